@@ -1,0 +1,1 @@
+"""Inference backends, one per file; each imports its vendor only when it is opened."""

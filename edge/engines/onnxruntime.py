@@ -1,0 +1,123 @@
+"""`model.onnx` on the CPU, by ONNX Runtime. One worker thread runs the session while the caller cuts the next tiles."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from typing_extensions import Self
+
+from edge.errors import ContractError, DependencyError, EngineError
+from edge.records import Batch, Float32, GraphContract, Maps, Ticket
+
+_BUFFERS = 3  # two in flight and one being filled
+
+
+class OnnxRuntimeEngine:
+    """Answers tiles with an ONNX graph that keeps the graph contract.
+
+    `threads` 0 lets ONNX Runtime use every core. Raises ContractError if the graph is another one.
+    """
+
+    def __init__(self, model: Path, contract: GraphContract, threads: int = 0) -> None:
+        self.contract = contract
+        self._model = model
+        self._threads = threads
+        self._session: Any = None
+        self._worker: ThreadPoolExecutor | None = None
+        self._serial = itertools.count()
+        shape = (contract.max_batch, contract.tile_height, contract.tile_width, contract.channels)
+        if contract.frames > 1:
+            shape = (shape[0], contract.frames, *shape[1:])
+        self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_BUFFERS)])
+
+    def __enter__(self) -> Self:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise DependencyError(
+                f"This bundle runs on ONNX Runtime, and `import onnxruntime` failed: {error}. "
+                "Install it with: pip install 'linewatch[desktop]'"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3
+        try:
+            # From bytes, so that a graph can name no other file as the home of its weights.
+            self._session = onnxruntime.InferenceSession(
+                self._model.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
+            raise ContractError(
+                f"ONNX Runtime cannot load {self._model}: {error}. Convert the bundle again: convert BUNDLE --to onnxruntime"
+            ) from error
+        self._check()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._worker is not None:
+            self._worker.shutdown(cancel_futures=True)
+        self._worker = None
+        self._session = None
+
+    def _check(self) -> None:
+        c = self.contract
+        frames = [c.frames] if c.frames > 1 else []
+        cells = [c.tile_height // c.stride, c.tile_width // c.stride]
+        expected = {
+            "tiles": ("tensor(uint8)", [None, *frames, c.tile_height, c.tile_width, c.channels]),
+            "thresholds": ("tensor(float)", [len(c.classes)]),
+            "classes": ("tensor(uint8)", [None, *cells]),
+            "scores": ("tensor(uint8)", [None, *cells]),
+        }
+        found = {
+            node.name: (node.type, [size if isinstance(size, int) else None for size in node.shape])
+            for node in [*self._session.get_inputs(), *self._session.get_outputs()]
+        }
+        for name, want in expected.items():
+            if found.get(name) != want:
+                raise ContractError(
+                    f"{self._model} does not keep the graph contract: expected {name} as {_words(want)}, "
+                    f"received {_words(found.get(name))}. Convert the bundle again: convert BUNDLE --to onnxruntime"
+                )
+        if extra := sorted(set(found) - set(expected)):
+            raise ContractError(
+                f"{self._model} does not keep the graph contract: it has the unexpected inputs or outputs {extra}. "
+                "Convert the bundle again: convert BUNDLE --to onnxruntime"
+            )
+
+    def buffer(self) -> Batch:
+        """Return the next of three buffers, uint8 [B, (T,) H, W, C]."""
+        return Batch(next(self._buffers))
+
+    def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:
+        """Hand the first `count` tiles to the worker thread; nothing is copied."""
+        if self._worker is None:
+            raise EngineError("The ONNX Runtime engine is closed; open it with `with` before submitting tiles")
+        future = self._worker.submit(
+            self._session.run, ["classes", "scores"], {"tiles": batch.tiles[:count], "thresholds": thresholds}
+        )
+        return Ticket(next(self._serial), count, future)
+
+    def collect(self, ticket: Ticket) -> Maps:
+        """Wait for a ticket's maps, uint8 [count, h, w] each."""
+        future: Future[list[Any]] = ticket.token
+        try:
+            classes, scores = future.result()
+        except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
+            raise EngineError(f"ONNX Runtime failed on a batch of {ticket.count} tiles: {error}") from error
+        return Maps(classes, scores)
+
+
+def _words(node: tuple[str, list[int | None]] | None) -> str:
+    if node is None:
+        return "nothing of that name"
+    kind, shape = node
+    return f"{kind} [{', '.join('N' if size is None else str(size) for size in shape)}]"

@@ -1,0 +1,81 @@
+"""Everything that can go wrong, as one tree, and the exit code that each branch ends a command with.
+
+LinewatchError                     1
+├── SettingsError                  3   a YAML file that does not say what it must
+├── BundleError                    4   a bundle that is absent, corrupt or of another kind
+│   └── ContractError              4   a graph that does not keep the graph contract
+├── SourceError                    5   a camera, recording or picture that cannot be read
+├── EngineError                    6   inference failed
+├── DependencyError                7   a package or program that is not installed
+├── StoreError                     8   the outbox or another file cannot be written (disk full, not ours, corrupt)
+├── PublishError                   9   a message that the broker refused or that could not be handed over
+├── DatasetError                  10   training data that cannot be used
+└── ConversionError               11   a converted model that differs from its original by more than is allowed
+
+Exit code 0 is success, 2 a wrong command line, 130 an interrupted command. Each message says what happened, what
+was expected, what was received, and what to do.
+"""
+
+
+class LinewatchError(Exception):
+    """Base of all errors that a user of Linewatch may see; `exit_code` ends the command."""
+
+    exit_code = 1
+
+
+class SettingsError(LinewatchError):
+    """A settings file that is absent, is no YAML, or has a wrong key, type or value."""
+
+    exit_code = 3
+
+
+class BundleError(LinewatchError):
+    """A bundle that is absent, incomplete, altered, or written for another version."""
+
+    exit_code = 4
+
+
+class ContractError(BundleError):
+    """A model whose inputs, outputs or answers do not keep the graph contract."""
+
+
+class SourceError(LinewatchError):
+    """A camera, a recording or a picture that cannot be opened or read."""
+
+    exit_code = 5
+
+
+class EngineError(LinewatchError):
+    """An inference backend that failed; the vendor's message is in the text."""
+
+    exit_code = 6
+
+
+class DependencyError(LinewatchError):
+    """A package or program that this command needs and that is not installed."""
+
+    exit_code = 7
+
+
+class StoreError(LinewatchError):
+    """The outbox or an output file could not be written or read."""
+
+    exit_code = 8
+
+
+class PublishError(LinewatchError):
+    """A message that could not be handed to the broker's client, or that the broker refused."""
+
+    exit_code = 9
+
+
+class DatasetError(LinewatchError):
+    """Training or evaluation data that cannot be used as it is."""
+
+    exit_code = 10
+
+
+class ConversionError(LinewatchError):
+    """A converted model that loses or invents defects beyond the limit."""
+
+    exit_code = 11

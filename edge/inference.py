@@ -1,0 +1,95 @@
+"""Prepared frames of one or many cameras → batches → engine → stitched maps.
+
+At most two batches are under way, so that the next tiles are cut while the engine works. Answers are taken in the order
+of submission, whatever finishes first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge.protocols import Engine
+from edge.records import Batch, DefectMap, Float32, PreparedFrame, Ticket, TileRef
+from edge.tiling import TilePlan, canvas, cut, pad, plan, stitch
+
+_IN_FLIGHT = 2
+
+
+class FrameJob:
+    """One frame on its way through the engine; `map` is complete once `waiting` has come to 0."""
+
+    def __init__(self, prepared: PreparedFrame, tiles: TilePlan) -> None:
+        self.prepared = prepared
+        self.tiles = tiles
+        self.map: DefectMap = canvas(tiles)
+        self.waiting = len(tiles.cells)
+
+
+class Inference:
+    """Feeds an engine with frames of any size and stitches its answers.
+
+    `thresholds`: probability per class, in id order, K of them. `overlap_px`: of neighbouring tiles.
+    """
+
+    def __init__(self, engine: Engine, thresholds: Sequence[float], overlap_px: int) -> None:
+        self._engine = engine
+        self._thresholds: Float32 = np.array(thresholds, np.float32)
+        self._overlap_px = overlap_px
+        self._plans: dict[tuple[int, int], TilePlan] = {}
+        self._in_flight: deque[tuple[Ticket, list[tuple[FrameJob, TileRef]]]] = deque()
+
+    def plan_for(self, height: int, width: int) -> TilePlan:
+        """Return the (remembered) tiling of prepared frames of this size."""
+        key = (height, width)
+        if key not in self._plans:
+            contract = self._engine.contract
+            self._plans[key] = plan(
+                height, width, (contract.tile_height, contract.tile_width), self._overlap_px, contract.stride
+            )
+        return self._plans[key]
+
+    def begin(self, frames: Sequence[PreparedFrame]) -> list[FrameJob]:
+        """Cut the frames into batches, which they share, and start the engine on them; `finish` each job later."""
+        jobs = [FrameJob(frame, self.plan_for(*frame.pixels.shape[:2])) for frame in frames]
+        batch: Batch | None = None
+        members: list[tuple[FrameJob, TileRef]] = []
+        for job in jobs:
+            padded = pad(job.prepared.pixels, job.tiles)
+            for cell in job.tiles.cells:
+                if batch is None:
+                    batch, members = self._next_buffer(), []
+                cut(padded, job.tiles, cell, batch.tiles[len(members)])
+                ref = TileRef(job.prepared.frame.camera, job.prepared.frame.index, cell)
+                batch.refs.append(ref)
+                members.append((job, ref))
+                if len(members) == self._engine.contract.max_batch:
+                    self._submit(batch, members)
+                    batch = None
+        if batch is not None:
+            self._submit(batch, members)
+        return jobs
+
+    def finish(self, job: FrameJob) -> DefectMap:
+        """Wait until every tile of a job has been answered, and return its map. Raises EngineError."""
+        while job.waiting:
+            self._collect_oldest()
+        return job.map
+
+    def _next_buffer(self) -> Batch:
+        while len(self._in_flight) >= _IN_FLIGHT:
+            self._collect_oldest()
+        return self._engine.buffer()
+
+    def _submit(self, batch: Batch, members: list[tuple[FrameJob, TileRef]]) -> None:
+        ticket = self._engine.submit(batch, len(members), self._thresholds)
+        self._in_flight.append((ticket, members))
+
+    def _collect_oldest(self) -> None:
+        ticket, members = self._in_flight.popleft()
+        maps = self._engine.collect(ticket)
+        for place, (job, ref) in enumerate(members):
+            stitch(maps.classes[place], maps.scores[place], job.tiles, ref.cell, job.map)
+            job.waiting -= 1

@@ -1,0 +1,36 @@
+"""The one place that imports cv2: any version from 4.6 on serves, JetPack's own included.
+
+The cap on decoded pixels must be in the environment before cv2 is imported, so the import lives here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from edge.errors import DependencyError
+
+OLDEST = (4, 6)
+
+# Refuse decompression bombs: 2^27 pixels is an 11,585 x 11,585 picture.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
+
+_HOW = (
+    "On a workstation: pip install 'linewatch[desktop]'. On a Jetson: use JetPack's own OpenCV "
+    "(sudo apt install python3-opencv, in a virtual environment made with --system-site-packages)"
+)
+
+
+def _load() -> Any:
+    try:
+        import cv2
+    except ImportError as error:
+        raise DependencyError(f"OpenCV is needed and `import cv2` failed: {error}. {_HOW}") from error
+    version = tuple(int(part) for part in re.findall(r"\d+", str(cv2.__version__))[:2])
+    if version < OLDEST:
+        raise DependencyError(f"OpenCV 4.6 or later is needed, found {cv2.__version__}. {_HOW}")
+    return cv2
+
+
+cv2: Any = _load()

@@ -1,0 +1,86 @@
+"""The three things that may be swapped: where frames come from, what answers tiles, where messages go.
+
+Each is a context manager: entering opens the device, leaving releases it on every path. One suite of tests
+(`tests/contracts/`) runs over every implementation, the simulated ones included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Protocol
+
+from typing_extensions import Self
+
+from edge.records import (
+    Batch,
+    CameraState,
+    Float32,
+    Frame,
+    GraphContract,
+    Maps,
+    Message,
+    PublisherEvent,
+    Ticket,
+    Token,
+)
+
+
+class _Scoped(Protocol):
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class Camera(_Scoped, Protocol):
+    """A source of frames."""
+
+    name: str
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Return the next frame that the drop policy allows, or why there is none within `timeout_s`.
+
+        Never raises for a device's trouble and never returns the same pixels twice. END_OF_STREAM is final. A file
+        that cannot be opened at all raises SourceError on entering.
+        """
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """How many captured frames were replaced by newer ones before anybody read them."""
+        ...
+
+
+class Engine(_Scoped, Protocol):
+    """An inference backend under the graph contract."""
+
+    @property
+    def contract(self) -> GraphContract:
+        """Tile size, channels, frames, stride, classes and largest batch."""
+        ...
+
+    def buffer(self) -> Batch:
+        """Return a batch whose `tiles` may be written now; `refs` is empty. At least two are in rotation."""
+        ...
+
+    def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:
+        """Start answering the first `count` tiles; `thresholds` is float32 [K]. Returns without waiting."""
+        ...
+
+    def collect(self, ticket: Ticket) -> Maps:
+        """Wait for and return a ticket's maps. Raises EngineError with the vendor's words."""
+        ...
+
+
+class Publisher(_Scoped, Protocol):
+    """A way to a broker."""
+
+    def send(self, message: Message) -> Token:
+        """Accept a message for delivery, or raise PublishError; never drop silently. Does not wait for the broker."""
+        ...
+
+    def events(self) -> Iterator[PublisherEvent]:
+        """Yield what has happened since the last call, without waiting."""
+        ...

@@ -1,0 +1,331 @@
+"""The frozen records that pass between the rooms. Shapes, dtypes and units are stated once, here.
+
+A record is checked where it is made, at its border, and trusted inside. Pixel coordinates are (x right, y down), the
+origin is the top-left pixel's corner, and sizes are given as height, width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture as the camera gave it.
+
+    `pixels`: uint8 [H, W, 3] in BGR order, or [H, W] grey. `captured_ns`: the line's clock when the pixels left the
+    camera (monotonic when live; the recording's own time in a replay). `captured_at`: the same moment as UTC wall time.
+    `name`: what the source calls the frame (a file name); empty for a live camera.
+    """
+
+    camera: str
+    index: int
+    pixels: UInt8
+    captured_ns: int
+    captured_at: datetime
+    name: str = ""
+
+
+class CameraCondition(str, Enum):
+    """Why a camera gave no frame."""
+
+    STARTING = "starting"
+    NO_FRAME_YET = "no_frame_yet"
+    LOST = "lost"
+    END_OF_STREAM = "end_of_stream"
+
+
+@dataclass(frozen=True)
+class CameraState:
+    """What a camera answers in place of a frame. `detail` says what happened, for people."""
+
+    camera: str
+    condition: CameraCondition
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Where prepared pixels lie in the camera's frame.
+
+    `matrix`: float64 [2, 3], affine: frame (x, y) = matrix @ (prepared x, prepared y, 1), in pixels.
+    """
+
+    matrix: Float64
+
+    @staticmethod
+    def identity() -> Transform:
+        """Return the transform of steps that move no pixel."""
+        return Transform(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+
+    @property
+    def area_scale(self) -> float:
+        """Frame pixels per prepared pixel, by area: the determinant of the linear part."""
+        return float(abs(np.linalg.det(self.matrix[:, :2])))
+
+    def apply(self, points: Float64) -> Float64:
+        """Map float64 [N, 2] prepared points to float64 [N, 2] frame points."""
+        return points @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+
+@dataclass(frozen=True)
+class PreparedFrame:
+    """Pixels ready to be cut into tiles: `pixels` uint8 [H, W, C]; `to_frame` leads back to the camera's frame."""
+
+    frame: Frame
+    pixels: UInt8
+    to_frame: Transform
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where one tile lies and which of its pixels are kept.
+
+    `y`, `x`: the tile's top-left corner in the padded prepared frame. `keep_*`: the half-open rectangle, in prepared
+    pixels, for which this tile, and no other, answers.
+    """
+
+    index: int
+    y: int
+    x: int
+    keep_y0: int
+    keep_y1: int
+    keep_x0: int
+    keep_x1: int
+
+
+@dataclass(frozen=True)
+class TileRef:
+    """Which tile of which frame of which camera stands at one place of a batch."""
+
+    camera: str
+    frame: int
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class DefectClass:
+    """One kind of defect.
+
+    `id`: its value in a defect map, 1…K. `threshold`: a probability. `min_area_px`: in pixels of the camera's frame.
+    `colour`: (red, green, blue), 0-255.
+    """
+
+    id: int
+    name: str
+    severity: str
+    colour: tuple[int, int, int]
+    threshold: float
+    min_area_px: float
+
+
+@dataclass(frozen=True)
+class GraphContract:
+    """What every engine promises: sizes in pixels, `stride` in pixels per answered cell, `classes` in id order 1…K.
+
+    In: uint8 tiles [N, (frames,) tile_height, tile_width, channels] and float32 thresholds [K].
+    Out: uint8 classes and uint8 scores, each [N, tile_height / stride, tile_width / stride].
+    """
+
+    tile_height: int
+    tile_width: int
+    channels: int
+    frames: int
+    stride: int
+    classes: tuple[str, ...]
+    max_batch: int
+
+
+@dataclass
+class Batch:
+    """A buffer owned by an engine, into which tiles are cut; not frozen because it is memory, not a fact.
+
+    `tiles`: uint8 [B, (T,) H, W, C]. `refs`: one per filled tile, in order.
+    """
+
+    tiles: UInt8
+    refs: list[TileRef] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A promise of an engine to answer a batch: `serial` in order of submission, `count` filled tiles."""
+
+    serial: int
+    count: int
+    token: Any = None
+
+
+@dataclass(frozen=True)
+class Maps:
+    """An engine's answer: `classes`, `scores` uint8 [count, h, w]; valid until the ticket's buffer is reused."""
+
+    classes: UInt8
+    scores: UInt8
+
+
+@dataclass(frozen=True)
+class DefectMap:
+    """The stitched answer for one prepared frame.
+
+    `classes`: uint8 [h, w], 0 = clean, else the class id 1…K. `scores`: uint8 [h, w], that class's probability x 255,
+    0 where clean. `stride`: prepared pixels per map cell (1 for segmenters).
+    """
+
+    classes: UInt8
+    scores: UInt8
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One 8-connected defect. Pixels and `bbox` (x, y, w, h) are of the camera's frame; mm are None if uncalibrated.
+
+    `score`: mean probability over its pixels, 0-1. `length`, `width`: sides of the smallest rectangle, at any angle,
+    that holds all its pixels.
+    """
+
+    class_id: int
+    class_name: str
+    score: float
+    area_px: float
+    bbox: tuple[int, int, int, int]
+    length_px: float
+    width_px: float
+    area_mm2: float | None
+    length_mm: float | None
+    width_mm: float | None
+
+
+@dataclass(frozen=True)
+class ClassMeasure:
+    """One class in one frame: `coverage` as a fraction of the inspected region, `count` of defects."""
+
+    coverage: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one frame shows. `coverage` is the defective fraction (0-1) of the inspected region."""
+
+    coverage: float
+    coverage_mm2: float | None
+    region_px: float
+    classes: dict[str, ClassMeasure]
+    defects: tuple[Defect, ...]
+
+
+class Verdict(str, Enum):
+    """OK, NG (not good), or NO_READ: nothing trustworthy was seen, which is never OK."""
+
+    OK = "OK"
+    NG = "NG"
+    NO_READ = "NO_READ"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict and, unless it is OK, the limit or trouble that made it so."""
+
+    verdict: Verdict
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One decided frame: what the `event/result` message is made of.
+
+    `frame` is None where no frame came at all. `measurement` is None exactly when the verdict is NO_READ. `age_ms`:
+    from capture to decision on the line's clock.
+    """
+
+    camera: str
+    frame: int | None
+    name: str
+    captured_at: datetime
+    captured_ns: int
+    age_ms: float | None
+    judgement: Judgement
+    measurement: Measurement | None
+
+
+@dataclass(frozen=True)
+class AlarmEvent:
+    """One transition of one alarm. `at_ns`: the line's clock. `value`: what the condition measured, if it could."""
+
+    alarm: str
+    transition: Literal["raised", "cleared"]
+    at_ns: int
+    value: float | None
+    limit: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One MQTT publication. `expiry_s` None = never expires. `urgent`: committed at once, not in a group.
+
+    `kind` names the schema of the body. `id` is unique for ever; consumers drop what they have seen.
+    """
+
+    id: str
+    kind: str
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    expiry_s: int | None = None
+    urgent: bool = False
+    durable: bool = True
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a publisher gives for an accepted message; its `Acknowledged` or `Refused` carries the same number."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """The broker took the message. `reason_code` < 0x80 (MQTT 5); 0x10 = no subscriber matched."""
+
+    token: Token
+    reason_code: int = 0
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The broker refused the message for good: `reason_code` >= 0x80 (MQTT 5), `reason` in words."""
+
+    token: Token
+    reason_code: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The broker accepted the connection. Without `session_present` it has forgotten earlier unfinished messages."""
+
+    session_present: bool
+
+
+@dataclass(frozen=True)
+class SessionLost:
+    """The connection ended or could not be made; the publisher keeps trying. `reason` in words."""
+
+    reason: str
+
+
+PublisherEvent = Acknowledged | Refused | Connected | SessionLost
