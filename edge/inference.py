@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edge.errors import EngineError
 from edge.protocols import Engine
 from edge.records import Batch, DefectMap, Float32, PreparedFrame, Ticket, TileRef
 from edge.tiling import TilePlan, canvas, cut, pad, plan, stitch
@@ -26,6 +27,7 @@ class FrameJob:
         self.tiles = tiles
         self.map: DefectMap = canvas(tiles)
         self.waiting = len(tiles.cells)
+        self.error: EngineError | None = None
 
 
 class Inference:
@@ -76,6 +78,8 @@ class Inference:
         """Wait until every tile of a job has been answered, and return its map. Raises EngineError."""
         while job.waiting:
             self._collect_oldest()
+        if job.error is not None:
+            raise job.error
         return job.map
 
     def _next_buffer(self) -> Batch:
@@ -89,7 +93,13 @@ class Inference:
 
     def _collect_oldest(self) -> None:
         ticket, members = self._in_flight.popleft()
-        maps = self._engine.collect(ticket)
+        try:
+            maps = self._engine.collect(ticket)
+        except EngineError as error:  # belongs to the frames in this batch, not to the one that happens to wait
+            for job, _ in members:
+                job.error = error
+                job.waiting -= 1
+            return
         for place, (job, ref) in enumerate(members):
             stitch(maps.classes[place], maps.scores[place], job.tiles, ref.cell, job.map)
             job.waiting -= 1

@@ -42,16 +42,23 @@ class CameraCondition(str, Enum):
     STARTING = "starting"
     NO_FRAME_YET = "no_frame_yet"
     LOST = "lost"
+    UNREADABLE = "unreadable"
     END_OF_STREAM = "end_of_stream"
 
 
 @dataclass(frozen=True)
 class CameraState:
-    """What a camera answers in place of a frame. `detail` says what happened, for people."""
+    """What a camera answers in place of a frame. `detail` says what happened, for people.
+
+    UNREADABLE is about one frame, whose `index` and `name` are given; the next may be good. After END_OF_STREAM nothing
+    follows; a `detail` then says that the stream ended before its time.
+    """
 
     camera: str
     condition: CameraCondition
     detail: str = ""
+    index: int | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)

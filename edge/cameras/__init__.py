@@ -1,1 +1,1 @@
-"""To be described by its author."""
+"""Sources of frames, one kind per file."""

@@ -1,0 +1,78 @@
+"""A folder of pictures (or one picture) as a recording: name order, one picture per second of its own time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edge.errors import SourceError
+from edge.opencv import cv2
+from edge.records import CameraCondition, CameraState, Frame, UInt8
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+INTERVAL_NS = 1_000_000_000
+
+
+def read_picture(path: Path) -> UInt8:
+    """Read a picture as uint8 [H, W, 3] in BGR order. Raises SourceError naming the file."""
+    if not path.is_file():
+        raise SourceError(f"No picture at {path}: expected one of {', '.join(SUFFIXES)}")
+    try:
+        pixels: UInt8 | None = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error as error:  # a header that promises more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
+        raise SourceError(f"{path} cannot be read: {error}. Replace or remove it") from error
+    if pixels is None:
+        raise SourceError(f"{path} is no picture that can be read: expected {', '.join(SUFFIXES)}. Replace or remove it")
+    return pixels
+
+
+class ImagesCamera:
+    """Reads the pictures under a folder, recursively, in the order of their paths; never drops one."""
+
+    def __init__(self, name: str, source: Path, started_at: datetime | None = None) -> None:
+        self.name = name
+        self.dropped = 0
+        self._source = source
+        self._started_at = started_at or datetime.now(timezone.utc)
+        self._pictures: list[Path] = []
+        self._next = 0
+
+    def __enter__(self) -> Self:
+        if self._source.is_file():
+            self._pictures = [self._source]
+        elif self._source.is_dir():
+            self._pictures = sorted(p for p in self._source.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if not self._pictures:
+            raise SourceError(
+                f"No pictures at {self._source}: expected a picture, or a folder with {', '.join(SUFFIXES)} in it"
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pictures = []
+
+    @property
+    def total(self) -> int:
+        """How many pictures there are."""
+        return len(self._pictures)
+
+    def read(self, timeout_s: float) -> Frame | CameraState:  # noqa: ARG002 - a file is there at once
+        """Return the next picture, or UNREADABLE for one that is none."""
+        if self._next >= len(self._pictures):
+            return CameraState(self.name, CameraCondition.END_OF_STREAM)
+        index, path = self._next, self._pictures[self._next]
+        self._next += 1
+        name = str(path.relative_to(self._source)) if path != self._source else path.name
+        try:
+            pixels = read_picture(path)
+        except SourceError as error:
+            return CameraState(self.name, CameraCondition.UNREADABLE, str(error), index, name)
+        captured_ns = index * INTERVAL_NS
+        return Frame(
+            self.name, index, pixels, captured_ns, self._started_at + timedelta(microseconds=captured_ns / 1000), name
+        )

@@ -1,0 +1,189 @@
+"""`config/*.yaml` → frozen typed settings of one line. Every key is commented, with its unit, in config/line.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edge.alarms import AlarmRule
+from edge.broker import BrokerSettings
+from edge.bundle import Bundle, Name
+from edge.deciding import Limit
+from edge.errors import SettingsError
+from edge.rendering import SimulatedLineSettings
+from edge.yaml_settings import load_yaml
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class LineSettings(_Strict):
+    """Who this line is: the levels of its topics and the names in its messages."""
+
+    enterprise: Name = "enterprise"
+    site: Name = "site"
+    area: Name = "area"
+    line: Name = "line"
+    cell: Name = "cell"
+    device: Name = "linewatch"
+    recipe: Name = "default"
+
+
+class CameraSettings(_Strict):
+    """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line."""
+
+    name: Name = "camera"
+    kind: Literal["auto", "device", "file", "images", "rtsp", "gstreamer", "simulated"] = "auto"
+    source: str | int | None = None
+    max_age_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 1000
+    simulated: SimulatedLineSettings = SimulatedLineSettings()
+
+    def resolved_kind(self) -> Literal["device", "file", "images", "rtsp", "gstreamer", "simulated"]:
+        """Tell what `auto` means for the given source."""
+        if self.kind != "auto":
+            return self.kind
+        source = str(self.source)
+        if source == "simulated":
+            return "simulated"
+        if source.isdecimal() or source.startswith("/dev/"):
+            return "device"
+        if source.startswith(("rtsp://", "rtsps://")):
+            return "rtsp"
+        if "!" in source:
+            return "gstreamer"
+        return "images" if Path(source).is_dir() else "file"
+
+
+class RegionSettings(_Strict):
+    """The inspected part of the frame, in its pixels: a rectangle [x, y, width, height] or a polygon of [x, y]."""
+
+    rectangle: tuple[_Number, _Number, _Number, _Number] | None = None
+    polygon: Annotated[tuple[tuple[_Number, _Number], ...], Field(min_length=3)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> RegionSettings:
+        if (self.rectangle is None) == (self.polygon is None):
+            raise ValueError("expected either a rectangle [x, y, width, height] or a polygon [[x, y], …]")
+        if self.rectangle is not None and min(self.rectangle[2:]) <= 0:
+            raise ValueError(f"expected a rectangle with a width and height above 0, received {list(self.rectangle)}")
+        return self
+
+    @property
+    def corners(self) -> tuple[tuple[float, float], ...]:
+        """The region's outline as corners (x, y), in pixels of the frame."""
+        if self.polygon is not None:
+            return self.polygon
+        assert self.rectangle is not None  # noqa: S101 - the validator saw to it
+        x, y, w, h = self.rectangle
+        return ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
+
+
+class InspectSettings(_Strict):
+    """What is looked at and what is still good."""
+
+    region: RegionSettings | None = None
+    mm_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
+    limits: dict[str, Limit] = {}
+
+    @model_validator(mode="after")
+    def _millimetres_need_a_calibration(self) -> InspectSettings:
+        wanting = [name for name, limit in self.limits.items() if limit.needs_calibration]
+        if wanting and self.mm_per_px is None:
+            raise ValueError(f"expected mm_per_px, since the limits of {', '.join(wanting)} are in millimetres")
+        return self
+
+
+class EngineSettings(_Strict):
+    """What runs the model. `batch`: tiles at once; `threads` 0 = as many as the machine has cores."""
+
+    backend: Literal["onnxruntime", "simulated"] = "onnxruntime"
+    batch: Annotated[int, Field(ge=1, le=256)] = 4
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    simulated_tiles_per_s: Annotated[float, Field(ge=0)] = 0.0
+
+
+class StoreSettings(_Strict):
+    """Where the outbox lies. A relative path is relative to the settings file."""
+
+    path: Path = Path("/var/lib/linewatch/outbox.db")
+    max_results: Annotated[int, Field(ge=100)] = 200_000
+
+
+class ReportSettings(_Strict):
+    """How often the line speaks of itself, in seconds."""
+
+    health_every_s: Annotated[float, Field(gt=0)] = 5.0
+    sequence_every_s: Annotated[float, Field(gt=0)] = 2.0
+
+
+class Settings(_Strict):
+    """One line's settings. Relative paths count from the settings file."""
+
+    line: LineSettings = LineSettings()
+    bundle: Path | None = None
+    camera: CameraSettings = CameraSettings()
+    inspect: InspectSettings = InspectSettings()
+    engine: EngineSettings = EngineSettings()
+    alarms: tuple[AlarmRule, ...] = ()
+    broker: BrokerSettings = BrokerSettings()
+    store: StoreSettings = StoreSettings()
+    report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="after")
+    def _alarm_ids_differ(self) -> Settings:
+        ids = [rule.id for rule in self.alarms]
+        if twice := sorted({name for name in ids if ids.count(name) > 1}):
+            raise ValueError(f"expected alarms with ids of their own, received twice: {', '.join(twice)}")
+        return self
+
+
+def load_settings(path: Path) -> Settings:
+    """Read one line's settings and make their paths absolute. Raises SettingsError."""
+    settings = load_yaml(path, Settings)
+    home = path.resolve().parent
+    camera = settings.camera
+    if isinstance(camera.source, str) and camera.source != "simulated" and (home / camera.source).exists():
+        camera = camera.model_copy(update={"source": str(home / camera.source)})
+    return settings.model_copy(
+        update={
+            "bundle": settings.bundle and home / settings.bundle,
+            "camera": camera,
+            "store": settings.store.model_copy(update={"path": home / settings.store.path}),
+        }
+    )
+
+
+def settings_warnings(settings: Settings, bundle: Bundle) -> list[str]:
+    """Say what in the settings the bundle cannot honour: limits, thresholds and alarms of classes that it lacks."""
+    known = {entry.name for entry in bundle.classes}
+    named = [
+        *((f"inspect.limits.{name}", name) for name in settings.inspect.limits),
+        *((f"inspect.thresholds.{name}", name) for name in settings.inspect.thresholds),
+        *((f"alarms.{rule.id}", rule.class_name) for rule in settings.alarms if rule.class_name is not None),
+    ]
+    return [
+        f"{where}: the bundle {bundle.manifest.name} has no class {name!r} (it has {', '.join(sorted(known))}); "
+        "this setting has no effect"
+        for where, name in named
+        if name not in known
+    ]
+
+
+def effective_thresholds(settings: Settings, bundle: Bundle) -> tuple[float, ...]:
+    """Return the probability per class, in id order: the settings' own, else the bundle's."""
+    own = settings.inspect.thresholds
+    return tuple(own.get(entry.name, entry.threshold) for entry in bundle.classes)
+
+
+def require_bundle(settings: Settings, given: Path | None) -> Path:
+    """Return the bundle's path from the command line or else the settings. Raises SettingsError without either."""
+    path = given or settings.bundle
+    if path is None:
+        raise SettingsError("No bundle: expected the key `bundle` in the settings, or --bundle; received neither")
+    return path
