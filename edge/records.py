@@ -50,7 +50,7 @@ class CameraCondition(str, Enum):
 class CameraState:
     """What a camera answers in place of a frame. `detail` says what happened, for people.
 
-    UNREADABLE is about one frame, whose `index` and `name` are given; the next may be good. After END_OF_STREAM nothing
+    UNREADABLE is about one frame, whose `index`, `name` and times are given; the next may be good. After END_OF_STREAM nothing
     follows; a `detail` then says that the stream ended before its time.
     """
 
@@ -59,6 +59,8 @@ class CameraState:
     detail: str = ""
     index: int | None = None
     name: str = ""
+    captured_ns: int | None = None
+    captured_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -269,12 +271,17 @@ class Inspection:
 
 @dataclass(frozen=True)
 class AlarmEvent:
-    """One transition of one alarm. `at_ns`: the line's clock. `value`: what the condition measured, if it could."""
+    """One transition of one alarm. `at_ns`: the line's clock. `value`: what the condition measured.
+
+    `occurrence` counts the alarm's raisings from 1 since the line started; its clearing carries the same number.
+    """
 
     alarm: str
     transition: Literal["raised", "cleared"]
+    occurrence: int
+    severity: Literal["low", "medium", "high"]
     at_ns: int
-    value: float | None
+    value: float
     limit: float
     text: str
 

@@ -1,0 +1,76 @@
+"""How to reach the broker: settings that hold secrets and never show them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from edge.errors import SettingsError
+
+PORT = 1883
+TLS_PORT = 8883
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsSettings(_Strict):
+    """TLS to the broker. Without `ca_file` the system's authorities are trusted; certificate and key identify us."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _certificate_and_key_go_together(self) -> TlsSettings:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("expected cert_file and key_file together, received only one of them")
+        return self
+
+
+class BrokerSettings(_Strict):
+    """The MQTT 5 broker. `port` defaults to 1883, with TLS to 8883.
+
+    `client_id` must be unique at the broker; without one the device's name serves. `keepalive_s`: after about twice
+    this time of silence the broker publishes the Will of a hung device.
+    """
+
+    host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/]+$")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    username: Annotated[str, Field(min_length=1)] | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    tls: TlsSettings | None = None
+    keepalive_s: Annotated[int, Field(ge=2, le=600)] = 10
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_password_of_one_user(self) -> BrokerSettings:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("expected password or password_file, received both")
+        if self.username is None and (self.password is not None or self.password_file is not None):
+            raise ValueError("expected a username beside the password, received none")
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to connect to."""
+        return self.host, self.port or (TLS_PORT if self.tls else PORT)
+
+    def read_password(self) -> str | None:
+        """Return the password, from its file if it has one. Raises SettingsError without naming what it read."""
+        if self.password is not None:
+            return self.password.get_secret_value()
+        if self.password_file is None:
+            return None
+        try:
+            return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise SettingsError(
+                f"key broker.password_file: expected a readable text file, received {self.password_file} ({reason}). "
+                "Create it, readable by the service's user only"
+            ) from error
