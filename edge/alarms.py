@@ -83,8 +83,10 @@ class AlarmPhase(str, Enum):
 
 @dataclass(frozen=True)
 class AlarmState:
-    """One alarm's memory: how long the phase has held, as far as known; the time of the last known value, None after
-    an unknown one; how often the alarm was raised.
+    """One alarm's memory.
+
+    `held_ns`: how long the phase has held, as far as known. `known_ns`: the time of the last value, None after an
+    unknown one. `occurrence`: how often the alarm was raised.
     """
 
     phase: AlarmPhase = AlarmPhase.NORMAL
