@@ -1,0 +1,166 @@
+"""A bundle from the trainer → one that runs on a line. Either all of it is replaced, or nothing.
+
+model.keras → ONNX graph → contract checked → compared with Keras on real pictures → written into the bundle
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from converters.comparing import Comparison, compare_picture
+from converters.graph_contract import check_graph
+from converters.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions
+from converters.staging import Staging
+from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, Bundle, GoldenEntry, load_bundle, write_manifest
+from edge.cameras.images import SUFFIXES, read_picture
+from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.errors import BundleError, ConversionError, SourceError
+from edge.inference import Inference
+from edge.opencv import cv2
+from edge.preparing import prepare
+from edge.protocols import Engine
+from edge.records import Frame, PreparedFrame
+from trainer.keras_engine import KerasEngine
+
+_MAP_SUFFIX = ".map.png"
+_BATCH = 4  # tiles at once: few, so that two engines with large tiles fit into memory
+_STEP = "onnx"
+
+Progress = Callable[[list[Path]], Iterable[Path]]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A finished conversion: the bundle as it now is, and how its two models compare."""
+
+    bundle: Bundle
+    comparison: Comparison
+
+    def report(self) -> dict[str, Any]:
+        """Return what `--json` writes."""
+        manifest = self.bundle.manifest
+        return {
+            "bundle": f"{manifest.name}-{manifest.version}",
+            "onnx_sha256": self.bundle.model_sha256,
+            "onnx_bytes": self.bundle.onnx_path.stat().st_size,
+            "opset": OPSET,
+            "golden": len(manifest.golden),
+            "comparison": self.comparison.as_dict(),
+        }
+
+
+def convert_bundle(path: Path, data: Path | None, max_changed_share: float, progress: Progress) -> Conversion:
+    """Write `model.onnx`, golden maps, hashes and provenance into the bundle at `path`.
+
+    Compared on the golden pictures and on the pictures of `data`; `progress` wraps their list. Raises ConversionError,
+    and leaves the bundle as it was, where more than `max_changed_share` (0-1) of the pixels get another class or any
+    defect is lost or gained.
+    """
+    bundle = load_bundle(path, need_onnx=False)
+    if KERAS_MODEL not in bundle.manifest.files:
+        raise BundleError(
+            f"{path} holds no {KERAS_MODEL}, which a shipped bundle leaves out. "
+            "Convert the bundle that `linewatch-train fit` wrote"
+        )
+    further = _pictures_of(data) if data else []
+    if not further and not _golden(bundle):
+        raise BundleError(
+            f"{path} has no pictures in {GOLDEN}/ to compare the converted model on. "
+            f"Name a folder of real pictures with --data, or train again: the trainer leaves some in {GOLDEN}/"
+        )
+    return install(bundle, convert(bundle.keras_path, bundle.contract(_BATCH)), further, max_changed_share, progress)
+
+
+def install(
+    bundle: Bundle, graph: bytes, further: list[Path], max_changed_share: float, progress: Progress
+) -> Conversion:
+    """Put a serialised ONNX graph into a bundle, if it keeps the contract and finds what model.keras finds.
+
+    Compared on the golden pictures and on `further` ones. Raises ContractError, ConversionError, StoreError.
+    """
+    contract = bundle.contract(_BATCH)
+    check_graph(graph, contract)
+    with Staging(bundle.path) as staging:
+        candidate = staging.write(ONNX_MODEL, graph)
+        with KerasEngine(bundle.keras_path, contract) as keras, OnnxRuntimeEngine(candidate, contract) as onnx:
+            comparison, entries = _compare(bundle, (keras, onnx), further, staging, progress)
+        if failures := comparison.failures(max_changed_share):
+            raise ConversionError(
+                f"The converted model differs from {bundle.keras_path} on {comparison.pictures} pictures: "
+                f"{'; '.join(failures)}. The bundle was left as it was. Train the model again; where the pictures show "
+                "that such pixels do not matter, raise --max-changed-pixels"
+            )
+        earlier = (entry for entry in bundle.manifest.provenance if entry.get("step") != _STEP)
+        provenance = (*earlier, _provenance(bundle, graph, comparison))
+        manifest = bundle.manifest.model_copy(update={"golden": entries, "provenance": provenance})
+        return Conversion(staging.commit(lambda: write_manifest(bundle.path, manifest)), comparison)
+
+
+def _golden(bundle: Bundle) -> list[Path]:
+    """List the raw golden pictures; a bundle converted before also holds their expected maps."""
+    pictures = (bundle.path / GOLDEN).glob("*.png")
+    return sorted(picture for picture in pictures if not picture.name.endswith(_MAP_SUFFIX))
+
+
+def _pictures_of(data: Path) -> list[Path]:
+    """List the pictures of a dataset (those that its manifest.csv names, not their masks) or of any folder."""
+    if not data.is_dir():
+        raise SourceError(f"No folder at {data}: --data expects a folder of pictures")
+    listing = data / "manifest.csv"
+    if listing.is_file():
+        with listing.open(newline="", encoding="utf-8") as file:
+            names = dict.fromkeys(row.get("image") or "" for row in csv.DictReader(file))
+        return [data / name for name in names if name]
+    return sorted(p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def _compare(
+    bundle: Bundle,
+    engines: tuple[Engine, Engine],
+    further: list[Path],
+    staging: Staging,
+    progress: Progress,
+) -> tuple[Comparison, tuple[GoldenEntry, ...]]:
+    """Compare (original, converted) on the golden pictures, whose maps it stages, and on `further` ones."""
+    golden = _golden(bundle)
+    thresholds = [entry.threshold for entry in bundle.classes]
+    original, converted = (Inference(engine, thresholds, bundle.manifest.tile.overlap_px) for engine in engines)
+    comparisons = []
+    entries = []
+    for place, picture in enumerate(progress(golden + further)):
+        prepared = _prepare(picture, bundle)
+        found, kept = compare_picture(prepared, original, converted, bundle.classes)
+        comparisons.append(found)
+        if place < len(golden):
+            name = f"{GOLDEN}/{picture.stem}{_MAP_SUFFIX}"
+            staging.write(name, cv2.imencode(".png", kept)[1].tobytes())
+            digest = hashlib.sha256(prepared.pixels.tobytes()).hexdigest()
+            entries.append(GoldenEntry(image=f"{GOLDEN}/{picture.name}", prepared_sha256=digest, expected_map=name))
+    return reduce(Comparison.plus, comparisons), tuple(entries)
+
+
+def _prepare(picture: Path, bundle: Bundle) -> PreparedFrame:
+    raw = read_picture(picture)
+    pixels, to_frame = prepare(raw, bundle.manifest.preparing, bundle.manifest.channels)
+    frame = Frame("convert", 0, raw, 0, datetime.fromtimestamp(0, timezone.utc), picture.name)
+    return PreparedFrame(frame, pixels, to_frame)
+
+
+def _provenance(bundle: Bundle, graph: bytes, comparison: Comparison) -> dict[str, Any]:
+    return {
+        "step": _STEP,
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "tools": tool_versions(),
+        "opset": OPSET,
+        "ir_version": IR_VERSION,
+        "keras_sha256": bundle.manifest.files[KERAS_MODEL],
+        "onnx_sha256": hashlib.sha256(graph).hexdigest(),
+        "comparison": comparison.as_dict(),
+    }
