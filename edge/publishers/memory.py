@@ -1,0 +1,93 @@
+"""A publisher without a broker: keeps the last messages and answers as it is told. For replays, demos and tests."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edge.errors import PublishError
+from edge.records import Acknowledged, Connected, Message, PublisherEvent, Refused, SessionLost, Token
+
+NOT_AUTHORISED = 0x87
+
+
+class MemoryPublisher:
+    """Acknowledges at once and keeps the last `keep` messages and every topic's retained one.
+
+    `refuses` tells which messages are refused. While `away`, messages of QoS 1 wait, as they would in an MQTT client.
+    """
+
+    def __init__(
+        self, *, keep: int = 1000, away: bool = False, refuses: Callable[[Message], bool] = lambda _: False
+    ) -> None:
+        self.messages: deque[Message] = deque(maxlen=keep)
+        self.retained: dict[str, Message] = {}
+        self.refuses = refuses
+        self._away = away
+        self._open = False
+        self._numbers = itertools.count(1)
+        self._waiting: list[tuple[Token, Message]] = []
+        self._events: deque[PublisherEvent] = deque()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._open = True
+        self._events.append(SessionLost("the broker is away") if self._away else Connected(session_present=False))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+
+    def send(self, message: Message) -> Token:
+        """Deliver a message, or keep it until the broker is back; QoS 0 without a broker raises PublishError."""
+        with self._lock:
+            if not self._open:
+                raise PublishError("The publisher is closed; open it with `with` before sending")
+            if self._away and message.qos == 0:
+                raise PublishError(f"{message.topic} was not sent: no broker, and QoS 0 does not wait for one")
+            token = Token(next(self._numbers))
+            self._waiting.append((token, message))
+            self._deliver()
+            return token
+
+    def events(self) -> Iterator[PublisherEvent]:
+        """Yield what has happened since the last call."""
+        while self._events:
+            yield self._events.popleft()
+
+    def go_away(self, reason: str = "the broker went away") -> None:
+        """Be without a broker from now on."""
+        with self._lock:
+            self._away = True
+            self._events.append(SessionLost(reason))
+
+    def come_back(self, *, session_present: bool = False) -> None:
+        """Have a broker again; one without the session has also forgotten what it retained."""
+        with self._lock:
+            self._away = False
+            if not session_present:
+                self.retained.clear()
+            self._events.append(Connected(session_present))
+            self._deliver()
+
+    def _deliver(self) -> None:
+        if self._away:
+            return
+        for token, message in self._waiting:
+            if self.refuses(message):
+                self._events.append(Refused(token, NOT_AUTHORISED, "Not authorized"))
+                continue
+            self.messages.append(message)
+            if message.retain:
+                self.retained[message.topic] = message
+                if not message.payload:
+                    del self.retained[message.topic]
+            self._events.append(Acknowledged(token))
+        self._waiting.clear()

@@ -1,0 +1,215 @@
+"""MQTT 5 by paho. Its callbacks only fill a queue; everything is decided by the caller of `send` and `events`."""
+
+from __future__ import annotations
+
+import itertools
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from typing_extensions import Self
+
+from edge.broker import BrokerSettings, TlsSettings
+from edge.errors import PublishError, SettingsError
+from edge.records import Acknowledged, Connected, Message, PublisherEvent, Refused, SessionLost, Token
+
+MAX_INFLIGHT = 20  # what mosquitto allows; paho does not read the broker's own figure
+SESSION_EXPIRY_S = 600  # a broker that restarts within this time and still knows us has kept its memory
+RECONNECT_S = (1, 30)
+STOP_S = 3.0
+_FAILURE = 0x80
+_TOPIC_INVALID = 0x90
+_PACKET_TOO_LARGE = 0x95
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    session_present: bool
+    largest_packet: int | None
+
+
+@dataclass(frozen=True)
+class _Answered:
+    packet: int
+    reason_code: int
+    reason: str
+
+
+class MqttPublisher:
+    """Publishes to an MQTT 5 broker and reconnects for ever, also when the broker is absent at the start.
+
+    `will` is published by the broker when the connection ends without a farewell. An accepted message of QoS 1 is
+    delivered across reconnections until it is acknowledged, refused, or the publisher is closed: never send it again
+    before that. Leaving disconnects normally, so the Will is not published. One thread calls `send` and `events`.
+    Entering raises SettingsError for a certificate or password file that cannot be used.
+    """
+
+    def __init__(self, settings: BrokerSettings, client_id: str, will: Message) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._will = will
+        self._client: Client | None = None
+        self._happened: SimpleQueue[_Accepted | _Answered | PublisherEvent] = SimpleQueue()
+        self._numbers = itertools.count(1)
+        self._tokens: dict[int, Token] = {}
+        self._largest_packet: int | None = None
+        self._refused = False
+
+    def __enter__(self) -> Self:
+        settings, will = self._settings, self._will
+        client = Client(CallbackAPIVersion.VERSION2, self._client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        # An exception in a callback would end paho's thread for good, unseen.
+        client.suppress_exceptions = True
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.max_inflight_messages_set(MAX_INFLIGHT)
+        client.reconnect_delay_set(*RECONNECT_S)
+        client.will_set(will.topic, will.payload, will.qos, will.retain, _properties(will, PacketTypes.WILLMESSAGE))
+        if settings.username is not None:
+            client.username_pw_set(settings.username, settings.read_password())
+        if settings.tls is not None:
+            client.tls_set_context(_tls_context(settings.tls))
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it so
+        session.SessionExpiryInterval = SESSION_EXPIRY_S
+        host, port = settings.address
+        client.connect_async(host, port, settings.keepalive_s, clean_start=False, properties=session)
+        client.loop_start()
+        self._client = client
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        client.disconnect()
+        # paho waits without limit for a broker that hangs; its thread is a daemon and may be left behind.
+        stopping = threading.Thread(target=client.loop_stop, name="mqtt-stop", daemon=True)
+        stopping.start()
+        stopping.join(STOP_S)
+
+    def send(self, message: Message) -> Token:
+        """Hand a message to paho. Raises PublishError if it takes none, or without a broker for QoS 0.
+
+        What the broker would never take (a wrong topic, more bytes than it allows) is answered by `Refused`. QoS 0 is
+        `Acknowledged` once it was handed to the network.
+        """
+        if self._client is None:
+            raise PublishError("The MQTT publisher is closed; open it with `with` before sending")
+        token = Token(next(self._numbers))
+        properties = _properties(message, PacketTypes.PUBLISH)
+        packed = properties.pack()  # type: ignore[no-untyped-call] # paho leaves it so
+        size = 9 + len(message.topic.encode()) + len(packed) + len(message.payload)
+        if self._largest_packet is not None and size > self._largest_packet:
+            reason = f"the packet has {size} bytes, the broker takes at most {self._largest_packet}"
+            self._happened.put(Refused(token, _PACKET_TOO_LARGE, reason))
+            return token
+        try:
+            sent = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        except ValueError as error:
+            self._happened.put(Refused(token, _TOPIC_INVALID, str(error)))
+            return token
+        if message.qos == 0:
+            if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                raise PublishError(f"{message.topic} was not sent: no broker, and QoS 0 does not wait for one")
+            self._happened.put(Acknowledged(token))
+        elif sent.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            raise PublishError(
+                f"{message.topic} was not sent: too many messages are unacknowledged; wait and try again"
+            )
+        else:  # without a broker too (MQTT_ERR_NO_CONN) the message is paho's now, and will be sent
+            self._tokens[sent.mid] = token
+        return token
+
+    def events(self) -> Iterator[PublisherEvent]:
+        """Yield what has happened since the last call."""
+        while True:
+            try:
+                happened = self._happened.get_nowait()
+            except Empty:
+                return
+            if isinstance(happened, _Accepted):
+                self._largest_packet = happened.largest_packet
+                yield Connected(happened.session_present)
+            elif isinstance(happened, _Answered):
+                token = self._tokens.pop(happened.packet, None)  # None: paho's echo of QoS 0, answered already
+                if token is None:
+                    continue
+                if happened.reason_code >= _FAILURE:
+                    yield Refused(token, happened.reason_code, happened.reason)
+                else:
+                    yield Acknowledged(token, happened.reason_code)
+            else:
+                yield happened
+
+    # The callbacks run in paho's thread, with its locks held: they only put into the queue.
+
+    def _on_connect(
+        self, _client: Client, _data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._refused = reason.is_failure
+        if reason.is_failure:
+            self._happened.put(SessionLost(f"{self._where} refused the connection: {reason}"))
+        else:
+            largest = getattr(properties, "MaximumPacketSize", None)
+            self._happened.put(_Accepted(flags.session_present, largest))
+
+    def _on_connect_fail(self, _client: Client, _data: Any) -> None:
+        self._happened.put(SessionLost(f"{self._where} cannot be reached"))
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _data: Any,
+        _flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if not self._refused:  # else on_connect has said why, in better words
+            self._happened.put(SessionLost(f"the connection to {self._where} ended: {reason}"))
+
+    def _on_publish(
+        self, _client: Client, _data: Any, packet: int, reason: ReasonCode, _properties: Properties
+    ) -> None:
+        self._happened.put(_Answered(packet, reason.value, str(reason)))
+
+    @property
+    def _where(self) -> str:
+        host, port = self._settings.address
+        return f"the broker at {host}:{port}"
+
+
+def _properties(message: Message, packet: int) -> Properties:
+    properties = Properties(packet)  # type: ignore[no-untyped-call] # paho leaves it so
+    properties.UserProperty = [("id", message.id), ("kind", message.kind)]
+    if message.payload:
+        properties.ContentType = "application/json"
+        properties.PayloadFormatIndicator = 1
+    if message.expiry_s is not None:
+        properties.MessageExpiryInterval = message.expiry_s
+    return properties
+
+
+def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
+        if tls.cert_file is not None and tls.key_file is not None:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"key broker.tls: expected readable PEM files, received ca_file {tls.ca_file}, cert_file {tls.cert_file}, "
+            f"key_file {tls.key_file}: {error}. Check their paths, rights and contents"
+        ) from error
+    return context
