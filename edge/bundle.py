@@ -145,7 +145,9 @@ def load_bundle(path: Path, *, need_onnx: bool = True) -> Bundle:
     """Read `path`, verify every file's hash, and return the bundle; BundleError says what is wrong with it."""
     manifest_path = path / MANIFEST
     if not path.is_dir():
-        raise BundleError(f"No bundle at {path}: expected a folder with {MANIFEST}. Make one with `linewatch-train fit`")
+        raise BundleError(
+            f"No bundle at {path}: expected a folder with {MANIFEST}. Make one with `linewatch-train fit`"
+        )
     if not manifest_path.is_file():
         raise BundleError(f"{path} is no bundle: it has no {MANIFEST}. Make one with `linewatch-train fit`")
     try:
@@ -176,7 +178,9 @@ def _verify(path: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         file = (path / name).resolve()
         if not file.is_relative_to(root):
-            raise BundleError(f"{path / MANIFEST} names the file {name!r}, which lies outside the bundle; do not use it")
+            raise BundleError(
+                f"{path / MANIFEST} names the file {name!r}, which lies outside the bundle; do not use it"
+            )
         if not file.is_file():
             raise BundleError(f"{path} is incomplete: {name} is missing. Copy the bundle again")
         found = sha256_of(file)

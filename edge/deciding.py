@@ -16,8 +16,12 @@ class Limit(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     max_count: Annotated[int, Field(ge=0, description="defects of the class in one frame")] | None = None
     max_coverage: Annotated[float, Field(ge=0, le=1, description="fraction of the inspected region, 0-1")] | None = None
-    max_area_mm2: Annotated[float, Field(ge=0, description="largest single defect, mm²; needs a calibration")] | None = None
-    max_length_mm: Annotated[float, Field(ge=0, description="longest single defect, mm; needs a calibration")] | None = None
+    max_area_mm2: (
+        Annotated[float, Field(ge=0, description="largest single defect, mm²; needs a calibration")] | None
+    ) = None
+    max_length_mm: (
+        Annotated[float, Field(ge=0, description="longest single defect, mm; needs a calibration")] | None
+    ) = None
 
     @property
     def needs_calibration(self) -> bool:

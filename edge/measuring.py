@@ -17,6 +17,9 @@ from edge.records import ClassMeasure, Defect, DefectClass, DefectMap, Measureme
 # Beyond this many islands one labelling of the whole map is cheaper than a labelling per box.
 _BOXES_AT_MOST = 256
 
+# A defect that fills more of its smallest rectangle than this is as long as that rectangle.
+_FILLED = 0.5
+
 
 @dataclass(frozen=True)
 class Region:
@@ -42,6 +45,15 @@ class _Component:
     y: int
     mask: UInt8
     cells: int
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How map cells lie in the frame (`to_frame`), how many of its pixels one is, and how large those are, if known."""
+
+    to_frame: Transform
+    px_per_cell: float
+    mm_per_px: float | None
 
 
 def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | None, to_frame: Transform) -> Region:
@@ -79,11 +91,25 @@ def _components(classes: UInt8) -> list[_Component]:
     for outline in outer:
         x, y, w, h = cv2.boundingRect(outline)
         box = classes[y : y + h, x : x + w]
-        _, islands = cv2.connectedComponents((box > 0).view(np.uint8), connectivity=8)
         seed_x, seed_y = outline.reshape(-1, 2)[0]  # OpenCV 4 and 5 differ in the shape of point lists
-        island = islands == islands[seed_y - y, seed_x - x]
-        found += _label(np.where(island, box, np.uint8(0)), x, y)
+        seed = (int(seed_y) - y, int(seed_x) - x)
+        class_id = int(box[seed])
+        own = (box == class_id).view(np.uint8)
+        if cv2.countNonZero(own) == cv2.countNonZero(box):  # one class, so the island is the one defect at its seed
+            found.append(_at_seed(own, class_id, x, y, seed))
+        else:
+            _, islands = cv2.connectedComponents((box > 0).view(np.uint8), connectivity=8)
+            found += _label(np.where(islands == islands[seed], box, np.uint8(0)), x, y)
     return found
+
+
+def _at_seed(mask: UInt8, class_id: int, x: int, y: int, seed: tuple[int, int]) -> _Component:
+    """Keep of a box's mask, uint8 [h, w] 0/1, what is connected to its pixel `seed` (row, column), which spans it."""
+    labels, label_map, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if labels > 2:  # parts of other islands reach into the box
+        label = int(label_map[seed])
+        return _Component(class_id, x, y, (label_map == label).view(np.uint8), int(stats[label, cv2.CC_STAT_AREA]))
+    return _Component(class_id, x, y, mask, int(stats[1, cv2.CC_STAT_AREA]))
 
 
 def _label(box: UInt8, x: int, y: int) -> list[_Component]:
@@ -137,7 +163,8 @@ def measure(
             kept.scores[speck.y : speck.y + h, speck.x : speck.x + w] *= clean
 
     mm_per_px = calibration.mm_per_px if calibration else None
-    defects = [_describe(c, by_id[c.class_id], kept.scores, cell_to_frame, mm_per_px) for c in components]
+    scale = _Scale(cell_to_frame, px_per_cell, mm_per_px)
+    defects = [_describe(component, by_id[component.class_id], kept.scores, scale) for component in components]
     defects.sort(key=lambda defect: (-defect.area_px, defect.bbox))
     per_class = {}
     for defect_class in classes:
@@ -158,21 +185,16 @@ def _share(cells: int, of: int) -> float:
     return cells / of if of else 0.0
 
 
-def _describe(
-    component: _Component, defect_class: DefectClass, scores: UInt8, to_frame: Transform, mm_per_px: float | None
-) -> Defect:
+def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, scale: _Scale) -> Defect:
     h, w = component.mask.shape
     own_scores = scores[component.y : component.y + h, component.x : component.x + w]
     corner = np.array([[component.x, component.y]])
-    box = to_frame.apply((np.array([[0, 0], [w, 0], [0, h], [w, h]]) + corner).astype(np.float64))
+    box = scale.to_frame.apply((np.array([[0, 0], [w, 0], [0, h], [w, h]]) + corner).astype(np.float64))
     (x0, y0), (x1, y1) = np.floor(box.min(axis=0) + 1e-6), np.ceil(box.max(axis=0) - 1e-6)
-    points = cv2.findNonZero(component.mask).reshape(-1, 2) + corner + 0.5
-    hull = cv2.convexHull(to_frame.apply(points.astype(np.float64)).astype(np.float32))
-    _, sides, _ = cv2.minAreaRect(hull)
-    # the rectangle spans pixel centres: half a pixel is missing at either end
-    cell_px = to_frame.area_scale**0.5
-    length_px, width_px = max(sides) + cell_px, min(sides) + cell_px
-    area_px = component.cells * to_frame.area_scale
+    area_px = component.cells * scale.px_per_cell
+    mm_per_px = scale.mm_per_px
+    length_px = _length_px(component, scale)
+    width_px = area_px / length_px
     return Defect(
         class_id=component.class_id,
         class_name=defect_class.name,
@@ -185,3 +207,22 @@ def _describe(
         length_mm=None if mm_per_px is None else length_px * mm_per_px,
         width_mm=None if mm_per_px is None else width_px * mm_per_px,
     )
+
+
+def _length_px(component: _Component, scale: _Scale) -> float:
+    """Return a component's length in frame pixels, by its outline.
+
+    Fibre length: of a thin shape with perimeter P = 2 (L + w) and area A = L w, L is the larger root of
+    L² - L P / 2 + A = 0. The outline runs through pixel centres, so half a pixel is missing at either end.
+    """
+    outlines, _ = cv2.findContours(component.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    centres = np.concatenate([outline.reshape(-1, 2) for outline in outlines]) + 0.5
+    outline = scale.to_frame.apply(centres + np.array([component.x, component.y])).astype(np.float32)
+    _, (side_a, side_b), _ = cv2.minAreaRect(outline)
+    cell_px = float(scale.px_per_cell**0.5)
+    longest = float(max(side_a, side_b)) + cell_px
+    if component.cells * scale.px_per_cell > _FILLED * (side_a + cell_px) * (side_b + cell_px):
+        return longest
+    half_perimeter, area = cv2.arcLength(outline, True) / 2, cv2.contourArea(outline)
+    fibre = (half_perimeter + max(0.0, half_perimeter**2 - 4 * area) ** 0.5) / 2 + cell_px
+    return max(longest, float(fibre))

@@ -13,6 +13,8 @@ from edge.errors import DependencyError
 
 OLDEST = (4, 6)
 
+# Its warnings repeat what our own messages say, and may name sources with their passwords.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 # Refuse decompression bombs: 2^27 pixels is an 11,585 x 11,585 picture.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
 

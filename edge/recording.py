@@ -66,6 +66,15 @@ class MapsFolder:
             raise _unwritable(path, error) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file, making its folder. Raises StoreError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def _unwritable(path: Path, error: OSError) -> StoreError:
     return StoreError(
         f"{path} cannot be written: {error.strerror or error}. What was written before it is whole; "

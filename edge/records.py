@@ -50,8 +50,8 @@ class CameraCondition(str, Enum):
 class CameraState:
     """What a camera answers in place of a frame. `detail` says what happened, for people.
 
-    UNREADABLE is about one frame, whose `index`, `name` and times are given; the next may be good. After END_OF_STREAM nothing
-    follows; a `detail` then says that the stream ended before its time.
+    UNREADABLE is about one frame, whose `index`, `name` and times are given; the next may be good. After END_OF_STREAM
+    nothing follows; a `detail` then says that the stream ended before its time.
     """
 
     camera: str
@@ -80,7 +80,8 @@ class Transform:
     @property
     def area_scale(self) -> float:
         """Frame pixels per prepared pixel, by area: the determinant of the linear part."""
-        return float(abs(np.linalg.det(self.matrix[:, :2])))
+        (a, b, _), (c, d, _) = self.matrix
+        return float(abs(a * d - b * c))
 
     def apply(self, points: Float64) -> Float64:
         """Map float64 [N, 2] prepared points to float64 [N, 2] frame points."""
@@ -200,8 +201,9 @@ class DefectMap:
 class Defect:
     """One 8-connected defect. Pixels and `bbox` (x, y, w, h) are of the camera's frame; mm are None if uncalibrated.
 
-    `score`: mean probability over its pixels, 0-1. `length`, `width`: sides of the smallest rectangle, at any angle,
-    that holds all its pixels.
+    `score`: mean probability over its pixels, 0-1. `length`: the long side of the smallest rectangle, at any angle,
+    around it; of a curved or branched defect, which leaves most of that rectangle empty, its fibre length if that is
+    more. `width`: the mean width, area / length.
     """
 
     class_id: int

@@ -6,6 +6,7 @@ answered by the tile that sees most around it. Two tiles have the same margin ex
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ def _positions(length: int, tile: int, overlap: int, stride: int) -> list[int]:
 
 def _seams(starts: list[int], tile: int, length: int, stride: int) -> list[int]:
     """Borders between kept parts along one axis, one more than tiles: the middle of each overlap, on the stride."""
-    middles = [stride * ((a + tile + b) // (2 * stride)) for a, b in zip(starts, starts[1:], strict=False)]
+    middles = [stride * ((a + tile + b) // (2 * stride)) for a, b in itertools.pairwise(starts)]
     return [0, *middles, length]
 
 
@@ -73,9 +74,7 @@ def plan(height: int, width: int, tile: tuple[int, int], overlap_px: int, stride
         for r, y in enumerate(ys)
         for c, x in enumerate(xs)
     )
-    return TilePlan(
-        height, width, tile_height, tile_width, stride, padded_height - height, padded_width - width, cells
-    )
+    return TilePlan(height, width, tile_height, tile_width, stride, padded_height - height, padded_width - width, cells)
 
 
 def pad(pixels: UInt8, tiles: TilePlan) -> UInt8:

@@ -25,7 +25,9 @@ def read_picture(path: Path) -> UInt8:
     except cv2.error as error:  # a header that promises more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
         raise SourceError(f"{path} cannot be read: {error}. Replace or remove it") from error
     if pixels is None:
-        raise SourceError(f"{path} is no picture that can be read: expected {', '.join(SUFFIXES)}. Replace or remove it")
+        raise SourceError(
+            f"{path} is no picture that can be read: expected {', '.join(SUFFIXES)}. Replace or remove it"
+        )
     return pixels
 
 
@@ -68,11 +70,11 @@ class ImagesCamera:
         index, path = self._next, self._pictures[self._next]
         self._next += 1
         name = str(path.relative_to(self._source)) if path != self._source else path.name
+        captured_ns = index * INTERVAL_NS
+        captured_at = self._started_at + timedelta(microseconds=captured_ns / 1000)
         try:
             pixels = read_picture(path)
         except SourceError as error:
-            return CameraState(self.name, CameraCondition.UNREADABLE, str(error), index, name)
-        captured_ns = index * INTERVAL_NS
-        return Frame(
-            self.name, index, pixels, captured_ns, self._started_at + timedelta(microseconds=captured_ns / 1000), name
-        )
+            trouble = CameraCondition.UNREADABLE
+            return CameraState(self.name, trouble, str(error), index, name, captured_ns, captured_at)
+        return Frame(self.name, index, pixels, captured_ns, captured_at, name)

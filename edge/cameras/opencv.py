@@ -44,6 +44,7 @@ class OpenCvCamera:
         name: str,
         kind: Kind,
         source: str,
+        *,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         started_at: datetime | None = None,
         alive: Callable[[], None] = lambda: None,

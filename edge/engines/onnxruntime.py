@@ -14,6 +14,7 @@ from typing_extensions import Self
 from edge.errors import ContractError, DependencyError, EngineError
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket
 
+_AGAIN = "Convert the bundle again: convert BUNDLE --to onnxruntime"
 _BUFFERS = 3  # two in flight and one being filled
 
 
@@ -30,9 +31,8 @@ class OnnxRuntimeEngine:
         self._session: Any = None
         self._worker: ThreadPoolExecutor | None = None
         self._serial = itertools.count()
-        shape = (contract.max_batch, contract.tile_height, contract.tile_width, contract.channels)
-        if contract.frames > 1:
-            shape = (shape[0], contract.frames, *shape[1:])
+        frames = [contract.frames] if contract.frames > 1 else []
+        shape = (contract.max_batch, *frames, contract.tile_height, contract.tile_width, contract.channels)
         self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_BUFFERS)])
 
     def __enter__(self) -> Self:
@@ -52,9 +52,7 @@ class OnnxRuntimeEngine:
                 self._model.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
-            raise ContractError(
-                f"ONNX Runtime cannot load {self._model}: {error}. Convert the bundle again: convert BUNDLE --to onnxruntime"
-            ) from error
+            raise ContractError(f"ONNX Runtime cannot load {self._model}: {error}. {_AGAIN}") from error
         self._check()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
         return self
@@ -70,8 +68,8 @@ class OnnxRuntimeEngine:
     def _check(self) -> None:
         c = self.contract
         frames = [c.frames] if c.frames > 1 else []
-        cells = [c.tile_height // c.stride, c.tile_width // c.stride]
-        expected = {
+        cells: list[int | None] = [c.tile_height // c.stride, c.tile_width // c.stride]
+        expected: dict[str, tuple[str, list[int | None]]] = {
             "tiles": ("tensor(uint8)", [None, *frames, c.tile_height, c.tile_width, c.channels]),
             "thresholds": ("tensor(float)", [len(c.classes)]),
             "classes": ("tensor(uint8)", [None, *cells]),
@@ -85,12 +83,12 @@ class OnnxRuntimeEngine:
             if found.get(name) != want:
                 raise ContractError(
                     f"{self._model} does not keep the graph contract: expected {name} as {_words(want)}, "
-                    f"received {_words(found.get(name))}. Convert the bundle again: convert BUNDLE --to onnxruntime"
+                    f"received {_words(found.get(name))}. {_AGAIN}"
                 )
         if extra := sorted(set(found) - set(expected)):
             raise ContractError(
                 f"{self._model} does not keep the graph contract: it has the unexpected inputs or outputs {extra}. "
-                "Convert the bundle again: convert BUNDLE --to onnxruntime"
+                f"{_AGAIN}"
             )
 
     def buffer(self) -> Batch:

@@ -1,0 +1,77 @@
+# Linewatch. On a fresh Debian or Ubuntu: `make demo` shows it working, `make test` proves it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+DEMO_VENV := .venv-demo
+VENV := .venv
+GST_VENV := .venv-gstreamer
+ARGS ?=
+DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
+
+# What the tests start beside themselves: a broker, an RTSP server, systemd's verifier, an OpenCV with GStreamer.
+DEBIAN_PACKAGES := mosquitto python3-opencv python3-numpy python3-venv python3-gi gir1.2-gst-rtsp-server-1.0 \
+  gstreamer1.0-plugins-base gstreamer1.0-plugins-good systemd
+APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+
+.PHONY: help demo test check bench model results lock debian clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+demo: $(DEMO_VENV)/.installed ## the simulated line with the shipped model and a broker of its own (ARGS="--headless …")
+	@$(DEMO_VENV)/bin/linewatch demo $(ARGS)
+
+test: debian $(VENV)/.installed $(GST_VENV)/.installed ## all checks and tests, as continuous integration runs them
+	@$(MAKE) --no-print-directory check
+	$(GST_VENV)/bin/python -m pytest -q -p no:cacheprovider -m gstreamer tests/cameras
+	$(VENV)/bin/python -m pytest -q -m "not gstreamer"
+
+check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.installed ## the speed that is claimed: tables, and JSON under out/bench
+	$(VENV)/bin/python benchmarks/run.py $(ARGS)
+
+model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glass from simulated pictures alone
+	bash config/make_model.sh $(VENV)/bin
+
+results: $(VENV)/.installed ## train and convert on phone pictures of DATA, and write docs/results.md
+	$(VENV)/bin/python benchmarks/results.py --data $(DATA) $(ARGS)
+
+lock: $(VENV)/.installed ## choose the versions that the tests and the demo use
+	$(VENV)/bin/pip install -q uv
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev --no-header -o requirements.lock pyproject.toml
+
+debian:
+	@missing=$$(for p in $(DEBIAN_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && $(APT) $$missing; \
+	  else echo "The tests need Debian packages. Run: sudo apt-get install $$missing" >&2; exit 7; fi; fi
+
+# Debian and Ubuntu keep venv in a package of its own.
+define make_venv
+	$(1) -m venv $(2) $(3) || { [ "$$(id -u)" = 0 ] && apt-get update -qq && $(APT) python3-venv && $(1) -m venv $(2) $(3); } \
+	  || { echo "Run: sudo apt-get install python3-venv" >&2; exit 7; }
+endef
+
+$(VENV)/.installed: pyproject.toml requirements.lock
+	$(call make_venv,$(PYTHON),$(VENV))
+	$(VENV)/bin/pip install -q -c requirements.lock -e '.[dev]'
+	@touch $@
+
+$(DEMO_VENV)/.installed: pyproject.toml requirements.lock
+	$(call make_venv,$(PYTHON),$(DEMO_VENV))
+	$(DEMO_VENV)/bin/pip install -q -c requirements.lock -e '.[demo]'
+	@touch $@
+
+# Debian's Python and its OpenCV, which has GStreamer; linewatch beside it without any OpenCV from PyPI.
+$(GST_VENV)/.installed: pyproject.toml requirements.lock
+	$(call make_venv,/usr/bin/python3,$(GST_VENV),--system-site-packages)
+	$(GST_VENV)/bin/pip install -q -e . pytest pytest-timeout
+	@touch $@
+
+clean: ## remove environments and outputs
+	rm -rf $(VENV) $(DEMO_VENV) $(GST_VENV) out build *.egg-info

@@ -1,0 +1,284 @@
+"""The `linewatch` command."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from edge import __version__
+from edge.errors import BundleError, EngineError, LinewatchError, PublishError, SourceError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="linewatch",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help=(
+        "Surface inspection for a production line: camera to coverage, defects and alarms over MQTT.\n\n"
+        "Exit codes: 0 done, 2 wrong command line, 3 settings, 4 bundle, 5 camera or recording, 6 inference, "
+        "7 something is not installed, 8 disk, 9 broker, 130 interrupted."
+    ),
+)
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+output = Console(soft_wrap=True, highlight=False)
+
+ConfigArgument = Annotated[Path, typer.Argument(help="the line's settings, YAML; see config/line.yaml")]
+BundleOption = Annotated[Path | None, typer.Option("--bundle", help="a bundle, in place of the settings' own")]
+
+
+class Pace(str, Enum):
+    """How fast a recording is replayed."""
+
+    MAX = "max"
+    REAL = "real"
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into a clean stop; a second one ends the process as usual."""
+    stop = threading.Event()
+
+    def ask(number: int, _frame: Any) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _warn(text: str) -> None:
+    errors.print(f"[yellow]warning[/]: {text}", markup=True)
+
+
+def _load(config: Path, bundle: Path | None) -> tuple[Any, Any]:
+    from edge.bundle import load_bundle
+    from edge.settings import load_settings, require_bundle, settings_warnings
+
+    settings = load_settings(config)
+    loaded = load_bundle(require_bundle(settings, bundle))
+    for warning in settings_warnings(settings, loaded):
+        _warn(warning)
+    return settings, loaded
+
+
+@app.command(epilog="Example: `linewatch run config/line.yaml`")
+def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
+    """Inspect a live camera until stopped: results and alarms go to the broker, through the outbox."""
+    from edge.app import run_line
+
+    settings, loaded = _load(config, bundle)
+    with stop_on_signals() as stop:
+        result = run_line(settings, loaded, stop, store=settings.store.path, live=True)
+    counts = result.counts
+    errors.print(
+        f"stopped after {counts.frames} frames: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "
+        f"{result.outbox.pending} messages wait in the outbox"
+    )
+    if not stop.is_set() and counts.ended_early:
+        raise SourceError(counts.ended_early)
+
+
+@app.command(
+    epilog="Example: `linewatch replay line.mp4 --bundle my-bundle --config config/line.yaml --events events.jsonl`"
+)
+def replay(
+    recording: Annotated[Path, typer.Argument(metavar="VIDEO|FOLDER", help="a video, a picture, or a folder of them")],
+    config: Annotated[Path, typer.Option("--config", help="the line's settings, YAML")],
+    events: Annotated[Path, typer.Option("--events", help="write one result per line of JSON here")],
+    bundle: BundleOption = None,
+    maps: Annotated[Path | None, typer.Option("--maps", help="write each frame's defect map here, as PNG")] = None,
+    pace: Annotated[Pace, typer.Option("--pace", help="as fast as it can, or at the recording's own speed")] = Pace.MAX,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="also send to the settings' broker; without it nothing leaves the machine")
+    ] = False,
+) -> None:
+    """Take a recording through the very same pipeline, in the recording's own time, with a store of its own."""
+    from edge.app import make_recording, run_line
+    from edge.cameras.pacing import PacedCamera
+    from edge.publishers.memory import MemoryPublisher
+    from edge.recording import EventsFile, MapsFolder
+
+    settings, loaded = _load(config, bundle)
+    camera = make_recording(settings.camera.name, recording)
+    started_s = time.monotonic()
+    with ExitStack() as scope:
+        store = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="linewatch-replay-"))) / "outbox.db"
+        file = scope.enter_context(EventsFile(events))
+        folder = MapsFolder(maps) if maps else None
+        advance = scope.enter_context(_progress_bar(lambda: camera.total))
+        stop = scope.enter_context(stop_on_signals())
+
+        def keep(decided: Any) -> None:
+            file.write(decided.body)
+            if folder and decided.defect_map is not None and decided.inspection.frame is not None:
+                folder.write(decided.inspection.frame, decided.defect_map.classes)
+            advance()
+
+        result = run_line(
+            settings,
+            loaded,
+            stop,
+            store=store,
+            live=False,
+            camera=PacedCamera(camera) if pace is Pace.REAL else camera,
+            publisher=None if publish else MemoryPublisher(),
+            watchers=[keep],
+        )
+    counts, seconds = result.counts, time.monotonic() - started_s
+    output.print(
+        f"{counts.frames} frames in {seconds:.1f} s ({counts.tiles / seconds:.1f} tiles/s): {counts.ok} OK, "
+        f"{counts.ng} NG, {counts.no_read} NO_READ; alarms: {counts.alarms_raised} raised, "
+        f"{counts.alarms_cleared} cleared. Results: {events}"
+    )
+    if stop.is_set():
+        raise typer.Exit(INTERRUPTED)
+    if counts.ended_early:
+        raise SourceError(f"{counts.ended_early}. The results up to there are in {events}")
+    if counts.unreadable:
+        raise SourceError(f"{counts.unreadable} pictures could not be read; their results in {events} are NO_READ")
+    if counts.engine_errors:
+        raise EngineError(f"inference failed on {counts.engine_errors} frames; their results in {events} are NO_READ")
+    if left := result.outbox.pending + result.outbox.parked:
+        raise PublishError(
+            f"{left} messages did not reach the broker at {settings.broker.address[0]}:{settings.broker.address[1]}; "
+            f"the results are in {events}. Start the broker and replay again"
+        )
+
+
+@contextmanager
+def _progress_bar(total: Callable[[], int]) -> Iterator[Callable[[], None]]:
+    """Show frames done of `total()`, which is known once the recording is open; nothing where nobody watches."""
+    columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task("frames", total=None)
+        yield lambda: progress.update(task, advance=1, total=total() or None)
+
+
+@app.command(epilog="Example: `linewatch check config/line.yaml`")
+def check(config: ConfigArgument, bundle: BundleOption = None) -> None:
+    """Verify settings and bundle, and replay the bundle's golden frames on this machine."""
+    from edge.app import make_engine
+    from edge.checking import CHANGED_PIXELS_AT_MOST, check_golden
+
+    settings, loaded = _load(config, bundle)
+    manifest = loaded.manifest
+    output.print(f"settings {config}: valid")
+    output.print(f"bundle {manifest.name} {manifest.version}: {len(manifest.files)} files verified")
+    engine_settings = settings.engine.model_copy(update={"backend": "onnxruntime"})
+    with make_engine(engine_settings, loaded) as engine:
+        results = check_golden(loaded, engine)
+    table = Table("golden frame", "prepared", "pixels changed", "defects lost", "gained", "")
+    for result in results:
+        table.add_row(
+            result.image,
+            "same" if result.prepared_same else "differs",
+            f"{result.changed_pixels:.4%}",
+            str(result.defects_lost),
+            str(result.defects_gained),
+            "[green]passed[/]" if result.passed else "[red]failed[/]",
+        )
+    output.print(table)
+    if not results:
+        raise BundleError(
+            f"{loaded.path} has no golden frames. Convert it again: convert {loaded.path} --to onnxruntime"
+        )
+    if not all(result.prepared_same for result in results):
+        _warn("this OpenCV prepares pixels a little differently from the one that the bundle was converted with")
+    if failed := [result.image for result in results if not result.passed]:
+        raise BundleError(
+            f"{loaded.path} does not see here what it saw when it was converted, on {', '.join(failed)}: expected no "
+            f"defect lost or gained and at most {CHANGED_PIXELS_AT_MOST:.2%} of pixels changed. Convert it again here"
+        )
+
+
+@app.command(epilog="Example: `linewatch demo --headless --frames 120 --summary summary.json`")
+def demo(
+    headless: Annotated[bool, typer.Option("--headless", help="show nothing while running")] = False,
+    frames: Annotated[int, typer.Option("--frames", min=0, help="end by itself after so many frames; 0 = never")] = 0,
+    summary: Annotated[Path | None, typer.Option("--summary", help="write what it came to here, as JSON")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="another seed, other parts")] = 7,
+) -> None:
+    """Inspect a simulated line with the shipped model and a broker of its own, and compare with the truth."""
+    from edge.demo import run_demo
+
+    with stop_on_signals() as stop:
+        result = run_demo(stop, headless=headless, frames=frames, seed=seed, console=output)
+    if summary:
+        from edge.recording import write_text
+
+        write_text(summary, json.dumps(result, indent=1) + "\n")
+    output.print_json(data=result)
+
+
+@app.command(epilog="Example: `linewatch simulate --video line.mp4 --frames 240`")
+def simulate(
+    video: Annotated[Path | None, typer.Option("--video", help="write an mp4 with its truth beside it")] = None,
+    dataset: Annotated[Path | None, typer.Option("--dataset", help="write a training dataset into this folder")] = None,
+    frames: Annotated[int, typer.Option("--frames", min=1, help="frames of the video, or pictures")] = 240,
+    size: Annotated[str, typer.Option("--size", help="width x height in pixels", metavar="WxH")] = "640x480",
+    seed: Annotated[int, typer.Option("--seed", help="another seed, other parts")] = 1,
+) -> None:
+    """Render the simulated line: a recording with its truth, or pictures with masks to train on."""
+    from edge.cameras.simulated import write_dataset, write_video
+    from edge.rendering import SimulatedLineSettings
+
+    if (video is None) == (dataset is None):
+        raise typer.BadParameter("expected either --video or --dataset")
+    width, _, height = size.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise typer.BadParameter(f"--size: expected WIDTHxHEIGHT such as 640x480, received {size}")
+    if video is not None:
+        settings = SimulatedLineSettings(width=int(width), height=int(height), seed=seed)
+        write_video(video, settings, frames)
+    elif dataset is not None:
+        write_dataset(dataset, frames, seed, (int(height), int(width)))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    output.print(__version__)
+
+
+def main() -> None:
+    """Run the command; our errors end it with a message and their exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    run_command(app)
+
+
+def run_command(command: typer.Typer) -> None:
+    """Run a typer command line so that no error of ours, nor Ctrl-C, ends in a traceback."""
+    try:
+        command()
+    except LinewatchError as error:
+        errors.print(f"error: {error}", markup=False, style="red")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

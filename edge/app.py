@@ -1,0 +1,229 @@
+"""The only file that names concrete classes: settings → parts → a line that runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edge.bundle import Bundle
+from edge.cameras.images import SUFFIXES, ImagesCamera
+from edge.cameras.opencv import OpenCvCamera
+from edge.cameras.simulated import SimulatedCamera
+from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.simulated import SimulatedEngine
+from edge.errors import SettingsError, SourceError
+from edge.health import Progress, Watchdog, notify
+from edge.inference import Inference
+from edge.messages import Counters, Identity, MessageWriter, ModelIdentity
+from edge.outbox import Outbox, OutboxCounts, Sender
+from edge.pipeline import AlarmDesk, Decided, Line, LineCounts, alarm_rules
+from edge.protocols import Camera, Engine, Publisher
+from edge.publishers.mqtt import MqttPublisher
+from edge.records import Message, UInt8
+from edge.reporting import Reporter
+from edge.settings import CameraSettings, EngineSettings, Settings, effective_thresholds
+
+# How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
+DRAIN_S = 3.0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: what was inspected, and what became of the messages. `published`: rows handed to the broker."""
+
+    counts: LineCounts
+    outbox: OutboxCounts
+    published: int
+
+
+def make_camera(settings: CameraSettings, alive: Callable[[], None] = lambda: None) -> Camera:
+    """Return the settings' camera, not yet opened. Raises SettingsError without a source."""
+    kind = settings.resolved_kind()
+    if kind == "simulated":
+        return SimulatedCamera(settings.name, settings.simulated)
+    if settings.source is None:
+        raise SettingsError(
+            "key camera.source: expected a device, file, folder, RTSP URL, GStreamer pipeline or `simulated`; "
+            "received nothing"
+        )
+    if kind == "images":
+        return ImagesCamera(settings.name, Path(str(settings.source)))
+    return OpenCvCamera(settings.name, kind, str(settings.source), alive=alive)
+
+
+def make_recording(name: str, path: Path) -> ImagesCamera | OpenCvCamera:
+    """Return the camera that plays a folder, a picture or a video. Raises SourceError if there is nothing at `path`."""
+    if not path.exists():
+        raise SourceError(f"Nothing at {path}: expected a video, a picture, or a folder with pictures")
+    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+        return ImagesCamera(name, path)
+    return OpenCvCamera(name, "file", str(path))
+
+
+def make_engine(settings: EngineSettings, bundle: Bundle, truth: Callable[[int], UInt8] | None = None) -> Engine:
+    """Return the settings' engine, not yet opened; the simulated one needs the simulated line's `truth`."""
+    contract = bundle.contract(settings.batch)
+    if settings.backend == "simulated":
+        if truth is None:
+            raise SettingsError("key engine.backend: the simulated engine answers only for the simulated camera")
+        return SimulatedEngine(contract, truth, settings.simulated_tiles_per_s)
+    return OnnxRuntimeEngine(bundle.onnx_path, contract, settings.threads)
+
+
+def identity_of(settings: Settings, bundle: Bundle, epoch: str) -> Identity:
+    """Say who speaks: the line's place, its device, recipe and model."""
+    line, manifest = settings.line, bundle.manifest
+    return Identity(
+        enterprise=line.enterprise,
+        site=line.site,
+        area=line.area,
+        line=line.line,
+        cell=line.cell,
+        device=line.device,
+        recipe=line.recipe,
+        model=ModelIdentity(manifest.name, manifest.version, bundle.model_sha256),
+        epoch=epoch,
+    )
+
+
+class _Announcements:
+    """What is said at every connection: who the line is and whether it is ready."""
+
+    def __init__(self, messages: MessageWriter, settings: Settings, bundle: Bundle) -> None:
+        self._messages = messages
+        self._status: Literal["starting", "online"] = "starting"
+        self._cameras = [settings.camera.name]
+        self._classes = [entry.name for entry in bundle.classes]
+        self.rules = alarm_rules(settings.alarms)
+
+    def __call__(self) -> list[Message]:
+        reason = "opening the camera and the model" if self._status == "starting" else "inspecting"
+        return [
+            self._messages.status(self._status, reason),
+            self._messages.birth(self._cameras, self._classes, self.rules),
+            self._messages.recipe(),
+        ]
+
+    def ready(self) -> list[Message]:
+        """Note that frames are taken from now on, and return what is to be said at once."""
+        self._status = "online"
+        return self()
+
+
+@dataclass(frozen=True)
+class OpenLine:
+    """A line whose parts are all open."""
+
+    line: Line
+    outbox: Outbox
+    sender: Sender
+    messages: MessageWriter
+
+    def stop(self) -> None:
+        """Send what waits for a few seconds, then the farewell, so that the Will is not needed; once is enough."""
+        self.sender.stop(DRAIN_S, self.messages.status("offline", "stopped"))
+        self.outbox.flush(DRAIN_S)
+
+
+@contextmanager
+def open_line(
+    settings: Settings,
+    bundle: Bundle,
+    *,
+    store: Path,
+    live: bool,
+    camera: Camera | None = None,
+    publisher: Publisher | None = None,
+    watchers: Sequence[Callable[[Decided], None]] = (),
+) -> Iterator[OpenLine]:
+    """Open every part of a line, ready to `run`; stop and close them all, in order, on every path.
+
+    `camera` and `publisher` stand in for the settings' own.
+    """
+    with ExitStack() as parts:
+        progress = Progress()
+        outbox = parts.enter_context(Outbox(store, max_results=settings.store.max_results))
+        messages = MessageWriter(identity_of(settings, bundle, outbox.epoch))
+        announcements = _Announcements(messages, settings, bundle)
+        if publisher is None:
+            client_id = settings.broker.client_id or settings.line.device
+            publisher = MqttPublisher(settings.broker, client_id, messages.will())
+        parts.enter_context(publisher)
+        sender = parts.enter_context(Sender(outbox, publisher, announcements))
+        if camera is None:
+            camera = make_camera(settings.camera, progress.mark("camera"))
+        truth = camera.truth if isinstance(camera, SimulatedCamera) else None
+        engine = parts.enter_context(make_engine(settings.engine, bundle, truth))
+        parts.enter_context(camera)
+        if live:
+            # alarms that a former run left standing at the broker are over; what stands now is raised anew
+            outbox.put(None, *(messages.no_alarm(rule.id) for rule in announcements.rules))
+        reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
+        moved = progress.mark("pipeline")
+
+        def each_turn() -> None:
+            moved()
+            reporter.report_if_due(_counters(line, camera, outbox), line.camera_state, line.last_age_ms)
+
+        line = Line(
+            camera=camera,
+            inference=Inference(engine, effective_thresholds(settings, bundle), bundle.manifest.tile.overlap_px),
+            bundle=bundle,
+            inspect=settings.inspect,
+            max_age_ms=settings.camera.max_age_ms,
+            alarms=AlarmDesk(announcements.rules),
+            messages=messages,
+            outbox=outbox,
+            live=live,
+            watchers=watchers,
+            each_turn=each_turn,
+        )
+        for message in announcements.ready():
+            sender.offer(message)
+        if live:
+            parts.enter_context(Watchdog(progress))
+            notify("READY=1\nSTATUS=inspecting")
+            parts.callback(notify, "STOPPING=1")
+        opened = OpenLine(line, outbox, sender, messages)
+        parts.callback(opened.stop)
+        yield opened
+
+
+def run_line(
+    settings: Settings,
+    bundle: Bundle,
+    stop: threading.Event,
+    *,
+    store: Path,
+    live: bool,
+    camera: Camera | None = None,
+    publisher: Publisher | None = None,
+    watchers: Sequence[Callable[[Decided], None]] = (),
+) -> RunResult:
+    """Run a line until its stream ends or `stop` is set; see `open_line`."""
+    with open_line(
+        settings, bundle, store=store, live=live, camera=camera, publisher=publisher, watchers=watchers
+    ) as opened:
+        counts = opened.line.run(stop)
+        opened.stop()
+        return RunResult(counts, opened.outbox.counts(), opened.sender.published)
+
+
+def _counters(line: Line, camera: Camera, outbox: Outbox) -> Counters:
+    counts, stored = line.counts, outbox.counts()
+    return Counters(
+        frames=counts.frames,
+        ok=counts.ok,
+        ng=counts.ng,
+        no_read=counts.no_read,
+        frames_dropped=camera.dropped,
+        alarms_raised=counts.alarms_raised,
+        alarms_cleared=counts.alarms_cleared,
+        acknowledged=stored.acknowledged,
+        parked=stored.parked,
+        results_dropped=stored.dropped,
+    )

@@ -1,0 +1,53 @@
+"""A recording played at its own speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edge.protocols import Camera
+from edge.records import CameraState, Frame
+
+
+class PacedCamera:
+    """Gives another camera's frames no sooner than their `captured_ns`, counted from the first one, allows."""
+
+    def __init__(
+        self,
+        inner: Camera,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        sleep_s: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.name = inner.name
+        self._inner = inner
+        self._monotonic_ns = monotonic_ns
+        self._sleep_s = sleep_s
+        self._ahead_ns: int | None = None
+
+    @property
+    def dropped(self) -> int:
+        """How many frames the paced camera dropped."""
+        return self._inner.dropped
+
+    def __enter__(self) -> Self:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._inner.__exit__(kind, error, trace)
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Return the next frame when its time has come; waits for that however short `timeout_s` is."""
+        item = self._inner.read(timeout_s)
+        if isinstance(item, Frame):
+            if self._ahead_ns is None:
+                self._ahead_ns = self._monotonic_ns() - item.captured_ns
+            early_ns = item.captured_ns + self._ahead_ns - self._monotonic_ns()
+            if early_ns > 0:
+                self._sleep_s(early_ns / 1e9)
+        return item

@@ -1,0 +1,276 @@
+"""The order of the rooms as one readable loop: frame → prepared → tiles → map → measurement → decision → message.
+
+The loop never waits for the network or the disk: what it decides goes into the outbox's queue. While the engine works
+on one frame the loop prepares and cuts the next, but only if that one is there already, so that looking ahead never
+delays a result. Frames are decided in the order in which they were captured.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from edge.alarms import NO_READ_ALARM, AlarmRule, AlarmState, measure_of, step
+from edge.bundle import Bundle
+from edge.deciding import judge, no_read
+from edge.errors import EngineError
+from edge.inference import FrameJob, Inference
+from edge.measuring import Calibration, Region, measure, region
+from edge.messages import MessageWriter
+from edge.outbox import Outbox
+from edge.preparing import prepare
+from edge.protocols import Camera
+from edge.records import (
+    AlarmEvent,
+    CameraCondition,
+    CameraState,
+    DefectMap,
+    Frame,
+    Inspection,
+    Judgement,
+    Measurement,
+    PreparedFrame,
+    Transform,
+    Verdict,
+)
+from edge.settings import InspectSettings
+
+_WAIT_S = 0.25
+# A camera that is silent is reported this often, so that consumers and alarm timers see it go on.
+_SILENCE_EVERY_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Decided:
+    """One decided frame for those who watch the line: replay files, the demo. `body` is the result message's body."""
+
+    inspection: Inspection
+    body: dict[str, Any]
+    frame: Frame | None
+    defect_map: DefectMap | None
+    alarms: tuple[AlarmEvent, ...]
+
+
+@dataclass
+class LineCounts:
+    """What a run came to. `ended_early`: why a recording stopped before its end, or empty."""
+
+    frames: int = 0
+    ok: int = 0
+    ng: int = 0
+    no_read: int = 0
+    tiles: int = 0
+    unreadable: int = 0
+    engine_errors: int = 0
+    alarms_raised: int = 0
+    alarms_cleared: int = 0
+    ended_early: str = ""
+
+    def count(self, verdict: Verdict) -> None:
+        """Count one verdict."""
+        self.ok += verdict is Verdict.OK
+        self.ng += verdict is Verdict.NG
+        self.no_read += verdict is Verdict.NO_READ
+
+
+@dataclass
+class AlarmDesk:
+    """Every alarm of a line with its state."""
+
+    rules: Sequence[AlarmRule]
+    states: dict[str, AlarmState] = field(default_factory=dict)
+
+    def look_at(self, inspection: Inspection, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Step each alarm by one inspection and return the transitions."""
+        events: list[AlarmEvent] = []
+        for rule in self.rules:
+            state = self.states.get(rule.id, AlarmState())
+            self.states[rule.id], happened = step(rule, state, measure_of(rule, inspection), now_ns)
+            events.extend(happened)
+        return tuple(events)
+
+    @property
+    def active(self) -> list[str]:
+        """The ids of the alarms that stand."""
+        return [rule.id for rule in self.rules if self.states.get(rule.id, AlarmState()).active]
+
+
+def alarm_rules(own: Sequence[AlarmRule]) -> tuple[AlarmRule, ...]:
+    """Add the built-in alarm for frames that cannot be read, unless the settings define it themselves."""
+    return tuple(own) if any(rule.id == NO_READ_ALARM.id for rule in own) else (NO_READ_ALARM, *own)
+
+
+class Line:
+    """One camera, one model, one loop.
+
+    `live`: time is the monotonic clock, frames grow old, and a silent camera is NO_READ; otherwise time is the
+    recording's own. `watchers` are called with each decided frame, in order, in the loop's thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        camera: Camera,
+        inference: Inference,
+        bundle: Bundle,
+        inspect: InspectSettings,
+        max_age_ms: int,
+        alarms: AlarmDesk,
+        messages: MessageWriter,
+        outbox: Outbox,
+        live: bool,
+        watchers: Sequence[Callable[[Decided], None]] = (),
+        each_turn: Callable[[], None] = lambda: None,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.counts = LineCounts()
+        self.alarms = alarms
+        self._camera = camera
+        self._inference = inference
+        self._bundle = bundle
+        self._inspect = inspect
+        self._max_age_ms = max_age_ms
+        self._messages = messages
+        self._outbox = outbox
+        self._live = live
+        self._watchers = watchers
+        self._each_turn = each_turn
+        self._monotonic_ns = monotonic_ns
+        self._calibration = Calibration(inspect.mm_per_px) if inspect.mm_per_px else None
+        self._regions: dict[tuple[int, int], Region] = {}
+        self._seen_ns = monotonic_ns()
+        self._silence_told_ns = 0
+        self.camera_state: CameraState | None = None
+        self.last_age_ms: float | None = None
+
+    def run(self, stop: threading.Event) -> LineCounts:
+        """Inspect until the stream ends or `stop` is set; whatever was begun is decided before returning."""
+        begun: FrameJob | None = None
+        while not stop.is_set():
+            self._each_turn()
+            item = self._camera.read(0.0 if begun else _WAIT_S)
+            self.camera_state = None if isinstance(item, Frame) or begun else item
+            if isinstance(item, Frame):
+                job = self._begin(item)
+                if begun is not None:
+                    self._decide(begun)
+                begun = job
+                continue
+            if begun is not None:
+                self._decide(begun)
+                begun = None
+                if item.condition is CameraCondition.NO_FRAME_YET:
+                    continue
+            if item.condition is CameraCondition.END_OF_STREAM:
+                self.counts.ended_early = item.detail
+                break
+            self._without_frame(item)
+        if begun is not None:
+            self._decide(begun)
+        return self.counts
+
+    def _begin(self, frame: Frame) -> FrameJob:
+        self._seen_ns = self._monotonic_ns()
+        manifest = self._bundle.manifest
+        pixels, to_frame = prepare(frame.pixels, manifest.preparing, manifest.channels)
+        (job,) = self._inference.begin([PreparedFrame(frame, pixels, to_frame)])
+        return job
+
+    def _decide(self, job: FrameJob) -> None:
+        frame, to_frame = job.prepared.frame, job.prepared.to_frame
+        try:
+            stitched = self._inference.finish(job)
+        except EngineError as error:
+            self.counts.engine_errors += 1
+            self._conclude(frame, no_read(f"inference failed: {error}"), None, None)
+            return
+        inspected = self._region(stitched, to_frame)
+        if not inspected.cells:
+            height, width = frame.pixels.shape[:2]
+            self._conclude(
+                frame, no_read(f"the inspected region lies outside the frame of {width} x {height} px"), None, None
+            )
+            return
+        measurement, kept = measure(stitched, self._bundle.classes, inspected, to_frame, self._calibration)
+        self.counts.tiles += len(job.tiles.cells)
+        self.last_age_ms = age_ms = self._age_ms(frame)
+        if age_ms > self._max_age_ms:
+            stale = no_read(f"stale frame: {age_ms:.0f} ms old, at most {self._max_age_ms} ms allowed")
+            self._conclude(frame, stale, None, None)
+            return
+        self._conclude(frame, judge(measurement, self._inspect.limits), measurement, kept)
+
+    def _region(self, stitched: DefectMap, to_frame: Transform) -> Region:
+        shape = stitched.classes.shape
+        key = (shape[0], shape[1])
+        if key not in self._regions:
+            asked = self._inspect.region
+            cells = Transform(to_frame.matrix * [[stitched.stride, stitched.stride, 1.0]])
+            self._regions[key] = region(key, asked.corners if asked else None, cells)
+        return self._regions[key]
+
+    def _age_ms(self, frame: Frame) -> float:
+        """Milliseconds since capture; a recording's frames do not grow old."""
+        return (self._monotonic_ns() - frame.captured_ns) / 1e6 if self._live else 0.0
+
+    def _without_frame(self, state: CameraState) -> None:
+        if state.condition is CameraCondition.UNREADABLE:
+            self.counts.unreadable += 1
+            self._conclude_unseen(state, no_read(state.detail))
+            return
+        now_ns = self._monotonic_ns()
+        silent_ms = (now_ns - self._seen_ns) / 1e6
+        if not self._live or silent_ms <= self._max_age_ms or now_ns - self._silence_told_ns < _SILENCE_EVERY_NS:
+            return
+        self._silence_told_ns = now_ns
+        told = f"no frame for {silent_ms:.0f} ms ({state.condition.value})"
+        self._conclude_unseen(state, no_read(f"{told}: {state.detail}" if state.detail else told))
+
+    def _conclude(
+        self, frame: Frame, judgement: Judgement, measurement: Measurement | None, kept: DefectMap | None
+    ) -> None:
+        inspection = Inspection(
+            camera=frame.camera,
+            frame=frame.index,
+            name=frame.name,
+            captured_at=frame.captured_at,
+            captured_ns=frame.captured_ns,
+            age_ms=self._age_ms(frame),
+            judgement=judgement,
+            measurement=measurement,
+        )
+        self._publish(inspection, self._monotonic_ns() if self._live else frame.captured_ns, frame, kept)
+
+    def _conclude_unseen(self, state: CameraState, judgement: Judgement) -> None:
+        now_ns = self._monotonic_ns() if self._live or state.captured_ns is None else state.captured_ns
+        inspection = Inspection(
+            camera=state.camera,
+            frame=state.index,
+            name=state.name,
+            captured_at=state.captured_at or datetime.now(timezone.utc),
+            captured_ns=now_ns,
+            age_ms=None,
+            judgement=judgement,
+            measurement=None,
+        )
+        self._publish(inspection, now_ns, None, None)
+
+    def _publish(self, inspection: Inspection, now_ns: int, frame: Frame | None, kept: DefectMap | None) -> None:
+        if inspection.frame is not None:
+            self.counts.frames += 1
+        self.counts.count(inspection.judgement.verdict)
+        seq = self._outbox.reserve()
+        result, body = self._messages.result(inspection, seq)
+        self._outbox.put(seq, result)
+        events = self.alarms.look_at(inspection, now_ns)
+        for event in events:
+            self.counts.alarms_raised += event.transition == "raised"
+            self.counts.alarms_cleared += event.transition == "cleared"
+            seq = self._outbox.reserve()
+            self._outbox.put(seq, *self._messages.alarm(event, seq))
+        for watch in self._watchers:
+            watch(Decided(inspection, body, frame, kept, events))

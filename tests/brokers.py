@@ -1,0 +1,147 @@
+"""Real brokers for tests, on free ports of loopback, and a subscriber that remembers. Absent ones fail, never skip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from typing_extensions import Self
+
+from edge.publishers.embedded_broker import EmbeddedBroker
+
+__all__ = ["EmbeddedBroker", "Mosquitto", "Subscriber", "free_port", "wait_for"]
+
+HOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+    """Return as soon as `condition` holds; AssertionError if it does not come to hold."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "waited in vain"
+        time.sleep(0.005)
+
+
+class Mosquitto:
+    """Debian's mosquitto. `config` is added to its settings; `persistent` keeps its memory on disk at every change."""
+
+    def __init__(self, folder: Path, *, config: str = "", persistent: bool = False) -> None:
+        program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
+        assert program, "these tests need mosquitto: sudo apt-get install mosquitto"
+        self._program = program
+        self.host = HOST
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._config = folder / "mosquitto.conf"
+        memory = f"persistence true\npersistence_location {folder}/\nautosave_on_changes true\nautosave_interval 1\n"
+        self._config.write_text(
+            f"listener {self.port} {HOST}\nallow_anonymous true\nuser root\n{memory if persistent else ''}{config}\n"
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start, also again on the same port, and wait until it answers."""
+        self._process = subprocess.Popen([self._program, "-c", str(self._config)], stderr=subprocess.DEVNULL)
+        wait_for(self._answers)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"mosquitto does not start with {self._config.read_text()}"
+        try:
+            socket.create_connection((HOST, self.port), 0.2).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Stop in order, saving what is to be saved."""
+        self._end(signal.SIGTERM)
+
+    def kill9(self) -> None:
+        """Stop as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(10)
+            self._process = None
+
+    def pause(self) -> None:
+        """Hang: connections stay open and nothing answers."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+
+class Subscriber:
+    """A client of its own that remembers each message of `topics`. `keeps_session`: the broker queues for it."""
+
+    def __init__(self, port: int, topics: str = "#", *, keeps_session: bool = False, user: str | None = None) -> None:
+        self.messages: list[MQTTMessage] = []
+        self._topics = topics
+        self._subscribed = threading.Event()
+        self._client = Client(CallbackAPIVersion.VERSION2, f"subscriber-{port}", protocol=MQTTProtocolVersion.MQTTv5)
+        if user is not None:
+            self._client.username_pw_set(user, "any")
+        self._client.on_connect = self._on_connect
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = lambda _client, _data, message: self.messages.append(message)
+        self._client.reconnect_delay_set(1, 1)
+        session = Properties(PacketTypes.CONNECT)
+        session.SessionExpiryInterval = 600 if keeps_session else 0
+        self._client.connect(HOST, port, 30, clean_start=not keeps_session, properties=session)
+
+    def _on_connect(self, client: Client, *_: Any) -> None:
+        client.subscribe(self._topics, qos=1)
+
+    def __enter__(self) -> Self:
+        self._client.loop_start()
+        assert self._subscribed.wait(10)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def payloads(self, topic: str | None = None) -> list[bytes]:
+        """Return what came, in order of arrival."""
+        return [m.payload for m in list(self.messages) if topic is None or m.topic == topic]
+
+    def last(self, topic: str) -> MQTTMessage | None:
+        """Return the latest message of a topic."""
+        return next((m for m in reversed(list(self.messages)) if m.topic == topic), None)

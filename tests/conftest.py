@@ -1,0 +1,19 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real pictures and recordings, or skip: they are not part of the project."""
+    folder = Path(os.environ.get("LINEWATCH_DATA") or ROOT.parent / "shared" / "data")
+    if not (folder / "phone_msd" / "manifest.csv").is_file():
+        pytest.skip(f"real data: no phone_msd at {folder}; set LINEWATCH_DATA to the folder that holds it")
+    return folder
