@@ -72,10 +72,10 @@ def _table(comparison: Comparison) -> Table:
     return table
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command; an error becomes its message and its exit code."""
     try:
-        app(prog_name="convert")
+        app(arguments, prog_name="convert")
     except (LinewatchError, OSError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"convert: {error}")
         sys.exit(error.exit_code if isinstance(error, LinewatchError) else StoreError.exit_code)

@@ -28,13 +28,13 @@ def check_graph(model: Path | bytes, contract: GraphContract) -> None:
         proto = onnx.load_model_from_string(model.read_bytes() if isinstance(model, Path) else model)
     except Exception as error:  # protobuf raises exceptions of many kinds
         raise _broken(name, "a serialised ONNX model", f"one that cannot be parsed ({error})") from error
+    _check_versions(name, proto)
     _check_self_contained(name, proto)
     try:
         onnx.checker.check_model(proto, full_check=True)
         proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
     except Exception as error:  # ValidationError, InferenceError and protobuf's own
         raise _broken(name, "a graph that ONNX's full checker accepts", str(error)) from error
-    _check_versions(name, proto)
     _check_edges(name, proto.graph, contract)
     _check_casts(name, proto.graph)
 

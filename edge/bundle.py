@@ -142,7 +142,10 @@ def sha256_of(path: Path) -> str:
 
 
 def load_bundle(path: Path, *, need_onnx: bool = True) -> Bundle:
-    """Read `path`, verify every file's hash, and return the bundle; BundleError says what is wrong with it."""
+    """Read `path`, verify every file's hash, and return the bundle; BundleError says what is wrong with it.
+
+    Without `need_onnx`, what `convert` makes anew (model.onnx and the golden maps) may be absent or damaged.
+    """
     manifest_path = path / MANIFEST
     if not path.is_dir():
         raise BundleError(
@@ -167,15 +170,18 @@ def load_bundle(path: Path, *, need_onnx: bool = True) -> Bundle:
         raise BundleError(
             f"{manifest_path}, key {where}: {first['msg']}; received {first['input']!r:.80}. Make the bundle again"
         ) from error
-    _verify(path, manifest)
+    made_anew = set() if need_onnx else {ONNX_MODEL, *(entry.expected_map for entry in manifest.golden)}
+    _verify(path, manifest, made_anew)
     if need_onnx and ONNX_MODEL not in manifest.files:
         raise BundleError(f"{path} holds no {ONNX_MODEL}. Run: convert {path} --to onnxruntime")
     return Bundle(path, manifest)
 
 
-def _verify(path: Path, manifest: Manifest) -> None:
+def _verify(path: Path, manifest: Manifest, except_for: set[str]) -> None:
     root = path.resolve()
     for name, expected in manifest.files.items():
+        if name in except_for:
+            continue
         file = (path / name).resolve()
         if not file.is_relative_to(root):
             raise BundleError(
@@ -204,12 +210,15 @@ def write_manifest(path: Path, manifest: Manifest) -> Bundle:
     manifest = manifest.model_copy(update={"files": file_hashes(path)})
     target = path / MANIFEST
     temporary = path / (MANIFEST + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(manifest.model_dump(mode="json", by_alias=True), file, indent=1, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(target)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(manifest.model_dump(mode="json", by_alias=True), file, indent=1, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)  # what a full disk left of it
     return Bundle(path, manifest)
 
 
