@@ -14,21 +14,22 @@ from rich.progress import track
 from rich.table import Table
 
 from converters.comparing import Comparison
+from converters.onnx_from_keras import load_tools
 from edge.errors import LinewatchError, StoreError
 
 _HELP = """Turn a trained bundle into one that a line can run.
 
-The model is translated, compared with the original on the bundle's golden pictures (and on those of --data), and kept
+The model is translated, compared with the original on the bundle's golden pictures and on those of --data, and kept
 only if it finds the same defects.
 
 Example: convert scratch-phone-1.0.0 --to onnxruntime --data pictures
 
-Exit codes: 0 converted, 2 wrong command line, 4 bundle or model cannot be used, 5 a picture cannot be read,
-7 a package is missing, 8 the bundle or the report cannot be written, 11 the converted model differs too much (the
-bundle is left as it was), 130 interrupted.
+Exit codes: 0 converted; 2 wrong command line; 4 bundle or model cannot be used; 5 a picture cannot be read; 7 a package
+is missing; 8 bundle or report cannot be written; 11 the converted model differs too much, and the bundle is left as it
+was; 130 interrupted.
 """
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
 class Target(str, Enum):
@@ -48,7 +49,8 @@ def convert(
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file")] = None,
 ) -> None:
     """Run `convert`; described to users by `_HELP`."""
-    from converters.converting import convert_bundle  # seconds of imports that --help need not wait for
+    load_tools()  # seconds that --help need not wait for
+    from converters.converting import convert_bundle
 
     console = Console(stderr=True)
     conversion = convert_bundle(

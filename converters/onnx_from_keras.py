@@ -14,13 +14,11 @@ float32, so it cannot be rounded up to 1.
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import itertools
 import logging
 import os
 import sys
-import warnings
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,25 +38,32 @@ def convert(model: Path, contract: GraphContract) -> bytes:
     of the defect classes. The same file gives the same bytes. Raises BundleError where Keras cannot read the file,
     ContractError where the net is of another shape, ConversionError where it cannot be translated.
     """
-    with _calm_imports():
-        graph = add_head(_translate(_load(model, contract), contract), contract)
-        return bytes(graph.SerializeToString(deterministic=True))
+    load_tools()
+    graph = add_head(_translate(_load(model, contract), contract), contract)
+    return bytes(graph.SerializeToString(deterministic=True))
 
 
-@contextlib.contextmanager
-def _calm_imports() -> Iterator[None]:
-    """Import TensorFlow without its greetings; name what is missing."""
+def load_tools() -> None:
+    """Import TensorFlow, tf2onnx and onnx, which takes seconds. Raises DependencyError naming what is missing.
+
+    TensorFlow's libraries greet on file descriptor 2 whatever its log level, so that is shut meanwhile.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TensorFlow's and tf2onnx's own deprecations
-            yield
+        for tool in ("tensorflow", "keras", "tf2onnx", "onnx"):
+            importlib.import_module(tool)
     except ImportError as error:
         raise DependencyError(
             f"`convert` needs TensorFlow, tf2onnx and onnx, and an import failed: {error}. "
             "Install them on the workstation with: pip install 'linewatch[convert]'"
         ) from error
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def tool_versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from converters.__main__ import main
@@ -20,7 +21,7 @@ from converters.onnx_from_keras import convert
 from edge.bundle import load_bundle, sha256_of, write_manifest
 from edge.cameras.images import read_picture
 from edge.engines.onnxruntime import OnnxRuntimeEngine
-from edge.errors import ConversionError
+from edge.errors import ContractError, ConversionError
 from edge.inference import Inference
 from edge.measuring import measure, region
 from edge.opencv import cv2
@@ -155,6 +156,18 @@ def test_a_graph_with_other_weights_is_refused(bundle: Path) -> None:
     with pytest.raises(ConversionError, match=r"pixels \(.*%\) have another class.*The bundle was left") as refused:
         install(loaded, convert(other, loaded.contract(4)), [], 0.0005, lambda pictures: pictures)
     assert refused.value.exit_code == 11
+    assert _content(bundle) == before
+
+
+def test_a_graph_that_breaks_the_contract_is_refused(bundle: Path) -> None:
+    """A graph that ONNX Runtime would run, but that TensorRT could not, never enters a bundle."""
+    before = _content(bundle)
+    loaded = load_bundle(bundle, need_onnx=False)
+    graph = onnx.load_model_from_string(convert(loaded.keras_path, loaded.contract(4)))
+    graph.graph.node.insert(0, onnx.helper.make_node("Identity", ["tiles"], ["copy"], name="first"))
+    graph.graph.node[1].input[0] = "copy"
+    with pytest.raises(ContractError, match="tiles to be read by a Cast"):
+        install(loaded, graph.SerializeToString(), [], 0.0005, lambda pictures: pictures)
     assert _content(bundle) == before
 
 
