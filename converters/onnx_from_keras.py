@@ -140,7 +140,9 @@ def add_head(net: Any, contract: GraphContract) -> Any:
         # the lowest index wins a tie
         helper.make_node("ArgMax", ["head/ratios"], ["head/best"], axis=1, keepdims=1),
         helper.make_node("ReduceMax", ["head/ratios"], ["head/best_ratio"], axes=[1], keepdims=1),
-        helper.make_node("GreaterOrEqual", ["head/best_ratio", "head/1"], ["head/defective"]),
+        # "not below 1" rather than "at least 1": a net that answers NaN must never read as clean
+        helper.make_node("Less", ["head/best_ratio", "head/1"], ["head/clean"]),
+        helper.make_node("Not", ["head/clean"], ["head/defective"]),
         # TensorRT converts to uint8 from float only
         helper.make_node("Cast", ["head/best"], ["head/best_float"], to=TensorProto.FLOAT),
         helper.make_node("Add", ["head/best_float", "head/1"], ["head/id"]),

@@ -97,6 +97,16 @@ def test_a_single_class_is_decided_by_p_at_least_t(threshold: float) -> None:
     assert classes.tolist() == [[0, 1, 1]]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_not_a_number_is_never_clean(count: int) -> None:
+    """A broken net that answers NaN for all classes marks the pixel defective; its neighbour is judged as ever."""
+    p = np.full((16, 40, count), 0.1, np.float32)
+    p[:, ::3] = np.nan
+    classes, _ = head(p, [0.5] * count)
+    assert (classes[:, ::3] > 0).all()
+    assert not classes[:, 1::3].any()
+
+
 # -------------------------------------------------------------------------------------------------- whole models
 
 
