@@ -12,6 +12,7 @@ from typing import Literal
 from edge.bundle import Bundle
 from edge.cameras.images import SUFFIXES, ImagesCamera
 from edge.cameras.opencv import OpenCvCamera
+from edge.cameras.pacing import PacedCamera
 from edge.cameras.simulated import SimulatedCamera
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.simulated import SimulatedEngine
@@ -40,8 +41,11 @@ class RunResult:
     published: int
 
 
-def make_camera(settings: CameraSettings, alive: Callable[[], None] = lambda: None) -> Camera:
-    """Return the settings' camera, not yet opened. Raises SettingsError without a source."""
+def make_camera(settings: CameraSettings, progress: Progress) -> Camera:
+    """Return the settings' camera for a live line, not yet opened: a recording plays as if it were live.
+
+    A camera with a thread of its own marks its `progress`. Raises SettingsError without a source.
+    """
     kind = settings.resolved_kind()
     if kind == "simulated":
         return SimulatedCamera(settings.name, settings.simulated)
@@ -50,9 +54,9 @@ def make_camera(settings: CameraSettings, alive: Callable[[], None] = lambda: No
             "key camera.source: expected a device, file, folder, RTSP URL, GStreamer pipeline or `simulated`; "
             "received nothing"
         )
-    if kind == "images":
-        return ImagesCamera(settings.name, Path(str(settings.source)))
-    return OpenCvCamera(settings.name, kind, str(settings.source), alive=alive)
+    if kind in {"images", "file"}:
+        return PacedCamera(make_recording(settings.name, Path(str(settings.source))), as_live=True)
+    return OpenCvCamera(settings.name, kind, str(settings.source), alive=progress.mark("camera"))
 
 
 def make_recording(name: str, path: Path) -> ImagesCamera | OpenCvCamera:
@@ -155,7 +159,7 @@ def open_line(
         parts.enter_context(publisher)
         sender = parts.enter_context(Sender(outbox, publisher, announcements))
         if camera is None:
-            camera = make_camera(settings.camera, progress.mark("camera"))
+            camera = make_camera(settings.camera, progress)
         truth = camera.truth if isinstance(camera, SimulatedCamera) else None
         engine = parts.enter_context(make_engine(settings.engine, bundle, truth))
         parts.enter_context(camera)

@@ -83,9 +83,7 @@ def test_each_occurrence_has_its_number() -> None:
     ]
 
 
-Values = st.lists(
-    st.tuples(st.integers(0, 200), st.one_of(st.none(), st.floats(0, 1))), max_size=60
-)
+Values = st.lists(st.tuples(st.integers(0, 200), st.one_of(st.none(), st.floats(0, 1))), max_size=60)
 Rules = st.tuples(st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 300), st.integers(0, 300)).map(
     lambda p: rule(raise_at=max(p[:2]), clear_below=min(p[:2]), on_delay_ms=p[2], off_delay_ms=p[3])
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
 from types import TracebackType
 
 from typing_extensions import Self
@@ -13,16 +15,23 @@ from edge.records import CameraState, Frame
 
 
 class PacedCamera:
-    """Gives another camera's frames no sooner than their `captured_ns`, counted from the first one, allows."""
+    """Gives another camera's frames no sooner than their `captured_ns`, counted from the first one, allows.
+
+    With `as_live` each frame is stamped as captured when its time has come, so that a live line takes the recording for
+    a camera.
+    """
 
     def __init__(
         self,
         inner: Camera,
+        *,
+        as_live: bool = False,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         sleep_s: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = inner.name
         self._inner = inner
+        self._as_live = as_live
         self._monotonic_ns = monotonic_ns
         self._sleep_s = sleep_s
         self._ahead_ns: int | None = None
@@ -50,4 +59,6 @@ class PacedCamera:
             early_ns = item.captured_ns + self._ahead_ns - self._monotonic_ns()
             if early_ns > 0:
                 self._sleep_s(early_ns / 1e9)
+            if self._as_live:
+                return replace(item, captured_ns=self._monotonic_ns(), captured_at=datetime.now(timezone.utc))
         return item

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry
+from edge.errors import SettingsError
+from edge.settings import effective_thresholds, load_settings, require_bundle, settings_warnings
+from tests.conftest import ROOT
+
+
+def write(folder: Path, text: str) -> Path:
+    """Write settings."""
+    path = folder / "line.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "config").glob("*.yaml") if "train" not in p.name))
+def test_every_shipped_configuration_is_valid(name: str) -> None:
+    """What is in config/ can be used as it is."""
+    load_settings(ROOT / "config" / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        # (what is wrong, the key path, what was expected, what was received)
+        ("camera: {nmae: a}", r"line\.yaml, key camera\.nmae: no such key"),
+        ("camera: {max_age_ms: soon}", r"key camera\.max_age_ms: expected a valid integer.*; received 'soon' \(str\)"),
+        (
+            "camera: {max_age_ms: 0}",
+            r"key camera\.max_age_ms: expected greater than or equal to 10; received 0 \(int\)",
+        ),
+        ("camera: {kind: usb}", r"key camera\.kind: expected 'auto', .*; received 'usb'"),
+        ("line: {cell: 'a/b'}", r"key line\.cell: .*pattern.*; received 'a/b'"),
+        ("inspect: {region: {}}", r"key inspect\.region: expected either a rectangle .* or a polygon"),
+        ("inspect: {region: {rectangle: [0, 0, 0, 9]}}", "with a width and height above 0"),
+        ("inspect: {limits: {scratch: {max_length_mm: 2}}}", "expected mm_per_px, since the limits of scratch are"),
+        ("inspect: {thresholds: {scratch: 1.5}}", r"key inspect\.thresholds\.scratch: .*less than 1; received 1\.5"),
+        ("inspect: {mm_per_px: .nan}", r"key inspect\.mm_per_px"),
+        ("alarms: [{id: a, measure: ng, text: t}, {id: a, measure: ng, text: t}]", "received twice: a"),
+        ("alarms: [{id: a, measure: coverage, text: t}]", r"key alarms\.0: expected raise_at"),
+        ("broker: {password: [hunter2], username: u}", r"key broker\.password.*not shown here"),
+        ("[1, 2]", r"expected keys with values, received \[1, 2\] \(list\)"),
+        ("", "expected keys with values, received nothing"),
+        ("a: [", "is no valid YAML"),
+        ("line: {cell: a}\nline: {cell: b}", "the key 'line' is given twice"),
+        ("!!python/object/apply:os.system ['true']", "is no valid YAML"),
+        ("1: 2", "expected a word as key, received 1"),
+    ],
+)
+def test_wrong_settings_name_file_key_expected_and_received(tmp_path: Path, text: str, says: str) -> None:
+    """An engineer finds the mistake from the message alone, and no message shows a password."""
+    with pytest.raises(SettingsError, match=says) as caught:
+        load_settings(write(tmp_path, text))
+    assert "line.yaml" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """Nobody has to start the line five times for five mistakes."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(write(tmp_path, "camera: {kind: usb, max_age_ms: x}\nengine: {batch: 0}"))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_absent_or_binary_settings_are_an_error(tmp_path: Path) -> None:
+    """A path that is wrong, and a file that is no text, say so."""
+    with pytest.raises(SettingsError, match="No settings at"):
+        load_settings(tmp_path / "absent.yaml")
+    (tmp_path / "line.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="cannot be read as UTF-8"):
+        load_settings(tmp_path / "line.yaml")
+
+
+def test_relative_paths_count_from_the_settings_file(tmp_path: Path) -> None:
+    """Settings mean the same wherever the command is started."""
+    (tmp_path / "clips").mkdir()
+    settings = load_settings(write(tmp_path, "bundle: b\ncamera: {source: clips}\nstore: {path: o.db}"))
+    assert settings.bundle == tmp_path / "b"
+    assert settings.camera.source == str(tmp_path / "clips")
+    assert settings.store.path == tmp_path / "o.db"
+    assert settings.camera.resolved_kind() == "images"
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("0", "device"),
+        ("/dev/video2", "device"),
+        ("rtsp://u:p@h/1", "rtsp"),
+        ("v4l2src ! appsink", "gstreamer"),
+        ("line.mp4", "file"),
+        ("simulated", "simulated"),
+    ],
+)
+def test_auto_tells_the_kind_by_the_source(tmp_path: Path, source: str, kind: str) -> None:
+    """Nobody needs to know what OpenCV calls its backends."""
+    settings = load_settings(write(tmp_path, f"camera: {{source: '{source}'}}"))
+    assert settings.camera.resolved_kind() == kind
+
+
+def bundle(*names: str) -> Bundle:
+    """Make a bundle with these classes."""
+    classes = tuple(
+        ClassEntry(id=i, name=name, colour=(0, 0, 0), threshold=0.5, min_area_px=1) for i, name in enumerate(names, 1)
+    )
+    tile = TileEntry(height=64, width=64, overlap_px=0)
+    return Bundle(Path("b"), Manifest(name="glass", version="1.0.0", classes=classes, tile=tile))
+
+
+def test_what_the_bundle_lacks_is_a_warning(tmp_path: Path) -> None:
+    """A limit, threshold or alarm of an unknown class is told, and does not stop the line."""
+    text = """
+    inspect: {limits: {dent: {}, scratch: {}}, thresholds: {dent: 0.4, scratch: 0.7}}
+    alarms: [{id: dented, measure: count, class: dent, raise_at: 1, text: t}]
+    """
+    settings = load_settings(write(tmp_path, text))
+    warnings = settings_warnings(settings, bundle("scratch", "stain"))
+    assert [warning.split(":")[0] for warning in warnings] == [
+        "inspect.limits.dent",
+        "inspect.thresholds.dent",
+        "alarms.dented",
+    ]
+    assert "has no class 'dent' (it has scratch, stain)" in warnings[0]
+    assert effective_thresholds(settings, bundle("scratch", "stain")) == (0.7, 0.5)
+
+
+def test_a_bundle_must_be_named_somewhere(tmp_path: Path) -> None:
+    """The command line wins over the settings, and without either the error says where to name one."""
+    settings = load_settings(write(tmp_path, "line: {cell: a}"))
+    assert require_bundle(settings, Path("x")) == Path("x")
+    with pytest.raises(SettingsError, match="expected the key `bundle` in the settings, or --bundle"):
+        require_bundle(settings, None)

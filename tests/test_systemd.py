@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+UNIT = ROOT / "systemd" / "linewatch.service"
+
+
+def verify(unit: Path) -> subprocess.CompletedProcess[str]:
+    """Run systemd's own verifier; no systemd need be running."""
+    command = ["systemd-analyze", "--man=no", "--recursive-errors=yes", "verify", str(unit)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_unit_is_valid() -> None:
+    """systemd accepts every key and value of the unit."""
+    result = verify(UNIT)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"), [("WatchdogSec=30", "WatchdogSeconds=30"), ("ProtectHome=yes", "ProtectHome=perhaps")]
+)
+def test_the_verifier_would_notice(tmp_path: Path, good: str, bad: str) -> None:
+    """A misspelt key or value is found, so that the test above can fail."""
+    text = UNIT.read_text()
+    assert good in text
+    mutated = tmp_path / "linewatch.service"
+    mutated.write_text(text.replace(good, bad))
+    assert verify(mutated).returncode != 0
+
+
+def test_the_unit_is_hardened() -> None:
+    """systemd's own exposure score stays at 2.0 or below."""
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", str(UNIT)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-400:]
