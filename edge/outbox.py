@@ -312,7 +312,7 @@ class Outbox:
                 raise StoreError(f"The outbox {self._path} is closed; put messages while it is open")
             job = _Put(seq, messages)
             self._add(job)
-            self._hurry |= job.urgent
+            self._hurry |= job.urgent or len(self._waiting) > self._max_waiting // 2
             self._make_room(job.urgent)
             self._changed.notify_all()
 

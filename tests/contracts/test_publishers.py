@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from edge.broker import BrokerSettings
 from edge.errors import PublishError, SettingsError
@@ -227,6 +230,12 @@ def test_the_memory_publisher_refuses_and_waits_as_a_broker_would() -> None:
         publisher.come_back()
         assert list(publisher.events()) == [Connected(session_present=False), Acknowledged(held)]
         assert publisher.retained["held"].payload == b"{}"
+        publisher.go_away()
+        publisher.come_back(session_present=True)
+        assert list(publisher.retained) == ["held"]
+        publisher.go_away()
+        publisher.come_back(session_present=False)
+        assert not publisher.retained
         for number in range(3):
             publisher.send(message(str(number)))
         assert [m.topic for m in publisher.messages] == ["1", "2"]
@@ -252,9 +261,9 @@ def test_a_refused_login_is_reported_with_the_brokers_reason_and_no_secret(tmp_p
     with Mosquitto(tmp_path, config=f"password_file {passwords}\nallow_anonymous false") as broker:
         with mqtt(broker, username="line", password="wrong-0815") as publisher:  # noqa: S106 - a password of the test
             listener = Listener(publisher)
-            lost = listener.wait(lambda event: isinstance(event, SessionLost))
-            assert isinstance(lost, SessionLost)
-            assert lost.reason == f"the broker at 127.0.0.1:{broker.port} refused the connection: Not authorized"
+            refused = SessionLost(f"the broker at 127.0.0.1:{broker.port} refused the connection: Not authorized")
+            listener.wait(lambda _: len(listener.events) > 1)
+            assert set(listener.events) == {refused}
             assert "wrong-0815" not in repr((publisher, vars(publisher)["_settings"], listener.events))
         (tmp_path / "secret").write_text("right-4711\n")
         with mqtt(broker, username="line", password_file=tmp_path / "secret") as publisher:
@@ -270,6 +279,23 @@ def test_leaving_is_bounded_when_the_broker_hangs(tmp_path: Path) -> None:
             for _ in range(30):
                 publisher.send(message(payload=b"x" * 100_000))
         broker.resume()
+
+
+# paho leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
+def test_leaving_does_not_wait_for_a_handshake_that_never_ends() -> None:
+    """A publisher stuck in a TLS handshake leaves its context while paho's thread still waits for the answer."""
+
+    def waiting() -> bool:
+        return any(thread.name == "paho-mqtt-client-stuck" for thread in threading.enumerate())
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = BrokerSettings.model_validate({"port": silent.getsockname()[1], "tls": {}})
+        with MqttPublisher(settings, "stuck", WILL):
+            connection, _ = silent.accept()
+        assert waiting()
+        connection.close()
+    wait_for(lambda: not waiting())
 
 
 @pytest.mark.parametrize(
@@ -304,3 +330,47 @@ def test_tls_reaches_a_broker_that_has_a_certificate(tmp_path: Path) -> None:
             listener = Listener(publisher)
             listener.wait(lambda event: isinstance(event, SessionLost))
             assert not any(isinstance(event, Connected) for event in listener.events)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"password": "pw-4711"}, "expected a username beside the password"),
+        ({"username": "a", "password": "pw-4711", "password_file": "p"}, "received both"),
+        ({"tls": {"cert_file": "c.pem"}}, "expected cert_file and key_file together"),
+        ({"host": "mqtt://broker"}, "pattern"),
+        ({"port": 0}, "greater than or equal to 1"),
+        ({"hots": "broker"}, "Extra inputs"),
+    ],
+)
+def test_broker_settings_that_make_no_sense_are_refused(settings: dict[str, object], expected: str) -> None:
+    """Each mistake is named when the settings are read."""
+    with pytest.raises(ValidationError, match=expected):
+        BrokerSettings.model_validate(settings)
+
+
+def test_tls_has_a_port_of_its_own_and_passwords_are_not_shown() -> None:
+    """The port defaults to 1883, with TLS to 8883; no repr, str or dump of the settings shows the password."""
+    assert BrokerSettings().address == ("127.0.0.1", 1883)
+    assert BrokerSettings.model_validate({"tls": {}}).address == ("127.0.0.1", 8883)
+    settings = BrokerSettings.model_validate({"username": "line", "password": "pw-4711"})
+    assert settings.read_password() == "pw-4711"
+    assert "pw-4711" not in f"{settings} {settings!r} {settings.model_dump_json()} {settings.model_dump()}"
+
+
+def test_an_embedded_broker_that_cannot_start_says_why() -> None:
+    """A port in use is a PublishError that names it; without iotcore a DependencyError says what to install."""
+    with (
+        EmbeddedBroker() as broker,
+        pytest.raises(PublishError, match=f"does not start on 127.0.0.1:{broker.port}"),
+    ):
+        EmbeddedBroker(broker.port).__enter__()
+    # None in sys.modules is how Python itself marks a module that cannot be imported.
+    program = (
+        "import sys; sys.modules['iotcore'] = None\n"
+        "from edge.publishers.embedded_broker import EmbeddedBroker\nEmbeddedBroker().__enter__()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("edge.errors.DependencyError")
+    assert last.endswith("pip install 'linewatch[demo]'")
