@@ -1,1 +1,1 @@
-"""To be described by its author."""
+"""Training on a workstation: pictures with masks → a bundle whose thresholds were fitted on pictures not learned from."""

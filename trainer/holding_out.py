@@ -1,0 +1,41 @@
+"""`linewatch-train held-out`: the pictures that a bundle never learned from, as a folder to replay or evaluate."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+from edge.bundle import load_bundle
+from edge.errors import DatasetError, StoreError
+from edge.bundle import sha256_of
+from trainer.datasets import COLUMNS, read_manifest
+from trainer.evaluating import learned_from
+
+
+def copy_held_out(bundle: Path, data: Path, out: Path) -> int:
+    """Copy the pictures of `data` that `bundle` held out, their masks and rows, into `out`; return how many."""
+    load_bundle(bundle, need_onnx=False)
+    learned = learned_from(bundle)
+    kept = [entry for entry in read_manifest(data) if sha256_of(entry.path) not in learned]
+    if not kept:
+        raise DatasetError(f"{bundle} held out no picture of {data}; expected a split.test above 0 in its recipe")
+    if out.exists() and any(out.iterdir()):
+        raise StoreError(f"{out} is not empty. Name another folder or remove it")
+    wanted = {entry.image for entry in kept}
+    try:
+        with (data / "manifest.csv").open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.DictReader(file) if row["image"].strip() in wanted]
+        for relative in sorted({row[key].strip() for row in rows for key in ("image", "mask") if row[key].strip()}):
+            target = out / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(data / relative, target)
+        with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise StoreError(
+            f"{out} cannot be written: {error.strerror}. Free some space or name another folder"
+        ) from error
+    return len(kept)

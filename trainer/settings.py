@@ -1,0 +1,134 @@
+"""A training recipe: YAML → frozen typed settings. Every key is commented, with its unit, in config/train.phone.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edge.bundle import Name, TileEntry
+from edge.preparing import PreparingStep
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassSettings(_Strict):
+    """How one class is shown and rated; its name is the key."""
+
+    severity: Literal["minor", "major", "critical"] = "major"
+    colour: tuple[int, int, int] | None = None
+
+
+class ModelSettings(_Strict):
+    """Which network. `widths`: channels per level; `stem_stride` 2 computes at half resolution inside."""
+
+    family: Literal["slim-unet"] = "slim-unet"
+    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=2, max_length=6)] = (
+        16,
+        32,
+        64,
+        128,
+    )
+    stem_stride: Literal[1, 2] = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    head: Literal["softmax", "sigmoid"] = "softmax"
+
+    @property
+    def has_background(self) -> bool:
+        """Whether channel 0 of the logits is the background."""
+        return self.head == "softmax"
+
+    @property
+    def multiple_px(self) -> int:
+        """What tile sides must be multiples of."""
+        return int(self.stem_stride * 2 ** (len(self.widths) - 1))
+
+
+class SplitSettings(_Strict):
+    """Shares of the groups of each class that are held out; what remains is learned from."""
+
+    test: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
+
+
+class SamplingSettings(_Strict):
+    """How crops are drawn. `defect_share` of them are centred near a defect, classes by `class_weights` (default even).
+
+    The others lie anywhere. `crop_px`: side of a square crop. `batch`: crops per step.
+    """
+
+    crop_px: Annotated[int, Field(ge=32, le=2048)] = 256
+    batch: Annotated[int, Field(ge=1, le=256)] = 16
+    steps_per_epoch: Annotated[int, Field(ge=1)] = 60
+    defect_share: _Share = 0.7
+    class_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+
+
+class AugmentationSettings(_Strict):
+    """What is done to a crop at random; every range is symmetric."""
+
+    flips: bool = True
+    quarter_turns: bool = True
+    rotation_degrees: Annotated[float, Field(ge=0, le=45)] = 15.0
+    shift_share: Annotated[float, Field(ge=0, le=0.5)] = 0.35
+    zoom: Annotated[float, Field(ge=1, le=4)] = 1.3
+    shear: Annotated[float, Field(ge=0, le=1)] = 0.1
+    contrast: Annotated[float, Field(ge=1, le=4)] = 1.5
+    brightness: Annotated[float, Field(ge=0, le=128)] = 15.0
+    noise: Annotated[float, Field(ge=0, le=64)] = 5.0
+
+
+class LossSettings(_Strict):
+    """`cross_entropy` (categorical, or binary with a sigmoid head) times its weight plus soft Dice times its own."""
+
+    cross_entropy: Annotated[float, Field(ge=0)] = 1.0
+    dice: Annotated[float, Field(ge=0)] = 1.0
+
+
+class OptimizerSettings(_Strict):
+    """AdamW with a warm-up and a cosine decay to a hundredth. `average_decay`: of the moving average of weights."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    warm_up_steps: Annotated[int, Field(ge=0)] = 50
+    clip_norm: Annotated[float, Field(gt=0)] = 5.0
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+
+
+class TrainSettings(_Strict):
+    """One recipe."""
+
+    name: Name
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "1.0.0"
+    classes: dict[Name, ClassSettings] = {}
+    channels: Literal[1, 3] = 1
+    preparing: tuple[PreparingStep, ...] = ()
+    tile: TileEntry = TileEntry(height=256, width=256, overlap_px=32)
+    model: ModelSettings = ModelSettings()
+    split: SplitSettings = SplitSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    loss: LossSettings = LossSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    epochs: Annotated[int, Field(ge=1)] = 30
+    early_stopping_epochs: Annotated[int, Field(ge=1)] = 12
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_network(self) -> TrainSettings:
+        multiple = self.model.multiple_px
+        for key, side in (
+            ("tile.height", self.tile.height),
+            ("tile.width", self.tile.width),
+            ("sampling.crop_px", self.sampling.crop_px),
+        ):
+            if side % multiple:
+                raise ValueError(f"expected {key} as a multiple of {multiple} px for this model, received {side}")
+        if not self.loss.cross_entropy and not self.loss.dice:
+            raise ValueError("expected a weight above 0 for loss.cross_entropy or loss.dice, received 0 for both")
+        return self

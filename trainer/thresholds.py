@@ -1,0 +1,83 @@
+"""Each class's threshold and smallest area, fitted on whole stitched validation pictures.
+
+With few pictures the best cell of a table is luck. So the errors that cost money come first (pictures missed, pictures
+falsely flagged), then the IoU averaged with its neighbours', and of the areas that do equally well the middle one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.opencv import cv2
+from edge.records import Float32, Float64, UInt8
+
+THRESHOLDS = np.round(np.arange(0.20, 0.91, 0.05), 2)
+MIN_AREAS_PX = (1, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
+
+@dataclass(frozen=True)
+class FittedClass:
+    """What was fitted for one class, and how many validation pictures were still missed and falsely flagged."""
+
+    threshold: float
+    min_area_px: float
+    missed: int
+    false: int
+    shown: int
+    iou: float | None
+
+
+def own_probability(probabilities: Float32) -> UInt8:
+    """Reduce float32 [H, W, K] to uint8 [H, W, K]: the probability x 255 of the leading class, 0 for the others."""
+    leading = probabilities == probabilities.max(axis=-1, keepdims=True)
+    return np.where(leading, np.round(probabilities * 255), 0).astype(np.uint8)
+
+
+def fit_class(probabilities: Sequence[UInt8], truths: Sequence[np.ndarray]) -> FittedClass:
+    """Fit one class from its probabilities x 255, uint8 [H, W], and its truth, bool [H, W], of each picture."""
+    shape = (len(THRESHOLDS), len(MIN_AREAS_PX))
+    missed, false = np.zeros(shape, int), np.zeros(shape, int)
+    overlap, union = np.zeros(shape), np.zeros(shape)
+    for probability, truth in zip(probabilities, truths, strict=True):
+        for row, threshold in enumerate(THRESHOLDS):
+            areas, hits = _defects(probability >= threshold * 255, truth)
+            for column, min_area in enumerate(MIN_AREAS_PX):
+                kept = areas >= min_area
+                hit_px, area_px = hits[kept].sum(), areas[kept].sum()
+                overlap[row, column] += hit_px
+                union[row, column] += truth.sum() + area_px - hit_px
+                if truth.any():
+                    missed[row, column] += not (hits[kept] > 0).any()
+                else:
+                    false[row, column] += bool(kept.any())
+    iou = np.divide(overlap, union, out=np.zeros(shape), where=union > 0)
+    row, column = _choose(missed + false, iou)
+    return FittedClass(
+        threshold=float(THRESHOLDS[row]),
+        min_area_px=float(MIN_AREAS_PX[column]),
+        missed=int(missed[row, column]),
+        false=int(false[row, column]),
+        shown=sum(bool(truth.any()) for truth in truths),
+        iou=float(iou[row, column]) if union[row, column] else None,
+    )
+
+
+def _defects(answer: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the area of each 8-connected defect and how many of its pixels are true."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(answer.view(np.uint8), connectivity=8)
+    hits = np.bincount(labels[truth], minlength=count)
+    return stats[1:, cv2.CC_STAT_AREA], hits[1:]
+
+
+def _choose(errors: np.ndarray, iou: Float64) -> tuple[int, int]:
+    best = errors == errors.min()
+    # a threshold between two good ones is more to be trusted than a lonely good one
+    padded = np.pad(np.where(best, iou, 0).max(axis=1), 1, mode="edge")
+    calm = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    row = int(np.argmax(np.where(best.any(axis=1), calm, -1)))
+    # among areas without more errors, those that keep the IoU; of these the middle one, which is the geometric mean
+    good = np.flatnonzero(best[row] & (iou[row] >= iou[row][best[row]].max() - 0.01))
+    return row, int(good[(len(good) - 1) // 2])
