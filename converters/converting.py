@@ -5,7 +5,6 @@ model.keras → ONNX graph → contract checked → compared with Keras on real 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from edge.opencv import cv2
 from edge.preparing import prepare
 from edge.protocols import Engine
 from edge.records import Frame, PreparedFrame
+from trainer.datasets import read_manifest
 from trainer.keras_engine import KerasEngine
 
 _MAP_SUFFIX = ".map.png"
@@ -113,11 +113,8 @@ def _pictures_of(data: Path) -> list[Path]:
     """List the pictures of a dataset (those that its manifest.csv names, not their masks) or of any folder."""
     if not data.is_dir():
         raise SourceError(f"No folder at {data}: --data expects a folder of pictures")
-    listing = data / "manifest.csv"
-    if listing.is_file():
-        with listing.open(newline="", encoding="utf-8") as file:
-            names = dict.fromkeys(row.get("image") or "" for row in csv.DictReader(file))
-        return [data / name for name in names if name]
+    if (data / "manifest.csv").is_file():
+        return [entry.path for entry in read_manifest(data)]
     return sorted(p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
 
 

@@ -23,8 +23,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edge.errors import BundleError, ContractError, ConversionError, DependencyError
+from edge.errors import ContractError, ConversionError, DependencyError
 from edge.records import GraphContract
+from trainer.keras_engine import load_model
 
 OPSET = 17  # the newest that TensorRT 8.6 reads in full
 IR_VERSION = 8  # what opset 17 came with; ONNX Runtime 1.18 reads up to 10
@@ -73,14 +74,7 @@ def tool_versions() -> dict[str, str]:
 
 def _load(path: Path, contract: GraphContract) -> Any:
     """Open the keras.Model and compare its shapes with the contract."""
-    import keras
-
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras and zipfile raise exceptions of many kinds
-        raise BundleError(
-            f"Keras cannot read {path}: {error}. Expected a model written by `linewatch-train fit`; train it again"
-        ) from error
+    model = load_model(path)
     expected = [(None, *_tile_shape(contract)), (None, *_map_shape(contract), len(contract.classes))]
     found = [getattr(model, name, None) for name in ("input_shape", "output_shape")]
     if found != expected:
