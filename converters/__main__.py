@@ -25,8 +25,8 @@ only if it finds the same defects.
 Example: convert scratch-phone-1.0.0 --to onnxruntime --data pictures
 
 Exit codes: 0 converted; 2 wrong command line; 4 bundle or model cannot be used; 5 a picture cannot be read; 7 a package
-is missing; 8 bundle or report cannot be written; 10 the dataset of --data cannot be used; 11 the converted model differs
-too much, and the bundle is left as it was; 130 interrupted.
+is missing; 8 bundle or report cannot be written; 10 the dataset of --data cannot be used; 11 the converted model
+differs too much, and the bundle is left as it was; 130 interrupted.
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)

@@ -299,3 +299,14 @@ def test_help_is_quick_and_shows_an_example() -> None:
     assert done.returncode == 0, done.stderr
     for words in ("--to onnxruntime", "Exit codes", "--max-changed-pixels", "--json"):
         assert words in done.stdout
+
+
+def test_without_tensorflow_it_says_what_to_install(fresh: Path) -> None:
+    """Where TensorFlow is not installed, the command ends with exit code 7 and the pip command, and no traceback."""
+    # None in sys.modules is how Python itself marks a module that cannot be imported
+    code = f"import sys; sys.modules['tensorflow'] = None\nimport converters.__main__ as c\nc.main({[str(fresh)]!r} + "
+    code += "['--to', 'onnxruntime'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 7
+    assert "pip install 'linewatch[convert]'" in done.stderr
+    assert "Traceback" not in done.stderr
