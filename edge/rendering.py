@@ -1,0 +1,392 @@
+"""Phone glass on a belt, drawn with defects whose place and shape are known: pixels and their true class map.
+
+The same seed draws the same line. A `Scene` is what stays (belt, light, reflections of the hall); a `Part` is drawn
+once and then only moved. The truth of a defect is where it is visibly drawn: opacity of 0.35 or more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge.opencv import cv2
+from edge.records import Float32, UInt8
+
+CLASS_NAMES = ("scratch", "stain", "chip")
+SCRATCH, STAIN, CHIP = 1, 2, 3
+VISIBLE = 0.35
+
+
+class SimulatedLineSettings(BaseModel):
+    """The simulated line. `fps` 0 renders as fast as frames are read; `frames` 0 never ends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    width: Annotated[int, Field(ge=64, le=4096, description="px")] = 640
+    height: Annotated[int, Field(ge=64, le=4096, description="px")] = 480
+    fps: Annotated[float, Field(ge=0, le=240, description="frames/s")] = 15.0
+    frames: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = 7
+    defective_share: Annotated[float, Field(ge=0, le=1, description="of the parts")] = 0.5
+    frames_per_part: Annotated[int, Field(ge=4, le=1000, description="frames from one part to the next")] = 30
+
+
+@dataclass(frozen=True)
+class Look:
+    """What varies between lines and lamps; grey levels 0-255, sizes as shares of the frame's height."""
+
+    belt: float
+    belt_texture: float
+    light_fall: float
+    streaks: int
+    streak_strength: float
+    noise: float
+    blur_px: float
+    part_length: float
+    part_width: float
+    dust: int
+    motion_px: int
+
+
+USUAL = Look(
+    belt=78,
+    belt_texture=6,
+    light_fall=0.35,
+    streaks=3,
+    streak_strength=22,
+    noise=3,
+    blur_px=0.5,
+    part_length=0.95,
+    part_width=0.5,
+    dust=14,
+    motion_px=3,
+)
+
+
+def random_look(generator: np.random.Generator) -> Look:
+    """Draw a look from a range wide enough to hold cameras and lamps that nobody has thought of."""
+    g = generator
+    length = float(g.uniform(0.7, 2.6))
+    return Look(
+        belt=float(g.uniform(35, 130)),
+        belt_texture=float(g.uniform(2, 14)),
+        light_fall=float(g.uniform(0, 0.6)),
+        streaks=int(g.integers(0, 6)),
+        streak_strength=float(g.uniform(3, 30)),
+        noise=float(g.uniform(0.5, 6)),
+        blur_px=float(g.uniform(0.3, 1.4)),
+        part_length=length,
+        part_width=length * float(g.uniform(0.45, 0.58)),
+        dust=int(g.integers(0, 50)),
+        motion_px=int(g.integers(1, 6)),
+    )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What stays while parts pass: `belt` uint8 [H, 2W] (it scrolls), `gain` and `hall` float32 [H, W], noise bank."""
+
+    look: Look
+    belt: UInt8
+    gain: Float32
+    hall: Float32
+    noise: list[Float32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One phone glass: `pixels` float32 [h, w], `glass` float32 opacity [h, w], `truth` uint8 [h, w] class ids."""
+
+    pixels: Float32
+    glass: Float32
+    truth: UInt8
+
+
+def make_scene(height: int, width: int, look: Look, generator: np.random.Generator) -> Scene:
+    """Draw belt, light and reflections for frames of `height` x `width` px."""
+    grain = generator.normal(0, look.belt_texture, (height, 2 * width)).astype(np.float32)
+    grain = cv2.GaussianBlur(grain, (0, 0), 1.2) * 2 + generator.normal(0, 1, grain.shape).astype(np.float32)
+    belt = np.clip(look.belt + grain, 0, 255).astype(np.uint8)
+    ys, xs = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    angle = generator.uniform(0, 2 * np.pi)
+    slope = (xs * np.cos(angle) + ys * np.sin(angle)) / 1.5
+    gain = (1 + look.light_fall * slope) * (1 - 0.5 * look.light_fall * (xs**2 + ys**2) / 2)
+    hall = np.zeros((height, width), np.float32)
+    for _ in range(look.streaks):
+        tilt = generator.uniform(-0.8, 0.8)
+        across = xs * np.cos(tilt) + ys * np.sin(tilt) - generator.uniform(-1, 1)
+        hall += (
+            np.exp(-((across / generator.uniform(0.03, 0.3)) ** 2)) * generator.uniform(0.3, 1) * look.streak_strength
+        )
+    noise = [generator.normal(0, look.noise, (height, width)).astype(np.float32) for _ in range(4)]
+    return Scene(look, belt, gain.astype(np.float32), hall, noise)
+
+
+def make_part(
+    frame_height: int, look: Look, defects: dict[int, int], generator: np.random.Generator, *, varied: bool = False
+) -> Part:
+    """Draw one phone glass with `defects` ({class id: how many}); `varied` draws tones from a wide range."""
+    g = generator
+    h, w = int(look.part_width * frame_height), int(look.part_length * frame_height)
+    radius = int(h * g.uniform(0.06, 0.2))
+    outline = _rounded(h, w, radius)
+    tone = g.uniform(8, 60) if varied else g.uniform(24, 36)
+    pixels = np.full((h, w), tone, np.float32)
+    unit = frame_height / 480
+    _draw_face(pixels, outline, tone, unit, g, varied=varied)
+    truth: UInt8 = np.zeros((h, w), np.uint8)
+    if not varied or g.random() < 0.8:
+        _draw_innocent_marks(pixels, outline, unit, look.dust, g)
+    inner = cv2.erode((outline > 0.5).astype(np.uint8), np.ones((9, 9), np.uint8))
+    for _ in range(defects.get(STAIN, 0)):
+        _paint(pixels, truth, STAIN, _stain(inner, unit, g) * inner, g.uniform(55, 170))
+    for _ in range(defects.get(SCRATCH, 0)):
+        _paint(pixels, truth, SCRATCH, _scratch(inner, unit, g) * inner, g.uniform(45, 160))
+    for _ in range(defects.get(CHIP, 0)):
+        _chip(pixels, truth, outline, unit, g)
+    return Part(pixels, outline, truth)
+
+
+def _rounded(h: int, w: int, radius: int) -> Float32:
+    """Opacity of a rectangle with round corners, float32 [h, w], smoothed at its edge."""
+    mask = np.zeros((h, w), np.uint8)
+    cv2.rectangle(mask, (radius, 1), (w - radius - 1, h - 2), 255, -1)
+    cv2.rectangle(mask, (1, radius), (w - 2, h - radius - 1), 255, -1)
+    for x in (radius, w - radius - 1):
+        for y in (radius, h - radius - 1):
+            cv2.circle(mask, (x, y), radius - 1, 255, -1, cv2.LINE_AA)
+    smooth: Float32 = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.7)
+    return smooth
+
+
+def _draw_face(
+    pixels: Float32, outline: Float32, tone: float, unit: float, g: np.random.Generator, *, varied: bool
+) -> None:
+    """Draw what every phone has and nobody rejects: frame, screen edge, rim light, holes, soft reflections."""
+    h, w = pixels.shape
+    solid = (outline > 0.5).astype(np.uint8)
+    if varied and g.random() < 0.35:  # a light frame around a dark screen
+        x, y = int(w * g.uniform(0.05, 0.14)), int(h * g.uniform(0.02, 0.06))
+        frame = solid.copy()
+        frame[y : h - y, x : w - x] = 0
+        pixels[frame > 0] = g.uniform(150, 245)
+    elif g.random() < 0.6:  # the screen is a little lighter or darker than its frame
+        x, y = int(w * g.uniform(0.04, 0.1)), int(h * g.uniform(0.02, 0.06))
+        pixels[y : h - y, x : w - x] += g.uniform(-0.25, 0.35) * tone
+    # light on the rim, along part of it
+    contours, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    rim = np.zeros_like(pixels)
+    cv2.drawContours(rim, contours, -1, 1.0, max(1, round(g.uniform(1, 3) * unit)))
+    ys, xs = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j].astype(np.float32)
+    angle = g.uniform(0, 2 * np.pi)
+    lit = np.clip(xs * np.cos(angle) + ys * np.sin(angle) + g.uniform(-0.5, 0.5), 0, 1)
+    pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 200)
+    # camera holes, button and loudspeaker at the ends
+    for _ in range(g.integers(0, 4)):
+        end = g.uniform(0.015, 0.05) * w
+        x = int(end if g.random() < 0.5 else w - end)
+        y = int(h * g.uniform(0.3, 0.7))
+        value = float(np.clip(tone + g.choice([-1, 1]) * g.uniform(10, 60), 0, 255))
+        axes = (max(2, round(g.uniform(2, 6) * unit)), max(2, round(g.uniform(2, 14) * unit)))
+        cv2.ellipse(pixels, (x, y), axes, 0, 0, 360, value, -1, cv2.LINE_AA)
+    # large soft reflections of the hall on the glass itself
+    for _ in range(g.integers(0, 4)):
+        spot = np.exp(
+            -(
+                ((xs - g.uniform(-1, 1)) / g.uniform(0.2, 0.8)) ** 2
+                + ((ys - g.uniform(-1, 1)) / g.uniform(0.2, 0.8)) ** 2
+            )
+        )
+        pixels += spot * g.uniform(2, 18)
+    if varied and g.random() < 0.5:  # something straight-edged and dim mirrored in it
+        x, y = int(g.uniform(0, 0.8) * w), int(g.uniform(0, 0.8) * h)
+        box = np.zeros_like(pixels)
+        cv2.rectangle(box, (x, y), (x + int(g.uniform(0.05, 0.3) * w), y + int(g.uniform(0.05, 0.5) * h)), 1.0, -1)
+        pixels += cv2.GaussianBlur(box, (0, 0), g.uniform(1, 8) * unit) * g.uniform(-8, 14)
+
+
+def _draw_innocent_marks(pixels: Float32, outline: Float32, unit: float, dust: int, g: np.random.Generator) -> None:
+    """Dust: specks of one to three pixels, too small to count."""
+    h, w = pixels.shape
+    for _ in range(dust):
+        x, y = int(g.integers(w)), int(g.integers(h))
+        if outline[y, x] > 0.5:
+            cv2.circle(pixels, (x, y), round(g.uniform(0, 1.2 * unit)), float(pixels[y, x] + g.uniform(15, 90)), -1)
+
+
+def _a_place(inner: UInt8, g: np.random.Generator) -> tuple[float, float]:
+    places = np.flatnonzero(inner)
+    y, x = divmod(int(places[g.integers(len(places))]), inner.shape[1])
+    return float(x), float(y)
+
+
+def _scratch(inner: UInt8, unit: float, g: np.random.Generator) -> Float32:
+    """Opacity of a thin bent line that tapers: a quadratic Bézier curve in short pieces, drawn at twice the size."""
+    h, w = inner.shape
+    x, y = _a_place(inner, g)
+    length, angle = g.uniform(25, 190) * unit, g.uniform(0, np.pi)
+    half = np.array([np.cos(angle), np.sin(angle)]) * length / 2
+    bend = np.array([-half[1], half[0]]) * g.uniform(-0.6, 0.6)
+    middle = np.array([x, y])
+    t = np.linspace(0, 1, 40)[:, None]
+    points = (1 - t) ** 2 * (middle - half) + 2 * t * (1 - t) * (middle + bend) + t**2 * (middle + half)
+    thickness = g.uniform(1.4, 5.0) * unit
+    taper = g.uniform(0.3, 1)
+    large = np.zeros((h * 2, w * 2), np.uint8)
+    for k in range(len(points) - 1):
+        share = 1 - (1 - taper) * abs(2 * k / (len(points) - 2) - 1)
+        a, b = (tuple(np.round(points[i] * 2 * 16).astype(int).tolist()) for i in (k, k + 1))
+        cv2.line(large, a, b, 255, max(1, round(thickness * share * 2)), cv2.LINE_AA, 4)
+    small: Float32 = cv2.resize(large, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return small
+
+
+def _stain(inner: UInt8, unit: float, g: np.random.Generator) -> Float32:
+    """Opacity of a compact blob with an uneven, soft edge."""
+    h, w = inner.shape
+    x, y = _a_place(inner, g)
+    radius = g.uniform(5, 20) * unit
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    wobble = 1 + 0.25 * np.interp(angles, np.linspace(0, 2 * np.pi, 7), np.append(v := g.uniform(-1, 1, 6), v[0]))
+    stretch = g.uniform(0.7, 1.0)
+    corners = np.column_stack([x + radius * wobble * np.cos(angles), y + stretch * radius * wobble * np.sin(angles)])
+    mask = np.zeros((h, w), np.uint8)
+    cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 255, cv2.LINE_AA)
+    soft: Float32 = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), g.uniform(0.6, 2.5) * unit)
+    return soft
+
+
+def _paint(pixels: Float32, truth: UInt8, class_id: int, opacity: Float32, strength: float) -> None:
+    """Lighten by `strength` grey levels where a defect is, and note the truth."""
+    pixels += opacity * strength
+    truth[opacity >= VISIBLE] = class_id
+
+
+def _chip(pixels: Float32, truth: UInt8, outline: Float32, unit: float, g: np.random.Generator) -> None:
+    """Break a piece off the edge: irregular facets, some light, some dark, just inside the outline."""
+    h, w = pixels.shape
+    solid = (outline > 0.5).astype(np.uint8)
+    contours, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    edge = max(contours, key=len).reshape(-1, 2)
+    x, y = (float(v) for v in edge[g.integers(len(edge))])
+    towards = np.array([w / 2 - x, h / 2 - y])
+    towards /= np.linalg.norm(towards)
+    radius = g.uniform(6, 17) * unit
+    x, y = np.array([x, y]) + towards * radius * 0.3
+    angles = np.sort(g.uniform(0, 2 * np.pi, int(g.integers(6, 10))))
+    reach = radius * g.uniform(0.65, 1.15, len(angles))
+    corners = np.column_stack([x + reach * np.cos(angles), y + reach * np.sin(angles)])
+    bite = np.zeros((h, w), np.uint8)
+    cv2.fillPoly(bite, [np.round(corners).astype(np.int32)], 255, cv2.LINE_AA)
+    facets = np.zeros((h, w), np.float32)
+    for k in range(len(corners)):
+        piece = np.array([[x, y], corners[k], corners[(k + 1) % len(corners)]])
+        cv2.fillPoly(
+            facets,
+            [np.round(piece).astype(np.int32)],
+            float(g.choice([g.uniform(70, 230), g.uniform(0, 15)], p=[0.75, 0.25])),
+        )
+    opacity = cv2.GaussianBlur(bite.astype(np.float32) / 255, (0, 0), 0.6) * solid
+    pixels *= 1 - opacity
+    pixels += opacity * facets
+    truth[opacity >= VISIBLE] = CHIP
+
+
+def compose(scene: Scene, parts: Sequence[tuple[Part, int, int]], scroll_px: int, number: int) -> tuple[UInt8, UInt8]:
+    """Lay parts with their corners at (x, y) on the belt; return uint8 [H, W] pixels and uint8 [H, W] truth.
+
+    `scroll_px`: how far the belt has moved; `number` picks the noise.
+    """
+    height, width = scene.gain.shape
+    start = (-scroll_px) % width
+    picture = scene.belt[:, start : start + width].astype(np.float32)
+    truth: UInt8 = np.zeros((height, width), np.uint8)
+    for part, x, y in parts:
+        h, w = part.truth.shape
+        x0, x1, y0, y1 = max(0, x), min(width, x + w), max(0, y), min(height, y + h)
+        if x0 < x1 and y0 < y1:
+            there = np.s_[y0:y1, x0:x1]
+            own = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
+            opacity = part.glass[own]
+            picture[there] += opacity * (part.pixels[own] + scene.hall[there] - picture[there])
+            truth[there] = part.truth[own]
+    picture *= scene.gain
+    if scene.look.motion_px > 1:  # the belt moves from left to right while the shutter is open
+        picture = cv2.blur(picture, (scene.look.motion_px, 1))
+    if scene.look.blur_px > 0.3:
+        picture = cv2.GaussianBlur(picture, (0, 0), scene.look.blur_px)
+    noise = scene.noise[number % len(scene.noise)]
+    # another corner of the bank for each frame: wrapped around, so that no frame repeats another's noise
+    picture += np.roll(noise, (number * 37 % height, number * 101 % width), (0, 1))
+    return np.clip(picture, 0, 255).astype(np.uint8), truth
+
+
+class RenderedLine:
+    """The endless line of one seed: `frame(index)` gives pixels uint8 [H, W, 3] (BGR) and truth uint8 [H, W]."""
+
+    def __init__(self, settings: SimulatedLineSettings) -> None:
+        self.settings = settings
+        generator = np.random.default_rng([settings.seed, 0])
+        self._scene = make_scene(settings.height, settings.width, USUAL, generator)
+        self._part: Callable[[int], Part] = lru_cache(maxsize=3)(self._make_part)
+        self._length_px = int(USUAL.part_length * settings.height)
+        # parts follow each other with a gap of more than half a frame
+        self._step_px = max(1, round((self._length_px + 0.6 * settings.width) / settings.frames_per_part))
+
+    def _make_part(self, number: int) -> Part:
+        s = self.settings
+        generator = np.random.default_rng([s.seed, 1, number])
+        return make_part(s.height, USUAL, self._defects(number, generator), generator)
+
+    def _defects(self, number: int, generator: np.random.Generator) -> dict[int, int]:
+        """Decide what is wrong with a part; good and bad ones alternate so as to keep the share."""
+        share = self.settings.defective_share
+        if int((number + 1) * share + 1e-9) == int(number * share + 1e-9):
+            return {}
+        kind = int(generator.choice([SCRATCH, STAIN, CHIP], p=[0.6, 0.25, 0.15]))
+        extra = int(generator.choice([SCRATCH, STAIN, CHIP]))
+        return {
+            kind: int(generator.integers(1, 4)),
+            **({extra: 1} if extra != kind and generator.random() < 0.3 else {}),
+        }
+
+    def frame(self, index: int) -> tuple[UInt8, UInt8]:
+        """Draw frame `index` (from 0)."""
+        s = self.settings
+        moved = index * self._step_px
+        pitch = s.frames_per_part * self._step_px
+        parts = []
+        for number in range(max(0, (moved - self._length_px - s.width) // pitch), moved // pitch + 1):
+            part = self._part(number)
+            wobble = int(np.random.default_rng([s.seed, 2, number]).integers(-8, 9))
+            x, y = moved - number * pitch - self._length_px, (s.height - part.truth.shape[0]) // 2 + wobble
+            parts.append((part, x, y))
+        grey, truth = compose(self._scene, parts, moved, index)
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), truth
+
+
+def varied_picture(height: int, width: int, generator: np.random.Generator) -> tuple[UInt8, UInt8]:
+    """Draw one picture to train on: any look, any part, any place; about a third are clean.
+
+    Returns uint8 [H, W] pixels and uint8 [H, W] truth.
+    """
+    look = random_look(generator)
+    defects: dict[int, int] = {}
+    if generator.random() > 0.3:
+        for class_id, share in ((SCRATCH, 0.65), (STAIN, 0.4), (CHIP, 0.35)):
+            if generator.random() < share:
+                defects[class_id] = int(generator.integers(1, 4))
+    scene = make_scene(height, width, look, generator)
+    part = make_part(height, look, defects, generator, varied=True)
+    h, w = part.truth.shape
+    turned = generator.random() < 0.5
+    if turned:
+        part = Part(np.rot90(part.pixels), np.rot90(part.glass), np.rot90(part.truth))
+        h, w = w, h
+    x = int(generator.integers(min(-w // 3, width - w), max(width - 2 * w // 3, 1)))
+    y = int(generator.integers(min(-h // 3, height - h), max(height - 2 * h // 3, 1)))
+    return compose(scene, [(part, x, y)], int(generator.integers(width)), int(generator.integers(1000)))
