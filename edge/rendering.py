@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge.opencv import cv2
@@ -70,7 +71,7 @@ USUAL = Look(
 def random_look(generator: np.random.Generator) -> Look:
     """Draw a look from a range wide enough to hold cameras and lamps that nobody has thought of."""
     g = generator
-    length = float(g.uniform(0.7, 2.6))
+    length = float(np.exp(g.uniform(np.log(0.7), np.log(4.0))))
     return Look(
         belt=float(g.uniform(35, 130)),
         belt_texture=float(g.uniform(2, 14)),
@@ -137,15 +138,16 @@ def make_part(
     tone = g.uniform(8, 60) if varied else g.uniform(24, 36)
     pixels = np.full((h, w), tone, np.float32)
     unit = frame_height / 480
-    _draw_face(pixels, outline, tone, unit, g, varied=varied)
+    screen = _draw_face(pixels, outline, tone, unit, g, varied=varied)
     truth: UInt8 = np.zeros((h, w), np.uint8)
     if not varied or g.random() < 0.8:
         _draw_innocent_marks(pixels, outline, unit, look.dust, g)
-    inner = cv2.erode((outline > 0.5).astype(np.uint8), np.ones((9, 9), np.uint8))
+    # Light defects on a light frame would be truth that nobody can see, so they lie on the dark glass.
+    inner = cv2.erode(screen, np.ones((9, 9), np.uint8))
     for _ in range(defects.get(STAIN, 0)):
-        _paint(pixels, truth, STAIN, _stain(inner, unit, g) * inner, g.uniform(55, 170))
+        _stain(pixels, truth, inner, unit, g, drops=varied)
     for _ in range(defects.get(SCRATCH, 0)):
-        _paint(pixels, truth, SCRATCH, _scratch(inner, unit, g) * inner, g.uniform(45, 160))
+        _scratch(pixels, truth, inner, unit, g)
     for _ in range(defects.get(CHIP, 0)):
         _chip(pixels, truth, outline, unit, g)
     return Part(pixels, outline, truth)
@@ -165,15 +167,19 @@ def _rounded(h: int, w: int, radius: int) -> Float32:
 
 def _draw_face(
     pixels: Float32, outline: Float32, tone: float, unit: float, g: np.random.Generator, *, varied: bool
-) -> None:
-    """Draw what every phone has and nobody rejects: frame, screen edge, rim light, holes, soft reflections."""
+) -> UInt8:
+    """Draw what every phone has and nobody rejects: frame, screen edge, rim light, holes, soft reflections.
+
+    Returns where the dark glass is, uint8 [h, w] 0/1.
+    """
     h, w = pixels.shape
     solid = (outline > 0.5).astype(np.uint8)
+    screen = solid
     if varied and g.random() < 0.35:  # a light frame around a dark screen
         x, y = int(w * g.uniform(0.05, 0.14)), int(h * g.uniform(0.02, 0.06))
-        frame = solid.copy()
-        frame[y : h - y, x : w - x] = 0
-        pixels[frame > 0] = g.uniform(150, 245)
+        screen = np.zeros_like(solid)
+        screen[y : h - y, x : w - x] = 1
+        pixels[screen == 0] = g.uniform(150, 245)
     elif g.random() < 0.6:  # the screen is a little lighter or darker than its frame
         x, y = int(w * g.uniform(0.04, 0.1)), int(h * g.uniform(0.02, 0.06))
         pixels[y : h - y, x : w - x] += g.uniform(-0.25, 0.35) * tone
@@ -193,6 +199,8 @@ def _draw_face(
         value = float(np.clip(tone + g.choice([-1, 1]) * g.uniform(10, 60), 0, 255))
         axes = (max(2, round(g.uniform(2, 6) * unit)), max(2, round(g.uniform(2, 14) * unit)))
         cv2.ellipse(pixels, (x, y), axes, 0, 0, 360, value, -1, cv2.LINE_AA)
+    if g.random() < 0.4:
+        _print_name(pixels, tone, unit, g)
     # large soft reflections of the hall on the glass itself
     for _ in range(g.integers(0, 4)):
         spot = np.exp(
@@ -206,16 +214,37 @@ def _draw_face(
         x, y = int(g.uniform(0, 0.8) * w), int(g.uniform(0, 0.8) * h)
         box = np.zeros_like(pixels)
         cv2.rectangle(box, (x, y), (x + int(g.uniform(0.05, 0.3) * w), y + int(g.uniform(0.05, 0.5) * h)), 1.0, -1)
-        pixels += cv2.GaussianBlur(box, (0, 0), g.uniform(1, 8) * unit) * g.uniform(-8, 14)
+        pixels += cv2.GaussianBlur(box, (0, 0), g.uniform(1, 8) * unit) * g.uniform(-0.5 * tone, 18)
+    return screen
+
+
+def _print_name(pixels: Float32, tone: float, unit: float, g: np.random.Generator) -> None:
+    """Print a maker's name or a row of symbols near one end, along the part or across it."""
+    h, w = pixels.shape
+    size = g.uniform(0.25, 0.7) * unit
+    text = "".join(chr(g.integers(48, 91)) for _ in range(g.integers(1, 7)))
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    name = np.zeros((height + below + 2, width + 2), np.uint8)
+    cv2.putText(name, text, (1, height), cv2.FONT_HERSHEY_SIMPLEX, size, 255, 1, cv2.LINE_AA)
+    name = np.rot90(name, int(g.integers(4)))
+    y, x = int(g.uniform(0.25, 0.6) * h), int(g.choice([g.uniform(0.02, 0.06), g.uniform(0.85, 0.93)]) * w)
+    there = pixels[y : y + name.shape[0], x : x + name.shape[1]]
+    ink = name[: there.shape[0], : there.shape[1]] / np.float32(255)
+    there += ink * g.uniform(15, 110) * (1 if tone < 90 else -1)
 
 
 def _draw_innocent_marks(pixels: Float32, outline: Float32, unit: float, dust: int, g: np.random.Generator) -> None:
-    """Dust: specks of one to three pixels, too small to count."""
+    """Dust: specks of one to three pixels, too small to count, and faint short fibres, too dim to count."""
     h, w = pixels.shape
     for _ in range(dust):
         x, y = int(g.integers(w)), int(g.integers(h))
-        if outline[y, x] > 0.5:
+        if outline[y, x] < 0.5:
+            continue
+        if g.random() < 0.7:
             cv2.circle(pixels, (x, y), round(g.uniform(0, 1.2 * unit)), float(pixels[y, x] + g.uniform(15, 90)), -1)
+        else:
+            dx, dy = (int(v) for v in g.integers(-4, 5, 2) * unit)
+            cv2.line(pixels, (x, y), (x + dx, y + dy), float(pixels[y, x] + g.uniform(6, 18)), 1)
 
 
 def _a_place(inner: UInt8, g: np.random.Generator) -> tuple[float, float]:
@@ -224,40 +253,75 @@ def _a_place(inner: UInt8, g: np.random.Generator) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _scratch(inner: UInt8, unit: float, g: np.random.Generator) -> Float32:
-    """Opacity of a thin bent line that tapers: a quadratic Bézier curve in short pieces, drawn at twice the size."""
-    h, w = inner.shape
+def _patch(shape: tuple[int, int], x: float, y: float, reach: float) -> tuple[tuple[slice, slice], int, int]:
+    """Return the square of `reach` px around (x, y), cut to a part of `shape`, and its corner (left, top)."""
+    left, top = max(0, int(x - reach)), max(0, int(y - reach))
+    return np.s_[top : min(shape[0], int(y + reach) + 1), left : min(shape[1], int(x + reach) + 1)], left, top
+
+
+def _scratch(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.random.Generator) -> None:
+    """Draw a thin, rough, bent line that tapers: a quadratic Bézier curve in short pieces, drawn at twice the size."""
     x, y = _a_place(inner, g)
     length, angle = g.uniform(25, 190) * unit, g.uniform(0, np.pi)
+    there, left, top = _patch(inner.shape, x, y, length)
     half = np.array([np.cos(angle), np.sin(angle)]) * length / 2
     bend = np.array([-half[1], half[0]]) * g.uniform(-0.6, 0.6)
-    middle = np.array([x, y])
+    middle = np.array([x - left, y - top])
     t = np.linspace(0, 1, 40)[:, None]
     points = (1 - t) ** 2 * (middle - half) + 2 * t * (1 - t) * (middle + bend) + t**2 * (middle + half)
     thickness = g.uniform(1.4, 5.0) * unit
     taper = g.uniform(0.3, 1)
+    depth = g.uniform(g.uniform(0.6, 1), 1, len(points))
+    h, w = inner[there].shape
     large = np.zeros((h * 2, w * 2), np.uint8)
     for k in range(len(points) - 1):
         share = 1 - (1 - taper) * abs(2 * k / (len(points) - 2) - 1)
         a, b = (tuple(np.round(points[i] * 2 * 16).astype(int).tolist()) for i in (k, k + 1))
-        cv2.line(large, a, b, 255, max(1, round(thickness * share * 2)), cv2.LINE_AA, 4)
-    small: Float32 = cv2.resize(large, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    return small
+        cv2.line(large, a, b, 255 * depth[k], max(1, round(thickness * share * 2)), cv2.LINE_AA, 4)
+    opacity = cv2.resize(large, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32) / 255 * inner[there]
+    _paint(pixels[there], truth[there], SCRATCH, opacity, g.uniform(45, 180))
 
 
-def _stain(inner: UInt8, unit: float, g: np.random.Generator) -> Float32:
-    """Opacity of a compact blob with an uneven, soft edge."""
-    h, w = inner.shape
+def _stain(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.random.Generator, *, drops: bool) -> None:
+    """Draw a compact blob, a dull smudge or, with `drops`, a drop that is clear but for its rim and its glints."""
+    kind = g.choice(["blob", "smudge", "drop"], p=[0.5, 0.25, 0.25] if drops else [0.7, 0.3, 0])
     x, y = _a_place(inner, g)
-    radius = g.uniform(5, 20) * unit
-    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    radius = g.uniform(*{"blob": (5, 20), "smudge": (9, 24), "drop": (14, 60)}[kind]) * unit
+    there, left, top = _patch(inner.shape, x, y, 2 * radius)
+    angles = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     wobble = 1 + 0.25 * np.interp(angles, np.linspace(0, 2 * np.pi, 7), np.append(v := g.uniform(-1, 1, 6), v[0]))
     stretch = g.uniform(0.7, 1.0)
-    corners = np.column_stack([x + radius * wobble * np.cos(angles), y + stretch * radius * wobble * np.sin(angles)])
-    mask = np.zeros((h, w), np.uint8)
-    cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 255, cv2.LINE_AA)
-    soft: Float32 = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), g.uniform(0.6, 2.5) * unit)
-    return soft
+    around = np.column_stack([np.cos(angles), stretch * np.sin(angles)]) * wobble[:, None] * radius
+    middle = np.array([x - left, y - top])
+    own = inner[there]
+
+    def filled(corners: npt.NDArray[np.float64], softness: float) -> Float32:
+        mask = np.zeros(own.shape, np.uint8)
+        cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        soft: Float32 = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), softness) * own
+        return soft
+
+    if kind == "blob":
+        opacity = filled(middle + around, g.uniform(0.6, 2.5) * unit)
+        _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(55, 220))
+    elif kind == "smudge":
+        opacity = filled(middle + around, g.uniform(2, 4) * unit)
+        cloudy = cv2.GaussianBlur(g.uniform(0, 1, own.shape).astype(np.float32), (0, 0), 3 * unit)
+        _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(35, 70))
+        pixels[there] += opacity * (cloudy - 0.5) * 60
+    else:
+        opacity = filled(middle + around, 0.7)
+        _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(3, 16))
+        rim = opacity - filled(middle + around * (1 - 1.5 * unit / radius), 0.7)
+        lit = filled(middle + around * 1.1 + g.uniform(-1, 1, 2) * radius, radius / 4)
+        pixels[there] += rim * (g.uniform(0, 40) + lit * g.uniform(40, 220))
+        for _ in range(g.integers(1, 4)):
+            first, count = int(g.integers(len(around))), int(g.integers(4, 12))
+            glint = middle + np.roll(around, first, axis=0)[:count] * g.uniform(0.3, 0.9)
+            line = np.zeros(own.shape, np.uint8)
+            width = max(1, round(g.uniform(1, 5) * unit))
+            cv2.polylines(line, [np.round(glint * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
+            pixels[there] += line * opacity * np.float32(g.uniform(40, 220) / 255)
 
 
 def _paint(pixels: Float32, truth: UInt8, class_id: int, opacity: Float32, strength: float) -> None:
@@ -275,7 +339,7 @@ def _chip(pixels: Float32, truth: UInt8, outline: Float32, unit: float, g: np.ra
     x, y = (float(v) for v in edge[g.integers(len(edge))])
     towards = np.array([w / 2 - x, h / 2 - y])
     towards /= np.linalg.norm(towards)
-    radius = g.uniform(6, 17) * unit
+    radius = g.uniform(7, 20) * unit
     x, y = np.array([x, y]) + towards * radius * 0.3
     angles = np.sort(g.uniform(0, 2 * np.pi, int(g.integers(6, 10))))
     reach = radius * g.uniform(0.65, 1.15, len(angles))
@@ -283,12 +347,13 @@ def _chip(pixels: Float32, truth: UInt8, outline: Float32, unit: float, g: np.ra
     bite = np.zeros((h, w), np.uint8)
     cv2.fillPoly(bite, [np.round(corners).astype(np.int32)], 255, cv2.LINE_AA)
     facets = np.zeros((h, w), np.float32)
+    dark = pixels[int(np.clip(y, 0, h - 1)), int(np.clip(x, 0, w - 1))] < 90  # facets must differ from what they break
     for k in range(len(corners)):
         piece = np.array([[x, y], corners[k], corners[(k + 1) % len(corners)]])
         cv2.fillPoly(
             facets,
             [np.round(piece).astype(np.int32)],
-            float(g.choice([g.uniform(70, 230), g.uniform(0, 15)], p=[0.75, 0.25])),
+            float(g.choice([g.uniform(70, 230), g.uniform(0, 15)], p=[0.75, 0.25] if dark else [0.2, 0.8])),
         )
     opacity = cv2.GaussianBlur(bite.astype(np.float32) / 255, (0, 0), 0.6) * solid
     pixels *= 1 - opacity
@@ -379,7 +444,9 @@ def varied_picture(height: int, width: int, generator: np.random.Generator) -> t
     if generator.random() > 0.3:
         for class_id, share in ((SCRATCH, 0.65), (STAIN, 0.4), (CHIP, 0.35)):
             if generator.random() < share:
-                defects[class_id] = int(generator.integers(1, 4))
+                # as many in sight where the part is larger than the picture
+                crowd = max(1.0, look.part_length * look.part_width * height / width)
+                defects[class_id] = round(crowd * generator.integers(1, 4))
     scene = make_scene(height, width, look, generator)
     part = make_part(height, look, defects, generator, varied=True)
     h, w = part.truth.shape

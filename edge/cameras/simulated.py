@@ -19,6 +19,8 @@ from edge.records import CameraCondition, CameraState, Frame, UInt8
 from edge.rendering import CLASS_NAMES, RenderedLine, SimulatedLineSettings, varied_picture
 
 _REMEMBERED = 256
+_LINE_EVERY = 4  # of a dataset's pictures one is a frame of some simulated line, the others are varied further
+_LINE_SEEDS = 10**9  # lines to learn from have seeds from here on, so that no demo or test runs on one of them
 VIDEO_FPS = 25
 
 
@@ -123,7 +125,8 @@ def write_video(path: Path, settings: SimulatedLineSettings, frames: int) -> Non
 def write_dataset(out: Path, pictures: int, seed: int, size: tuple[int, int]) -> None:
     """Write a dataset folder to train on: `pictures` of `size` (height, width) px in images/, masks/, manifest.csv.
 
-    Each picture is of a part of its own, so each is its own group; clean ones are of class `ok`. Raises StoreError.
+    A quarter are frames of simulated lines, each of another; the others vary further. Each picture is of a part of its
+    own, so each is its own group; clean ones are of class `ok`. Raises StoreError.
     """
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
@@ -131,13 +134,22 @@ def write_dataset(out: Path, pictures: int, seed: int, size: tuple[int, int]) ->
             table = csv.writer(file)
             table.writerow(["image", "mask", "class", "group"])
             for index in range(pictures):
-                pixels, truth = varied_picture(*size, np.random.default_rng([seed, index]))
+                pixels, truth = _dataset_picture(*size, seed, index)
                 image, group = f"images/{index:05d}.jpg", f"part{index:05d}"
                 _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 94])
                 (out / image).write_bytes(encoded.tobytes())
                 table.writerows(_rows(out, image, group, truth))
     except OSError as error:
         raise StoreError(f"{out} cannot be written: {error.strerror}. Free some space or name another") from error
+
+
+def _dataset_picture(height: int, width: int, seed: int, index: int) -> tuple[UInt8, UInt8]:
+    generator = np.random.default_rng([seed, index])
+    if index % _LINE_EVERY:
+        return varied_picture(height, width, generator)
+    line_seed = _LINE_SEEDS + int(generator.integers(10**9))
+    settings = SimulatedLineSettings(width=width, height=height, seed=line_seed, defective_share=0.7)
+    return RenderedLine(settings).frame(int(generator.integers(2 * settings.frames_per_part)))
 
 
 def _rows(out: Path, image: str, group: str, truth: UInt8) -> list[tuple[str, str, str, str]]:
