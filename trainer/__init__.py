@@ -1,1 +1,1 @@
-"""Training on a workstation: pictures with masks → a bundle whose thresholds were fitted on pictures not learned from."""
+"""Training on a workstation: pictures with masks → a bundle whose thresholds were fitted on others."""

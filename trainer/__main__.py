@@ -42,7 +42,7 @@ def fit(
     from trainer.settings import TrainSettings
 
     bundle = run_fit(load_yaml(config, TrainSettings), data, out, console, resume=resume)
-    training, validation = bundle.manifest.training, bundle.manifest.validation["classes"]
+    training, validation = bundle.manifest.training, bundle.manifest.validation
     console.print(
         f"{out}: best epoch {training['best_epoch']} of {training['epochs']}, {training['seconds'] / 60:.1f} minutes"
     )
@@ -53,8 +53,9 @@ def fit(
             f"{found['missed']} of {found['shown']} pictures missed, {found['false']} falsely flagged"
         )
     console.print(
-        f"Those thresholds were chosen on {training['pictures']['validation']} pictures, so these figures flatter. Judge "
-        f"on the {training['pictures']['test']} held out: linewatch-train evaluate {out} {data} --json figures.json"
+        f"Those thresholds were chosen on {training['pictures']['validation']} pictures, so these figures flatter. "
+        f"Judge on the {training['pictures']['test']} held out: "
+        f"linewatch-train evaluate {out} {data} --json figures.json"
     )
 
 

@@ -87,7 +87,7 @@ class CropSampler:
             picture, places = own[generator.integers(len(own))]
             y, x = divmod(int(places[generator.integers(len(places))]), picture.truth.shape[1])
         else:
-            picture = self._pictures[generator.integers(len(self._pictures))]
+            picture = self._pictures[int(generator.integers(len(self._pictures)))]
             y, x = (int(generator.integers(side)) for side in picture.truth.shape)
         size = self._sampling.crop_px
         pixels, truth = warp(picture, crop_transform((x, y), size, self._augmentation, generator), size)

@@ -8,58 +8,49 @@ where that is faster than the steps: a slower machine still anneals, and then tw
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
-import platform
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from edge import __version__
-from edge.bundle import (
-    GOLDEN,
-    KERAS_MODEL,
-    SPLIT,
-    Bundle,
-    ClassEntry,
-    GoldenEntry,
-    Manifest,
-    sha256_of,
-    write_manifest,
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
 )
-from edge.cameras.images import read_picture
+
+from edge.bundle import Bundle
 from edge.errors import DatasetError, DependencyError, LinewatchError, StoreError
 from edge.opencv import cv2
-from edge.records import Float32, GraphContract, UInt8
-from edge.tiling import plan
+from edge.records import Float32, UInt8
 from trainer.augmenting import CropSampler, warp
-from trainer.datasets import Entry, Picture, class_names, dataset_sha256, load_picture, read_manifest
-from trainer.keras_engine import KerasEngine
+from trainer.bundling import Trained, write_bundle
+from trainer.datasets import Entry, Picture, class_names, load_picture, read_manifest
 from trainer.settings import TrainSettings
 from trainer.splitting import Part, split
-from trainer.thresholds import FittedClass, fit_class, own_probability
 
 TRAINING = "training"
 CHECKPOINT = "checkpoint.npz"
 LOG = "log.csv"
 _AHEAD = 6
-_GOLDEN_AT_MOST = 4
 _COLLAPSED_EPOCHS = 4
-COLOURS = ((230, 25, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240), (60, 180, 75))
 
 
-class Interrupted(LinewatchError):
+class InterruptedTrainingError(LinewatchError):
     """Ctrl-C: the last whole epoch is kept and can be resumed."""
 
     exit_code = 130
@@ -78,7 +69,10 @@ class _Run:
 
 
 def fit(settings: TrainSettings, data: Path, out: Path, console: Console, *, resume: bool = False) -> Bundle:
-    """Train on the dataset folder `data` and write the bundle `out`. Raises DatasetError, StoreError, Interrupted."""
+    """Train on the dataset folder `data` and write the bundle `out`.
+
+    Raises DatasetError, StoreError, InterruptedTrainingError.
+    """
     _check_target(out, settings, resume=resume)
     entries = read_manifest(data)
     names = class_names(entries)
@@ -99,7 +93,20 @@ def fit(settings: TrainSettings, data: Path, out: Path, console: Console, *, res
     trainer = _Trainer(settings, names, pictures, out, console)
     started = datetime.now(timezone.utc)
     trainer.train(resume=resume)
-    return _write_bundle(settings, out, entries, parts, trainer, started, console)
+    trained = Trained(
+        model=trainer.inference_model(),
+        names=names,
+        validation=pictures["validation"],
+        started=started,
+        figures={
+            "epochs": trainer.run.epoch,
+            "best_epoch": trainer.run.best_epoch,
+            "steps": trainer.run.steps,
+            "seconds": round(trainer.run.elapsed_s, 1),
+            "crop_dice": trainer.run.best_dice,
+        },
+    )
+    return write_bundle(settings, out, entries, parts=parts, trained=trained, console=console)
 
 
 def _check_target(out: Path, settings: TrainSettings, *, resume: bool) -> None:
@@ -119,8 +126,8 @@ def _check_target(out: Path, settings: TrainSettings, *, resume: bool) -> None:
         differing = sorted(key for key in wanted | had if wanted.get(key) != had.get(key))
         if differing:
             raise StoreError(
-                f"{out} was begun with another recipe: {', '.join(differing)} differ. Give the recipe that it was begun "
-                "with, or train anew in another folder"
+                f"{out} was begun with another recipe: {', '.join(differing)} differ. Give the recipe that it was "
+                "begun with, or train anew in another folder"
             )
     else:
         recipe.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
@@ -132,7 +139,7 @@ def _load(
     """Read and prepare what is learned from and chosen by; pictures held out are only checked for being there."""
     pictures: dict[Part, list[Picture]] = {"train": [], "validation": []}
     wanted = [entry for entry in entries if parts[entry.image] != "test"]
-    with _bar(console, "reading") as progress:
+    with progress_bar(console) as progress:
         for entry in progress.track(wanted, description="reading"):
             picture = load_picture(entry, names, settings.preparing, settings.channels)
             pictures[parts[entry.image]].append(picture)
@@ -174,7 +181,6 @@ class _Trainer:
         net, loss, optimizer = self.net, self._loss, self._optimizer
         clip_norm = self.settings.optimizer.clip_norm
 
-        @tf.function(reduce_retracing=True)
         def step(pixels: Any, truth: Any) -> Any:
             with tf.GradientTape() as tape:
                 value = loss(net(pixels, training=True), truth)
@@ -182,7 +188,15 @@ class _Trainer:
             optimizer.apply(gradients, net.trainable_variables)
             return value
 
-        return step
+        return tf.function(step, reduce_retracing=True)
+
+    def inference_model(self) -> Any:
+        """Return the keras.Model of the best epoch's averaged weights, as a bundle keeps it."""
+        from trainer.models import for_inference
+
+        s = self.settings
+        self.net.set_weights(self.best_weights)
+        return for_inference(self.net, s.model, (s.tile.height, s.tile.width, s.channels), len(self.names))
 
     def progress(self) -> float:
         """Tell how far the schedule is, 0-1: by steps or, if that is further, by the clock."""
@@ -194,7 +208,7 @@ class _Trainer:
     def _learning_rate(self) -> float:
         o = self.settings.optimizer
         warm = min(1.0, (self.run.steps + 1) / o.warm_up_steps) if o.warm_up_steps else 1.0
-        return o.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * self.progress())))
+        return float(o.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * self.progress()))))
 
     def train(self, *, resume: bool) -> None:
         """Run epochs until the schedule is over or nothing gets better."""
@@ -203,19 +217,20 @@ class _Trainer:
             self._restore()
         self._announce()
         patience = s.early_stopping_epochs
-        with _bar(self.console, "training") as bar:
-            task = bar.add_task("training", total=1000, completed=round(1000 * self.progress()))
-            while self.progress() < 1 and self.run.epoch - self.run.best_epoch < patience:
-                try:
-                    self._epoch(
-                        lambda text: bar.update(task, completed=round(1000 * self.progress()), description=text)
-                    )
-                except KeyboardInterrupt as error:
-                    raise Interrupted(
-                        f"Interrupted in epoch {self.run.epoch + 1}. The epochs before it are kept; go on with --resume"
-                    ) from error
+        try:
+            with progress_bar(self.console) as bar:
+                task = bar.add_task("training", total=1000, completed=round(1000 * self.progress()))
+                while self.progress() < 1 and self.run.epoch - self.run.best_epoch < patience:
+                    self._epoch(partial(self._show, bar, task))
+        except KeyboardInterrupt as error:
+            raise InterruptedTrainingError(
+                f"Interrupted in epoch {self.run.epoch + 1}. The epochs before it are kept; go on with --resume"
+            ) from error
         if self.run.epoch - self.run.best_epoch >= patience:
             self.console.print(f"stopped early: nothing got better in {patience} epochs")
+
+    def _show(self, bar: Progress, task: TaskID, text: str) -> None:
+        bar.update(task, completed=round(1000 * self.progress()), description=text)
 
     def _announce(self) -> None:
         s = self.settings
@@ -224,7 +239,7 @@ class _Trainer:
         parameters = sum(int(np.prod(v.shape)) for v in self.net.trainable_variables)
         self.console.print(f"{s.model.family}: {parameters:,} parameters; {s.epochs} epochs, {steps} steps{limit}")
 
-    def _epoch(self, show: Any) -> None:
+    def _epoch(self, show: Callable[[str], None]) -> None:
         s, run = self.settings, self.run
         losses: list[float] = []
         began_s, before_s = time.monotonic(), run.elapsed_s
@@ -259,16 +274,14 @@ class _Trainer:
         )
         self._save()
         words = "  ".join(f"{name} {value:.3f}" for name, value in dice.items() if value is not None)
-        self.console.print(
-            f"epoch {run.epoch:3d}  {run.elapsed_s / 60:5.1f} min  loss {np.mean(losses):.3f}  dice {mean:.3f}  ({words})"
-        )
+        minutes = f"{run.elapsed_s / 60:5.1f} min"
+        self.console.print(f"epoch {run.epoch:3d}  {minutes}  loss {np.mean(losses):.3f}  dice {mean:.3f}  ({words})")
 
     def _average(self) -> None:
         # Early on the average must follow quickly, or it would remember the random start.
         decay = min(self.settings.optimizer.average_decay, (1 + self.run.steps) / (10 + self.run.steps))
-        for average, variable in zip(self._averages, self.net.weights, strict=True):
-            average *= decay
-            average += (1 - decay) * variable.numpy()
+        pairs = zip(self._averages, self.net.weights, strict=True)
+        self._averages = [decay * average + (1 - decay) * variable.numpy() for average, variable in pairs]
 
     def _validate(self) -> dict[str, float | None]:
         """Pooled Dice per class of the averaged weights on the validation crops; warns when a class goes black."""
@@ -326,9 +339,11 @@ class _Trainer:
 
 def _leading(logits: Float32, settings: TrainSettings) -> UInt8:
     """Return the class id per pixel, uint8 [N, H, W], at a threshold of one half (or the leading softmax channel)."""
-    if settings.model.has_background:
-        return logits.argmax(axis=-1).astype(np.uint8)
-    return np.where(logits.max(axis=-1) > 0, logits.argmax(axis=-1) + 1, 0).astype(np.uint8)
+    leading = logits.argmax(axis=-1)
+    ids: UInt8 = (
+        leading if settings.model.has_background else np.where(logits.max(axis=-1) > 0, leading + 1, 0)
+    ).astype(np.uint8)
+    return ids
 
 
 def validation_crops(pictures: Sequence[Picture], crop_px: int, class_count: int) -> tuple[Float32, UInt8]:
@@ -349,9 +364,9 @@ def validation_crops(pictures: Sequence[Picture], crop_px: int, class_count: int
             centres += [(int(x), int(y)) for x, y in middles[largest]]
         for x, y in centres:
             # whole crops where the picture is large enough
-            x = min(max(x, crop_px // 2), max(width - crop_px // 2, width // 2))
-            y = min(max(y, crop_px // 2), max(height - crop_px // 2, height // 2))
-            shift = np.array([[1.0, 0.0, x - crop_px / 2], [0.0, 1.0, y - crop_px / 2]])
+            middle_x = min(max(x, crop_px // 2), max(width - crop_px // 2, width // 2))
+            middle_y = min(max(y, crop_px // 2), max(height - crop_px // 2, height // 2))
+            shift = np.array([[1.0, 0.0, middle_x - crop_px / 2], [0.0, 1.0, middle_y - crop_px / 2]])
             crop, truth = warp(picture, shift, crop_px)
             pixels.append(crop)
             truths.append(truth)
@@ -397,114 +412,8 @@ def _drawn_ahead(
         thread.join()
 
 
-def _write_bundle(
-    settings: TrainSettings,
-    out: Path,
-    entries: Sequence[Entry],
-    parts: dict[str, Part],
-    trainer: _Trainer,
-    started: datetime,
-    console: Console,
-) -> Bundle:
-    from trainer.models import for_inference
-
-    names, tile = trainer.names, settings.tile
-    trainer.net.set_weights(trainer.best_weights)
-    model = for_inference(trainer.net, settings.model, (tile.height, tile.width, settings.channels), len(names))
-    fitted = _fit_thresholds(model, settings, names, trainer.pictures["validation"], console)
-    classes = tuple(
-        ClassEntry(
-            id=k,
-            name=name,
-            severity=settings.classes[name].severity if name in settings.classes else "major",
-            colour=(name in settings.classes and settings.classes[name].colour) or COLOURS[(k - 1) % len(COLOURS)],
-            threshold=fitted[name].threshold,
-            min_area_px=fitted[name].min_area_px,
-        )
-        for k, name in enumerate(names, start=1)
-    )
-    data_sha256 = dataset_sha256(entries)
-    try:
-        model.save(out / KERAS_MODEL)
-        _write_split(out / SPLIT, entries, parts)
-        golden = _write_golden(out, [p.entry for p in trainer.pictures["validation"]])
-    except OSError as error:
-        raise StoreError(
-            f"The bundle {out} cannot be written: {error.strerror}. Free some space, use --resume"
-        ) from error
-    run = trainer.run
-    manifest = Manifest(
-        name=settings.name,
-        version=settings.version,
-        classes=classes,
-        tile=tile,
-        channels=settings.channels,
-        preparing=settings.preparing,
-        training={
-            "recipe": settings.model_dump(mode="json"),
-            "dataset_sha256": data_sha256,
-            "pictures": {part: sum(p == part for p in parts.values()) for part in ("train", "validation", "test")},
-            "epochs": run.epoch,
-            "best_epoch": run.best_epoch,
-            "steps": run.steps,
-            "seconds": round(run.elapsed_s, 1),
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-        },
-        validation={"crop_dice": run.best_dice, "classes": {name: asdict(value) for name, value in fitted.items()}},
-        golden=golden,
-        provenance=(
-            {
-                "step": "train",
-                "at": started.isoformat(timespec="seconds"),
-                "linewatch": __version__,
-                "dataset_sha256": data_sha256,
-                "keras_sha256": sha256_of(out / KERAS_MODEL),
-                "recipe_sha256": hashlib.sha256(settings.model_dump_json().encode()).hexdigest(),
-            },
-        ),
-    )
-    return write_manifest(out, manifest)
-
-
-def _fit_thresholds(
-    model: Any, settings: TrainSettings, names: Sequence[str], pictures: Sequence[Picture], console: Console
-) -> dict[str, FittedClass]:
-    tile = settings.tile
-    contract = GraphContract(tile.height, tile.width, settings.channels, 1, 1, tuple(names), 8)
-    probabilities: list[UInt8] = []
-    with KerasEngine(model, contract) as engine, _bar(console, "fitting") as progress:
-        for picture in progress.track(pictures, description="fitting thresholds"):
-            height, width = picture.truth.shape
-            tiles = plan(height, width, (tile.height, tile.width), tile.overlap_px)
-            probabilities.append(own_probability(engine.stitched_probabilities(picture.pixels, tiles)))
-    return {
-        name: fit_class([p[:, :, k] for p in probabilities], [p.truth == k + 1 for p in pictures])
-        for k, name in enumerate(names)
-    }
-
-
-def _write_split(path: Path, entries: Sequence[Entry], parts: dict[str, Part]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "class", "group", "split", "sha256"])
-        for entry in entries:
-            kinds = "+".join(entry.classes) or "clean"
-            writer.writerow([entry.image, kinds, entry.group, parts[entry.image], sha256_of(entry.path)])
-
-
-def _write_golden(out: Path, entries: Sequence[Entry]) -> tuple[GoldenEntry, ...]:
-    """Keep a raw validation picture of each combination of classes, lossless, for the converter to make frames of."""
-    (out / GOLDEN).mkdir(exist_ok=True)
-    chosen: dict[tuple[str, ...], Entry] = {}
-    for entry in entries:
-        chosen.setdefault(entry.classes, entry)
-    for place, entry in enumerate(list(chosen.values())[:_GOLDEN_AT_MOST]):
-        _, encoded = cv2.imencode(".png", read_picture(entry.path))
-        (out / GOLDEN / f"{place}-{'-'.join(entry.classes) or 'clean'}.png").write_bytes(encoded.tobytes())
-    return ()
-
-
-def _bar(console: Console, _what: str) -> Progress:
+def progress_bar(console: Console) -> Progress:
+    """Make a bar that shows what is done, what is left and how long it takes; nothing where nobody watches."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

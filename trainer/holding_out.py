@@ -6,9 +6,8 @@ import csv
 import shutil
 from pathlib import Path
 
-from edge.bundle import load_bundle
+from edge.bundle import load_bundle, sha256_of
 from edge.errors import DatasetError, StoreError
-from edge.bundle import sha256_of
 from trainer.datasets import COLUMNS, read_manifest
 from trainer.evaluating import learned_from
 

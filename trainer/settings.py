@@ -1,4 +1,4 @@
-"""A training recipe: YAML → frozen typed settings. Every key is commented, with its unit, in config/train.phone.yaml."""
+"""A training recipe: YAML → frozen typed settings. config/train.phone.yaml comments every key, with its unit."""
 
 from __future__ import annotations
 

@@ -49,6 +49,6 @@ def _check(entries: Sequence[Entry], parts: dict[str, Part]) -> None:
         present = {name for entry in entries if parts[entry.group] == part for name in entry.classes}
         if lacking := sorted(names - present):
             raise DatasetError(
-                f"The split cannot be made: no group of {', '.join(lacking)} would be left to {part}. Expected at least "
-                "two groups of each class beside those held out; give more pictures or lower split.test"
+                f"The split cannot be made: no group of {', '.join(lacking)} would be left to {part}. Expected at "
+                "least two groups of each class beside those held out; give more pictures or lower split.test"
             )

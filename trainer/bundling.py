@@ -1,0 +1,162 @@
+"""A trained model and the pictures that choose → a bundle: thresholds, split, golden pictures, manifest."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from edge import __version__
+from edge.bundle import (
+    GOLDEN,
+    KERAS_MODEL,
+    ONNX_MODEL,
+    SPLIT,
+    Bundle,
+    ClassEntry,
+    Manifest,
+    sha256_of,
+    write_manifest,
+)
+from edge.cameras.images import read_picture
+from edge.errors import StoreError
+from edge.opencv import cv2
+from edge.records import GraphContract, UInt8
+from edge.tiling import plan
+from trainer.datasets import Entry, Picture, dataset_sha256
+from trainer.keras_engine import KerasEngine
+from trainer.settings import TrainSettings
+from trainer.splitting import Part
+from trainer.thresholds import FittedClass, fit_class, own_probability
+
+_GOLDEN_AT_MOST = 4
+_BATCH = 8
+# Told apart by most people; classes beyond these begin again.
+COLOURS = ((230, 25, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240), (60, 180, 75))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to: the keras.Model for inference, class names in id order, and figures for the manifest."""
+
+    model: Any
+    names: tuple[str, ...]
+    validation: Sequence[Picture]
+    started: datetime
+    figures: dict[str, Any]
+
+
+def write_bundle(
+    settings: TrainSettings,
+    out: Path,
+    entries: Sequence[Entry],
+    *,
+    parts: dict[str, Part],
+    trained: Trained,
+    console: Console,
+) -> Bundle:
+    """Fit thresholds and smallest areas on the validation pictures and write the bundle `out`. Raises StoreError."""
+    fitted = _fit_thresholds(trained, settings, console)
+    data_sha256 = dataset_sha256(entries)
+    try:
+        # what a former conversion of this folder left does not belong to the new weights
+        for stale in (out / ONNX_MODEL, *(out / GOLDEN).glob("*")):
+            stale.unlink(missing_ok=True)
+        trained.model.save(out / KERAS_MODEL)
+        _write_split(out / SPLIT, entries, parts)
+        _write_golden(out / GOLDEN, [picture.entry for picture in trained.validation])
+    except OSError as error:
+        raise StoreError(
+            f"The bundle {out} cannot be written: {error.strerror}. Free some space and go on with --resume"
+        ) from error
+    manifest = Manifest(
+        name=settings.name,
+        version=settings.version,
+        classes=_class_entries(settings, trained.names, fitted),
+        tile=settings.tile,
+        channels=settings.channels,
+        preparing=settings.preparing,
+        training={
+            "recipe": settings.model_dump(mode="json"),
+            "dataset_sha256": data_sha256,
+            "pictures": {part: sum(p == part for p in parts.values()) for part in ("train", "validation", "test")},
+            **trained.figures,
+            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        },
+        validation={name: asdict(value) for name, value in fitted.items()},
+        provenance=(
+            {
+                "step": "train",
+                "at": trained.started.isoformat(timespec="seconds"),
+                "linewatch": __version__,
+                "dataset_sha256": data_sha256,
+                "keras_sha256": sha256_of(out / KERAS_MODEL),
+                "recipe_sha256": hashlib.sha256(settings.model_dump_json().encode()).hexdigest(),
+            },
+        ),
+    )
+    return write_manifest(out, manifest)
+
+
+def _class_entries(
+    settings: TrainSettings, names: Sequence[str], fitted: dict[str, FittedClass]
+) -> tuple[ClassEntry, ...]:
+    entries = []
+    for class_id, name in enumerate(names, start=1):
+        own = settings.classes.get(name)
+        entries.append(
+            ClassEntry(
+                id=class_id,
+                name=name,
+                severity=own.severity if own else "major",
+                colour=(own and own.colour) or COLOURS[(class_id - 1) % len(COLOURS)],
+                threshold=fitted[name].threshold,
+                min_area_px=fitted[name].min_area_px,
+            )
+        )
+    return tuple(entries)
+
+
+def _fit_thresholds(trained: Trained, settings: TrainSettings, console: Console) -> dict[str, FittedClass]:
+    tile, pictures = settings.tile, trained.validation
+    contract = GraphContract(tile.height, tile.width, settings.channels, 1, 1, trained.names, _BATCH)
+    probabilities: list[UInt8] = []
+    with KerasEngine(trained.model, contract) as engine:
+        watched = track(pictures, "fitting thresholds", console=console, disable=not console.is_terminal)
+        for picture in watched:
+            height, width = picture.truth.shape
+            tiles = plan(height, width, (tile.height, tile.width), tile.overlap_px)
+            probabilities.append(own_probability(engine.stitched_probabilities(picture.pixels, tiles)))
+    return {
+        name: fit_class([p[:, :, k] for p in probabilities], [picture.truth == k + 1 for picture in pictures])
+        for k, name in enumerate(trained.names)
+    }
+
+
+def _write_split(path: Path, entries: Sequence[Entry], parts: dict[str, Part]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "class", "group", "split", "sha256"])
+        for entry in entries:
+            kinds = "+".join(entry.classes) or "clean"
+            writer.writerow([entry.image, kinds, entry.group, parts[entry.image], sha256_of(entry.path)])
+
+
+def _write_golden(folder: Path, entries: Sequence[Entry]) -> None:
+    """Keep a raw validation picture of each combination of classes, lossless, for the converter to make frames of."""
+    folder.mkdir(exist_ok=True)
+    chosen: dict[tuple[str, ...], Entry] = {}
+    for entry in entries:
+        chosen.setdefault(entry.classes, entry)
+    for place, entry in enumerate(list(chosen.values())[:_GOLDEN_AT_MOST]):
+        _, encoded = cv2.imencode(".png", read_picture(entry.path))
+        (folder / f"{place}-{'-'.join(entry.classes) or 'clean'}.png").write_bytes(encoded.tobytes())
