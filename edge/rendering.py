@@ -435,14 +435,14 @@ class RenderedLine:
 
 
 def varied_picture(height: int, width: int, generator: np.random.Generator) -> tuple[UInt8, UInt8]:
-    """Draw one picture to train on: any look, any part, any place; about a third are clean.
+    """Draw one picture to train on: any look, any part, any place; about a third come out clean.
 
     Returns uint8 [H, W] pixels and uint8 [H, W] truth.
     """
     look = random_look(generator)
     defects: dict[int, int] = {}
-    if generator.random() > 0.3:
-        for class_id, share in ((SCRATCH, 0.65), (STAIN, 0.4), (CHIP, 0.35)):
+    if generator.random() > 0.15:
+        for class_id, share in ((SCRATCH, 0.65), (STAIN, 0.5), (CHIP, 0.5)):
             if generator.random() < share:
                 # as many in sight where the part is larger than the picture
                 crowd = max(1.0, look.part_length * look.part_width * height / width)
