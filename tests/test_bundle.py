@@ -80,7 +80,7 @@ def test_a_manifest_that_is_no_json_object_is_refused(bundle: Path, text: str) -
 
 def test_no_bundle_at_all_says_how_to_make_one(tmp_path: Path) -> None:
     """An absent folder and an empty one are told apart."""
-    with pytest.raises(BundleError, match="No bundle at .*linewatch-train fit"):
+    with pytest.raises(BundleError, match=r"No bundle at .*linewatch-train fit"):
         load_bundle(tmp_path / "absent")
     with pytest.raises(BundleError, match="is no bundle"):
         load_bundle(tmp_path)

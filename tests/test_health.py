@@ -38,7 +38,7 @@ def test_a_room_that_stands_still_is_named() -> None:
 
 
 def test_the_watchdog_is_fed_only_while_every_room_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """systemd hears WATCHDOG=1 until one room stalls, and then who it is instead."""
+    """The service manager hears WATCHDOG=1 until one room stalls, and then who it is instead."""
     with listen(tmp_path / "notify") as systemd:
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "100000")

@@ -99,6 +99,6 @@ def test_a_graph_of_another_shape_is_refused(bundle: Bundle) -> None:
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, bundle: Bundle) -> None:
     """Whatever ONNX Runtime says of a broken file becomes an error of ours, with the remedy."""
     (tmp_path / "model.onnx").write_bytes(b"no graph")
-    with pytest.raises(ContractError, match="Convert the bundle again"):
-        with OnnxRuntimeEngine(tmp_path / "model.onnx", bundle.contract(1)):
-            pass
+    engine = OnnxRuntimeEngine(tmp_path / "model.onnx", bundle.contract(1))
+    with pytest.raises(ContractError, match="Convert the bundle again"), engine:
+        pass

@@ -167,9 +167,7 @@ def test_a_truncated_recording_keeps_what_it_had(bright: Path, tmp_path: Path) -
         ("events in a file's place", 8, "cannot be written"),
     ],
 )
-def test_bad_input_is_an_error_with_its_exit_code(
-    bright: Path, tmp_path: Path, break_it: str, code: int, says: str
-) -> None:
+def test_bad_input_is_an_error_with_its_exit_code(tmp_path: Path, break_it: str, code: int, says: str) -> None:
     """Each kind of bad input has its message and exit code, and none a traceback."""
     line = tmp_path / "line"
     bundle = write_bright_bundle(line / "bundle")

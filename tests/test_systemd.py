@@ -17,7 +17,7 @@ def verify(unit: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_unit_is_valid() -> None:
-    """systemd accepts every key and value of the unit."""
+    """Debian's systemd accepts every key and value of the unit."""
     result = verify(UNIT)
     assert result.returncode == 0, result.stderr
 
@@ -35,7 +35,7 @@ def test_the_verifier_would_notice(tmp_path: Path, good: str, bad: str) -> None:
 
 
 def test_the_unit_is_hardened() -> None:
-    """systemd's own exposure score stays at 2.0 or below."""
+    """The exposure score that systemd gives stays at 2.0 or below."""
     command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", str(UNIT)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-400:]

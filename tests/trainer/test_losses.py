@@ -11,7 +11,12 @@ from trainer.settings import LossSettings, ModelSettings
 def dice(probabilities: list[list[float]], target: list[list[float]]) -> float:
     """Take soft Dice of pixels x classes."""
     shape = (1, 1, len(target), len(target[0]))
-    return float(soft_dice(tf.reshape(tf.constant(probabilities), shape), tf.reshape(tf.constant(target), shape)))
+    return float(
+        soft_dice(
+            tf.reshape(tf.constant(probabilities, tf.float32), shape),
+            tf.reshape(tf.constant(target, tf.float32), shape),
+        )
+    )
 
 
 def test_dice_of_mixed_masks() -> None:

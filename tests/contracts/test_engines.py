@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.simulated import SimulatedEngine
+from edge.errors import EngineError
+from edge.protocols import Engine
+from edge.records import Cell, GraphContract, TileRef, UInt8
+from tests.bright_bundle import TILE, write_bright_bundle
+
+BATCH = 3
+CONTRACT = GraphContract(TILE, TILE, 1, 1, 1, ("scratch",), BATCH)
+FRAME = np.random.default_rng(0).integers(0, 256, (TILE, 4 * TILE), np.uint8)
+Opener = Callable[[], AbstractContextManager[Engine]]
+
+
+def keras_engine() -> AbstractContextManager[Engine]:
+    """Make the trainer's reference engine with a net that divides by 255."""
+    import keras
+
+    from trainer.keras_engine import KerasEngine
+
+    tiles = keras.Input((TILE, TILE, 1))
+    return KerasEngine(keras.Model(tiles, keras.layers.Rescaling(1 / 255)(tiles)), CONTRACT)
+
+
+@pytest.fixture(params=["onnxruntime", "keras", "simulated"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Return what opens each engine; all answer `scratch` where a pixel of FRAME is 128 or more."""
+    if request.param == "onnxruntime":
+        bundle = write_bright_bundle(tmp_path / "bundle")
+        return lambda: OnnxRuntimeEngine(bundle.onnx_path, CONTRACT)
+    if request.param == "keras":
+        return keras_engine
+    return lambda: SimulatedEngine(CONTRACT, lambda _: (FRAME >= 128).astype(np.uint8))
+
+
+def fill(engine: Engine, tiles: list[int]) -> tuple[object, list[UInt8]]:
+    """Cut tiles of FRAME into a buffer of the engine's and submit them; return the ticket and what was cut."""
+    batch = engine.buffer()
+    cut = []
+    for place, number in enumerate(tiles):
+        tile = FRAME[:, number * TILE : (number + 1) * TILE]
+        batch.tiles[place, :, :, 0] = tile
+        batch.refs.append(TileRef("c", 0, Cell(number, 0, number * TILE, 0, TILE, number * TILE, (number + 1) * TILE)))
+        cut.append(tile)
+    return engine.submit(batch, len(tiles), np.array([0.5], np.float32)), cut
+
+
+def test_tickets_are_answered_whole_and_in_any_order(opener: Opener) -> None:
+    """Two batches under way keep their own answers, also when the second is collected first; shapes and dtypes hold."""
+    with opener() as engine:
+        first, cut_first = fill(engine, [0, 1, 2])
+        second, cut_second = fill(engine, [3])
+        for ticket, cut in ((second, cut_second), (first, cut_first)):
+            maps = engine.collect(ticket)  # type: ignore[arg-type]  # a Ticket
+            assert maps.classes.shape == maps.scores.shape == (len(cut), TILE, TILE)
+            assert maps.classes.dtype == maps.scores.dtype == np.uint8
+            for answer, score, tile in zip(maps.classes, maps.scores, cut, strict=True):
+                np.testing.assert_array_equal(answer, (tile >= 128).astype(np.uint8))
+                assert ((score > 0) == (answer > 0)).all()
+
+
+def test_a_buffer_begins_empty_and_is_of_the_contract(opener: Opener) -> None:
+    """Buffers are uint8 [B, H, W, C] without references of an earlier use."""
+    with opener() as engine:
+        for _ in range(5):
+            batch = engine.buffer()
+            assert (batch.tiles.shape, batch.tiles.dtype, batch.refs) == ((BATCH, TILE, TILE, 1), np.uint8, [])
+            batch.refs.append(TileRef("c", 0, Cell(0, 0, 0, 0, 1, 0, 1)))
+
+
+def test_a_closed_engine_says_so(opener: Opener) -> None:
+    """Submitting after leaving is an error of ours, not a crash."""
+    with opener() as engine:
+        pass
+    with pytest.raises(EngineError, match="is closed"):
+        fill(engine, [0])
+
+
+def test_an_engine_can_be_opened_again(opener: Opener) -> None:
+    """Opening, closing and opening anew leaves nothing behind."""
+    for _ in range(2):
+        with opener() as engine:
+            ticket, _ = fill(engine, [1])
+            assert engine.collect(ticket).classes.shape[0] == 1  # type: ignore[arg-type]  # a Ticket

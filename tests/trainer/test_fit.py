@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from edge.bundle import Bundle, load_bundle, sha256_of
+from edge.errors import DatasetError, LinewatchError, SettingsError, StoreError
+from edge.yaml_settings import load_yaml
+from tests.conftest import ROOT
+from tests.trainer.painted import RECIPE, write_painted
+from trainer.evaluating import evaluate, learned_from
+from trainer.fitting import fit
+from trainer.holding_out import copy_held_out
+from trainer.keras_engine import load_model
+from trainer.settings import TrainSettings
+
+
+def recipe(folder: Path, text: str = RECIPE) -> TrainSettings:
+    """Read a recipe as the command does."""
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return load_yaml(path, TrainSettings)
+
+
+def quiet() -> Console:
+    """Print to nobody."""
+    return Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw a dataset of 48 small pictures."""
+    return write_painted(tmp_path_factory.mktemp("data") / "painted", 48)
+
+
+@pytest.fixture(scope="module")
+def bundle(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Train on it, for real."""
+    folder = tmp_path_factory.mktemp("fit")
+    return fit(recipe(folder), data, folder / "bundle", quiet())
+
+
+def test_a_small_fit_learns_and_writes_a_bundle(bundle: Bundle, data: Path) -> None:
+    """After 120 steps bright lines and grey discs are found on pictures never seen, and the bundle verifies."""
+    loaded = load_bundle(bundle.path, need_onnx=False)
+    assert [entry.name for entry in loaded.classes] == ["scratch", "stain"]
+    evaluation = evaluate(bundle.path, data, quiet())
+    report = evaluation.report
+    assert report["pictures"] + report["excluded_pictures"] == 48
+    assert report["iou"]["scratch"] > 0.4
+    assert report["missed_pictures"]["all"] <= 0.25
+    assert report["empty_baseline"]["iou"]["scratch"] == 0
+    assert report["empty_baseline"]["missed_pictures"]["all"] == 1
+
+
+def test_nothing_learned_from_is_judged_on(bundle: Bundle, data: Path) -> None:
+    """Evaluation leaves out training and validation pictures by their content, under whatever name they come."""
+    learned = learned_from(bundle.path)
+    with (bundle.path / "split.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    groups = {part: {row["group"] for row in rows if row["split"] == part} for part in ("train", "validation", "test")}
+    assert not groups["train"] & groups["test"]
+    assert not groups["validation"] & groups["test"]
+    judged = {row["image"] for row in evaluate(bundle.path, data, quiet()).pictures}
+    assert judged
+    assert not {sha256_of(data / image) for image in judged} & learned
+    everything = evaluate(bundle.path, data, quiet(), include_training=True)
+    assert everything.report["pictures"] == 48
+
+
+def test_held_out_pictures_can_be_taken_elsewhere(bundle: Bundle, data: Path, tmp_path: Path) -> None:
+    """The copied folder is a dataset of its own, with the same figures."""
+    count = copy_held_out(bundle.path, data, tmp_path / "held-out")
+    before, after = (evaluate(bundle.path, folder, quiet()).report for folder in (data, tmp_path / "held-out"))
+    assert count == after["pictures"] == before["pictures"]
+    assert after["iou"] == before["iou"]
+
+
+def test_the_saved_model_answers_probabilities_of_defects_only(bundle: Bundle) -> None:
+    """model.keras opens in safe mode: float32 [N, 64, 64, 1] → [N, 64, 64, 2] within 0-1, the background left out."""
+    model = load_model(bundle.keras_path)
+    assert model.output_shape == (None, 64, 64, 2)
+    answer = model(np.zeros((1, 64, 64, 1), np.float32)).numpy()
+    assert ((answer >= 0) & (answer.sum(axis=-1, keepdims=True) <= 1.0001)).all()
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(data: Path, tmp_path: Path) -> None:
+    """Two epochs and then two more give the weights of four epochs in one go, to the bit."""
+    short = RECIPE.replace("epochs: 8", "epochs: 4").replace("steps_per_epoch: 15", "steps_per_epoch: 4")
+    whole = fit(recipe(tmp_path, short), data, tmp_path / "whole", quiet())
+    command = [sys.executable, "-m", "trainer", "fit", str(tmp_path / "recipe.yaml"), "--data", str(data)]
+    # stop the other one after its second checkpoint
+    with subprocess.Popen([*command, "--out", str(tmp_path / "parts")], cwd=ROOT, stderr=subprocess.PIPE) as process:
+        log = tmp_path / "parts" / "training" / "log.csv"
+        deadline_s = time.monotonic() + 90
+        while not (log.exists() and len(log.read_text().splitlines()) >= 3):
+            assert time.monotonic() < deadline_s
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    if process.returncode != 0:  # else it was done before the signal came
+        assert process.returncode == 130, stderr
+        assert b"Traceback" not in stderr
+        assert b"--resume" in stderr
+    parts = fit(recipe(tmp_path, short), data, tmp_path / "parts", quiet(), resume=True)
+    for one, other in zip(*(load_model(b.keras_path).get_weights() for b in (whole, parts)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert parts.manifest.classes == whole.manifest.classes
+
+
+def test_a_resumed_run_with_another_recipe_is_refused(bundle: Bundle, data: Path, tmp_path: Path) -> None:
+    """The keys that differ are named."""
+    other = recipe(tmp_path, RECIPE.replace("seed: 4", "seed: 5").replace("epochs: 8", "epochs: 9"))
+    with pytest.raises(StoreError, match="another recipe: epochs, seed differ"):
+        fit(other, data, bundle.path, quiet(), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (RECIPE.replace("crop_px: 64", "crop_px: 66"), "expected sampling.crop_px as a multiple of 4 px"),
+        (RECIPE.replace("seed", "sead"), "key sead: no such key"),
+        (RECIPE.replace("stem_stride: 2", "stem_stride: 3"), "key model.stem_stride"),
+    ],
+)
+def test_a_wrong_recipe_names_the_key(tmp_path: Path, text: str, says: str) -> None:
+    """Recipes are checked like every other settings file."""
+    with pytest.raises(SettingsError, match=says):
+        recipe(tmp_path, text)
+
+
+def test_a_recipe_for_other_classes_is_refused(data: Path, tmp_path: Path) -> None:
+    """A class that the recipe names and the dataset lacks is a mistake in one of them."""
+    with pytest.raises(DatasetError, match="has no class dent, which the recipe names; it has scratch, stain"):
+        fit(recipe(tmp_path, RECIPE + "classes: {dent: {}}\n"), data, tmp_path / "b", quiet())
+
+
+def test_a_loss_that_is_no_number_stops_the_run(data: Path, tmp_path: Path) -> None:
+    """Training that diverges says at which step, and what to do."""
+    wild = RECIPE.replace("learning_rate: 0.02", "learning_rate: 1.0").replace("epochs: 8", "epochs: 1")
+    settings = recipe(tmp_path, wild)
+    broken = settings.model_copy(update={"loss": settings.loss.model_copy(update={"cross_entropy": float("inf")})})
+    with pytest.raises(LinewatchError, match=r"The loss is (nan|inf) at step 1 \(epoch 1\).*learning_rate"):
+        fit(broken, data, tmp_path / "b", quiet())
+
+
+def test_a_folder_in_use_is_not_overwritten(bundle: Bundle, data: Path, tmp_path: Path) -> None:
+    """A bundle that is there stays as it is."""
+    with pytest.raises(StoreError, match="is not empty"):
+        fit(recipe(tmp_path), data, bundle.path, quiet())
+    with pytest.raises(StoreError, match="Nothing to resume"):
+        fit(recipe(tmp_path), data, tmp_path / "new", quiet(), resume=True)
+
+
+def test_the_command_evaluates_and_writes_json(bundle: Bundle, data: Path, tmp_path: Path) -> None:
+    """`linewatch-train evaluate` prints a table and writes every figure beside what an empty mask would score."""
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "trainer", "evaluate", str(bundle.path), str(data), "--json", str(figures)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert "left out: learned from" in result.stdout
+    report = json.loads(figures.read_text())
+    keys = {
+        "iou",
+        "miou",
+        "dice_all",
+        "dice_nonempty",
+        "missed_pictures",
+        "false_pictures",
+        "pixel_accuracy",
+        "accuracy",
+    }
+    assert keys <= set(report)
+    assert keys <= set(report["empty_baseline"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["fit", "absent.yaml", "--data", ".", "--out", "o"], 3, "No settings at absent.yaml"),
+        (["evaluate", "absent", ".", "--json", "f"], 4, "No bundle at absent"),
+        (["held-out", "absent", "--data", ".", "--out", "o"], 4, "No bundle at absent"),
+    ],
+)
+def test_the_command_ends_bad_input_with_its_exit_code(arguments: list[str], code: int, says: str) -> None:
+    """No mistake on the command line ends in a traceback."""
+    command = [sys.executable, "-m", "trainer", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
+    assert says in result.stderr
+
+
+def test_help_needs_no_tensorflow() -> None:
+    """The commands answer at once: TensorFlow is loaded only by what trains."""
+    code = (
+        "import sys, trainer.__main__, converters.__main__\n"
+        "print('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "False"
