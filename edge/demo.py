@@ -27,7 +27,7 @@ from edge.opencv import cv2
 from edge.pipeline import Decided, LineCounts
 from edge.publishers.embedded_broker import EmbeddedBroker
 from edge.records import DefectClass, UInt8, Verdict
-from edge.rendering import SimulatedLineSettings
+from edge.rendering import CLASS_NAMES, SimulatedLineSettings
 from edge.settings import CameraSettings, LineSettings, Settings
 
 BUNDLE = Path(__file__).parent / "bundles" / "simulated-glass"
@@ -63,9 +63,10 @@ DEMO_ALARMS = (
 class DemoScore:
     """What was measured against what was true.
 
-    A frame is truly defective when its true map, uint8 [H, W] of class ids, holds a defect of at least its class's
-    smallest area; one that shows only slivers of entering or leaving defects is neither defective nor clean. A
-    defective frame is missed when nothing that was found overlaps the truth; a clean one is false when anything was.
+    A frame is truly defective when its true map, uint8 [H, W] of the rendered line's ids, holds a defect of at least
+    the smallest area that the bundle counts of its class; one that shows only slivers of entering or leaving defects is
+    neither defective nor clean. A defective frame is missed when nothing that was found overlaps the truth; a clean one
+    is false when anything was found.
     """
 
     classes: Sequence[DefectClass]
@@ -95,7 +96,10 @@ class DemoScore:
 
     def _defective(self, truth: UInt8) -> bool:
         for entry in self.classes:
-            mask = cv2.compare(truth, entry.id, cv2.CMP_EQ)
+            if entry.name not in CLASS_NAMES:
+                continue
+            # the bundle numbers its classes in an order of its own
+            mask = cv2.compare(truth, CLASS_NAMES.index(entry.name) + 1, cv2.CMP_EQ)
             _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
             if (stats[1:, cv2.CC_STAT_AREA] >= max(1, entry.min_area_px)).any():
                 return True

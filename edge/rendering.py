@@ -269,7 +269,7 @@ def _scratch(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.ran
     middle = np.array([x - left, y - top])
     t = np.linspace(0, 1, 40)[:, None]
     points = (1 - t) ** 2 * (middle - half) + 2 * t * (1 - t) * (middle + bend) + t**2 * (middle + half)
-    thickness = g.uniform(1.4, 5.0) * unit
+    thickness = max(1.4, g.uniform(1.4, 5.0) * unit)  # px; thinner would not be seen, however small the picture
     taper = g.uniform(0.3, 1)
     depth = g.uniform(g.uniform(0.6, 1), 1, len(points))
     h, w = inner[there].shape

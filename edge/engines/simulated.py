@@ -12,13 +12,15 @@ from typing_extensions import Self
 
 from edge.errors import EngineError
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
+from edge.rendering import CLASS_NAMES
 
 _BUFFERS = 3
 
 
 class SimulatedEngine:
-    """Answers a tile with the truth of its place: `truth(frame index)` is uint8 [H, W] of class ids.
+    """Answers a tile with the truth of its place: `truth(frame index)` is uint8 [H, W] of the rendered line's ids.
 
+    A model may number its classes otherwise, so they are matched by name; one that the contract lacks is not answered.
     `tiles_per_s` 0 answers at once. What lies beyond the frame is clean. The score is 255 wherever there is a defect;
     a class whose threshold is above 1 would not be answered, as in the graph contract.
     """
@@ -30,6 +32,10 @@ class SimulatedEngine:
         self._serial = itertools.count()
         self._free_at_s = 0.0
         self._open = False
+        self._ids: UInt8 = np.zeros(256, np.uint8)
+        for truth_id, name in enumerate(CLASS_NAMES, start=1):
+            if name in contract.classes:
+                self._ids[truth_id] = contract.classes.index(name) + 1
         shape = (contract.max_batch, contract.tile_height, contract.tile_width, contract.channels)
         self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_BUFFERS)])
 
@@ -57,7 +63,7 @@ class SimulatedEngine:
             seen = truth[ref.cell.y : ref.cell.y + c.tile_height, ref.cell.x : ref.cell.x + c.tile_width]
             classes[place, : seen.shape[0], : seen.shape[1]] = seen
         answered = np.concatenate([[0], np.arange(1, len(thresholds) + 1) * (thresholds <= 1)]).astype(np.uint8)
-        classes = answered[np.minimum(classes, len(thresholds))]
+        classes = answered[self._ids[classes]]
         if self._tiles_per_s:
             self._free_at_s = max(self._free_at_s, time.monotonic()) + count / self._tiles_per_s
         cells = classes[:, :: c.stride, :: c.stride]
