@@ -22,7 +22,9 @@ from edge.rendering import (
     Part,
     RenderedLine,
     SimulatedLineSettings,
+    compose,
     make_part,
+    make_scene,
     varied_picture,
 )
 from trainer.datasets import load_picture, read_manifest
@@ -56,10 +58,10 @@ def test_a_frame_is_the_same_in_whatever_order_it_is_asked_for() -> None:
 
 
 def test_no_frame_repeats_another_s_noise() -> None:
-    """On a belt that shows nothing else two frames differ, as a sensor's do."""
-    line = RenderedLine(SMALL.model_copy(update={"width": 64, "height": 64}))
-    drawn = [line.frame(index)[0] for index in range(12)]
-    assert all((a != b).any() for i, a in enumerate(drawn) for b in drawn[:i])
+    """Two pictures of one scene that stands still differ, as a sensor's do."""
+    scene = make_scene(64, 64, USUAL, np.random.default_rng(0))
+    drawn = [compose(scene, [], 0, number)[0] for number in range(12)]
+    assert all((a != b).any() for a, b in itertools.combinations(drawn, 2))
 
 
 @pytest.mark.parametrize("seed", range(8))
