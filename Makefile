@@ -10,7 +10,7 @@ DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 
 # What the tests start beside themselves: a broker, an RTSP server, systemd's verifier, an OpenCV with GStreamer.
 DEBIAN_PACKAGES := mosquitto python3-opencv python3-numpy python3-venv python3-gi gir1.2-gst-rtsp-server-1.0 \
-  gstreamer1.0-plugins-base gstreamer1.0-plugins-good systemd
+  gstreamer1.0-plugins-base gstreamer1.0-plugins-good systemd openssl
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
 .PHONY: help demo test check bench model results lock debian clean

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge.records import UInt8
 from trainer.thresholds import fit_class, own_probability
 
 
-def picture(*blobs: tuple[int, int, int]) -> np.ndarray:
+def picture(*blobs: tuple[int, int, int]) -> UInt8:
     """Draw squares (place, side, probability x 255) in a row."""
     pixels = np.zeros((40, 200), np.uint8)
     for place, side, value in blobs:
