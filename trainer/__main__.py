@@ -105,6 +105,19 @@ def ship(
     console.print(f"{out}: {shipped.manifest.name} {shipped.manifest.version}, {size_mb:.2f} MB")
 
 
+@app.command(epilog="Example: `linewatch-train ship phone-bundle --out to-device/phone`")
+def ship(
+    bundle: BundleArgument,
+    out: Annotated[Path, typer.Option("--out", help="the bundle to write, or to replace")],
+) -> None:
+    """Copy a converted bundle without what only a workstation reads."""
+    from trainer.shipping import ship as run_ship
+
+    shipped = run_ship(bundle, out)
+    size = sum((out / name).stat().st_size for name in shipped.manifest.files)
+    console.print(f"{out}: {len(shipped.manifest.files)} files, {size / 1e6:.2f} MB")
+
+
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
     run_command(app)

@@ -1,0 +1,152 @@
+"""Every command of the README is run here, in a copy of the checkout, as it stands but for what the comments name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+BIN = Path(sys.executable).parent
+
+
+def readme_commands() -> list[str]:
+    """Return each line of each code block of the README that is a command, without its comment."""
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy the checkout, with a recipe that trains for seconds in place of minutes."""
+    folder = tmp_path_factory.mktemp("readme") / "linewatch"
+    ignored = shutil.ignore_patterns(".venv*", ".git", "out", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    recipe = folder / "config" / "train.glass.yaml"
+    text = re.sub(r"steps_per_epoch: \d+", "steps_per_epoch: 2", recipe.read_text())
+    recipe.write_text(re.sub(r"(?m)^epochs: \d+", "epochs: 1", text))
+    return folder
+
+
+def run(command: str, checkout: Path, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user types it, with the project's programs on the path."""
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    result = subprocess.run(
+        ["bash", "-c", command],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}\n{result.stderr[-2000:]}"
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def smaller(command: str, checkout: Path) -> None:
+    """Run with fewer pictures."""
+    run(command.replace("--frames 200", "--frames 60"), checkout)
+
+
+def interrupted(command: str, checkout: Path) -> None:
+    """Run what only ends when it is told to, and tell it with Ctrl-C once it works."""
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    with subprocess.Popen(
+        shlex.split(command), cwd=checkout, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline_s = time.monotonic() + 30
+        while not (checkout / "out" / "outbox.db").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert re.search(r"stopped after [1-9]\d* frames", stderr), stderr
+
+
+def planned(command: str, checkout: Path) -> None:
+    """`make test` is what runs this test: only look whether make knows it."""
+    run(f"{command} --dry-run", checkout)
+
+
+def demo(command: str, checkout: Path) -> None:
+    """Run the demo for a few frames."""
+    run(f'{command} ARGS="--frames 20"', checkout)
+
+
+def headless_demo(command: str, checkout: Path) -> None:
+    """Run the demo to its end in an environment of its own, made from nothing, and read its summary."""
+    run(command, checkout)
+    summary = json.loads((checkout / "out" / "summary.json").read_text())
+    assert summary["frames"] == 120
+
+
+def resolved(command: str, checkout: Path) -> None:
+    """Let pip work the installation out without doing it."""
+    run(command.replace("pip install", "pip install --dry-run -q"), checkout)
+
+
+def elsewhere(command: str, checkout: Path) -> None:
+    """Run without sudo and with the system's folders below the copy of the checkout."""
+    root = checkout / "out" / "root"
+    run(re.sub(r"(?<=\s)/(?=opt|etc)", f"{root}/", command.removeprefix("sudo ")).replace(" onnxruntime", ""), checkout)
+
+
+def on_a_device(command: str, checkout: Path) -> None:  # noqa: ARG001 - one signature for all
+    """Neither users nor services are made on a machine that runs tests; test_systemd.py verifies the unit."""
+    assert "linewatch" in command
+
+
+HOW: dict[str, Callable[[str, Path], object]] = {
+    "make demo": demo,
+    "make test": planned,
+    "make demo ARGS=": headless_demo,
+    "python3 -m venv .venv && . .venv/bin/activate": run,
+    "pip install -c requirements.lock": resolved,
+    "linewatch simulate --dataset": smaller,
+    "linewatch-train fit": run,
+    "linewatch-train evaluate": run,
+    "convert": run,
+    "linewatch check": run,
+    "linewatch simulate --video": run,
+    "linewatch replay": run,
+    "linewatch run": interrupted,
+    "sudo python3 -m venv": elsewhere,
+    "sudo /opt/linewatch/bin/pip": on_a_device,
+    "sudo useradd": on_a_device,
+    "sudo install": elsewhere,
+    "sudo systemctl": on_a_device,
+}
+
+
+def how(command: str) -> Callable[[str, Path], object]:
+    """Find how a command is run: by the longest beginning that fits."""
+    fitting = [beginning for beginning in HOW if command.startswith(beginning)]
+    assert fitting, f"the README has a command that no test runs: {command}"
+    return HOW[max(fitting, key=len)]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_every_command_of_the_readme_works(command: str, checkout: Path) -> None:
+    """In the order of the README, each command does what it says and ends with 0."""
+    how(command)(command, checkout)
+
+
+def test_the_readme_shows_commands() -> None:
+    """The test above has something to run."""
+    assert len(readme_commands()) >= 15
