@@ -88,18 +88,27 @@ class Inference:
         return self._engine.buffer()
 
     def _submit(self, batch: Batch, members: list[tuple[FrameJob, TileRef]]) -> None:
-        ticket = self._engine.submit(batch, len(members), self._thresholds)
-        self._in_flight.append((ticket, members))
+        try:
+            ticket = self._engine.submit(batch, len(members), self._thresholds)
+        except EngineError as error:
+            _fail(members, error)
+        else:
+            self._in_flight.append((ticket, members))
 
     def _collect_oldest(self) -> None:
         ticket, members = self._in_flight.popleft()
         try:
             maps = self._engine.collect(ticket)
-        except EngineError as error:  # belongs to the frames in this batch, not to the one that happens to wait
-            for job, _ in members:
-                job.error = error
-                job.waiting -= 1
+        except EngineError as error:
+            _fail(members, error)
             return
         for place, (job, ref) in enumerate(members):
             stitch(maps.classes[place], maps.scores[place], job.tiles, ref.cell, job.map)
             job.waiting -= 1
+
+
+def _fail(members: Sequence[tuple[FrameJob, TileRef]], error: EngineError) -> None:
+    """Note a failure with the frames of its batch; it is not that of the frame that happens to wait."""
+    for job, _ in members:
+        job.error = error
+        job.waiting -= 1
