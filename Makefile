@@ -15,7 +15,7 @@ DEBIAN_PACKAGES := mosquitto python3-opencv python3-numpy python3-venv python3-g
 OLDEST_OPENCV_TESTS := tests/cameras tests/test_measuring.py tests/test_preparing.py tests/test_simulated_line.py
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test check bench model results lock debian clean
+.PHONY: help demo test check bench model golden results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -43,6 +43,9 @@ model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glas
 	$(VENV)/bin/linewatch-train fit config/train.glass.yaml --data out/glass --out out/simulated-glass
 	$(VENV)/bin/convert out/simulated-glass --to onnxruntime
 	$(VENV)/bin/linewatch-train ship out/simulated-glass --out edge/bundles/simulated-glass
+
+golden: $(VENV)/.installed ## record anew what the golden replay comes to; look at what differs
+	LINEWATCH_WRITE_GOLDEN=1 $(VENV)/bin/python -m pytest -q tests/test_golden_replay.py
 
 results: $(VENV)/.installed ## train and convert on phone pictures of DATA, and write docs/results.md
 	$(VENV)/bin/python benchmarks/results.py --data $(DATA) $(ARGS)

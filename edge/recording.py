@@ -32,8 +32,13 @@ class EventsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.close()
+        except OSError as unwritten:
+            if error is None:  # else the line that could not be written has been told of already
+                raise _unwritable(self._path, unwritten) from unwritten
 
     def write(self, body: dict[str, Any]) -> None:
         """Append one result message's body."""

@@ -165,6 +165,8 @@ def test_a_truncated_recording_keeps_what_it_had(bright: Path, tmp_path: Path) -
         ("altered model", 4, "expected sha256"),
         ("foreign graph", 4, "does not keep the graph contract"),
         ("events in a file's place", 8, "cannot be written"),
+        ("full disk", 8, "No space left on device"),
+        ("sequence model", 4, "this version feeds no sequences"),
     ],
 )
 def test_bad_input_is_an_error_with_its_exit_code(tmp_path: Path, break_it: str, code: int, says: str) -> None:
@@ -194,6 +196,11 @@ def test_bad_input_is_an_error_with_its_exit_code(tmp_path: Path, break_it: str,
         case "events in a file's place":
             (tmp_path / "file").touch()
             events = tmp_path / "file" / "events.jsonl"
+        case "full disk":
+            events = Path("/dev/full")
+        case "sequence model":
+            text = (bundle.path / "manifest.json").read_text()
+            (bundle.path / "manifest.json").write_text(text.replace('"frames": 1', '"frames": 4'))
         case _:
             pass
     result = linewatch("replay", recording, "--bundle", bundle.path, "--config", line / "line.yaml", "--events", events)
@@ -250,3 +257,16 @@ def test_check_refuses_a_bundle_without_golden_frames(bright: Path) -> None:
     assert result.returncode == 4
     assert "1 files verified" in result.stdout
     assert "has no golden frames" in result.stderr
+
+
+def test_a_missing_opencv_is_a_clear_error() -> None:
+    """Without cv2 the command says what to install, on a workstation and on a Jetson, and ends with 7."""
+    code = (
+        "import sys; sys.modules['cv2'] = None\n"
+        "sys.argv = ['linewatch', 'check', 'config/line.yaml']\n"
+        "from edge.__main__ import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (result.returncode, "Traceback" in result.stderr) == (7, False), result.stderr
+    assert "pip install 'linewatch[desktop]'" in result.stderr
+    assert "python3-opencv" in result.stderr

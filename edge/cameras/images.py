@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,10 @@ def read_picture(path: Path) -> UInt8:
 
 
 class ImagesCamera:
-    """Reads the pictures under a folder, recursively, in the order of their paths; never drops one."""
+    """Reads the pictures under a folder, recursively, in the order of their paths; never drops one.
+
+    A thread of its own reads the next picture while the last is inspected.
+    """
 
     def __init__(self, name: str, source: Path, started_at: datetime | None = None) -> None:
         self.name = name
@@ -41,6 +45,8 @@ class ImagesCamera:
         self._started_at = started_at or datetime.now(timezone.utc)
         self._pictures: list[Path] = []
         self._next = 0
+        self._reader: ThreadPoolExecutor | None = None
+        self._ahead: Future[UInt8] | None = None
 
     def __enter__(self) -> Self:
         if self._source.is_file():
@@ -51,12 +57,19 @@ class ImagesCamera:
             raise SourceError(
                 f"No pictures at {self._source}: expected a picture, or a folder with {', '.join(SUFFIXES)} in it"
             )
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"camera {self.name}")
+        self._read_ahead()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pictures = []
+        if self._reader is not None:
+            self._reader.shutdown(cancel_futures=True)
+
+    def _read_ahead(self) -> None:
+        if self._reader is not None and self._next < len(self._pictures):
+            self._ahead = self._reader.submit(read_picture, self._pictures[self._next])
 
     @property
     def total(self) -> int:
@@ -65,15 +78,17 @@ class ImagesCamera:
 
     def read(self, timeout_s: float) -> Frame | CameraState:  # noqa: ARG002 - a file is there at once
         """Return the next picture, or UNREADABLE for one that is none."""
-        if self._next >= len(self._pictures):
+        if self._ahead is None or self._next >= len(self._pictures):
             return CameraState(self.name, CameraCondition.END_OF_STREAM)
         index, path = self._next, self._pictures[self._next]
+        ahead = self._ahead
         self._next += 1
+        self._read_ahead()
         name = str(path.relative_to(self._source)) if path != self._source else path.name
         captured_ns = index * INTERVAL_NS
         captured_at = self._started_at + timedelta(microseconds=captured_ns / 1000)
         try:
-            pixels = read_picture(path)
+            pixels = ahead.result()
         except SourceError as error:
             trouble = CameraCondition.UNREADABLE
             return CameraState(self.name, trouble, str(error), index, name, captured_ns, captured_at)
