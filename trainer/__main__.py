@@ -92,19 +92,6 @@ def held_out(
     console.print(f"{copy_held_out(bundle, data, out)} pictures copied to {out}")
 
 
-@app.command(epilog="Example: `linewatch-train ship phone-bundle shipped/phone`")
-def ship(
-    bundle: Annotated[Path, typer.Argument(help="a converted bundle")],
-    out: Annotated[Path, typer.Argument(help="where to put what a device needs; an older bundle there is replaced")],
-) -> None:
-    """Copy a converted bundle without what only a workstation reads."""
-    from trainer.shipping import ship as run_ship
-
-    shipped = run_ship(bundle, out)
-    size_mb = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
-    console.print(f"{out}: {shipped.manifest.name} {shipped.manifest.version}, {size_mb:.2f} MB")
-
-
 @app.command(epilog="Example: `linewatch-train ship phone-bundle --out to-device/phone`")
 def ship(
     bundle: BundleArgument,
