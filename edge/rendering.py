@@ -112,7 +112,7 @@ def make_scene(height: int, width: int, look: Look, generator: np.random.Generat
     grain = generator.normal(0, look.belt_texture, (height, 2 * width)).astype(np.float32)
     grain = cv2.GaussianBlur(grain, (0, 0), 1.2) * 2 + generator.normal(0, 1, grain.shape).astype(np.float32)
     belt = np.clip(look.belt + grain, 0, 255).astype(np.uint8)
-    ys, xs = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    ys, xs = _grid(height, width)
     angle = generator.uniform(0, 2 * np.pi)
     slope = (xs * np.cos(angle) + ys * np.sin(angle)) / 1.5
     gain = (1 + look.light_fall * slope) * (1 - 0.5 * look.light_fall * (xs**2 + ys**2) / 2)
@@ -125,6 +125,12 @@ def make_scene(height: int, width: int, look: Look, generator: np.random.Generat
         )
     noise = [generator.normal(0, look.noise, (height, width)).astype(np.float32) for _ in range(4)]
     return Scene(look, belt, gain.astype(np.float32), hall, noise)
+
+
+def _grid(height: int, width: int) -> tuple[Float32, Float32]:
+    """Return each pixel's place, float32 [height, width] of y and of x, from -1 to 1 across the picture."""
+    ys, xs = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+    return ys, xs
 
 
 def make_part(
@@ -143,14 +149,23 @@ def make_part(
     if not varied or g.random() < 0.8:
         _draw_innocent_marks(pixels, outline, unit, look.dust, g)
     # Light defects on a light frame would be truth that nobody can see, so they lie on the dark glass.
+    # A line along the rim is light on it and no scratch, so these keep their distance from it.
     inner = cv2.erode(screen, np.ones((9, 9), np.uint8))
+    off_rim = cv2.erode(cv2.bitwise_and(screen, _inset(outline, round(12 * unit))), np.ones((9, 9), np.uint8))
     for _ in range(defects.get(STAIN, 0)):
         _stain(pixels, truth, inner, unit, g, drops=varied)
     for _ in range(defects.get(SCRATCH, 0)):
-        _scratch(pixels, truth, inner, unit, g)
+        _scratch(pixels, truth, off_rim, unit, g)
     for _ in range(defects.get(CHIP, 0)):
         _chip(pixels, truth, outline, unit, g)
     return Part(pixels, outline, truth)
+
+
+def _inset(outline: Float32, margin_px: int) -> UInt8:
+    """Return the glass but for a margin along its outline, uint8 [h, w] 0/1."""
+    solid = np.pad((outline > 0.5).astype(np.uint8), 1)
+    inside: UInt8 = cv2.erode(solid, np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8), borderValue=0)
+    return inside[1:-1, 1:-1]
 
 
 def _rounded(h: int, w: int, radius: int) -> Float32:
@@ -183,23 +198,12 @@ def _draw_face(
     elif g.random() < 0.6:  # the screen is a little lighter or darker than its frame
         x, y = int(w * g.uniform(0.04, 0.1)), int(h * g.uniform(0.02, 0.06))
         pixels[y : h - y, x : w - x] += g.uniform(-0.25, 0.35) * tone
-    # light on the rim, along part of it
-    contours, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    rim = np.zeros_like(pixels)
-    cv2.drawContours(rim, contours, -1, 1.0, max(1, round(g.uniform(1, 3) * unit)))
-    ys, xs = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j].astype(np.float32)
-    angle = g.uniform(0, 2 * np.pi)
-    lit = np.clip(xs * np.cos(angle) + ys * np.sin(angle) + g.uniform(-0.5, 0.5), 0, 1)
-    pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 200)
-    # camera holes, button and loudspeaker at the ends
-    for _ in range(g.integers(0, 4)):
-        end = g.uniform(0.015, 0.05) * w
-        x = int(end if g.random() < 0.5 else w - end)
-        y = int(h * g.uniform(0.3, 0.7))
-        value = float(np.clip(tone + g.choice([-1, 1]) * g.uniform(10, 60), 0, 255))
-        axes = (max(2, round(g.uniform(2, 6) * unit)), max(2, round(g.uniform(2, 14) * unit)))
-        cv2.ellipse(pixels, (x, y), axes, 0, 0, 360, value, -1, cv2.LINE_AA)
-    if g.random() < 0.4:
+    ys, xs = _grid(h, w)
+    for _ in range(g.integers(1, 4) if varied else 1):
+        _light_rim(pixels, outline, unit, g, varied=varied)
+    for _ in range(g.integers(0, 4 if varied else 3)):
+        _drill(pixels, tone, unit, g, largest_px=16 if varied else 6)
+    if varied and g.random() < 0.4:  # one line inspects one product, and this one has no print
         _print_name(pixels, tone, unit, g)
     # large soft reflections of the hall on the glass itself
     for _ in range(g.integers(0, 4)):
@@ -216,6 +220,32 @@ def _draw_face(
         cv2.rectangle(box, (x, y), (x + int(g.uniform(0.05, 0.3) * w), y + int(g.uniform(0.05, 0.5) * h)), 1.0, -1)
         pixels += cv2.GaussianBlur(box, (0, 0), g.uniform(1, 8) * unit) * g.uniform(-0.5 * tone, 18)
     return screen
+
+
+def _light_rim(pixels: Float32, outline: Float32, unit: float, g: np.random.Generator, *, varied: bool) -> None:
+    """Let the rim shine along part of it; `varied`: also a little inside, as a bevel does, broad and broken off."""
+    inside = _inset(outline, int(g.integers(0, 7) * unit)) if varied else (outline > 0.5).astype(np.uint8)
+    contours, _ = cv2.findContours(inside.copy(), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    rim = np.zeros_like(pixels)
+    cv2.drawContours(rim, contours, -1, 1.0, max(1, round(g.uniform(1, 6 if varied else 3) * unit)))
+    ys, xs = _grid(*pixels.shape)
+    angle = g.uniform(0, 2 * np.pi)
+    lit = np.clip(xs * np.cos(angle) + ys * np.sin(angle) + g.uniform(-0.5, 0.5), 0, 1)
+    if varied and g.random() < 0.5:
+        lit = (lit > g.uniform(0.05, 0.5)).astype(np.float32)
+    pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 230)
+
+
+def _drill(pixels: Float32, tone: float, unit: float, g: np.random.Generator, *, largest_px: float) -> None:
+    """Draw a camera hole, button or loudspeaker near one end: a dim even shape, often with a fine ring around it."""
+    h, w = pixels.shape
+    axes = (max(2, round(g.uniform(2, largest_px) * unit)), max(2, round(g.uniform(2, 2.2 * largest_px) * unit)))
+    end = axes[0] + g.uniform(0.02, 0.06) * w
+    middle = (int(end if g.random() < 0.5 else w - end), int(h * g.uniform(0.25, 0.75)))
+    value = float(np.clip(tone + g.choice([-1, 1]) * g.uniform(8, 28), 0, 255))
+    cv2.ellipse(pixels, middle, axes, 0, 0, 360, value, -1)
+    if g.random() < 0.6:
+        cv2.ellipse(pixels, middle, axes, 0, 0, 360, float(tone + g.uniform(10, 70)), 1)
 
 
 def _print_name(pixels: Float32, tone: float, unit: float, g: np.random.Generator) -> None:
