@@ -1,9 +1,9 @@
 """Each class's threshold and smallest area, fitted on whole stitched validation pictures.
 
 With few pictures the best cell of a table is luck. So the errors that cost money come first (pictures missed, pictures
-falsely flagged). Of the thresholds that make the fewest, and whose IoU is as good as the best, the middle one is taken;
-then of the areas the middle one, as far from the largest speck that was wrong as from the smallest defect that was
-right.
+falsely flagged), and counts that chance could have made of each other are taken as equal. Of the thresholds that make
+the fewest, and whose IoU is as good as the best, the middle one is taken; then of the areas the middle one, as far from
+the largest speck that was wrong as from the smallest defect that was right.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def _defects(answer: BoolArray, truth: BoolArray) -> tuple[IntArray, IntArray]:
 
 
 def _choose(errors: IntArray, iou: Float64) -> tuple[int, int]:
-    fewest = errors == errors.min()
+    # a count of n errors could as well have been n + sqrt(n): its standard deviation, if errors are independent
+    fewest = errors <= errors.min() + np.sqrt(errors.min())
     reached = np.where(fewest, iou, -1).max(axis=1)  # per threshold, at its best area
     rows = np.flatnonzero(fewest.any(axis=1) & (reached >= reached.max() - _IOU_MARGIN))
     row = int(rows[len(rows) // 2])
