@@ -19,7 +19,7 @@ from edge.records import CameraCondition, CameraState, Frame, UInt8
 from edge.rendering import CLASS_NAMES, RenderedLine, SimulatedLineSettings, varied_picture
 
 _REMEMBERED = 256
-_LINE_EVERY = 4  # of a dataset's pictures one is a frame of some simulated line, the others are varied further
+_LINE_EVERY = 2  # of a dataset's pictures one is a frame of some simulated line, the others are varied further
 _LINE_SEEDS = 10**9  # lines to learn from have seeds from here on, so that no demo or test runs on one of them
 VIDEO_FPS = 25
 
@@ -125,7 +125,7 @@ def write_video(path: Path, settings: SimulatedLineSettings, frames: int) -> Non
 def write_dataset(out: Path, pictures: int, seed: int, size: tuple[int, int]) -> None:
     """Write a dataset folder to train on: `pictures` of `size` (height, width) px in images/, masks/, manifest.csv.
 
-    A quarter are frames of simulated lines, each of another; the others vary further. Each picture is of a part of its
+    Half are frames of simulated lines, each of another; the others vary further. Each picture is of a part of its
     own, so each is its own group; clean ones are of class `ok`. Raises StoreError.
     """
     try:
