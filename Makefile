@@ -15,7 +15,7 @@ DEBIAN_PACKAGES := mosquitto python3-opencv python3-numpy python3-venv python3-g
 OLDEST_OPENCV_TESTS := tests/cameras tests/test_measuring.py tests/test_preparing.py tests/test_simulated_line.py
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test check bench model golden results lock debian clean
+.PHONY: help demo test check bench model golden picture results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -46,6 +46,9 @@ model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glas
 
 golden: $(VENV)/.installed ## record anew what the golden replay comes to; look at what differs
 	LINEWATCH_WRITE_GOLDEN=1 $(VENV)/bin/python -m pytest -q tests/test_golden_replay.py
+
+picture: $(VENV)/.installed ## draw docs/demo.svg, what the demo shows
+	$(VENV)/bin/python benchmarks/demo_picture.py
 
 results: $(VENV)/.installed ## train and convert on phone pictures of DATA, and write docs/results.md
 	$(VENV)/bin/python benchmarks/results.py --data $(DATA) $(ARGS)

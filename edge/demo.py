@@ -127,7 +127,7 @@ class DemoScore:
 
 
 @dataclass
-class _Screen:
+class DemoScreen:
     """The table that lives: the last frames, the standing alarms, and how to listen in."""
 
     listen: str
@@ -188,7 +188,7 @@ def run_demo(stop: threading.Event, *, headless: bool, frames: int, seed: int, c
             "simulated", SimulatedLineSettings(fps=0 if headless else FPS, frames=frames, seed=seed)
         )
         store = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="linewatch-demo-"))) / "outbox.db"
-        screen = _Screen(listen)
+        screen = DemoScreen(listen)
         if headless:
             console.print(f"listen in:  {listen}")
         else:

@@ -52,6 +52,11 @@ def fit(
             f"  {entry.name}: threshold {entry.threshold:g}, from {entry.min_area_px:g} px on; on validation "
             f"{found['missed']} of {found['shown']} pictures missed, {found['false']} falsely flagged"
         )
+        if found["shown"] and found["missed"] == found["shown"]:
+            console.print(
+                f"[yellow]warning[/]: {entry.name} was found on no validation picture; this model cannot be used for it. "
+                "Train longer, or raise its weight in sampling.class_weights"
+            )
     console.print(
         f"Those thresholds were chosen on {training['pictures']['validation']} pictures, so these figures flatter. "
         f"Judge on the {training['pictures']['test']} held out: "
