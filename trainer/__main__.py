@@ -54,8 +54,8 @@ def fit(
         )
         if found["shown"] and found["missed"] == found["shown"]:
             console.print(
-                f"[yellow]warning[/]: {entry.name} was found on no validation picture; this model cannot be used for it. "
-                "Train longer, or raise its weight in sampling.class_weights"
+                f"[yellow]warning[/]: {entry.name} was found on no validation picture; this model cannot be used for "
+                "it. Train longer, or raise its weight in sampling.class_weights"
             )
     console.print(
         f"Those thresholds were chosen on {training['pictures']['validation']} pictures, so these figures flatter. "
