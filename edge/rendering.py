@@ -201,7 +201,7 @@ def _draw_face(
     ys, xs = _grid(h, w)
     for _ in range(g.integers(1, 4) if varied else 1):
         _light_rim(pixels, outline, unit, g, varied=varied)
-    for _ in range(g.integers(0, 4 if varied else 3)):
+    for _ in range(g.integers(0, 5 if varied else 4)):
         _drill(pixels, tone, unit, g, largest_px=16 if varied else 6)
     if varied and g.random() < 0.4:  # one line inspects one product, and this one has no print
         _print_name(pixels, tone, unit, g)
@@ -233,17 +233,16 @@ def _light_rim(pixels: Float32, outline: Float32, unit: float, g: np.random.Gene
     lit = np.clip(xs * np.cos(angle) + ys * np.sin(angle) + g.uniform(-0.5, 0.5), 0, 1)
     if varied and g.random() < 0.5:
         lit = (lit > g.uniform(0.05, 0.5)).astype(np.float32)
-    pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 230)
+    pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 230 if varied else 130)
 
 
 def _drill(pixels: Float32, tone: float, unit: float, g: np.random.Generator, *, largest_px: float) -> None:
-    """Draw a camera hole, button or loudspeaker near one end: a dim even shape, often with a fine ring around it."""
+    """Draw a camera hole, button or loudspeaker near one end: dark, or a fine ring. A light spot would be a stain."""
     h, w = pixels.shape
     axes = (max(2, round(g.uniform(2, largest_px) * unit)), max(2, round(g.uniform(2, 2.2 * largest_px) * unit)))
     end = axes[0] + g.uniform(0.02, 0.06) * w
     middle = (int(end if g.random() < 0.5 else w - end), int(h * g.uniform(0.25, 0.75)))
-    value = float(np.clip(tone + g.choice([-1, 1]) * g.uniform(8, 28), 0, 255))
-    cv2.ellipse(pixels, middle, axes, 0, 0, 360, value, -1)
+    cv2.ellipse(pixels, middle, axes, 0, 0, 360, max(0.0, tone - g.uniform(4, 30)), -1)
     if g.random() < 0.6:
         cv2.ellipse(pixels, middle, axes, 0, 0, 360, float(tone + g.uniform(10, 70)), 1)
 
@@ -377,13 +376,16 @@ def _chip(pixels: Float32, truth: UInt8, outline: Float32, unit: float, g: np.ra
     bite = np.zeros((h, w), np.uint8)
     cv2.fillPoly(bite, [np.round(corners).astype(np.int32)], 255, cv2.LINE_AA)
     facets = np.zeros((h, w), np.float32)
-    dark = pixels[int(np.clip(y, 0, h - 1)), int(np.clip(x, 0, w - 1))] < 90  # facets must differ from what they break
+    dark = bool(
+        pixels[int(np.clip(y, 0, h - 1)), int(np.clip(x, 0, w - 1))] < 90
+    )  # facets must differ from what they break
     for k in range(len(corners)):
+        bright = dark == (k % 2 == 0 or g.random() < 0.5)  # never all alike: an all dark one would be a hole
         piece = np.array([[x, y], corners[k], corners[(k + 1) % len(corners)]])
         cv2.fillPoly(
             facets,
             [np.round(piece).astype(np.int32)],
-            float(g.choice([g.uniform(70, 230), g.uniform(0, 15)], p=[0.75, 0.25] if dark else [0.2, 0.8])),
+            g.uniform(90, 230) if bright else g.uniform(0, 15),
         )
     opacity = cv2.GaussianBlur(bite.astype(np.float32) / 255, (0, 0), 0.6) * solid
     pixels *= 1 - opacity
