@@ -201,8 +201,8 @@ def _draw_face(
     ys, xs = _grid(h, w)
     for _ in range(g.integers(1, 4) if varied else 1):
         _light_rim(pixels, outline, unit, g, varied=varied)
-    for _ in range(g.integers(0, 5 if varied else 4)):
-        _drill(pixels, tone, unit, g, largest_px=16 if varied else 6)
+    for _ in range(g.integers(0, 5 if varied else 3)):
+        _drill(pixels, tone, unit, g, varied=varied)
     if varied and g.random() < 0.4:  # one line inspects one product, and this one has no print
         _print_name(pixels, tone, unit, g)
     # large soft reflections of the hall on the glass itself
@@ -236,14 +236,15 @@ def _light_rim(pixels: Float32, outline: Float32, unit: float, g: np.random.Gene
     pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 230 if varied else 130)
 
 
-def _drill(pixels: Float32, tone: float, unit: float, g: np.random.Generator, *, largest_px: float) -> None:
-    """Draw a camera hole, button or loudspeaker near one end: dark, or a fine ring. A light spot would be a stain."""
+def _drill(pixels: Float32, tone: float, unit: float, g: np.random.Generator, *, varied: bool) -> None:
+    """Draw a camera hole, button or loudspeaker near one end: dark, `varied` some with a fine ring."""
     h, w = pixels.shape
+    largest_px = 16 if varied else 6
     axes = (max(2, round(g.uniform(2, largest_px) * unit)), max(2, round(g.uniform(2, 2.2 * largest_px) * unit)))
     end = axes[0] + g.uniform(0.02, 0.06) * w
     middle = (int(end if g.random() < 0.5 else w - end), int(h * g.uniform(0.25, 0.75)))
     cv2.ellipse(pixels, middle, axes, 0, 0, 360, max(0.0, tone - g.uniform(4, 30)), -1)
-    if g.random() < 0.6:
+    if varied and g.random() < 0.6:
         cv2.ellipse(pixels, middle, axes, 0, 0, 360, float(tone + g.uniform(10, 70)), 1)
 
 
@@ -368,7 +369,7 @@ def _chip(pixels: Float32, truth: UInt8, outline: Float32, unit: float, g: np.ra
     x, y = (float(v) for v in edge[g.integers(len(edge))])
     towards = np.array([w / 2 - x, h / 2 - y])
     towards /= np.linalg.norm(towards)
-    radius = g.uniform(7, 20) * unit
+    radius = g.uniform(8, 17) * unit
     x, y = np.array([x, y]) + towards * radius * 0.3
     angles = np.sort(g.uniform(0, 2 * np.pi, int(g.integers(6, 10))))
     reach = radius * g.uniform(0.65, 1.15, len(angles))
@@ -376,9 +377,8 @@ def _chip(pixels: Float32, truth: UInt8, outline: Float32, unit: float, g: np.ra
     bite = np.zeros((h, w), np.uint8)
     cv2.fillPoly(bite, [np.round(corners).astype(np.int32)], 255, cv2.LINE_AA)
     facets = np.zeros((h, w), np.float32)
-    dark = bool(
-        pixels[int(np.clip(y, 0, h - 1)), int(np.clip(x, 0, w - 1))] < 90
-    )  # facets must differ from what they break
+    # facets must differ from what they break
+    dark = bool(pixels[int(np.clip(y, 0, h - 1)), int(np.clip(x, 0, w - 1))] < 90)
     for k in range(len(corners)):
         bright = dark == (k % 2 == 0 or g.random() < 0.5)  # never all alike: an all dark one would be a hole
         piece = np.array([[x, y], corners[k], corners[(k + 1) % len(corners)]])
