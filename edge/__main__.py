@@ -218,7 +218,7 @@ def demo(
     headless: Annotated[bool, typer.Option("--headless", help="show nothing while running")] = False,
     frames: Annotated[int, typer.Option("--frames", min=0, help="end by itself after so many frames; 0 = never")] = 0,
     summary: Annotated[Path | None, typer.Option("--summary", help="write what it came to here, as JSON")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="another seed, other parts")] = 7,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="another seed, other parts")] = 7,
 ) -> None:
     """Inspect a simulated line with the shipped model and a broker of its own, and compare with the truth."""
     from edge.demo import run_demo
@@ -238,7 +238,7 @@ def simulate(
     dataset: Annotated[Path | None, typer.Option("--dataset", help="write a training dataset into this folder")] = None,
     frames: Annotated[int, typer.Option("--frames", min=1, help="frames of the video, or pictures")] = 240,
     size: Annotated[str, typer.Option("--size", help="width x height in pixels", metavar="WxH")] = "640x480",
-    seed: Annotated[int, typer.Option("--seed", help="another seed, other parts")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="another seed, other parts")] = 1,
 ) -> None:
     """Render the simulated line: a recording with its truth, or pictures with masks to train on."""
     from edge.cameras.simulated import write_dataset, write_video
@@ -247,8 +247,8 @@ def simulate(
     if (video is None) == (dataset is None):
         raise typer.BadParameter("expected either --video or --dataset")
     width, _, height = size.partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise typer.BadParameter(f"--size: expected WIDTHxHEIGHT such as 640x480, received {size}")
+    if not (width.isdecimal() and height.isdecimal() and all(64 <= int(side) <= 4096 for side in (width, height))):
+        raise typer.BadParameter(f"--size: expected WIDTHxHEIGHT such as 640x480, each 64 to 4096, received {size}")
     if video is not None:
         settings = SimulatedLineSettings(width=int(width), height=int(height), seed=seed)
         write_video(video, settings, frames)

@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from edge.bundle import Name
 from edge.records import AlarmEvent, Inspection, Verdict
+from edge.yaml_settings import StrictModel
 
 _DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
 
 
-class AlarmRule(BaseModel):
+class AlarmRule(StrictModel):
     """When an alarm raises and clears, and what the operator should do then.
 
     `measure`: `coverage` (fraction of the region, 0-1), `count` (defects in the frame), either optionally of one
@@ -28,7 +29,7 @@ class AlarmRule(BaseModel):
     default) for `off_delay_ms`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
     id: Name
     measure: Literal["coverage", "count", "ng", "no_read"]
     class_name: Annotated[Name | None, Field(alias="class")] = None

@@ -166,6 +166,8 @@ def open_line(
             publisher = MqttPublisher(settings.broker, client_id, messages.will())
         parts.enter_context(publisher)
         sender = parts.enter_context(Sender(outbox, publisher, announcements))
+        # reached with the sender still open only where something below failed to open
+        parts.callback(lambda: sender.stop(DRAIN_S, messages.status("offline", "could not start")))
         if camera is None:
             camera = make_camera(settings.camera, progress)
         truth = camera.truth if isinstance(camera, SimulatedCamera) else None

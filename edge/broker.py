@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from edge.errors import SettingsError
+from edge.yaml_settings import StrictModel
 
 PORT = 1883
 TLS_PORT = 8883
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TlsSettings(_Strict):
+class TlsSettings(StrictModel):
     """TLS to the broker. Without `ca_file` the system's authorities are trusted; certificate and key identify us."""
 
     ca_file: Path | None = None
@@ -31,7 +28,7 @@ class TlsSettings(_Strict):
         return self
 
 
-class BrokerSettings(_Strict):
+class BrokerSettings(StrictModel):
     """The MQTT 5 broker. `port` defaults to 1883, with TLS to 8883.
 
     `client_id` must be unique at the broker; without one the device's name serves. `keepalive_s`: after about twice

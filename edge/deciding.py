@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edge.records import Judgement, Measurement, Verdict
+from edge.yaml_settings import StrictModel
 
 
-class Limit(BaseModel):
+class Limit(StrictModel):
     """What of one class is still good; a frame is NG when any of these is exceeded. Absent keys set no limit."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     max_count: Annotated[int, Field(ge=0, description="defects of the class in one frame")] | None = None
     max_coverage: Annotated[float, Field(ge=0, le=1, description="fraction of the inspected region, 0-1")] | None = None
     max_area_mm2: (

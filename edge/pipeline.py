@@ -154,6 +154,12 @@ class Line:
             self._each_turn()
             item = self._camera.read(0.0 if begun else _WAIT_S)
             self.camera_state = None if isinstance(item, Frame) or begun else item
+            if isinstance(item, Frame) and (garbled := _garbled(item)):
+                if begun is not None:
+                    self._decide(begun)
+                    begun = None
+                self._conclude(item, no_read(garbled), None, None)
+                continue
             if isinstance(item, Frame):
                 job = self._begin(item)
                 if begun is not None:
@@ -188,12 +194,12 @@ class Line:
             self.counts.engine_errors += 1
             self._conclude(frame, no_read(f"inference failed: {error}"), None, None)
             return
+        if outside := self._outside(frame):
+            self._conclude(frame, no_read(outside), None, None)
+            return
         inspected = self._region(stitched, to_frame)
         if not inspected.cells:
-            height, width = frame.pixels.shape[:2]
-            self._conclude(
-                frame, no_read(f"the inspected region lies outside the frame of {width} x {height} px"), None, None
-            )
+            self._conclude(frame, no_read("the inspected region holds no pixel"), None, None)
             return
         measurement, kept = measure(stitched, self._bundle.classes, inspected, to_frame, self._calibration)
         self.counts.tiles += len(job.tiles.cells)
@@ -203,6 +209,14 @@ class Line:
             self._conclude(frame, stale, None, None)
             return
         self._conclude(frame, judge(measurement, self._inspect.limits), measurement, kept)
+
+    def _outside(self, frame: Frame) -> str:
+        """Say so if the inspected region does not lie within the frame, as when a camera changed its resolution."""
+        asked = self._inspect.region
+        height, width = frame.pixels.shape[:2]
+        if asked is None or all(0 <= x <= width and 0 <= y <= height for x, y in asked.corners):
+            return ""
+        return f"the inspected region does not lie within the frame of {width} x {height} px"
 
     def _region(self, stitched: DefectMap, to_frame: Transform) -> Region:
         shape = stitched.classes.shape
@@ -218,6 +232,7 @@ class Line:
         return (self._monotonic_ns() - frame.captured_ns) / 1e6 if self._live else 0.0
 
     def _without_frame(self, state: CameraState) -> None:
+        self.last_age_ms = None
         if state.condition is CameraCondition.UNREADABLE:
             self.counts.unreadable += 1
             self._conclude_unseen(state, no_read(state.detail))
@@ -274,3 +289,14 @@ class Line:
             self._outbox.put(seq, *self._messages.alarm(event, seq))
         for watch in self._watchers:
             watch(Decided(inspection, body, frame, kept, events))
+
+
+def _garbled(frame: Frame) -> str:
+    """Say so if the pixels are not what a model can be fed with; a wrong format must not be measured as a surface."""
+    pixels = frame.pixels
+    if pixels.dtype.name == "uint8" and (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in {1, 3})):
+        return ""
+    return (
+        f"the camera gives {pixels.dtype.name} {list(pixels.shape)}, expected uint8 [H, W] or [H, W, 3]; let a "
+        "GStreamer pipeline end in: videoconvert ! video/x-raw,format=BGR ! appsink"
+    )

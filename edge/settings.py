@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from edge.alarms import AlarmRule
 from edge.broker import BrokerSettings
@@ -13,16 +13,12 @@ from edge.bundle import Bundle, Name
 from edge.deciding import Limit
 from edge.errors import SettingsError
 from edge.rendering import SimulatedLineSettings
-from edge.yaml_settings import load_yaml
+from edge.yaml_settings import ModelT, StrictModel, load_yaml
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class LineSettings(_Strict):
+class LineSettings(StrictModel):
     """Who this line is: the levels of its topics and the names in its messages."""
 
     enterprise: Name = "enterprise"
@@ -34,7 +30,7 @@ class LineSettings(_Strict):
     recipe: Name = "default"
 
 
-class CameraSettings(_Strict):
+class CameraSettings(StrictModel):
     """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line."""
 
     name: Name = "camera"
@@ -52,14 +48,14 @@ class CameraSettings(_Strict):
             return "simulated"
         if source.isdecimal() or source.startswith("/dev/"):
             return "device"
-        if source.startswith(("rtsp://", "rtsps://")):
-            return "rtsp"
         if "!" in source:
             return "gstreamer"
+        if "://" in source:  # FFmpeg takes MJPEG over HTTP and the like on the same road
+            return "rtsp"
         return "images" if Path(source).is_dir() else "file"
 
 
-class RegionSettings(_Strict):
+class RegionSettings(StrictModel):
     """The inspected part of the frame, in its pixels: a rectangle [x, y, width, height] or a polygon of [x, y]."""
 
     rectangle: tuple[_Number, _Number, _Number, _Number] | None = None
@@ -83,13 +79,13 @@ class RegionSettings(_Strict):
         return ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
 
 
-class InspectSettings(_Strict):
+class InspectSettings(StrictModel):
     """What is looked at and what is still good."""
 
     region: RegionSettings | None = None
     mm_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None
-    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
-    limits: dict[str, Limit] = {}
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    limits: dict[str, Limit] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _millimetres_need_a_calibration(self) -> InspectSettings:
@@ -99,7 +95,7 @@ class InspectSettings(_Strict):
         return self
 
 
-class EngineSettings(_Strict):
+class EngineSettings(StrictModel):
     """What runs the model. `batch`: tiles at once; `threads` 0 = as many as the machine has cores."""
 
     backend: Literal["onnxruntime", "simulated"] = "onnxruntime"
@@ -108,21 +104,21 @@ class EngineSettings(_Strict):
     simulated_tiles_per_s: Annotated[float, Field(ge=0)] = 0.0
 
 
-class StoreSettings(_Strict):
+class StoreSettings(StrictModel):
     """Where the outbox lies. A relative path is relative to the settings file."""
 
     path: Path = Path("/var/lib/linewatch/outbox.db")
     max_results: Annotated[int, Field(ge=100)] = 200_000
 
 
-class ReportSettings(_Strict):
+class ReportSettings(StrictModel):
     """How often the line speaks of itself, in seconds."""
 
     health_every_s: Annotated[float, Field(gt=0)] = 5.0
     sequence_every_s: Annotated[float, Field(gt=0)] = 2.0
 
 
-class Settings(_Strict):
+class Settings(StrictModel):
     """One line's settings. Relative paths count from the settings file."""
 
     line: LineSettings = LineSettings()
@@ -147,16 +143,24 @@ def load_settings(path: Path) -> Settings:
     """Read one line's settings and make their paths absolute. Raises SettingsError."""
     settings = load_yaml(path, Settings)
     home = path.resolve().parent
-    camera = settings.camera
-    if isinstance(camera.source, str) and camera.source != "simulated" and (home / camera.source).exists():
+    camera, broker = settings.camera, settings.broker
+    if isinstance(camera.source, str) and camera.resolved_kind() in {"file", "images"}:
         camera = camera.model_copy(update={"source": str(home / camera.source)})
+    if broker.tls is not None:
+        broker = broker.model_copy(update={"tls": _at_home(broker.tls, home, "ca_file", "cert_file", "key_file")})
     return settings.model_copy(
         update={
             "bundle": settings.bundle and home / settings.bundle,
             "camera": camera,
+            "broker": _at_home(broker, home, "password_file"),
             "store": settings.store.model_copy(update={"path": home / settings.store.path}),
         }
     )
+
+
+def _at_home(model: ModelT, home: Path, *names: str) -> ModelT:
+    """Make the named paths of a part of the settings absolute, counted from the settings file's folder."""
+    return model.model_copy(update={name: home / path for name in names if (path := getattr(model, name)) is not None})
 
 
 def settings_warnings(settings: Settings, bundle: Bundle) -> list[str]:

@@ -86,7 +86,7 @@ def pad(pixels: UInt8, tiles: TilePlan) -> UInt8:
 
 def cut(padded: UInt8, tiles: TilePlan, cell: Cell, into: UInt8) -> None:
     """Copy one cell's tile from a padded frame [H', W', C] into an engine's buffer [tile_height, tile_width, C]."""
-    np.copyto(into, padded[cell.y : cell.y + tiles.tile_height, cell.x : cell.x + tiles.tile_width])
+    np.copyto(into, padded[cell.y : cell.y + tiles.tile_height, cell.x : cell.x + tiles.tile_width], casting="no")
 
 
 def canvas(tiles: TilePlan) -> DefectMap:

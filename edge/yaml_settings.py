@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from edge.errors import SettingsError
+from edge.redacting import redacted
 
 # Settings are written by hand; a larger file is another file.
 _BYTES_AT_MOST = 1_000_000
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class StrictModel(BaseModel):
+    """A part of the settings: no unknown keys, and a number is a number.
+
+    pydantic would take true for 1 and "1000" for 1000; in millimetres that costs money.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_lookalikes(cls, value: Any, info: ValidationInfo) -> Any:
+        wanted = _plain_types(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and bool not in wanted and wanted & {int, float}:
+            raise ValueError("expected a number")
+        if isinstance(value, str) and str not in wanted and wanted & {int, float}:
+            raise ValueError("expected a number without quotes")
+        return value
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    """Name the types that an annotation allows at its top level: int | None → {int, NoneType}."""
+    if get_origin(annotation) is Annotated:
+        return _plain_types(get_args(annotation)[0])
+    if get_origin(annotation) in {Union, UnionType}:
+        return {plain for part in get_args(annotation) for plain in _plain_types(part)}
+    return {annotation} if isinstance(annotation, type) else set()
 
 
 class _OnceOnlyLoader(yaml.SafeLoader):
@@ -49,14 +79,21 @@ def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
         raise SettingsError(f"{path}: expected settings of at most {_BYTES_AT_MOST} characters, received {len(text)}")
     try:
         raw = yaml.load(text, Loader=_OnceOnlyLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        raise SettingsError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise SettingsError(f"{path} is no valid YAML: {_problem(error)}") from error
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: expected keys with values, received {_shown(raw)}")
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(path, problem) for problem in error.errors())) from error
+
+
+def _problem(error: Exception) -> str:
+    """Say what is wrong and where, without quoting the line, which may hold a password."""
+    mark = getattr(error, "problem_mark", None)
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{getattr(error, 'problem', None) or error}{where}"
 
 
 def _explain(path: Path, problem: Any) -> str:
@@ -73,5 +110,5 @@ def _explain(path: Path, problem: Any) -> str:
 
 def _shown(value: Any) -> str:
     """Show what was received; never what a secret holds."""
-    text = f"{value!r:.80}" if not isinstance(value, dict) else f"the keys {sorted(map(str, value))}"
+    text = redacted(f"{value!r:.80}") if not isinstance(value, dict) else f"the keys {sorted(map(str, value))}"
     return f"{text} ({type(value).__name__})" if value is not None else "nothing"

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge.alarms import NO_READ_ALARM
@@ -18,7 +20,7 @@ from edge.messages import MessageWriter
 from edge.outbox import Outbox
 from edge.pipeline import AlarmDesk, Decided, Line, alarm_rules
 from edge.publishers.memory import MemoryPublisher
-from edge.records import UInt8
+from edge.records import CameraState, Frame, UInt8
 from edge.rendering import SimulatedLineSettings
 from edge.settings import InspectSettings, Settings
 from tests.bright_bundle import write_bright_bundle
@@ -82,6 +84,27 @@ def test_a_frame_that_grew_old_is_no_read(bundle: Bundle, tmp_path: Path) -> Non
     assert_unread(decided, "ms old, at most 50 ms allowed")
     assert [one.body["frame"] for one in decided] == [0, 1, 2]
     assert min(one.body["age_ms"] for one in decided) > 50
+
+
+class OddCamera(SimulatedCamera):
+    """The simulated line through a camera that was set to 16 bits, and then to a format of two planes."""
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Return the next frame in its odd format."""
+        item = super().read(timeout_s)
+        if not isinstance(item, Frame):
+            return item
+        pixels = item.pixels.astype(np.uint16) if item.index == 0 else item.pixels[:, :, :2]
+        return replace(item, pixels=pixels)
+
+
+def test_pixels_of_another_format_are_no_read(bundle: Bundle, tmp_path: Path) -> None:
+    """16 bits would wrap around and read as clean; what cannot be fed to the model is not measured."""
+    camera = OddCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=2))
+    line = settings('{"camera": {"max_age_ms": 60000}, "engine": {"backend": "simulated"}}')
+    _, decided, _ = run_until(9, bundle, line, tmp_path, camera)
+    assert_unread(decided, "expected uint8 [H, W] or [H, W, 3]")
+    assert [one.body["frame"] for one in decided] == [0, 1]
 
 
 def failing(frame: int, truth: Callable[[int], UInt8]) -> Callable[[int], UInt8]:

@@ -224,7 +224,29 @@ def test_a_region_outside_the_frame_is_no_read(bright: Path, tmp_path: Path) -> 
     pictures = write_pictures(tmp_path / "parts", part())
     _, (event,) = replay(bright, pictures, tmp_path, config="outside.yaml")
     assert event["verdict"] == "NO_READ"
-    assert "lies outside the frame of 150 x 100 px" in event["reason"]
+    assert "does not lie within the frame of 150 x 100 px" in event["reason"]
+
+
+def test_a_region_partly_outside_the_frame_is_no_read(bright: Path, tmp_path: Path) -> None:
+    """A camera that fell back to a smaller picture is not judged by the corner that is left of the region."""
+    (bright / "partly.yaml").write_text("inspect: {region: {rectangle: [100, 60, 1600, 900]}}")
+    pictures = write_pictures(tmp_path / "parts", part())
+    _, (event,) = replay(bright, pictures, tmp_path, config="partly.yaml")
+    assert (event["verdict"], event["coverage"]) == ("NO_READ", None)
+
+
+def test_a_jpeg_that_is_cut_off_is_no_read(bright: Path, tmp_path: Path) -> None:
+    """OpenCV fills the missing half with grey; the scratch that was there must not be lost that way."""
+    grain = np.random.default_rng(0).integers(0, 30, (100, 150, 1), np.uint8)
+    _, encoded = cv2.imencode(".jpg", part(100, 150, (10, 80, 40, 10)) - grain)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "0.jpg").write_bytes(encoded.tobytes()[: len(encoded) // 2])
+    (tmp_path / "parts" / "1.jpg").write_bytes(encoded.tobytes() + b"\0" * 50)
+    result, (cut_off, whole) = replay(bright, tmp_path / "parts", tmp_path)
+    assert result.returncode == 5
+    assert cut_off["verdict"] == "NO_READ"
+    assert "a JPEG without its end" in cut_off["reason"]
+    assert whole["classes"]["scratch"]["count"] >= 1
 
 
 def test_ctrl_c_ends_a_replay_cleanly(bright: Path, tmp_path: Path) -> None:

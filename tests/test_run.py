@@ -29,7 +29,7 @@ def write_line(folder: Path, port: int) -> Path:
         pixels = part(100, 150, (10, 10, 20, 4)) if index % 2 else part()
         cv2.imwrite(str(folder / "parts" / f"{index:03d}.png"), pixels)
     (folder / "line.yaml").write_text(
-        f"bundle: bundle\ncamera: {{source: parts, max_age_ms: 5000}}\nbroker: {{port: {port}, keepalive_s: 2}}\n"
+        f"bundle: bundle\ncamera: {{source: parts, max_age_ms: 1500}}\nbroker: {{port: {port}, keepalive_s: 2}}\n"
         "store: {path: outbox.db}\nreport: {health_every_s: 0.5, sequence_every_s: 0.5}\n"
         "alarms: [{id: scratched, measure: count, class: scratch, raise_at: 1, text: look}]\n"
     )
@@ -147,6 +147,19 @@ def test_a_line_that_cannot_start_says_why(tmp_path: Path, text: str, code: int,
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
     assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
     assert says in result.stderr.replace("\n", " ")
+
+
+def test_a_line_that_could_not_start_says_offline(tmp_path: Path) -> None:
+    """Whoever watches the broker must not see `starting` for ever."""
+    write_bright_bundle(tmp_path / "bundle")
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        (tmp_path / "line.yaml").write_text(
+            f"bundle: bundle\nbroker: {{port: {broker.port}}}\nstore: {{path: o.db}}\ncamera: {{source: /absent.mp4}}\n"
+        )
+        command = [sys.executable, "-m", "edge", "run", str(tmp_path / "line.yaml")]
+        subprocess.run(command, capture_output=True, timeout=60, check=False, cwd=ROOT)
+        wait_for(lambda: status(subscriber)[-1:] == ["offline"])
+        assert bodies(subscriber, "status")[-1]["reason"] == "could not start"
 
 
 def test_the_runtime_imports_no_training_framework() -> None:

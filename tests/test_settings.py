@@ -28,7 +28,7 @@ def test_every_shipped_configuration_is_valid(name: str) -> None:
     [
         # (what is wrong, the key path, what was expected, what was received)
         ("camera: {nmae: a}", r"line\.yaml, key camera\.nmae: no such key"),
-        ("camera: {max_age_ms: soon}", r"key camera\.max_age_ms: expected a valid integer.*; received 'soon' \(str\)"),
+        ("camera: {max_age_ms: soon}", r"key camera\.max_age_ms: expected a number without quotes; received 'soon' \(str\)"),
         (
             "camera: {max_age_ms: 0}",
             r"key camera\.max_age_ms: expected greater than or equal to 10; received 0 \(int\)",
@@ -43,6 +43,11 @@ def test_every_shipped_configuration_is_valid(name: str) -> None:
         ("alarms: [{id: a, measure: ng, text: t}, {id: a, measure: ng, text: t}]", "received twice: a"),
         ("alarms: [{id: a, measure: coverage, text: t}]", r"key alarms\.0: expected raise_at"),
         ("broker: {password: [hunter2], username: u}", r"key broker\.password.*not shown here"),
+        ("camera: {max_age_ms: '1000'}", r"key camera\.max_age_ms: expected a number without quotes; received '1000'"),
+        ("inspect: {mm_per_px: true}", r"key inspect\.mm_per_px: expected a number; received True"),
+        ("broker: {password: hunter2, a", "is no valid YAML: .* in line 1, column"),
+        ("camera: {source: [rtsp://eye:hunter2@h/1]}", r"key camera\.source"),
+        ("line: {device: 2024-13-45}", "is no valid YAML"),
         ("[1, 2]", r"expected keys with values, received \[1, 2\] \(list\)"),
         ("", "expected keys with values, received nothing"),
         ("a: [", "is no valid YAML"),
@@ -78,10 +83,14 @@ def test_absent_or_binary_settings_are_an_error(tmp_path: Path) -> None:
 def test_relative_paths_count_from_the_settings_file(tmp_path: Path) -> None:
     """Settings mean the same wherever the command is started."""
     (tmp_path / "clips").mkdir()
-    settings = load_settings(write(tmp_path, "bundle: b\ncamera: {source: clips}\nstore: {path: o.db}"))
+    broker = "broker: {username: u, password_file: pw, tls: {ca_file: ca.pem}}"
+    settings = load_settings(write(tmp_path, "bundle: b\ncamera: {source: clips}\nstore: {path: o.db}\n" + broker))
     assert settings.bundle == tmp_path / "b"
     assert settings.camera.source == str(tmp_path / "clips")
     assert settings.store.path == tmp_path / "o.db"
+    assert settings.broker.password_file == tmp_path / "pw"
+    assert settings.broker.tls is not None
+    assert settings.broker.tls.ca_file == tmp_path / "ca.pem"
     assert settings.camera.resolved_kind() == "images"
 
 
@@ -93,6 +102,8 @@ def test_relative_paths_count_from_the_settings_file(tmp_path: Path) -> None:
         ("rtsp://u:p@h/1", "rtsp"),
         ("v4l2src ! appsink", "gstreamer"),
         ("line.mp4", "file"),
+        ("http://camera/video.mjpg", "rtsp"),
+        ("udpsrc port=5000 caps=application/x-rtp ! rtph264depay ! appsink " + "x" * 300, "gstreamer"),
         ("simulated", "simulated"),
     ],
 )

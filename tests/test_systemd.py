@@ -23,7 +23,7 @@ def test_the_unit_is_valid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("good", "bad"), [("WatchdogSec=30", "WatchdogSeconds=30"), ("ProtectHome=yes", "ProtectHome=perhaps")]
+    ("good", "bad"), [("WatchdogSec=60", "WatchdogSeconds=60"), ("ProtectHome=yes", "ProtectHome=perhaps")]
 )
 def test_the_verifier_would_notice(tmp_path: Path, good: str, bad: str) -> None:
     """A misspelt key or value is found, so that the test above can fail."""

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from edge.bundle import KERAS_MODEL, SPLIT, Bundle, load_bundle, sha256_of
+from edge.bundle import KERAS_MODEL, ONNX_MODEL, SPLIT, Bundle, load_bundle, sha256_of
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.errors import BundleError, DatasetError
 from edge.inference import Inference
@@ -49,7 +49,8 @@ def evaluate(path: Path, data: Path, console: Console, *, include_training: bool
 
     Pictures that were learned from are left out. Classes that the bundle lacks count as clean, and are named.
     """
-    bundle = load_bundle(path, need_onnx=False)
+    # the model that will be run is verified: the device's where there is one, else the workstation's
+    bundle = load_bundle(path, need_onnx=(path / ONNX_MODEL).is_file())
     names = tuple(entry.name for entry in bundle.classes)
     entries = read_manifest(data)
     excluded = set() if include_training else learned_from(path)

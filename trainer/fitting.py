@@ -13,6 +13,7 @@ import os
 import queue
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -39,13 +40,15 @@ from edge.opencv import cv2
 from edge.records import Float32, UInt8
 from trainer.augmenting import CropSampler, warp
 from trainer.bundling import Trained, write_bundle
-from trainer.datasets import Entry, Picture, class_names, load_picture, read_manifest
+from trainer.datasets import Entry, Picture, class_names, dataset_sha256, load_picture, read_manifest
 from trainer.settings import TrainSettings
 from trainer.splitting import Part, split
 
 TRAINING = "training"
 CHECKPOINT = "checkpoint.npz"
 LOG = "log.csv"
+RECIPE = "recipe.json"
+PARTS = "parts.json"
 _AHEAD = 6
 _COLLAPSED_EPOCHS = 4
 
@@ -89,6 +92,7 @@ def fit(settings: TrainSettings, data: Path, out: Path, console: Console, *, res
         f"{len(entries)} pictures, classes {', '.join(names)}: {counts['train']} to learn from, "
         f"{counts['validation']} to choose by, {counts['test']} held out"
     )
+    _begin_run(out, settings, parts, dataset_sha256(entries), resume=resume)
     pictures = _load(entries, parts, names, settings, console)
     trainer = _Trainer(settings, names, pictures, out, console)
     started = datetime.now(timezone.utc)
@@ -113,24 +117,46 @@ def _check_target(out: Path, settings: TrainSettings, *, resume: bool) -> None:
     checkpoint = out / TRAINING / CHECKPOINT
     if resume and not checkpoint.is_file():
         raise StoreError(f"Nothing to resume: expected {checkpoint}. Run without --resume")
-    if not resume and out.exists() and any(out.iterdir()):
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"{out} is a file; expected a folder that is empty or absent")
+    begun = {TRAINING} if not checkpoint.is_file() else set()  # a run that ended before its first epoch left nothing
+    if not resume and out.exists() and {path.name for path in out.iterdir()} - begun:
         raise StoreError(f"{out} is not empty. Name another folder, remove it, or go on with --resume")
-    try:
-        (out / TRAINING).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{out} cannot be made: {error.strerror}. Name another folder") from error
-    recipe = out / TRAINING / "recipe.json"
-    wanted = settings.model_dump(mode="json")
     if resume:
-        had = json.loads(recipe.read_text(encoding="utf-8"))
+        had = _read_recipe(out)
+        wanted = settings.model_dump(mode="json")
         differing = sorted(key for key in wanted | had if wanted.get(key) != had.get(key))
         if differing:
             raise StoreError(
                 f"{out} was begun with another recipe: {', '.join(differing)} differ. Give the recipe that it was "
                 "begun with, or train anew in another folder"
             )
-    else:
-        recipe.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+
+
+def _read_recipe(out: Path) -> dict[str, Any]:
+    try:
+        recipe: dict[str, Any] = json.loads((out / TRAINING / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{out / TRAINING / RECIPE} cannot be read: {error}. Train anew in another folder") from error
+    return recipe
+
+
+def _begin_run(out: Path, settings: TrainSettings, parts: dict[str, Part], data_sha256: str, *, resume: bool) -> None:
+    """Note recipe, data and split of a run that begins; refuse to go on with other data, which would be split anew."""
+    folder = out / TRAINING
+    noted = json.dumps({"dataset_sha256": data_sha256, "parts": parts}, indent=1, sort_keys=True) + "\n"
+    try:
+        if resume and (folder / PARTS).read_text(encoding="utf-8") != noted:
+            raise DatasetError(
+                f"The dataset is not the one that {out} was begun with: expected the same pictures, masks and groups. "
+                "What it learned from could be held out now; train anew in another folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PARTS).write_text(noted, encoding="utf-8")
+        recipe = json.dumps(settings.model_dump(mode="json"), indent=1) + "\n"
+        (folder / RECIPE).write_text(recipe, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written or read: {error.strerror}. Name another folder") from error
 
 
 def _load(
@@ -223,9 +249,8 @@ class _Trainer:
                 while self.progress() < 1 and self.run.epoch - self.run.best_epoch < patience:
                     self._epoch(partial(self._show, bar, task))
         except KeyboardInterrupt as error:
-            raise InterruptedTrainingError(
-                f"Interrupted in epoch {self.run.epoch + 1}. The epochs before it are kept; go on with --resume"
-            ) from error
+            kept = "The epochs before it are kept; go on with --resume" if self.run.epoch else "Nothing is kept"
+            raise InterruptedTrainingError(f"Interrupted in epoch {self.run.epoch + 1}. {kept}") from error
         if self.run.epoch - self.run.best_epoch >= patience:
             self.console.print(f"stopped early: nothing got better in {patience} epochs")
 
@@ -327,6 +352,15 @@ class _Trainer:
             ) from error
 
     def _restore(self) -> None:
+        try:
+            self._read_checkpoint()
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise StoreError(
+                f"{self._folder / CHECKPOINT} cannot be read: {error}. Remove the folder and train anew"
+            ) from error
+        self.console.print(f"resumed after epoch {self.run.epoch}, {self.run.elapsed_s / 60:.1f} minutes")
+
+    def _read_checkpoint(self) -> None:
         with np.load(self._folder / CHECKPOINT, allow_pickle=False) as saved:
             self.run = _Run(**json.loads(str(saved["run"])))
             for kind, variables in (("variable", self.net.variables), ("optimizer", self._optimizer.variables)):
@@ -334,7 +368,6 @@ class _Trainer:
                     variable.assign(saved[f"{kind}{i}"])
             self._averages = [saved[f"average{i}"] for i in range(len(self._averages))]
             self.best_weights = [saved[f"best{i}"] for i in range(len(self.best_weights))]
-        self.console.print(f"resumed after epoch {self.run.epoch}, {self.run.elapsed_s / 60:.1f} minutes")
 
 
 def _leading(logits: Float32, settings: TrainSettings) -> UInt8:

@@ -19,8 +19,8 @@ def copy_held_out(bundle: Path, data: Path, out: Path) -> int:
     kept = [entry for entry in read_manifest(data) if sha256_of(entry.path) not in learned]
     if not kept:
         raise DatasetError(f"{bundle} held out no picture of {data}; expected a split.test above 0 in its recipe")
-    if out.exists() and any(out.iterdir()):
-        raise StoreError(f"{out} is not empty. Name another folder or remove it")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StoreError(f"{out} is not an empty folder. Name another or remove it")
     wanted = {entry.image for entry in kept}
     try:
         with (data / "manifest.csv").open(newline="", encoding="utf-8-sig") as file:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from edge.bundle import Name, TileEntry
 from edge.preparing import PreparingStep
+from edge.yaml_settings import StrictModel
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ClassSettings(_Strict):
+class ClassSettings(StrictModel):
     """How one class is shown and rated; its name is the key."""
 
     severity: Literal["minor", "major", "critical"] = "major"
     colour: tuple[int, int, int] | None = None
 
 
-class ModelSettings(_Strict):
+class ModelSettings(StrictModel):
     """Which network. `widths`: channels per level; `stem_stride` 2 computes at half resolution inside."""
 
     family: Literal["slim-unet"] = "slim-unet"
@@ -48,14 +45,14 @@ class ModelSettings(_Strict):
         return int(self.stem_stride * 2 ** (len(self.widths) - 1))
 
 
-class SplitSettings(_Strict):
+class SplitSettings(StrictModel):
     """Shares of the groups of each class that are held out; what remains is learned from."""
 
     test: Annotated[float, Field(ge=0, lt=1)] = 0.3
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
 
 
-class SamplingSettings(_Strict):
+class SamplingSettings(StrictModel):
     """How crops are drawn. `defect_share` of them are centred near a defect, classes by `class_weights` (default even).
 
     The others lie anywhere. `crop_px`: side of a square crop. `batch`: crops per step.
@@ -65,10 +62,10 @@ class SamplingSettings(_Strict):
     batch: Annotated[int, Field(ge=1, le=256)] = 16
     steps_per_epoch: Annotated[int, Field(ge=1)] = 60
     defect_share: _Share = 0.7
-    class_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    class_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
 
-class AugmentationSettings(_Strict):
+class AugmentationSettings(StrictModel):
     """What is done to a crop at random; every range is symmetric."""
 
     flips: bool = True
@@ -82,14 +79,14 @@ class AugmentationSettings(_Strict):
     noise: Annotated[float, Field(ge=0, le=64)] = 5.0
 
 
-class LossSettings(_Strict):
+class LossSettings(StrictModel):
     """`cross_entropy` (categorical, or binary with a sigmoid head) times its weight plus soft Dice times its own."""
 
     cross_entropy: Annotated[float, Field(ge=0)] = 1.0
     dice: Annotated[float, Field(ge=0)] = 1.0
 
 
-class OptimizerSettings(_Strict):
+class OptimizerSettings(StrictModel):
     """AdamW with a warm-up and a cosine decay to a hundredth. `average_decay`: of the moving average of weights."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
@@ -99,12 +96,12 @@ class OptimizerSettings(_Strict):
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
 
 
-class TrainSettings(_Strict):
+class TrainSettings(StrictModel):
     """One recipe."""
 
     name: Name
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "1.0.0"
-    classes: dict[Name, ClassSettings] = {}
+    classes: dict[Name, ClassSettings] = Field(default_factory=dict)
     channels: Literal[1, 3] = 1
     preparing: tuple[PreparingStep, ...] = ()
     tile: TileEntry = TileEntry(height=256, width=256, overlap_px=32)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 from typing_extensions import Self
 
 from edge.errors import SourceError
@@ -22,13 +23,17 @@ def read_picture(path: Path) -> UInt8:
     if not path.is_file():
         raise SourceError(f"No picture at {path}: expected one of {', '.join(SUFFIXES)}")
     try:
-        pixels: UInt8 | None = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error as error:  # a header that promises more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
+        encoded = path.read_bytes()
+        pixels: UInt8 | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
+    except (cv2.error, OSError) as error:  # cv2: a header that promises more than OPENCV_IO_MAX_IMAGE_PIXELS
         raise SourceError(f"{path} cannot be read: {error}. Replace or remove it") from error
     if pixels is None:
         raise SourceError(
             f"{path} is no picture that can be read: expected {', '.join(SUFFIXES)}. Replace or remove it"
         )
+    # OpenCV fills what is missing of a JPEG with grey, which would read as clean: its end must follow its last scan.
+    if encoded.startswith(b"\xff\xd8") and encoded.rfind(b"\xff\xd9") < encoded.rfind(b"\xff\xda"):
+        raise SourceError(f"{path} is cut off: a JPEG without its end. Replace or remove it")
     return pixels
 
 

@@ -22,6 +22,7 @@ from typing_extensions import Self
 from edge.errors import DependencyError, SourceError
 from edge.opencv import cv2
 from edge.records import CameraCondition, CameraState, Frame
+from edge.redacting import redacted
 
 Kind = Literal["file", "device", "rtsp", "gstreamer"]
 
@@ -136,8 +137,8 @@ class OpenCvCamera:
                 self._play_file()
             else:
                 self._watch_live()
-        except cv2.error as error:
-            self._set_state(CameraCondition.END_OF_STREAM, f"OpenCV failed on {redacted(self._source)}: {error}")
+        except Exception as error:  # noqa: BLE001 - a thread that ended unseen would leave the reader waiting for ever
+            self._set_state(CameraCondition.END_OF_STREAM, redacted(f"{self._source} failed: {error}"))
         finally:
             if self._capture is not None:
                 self._capture.release()
@@ -172,14 +173,16 @@ class OpenCvCamera:
         pause_s = _PAUSE_FIRST_S
         while not self._stop.is_set():
             self._alive()
-            if self._open_live():
-                trouble = "it gave no frame"
-                while not self._stop.is_set() and self._take_live():
-                    self._alive()
-                    pause_s = _PAUSE_FIRST_S
-                    trouble = "it stopped giving frames"
-            else:
+            try:
                 trouble = "it cannot be opened"
+                if self._open_live():
+                    trouble = "it gave no frame"
+                    while not self._stop.is_set() and self._take_live():
+                        self._alive()
+                        pause_s = _PAUSE_FIRST_S
+                        trouble = "it stopped giving frames"
+            except (cv2.error, SourceError) as error:
+                trouble = str(error)
             self._capture.release()
             self._set_state(CameraCondition.LOST, f"{redacted(self._source)}: {trouble}; trying again in {pause_s:g} s")
             self._stop.wait(pause_s)
@@ -192,6 +195,12 @@ class OpenCvCamera:
         ok, pixels = self._capture.retrieve()
         if not ok:
             return False
+        height = round(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if self._kind == "gstreamer" and height > 0 and pixels.shape[0] != height:
+            raise SourceError(
+                f"it gives a planar picture of {list(pixels.shape)} for {height} rows; let the pipeline end in "
+                "videoconvert ! video/x-raw,format=BGR ! appsink"
+            )
         frame = Frame(self.name, self._index, pixels, captured_ns, captured_at)
         with self._changed:
             self.dropped += len(self._frames)
@@ -210,12 +219,3 @@ class OpenCvCamera:
 
 def _has_gstreamer() -> bool:
     return any("GStreamer" in line and "YES" in line for line in cv2.getBuildInformation().splitlines())
-
-
-def redacted(source: str) -> str:
-    """Hide the password of a URL: rtsp://user:secret@host → rtsp://user:***@host."""
-    scheme, separator, rest = source.partition("://")
-    credentials, at, host = rest.rpartition("@")
-    if not separator or not at:
-        return source
-    return f"{scheme}://{credentials.partition(':')[0]}:***@{host}"

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from edge.protocols import Camera
-from edge.records import CameraState, Frame
+from edge.records import CameraCondition, CameraState, Frame
 
 
 class PacedCamera:
@@ -35,6 +35,7 @@ class PacedCamera:
         self._monotonic_ns = monotonic_ns
         self._sleep_s = sleep_s
         self._ahead_ns: int | None = None
+        self._held: Frame | None = None
 
     @property
     def dropped(self) -> int:
@@ -51,14 +52,20 @@ class PacedCamera:
         self._inner.__exit__(kind, error, trace)
 
     def read(self, timeout_s: float) -> Frame | CameraState:
-        """Return the next frame when its time has come; waits for that however short `timeout_s` is."""
-        item = self._inner.read(timeout_s)
-        if isinstance(item, Frame):
-            if self._ahead_ns is None:
-                self._ahead_ns = self._monotonic_ns() - item.captured_ns
-            early_ns = item.captured_ns + self._ahead_ns - self._monotonic_ns()
-            if early_ns > 0:
-                self._sleep_s(early_ns / 1e9)
-            if self._as_live:
-                return replace(item, captured_ns=self._monotonic_ns(), captured_at=datetime.now(timezone.utc))
+        """Return the next frame if its time comes within `timeout_s`, else NO_FRAME_YET."""
+        item = self._inner.read(timeout_s) if self._held is None else self._held
+        self._held = None
+        if not isinstance(item, Frame):
+            return item
+        if self._ahead_ns is None:
+            self._ahead_ns = self._monotonic_ns() - item.captured_ns
+        early_s = (item.captured_ns + self._ahead_ns - self._monotonic_ns()) / 1e9
+        if early_s > timeout_s:
+            self._held = item
+            self._sleep_s(timeout_s)
+            return CameraState(self.name, CameraCondition.NO_FRAME_YET)
+        if early_s > 0:
+            self._sleep_s(early_s)
+        if self._as_live:
+            return replace(item, captured_ns=self._monotonic_ns(), captured_at=datetime.now(timezone.utc))
         return item

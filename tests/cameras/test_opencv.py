@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from edge.cameras.images import ImagesCamera
-from edge.cameras.opencv import OpenCvCamera, redacted
+from edge.cameras.opencv import OpenCvCamera
 from edge.errors import DependencyError, SourceError
 from edge.opencv import cv2
 from edge.protocols import Camera
 from edge.records import CameraCondition, CameraState, Frame
+from edge.redacting import redacted
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -193,3 +194,6 @@ def test_a_url_is_shown_without_its_password() -> None:
     """No message ever carries an RTSP password, whatever characters it has."""
     assert redacted("rtsp://eye:p@ss:w/rd@10.0.0.1:554/a") == "rtsp://eye:***@10.0.0.1:554/a"
     assert redacted("/data/clip.mp4") == "/data/clip.mp4"
+    pipeline = "rtspsrc location=rtsp://h/1 user-id=eye user-pw=hunter2 ! decodebin ! appsink"
+    assert redacted(pipeline) == pipeline.replace("hunter2", "***")
+    assert redacted("http://h/video?user=a&password=hunter2&x=1") == "http://h/video?user=a&password=***&x=1"

@@ -8,7 +8,7 @@ import pytest
 from edge.cameras.images import ImagesCamera
 from edge.cameras.pacing import PacedCamera
 from edge.opencv import cv2
-from edge.records import Frame
+from edge.records import CameraCondition, Frame
 
 
 class Clock:
@@ -34,8 +34,10 @@ def test_frames_come_when_the_recording_says(tmp_path: Path, as_live: bool) -> N
     with PacedCamera(ImagesCamera("c", tmp_path), as_live=as_live, monotonic_ns=clock, sleep_s=clock.sleep_s) as camera:
         seen = []
         for _ in range(3):
-            frame = camera.read(0)
-            assert isinstance(frame, Frame)
+            frame = camera.read(0.4)
+            while not isinstance(frame, Frame):
+                assert frame.condition is CameraCondition.NO_FRAME_YET
+                frame = camera.read(0.4)
             seen.append((clock.now_ns, frame.captured_ns))
     assert [now for now, _ in seen] == [5_000_000_000, 6_000_000_000, 7_000_000_000]
     own = [0, 1_000_000_000, 2_000_000_000]

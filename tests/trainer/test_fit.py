@@ -209,3 +209,25 @@ def test_help_needs_no_tensorflow() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "False"
+
+
+def test_a_mistyped_dataset_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
+    """After an error before the first epoch the corrected command works as it is."""
+    short = RECIPE.replace("epochs: 8", "epochs: 1").replace("steps_per_epoch: 15", "steps_per_epoch: 2")
+    with pytest.raises(DatasetError, match="No dataset at"):
+        fit(recipe(tmp_path, short), tmp_path / "typo", tmp_path / "b", quiet())
+    fit(recipe(tmp_path, short), data, tmp_path / "b", quiet())
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="is a file"):
+        fit(recipe(tmp_path, short), data, tmp_path / "file", quiet())
+
+
+def test_a_run_is_not_resumed_on_other_data(tmp_path: Path) -> None:
+    """Pictures that were learned from could be held out by a new split, so the data must be the same."""
+    short = RECIPE.replace("epochs: 8", "epochs: 1").replace("steps_per_epoch: 15", "steps_per_epoch: 2")
+    own = write_painted(tmp_path / "own", 24)
+    fit(recipe(tmp_path, short), own, tmp_path / "b", quiet())
+    lines = (own / "manifest.csv").read_text().splitlines()
+    (own / "manifest.csv").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(DatasetError, match=r"not the one that .* was begun with"):
+        fit(recipe(tmp_path, short), own, tmp_path / "b", quiet(), resume=True)
