@@ -563,7 +563,9 @@ class Sender:
         over = time.monotonic() >= self._stop_at_s
         if self._connected is False or (over and not self._connected):
             return True
-        if not over and (self._in_flight or self._offers or self._outbox.pending(self._cursor, 1)):
+        # a farewell sent before the connection stands would be overtaken by what is announced at it
+        unheard = self._connected is None
+        if not over and (unheard or self._in_flight or self._offers or self._outbox.pending(self._cursor, 1)):
             return False
         if self._farewell is None:
             return True

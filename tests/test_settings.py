@@ -28,7 +28,10 @@ def test_every_shipped_configuration_is_valid(name: str) -> None:
     [
         # (what is wrong, the key path, what was expected, what was received)
         ("camera: {nmae: a}", r"line\.yaml, key camera\.nmae: no such key"),
-        ("camera: {max_age_ms: soon}", r"key camera\.max_age_ms: expected a number without quotes; received 'soon' \(str\)"),
+        (
+            "camera: {max_age_ms: soon}",
+            r"key camera\.max_age_ms: expected a number without .*; received 'soon' \(str\)",
+        ),
         (
             "camera: {max_age_ms: 0}",
             r"key camera\.max_age_ms: expected greater than or equal to 10; received 0 \(int\)",
