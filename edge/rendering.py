@@ -233,7 +233,7 @@ def _light_rim(pixels: Float32, outline: Float32, unit: float, g: np.random.Gene
     lit = np.clip(xs * np.cos(angle) + ys * np.sin(angle) + g.uniform(-0.5, 0.5), 0, 1)
     if varied and g.random() < 0.5:
         lit = (lit > g.uniform(0.05, 0.5)).astype(np.float32)
-    pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 230 if varied else 130)
+    pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 230 if varied else 55)
 
 
 def _drill(pixels: Float32, tone: float, unit: float, g: np.random.Generator, *, varied: bool) -> None:
@@ -369,7 +369,7 @@ def _chip(pixels: Float32, truth: UInt8, outline: Float32, unit: float, g: np.ra
     x, y = (float(v) for v in edge[g.integers(len(edge))])
     towards = np.array([w / 2 - x, h / 2 - y])
     towards /= np.linalg.norm(towards)
-    radius = g.uniform(8, 17) * unit
+    radius = g.uniform(12, 18) * unit
     x, y = np.array([x, y]) + towards * radius * 0.3
     angles = np.sort(g.uniform(0, 2 * np.pi, int(g.integers(6, 10))))
     reach = radius * g.uniform(0.65, 1.15, len(angles))
