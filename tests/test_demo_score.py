@@ -4,10 +4,9 @@ import io
 from datetime import datetime, timezone
 
 import numpy as np
-import pytest
 from rich.console import Console
 
-from edge.demo import DemoScore, DemoScreen
+from edge.demo import VISIBLE_PX, DemoScore, DemoScreen
 from edge.measuring import measure, region
 from edge.pipeline import Decided, LineCounts
 from edge.records import (
@@ -60,30 +59,29 @@ def unread() -> Decided:
     return Decided(Inspection("c", 7, "", now, 0, 1.0, judgement, None), {}, None, None, ())
 
 
-def score_of(truth: UInt8, frame: Decided) -> tuple[int, int, int, int, int]:
+def score_of(
+    truth: UInt8, frame: Decided, classes: tuple[DefectClass, ...] = CLASSES
+) -> tuple[int, int, int, int, int]:
     """Return (defective, missed, clean, false, sliver) after one frame."""
-    score = DemoScore(CLASSES)
+    score = DemoScore(classes)
     score.add(truth, frame)
     return score.defective, score.missed, score.clean, score.false, score.slivers
 
 
-@pytest.mark.parametrize(
-    ("truth", "found", "expected"),
-    [
-        # 9 of the 10 px that a scratch needs
-        (with_box(SCRATCH_TRUTH, 0, 0, 9, 1), blank(), (0, 0, 0, 0, 1)),
-        # 20 px make a scratch but no chip: classes are matched by name, not by number
-        (with_box(CHIP_TRUTH, 0, 0, 4, 5), blank(), (0, 0, 0, 0, 1)),
-        (with_box(SCRATCH_TRUTH, 0, 0, 4, 5), blank(), (1, 1, 0, 0, 0)),
-        (with_box(CHIP_TRUTH, 0, 0, 6, 5), blank(), (1, 1, 0, 0, 0)),
-    ],
-    ids=["sliver", "small chip", "small scratch", "chip"],
-)
-def test_the_smallest_area_is_that_of_the_defect_s_own_class(
-    truth: UInt8, found: UInt8, expected: tuple[int, int, int, int, int]
-) -> None:
-    """Classes are matched by name: the bundle numbers them in another order than the rendered line does."""
-    assert score_of(truth, decided(found)) == expected
+def test_a_defect_counts_from_one_size_on_whatever_the_model_can_see() -> None:
+    """One pixel less than VISIBLE_PX is a sliver; the bundle's own smallest areas (10 to 30 px) play no part."""
+    assert max(entry.min_area_px for entry in CLASSES) < VISIBLE_PX
+    for class_id in (SCRATCH_TRUTH, CHIP_TRUTH):
+        assert score_of(with_box(class_id, 0, 0, 1, VISIBLE_PX), decided(blank())) == (1, 1, 0, 0, 0)
+        assert score_of(with_box(class_id, 0, 0, 1, VISIBLE_PX - 1), decided(blank())) == (0, 0, 0, 0, 1)
+
+
+def test_what_the_bundle_does_not_know_is_not_missed() -> None:
+    """Classes are matched by name: a bundle of scratches alone, its number 1 or 2, is judged by the true scratches."""
+    for number in (1, 2):
+        only = (DefectClass(number, "scratch", "major", (0, 0, 0), 0.5, 10),)
+        assert score_of(with_box(SCRATCH_TRUTH, 0, 0, 10, 20), decided(blank()), only) == (1, 1, 0, 0, 0)
+        assert score_of(with_box(CHIP_TRUTH, 0, 0, 10, 20), decided(blank()), only) == (0, 0, 0, 0, 1)
 
 
 def test_without_a_defective_frame_there_is_no_coverage_error() -> None:
