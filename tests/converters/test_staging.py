@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk() -> Iterator[None]:
-    """Let the system refuse to write beyond 1,000 bytes of a file, as it does on a full disk."""
+    """Let the system refuse to write beyond 1,000 bytes of a file, as it does on a full disk.
+
+    For as short as can be: pytest itself may be writing into a longer file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def _content(folder: Path) -> dict[str, str]:
@@ -63,12 +69,11 @@ def test_a_failed_finish_puts_the_old_files_back(folder: Path, trouble: BaseExce
     assert _content(folder) == {"a": "old a"}
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_leaves_nothing_half_written(folder: Path) -> None:
     """A file that does not fit is a StoreError that names it, and no part of it stays."""
     with Staging(folder) as staging:
         staging.write("a", b"new a")
-        with pytest.raises(StoreError, match="b cannot be written"):
+        with full_disk(), pytest.raises(StoreError, match="b cannot be written"):
             staging.write("b", bytes(2000))
     assert _content(folder) == {"a": "old a"}
 
