@@ -50,11 +50,11 @@ def test_the_score_is_by_overlap_with_the_truth() -> None:
     """Found, missed, found in the wrong place, not read, a sliver, false, clean: counted as the summary says."""
     score = DemoScore((SCRATCH,))
     for truth, found in (
-        (square(5), square(4)),  # found: 16 of 25 px, an error of 9/25
-        (square(5), square(0)),  # missed: an error of 1
-        (square(5), square(5, at=12)),  # beside the truth: missed, though its coverage is right
-        (square(5), None),  # not read: missed, without a measure
-        (square(3), square(3)),  # 9 px, below the smallest area of 10: a sliver
+        (square(10), square(8)),  # found: 64 of 100 px, an error of 0.36
+        (square(10), square(0)),  # missed: an error of 1
+        (square(10), square(10, at=10)),  # beside the truth: missed, though its coverage is right
+        (square(10), None),  # not read: missed, without a measure
+        (square(7), square(7)),  # 49 px, below the 60 from which a defect is visible: a sliver
         (square(0), square(2)),  # false
         (square(0), square(0)),  # clean
     ):
@@ -67,7 +67,7 @@ def test_the_score_is_by_overlap_with_the_truth() -> None:
         "false_frames": 1,
     }
     assert summary["sliver_frames"] == 1
-    assert summary["coverage_relative_error"] == pytest.approx(sorted([9 / 25, 1, 0])[1])
+    assert summary["coverage_relative_error"] == pytest.approx(sorted([0.36, 1, 0])[1])
     assert (summary["published"], summary["acknowledged"], summary["frames_per_s"]) == (3, 2, 12.35)
 
 
