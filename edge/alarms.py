@@ -87,13 +87,16 @@ class AlarmState:
     """One alarm's memory.
 
     `held_ns`: how long the phase has held, as far as known. `known_ns`: the time of the last value, None after an
-    unknown one. `occurrence`: how often the alarm was raised.
+    unknown one. `occurrence`: how often the alarm was raised. `raised`: the raising that stands. `acknowledged`:
+    somebody has said that it was seen; the next raising has not been.
     """
 
     phase: AlarmPhase = AlarmPhase.NORMAL
     held_ns: int = 0
     known_ns: int | None = None
     occurrence: int = 0
+    raised: AlarmEvent | None = None
+    acknowledged: bool = False
 
     @property
     def active(self) -> bool:
@@ -155,14 +158,23 @@ def step(
     phase = _NEXT[state.phase, _band(rule, value)]
     known_for_ns = 0 if state.known_ns is None else now_ns - state.known_ns
     held_ns = state.held_ns + known_for_ns if phase is state.phase else 0
-    moved = AlarmState(phase, held_ns, now_ns, state.occurrence)
+    moved = replace(state, phase=phase, held_ns=held_ns, known_ns=now_ns)
     if phase is AlarmPhase.RAISING and held_ns >= rule.on_delay_ms * 1_000_000:
-        raised = AlarmState(AlarmPhase.ACTIVE, 0, now_ns, state.occurrence + 1)
-        return raised, (_event(rule, "raised", raised, value),)
+        active = AlarmState(AlarmPhase.ACTIVE, 0, now_ns, state.occurrence + 1)
+        raised = _event(rule, "raised", active, value)
+        return replace(active, raised=raised), (raised,)
     if phase is AlarmPhase.CLEARING and held_ns >= rule.off_delay_ms * 1_000_000:
-        cleared = replace(moved, phase=AlarmPhase.NORMAL, held_ns=0)
+        cleared = AlarmState(AlarmPhase.NORMAL, 0, now_ns, state.occurrence)
         return cleared, (_event(rule, "cleared", cleared, value),)
     return moved, ()
+
+
+def acknowledge(state: AlarmState, user: str, comment: str, now_ns: int) -> tuple[AlarmState, AlarmEvent | None]:
+    """Note that `user` has seen the alarm that stands; no event where none stands or it was acknowledged before."""
+    if not state.active or state.raised is None or state.acknowledged:
+        return state, None
+    event = replace(state.raised, transition="acknowledged", at_ns=now_ns, user=user, comment=comment)
+    return replace(state, acknowledged=True), event
 
 
 def _band(rule: AlarmRule, value: float) -> _Band:

@@ -14,6 +14,7 @@ from edge.cameras.images import SUFFIXES, ImagesCamera
 from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
 from edge.cameras.simulated import SimulatedCamera
+from edge.commands import Inbox
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.simulated import SimulatedEngine
 from edge.errors import BundleError, SettingsError, SourceError
@@ -21,6 +22,7 @@ from edge.health import Progress, Watchdog, notify
 from edge.inference import Inference
 from edge.messages import Counters, Identity, MessageWriter, ModelIdentity
 from edge.outbox import Outbox, OutboxCounts, Sender
+from edge.picturing import LastPicture
 from edge.pipeline import AlarmDesk, Decided, Line, LineCounts, alarm_rules
 from edge.protocols import Camera, Engine, Publisher
 from edge.publishers.mqtt import MqttPublisher
@@ -163,9 +165,10 @@ def open_line(
         announcements = _Announcements(messages, settings, bundle)
         if publisher is None:
             client_id = settings.broker.client_id or settings.line.device
-            publisher = MqttPublisher(settings.broker, client_id, messages.will())
+            publisher = MqttPublisher(settings.broker, client_id, messages.will(), [f"{messages.identity.root}/cmd/+"])
         parts.enter_context(publisher)
-        sender = parts.enter_context(Sender(outbox, publisher, announcements))
+        inbox = Inbox(messages.identity.root)
+        sender = parts.enter_context(Sender(outbox, publisher, announcements, inbox.put))
         # reached with the sender still open only where something below failed to open
         parts.callback(lambda: sender.stop(DRAIN_S, messages.status("offline", "could not start")))
         if camera is None:
@@ -177,6 +180,7 @@ def open_line(
             # alarms that a former run left standing at the broker are over; what stands now is raised anew
             outbox.put(None, *(messages.no_alarm(rule.id) for rule in announcements.rules))
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
+        pictures = [LastPicture(settings.report.picture_every_s, bundle, messages, sender)] if live else []
         moved = progress.mark("pipeline")
 
         def each_turn() -> None:
@@ -193,8 +197,10 @@ def open_line(
             messages=messages,
             outbox=outbox,
             live=live,
-            watchers=watchers,
+            watchers=(*watchers, *pictures),
             each_turn=each_turn,
+            commands=inbox.take,
+            answer=sender.offer,
         )
         for message in announcements.ready():
             sender.offer(message)

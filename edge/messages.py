@@ -12,13 +12,14 @@ import platform
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 import edge
 from edge.alarms import AlarmRule
+from edge.commands import COMMANDS, Answer
 from edge.records import AlarmEvent, Defect, Inspection, Measurement, Message
 
 ENVELOPE = "linewatch/envelope/1"
@@ -48,7 +49,11 @@ KINDS: Mapping[str, _Kind] = {
     "alarm": _Kind("event/alarm", retain=False, urgent=True, durable=True),
     "alarm-state": _Kind("alarm/{alarm}", urgent=True, durable=True),
     "seq": _Kind("seq", qos=0),
+    "picture": _Kind("image/last", qos=0, retain=False, expiry_s=10),
+    # below no root: where who asked wants it
+    "answer": _Kind("{response_topic}", retain=False, expiry_s=60),
 }
+PICTURE = "image/jpeg"
 
 
 @dataclass(frozen=True)
@@ -215,15 +220,19 @@ class MessageWriter:
 
     def alarm(self, event: AlarmEvent, seq: int) -> tuple[Message, Message]:
         """Return a transition's entry in the journal and the alarm's retained state: put both at once."""
-        run = uuid.UUID(self.identity.run_id)
-        what = asdict(event) | {"occurrence_id": str(uuid.uuid5(run, f"{event.alarm}/{event.occurrence}"))}
+        what = asdict(event) | {"occurrence_id": self.occurrence_id(event)}
         del what["occurrence"]
         journal = self._message("alarm", {"schema": _schema("alarm"), **what}, seq=seq)
         if event.transition == "cleared":
             return journal, self.no_alarm(event.alarm)
         del what["transition"]
-        state = {"schema": _schema("alarm-state"), "state": "active", **what}
+        stands = "active" if event.transition == "raised" else "acknowledged"
+        state = {"schema": _schema("alarm-state"), "state": stands, **what}
         return journal, self._message("alarm-state", state, seq=seq, alarm=event.alarm)
+
+    def occurrence_id(self, event: AlarmEvent) -> str:
+        """Return what names this occurrence of its alarm, and no other for ever."""
+        return str(uuid.uuid5(uuid.UUID(self.identity.run_id), f"{event.alarm}/{event.occurrence}"))
 
     def no_alarm(self, alarm: str) -> Message:
         """Return the empty retained state of an alarm that is normal; a line that starts puts one per alarm."""
@@ -246,7 +255,8 @@ class MessageWriter:
             "cameras": list(cameras),
             "classes": list(classes),
             "alarms": [rule.model_dump(mode="json", by_alias=True) for rule in alarms],
-            "schemas": {kind: _schema(kind) for kind in KINDS},
+            "commands": list(COMMANDS),
+            "schemas": {kind: _schema(kind) for kind in KINDS if kind != "picture"},
         }
         return self._message("birth", body)
 
@@ -279,13 +289,38 @@ class MessageWriter:
         """Return the highest committed event number, by which a consumer sees a lost tail."""
         return self._message("seq", {"schema": _schema("seq"), "committed": committed})
 
+    def picture(self, jpeg: bytes) -> Message:
+        """Return the picture of the last frame; its payload is the JPEG itself, without an envelope."""
+        way = KINDS["picture"]
+        return Message(
+            id=str(uuid.uuid4()),
+            kind="picture",
+            topic=f"{self.identity.root}/{way.topic}",
+            payload=jpeg,
+            qos=way.qos,
+            expiry_s=way.expiry_s,
+            durable=way.durable,
+            content_type=PICTURE,
+        )
+
+    def answer(self, answer: Answer) -> Message:
+        """Return what is said to who gave a command, at the place that they named."""
+        body = {
+            "schema": _schema("answer"),
+            "command": answer.command,
+            "outcome": answer.outcome,
+            "detail": answer.detail,
+        }
+        written = self._message("answer", body)
+        return replace(written, topic=answer.response_topic, correlation=answer.correlation)
+
     def _message(self, kind: str, body: dict[str, Any] | None, *, seq: int | None = None, alarm: str = "") -> Message:
         way = KINDS[kind]
         identifier = str(uuid.uuid4())
         return Message(
             id=identifier,
             kind=kind,
-            topic=f"{self.identity.root}/{way.topic.format(alarm=alarm)}",
+            topic=f"{self.identity.root}/{way.topic.format(alarm=alarm, response_topic='')}",
             payload=b"" if body is None else self._envelope(identifier, seq, body),
             qos=way.qos,
             retain=way.retain,

@@ -26,7 +26,7 @@ from typing_extensions import Self
 
 from edge.errors import PublishError, StoreError
 from edge.protocols import Publisher
-from edge.records import Acknowledged, Connected, Message, Refused, SessionLost
+from edge.records import Acknowledged, Connected, Message, PublisherEvent, Received, Refused, SessionLost, Unheard
 
 _log = logging.getLogger(__name__)
 
@@ -416,14 +416,22 @@ class Sender:
     A row is let go when acknowledged and parked when refused. What the publisher has accepted is its to deliver across
     reconnections, so nothing is handed over twice but after a restart. At every connection the sender sends what
     `announce` returns (status, birth, state): a Will may have replaced it. A broker that forgot the session also gets
-    each durable retained message again, such as standing alarms.
+    each durable retained message again, such as standing alarms. What the publisher hears is given to `heard`, in the
+    sender's thread.
     """
 
-    def __init__(self, outbox: Outbox, publisher: Publisher, announce: Callable[[], Sequence[Message]]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        publisher: Publisher,
+        announce: Callable[[], Sequence[Message]],
+        heard: Callable[[Received], None] = lambda _: None,
+    ) -> None:
         self._outbox = outbox
         self._publisher = publisher
         self._announce = announce
-        self._offers: dict[str, Message] = {}
+        self._heard = heard
+        self._offers: dict[tuple[str, bytes | None], Message] = {}
         self._offers_lock = threading.Lock()
         self._in_flight: dict[int, tuple[Message, Row | None]] = {}
         self._retained: dict[str, Message] = {}
@@ -454,10 +462,14 @@ class Sender:
         return bool(self._connected)
 
     def offer(self, message: Message) -> None:
-        """Accept a message that need not survive: sent while connected, and only the latest of its topic."""
+        """Accept a message that need not survive: sent while connected, and only the latest of its topic.
+
+        Answers are each sent, though several may go to one topic: they differ in their correlation.
+        """
+        key = (message.topic, message.correlation)
         with self._offers_lock:
-            self._offers.pop(message.topic, None)
-            self._offers[message.topic] = message
+            self._offers.pop(key, None)
+            self._offers[key] = message
         self._wake.set()
 
     def stop(self, drain_s: float, farewell: Message | None = None) -> None:
@@ -501,7 +513,7 @@ class Sender:
             if self._hold_until_s:
                 self.trouble, self._hold_until_s = None, 0.0
 
-    def _handle(self, event: Acknowledged | Refused | Connected | SessionLost) -> None:
+    def _handle(self, event: PublisherEvent) -> None:
         if isinstance(event, Connected):
             self._connected, self.trouble = True, None
             for message in self._announce():
@@ -513,6 +525,11 @@ class Sender:
             if self._connected is not False:
                 _log.warning("No broker: %s. Messages wait in the outbox", event.reason)
             self._connected, self.trouble = False, f"no broker: {event.reason}"
+        elif isinstance(event, Received):
+            self._heard(event)
+        elif isinstance(event, Unheard):
+            self.trouble = event.reason
+            _log.warning("No commands: %s", event.reason)
         else:
             self._settle(event)
 
@@ -531,14 +548,13 @@ class Sender:
     def _send_offers(self) -> None:
         while len(self._in_flight) < WINDOW:
             with self._offers_lock:
-                topic = next(iter(self._offers), None)
-                message = self._offers.get(topic) if topic is not None else None
-            if message is None:
+                key, message = next(iter(self._offers.items()), (None, None))
+            if key is None or message is None:
                 return
             self._send(message, None)
-            with self._offers_lock, contextlib.suppress(KeyError):
-                if self._offers[message.topic] is message:
-                    del self._offers[message.topic]
+            with self._offers_lock:
+                if self._offers.get(key) is message:
+                    del self._offers[key]
 
     def _send_rows(self) -> None:
         room = WINDOW - len(self._in_flight)

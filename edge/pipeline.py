@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
-from edge.alarms import NO_READ_ALARM, AlarmRule, AlarmState, measure_of, step
+from edge.alarms import NO_READ_ALARM, AlarmRule, AlarmState, acknowledge, measure_of, step
 from edge.bundle import Bundle
+from edge.commands import Command
 from edge.deciding import judge, no_read
 from edge.errors import EngineError
 from edge.inference import FrameJob, Inference
@@ -33,6 +34,7 @@ from edge.records import (
     Inspection,
     Judgement,
     Measurement,
+    Message,
     PreparedFrame,
     Transform,
     Verdict,
@@ -46,7 +48,10 @@ _SILENCE_EVERY_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Decided:
-    """One decided frame for those who watch the line: replay files, the demo. `body` is the result message's body."""
+    """One decided frame for those who watch the line: replay files, the demo, the last picture.
+
+    `body` is the result message's body. `frame` is None where there are no pixels that can be looked at.
+    """
 
     inspection: Inspection
     body: dict[str, Any]
@@ -93,6 +98,16 @@ class AlarmDesk:
             events.extend(happened)
         return tuple(events)
 
+    def acknowledge(
+        self, wanted: Callable[[AlarmEvent], bool], user: str, comment: str, now_ns: int
+    ) -> tuple[Literal["ok", "already_acked", "unknown_occurrence"], AlarmEvent | None]:
+        """Acknowledge the standing alarm whose raising is `wanted`; the event is None unless it was not yet."""
+        for rule_id, state in self.states.items():
+            if state.active and state.raised is not None and wanted(state.raised):
+                self.states[rule_id], event = acknowledge(state, user, comment, now_ns)
+                return ("already_acked" if event is None else "ok"), event
+        return "unknown_occurrence", None
+
     @property
     def active(self) -> list[str]:
         """The ids of the alarms that stand."""
@@ -108,7 +123,8 @@ class Line:
     """One camera, one model, one loop.
 
     `live`: time is the monotonic clock, frames grow old, and a silent camera is NO_READ; otherwise time is the
-    recording's own. `watchers` are called with each decided frame, in order, in the loop's thread.
+    recording's own. `watchers` are called with each decided frame, in order, in the loop's thread. `commands` gives
+    what the line was told since it was last asked, and `answer` takes what is answered.
     """
 
     def __init__(
@@ -125,6 +141,8 @@ class Line:
         live: bool,
         watchers: Sequence[Callable[[Decided], None]] = (),
         each_turn: Callable[[], None] = lambda: None,
+        commands: Callable[[], Sequence[Command]] = tuple,
+        answer: Callable[[Message], None] = lambda _: None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.counts = LineCounts()
@@ -139,6 +157,8 @@ class Line:
         self._live = live
         self._watchers = watchers
         self._each_turn = each_turn
+        self._commands = commands
+        self._answer = answer
         self._monotonic_ns = monotonic_ns
         self._calibration = Calibration(inspect.mm_per_px) if inspect.mm_per_px else None
         self._regions: dict[tuple[int, int], Region] = {}
@@ -152,6 +172,7 @@ class Line:
         begun: FrameJob | None = None
         while not stop.is_set():
             self._each_turn()
+            self._obey_commands()
             item = self._camera.read(0.0 if begun else _WAIT_S)
             self.camera_state = None if isinstance(item, Frame) or begun else item
             if isinstance(item, Frame) and (garbled := _garbled(item)):
@@ -178,6 +199,27 @@ class Line:
         if begun is not None:
             self._decide(begun)
         return self.counts
+
+    def _obey_commands(self) -> None:
+        for command in self._commands():
+            self._obey(command)
+
+    def _obey(self, command: Command) -> None:
+        outcome, detail = command.outcome, command.problem
+        if command.body is not None:
+            body = command.body
+            outcome, event = self.alarms.acknowledge(
+                lambda raised: self._messages.occurrence_id(raised) == body.occurrence_id,
+                body.user,
+                body.comment,
+                self._monotonic_ns(),
+            )
+            if event is not None:
+                seq = self._outbox.reserve()
+                self._outbox.put(seq, *self._messages.alarm(event, seq))
+        answer = command.answer(outcome, detail)
+        if answer is not None:
+            self._answer(self._messages.answer(answer))
 
     def _begin(self, frame: Frame) -> FrameJob:
         self._seen_ns = self._monotonic_ns()
@@ -258,7 +300,8 @@ class Line:
             judgement=judgement,
             measurement=measurement,
         )
-        self._publish(inspection, self._monotonic_ns() if self._live else frame.captured_ns, frame, kept)
+        now_ns = self._monotonic_ns() if self._live else frame.captured_ns
+        self._publish(inspection, now_ns, None if _garbled(frame) else frame, kept)
 
     def _conclude_unseen(self, state: CameraState, judgement: Judgement) -> None:
         now_ns = self._monotonic_ns() if self._live or state.captured_ns is None else state.captured_ns

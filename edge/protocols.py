@@ -75,7 +75,7 @@ class Engine(_Scoped, Protocol):
 
 
 class Publisher(_Scoped, Protocol):
-    """A way to a broker."""
+    """A way to a broker, and back: what comes on the topics that it was made to hear is among its `events`."""
 
     def send(self, message: Message) -> Token:
         """Accept a message for delivery, or raise PublishError; never drop silently. Does not wait for the broker."""

@@ -275,24 +275,28 @@ class Inspection:
 class AlarmEvent:
     """One transition of one alarm. `at_ns`: the line's clock. `value`: what the condition measured.
 
-    `occurrence` counts the alarm's raisings from 1 since the line started; its clearing carries the same number.
+    `occurrence` counts the alarm's raisings from 1 since the line started; its acknowledgement and its clearing carry
+    the same number. An acknowledgement has the value and limit of the raising, and says whose it is.
     """
 
     alarm: str
-    transition: Literal["raised", "cleared"]
+    transition: Literal["raised", "acknowledged", "cleared"]
     occurrence: int
     severity: Literal["low", "medium", "high"]
     at_ns: int
     value: float
     limit: float
     text: str
+    user: str | None = None
+    comment: str | None = None
 
 
 @dataclass(frozen=True)
 class Message:
     """One MQTT publication. `expiry_s` None = never expires. `urgent`: committed at once, not in a group.
 
-    `kind` names the schema of the body. `id` is unique for ever; consumers drop what they have seen.
+    `kind` names the schema of the body. `id` is unique for ever; consumers drop what they have seen. `durable`: by way
+    of the outbox, which keeps JSON only. `correlation`: what an answer gives back to who asked.
     """
 
     id: str
@@ -304,6 +308,8 @@ class Message:
     expiry_s: int | None = None
     urgent: bool = False
     durable: bool = True
+    content_type: str = "application/json"
+    correlation: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -344,4 +350,23 @@ class SessionLost:
     reason: str
 
 
-PublisherEvent = Acknowledged | Refused | Connected | SessionLost
+@dataclass(frozen=True)
+class Received:
+    """A message from the broker to this line. `expiry_s`: what is left of its time, None = it never expires."""
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+    expiry_s: int | None = None
+    response_topic: str | None = None
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Unheard:
+    """The broker lets this line hear none of its commands. `reason` in words."""
+
+    reason: str
+
+
+PublisherEvent = Acknowledged | Refused | Connected | SessionLost | Received | Unheard

@@ -112,10 +112,11 @@ class StoreSettings(StrictModel):
 
 
 class ReportSettings(StrictModel):
-    """How often the line speaks of itself, in seconds."""
+    """How often the line speaks of itself, in seconds. `picture_every_s` 0 = it shows no pictures."""
 
     health_every_s: Annotated[float, Field(gt=0)] = 5.0
     sequence_every_s: Annotated[float, Field(gt=0)] = 2.0
+    picture_every_s: Annotated[float, Field(ge=0)] = 1.0
 
 
 class Settings(StrictModel):

@@ -138,6 +138,13 @@ class Subscriber:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, **properties: object) -> None:
+        """Send a message of QoS 1 with MQTT 5 properties named as paho names them."""
+        given = Properties(PacketTypes.PUBLISH)
+        for name, value in properties.items():
+            setattr(given, name, value)
+        self._client.publish(topic, payload, 1, retain, given).wait_for_publish(10)
+
     def payloads(self, topic: str | None = None) -> list[bytes]:
         """Return what came, in order of arrival."""
         return [m.payload for m in list(self.messages) if topic is None or m.topic == topic]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from edge.alarms import NO_READ_ALARM, AlarmPhase, AlarmRule, AlarmState, measure_of, step
+from edge.alarms import NO_READ_ALARM, AlarmPhase, AlarmRule, AlarmState, acknowledge, measure_of, step
 from edge.records import AlarmEvent, ClassMeasure, Defect, Inspection, Judgement, Measurement, Verdict
 
 MS = 1_000_000
@@ -70,6 +70,20 @@ def test_unknown_values_stop_both_delays() -> None:
     assert told(events) == [("raised", 290)]
     _, events = play(of, [(0, 0.9), (100, 0.9), (200, 0.1), (250, None), (900, None), (1000, 0.1), (1099, 0.1)])
     assert told(events) == [("raised", 100)]
+
+
+def test_an_acknowledgement_is_of_one_occurrence_and_counts_once() -> None:
+    """It has the raising's value and number; said again it does nothing; the alarm clears as ever, the next is new."""
+    state, (raised,) = step(rule(), AlarmState(), 0.9, 1 * MS)
+    state, event = acknowledge(state, "anna", "wiped", 2 * MS)
+    assert event == AlarmEvent("dirt", "acknowledged", 1, "medium", 2 * MS, 0.9, 0.5, "Clean it", "anna", "wiped")
+    state, _ = step(rule(), state, 0.95, 3 * MS)
+    assert acknowledge(state, "bert", "", 4 * MS) == (state, None)
+    state, (cleared,) = step(rule(), state, 0.1, 5 * MS)
+    assert (cleared.transition, cleared.occurrence, cleared.user) == ("cleared", raised.occurrence, None)
+    assert acknowledge(state, "anna", "", 6 * MS) == (state, None)
+    state, (again,) = step(rule(), state, 0.9, 7 * MS)
+    assert (again.occurrence, state.acknowledged) == (2, False)
 
 
 def test_each_occurrence_has_its_number() -> None:

@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 import edge
 from edge.alarms import NO_READ_ALARM, AlarmRule
+from edge.commands import COMMANDS, Answer
 from edge.messages import KINDS, Counters, Health, Identity, MessageWriter, ModelIdentity, Stamp, result_body
 from edge.records import AlarmEvent, ClassMeasure, Defect, Inspection, Judgement, Measurement, Message, Verdict
 
@@ -29,6 +30,9 @@ ROOT = "acme/ulm/glass/l1/c1/inspect/v1"
 NOON = datetime(2026, 1, 31, 12, 0, 0, 1_999, tzinfo=timezone.utc)
 WRITER = MessageWriter(IDENTITY, lambda: Stamp(NOON, 5, None))
 RAISED = AlarmEvent("dirt", "raised", 1, "high", 7, 0.25, 0.2, "Clean it")
+SEEN = replace(RAISED, transition="acknowledged", at_ns=9, user="anna", comment="on my way")
+# Not JSON in an envelope: a JPEG, and what others send to the line.
+NO_BODY, HEARD = {"picture"}, {f"command-{name}" for name in COMMANDS}
 HEALTH = Health("top", "running", "", 10.004, None, True, 3, 0, None, None)
 COUNTERS = Counters(10, 7, 2, 1, 0, 1, 1, 9, 0, 0)
 
@@ -68,24 +72,28 @@ def every_message() -> Iterator[Message]:
     yield WRITER.result(inspection(Measurement(0.1, None, 9.0, {"scratch": ClassMeasure(0.1, 1)}, (defect(),))), 1)[0]
     yield WRITER.result(inspection(None, Verdict.NO_READ, "stale frame"), 2)[0]
     yield from WRITER.alarm(RAISED, 3)
+    yield from WRITER.alarm(SEEN, 4)
     yield from WRITER.alarm(replace(RAISED, transition="cleared"), 4)
     yield from (WRITER.status("starting", "loading"), WRITER.status("online", "ready"), WRITER.will())
     yield WRITER.birth(["top"], ["scratch"], [NO_READ_ALARM, rule])
     yield from (WRITER.recipe(), WRITER.health(HEALTH), WRITER.counters(COUNTERS), WRITER.sequence(4))
+    yield WRITER.picture(b"\xff\xd8 and so on")
+    yield WRITER.answer(Answer("ack", "ok", "", "desk/answers", b"7"))
 
 
 def test_every_message_keeps_its_schema() -> None:
     """Each kind of message, in each of its forms, validates against the shipped schemas; none is left untested."""
     messages = list(every_message())
     for message in messages:
-        if message.payload:
+        if message.payload and message.kind not in NO_BODY:
             opened(message)
-    assert {message.kind for message in messages} == set(KINDS) == set(VALIDATORS) - {"envelope"}
+    assert {message.kind for message in messages} == set(KINDS)
+    assert set(KINDS) - NO_BODY | HEARD | {"envelope"} == set(VALIDATORS)
 
 
 def test_every_schema_is_strict_and_described() -> None:
     """Each schema is a valid JSON Schema 2020-12, names its own kind, refuses unknown keys, and describes each key."""
-    for kind in [*KINDS, "envelope"]:
+    for kind in VALIDATORS:
         Draft202012Validator.check_schema(schema(kind))
         assert schema(kind)["properties"]["schema"]["const"] == f"linewatch/{kind}/1"
         for part in _objects(schema(kind)):
@@ -119,6 +127,8 @@ def test_how_each_kind_travels() -> None:
         ("alarm", "event/alarm", 1, False, None, True, True),
         ("alarm-state", "alarm/dirt", 1, True, None, True, True),
         ("seq", "seq", 0, True, None, False, False),
+        ("picture", "image/last", 0, False, 10, False, False),
+        ("answer", "desk/answers", 1, False, 60, False, False),
     }  # fmt: skip
 
 
@@ -268,12 +278,35 @@ def test_an_alarm_stands_until_it_clears_and_then_leaves_no_trace() -> None:
     assert opened(restarted.alarm(RAISED, 9)[0])["body"]["occurrence_id"] != occurrences[0]
 
 
+def test_an_acknowledged_alarm_stands_and_says_who_has_seen_it() -> None:
+    """The journal gets an entry, the retained state becomes `acknowledged`; both name occurrence and user."""
+    _, active = WRITER.alarm(RAISED, 3)
+    journal, state = WRITER.alarm(SEEN, 4)
+    raised, entry, seen = (opened(message)["body"] for message in (active, journal, state))
+    assert (raised["state"], raised["user"], raised["comment"]) == ("active", None, None)
+    assert (entry["transition"], seen["state"]) == ("acknowledged", "acknowledged")
+    for body in (entry, seen):
+        assert (body["user"], body["comment"], body["at_ns"]) == ("anna", "on my way", 9)
+        assert body["occurrence_id"] == raised["occurrence_id"]
+
+
+def test_a_picture_is_the_jpeg_itself_and_an_answer_goes_where_it_is_wanted() -> None:
+    """The picture has no envelope and says what it is; an answer carries the asker's topic and correlation."""
+    picture = WRITER.picture(b"\xff\xd8")
+    assert (picture.payload, picture.content_type) == (b"\xff\xd8", "image/jpeg")
+    answer = WRITER.answer(Answer("ack", "invalid", "no user", "desk/answers", b"7"))
+    assert (answer.topic, answer.correlation, answer.content_type) == ("desk/answers", b"7", "application/json")
+    body = opened(answer)["body"]
+    assert (body["command"], body["outcome"], body["detail"]) == ("ack", "invalid", "no user")
+
+
 def test_the_mqtt_page_names_every_topic_and_its_examples_hold() -> None:
     """docs/mqtt.md names each topic and schema, and each JSON example in it validates."""
     page = MQTT_PAGE.read_text(encoding="utf-8")
     for kind, way in KINDS.items():
         assert f"`{way.topic.replace('{alarm}', '{alarm_id}')}`" in page
-        assert f"schemas/{kind}.json" in page
+        assert kind in NO_BODY or f"schemas/{kind}.json" in page
+    assert all(f"`cmd/{name}`" in page and f"schemas/command-{name}.json" in page for name in COMMANDS)
     examples = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
     shown = set()
     for example in examples:
@@ -283,4 +316,4 @@ def test_the_mqtt_page_names_every_topic_and_its_examples_hold() -> None:
         kind = example["schema"].split("/")[1]
         VALIDATORS[kind].validate(example)
         shown.add(kind)
-    assert shown == set(KINDS)
+    assert shown == set(KINDS) - NO_BODY | HEARD

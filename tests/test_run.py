@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge.opencv import cv2
@@ -56,8 +58,8 @@ def running(config: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def bodies(subscriber: Subscriber, topic: str) -> list[dict[str, Any]]:
-    """Return the bodies that came on a topic below the line's root."""
-    return [json.loads(payload)["body"] for payload in subscriber.payloads(f"{ROOT_TOPIC}/{topic}")]
+    """Return the bodies that came on a topic below the line's root; what is empty has none."""
+    return [json.loads(payload)["body"] for payload in subscriber.payloads(f"{ROOT_TOPIC}/{topic}") if payload]
 
 
 def status(subscriber: Subscriber) -> list[str]:
@@ -82,6 +84,43 @@ def test_a_line_reports_alarms_and_leaves_politely(tmp_path: Path) -> None:
         assert transitions[:3] == ["raised", "cleared", "raised"]
         for topic in ("birth", "state/recipe", "state/health", "state/counters", "seq"):
             assert bodies(subscriber, topic), topic
+
+
+def test_an_operator_acknowledges_an_alarm_and_sees_the_last_frame(tmp_path: Path) -> None:
+    """`cmd/ack` on a real broker is answered, changes the retained state and the journal; pictures come meanwhile."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as desk:
+        config = write_line(tmp_path, broker.port)
+        config.write_text(config.read_text().replace("raise_at: 1,", "raise_at: 1, off_delay_ms: 60000,"))
+        with running(config):
+            wait_for(lambda: desk.last(f"{ROOT_TOPIC}/alarm/scratched") and bodies(desk, "event/alarm"), 20)
+            (raised,) = bodies(desk, "event/alarm")
+            command = {
+                "schema": "linewatch/command-ack/1",
+                "occurrence_id": raised["occurrence_id"],
+                "user": "anna",
+                "comment": "wiped",
+            }
+            outcomes = []
+            for what in (command, command, command | {"occurrence_id": str(uuid.uuid4())}, {}):
+                asked = f"desk/{len(outcomes)}"
+                desk.publish(
+                    f"{ROOT_TOPIC}/cmd/ack", json.dumps(what).encode(), MessageExpiryInterval=30, ResponseTopic=asked
+                )
+                wait_for(lambda asked=asked: desk.last(asked))
+                outcomes.append(json.loads(desk.payloads(asked)[0])["body"]["outcome"])
+            assert outcomes == ["ok", "already_acked", "unknown_occurrence", "invalid"]
+            wait_for(lambda: len(bodies(desk, "event/alarm")) == 2)
+            seen = bodies(desk, "event/alarm")[1]
+            assert (seen["transition"], seen["user"], seen["comment"]) == ("acknowledged", "anna", "wiped")
+            assert seen["occurrence_id"] == raised["occurrence_id"]
+            wait_for(lambda: bodies(desk, "alarm/scratched")[-1]["state"] == "acknowledged")
+            wait_for(lambda: desk.last(f"{ROOT_TOPIC}/image/last"))
+            picture = desk.last(f"{ROOT_TOPIC}/image/last")
+        assert picture is not None
+        assert (picture.qos, picture.properties.ContentType) == (0, "image/jpeg")
+        assert 0 < picture.properties.MessageExpiryInterval <= 10
+        shown = cv2.imdecode(np.frombuffer(picture.payload, np.uint8), cv2.IMREAD_COLOR)
+        assert shown.shape == (*part().shape[:2], 3)
 
 
 def test_the_will_tells_of_a_killed_line(tmp_path: Path) -> None:

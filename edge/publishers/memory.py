@@ -11,7 +11,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from edge.errors import PublishError
-from edge.records import Acknowledged, Connected, Message, PublisherEvent, Refused, SessionLost, Token
+from edge.records import Acknowledged, Connected, Message, PublisherEvent, Received, Refused, SessionLost, Token
 
 NOT_AUTHORISED = 0x87
 
@@ -76,6 +76,10 @@ class MemoryPublisher:
                 self.retained.clear()
             self._events.append(Connected(session_present))
             self._deliver()
+
+    def hear(self, received: Received) -> None:
+        """Have the line hear a message, as if somebody had published it."""
+        self._events.append(received)
 
     def _deliver(self) -> None:
         if self._away:

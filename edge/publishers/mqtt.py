@@ -5,27 +5,41 @@ from __future__ import annotations
 import itertools
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 from typing_extensions import Self
 
 from edge.broker import BrokerSettings, TlsSettings
 from edge.errors import PublishError, SettingsError
-from edge.records import Acknowledged, Connected, Message, PublisherEvent, Refused, SessionLost, Token
+from edge.records import (
+    Acknowledged,
+    Connected,
+    Message,
+    PublisherEvent,
+    Received,
+    Refused,
+    SessionLost,
+    Token,
+    Unheard,
+)
 
 MAX_INFLIGHT = 20  # what mosquitto allows; paho does not read the broker's own figure
 SESSION_EXPIRY_S = 600  # a broker that restarts within this time and still knows us has kept its memory
 RECONNECT_S = (1, 30)
 STOP_S = 3.0
+LARGEST_RECEIVED = 65_536  # bytes; the broker keeps larger packets to itself
+_NOT_WHEN_SUBSCRIBING = 2  # MQTT 5 retain handling: what is retained is not sent
+_JSON = "application/json"
 _FAILURE = 0x80
 _TOPIC_INVALID = 0x90
 _PACKET_TOO_LARGE = 0x95
@@ -50,11 +64,13 @@ class MqttPublisher:
     `will` is published by the broker when the connection ends without a farewell. An accepted message of QoS 1 is
     delivered across reconnections until it is acknowledged, refused, or the publisher is closed: never send it again
     before that. Leaving disconnects normally, so the Will is not published. One thread calls `send` and `events`.
+    Messages on the topic filters `hears` are `Received` among the events.
     Entering raises SettingsError for a certificate or password file that cannot be used.
     """
 
-    def __init__(self, settings: BrokerSettings, client_id: str, will: Message) -> None:
+    def __init__(self, settings: BrokerSettings, client_id: str, will: Message, hears: Sequence[str] = ()) -> None:
         self._settings = settings
+        self._hears = hears
         self._client_id = client_id
         self._will = will
         self._client: Client | None = None
@@ -73,6 +89,8 @@ class MqttPublisher:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
         client.max_inflight_messages_set(MAX_INFLIGHT)
         client.reconnect_delay_set(*RECONNECT_S)
         client.will_set(will.topic, will.payload, will.qos, will.retain, _properties(will, PacketTypes.WILLMESSAGE))
@@ -82,6 +100,7 @@ class MqttPublisher:
             client.tls_set_context(_tls_context(settings.tls))
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it so
         session.SessionExpiryInterval = SESSION_EXPIRY_S
+        session.MaximumPacketSize = LARGEST_RECEIVED
         host, port = settings.address
         client.connect_async(host, port, settings.keepalive_s, clean_start=False, properties=session)
         client.loop_start()
@@ -142,6 +161,7 @@ class MqttPublisher:
                 return
             if isinstance(happened, _Accepted):
                 self._largest_packet = happened.largest_packet
+                self._subscribe()
                 yield Connected(happened.session_present)
             elif isinstance(happened, _Answered):
                 token = self._tokens.pop(happened.packet, None)  # None: paho's echo of QoS 0, answered already
@@ -153,6 +173,12 @@ class MqttPublisher:
                     yield Acknowledged(token, happened.reason_code)
             else:
                 yield happened
+
+    def _subscribe(self) -> None:
+        """Ask for what is to be heard; again at every connection, since a broker may have forgotten."""
+        if self._client is not None and self._hears:
+            how = SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=_NOT_WHEN_SUBSCRIBING)
+            self._client.subscribe([(topic, how) for topic in self._hears])
 
     # The callbacks run in paho's thread, with its locks held: they only put into the queue.
 
@@ -185,6 +211,26 @@ class MqttPublisher:
     ) -> None:
         self._happened.put(_Answered(packet, reason.value, str(reason)))
 
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        properties = message.properties
+        self._happened.put(
+            Received(
+                topic=message.topic,
+                payload=bytes(message.payload),
+                retained=message.retain,
+                expiry_s=getattr(properties, "MessageExpiryInterval", None),
+                response_topic=getattr(properties, "ResponseTopic", None),
+                correlation=getattr(properties, "CorrelationData", None),
+            )
+        )
+
+    def _on_subscribe(
+        self, _client: Client, _data: Any, _packet: int, reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        for topic, reason in zip(self._hears, reasons, strict=False):
+            if reason.is_failure:
+                self._happened.put(Unheard(f"{self._where} lets this line not hear {topic}: {reason}"))
+
     @property
     def _where(self) -> str:
         host, port = self._settings.address
@@ -195,8 +241,10 @@ def _properties(message: Message, packet: int) -> Properties:
     properties = Properties(packet)  # type: ignore[no-untyped-call] # paho leaves it so
     properties.UserProperty = [("id", message.id), ("kind", message.kind)]
     if message.payload:
-        properties.ContentType = "application/json"
-        properties.PayloadFormatIndicator = 1
+        properties.ContentType = message.content_type
+        properties.PayloadFormatIndicator = int(message.content_type == _JSON)  # 1: it is UTF-8
+    if message.correlation is not None:
+        properties.CorrelationData = message.correlation
     if message.expiry_s is not None:
         properties.MessageExpiryInterval = message.expiry_s
     return properties

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -20,7 +21,17 @@ from edge.errors import PublishError, SettingsError
 from edge.protocols import Publisher
 from edge.publishers.memory import MemoryPublisher
 from edge.publishers.mqtt import MqttPublisher
-from edge.records import Acknowledged, Connected, Message, PublisherEvent, Refused, SessionLost, Token
+from edge.records import (
+    Acknowledged,
+    Connected,
+    Message,
+    PublisherEvent,
+    Received,
+    Refused,
+    SessionLost,
+    Token,
+    Unheard,
+)
 from tests.brokers import EmbeddedBroker, Mosquitto, Subscriber, free_port, wait_for
 
 WILL = Message("w", "status", "line/status", b'{"status":"offline"}', retain=True)
@@ -110,6 +121,80 @@ def test_a_closed_publisher_accepts_nothing(opened: Publisher) -> None:
     opened.__exit__(None, None, None)
     with pytest.raises(PublishError, match="closed"):
         opened.send(message())
+
+
+def test_commands_are_heard_with_what_an_answer_needs(broker: Broker) -> None:
+    """Payload, expiry, response topic and correlation of what is on a heard topic arrive; nothing else is heard."""
+    with (
+        Subscriber(broker.port, "desk/#") as desk,
+        MqttPublisher(BrokerSettings(port=broker.port), "line", WILL, ["line/cmd/+"]) as publisher,
+    ):
+        listener = Listener(publisher)
+        listener.connected()
+        listener.answer(publisher.send(message("desk/hello")))  # by then the subscription stands too
+        desk.publish("line/event", b"not for the line")
+        desk.publish(
+            "line/cmd/ack", b"{}", MessageExpiryInterval=30, ResponseTopic="desk/answers", CorrelationData=b"7"
+        )
+        heard = listener.wait(lambda event: isinstance(event, Received))
+        assert isinstance(heard, Received)
+        assert (heard.topic, heard.payload, heard.retained) == ("line/cmd/ack", b"{}", False)
+        assert (heard.response_topic, heard.correlation) == ("desk/answers", b"7")
+        assert heard.expiry_s is not None
+        assert 25 <= heard.expiry_s <= 30
+        publisher.send(message("desk/answers", b"[]", correlation=b"7", content_type="image/jpeg"))
+        wait_for(lambda: desk.last("desk/answers"))
+        answer = desk.last("desk/answers")
+        assert answer is not None
+        assert answer.properties is not None
+        assert (answer.properties.CorrelationData, answer.properties.ContentType) == (b"7", "image/jpeg")
+        assert getattr(answer.properties, "PayloadFormatIndicator", 0) == 0
+
+
+def test_the_memory_publisher_hears_what_it_is_told() -> None:
+    """What a test or demo says to it is among its events."""
+    said = Received("line/cmd/ack", b"{}")
+    with MemoryPublisher() as publisher:
+        publisher.hear(said)
+        assert list(publisher.events())[1:] == [said]
+
+
+def test_a_retained_command_is_known_as_such_and_does_not_come_back(tmp_path: Path) -> None:
+    """One that is published while the line listens says that it was retained; after a reconnection it is not sent."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "desk/#") as desk:
+        for times in (1, 0):
+            with MqttPublisher(BrokerSettings(port=broker.port), f"line{times}", WILL, ["line/cmd/+"]) as publisher:
+                listener = Listener(publisher)
+                listener.connected()
+                listener.answer(publisher.send(message("desk/hello")))
+                if times:
+                    desk.publish("line/cmd/old", b"{}", retain=True)
+                desk.publish("line/cmd/new", b"{}")
+                listener.wait(lambda event: isinstance(event, Received) and event.topic == "line/cmd/new")
+                heard = [event for event in listener.events if isinstance(event, Received)]
+                assert [(event.topic, event.retained) for event in heard] == [
+                    *[("line/cmd/old", True)] * times,
+                    ("line/cmd/new", False),
+                ]
+
+
+def test_a_broker_that_lets_the_line_hear_nothing_is_reported(tmp_path: Path) -> None:
+    """A subscription that the broker refuses is an event that names topic and reason, and the rest goes on."""
+    access = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False, "unsubscribe": True}
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"defaultACLAccess": access, "clients": [], "groups": [], "roles": []}))
+    # an acl_file lets everybody subscribe and then delivers nothing; this plugin, of the same package, says no
+    (plugin,) = Path("/usr/lib").glob("*/mosquitto_dynamic_security.so")
+    with (
+        Mosquitto(tmp_path, config=f"plugin {plugin}\nplugin_opt_config_file {rules}") as broker,
+        MqttPublisher(BrokerSettings(port=broker.port), "line", WILL, ["line/cmd/+"]) as publisher,
+    ):
+        listener = Listener(publisher)
+        listener.connected()
+        told = listener.wait(lambda event: isinstance(event, Unheard))
+        assert isinstance(told, Unheard)
+        assert "line/cmd/+: Not authorized" in told.reason
+        assert isinstance(listener.answer(publisher.send(message())), Acknowledged)
 
 
 def test_the_last_retained_message_awaits_those_who_come_later(broker: Broker) -> None:

@@ -1,0 +1,89 @@
+"""The picture of the last frame with what was found in it: small enough to send, drawn too seldom to cost anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from edge.bundle import Bundle
+from edge.messages import MessageWriter
+from edge.opencv import cv2
+from edge.outbox import Sender
+from edge.pipeline import Decided
+from edge.records import DefectClass, Inspection, UInt8, Verdict
+
+LARGEST_BYTES = 200_000
+_LONG_SIDE_PX = 1280
+_QUALITIES = (80, 60, 40, 20)
+_GREEN, _RED, _YELLOW = (80, 175, 76), (54, 67, 244), (59, 235, 255)  # blue, green, red
+_COLOURS = {Verdict.OK: _GREEN, Verdict.NG: _RED, Verdict.NO_READ: _YELLOW}
+
+
+def draw(pixels: UInt8, inspection: Inspection, classes: Sequence[DefectClass]) -> bytes:
+    """Return a JPEG of at most LARGEST_BYTES: the frame, a box around each defect, the verdict and its reason.
+
+    `pixels`: uint8 [H, W] or BGR [H, W, 3], left as they are. The picture is made smaller until it fits.
+    """
+    long_side = min(_LONG_SIDE_PX, max(pixels.shape[:2]))
+    while True:
+        drawn = _drawn(pixels, inspection, classes, long_side / max(pixels.shape[:2]))
+        for quality in _QUALITIES:
+            _, encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            if encoded.size <= LARGEST_BYTES:
+                return bytes(encoded)
+        long_side //= 2  # noise at its worst takes about 1 byte per pixel: 640 px across always fit
+
+
+def _drawn(pixels: UInt8, inspection: Inspection, classes: Sequence[DefectClass], scale: float) -> UInt8:
+    height, width = pixels.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    if canvas.ndim == 2 or canvas.shape[2] == 1:
+        canvas = cv2.cvtColor(canvas, cv2.COLOR_GRAY2BGR)
+    colours = {entry.id: entry.colour[::-1] for entry in classes}
+    for defect in inspection.measurement.defects if inspection.measurement else ():
+        x, y, w, h = (side * scale for side in defect.bbox)
+        corner, opposite = (int(x) - 2, int(y) - 2), (int(x + w) + 2, int(y + h) + 2)
+        cv2.rectangle(canvas, corner, opposite, colours[defect.class_id], 1)
+        size_told = "" if defect.length_mm is None else f" {defect.length_mm:.1f} mm"
+        _write(canvas, f"{defect.class_name}{size_told}", (corner[0], corner[1] - 3), colours[defect.class_id])
+    judgement = inspection.judgement
+    frame = "" if inspection.frame is None else f"frame {inspection.frame}  "
+    told = f"{frame}{judgement.verdict.value}  {judgement.reason or ''}"
+    _write(canvas, told, (4, 14), _COLOURS[judgement.verdict])
+    return canvas  # type: ignore[no-any-return] # cv2 has no types
+
+
+def _write(canvas: UInt8, text: str, at: tuple[int, int], colour: tuple[int, ...]) -> None:
+    """Write on a dark outline, so that it is read on any ground. The font has ASCII only."""
+    plain = text.encode("ascii", "replace").decode()
+    for line_colour, thickness in (((0, 0, 0), 3), (colour, 1)):
+        cv2.putText(canvas, plain, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, line_colour, thickness, cv2.LINE_AA)
+
+
+class LastPicture:
+    """Watches a line and offers a picture each `every_s` seconds; 0 = never. NO_READ frames are shown too."""
+
+    def __init__(
+        self,
+        every_s: float,
+        bundle: Bundle,
+        messages: MessageWriter,
+        sender: Sender,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._every_s = every_s
+        self._classes = bundle.classes
+        self._messages = messages
+        self._sender = sender
+        self._monotonic_s = monotonic_s
+        self._due_s = 0.0
+
+    def __call__(self, decided: Decided) -> None:
+        """Draw the frame if a picture is due and anybody could get it."""
+        now_s = self._monotonic_s()
+        if decided.frame is None or not self._every_s or now_s < self._due_s or not self._sender.connected:
+            return
+        self._due_s = now_s + self._every_s
+        jpeg = draw(decided.frame.pixels, decided.inspection, self._classes)
+        self._sender.offer(self._messages.picture(jpeg))
