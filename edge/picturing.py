@@ -9,6 +9,7 @@ from edge.bundle import Bundle
 from edge.messages import MessageWriter
 from edge.opencv import cv2
 from edge.outbox import Sender
+from edge.overlaying import as_bgr, write_on
 from edge.pipeline import Decided
 from edge.records import DefectClass, Inspection, UInt8, Verdict
 
@@ -37,28 +38,19 @@ def draw(pixels: UInt8, inspection: Inspection, classes: Sequence[DefectClass]) 
 def _drawn(pixels: UInt8, inspection: Inspection, classes: Sequence[DefectClass], scale: float) -> UInt8:
     height, width = pixels.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    canvas = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    if canvas.ndim == 2 or canvas.shape[2] == 1:
-        canvas = cv2.cvtColor(canvas, cv2.COLOR_GRAY2BGR)
+    canvas = as_bgr(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
     colours = {entry.id: entry.colour[::-1] for entry in classes}
     for defect in inspection.measurement.defects if inspection.measurement else ():
         x, y, w, h = (side * scale for side in defect.bbox)
         corner, opposite = (int(x) - 2, int(y) - 2), (int(x + w) + 2, int(y + h) + 2)
         cv2.rectangle(canvas, corner, opposite, colours[defect.class_id], 1)
         size_told = "" if defect.length_mm is None else f" {defect.length_mm:.1f} mm"
-        _write(canvas, f"{defect.class_name}{size_told}", (corner[0], corner[1] - 3), colours[defect.class_id])
+        write_on(canvas, f"{defect.class_name}{size_told}", (corner[0], corner[1] - 3), colours[defect.class_id])
     judgement = inspection.judgement
     frame = "" if inspection.frame is None else f"frame {inspection.frame}  "
     told = f"{frame}{judgement.verdict.value}  {judgement.reason or ''}"
-    _write(canvas, told, (4, 14), _COLOURS[judgement.verdict])
-    return canvas  # type: ignore[no-any-return] # cv2 has no types
-
-
-def _write(canvas: UInt8, text: str, at: tuple[int, int], colour: tuple[int, ...]) -> None:
-    """Write on a dark outline, so that it is read on any ground. The font has ASCII only."""
-    plain = text.encode("ascii", "replace").decode()
-    for line_colour, thickness in (((0, 0, 0), 3), (colour, 1)):
-        cv2.putText(canvas, plain, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, line_colour, thickness, cv2.LINE_AA)
+    write_on(canvas, told, (4, 14), _COLOURS[judgement.verdict])
+    return canvas
 
 
 class LastPicture:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +27,21 @@ COLUMNS = ("image", "mask", "class", "group")
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of a dataset. `masks`: (class name, mask path) of each row that has a defect; empty if clean."""
+    """One picture of a dataset. `masks`: (class name, mask path) of each row that has one; empty if clean.
+
+    `labels`: the defect classes that its rows name, with a mask or, for classification, without.
+    """
 
     image: str
     path: Path
     masks: tuple[tuple[str, Path], ...]
     group: str
+    labels: frozenset[str] = frozenset()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The defect classes that its rows name, sorted."""
-        return tuple(sorted({name for name, _ in self.masks}))
+        return tuple(sorted(self.labels | {name for name, _ in self.masks}))
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,11 @@ class Picture:
     truth: UInt8
 
 
-def read_manifest(folder: Path) -> list[Entry]:
-    """Read and check a dataset's manifest; DatasetError names the file and the row before hours are spent."""
+def read_manifest(folder: Path, *, need_masks: bool = True) -> list[Entry]:
+    """Read and check a dataset's manifest; DatasetError names the file and the row before hours are spent.
+
+    `need_masks` is False for classification, which learns what a picture shows and not where.
+    """
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
         raise DatasetError(f"No dataset at {folder}: expected manifest.csv with the columns {', '.join(COLUMNS)}")
@@ -67,22 +74,22 @@ def read_manifest(folder: Path) -> list[Entry]:
         raise DatasetError(f"{manifest} cannot be read as CSV in UTF-8: {error}") from error
     entries: dict[str, Entry] = {}
     for number, row in enumerate(rows, start=2):
-        entry = _entry(folder, f"{manifest}, row {number}", row)
+        entry = _entry(folder, f"{manifest}, row {number}", row, need_masks=need_masks)
         known = entries.get(entry.image)
         if known is not None and known.group != entry.group:
             raise DatasetError(
                 f"{manifest}, row {number}: {entry.image} is in group {entry.group!r}, and in {known.group!r} before; "
                 "a picture shows one piece"
             )
-        entries[entry.image] = (
-            entry if known is None else Entry(entry.image, entry.path, known.masks + entry.masks, entry.group)
-        )
+        if known is not None:
+            entry = replace(entry, masks=known.masks + entry.masks, labels=known.labels | entry.labels)
+        entries[entry.image] = entry
     if not entries:
         raise DatasetError(f"{manifest} names no picture; expected at least one row")
     return list(entries.values())
 
 
-def _entry(folder: Path, where: str, row: dict[str, str | None]) -> Entry:
+def _entry(folder: Path, where: str, row: dict[str, str | None], *, need_masks: bool) -> Entry:
     image, mask, name, group = ((row.get(column) or "").strip() for column in COLUMNS)
     if not image or not name or not group:
         raise DatasetError(f"{where}: expected image, class and group, received {image!r}, {name!r}, {group!r}")
@@ -93,11 +100,13 @@ def _entry(folder: Path, where: str, row: dict[str, str | None]) -> Entry:
         return Entry(image, path, (), group)
     if safe_name(name) != name:
         raise DatasetError(f"{where}: expected a class of letters, digits, _ and -, received {name!r}")
-    if not mask:
+    if not mask and need_masks:
         raise DatasetError(f"{where}: the class {name} is a defect and has no mask; clean classes are Free, ok, good")
+    if not mask:
+        return Entry(image, path, (), group, frozenset({name}))
     if not (folder / mask).is_file():
         raise DatasetError(f"{where}: the mask {folder / mask} is missing")
-    return Entry(image, path, ((name, folder / mask),), group)
+    return Entry(image, path, ((name, folder / mask),), group, frozenset({name}))
 
 
 def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:

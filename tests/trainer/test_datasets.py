@@ -44,6 +44,13 @@ def test_several_rows_of_one_picture_make_one_truth(folder: Path) -> None:
     assert second.classes == ()
 
 
+def test_a_picture_may_have_a_class_without_a_mask_where_no_mask_is_needed(folder: Path) -> None:
+    """For classification every row's class is a label, several rows add up, and a mask is not asked for."""
+    (folder / "manifest.csv").write_text(HEADER + "a.png,,scratch,p\na.png,,stain,p\nb.png,,ok,q\n")
+    first, second = read_manifest(folder, need_masks=False)
+    assert (first.classes, first.masks, second.classes) == (("scratch", "stain"), (), ())
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [

@@ -1,0 +1,45 @@
+"""A class map laid over the picture that it was answered for, and words written on it. Pure pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edge.opencv import cv2
+from edge.records import UInt8
+
+
+def as_bgr(pixels: UInt8) -> UInt8:
+    """Return uint8 BGR [H, W, 3] of grey [H, W] or [H, W, 1] or BGR pixels; a copy, free to be drawn on."""
+    grey = pixels.ndim == 2 or pixels.shape[2] == 1
+    copy: UInt8 = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if grey else pixels.copy()
+    return copy
+
+
+def overlay(
+    pixels: UInt8, classes: UInt8, colours: Mapping[int, tuple[int, int, int]], *, opacity: float = 0.45
+) -> UInt8:
+    """Tint each class's pixels in its colour and outline them; return BGR uint8 [H, W, 3].
+
+    `pixels`: grey or BGR, uint8 of H x W. `classes`: uint8 [H, W] of ids, 0 = clean; ids without a colour stay bare.
+    `colours`: (red, green, blue) by id. `opacity`: of the tint, 0-1; the outline is opaque, so that hairlines show.
+    """
+    canvas = as_bgr(pixels)
+    for class_id, (red, green, blue) in colours.items():
+        mask = (classes == class_id).view(np.uint8)
+        if not mask.any():
+            continue
+        colour = np.array([blue, green, red], np.float64)
+        inside = mask.view(np.bool_)
+        canvas[inside] = np.round(canvas[inside] * (1 - opacity) + colour * opacity).astype(np.uint8)
+        outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(canvas, outlines, -1, (blue, green, red), 1)
+    return canvas
+
+
+def write_on(canvas: UInt8, text: str, at: tuple[int, int], colour: tuple[int, ...] = (255, 255, 255)) -> None:
+    """Write at (x, y), the text's lower left, in `colour` (blue, green, red) on a dark outline. ASCII only."""
+    plain = text.encode("ascii", "replace").decode()
+    for line_colour, thickness in (((0, 0, 0), 3), (colour, 1)):
+        cv2.putText(canvas, plain, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, line_colour, thickness, cv2.LINE_AA)
