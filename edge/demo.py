@@ -179,7 +179,8 @@ def run_demo(stop: threading.Event, *, headless: bool, frames: int, seed: int, c
         broker = scope.enter_context(EmbeddedBroker())
         settings = Settings(
             line=LineSettings(enterprise="demo", device="demo"),
-            camera=CameraSettings(name="simulated", kind="simulated"),
+            # a laptop that has other things to do is no fault of the line: only a frame much older is stale here
+            camera=CameraSettings(name="simulated", kind="simulated", max_age_ms=5000),
             alarms=DEMO_ALARMS,
             broker=BrokerSettings(host=broker.host, port=broker.port),
         )
