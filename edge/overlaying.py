@@ -39,7 +39,10 @@ def overlay(
 
 
 def write_on(canvas: UInt8, text: str, at: tuple[int, int], colour: tuple[int, ...] = (255, 255, 255)) -> None:
-    """Write at (x, y), the text's lower left, in `colour` (blue, green, red) on a dark outline. ASCII only."""
+    """Write at (x, y), the text's lower left, in `colour` (blue, green, red) on a dark bar. ASCII only."""
     plain = text.encode("ascii", "replace").decode()
-    for line_colour, thickness in (((0, 0, 0), 3), (colour, 1)):
-        cv2.putText(canvas, plain, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, line_colour, thickness, cv2.LINE_AA)
+    # a bar, not an outline of thicker letters: from OpenCV 5 on thicker letters are wider too
+    (width, height), below = cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+    x, y = at
+    cv2.rectangle(canvas, (x - 2, y - height - 2), (x + width + 2, y + below), (0, 0, 0), cv2.FILLED)
+    cv2.putText(canvas, plain, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
