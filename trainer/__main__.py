@@ -110,6 +110,19 @@ def ship(
     console.print(f"{out}: {len(shipped.manifest.files)} files, {size / 1e6:.2f} MB")
 
 
+@app.command(epilog="Example: `linewatch-train compare config/grid.steel.yaml --data severstal --out out/grid`")
+def compare(
+    config: Annotated[Path, typer.Argument(help="the grid, YAML; see config/grid.steel.yaml")],
+    data: Annotated[Path, typer.Option("--data", help="the dataset: a folder with manifest.csv")],
+    out: Annotated[Path, typer.Option("--out", help="a folder for the runs and the table; goes on where it was")],
+) -> None:
+    """Train and judge every combination of a grid, and print one table. A grid that was stopped goes on."""
+    from trainer.grid import GridSettings
+    from trainer.grid import compare as run_compare
+
+    run_compare(load_yaml(config, GridSettings), data, out, console)
+
+
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
     run_command(app)

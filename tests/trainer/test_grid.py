@@ -1,0 +1,151 @@
+"""The grid: every combination once, checked before anything is trained, resumed after a kill, and told in one table."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from edge.errors import SettingsError, StoreError
+from tests.conftest import ROOT
+from tests.trainer.painted import RECIPE, write_painted
+from trainer.grid import (
+    FAILURE,
+    FIGURES,
+    GridFailedError,
+    GridSettings,
+    Outcome,
+    Run,
+    compare,
+    markdown,
+    merged,
+    runs_of,
+)
+
+TINY = yaml.safe_load(RECIPE) | {"epochs": 1}
+TINY["sampling"] = TINY["sampling"] | {"steps_per_epoch": 2}
+LOSSES = {"both": {}, "dice": {"loss": {"cross_entropy": 0.0}}}
+
+
+def grid(**vary: Any) -> GridSettings:
+    """Return a grid of tiny trainings."""
+    return GridSettings.model_validate({"name": "tiny", "recipe": TINY, "vary": vary})
+
+
+def quiet() -> Console:
+    """Print to nobody."""
+    return Console(file=io.StringIO())
+
+
+def test_every_combination_is_one_run() -> None:
+    """Two losses and three seeds are six runs, named by their labels, each with what its labels change and no more."""
+    runs = runs_of(grid(loss=LOSSES, seed={str(k): {"seed": k} for k in range(3)}))
+    assert [run.name for run in runs] == ["both-0", "both-1", "both-2", "dice-0", "dice-1", "dice-2"]
+    assert [run.recipe["seed"] for run in runs] == [0, 1, 2] * 2
+    assert [run.recipe.get("loss") for run in runs] == [None] * 3 + [{"cross_entropy": 0.0}] * 3
+    assert all(run.recipe["sampling"] == TINY["sampling"] for run in runs)
+
+
+def test_a_wrong_recipe_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    """The run and the key are in the error, and no folder was made."""
+    with pytest.raises(SettingsError, match=r"The run odd has no valid recipe, key model\.widths"):
+        compare(grid(model={"odd": {"model": {"widths": "wide"}}}), tmp_path, tmp_path / "out", quiet())
+    assert not (tmp_path / "out").exists()
+
+
+Trees = st.recursive(
+    st.integers() | st.text(max_size=2), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), Trees), st.dictionaries(st.sampled_from("abc"), Trees))
+def test_merging_changes_what_is_named_and_nothing_else(base: dict[str, Any], change: dict[str, Any]) -> None:
+    """Keys of one side only stay; the change wins; merging it again changes nothing; the base is left alone."""
+    before = json.dumps(base, sort_keys=True)
+    result = merged(base, change)
+    untouched = base.keys() - change.keys()
+    assert {key: result[key] for key in untouched} == {key: base[key] for key in untouched}
+    for key, value in change.items():
+        if not isinstance(value, dict):
+            assert result[key] == value
+    assert merged(result, change) == result
+    assert json.dumps(base, sort_keys=True) == before
+
+
+def test_another_family_takes_the_place_of_the_former_with_all_its_keys() -> None:
+    """The widths of one family are not left to another."""
+    base = {"model": {"family": "a", "widths": [1, 2]}, "seed": 1}
+    assert merged(base, {"model": {"family": "b"}}) == {"model": {"family": "b"}, "seed": 1}
+
+
+def outcome(loss: str, seed: str, miou: float | None) -> Outcome:
+    """Return what a run came to."""
+    run = Run((("loss", loss), ("seed", seed)), {})
+    if miou is None:
+        return Outcome(run, None, None, "exit code 10\nno disk")
+    return Outcome(run, {"miou": miou, "iou": {"scratch": 0.5}}, {"seconds": 90.0}, "")
+
+
+def test_seeds_are_averaged_and_failures_are_seen() -> None:
+    """0.5 and 0.7 are 0.600 ± 0.141 (two deviations of 0.1: sqrt(2 * 0.01 / 1)); a failed seed counts as missing."""
+    rows = [outcome("a", "1", 0.5), outcome("a", "2", 0.7), outcome("b", "1", 0.4), outcome("b", "2", None)]
+    lines = markdown([*rows, outcome("c", "1", None)]).splitlines()
+    assert lines[0].startswith("| loss | miou | missed | false |")
+    assert lines[2].startswith("| a | 0.600 ± 0.141 | - |")
+    assert lines[3].startswith("| b | 0.400 (1 of 2) |")
+    assert lines[4].startswith("| c | failed |")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw a dataset of 48 small pictures."""
+    return write_painted(tmp_path_factory.mktemp("grid") / "painted", 48)
+
+
+def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
+    """Interrupted in its second run it ends with 130; the same command keeps the first run and makes the table."""
+    config, out = tmp_path / "grid.yaml", tmp_path / "out"
+    config.write_text(yaml.safe_dump(grid(loss=LOSSES).model_dump(mode="json")))
+    command = [sys.executable, "-m", "trainer", "compare", str(config), "--data", str(data), "--out", str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline_s = time.monotonic() + 120
+        while not (out / "dice" / "recipe.yaml").is_file():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=90)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    first = (out / "both" / FIGURES).stat().st_mtime_ns
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[1/2] both: done before" in done.stdout
+    assert (out / "both" / FIGURES).stat().st_mtime_ns == first
+    rows = json.loads((out / "table.json").read_text())
+    assert [row["loss"] for row in rows] == ["both", "dice"]
+    assert all(row["miou"] is not None and row["failure"] is None for row in rows)
+    assert len((out / "table.csv").read_text().splitlines()) == 3
+    assert (out / "table.md").read_text().count("\n") == 4
+
+
+def test_a_run_that_fails_is_told_and_another_grid_keeps_out(data: Path, tmp_path: Path) -> None:
+    """A recipe that no split can satisfy fails alone: the error names it, its folder says why, the table is written."""
+    out = tmp_path / "out"
+    with pytest.raises(GridFailedError, match=r"1 of 1 runs failed \(bad: "):
+        compare(grid(split={"bad": {"split": {"test": 0.99}}}), data, out, quiet())
+    assert "exit code 10" in (out / "bad" / FAILURE).read_text()
+    assert "| bad | failed |" in (out / "table.md").read_text()
+    with pytest.raises(StoreError, match="another grid"):
+        compare(grid(split={"ok": {}}), data, out, quiet())

@@ -1,0 +1,261 @@
+"""`linewatch-train compare`: one recipe, varied along axes; every combination trained, judged and put in one table.
+
+Each run is a process of its own, so that one that fails, or eats all memory, leaves the others alone. What is finished
+is not done again: a grid that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import yaml
+from pydantic import Field, ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from edge.bundle import Name
+from edge.errors import LinewatchError, SettingsError, StoreError
+from edge.recording import write_text
+from edge.yaml_settings import StrictModel
+from trainer.settings import TrainSettings
+
+SEED = "seed"
+FIGURES = "figures.json"
+FAILURE = "failed.txt"
+_LAST_WORDS = 2000
+_STOP_S = 60.0
+
+
+class GridSettings(StrictModel):
+    """A grid: `recipe` is what all runs share, `vary` names axes, on each of them labels, and what each label changes.
+
+    A change is merged into the recipe key by key. An axis called `seed` is averaged over in the table.
+    """
+
+    name: Name
+    recipe: dict[str, Any]
+    vary: Annotated[dict[Name, dict[Name, dict[str, Any]]], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One combination: its label on each axis, and its recipe as plain keys."""
+
+    labels: tuple[tuple[str, str], ...]
+    recipe: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What its folder is called."""
+        return "-".join(label for _, label in self.labels)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: `evaluate`'s report and the bundle's training figures, or why there is none."""
+
+    run: Run
+    report: dict[str, Any] | None
+    training: dict[str, Any] | None
+    failure: str
+
+
+class GridFailedError(LinewatchError):
+    """Some runs of a grid failed; the others are in the table."""
+
+    exit_code = 1
+
+
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge a change into a recipe: dictionaries key by key, everything else replaced.
+
+    A change that names another `family` or `preset` replaces the whole dictionary around it: its other keys would
+    belong to the former one.
+    """
+    result = dict(base)
+    for key, value in change.items():
+        old = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and not {"family", "preset"} & set(value):
+            result[key] = merged(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def runs_of(grid: GridSettings) -> list[Run]:
+    """Return every combination, checked as a recipe before anything is trained. Raises SettingsError naming the run."""
+    runs = []
+    for labels in itertools.product(*([(axis, label) for label in choices] for axis, choices in grid.vary.items())):
+        recipe: dict[str, Any] = {"name": grid.name, **grid.recipe}
+        for axis, label in labels:
+            recipe = merged(recipe, grid.vary[axis][label])
+        run = Run(labels, recipe)
+        try:
+            TrainSettings.model_validate(recipe)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            where = ".".join(str(part) for part in wrong["loc"]) or "the recipe"
+            raise SettingsError(
+                f"The run {run.name} has no valid recipe, key {where}: {wrong['msg']}, received {wrong['input']!r:.50}."
+                " Check `recipe` and what `vary` changes in it"
+            ) from error
+        runs.append(run)
+    return runs
+
+
+def compare(grid: GridSettings, data: Path, out: Path, console: Console) -> list[Outcome]:
+    """Train and judge every run into `out`/<run>, then write the table there.
+
+    Raises SettingsError, StoreError where `out` holds another grid, and, after the last run, GridFailedError.
+    """
+    runs = runs_of(grid)
+    _claim(out, grid, data)
+    for place, run in enumerate(runs, start=1):
+        told = f"[{place}/{len(runs)}] {run.name}"
+        if (out / run.name / FIGURES).is_file():
+            console.print(f"{told}: done before", markup=False)
+            continue
+        console.print(told, markup=False)
+        _carry_out(run, data, out / run.name)
+    outcomes = [_outcome(run, out / run.name) for run in runs]
+    write_text(out / "table.md", markdown(outcomes))
+    write_text(out / "table.csv", _as_csv(outcomes))
+    write_text(out / "table.json", json.dumps([_as_row(outcome) for outcome in outcomes], indent=1) + "\n")
+    console.print(table(outcomes))
+    failed = [outcome for outcome in outcomes if outcome.report is None]
+    if failed:
+        told = "; ".join(f"{outcome.run.name}: {outcome.failure.strip().splitlines()[-1]}" for outcome in failed)
+        raise GridFailedError(
+            f"{len(failed)} of {len(outcomes)} runs failed ({told}). The others are in {out / 'table.md'}; the same "
+            f"command tries these again, and {FAILURE} in their folders says what they printed"
+        )
+    return outcomes
+
+
+def _claim(out: Path, grid: GridSettings, data: Path) -> None:
+    noted = out / "grid.json"
+    wanted = json.dumps({"grid": grid.model_dump(mode="json"), "data": str(data.resolve())}, indent=1) + "\n"
+    if noted.is_file():
+        if noted.read_text(encoding="utf-8") != wanted:
+            raise StoreError(
+                f"{out} holds another grid or one on other data. Name another folder, or give what it was begun with"
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StoreError(f"{out} is not empty and holds no grid. Name another folder")
+    write_text(noted, wanted)
+
+
+def _carry_out(run: Run, data: Path, folder: Path) -> None:
+    recipe, bundle = folder / "recipe.yaml", folder / "bundle"
+    (folder / FAILURE).unlink(missing_ok=True)
+    write_text(recipe, yaml.safe_dump(run.recipe, sort_keys=False))
+    if not (bundle / "manifest.json").is_file():
+        resume = ["--resume"] if (bundle / "training" / "checkpoint.npz").is_file() else []
+        words = ["fit", str(recipe), "--data", str(data), "--out", str(bundle), *resume]
+        if not _ran(words, folder):
+            return
+    _ran(["evaluate", str(bundle), str(data), "--json", str(folder / FIGURES)], folder)
+
+
+def _ran(words: Sequence[str], folder: Path) -> bool:
+    """Run one of the trainer's commands; its last words are kept where it fails. Ctrl-C is handed on to it."""
+    command = [sys.executable, "-m", "trainer", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - this very program
+    try:
+        _, stderr = process.communicate()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)  # the terminal has sent it too where there is one; twice does no harm
+        process.wait(_STOP_S)
+        raise
+    if process.returncode:
+        write_text(folder / FAILURE, f"exit code {process.returncode}\n{stderr[-_LAST_WORDS:]}")
+    return bool(process.returncode == 0)
+
+
+def _outcome(run: Run, folder: Path) -> Outcome:
+    figures, manifest, failure = folder / FIGURES, folder / "bundle" / "manifest.json", folder / FAILURE
+    if not figures.is_file():
+        why = failure.read_text(encoding="utf-8") if failure.is_file() else "it was not carried out"
+        return Outcome(run, None, None, why)
+    training = json.loads(manifest.read_text(encoding="utf-8"))["training"]
+    return Outcome(run, json.loads(figures.read_text(encoding="utf-8")), training, "")
+
+
+def _as_row(outcome: Outcome) -> dict[str, Any]:
+    """Flatten an outcome: labels, then the figures that the table shows; None where a run failed."""
+    report, training = outcome.report or {}, outcome.training or {}
+    missed, false = report.get("missed_pictures", {}), report.get("false_pictures", {})
+    row: dict[str, Any] = dict(outcome.run.labels)
+    row |= {"miou": report.get("miou"), "missed": missed.get("all"), "false": false.get("all")}
+    row |= {f"iou {name}": value for name, value in report.get("iou", {}).items()}
+    row |= {f"dice {name}": value for name, value in report.get("dice_nonempty", {}).items()}
+    row["minutes"] = training["seconds"] / 60 if "seconds" in training else None
+    row["failure"] = outcome.failure or None
+    return row
+
+
+def _figures(outcomes: Sequence[Outcome]) -> list[str]:
+    """Name the columns of figures, in the order of the first run that has them."""
+    axes = {axis for outcome in outcomes for axis, _ in outcome.run.labels} | {"failure"}
+    return list(dict.fromkeys(key for outcome in outcomes for key in _as_row(outcome) if key not in axes))
+
+
+def _averaged(outcomes: Sequence[Outcome]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+    """Group runs that differ in the seed only: (labels, figures as text), mean ± standard deviation over seeds."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for outcome in outcomes:
+        labels = tuple(label for axis, label in outcome.run.labels if axis != SEED)
+        groups.setdefault(labels, []).append(_as_row(outcome))
+    return [(labels, {key: _text(key, rows) for key in _figures(outcomes)}) for labels, rows in groups.items()]
+
+
+def _text(key: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    values = [row[key] for row in rows if row.get(key) is not None]
+    if not values:
+        return "failed" if any(row["failure"] for row in rows) else "-"
+    digits = 1 if key == "minutes" else 3
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    lacking = f" ({len(values)} of {len(rows)})" if len(values) < len(rows) else ""
+    return f"{np.mean(values):.{digits}f}{spread}{lacking}"
+
+
+def _axes(outcomes: Sequence[Outcome]) -> list[str]:
+    return [axis for axis, _ in outcomes[0].run.labels if axis != SEED]
+
+
+def table(outcomes: Sequence[Outcome]) -> Table:
+    """Lay the grid out for the terminal: a row per combination, seeds averaged."""
+    shown = Table(*_axes(outcomes), *_figures(outcomes))
+    for labels, figures in _averaged(outcomes):
+        shown.add_row(*labels, *figures.values())
+    return shown
+
+
+def markdown(outcomes: Sequence[Outcome]) -> str:
+    """Lay the grid out as a Markdown table, as in a thesis."""
+    head = [*_axes(outcomes), *_figures(outcomes)]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join([*labels, *figures.values()])} |" for labels, figures in _averaged(outcomes)]
+    return "\n".join(lines) + "\n"
+
+
+def _as_csv(outcomes: Sequence[Outcome]) -> str:
+    rows = [_as_row(outcome) for outcome in outcomes]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    written = io.StringIO()
+    writer = csv.DictWriter(written, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return written.getvalue()
