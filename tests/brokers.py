@@ -34,7 +34,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Return as soon as `condition` holds; AssertionError if it does not come to hold."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():

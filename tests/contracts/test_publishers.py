@@ -48,7 +48,7 @@ class Listener:
         self.publisher = publisher
         self.events: list[PublisherEvent] = []
 
-    def wait(self, condition: Callable[[PublisherEvent], bool], timeout_s: float = 15.0) -> PublisherEvent:
+    def wait(self, condition: Callable[[PublisherEvent], bool], timeout_s: float = 60.0) -> PublisherEvent:
         """Return the first event, old or new, for which `condition` holds."""
         wait_for(lambda: self._look(condition), timeout_s)
         return next(event for event in self.events if condition(event))
