@@ -23,12 +23,12 @@ from edge.records import UInt8
 from trainer.importing.class_naming import checked_name
 from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
 from trainer.importing.pairing import NameIndex, pictures_below, read_whole, without_suffix
-from trainer.importing.red_paint import Paint, painted_mask, painted_seeds
+from trainer.importing.red_paint import BLEEDING_PX, Paint, painted_mask, painted_seeds
 from trainer.importing.same_photo import compare
 
 # JPEG works in blocks of 8 px, of 16 px for colour: so far from paint a copy is untouched.
-_BLEEDING_PX = 16
-# What is painted in a colour that is not looked for differs by so many levels, on so many pixels.
+_UNTOUCHED_FROM_PX = 16
+# What is painted in a colour that is not looked for differs from all that is near by so many levels, on so many pixels.
 _OTHER_COLOUR_LEVELS = 60
 _OTHER_COLOUR_PX = 25
 
@@ -141,8 +141,10 @@ def judge_drawing(photo: UInt8, drawing: UInt8, paint: Paint) -> tuple[UInt8 | N
         (height, width), (drawn_height, drawn_width) = photo.shape[:2], drawing.shape[:2]
         turned = ", turned by a quarter" if (drawn_height, drawn_width) == (width, height) else ""
         return None, OTHER_SIZE, f"expected {width} x {height} px, received {drawn_width} x {drawn_height}{turned}"
-    seeds = painted_seeds(photo, drawing, paint).view(np.uint8)
-    near_paint = cv2.dilate(seeds, np.ones((2 * _BLEEDING_PX + 1, 2 * _BLEEDING_PX + 1), np.uint8)).view(np.bool_)
+    seeds = painted_seeds(photo, drawing, paint)
+    near_paint = cv2.dilate(
+        seeds.view(np.uint8), np.ones((2 * _UNTOUCHED_FROM_PX + 1, 2 * _UNTOUCHED_FROM_PX + 1), np.uint8)
+    ).view(np.bool_)
     comparison = compare(photo, drawing, near_paint)
     if comparison.kind == "shifted":
         right, down = comparison.shift_px
@@ -154,7 +156,7 @@ def judge_drawing(photo: UInt8, drawing: UInt8, paint: Paint) -> tuple[UInt8 | N
             else f", and shares {max(0.0, comparison.detail_shared):.0%} of its details"
         )
         return None, ANOTHER_PHOTO, f"brightness differs by up to {comparison.means_differ:.0f} levels{shared}"
-    mask = painted_mask(photo, drawing, paint)
+    mask = painted_mask(photo, drawing, seeds, paint)
     if mask is not None:
         return mask, "", ""
     if other := _painted_otherwise(photo, drawing):
@@ -164,7 +166,9 @@ def judge_drawing(photo: UInt8, drawing: UInt8, paint: Paint) -> tuple[UInt8 | N
 
 def _painted_otherwise(photo: UInt8, drawing: UInt8) -> str:
     """Describe what was changed in a colour that is not looked for; empty if nothing was."""
-    changed = cv2.absdiff(photo, drawing).max(axis=2) >= _OTHER_COLOUR_LEVELS
+    near = np.ones((2 * BLEEDING_PX + 1, 2 * BLEEDING_PX + 1), np.uint8)
+    brighter, darker = cv2.subtract(drawing, cv2.dilate(photo, near)), cv2.subtract(cv2.erode(photo, near), drawing)
+    changed = cv2.max(brighter, darker).max(axis=2) >= _OTHER_COLOUR_LEVELS
     if changed.sum() < _OTHER_COLOUR_PX:
         return ""
     colour = np.median(drawing[changed], axis=0).astype(np.float32)[None, None] / 255

@@ -20,6 +20,8 @@ from edge.records import Float32, UInt8
 Outlines = Literal["fill", "keep"]
 # A painted pixel is redder than the photo's by so many levels; JPEG at quality 50 moves colours by less.
 _CHANGE = 40.0
+# Colours of what lies beside a pixel reach it through JPEG over so many pixels.
+BLEEDING_PX = 4
 # Fewer pixels than these are no stroke.
 _SMALLEST_STROKE_PX = 6
 # Paint that differs from the photo by less (luma and chroma together) cannot be told from it.
@@ -54,8 +56,10 @@ def painted_seeds(photo: UInt8, drawing: UInt8, paint: Paint) -> NDArray[np.bool
     hsv = cv2.cvtColor(drawing.astype(np.float32) / 255, cv2.COLOR_BGR2HSV)  # hue 0-360, saturation and value 0-1
     off = np.abs((hsv[:, :, 0] - paint.hue_degrees + 180) % 360 - 180)
     coloured = (off <= paint.tolerance_degrees) & (hsv[:, :, 1] >= paint.min_saturation) & (hsv[:, :, 2] >= 0.2)
-    towards = _chroma_towards(drawing, paint.hue_degrees) - _chroma_towards(photo, paint.hue_degrees)
-    seeds: NDArray[np.bool_] = coloured & (towards >= _CHANGE)
+    # redder than anything near it on the photo: JPEG lets the product's own red bleed into what lies beside it
+    near = np.ones((2 * BLEEDING_PX + 1, 2 * BLEEDING_PX + 1), np.uint8)
+    before = cv2.dilate(_chroma_towards(photo, paint.hue_degrees), near)
+    seeds: NDArray[np.bool_] = coloured & (_chroma_towards(drawing, paint.hue_degrees) - before >= _CHANGE)
     return seeds
 
 
@@ -80,9 +84,11 @@ def paint_share(photo: UInt8, drawing: UInt8, seeds: NDArray[np.bool_]) -> Float
     return np.asarray(share, np.float32)
 
 
-def painted_mask(photo: UInt8, drawing: UInt8, paint: Paint) -> UInt8 | None:
-    """Return uint8 [H, W], 255 where paint is; None where nothing is painted. Both pictures BGR of one size."""
-    seeds = painted_seeds(photo, drawing, paint)
+def painted_mask(photo: UInt8, drawing: UInt8, seeds: NDArray[np.bool_], paint: Paint) -> UInt8 | None:
+    """Return uint8 [H, W], 255 where paint is; None where nothing is painted.
+
+    `photo`, `drawing`: uint8 BGR [H, W, 3] of one size. `seeds`: of `painted_seeds`.
+    """
     if seeds.sum() < _SMALLEST_STROKE_PX:
         return None
     share = paint_share(photo, drawing, seeds)
@@ -104,18 +110,24 @@ def _touching(mask: UInt8, seeds: NDArray[np.bool_]) -> UInt8:
 
 
 def fill_outlines(mask: UInt8, gap_px: int) -> UInt8:
-    """Add what closed strokes enclose to a 0/1 mask [H, W], where ends up to `gap_px` apart count as joined."""
-    radius = -(-gap_px // 2)
-    room = radius + 1  # so that closing does not treat the picture's edge as paint
-    padded = cv2.copyMakeBorder(mask, room, room, room, room, cv2.BORDER_CONSTANT, value=0)
-    joined = padded
-    if radius:
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-        joined = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc)
-    outside = joined.copy()
-    cv2.floodFill(outside, None, (0, 0), 2)
-    inside = (outside == 0).astype(np.uint8)
-    for _ in range(radius):  # back to the stroke, from which joining kept it away
-        inside = cv2.dilate(inside, np.ones((3, 3), np.uint8)) & (padded ^ 1)
-    filled: UInt8 = (padded | inside)[room:-room, room:-room]
-    return np.ascontiguousarray(filled)
+    """Add what closed strokes enclose to a 0/1 mask [H, W], where ends up to `gap_px` apart count as joined.
+
+    The picture's edge closes nothing.
+    """
+    filled = mask | _enclosed(mask)
+    reach = -(-gap_px // 2)
+    if reach:
+        square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+        inside = _enclosed(cv2.dilate(cv2.copyMakeBorder(mask, *[reach] * 4, cv2.BORDER_CONSTANT, value=0), square))
+        inside = np.ascontiguousarray(inside[reach:-reach, reach:-reach])
+        for _ in range(reach):  # back to the stroke, from which joining its ends kept it away
+            inside = cv2.dilate(inside, np.ones((3, 3), np.uint8)) & (mask ^ 1)
+        filled |= inside
+    return filled
+
+
+def _enclosed(mask: UInt8) -> UInt8:
+    """Return 1 where a 0/1 mask is 0 and no way leads to the picture's edge."""
+    ground: UInt8 = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(ground, None, (0, 0), 2)
+    return np.ascontiguousarray(ground[1:-1, 1:-1] == 0).view(np.uint8)

@@ -7,6 +7,7 @@ ImageId_ClassId, EncodedPixels and a row for every class of every picture, witho
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from collections import Counter, defaultdict
@@ -205,7 +206,8 @@ def write_rle(data: Path, table: Path, names: Mapping[int, str], form: Form, con
     except OSError as error:
         raise StoreError(f"{table} cannot be written: {error.strerror or error}. Name another file") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
     return Exported(len(entries), rows, ids)
 
 
@@ -215,7 +217,9 @@ def _rows_of(entry: Entry, image_id: str, ids: Mapping[int, str], form: Form) ->
     for name, path in entry.masks:
         mask = np.asarray(read_mask(path, entry.path, (pixels.shape[0], pixels.shape[1])) > MASK_ABOVE, np.uint8)
         masks[name] = masks[name] | mask if name in masks else mask
-    for class_id, name in ids.items():
+    in_order = list(masks)  # where classes overlap the later one counts, so that their order is part of the truth
+    by_order = sorted(ids.items(), key=lambda item: in_order.index(item[1]) if item[1] in masks else len(in_order))
+    for class_id, name in by_order:
         runs = encode_rle(masks[name]) if name in masks else ""
         if form == "joined":
             yield f"{image_id}_{class_id}", runs
