@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import logging
 import os
@@ -119,32 +120,33 @@ def _read(place: Path) -> tuple[UInt8, UInt8] | None:
     if note is None:
         return None
     try:
-        flat = _mapped(place.with_suffix(".npy"))
+        content = _mapped(place.with_suffix(".npy"))
         pixels_shape, truth_shape = tuple(note["pixels"]), tuple(note["truth"])
-        split = int(np.prod(pixels_shape))
-        # the checksum reads every byte once, about as fast as memory; training reads them all anyway
-        if flat.dtype != np.uint8 or flat.ndim != 1 or zlib.crc32(flat.data) != note["crc32"]:
+        # reads every byte once, about as fast as memory; training reads them all anyway
+        if zlib.crc32(content.data) != note["crc32"]:
             return None
-        return flat[:split].reshape(pixels_shape), flat[split:].reshape(truth_shape)
-    except (OSError, ValueError, KeyError, TypeError, MemoryError):
+        # the file's end, whatever the .npy header before it says: its checksum is right
+        truth_from = content.size - int(np.prod(truth_shape))
+        pixels_from = truth_from - int(np.prod(pixels_shape))
+        pixels, truth = content[pixels_from:truth_from], content[truth_from:]
+        return pixels.reshape(pixels_shape), truth.reshape(truth_shape)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _mapped(path: Path) -> UInt8:
-    """Map an .npy file, or read it where too many files are open to keep another one so."""
+    """Map a file as bytes, or read it where too many files are open to keep another one so."""
     _allow_many_files()
     with path.open("rb") as file:
-        few_left = file.fileno() >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FILES_LEFT_FREE
-    if not few_left:
+        # descriptors are given out from the lowest: mapping opens a file, duplicates it and closes the first
+        duplicate = os.dup(file.fileno())
+        os.close(duplicate)
+    if duplicate < resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _FILES_LEFT_FREE:
         try:
-            mapped: UInt8 = np.asarray(np.lib.format.open_memmap(path, mode="c"))
+            return np.asarray(np.memmap(path, np.uint8, mode="c"))
         except OSError:  # the system's limit of mappings
             pass
-        else:
-            return mapped
-    with path.open("rb") as file:
-        read: UInt8 = np.lib.format.read_array(file, allow_pickle=False)
-    return read
+    return np.fromfile(path, np.uint8)
 
 
 @functools.cache
@@ -159,21 +161,25 @@ def _allow_many_files() -> None:
 
 def _write(place: Path, picture: Picture) -> None:
     flat = np.concatenate((picture.pixels.reshape(-1), picture.truth.reshape(-1)))
-    note = {"pixels": picture.pixels.shape, "truth": picture.truth.shape, "crc32": zlib.crc32(flat.data)}
-    _replace(place.with_suffix(".npy"), flat)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(flat))
+    note = {
+        "pixels": picture.pixels.shape,
+        "truth": picture.truth.shape,
+        "crc32": zlib.crc32(flat.data, zlib.crc32(header.getvalue())),
+    }
+    _replace(place.with_suffix(".npy"), header.getvalue(), flat.data)
     _replace(place.with_suffix(".json"), json.dumps(note).encode())
 
 
-def _replace(path: Path, content: UInt8 | bytes) -> None:
+def _replace(path: Path, *parts: bytes | memoryview) -> None:
     """Write a file so that it is whole or absent, whatever else writes it at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         with unfinished.open("wb") as file:
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                np.save(file, content, allow_pickle=False)
+            for part in parts:
+                file.write(part)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

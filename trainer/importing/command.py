@@ -87,10 +87,10 @@ ImagesArgument = Annotated[Path, typer.Argument(help="the folder with the pictur
 
 
 def _settings(
-    empty: str, group_from: str | None, rename: Sequence[str] | None, preview: int, seed: int
+    out: Path, empty: str, group_from: str | None, rename: Sequence[str] | None, preview: int, seed: int
 ) -> WritingSettings:
     from trainer.importing.class_naming import renaming
-    from trainer.importing.writing import WritingSettings
+    from trainer.importing.writing import WritingSettings, check_target
 
     try:
         expression = re.compile(group_from) if group_from else None
@@ -100,7 +100,9 @@ def _settings(
         names = renaming(rename or ())
     except ValueError as error:
         raise typer.BadParameter(f"--rename: {error}") from error
-    return WritingSettings(empty_share=_share(empty), group_from=expression, rename=names, preview=preview, seed=seed)
+    share = _share(empty)
+    check_target(out)
+    return WritingSettings(empty_share=share, group_from=expression, rename=names, preview=preview, seed=seed)
 
 
 def _names(text: str) -> Mapping[int, str]:
@@ -168,7 +170,7 @@ def red_marker(
 
     paint = Paint(hue, hue_tolerance, min_saturation, outlines.value, gap_px)
     mismatches: list[Mismatch] = []
-    settings = _settings(empty, group_from, None, preview, seed)
+    settings = _settings(out, empty, group_from, None, preview, seed)
     source = read_red_marker(
         photos, drawings, RedMarkerSettings(class_name, paint, suffix, missing_is_clean), mismatches
     )
@@ -209,7 +211,7 @@ def rle(
     """
     from trainer.importing.rle_csv import read_rle
 
-    settings = _settings(empty, group_from, rename, preview, seed)
+    settings = _settings(out, empty, group_from, rename, preview, seed)
     _write(read_rle(table, images, _names(names)), out, settings)
 
 
@@ -245,7 +247,7 @@ def masks(
 
     if class_name and names:
         raise typer.BadParameter("expected --class or --names, received both")
-    settings = _settings(empty, group_from, rename, preview, seed)
+    settings = _settings(out, empty, group_from, rename, preview, seed)
     if not class_name and not names:
         source = read_masks_by_class(images, masks_folder, suffix)
     else:
@@ -278,7 +280,7 @@ def voc(
     """Boxes in Pascal VOC's XML. Their masks are filled rectangles; a picture without objects has an empty mask."""
     from trainer.importing.voc_boxes import read_voc
 
-    settings = _settings(empty, group_from, rename, preview, seed)
+    settings = _settings(out, empty, group_from, rename, preview, seed)
     source = read_voc(images, annotations, first_pixel=first_pixel, missing_is_clean=missing_is_clean)
     _write(source, out, settings)
 
@@ -301,7 +303,7 @@ def class_folders(
     """One folder of pictures per class, without masks, for classification. Free, ok and good are clean."""
     from trainer.importing.class_folders import read_class_folders
 
-    settings = _settings("keep", group_from, rename, preview, seed)
+    settings = _settings(out, "keep", group_from, rename, preview, seed)
     _write(read_class_folders(folder, at_most=at_most, seed=seed), out, settings)
 
 
@@ -321,7 +323,7 @@ def manifest(
     """
     from trainer.importing.manifest_csv import read_manifests
 
-    settings = _settings(empty, group_from, rename, preview, seed)
+    settings = _settings(out, empty, group_from, rename, preview, seed)
     _write(read_manifests(folders), out, settings)
 
 

@@ -86,11 +86,20 @@ def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, con
         return writer.finish()
 
 
+def check_target(out: Path) -> None:
+    """Raise StoreError unless `out` is absent or an empty folder; to be known before labels are read."""
+    try:
+        occupied = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    if occupied:
+        raise StoreError(f"{out} is not an empty folder, and imports do not overwrite. Name another or remove it")
+
+
 @contextmanager
 def _whole_or_absent(out: Path) -> Iterator[Path]:
     """Offer a hidden folder beside `out` that becomes `out` if all goes well, and is removed if not."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StoreError(f"{out} is not an empty folder, and imports do not overwrite. Name another or remove it")
+    check_target(out)
     out = out.absolute()
     unfinished = out.with_name(f".{out.name}.importing-{os.getpid()}")
     try:
