@@ -232,7 +232,7 @@ def test_errors_are_the_loaders_own(data: Path, cache: Path) -> None:
 
 
 def test_more_pictures_than_open_files_are_allowed(data: Path, cache: Path) -> None:
-    """Each mapped picture keeps a file open: where those are few the others are read into memory, and some stay free."""
+    """Each mapped picture keeps a file open: where those are few, others are read into memory and some stay free."""
     program = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (280, 300))
