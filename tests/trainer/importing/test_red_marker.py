@@ -197,6 +197,15 @@ def test_a_drawing_that_does_not_fit_is_told_of(case: str, reason: str, says: st
     assert (mask is None) == (reason != "nothing drawn")
 
 
+def test_bare_surfaces_are_told_apart_by_their_light() -> None:
+    """Where there are no details to compare, one that is lighter by 12 levels is another photo; by 2 it is not."""
+    shade = np.linspace(90, 110, SIZE[1]).astype(np.uint8)
+    photo = np.ascontiguousarray(np.broadcast_to(shade[None, :, None], (*SIZE, 3)))
+    for levels, reason in ((2, ""), (12, "another photo")):
+        drawing, _ = draw(photo + np.uint8(levels), "stroke")
+        assert judge_drawing(photo, as_jpeg(drawing), Paint())[1] == reason
+
+
 def write_folders(folder: Path) -> tuple[Path, Path]:
     """Write photos and drawings: two that fit, one that does not, one without a drawing, one without a photo."""
     photos, drawings = folder / "photos", folder / "drawings"

@@ -131,7 +131,7 @@ def test_an_annotation_cannot_harm(folder: Path) -> None:
         '<!DOCTYPE a [<!ENTITY f SYSTEM "file:///etc/passwd">]><annotation><filename>&f;</filename></annotation>',
     ):
         (folder / "xml" / "a.xml").write_text(text)
-        with pytest.raises(DatasetError, match="defines entities or a document type"):
+        with pytest.raises(DatasetError, match="defines entities"):
             read(folder)
 
 
