@@ -12,6 +12,7 @@ from rich.console import Console
 from edge.__main__ import run_command
 from edge.recording import write_text
 from edge.yaml_settings import load_yaml
+from trainer.importing.command import export_app, import_app
 
 app = typer.Typer(
     name="linewatch-train",
@@ -25,6 +26,8 @@ app = typer.Typer(
         "10 dataset, 130 interrupted (go on with --resume)."
     ),
 )
+app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
 console = Console(soft_wrap=True, highlight=False)
 
 BundleArgument = Annotated[Path, typer.Argument(help="a bundle")]

@@ -23,6 +23,8 @@ from edge.records import UInt8
 
 CLEAN = frozenset({"free", "ok", "good"})
 COLUMNS = ("image", "mask", "class", "group")
+# A mask's pixel belongs to its class above this level.
+MASK_ABOVE = 127
 
 
 @dataclass(frozen=True)
@@ -115,33 +117,98 @@ def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:
 
 
 def load_picture(entry: Entry, names: Sequence[str], steps: tuple[PreparingStep, ...], channels: int) -> Picture:
-    """Read, check and prepare one picture; `names` in id order 1…K. Raises DatasetError naming the file."""
+    """Read, check and prepare one picture; `names` in id order 1…K. Raises DatasetError naming the file.
+
+    A picture whose class has no mask (classification) gets that class's id everywhere.
+    """
     try:
         raw = read_picture(entry.path)
     except SourceError as error:
         raise DatasetError(str(error)) from error
-    truth: UInt8 = np.zeros(raw.shape[:2], np.uint8)
-    for name, mask_path in entry.masks:
-        if name not in names:
-            raise DatasetError(f"{entry.path}: expected one of the classes {', '.join(names)}, received {name}")
-        mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE)
-        if mask is None:
-            raise DatasetError(f"{mask_path} is no picture that can be read; expected the mask of {entry.path}")
-        if mask.shape != truth.shape:
-            raise DatasetError(
-                f"{mask_path}: expected {truth.shape[1]} x {truth.shape[0]} px as in {entry.path}, "
-                f"received {mask.shape[1]} x {mask.shape[0]}"
-            )
-        truth[mask > 127] = names.index(name) + 1
+    truth = _truth(entry, names, (raw.shape[0], raw.shape[1]))
     pixels, _ = prepare(raw, steps, channels)
     return Picture(entry, pixels, truth)
 
 
+def _truth(entry: Entry, names: Sequence[str], shape_px: tuple[int, int]) -> UInt8:
+    for name in entry.classes:
+        if name not in names:
+            raise DatasetError(f"{entry.path}: expected one of the classes {', '.join(names)}, received {name}")
+    truth: UInt8 = np.zeros(shape_px, np.uint8)
+    without_mask = sorted(entry.labels - {name for name, _ in entry.masks})
+    if without_mask and len(entry.classes) > 1:
+        raise DatasetError(
+            f"{entry.path} is labelled {', '.join(entry.classes)}, and {', '.join(without_mask)} without a mask: a "
+            "picture whose class has no mask can have one class only. Keep one of its rows, or give masks"
+        )
+    if without_mask:
+        truth[:] = names.index(without_mask[0]) + 1
+    for name, mask_path in entry.masks:
+        truth[read_mask(mask_path, entry.path, shape_px) > MASK_ABOVE] = names.index(name) + 1
+    return truth
+
+
+def read_mask(path: Path, picture: Path, shape_px: tuple[int, int]) -> UInt8:
+    """Read a mask as uint8 [H, W] of levels; `shape_px`: (height, width) of its picture. Raises DatasetError."""
+    try:
+        mask: UInt8 | None = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    except cv2.error:  # a header that promises more than OPENCV_IO_MAX_IMAGE_PIXELS
+        mask = None
+    if mask is None:
+        raise DatasetError(f"{path} is no picture that can be read; expected the mask of {picture}")
+    if mask.shape != shape_px:
+        raise DatasetError(
+            f"{path}: expected {shape_px[1]} x {shape_px[0]} px as in {picture}, "
+            f"received {mask.shape[1]} x {mask.shape[0]}"
+        )
+    return mask
+
+
+def check_classes(pictures: Iterable[Picture], names: Sequence[str]) -> tuple[str, ...]:
+    """Look before hours are spent whether each class has pixels at all; `names` in id order 1…K.
+
+    Raises DatasetError for a class of which no picture has a pixel. Returns a warning for each class of which some
+    pictures have none: they are learned as clean, or as what lies over it.
+    """
+    shown = dict.fromkeys(names, 0)
+    bare: dict[str, list[str]] = {name: [] for name in names}
+    for picture in pictures:
+        pixels = np.bincount(picture.truth.reshape(-1), minlength=len(names) + 1)
+        for class_id, name in enumerate(names, start=1):
+            if pixels[class_id]:
+                shown[name] += 1
+            elif name in picture.entry.classes:
+                bare[name].append(picture.entry.image)
+    for name in names:
+        if not shown[name]:
+            raise DatasetError(
+                f"The class {name} cannot be learned: expected pictures that show it, received "
+                f"{_named_or_none(bare[name])}. A mask's pixels count above {MASK_ABOVE}, and a later row covers "
+                "an earlier one. Mend the masks, or remove the rows of this class"
+            )
+    return tuple(
+        f"{len(images)} of {len(images) + shown[name]} pictures of {name} have no pixel of it in their masks: "
+        f"{_some(images)}"
+        for name, images in bare.items()
+        if images
+    )
+
+
+def _named_or_none(images: Sequence[str]) -> str:
+    return f"{len(images)} whose masks have no pixel of it: {_some(images)}" if images else "none"
+
+
+def _some(images: Sequence[str]) -> str:
+    return ", ".join(images[:3]) + (f" and {len(images) - 3} more" if len(images) > 3 else "")
+
+
 def dataset_sha256(entries: Iterable[Entry]) -> str:
-    """Hash a dataset: the names and contents of its pictures and masks, in the order of their names."""
+    """Hash a dataset: its pictures' names and contents, and their masks or labels, in the order of their names."""
     digest = hashlib.sha256()
     for entry in sorted(entries, key=lambda entry: entry.image):
         digest.update(f"{entry.image}\0{entry.group}\0{sha256_of(entry.path)}\0".encode())
         for name, mask in sorted(entry.masks):
             digest.update(f"{name}\0{sha256_of(mask)}\0".encode())
+        for name in sorted(entry.labels - {name for name, _ in entry.masks}):
+            digest.update(f"{name}\0".encode())
     return digest.hexdigest()

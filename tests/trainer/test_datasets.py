@@ -11,7 +11,15 @@ from edge.errors import DatasetError
 from edge.opencv import cv2
 from edge.preparing import Grey
 from trainer.augmenting import crop_transform, warp
-from trainer.datasets import Entry, Picture, class_names, dataset_sha256, load_picture, read_manifest
+from trainer.datasets import (
+    Entry,
+    Picture,
+    check_classes,
+    class_names,
+    dataset_sha256,
+    load_picture,
+    read_manifest,
+)
 from trainer.settings import AugmentationSettings
 from trainer.splitting import split
 
@@ -49,6 +57,71 @@ def test_a_picture_may_have_a_class_without_a_mask_where_no_mask_is_needed(folde
     (folder / "manifest.csv").write_text(HEADER + "a.png,,scratch,p\na.png,,stain,p\nb.png,,ok,q\n")
     first, second = read_manifest(folder, need_masks=False)
     assert (first.classes, first.masks, second.classes) == (("scratch", "stain"), (), ())
+
+
+def test_a_picture_with_one_label_and_no_mask_is_of_that_class_everywhere(folder: Path) -> None:
+    """The class map is filled with the label's id; a clean picture's is 0."""
+    (folder / "manifest.csv").write_text(HEADER + "a.png,,stain,p\nb.png,,ok,q\n")
+    first, second = read_manifest(folder, need_masks=False)
+    picture = load_picture(first, ("scratch", "stain"), (Grey(),), 1)
+    assert picture.truth.dtype == np.uint8
+    np.testing.assert_array_equal(picture.truth, np.full((20, 30), 2))
+    assert not load_picture(second, ("scratch", "stain"), (), 3).truth.any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            "a.png,,scratch,p\na.png,,stain,p\n",
+            r"a\.png is labelled scratch, stain, and scratch, stain without a mask: .* can have one class only",
+        ),
+        (
+            "a.png,scratch-mask.png,scratch,p\na.png,,stain,p\n",
+            r"a\.png is labelled scratch, stain, and stain without a mask",
+        ),
+        ("a.png,,dent,p\n", r"a\.png: expected one of the classes scratch, stain, received dent"),
+    ],
+)
+def test_labels_that_make_no_class_map_are_refused(folder: Path, rows: str, says: str) -> None:
+    """Several classes without masks, or some with and some without, do not say which pixel is what."""
+    (folder / "manifest.csv").write_text(HEADER + rows)
+    (first,) = read_manifest(folder, need_masks=False)
+    with pytest.raises(DatasetError, match=says):
+        load_picture(first, ("scratch", "stain"), (), 1)
+
+
+def painted(image: str, label: str, *ids: int) -> Picture:
+    """Make a picture in memory whose class map has these ids."""
+    truth = np.zeros((4, 4), np.uint8)
+    truth[0, : len(ids)] = ids
+    masks = ((label, Path("m")),) if label else ()
+    return Picture(Entry(image, Path("i"), masks, "g", frozenset({label} - {""})), np.zeros((4, 4, 1), np.uint8), truth)
+
+
+def test_a_class_without_pixels_is_found_before_training() -> None:
+    """A class that no picture shows is an error; pictures that lack theirs are told of; all else is quiet."""
+    shown = [painted("a", "scratch", 1, 1), painted("b", "stain", 2), painted("c", "")]
+    assert check_classes(shown, ("scratch", "stain")) == ()
+    (warning,) = check_classes([*shown, painted("d", "stain")], ("scratch", "stain"))
+    assert warning == "1 of 2 pictures of stain have no pixel of it in their masks: d"
+    with pytest.raises(
+        DatasetError, match=r"The class stain cannot be learned: .* 5 whose masks .*: 0, 1, 2 and 2 more"
+    ):
+        check_classes([shown[0], *(painted(str(n), "stain") for n in range(5))], ("scratch", "stain"))
+    with pytest.raises(DatasetError, match=r"The class dent cannot be learned: .* received none"):
+        check_classes(shown, ("scratch", "stain", "dent"))
+
+
+def test_the_empty_masks_of_magnetic_tiles_are_told_of(real_data: Path) -> None:
+    """Of the real set's Uneven tiles some masks are empty: a warning, not an error."""
+    entries = [entry for entry in read_manifest(real_data / "magnetic_tile") if "Uneven" in entry.classes]
+    pictures = [load_picture(entry, ("Uneven",), (), 1) for entry in entries]
+    (warning,) = check_classes(pictures, ("Uneven",))
+    assert "of 70 pictures of Uneven have no pixel of it" in warning
+    empty = [picture for picture in pictures if not picture.truth.any()]
+    with pytest.raises(DatasetError, match="The class Uneven cannot be learned"):
+        check_classes(empty, ("Uneven",))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +180,15 @@ def test_the_hash_of_a_dataset_sees_every_change(folder: Path) -> None:
     assert dataset_sha256(read_manifest(folder)) == before
     cv2.imwrite(str(folder / "scratch-mask.png"), np.zeros((20, 30), np.uint8))
     assert dataset_sha256(read_manifest(folder)) != before
+
+
+def test_the_hash_of_a_dataset_sees_labels_without_masks(folder: Path) -> None:
+    """The same picture with another label, or clean, is another dataset."""
+    hashes = set()
+    for label in ("scratch", "stain", "ok"):
+        (folder / "manifest.csv").write_text(HEADER + f"a.png,,{label},p\n")
+        hashes.add(dataset_sha256(read_manifest(folder, need_masks=False)))
+    assert len(hashes) == 3
 
 
 def entry(number: int, group: int, kind: str) -> Entry:

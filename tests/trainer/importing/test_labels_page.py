@@ -1,0 +1,152 @@
+"""Every command of docs/labels.md is run here, in its order, in a folder that has what the page speaks of."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edge.opencv import cv2
+from tests.conftest import ROOT
+from tests.trainer.importing.pictures import rectangle, save, surface, truths
+from tests.trainer.importing.test_voc_boxes import annotation, box
+from tests.trainer.painted import write_painted
+from trainer.__main__ import app
+from trainer.importing.command import export_app, import_app
+
+SIZE = (60, 80)
+PICTURES = ("1_front.png", "1_back.png", "2_front.png")
+
+
+def page_commands() -> list[str]:
+    """Return each line of each code block of the page."""
+    text = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the folders that the page's commands read."""
+    folder = tmp_path_factory.mktemp("labels")
+    for seed, name in enumerate(PICTURES):
+        photo = surface(seed, SIZE)
+        stem = name.removesuffix(".png")
+        mask = rectangle(SIZE, 10 + 10 * seed, 20, 8, 30)
+        stain = rectangle(SIZE, 45, 5, 9, 9)
+        for where in ("photos", "pictures", "shots"):
+            save(folder / where / name, photo)
+        drawn, stained = photo.copy(), photo.copy()
+        cv2.line(drawn, (10, 10), (60, 40), (0, 0, 255), 5, cv2.LINE_AA)
+        cv2.circle(stained, (40, 30), 12, (0, 0, 255), 3, cv2.LINE_AA)
+        if seed < 2:
+            save(folder / "drawings" / f"{stem}.jpg", photo if seed == 1 else drawn)
+            save(folder / "masks" / f"{stem}_mask.png", mask)
+        save(folder / "shots" / f"{stem}_red.jpg", drawn)
+        save(folder / "stain-drawings" / f"{stem}.png", stained)
+        save(folder / "masks-by-class" / "scratch" / f"{stem}.png", mask)
+        save(folder / "masks-by-class" / "stain" / f"{stem}.png", stain)
+        save(folder / "masks-of-ids" / f"{stem}.png", mask // 255 + stain // 255 * 2)
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / "annotations" / f"{stem}.xml").write_text(annotation(box("Deep Scratch", 3, 4, 9, 9), size=SIZE))
+        for kind in ("crazing", "ok"):
+            save(folder / "sorted" / kind / name, surface(10 * seed + len(kind), SIZE))
+    (folder / "train.csv").write_text("ImageId,ClassId,EncodedPixels\n1_front.png,1,1 60 121 60\n1_front.png,2,70 9\n")
+    write_painted(folder / "glass", pictures=9)
+    return folder
+
+
+@pytest.mark.parametrize("command", page_commands())
+def test_every_command_of_the_page_works(command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the page's order each command ends with 0 and writes a whole dataset, or the table that it names."""
+    monkeypatch.chdir(workplace)
+    program, *arguments = shlex.split(command)
+    assert program == "linewatch-train"
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    if arguments[0] == "export":
+        assert (workplace / arguments[3]).read_text().startswith("ImageId")
+        return
+    out = workplace / arguments[arguments.index("--out") + 1]
+    assert np.asarray(cv2.imread(str(out / "preview.png"))).size
+    assert truths(out)
+
+
+def test_the_page_s_datasets_are_what_it_says(workplace: Path) -> None:
+    """What was made by the commands above: drawings left out or clean, classes joined, renamed and grouped."""
+    if not (workplace / "classes-by-piece").exists():
+        pytest.skip("the commands above were not run")
+    assert list(truths(workplace / "scratches")) == ["1_front.png"]
+    report = (workplace / "scratches" / "report.csv").read_text()
+    assert "1_back.png,1_back.jpg,nothing drawn" in report
+    assert "2_front.png,,no drawing" in report
+    assert {name: kinds for name, (kinds, _) in truths(workplace / "scratches-and-clean").items()} == {
+        "1_front.png": ("scratch",),
+        "1_back.png": (),
+        "2_front.png": (),
+    }
+    assert truths(workplace / "both")["1_front.png"][0] == ("scratch", "stain")
+    assert truths(workplace / "boxes")["1_front.png"][0] == ("scratch",)
+    assert {kind for kinds, _ in truths(workplace / "glass-checked").values() for kind in kinds} == {"scratch", "smear"}
+    assert len(truths(workplace / "steel")) == 2  # of two pictures without runs one was kept
+    rows = (workplace / "classes-by-piece" / "manifest.csv").read_text().splitlines()[1:]
+    assert {row.rpartition(",")[2] for row in rows} == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ("import masks pictures masks --class a --names 1=a --out x", 2, "expected --class or --names, received both"),
+        ("import masks pictures masks --names 1:a --out x", 2, "expected NUMBER=NAME"),
+        ("import masks pictures masks --names 1=a,1=b --out x", 2, "named twice"),
+        ("import rle train.csv --images pictures --empty 1.5 --out x", 2, "expected keep, drop or a share"),
+        ("import rle train.csv --images pictures --empty some --out x", 2, "expected keep, drop or a share"),
+        ("import class-folders sorted --group-from '(' --out x", 2, "is no regular expression"),
+        ("import class-folders sorted --rename a --out x", 2, "expected OLD=NEW"),
+        ("import voc pictures annotations --out x --first-pixel 2", 2, "first-pixel"),
+        ("import voc pictures annotations --out x", 10, "--rename 'Deep Scratch=Deep-Scratch'"),
+        ("import class-folders sorted --out glass", 8, "imports do not overwrite"),
+        ("import class-folders nowhere --out glass", 8, "imports do not overwrite"),
+        ("import red-marker photos drawings --class 'a b' --out x", 10, "expected a class of letters"),
+        ("import manifest nowhere --out x", 10, "No dataset at nowhere"),
+    ],
+)
+def test_a_wrong_command_says_what_was_expected(
+    arguments: str, code: int, says: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code and message, never a traceback; and nothing is written."""
+    from edge.errors import LinewatchError
+
+    monkeypatch.chdir(workplace)
+    result = CliRunner().invoke(app, shlex.split(arguments))
+    found = result.exception.exit_code if isinstance(result.exception, LinewatchError) else result.exit_code
+    told = str(result.exception) if isinstance(result.exception, LinewatchError) else result.output
+    assert found == code
+    assert says in re.sub(r"[\s│]+", " ", told)
+    assert not (workplace / "x").exists()
+
+
+def test_drawings_none_of_which_fit_are_shown_before_the_error(workplace: Path, tmp_path: Path) -> None:
+    """The table of reasons comes first, the report is written where it was asked for, and there is no dataset."""
+    drawings = tmp_path / "drawings"
+    save(drawings / "1_front.png", surface(99, SIZE))
+    report = tmp_path / "report.json"
+    arguments = ["import", "red-marker", str(workplace / "photos"), str(drawings), "--class", "scratch"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out"), "--report", str(report)])
+    assert "another photo" in result.output
+    assert "another photo" in report.read_text()
+    assert "No picture is left to import" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_import_is_on_the_page_and_has_an_example() -> None:
+    """No command is hidden from those who read the page or --help."""
+    commands = page_commands()
+    for group, typer_app in (("import", import_app), ("export", export_app)):
+        for registered in typer_app.registered_commands:
+            assert any(command.startswith(f"linewatch-train {group} {registered.name} ") for command in commands)
+            assert str(registered.epilog).startswith(f"Example: `linewatch-train {group} {registered.name} ")

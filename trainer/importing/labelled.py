@@ -1,0 +1,44 @@
+"""What every format's file hands to the writer: pictures with the masks that their labels come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.records import UInt8
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One class on one picture. `mask`: uint8 [H, W], defect where not 0; None where labels do not say where it is."""
+
+    name: str
+    mask: UInt8 | None
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """One picture as a format labels it.
+
+    `name`: its path below `images/`, with its suffix, `/` between folders. `path`: the file, which has been read and
+    found whole. `shape_px`: (height, width). `declared_clean`: the label says in words that nothing is wrong with it,
+    rather than by a mask without pixels. `group`: of the physical piece, where the format knows it. `where`: the
+    label's file, and row if it has rows, for messages.
+    """
+
+    name: str
+    path: Path
+    shape_px: tuple[int, int]
+    findings: tuple[Finding, ...]
+    where: str
+    declared_clean: bool = False
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """How many pictures a format offers at most, for a bar that shows what is left, and the pictures, read lazily."""
+
+    total: int
+    pictures: Iterator[LabelledPicture]

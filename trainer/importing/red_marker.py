@@ -1,0 +1,200 @@
+"""Photos, and the same photos with defects painted red in any drawing program → labels, and what did not fit.
+
+A drawing that does not belong to its photo is not guessed at: it is left out and told of, with the reason.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from edge.cameras.images import SUFFIXES
+from edge.errors import DatasetError
+from edge.opencv import cv2
+from edge.recording import write_text
+from edge.records import UInt8
+from trainer.importing.class_naming import checked_name
+from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.importing.pairing import NameIndex, pictures_below, read_whole, without_suffix
+from trainer.importing.red_paint import BLEEDING_PX, Paint, painted_mask, painted_seeds
+from trainer.importing.same_photo import compare
+
+# JPEG works in blocks of 8 px, of 16 px for colour: so far from paint a copy is untouched.
+_UNTOUCHED_FROM_PX = 16
+# What is painted in a colour that is not looked for differs from all that is near by so many levels, on so many pixels.
+_OTHER_COLOUR_LEVELS = 60
+_OTHER_COLOUR_PX = 25
+
+NO_DRAWING, NO_PHOTO, OTHER_SIZE, SHIFTED = "no drawing", "no photo", "other size", "shifted"
+ANOTHER_PHOTO, NOTHING_DRAWN, OTHER_COLOUR = "another photo", "nothing drawn", "other colour"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A photo and its drawing that do not fit. `photo`, `drawing`: below their folders, empty if absent."""
+
+    photo: str
+    drawing: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class RedMarkerSettings:
+    """How drawings are found and read.
+
+    `suffix`: what a drawing's name has behind its photo's, such as `_red`. `missing_is_clean`: a photo without a
+    drawing is one of a piece without defects; else it is told of and left out.
+    """
+
+    class_name: str
+    paint: Paint
+    suffix: str = ""
+    missing_is_clean: bool = False
+
+
+def read_red_marker(
+    photos: Path, drawings: Path, settings: RedMarkerSettings, mismatches: list[Mismatch]
+) -> LabelSource:
+    """Pair photos with drawings by name and read them lazily; what does not fit is added to `mismatches`.
+
+    Raises DatasetError for a folder without pictures, two drawings of one photo, or a picture that cannot be read.
+    """
+    checked_name(settings.class_name, "--class")
+    found_photos, found_drawings = _sorted_out(photos, drawings, settings.suffix)
+    index = NameIndex(tuple(found_photos), "photo")
+    pairs: dict[str, str] = {}
+    for drawing in found_drawings:
+        called = without_suffix(drawing).removesuffix(settings.suffix)
+        photo = index.find(called, where=str(found_drawings[drawing]))
+        if photo is None:
+            mismatches.append(Mismatch("", drawing, NO_PHOTO, f"no photo called {called} in {photos}"))
+        elif photo in pairs:
+            raise DatasetError(
+                f"{found_photos[photo]}: expected one drawing, received {pairs[photo]} and {drawing}. Remove one"
+            )
+        else:
+            pairs[photo] = drawing
+    return LabelSource(len(found_photos), _pictures(found_photos, found_drawings, pairs, settings, mismatches))
+
+
+def _sorted_out(photos: Path, drawings: Path, suffix: str) -> tuple[dict[str, Path], dict[str, Path]]:
+    """List photos and drawings; if they share a folder, the suffix tells them apart."""
+    found_photos = pictures_below(photos)
+    if photos.resolve() != drawings.resolve():
+        found = pictures_below(drawings)
+        drawn = {name: path for name, path in found.items() if without_suffix(name).endswith(suffix)}
+    elif not suffix:
+        raise DatasetError(f"{photos} holds photos and drawings: expected --suffix, which tells drawings from photos")
+    else:
+        drawn = {name: path for name, path in found_photos.items() if without_suffix(name).endswith(suffix)}
+        found_photos = {name: path for name, path in found_photos.items() if name not in drawn}
+    if not drawn or not found_photos:
+        raise DatasetError(
+            f"{drawings}: expected drawings with names that end in {suffix!r} before {', '.join(SUFFIXES)}, and photos "
+            f"in {photos}; received {len(drawn)} drawings and {len(found_photos)} photos"
+        )
+    return found_photos, drawn
+
+
+def _pictures(
+    photos: dict[str, Path],
+    drawings: dict[str, Path],
+    pairs: dict[str, str],
+    settings: RedMarkerSettings,
+    mismatches: list[Mismatch],
+) -> Iterator[LabelledPicture]:
+    for photo, path in photos.items():
+        drawing = pairs.get(photo)
+        if drawing is None and settings.missing_is_clean:
+            pixels = read_whole(path)
+            shape_px = (pixels.shape[0], pixels.shape[1])
+            yield LabelledPicture(photo, path, shape_px, (), str(path), declared_clean=True)
+            continue
+        if drawing is None:
+            called = f"{without_suffix(photo)}{settings.suffix}"
+            mismatches.append(Mismatch(photo, "", NO_DRAWING, f"no drawing called {called}"))
+            continue
+        pixels, drawn = read_whole(path), read_whole(drawings[drawing])
+        mask, reason, detail = judge_drawing(pixels, drawn, settings.paint)
+        if reason:
+            mismatches.append(Mismatch(photo, drawing, reason, detail))
+        if mask is not None:
+            finding = Finding(settings.class_name, mask)
+            yield LabelledPicture(photo, path, (mask.shape[0], mask.shape[1]), (finding,), str(drawings[drawing]))
+
+
+def judge_drawing(photo: UInt8, drawing: UInt8, paint: Paint) -> tuple[UInt8 | None, str, str]:
+    """Return a drawing's mask (uint8 [H, W], 255 = painted), and a reason with a detail if something is amiss.
+
+    The mask is None where the drawing does not belong to the photo, and empty where nothing is drawn. Both pictures
+    are uint8 BGR [H, W, 3].
+    """
+    if photo.shape != drawing.shape:
+        (height, width), (drawn_height, drawn_width) = photo.shape[:2], drawing.shape[:2]
+        turned = ", turned by a quarter" if (drawn_height, drawn_width) == (width, height) else ""
+        return None, OTHER_SIZE, f"expected {width} x {height} px, received {drawn_width} x {drawn_height}{turned}"
+    seeds = painted_seeds(photo, drawing, paint)
+    near_paint = cv2.dilate(
+        seeds.view(np.uint8), np.ones((2 * _UNTOUCHED_FROM_PX + 1, 2 * _UNTOUCHED_FROM_PX + 1), np.uint8)
+    ).view(np.bool_)
+    comparison = compare(photo, drawing, near_paint)
+    if comparison.kind == "shifted":
+        right, down = comparison.shift_px
+        return None, SHIFTED, f"the drawing lies {right:+.1f} px to the right and {down:+.1f} px down"
+    if comparison.kind == "another photo":
+        shared = (
+            ""
+            if comparison.detail_shared is None
+            else f", and shares {max(0.0, comparison.detail_shared):.0%} of its details"
+        )
+        return None, ANOTHER_PHOTO, f"brightness differs by up to {comparison.means_differ:.0f} levels{shared}"
+    mask = painted_mask(photo, drawing, seeds, paint)
+    if mask is not None:
+        return mask, "", ""
+    if other := _painted_otherwise(photo, drawing):
+        return None, OTHER_COLOUR, other
+    return np.zeros(photo.shape[:2], np.uint8), NOTHING_DRAWN, "the drawing is the photo"
+
+
+def _painted_otherwise(photo: UInt8, drawing: UInt8) -> str:
+    """Describe what was changed in a colour that is not looked for; empty if nothing was."""
+    near = np.ones((2 * BLEEDING_PX + 1, 2 * BLEEDING_PX + 1), np.uint8)
+    brighter, darker = cv2.subtract(drawing, cv2.dilate(photo, near)), cv2.subtract(cv2.erode(photo, near), drawing)
+    changed = cv2.max(brighter, darker).max(axis=2) >= _OTHER_COLOUR_LEVELS
+    if changed.sum() < _OTHER_COLOUR_PX:
+        return ""
+    colour = np.median(drawing[changed], axis=0).astype(np.float32)[None, None] / 255
+    hue, saturation, _ = cv2.cvtColor(colour, cv2.COLOR_BGR2HSV)[0, 0]
+    return (
+        f"{int(changed.sum())} px are painted with hue {hue:.0f} degrees and saturation {saturation:.2f}; "
+        "give that as --hue and --min-saturation"
+    )
+
+
+def mismatch_table(mismatches: Sequence[Mismatch]) -> Table:
+    """Lay out what did not fit, for people."""
+    table = Table("photo", "drawing", "reason", "")
+    for mismatch in mismatches:
+        table.add_row(mismatch.photo or "-", mismatch.drawing or "-", mismatch.reason, mismatch.detail)
+    return table
+
+
+def write_report(path: Path, mismatches: Sequence[Mismatch]) -> None:
+    """Write what did not fit as JSON or CSV, by the path's suffix; with no row if all fits. Raises StoreError."""
+    rows = [asdict(mismatch) for mismatch in mismatches]
+    if path.suffix.lower() == ".json":
+        write_text(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ("photo", "drawing", "reason", "detail"), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

@@ -1,0 +1,247 @@
+"""Run-length encoded masks in a CSV, as the Severstal steel competition has them, from and to a dataset folder.
+
+A mask is `start length start length …`: pixels are counted from 1, down the first column, then down the next. Newer
+files have the columns ImageId, ClassId, EncodedPixels and a row for each class that a picture shows; older ones have
+ImageId_ClassId, EncodedPixels and a row for every class of every picture, without runs where it does not show it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from edge.errors import DatasetError, StoreError
+from edge.records import UInt8
+from trainer.datasets import MASK_ABOVE, Entry, class_names, read_manifest, read_mask
+from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.importing.pairing import NameIndex, pictures_below, read_whole
+
+Form = Literal["separate", "joined"]
+SEPARATE = ("ImageId", "ClassId", "EncodedPixels")
+JOINED = ("ImageId_ClassId", "EncodedPixels")
+_FIELD_BYTES_AT_MOST = 1 << 27
+_UNNAMED = "class-"
+
+
+def encode_rle(mask: UInt8) -> str:
+    """Write uint8 [H, W] (defect where not 0) as runs down the columns, pixels counted from 1; empty if none."""
+    down_columns = np.concatenate(([0], (mask.T != 0).reshape(-1).astype(np.int8), [0]))
+    edges = np.flatnonzero(np.diff(down_columns))
+    starts, ends = edges[::2], edges[1::2]
+    return " ".join(f"{start + 1} {end - start}" for start, end in zip(starts, ends, strict=True))
+
+
+def decode_rle(text: str, shape_px: tuple[int, int], where: str) -> UInt8:
+    """Read runs as uint8 [H, W] of 0 and 255; `shape_px`: (height, width).
+
+    Raises DatasetError that begins with `where`.
+    """
+    height, width = shape_px
+    runs = _runs(text, where)
+    flat = np.zeros(height * width, np.uint8)
+    reached = 0
+    for start, length in sorted(runs):
+        if start < 1 or length < 1:
+            raise DatasetError(f"{where}: expected runs of start and length from 1 on, received {start} {length}")
+        if start + length - 1 > flat.size:
+            raise DatasetError(
+                f"{where}: the run {start} {length} ends at pixel {start + length - 1}, past the last one of "
+                f"{width} x {height} px, which is {flat.size}. Is it another picture's row?"
+            )
+        if start <= reached:
+            raise DatasetError(
+                f"{where}: the run {start} {length} overlaps the one before it, which ends at pixel {reached}; "
+                "expected each pixel once"
+            )
+        reached = start + length - 1
+        flat[start - 1 : reached] = 255
+    return np.ascontiguousarray(flat.reshape(width, height).T)
+
+
+def _runs(text: str, where: str) -> list[tuple[int, int]]:
+    words = text.split()
+    if wrong := next((word for word in words if not (word.isascii() and word.removeprefix("-").isdecimal())), None):
+        raise DatasetError(f"{where}: expected whole numbers, received {wrong[:40]!r}")
+    if len(words) % 2:
+        raise DatasetError(
+            f"{where}: expected pairs of start and length, received an odd number of values, {len(words)}"
+        )
+    if long := next((word for word in words if len(word) > 18), None):
+        raise DatasetError(f"{where}: expected pixels of a picture, received {long[:40]}")
+    numbers = [int(word) for word in words]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+@dataclass(frozen=True)
+class _Row:
+    number: int
+    image_id: str
+    class_id: int
+    runs: str
+
+
+def read_rle(table: Path, images: Path, names: Mapping[int, str]) -> LabelSource:
+    """Read a CSV's labels of the pictures in a folder; `names`: ClassId → class, otherwise `class-1` and so on.
+
+    A picture that no row gives pixels to is offered as one with an empty mask. Raises DatasetError naming file and row.
+    """
+    found = pictures_below(images)
+    index = NameIndex(tuple(found), "picture")
+    by_picture: dict[str, dict[int, _Row]] = defaultdict(dict)
+    for row in _rows(table):
+        where = f"{table}, row {row.number}"
+        name = index.find(row.image_id, where=where)
+        if name is None:
+            raise DatasetError(
+                f"{where}: no picture {row.image_id} in {images}. Give the folder that the table was made for"
+            )
+        if names and row.class_id not in names:
+            raise DatasetError(
+                f"{where}: expected one of the classes {', '.join(map(str, sorted(names)))} that --names has, received "
+                f"{row.class_id}"
+            )
+        before = by_picture[name].setdefault(row.class_id, row)
+        if before is not row:
+            raise DatasetError(
+                f"{where}: {row.image_id} has class {row.class_id} in row {before.number} already; expected one row "
+                "per picture and class"
+            )
+    return LabelSource(len(found), _pictures(table, found, by_picture, names))
+
+
+def _pictures(
+    table: Path, found: Mapping[str, Path], rows: Mapping[str, Mapping[int, _Row]], names: Mapping[int, str]
+) -> Iterator[LabelledPicture]:
+    for name, path in found.items():
+        pixels = read_whole(path)
+        shape_px = (pixels.shape[0], pixels.shape[1])
+        own = tuple(rows.get(name, {}).values())
+        where = f"{table}, row {own[0].number}" if own else str(table)
+        findings = tuple(
+            Finding(
+                names.get(row.class_id, f"{_UNNAMED}{row.class_id}"),
+                decode_rle(row.runs, shape_px, f"{table}, row {row.number}"),
+            )
+            for row in own
+        )
+        yield LabelledPicture(name, path, shape_px, findings, where)
+
+
+def _rows(table: Path) -> Iterator[_Row]:
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_BYTES_AT_MOST))  # a mask may be a million characters
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = set(reader.fieldnames or ())
+            separate = set(SEPARATE) <= columns
+            if not separate and not set(JOINED) <= columns:
+                raise DatasetError(
+                    f"{table}: expected the columns {', '.join(SEPARATE)} or {', '.join(JOINED)}, received "
+                    f"{', '.join(reader.fieldnames or ()) or 'none'}"
+                )
+            for number, row in enumerate(reader, start=2):
+                image_id, class_id = _key(row, f"{table}, row {number}", separate=separate)
+                yield _Row(number, image_id, class_id, row["EncodedPixels"] or "")
+    except OSError as error:
+        raise DatasetError(f"{table} cannot be read: {error.strerror or error}. Give the CSV with the runs") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{table} cannot be read as CSV in UTF-8: {error}") from error
+
+
+def _key(row: Mapping[str, str | None], where: str, *, separate: bool) -> tuple[str, int]:
+    if separate:
+        image_id, class_id = ((row[column] or "").strip() for column in ("ImageId", "ClassId"))
+    else:
+        image_id, _, class_id = (row["ImageId_ClassId"] or "").strip().rpartition("_")
+    if not image_id or not (class_id.isascii() and class_id.isdecimal()) or not 1 <= int(class_id[:4]) <= 255:
+        raise DatasetError(
+            f"{where}: expected a picture and a class from 1 to 255, received {image_id!r}, {class_id!r}"
+        )
+    return image_id, int(class_id)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export came to. `ids`: ClassId → class."""
+
+    pictures: int
+    rows: int
+    ids: Mapping[int, str]
+
+
+def write_rle(data: Path, table: Path, names: Mapping[int, str], form: Form, console: Console) -> Exported:
+    """Write the masks of a dataset folder as a CSV that is absent before and whole after.
+
+    `names`: ClassId → class; without it, `class-2` is 2, or else classes are numbered from 1 in the order of their
+    names. Pictures are called by their file names or, where two have one name, by their paths below `images/`.
+    Raises DatasetError, StoreError.
+    """
+    entries = read_manifest(data)
+    ids = _ids(class_names(entries), names, data)
+    called = _picture_ids(entries)
+    if table.exists():
+        raise StoreError(f"{table} exists, and exports do not overwrite. Name another file or remove it")
+    unfinished = table.with_name(f".{table.name}.exporting-{os.getpid()}")
+    rows = 0
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(SEPARATE if form == "separate" else JOINED)
+            for entry in track(entries, "exporting", console=console, transient=True, disable=not console.is_terminal):
+                for row in _rows_of(entry, called[entry.image], ids, form):
+                    writer.writerow(row)
+                    rows += 1
+        unfinished.replace(table)
+    except OSError as error:
+        raise StoreError(f"{table} cannot be written: {error.strerror or error}. Name another file") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+    return Exported(len(entries), rows, ids)
+
+
+def _rows_of(entry: Entry, image_id: str, ids: Mapping[int, str], form: Form) -> Iterator[tuple[str | int, ...]]:
+    pixels = read_whole(entry.path)
+    masks: dict[str, UInt8] = {}
+    for name, path in entry.masks:
+        mask = np.asarray(read_mask(path, entry.path, (pixels.shape[0], pixels.shape[1])) > MASK_ABOVE, np.uint8)
+        masks[name] = masks[name] | mask if name in masks else mask
+    in_order = list(masks)  # where classes overlap the later one counts, so that their order is part of the truth
+    by_order = sorted(ids.items(), key=lambda item: in_order.index(item[1]) if item[1] in masks else len(in_order))
+    for class_id, name in by_order:
+        runs = encode_rle(masks[name]) if name in masks else ""
+        if form == "joined":
+            yield f"{image_id}_{class_id}", runs
+        elif runs:
+            yield image_id, class_id, runs
+
+
+def _ids(classes: Sequence[str], names: Mapping[int, str], data: Path) -> dict[int, str]:
+    if names:
+        if unknown := sorted(set(classes) - set(names.values())):
+            raise DatasetError(f"{data} has the classes {', '.join(unknown)} too; expected all of them in --names")
+        if 0 in names or len(set(names.values())) < len(names):
+            raise DatasetError("--names: expected each class once, with a number from 1 on")
+        return dict(sorted(names.items()))
+    numbers = [name.removeprefix(_UNNAMED) for name in classes if name.startswith(_UNNAMED)]
+    if len(numbers) == len(classes) and all(number.isdecimal() and 1 <= int(number) <= 255 for number in numbers):
+        return dict(sorted((int(number), name) for number, name in zip(numbers, classes, strict=True)))
+    return dict(enumerate(classes, start=1))
+
+
+def _picture_ids(entries: Sequence[Entry]) -> dict[str, str]:
+    last = {entry.image: PurePosixPath(entry.image).name for entry in entries}
+    if max(Counter(last.values()).values()) == 1:
+        return last
+    return {entry.image: entry.image.removeprefix("images/") for entry in entries}

@@ -1,0 +1,142 @@
+"""Boxes in Pascal VOC's XML, one file per picture → labels whose masks are filled rectangles.
+
+A box is as good as its corners: everything in it counts as defect, so a model learned from boxes finds boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+import numpy as np
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from edge.errors import DatasetError
+from edge.records import UInt8
+from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.importing.pairing import NameIndex, files_below, pictures_below, read_whole, some, without_suffix
+
+_BYTES_AT_MOST = 4_000_000
+# Tools round differently, and some write the pixel after the last: a box may pass the edge by so much, and is cut.
+_PAST_EDGE_PX = 1
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    path: Path
+    root: Element
+
+
+def read_voc(images: Path, annotations: Path, *, first_pixel: int, missing_is_clean: bool) -> LabelSource:
+    """Pair XML files with pictures by name (their own, or what <filename> says) and read their boxes.
+
+    `first_pixel`: what the tool calls the first column and row, 0 or 1: VOC says 1; corners belong to the box. Raises
+    DatasetError naming the file and the object.
+    """
+    found = pictures_below(images)
+    index = NameIndex(tuple(found), "picture")
+    by_picture: dict[str, _Annotation] = {}
+    for name, path in files_below(annotations, (".xml",)).items():
+        root = _parse(path)
+        called = [without_suffix(name)]
+        if told := (root.findtext("filename") or "").strip():
+            called += [told, without_suffix(told)] if not told.startswith((".", "/")) else []
+        picture = index.find(*called, where=str(path))
+        if picture is None:
+            raise DatasetError(f"{path}: expected a picture of the name {called[0]} in {images}, received none")
+        if picture in by_picture:
+            raise DatasetError(
+                f"{found[picture]}: expected one annotation, received {by_picture[picture].path} and {path}"
+            )
+        by_picture[picture] = _Annotation(path, root)
+    lacking = [str(path) for name, path in found.items() if name not in by_picture]
+    if lacking and not missing_is_clean:
+        raise DatasetError(
+            f"{len(lacking)} pictures have no XML in {annotations}: {some(lacking)}. "
+            "If nothing is wrong with them give --missing-is-clean, otherwise add their files"
+        )
+    return LabelSource(len(found), _pictures(found, by_picture, first_pixel))
+
+
+def _parse(path: Path) -> Element:
+    try:
+        text = path.read_bytes()
+        if len(text) > _BYTES_AT_MOST:
+            raise DatasetError(f"{path} has {len(text)} bytes; expected an annotation, of at most {_BYTES_AT_MOST}")
+        root: Element = fromstring(text)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ParseError as error:
+        raise DatasetError(f"{path} is no XML: {error}. Mend or remove it") from error
+    except DefusedXmlException as error:
+        raise DatasetError(f"{path} defines entities, which annotations need not: {error}. Write it without") from error
+    except (LookupError, ValueError) as error:  # an encoding that does not exist, or not what it says
+        raise DatasetError(f"{path} cannot be read as XML: {error}") from error
+    if root.tag != "annotation":
+        raise DatasetError(f"{path}: expected <annotation> as Pascal VOC has it, received <{root.tag}>")
+    return root
+
+
+def _pictures(
+    found: Mapping[str, Path], annotations: Mapping[str, _Annotation], first_pixel: int
+) -> Iterator[LabelledPicture]:
+    for name, path in found.items():
+        pixels = read_whole(path)
+        shape_px = (pixels.shape[0], pixels.shape[1])
+        own = annotations.get(name)
+        findings = _findings(own, path, shape_px, first_pixel) if own else ()
+        yield LabelledPicture(name, path, shape_px, findings, str(own.path if own else path))
+
+
+def _findings(
+    annotation: _Annotation, picture: Path, shape_px: tuple[int, int], first_pixel: int
+) -> tuple[Finding, ...]:
+    height, width = shape_px
+    told = tuple(
+        _number(annotation.root.findtext(f"size/{side}") or "0", annotation.path) for side in ("height", "width")
+    )
+    if any(told) and told != shape_px:  # some tools leave zeros
+        raise DatasetError(
+            f"{annotation.path}: expected boxes for {width} x {height} px as in {picture}, received "
+            f"{told[1]:g} x {told[0]:g}"
+        )
+    masks: dict[str, UInt8] = {}
+    for number, item in enumerate(annotation.root.iterfind("object"), start=1):
+        where = f"{annotation.path}, object {number}"
+        name = (item.findtext("name") or "").strip()
+        if not name:
+            raise DatasetError(f"{where}: expected <name>, received none")
+        left, top, right, bottom = _box(item, where, shape_px, first_pixel)
+        mask = masks.setdefault(name, np.zeros(shape_px, np.uint8))
+        mask[top : bottom + 1, left : right + 1] = 255
+    return tuple(Finding(name, mask) for name, mask in masks.items())
+
+
+def _box(item: Element, where: str, shape_px: tuple[int, int], first_pixel: int) -> tuple[int, int, int, int]:
+    """Return the first and last column and row of a box, counted from 0: left, top, right, bottom."""
+    corners = [item.findtext(f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax")]
+    if None in corners:
+        raise DatasetError(f"{where}: expected <bndbox> with xmin, ymin, xmax, ymax, received {corners}")
+    left, top, right, bottom = (round(_number(corner or "", where)) - first_pixel for corner in corners)
+    last_column, last_row = shape_px[1] - 1, shape_px[0] - 1
+    if right < left or bottom < top:
+        raise DatasetError(f"{where}: expected xmax and ymax from xmin and ymin on, received {corners}")
+    if min(left, top) < -_PAST_EDGE_PX or right > last_column + _PAST_EDGE_PX or bottom > last_row + _PAST_EDGE_PX:
+        raise DatasetError(
+            f"{where}: the box {corners} (xmin, ymin, xmax, ymax) ends past the picture's {shape_px[1]} x "
+            f"{shape_px[0]} px, whose first column and row are called {first_pixel} (--first-pixel)"
+        )
+    return max(left, 0), max(top, 0), min(right, last_column), min(bottom, last_row)
+
+
+def _number(text: str, where: object) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not np.isfinite(number):
+        raise DatasetError(f"{where}: expected a number, received {text.strip()[:40]!r}")
+    return number

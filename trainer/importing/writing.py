@@ -1,0 +1,306 @@
+"""The dataset folder that every import writes: pictures as they are, masks of 0 and 255, the manifest, a preview.
+
+The folder is written beside its place under a hidden name, checked as the trainer reads it, and renamed at last: an
+import that was interrupted is absent, not half there.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from edge.errors import DatasetError, StoreError
+from edge.opencv import cv2
+from edge.records import UInt8
+from trainer.datasets import COLUMNS, read_manifest
+from trainer.importing.class_naming import is_clean, renamed
+from trainer.importing.labelled import LabelledPicture, LabelSource
+from trainer.importing.pairing import some, without_suffix
+from trainer.importing.preview import write_preview
+
+IMAGES, MASKS, MANIFEST, PREVIEW, REPORT = "images", "masks", "manifest.csv", "preview.png", "report.csv"
+CLEAN_NAME = "ok"
+
+
+@dataclass(frozen=True)
+class WritingSettings:
+    """What all imports let be chosen.
+
+    `empty_share`: of the pictures whose masks have no pixel, 0-1, that become clean pictures; the others are left out.
+    `group_from`: a regular expression on a picture's file name; its first group (or all of it) names the physical
+    piece. `rename`: class names → other names. `preview`: how many pictures the contact sheet shows. `seed` chooses.
+    """
+
+    empty_share: float = 1.0
+    group_from: re.Pattern[str] | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    preview: int = 24
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an import came to. `by_class`: pictures of each class; `clean`: pictures without any, the empty included.
+
+    `empty_kept`, `empty_dropped`: names of pictures whose masks have no pixel. `overlapping`: names of pictures with
+    pixels of two classes, where the class that comes last counts.
+    """
+
+    pictures: int
+    groups: int
+    by_class: Mapping[str, int]
+    clean: int
+    empty_kept: tuple[str, ...]
+    empty_dropped: tuple[str, ...]
+    overlapping: tuple[str, ...]
+
+
+def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, console: Console) -> Written:
+    """Write the dataset folder `out`, which is absent or empty before and whole after.
+
+    Raises DatasetError, StoreError.
+    """
+    with _whole_or_absent(out) as folder:
+        writer = _DatasetWriter(folder, settings)
+        for picture in track(
+            source.pictures,
+            "importing",
+            total=source.total,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ):
+            writer.add(picture)
+        return writer.finish()
+
+
+def check_target(out: Path) -> None:
+    """Raise StoreError unless `out` is absent or an empty folder; to be known before labels are read."""
+    try:
+        occupied = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    if occupied:
+        raise StoreError(f"{out} is not an empty folder, and imports do not overwrite. Name another or remove it")
+
+
+@contextmanager
+def _whole_or_absent(out: Path) -> Iterator[Path]:
+    """Offer a hidden folder beside `out` that becomes `out` if all goes well, and is removed if not."""
+    check_target(out)
+    out = out.absolute()
+    unfinished = out.with_name(f".{out.name}.importing-{os.getpid()}")
+    try:
+        try:
+            unfinished.mkdir(parents=True)
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        yield unfinished
+        try:
+            unfinished.replace(out)
+        except OSError as error:
+            raise _unwritable(out, error) from error
+    except BaseException:  # Ctrl-C as well
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"{path} cannot be written: {error.strerror or error}. Free some space or name another folder")
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """One picture as it stands in the manifest. `rows`: (mask path or nothing, class)."""
+
+    name: str
+    group: str | None
+    rows: tuple[tuple[str, str], ...]
+
+
+class _DatasetWriter:
+    def __init__(self, folder: Path, settings: WritingSettings) -> None:
+        self._folder, self._settings = folder, settings
+        self._kept: list[_Kept] = []
+        self._empty: list[tuple[int, LabelledPicture]] = []  # how many were kept before it, so that order can be
+        self._names: set[str] = set()
+        self._mask_names: set[str] = set()
+        self._overlapping: list[str] = []
+        for name in (IMAGES, MASKS):
+            (folder / name).mkdir()
+
+    def add(self, picture: LabelledPicture) -> None:
+        if picture.name in self._names:
+            raise DatasetError(f"{picture.where}: the picture {picture.name} comes twice; expected each once")
+        self._names.add(picture.name)
+        masks, labels, declared_clean = self._by_class(picture)
+        if not masks and not labels and not declared_clean:
+            self._empty.append((len(self._kept), _without_masks(picture)))
+            return
+        self._copy(picture)
+        rows = [(self._write_mask(picture.name, name, mask), name) for name, mask in masks.items()]
+        rows += [("", name) for name in sorted(labels)]
+        if len(masks) > 1 and int(np.sum([mask > 0 for mask in masks.values()], axis=0).max()) > 1:
+            self._overlapping.append(picture.name)
+        self._kept.append(_Kept(picture.name, picture.group, tuple(rows) or (("", CLEAN_NAME),)))
+
+    def _by_class(self, picture: LabelledPicture) -> tuple[dict[str, UInt8], set[str], bool]:
+        """Return masks with pixels by class, classes without masks, and whether it is said to be clean."""
+        masks: dict[str, UInt8] = {}
+        labels: set[str] = set()
+        declared_clean = picture.declared_clean
+        for finding in picture.findings:
+            name = renamed(finding.name, self._settings.rename, picture.where)
+            if is_clean(name):
+                declared_clean = True
+            elif finding.mask is None:
+                labels.add(name)
+            elif finding.mask.shape != picture.shape_px:
+                height, width = finding.mask.shape
+                raise DatasetError(
+                    f"{picture.where}: expected a mask of {picture.shape_px[1]} x {picture.shape_px[0]} px as in "
+                    f"{picture.path}, received {width} x {height}"
+                )
+            elif finding.mask.any():
+                mask = np.where(finding.mask > 0, np.uint8(255), np.uint8(0))
+                masks[name] = masks[name] | mask if name in masks else mask
+        return masks, labels - set(masks), declared_clean
+
+    def _copy(self, picture: LabelledPicture) -> None:
+        target = self._folder / IMAGES / picture.name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(picture.path, target)
+        except OSError as error:
+            raise StoreError(
+                f"{picture.path} cannot be copied to {target}: {error.strerror or error}. "
+                "Free some space or name another folder"
+            ) from error
+
+    def _write_mask(self, picture: str, name: str, mask: UInt8) -> str:
+        stem = f"{MASKS}/{name}/{without_suffix(picture)}"
+        relative, number = f"{stem}.png", 1
+        while relative in self._mask_names:  # a.jpg and a.png are two pictures
+            number += 1
+            relative = f"{stem}-{number}.png"
+        self._mask_names.add(relative)
+        _, encoded = cv2.imencode(".png", mask)
+        target = self._folder / relative
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(encoded.tobytes())
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        return relative
+
+    def finish(self) -> Written:
+        kept, dropped = self._keep_a_share_of_the_empty()
+        if not self._kept:
+            raise DatasetError(
+                "No picture is left to import: expected at least one"
+                + (f", received {len(dropped)} whose masks have no pixel. Keep them: --empty keep" if dropped else "")
+            )
+        groups = self._groups()
+        self._write_manifest(groups)
+        entries = read_manifest(self._folder, need_masks=False)
+        write_preview(self._folder / PREVIEW, entries, at_most=self._settings.preview, seed=self._settings.seed)
+        classes = Counter(name for entry in entries for name in entry.classes)
+        return Written(
+            pictures=len(entries),
+            groups=len(set(groups.values())),
+            by_class=dict(sorted(classes.items())),
+            clean=sum(not entry.classes for entry in entries),
+            empty_kept=kept,
+            empty_dropped=dropped,
+            overlapping=tuple(self._overlapping),
+        )
+
+    def _keep_a_share_of_the_empty(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        count = round(self._settings.empty_share * len(self._empty))
+        chosen = set(random.Random(self._settings.seed).sample(range(len(self._empty)), count))
+        for added, place in enumerate(sorted(chosen)):
+            before, picture = self._empty[place]
+            self._copy(picture)
+            self._kept.insert(before + added, _Kept(picture.name, picture.group, (("", CLEAN_NAME),)))
+        names = [picture.name for _, picture in self._empty]
+        return (
+            tuple(name for place, name in enumerate(names) if place in chosen),
+            tuple(name for place, name in enumerate(names) if place not in chosen),
+        )
+
+    def _groups(self) -> dict[str, str]:
+        """Name each picture's group: by the expression, by the format, or else each picture is a piece of its own."""
+        expression = self._settings.group_from
+        stems = Counter(PurePosixPath(kept.name).stem for kept in self._kept)
+        groups = {}
+        for kept in self._kept:
+            last = PurePosixPath(kept.name)
+            if expression is not None:
+                groups[kept.name] = _group_by(expression, last.name)
+            else:
+                groups[kept.name] = kept.group or (last.stem if stems[last.stem] == 1 else without_suffix(kept.name))
+        return groups
+
+    def _write_manifest(self, groups: Mapping[str, str]) -> None:
+        path = self._folder / MANIFEST
+        try:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                for kept in self._kept:
+                    writer.writerows(
+                        (f"{IMAGES}/{kept.name}", mask, name, groups[kept.name]) for mask, name in kept.rows
+                    )
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+
+def _without_masks(picture: LabelledPicture) -> LabelledPicture:
+    """Forget masks that have no pixel, so that many empty pictures do not fill the memory."""
+    return LabelledPicture(
+        picture.name, picture.path, picture.shape_px, (), picture.where, picture.declared_clean, picture.group
+    )
+
+
+def _group_by(expression: re.Pattern[str], file_name: str) -> str:
+    match = expression.search(file_name)
+    group = (match.group(1) if expression.groups else match.group()) if match else None
+    if not group or not group.strip():
+        raise DatasetError(
+            f"{file_name}: expected a group by --group-from '{expression.pattern}', which does not match this name. "
+            "Mend the expression, or rename the file"
+        )
+    return group.strip()
+
+
+def summary_lines(written: Written, out: Path) -> Sequence[str]:
+    """Say in a few lines what an import came to and where to look."""
+    classes = ", ".join(f"{name} {count}" for name, count in written.by_class.items()) or "none"
+    lines = [
+        f"{out}: {written.pictures} pictures in {written.groups} groups; classes: {classes}; clean: {written.clean}"
+    ]
+    if written.empty_kept:
+        lines.append(f"  {len(written.empty_kept)} with empty masks became clean pictures")
+    if written.empty_dropped:
+        lines.append(
+            f"  {len(written.empty_dropped)} with empty masks were left out; --empty keep makes them clean pictures"
+        )
+    if written.overlapping:
+        lines.append(
+            f"  on {len(written.overlapping)} pictures classes overlap, and the one that comes last counts there: "
+            f"{some(written.overlapping)}"
+        )
+    lines.append(f"  look at {out / PREVIEW} before training")
+    return lines
