@@ -1,0 +1,98 @@
+"""The step `flat_field`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.polynomial import legendre
+from pydantic import Field
+
+from edge.opencv import cv2
+from edge.preparing.grey import luminance
+from edge.preparing.step import Step
+from edge.records import Float32, Float64, Transform, UInt8
+
+_ROUNDS = 12
+# Tukey's biweight leaves out what lies further than this many standard deviations from the surface; 4.685 keeps 95 %
+# of the efficiency of least squares where the noise is normal (Holland and Welsch, 1977).
+_TUKEY = 4.685
+_SPREAD_AT_LEAST = 0.5  # grey levels: of a surface without noise nothing is an outlier
+# The surface is smooth: it is evaluated at every so many pixels, and interpolated.
+_EVERY_PX = 8
+
+
+class FlatField(Step):
+    """Level the light by one smooth surface, fitted to the luminance at many points of the picture.
+
+    A polynomial of `order` in x and y is fitted by least squares to the luminance at `points` places along the longer
+    side (as closely along the other), each the mean of its surroundings. Defects and prints are outliers: Tukey's
+    biweight takes them out of the fit. Then, with `divide` (light that falls off), out = clip(target * pixel /
+    max(surface, floor)), or with `subtract` (light that is added), out = clip(pixel - surface + target). `target` is
+    the grey level of an even surface; without it, the surface's mean, so that the picture stays as bright as it was.
+    Colours are kept: all channels are levelled alike.
+    """
+
+    step: Literal["flat_field"] = "flat_field"
+    how: Literal["divide", "subtract"] = "divide"
+    order: Annotated[int, Field(ge=1, le=4)] = 2
+    points: Annotated[int, Field(ge=4, le=128)] = 40
+    target: Annotated[int, Field(ge=1, le=255)] | None = None
+    floor: Annotated[int, Field(ge=1, le=255)] = 8
+
+    def apply(self, pixels: UInt8, transform: Transform) -> tuple[UInt8, Transform]:
+        """[H, W, C] → [H, W, C]; moves no pixel."""
+        height, width, channels = pixels.shape
+        surface = self._surface(luminance(pixels))
+        target = float(surface.mean()) if self.target is None else float(self.target)
+        divide = self.how == "divide"
+        change = (target / np.maximum(surface, self.floor)) if divide else target - surface
+        change = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
+        if channels == 3:
+            change = cv2.cvtColor(change, cv2.COLOR_GRAY2BGR)
+        operation = cv2.multiply if divide else cv2.add
+        level: UInt8 = operation(pixels.reshape(change.shape), change, dtype=cv2.CV_8U)
+        return level.reshape(height, width, channels), transform
+
+    def _surface(self, grey: UInt8) -> Float32:
+        """Fit the luminance of uint8 [H, W]; return the surface at every eighth pixel or so, float32 [h, w]."""
+        height, width = grey.shape
+        longer = max(height, width)
+        columns, rows = (max(1, min(side, round(self.points * side / longer))) for side in (width, height))
+        samples = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns)
+        coefficients = _fit(samples.astype(np.float64), self.order)
+        small = (max(1, -(-height // _EVERY_PX)), max(1, -(-width // _EVERY_PX)))
+        return legendre.leggrid2d(_places(small[0]), _places(small[1]), coefficients).astype(np.float32)
+
+
+def _places(count: int) -> Float64:
+    """Return the middles of `count` equal parts of -1…1."""
+    return (np.arange(count) + 0.5) * 2 / count - 1
+
+
+def _fit(samples: Float64, order: int) -> Float64:
+    """Fit a polynomial to float64 [h, w]; return Legendre coefficients [order + 1, order + 1] in y and x.
+
+    Iteratively reweighted least squares: first by absolute errors, which bear many outliers, then Tukey's biweight.
+    Terms above what so few samples can tell are left out.
+    """
+    rows, columns = samples.shape
+    terms = [(i, j) for i in range(min(order + 1, rows)) for j in range(min(order + 1, columns)) if i + j <= order]
+    in_y, in_x = legendre.legvander(_places(rows), order), legendre.legvander(_places(columns), order)
+    basis = np.stack([np.outer(in_y[:, i], in_x[:, j]).ravel() for i, j in terms], axis=1)
+    values = samples.ravel()
+    weights: Float64 = np.ones_like(values)
+    solved: Float64 = np.zeros(len(terms))
+    for round_number in range(_ROUNDS):
+        weighted = basis * weights[:, None]
+        solved[:] = np.linalg.lstsq(weighted.T @ basis, weighted.T @ values, rcond=None)[0]
+        errors = np.abs(values - basis @ solved)
+        spread = max(_SPREAD_AT_LEAST, 1.4826 * float(np.median(errors)))  # of a normal distribution
+        if round_number < _ROUNDS // 2:
+            weights = 1 / np.maximum(errors, _SPREAD_AT_LEAST)
+        else:
+            weights = np.clip(1 - (errors / (_TUKEY * spread)) ** 2, 0, None) ** 2
+    coefficients = np.zeros((order + 1, order + 1))
+    for (i, j), value in zip(terms, solved, strict=True):
+        coefficients[i, j] = value
+    return coefficients
