@@ -419,7 +419,8 @@ def histogram(values: Sequence[float], title: str, unit: str, counted: str, *, l
     said = [f"{_number(low)} to {_number(high)} {unit}: {count} {counted}" for low, high, count in parts]
     drawn_bars = "".join(
         f'<rect x="{10 + place * pitch:.1f}" y="{20 + height * (1 - count / most):.1f}" '
-        f'width="{max(1, pitch - 2):.1f}" height="{height * count / most:.1f}"><title>{_safe(said[place])}</title></rect>'
+        f'width="{max(1, pitch - 2):.1f}" height="{height * count / most:.1f}">'
+        f"<title>{_safe(said[place])}</title></rect>"
         for place, (_, _, count) in enumerate(parts)
     )
     return (

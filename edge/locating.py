@@ -49,6 +49,7 @@ _SECTORS = 72
 _ALIGNED = 0.9  # cosine between an edge's gradient and the radius
 _AS_GOOD = 0.85  # an outer rim seen this well, compared with the best, is the product's
 _PROFILES = 256
+_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -148,68 +149,97 @@ def _best_rim(edges: _EdgePoints, centre: tuple[float, float], radii: Int64) -> 
 
 
 def _refined_circle(grey: UInt8, coarse: Circle, reach_px: float, min_contrast: float) -> Circle:
-    """Draw a circle to the edge within `reach_px` of it, in uint8 [H, W], twice; the second time from close by."""
+    """Draw a circle to the edge within `reach_px` of it, in uint8 [H, W], twice; the second time from close by.
+
+    A rim may be an edge of any kind all around, or of one kind (brighter or darker outside): a thin ring has one of
+    each, and the outer one is meant.
+    """
     circle = coarse
     for reach in (2 * reach_px, reach_px):
-        circle = _drawn_to_the_rim(grey, circle, reach, min_contrast)
+        angles = np.arange(_PROFILES) * 2 * math.pi / _PROFILES
+        outwards = np.column_stack([np.cos(angles), np.sin(angles)])
+        starts = np.array([circle.x, circle.y]) + circle.radius * outwards
+        profiles = _profiles(grey, starts, outwards, reach)
+        found = [_through_edges(circle, outwards, *_steepest(profiles, kind), min_contrast) for kind in (0, 1, -1)]
+        best = max(candidate.rim for candidate in found)
+        circle = max((c for c in found if c.rim >= _AS_GOOD * best), key=lambda c: c.radius) if best else found[0]
     return circle
 
 
-def _drawn_to_the_rim(grey: UInt8, near: Circle, reach_px: float, min_contrast: float) -> Circle:
-    angles = np.arange(_PROFILES) * 2 * math.pi / _PROFILES
-    cos, sin = np.cos(angles), np.sin(angles)
-    starts = np.column_stack([near.x + near.radius * cos, near.y + near.radius * sin])
-    offsets, contrast = _steepest(grey, starts, np.column_stack([cos, sin]), reach_px)
+def _through_edges(near: Circle, outwards: Float64, offsets: Float64, contrast: Float64, min_contrast: float) -> Circle:
+    """Fit a circle to the edges at `offsets` px from `near`, one for each direction, that have the contrast."""
     good = contrast >= min_contrast
+    lost = Circle(near.x, near.y, near.radius, 0.0)
     if np.count_nonzero(good) < 8:
-        return Circle(near.x, near.y, near.radius, 0.0)
-    x, y = starts[:, 0] + offsets * cos, starts[:, 1] + offsets * sin
-    used, fitted = good, near
-    tolerance = max(1.5, 0.01 * near.radius)
-    for _ in range(4):
-        fitted = _through(x[used], y[used])
+        return lost
+    x, y = (np.array([[near.x], [near.y]]) + (near.radius + offsets) * outwards.T)[:, good]
+    weights, fitted = np.ones_like(x), near
+    for _ in range(_ROUNDS):  # weighted towards the least sum of absolute errors, which bears many outliers
+        fitted = _through(x, y, weights)
         errors = np.abs(np.hypot(x - fitted.x, y - fitted.y) - fitted.radius)
-        spread = 1.4826 * float(np.median(errors[used]))
-        used = good & (errors <= max(tolerance, 2 * spread))
+        weights = 1 / np.maximum(errors, 0.5)
+    tolerance = max(1.5, 0.01 * near.radius)
+    for _ in range(2):
+        used = errors <= tolerance
         if np.count_nonzero(used) < 8:
-            return Circle(near.x, near.y, near.radius, 0.0)
-    met = np.count_nonzero(good & (errors <= tolerance))
-    return Circle(fitted.x, fitted.y, fitted.radius, float(met) / _PROFILES)
+            return lost
+        fitted = _through(x[used], y[used], np.ones(np.count_nonzero(used)))
+        errors = np.abs(np.hypot(x - fitted.x, y - fitted.y) - fitted.radius)
+    met = float(np.count_nonzero(errors <= tolerance)) / _PROFILES
+    return Circle(fitted.x, fitted.y, fitted.radius, met)
 
 
-def _through(x: Float64, y: Float64) -> Circle:
-    """Fit a circle to points by algebraic least squares (Kåsa, 1976): x² + y² = 2 a x + 2 b y + c."""
+def _through(x: Float64, y: Float64, weights: Float64) -> Circle:
+    """Fit a circle to points by weighted algebraic least squares (Kåsa, 1976): x² + y² = 2 a x + 2 b y + c."""
     middle_x, middle_y = float(x.mean()), float(y.mean())
     u, v = x - middle_x, y - middle_y
-    (a, b, c), *_ = np.linalg.lstsq(np.column_stack([2 * u, 2 * v, np.ones_like(u)]), u * u + v * v, rcond=None)
+    basis = np.column_stack([2 * u, 2 * v, np.ones_like(u)])
+    a, b, c = np.linalg.lstsq(basis.T @ (basis * weights[:, None]), basis.T @ (weights * (u * u + v * v)), rcond=None)[
+        0
+    ]
     return Circle(middle_x + float(a), middle_y + float(b), math.sqrt(max(0.0, float(c + a * a + b * b))), 0.0)
 
 
-def _steepest(grey: UInt8, starts: Float64, directions: Float64, reach_px: float) -> tuple[Float64, Float64]:
-    """Find the steepest place along profiles through `starts` [N, 2] in unit `directions` [N, 2], ± `reach_px`.
+@dataclass(frozen=True)
+class _Profiles:
+    """Lines across an edge. `along`: px from the start. `steps`, float32 [N, S]: how much brighter it gets at each."""
 
-    Return its offset from the start, px, and the contrast there: the difference between the means of what lies up to
-    3 px on either side; 0 where the profile leaves uint8 [H, W].
+    along: Float64
+    steps: Float32
+
+
+def _profiles(grey: UInt8, starts: Float64, directions: Float64, reach_px: float) -> _Profiles:
+    """Look along lines through `starts` [N, 2] in unit `directions` [N, 2], ± `reach_px`, in uint8 [H, W].
+
+    A step is the mean of the three pixels that follow less that of the three before; 0 where they leave the picture.
     """
     height, width = grey.shape
     half = max(4, math.ceil(reach_px) + 3)
     along = np.arange(-half, half + 1, dtype=np.float64)
     x = (starts[:, :1] + along * directions[:, :1] - 0.5).astype(np.float32)
     y = (starts[:, 1:] + along * directions[:, 1:] - 0.5).astype(np.float32)
-    profiles: Float32 = cv2.remap(grey, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    seen: Float32 = cv2.remap(grey, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    # the mean of three pixels less that of the three before: at place k, between pixels k + 2 and k + 3
-    sums = np.cumsum(np.pad(profiles, ((0, 0), (1, 0))), axis=1)
+    sums = np.cumsum(np.pad(seen, ((0, 0), (1, 0))), axis=1)
     means = (sums[:, 3:] - sums[:, :-3]) / 3
-    steps = np.abs(means[:, 3:] - means[:, :-3])
-    steps[~(inside[:, 5:] & inside[:, : steps.shape[1]])] = 0
+    steps: Float32 = (means[:, 3:] - means[:, :-3]).astype(np.float32)
+    steps[~(inside[:, 5:] & inside[:, :-5])] = 0
+    return _Profiles(along[2:-3] + 0.5, steps)  # the first step lies between the third and the fourth pixel
+
+
+def _steepest(profiles: _Profiles, kind: int) -> tuple[Float64, Float64]:
+    """Return where each profile is steepest, px from its start, and its contrast there.
+
+    `kind`: 1 = getting brighter, -1 = darker, 0 = either.
+    """
+    steps = np.abs(profiles.steps) if kind == 0 else profiles.steps * kind
     best = steps.argmax(axis=1)
     rows = np.arange(len(best))
     before, at, after = (steps[rows, np.clip(best + d, 0, steps.shape[1] - 1)] for d in (-1, 0, 1))
     # the top of the parabola through three neighbours
     curved = before - 2 * at + after
     fine = np.where(curved < 0, 0.5 * (before - after) / np.where(curved < 0, curved, -1), 0.0)
-    return along[best + 2] + 0.5 + np.clip(fine, -0.5, 0.5), at.astype(np.float64)
+    return profiles.along[best] + np.clip(fine, -0.5, 0.5), at.astype(np.float64)
 
 
 # --- rectangles ------------------------------------------------------------------------------------------------------
@@ -295,7 +325,8 @@ def _drawn_to_the_sides(grey: UInt8, near: Rectangle, reach_px: float, min_contr
         places = np.linspace(-0.5, 0.5, _SIDE_POINTS) * _OF_A_SIDE * length
         for sign in (-1, 1):
             starts = middle + sign * normal * depth / 2 + places[:, None] * tangent
-            offsets, contrast = _steepest(grey, starts, np.broadcast_to(sign * normal, starts.shape), reach_px)
+            outwards = np.broadcast_to(sign * normal, starts.shape)
+            offsets, contrast = _steepest(_profiles(grey, starts, outwards, reach_px), 0)
             line = _line(places, offsets, contrast >= min_contrast)
             distance, slope = line or (0.0, 0.0)
             distances[axis, sign] = depth / 2 + distance

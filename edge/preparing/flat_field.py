@@ -13,7 +13,7 @@ from edge.preparing.grey import luminance
 from edge.preparing.step import Step
 from edge.records import Float32, Float64, Transform, UInt8
 
-_ROUNDS = 12
+_ROUNDS = 5  # at each order
 # Tukey's biweight leaves out what lies further than this many standard deviations from the surface; 4.685 keeps 95 %
 # of the efficiency of least squares where the noise is normal (Holland and Welsch, 1977).
 _TUKEY = 4.685
@@ -60,9 +60,10 @@ class FlatField(Step):
         longer = max(height, width)
         columns, rows = (max(1, min(side, round(self.points * side / longer))) for side in (width, height))
         samples = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns)
-        coefficients = _fit(samples.astype(np.float64), self.order)
+        coefficients, lowest, highest = _fit(samples.astype(np.float64), self.order)
         small = (max(1, -(-height // _EVERY_PX)), max(1, -(-width // _EVERY_PX)))
-        return legendre.leggrid2d(_places(small[0]), _places(small[1]), coefficients).astype(np.float32)
+        surface = legendre.leggrid2d(_places(small[0]), _places(small[1]), coefficients)
+        return np.clip(surface, lowest, highest).astype(np.float32)
 
 
 def _places(count: int) -> Float64:
@@ -70,29 +71,37 @@ def _places(count: int) -> Float64:
     return (np.arange(count) + 0.5) * 2 / count - 1
 
 
-def _fit(samples: Float64, order: int) -> Float64:
+def _fit(samples: Float64, order: int) -> tuple[Float64, float, float]:
     """Fit a polynomial to float64 [h, w]; return Legendre coefficients [order + 1, order + 1] in y and x.
 
-    Iteratively reweighted least squares: first by absolute errors, which bear many outliers, then Tukey's biweight.
-    Terms above what so few samples can tell are left out.
+    Beside them, the least and greatest sample that was not left out: beyond those a polynomial only guesses.
+    Iteratively reweighted least squares from order 0, the median, up: each order tells the next what the outliers are,
+    so that a bright frame around a dark screen does not bend the surface. Terms that so few samples cannot tell are
+    left out.
     """
     rows, columns = samples.shape
-    terms = [(i, j) for i in range(min(order + 1, rows)) for j in range(min(order + 1, columns)) if i + j <= order]
+    places = [(i, j) for i in range(min(order + 1, rows)) for j in range(min(order + 1, columns)) if i + j <= order]
+    places.sort(key=sum)
     in_y, in_x = legendre.legvander(_places(rows), order), legendre.legvander(_places(columns), order)
-    basis = np.stack([np.outer(in_y[:, i], in_x[:, j]).ravel() for i, j in terms], axis=1)
+    basis = np.stack([np.outer(in_y[:, i], in_x[:, j]).ravel() for i, j in places], axis=1)
     values = samples.ravel()
-    weights: Float64 = np.ones_like(values)
-    solved: Float64 = np.zeros(len(terms))
-    for round_number in range(_ROUNDS):
-        weighted = basis * weights[:, None]
-        solved[:] = np.linalg.lstsq(weighted.T @ basis, weighted.T @ values, rcond=None)[0]
-        errors = np.abs(values - basis @ solved)
-        spread = max(_SPREAD_AT_LEAST, 1.4826 * float(np.median(errors)))  # of a normal distribution
-        if round_number < _ROUNDS // 2:
-            weights = 1 / np.maximum(errors, _SPREAD_AT_LEAST)
-        else:
-            weights = np.clip(1 - (errors / (_TUKEY * spread)) ** 2, 0, None) ** 2
+    solved: Float64 = np.zeros(len(places))
+    solved[0] = np.median(values)
+    weights = _trust(values - solved[0])
+    for degree in range(1, order + 1):
+        used = sum(i + j <= degree for i, j in places)
+        for _ in range(_ROUNDS):
+            weighted = basis[:, :used] * weights[:, None]
+            solved[:used] = np.linalg.lstsq(weighted.T @ basis[:, :used], weighted.T @ values, rcond=None)[0]
+            weights = _trust(values - basis[:, :used] @ solved[:used])
     coefficients = np.zeros((order + 1, order + 1))
-    for (i, j), value in zip(terms, solved, strict=True):
+    for (i, j), value in zip(places, solved, strict=True):
         coefficients[i, j] = value
-    return coefficients
+    trusted = values[weights > 0]
+    return coefficients, float(trusted.min()), float(trusted.max())
+
+
+def _trust(errors: Float64) -> Float64:
+    """Return Tukey's biweights of the errors of a fit."""
+    spread = max(_SPREAD_AT_LEAST, 1.4826 * float(np.median(np.abs(errors))))  # 1.4826: of a normal distribution
+    return np.clip(1 - (errors / (_TUKEY * spread)) ** 2, 0, None) ** 2
