@@ -284,8 +284,8 @@ def _foregrounds(small: UInt8, min_contrast: float) -> Iterator[UInt8]:
     noise = 1.4826 * float(np.median(np.abs(border - ground)))
     difference = cv2.absdiff(small, np.full_like(small, round(ground)))
     yield (difference >= max(min_contrast, 3 * noise)).view(np.uint8)
-    level, bright = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    if float(small[bright > 0].mean() if bright.any() else level) - float(small[bright == 0].mean()) >= min_contrast:
+    _, bright = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    if bright.any() and not bright.all() and small[bright > 0].mean() - small[bright == 0].mean() >= min_contrast:
         yield bright
         yield 1 - bright
 

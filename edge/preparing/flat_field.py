@@ -18,8 +18,10 @@ _ROUNDS = 5  # at each order
 # of the efficiency of least squares where the noise is normal (Holland and Welsch, 1977).
 _TUKEY = 4.685
 _SPREAD_AT_LEAST = 0.5  # grey levels: of a surface without noise nothing is an outlier
-# The surface is smooth: it is evaluated at every so many pixels, and interpolated.
-_EVERY_PX = 8
+# The surface is smooth: it is evaluated at so many places along the longer side, and interpolated.
+_PLACES = 256
+# How far the surface may go beyond the samples that it was fitted to, as a factor.
+_BEYOND = 1.25
 
 
 class FlatField(Step):
@@ -55,15 +57,15 @@ class FlatField(Step):
         return level.reshape(height, width, channels), transform
 
     def _surface(self, grey: UInt8) -> Float32:
-        """Fit the luminance of uint8 [H, W]; return the surface at every eighth pixel or so, float32 [h, w]."""
+        """Fit the luminance of uint8 [H, W]; return the surface at 256 x n places, float32 [h, w]."""
         height, width = grey.shape
         longer = max(height, width)
         columns, rows = (max(1, min(side, round(self.points * side / longer))) for side in (width, height))
         samples = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA).reshape(rows, columns)
         coefficients, lowest, highest = _fit(samples.astype(np.float64), self.order)
-        small = (max(1, -(-height // _EVERY_PX)), max(1, -(-width // _EVERY_PX)))
+        small = [max(1, min(side, round(_PLACES * side / longer))) for side in (height, width)]
         surface = legendre.leggrid2d(_places(small[0]), _places(small[1]), coefficients)
-        return np.clip(surface, lowest, highest).astype(np.float32)
+        return np.clip(surface, lowest / _BEYOND, highest * _BEYOND).astype(np.float32)
 
 
 def _places(count: int) -> Float64:
