@@ -52,11 +52,11 @@ def decide(bundle: Bundle, folder: Path, *pictures: UInt8, settings: str = "{}")
     return result, decided
 
 
-def bench(width: int = 200, turned: float = 0.0) -> UInt8:
-    """Draw a device of `width` x 120 px with a scratch of 60 x 8 px across its middle, on a bench of 400 x 300."""
+def bench(width: int = 200, turned: float = 0.0, x: float = 200.0) -> UInt8:
+    """Draw a device of `width` x 120 px with a scratch of 60 x 8 px across it, at x, on a bench of 400 x 300."""
     pixels = np.full((300, 400, 3), BENCH, np.uint8)
     for size, level in (((width, 120), DEVICE), ((60, 8), SCRATCH)):
-        corners = cv2.boxPoints(((200.0, 150.0), (float(size[0]), float(size[1])), turned)) - 0.5
+        corners = cv2.boxPoints(((x, 150.0), (float(size[0]), float(size[1])), turned)) - 0.5
         cv2.fillConvexPoly(pixels, np.round(corners * 16).astype(np.int32), (level,) * 3, cv2.LINE_8, 4)
     return pixels
 
@@ -133,6 +133,18 @@ def test_a_region_stays_where_it_is_in_the_frame(tmp_path: Path) -> None:
     _, (one,) = decide(bundle, tmp_path, part(100, 300, (20, 20, 40, 20), (140, 40, 40, 20)), settings=settings)
     assert [defect["bbox"] for defect in one.body["defects"]] == [[140, 40, 40, 20]]
     assert one.body["coverage"] == pytest.approx(40 * 20 / (200 * 100))
+
+
+def test_a_region_stays_in_the_frame_while_the_device_moves(tmp_path: Path) -> None:
+    """Crops of one size from different places are not inspected by one another's region, the right half."""
+    bundle = bundle_with(tmp_path / "bundle", CropRectangle())
+    settings = '{"inspect": {"region": {"rectangle": [200, 0, 200, 300]}}}'
+    _, decided = decide(bundle, tmp_path, *(bench(160, x=x) for x in (200.0, 260.0, 140.0)), settings=settings)
+    areas = [sum(defect["area_px"] for defect in one.body["defects"]) for one in decided]
+    assert areas == pytest.approx([31 * 9, 61 * 9, 0], abs=20)
+    assert [one.defect_map.classes.shape for one in decided if one.defect_map] == [
+        decided[0].defect_map.classes.shape
+    ] * 3  # type: ignore[union-attr]
 
 
 def test_memory_does_not_grow_with_the_sizes_that_were_seen(tmp_path: Path) -> None:
