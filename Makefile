@@ -12,7 +12,8 @@ DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 DEBIAN_PACKAGES := mosquitto python3-opencv python3-numpy python3-venv python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good systemd openssl
 # What must also hold with the oldest OpenCV that serves, Debian's.
-OLDEST_OPENCV_TESTS := tests/cameras tests/test_measuring.py tests/test_preparing.py tests/test_simulated_line.py
+OLDEST_OPENCV_TESTS := tests/cameras tests/test_measuring.py tests/test_preparing.py tests/test_preparing_geometry.py \
+  tests/test_preparing_locating.py tests/test_simulated_line.py
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
 .PHONY: help demo test check bench model golden picture results lock debian clean

@@ -20,7 +20,7 @@ from converters.staging import Staging
 from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, Bundle, GoldenEntry, load_bundle, write_manifest
 from edge.cameras.images import SUFFIXES, read_picture
 from edge.engines.onnxruntime import OnnxRuntimeEngine
-from edge.errors import BundleError, ConversionError, SourceError
+from edge.errors import BundleError, ConversionError, ProductNotFoundError, SourceError
 from edge.inference import Inference
 from edge.opencv import cv2
 from edge.preparing import prepare
@@ -145,7 +145,10 @@ def _compare(
 
 def _prepare(picture: Path, bundle: Bundle) -> PreparedFrame:
     raw = read_picture(picture)
-    pixels, to_frame = prepare(raw, bundle.manifest.preparing, bundle.manifest.channels)
+    try:
+        pixels, to_frame = prepare(raw, bundle.manifest.preparing, bundle.manifest.channels)
+    except ProductNotFoundError as error:
+        raise ProductNotFoundError(f"{picture}: the product was not found: {error}") from error
     frame = Frame("convert", 0, raw, 0, datetime.fromtimestamp(0, timezone.utc), picture.name)
     return PreparedFrame(frame, pixels, to_frame)
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -34,7 +35,7 @@ app = typer.Typer(
     help=(
         "Surface inspection for a production line: camera to coverage, defects and alarms over MQTT.\n\n"
         "Exit codes: 0 done, 2 wrong command line, 3 settings, 4 bundle, 5 camera or recording, 6 inference, "
-        "7 something is not installed, 8 disk, 9 broker, 130 interrupted."
+        "7 something is not installed, 8 disk, 9 broker, 12 a picture is NG (inspect), 130 interrupted."
     ),
 )
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -211,6 +212,73 @@ def check(config: ConfigArgument, bundle: BundleOption = None) -> None:
             f"{loaded.path} does not see here what it saw when it was converted, on {', '.join(failed)}: expected no "
             f"defect lost or gained and at most {CHANGED_PIXELS_AT_MOST:.2%} of pixels changed. Convert it again here"
         )
+
+
+@app.command(epilog="Example: `linewatch inspect pictures --bundle my-bundle --report report.html --mm-per-px 0.05`")
+def inspect(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="pictures, or folders of them")],
+    report: Annotated[Path, typer.Option("--report", help="write the report here: one HTML file with its pictures")],
+    bundle: BundleOption = None,
+    config: Annotated[Path | None, typer.Option("--config", help="a line's settings: region, limits, engine")] = None,
+    mm_per_px: Annotated[
+        float | None, typer.Option("--mm-per-px", max=1000, help="size of a pixel on the part, mm")
+    ] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="write one row per picture here")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write pictures and defects here")] = None,
+    overlays: Annotated[Path | None, typer.Option("--overlays", help="write each picture, drawn on, here")] = None,
+    picture_px: Annotated[
+        int, typer.Option("--picture-px", min=0, max=8192, help="longer side of the report's pictures; 0 = none")
+    ] = 1100,
+) -> None:
+    """Inspect pictures with a bundle and write a report. Without limits in the settings no defect is tolerated.
+
+    The exit code is the worst that happened: 0 every picture is OK, 12 at least one is NG, 5 one could not be read or
+    shows no product, 6 inference failed on one.
+    """
+    from edge.app import make_engine
+    from edge.bundle import load_bundle
+    from edge.inference import Inference
+    from edge.inspecting import Inspector, inspect_pictures, pictures_at
+    from edge.inspection_report import HtmlReport, OverlaysFolder, as_csv, figures, write_inspection
+    from edge.recording import write_text
+    from edge.settings import Settings, effective_thresholds, require_bundle
+
+    if mm_per_px is not None and not mm_per_px > 0:
+        raise typer.BadParameter(f"--mm-per-px: expected a size above 0 mm, received {mm_per_px}")
+    if config:
+        settings, loaded = _load(config, bundle)
+    else:
+        settings = Settings()
+        loaded = load_bundle(require_bundle(settings, bundle))
+    asked = settings.inspect if mm_per_px is None else settings.inspect.model_copy(update={"mm_per_px": mm_per_px})
+    paths = pictures_at(images)
+    folder = OverlaysFolder(overlays, loaded.classes) if overlays else None
+    with ExitStack() as scope:
+        page = scope.enter_context(HtmlReport(report, loaded, asked, picture_px))
+        # the simulated engine answers for the simulated camera alone
+        onnx = settings.engine.model_copy(update={"backend": "onnxruntime"})
+        engine = scope.enter_context(make_engine(onnx, loaded))
+        inference = Inference(engine, effective_thresholds(settings, loaded), loaded.manifest.tile.overlap_px)
+        stop = scope.enter_context(stop_on_signals())
+        advance = scope.enter_context(_progress_bar(lambda: len(paths)))
+        inspected = inspect_pictures(paths, Inspector(inference, loaded, asked), stop)
+        rows = write_inspection(inspected, page, overlays=folder, each=advance)
+        totals = page.totals
+        left = len(paths) - totals.pictures
+        page.write(f"Interrupted: {left} of {len(paths)} pictures were not inspected." if left else "")
+    if csv_file:
+        write_text(csv_file, as_csv(rows, [entry.name for entry in loaded.classes]))
+    if json_file:
+        write_text(json_file, json.dumps(figures(totals, rows, loaded), indent=1) + "\n")
+    for row in rows:
+        if row["verdict"] == "NO_READ":
+            _warn(escape(f"{row['picture']}: {row['reason']}"))
+    output.print(
+        f"{totals.pictures} pictures: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ. Report: {report}"
+    )
+    if left:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(totals.exit_code)
 
 
 @app.command(epilog="Example: `linewatch demo --headless --frames 120 --summary summary.json`")

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.bundle import Bundle
 from edge.cameras.images import read_picture
-from edge.errors import BundleError
+from edge.errors import BundleError, ProductNotFoundError
 from edge.inference import Inference
 from edge.measuring import measure, region
 from edge.opencv import cv2
@@ -45,7 +45,10 @@ def check_golden(bundle: Bundle, engine: Engine) -> list[GoldenResult]:
     results = []
     for index, golden in enumerate(manifest.golden):
         pixels = read_picture(bundle.path / golden.image)
-        prepared, to_frame = prepare(pixels, manifest.preparing, manifest.channels)
+        try:
+            prepared, to_frame = prepare(pixels, manifest.preparing, manifest.channels)
+        except ProductNotFoundError as error:
+            raise BundleError(f"{bundle.path / golden.image}: this OpenCV finds no product in it: {error}") from error
         frame = Frame("golden", index, pixels, 0, datetime.now(timezone.utc), golden.image)
         (job,) = inference.begin([PreparedFrame(frame, prepared, to_frame)])
         found = inference.finish(job)

@@ -5,6 +5,7 @@ LinewatchError                     1
 ├── BundleError                    4   a bundle that is absent, corrupt or of another kind
 │   └── ContractError              4   a graph that does not keep the graph contract
 ├── SourceError                    5   a camera, recording or picture that cannot be read
+│   └── ProductNotFoundError       5   a picture without the product that a preparing step was to find
 ├── EngineError                    6   inference failed
 ├── DependencyError                7   a package or program that is not installed
 ├── StoreError                     8   the outbox or another file cannot be written (disk full, not ours, corrupt)
@@ -43,6 +44,10 @@ class SourceError(LinewatchError):
     """A camera, a recording or a picture that cannot be opened or read."""
 
     exit_code = 5
+
+
+class ProductNotFoundError(SourceError):
+    """A preparing step was to find the product, and the picture does not show it; on a line the frame is NO_READ."""
 
 
 class EngineError(LinewatchError):

@@ -17,6 +17,8 @@ from edge.records import Batch, DefectMap, Float32, PreparedFrame, Ticket, TileR
 from edge.tiling import TilePlan, canvas, cut, pad, plan, stitch
 
 _IN_FLIGHT = 2
+# Frames that are cropped around a product come in many sizes; so many tilings are remembered.
+_PLANS_AT_MOST = 64
 
 
 class FrameJob:
@@ -47,6 +49,8 @@ class Inference:
         """Return the (remembered) tiling of prepared frames of this size."""
         key = (height, width)
         if key not in self._plans:
+            if len(self._plans) >= _PLANS_AT_MOST:
+                del self._plans[next(iter(self._plans))]  # the oldest
             contract = self._engine.contract
             self._plans[key] = plan(
                 height, width, (contract.tile_height, contract.tile_width), self._overlap_px, contract.stride

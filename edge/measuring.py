@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.opencv import cv2
-from edge.records import ClassMeasure, Defect, DefectClass, DefectMap, Measurement, Transform, UInt8
+from edge.records import ClassMeasure, Defect, DefectClass, DefectMap, Float32, Float64, Measurement, Transform, UInt8
 
 # Beyond this many islands one labelling of the whole map is cheaper than a labelling per box.
 _BOXES_AT_MOST = 256
@@ -67,16 +67,16 @@ def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | No
     back = Transform(np.linalg.inv(np.vstack([to_frame.matrix, [0.0, 0.0, 1.0]]))[:2])
     corners = back.apply(np.array(polygon, np.float64))
     ends = np.roll(corners, -1, axis=0)
-    mask: UInt8 = np.zeros(shape, np.uint8)
-    for row in range(height):
-        y = row + 0.5
-        crossing = (corners[:, 1] <= y) != (ends[:, 1] <= y)
-        (x0, y0), (x1, y1) = corners[crossing].T, ends[crossing].T
-        borders = np.sort(x0 + (y - y0) * (x1 - x0) / (y1 - y0))
-        # cell i has its centre at i + 0.5, so it is inside from ceil(border - 0.5) on
-        columns = np.clip(np.ceil(borders - 0.5), 0, width).astype(int)
-        for first, last in zip(columns[::2], columns[1::2], strict=True):
-            mask[row, first:last] = 255
+    (x0, y0), (x1, y1) = corners.T, ends.T
+    y = np.arange(height)[:, None] + 0.5
+    rows, edges = np.nonzero((y0 <= y) != (y1 <= y))
+    borders = x0[edges] + (y[rows, 0] - y0[edges]) * (x1 - x0)[edges] / (y1 - y0)[edges]
+    # cell i has its centre at i + 0.5, so it is beyond the border from ceil(border - 0.5) on
+    columns = np.clip(np.ceil(borders - 0.5), 0, width).astype(np.int64)
+    crossed: UInt8 = np.zeros((height, width + 1), np.uint8)
+    np.add.at(crossed, (rows, columns), 1)
+    inside = np.cumsum(crossed[:, :width], axis=1, dtype=np.uint8) & 1
+    mask: UInt8 = (inside * 255).astype(np.uint8)
     return Region(mask, int(cv2.countNonZero(mask)))
 
 
@@ -151,7 +151,7 @@ def measure(
     specks: list[_Component] = []
     for component in _components(kept.classes):
         known = component.class_id in by_id
-        large = known and component.cells * px_per_cell >= by_id[component.class_id].min_area_px
+        large = known and component.cells * defect_map.stride**2 >= by_id[component.class_id].min_area_px
         (components if large else specks).append(component)
     if specks:
         if kept is defect_map:
@@ -188,12 +188,13 @@ def _share(cells: int, of: int) -> float:
 def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, scale: _Scale) -> Defect:
     h, w = component.mask.shape
     own_scores = scores[component.y : component.y + h, component.x : component.x + w]
-    corner = np.array([[component.x, component.y]])
-    box = scale.to_frame.apply((np.array([[0, 0], [w, 0], [0, h], [w, h]]) + corner).astype(np.float64))
-    (x0, y0), (x1, y1) = np.floor(box.min(axis=0) + 1e-6), np.ceil(box.max(axis=0) - 1e-6)
+    outline = _outline(component, scale)
+    half_cell = np.abs(scale.to_frame.matrix[:, :2]).sum(axis=1) / 2  # of the box around one cell, in the frame
+    x0, y0 = np.floor(outline.min(axis=0) - half_cell + 1e-6)
+    x1, y1 = np.ceil(outline.max(axis=0) + half_cell - 1e-6)
     area_px = component.cells * scale.px_per_cell
     mm_per_px = scale.mm_per_px
-    length_px = _length_px(component, scale)
+    length_px = _length_px(outline.astype(np.float32), area_px, float(scale.px_per_cell**0.5))
     width_px = area_px / length_px
     return Defect(
         class_id=component.class_id,
@@ -209,19 +210,22 @@ def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, s
     )
 
 
-def _length_px(component: _Component, scale: _Scale) -> float:
-    """Return a component's length in frame pixels, by its outline.
+def _outline(component: _Component, scale: _Scale) -> Float64:
+    """Return the centres of the cells on a component's outer border, float64 [N, 2] in pixels of the frame."""
+    outlines, _ = cv2.findContours(component.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    centres = np.concatenate([outline.reshape(-1, 2) for outline in outlines]) + 0.5
+    return scale.to_frame.apply(centres + np.array([component.x, component.y]))
+
+
+def _length_px(outline: Float32, area_px: float, cell_px: float) -> float:
+    """Return a component's length in frame pixels, by its outline, float32 [N, 2], and the side of its cells.
 
     Fibre length: of a thin shape with perimeter P = 2 (L + w) and area A = L w, L is the larger root of
     L² - L P / 2 + A = 0. The outline runs through pixel centres, so half a pixel is missing at either end.
     """
-    outlines, _ = cv2.findContours(component.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    centres = np.concatenate([outline.reshape(-1, 2) for outline in outlines]) + 0.5
-    outline = scale.to_frame.apply(centres + np.array([component.x, component.y])).astype(np.float32)
     _, (side_a, side_b), _ = cv2.minAreaRect(outline)
-    cell_px = float(scale.px_per_cell**0.5)
     longest = float(max(side_a, side_b)) + cell_px
-    if component.cells * scale.px_per_cell > _FILLED * (side_a + cell_px) * (side_b + cell_px):
+    if area_px > _FILLED * (side_a + cell_px) * (side_b + cell_px):
         return longest
     half_perimeter, area = cv2.arcLength(outline, True) / 2, cv2.contourArea(outline)
     fibre = (half_perimeter + max(0.0, half_perimeter**2 - 4 * area) ** 0.5) / 2 + cell_px

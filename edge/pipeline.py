@@ -17,13 +17,12 @@ from typing import Any, Literal
 from edge.alarms import NO_READ_ALARM, AlarmRule, AlarmState, acknowledge, measure_of, step
 from edge.bundle import Bundle
 from edge.commands import Command
-from edge.deciding import judge, no_read
+from edge.deciding import no_read
 from edge.errors import EngineError
 from edge.inference import FrameJob, Inference
-from edge.measuring import Calibration, Region, measure, region
+from edge.inspecting import Inspector, garbled_pixels
 from edge.messages import MessageWriter
 from edge.outbox import Outbox
-from edge.preparing import prepare
 from edge.protocols import Camera
 from edge.records import (
     AlarmEvent,
@@ -35,8 +34,6 @@ from edge.records import (
     Judgement,
     Measurement,
     Message,
-    PreparedFrame,
-    Transform,
     Verdict,
 )
 from edge.settings import InspectSettings
@@ -148,9 +145,7 @@ class Line:
         self.counts = LineCounts()
         self.alarms = alarms
         self._camera = camera
-        self._inference = inference
-        self._bundle = bundle
-        self._inspect = inspect
+        self._inspector = Inspector(inference, bundle, inspect)
         self._max_age_ms = max_age_ms
         self._messages = messages
         self._outbox = outbox
@@ -160,8 +155,6 @@ class Line:
         self._commands = commands
         self._answer = answer
         self._monotonic_ns = monotonic_ns
-        self._calibration = Calibration(inspect.mm_per_px) if inspect.mm_per_px else None
-        self._regions: dict[tuple[int, int], Region] = {}
         self._seen_ns = monotonic_ns()
         self._silence_told_ns = 0
         self.camera_state: CameraState | None = None
@@ -175,17 +168,14 @@ class Line:
             self._obey_commands()
             item = self._camera.read(0.0 if begun else _WAIT_S)
             self.camera_state = None if isinstance(item, Frame) or begun else item
-            if isinstance(item, Frame) and (garbled := _garbled(item)):
-                if begun is not None:
-                    self._decide(begun)
-                    begun = None
-                self._conclude(item, no_read(garbled), None, None)
-                continue
             if isinstance(item, Frame):
-                job = self._begin(item)
+                self._seen_ns = self._monotonic_ns()
+                job = self._inspector.begin(item)
                 if begun is not None:
                     self._decide(begun)
-                begun = job
+                begun = job if isinstance(job, FrameJob) else None
+                if isinstance(job, Judgement):
+                    self._conclude(item, job, None, None)
                 continue
             if begun is not None:
                 self._decide(begun)
@@ -221,53 +211,24 @@ class Line:
         if answer is not None:
             self._answer(self._messages.answer(answer))
 
-    def _begin(self, frame: Frame) -> FrameJob:
-        self._seen_ns = self._monotonic_ns()
-        manifest = self._bundle.manifest
-        pixels, to_frame = prepare(frame.pixels, manifest.preparing, manifest.channels)
-        (job,) = self._inference.begin([PreparedFrame(frame, pixels, to_frame)])
-        return job
-
     def _decide(self, job: FrameJob) -> None:
-        frame, to_frame = job.prepared.frame, job.prepared.to_frame
+        frame = job.prepared.frame
         try:
-            stitched = self._inference.finish(job)
+            outcome = self._inspector.finish(job)
         except EngineError as error:
             self.counts.engine_errors += 1
             self._conclude(frame, no_read(f"inference failed: {error}"), None, None)
             return
-        if outside := self._outside(frame):
-            self._conclude(frame, no_read(outside), None, None)
+        if outcome.measurement is None:
+            self._conclude(frame, outcome.judgement, None, None)
             return
-        inspected = self._region(stitched, to_frame)
-        if not inspected.cells:
-            self._conclude(frame, no_read("the inspected region holds no pixel"), None, None)
-            return
-        measurement, kept = measure(stitched, self._bundle.classes, inspected, to_frame, self._calibration)
         self.counts.tiles += len(job.tiles.cells)
         self.last_age_ms = age_ms = self._age_ms(frame)
         if age_ms > self._max_age_ms:
             stale = no_read(f"stale frame: {age_ms:.0f} ms old, at most {self._max_age_ms} ms allowed")
             self._conclude(frame, stale, None, None)
             return
-        self._conclude(frame, judge(measurement, self._inspect.limits), measurement, kept)
-
-    def _outside(self, frame: Frame) -> str:
-        """Say so if the inspected region does not lie within the frame, as when a camera changed its resolution."""
-        asked = self._inspect.region
-        height, width = frame.pixels.shape[:2]
-        if asked is None or all(0 <= x <= width and 0 <= y <= height for x, y in asked.corners):
-            return ""
-        return f"the inspected region does not lie within the frame of {width} x {height} px"
-
-    def _region(self, stitched: DefectMap, to_frame: Transform) -> Region:
-        shape = stitched.classes.shape
-        key = (shape[0], shape[1])
-        if key not in self._regions:
-            asked = self._inspect.region
-            cells = Transform(to_frame.matrix * [[stitched.stride, stitched.stride, 1.0]])
-            self._regions[key] = region(key, asked.corners if asked else None, cells)
-        return self._regions[key]
+        self._conclude(frame, outcome.judgement, outcome.measurement, outcome.kept)
 
     def _age_ms(self, frame: Frame) -> float:
         """Milliseconds since capture; a recording's frames do not grow old."""
@@ -301,7 +262,7 @@ class Line:
             measurement=measurement,
         )
         now_ns = self._monotonic_ns() if self._live else frame.captured_ns
-        self._publish(inspection, now_ns, None if _garbled(frame) else frame, kept)
+        self._publish(inspection, now_ns, None if garbled_pixels(frame.pixels) else frame, kept)
 
     def _conclude_unseen(self, state: CameraState, judgement: Judgement) -> None:
         now_ns = self._monotonic_ns() if self._live or state.captured_ns is None else state.captured_ns
@@ -332,14 +293,3 @@ class Line:
             self._outbox.put(seq, *self._messages.alarm(event, seq))
         for watch in self._watchers:
             watch(Decided(inspection, body, frame, kept, events))
-
-
-def _garbled(frame: Frame) -> str:
-    """Say so if the pixels are not what a model can be fed with; a wrong format must not be measured as a surface."""
-    pixels = frame.pixels
-    if pixels.dtype.name == "uint8" and (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in {1, 3})):
-        return ""
-    return (
-        f"the camera gives {pixels.dtype.name} {list(pixels.shape)}, expected uint8 [H, W] or [H, W, 3]; let a "
-        "GStreamer pipeline end in: videoconvert ! video/x-raw,format=BGR ! appsink"
-    )

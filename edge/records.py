@@ -127,7 +127,8 @@ class TileRef:
 class DefectClass:
     """One kind of defect.
 
-    `id`: its value in a defect map, 1…K. `threshold`: a probability. `min_area_px`: in pixels of the camera's frame.
+    `id`: its value in a defect map, 1…K. `threshold`: a probability. `min_area_px`: in prepared
+    pixels, in which it was fitted.
     `colour`: (red, green, blue), 0-255.
     """
 

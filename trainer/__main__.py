@@ -126,6 +126,69 @@ def compare(
     run_compare(load_yaml(config, GridSettings), data, out, console)
 
 
+@app.command(epilog="Example: `linewatch-train preparing config/train.glass.yaml picture.jpg --out sheet.png`")
+def preparing(
+    config: Annotated[Path, typer.Argument(help="a recipe or any YAML with `preparing:`, or a bundle")],
+    image: Annotated[Path, typer.Argument(help="a picture")],
+    out: Annotated[Path, typer.Option("--out", help="the sheet to write, .png or .jpg")],
+) -> None:
+    """Draw what each preparing step makes of a picture, with its size, mean and standard deviation."""
+    from rich.table import Table
+
+    from edge.cameras.images import read_picture
+    from edge.errors import ProductNotFoundError
+    from trainer.contact_sheets import write_sheet
+    from trainer.preparing_sheet import draw, load_steps, walk
+
+    seen, missing = walk(read_picture(image), load_steps(config))
+    write_sheet(out, draw(seen))
+    table = Table("step", "size, px", "channels", "mean", "std", "ms")
+    for stage in seen:
+        pixels = stage.pixels
+        figures = (f"{pixels.mean():.1f}", f"{pixels.std():.1f}", f"{stage.milliseconds:.1f}")
+        table.add_row(stage.name, stage.size, str(pixels.shape[2]), *figures)
+    console.print(table)
+    console.print(f"sheet: {out}")
+    if missing is not None:
+        raise ProductNotFoundError(f"{image}: the product was not found: {missing}. The sheet shows the steps before")
+
+
+@app.command(epilog="Example: `linewatch-train tiles panels --tile 320 --out panel-tiles`")
+def tiles(
+    data: Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")],
+    tile: Annotated[int, typer.Option("--tile", min=8, max=4096, help="side of a tile, px")],
+    out: Annotated[Path, typer.Option("--out", help="the dataset to write: a folder that is empty or absent")],
+    overlap: Annotated[int, typer.Option("--overlap", min=0, help="of neighbouring tiles, px")] = 0,
+    config: Annotated[Path | None, typer.Option("--config", help="prepare by this recipe or bundle first")] = None,
+    defective_only: Annotated[bool, typer.Option("--defective-only", help="leave clean tiles out")] = False,
+) -> None:
+    """Cut the pictures of a dataset, and their masks alike, into tiles: a dataset again, in the same groups."""
+    from trainer.cutting import cut_dataset
+    from trainer.datasets import read_manifest
+    from trainer.fitting import progress_bar
+    from trainer.preparing_sheet import load_steps
+
+    if overlap >= tile:
+        raise typer.BadParameter(f"--overlap: expected 0 to {tile - 1} px, received {overlap}")
+    steps = load_steps(config) if config else ()
+    entries = read_manifest(data)
+    with progress_bar(console) as bar:
+        counts = cut_dataset(
+            entries,
+            out,
+            tile_px=tile,
+            overlap_px=overlap,
+            steps=steps,
+            keep_clean=not defective_only,
+            progress=lambda all_of_them: bar.track(all_of_them, description="cutting"),
+        )
+    left_out = f"; {counts.skipped} clean ones left out" if counts.skipped else ""
+    console.print(
+        f"{out}: {counts.pictures} pictures cut into {counts.tiles} tiles of {tile} px, {counts.defective} of them "
+        f"defective{left_out}"
+    )
+
+
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
     run_command(app)

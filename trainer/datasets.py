@@ -16,9 +16,9 @@ import numpy as np
 
 from edge.bundle import safe_name, sha256_of
 from edge.cameras.images import read_picture
-from edge.errors import DatasetError, SourceError
+from edge.errors import DatasetError, ProductNotFoundError, SourceError
 from edge.opencv import cv2
-from edge.preparing import PreparingStep, prepare
+from edge.preparing import PreparingStep, prepare, prepare_map
 from edge.records import UInt8
 
 CLEAN = frozenset({"free", "ok", "good"})
@@ -126,8 +126,12 @@ def load_picture(entry: Entry, names: Sequence[str], steps: tuple[PreparingStep,
     except SourceError as error:
         raise DatasetError(str(error)) from error
     truth = _truth(entry, names, (raw.shape[0], raw.shape[1]))
-    pixels, _ = prepare(raw, steps, channels)
-    return Picture(entry, pixels, truth)
+    try:
+        pixels, to_frame = prepare(raw, steps, channels)
+    except ProductNotFoundError as error:
+        raise DatasetError(f"{entry.path}: the product was not found: {error}") from error
+    # a crop is a view that would keep the whole picture in memory
+    return Picture(entry, np.ascontiguousarray(pixels), prepare_map(truth, to_frame, pixels.shape[:2]))
 
 
 def _truth(entry: Entry, names: Sequence[str], shape_px: tuple[int, int]) -> UInt8:

@@ -1,0 +1,65 @@
+"""The step `crop_rectangle`."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from edge.errors import ProductNotFoundError
+from edge.locating import Rectangle, find_rectangle
+from edge.preparing.geometry import chained, cropped, shifted, warped
+from edge.preparing.grey import luminance
+from edge.preparing.step import Step
+from edge.records import Transform, UInt8
+
+# A turn that moves the crop's corners by less than this is not worth resampling all pixels.
+_TURN_AT_LEAST_PX = 0.5
+
+
+class CropRectangle(Step):
+    """Find the rectangular product (a phone, a tile), turn it upright and crop it.
+
+    The crop's sides are the product's times `margin`; what lies beyond the frame is `fill`. It is turned by less than
+    45 degrees, or, with `orientation` landscape or portrait, so that its longer side lies or stands. Pixels keep their
+    size. A product counts where it differs from what surrounds it by `min_contrast` grey levels, covers `min_area` of
+    the frame (a share), fills `min_fill` of its rectangle (rounded corners are missing) and has all four sides in the
+    frame; otherwise it is not found, and the frame is NO_READ.
+    """
+
+    step: Literal["crop_rectangle"] = "crop_rectangle"
+    margin: Annotated[float, Field(ge=0.5, le=3)] = 1.0
+    orientation: Literal["keep", "landscape", "portrait"] = "keep"
+    fill: Annotated[int, Field(ge=0, le=255)] = 0
+    min_area: Annotated[float, Field(gt=0, le=1)] = 0.1
+    min_fill: Annotated[float, Field(gt=0, le=1)] = 0.85
+    min_contrast: Annotated[float, Field(ge=1, le=255)] = 10.0
+
+    def apply(self, pixels: UInt8, transform: Transform) -> tuple[UInt8, Transform]:
+        """[H, W, C] → [h, w, C], h and w by the product. Raises ProductNotFoundError."""
+        found = find_rectangle(luminance(pixels), self.min_area, self.min_fill, self.min_contrast)
+        if found is None:
+            raise ProductNotFoundError(
+                f"expected a rectangle of at least {self.min_area:.0%} of the frame, with all four sides in it and "
+                f"{self.min_contrast:g} grey levels from what surrounds it, received none"
+            )
+        found = self._oriented(found)
+        width, height = (max(1, round(side * self.margin)) for side in (found.width, found.height))
+        if abs(math.sin(found.angle)) * max(width, height) / 2 < _TURN_AT_LEAST_PX and math.cos(found.angle) > 0:
+            x, y = round(found.x - width / 2), round(found.y - height / 2)
+            return cropped(pixels, (x, y), (width, height), self.fill), chained(shifted(x, y), transform)
+        cos, sin = math.cos(found.angle), math.sin(found.angle)
+        turn = np.array([[cos, -sin], [sin, cos]])
+        corner = np.array([found.x, found.y]) - turn @ [width / 2, height / 2]
+        own = Transform(np.column_stack([turn, corner]))
+        return warped(pixels, own, (width, height), self.fill), chained(own, transform)
+
+    def _oriented(self, found: Rectangle) -> Rectangle:
+        lies = found.width >= found.height
+        if self.orientation == "keep" or lies == (self.orientation == "landscape"):
+            return found
+        # a quarter turn, the way that leaves the smaller angle
+        quarter = -math.pi / 2 if found.angle > 0 else math.pi / 2
+        return Rectangle(found.x, found.y, found.height, found.width, found.angle + quarter)
