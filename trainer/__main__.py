@@ -110,6 +110,28 @@ def ship(
     console.print(f"{out}: {len(shipped.manifest.files)} files, {size / 1e6:.2f} MB")
 
 
+@app.command(name="split", epilog="Example: `linewatch-train split phone_msd --config config/train.phone.yaml`")
+def show_split(
+    data: Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")],
+    config: Annotated[Path, typer.Option("--config", help="the recipe, YAML")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="also write image, class, group and part as CSV here")
+    ] = None,
+) -> None:
+    """Show how a recipe would split a dataset, by class and group, without training."""
+    from trainer.datasets import read_manifest
+    from trainer.settings import TrainSettings
+    from trainer.split_manifest import write_split
+    from trainer.splitting import split_dataset, split_table
+
+    settings = load_yaml(config, TrainSettings)
+    entries = read_manifest(data, need_masks=False)
+    parts = split_dataset(entries, settings.split, settings.seed, console)
+    console.print(split_table(entries, parts))
+    if out is not None:
+        write_split(out, entries, parts)
+
+
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
     run_command(app)

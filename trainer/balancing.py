@@ -76,7 +76,8 @@ class _Dealer:
         return sums
 
     def _deviation(self) -> Float64:
-        return self._sums(self._rows[self._kind]) - self._wanted
+        deviation: Float64 = self._sums(self._rows[self._kind]) - self._wanted
+        return deviation
 
     def _cost(self, deviation: Float64) -> Float64:
         """Sum the squared excess over the tolerance along the last axis, which is of features."""

@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from edge.errors import DatasetError
 from edge.records import Float64
 from trainer.balancing import Aims, deal
 from trainer.datasets import Entry, class_names
+from trainer.near_duplicates import clusters, near_duplicates, read_thumbnails
+from trainer.settings import SplitSettings
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -151,8 +154,9 @@ def _features(units: Sequence[_Unit], names: Sequence[str]) -> tuple[Float64, Fl
     for unit in units:
         counts = Counter(name for kind in unit.kinds for name in (*(kind or (_CLEAN,)), _ALL))
         showing.append([counts[label] for label in labels])
-    pictures = np.array(showing, dtype=float)
+    pictures = np.array(showing, dtype=float).reshape(len(units), len(labels))
     combined = np.array([[kind in unit.kinds for kind in combinations] for unit in units], dtype=float)
+    combined = combined.reshape(len(units), len(combinations))
     groups = (pictures > 0).astype(float)
     usual = pictures.sum(axis=0) / np.maximum(groups.sum(axis=0), 1)
     tolerance = [_HALF_A_GROUP] * (len(labels) + len(combinations)) + [_PICTURES_TOLERANCE] * len(labels)
@@ -169,7 +173,7 @@ def _check_possible(units: Sequence[_Unit], names: Sequence[str], folds: int | N
         raise DatasetError(f"The split cannot be made: expected split.fold from 0 to {folds - 1}, received {fold}")
     # with folds the largest of them takes ceil(n / folds) groups, and two must be left
     short = [
-        _counted(units, name)
+        f"no group of {name} would be left to validation, {_counted(units, name)}"
         for name, count in _group_counts(units, names).items()
         if count - (-(-count // folds) if folds else 0) < 2
     ]
@@ -208,7 +212,7 @@ def _impossible(
     largest = max(units, key=lambda unit: len(unit.groups))
     joined = (
         f" Near-duplicates join {len(largest.groups)} groups into one; if they are none, set split.near_duplicates: "
-        "false."
+        "warn."
         if len(largest.groups) > max(2, len(units) // 4)
         else ""
     )
@@ -219,9 +223,68 @@ def _impossible(
     )
 
 
+def split_dataset(
+    entries: Sequence[Entry], settings: SplitSettings, seed: int, console: Console | None = None
+) -> dict[str, Part]:
+    """Split as a recipe says: reads the pictures once to find near-duplicates, and tells `console` what was found.
+
+    Raises DatasetError like `split`. Takes some hundredths of a second per picture, for reading it.
+    """
+    found: list[tuple[str, ...]] = []
+    if settings.near_duplicates != "ignore":
+        found = clusters(near_duplicates(list(read_thumbnails([(entry.image, entry.path) for entry in entries]))))
+    together = found if settings.near_duplicates == "together" else []
+    parts = split(
+        entries,
+        settings.test,
+        settings.validation,
+        seed,
+        folds=settings.folds,
+        fold=settings.fold,
+        together=together,
+    )
+    if console is not None:
+        for line in _remarks(entries, parts, found, settings):
+            console.print(line)
+    return parts
+
+
+def _remarks(
+    entries: Sequence[Entry], parts: dict[str, Part], found: Sequence[Sequence[str]], settings: SplitSettings
+) -> list[str]:
+    group_of = {entry.image: entry.group for entry in entries}
+    across = [images for images in found if len({group_of[image] for image in images}) > 1]
+    remarks = []
+    if settings.folds is not None:
+        remarks.append(f"fold {settings.fold} of {settings.folds} is held out; split.test is not used")
+    if across and settings.near_duplicates == "together":
+        remarks.append(
+            f"{sum(map(len, across))} pictures of different groups are near-duplicates, in {len(across)} sets; each "
+            "set is in one part"
+        )
+    leaking = leaks(parts, across)
+    if leaking:
+        remarks.append(
+            f"[yellow]warning[/]: {len(leaking)} of {sum(part == 'test' for part in parts.values())} held-out pictures "
+            "show nearly what is learned from or chosen by, so figures on them flatter. With split.near_duplicates: "
+            "together such pictures are in one part"
+        )
+    return remarks
+
+
+def leaks(parts: Mapping[str, Part], together: Iterable[Collection[str]]) -> list[str]:
+    """Return the test pictures that share a set of `together` with a picture of another part, sorted."""
+    found: set[str] = set()
+    for images in together:
+        sides = {image: parts[image] for image in images if image in parts}
+        if set(sides.values()) - {"test"}:
+            found.update(image for image, part in sides.items() if part == "test")
+    return sorted(found)
+
+
 def split_table(entries: Sequence[Entry], parts: dict[str, Part]) -> Table:
     """Lay out pictures and groups of each class in each part, as `linewatch-train split` prints them."""
-    table = Table("class", *[f"{part}: pictures (groups)" for part in PARTS], "all")
+    table = Table("class", *PARTS, "all", caption="pictures (groups)")
     for label in (*class_names(entries), _CLEAN, _ALL):
         own = [entry for entry in entries if label == _ALL or label in (entry.classes or (_CLEAN,))]
         if own:
