@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from edge.records import Float32, UInt8
 from trainer.settings import AugmentationSettings
 
 _LEAST_BLUR_PX = 0.3
+_POOL = 2**22
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def apply_light(pixels: UInt8, light: Light, generator: np.random.Generator) -> 
     if light.gradient:
         disturbed += _gradient(pixels.shape[:2], light)[:, :, None]
     if light.noise:
-        disturbed += np.float32(light.noise) * generator.standard_normal(pixels.shape, dtype=np.float32)
+        disturbed += np.float32(light.noise) * _normal(pixels.shape, generator)
     np.clip(disturbed, 0, 255, out=disturbed)
     return disturbed
 
@@ -65,6 +67,25 @@ def apply_light(pixels: UInt8, light: Light, generator: np.random.Generator) -> 
 def disturb(pixels: UInt8, settings: AugmentationSettings, generator: np.random.Generator) -> Float32:
     """Draw light and apply it to uint8 [S, S, C]; return float32 within 0-255."""
     return apply_light(pixels, draw_light(settings, generator), generator)
+
+
+@cache
+def _pool() -> Float32:
+    pool: Float32 = np.random.default_rng(0).standard_normal(_POOL, dtype=np.float32)
+    return pool
+
+
+def _normal(shape: tuple[int, ...], generator: np.random.Generator) -> Float32:
+    """Return standard normal noise: a stretch of a fixed pool, from a drawn place on, forwards or backwards.
+
+    To draw it anew took half of the time of a crop.
+    """
+    count = int(np.prod(shape))
+    if count > _POOL // 4:
+        return generator.standard_normal(shape, dtype=np.float32)
+    start = int(generator.integers(_POOL - count))
+    stretch = _pool()[start : start + count]
+    return (stretch if generator.random() < 0.5 else stretch[::-1]).reshape(shape)
 
 
 def _blurred(pixels: UInt8, light: Light) -> UInt8:
