@@ -132,6 +132,23 @@ def show_split(
         write_split(out, entries, parts)
 
 
+@app.command(epilog="Example: `linewatch-train augmentations config/train.phone.yaml --data phone_msd --out sheet.png`")
+def augmentations(
+    config: Annotated[Path, typer.Argument(help="the recipe, YAML")],
+    data: Annotated[Path, typer.Option("--data", help="a dataset: a folder with manifest.csv")],
+    out: Annotated[Path, typer.Option("--out", help="the sheet to write, PNG or JPEG")],
+    count: Annotated[int, typer.Option("--count", min=1, max=400, help="how many crops to show")] = 24,
+    seed: Annotated[int | None, typer.Option("--seed", help="draw others; default: the recipe's")] = None,
+) -> None:
+    """Show crops as training sees them, each beside what it was made from, with the defects outlined."""
+    from trainer.augmentation_sheet import write_augmentation_sheet
+    from trainer.settings import TrainSettings
+
+    settings = load_yaml(config, TrainSettings)
+    shown = write_augmentation_sheet(settings, data, out, count=count, seed=settings.seed if seed is None else seed)
+    console.print(f"{out}: {shown} crops")
+
+
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
     run_command(app)

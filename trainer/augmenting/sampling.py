@@ -32,6 +32,17 @@ class CropBatch:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """A crop beside what it was made from: `window` uint8 [S, S, C] and its truth; `pixels` float32 [S, S, C]."""
+
+    window: UInt8
+    window_truth: UInt8
+    pixels: Float32
+    truth: UInt8
+    image: str
+
+
+@dataclass(frozen=True)
 class _Crop:
     pixels: Float32
     truth: UInt8
@@ -125,8 +136,20 @@ class CropSampler:
             x = y = self._sampling.crop_px // 2
         return picture, (x, y)
 
+    def previews(self, generator: np.random.Generator, count: int) -> list[Preview]:
+        """Draw crops as a batch would, each with the window that it was made from."""
+        size, found = self._sampling.crop_px, []
+        for _ in range(count):
+            picture, centre = self._draw(generator)
+            window = warp(picture, crop_transform(centre, size, at_strength(self._augmentation, 0), generator), size)
+            crop = self._augmented(picture, centre, generator)
+            found.append(Preview(*window, crop.pixels, crop.truth, picture.entry.image))
+        return found
+
     def _crop(self, generator: np.random.Generator) -> _Crop:
-        picture, centre = self._draw(generator)
+        return self._augmented(*self._draw(generator), generator)
+
+    def _augmented(self, picture: Picture, centre: tuple[int, int], generator: np.random.Generator) -> _Crop:
         size = self._sampling.crop_px
         settings = self._strengths.at(picture, centre, size)
         pixels, truth = warp(picture, crop_transform(centre, size, settings, generator), size)
