@@ -132,6 +132,38 @@ def show_split(
         write_split(out, entries, parts)
 
 
+@app.command(epilog="Example: `linewatch-train audit phone_msd --report audit.html --config config/train.phone.yaml`")
+def audit(
+    data: Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")],
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="also look at this bundle's split: leaks, changed files")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="also look at how this recipe would split")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="write a page with pictures here, HTML")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write all findings here")] = None,
+) -> None:
+    """Look for broken, doubtful and leaking labels before a model learns them.
+
+    Ends with 0, or with 10 where something is found that training would refuse.
+    """
+    from trainer.audit_page import audit_page
+    from trainer.auditing import audit as run_audit
+    from trainer.auditing import refuse_broken, tables
+    from trainer.settings import TrainSettings
+
+    settings = load_yaml(config, TrainSettings) if config is not None else None
+    found = run_audit(data, console, bundle=bundle, settings=settings)
+    for table in tables(found):
+        console.print(table)
+    if report is not None:
+        write_text(report, audit_page(found))
+        console.print(f"{report}: the findings with pictures")
+    if json_file is not None:
+        write_text(json_file, json.dumps(found.report(), indent=1) + "\n")
+    refuse_broken(found)
+    console.print(f"Nothing that training would refuse; {found.count('doubtful')} doubtful findings")
+
+
 @app.command(epilog="Example: `linewatch-train augmentations config/train.phone.yaml --data phone_msd --out sheet.png`")
 def augmentations(
     config: Annotated[Path, typer.Argument(help="the recipe, YAML")],
