@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from edge.bundle import SPLIT
+from edge.bundle import SPLIT, sha256_of
 from edge.errors import BundleError, DatasetError
 from trainer.annotator_styles import MEASURES, StyleDifference, style_differences
 from trainer.audit_reading import PictureFacts, Reading, read_mask, read_tolerantly
@@ -32,6 +32,7 @@ _ORDER: tuple[Severity, ...] = ("refused", "doubtful", "note")
 _TEXTS_SHOWN = 2
 _RARE = 0.1
 _AGREES = 0.9
+_LEAST_MASKS, _DILATED_PX = 5, 3.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ KINDS: dict[str, Kind] = {
     "overlapping-masks": Kind("doubtful", "masks that overlap"),
     "mask-on-clean": Kind("doubtful", "clean rows with a mask that is not empty"),
     "specks": Kind("doubtful", "masks with tiny specks"),
+    "dilated": Kind("doubtful", "classes drawn wider than they are"),
     "other-labels": Kind("doubtful", "the same picture, labelled otherwise"),
     "duplicate": Kind("doubtful", "identical files"),
     "near-duplicate": Kind("doubtful", "near-duplicates in different groups"),
@@ -151,7 +153,7 @@ def audit(data: Path, console: Console, *, bundle: Path | None = None, settings:
     if parts is not None:
         findings += _leaks(parts, reading.pictures, sets)
     balance = _balance(reading.pictures)
-    findings += _shortages(reading.pictures, balance)
+    findings += _shortages(reading.pictures, balance) + _dilated(reading.pictures, balance)
     by: Literal["annotator", "group"] = "annotator" if reading.has_annotators else "group"
     styles = _styles(reading.pictures, by)
     findings += [_style_finding(style, by, reading.pictures) for style in styles if style.differs]
@@ -232,14 +234,21 @@ def _groups(pictures: Sequence[PictureFacts]) -> list[Finding]:
 
 
 def _changed(rows: Sequence[SplitRow], reading: Reading) -> list[Finding]:
-    now = {picture.image: picture.sha256 for picture in reading.pictures}
+    now = {picture.image: picture for picture in reading.pictures}
     named = {row.image for row in reading.rows}
     found = []
     for row in rows:
+        picture = now.get(row.image)
+        what = ""
         if row.image not in named:
-            found.append(Finding("changed", f"{row.image} ({row.part}) is no longer in the manifest", (row.image,)))
-        elif row.image in now and now[row.image] != row.sha256:
-            found.append(Finding("changed", f"{row.image} ({row.part}) is another picture now", (row.image,)))
+            what = "is no longer in the manifest"
+        elif picture is not None and picture.sha256 != row.sha256:
+            what = "is another picture now"
+        elif picture is not None and row.masks is not None:
+            masks = sorted((facts.row.name, sha256_of(facts.path)) for facts in picture.masks)
+            what = "has other masks now" if masks != sorted(row.masks) else ""
+        if what:
+            found.append(Finding("changed", f"{row.image} ({row.part}) {what}", (row.image,)))
     return found
 
 
@@ -321,6 +330,25 @@ def _shortages(pictures: Sequence[PictureFacts], balance: Sequence[ClassBalance]
             found.append(
                 Finding("rare-class", f"{line.name}: {line.pictures} pictures, the largest has {most}", images)
             )
+    return found
+
+
+def _dilated(pictures: Sequence[PictureFacts], balance: Sequence[ClassBalance]) -> list[Finding]:
+    """Name classes whose outlines lie well outside of the pictures' edges, in the median of their masks."""
+    found = []
+    for line in balance:
+        outside = [
+            (mask.style.dilation_px, picture.image)
+            for picture in pictures
+            for mask in picture.masks
+            if mask.row.name == line.name and mask.style is not None and mask.style.dilation_px is not None
+        ]
+        median = float(np.median([px for px, _ in outside])) if len(outside) >= _LEAST_MASKS else 0.0
+        if median >= _DILATED_PX:
+            text = (
+                f"{line.name}: outlines lie {median:.1f} px outside of the edge, in the median of {len(outside)} masks"
+            )
+            found.append(Finding("dilated", text, tuple(image for px, image in outside if px >= median)))
     return found
 
 
