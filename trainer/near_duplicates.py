@@ -104,8 +104,8 @@ def read_thumbnails(
 def near_duplicates(thumbnails: Sequence[Thumbnail], correlation: float = CORRELATION) -> list[Pair]:
     """Find the pairs whose detail correlates by at least `correlation`, in the order of their names.
 
-    Takes a tenth of a second for 500 pictures; the hashes of 10 000 are compared in some seconds, all with all, and at
-    most 40 proposals each are verified.
+    Hashes are compared all with all, and at most 40 proposals each are verified: 3,000 pictures take some seconds, ten
+    times as many some minutes. Needs about 0.15 MB per picture.
     """
     known = sorted(thumbnails, key=lambda small: small.image)
     if len(known) < 2:
