@@ -189,6 +189,77 @@ def tiles(
     )
 
 
+@app.command(name="split", epilog="Example: `linewatch-train split phone_msd --config config/train.phone.yaml`")
+def show_split(
+    data: Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")],
+    config: Annotated[Path, typer.Option("--config", help="the recipe, YAML")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="also write image, class, group and part as CSV here")
+    ] = None,
+) -> None:
+    """Show how a recipe would split a dataset, by class and group, without training."""
+    from trainer.datasets import read_manifest
+    from trainer.settings import TrainSettings
+    from trainer.split_manifest import write_split
+    from trainer.splitting import split_dataset, split_table
+
+    settings = load_yaml(config, TrainSettings)
+    entries = read_manifest(data, need_masks=False)
+    parts = split_dataset(entries, settings.split, settings.seed, console)
+    console.print(split_table(entries, parts))
+    if out is not None:
+        write_split(out, entries, parts)
+
+
+@app.command(epilog="Example: `linewatch-train audit phone_msd --report audit.html --config config/train.phone.yaml`")
+def audit(
+    data: Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")],
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="also look at this bundle's split: leaks, changed files")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="also look at how this recipe would split")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="write a page with pictures here, HTML")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write all findings here")] = None,
+) -> None:
+    """Look for broken, doubtful and leaking labels before a model learns them.
+
+    Ends with 0, or with 10 where something is found that training would refuse.
+    """
+    from trainer.audit_page import audit_page
+    from trainer.auditing import audit as run_audit
+    from trainer.auditing import refuse_broken, tables
+    from trainer.settings import TrainSettings
+
+    settings = load_yaml(config, TrainSettings) if config is not None else None
+    found = run_audit(data, console, bundle=bundle, settings=settings)
+    for table in tables(found):
+        console.print(table)
+    if report is not None:
+        write_text(report, audit_page(found))
+        console.print(f"{report}: the findings with pictures")
+    if json_file is not None:
+        write_text(json_file, json.dumps(found.report(), indent=1) + "\n")
+    refuse_broken(found)
+    console.print(f"Nothing that training would refuse; {found.count('doubtful')} doubtful findings")
+
+
+@app.command(epilog="Example: `linewatch-train augmentations config/train.phone.yaml --data phone_msd --out sheet.png`")
+def augmentations(
+    config: Annotated[Path, typer.Argument(help="the recipe, YAML")],
+    data: Annotated[Path, typer.Option("--data", help="a dataset: a folder with manifest.csv")],
+    out: Annotated[Path, typer.Option("--out", help="the sheet to write, PNG or JPEG")],
+    count: Annotated[int, typer.Option("--count", min=1, max=400, help="how many crops to show")] = 24,
+    seed: Annotated[int | None, typer.Option("--seed", help="draw others; default: the recipe's")] = None,
+) -> None:
+    """Show crops as training sees them, each beside what it was made from, with the defects outlined."""
+    from trainer.augmentation_sheet import write_augmentation_sheet
+    from trainer.settings import TrainSettings
+
+    settings = load_yaml(config, TrainSettings)
+    shown = write_augmentation_sheet(settings, data, out, count=count, seed=settings.seed if seed is None else seed)
+    console.print(f"{out}: {shown} crops")
+
+
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
     run_command(app)

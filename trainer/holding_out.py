@@ -16,7 +16,7 @@ def copy_held_out(bundle: Path, data: Path, out: Path) -> int:
     """Copy the pictures of `data` that `bundle` held out, their masks and rows, into `out`; return how many."""
     load_bundle(bundle, need_onnx=False)
     learned = learned_from(bundle)
-    kept = [entry for entry in read_manifest(data) if sha256_of(entry.path) not in learned]
+    kept = [entry for entry in read_manifest(data, need_masks=False) if sha256_of(entry.path) not in learned]
     if not kept:
         raise DatasetError(f"{bundle} held out no picture of {data}; expected a split.test above 0 in its recipe")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -24,13 +24,17 @@ def copy_held_out(bundle: Path, data: Path, out: Path) -> int:
     wanted = {entry.image for entry in kept}
     try:
         with (data / "manifest.csv").open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.DictReader(file) if row["image"].strip() in wanted]
-        for relative in sorted({row[key].strip() for row in rows for key in ("image", "mask") if row[key].strip()}):
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or COLUMNS)
+            rows = [row for row in reader if row["image"].strip() in wanted]
+        for relative in sorted(
+            {row[key].strip() for row in rows for key in ("image", "mask") if (row[key] or "").strip()}
+        ):
             target = out / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(data / relative, target)
         with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:

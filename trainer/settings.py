@@ -46,18 +46,36 @@ class ModelSettings(StrictModel):
 
 
 class SplitSettings(StrictModel):
-    """Shares of the groups of each class that are held out; what remains is learned from."""
+    """Shares of the groups of each class that are held out; what remains is learned from.
+
+    `validation` is a share of what the test part leaves. With `folds` the test part is fold number `fold`, from 0, and
+    `test` is not used. `near_duplicates`: pictures of different groups that show nearly the same are held together, or
+    parted with a warning, or not looked for.
+    """
 
     test: Annotated[float, Field(ge=0, lt=1)] = 0.3
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    folds: Annotated[int, Field(ge=2, le=20)] | None = None
+    fold: Annotated[int, Field(ge=0)] = 0
+    near_duplicates: Literal["together", "warn", "ignore"] = "together"
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_them(self) -> SplitSettings:
+        if self.folds is None and self.fold:
+            raise ValueError(f"expected split.folds beside split.fold, received fold {self.fold} alone")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"expected split.fold from 0 to {self.folds - 1}, received {self.fold}")
+        return self
 
 
 class SamplingSettings(StrictModel):
     """How crops are drawn. `defect_share` of them are centred near a defect, classes by `class_weights` (default even).
 
-    The others lie anywhere. `crop_px`: side of a square crop. `batch`: crops per step.
+    The others lie anywhere. `crop_px`: side of a square crop. `batch`: crops per step. `crop`: `square` cuts squares
+    of that side at the picture's own scale, `whole` resizes whole pictures to it, as for classification.
     """
 
+    crop: Literal["square", "whole"] = "square"
     crop_px: Annotated[int, Field(ge=32, le=2048)] = 256
     batch: Annotated[int, Field(ge=1, le=256)] = 16
     steps_per_epoch: Annotated[int, Field(ge=1)] = 60
@@ -66,7 +84,16 @@ class SamplingSettings(StrictModel):
 
 
 class AugmentationSettings(StrictModel):
-    """What is done to a crop at random; every range is symmetric."""
+    """What is done to a crop at random; every range is symmetric, or from nothing up to the value.
+
+    Factors: `zoom`, `contrast` and `gamma`, 1 = none. Grey levels: `brightness`, `light_gradient` (at the crop's ends),
+    `noise` (standard deviation). `defocus_px`: largest standard deviation of a Gaussian blur. `motion_px`: largest
+    length of a motion blur. `cut_outs`: at most so many rectangles, sides up to `cut_out_share` of the crop's, get the
+    crop's mean and are clean in the truth. `paste_share` of the crops get a defect of `paste_classes` (default: all,
+    the rarer the oftener) from another picture, where they are clean. `only_classes`: crops that show none of these
+    are left as they are, but may be pasted on. `class_strength`: a factor on all ranges for crops that show the class,
+    1 for others; the largest counts.
+    """
 
     flips: bool = True
     quarter_turns: bool = True
@@ -77,6 +104,16 @@ class AugmentationSettings(StrictModel):
     contrast: Annotated[float, Field(ge=1, le=4)] = 1.5
     brightness: Annotated[float, Field(ge=0, le=128)] = 15.0
     noise: Annotated[float, Field(ge=0, le=64)] = 5.0
+    gamma: Annotated[float, Field(ge=1, le=4)] = 1.0
+    light_gradient: Annotated[float, Field(ge=0, le=128)] = 0.0
+    defocus_px: Annotated[float, Field(ge=0, le=16)] = 0.0
+    motion_px: Annotated[float, Field(ge=0, le=64)] = 0.0
+    cut_outs: Annotated[int, Field(ge=0, le=16)] = 0
+    cut_out_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    paste_share: _Share = 0.0
+    paste_classes: tuple[Name, ...] = ()
+    only_classes: tuple[Name, ...] = ()
+    class_strength: dict[Name, _Share] = Field(default_factory=dict)
 
 
 class LossSettings(StrictModel):
