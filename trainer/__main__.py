@@ -72,12 +72,20 @@ def evaluate(
     include_training: Annotated[
         bool, typer.Option("--include-training", help="also judge on pictures that were learned from")
     ] = False,
+    tolerance_px: Annotated[
+        float | None,
+        typer.Option("--tolerance-px", min=0, max=100, help="also F1 of thin lines, right within so many pixels"),
+    ] = None,
+    ranking: Annotated[
+        bool, typer.Option("--ranking/--no-ranking", help="average precision and ROC, for a second pass of the model")
+    ] = True,
 ) -> None:
     """Judge a bundle on whole pictures, beside what an all-empty mask would score."""
+    from trainer.evaluating import Wanted, tables
     from trainer.evaluating import evaluate as run_evaluate
-    from trainer.evaluating import tables
 
-    evaluation = run_evaluate(bundle, data, console, include_training=include_training)
+    wanted = Wanted(include_training=include_training, tolerance_px=tolerance_px, ranking=ranking)
+    evaluation = run_evaluate(bundle, data, console, wanted=wanted)
     write_text(json_file, json.dumps(evaluation.report | {"per_picture": evaluation.pictures}, indent=1) + "\n")
     report = evaluation.report
     console.print(f"{report['pictures']} pictures judged; {report['excluded_pictures']} left out: learned from")
