@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -193,6 +194,7 @@ class _Answerer:
         self._ranking = ranking
         overlap_px = bundle.manifest.tile.overlap_px
         keras = bundle.keras_path.is_file() and find_spec("tensorflow") is not None
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it tells of processors and drivers, not of pictures
         self._keras: KerasEngine | None = None
         if bundle.onnx_path.is_file():
             engine: Engine = scope.enter_context(OnnxRuntimeEngine(bundle.onnx_path, contract))
@@ -286,7 +288,7 @@ def _row(entry: Entry, names: tuple[str, ...], score: PictureScore) -> dict[str,
 def tables(report: dict[str, Any]) -> list[Table]:
     """Lay the figures out, each beside what an all-empty mask would score."""
     if report["labels_only"]:
-        return [_whole_table(report), _confusion_table(report)]
+        return [_rates_table(report), _whole_table(report), _confusion_table(report)]
     return [_class_table(report), _rates_table(report), _whole_table(report)]
 
 
@@ -313,23 +315,26 @@ def _class_table(report: dict[str, Any]) -> Table:
 
 
 def _rates_table(report: dict[str, Any]) -> Table:
-    tolerant, ranking = report["tolerant"], report["ranking"]
-    columns = ["class", "pixels: precision", "recall", "F1", "defects: precision", "recall", "F1"]
-    columns += [f"F1 within {tolerant['tolerance_px']:g} px"] if tolerant else []
-    columns += ["AP pixels", "AP pictures"] if ranking else []
-    rates = Table(*columns)
+    table = Table("class", "counted by", "precision", "recall", "F1", "AP")
     for name in (ALL, *report["counts"]["shown"]):
-        cells = [figure(report[part][kind][name]) for part in ("by_pixel", "by_defect") for kind in _RATES]
-        cells += [figure(tolerant["f1"][name])] if tolerant else []
-        if ranking:
-            cells += [
-                figure(ranking[part].get(name, {}).get("average_precision")) for part in ("by_pixel", "by_picture")
-            ]
-        rates.add_row(name, *cells)
-    return rates
+        for title, rates, precision in rates_of(report, name):
+            table.add_row(name, title, *[figure(rates[kind][name]) for kind in RATES], precision)
+    return table
 
 
-_RATES = ("precision", "recall", "f1")
+RATES = ("precision", "recall", "f1")
+
+
+def rates_of(report: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any], str]]:
+    """List what one class is counted by: the words, the rates (`RATES`, each by class), and the average precision."""
+    tolerant, ranking = report["tolerant"], report["ranking"] or {"by_pixel": {}, "by_picture": {}}
+    rows = [("pixels", report["by_pixel"], figure(ranking["by_pixel"].get(name, {}).get("average_precision")))]
+    if tolerant:
+        rows.append((f"pixels within {tolerant['tolerance_px']:g} px", tolerant, ""))
+    rows.append(("defects", report["by_defect"], ""))
+    ranked = figure(ranking["by_picture"].get(name, {}).get("average_precision"))
+    rows.append(("pictures", report["by_picture"], ranked))
+    return rows[-1:] if report["labels_only"] else rows
 
 
 def _whole_table(report: dict[str, Any]) -> Table:
