@@ -40,7 +40,7 @@ def intervals(scores: Scores, groups: Sequence[str], *, seed: int = 0, resamples
     count, names = len(kinds), tuple(scores.names)
     generator = np.random.default_rng(seed)
     weights = _drawn(count, resamples, generator)
-    confusion = _per_group(scores.stack("confusion").reshape(len(groups), -1), places, count)
+    confusion = _per_group(scores.stack("confusion").reshape(len(groups), (len(names) + 1) ** 2), places, count)
     shares = _picture_shares(scores)
     part, whole = (_per_group(values, places, count) for values in (shares.part, shares.whole))
     iou = _iou_intervals(confusion, weights, len(names) + 1)
@@ -121,7 +121,8 @@ def _iou_intervals(confusion: Float64, weights: Float64, size: int) -> list[list
 
 def _divided(part: Float64, whole: Float64) -> Float64:
     """Divide, NaN where a draw has nothing to measure."""
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    quotients: Float64 = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return quotients
 
 
 def _percentiles(values: Float64) -> list[float] | None:

@@ -260,7 +260,7 @@ def answer(inference: Inference, bundle: Bundle, picture: Picture, index: int) -
 
 
 def without_specks(found: DefectMap, bundle: Bundle, shape: tuple[int, ...]) -> UInt8:
-    """Wipe what is below its class's smallest area from a stitched map; return its classes over pixels, uint8 [H, W]."""
+    """Wipe what is below its class's smallest area from a stitched map; return its classes by pixel, uint8 [H, W]."""
     here = Transform.identity()
     height, width = found.classes.shape
     _, kept = measure(found, bundle.classes, region((height, width), None, here), here, None)

@@ -7,7 +7,7 @@ for itself. Pure: the same history gives the same findings, so a resumed run is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -91,16 +91,18 @@ def look(history: Sequence[EpochFigures], settings: GuardSettings) -> list[Findi
 
 
 def _not_numbers(history: Sequence[EpochFigures], settings: GuardSettings) -> list[Finding]:
-    named: list[tuple[str | None, str, Callable[[EpochFigures], float | None]]] = [
-        (None, "The loss", lambda epoch: epoch.loss),
-        (None, "The validation loss", lambda epoch: epoch.validation_loss),
-        (None, "The mean Dice", lambda epoch: epoch.dice),
+    named: list[tuple[str | None, str, list[float | None]]] = [
+        (None, "The loss", [epoch.loss for epoch in history]),
+        (None, "The validation loss", [epoch.validation_loss for epoch in history]),
+        (None, "The mean Dice", [epoch.dice for epoch in history]),
+        *(
+            (name, f"The Dice of {name}", [_class(epoch, name).dice for epoch in history])
+            for name in history[-1].classes
+        ),
     ]
-    for name in history[-1].classes:
-        named.append((name, f"The Dice of {name}", lambda epoch, name=name: _class(epoch, name).dice))
     findings = []
-    for class_name, words, value_of in named:
-        streak = _streak(history, lambda epoch, value_of=value_of: not _is_number(value_of(epoch)))
+    for class_name, words, values in named:
+        streak = _streak([not _is_number(value) for value in values])
         if not streak:
             continue
         since = history[-streak].epoch
@@ -111,7 +113,7 @@ def _not_numbers(history: Sequence[EpochFigures], settings: GuardSettings) -> li
                 since,
                 streak,
                 settings.action,
-                f"{words} is {value_of(history[-1])} since epoch {since}",
+                f"{words} is {values[-1]} since epoch {since}",
                 "Lower optimizer.learning_rate to a third, keep optimizer.clip_norm, and look for broken pictures; "
                 "what is learned from here on is worth nothing",
                 is_new=streak == 1,
@@ -128,11 +130,13 @@ def _lost(history: Sequence[EpochFigures], name: str, settings: GuardSettings) -
         gone.append(_is_gone(figures, best))
         if figures.dice is not None and math.isfinite(figures.dice):
             best = max(best, figures.dice)
-    streak = next((place for place, is_gone in enumerate(reversed(gone)) if not is_gone), len(gone))
+    streak = _streak(gone)
     if streak < settings.collapse_epochs:
         return []
     since, now = history[-streak].epoch, _class(history[-1], name)
-    before = max((f.dice or 0.0 for f in (_class(e, name) for e in history[:-streak]) if _is_number(f.dice)), default=0.0)
+    before = max(
+        (f.dice or 0.0 for f in (_class(e, name) for e in history[:-streak]) if _is_number(f.dice)), default=0.0
+    )
     if before > _DICE_OF_NOTHING:
         evidence = f"{name} is lost since epoch {since}: {_measured(now)}, after a Dice of {before:.3f}"
         remedy = (
@@ -172,7 +176,7 @@ def _is_gone(figures: ClassFigures, best_before: float) -> bool:
 
 
 def _everywhere(history: Sequence[EpochFigures], name: str, settings: GuardSettings) -> list[Finding]:
-    streak = _streak(history, lambda epoch: _is_everywhere(_class(epoch, name)))
+    streak = _streak([_is_everywhere(_class(epoch, name)) for epoch in history])
     if streak < settings.collapse_epochs:
         return []
     since = history[-streak].epoch
@@ -203,7 +207,8 @@ def _measured(figures: ClassFigures) -> str:
     words = f"Dice {figures.dice:.3f}" if figures.dice is not None else "no Dice"
     if figures.answered_share is None or figures.true_share is None:
         return words
-    return f"{figures.answered_share:.3%} of the validation pixels are answered, {figures.true_share:.3%} are true, {words}"
+    answered, true = figures.answered_share, figures.true_share
+    return f"{answered:.3%} of the validation pixels are answered, {true:.3%} are true, {words}"
 
 
 def _class(epoch: EpochFigures, name: str) -> ClassFigures:
@@ -215,6 +220,6 @@ def _is_number(value: float | None) -> bool:
     return value is None or math.isfinite(value)
 
 
-def _streak(history: Sequence[EpochFigures], holds: Callable[[EpochFigures], bool]) -> int:
-    """Count how many of the last epochs in a row something holds for."""
-    return next((place for place, epoch in enumerate(reversed(history)) if not holds(epoch)), len(history))
+def _streak(holds: Sequence[bool]) -> int:
+    """Count for how many of the last epochs in a row something holds."""
+    return next((place for place, held in enumerate(reversed(holds)) if not held), len(holds))

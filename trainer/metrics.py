@@ -1,9 +1,9 @@
 """Figures that an all-black mask cannot fool, from whole stitched pictures. Pure arithmetic on uint8 maps.
 
-A map holds class ids 1…K, 0 = clean. Every figure can be taken for what an all-empty mask would have answered. What
-docs/figures.md says in words is computed here; a figure that had nothing to measure is None, never a flattering 1.
+A map holds class ids 1…K, 0 = clean. Each figure can be taken for what an all-empty mask would have answered. One
+that had nothing to measure is None, never a flattering 1. docs/figures.md says in words what they mean.
 
-Where a dataset has labels and no masks, only whole pictures are counted (`score_labels`), and what needs pixels is None.
+Where a dataset has labels and no masks, whole pictures alone are counted (`score_labels`); what needs pixels is None.
 """
 
 from __future__ import annotations

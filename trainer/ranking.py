@@ -106,7 +106,8 @@ def curve(scores: Float64, positive: npt.NDArray[np.bool_]) -> Curve:
     ranked, hit = scores[order], positive[order].astype(np.float64)
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.zeros(0, int)
     positives = int(positive.sum())
-    return Curve(ranked[last], last + 1.0, np.cumsum(hit)[last], positives, len(scores) - positives)
+    flagged = (last + 1).astype(np.float64)
+    return Curve(ranked[last], flagged, np.cumsum(hit)[last], positives, len(scores) - positives)
 
 
 @dataclass
@@ -130,7 +131,7 @@ class Ranking:
         `highest`: float32 [K], the highest probability of each class where it is known finer than the scores tell.
         """
         tops = scores.max(axis=(0, 1)) / 255 if highest is None else highest
-        self._pictures.append(np.asarray(tops, np.float64))
+        self._pictures.append(tops.astype(np.float64))
         self._shown.append(np.asarray(shown, bool))
         if not self.has_pixels:
             return
@@ -152,7 +153,7 @@ class Ranking:
     def _binned(self, k: int) -> Curve:
         flagged, hits = np.cumsum(self._all[k][::-1]), np.cumsum(self._true[k][::-1])
         used = self._all[k][::-1] > 0
-        thresholds = np.arange(BINS)[::-1] / 255
+        thresholds: Float64 = np.arange(BINS, dtype=np.float64)[::-1] / 255
         positives = int(self._true[k].sum())
         return Curve(
             thresholds[used],

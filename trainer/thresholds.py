@@ -1,9 +1,9 @@
 """Each class's threshold and smallest area, fitted on whole stitched validation pictures.
 
 With few pictures the best cell of a table is luck. So the errors that cost money come first (pictures missed, pictures
-falsely flagged), each times what the recipe says that it costs, and costs that chance could have made of each other are
-taken as equal. Of the thresholds that cost least, and whose IoU is as good as the best, the middle one is taken; then of
-the areas the middle one, as far from the largest speck that was wrong as from the smallest defect that was right.
+falsely flagged), each times its cost in the recipe, and costs that chance could have made of each other are taken as
+equal. Of the thresholds that cost least, and whose IoU is as good as the best, the middle one is taken; then of the
+areas the middle one, as far from the largest speck that was wrong as from the smallest defect that was right.
 """
 
 from __future__ import annotations
