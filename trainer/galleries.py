@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from edge.overlaying import as_bgr, overlay
 from edge.records import UInt8
 from trainer.contact_sheets import SheetCell, contact_sheet
 from trainer.evaluating import Judged
+from trainer.metrics import CLEAN
 
 Colour = tuple[int, int, int]
 
@@ -32,6 +34,7 @@ class Exhibit:
     """One picture of a gallery: `rank` (the greater, the worse), and for people its name, class and what is wrong.
 
     `wrong_px` of `of_px`: pixels missed of the true ones, or answered wrongly of those answered; None without masks.
+    `true_name`, `answered_name`: the one class that the picture counts as, and is answered as.
     """
 
     rank: tuple[int, int]
@@ -41,6 +44,8 @@ class Exhibit:
     of_px: int | None
     whole_picture: bool
     cell: SheetCell
+    true_name: str
+    answered_name: str
 
 
 @dataclass
@@ -73,11 +78,22 @@ class Gallery:
         if found is None or (len(kept) == WORST and found.rank <= kept[-1].rank):
             return
         image = judged.picture.entry.image
-        name = self.names[found.class_id - 1] if found.class_id else "clean"
-        whole = found.whole_picture
-        cell = SheetCell(self._close_up(judged, found), f"{name} {image}")
-        wrong = None if judged.labels_only else found.wrong_px
-        kept.append(Exhibit(found.rank, image, name, wrong, None if wrong is None else found.of_px, whole, cell))
+        names = [CLEAN, *self.names]
+        name = names[found.class_id]
+        words = self._caption(judged) if judged.labels_only else f"{name}: {PurePath(image).name}"
+        kept.append(
+            Exhibit(
+                rank=found.rank,
+                image=image,
+                class_name=name,
+                wrong_px=None if judged.labels_only else found.wrong_px,
+                of_px=None if judged.labels_only else found.of_px,
+                whole_picture=found.whole_picture,
+                cell=SheetCell(self._close_up(judged, found), words),
+                true_name=names[judged.score.true_id],
+                answered_name=names[judged.score.answered_id],
+            )
+        )
         kept.sort(key=lambda exhibit: exhibit.rank, reverse=True)
         del kept[WORST:]
 
@@ -86,7 +102,7 @@ class Gallery:
         score = judged.score
         if judged.labels_only:
             wrong = score.true_id != score.answered_id and score.true_id > 0
-            return _Wrong(score.true_id, (1, 0), 0, 0, None, whole_picture=True) if wrong else None
+            return self._by_turns(self.misses, score.true_id) if wrong else None
         found = []
         for k in np.flatnonzero(score.shown):
             class_id = int(k) + 1
@@ -104,7 +120,7 @@ class Gallery:
         score = judged.score
         if judged.labels_only:
             wrong = score.true_id != score.answered_id and score.answered_id > 0
-            return _Wrong(score.answered_id, (1, 0), 0, 0, None, whole_picture=True) if wrong else None
+            return self._by_turns(self.false_alarms, score.answered_id) if wrong else None
         found = []
         for k in np.flatnonzero(score.answered):
             class_id = int(k) + 1
@@ -115,6 +131,11 @@ class Gallery:
         at_all, wrong_px, class_id, answered = max(found)
         region = (judged.answer == class_id) & (judged.picture.truth != class_id)
         return _Wrong(class_id, (at_all, wrong_px), wrong_px, answered, region, whole_picture=bool(at_all))
+
+    def _by_turns(self, kept: Sequence[Exhibit], class_id: int) -> _Wrong:
+        """Rank a picture that has a label alone: there is no worse and better, so classes come by turns."""
+        before = sum(exhibit.class_name == self.names[class_id - 1] for exhibit in kept)
+        return _Wrong(class_id, (1, -before), 0, 0, None, whole_picture=True)
 
     def _side_by_side(self, judged: Judged) -> UInt8:
         """Put the truth and the answer beside each other, or below where the picture is wide."""
@@ -131,11 +152,11 @@ class Gallery:
         return _joined([true, answered], below=below)
 
     def _caption(self, judged: Judged) -> str:
-        name = judged.picture.entry.image
+        name = PurePath(judged.picture.entry.image).name
         if not judged.labels_only:
             return name
-        words = ["clean", *self.names]
-        return f"{words[judged.score.true_id]} as {words[judged.score.answered_id]}: {name}"
+        words = [CLEAN, *self.names]  # last, since a long caption loses its beginning
+        return f"{name}: {words[judged.score.true_id]} as {words[judged.score.answered_id]}"
 
     def _close_up(self, judged: Judged, wrong: _Wrong) -> UInt8:
         """Show the wrong region four times: where it lies in the picture, bare, with the truth, with the answer."""

@@ -90,9 +90,9 @@ def draw_rankings(
         title=f"Precision and recall, {title}", xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02)
     )
     right.set(title=f"ROC, {title}", xlabel="false positive rate", ylabel="recall", xlim=(-0.02, 1), ylim=(0, 1.02))
-    for axes, place in ((left, "lower left"), (right, "lower right")):
+    for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize="small", loc=place)
+            axes.legend(frameon=False, fontsize="small", loc="best")
         else:
             axes.text(0.5, 0.5, "nothing to rank", ha="center", va="center", transform=axes.transAxes, color="grey")
     return _png(figure)

@@ -221,19 +221,17 @@ def _cards(judged: Mapping[str, Any] | None) -> list[Card]:
             cards.append(Card(title, "-", ["no such picture to judge on"]))
             continue
         lines = [f"{round(value * whole)} of {whole}", f"95 %: {_percent_interval(bounds[key][ALL])}"]
-        lines.append(f"an empty mask: {_percent(empty[key][ALL])}")
+        lines.append(f"all empty: {_percent(empty[key][ALL])}")
         cards.append(Card(title, _percent(value), lines, "good" if value == 0 else "bad" if value > 0.1 else ""))
     for title, key in (("Mean IoU", "miou"), ("Accuracy", "accuracy")):
         if judged[key] is None:
             continue
         most = judged["majority_baseline"]
-        lines = [f"95 %: {interval(bounds[key])}", f"an empty answer: {figure(empty[key])}"]
+        lines = [f"95 %: {interval(bounds[key])}", f"all empty: {figure(empty[key])}"]
         lines += [f"always {most['class']}: {figure(most['accuracy'])}"] if key == "accuracy" else []
         cards.append(Card(title, figure(judged[key]), lines))
     if (region := judged["missed_region"][ALL]) is not None:
-        cards.append(
-            Card("Defect area missed", _percent(region), ["of all true defect pixels", "an empty mask: 100 %"])
-        )
+        cards.append(Card("Defect area missed", _percent(region), ["of all true defect pixels", "all empty: 100 %"]))
     return cards
 
 
@@ -257,7 +255,7 @@ def _advice(
             text = f"On validation it was found on none of {found['shown']} pictures; do not use the model for it."
             blocks.append(note(f"{name} cannot be found", text, "bad"))
     if judged is not None:
-        blocks += [note(title, text, "bad") for title, text in _warnings(judged)]
+        blocks += [note(title, text) for title, text in _warnings(judged)]
     return Section("What to make of it", blocks)
 
 
@@ -295,7 +293,7 @@ def _class_section(judged: Mapping[str, Any], colours: Mapping[str, tuple[int, i
             if name != BACKGROUND:
                 cells += [figure(judged["dice_nonempty"][name]), _percent(judged["missed_region"][name])]
             rows.append(cells + [""] * (6 - len(cells)))
-        headers = ["class", "IoU", "95 %", "empty mask", "Dice, where shown", "area missed"]
+        headers = ["class", "IoU", "95 %", "all empty", "Dice, where shown", "area missed"]
         blocks += [heading("Area"), table(headers, rows)]
     rows = []
     for name in (ALL, *counts["shown"]):
@@ -313,7 +311,7 @@ def _class_section(judged: Mapping[str, Any], colours: Mapping[str, tuple[int, i
                 _percent(empty["false_pictures"][name]),
             ]
         )
-    headers = ["class", "pictures missed", "95 %", "empty mask", "falsely flagged", "95 %", "empty mask"]
+    headers = ["class", "pictures missed", "95 %", "all empty", "falsely flagged", "95 %", "all empty"]
     blocks += [heading("Pictures"), table(headers, rows)]
     rows = [
         [_named(name, colours) if not place else "", title, *[figure(rates[kind][name]) for kind in RATES], ap]
@@ -322,7 +320,10 @@ def _class_section(judged: Mapping[str, Any], colours: Mapping[str, tuple[int, i
     ]
     headers = ["class", "counted by", "precision", "recall", "F1", "average precision"]
     blocks += [heading("Precision and recall"), table(headers, rows, named=2)]
-    words = "docs/figures.md says what each figure means. `-`: there was nothing to measure it on."
+    words = (
+        "All empty: what answering nothing would score. A dash: there was nothing to measure it on. docs/figures.md "
+        "says what each figure means."
+    )
     return Section("Figures per class", [*blocks, paragraph(words, soft=True)])
 
 
@@ -389,6 +390,9 @@ def _gallery_section(
 
 
 def _exhibit_table(exhibits: Sequence[Exhibit], what: str) -> Html:
+    if exhibits[0].wrong_px is None:
+        rows = [[exhibit.image, exhibit.true_name, exhibit.answered_name] for exhibit in exhibits]
+        return table(["picture", "is", "answered as"], rows, words=True)
     of = "of true px" if what == "missed" else "of answered px"
     rows = []
     for exhibit in exhibits:
