@@ -47,6 +47,7 @@ MADE = {
     "data_wrong without a validation loss": (FALLING, 0.03 * np.ones(30), None),
     "plateau": (0.6 + np.exp(-EPOCHS / 2), 0.45 * (1 - np.exp(-EPOCHS / 2)), 0.7 + np.exp(-EPOCHS / 2)),
     "plateau from the start on": (1.7 * np.ones(30), 0.01 * np.ones(30), None),
+    "plateau at next to nothing": (1.7 * np.ones(30), np.where(EPOCHS > 20, 0.045, 0.0), None),
     "diverging": (np.where(EPOCHS < 10, 1.5 - 0.08 * EPOCHS, 0.8 + 0.2 * (EPOCHS - 10)), 0.01 * EPOCHS, None),
     "diverging from the start on": (1 + 0.3 * EPOCHS, 0.0 * EPOCHS, None),
 }

@@ -167,6 +167,17 @@ def test_labels_without_masks_give_accuracy_and_a_confusion(classifier: Path, tm
     assert "always saying stain" in printed(evaluation)
 
 
+def test_a_label_that_the_bundle_lacks_counts_as_clean(classifier: Path, tmp_path: Path) -> None:
+    """As with masks: it is named, and a picture that has another label besides keeps that."""
+    data = write_labelled(tmp_path / "labels", [("crazing", flat("clean")), ("scratch", flat("scratch"))])
+    with (data / "manifest.csv").open("a", newline="") as file:
+        csv.writer(file).writerow(("1.png", "", "crazing", "piece1"))
+    heard = io.StringIO()
+    report = evaluate(classifier, data, Console(file=heard, width=200)).report
+    assert "no class crazing" in heard.getvalue()
+    assert report["confusion"]["pictures"] == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
 def test_a_segmenter_is_judged_by_labels_too(levels: Path, tmp_path: Path) -> None:
     """A defect of a part of the picture names it, where a classifier's answer would be the majority's."""
     small = flat("clean", "clean", "clean")

@@ -67,6 +67,12 @@ def test_area_in_the_wrong_place_is_lost_as_well() -> None:
     assert (finding.kind, finding.class_name) == ("class_lost", "oil")
 
 
+def test_a_hundredth_of_the_area_is_as_good_as_nothing() -> None:
+    """0.9 % of the true area, all of it right, has a Dice of 0.018; the area tells that it is lost, 1.1 % not yet."""
+    assert [f.kind for f in look(history(oil=[0.009 * TRUE] * 4), FOUR)] == ["class_lost"]
+    assert look(history(oil=[0.011 * TRUE] * 4), FOUR) == []
+
+
 def test_a_class_forgotten_is_lost_before_the_last_pixel_goes() -> None:
     """From a Dice of 0.6 to 0.05 is lost, though 0.05 is more than nothing."""
     dice = [0.6, 0.05, 0.05, 0.05, 0.05]

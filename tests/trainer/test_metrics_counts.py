@@ -144,6 +144,7 @@ def test_a_picture_counts_as_one_class() -> None:
     # an answer for the whole picture is clean where most of it is
     assert score_picture(truth, answer, 2, whole_picture=True).answered_id == 0
     assert score_picture(truth, maps("111222", "000111"), 2, whole_picture=True).answered_id == 1
+    assert score_picture(truth, maps("222222", "000000"), 2, whole_picture=True).answered_id == 2  # a tie is no pass
 
 
 def test_labels_without_masks_by_hand() -> None:

@@ -133,6 +133,14 @@ def test_areas_are_in_pixels_of_the_frame() -> None:
     assert (fitted.missed, fitted.false) == (0, 0)
 
 
+@pytest.mark.parametrize(("value", "threshold"), [(51, 0.20), (63, 0.20)])
+def test_a_score_below_a_threshold_is_not_answered_by_it(value: int, threshold: float) -> None:
+    """Scores of 51 and 63 are 0.2 and 0.247: only the lowest threshold, 0.20, finds them, not 0.25."""
+    truth = picture((20, 10, 1)) > 0
+    fitted = fit_class([picture((20, 10, value))] * 2, [truth] * 2)
+    assert (fitted.threshold, fitted.missed) == (threshold, 0)
+
+
 def test_without_pictures_a_threshold_is_still_chosen() -> None:
     """No picture, no error: the middle of the table, and no figure."""
     fitted = fit_class([], [])
