@@ -52,13 +52,11 @@ def fit_class(
     probabilities: Sequence[UInt8],
     truths: Sequence[BoolArray],
     costs: ThresholdSettings | None = None,
-    *,
-    px_per_cell: float = 1.0,
 ) -> FittedClass:
     """Fit one class from its probabilities x 255, uint8 [H, W], and its truth, bool [H, W], of each picture.
 
-    `costs`: of a missed picture and of one falsely flagged, default even. `px_per_cell`: pixels of the frame per pixel
-    of these maps, by area, for models that answer in cells; smallest areas are in pixels of the frame.
+    `costs`: of a missed picture and of one falsely flagged, default even. Areas are in pixels of these maps: answers in
+    cells are to be repeated over the pixels that they stand for.
     """
     costs = costs or ThresholdSettings()
     shape = (len(THRESHOLDS), len(MIN_AREAS_PX))
@@ -66,7 +64,7 @@ def fit_class(
     overlap, union = np.zeros(shape), np.zeros(shape)
     for probability, truth in zip(probabilities, truths, strict=True):
         true_px = int(np.count_nonzero(truth))
-        for row, (kept_px, hit_px) in enumerate(_kept(probability, truth if true_px else None, px_per_cell)):
+        for row, (kept_px, hit_px) in enumerate(_kept(probability, truth if true_px else None)):
             overlap[row] += hit_px
             union[row] += true_px + kept_px - hit_px
             if true_px:
@@ -85,10 +83,10 @@ def fit_class(
     )
 
 
-def _kept(probability: UInt8, truth: BoolArray | None, px_per_cell: float) -> list[tuple[IntArray, IntArray]]:
-    """Return per threshold what remains at each smallest area: cells answered and cells right, int64 [A] each.
+def _kept(probability: UInt8, truth: BoolArray | None) -> list[tuple[IntArray, IntArray]]:
+    """Return per threshold what remains at each smallest area: pixels answered and pixels right, int64 [A] each.
 
-    Only the box around what the lowest threshold answers is looked at, and a threshold that answers the same cells as
+    Only the box around what the lowest threshold answers is looked at, and a threshold that answers the same pixels as
     the one before is not labelled again: on most pictures there is little to label.
     """
     nothing = np.zeros(len(MIN_AREAS_PX), np.int64)
@@ -101,7 +99,7 @@ def _kept(probability: UInt8, truth: BoolArray | None, px_per_cell: float) -> li
         answer = box >= level
         count = int(np.count_nonzero(answer))
         if count != before:
-            last = _by_area(*_defects(answer, own), px_per_cell) if count else (nothing, nothing)
+            last = _by_area(*_defects(answer, own)) if count else (nothing, nothing)
             before = count
         found.append(last)
     return found
@@ -114,7 +112,7 @@ def _box(mask: BoolArray) -> tuple[int, int, int, int]:
 
 
 def _defects(answer: BoolArray, truth: BoolArray | None) -> tuple[IntArray, IntArray]:
-    """Return the area in cells of each 8-connected defect and how many of its cells are true."""
+    """Return the area of each 8-connected defect and how many of its pixels are true."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(answer.view(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA].astype(np.int64)
     if truth is None:
@@ -122,10 +120,10 @@ def _defects(answer: BoolArray, truth: BoolArray | None) -> tuple[IntArray, IntA
     return areas, np.bincount(labels[truth], minlength=count)[1:]
 
 
-def _by_area(areas: IntArray, hits: IntArray, px_per_cell: float) -> tuple[IntArray, IntArray]:
-    """Sum the cells, and the right ones, of the defects that are at least each of `MIN_AREAS_PX`; int64 [A] each."""
+def _by_area(areas: IntArray, hits: IntArray) -> tuple[IntArray, IntArray]:
+    """Sum the pixels, and the right ones, of the defects that are at least each of `MIN_AREAS_PX`; int64 [A] each."""
     order = np.argsort(areas)
-    first = np.searchsorted(areas[order] * px_per_cell, MIN_AREAS_PX)
+    first = np.searchsorted(areas[order], MIN_AREAS_PX)
 
     def from_on(values: IntArray) -> IntArray:
         sums = np.append(np.cumsum(values[order][::-1])[::-1], 0)

@@ -123,16 +123,6 @@ def test_what_is_fitted_is_what_counting_finds(
             assert cost <= other + by_chance + 1e-6
 
 
-def test_areas_are_in_pixels_of_the_frame() -> None:
-    """A cell of 8 x 8 px counts as 64: specks of one cell and a defect of nine are parted between 64 and 576 px."""
-    cells, truth, clean = (np.zeros((10, 20), np.uint8) for _ in range(3))
-    cells[1:4, 1:4] = truth[1:4, 1:4] = 230
-    clean[5, 5] = cells[8, 15] = 230
-    fitted = fit_class([cells, clean], [truth > 0, np.zeros((10, 20), bool)], px_per_cell=64)
-    assert 64 < fitted.min_area_px <= 576
-    assert (fitted.missed, fitted.false) == (0, 0)
-
-
 @pytest.mark.parametrize(("value", "threshold"), [(51, 0.20), (63, 0.20)])
 def test_a_score_below_a_threshold_is_not_answered_by_it(value: int, threshold: float) -> None:
     """Scores of 51 and 63 are 0.2 and 0.247: only the lowest threshold, 0.20, finds them, not 0.25."""
