@@ -19,6 +19,8 @@ from trainer.metrics import ALL, BACKGROUND, Scores
 
 LEVEL = 0.95
 RESAMPLES = 2000
+# Draws that differ by less differ by rounding.
+_SAME = 1e-12
 # Draws are made in pieces: so many groups x resamples at a time are held in memory.
 _DRAWS_AT_ONCE = 2_000_000
 
@@ -32,7 +34,7 @@ class _Shares:
 
 
 def intervals(scores: Scores, groups: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Return [low, high] of each headline figure at 95 %, or None where fewer than two groups tell of it.
+    """Return [low, high] of each headline figure at 95 %, or None where fewer than two groups, or none that differ, tell of it.
 
     `groups`: of each picture of `scores`, in the same order. Keys as in `Scores.report`.
     """
@@ -127,7 +129,7 @@ def _divided(part: Float64, whole: Float64) -> Float64:
 
 def _percentiles(values: Float64) -> list[float] | None:
     known = values[~np.isnan(values)]
-    if not known.size:
-        return None
+    if not known.size or np.ptp(known) < _SAME:
+        return None  # pieces that are all alike do not tell how others differ
     low, high = np.percentile(known, [50 - 50 * LEVEL, 50 + 50 * LEVEL])
     return [float(low), float(high)]

@@ -200,7 +200,7 @@ def _subtitle(data: Path | None, judged: Mapping[str, Any] | None) -> str:
     if judged is None or data is None:
         return f"Written {now}. No dataset was given, so nothing was judged."
     left_out = judged["excluded_pictures"]
-    unseen = f"; {left_out} others were left out, since it was learned from them" if left_out else ""
+    unseen = f"; left out, since it was learned from them: {left_out}" if left_out else ""
     return (
         f"Written {now}. Judged by {judged['model']} on {judged['pictures']} pictures of {data.name}, "
         f"{judged['intervals']['groups']} pieces{unseen}."
@@ -410,7 +410,10 @@ def _training_section(
     if log:
         blocks.append(pictures.plot("training", draw_training(log, colours), "training curves"))
     facts = _flat({key: value for key, value in bundle.manifest.training.items() if key != "recipe"})
-    blocks.append(table(["training", ""], [[key.replace("_", " "), value] for key, value in facts], words=True))
+    if facts:
+        blocks.append(table(["training", ""], [[key.replace("_", " "), value] for key, value in facts], words=True))
+    if not blocks:
+        blocks.append(paragraph("The bundle says nothing of its training.", soft=True))
     return Section("Training", blocks)
 
 

@@ -65,6 +65,8 @@ def test_what_one_piece_tells_has_no_interval() -> None:
     assert (one["miou"], one["iou"]["scratch"], one["missed_pictures"]["all"]) == (None, None, None)
     none = intervals(Scores(("scratch",)), [])
     assert (none["groups"], none["miou"], none["accuracy"]) == (0, None, None)
+    alike = intervals(scored([(True, True)] * 5), [str(k) for k in range(5)])
+    assert (alike["miou"], alike["iou"]["scratch"]) == (None, None)  # five perfect pieces are no proof of a sixth
     clean = intervals(scored([(False, False)] * 3), ["a", "b", "c"])
     assert clean["iou"]["scratch"] is None
     assert clean["missed_pictures"]["all"] is None

@@ -137,7 +137,7 @@ def test_the_page_says_what_the_figures_are(whole: Report, bundle: Path, painted
     alone = judged(bundle, painted, Wanted(tolerance_px=2))
     assert figures["evaluation"] == json.loads(json.dumps(alone.report | {"per_picture": alone.pictures}))
     words = read(whole.page).words
-    assert "2 others were left out" in words
+    assert "left out, since it was learned from them: 2" in words
     assert f"{figures['evaluation']['miou']:.3f}" in words
     assert "all empty" in words
     for heading in ("Figures per class", "What is taken for what", "Other thresholds", "Training", "Split", "Bundle"):
@@ -204,6 +204,7 @@ def test_without_a_training_the_figures_are_told(painted: Path, tmp_path: Path) 
     words = read(written(bundle, painted, tmp_path / "r.html", Wanted(ranking=False)).page).words
     assert "no training/log.csv" in words
     assert "no split.csv" in words
+    assert "says nothing of its training" in words
     assert "Nothing was left out" in words
     assert "Other thresholds" not in words
 
