@@ -34,7 +34,7 @@ class _Shares:
 
 
 def intervals(scores: Scores, groups: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Return [low, high] of each headline figure at 95 %, or None where fewer than two groups, or none that differ, tell of it.
+    """Return [low, high] of each headline figure at 95 %, or None where not at least two groups tell of it.
 
     `groups`: of each picture of `scores`, in the same order. Keys as in `Scores.report`.
     """
