@@ -75,17 +75,57 @@ def evaluate(
     include_training: Annotated[
         bool, typer.Option("--include-training", help="also judge on pictures that were learned from")
     ] = False,
+    tolerance_px: Annotated[
+        float | None,
+        typer.Option("--tolerance-px", min=0, max=100, help="also F1 of thin lines, right within so many pixels"),
+    ] = None,
+    ranking: Annotated[
+        bool, typer.Option("--ranking/--no-ranking", help="average precision and ROC, for a second pass of the model")
+    ] = True,
 ) -> None:
     """Judge a bundle on whole pictures, beside what an all-empty mask would score."""
+    from trainer.evaluating import Wanted, tables
     from trainer.evaluating import evaluate as run_evaluate
-    from trainer.evaluating import tables
 
-    evaluation = run_evaluate(bundle, data, console, include_training=include_training)
+    wanted = Wanted(include_training=include_training, tolerance_px=tolerance_px, ranking=ranking)
+    evaluation = run_evaluate(bundle, data, console, wanted=wanted)
     write_text(json_file, json.dumps(evaluation.report | {"per_picture": evaluation.pictures}, indent=1) + "\n")
     report = evaluation.report
     console.print(f"{report['pictures']} pictures judged; {report['excluded_pictures']} left out: learned from")
     for table in tables(report):
         console.print(table)
+
+
+@app.command(epilog="Example: `linewatch-train report phone-bundle phone_msd --out report.html`")
+def report(
+    bundle: BundleArgument,
+    data: Annotated[Path | None, typer.Argument(help="a dataset to judge on; without it only the training")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="the page to write, .html; figures and pictures go beside it")
+    ] = Path("report.html"),
+    include_training: Annotated[
+        bool, typer.Option("--include-training", help="also judge on pictures that were learned from")
+    ] = False,
+    tolerance_px: Annotated[
+        float, typer.Option("--tolerance-px", min=0, max=100, help="F1 of thin lines: right within so many pixels")
+    ] = 2.0,
+    ranking: Annotated[
+        bool, typer.Option("--ranking/--no-ranking", help="PR and ROC curves, for a second pass of the model")
+    ] = True,
+) -> None:
+    """Write a page on a bundle: figures, curves, worst pictures, training, and what to change."""
+    from trainer.evaluating import Wanted
+    from trainer.reporting import report as write_report
+
+    wanted = Wanted(include_training=include_training, tolerance_px=tolerance_px, ranking=ranking)
+    written = write_report(bundle, data, out, console, wanted)
+    for finding in written.findings:
+        console.print(f"[yellow]warning[/]: {finding.words}")
+    if written.verdict is not None:
+        console.print(f"training, {written.verdict.kind}: {written.verdict.evidence}. {written.verdict.remedy}")
+    console.print(
+        f"{written.page}: open it in a browser; figures in {written.figures}, {len(written.pictures)} pictures"
+    )
 
 
 @app.command(name="held-out", epilog="Example: `linewatch-train held-out phone-bundle --data phone_msd --out held-out`")

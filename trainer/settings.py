@@ -133,6 +133,20 @@ class OptimizerSettings(StrictModel):
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
 
 
+class ThresholdSettings(StrictModel):
+    """What a missed picture costs against one that is falsely flagged, in any unit: thresholds are fitted to that."""
+
+    miss_cost: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    false_cost: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+
+
+class GuardSettings(StrictModel):
+    """When a class that is no longer answered is told of, and whether training then goes on (`warn`) or ends."""
+
+    collapse_epochs: Annotated[int, Field(ge=1)] = 4
+    action: Literal["warn", "stop"] = "warn"
+
+
 class TrainSettings(StrictModel):
     """One recipe."""
 
@@ -148,6 +162,8 @@ class TrainSettings(StrictModel):
     augmentation: AugmentationSettings = AugmentationSettings()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
+    thresholds: ThresholdSettings = ThresholdSettings()
+    guard: GuardSettings = GuardSettings()
     epochs: Annotated[int, Field(ge=1)] = 30
     early_stopping_epochs: Annotated[int, Field(ge=1)] = 12
     max_minutes: Annotated[float, Field(gt=0)] | None = None

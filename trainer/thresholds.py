@@ -1,9 +1,9 @@
 """Each class's threshold and smallest area, fitted on whole stitched validation pictures.
 
 With few pictures the best cell of a table is luck. So the errors that cost money come first (pictures missed, pictures
-falsely flagged), and counts that chance could have made of each other are taken as equal. Of the thresholds that make
-the fewest, and whose IoU is as good as the best, the middle one is taken; then of the areas the middle one, as far from
-the largest speck that was wrong as from the smallest defect that was right.
+falsely flagged), each times its cost in the recipe, and costs that chance could have made of each other are taken as
+equal. Of the thresholds that cost least, and whose IoU is as good as the best, the middle one is taken; then of the
+areas the middle one, as far from the largest speck that was wrong as from the smallest defect that was right.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edge.opencv import cv2
 from edge.records import Float32, Float64, UInt8
+from trainer.settings import ThresholdSettings
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
@@ -25,6 +26,8 @@ THRESHOLDS = np.round(np.arange(0.20, 0.91, 0.05), 2)
 MIN_AREAS_PX = tuple(round(1.5**k) for k in range(2, 27))
 # An IoU within this of the best is as good: masks drawn by hand differ by more.
 _IOU_MARGIN = 0.03
+# The scores, 0-255, from which a pixel is answered at each threshold.
+_LEVELS = np.ceil(THRESHOLDS * 255).astype(int)
 
 
 @dataclass(frozen=True)
@@ -45,25 +48,31 @@ def own_probability(probabilities: Float32) -> UInt8:
     return np.where(leading, np.round(probabilities * 255), 0).astype(np.uint8)
 
 
-def fit_class(probabilities: Sequence[UInt8], truths: Sequence[BoolArray]) -> FittedClass:
-    """Fit one class from its probabilities x 255, uint8 [H, W], and its truth, bool [H, W], of each picture."""
+def fit_class(
+    probabilities: Sequence[UInt8],
+    truths: Sequence[BoolArray],
+    costs: ThresholdSettings | None = None,
+) -> FittedClass:
+    """Fit one class from its probabilities x 255, uint8 [H, W], and its truth, bool [H, W], of each picture.
+
+    `costs`: of a missed picture and of one falsely flagged, default even. Areas are in pixels of these maps: answers in
+    cells are to be repeated over the pixels that they stand for.
+    """
+    costs = costs or ThresholdSettings()
     shape = (len(THRESHOLDS), len(MIN_AREAS_PX))
     missed, false = np.zeros(shape, int), np.zeros(shape, int)
     overlap, union = np.zeros(shape), np.zeros(shape)
     for probability, truth in zip(probabilities, truths, strict=True):
-        for row, threshold in enumerate(THRESHOLDS):
-            areas, hits = _defects(probability >= threshold * 255, truth)
-            for column, min_area in enumerate(MIN_AREAS_PX):
-                kept = areas >= min_area
-                hit_px, area_px = hits[kept].sum(), areas[kept].sum()
-                overlap[row, column] += hit_px
-                union[row, column] += truth.sum() + area_px - hit_px
-                if truth.any():
-                    missed[row, column] += not (hits[kept] > 0).any()
-                else:
-                    false[row, column] += bool(kept.any())
+        true_px = int(np.count_nonzero(truth))
+        for row, (kept_px, hit_px) in enumerate(_kept(probability, truth if true_px else None)):
+            overlap[row] += hit_px
+            union[row] += true_px + kept_px - hit_px
+            if true_px:
+                missed[row] += hit_px == 0
+            else:
+                false[row] += kept_px > 0
     iou = np.divide(overlap, union, out=np.zeros(shape), where=union > 0)
-    row, column = _choose(missed + false, iou)
+    row, column = _choose(missed, false, iou, costs)
     return FittedClass(
         threshold=float(THRESHOLDS[row]),
         min_area_px=float(MIN_AREAS_PX[column]),
@@ -74,16 +83,65 @@ def fit_class(probabilities: Sequence[UInt8], truths: Sequence[BoolArray]) -> Fi
     )
 
 
-def _defects(answer: BoolArray, truth: BoolArray) -> tuple[IntArray, IntArray]:
+def _kept(probability: UInt8, truth: BoolArray | None) -> list[tuple[IntArray, IntArray]]:
+    """Return per threshold what remains at each smallest area: pixels answered and pixels right, int64 [A] each.
+
+    Only the box around what the lowest threshold answers is looked at, and a threshold that answers the same pixels as
+    the one before is not labelled again: on most pictures there is little to label.
+    """
+    nothing = np.zeros(len(MIN_AREAS_PX), np.int64)
+    y, x, height, width = _box(probability >= _LEVELS[0])
+    box = np.ascontiguousarray(probability[y : y + height, x : x + width])
+    own = None if truth is None else truth[y : y + height, x : x + width]
+    found: list[tuple[IntArray, IntArray]] = []
+    before, last = -1, (nothing, nothing)
+    for level in _LEVELS:
+        answer = box >= level
+        count = int(np.count_nonzero(answer))
+        if count != before:
+            last = _by_area(*_defects(answer, own)) if count else (nothing, nothing)
+            before = count
+        found.append(last)
+    return found
+
+
+def _box(mask: BoolArray) -> tuple[int, int, int, int]:
+    """Return the box around what is set in a mask, bool [H, W], as y, x, height, width; of size 0 around nothing."""
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    return int(y), int(x), int(height), int(width)
+
+
+def _defects(answer: BoolArray, truth: BoolArray | None) -> tuple[IntArray, IntArray]:
     """Return the area of each 8-connected defect and how many of its pixels are true."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(answer.view(np.uint8), connectivity=8)
-    hits = np.bincount(labels[truth], minlength=count)
-    return stats[1:, cv2.CC_STAT_AREA], hits[1:]
+    areas = stats[1:, cv2.CC_STAT_AREA].astype(np.int64)
+    if truth is None:
+        return areas, np.zeros_like(areas)
+    return areas, np.bincount(labels[truth], minlength=count)[1:]
 
 
-def _choose(errors: IntArray, iou: Float64) -> tuple[int, int]:
-    # a count of n errors could as well have been n + sqrt(n): its standard deviation, if errors are independent
-    fewest = errors <= errors.min() + np.sqrt(errors.min())
+def _by_area(areas: IntArray, hits: IntArray) -> tuple[IntArray, IntArray]:
+    """Sum the pixels, and the right ones, of the defects that are at least each of `MIN_AREAS_PX`; int64 [A] each."""
+    order = np.argsort(areas)
+    first = np.searchsorted(areas[order], MIN_AREAS_PX)
+
+    def from_on(values: IntArray) -> IntArray:
+        sums = np.append(np.cumsum(values[order][::-1])[::-1], 0)
+        return np.asarray(sums[first], np.int64)
+
+    return from_on(areas), from_on(hits)
+
+
+def _choose(missed: IntArray, false: IntArray, iou: Float64, costs: ThresholdSettings) -> tuple[int, int]:
+    cost = costs.miss_cost * missed + costs.false_cost * false
+    # a count of n errors could as well have been n + sqrt(n): its variance is n, if errors are independent
+    variance = costs.miss_cost**2 * missed + costs.false_cost**2 * false
+    least = float(cost.min())
+    # ties of costs that are no whole numbers must not be parted by their last bit
+    slack = 1e-9 * max(costs.miss_cost, costs.false_cost)
+    cheapest = cost <= least + slack
+    by_chance = float(np.sqrt(variance[cheapest].min()))
+    fewest = cost <= least + by_chance + slack
     reached = np.where(fewest, iou, -1).max(axis=1)  # per threshold, at its best area
     rows = np.flatnonzero(fewest.any(axis=1) & (reached >= reached.max() - _IOU_MARGIN))
     row = int(rows[len(rows) // 2])

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from edge.opencv import cv2
 from edge.records import UInt8
-from trainer.thresholds import fit_class, own_probability
+from trainer.settings import ThresholdSettings
+from trainer.thresholds import FittedClass, fit_class, own_probability
 
 
 def picture(*blobs: tuple[int, int, int]) -> UInt8:
@@ -42,3 +47,92 @@ def test_only_the_leading_class_of_a_pixel_counts() -> None:
     """A class that is not the most probable at a pixel has no say there."""
     probabilities = np.array([[[0.6, 0.3], [0.2, 0.4]]], np.float32)
     assert own_probability(probabilities).tolist() == [[[153, 0], [0, 102]]]
+
+
+def fitted_at(miss_cost: float, false_cost: float) -> FittedClass:
+    """Fit nine defects of 0.4 and nine clean pictures with a spot of 0.5 and the same size, for a stated cost."""
+    truth, clean = picture((20, 10, 1)) > 0, picture() > 0
+    probabilities = [picture((20, 10, 102))] * 9 + [picture((90, 10, 128))] * 9
+    costs = ThresholdSettings(miss_cost=miss_cost, false_cost=false_cost)
+    return fit_class(probabilities, [truth] * 9 + [clean] * 9, costs)
+
+
+def test_the_stated_cost_decides_between_misses_and_false_alarms() -> None:
+    """Where one can only be had for the other, what costs more is avoided."""
+    careful, lenient = fitted_at(20, 1), fitted_at(1, 20)
+    assert (careful.missed, careful.false) == (0, 9)
+    assert careful.threshold <= 0.4
+    assert (lenient.missed, lenient.false) == (9, 0)
+    assert lenient.threshold > 0.4
+
+
+@pytest.mark.parametrize("scale", [0.001, 1, 1000])
+def test_only_the_ratio_of_the_costs_counts(scale: float) -> None:
+    """Euros or cents, the thresholds are the same."""
+    assert fitted_at(20 * scale, scale) == fitted_at(20, 1)
+    assert fitted_at(scale, scale) == fitted_at(1, 1)
+
+
+def counted(probability: UInt8, truth: UInt8, threshold: float, min_area_px: float) -> tuple[int, int]:
+    """Count answered and right pixels at one threshold and smallest area, one defect at a time."""
+    answer = (probability >= threshold * 255).astype(np.uint8)
+    count, labels = cv2.connectedComponents(answer, connectivity=8)
+    defects = [labels == label for label in range(1, count)]
+    kept = [defect for defect in defects if defect.sum() >= min_area_px]
+    return sum(int(d.sum()) for d in kept), sum(int((d & (truth > 0)).sum()) for d in kept)
+
+
+spots = st.lists(st.tuples(st.integers(0, 26), st.integers(2, 9), st.integers(0, 255), st.booleans()), max_size=4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(spots, min_size=1, max_size=4), st.sampled_from([(1, 1), (10, 1), (1, 3.7)]))
+def test_what_is_fitted_is_what_counting_finds(
+    pictures: list[list[tuple[int, int, int, bool]]], costs: tuple[float, float]
+) -> None:
+    """Misses, false alarms and IoU are those counted one by one, and no other cell costs less by more than chance."""
+    probabilities, truths = [], []
+    for blobs in pictures:
+        probability, truth = np.zeros((12, 40), np.uint8), np.zeros((12, 40), np.uint8)
+        for place, side, value, is_true in blobs:
+            probability[1 : 1 + side, place : place + side] = value
+            truth[1 : 1 + side, place : place + side] |= np.uint8(is_true)
+        probabilities.append(probability)
+        truths.append(truth)
+    stated = ThresholdSettings(miss_cost=costs[0], false_cost=costs[1])
+    fitted = fit_class(probabilities, [truth > 0 for truth in truths], stated)
+
+    def errors(threshold: float, min_area_px: float) -> tuple[int, int, int, int]:
+        missed = false = overlap = union = 0
+        for probability, truth in zip(probabilities, truths, strict=True):
+            answered, hit = counted(probability, truth, threshold, min_area_px)
+            missed += bool(truth.any() and not hit)
+            false += bool(not truth.any() and answered)
+            overlap, union = overlap + hit, union + int(truth.sum()) + answered - hit
+        return missed, false, overlap, union
+
+    missed, false, overlap, union = errors(fitted.threshold, fitted.min_area_px)
+    assert (fitted.missed, fitted.false, fitted.shown) == (missed, false, sum(bool(t.any()) for t in truths))
+    assert fitted.iou == (overlap / union if union else None)
+    cost = costs[0] * missed + costs[1] * false
+    for threshold in (0.2, 0.5, 0.9):
+        for area in (2, 38, 1478):
+            other_missed, other_false, _, _ = errors(threshold, area)
+            other = costs[0] * other_missed + costs[1] * other_false
+            by_chance = (costs[0] ** 2 * other_missed + costs[1] ** 2 * other_false) ** 0.5
+            assert cost <= other + by_chance + 1e-6
+
+
+@pytest.mark.parametrize(("value", "threshold"), [(51, 0.20), (63, 0.20)])
+def test_a_score_below_a_threshold_is_not_answered_by_it(value: int, threshold: float) -> None:
+    """Scores of 51 and 63 are 0.2 and 0.247: only the lowest threshold, 0.20, finds them, not 0.25."""
+    truth = picture((20, 10, 1)) > 0
+    fitted = fit_class([picture((20, 10, value))] * 2, [truth] * 2)
+    assert (fitted.threshold, fitted.missed) == (threshold, 0)
+
+
+def test_without_pictures_a_threshold_is_still_chosen() -> None:
+    """No picture, no error: the middle of the table, and no figure."""
+    fitted = fit_class([], [])
+    assert (fitted.missed, fitted.false, fitted.shown, fitted.iou) == (0, 0, 0, None)
+    assert 0.2 <= fitted.threshold <= 0.9

@@ -1,0 +1,135 @@
+"""How far a figure could be off by the luck of which pieces were held out: bootstrap intervals.
+
+Pictures of one group show one piece and err together, so whole groups are drawn, with replacement, as many as there
+are; the interval lies between percentiles of what the figure then comes to (Efron and Tibshirani 1993, chapter 13).
+Where no group errs, or all do, drawing from them cannot show anything else, and 0 of 8 missed would read as certain.
+There the exact binomial interval of so many groups is given (Clopper and Pearson 1934).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge.records import Float64
+from trainer.metrics import ALL, BACKGROUND, Scores
+
+LEVEL = 0.95
+RESAMPLES = 2000
+# Draws that differ by less differ by rounding.
+_SAME = 1e-12
+# Draws are made in pieces: so many groups x resamples at a time are held in memory.
+_DRAWS_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """Figures of the form part / whole, per group: float64 [G, F] each."""
+
+    part: Float64
+    whole: Float64
+
+
+def intervals(scores: Scores, groups: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Return [low, high] of each headline figure at 95 %, or None where not at least two groups tell of it.
+
+    `groups`: of each picture of `scores`, in the same order. Keys as in `Scores.report`.
+    """
+    kinds, places = np.unique(np.array(groups, str), return_inverse=True)
+    count, names = len(kinds), tuple(scores.names)
+    generator = np.random.default_rng(seed)
+    weights = _drawn(count, resamples, generator)
+    confusion = _per_group(scores.stack("confusion").reshape(len(groups), (len(names) + 1) ** 2), places, count)
+    shares = _picture_shares(scores)
+    part, whole = (_per_group(values, places, count) for values in (shares.part, shares.whole))
+    iou = _iou_intervals(confusion, weights, len(names) + 1)
+    bounds = _share_intervals(_Shares(part, whole), weights)
+    size = len(names) + 1
+    return {
+        "level": LEVEL,
+        "resamples": resamples,
+        "groups": count,
+        "seed": seed,
+        "miou": iou[0],
+        "iou": dict(zip((BACKGROUND, *names), iou[1:], strict=True)),
+        "missed_pictures": dict(zip((ALL, *names), bounds[:size], strict=True)),
+        "false_pictures": dict(zip((ALL, *names), bounds[size : 2 * size], strict=True)),
+        "accuracy": None if scores.accuracy() is None else bounds[2 * size],
+    }
+
+
+def _drawn(groups: int, resamples: int, generator: np.random.Generator) -> Float64:
+    """Draw `groups` of `groups` with replacement, `resamples` times: how often each came, float64 [R, G]."""
+    if not groups:
+        return np.zeros((resamples, 0))
+    chances = np.full(groups, 1 / groups)
+    at_once = max(1, _DRAWS_AT_ONCE // groups)
+    pieces = [
+        generator.multinomial(groups, chances, min(at_once, resamples - first)).astype(np.float64)
+        for first in range(0, resamples, at_once)
+    ]
+    return np.concatenate(pieces)
+
+
+def _per_group(values: Any, places: Any, count: int) -> Float64:
+    """Sum [N, F] over the pictures of each group: float64 [G, F]."""
+    summed = np.zeros((count, values.shape[1]))
+    np.add.at(summed, places, values)
+    return summed
+
+
+def _picture_shares(scores: Scores) -> _Shares:
+    """Per picture and figure, float64 [N, 2 (K + 1) + 1]: missed (all, classes), false (all, classes), accuracy."""
+    shown, answered, met = (scores.stack(name) for name in ("shown", "answered", "met"))
+    missed, false = shown & ~met, answered & ~shown
+    defective = shown.any(axis=1, keepdims=True)
+    right = np.array([[p.true_id == p.answered_id] for p in scores.pictures], bool).reshape(-1, 1)
+    part = [missed.any(axis=1, keepdims=True), missed, answered.any(axis=1, keepdims=True) & ~defective, false, right]
+    whole = [defective, shown, ~defective, ~shown, np.ones_like(right)]
+    return _Shares(np.hstack(part).astype(np.float64), np.hstack(whole).astype(np.float64))
+
+
+def _share_intervals(shares: _Shares, weights: Float64) -> list[list[float] | None]:
+    found: list[list[float] | None] = []
+    for part, whole in zip(shares.part.T, shares.whole.T, strict=True):
+        telling = int((whole > 0).sum())
+        if telling < 2:
+            found.append(None)
+        elif not part.any():
+            found.append([0.0, 1 - (0.5 - LEVEL / 2) ** (1 / telling)])
+        elif (part == whole).all():
+            found.append([(0.5 - LEVEL / 2) ** (1 / telling), 1.0])
+        else:
+            found.append(_percentiles(_divided(weights @ part, weights @ whole)))
+    return found
+
+
+def _iou_intervals(confusion: Float64, weights: Float64, size: int) -> list[list[float] | None]:
+    """Intervals of the mean IoU and of each class's, background first."""
+    hits = confusion[:, :: size + 1]  # the diagonal
+    cells = confusion.reshape(-1, size, size)
+    unions = cells.sum(axis=1) + cells.sum(axis=2) - hits
+    drawn = np.stack([_divided(weights @ hits[:, k], weights @ unions[:, k]) for k in range(size)])
+    known = ~np.isnan(drawn)
+    sums = np.where(known, drawn, 0).sum(axis=0)
+    mean = _divided(sums, known.sum(axis=0).astype(np.float64))
+    telling = (unions > 0).sum(axis=0)
+    own = [_percentiles(drawn[k]) if telling[k] >= 2 else None for k in range(size)]
+    return [_percentiles(mean) if telling.max(initial=0) >= 2 else None, *own]
+
+
+def _divided(part: Float64, whole: Float64) -> Float64:
+    """Divide, NaN where a draw has nothing to measure."""
+    quotients: Float64 = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return quotients
+
+
+def _percentiles(values: Float64) -> list[float] | None:
+    known = values[~np.isnan(values)]
+    if not known.size or np.ptp(known) < _SAME:
+        return None  # pieces that are all alike do not tell how others differ
+    low, high = np.percentile(known, [50 - 50 * LEVEL, 50 + 50 * LEVEL])
+    return [float(low), float(high)]
