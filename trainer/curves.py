@@ -190,7 +190,7 @@ def _lost_class(last: Sequence[EpochFigures]) -> Reading | None:
     for name in last[-1].classes:
         dice = [f.dice for row in last if (f := row.classes.get(name)) and f.dice is not None and f.true_share != 0]
         if dice and all(math.isfinite(value) for value in dice):
-            found[name] = float(np.median(dice))
+            found[name] = float(np.median(_array(dice)))
     lost = sorted(name for name, dice in found.items() if dice <= _NO_SKILL)
     others = [dice for name, dice in found.items() if name not in lost]
     if not lost or not others or max(others) <= 2 * _NO_SKILL:
