@@ -51,15 +51,19 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def check_room(folder: Path, stepper: Stepper) -> None:
-    """Refuse to begin where not even the first checkpoint and its successor would fit. Raises StoreError."""
-    own = sum(value.nbytes for value in _arrays(stepper, stepper.averages).values())
-    needed, free = 2 * own, shutil.disk_usage(folder).free  # the new one is whole before the old one goes
+def check_room(folder: Path, needed: int) -> None:
+    """Refuse to begin where the disk has no `needed` bytes left. Raises StoreError."""
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise StoreError(
             f"{folder} has {free / 1e6:.0f} MB left; checkpoints of this model need {needed / 1e6:.0f} MB. Free some "
             "space or name another folder with --out"
         )
+
+
+def room_needed(stepper: Stepper) -> int:
+    """Return the bytes of two checkpoints: a new one is whole before the old one goes."""
+    return 2 * sum(value.nbytes for value in _arrays(stepper, stepper.averages).values())
 
 
 def save(folder: Path, run: Run, stepper: Stepper, best_weights: list[Float32]) -> None:
@@ -113,7 +117,7 @@ def _reading(folder: Path) -> Iterator[Any]:
     """Open a checkpoint; whatever is wrong with it becomes a StoreError."""
     path = folder / CHECKPOINT
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             yield saved
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path} cannot be read: {error}. Remove the folder and train anew") from error

@@ -22,12 +22,15 @@ def check_memory(entries: Sequence[Entry], names: Sequence[str], settings: Train
     Raises DatasetError with the estimate, and what would help.
     """
     free = available_bytes()
-    if free is None:
-        return
-    needed = estimate_bytes(entries, names, settings)
+    if free is not None:
+        check_fits(len(entries), estimate_bytes(entries, names, settings), free)
+
+
+def check_fits(pictures: int, needed: int, free: int) -> None:
+    """Compare an estimate in bytes with the memory that is left. Raises DatasetError."""
     if needed > _SHARE * free:
         raise DatasetError(
-            f"{len(entries)} pictures take about {needed / 1e9:.1f} GB of memory when prepared, and {free / 1e9:.1f} "
+            f"{pictures} pictures take about {needed / 1e9:.1f} GB of memory when prepared, and {free / 1e9:.1f} "
             f"GB are left, of which {_SHARE:.0%} may be used. Give fewer or smaller pictures, channels: 1, or a "
             "machine with more memory"
         )

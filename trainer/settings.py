@@ -169,11 +169,11 @@ class TrainSettings(StrictModel):
     def _parts_fit_each_other(self) -> TrainSettings:
         if problem := self.loss.problem_with(self.model.head):
             raise ValueError(problem)
-        several = self.devices == "all" or len(set(self.devices)) > 1
         if isinstance(self.devices, tuple) and len(set(self.devices)) != len(self.devices):
             raise ValueError(f"expected each of devices once, received {list(self.devices)}")
         if self.devices == ():
             raise ValueError("expected devices as one, all, or a list such as [GPU:0, GPU:1]; received an empty list")
+        several = isinstance(self.devices, tuple) and len(self.devices) > 1
         if several and (self.xla or self.optimizer.full_batch):
             raise ValueError("expected devices: one beside xla or optimizer.full_batch, which work on one device")
         return self

@@ -50,12 +50,13 @@ class Stepper:
         with self._strategy.scope():
             self.optimizer = make_optimizer(s.optimizer, s.precision)
             self.optimizer.build(self.net.trainable_variables)
-        compiled = {"jit_compile": True} if s.xla else {}
-        self._whole_step = tf.function(self._slope_and_move, reduce_retracing=True, **compiled)
-        self._slope = tf.function(self._slope_of_part, reduce_retracing=True, **compiled)
-        self._move = tf.function(self._move_by, **compiled)
+        # what is compiled here has no branches of its own to be rewritten into graphs
+        how = {"autograph": False, "reduce_retracing": True} | ({"jit_compile": True} if s.xla else {})
+        self._whole_step = tf.function(self._slope_and_move, **how)
+        self._slope = tf.function(self._slope_of_part, **how)
+        self._move = tf.function(self._move_by, **how)
         self._answer = tf.function(lambda pixels: self.net(pixels, training=False), reduce_retracing=True)
-        self._follow = tf.function(self._average)
+        self._follow = tf.function(self._average, autograph=False)
         self._gathered = None
 
     def step(

@@ -96,7 +96,7 @@ class TrainingLoop:
             self._restore()
         else:
             self._begin_stages()
-        checkpointing.check_room(self._folder, self._stepper)
+        checkpointing.check_room(self._folder, checkpointing.room_needed(self._stepper))
         patience = self._settings.early_stopping_epochs
         try:
             with progress_bar(self._console) as bar:

@@ -30,6 +30,7 @@ def lovasz(
     probabilities, target = answer.judged(background=background and not hinge)
     errors = tf.nn.relu(1 - answer.logits * (2 * target - 1)) if hinge else tf.abs(target - probabilities)
     errors, target = _flat(errors, per_picture=per_picture), _flat(target, per_picture=per_picture)
+    own = weights[len(weights) - errors.shape[0] :, None]
     if not per_picture:
         errors, target = gathered(errors, axis=2), gathered(target, axis=2)
     order = tf.argsort(errors, axis=-1, direction="DESCENDING")
@@ -38,7 +39,6 @@ def lovasz(
     values = tf.reduce_sum(ranked * slope, axis=-1)  # [classes, groups]
     shown = tf.reduce_sum(target, axis=-1) > 0
     counted = tf.cast(shown, tf.float32) if skip_absent else tf.ones_like(values)
-    own = weights[len(weights) - values.shape[0] :, None]
     of_groups = tf.math.divide_no_nan(tf.reduce_sum(values * own * counted, axis=0), tf.reduce_sum(counted, axis=0))
     return tf.reduce_mean(of_groups)
 
