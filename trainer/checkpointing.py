@@ -63,7 +63,7 @@ def check_room(folder: Path, needed: int) -> None:
 
 def room_needed(stepper: Stepper) -> int:
     """Return the bytes of two checkpoints: a new one is whole before the old one goes."""
-    return 2 * sum(value.nbytes for value in _arrays(stepper, stepper.averages).values())
+    return 2 * sum(int(value.nbytes) for value in _arrays(stepper, stepper.averages).values())
 
 
 def save(folder: Path, run: Run, stepper: Stepper, best_weights: list[Float32]) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,16 @@ def make_strategy(settings: TrainSettings) -> Any:
     if len(names) > 1 and (settings.xla or settings.optimizer.full_batch):
         raise SettingsError("xla and optimizer.full_batch work on one device. Give devices: one")
     if len(names) > 1:
-        return tf.distribute.MirroredStrategy(names)
+        return _mirrored(tuple(names))
     return tf.distribute.OneDeviceStrategy(f"/{names[0]}") if names else tf.distribute.get_strategy()
+
+
+@cache
+def _mirrored(names: tuple[str, ...]) -> Any:
+    """Return the one strategy of a process for these devices: two would mix up their exchanges."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(names)
 
 
 def _devices(wanted: str | Sequence[str]) -> list[str]:

@@ -186,7 +186,7 @@ class TrainingLoop:
                 f"The device's memory is full at step {self.run.steps + 1}. Lower sampling.batch (and raise "
                 "optimizer.accumulate as much), sampling.crop_px, or give precision: mixed_float16"
             ) from error
-        except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError) as error:
+        except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError, tf.errors.InternalError) as error:
             if not self._settings.xla:
                 raise
             first_line = str(error).splitlines()[0]

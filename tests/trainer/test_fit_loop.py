@@ -163,7 +163,7 @@ def _stop_after(stepper: Stepper, steps: int) -> None:
             raise KeyboardInterrupt
         return plain(*batch, **keys)
 
-    stepper.step = step  # type: ignore[method-assign] - the signal comes from outside, at no step in particular
+    stepper.step = step  # the signal comes from outside, at no step in particular
 
 
 def test_a_network_of_cells_learns_from_reduced_truth(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_what_is_no_number_names_the_pictures_and_keeps_the_weights(tmp_path: Pa
             pixels = np.full_like(pixels, np.nan)
         return plain(pixels, truth, rate, **keys)
 
-    stepper.step = step  # type: ignore[method-assign] - a picture cannot hold NaN, but what is made of it may
+    stepper.step = step  # a picture cannot hold NaN, but what is made of it may
     with pytest.raises(
         DatasetError, match=r"is (nan|no finite number) at step 5 \(epoch 2\), in a batch with \d\.png"
     ) as caught:
