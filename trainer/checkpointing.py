@@ -27,7 +27,11 @@ _PROBE = "writable.tmp"
 
 @dataclass
 class Run:
-    """What training remembers beside its variables. `stage`: how many stages have begun, the last at `stage_steps`."""
+    """What training remembers beside its variables.
+
+    `stage`: how many stages have begun, the last one at `stage_steps`. `rows`: log.csv's, one per epoch; None where
+    there was nothing to measure.
+    """
 
     epoch: int = 0
     steps: int = 0
@@ -36,7 +40,7 @@ class Run:
     best_epoch: int = 0
     stage: int = 0
     stage_steps: int = 0
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[dict[str, float | None]] = field(default_factory=list)
 
 
 def check_writable(folder: Path) -> None:

@@ -139,8 +139,10 @@ class Stepper:
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
+            loss = self.loss(self.net(pixels, training=True), truth)
+            loss = tf.add_n([loss, *(tf.cast(term, tf.float32) for term in self.net.losses)])  # regularisation
             # an all-sum's slope is an all-sum, so each device's own part is what it adds to the mean of all
-            part = self.loss(self.net(pixels, training=True), truth) * share / self._replicas
+            part = loss * share / self._replicas
             scaled = part * self._scale()
         gradients = tape.gradient(scaled, self.net.trainable_variables)
         if self._replicas > 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,8 +132,9 @@ class TrainingLoop:
             stage.trainable(self._stepper.net)
         self._stepper.rebuild()
         self.run.stage, self.run.stage_steps = due, self.run.steps
-        trained = sum(int(np.prod(v.shape)) for v in self._stepper.net.trainable_variables)
-        self._console.print(f"stage {due} of {len(self._stages)}: {trained:,} parameters are trained")
+        if len(self._stages) > 1:
+            trained = sum(int(np.prod(v.shape)) for v in self._stepper.net.trainable_variables)
+            self._console.print(f"stage {due} of {len(self._stages)}: {trained:,} parameters are trained")
 
     def _show(self, bar: Progress, task: TaskID, text: str) -> None:
         bar.update(task, completed=round(1000 * self.progress()), description=text)
@@ -149,7 +150,7 @@ class TrainingLoop:
             for batch in batches:
                 self._begin_stages()
                 rate = learning_rate(
-                    s.optimizer, self.progress(), run.steps - run.stage_steps, [row["dice"] for row in run.rows]
+                    s.optimizer, self.progress(), run.steps - run.stage_steps, [row["dice"] or 0.0 for row in run.rows]
                 )
                 of_step += batch.share * self._learn(batch, rate)
                 if not batch.ends_step:
@@ -173,7 +174,8 @@ class TrainingLoop:
         run.rows.append(self._row(judged, float(np.mean(losses)), rate, speed))
         checkpointing.save(self._folder, run, self._stepper, self.best_weights)
         if self._events is not None:
-            self._events.write({k: v for k, v in run.rows[-1].items() if k not in {"epoch", "steps"}}, run.steps)
+            measured = {k: v for k, v in run.rows[-1].items() if v is not None and k not in {"epoch", "steps"}}
+            self._events.write(measured, run.steps)
         self._tell_epoch(judged, float(np.mean(losses)))
 
     def _learn(self, batch: DrawnBatch, rate: float) -> float:
@@ -225,7 +227,7 @@ class TrainingLoop:
         net.set_weights(own)
         return judged
 
-    def _row(self, judged: Judgement, loss: float, rate: float, speed: float) -> dict[str, float]:
+    def _row(self, judged: Judgement, loss: float, rate: float, speed: float) -> dict[str, float | None]:
         run = self.run
         return {
             "epoch": run.epoch,
@@ -236,8 +238,9 @@ class TrainingLoop:
             "loss": loss,
             "validation_loss": judged.loss,
             "dice": judged.score,
-            **{f"dice_{name}": value or 0.0 for name, value in judged.dice.items()},
-            **{f"answered_{name}": value for name, value in judged.answered.items()},
+            **{f"dice_{name}": value for name, value in judged.dice.items()},
+            **{f"answered_{name}": value for name, value in judged.answered_share.items()},
+            **{f"true_{name}": value for name, value in judged.true_share.items()},
         }
 
     def _progress_text(self, losses: list[float]) -> str:
@@ -254,7 +257,7 @@ class TrainingLoop:
         words = "  ".join(f"{name} {value:.3f}" for name, value in judged.dice.items() if value is not None)
         minutes = f"{run.elapsed_s / 60:5.1f} min"
         self._console.print(f"epoch {run.epoch:3d}  {minutes}  loss {loss:.3f}  dice {judged.score:.3f}  ({words})")
-        for name in collapsed(run.rows, [name for name, shown in judged.shown.items() if shown]):
+        for name in collapsed(run.rows, [name for name, share in judged.true_share.items() if share]):
             self._console.print(
                 f"[yellow]warning[/]: {name} has not been answered at all for {_COLLAPSED_EPOCHS} epochs. If that "
                 "lasts, raise its weight in sampling.class_weights, sampling.defect_share or loss.dice"
@@ -270,7 +273,7 @@ class TrainingLoop:
         )
 
 
-def collapsed(rows: Sequence[dict[str, float]], names: Sequence[str]) -> list[str]:
+def collapsed(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> list[str]:
     """Name the classes that have now gone unanswered for just so many epochs that it is worth a warning."""
     found = []
     for name in names:

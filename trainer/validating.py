@@ -23,14 +23,14 @@ _DEFECTS_PER_CLASS = 3
 class Judgement:
     """What validation says of weights.
 
-    `loss`: the mean over its batches. Per class: pooled Dice, None where the truth never shows it; `answered`: the
-    share of cells that were answered as it.
+    `loss`: the mean over its batches, without regularisation. Per class: pooled Dice, None where the truth never shows
+    it; `answered_share` and `true_share` of all cells.
     """
 
     loss: float
     dice: dict[str, float | None]
-    answered: dict[str, float]
-    shown: dict[str, bool]
+    answered_share: dict[str, float]
+    true_share: dict[str, float]
 
     @property
     def score(self) -> float:
@@ -58,12 +58,12 @@ class Validation:
             answers.append(leading(np.asarray(logits), has_background=self._settings.model.has_background))
         given, truths = np.concatenate(answers), self._truths
         dice: dict[str, float | None] = {}
-        answered, shown = {}, {}
+        answered_share, true_share = {}, {}
         for class_id, name in enumerate(self._names, start=1):
             own, true = given == class_id, truths == class_id
             dice[name] = float(2 * (own & true).sum() / (own.sum() + true.sum())) if true.any() else None
-            answered[name], shown[name] = float(own.mean()), bool(true.any())
-        return Judgement(sum(losses) / len(truths), dice, answered, shown)
+            answered_share[name], true_share[name] = float(own.mean()), float(true.mean())
+        return Judgement(sum(losses) / len(truths), dice, answered_share, true_share)
 
 
 def leading(logits: Float32, *, has_background: bool) -> UInt8:

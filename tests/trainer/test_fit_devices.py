@@ -60,7 +60,7 @@ for recipe in json.loads(sys.argv[1]):
 
 RECIPE = {
     "name": "two",
-    "model": {"widths": [4, 8], "dropout": 0.0},
+    "model": {"family": "slim-unet", "widths": [4, 8], "dropout": 0.0},
     "tile": {"height": 32, "width": 32, "overlap_px": 0},
     "sampling": {"crop_px": 32, "batch": 4},
     # plain descent: Adam would blow rounding up where a slope is next to nothing

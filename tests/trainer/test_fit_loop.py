@@ -276,7 +276,8 @@ def test_each_epoch_is_in_the_log_and_in_tensorboards_events(tmp_path: Path) -> 
     loop.train(resume=False)
     lines = (tmp_path / LOG).read_text().splitlines()
     assert lines[0] == (
-        "epoch,steps,seconds,steps_per_second,learning_rate,loss,validation_loss,dice,dice_scratch,answered_scratch"
+        "epoch,steps,seconds,steps_per_second,learning_rate,loss,validation_loss,dice,"
+        "dice_scratch,answered_scratch,true_scratch"
     )
     assert [line.split(",")[:2] for line in lines[1:]] == [["1", "3"], ["2", "6"]]
     assert f"the log is {tmp_path / LOG}" in words.getvalue()
@@ -369,6 +370,18 @@ def test_cells_are_repeated_to_their_pixels() -> None:
     whole = in_pixels(cells, 4, (7, 10))
     assert whole.shape == (7, 10, 1)
     assert [int(whole[y, x, 0]) for y, x in ((0, 0), (3, 3), (3, 4), (4, 0), (6, 9))] == [0, 0, 1, 3, 5]
+
+
+def test_a_class_that_validation_does_not_show_is_not_measured(tmp_path: Path) -> None:
+    """Clean pictures: no Dice of the class, in the log an empty field; the loss and the shares are numbers."""
+    clean = [Picture(p.entry, p.pixels, np.zeros_like(p.truth)) for p in pictures()]
+    loop, _, _ = make_loop(recipe(epochs=1, logs={"tensorboard": True}), two_layers(), tmp_path, clean)
+    loop.train(resume=False)
+    (row,) = loop.run.rows
+    assert row["dice_scratch"] is None
+    assert row["true_scratch"] == 0
+    header, line = ((tmp_path / LOG).read_text().splitlines()[place].split(",") for place in (0, 1))
+    assert line[header.index("dice_scratch")] == ""
 
 
 def test_a_class_that_goes_unanswered_is_told_once() -> None:

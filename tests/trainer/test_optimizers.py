@@ -80,12 +80,24 @@ def test_adamw_lets_weights_decay_apart_from_the_slope() -> None:
     assert OptimizerSettings().kind == "adamw"
 
 
-def test_gradients_are_clipped_to_a_norm() -> None:
-    """A slope of 30 goes as one of 5; the norm that is told is the one before."""
-    one = stepper({"kind": "sgd", "clip_norm": 5.0})
-    stepped = one.step(pixels(30.0), np.zeros((1, 2, 2), np.uint8), RATE)
-    assert stepped.norm == pytest.approx(30)
-    assert float(one.net.get_weights()[0].item()) == pytest.approx(2 - RATE * 5)
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_gradients_are_clipped_to_a_norm(precision: str) -> None:
+    """A slope of 1.5 goes as one of 0.5, scaled or not; the norm that is told is the one before."""
+    one = stepper({"kind": "sgd", "clip_norm": 0.5}, precision=precision)
+    stepped = one.step(pixels(1.5), np.zeros((1, 2, 2), np.uint8), RATE)
+    assert stepped.norm == pytest.approx(1.5)
+    assert float(one.net.get_weights()[0].item()) == pytest.approx(2 - RATE * 0.5)
+
+
+def test_what_a_network_asks_of_its_weights_is_part_of_the_loss() -> None:
+    """L2 of 0.25 on the weight 2 costs 0.25 * 4, and its slope 0.25 * 2 * 2 = 1 joins the data's 3."""
+    one = stepper({"kind": "sgd"})
+    inner = keras.layers.Conv2D(1, 1, use_bias=False, kernel_regularizer=keras.regularizers.L2(0.25))
+    net = keras.Sequential([keras.Input((2, 2, 1)), inner])
+    net.set_weights([np.full((1, 1, 1, 1), 2.0)])
+    other = Stepper(one._settings, net, one.loss, tf.distribute.get_strategy())
+    stepped = other.step(pixels(3.0), np.zeros((1, 2, 2), np.uint8), RATE)
+    assert (stepped.loss, stepped.norm) == (pytest.approx(2 * 3 + 0.25 * 4), pytest.approx(3 + 1))
 
 
 def test_batches_of_a_step_are_averaged_by_their_share() -> None:
