@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
@@ -33,7 +33,9 @@ from edge.opencv import cv2
 from edge.records import GraphContract, UInt8
 from edge.tiling import plan
 from trainer.datasets import Entry, Picture, dataset_sha256
+from trainer.hardware import processor
 from trainer.keras_engine import KerasEngine
+from trainer.sequences import sequences_of, stitched_probabilities, whole_frames
 from trainer.settings import TrainSettings
 from trainer.splitting import Part
 from trainer.thresholds import FittedClass, fit_class, own_probability
@@ -83,14 +85,16 @@ def write_bundle(
         version=settings.version,
         classes=_class_entries(settings, trained.names, fitted),
         tile=settings.tile,
+        stride=settings.model.stride_px(settings.tile.height),
         channels=settings.channels,
+        frames=settings.model.frames,
         preparing=settings.preparing,
         training={
             "recipe": settings.model_dump(mode="json"),
             "dataset_sha256": data_sha256,
             "pictures": {part: sum(p == part for p in parts.values()) for part in ("train", "validation", "test")},
             **trained.figures,
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+            "machine": {"processor": processor(), "cores": os.cpu_count()},
         },
         validation={name: asdict(value) for name, value in fitted.items()},
         provenance=(
@@ -127,19 +131,39 @@ def _class_entries(
 
 
 def _fit_thresholds(trained: Trained, settings: TrainSettings, console: Console) -> dict[str, FittedClass]:
-    tile, pictures = settings.tile, trained.validation
-    contract = GraphContract(tile.height, tile.width, settings.channels, 1, 1, trained.names, _BATCH)
+    """Fit on whole pictures, in their pixels.
+
+    Cells of a model with a stride are repeated to the pixels that they stand for, as the line counts them: so areas
+    are in pixels, and no defect is lost from the truth because it fills little of a cell.
+    """
+    tile, frames = settings.tile, settings.model.frames
+    stride = settings.model.stride_px(tile.height)
+    contract = GraphContract(tile.height, tile.width, settings.channels, frames, stride, trained.names, _BATCH)
+    sequences = sequences_of(trained.validation, settings.sequence, frames)
     probabilities: list[UInt8] = []
     with KerasEngine(trained.model, contract) as engine:
-        watched = track(pictures, "fitting thresholds", console=console, disable=not console.is_terminal)
-        for picture in watched:
-            height, width = picture.truth.shape
-            tiles = plan(height, width, (tile.height, tile.width), tile.overlap_px)
-            probabilities.append(own_probability(engine.stitched_probabilities(picture.pixels, tiles)))
+        watched = track(sequences, "fitting thresholds", console=console, disable=not console.is_terminal)
+        for sequence in watched:
+            height, width = sequence[-1].truth.shape
+            tiles = plan(height, width, (tile.height, tile.width), tile.overlap_px, stride)
+            if frames > 1:
+                pixels = whole_frames(sequence, settings.sequence)
+                answered = stitched_probabilities(engine, pixels, tiles, len(trained.names))
+            else:
+                answered = engine.stitched_probabilities(sequence[-1].pixels, tiles)
+            probabilities.append(in_pixels(own_probability(answered), stride, (height, width)))
+    truths = [sequence[-1].truth for sequence in sequences]
     return {
-        name: fit_class([p[:, :, k] for p in probabilities], [picture.truth == k + 1 for picture in pictures])
+        name: fit_class([p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths])
         for k, name in enumerate(trained.names)
     }
+
+
+def in_pixels(cells: UInt8, stride: int, size: tuple[int, int]) -> UInt8:
+    """Repeat each cell of uint8 [h, w, K] to its `stride` x `stride` pixels, cut to `size`, (H, W)."""
+    if stride == 1:
+        return cells
+    return np.repeat(np.repeat(cells, stride, 0), stride, 1)[: size[0], : size[1]]
 
 
 def _write_split(path: Path, entries: Sequence[Entry], parts: dict[str, Part]) -> None:

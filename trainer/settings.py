@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from edge.bundle import Name, TileEntry
 from edge.preparing import PreparingStep
 from edge.yaml_settings import StrictModel
+from trainer.loss_settings import LossSettings
+from trainer.optimizer_settings import OptimizerSettings
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -38,6 +40,21 @@ class ModelSettings(StrictModel):
     def has_background(self) -> bool:
         """Whether channel 0 of the logits is the background."""
         return self.head == "softmax"
+
+    @property
+    def frames(self) -> int:
+        """How many successive frames the model is fed."""
+        return 1
+
+    @property
+    def fixed_size(self) -> bool:
+        """Whether the model takes crops of one size only."""
+        return False
+
+    def stride_px(self, tile_px: int) -> int:
+        """Tell how many pixels wide a cell of the answer is, for tiles of `tile_px`."""
+        del tile_px  # each pixel is answered, whatever the tile
+        return 1
 
     @property
     def multiple_px(self) -> int:
@@ -116,21 +133,35 @@ class AugmentationSettings(StrictModel):
     class_strength: dict[Name, _Share] = Field(default_factory=dict)
 
 
-class LossSettings(StrictModel):
-    """`cross_entropy` (categorical, or binary with a sigmoid head) times its weight plus soft Dice times its own."""
+class CellSettings(StrictModel):
+    """When a cell of a model with a stride is defective: filled by `min_share` of its area, or by `min_px` pixels."""
 
-    cross_entropy: Annotated[float, Field(ge=0)] = 1.0
-    dice: Annotated[float, Field(ge=0)] = 1.0
+    min_share: _Share = 0.05
+    min_px: Annotated[int, Field(ge=1)] = 50
 
 
-class OptimizerSettings(StrictModel):
-    """AdamW with a warm-up and a cosine decay to a hundredth. `average_decay`: of the moving average of weights."""
+class SequenceSettings(StrictModel):
+    """What a model of several frames is shown. In a `recording` a group's pictures follow each other in their order.
 
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    warm_up_steps: Annotated[int, Field(ge=0)] = 50
-    clip_norm: Annotated[float, Field(gt=0)] = 5.0
-    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    Else frames are cut from one picture that moves as on a belt, by `shift_px` (at least, at most) per frame, towards
+    `direction_degrees` (0 = right, 90 = down; without it, anywhere).
+    """
+
+    recording: bool = False
+    shift_px: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0, le=512)]] = (1.0, 8.0)
+    direction_degrees: Annotated[float, Field(ge=0, lt=360)] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SequenceSettings:
+        if self.shift_px[0] > self.shift_px[1]:
+            raise ValueError(f"expected shift_px as [at least, at most], received {list(self.shift_px)}")
+        return self
+
+
+class LogSettings(StrictModel):
+    """What is written beside training/log.csv. `tensorboard`: event files in training/tensorboard."""
+
+    tensorboard: bool = False
 
 
 class ThresholdSettings(StrictModel):
@@ -164,6 +195,12 @@ class TrainSettings(StrictModel):
     optimizer: OptimizerSettings = OptimizerSettings()
     thresholds: ThresholdSettings = ThresholdSettings()
     guard: GuardSettings = GuardSettings()
+    cells: CellSettings = CellSettings()
+    sequence: SequenceSettings = SequenceSettings()
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    xla: bool = False
+    devices: Literal["one", "all"] | tuple[Annotated[str, Field(pattern=r"^(CPU|GPU):\d+$")], ...] = "one"
+    logs: LogSettings = LogSettings()
     epochs: Annotated[int, Field(ge=1)] = 30
     early_stopping_epochs: Annotated[int, Field(ge=1)] = 12
     max_minutes: Annotated[float, Field(gt=0)] | None = None
@@ -179,6 +216,17 @@ class TrainSettings(StrictModel):
         ):
             if side % multiple:
                 raise ValueError(f"expected {key} as a multiple of {multiple} px for this model, received {side}")
-        if not self.loss.cross_entropy and not self.loss.dice:
-            raise ValueError("expected a weight above 0 for loss.cross_entropy or loss.dice, received 0 for both")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit_each_other(self) -> TrainSettings:
+        if problem := self.loss.problem_with(self.model.head):
+            raise ValueError(problem)
+        if isinstance(self.devices, tuple) and len(set(self.devices)) != len(self.devices):
+            raise ValueError(f"expected each of devices once, received {list(self.devices)}")
+        if self.devices == ():
+            raise ValueError("expected devices as one, all, or a list such as [GPU:0, GPU:1]; received an empty list")
+        several = isinstance(self.devices, tuple) and len(self.devices) > 1
+        if several and (self.xla or self.optimizer.full_batch):
+            raise ValueError("expected devices: one beside xla or optimizer.full_batch, which work on one device")
         return self

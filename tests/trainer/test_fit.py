@@ -3,14 +3,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 from rich.console import Console
 
 from edge.bundle import Bundle, load_bundle, sha256_of
@@ -140,6 +143,60 @@ def test_a_wrong_recipe_names_the_key(tmp_path: Path, text: str, says: str) -> N
         recipe(tmp_path, text)
 
 
+def test_every_key_of_the_settings_is_in_the_commented_recipe() -> None:
+    """Who looks for a key finds it in config/train.*.yaml, with its default or as an example."""
+    text = "".join(path.read_text() for path in (ROOT / "config").glob("train.*.yaml"))
+
+    def keys(model: type[BaseModel]) -> set[str]:
+        found = set(model.model_fields)
+        for field in model.model_fields.values():
+            for inner in _models_in(field.annotation):
+                found |= keys(inner) if inner.__module__.startswith("trainer.") else set()
+        return found
+
+    absent = {key for key in keys(TrainSettings) if not re.search(rf"\b{key}\b", text)}
+    assert not absent
+    load_yaml(ROOT / "config" / "train.glass.yaml", TrainSettings)
+    load_yaml(ROOT / "config" / "train.phone.yaml", TrainSettings)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def test_a_fit_with_everything_else_chosen(data: Path, tmp_path: Path) -> None:
+    """Another loss, optimizer, schedule, precision and log: the kept model is float32, and the run tells of it."""
+    other = RECIPE.replace("epochs: 8", "epochs: 1").replace("steps_per_epoch: 15", "steps_per_epoch: 2")
+    other = other.replace(
+        "optimizer: {learning_rate: 0.02, warm_up_steps: 5}",
+        "optimizer: {kind: rmsprop, learning_rate: 0.001, accumulate: 2, schedule: {kind: step, at: [0.5]}}",
+    )
+    other += (
+        "loss: {terms: [{kind: focal}, {kind: tversky, weight: 0.5, class_weights: {scratch: 2.0}}]}\n"
+        "precision: mixed_bfloat16\nlogs: {tensorboard: true}\ndevices: all\n"
+    )
+    words = io.StringIO()
+    console = Console(file=words, width=200, soft_wrap=True)
+    kept = fit(recipe(tmp_path, other), data, tmp_path / "b", console)
+    model = load_model(kept.keras_path)
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert list((tmp_path / "b" / "training" / "tensorboard").iterdir())
+    said = words.getvalue()
+    assert re.search(r"on .+, \d+ cores, mixed_bfloat16\n", said)
+    assert re.search(r"2 steps in \d+ s \([\d.]+ steps/s with validation\); the log is .*log\.csv", said)
+
+
+def test_a_loss_for_other_classes_is_refused(data: Path, tmp_path: Path) -> None:
+    """Weights of a class that is not there, and a preset for another number of classes, are told before training."""
+    weights = "loss: {terms: [{kind: dice, class_weights: {dent: 2, background: 1}}]}\n"
+    with pytest.raises(DatasetError, match="has no class dent, which the recipe names"):
+        fit(recipe(tmp_path, RECIPE + weights), data, tmp_path / "b", quiet())
+    with pytest.raises(SettingsError, match="weights for 4 classes, and the data set has 2"):
+        fit(recipe(tmp_path, RECIPE + "loss: {preset: cce-dice}\n"), data, tmp_path / "b", quiet())
+
+
 def test_a_recipe_for_other_classes_is_refused(data: Path, tmp_path: Path) -> None:
     """A class that the recipe names and the dataset lacks is a mistake in one of them."""
     with pytest.raises(DatasetError, match="has no class dent, which the recipe names; it has scratch, stain"):
@@ -151,7 +208,8 @@ def test_a_loss_that_is_no_number_stops_the_run(data: Path, tmp_path: Path) -> N
     wild = RECIPE.replace("learning_rate: 0.02", "learning_rate: 1.0").replace("epochs: 8", "epochs: 1")
     settings = recipe(tmp_path, wild)
     broken = settings.model_copy(update={"loss": settings.loss.model_copy(update={"cross_entropy": float("inf")})})
-    with pytest.raises(LinewatchError, match=r"The loss is (nan|inf) at step 1 \(epoch 1\).*learning_rate"):
+    says = r"The loss is (nan|inf) at step 1 \(epoch 1\), in a batch with images/\d+\.png, .*learning_rate"
+    with pytest.raises(LinewatchError, match=says):
         fit(broken, data, tmp_path / "b", quiet())
 
 

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from trainer.models import slim_unet
 from trainer.settings import ModelSettings
 
 
-def build_for_training(settings: ModelSettings, channels: int, class_count: int) -> Any:
-    """Return a keras.Model for crops of any size: float32 [N, H, W, C] (0-255) → logits [N, H, W, K']."""
+@dataclass(frozen=True)
+class Stage:
+    """From `share` of the schedule on, 0-1, what `trainable(model)` makes trainable is trained."""
+
+    share: float
+    trainable: Callable[[Any], None]
+
+
+def stages(settings: ModelSettings) -> Sequence[Stage]:
+    """Return the stages of training in order; none where everything is trained throughout."""
+    return {"slim-unet": ()}[settings.family]
+
+
+def build_for_training(settings: ModelSettings, channels: int, class_count: int, crop_px: int) -> Any:
+    """Return a keras.Model: float32 [N, S, S, C] (0-255) → logits [N, h, w, K'], h = S / stride.
+
+    S is `crop_px`; a family that is not of a fixed size takes crops of any size.
+    """
+    if settings.fixed_size:
+        return slim_unet.build(settings, (crop_px, crop_px, channels), class_count)
     return slim_unet.build(settings, (None, None, channels), class_count)
 
 

@@ -1,0 +1,170 @@
+"""The batches of an epoch, drawn ahead in a thread of their own, each with the names of the pictures that it shows."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from edge.records import Float32, UInt8
+from edge.tiling import cut, pad, plan
+from trainer.augmenting import CropSampler
+from trainer.cells import cells_of
+from trainer.datasets import Picture
+from trainer.sequences import SequenceSampler, cut_sequence, sequences_of, usual_velocity
+from trainer.settings import TrainSettings
+
+_AHEAD = 6
+
+
+@dataclass(frozen=True)
+class DrawnBatch:
+    """Pixels float32 [B, (T,) S, S, C] (0-255), truth uint8 [B, h, w], `share` of its step, names of its pictures.
+
+    `ends_step`: the gradient of its step is whole with it.
+    """
+
+    pixels: Float32
+    truth: UInt8
+    share: float
+    ends_step: bool
+    shows: tuple[str, ...]
+
+
+class Sampler(Protocol):
+    """Draws pixels float32 [B, (T,) S, S, C] (0-255) and truth uint8 [B, S, S]."""
+
+    def batch(self, generator: np.random.Generator) -> tuple[Float32, UInt8]:
+        """Draw a batch; everything random comes from `generator`."""
+        ...
+
+
+@dataclass(frozen=True)
+class WatchedPicture(Picture):
+    """A picture that notes its name when its pixels are taken, however a sampler comes to choose it."""
+
+    taken: list[str] = field(default_factory=list, repr=False)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "pixels":
+            object.__getattribute__(self, "taken").append(object.__getattribute__(self, "entry").image)
+        return object.__getattribute__(self, name)
+
+
+class Batches:
+    """What is learned from, as the batches of each epoch: they depend on the seed and the epoch alone."""
+
+    def __init__(self, settings: TrainSettings, names: Sequence[str], pictures: Sequence[Picture]) -> None:
+        self._settings = settings
+        self._stride = settings.model.stride_px(settings.sampling.crop_px)
+        self._taken: list[str] = []
+        self._pictures = [WatchedPicture(p.entry, p.pixels, p.truth, self._taken) for p in pictures]
+        self._sampler = None if settings.optimizer.full_batch else self._make_sampler(names)
+
+    def _make_sampler(self, names: Sequence[str]) -> Sampler:
+        s = self._settings
+        weights = [s.sampling.class_weights.get(name, 1.0) for name in names]
+        if s.model.frames > 1:
+            return SequenceSampler(
+                self._pictures, weights, s.sampling, s.augmentation, sequence=s.sequence, frames=s.model.frames
+            )
+        return CropSampler(self._pictures, weights, s.sampling, s.augmentation)
+
+    @contextmanager
+    def epoch(self, epoch: int) -> Iterator[Iterator[DrawnBatch]]:
+        """Draw an epoch's batches in a thread, a few ahead; a failure there is raised here."""
+        with _drawn_ahead(self._drawn(np.random.default_rng([self._settings.seed, epoch]))) as batches:
+            yield batches
+
+    def _drawn(self, generator: np.random.Generator) -> Iterator[DrawnBatch]:
+        count = self._settings.optimizer.accumulate
+        for _ in range(self._settings.sampling.steps_per_epoch):
+            if self._sampler is None:
+                yield from self._everything()
+                continue
+            for place in range(count):
+                self._taken.clear()
+                pixels, truth = self._sampler.batch(generator)
+                yield self._batch(pixels, truth, share=1 / count, ends_step=place == count - 1)
+
+    def _batch(self, pixels: Float32, truth: UInt8, *, share: float, ends_step: bool) -> DrawnBatch:
+        cells = self._settings.cells
+        reduced = cells_of(truth, self._stride, cells.min_share, cells.min_px) if self._stride > 1 else truth
+        return DrawnBatch(pixels, reduced, share, ends_step, tuple(dict.fromkeys(self._taken)))
+
+    def _everything(self) -> Iterator[DrawnBatch]:
+        """Cut every training picture into crops side by side: one pass over all there is, always the same."""
+        s = self._settings
+        sequences = sequences_of(self._pictures, s.sequence, s.model.frames)
+        side = (s.sampling.crop_px, s.sampling.crop_px)
+        sizes = [sequence[-1].truth.shape for sequence in sequences]
+        total = sum(len(plan(height, width, side, 0).cells) for height, width in sizes)
+        crops = (crop for sequence in sequences for crop in _side_by_side(sequence, s))
+        done = 0
+        while done < total:
+            self._taken.clear()
+            count = min(s.sampling.batch, total - done)
+            chosen = [next(crops) for _ in range(count)]
+            done += count
+            pixels = np.stack([pixels for pixels, _ in chosen]).astype(np.float32)
+            truth = np.stack([truth for _, truth in chosen])
+            yield self._batch(pixels, truth, share=count / total, ends_step=done == total)
+
+
+def _side_by_side(sequence: tuple[Picture, ...], settings: TrainSettings) -> Iterator[tuple[UInt8, UInt8]]:
+    """Cut pixels uint8 [(T,) S, S, C] and truth uint8 [S, S] from all over a picture, or a sequence of them."""
+    last, size = sequence[-1], settings.sampling.crop_px
+    height, width = last.truth.shape
+    tiles = plan(height, width, (size, size), 0)
+    if settings.model.frames > 1:
+        for cell in tiles.cells:
+            corner = np.array([[1.0, 0.0, cell.x], [0.0, 1.0, cell.y]])
+            yield cut_sequence(sequence, corner, usual_velocity(settings.sequence), size)
+        return
+    padded, truth = pad(last.pixels, tiles), pad(last.truth[:, :, None], tiles)
+    for cell in tiles.cells:
+        crop = np.empty((size, size, padded.shape[2]), np.uint8)
+        true = np.empty((size, size, 1), np.uint8)
+        cut(padded, tiles, cell, crop)
+        cut(truth, tiles, cell, true)
+        yield crop, true[:, :, 0]
+
+
+@contextmanager
+def _drawn_ahead(source: Iterator[DrawnBatch]) -> Iterator[Iterator[DrawnBatch]]:
+    ahead: queue.Queue[DrawnBatch | BaseException | None] = queue.Queue(_AHEAD)
+    stop = threading.Event()
+
+    def draw() -> None:
+        while not stop.is_set():
+            try:
+                item: DrawnBatch | BaseException | None = next(source, None)
+            except BaseException as error:  # noqa: BLE001 - handed over to the caller
+                item = error
+            while not stop.is_set():
+                try:
+                    ahead.put(item, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+            if not isinstance(item, DrawnBatch):
+                return
+
+    def batches() -> Iterator[DrawnBatch]:
+        while (item := ahead.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    thread = threading.Thread(target=draw, name="crops", daemon=True)
+    thread.start()
+    try:
+        yield batches()
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,71 @@
+"""What a network answered beside the truth, as losses read it; and sums over all devices that share a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge.records import Float32
+from trainer.loss_settings import BACKGROUND
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A batch's logits and truth.
+
+    `logits`: float32 [N, h, w, K']. `target`: float32 [N, h, w, K + 1], one-hot, channel 0 the background.
+    `probabilities`: float32 [N, h, w, K + 1]. With a softmax K' = K + 1; with a sigmoid K' = K, each class answers for
+    itself, and the background's probability is that of no class: the product of their complements.
+    """
+
+    logits: Any
+    target: Any
+    probabilities: Any
+    has_background: bool
+
+    @staticmethod
+    def of(logits: Any, truth: Any, class_count: int, *, has_background: bool) -> Answer:
+        """Pair logits of any float dtype with class ids, integers [N, h, w], 0 = clean."""
+        import tensorflow as tf
+
+        logits = tf.cast(logits, tf.float32)
+        target = tf.one_hot(tf.cast(truth, tf.int32), class_count + 1, dtype=tf.float32)
+        if has_background:
+            probabilities = tf.nn.softmax(logits)
+        else:
+            defects = tf.nn.sigmoid(logits)
+            probabilities = tf.concat([tf.reduce_prod(1 - defects, axis=-1, keepdims=True), defects], axis=-1)
+        return Answer(logits, target, probabilities, has_background)
+
+    def judged(self, *, background: bool) -> tuple[Any, Any]:
+        """Return probabilities and target, float32 [N, h, w, classes], with or without the background."""
+        first = 0 if background else 1
+        return self.probabilities[..., first:], self.target[..., first:]
+
+
+def class_weights(weights: Mapping[str, float], names: Sequence[str]) -> Float32:
+    """Return float32 [K + 1]: the weight of the background, then of each of `names`; 1 where none is given."""
+    return np.array([weights.get(name, 1.0) for name in (BACKGROUND, *names)], np.float32)
+
+
+def summed(value: Any) -> Any:
+    """Add a tensor up over the devices that share the batch; as it is where there is one device."""
+    import tensorflow as tf
+
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return value
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def gathered(value: Any, axis: int) -> Any:
+    """Join a tensor's parts of all devices that share the batch along `axis`; as it is where there is one device."""
+    import tensorflow as tf
+
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return value
+    return replica.all_gather(value, axis=axis)

@@ -1,0 +1,71 @@
+"""Losses that judge each pixel by itself: cross-entropy and focal cross-entropy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge.records import Float32
+from trainer.losses.answers import Answer
+
+
+def cross_entropy(answer: Answer, weights: Float32, *, label_smoothing: float = 0.0) -> Any:
+    """Return the mean over pixels of -sum(t ln p); with a sigmoid head of the binary one, over pixels and classes.
+
+    `weights`, float32 [K + 1], multiply a pixel by its true class's (softmax) or a channel by its class's (sigmoid).
+    The mean is not divided by their sum. Smoothing moves the target by Szegedy et al. 2016 (arXiv 1512.00567), eq. 7:
+    t (1 - e) + e / classes.
+    """
+    import tensorflow as tf
+
+    if answer.has_background:
+        target = _smoothed(answer.target, label_smoothing, len(weights))
+        entropy = tf.nn.softmax_cross_entropy_with_logits(target, answer.logits)
+        return tf.reduce_mean(entropy * _of_pixels(answer, weights))
+    target = _smoothed(answer.target[..., 1:], label_smoothing, 2)
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(target, answer.logits)
+    return tf.reduce_mean(entropy * weights[1:])
+
+
+def focal(
+    answer: Answer, weights: Float32, *, gamma: float = 2.0, alpha: float | None = None, label_smoothing: float = 0.0
+) -> Any:
+    """Return Keras's focal cross-entropy, categorical or binary, after Lin et al. 2017; means as in `cross_entropy`.
+
+    `alpha` weighs defects, and 1 - alpha what is clean: pixels of the background, or of a sigmoid's channel.
+    """
+    import keras
+    import tensorflow as tf
+
+    if answer.has_background:
+        entropy = keras.losses.categorical_focal_crossentropy(
+            answer.target,
+            answer.logits,
+            alpha=1.0,  # Keras multiplies by it whatever the class
+            gamma=gamma,
+            from_logits=True,
+            label_smoothing=label_smoothing,
+        )
+        clean = answer.target[..., 0]
+        balance = 1.0 if alpha is None else clean * (1 - alpha) + (1 - clean) * alpha
+        return tf.reduce_mean(entropy * balance * _of_pixels(answer, weights))
+    entropy = keras.losses.binary_focal_crossentropy(
+        answer.target[..., 1:, None],  # Keras averages over the last axis
+        answer.logits[..., None],
+        apply_class_balancing=alpha is not None,
+        alpha=alpha or 1.0,
+        gamma=gamma,
+        from_logits=True,
+        label_smoothing=label_smoothing,
+    )
+    return tf.reduce_mean(entropy * weights[1:])
+
+
+def _of_pixels(answer: Answer, weights: Float32) -> Any:
+    """Return each pixel's weight, float32 [N, h, w]: its true class's."""
+    import tensorflow as tf
+
+    return tf.reduce_sum(answer.target * weights, axis=-1)
+
+
+def _smoothed(target: Any, share: float, classes: int) -> Any:
+    return target if not share else target * (1 - share) + share / classes

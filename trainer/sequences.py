@@ -1,0 +1,174 @@
+"""What a model of several frames is shown: sequences from one picture that moves, or from a recording's pictures.
+
+The truth is that of the last frame. A belt moves evenly, so one velocity is drawn per sequence; light changes slowly,
+so contrast and brightness are drawn once too, and noise for each frame.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge.errors import DatasetError
+from edge.opencv import cv2
+from edge.records import Float32, Float64, UInt8
+from edge.tiling import TilePlan, pad
+from trainer.augmenting import crop_transform, disturb, warp
+from trainer.datasets import Picture
+from trainer.keras_engine import KerasEngine
+from trainer.settings import AugmentationSettings, SamplingSettings, SequenceSettings
+
+
+def recorded_sequences(pictures: Sequence[Picture], frames: int) -> list[tuple[Picture, ...]]:
+    """Return each `frames` successive pictures of a group, oldest first, in the pictures' order.
+
+    A group's first pictures end no sequence: what came before them is not known. Raises DatasetError if no group is
+    long enough, or if the pictures of a sequence differ in size.
+    """
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        groups[picture.entry.group].append(picture)
+    found = []
+    for group, own in groups.items():
+        for end in range(frames, len(own) + 1):
+            sequence = tuple(own[end - frames : end])
+            if len({picture.pixels.shape for picture in sequence}) > 1:
+                raise DatasetError(
+                    f"The pictures of group {group!r} differ in size, up to {sequence[-1].entry.image}; expected a "
+                    "recording of one camera. Give sequence.recording: false, or other groups"
+                )
+            found.append(sequence)
+    if not found:
+        raise DatasetError(
+            f"No group has {frames} successive pictures, which the model is fed at once; expected recordings, each a "
+            "group in manifest.csv. Give sequence.recording: false to let single pictures move"
+        )
+    return found
+
+
+def belt_transforms(transform: Float64, frames: int, velocity_px: Float64) -> list[Float64]:
+    """Return each frame's transform from a crop's pixels to the picture's, float64 [2, 3], oldest first.
+
+    What is at p in the last frame, `transform`'s, was at p - k v in the frame k before it: there the crop, which stays,
+    shows what the picture has k v further on. `velocity_px`: float64 [2], v = (x, y) per frame, in picture pixels.
+    """
+    shifts = [np.column_stack([np.zeros((2, 2)), k * velocity_px]) for k in range(frames - 1, -1, -1)]
+    return [transform + shift for shift in shifts]
+
+
+def draw_velocity(settings: SequenceSettings, generator: np.random.Generator) -> Float64:
+    """Draw how far a belt moves between two frames, float64 [2]: (x, y) in pixels of the picture."""
+    degrees = settings.direction_degrees
+    angle = np.deg2rad(degrees) if degrees is not None else generator.uniform(0, 2 * np.pi)
+    return generator.uniform(*settings.shift_px) * np.array([np.cos(angle), np.sin(angle)])
+
+
+def usual_velocity(settings: SequenceSettings) -> Float64:
+    """Return the middle of the shifts, in the belt's direction or to the right: for pictures that only judge."""
+    angle = np.deg2rad(settings.direction_degrees or 0.0)
+    return float(np.mean(settings.shift_px)) * np.array([np.cos(angle), np.sin(angle)])
+
+
+def cut_sequence(
+    sequence: Sequence[Picture], transform: Float64, velocity_px: Float64, crop_px: int
+) -> tuple[UInt8, UInt8]:
+    """Cut a crop of each frame: pixels uint8 [T, S, S, C] and the last frame's truth uint8 [S, S].
+
+    A recording moves by itself: where the pictures of `sequence` differ, the crop stays and `velocity_px` is not used.
+    """
+    still = all(picture is sequence[-1] for picture in sequence)
+    velocity = velocity_px if still else np.zeros(2)
+    transforms = belt_transforms(transform, len(sequence), velocity)
+    cut = [warp(picture, own, crop_px) for picture, own in zip(sequence, transforms, strict=True)]
+    return np.stack([pixels for pixels, _ in cut]), cut[-1][1]
+
+
+class SequenceSampler:
+    """Draws training batches of sequences, balanced as `CropSampler` balances crops."""
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        class_weights: Sequence[float],
+        sampling: SamplingSettings,
+        augmentation: AugmentationSettings,
+        *,
+        sequence: SequenceSettings,
+        frames: int,
+    ) -> None:
+        self._sampling, self._augmentation, self._sequence = sampling, augmentation, sequence
+        self._sequences = sequences_of(pictures, sequence, frames)
+        self._places: list[list[tuple[tuple[Picture, ...], np.ndarray]]] = []
+        for class_id in range(1, len(class_weights) + 1):
+            own = [(drawn, np.flatnonzero(drawn[-1].truth == class_id)) for drawn in self._sequences]
+            self._places.append([(drawn, places) for drawn, places in own if len(places)])
+        weights = np.array([weight if own else 0.0 for weight, own in zip(class_weights, self._places, strict=True)])
+        self._weights = weights / weights.sum() if weights.sum() else None
+
+    def batch(self, generator: np.random.Generator) -> tuple[Float32, UInt8]:
+        """Return pixels float32 [B, T, S, S, C] (0-255) and the last frames' truth uint8 [B, S, S]."""
+        drawn = [self._draw(generator) for _ in range(self._sampling.batch)]
+        return np.stack([pixels for pixels, _ in drawn]), np.stack([truth for _, truth in drawn])
+
+    def _draw(self, generator: np.random.Generator) -> tuple[Float32, UInt8]:
+        if self._weights is not None and generator.random() < self._sampling.defect_share:
+            own = self._places[generator.choice(len(self._weights), p=self._weights)]
+            sequence, places = own[generator.integers(len(own))]
+            y, x = divmod(int(places[generator.integers(len(places))]), sequence[-1].truth.shape[1])
+        else:
+            sequence = self._sequences[int(generator.integers(len(self._sequences)))]
+            y, x = (int(generator.integers(side)) for side in sequence[-1].truth.shape)
+        size = self._sampling.crop_px
+        transform = crop_transform((x, y), size, self._augmentation, generator)
+        pixels, truth = cut_sequence(sequence, transform, draw_velocity(self._sequence, generator), size)
+        light = int(generator.integers(2**63))
+        return self._disturb(pixels, light, generator), truth
+
+    def _disturb(self, pixels: UInt8, light: int, generator: np.random.Generator) -> Float32:
+        """Vary light alike in all frames, and add noise to each of its own."""
+        quiet = self._augmentation.model_copy(update={"noise": 0.0})
+        lit = np.stack([disturb(frame, quiet, np.random.default_rng(light)) for frame in pixels])
+        if self._augmentation.noise:
+            sigma = np.float32(generator.uniform(0, self._augmentation.noise))
+            lit += sigma * generator.standard_normal(lit.shape, dtype=np.float32)
+        return np.clip(lit, 0, 255, out=lit)
+
+
+def sequences_of(pictures: Sequence[Picture], settings: SequenceSettings, frames: int) -> list[tuple[Picture, ...]]:
+    """Return what may be drawn: a recording's successive pictures, or each picture standing for all its frames."""
+    if frames > 1 and settings.recording:
+        return recorded_sequences(pictures, frames)
+    return [(picture,) * frames for picture in pictures]
+
+
+def whole_frames(sequence: Sequence[Picture], settings: SequenceSettings) -> UInt8:
+    """Return the whole frames of a sequence, uint8 [T, H, W, C]; a still picture moves by the usual shift."""
+    last = sequence[-1]
+    if any(picture is not last for picture in sequence):
+        return np.stack([picture.pixels for picture in sequence])
+    height, width = last.truth.shape
+    frames = []
+    identity = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    for transform in belt_transforms(identity, len(sequence), usual_velocity(settings)):
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        moved = cv2.warpAffine(last.pixels, transform, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+        frames.append(moved.reshape(last.pixels.shape))
+    return np.stack(frames)
+
+
+def stitched_probabilities(engine: KerasEngine, frames: UInt8, tiles: TilePlan, class_count: int) -> Float32:
+    """Return float32 [h, w, K] for whole frames uint8 [T, H, W, C], each tile answered from all of its frames."""
+    # a plan is about height and width: frames are laid into the channels, and taken out of them again
+    count, height, width, channels = frames.shape
+    padded = pad(frames.transpose(1, 2, 0, 3).reshape(height, width, count * channels), tiles)
+    whole: Float32 = np.empty((*tiles.map_shape, class_count), np.float32)
+    s = tiles.stride
+    for cell in tiles.cells:
+        tile = padded[cell.y : cell.y + tiles.tile_height, cell.x : cell.x + tiles.tile_width]
+        sequence = tile.reshape(tiles.tile_height, tiles.tile_width, count, channels).transpose(2, 0, 1, 3)
+        answer = engine.probabilities(np.ascontiguousarray(sequence)[None])[0]
+        y0, y1, x0, x1 = (v // s for v in (cell.keep_y0, cell.keep_y1, cell.keep_x0, cell.keep_x1))
+        whole[y0:y1, x0:x1] = answer[y0 - cell.y // s : y1 - cell.y // s, x0 - cell.x // s : x1 - cell.x // s]
+    return whole

@@ -1,0 +1,307 @@
+"""Epochs of steps until the schedule is over or nothing gets better; what is learned is validated, told and kept.
+
+An epoch's batches depend on the seed and the epoch alone, and everything else that training remembers is in the
+checkpoint, so a resumed run goes on as if it had not been stopped. With `max_minutes` the schedule follows the clock
+where that is faster than the steps: a slower machine still anneals, and then two runs are not the same to the bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from edge.errors import DatasetError, LinewatchError, SettingsError
+from edge.records import Float32
+from trainer import checkpointing
+from trainer.batches import Batches, DrawnBatch
+from trainer.checkpointing import Run
+from trainer.event_logs import FOLDER as EVENTS
+from trainer.event_logs import EventLog
+from trainer.schedules import learning_rate
+from trainer.settings import TrainSettings
+from trainer.stepping import Stepper
+from trainer.validating import Judgement, Validation
+
+if TYPE_CHECKING:  # the models import Keras, and a machine without it gets a message rather than a traceback
+    from trainer.models import Stage
+
+_COLLAPSED_EPOCHS = 4
+_RECENT_STEPS = 20
+_NAMED_PICTURES = 40
+
+
+class InterruptedTrainingError(LinewatchError):
+    """Ctrl-C: the last whole epoch is kept and can be resumed."""
+
+    exit_code = 130
+
+
+class TrainingLoop:
+    """Trains `stepper`'s network on `batches`, judged by `validation`; keeps everything in `folder`.
+
+    `stages` say what is trainable from which share of the schedule on. After `train` the best epoch's averaged weights
+    are in `best_weights`, and what happened in `run`.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        stepper: Stepper,
+        *,
+        batches: Batches,
+        validation: Validation,
+        stages: Sequence[Stage],
+        folder: Path,
+        console: Console,
+    ) -> None:
+        self.run = Run()
+        self.best_weights: list[Float32] = stepper.averages
+        self._settings, self._stepper, self._console = settings, stepper, console
+        self._batches, self._validation = batches, validation
+        self._stages = sorted(stages, key=lambda stage: stage.share)
+        self._folder = folder
+        self._events = EventLog(folder / EVENTS) if settings.logs.tensorboard else None
+        self._recent_s: deque[float] = deque(maxlen=_RECENT_STEPS + 1)
+
+    def progress(self) -> float:
+        """Tell how far the schedule is, 0-1: by steps or, if that is further, by the clock."""
+        s = self._settings
+        by_steps = self.run.steps / (s.epochs * s.sampling.steps_per_epoch)
+        by_clock = self.run.elapsed_s / (s.max_minutes * 60) if s.max_minutes else 0.0
+        return min(1.0, max(by_steps, by_clock))
+
+    def train(self, *, resume: bool) -> None:
+        """Run epochs until the schedule is over or nothing gets better.
+
+        Raises InterruptedTrainingError, DatasetError where the loss is no number, StoreError, and SettingsError where
+        the device cannot do what the recipe asks for.
+        """
+        if resume:
+            self._restore()
+        else:
+            self._begin_stages()
+        checkpointing.check_room(self._folder, checkpointing.room_needed(self._stepper))
+        patience = self._settings.early_stopping_epochs
+        try:
+            with progress_bar(self._console) as bar:
+                task = bar.add_task("training", total=1000, completed=round(1000 * self.progress()))
+                while self.progress() < 1 and self.run.epoch - self.run.best_epoch < patience:
+                    self._epoch(partial(self._show, bar, task))
+        except KeyboardInterrupt as error:
+            kept = "The epochs before it are kept; go on with --resume" if self.run.epoch else "Nothing is kept"
+            raise InterruptedTrainingError(f"Interrupted in epoch {self.run.epoch + 1}. {kept}") from error
+        finally:
+            if self._events is not None:
+                self._events.close()
+        if self.run.epoch - self.run.best_epoch >= patience:
+            self._console.print(f"stopped early: nothing got better in {patience} epochs")
+        self._tell_at_the_end()
+
+    def _restore(self) -> None:
+        self.run = checkpointing.read_run(self._folder)
+        if self.run.stage:
+            for stage in self._stages[: self.run.stage]:
+                stage.trainable(self._stepper.net)
+            self._stepper.rebuild()
+        self.best_weights = checkpointing.restore(self._folder, self._stepper)
+        minutes = self.run.elapsed_s / 60
+        self._console.print(f"resumed after epoch {self.run.epoch}, {minutes:.1f} minutes")
+
+    def _begin_stages(self) -> None:
+        """Let the stages begin that are due: more becomes trainable, with an optimizer and a warm-up of its own."""
+        due = sum(stage.share <= self.progress() for stage in self._stages)
+        if due == self.run.stage:
+            return
+        for stage in self._stages[self.run.stage : due]:
+            stage.trainable(self._stepper.net)
+        self._stepper.rebuild()
+        self.run.stage, self.run.stage_steps = due, self.run.steps
+        if len(self._stages) > 1:
+            trained = sum(int(np.prod(v.shape)) for v in self._stepper.net.trainable_variables)
+            self._console.print(f"stage {due} of {len(self._stages)}: {trained:,} parameters are trained")
+
+    def _show(self, bar: Progress, task: TaskID, text: str) -> None:
+        bar.update(task, completed=round(1000 * self.progress()), description=text)
+
+    def _epoch(self, show: Callable[[str], None]) -> None:
+        s, run = self._settings, self.run
+        losses: list[float] = []
+        began_s, before_s, before_steps = time.monotonic(), run.elapsed_s, run.steps
+        rate = 0.0
+        self._recent_s.clear()
+        with self._batches.epoch(run.epoch) as batches:
+            of_step = 0.0
+            for batch in batches:
+                self._begin_stages()
+                rate = learning_rate(
+                    s.optimizer, self.progress(), run.steps - run.stage_steps, [row["dice"] or 0.0 for row in run.rows]
+                )
+                of_step += batch.share * self._learn(batch, rate)
+                if not batch.ends_step:
+                    continue
+                losses.append(of_step)
+                of_step = 0.0
+                run.steps += 1
+                run.elapsed_s = before_s + time.monotonic() - began_s
+                self._follow()
+                show(self._progress_text(losses))
+                if s.max_minutes and run.elapsed_s >= s.max_minutes * 60:
+                    break
+        steps_s = time.monotonic() - began_s
+        judged = self._judge()
+        run.elapsed_s = before_s + time.monotonic() - began_s
+        run.epoch += 1
+        if judged.score > run.best_dice:
+            run.best_dice, run.best_epoch = judged.score, run.epoch
+            self.best_weights = self._stepper.averages
+        speed = (run.steps - before_steps) / steps_s
+        run.rows.append(self._row(judged, float(np.mean(losses)), rate, speed))
+        checkpointing.save(self._folder, run, self._stepper, self.best_weights)
+        if self._events is not None:
+            measured = {k: v for k, v in run.rows[-1].items() if v is not None and k not in {"epoch", "steps"}}
+            self._events.write(measured, run.steps)
+        self._tell_epoch(judged, float(np.mean(losses)))
+
+    def _learn(self, batch: DrawnBatch, rate: float) -> float:
+        import tensorflow as tf
+
+        try:
+            stepped = self._stepper.step(batch.pixels, batch.truth, rate, share=batch.share, ends_step=batch.ends_step)
+        except tf.errors.ResourceExhaustedError as error:
+            raise SettingsError(
+                f"The device's memory is full at step {self.run.steps + 1}. Lower sampling.batch (and raise "
+                "optimizer.accumulate as much), sampling.crop_px, or give precision: mixed_float16"
+            ) from error
+        except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError, tf.errors.InternalError) as error:
+            if not self._settings.xla:
+                raise
+            first_line = str(error).splitlines()[0]
+            raise SettingsError(f"XLA cannot compile this model's step: {first_line}. Give xla: false") from error
+        # half precision skips a step whose slope overflows, and lowers its scale; elsewhere such a slope is the end
+        slope = 0.0 if stepped.norm is None or self._settings.precision == "mixed_float16" else stepped.norm
+        if not np.isfinite(stepped.loss) or not np.isfinite(slope):
+            raise self._diverged(batch, "loss" if not np.isfinite(stepped.loss) else "gradient", stepped.loss)
+        return stepped.loss
+
+    def _diverged(self, batch: DrawnBatch, what: str, loss: float) -> DatasetError:
+        run = self.run
+        value = f"{loss}" if what == "loss" else "no finite number"
+        named = ", ".join(batch.shows[:_NAMED_PICTURES])
+        more = f" and {len(batch.shows) - _NAMED_PICTURES} more" if len(batch.shows) > _NAMED_PICTURES else ""
+        path = checkpointing.save_last_good(self._folder, self._stepper)
+        kept = f"The weights before it are kept in {path}" if path else "There is no room to keep the weights before it"
+        epochs = f", those of epoch {run.epoch} in {self._folder / checkpointing.CHECKPOINT}" if run.epoch else ""
+        return DatasetError(
+            f"The {what} is {value} at step {run.steps + 1} (epoch {run.epoch + 1}), in a batch with {named}{more}. "
+            f"{kept}{epochs}. Check those pictures; or lower optimizer.learning_rate or optimizer.clip_norm, and train "
+            "anew in another folder"
+        )
+
+    def _follow(self) -> None:
+        # Early on the average must follow quickly, or it would remember the random start.
+        decay = min(self._settings.optimizer.average_decay, (1 + self.run.steps) / (10 + self.run.steps))
+        self._stepper.follow(decay)
+
+    def _judge(self) -> Judgement:
+        """Validate the averaged weights."""
+        net = self._stepper.net
+        own = net.get_weights()
+        net.set_weights(self._stepper.averages)
+        judged = self._validation.judge(self._stepper.answer, self._stepper.loss)
+        net.set_weights(own)
+        return judged
+
+    def _row(self, judged: Judgement, loss: float, rate: float, speed: float) -> dict[str, float | None]:
+        run = self.run
+        return {
+            "epoch": run.epoch,
+            "steps": run.steps,
+            "seconds": round(run.elapsed_s, 1),
+            "steps_per_second": round(speed, 3),
+            "learning_rate": rate,
+            "loss": loss,
+            "validation_loss": judged.loss,
+            "dice": judged.score,
+            **{f"dice_{name}": value for name, value in judged.dice.items()},
+            **{f"answered_{name}": value for name, value in judged.answered_share.items()},
+            **{f"true_{name}": value for name, value in judged.true_share.items()},
+        }
+
+    def _progress_text(self, losses: list[float]) -> str:
+        self._recent_s.append(time.monotonic())
+        span_s = self._recent_s[-1] - self._recent_s[0]
+        speed = f"  {(len(self._recent_s) - 1) / span_s:.2f} steps/s" if span_s else ""
+        run = self.run
+        loss = np.mean(losses[-_RECENT_STEPS:])
+        return f"epoch {run.epoch + 1}  loss {loss:.3f}  validation dice {run.best_dice:.3f}{speed}"
+
+    def _tell_epoch(self, judged: Judgement, loss: float) -> None:
+        """Say how the epoch went and warn of what looks wrong: the place for whatever watches the history."""
+        run = self.run
+        words = "  ".join(f"{name} {value:.3f}" for name, value in judged.dice.items() if value is not None)
+        minutes = f"{run.elapsed_s / 60:5.1f} min"
+        self._console.print(f"epoch {run.epoch:3d}  {minutes}  loss {loss:.3f}  dice {judged.score:.3f}  ({words})")
+        for name in collapsed(run.rows, [name for name, share in judged.true_share.items() if share]):
+            self._console.print(
+                f"[yellow]warning[/]: {name} has not been answered at all for {_COLLAPSED_EPOCHS} epochs. If that "
+                "lasts, raise its weight in sampling.class_weights, sampling.defect_share or loss.dice"
+            )
+
+    def _tell_at_the_end(self) -> None:
+        """Say how long it took and where the log is: the place for whatever reads the curves (`self.run.rows`)."""
+        run = self.run
+        speed = run.steps / run.elapsed_s if run.elapsed_s else 0.0
+        self._console.print(
+            f"{run.steps} steps in {run.elapsed_s:.0f} s ({speed:.2f} steps/s with validation); "
+            f"the log is {self._folder / checkpointing.LOG}"
+        )
+
+
+def collapsed(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> list[str]:
+    """Name the classes that have now gone unanswered for just so many epochs that it is worth a warning."""
+    found = []
+    for name in names:
+        silent = [row[f"answered_{name}"] == 0 for row in rows]
+        last, before = silent[-_COLLAPSED_EPOCHS:], silent[:-_COLLAPSED_EPOCHS]
+        if len(last) == _COLLAPSED_EPOCHS and all(last) and not (before and before[-1]):
+            found.append(name)
+    return found
+
+
+def progress_bar(console: Console) -> Progress:
+    """Make a bar that shows what is done, what is left and how long it takes; nothing where nobody watches."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def announce(settings: TrainSettings, net: Any, hardware: str, console: Console) -> None:
+    """Say what is about to be trained, on what, and for how long."""
+    steps = settings.epochs * settings.sampling.steps_per_epoch
+    limit = f", at most {settings.max_minutes:g} minutes" if settings.max_minutes else ""
+    precision = "" if settings.precision == "float32" else f", {settings.precision}"
+    compiled = ", XLA" if settings.xla else ""
+    parameters = sum(int(np.prod(v.shape)) for v in net.trainable_variables)
+    console.print(f"on {hardware}{precision}{compiled}")
+    console.print(f"{settings.model.family}: {parameters:,} parameters; {settings.epochs} epochs, {steps} steps{limit}")
