@@ -39,12 +39,18 @@ def fit(
     data: Annotated[Path, typer.Option("--data", help="the dataset: a folder with manifest.csv")],
     out: Annotated[Path, typer.Option("--out", help="the bundle to write: a folder that is empty or absent")],
     resume: Annotated[bool, typer.Option("--resume", help="go on after the last whole epoch")] = False,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="where prepared pictures are kept [default: the user's cache folder]")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="prepare all pictures anew, and keep none")] = False,
 ) -> None:
     """Train, fit thresholds and smallest areas on validation pictures, and write a bundle."""
+    from trainer.dataset_cache import default_cache_folder
     from trainer.fitting import fit as run_fit
     from trainer.settings import TrainSettings
 
-    bundle = run_fit(load_yaml(config, TrainSettings), data, out, console, resume=resume)
+    kept_in = None if no_cache else cache or default_cache_folder()
+    bundle = run_fit(load_yaml(config, TrainSettings), data, out, console, resume=resume, cache=kept_in)
     training, validation = bundle.manifest.training, bundle.manifest.validation
     console.print(
         f"{out}: best epoch {training['best_epoch']} of {training['epochs']}, {training['seconds'] / 60:.1f} minutes"

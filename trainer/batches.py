@@ -6,8 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,44 +35,23 @@ class DrawnBatch:
     shows: tuple[str, ...]
 
 
-class Sampler(Protocol):
-    """Draws pixels float32 [B, (T,) S, S, C] (0-255) and truth uint8 [B, S, S]."""
-
-    def batch(self, generator: np.random.Generator) -> tuple[Float32, UInt8]:
-        """Draw a batch; everything random comes from `generator`."""
-        ...
-
-
-@dataclass(frozen=True)
-class WatchedPicture(Picture):
-    """A picture that notes its name when its pixels are taken, however a sampler comes to choose it."""
-
-    taken: list[str] = field(default_factory=list, repr=False)
-
-    def __getattribute__(self, name: str) -> Any:
-        if name == "pixels":
-            object.__getattribute__(self, "taken").append(object.__getattribute__(self, "entry").image)
-        return object.__getattribute__(self, name)
-
-
 class Batches:
     """What is learned from, as the batches of each epoch: they depend on the seed and the epoch alone."""
 
     def __init__(self, settings: TrainSettings, names: Sequence[str], pictures: Sequence[Picture]) -> None:
         self._settings = settings
         self._stride = settings.model.stride_px(settings.sampling.crop_px)
-        self._taken: list[str] = []
-        self._pictures = [WatchedPicture(p.entry, p.pixels, p.truth, self._taken) for p in pictures]
+        self._pictures = pictures
         self._sampler = None if settings.optimizer.full_batch else self._make_sampler(names)
 
-    def _make_sampler(self, names: Sequence[str]) -> Sampler:
+    def _make_sampler(self, names: Sequence[str]) -> CropSampler | SequenceSampler:
         s = self._settings
         weights = [s.sampling.class_weights.get(name, 1.0) for name in names]
         if s.model.frames > 1:
             return SequenceSampler(
                 self._pictures, weights, s.sampling, s.augmentation, sequence=s.sequence, frames=s.model.frames
             )
-        return CropSampler(self._pictures, weights, s.sampling, s.augmentation)
+        return CropSampler(self._pictures, weights, s.sampling, s.augmentation, names)
 
     @contextmanager
     def epoch(self, epoch: int) -> Iterator[Iterator[DrawnBatch]]:
@@ -88,14 +66,17 @@ class Batches:
                 yield from self._everything()
                 continue
             for place in range(count):
-                self._taken.clear()
-                pixels, truth = self._sampler.batch(generator)
-                yield self._batch(pixels, truth, share=1 / count, ends_step=place == count - 1)
+                crops = self._sampler.batch_with_names(generator)
+                yield self._batch(
+                    crops.pixels, crops.truth, crops.images, share=1 / count, ends_step=place == count - 1
+                )
 
-    def _batch(self, pixels: Float32, truth: UInt8, *, share: float, ends_step: bool) -> DrawnBatch:
+    def _batch(
+        self, pixels: Float32, truth: UInt8, images: Sequence[str], *, share: float, ends_step: bool
+    ) -> DrawnBatch:
         cells = self._settings.cells
         reduced = cells_of(truth, self._stride, cells.min_share, cells.min_px) if self._stride > 1 else truth
-        return DrawnBatch(pixels, reduced, share, ends_step, tuple(dict.fromkeys(self._taken)))
+        return DrawnBatch(pixels, reduced, share, ends_step, tuple(dict.fromkeys(images)))
 
     def _everything(self) -> Iterator[DrawnBatch]:
         """Cut every training picture into crops side by side: one pass over all there is, always the same."""
@@ -104,16 +85,16 @@ class Batches:
         side = (s.sampling.crop_px, s.sampling.crop_px)
         sizes = [sequence[-1].truth.shape for sequence in sequences]
         total = sum(len(plan(height, width, side, 0).cells) for height, width in sizes)
-        crops = (crop for sequence in sequences for crop in _side_by_side(sequence, s))
+        crops = ((*crop, sequence[-1].entry.image) for sequence in sequences for crop in _side_by_side(sequence, s))
         done = 0
         while done < total:
-            self._taken.clear()
             count = min(s.sampling.batch, total - done)
             chosen = [next(crops) for _ in range(count)]
             done += count
-            pixels = np.stack([pixels for pixels, _ in chosen]).astype(np.float32)
-            truth = np.stack([truth for _, truth in chosen])
-            yield self._batch(pixels, truth, share=count / total, ends_step=done == total)
+            pixels = np.stack([pixels for pixels, _, _ in chosen]).astype(np.float32)
+            truth = np.stack([truth for _, truth, _ in chosen])
+            images = [image for _, _, image in chosen]
+            yield self._batch(pixels, truth, images, share=count / total, ends_step=done == total)
 
 
 def _side_by_side(sequence: tuple[Picture, ...], settings: TrainSettings) -> Iterator[tuple[UInt8, UInt8]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ from trainer.hardware import processor
 from trainer.keras_engine import KerasEngine
 from trainer.sequences import sequences_of, stitched_probabilities, whole_frames
 from trainer.settings import TrainSettings
+from trainer.split_manifest import write_split
 from trainer.splitting import Part
 from trainer.thresholds import FittedClass, fit_class, own_probability
 
@@ -74,7 +74,7 @@ def write_bundle(
         for stale in (out / ONNX_MODEL, *(out / GOLDEN).glob("*")):
             stale.unlink(missing_ok=True)
         trained.model.save(out / KERAS_MODEL)
-        _write_split(out / SPLIT, entries, parts)
+        write_split(out / SPLIT, entries, parts)
         _write_golden(out / GOLDEN, [picture.entry for picture in trained.validation])
     except OSError as error:
         raise StoreError(
@@ -154,7 +154,7 @@ def _fit_thresholds(trained: Trained, settings: TrainSettings, console: Console)
             probabilities.append(in_pixels(own_probability(answered), stride, (height, width)))
     truths = [sequence[-1].truth for sequence in sequences]
     return {
-        name: fit_class([p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths])
+        name: fit_class([p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths], settings.thresholds)
         for k, name in enumerate(trained.names)
     }
 
@@ -164,15 +164,6 @@ def in_pixels(cells: UInt8, stride: int, size: tuple[int, int]) -> UInt8:
     if stride == 1:
         return cells
     return np.repeat(np.repeat(cells, stride, 0), stride, 1)[: size[0], : size[1]]
-
-
-def _write_split(path: Path, entries: Sequence[Entry], parts: dict[str, Part]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "class", "group", "split", "sha256"])
-        for entry in entries:
-            kinds = "+".join(entry.classes) or "clean"
-            writer.writerow([entry.image, kinds, entry.group, parts[entry.image], sha256_of(entry.path)])
 
 
 def _write_golden(folder: Path, entries: Sequence[Entry]) -> None:

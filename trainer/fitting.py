@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from edge.bundle import Bundle
 from edge.errors import DatasetError, StoreError
@@ -16,11 +17,20 @@ from trainer.batches import Batches
 from trainer.bundling import Trained, write_bundle
 from trainer.cells import labelled_whole
 from trainer.checkpointing import CHECKPOINT, TRAINING, check_writable
-from trainer.datasets import Entry, Picture, class_names, dataset_sha256, load_picture, read_manifest
+from trainer.dataset_cache import load_cached
+from trainer.datasets import (
+    Entry,
+    Picture,
+    check_classes,
+    class_names,
+    dataset_sha256,
+    load_picture,
+    read_manifest,
+)
 from trainer.hardware import describe, import_keras, layer_precision, make_strategy
 from trainer.memory import check_memory
 from trainer.settings import TrainSettings
-from trainer.splitting import Part, split
+from trainer.splitting import Part, split_dataset
 from trainer.training_loop import InterruptedTrainingError, TrainingLoop, announce, progress_bar
 
 __all__ = ["InterruptedTrainingError", "fit", "progress_bar"]
@@ -29,15 +39,23 @@ RECIPE = "recipe.json"
 PARTS = "parts.json"
 
 
-def fit(settings: TrainSettings, data: Path, out: Path, console: Console, *, resume: bool = False) -> Bundle:
-    """Train on the dataset folder `data` and write the bundle `out`.
+def fit(
+    settings: TrainSettings,
+    data: Path,
+    out: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    cache: Path | None = None,
+) -> Bundle:
+    """Train on the dataset folder `data` and write the bundle `out`. `cache`: where prepared pictures are kept.
 
     Raises DatasetError, SettingsError, StoreError, InterruptedTrainingError; what can be found before training is.
     """
     _check_target(out, settings, resume=resume)
     entries = read_manifest(data, need_masks=not _answers_whole_tiles(settings))
     names = _checked_names(settings, data, entries)
-    parts = split(entries, settings.split.test, settings.split.validation, settings.seed)
+    parts = split_dataset(entries, settings.split, settings.seed, console)
     counts = {part: sum(p == part for p in parts.values()) for part in ("train", "validation", "test")}
     console.print(
         f"{len(entries)} pictures, classes {', '.join(names)}: {counts['train']} to learn from, "
@@ -50,7 +68,7 @@ def fit(settings: TrainSettings, data: Path, out: Path, console: Console, *, res
     announce(settings, trainable.net, describe(trainable.strategy), console)
     wanted = [entry for entry in entries if parts[entry.image] != "test"]
     check_memory(wanted, names, settings)
-    pictures = _load(wanted, parts, names, settings, console)
+    pictures = _load(wanted, parts, names, settings, console=console, cache=cache)
     started = datetime.now(timezone.utc)
     loop = trainable.loop(pictures, out / TRAINING, console)
     loop.train(resume=resume)
@@ -136,15 +154,29 @@ def _begin_run(out: Path, settings: TrainSettings, parts: dict[str, Part], data_
 
 
 def _load(
-    entries: Sequence[Entry], parts: dict[str, Part], names: Sequence[str], settings: TrainSettings, console: Console
+    entries: Sequence[Entry],
+    parts: dict[str, Part],
+    names: Sequence[str],
+    settings: TrainSettings,
+    *,
+    console: Console,
+    cache: Path | None,
 ) -> dict[Part, list[Picture]]:
-    """Read and prepare what is learned from and chosen by; pictures held out are only checked for being there."""
+    """Read and prepare what is learned from and chosen by; pictures held out are only checked for being there.
+
+    Raises DatasetError where all masks of a class are empty.
+    """
     pictures: dict[Part, list[Picture]] = {"train": [], "validation": []}
     whole = _answers_whole_tiles(settings)
     with progress_bar(console) as progress:
         for entry in progress.track(entries, description="reading"):
-            picture = load_picture(entry, names, settings.preparing, settings.channels)
+            if cache is None:
+                picture = load_picture(entry, names, settings.preparing, settings.channels)
+            else:
+                picture = load_cached(entry, names, settings.preparing, settings.channels, cache)
             pictures[parts[entry.image]].append(labelled_whole(picture, names) if whole else picture)
+    for warning in check_classes([*pictures["train"], *pictures["validation"]], names):
+        console.print(f"[yellow]warning[/]: {escape(warning)}")
     return pictures
 
 

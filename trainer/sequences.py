@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -85,6 +86,15 @@ def cut_sequence(
     return np.stack([pixels for pixels, _ in cut]), cut[-1][1]
 
 
+@dataclass(frozen=True)
+class SequenceBatch:
+    """Pixels float32 [B, T, S, S, C] (0-255), the last frames' truth uint8 [B, S, S], and their pictures' names."""
+
+    pixels: Float32
+    truth: UInt8
+    images: tuple[str, ...]
+
+
 class SequenceSampler:
     """Draws training batches of sequences, balanced as `CropSampler` balances crops."""
 
@@ -109,10 +119,19 @@ class SequenceSampler:
 
     def batch(self, generator: np.random.Generator) -> tuple[Float32, UInt8]:
         """Return pixels float32 [B, T, S, S, C] (0-255) and the last frames' truth uint8 [B, S, S]."""
-        drawn = [self._draw(generator) for _ in range(self._sampling.batch)]
-        return np.stack([pixels for pixels, _ in drawn]), np.stack([truth for _, truth in drawn])
+        drawn = self.batch_with_names(generator)
+        return drawn.pixels, drawn.truth
 
-    def _draw(self, generator: np.random.Generator) -> tuple[Float32, UInt8]:
+    def batch_with_names(self, generator: np.random.Generator) -> SequenceBatch:
+        """Return the batch that `batch` would, with the names of its sequences' last pictures."""
+        drawn = [self._draw(generator) for _ in range(self._sampling.batch)]
+        return SequenceBatch(
+            np.stack([pixels for pixels, _, _ in drawn]),
+            np.stack([truth for _, truth, _ in drawn]),
+            tuple(image for _, _, image in drawn),
+        )
+
+    def _draw(self, generator: np.random.Generator) -> tuple[Float32, UInt8, str]:
         if self._weights is not None and generator.random() < self._sampling.defect_share:
             own = self._places[generator.choice(len(self._weights), p=self._weights)]
             sequence, places = own[generator.integers(len(own))]
@@ -124,7 +143,7 @@ class SequenceSampler:
         transform = crop_transform((x, y), size, self._augmentation, generator)
         pixels, truth = cut_sequence(sequence, transform, draw_velocity(self._sequence, generator), size)
         light = int(generator.integers(2**63))
-        return self._disturb(pixels, light, generator), truth
+        return self._disturb(pixels, light, generator), truth, sequence[-1].entry.image
 
     def _disturb(self, pixels: UInt8, light: int, generator: np.random.Generator) -> Float32:
         """Vary light alike in all frames, and add noise to each of its own."""

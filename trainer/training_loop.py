@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -31,8 +32,10 @@ from edge.records import Float32
 from trainer import checkpointing
 from trainer.batches import Batches, DrawnBatch
 from trainer.checkpointing import Run
+from trainer.curves import epochs_of, read_curves
 from trainer.event_logs import FOLDER as EVENTS
 from trainer.event_logs import EventLog
+from trainer.guarding import Finding, look
 from trainer.schedules import learning_rate
 from trainer.settings import TrainSettings
 from trainer.stepping import Stepper
@@ -41,7 +44,6 @@ from trainer.validating import Judgement, Validation
 if TYPE_CHECKING:  # the models import Keras, and a machine without it gets a message rather than a traceback
     from trainer.models import Stage
 
-_COLLAPSED_EPOCHS = 4
 _RECENT_STEPS = 20
 _NAMED_PICTURES = 40
 
@@ -50,6 +52,10 @@ class InterruptedTrainingError(LinewatchError):
     """Ctrl-C: the last whole epoch is kept and can be resumed."""
 
     exit_code = 130
+
+
+class CollapsedTrainingError(DatasetError):
+    """A class is being lost, and the recipe asks to stop then."""
 
 
 class TrainingLoop:
@@ -77,6 +83,7 @@ class TrainingLoop:
         self._stages = sorted(stages, key=lambda stage: stage.share)
         self._folder = folder
         self._events = EventLog(folder / EVENTS) if settings.logs.tensorboard else None
+        self._findings: list[Finding] = []
         self._recent_s: deque[float] = deque(maxlen=_RECENT_STEPS + 1)
 
     def progress(self) -> float:
@@ -89,8 +96,8 @@ class TrainingLoop:
     def train(self, *, resume: bool) -> None:
         """Run epochs until the schedule is over or nothing gets better.
 
-        Raises InterruptedTrainingError, DatasetError where the loss is no number, StoreError, and SettingsError where
-        the device cannot do what the recipe asks for.
+        Raises InterruptedTrainingError, CollapsedTrainingError, DatasetError where the loss is no number, StoreError,
+        and SettingsError where the device cannot do what the recipe asks for.
         """
         if resume:
             self._restore()
@@ -103,6 +110,7 @@ class TrainingLoop:
                 task = bar.add_task("training", total=1000, completed=round(1000 * self.progress()))
                 while self.progress() < 1 and self.run.epoch - self.run.best_epoch < patience:
                     self._epoch(partial(self._show, bar, task))
+                    self._stop_if_asked()
         except KeyboardInterrupt as error:
             kept = "The epochs before it are kept; go on with --resume" if self.run.epoch else "Nothing is kept"
             raise InterruptedTrainingError(f"Interrupted in epoch {self.run.epoch + 1}. {kept}") from error
@@ -112,6 +120,15 @@ class TrainingLoop:
         if self.run.epoch - self.run.best_epoch >= patience:
             self._console.print(f"stopped early: nothing got better in {patience} epochs")
         self._tell_at_the_end()
+
+    def _stop_if_asked(self) -> None:
+        reasons = [finding.words for finding in self._findings if finding.action == "stop"]
+        if reasons:
+            raise CollapsedTrainingError(
+                f"Stopped after epoch {self.run.epoch}, as guard.action asks: {' '.join(reasons)}. The weights of "
+                f"epoch {self.run.best_epoch} are kept in {self._folder / checkpointing.CHECKPOINT}; with "
+                "guard.action: warn it would have gone on"
+            )
 
     def _restore(self) -> None:
         self.run = checkpointing.read_run(self._folder)
@@ -176,6 +193,7 @@ class TrainingLoop:
         if self._events is not None:
             measured = {k: v for k, v in run.rows[-1].items() if v is not None and k not in {"epoch", "steps"}}
             self._events.write(measured, run.steps)
+        self._findings = look(epochs_of(run.rows), s.guard)
         self._tell_epoch(judged, float(np.mean(losses)))
 
     def _learn(self, batch: DrawnBatch, rate: float) -> float:
@@ -252,36 +270,26 @@ class TrainingLoop:
         return f"epoch {run.epoch + 1}  loss {loss:.3f}  validation dice {run.best_dice:.3f}{speed}"
 
     def _tell_epoch(self, judged: Judgement, loss: float) -> None:
-        """Say how the epoch went and warn of what looks wrong: the place for whatever watches the history."""
+        """Say how the epoch went, and warn once of each class that is being lost."""
         run = self.run
         words = "  ".join(f"{name} {value:.3f}" for name, value in judged.dice.items() if value is not None)
         minutes = f"{run.elapsed_s / 60:5.1f} min"
         self._console.print(f"epoch {run.epoch:3d}  {minutes}  loss {loss:.3f}  dice {judged.score:.3f}  ({words})")
-        for name in collapsed(run.rows, [name for name, share in judged.true_share.items() if share]):
-            self._console.print(
-                f"[yellow]warning[/]: {name} has not been answered at all for {_COLLAPSED_EPOCHS} epochs. If that "
-                "lasts, raise its weight in sampling.class_weights, sampling.defect_share or loss.dice"
-            )
+        for finding in self._findings:
+            if finding.is_new:
+                self._console.print(f"[yellow]warning[/]: {escape(finding.words)}")
 
     def _tell_at_the_end(self) -> None:
-        """Say how long it took and where the log is: the place for whatever reads the curves (`self.run.rows`)."""
+        """Say how long it took, where the log is, and what the curves show."""
         run = self.run
         speed = run.steps / run.elapsed_s if run.elapsed_s else 0.0
         self._console.print(
             f"{run.steps} steps in {run.elapsed_s:.0f} s ({speed:.2f} steps/s with validation); "
             f"the log is {self._folder / checkpointing.LOG}"
         )
-
-
-def collapsed(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> list[str]:
-    """Name the classes that have now gone unanswered for just so many epochs that it is worth a warning."""
-    found = []
-    for name in names:
-        silent = [row[f"answered_{name}"] == 0 for row in rows]
-        last, before = silent[-_COLLAPSED_EPOCHS:], silent[:-_COLLAPSED_EPOCHS]
-        if len(last) == _COLLAPSED_EPOCHS and all(last) and not (before and before[-1]):
-            found.append(name)
-    return found
+        for reading in read_curves(epochs_of(run.rows)):
+            told = f"{reading.kind.replace('_', ' ')}: {reading.evidence}. {reading.remedy}"
+            self._console.print(f"the curves: {escape(told)}")
 
 
 def progress_bar(console: Console) -> Progress:

@@ -300,23 +300,6 @@ def test_a_picture_of_the_right_size_is_not_resized() -> None:
     assert resized(same, 200) is same
 
 
-def test_the_frames_of_a_sequence_are_shifted_evenly() -> None:
-    """Each frame is the next one moved by the same amount, and the truth is the last one's."""
-    smooth = cv2.GaussianBlur(noise(0, (260, 260)), (0, 0), 4)
-    truth = (smooth > 128).astype(np.uint8)
-    pixels, last = sampler([picture(smooth, truth)], STILL, batch=4).batch_of_sequences(np.random.default_rng(1), 4, 6)
-    assert pixels.shape == (4, 4, 64, 64, 1)
-    assert ((pixels[:, -1, :, :, 0] > 128) == (last > 0)).mean() > 0.99
-    for frames in pixels:
-        shifts = [
-            cv2.phaseCorrelate(
-                frames[t, :, :, 0], frames[t + 1, :, :, 0], np.outer(np.hanning(64), np.hanning(64)).astype(np.float32)
-            )[0]
-            for t in range(3)
-        ]
-        assert np.abs(np.array(shifts) - np.mean(shifts, axis=0)).max() < 0.7
-
-
 def test_augmentation_of_older_recipes_is_unchanged() -> None:
     """Keys that a recipe does not name are off: no gamma, no gradient, no blur, no cut-outs, nothing pasted."""
     d = AugmentationSettings()

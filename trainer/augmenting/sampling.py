@@ -108,15 +108,6 @@ class CropSampler:
             np.stack([self._labels(crop) for crop in crops]),
         )
 
-    def batch_of_sequences(self, generator: np.random.Generator, frames: int, shift_px: float) -> tuple[Float32, UInt8]:
-        """Return float32 [B, T, S, S, C] and the truth of the last frame, uint8 [B, S, S].
-
-        The crop moves evenly from frame to frame, by up to `shift_px` picture pixels each way, as a piece on a belt
-        does; the light stays, and the noise is new in each.
-        """
-        crops = [self._sequence(generator, frames, shift_px) for _ in range(self._sampling.batch)]
-        return np.stack([pixels for pixels, _ in crops]), np.stack([truth for _, truth in crops])
-
     def _labels(self, crop: _Crop) -> NDArray[np.bool_]:
         shown = np.bincount(crop.truth.ravel(), minlength=len(self._names) + 1)[1 : len(self._names) + 1] > 0
         if not crop.picture.entry.masks:
@@ -159,21 +150,6 @@ class CropSampler:
         if settings.cut_outs:
             disturbed, truth = cut_out(disturbed, truth, settings, generator)
         return _Crop(disturbed, truth, picture)
-
-    def _sequence(self, generator: np.random.Generator, frames: int, shift_px: float) -> tuple[Float32, UInt8]:
-        picture, centre = self._draw(generator)
-        size = self._sampling.crop_px
-        settings = self._strengths.at(picture, centre, size)
-        last = crop_transform(centre, size, settings, generator)
-        velocity = generator.uniform(-shift_px, shift_px, 2)
-        light = draw_light(settings, generator)
-        pixels = []
-        for before in range(frames - 1, -1, -1):
-            transform = last.copy()
-            transform[:, 2] -= before * velocity
-            crop, truth = warp(picture, transform, size)
-            pixels.append(apply_light(crop, light, generator))
-        return np.stack(pixels), truth
 
 
 def cut_out(
