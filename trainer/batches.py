@@ -161,10 +161,13 @@ def _drawn_ahead(source: Iterator[DrawnBatch]) -> Iterator[Iterator[DrawnBatch]]
                 raise item
             yield item
 
-    thread = threading.Thread(target=draw, name="crops", daemon=True)
-    thread.start()
+    # no daemon: wherever Ctrl-C comes, Python waits for a thread that is told to stop; one that it cut off inside OpenCV
+    # would abort the process
+    thread = threading.Thread(target=draw, name="crops")
     try:
+        thread.start()
         yield batches()
     finally:
         stop.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
