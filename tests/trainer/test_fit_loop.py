@@ -246,6 +246,12 @@ def test_batches_tell_which_pictures_they_show() -> None:
             assert {str(round(float(crop.mean()))) for crop in batch.pixels} == set(batch.shows)
 
 
+def test_what_fails_while_drawing_is_raised_where_batches_are_taken() -> None:
+    """Drawing from no picture at all is an error in the loop, not a thread that dies unheard."""
+    with Batches(recipe(), NAMES, []).epoch(0) as batches, pytest.raises(ValueError, match="high <= 0"):
+        next(batches)
+
+
 def test_what_is_no_number_names_the_pictures_and_keeps_the_weights(tmp_path: Path) -> None:
     """At the step where it happens: its number, its pictures, the last good weights; the checkpoint stays."""
     settings = recipe()
