@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,10 @@ class DrawnBatch:
     share: float
     ends_step: bool
     shows: tuple[str, ...]
+
+
+# a batch, what failed, or the end
+_Item = DrawnBatch | BaseException | None
 
 
 class Batches:
@@ -118,34 +122,37 @@ def _side_by_side(sequence: tuple[Picture, ...], settings: TrainSettings) -> Ite
 
 @contextmanager
 def _drawn_ahead(source: Iterator[DrawnBatch]) -> Iterator[Iterator[DrawnBatch]]:
-    ahead: queue.Queue[DrawnBatch | BaseException | None] = queue.Queue(_AHEAD)
+    ahead: queue.Queue[_Item] = queue.Queue(_AHEAD)
     stop = threading.Event()
-
-    def draw() -> None:
-        while not stop.is_set():
-            try:
-                item: DrawnBatch | BaseException | None = next(source, None)
-            except BaseException as error:  # noqa: BLE001 - handed over to the caller
-                item = error
-            while not stop.is_set():
-                try:
-                    ahead.put(item, timeout=0.2)
-                    break
-                except queue.Full:
-                    continue
-            if not isinstance(item, DrawnBatch):
-                return
-
-    def batches() -> Iterator[DrawnBatch]:
-        while (item := ahead.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    thread = threading.Thread(target=draw, name="crops", daemon=True)
-    thread.start()
+    # no daemon: wherever Ctrl-C comes, Python waits for a thread that is told to stop; a daemon that it cuts off inside
+    # OpenCV would abort the process
+    thread = threading.Thread(target=_draw, args=(source, ahead, stop), name="crops")
     try:
-        yield batches()
+        thread.start()
+        yield _taken_from(ahead)
     finally:
         stop.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
+
+
+def _draw(source: Iterator[DrawnBatch], ahead: queue.Queue[_Item], stop: threading.Event) -> None:
+    """Put batches into the queue until the last, a failure, or the order to stop."""
+    while not stop.is_set():
+        try:
+            item: _Item = next(source, None)
+        except BaseException as error:  # noqa: BLE001 - handed over to the caller
+            item = error
+        while not stop.is_set():
+            with suppress(queue.Full):
+                ahead.put(item, timeout=0.2)
+                break
+        if not isinstance(item, DrawnBatch):
+            return
+
+
+def _taken_from(ahead: queue.Queue[_Item]) -> Iterator[DrawnBatch]:
+    while (item := ahead.get()) is not None:
+        if isinstance(item, BaseException):
+            raise item
+        yield item

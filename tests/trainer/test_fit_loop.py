@@ -168,7 +168,8 @@ def _stop_after(stepper: Stepper, steps: int) -> None:
 
 def test_a_network_of_cells_learns_from_reduced_truth(tmp_path: Path) -> None:
     """With a stride of 8 the truth has 4 x 4 cells per crop of 32 px, and training reaches a Dice above 0.8."""
-    settings = recipe(TinyModel(stride=8), epochs=20, cells={"min_share": 0.5}, optimizer={"learning_rate": 0.3})
+    quick = {"learning_rate": 0.5, "warm_up_steps": 0}
+    settings = recipe(TinyModel(stride=8), epochs=12, cells={"min_share": 0.5}, optimizer=quick)
     tiles = keras.Input((None, None, 1))
     x = keras.layers.AveragePooling2D(8)(keras.layers.Rescaling(1 / 255)(tiles))
     net = keras.Model(tiles, keras.layers.Conv2D(1, 1, kernel_initializer="zeros")(x))
@@ -243,6 +244,12 @@ def test_batches_tell_which_pictures_they_show() -> None:
     with Batches(recipe(augmentation=plain), NAMES, shown).epoch(3) as batches:
         for batch in batches:
             assert {str(round(float(crop.mean()))) for crop in batch.pixels} == set(batch.shows)
+
+
+def test_what_fails_while_drawing_is_raised_where_batches_are_taken() -> None:
+    """Drawing from no picture at all is an error in the loop, not a thread that dies unheard."""
+    with Batches(recipe(), NAMES, []).epoch(0) as batches, pytest.raises(ValueError, match="high <= 0"):
+        next(batches)
 
 
 def test_what_is_no_number_names_the_pictures_and_keeps_the_weights(tmp_path: Path) -> None:
