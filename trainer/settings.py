@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from edge.bundle import Name, TileEntry
 from edge.preparing import PreparingStep
 from edge.yaml_settings import StrictModel
+from trainer.model_settings import AnyModelSettings, EdgeUnetSettings
+from trainer.model_settings import ModelSettings as ModelSettings
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -18,31 +20,6 @@ class ClassSettings(StrictModel):
 
     severity: Literal["minor", "major", "critical"] = "major"
     colour: tuple[int, int, int] | None = None
-
-
-class ModelSettings(StrictModel):
-    """Which network. `widths`: channels per level; `stem_stride` 2 computes at half resolution inside."""
-
-    family: Literal["slim-unet"] = "slim-unet"
-    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=2, max_length=6)] = (
-        16,
-        32,
-        64,
-        128,
-    )
-    stem_stride: Literal[1, 2] = 1
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    head: Literal["softmax", "sigmoid"] = "softmax"
-
-    @property
-    def has_background(self) -> bool:
-        """Whether channel 0 of the logits is the background."""
-        return self.head == "softmax"
-
-    @property
-    def multiple_px(self) -> int:
-        """What tile sides must be multiples of."""
-        return int(self.stem_stride * 2 ** (len(self.widths) - 1))
 
 
 class SplitSettings(StrictModel):
@@ -105,7 +82,7 @@ class TrainSettings(StrictModel):
     channels: Literal[1, 3] = 1
     preparing: tuple[PreparingStep, ...] = ()
     tile: TileEntry = TileEntry(height=256, width=256, overlap_px=32)
-    model: ModelSettings = ModelSettings()
+    model: AnyModelSettings = EdgeUnetSettings()
     split: SplitSettings = SplitSettings()
     sampling: SamplingSettings = SamplingSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
@@ -128,4 +105,10 @@ class TrainSettings(StrictModel):
                 raise ValueError(f"expected {key} as a multiple of {multiple} px for this model, received {side}")
         if not self.loss.cross_entropy and not self.loss.dice:
             raise ValueError("expected a weight above 0 for loss.cross_entropy or loss.dice, received 0 for both")
+        return self
+
+    @model_validator(mode="after")
+    def _tiles_suit_the_network(self) -> TrainSettings:
+        tile = self.tile
+        self.model.check_tiles(tile.height, tile.width, overlap_px=tile.overlap_px, crop_px=self.sampling.crop_px)
         return self
