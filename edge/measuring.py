@@ -7,7 +7,7 @@ map, coverage and count always tell the same story.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,11 +49,15 @@ class _Component:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How map cells lie in the frame (`to_frame`), how many of its pixels one is, and how large those are, if known."""
+    """How map cells lie in the frame (`to_frame`), how many of its pixels one is, and how large those are, if known.
+
+    `ends`: the prepared frame's right and lower border, in cells; the last cells may reach beyond it.
+    """
 
     to_frame: Transform
     px_per_cell: float
     mm_per_px: float | None
+    ends: tuple[float, float]
 
 
 def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | None, to_frame: Transform) -> Region:
@@ -142,10 +146,10 @@ def measure(
     px_per_cell = cell_to_frame.area_scale
     kept = defect_map
     if inspected.mask is not None:
-        kept = DefectMap(
-            cv2.bitwise_and(defect_map.classes, inspected.mask),
-            cv2.bitwise_and(defect_map.scores, inspected.mask),
-            defect_map.stride,
+        kept = replace(
+            defect_map,
+            classes=cv2.bitwise_and(defect_map.classes, inspected.mask),
+            scores=cv2.bitwise_and(defect_map.scores, inspected.mask),
         )
     components: list[_Component] = []
     specks: list[_Component] = []
@@ -155,7 +159,7 @@ def measure(
         (components if large else specks).append(component)
     if specks:
         if kept is defect_map:
-            kept = DefectMap(kept.classes.copy(), kept.scores.copy(), kept.stride)
+            kept = replace(kept, classes=kept.classes.copy(), scores=kept.scores.copy())
         for speck in specks:
             h, w = speck.mask.shape
             clean = 1 - speck.mask
@@ -163,7 +167,8 @@ def measure(
             kept.scores[speck.y : speck.y + h, speck.x : speck.x + w] *= clean
 
     mm_per_px = calibration.mm_per_px if calibration else None
-    scale = _Scale(cell_to_frame, px_per_cell, mm_per_px)
+    height, width = (side / kept.stride for side in kept.size_px) if kept.size_px else kept.classes.shape
+    scale = _Scale(cell_to_frame, px_per_cell, mm_per_px, ends=(width, height))
     defects = [_describe(component, by_id[component.class_id], kept.scores, scale) for component in components]
     defects.sort(key=lambda defect: (-defect.area_px, defect.bbox))
     per_class = {}
@@ -189,7 +194,8 @@ def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, s
     h, w = component.mask.shape
     own_scores = scores[component.y : component.y + h, component.x : component.x + w]
     corner = np.array([[component.x, component.y]])
-    box = scale.to_frame.apply((np.array([[0, 0], [w, 0], [0, h], [w, h]]) + corner).astype(np.float64))
+    corners = np.minimum(np.array([[0, 0], [w, 0], [0, h], [w, h]]) + corner, scale.ends)
+    box = scale.to_frame.apply(corners.astype(np.float64))
     (x0, y0), (x1, y1) = np.floor(box.min(axis=0) + 1e-6), np.ceil(box.max(axis=0) - 1e-6)
     area_px = component.cells * scale.px_per_cell
     mm_per_px = scale.mm_per_px

@@ -39,6 +39,7 @@ from edge.records import (
     Transform,
     Verdict,
 )
+from edge.sequencing import RecentFrames
 from edge.settings import InspectSettings
 
 _WAIT_S = 0.25
@@ -162,6 +163,7 @@ class Line:
         self._monotonic_ns = monotonic_ns
         self._calibration = Calibration(inspect.mm_per_px) if inspect.mm_per_px else None
         self._regions: dict[tuple[int, int], Region] = {}
+        self._recent = RecentFrames(bundle.manifest.frames)
         self._seen_ns = monotonic_ns()
         self._silence_told_ns = 0
         self.camera_state: CameraState | None = None
@@ -225,7 +227,7 @@ class Line:
         self._seen_ns = self._monotonic_ns()
         manifest = self._bundle.manifest
         pixels, to_frame = prepare(frame.pixels, manifest.preparing, manifest.channels)
-        (job,) = self._inference.begin([PreparedFrame(frame, pixels, to_frame)])
+        (job,) = self._inference.begin([self._recent.follow(PreparedFrame(frame, pixels, to_frame))])
         return job
 
     def _decide(self, job: FrameJob) -> None:
@@ -277,10 +279,13 @@ class Line:
         self.last_age_ms = None
         if state.condition is CameraCondition.UNREADABLE:
             self.counts.unreadable += 1
+            self._recent.forget()
             self._conclude_unseen(state, no_read(state.detail))
             return
         now_ns = self._monotonic_ns()
         silent_ms = (now_ns - self._seen_ns) / 1e6
+        if state.condition is CameraCondition.LOST or silent_ms > self._max_age_ms:
+            self._recent.forget()
         if not self._live or silent_ms <= self._max_age_ms or now_ns - self._silence_told_ns < _SILENCE_EVERY_NS:
             return
         self._silence_told_ns = now_ns

@@ -162,11 +162,13 @@ class _Pretrained(ModelSettings):
     """A family around a network of keras.applications.
 
     `weights`: where the backbone begins: random, imagenet (downloaded once by Keras), or a file of the backbone's own
-    weights (.h5, .weights.h5 or .keras). `without_weights`: what to do where imagenet's cannot be had.
+    weights (.h5, .weights.h5 or .keras). `without_weights`: what to do where imagenet's cannot be had. `width_share`:
+    of the channels of each of the backbone's layers; pretrained weights are of all of them.
     """
 
     weights: Literal["random", "imagenet"] | Path = "random"
     without_weights: Literal["fail", "random"] = "fail"
+    width_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     dropout: _Dropout = 0.1
 
     @model_validator(mode="after")
@@ -174,6 +176,11 @@ class _Pretrained(ModelSettings):
         if isinstance(self.weights, Path) and self.weights.suffix not in {".h5", ".keras"}:
             raise ValueError(
                 f"expected weights as random, imagenet or a file that ends in .h5 or .keras, received {self.weights}"
+            )
+        if self.weights != "random" and self.width_share != 1:
+            raise ValueError(
+                f"expected width_share 1 with weights {self.weights}, which are of the whole backbone, received "
+                f"{self.width_share:g}"
             )
         return self
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,19 @@ def _load(make: Any, name: str, settings: PretrainedSettings) -> Any:
                 stacklevel=2,
             )
     whole = make(include_top=False, weights=None, input_shape=(None, None, 3))
+    if settings.width_share < 1:
+        whole = keras.models.clone_model(whole, clone_function=partial(_narrowed, share=settings.width_share))
     if isinstance(settings.weights, Path):
         _read_weights(whole, name, settings.weights)
     return whole
+
+
+def _narrowed(layer: Any, share: float) -> Any:
+    """Make a layer of its kind with a share of its channels."""
+    config = layer.get_config()
+    if isinstance(layer, layers.Conv2D):
+        config["filters"] = max(1, round(share * config["filters"]))
+    return type(layer).from_config(config)
 
 
 def _read_weights(whole: Any, name: str, path: Path) -> None:
