@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from edge.errors import DependencyError, SettingsError
 from trainer.model_settings import FAMILY_SETTINGS
@@ -39,7 +39,9 @@ def facts(channels: int, class_count: int, tile_px: int, console: Console) -> li
 
 def table(found: list[dict[str, Any]], tile_px: int) -> Table:
     """Lay the facts out."""
-    laid = Table("family", "parameters", f"GFLOP per {tile_px} px tile", "stride", "frames", "what it is")
+    figures = ("family", "parameters", "GFLOP", "stride", "frames")
+    laid = Table(*(Column(name, no_wrap=True) for name in figures), "what it is")
+    laid.caption = f"GFLOP per tile of {tile_px} x {tile_px} px: 2 x multiplications of convolutions and products"
     for about in found:
         if "unsuited" in about:
             laid.add_row(about["family"], "-", "-", "-", "-", about["unsuited"])

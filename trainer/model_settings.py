@@ -295,15 +295,20 @@ FAMILY_SETTINGS: dict[str, type[_Any]] = {
 
 
 def _of_its_family(value: Any) -> Any:
-    """Read a mapping as its family's settings, so that an error names `model.widths`, without the union's tag.
+    """Read a mapping as its family's settings; without a family it is the default one.
 
-    Without a family it is the default one. What is no mapping, or of an unknown family, is left to the union.
+    pydantic's own discriminator would put the family into the path of every error, `model.slim-unet.widths`, and cannot
+    be asked for a default.
     """
-    if not isinstance(value, dict):
+    if isinstance(value, ModelSettings):
         return value
+    if not isinstance(value, dict):
+        raise ValueError("expected keys with values")  # noqa: TRY004 - pydantic explains ValueErrors only
     value = {"family": EdgeUnetSettings.model_fields["family"].default, **value}
     kind = FAMILY_SETTINGS.get(str(value["family"]))
-    return kind.model_validate(value) if kind else value
+    if kind is None:
+        raise ValueError(f"expected family as one of {', '.join(FAMILY_SETTINGS)}, not {value['family']!r}")
+    return kind.model_validate(value)
 
 
-AnyModelSettings = Annotated[_Any, Field(discriminator="family"), BeforeValidator(_of_its_family)]
+AnyModelSettings = Annotated[_Any, BeforeValidator(_of_its_family)]

@@ -24,23 +24,24 @@ from trainer.model_settings import EdgeUnetSettings
 from trainer.models.heads import Features
 
 _EPSILON = 1e-3
+_SCALE = 1 / 127.5  # without an offset, which padding with zeros would not share; normalisation finds its own
 _Block = Callable[[Any, int, str, int], Any]
 
 
 def features(settings: EdgeUnetSettings, pixels: Any) -> Features:
     """Compute features of float32 [N, H, W, C] (0-255), H and W multiples of `settings.multiple_px`, to learn from."""
-    return _features(settings, pixels, {"rep": _rep, "plain": _plain, "separable": _separable}[settings.block])
+    x = layers.Rescaling(_SCALE)(pixels)
+    return _features(settings, x, {"rep": _rep, "plain": _plain, "separable": _separable}[settings.block])
 
 
 def deployed_features(settings: EdgeUnetSettings, pixels: Any) -> Features:
-    """Compute the same from the weights that `deploy` makes."""
+    """Compute the same from the weights that `deploy` makes, the scale of the pixels being in the first of them."""
     return _features(settings, pixels, {"rep": _fused, "plain": _plain, "separable": _separable}[settings.block])
 
 
 def _features(settings: EdgeUnetSettings, pixels: Any, block: _Block) -> Features:
     first, *widths = settings.widths
-    x = layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
-    x = _plain(x, first, "stem", min(settings.stem_stride, 2))
+    x = _plain(pixels, first, "stem", min(settings.stem_stride, 2))
     if settings.stem_stride == 4:
         x = _plain(x, first, "stem_quarter", 2)
     x = block(x, first, "down0", 1)
@@ -114,6 +115,8 @@ def deploy(trained: Any, deployed: Any) -> None:
             layer.set_weights(_sum_of_branches(weighted, layer.name.removesuffix("_fused"), layer.strides[0]))
         else:
             layer.set_weights(weighted[layer.name].get_weights())
+    stem = deployed.get_layer("stem")
+    stem.set_weights([stem.get_weights()[0] * np.float32(_SCALE)])
 
 
 def _sum_of_branches(weighted: dict[str, Any], name: str, stride: int) -> list[Float32]:

@@ -95,7 +95,9 @@ def with_probabilities(net: Any, settings: ModelSettings) -> Any:
     """
     z, *gate = net.outputs
     if settings.has_background:
-        probabilities = layers.Softmax(name="probabilities")(z)[..., 1:]
+        # written out: ONNX Runtime's Softmax over the channels takes four times as long, a quarter of edge-unet's time
+        powers = ops.exp(z - ops.max(z, axis=-1, keepdims=True))
+        probabilities = powers[..., 1:] / ops.sum(powers, axis=-1, keepdims=True)
     else:
         probabilities = layers.Activation("sigmoid", name="probabilities")(z)
     if gate:
