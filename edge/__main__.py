@@ -134,7 +134,7 @@ def replay(
         def keep(decided: Any) -> None:
             file.write(decided.body)
             if folder and decided.defect_map is not None and decided.inspection.frame is not None:
-                folder.write(decided.inspection.frame, decided.defect_map.classes)
+                folder.write(decided.inspection.frame, decided.defect_map.classes_per_pixel())
             advance()
 
         result = run_line(

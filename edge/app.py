@@ -17,7 +17,7 @@ from edge.cameras.simulated import SimulatedCamera
 from edge.commands import Inbox
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.simulated import SimulatedEngine
-from edge.errors import BundleError, SettingsError, SourceError
+from edge.errors import SettingsError, SourceError
 from edge.health import Progress, Watchdog, notify
 from edge.inference import Inference
 from edge.messages import Counters, Identity, MessageWriter, ModelIdentity
@@ -73,14 +73,9 @@ def make_recording(name: str, path: Path) -> ImagesCamera | OpenCvCamera:
 def make_engine(settings: EngineSettings, bundle: Bundle, truth: Callable[[int], UInt8] | None = None) -> Engine:
     """Return the settings' engine, not yet opened; the simulated one needs the simulated line's `truth`.
 
-    Raises BundleError for a sequence model, SettingsError for a simulated engine without truth.
+    Raises SettingsError for a simulated engine without truth.
     """
     contract = bundle.contract(settings.batch)
-    if contract.frames > 1:
-        raise BundleError(
-            f"{bundle.path} holds a model of {contract.frames} frames at a time; expected one that takes single "
-            "frames, since this version feeds no sequences. Use another bundle"
-        )
     if settings.backend == "simulated":
         if truth is None:
             raise SettingsError("key engine.backend: the simulated engine answers only for the simulated camera")

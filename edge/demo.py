@@ -82,7 +82,7 @@ class DemoScore:
     def add(self, truth: UInt8, decided: Decided) -> float:
         """Count one frame and return its true coverage."""
         true_coverage = float(cv2.countNonZero(truth) / truth.size)
-        found = decided.defect_map.classes if decided.defect_map is not None else None
+        found = decided.defect_map.classes_per_pixel() if decided.defect_map is not None else None
         if self._defective(truth):
             self.defective += 1
             self.missed += found is None or not bool(((found > 0) & (truth > 0)).any())

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge.errors import EngineError
+from edge.errors import BundleError, EngineError
 from edge.protocols import Engine
-from edge.records import Batch, DefectMap, Float32, PreparedFrame, Ticket, TileRef
-from edge.tiling import TilePlan, canvas, cut, pad, plan, stitch
+from edge.records import Batch, DefectMap, Float32, PreparedFrame, Ticket, TileRef, UInt8
+from edge.tiling import TilePlan, canvas, cut_sequence, pad, plan, stitch
 
 _IN_FLIGHT = 2
 # Frames that are cropped around a product come in many sizes; so many tilings are remembered.
@@ -35,10 +35,18 @@ class FrameJob:
 class Inference:
     """Feeds an engine with frames of any size and stitches its answers.
 
-    `thresholds`: probability per class, in id order, K of them. `overlap_px`: of neighbouring tiles.
+    `thresholds`: probability per class, in id order, K of them. `overlap_px`: of neighbouring tiles. A model of several
+    frames is given a frame with its earlier ones; where there are too few, the oldest is repeated. Raises BundleError
+    where a model of one answer per tile is to overlap its tiles.
     """
 
     def __init__(self, engine: Engine, thresholds: Sequence[float], overlap_px: int) -> None:
+        contract = engine.contract
+        if overlap_px and contract.stride >= min(contract.tile_height, contract.tile_width):
+            raise BundleError(
+                f"The model gives one answer per tile of {contract.stride} px; expected a bundle whose tile.overlap_px "
+                f"is 0, received {overlap_px}. Train it again with tile: {{overlap_px: 0}}"
+            )
         self._engine = engine
         self._thresholds: Float32 = np.array(thresholds, np.float32)
         self._overlap_px = overlap_px
@@ -63,11 +71,12 @@ class Inference:
         batch: Batch | None = None
         members: list[tuple[FrameJob, TileRef]] = []
         for job in jobs:
-            padded = pad(job.prepared.pixels, job.tiles)
+            padded = [pad(pixels, job.tiles) for pixels in self._sequence(job.prepared)]
             for cell in job.tiles.cells:
                 if batch is None:
                     batch, members = self._next_buffer(), []
-                cut(padded, job.tiles, cell, batch.tiles[len(members)])
+                place = batch.tiles[len(members)]
+                cut_sequence(padded, job.tiles, cell, place)
                 ref = TileRef(job.prepared.frame.camera, job.prepared.frame.index, cell)
                 batch.refs.append(ref)
                 members.append((job, ref))
@@ -85,6 +94,12 @@ class Inference:
         if job.error is not None:
             raise job.error
         return job.map
+
+    def _sequence(self, prepared: PreparedFrame) -> list[UInt8]:
+        """List as many prepared pictures as the model takes, oldest first."""
+        count = self._engine.contract.frames
+        known = [*prepared.earlier, prepared.pixels][-count:]
+        return known[:1] * (count - len(known)) + known
 
     def _next_buffer(self) -> Batch:
         while len(self._in_flight) >= _IN_FLIGHT:

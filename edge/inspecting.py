@@ -24,6 +24,7 @@ from edge.measuring import Calibration, Region, measure, region
 from edge.preparing import prepare
 from edge.preparing.geometry import is_identity
 from edge.records import DefectMap, Frame, Judgement, Measurement, PreparedFrame, Transform, UInt8
+from edge.sequencing import RecentFrames
 from edge.settings import InspectSettings
 
 # A mask of the inspected region is as large as a frame; where each frame is cropped its own way few are of use again.
@@ -48,6 +49,7 @@ class Inspector:
         self._settings = settings
         self._calibration = Calibration(settings.mm_per_px) if settings.mm_per_px else None
         self._regions: dict[tuple[object, ...], Region] = {}
+        self._recent = RecentFrames(bundle.manifest.frames)
 
     def begin(self, frame: Frame) -> FrameJob | Judgement:
         """Prepare a frame and start the engine on it; NO_READ where that cannot be done."""
@@ -58,8 +60,12 @@ class Inspector:
             pixels, to_frame = prepare(frame.pixels, manifest.preparing, manifest.channels)
         except ProductNotFoundError as error:
             return no_read(f"the product was not found: {error}")
-        (job,) = self._inference.begin([PreparedFrame(frame, pixels, to_frame)])
+        (job,) = self._inference.begin([self._recent.follow(PreparedFrame(frame, pixels, to_frame))])
         return job
+
+    def forget(self) -> None:
+        """Begin a new sequence, for models of several frames: what comes next does not follow what came before."""
+        self._recent.forget()
 
     def finish(self, job: FrameJob) -> Outcome:
         """Wait for the engine's answers, measure and judge them. Raises EngineError."""
@@ -179,6 +185,7 @@ def inspect_pictures(paths: Sequence[Path], inspector: Inspector, stop: threadin
             frame: Frame | None = None
             try:
                 frame = Frame("inspect", index, current.result(), 0, datetime.now(timezone.utc), str(path))
+                inspector.forget()  # pictures of a folder are no recording
                 job = inspector.begin(frame)
             except SourceError as error:
                 job = no_read(str(error))

@@ -7,7 +7,7 @@ map, coverage and count always tell the same story.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,11 +49,15 @@ class _Component:
 
 @dataclass(frozen=True)
 class _Scale:
-    """How map cells lie in the frame (`to_frame`), how many of its pixels one is, and how large those are, if known."""
+    """How map cells lie in the frame (`to_frame`), how many of its pixels one is, and how large those are, if known.
+
+    `ends`: the prepared frame's right and lower border, in cells; the last cells may reach beyond it.
+    """
 
     to_frame: Transform
     px_per_cell: float
     mm_per_px: float | None
+    ends: tuple[float, float]
 
 
 def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | None, to_frame: Transform) -> Region:
@@ -142,10 +146,10 @@ def measure(
     px_per_cell = cell_to_frame.area_scale
     kept = defect_map
     if inspected.mask is not None:
-        kept = DefectMap(
-            cv2.bitwise_and(defect_map.classes, inspected.mask),
-            cv2.bitwise_and(defect_map.scores, inspected.mask),
-            defect_map.stride,
+        kept = replace(
+            defect_map,
+            classes=cv2.bitwise_and(defect_map.classes, inspected.mask),
+            scores=cv2.bitwise_and(defect_map.scores, inspected.mask),
         )
     components: list[_Component] = []
     specks: list[_Component] = []
@@ -155,7 +159,7 @@ def measure(
         (components if large else specks).append(component)
     if specks:
         if kept is defect_map:
-            kept = DefectMap(kept.classes.copy(), kept.scores.copy(), kept.stride)
+            kept = replace(kept, classes=kept.classes.copy(), scores=kept.scores.copy())
         for speck in specks:
             h, w = speck.mask.shape
             clean = 1 - speck.mask
@@ -163,7 +167,8 @@ def measure(
             kept.scores[speck.y : speck.y + h, speck.x : speck.x + w] *= clean
 
     mm_per_px = calibration.mm_per_px if calibration else None
-    scale = _Scale(cell_to_frame, px_per_cell, mm_per_px)
+    height, width = (side / kept.stride for side in kept.size_px) if kept.size_px else kept.classes.shape
+    scale = _Scale(cell_to_frame, px_per_cell, mm_per_px, ends=(width, height))
     defects = [_describe(component, by_id[component.class_id], kept.scores, scale) for component in components]
     defects.sort(key=lambda defect: (-defect.area_px, defect.bbox))
     per_class = {}
@@ -188,10 +193,11 @@ def _share(cells: int, of: int) -> float:
 def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, scale: _Scale) -> Defect:
     h, w = component.mask.shape
     own_scores = scores[component.y : component.y + h, component.x : component.x + w]
-    outline = _outline(component, scale)
-    half_cell = np.abs(scale.to_frame.matrix[:, :2]).sum(axis=1) / 2  # of the box around one cell, in the frame
-    x0, y0 = np.floor(outline.min(axis=0) - half_cell + 1e-6)
-    x1, y1 = np.ceil(outline.max(axis=0) + half_cell - 1e-6)
+    cells = _outline(component)
+    # the last cells of a map may reach beyond the picture
+    corners = np.minimum(cells[:, None] + _CORNERS, scale.ends).reshape(-1, 2)
+    box, outline = scale.to_frame.apply(corners), scale.to_frame.apply(cells)
+    (x0, y0), (x1, y1) = np.floor(box.min(axis=0) + 1e-6), np.ceil(box.max(axis=0) - 1e-6)
     area_px = component.cells * scale.px_per_cell
     mm_per_px = scale.mm_per_px
     length_px = _length_px(outline.astype(np.float32), area_px, float(scale.px_per_cell**0.5))
@@ -210,11 +216,16 @@ def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, s
     )
 
 
-def _outline(component: _Component, scale: _Scale) -> Float64:
-    """Return the centres of the cells on a component's outer border, float64 [N, 2] in pixels of the frame."""
+# From a cell's centre to its corners, in cells.
+_CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]])
+
+
+def _outline(component: _Component) -> Float64:
+    """Return the centres of the cells on a component's outer border, float64 [N, 2] in cells of the map."""
     outlines, _ = cv2.findContours(component.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     centres = np.concatenate([outline.reshape(-1, 2) for outline in outlines]) + 0.5
-    return scale.to_frame.apply(centres + np.array([component.x, component.y]))
+    cells: Float64 = centres + np.array([component.x, component.y])
+    return cells
 
 
 def _length_px(outline: Float32, area_px: float, cell_px: float) -> float:

@@ -238,10 +238,13 @@ class Line:
         self.last_age_ms = None
         if state.condition is CameraCondition.UNREADABLE:
             self.counts.unreadable += 1
+            self._inspector.forget()
             self._conclude_unseen(state, no_read(state.detail))
             return
         now_ns = self._monotonic_ns()
         silent_ms = (now_ns - self._seen_ns) / 1e6
+        if state.condition is CameraCondition.LOST or silent_ms > self._max_age_ms:
+            self._inspector.forget()
         if not self._live or silent_ms <= self._max_age_ms or now_ns - self._silence_told_ns < _SILENCE_EVERY_NS:
             return
         self._silence_told_ns = now_ns

@@ -90,11 +90,16 @@ class Transform:
 
 @dataclass(frozen=True)
 class PreparedFrame:
-    """Pixels ready to be cut into tiles: `pixels` uint8 [H, W, C]; `to_frame` leads back to the camera's frame."""
+    """Pixels ready to be cut into tiles: `pixels` uint8 [H, W, C]; `to_frame` leads back to the camera's frame.
+
+    `earlier`: the prepared pixels of the frames before it, oldest first, for models of several frames; empty for a
+    picture that stands alone.
+    """
 
     frame: Frame
     pixels: UInt8
     to_frame: Transform
+    earlier: tuple[UInt8, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,12 +195,22 @@ class DefectMap:
     """The stitched answer for one prepared frame.
 
     `classes`: uint8 [h, w], 0 = clean, else the class id 1…K. `scores`: uint8 [h, w], that class's probability x 255,
-    0 where clean. `stride`: prepared pixels per map cell (1 for segmenters).
+    0 where clean. `stride`: prepared pixels per map cell (1 for segmenters). `size_px`: (height, width) of the prepared
+    frame, beyond which the last cells of a coarser map may reach; None = they do not.
     """
 
     classes: UInt8
     scores: UInt8
     stride: int = 1
+    size_px: tuple[int, int] | None = None
+
+    def classes_per_pixel(self) -> UInt8:
+        """Return the classes at the prepared frame's size, uint8 [H, W]: each cell as large as what it answers for."""
+        if self.stride == 1:
+            return self.classes
+        height, width = self.size_px or (side * self.stride for side in self.classes.shape)
+        whole: UInt8 = self.classes.repeat(self.stride, axis=0).repeat(self.stride, axis=1)[:height, :width]
+        return whole
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ answered by the tile that sees most around it. Two tiles have the same margin ex
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,10 +90,17 @@ def cut(padded: UInt8, tiles: TilePlan, cell: Cell, into: UInt8) -> None:
     np.copyto(into, padded[cell.y : cell.y + tiles.tile_height, cell.x : cell.x + tiles.tile_width], casting="no")
 
 
+def cut_sequence(padded: Sequence[UInt8], tiles: TilePlan, cell: Cell, into: UInt8) -> None:
+    """Copy one cell's tile of T padded frames, oldest first, into [T, tile_height, tile_width, C]; no T if it is 1."""
+    for pixels, place in zip(padded, into if len(padded) > 1 else [into], strict=True):
+        cut(pixels, tiles, cell, place)
+
+
 def canvas(tiles: TilePlan) -> DefectMap:
     """Return an unwritten map of the frame's size: every cell of it is written by exactly one tile."""
     shape = tiles.map_shape
-    return DefectMap(np.empty(shape, np.uint8), np.empty(shape, np.uint8), tiles.stride)
+    size_px = (tiles.height, tiles.width)
+    return DefectMap(np.empty(shape, np.uint8), np.empty(shape, np.uint8), tiles.stride, size_px)
 
 
 def stitch(classes: UInt8, scores: UInt8, tiles: TilePlan, cell: Cell, into: DefectMap) -> None:

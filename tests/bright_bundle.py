@@ -41,3 +41,32 @@ def part(height: int = 100, width: int = 150, *scratches: tuple[int, int, int, i
     for x, y, w, h in scratches:
         pixels[y : y + h, x : x + w] = 250
     return pixels
+
+
+def write_bright_cells(path: Path, overlap_px: int = 0, frames: int = 1) -> Bundle:
+    """Write a bundle of one answer per tile of 64 px: the mean brightness of the tile, over `frames` frames."""
+    from onnx import TensorProto, helper
+
+    path.mkdir(parents=True, exist_ok=True)
+    bright = ClassEntry(id=1, name="scratch", colour=(255, 0, 0), threshold=THRESHOLD, min_area_px=4)
+    tile = TileEntry(height=TILE, width=TILE, overlap_px=overlap_px)
+    manifest = Manifest(name="cells", version="1.0.0", classes=(bright,), tile=tile, stride=TILE, frames=frames)
+    bundle = Bundle(path, manifest)
+    sequence = [frames] if frames > 1 else []
+    axes = [1, 2, 3] if frames > 1 else [1, 2]
+    nodes = [helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=axes, keepdims=1)]
+    if frames > 1:
+        nodes.append(helper.make_node("Squeeze", ["mean", "time"], ["mean_of_all"]))
+    nodes.append(helper.make_node("Mul", ["mean_of_all" if frames > 1 else "mean", "per_255"], ["answer"]))
+    net = helper.make_graph(
+        nodes,
+        "cells",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", *sequence, TILE, TILE, 1])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["N", 1, 1, 1])],
+        [
+            helper.make_tensor("per_255", TensorProto.FLOAT, [], [1 / 255]),
+            helper.make_tensor("time", TensorProto.INT64, [1], [1]),
+        ],
+    )
+    bundle.onnx_path.write_bytes(add_head(net, bundle.contract(1)).SerializeToString())
+    return write_manifest(path, manifest)

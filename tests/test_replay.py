@@ -13,7 +13,7 @@ import pytest
 
 from edge.opencv import cv2
 from edge.records import UInt8
-from tests.bright_bundle import part, write_bright_bundle
+from tests.bright_bundle import part, write_bright_bundle, write_bright_cells
 from tests.conftest import ROOT
 
 CONFIG = """
@@ -166,7 +166,8 @@ def test_a_truncated_recording_keeps_what_it_had(bright: Path, tmp_path: Path) -
         ("foreign graph", 4, "does not keep the graph contract"),
         ("events in a file's place", 8, "cannot be written"),
         ("full disk", 8, "No space left on device"),
-        ("sequence model", 4, "this version feeds no sequences"),
+        ("sequence model", 4, "expected tiles as tensor(uint8) [N, 4, 64, 64, 1]"),
+        ("overlapping patch classifier", 4, "expected a bundle whose tile.overlap_px is 0, received 8"),
     ],
 )
 def test_bad_input_is_an_error_with_its_exit_code(tmp_path: Path, break_it: str, code: int, says: str) -> None:
@@ -201,6 +202,8 @@ def test_bad_input_is_an_error_with_its_exit_code(tmp_path: Path, break_it: str,
         case "sequence model":
             text = (bundle.path / "manifest.json").read_text()
             (bundle.path / "manifest.json").write_text(text.replace('"frames": 1', '"frames": 4'))
+        case "overlapping patch classifier":
+            write_bright_cells(bundle.path, overlap_px=8)
         case _:
             pass
     result = linewatch("replay", recording, "--bundle", bundle.path, "--config", line / "line.yaml", "--events", events)
@@ -247,6 +250,40 @@ def test_a_jpeg_that_is_cut_off_is_no_read(bright: Path, tmp_path: Path) -> None
     assert cut_off["verdict"] == "NO_READ"
     assert "0.jpg" in cut_off["reason"]
     assert whole["classes"]["scratch"]["count"] >= 1
+
+
+def test_a_patch_classifier_runs_the_whole_line(bright: Path, tmp_path: Path) -> None:
+    """One answer per tile of 64 px: coverage counts cells, the map shows each at its size, boxes end with the frame."""
+    write_bright_cells(tmp_path / "bundle")
+    (tmp_path / "line.yaml").write_text((bright / "line.yaml").read_text())
+    # 150 x 100 px: 3 x 2 cells, the last of each row 22 px wide, the lower row 36 px high
+    pictures = write_pictures(tmp_path / "parts", part(), part(100, 150, (128, 64, 22, 36)))
+    result, (clean, corner) = replay(tmp_path, pictures, tmp_path, "--maps", str(tmp_path / "maps"))
+    assert result.returncode == 0, result.stderr
+    assert (clean["verdict"], clean["coverage"]) == ("OK", 0)
+    assert corner["classes"] == {"scratch": {"coverage": round(1 / 6, 8), "count": 1}}
+    (defect,) = corner["defects"]
+    assert defect["bbox"] == [128, 64, 22, 36]
+    drawn = cv2.imread(str(tmp_path / "maps" / "000001.png"), cv2.IMREAD_UNCHANGED)
+    expected = np.zeros((100, 150), np.uint8)
+    expected[64:, 128:] = 1
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_a_sequence_model_is_fed_the_last_frames(bright: Path, tmp_path: Path) -> None:
+    """The mean of 3 frames at 0.5: the second bright frame in a row is answered, and an unreadable one begins anew.
+
+    Brightness (x 1/255): 0, 1, 1, 0, 0, unreadable, 1. The first frame stands for what was before it: 0 0 0 → 0,
+    0 0 1 → 1/3, 0 1 1 → 2/3, 1 1 0 → 2/3, 1 0 0 → 1/3, then 1 1 1 → 1.
+    """
+    write_bright_cells(tmp_path / "bundle", frames=3)
+    (tmp_path / "line.yaml").write_text((bright / "line.yaml").read_text())
+    dark, light = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
+    pictures = write_pictures(tmp_path / "parts", dark, light, light, dark, dark, dark, light)
+    (pictures / "5.png").write_bytes(b"no picture")
+    _, events = replay(tmp_path, pictures, tmp_path)
+    assert [event["coverage"] for event in events] == [0, 0, 1, 1, 0, None, 1]
+    assert events[2]["defects"][0]["score"] == pytest.approx(2 / 3, abs=1 / 255)
 
 
 def test_ctrl_c_ends_a_replay_cleanly(bright: Path, tmp_path: Path) -> None:

@@ -146,6 +146,23 @@ def held_out(
     console.print(f"{copy_held_out(bundle, data, out)} pictures copied to {out}")
 
 
+@app.command(epilog="Example: `linewatch-train models --tile 256 --json`")
+def models(
+    tile: Annotated[int, typer.Option("--tile", min=8, max=4096, help="side of a square tile, px")] = 128,
+    channels: Annotated[int, typer.Option("--channels", min=1, max=3, help="1 = grey, 3 = colour")] = 1,
+    classes: Annotated[int, typer.Option("--classes", min=1, max=255, help="how many kinds of defects")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON on standard output")] = False,
+) -> None:
+    """List the families of networks with what each costs, at its defaults."""
+    from trainer.listing import facts, table
+
+    found = facts(channels, classes, tile, console)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        console.print(table(found, tile))
+
+
 @app.command(epilog="Example: `linewatch-train ship phone-bundle --out to-device/phone`")
 def ship(
     bundle: BundleArgument,

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from edge.errors import BundleError, EngineError
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
-from edge.tiling import TilePlan, cut, pad
+from edge.tiling import TilePlan, cut_sequence, pad
 
 _BUFFERS = 3
 
@@ -42,14 +42,15 @@ def head(probabilities: Float32, thresholds: Float32) -> Maps:
 
 
 class KerasEngine:
-    """Answers tiles with a Keras model from float32 [N, H, W, C] (0-255) to probabilities [N, h, w, K]."""
+    """Answers tiles with a Keras model from float32 [N, (T,) H, W, C] (0-255) to probabilities [N, h, w, K]."""
 
     def __init__(self, model: Path | Any, contract: GraphContract) -> None:
         self.contract = contract
         self._source = model
         self._predict: Callable[[Any], Any] | None = None
         self._serial = itertools.count()
-        shape = (contract.max_batch, contract.tile_height, contract.tile_width, contract.channels)
+        frames = [contract.frames] if contract.frames > 1 else []
+        shape = (contract.max_batch, *frames, contract.tile_height, contract.tile_width, contract.channels)
         self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_BUFFERS)])
 
     def __enter__(self) -> Self:
@@ -65,7 +66,7 @@ class KerasEngine:
         self._predict = None
 
     def buffer(self) -> Batch:
-        """Return the next of three buffers, uint8 [B, H, W, C]."""
+        """Return the next of three buffers, uint8 [B, (T,) H, W, C]."""
         return Batch(next(self._buffers))
 
     def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:
@@ -78,7 +79,7 @@ class KerasEngine:
         return maps
 
     def probabilities(self, tiles: UInt8) -> Float32:
-        """Return float32 [N, h, w, K] for uint8 [N, H, W, C]. Raises EngineError with TensorFlow's words."""
+        """Return float32 [N, h, w, K] for uint8 [N, (T,) H, W, C]. Raises EngineError with TensorFlow's words."""
         if self._predict is None:
             raise EngineError("The Keras engine is closed; open it with `with` before submitting tiles")
         try:
@@ -88,15 +89,18 @@ class KerasEngine:
         return answer
 
     def stitched_probabilities(self, pixels: UInt8, tiles: TilePlan) -> Float32:
-        """Return float32 [H, W, K] for a whole prepared picture uint8 [H, W, C], stitched as the line stitches maps."""
-        padded = pad(pixels, tiles)
+        """Return float32 [h, w, K] for a whole prepared picture uint8 [H, W, C], stitched as the line stitches maps.
+
+        h and w are of the plan's `map_shape`. A model of several frames is shown the picture that often.
+        """
+        padded = [pad(pixels, tiles)] * self.contract.frames
         whole: Float32 = np.empty((*tiles.map_shape, len(self.contract.classes)), np.float32)
         batch = self.buffer().tiles
         s = tiles.stride
         for first in range(0, len(tiles.cells), len(batch)):
             cells = tiles.cells[first : first + len(batch)]
             for place, cell in enumerate(cells):
-                cut(padded, tiles, cell, batch[place])
+                cut_sequence(padded, tiles, cell, batch[place])
             for cell, answer in zip(cells, self.probabilities(batch[: len(cells)]), strict=True):
                 y0, y1, x0, x1 = (v // s for v in (cell.keep_y0, cell.keep_y1, cell.keep_x0, cell.keep_x1))
                 whole[y0:y1, x0:x1] = answer[y0 - cell.y // s : y1 - cell.y // s, x0 - cell.x // s : x1 - cell.x // s]

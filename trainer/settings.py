@@ -10,6 +10,8 @@ from edge.bundle import Name, TileEntry
 from edge.preparing import PreparingStep
 from edge.yaml_settings import StrictModel
 from trainer.loss_settings import LossSettings
+from trainer.model_settings import AnyModelSettings, EdgeUnetSettings
+from trainer.model_settings import ModelSettings as ModelSettings
 from trainer.optimizer_settings import OptimizerSettings
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -20,46 +22,6 @@ class ClassSettings(StrictModel):
 
     severity: Literal["minor", "major", "critical"] = "major"
     colour: tuple[int, int, int] | None = None
-
-
-class ModelSettings(StrictModel):
-    """Which network. `widths`: channels per level; `stem_stride` 2 computes at half resolution inside."""
-
-    family: Literal["slim-unet"] = "slim-unet"
-    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=2, max_length=6)] = (
-        16,
-        32,
-        64,
-        128,
-    )
-    stem_stride: Literal[1, 2] = 1
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    head: Literal["softmax", "sigmoid"] = "softmax"
-
-    @property
-    def has_background(self) -> bool:
-        """Whether channel 0 of the logits is the background."""
-        return self.head == "softmax"
-
-    @property
-    def frames(self) -> int:
-        """How many successive frames the model is fed."""
-        return 1
-
-    @property
-    def fixed_size(self) -> bool:
-        """Whether the model takes crops of one size only."""
-        return False
-
-    def stride_px(self, tile_px: int) -> int:
-        """Tell how many pixels wide a cell of the answer is, for tiles of `tile_px`."""
-        del tile_px  # each pixel is answered, whatever the tile
-        return 1
-
-    @property
-    def multiple_px(self) -> int:
-        """What tile sides must be multiples of."""
-        return int(self.stem_stride * 2 ** (len(self.widths) - 1))
 
 
 class SplitSettings(StrictModel):
@@ -187,7 +149,7 @@ class TrainSettings(StrictModel):
     channels: Literal[1, 3] = 1
     preparing: tuple[PreparingStep, ...] = ()
     tile: TileEntry = TileEntry(height=256, width=256, overlap_px=32)
-    model: ModelSettings = ModelSettings()
+    model: AnyModelSettings = EdgeUnetSettings()
     split: SplitSettings = SplitSettings()
     sampling: SamplingSettings = SamplingSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
@@ -229,4 +191,10 @@ class TrainSettings(StrictModel):
         several = isinstance(self.devices, tuple) and len(self.devices) > 1
         if several and (self.xla or self.optimizer.full_batch):
             raise ValueError("expected devices: one beside xla or optimizer.full_batch, which work on one device")
+        return self
+
+    @model_validator(mode="after")
+    def _tiles_suit_the_network(self) -> TrainSettings:
+        tile = self.tile
+        self.model.check_tiles(tile.height, tile.width, overlap_px=tile.overlap_px, crop_px=self.sampling.crop_px)
         return self

@@ -36,7 +36,8 @@ class SimulatedEngine:
         for truth_id, name in enumerate(CLASS_NAMES, start=1):
             if name in contract.classes:
                 self._ids[truth_id] = contract.classes.index(name) + 1
-        shape = (contract.max_batch, contract.tile_height, contract.tile_width, contract.channels)
+        frames = [contract.frames] if contract.frames > 1 else []
+        shape = (contract.max_batch, *frames, contract.tile_height, contract.tile_width, contract.channels)
         self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_BUFFERS)])
 
     def __enter__(self) -> Self:
@@ -49,7 +50,7 @@ class SimulatedEngine:
         self._open = False
 
     def buffer(self) -> Batch:
-        """Return the next of three buffers, uint8 [B, H, W, C]."""
+        """Return the next of three buffers, uint8 [B, (T,) H, W, C]."""
         return Batch(next(self._buffers))
 
     def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:

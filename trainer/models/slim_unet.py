@@ -9,22 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import layers
 
-from trainer.settings import ModelSettings
+from trainer.model_settings import SlimUnetSettings
+from trainer.models.heads import Features
 
-LOGITS = "logits"
 
-
-def build(settings: ModelSettings, shape: tuple[int | None, int | None, int], class_count: int) -> Any:
-    """Return a keras.Model: float32 [N, H, W, C] of prepared pixel values (0-255) → float32 logits [N, H, W, K'].
-
-    `shape` is (H, W, C), H and W multiples of `settings.multiple_px` or None. K' is `class_count`, plus one for the
-    background (channel 0) where the head is a softmax.
-    """
-    tiles = keras.Input(shape, name="tiles", dtype="float32")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0)(tiles)
+def features(settings: SlimUnetSettings, pixels: Any) -> Features:
+    """Compute features of float32 [N, H, W, C] (0-255), H and W multiples of `settings.multiple_px`."""
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
     skips = []
     for level, width in enumerate(settings.widths):
         stride = settings.stem_stride if level == 0 else 2
@@ -34,17 +27,14 @@ def build(settings: ModelSettings, shape: tuple[int | None, int | None, int], cl
         x = _convolve(x, width, stride)
         x = _convolve(x, width)
         skips.append(x)
-    x = layers.Dropout(settings.dropout)(x)
+    deep = x = layers.Dropout(settings.dropout)(x)
     for width, skip in zip(reversed(settings.widths[:-1]), reversed(skips[:-1]), strict=True):
         x = _convolve(x, width, kernel=1)  # narrowed before it grows: an eighth of the arithmetic of doing it after
         x = layers.UpSampling2D(2, interpolation="bilinear")(x)
         x = layers.Concatenate()([x, skip])
         x = _convolve(x, width)
         x = _convolve(x, width)
-    x = layers.Conv2D(class_count + settings.has_background, 1, name="head")(x)
-    if settings.stem_stride > 1:
-        x = layers.UpSampling2D(settings.stem_stride, interpolation="bilinear", name="to_full_size")(x)
-    return keras.Model(tiles, x, name="slim_unet")
+    return Features(x, deep, grow=settings.stem_stride)
 
 
 def _convolve(x: Any, width: int, stride: int = 1, kernel: int = 3) -> Any:

@@ -1,0 +1,39 @@
+"""How much a network computes for one tile: multiplications and additions of its products, two per pair.
+
+Counted in the graph that TensorFlow traces, so that nested networks, unrolled loops and frames folded into the batch
+count as often as they are computed. Additions of biases, activations, normalisation (which conversion folds into the
+convolutions) and resampling are left out: of these networks' time they are the smaller part, and not of their products.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+
+def flop_per_tile(model: Any) -> int:
+    """Count the floating-point operations of a keras.Model of fixed input size for one input."""
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+    traced = tf.function(lambda tiles: model(tiles, training=False)).get_concrete_function(signature)
+    return sum(2 * _products(operation) for operation in traced.graph.get_operations())
+
+
+def _products(operation: Any) -> int:
+    """Count the multiplications of one TensorFlow operation that has weights; 0 for the others."""
+    match operation.type:
+        case "Conv2D":  # each output from kh x kw x channels in
+            return prod(operation.outputs[0].shape) * prod(operation.inputs[1].shape[:3])
+        case "DepthwiseConv2dNative":
+            return prod(operation.outputs[0].shape) * prod(operation.inputs[1].shape[:2])
+        case "Conv2DBackpropInput":  # a transposed convolution: each input to kh x kw x channels out
+            return prod(operation.inputs[2].shape) * prod(operation.inputs[1].shape[:3])
+        case "MatMul":
+            inner = operation.inputs[0].shape[0 if operation.get_attr("transpose_a") else 1]
+            return prod(operation.outputs[0].shape) * int(inner)
+        case "BatchMatMulV2":
+            inner = operation.inputs[0].shape[-2 if operation.get_attr("adj_x") else -1]
+            return prod(operation.outputs[0].shape) * int(inner)
+        case _:
+            return 0
