@@ -13,6 +13,7 @@ import numpy as np
 from edge.records import Float32, UInt8
 from edge.tiling import cut, pad, plan
 from trainer.augmenting import CropSampler
+from trainer.augmenting.geometry import resized
 from trainer.cells import cells_of
 from trainer.datasets import Picture
 from trainer.sequences import SequenceSampler, cut_sequence, sequences_of, usual_velocity
@@ -45,7 +46,8 @@ class Batches:
     def __init__(self, settings: TrainSettings, names: Sequence[str], pictures: Sequence[Picture]) -> None:
         self._settings = settings
         self._stride = settings.model.stride_px(settings.sampling.crop_px)
-        self._pictures = pictures
+        whole = settings.sampling.crop == "whole"
+        self._pictures = [resized(picture, settings.sampling.crop_px) for picture in pictures] if whole else pictures
         self._sampler = None if settings.optimizer.full_batch else self._make_sampler(names)
 
     def _make_sampler(self, names: Sequence[str]) -> CropSampler | SequenceSampler:

@@ -100,16 +100,15 @@ def _tiles(
 def _prepared(entry: Entry, steps: tuple[PreparingStep, ...]) -> tuple[UInt8, dict[str, UInt8]]:
     """Return a picture's pixels, [H, W, 1] where its channels are alike, and a 0/255 mask per class, [H, W]."""
     # one class at a time: masks of several may lie on one another
-    pictures = {
-        name: load_picture(
-            replace(entry, masks=tuple(mask for mask in entry.masks if mask[0] == name)), (name,), steps, 3
-        )
-        for name in class_names([entry])
-    }
+    pictures = {name: load_picture(_of_class(entry, name), (name,), steps, 3) for name in class_names([entry])}
     shown = next(iter(pictures.values())) if pictures else load_picture(entry, (), steps, 3)
     grey = shown.pixels[:, :, :1]
     pixels = grey if (shown.pixels == grey).all() else shown.pixels  # a third of the room
     return pixels, {name: (picture.truth * 255).astype(np.uint8) for name, picture in pictures.items()}
+
+
+def _of_class(entry: Entry, name: str) -> Entry:
+    return replace(entry, masks=tuple(mask for mask in entry.masks if mask[0] == name), labels=frozenset({name}))
 
 
 def _write_png(path: Path, pixels: UInt8) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge.opencv import cv2
 from edge.records import Float32, UInt8
+from trainer.augmenting.geometry import resized
 from trainer.cells import cells_of
 from trainer.datasets import Picture
 from trainer.sequences import cut_sequence, sequences_of, usual_velocity
@@ -44,6 +45,8 @@ class Validation:
 
     def __init__(self, settings: TrainSettings, names: Sequence[str], pictures: Sequence[Picture]) -> None:
         self._settings, self._names = settings, names
+        if settings.sampling.crop == "whole":
+            pictures = [resized(picture, settings.sampling.crop_px) for picture in pictures]
         self._pixels, truths = validation_crops(pictures, settings, len(names))
         stride, cells = settings.model.stride_px(settings.sampling.crop_px), settings.cells
         self._truths = cells_of(truths, stride, cells.min_share, cells.min_px) if stride > 1 else truths
