@@ -188,7 +188,7 @@ class _Trainer:
         self.settings, self.names, self.pictures, self.console = settings, names, pictures, console
         self.run = _Run()
         self._folder = out / TRAINING
-        self.net = build_for_training(settings.model, settings.channels, len(names))
+        self.net = build_for_training(settings.model, settings.channels, len(names), settings.sampling.crop_px)
         o = settings.optimizer
         self._optimizer = keras.optimizers.AdamW(o.learning_rate, weight_decay=o.weight_decay, clipnorm=None)
         self._optimizer.build(self.net.trainable_variables)

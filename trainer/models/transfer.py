@@ -29,14 +29,13 @@ def unfreezing(settings: TransferSettings) -> list[tuple[float, Callable[[Any], 
     """Return, for each stage, the share of the schedule from which it holds and what makes a model's layers so."""
     if settings.weights == "random":
         return [(0.0, partial(_let_learn, layers_share=1.0))]
-    return [
-        (stage.from_share, partial(_let_learn, layers_share=stage.layers_share)) for stage in settings.unfreezing
-    ]
+    return [(stage.from_share, partial(_let_learn, layers_share=stage.layers_share)) for stage in settings.unfreezing]
 
 
 def _let_learn(model: Any, layers_share: float) -> None:
     backbone = model.get_layer(BACKBONE)
-    backbone.trainable = True
     weighted = [layer for layer in backbone.layers if layer.weights]
-    for layer in weighted[: len(weighted) - round(layers_share * len(weighted))]:
-        layer.trainable = False
+    frozen = len(weighted) - round(layers_share * len(weighted))
+    model.trainable = backbone.trainable = True  # Keras hands neither on to what is inside
+    for place, layer in enumerate(weighted):
+        layer.trainable = place >= frozen
