@@ -167,7 +167,6 @@ def test_a_truncated_recording_keeps_what_it_had(bright: Path, tmp_path: Path) -
         ("events in a file's place", 8, "cannot be written"),
         ("full disk", 8, "No space left on device"),
         ("sequence model", 4, "expected tiles as tensor(uint8) [N, 4, 64, 64, 1]"),
-        ("overlapping patch classifier", 4, "expected a bundle whose tile.overlap_px is 0, received 8"),
     ],
 )
 def test_bad_input_is_an_error_with_its_exit_code(tmp_path: Path, break_it: str, code: int, says: str) -> None:
@@ -202,8 +201,6 @@ def test_bad_input_is_an_error_with_its_exit_code(tmp_path: Path, break_it: str,
         case "sequence model":
             text = (bundle.path / "manifest.json").read_text()
             (bundle.path / "manifest.json").write_text(text.replace('"frames": 1', '"frames": 4'))
-        case "overlapping patch classifier":
-            write_bright_cells(bundle.path, overlap_px=8)
         case _:
             pass
     result = linewatch("replay", recording, "--bundle", bundle.path, "--config", line / "line.yaml", "--events", events)
@@ -268,6 +265,15 @@ def test_a_patch_classifier_runs_the_whole_line(bright: Path, tmp_path: Path) ->
     expected = np.zeros((100, 150), np.uint8)
     expected[64:, 128:] = 1
     np.testing.assert_array_equal(drawn, expected)
+
+
+def test_a_patch_classifier_whose_tiles_overlap_is_refused(bright: Path, tmp_path: Path) -> None:
+    """One answer per tile cannot be cut at the middle of an overlap."""
+    write_bright_cells(tmp_path / "bundle", overlap_px=8)
+    (tmp_path / "line.yaml").write_text((bright / "line.yaml").read_text())
+    result, _ = replay(tmp_path, write_pictures(tmp_path / "parts", part()), tmp_path)
+    assert result.returncode == 4
+    assert "expected a bundle whose tile.overlap_px is 0, received 8" in result.stderr.replace("\n", " ")
 
 
 def test_a_sequence_model_is_fed_the_last_frames(bright: Path, tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def facts(channels: int, class_count: int, tile_px: int, console: Console) -> li
 
 def table(found: list[dict[str, Any]], tile_px: int) -> Table:
     """Lay the facts out."""
-    figures = ("family", "parameters", "GFLOP", "stride", "frames")
-    laid = Table(*(Column(name, no_wrap=True) for name in figures), "what it is")
+    columns = ("family", "parameters", "GFLOP", "stride", "frames")
+    laid = Table(*(Column(name, no_wrap=True) for name in columns), "what it is")
     laid.caption = f"GFLOP per tile of {tile_px} x {tile_px} px: 2 x multiplications of convolutions and products"
     for about in found:
         if "unsuited" in about:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -117,7 +118,7 @@ class SlimUnetSettings(ModelSettings):
 
 
 class ClassicUnetSettings(ModelSettings):
-    """`widths`: channels per level, [64, 128, 256, 512, 1024] for the paper's own; `l2`: of every kernel, in the loss."""
+    """`widths`: channels per level, [64, 128, 256, 512, 1024] for the paper's; `l2`: of every kernel, in the losses."""
 
     family: Literal["classic-unet"] = "classic-unet"
     widths: _Widths = (32, 64, 128, 256, 512)
@@ -168,7 +169,7 @@ class _Pretrained(ModelSettings):
 
     weights: Literal["random", "imagenet"] | Path = "random"
     without_weights: Literal["fail", "random"] = "fail"
-    width_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    width_share: Annotated[float, Field(ge=1 / 16, le=1)] = 1.0
     dropout: _Dropout = 0.1
 
     @model_validator(mode="after")
@@ -245,7 +246,7 @@ class TransferSettings(_PatchClassifier, _Pretrained):
     @model_validator(mode="after")
     def _stages_follow_each_other(self) -> TransferSettings:
         starts = [stage.from_share for stage in self.unfreezing]
-        if starts[0] != 0 or any(later <= earlier for earlier, later in zip(starts, starts[1:], strict=False)):
+        if starts[0] != 0 or any(later <= earlier for earlier, later in itertools.pairwise(starts)):
             raise ValueError(f"expected unfreezing.from_share to begin at 0 and to grow, received {starts}")
         return self
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.errors import SettingsError
-from trainer.model_settings import FAMILY_SETTINGS, ModelSettings
+from trainer.model_settings import ModelSettings, TransferSettings
 from trainer.models import (
     classic_unet,
     cnn6,
@@ -82,14 +82,13 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the schedule, from `share` of it (0-1) until the next stage's, and which layers learn in it."""
+    """From `share` of the schedule on (0-1), and until the next stage's, these layers learn.
+
+    `trainable` sets `layer.trainable` throughout a model of `build_for_training`.
+    """
 
     share: float
-    _set: Callable[[Any], None]
-
-    def trainable(self, model: Any) -> None:
-        """Set `layer.trainable` throughout a model of `build_for_training`."""
-        self._set(model)
+    trainable: Callable[[Any], None]
 
 
 def build_for_training(settings: ModelSettings, channels: int, class_count: int, crop_px: int) -> Any:
@@ -137,7 +136,7 @@ def describe(settings: ModelSettings, channels: int, class_count: int, tile_px: 
 
 def stages(settings: ModelSettings) -> Sequence[Stage]:
     """Return which layers learn when: one stage with all of them, but for `transfer` on pretrained weights."""
-    if _name(settings) == "transfer":
+    if isinstance(settings, TransferSettings):
         return [Stage(share, setter) for share, setter in transfer.unfreezing(settings)]
     return [Stage(0.0, _all_learn)]
 

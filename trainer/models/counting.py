@@ -10,6 +10,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+_WITH_KERNEL = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput")
+
 
 def flop_per_tile(model: Any) -> int:
     """Count the floating-point operations of a keras.Model of fixed input size for one input."""
@@ -22,18 +24,23 @@ def flop_per_tile(model: Any) -> int:
 
 def _products(operation: Any) -> int:
     """Count the multiplications of one TensorFlow operation that has weights; 0 for the others."""
+    kernel = [int(side) for side in operation.inputs[1].shape] if operation.type in _WITH_KERNEL else []
     match operation.type:
         case "Conv2D":  # each output from kh x kw x channels in
-            return prod(operation.outputs[0].shape) * prod(operation.inputs[1].shape[:3])
+            return _size(operation.outputs[0]) * prod(kernel[:3])
         case "DepthwiseConv2dNative":
-            return prod(operation.outputs[0].shape) * prod(operation.inputs[1].shape[:2])
+            return _size(operation.outputs[0]) * prod(kernel[:2])
         case "Conv2DBackpropInput":  # a transposed convolution: each input to kh x kw x channels out
-            return prod(operation.inputs[2].shape) * prod(operation.inputs[1].shape[:3])
+            return _size(operation.inputs[2]) * prod(kernel[:3])
         case "MatMul":
             inner = operation.inputs[0].shape[0 if operation.get_attr("transpose_a") else 1]
-            return prod(operation.outputs[0].shape) * int(inner)
+            return _size(operation.outputs[0]) * int(inner)
         case "BatchMatMulV2":
             inner = operation.inputs[0].shape[-2 if operation.get_attr("adj_x") else -1]
-            return prod(operation.outputs[0].shape) * int(inner)
+            return _size(operation.outputs[0]) * int(inner)
         case _:
             return 0
+
+
+def _size(tensor: Any) -> int:
+    return prod(int(side) for side in tensor.shape)

@@ -1,4 +1,4 @@
-"""The edge U-Net: ours, and the default. Fewer operations than any other family, and only such as every backend is quick at.
+"""The edge U-Net: ours, and the default. Few operations, and only such as every backend is quick at.
 
 - A stem of stride 2: everything inside is at half resolution or less, where a processor's memory is not what limits it.
 - One block per level and side of the U. A block learns as a 3 x 3 convolution beside a 1 x 1 and an identity, each with
@@ -92,10 +92,10 @@ def _separable(x: Any, width: int, name: str, stride: int) -> Any:
 
 
 def _rep(x: Any, width: int, name: str, stride: int) -> Any:
-    branches = [
-        _convolve(x, width, 3, stride, f"{name}_3x3"),
-        _convolve(x, width, 1, stride, f"{name}_1x1"),
-    ]
+    # every second pixel by pooling: the slope of a 1 x 1 convolution of stride 2 over less than 16 channels writes
+    # where it must not in TensorFlow 2.21 on processors (oneDNN), and training ends in a crash
+    seen = x if stride == 1 else layers.MaxPooling2D(1, strides=stride)(x)
+    branches = [_convolve(x, width, 3, stride, f"{name}_3x3"), _convolve(seen, width, 1, 1, f"{name}_1x1")]
     if stride == 1 and x.shape[-1] == width:
         branches.append(_normalise(x, f"{name}_identity_norm"))
     return layers.ReLU()(layers.Add()(branches))

@@ -21,6 +21,7 @@ from trainer.model_settings import ModelSettings
 
 HEAD = "head"
 GATE = "gate"
+_FULL = "to_full_size"
 # The gate begins open: sigmoid(2) = 0.88.
 _OPEN = 2.0
 
@@ -41,25 +42,27 @@ class Features:
 def core(pixels: Any, features: Features, settings: ModelSettings, class_count: int, name: str) -> Any:
     """Return the keras.Model that holds all weights: pixels → [z] or [z, u], the answers before the arithmetic above.
 
-    z: float32 [N, H, W, K']; u: float32 [N, K].
+    z: float32 [N, H, W, K']; u: float32 [N, K]; both also where the rest is trained in a smaller type.
     """
-    z = layers.Conv2D(class_count + settings.has_background, 1, name=HEAD)(features.map)
+    z = layers.Conv2D(class_count + settings.has_background, 1, dtype="float32", name=HEAD)(features.map)
     if features.grow > 1:
-        z = layers.UpSampling2D(features.grow, interpolation="bilinear", name="to_full_size")(z)
+        z = layers.UpSampling2D(features.grow, interpolation="bilinear", dtype="float32", name=_FULL)(z)
     if settings.gate == "none":
         return keras.Model(pixels, [z], name=name)
     seen = layers.Concatenate(name="gate_pooled")(
         # the mean sees how much of the tile is defective, the maximum that anything is
         [layers.GlobalAveragePooling2D()(features.deep), layers.GlobalMaxPooling2D()(features.deep)]
     )
-    u = layers.Dense(class_count, bias_initializer=keras.initializers.Constant(_OPEN), name=GATE)(seen)
+    bias = keras.initializers.Constant(_OPEN)
+    u = layers.Dense(class_count, bias_initializer=bias, dtype="float32", name=GATE)(seen)
     return keras.Model(pixels, [z, u], name=name)
 
 
 def core_of(trained: Any, like: Any) -> Any:
     """Return the part of a training model that `core` made; `like` is a core of the same settings."""
-    ends = [trained.get_layer(output._keras_history.operation.name).output for output in like.outputs]
-    return keras.Model(trained.inputs, ends, name=like.name)
+    names = {layer.name for layer in like.layers}
+    ends = [_FULL if _FULL in names else HEAD, *([GATE] if GATE in names else [])]
+    return keras.Model(trained.input, [trained.get_layer(end).output for end in ends], name=like.name)
 
 
 def with_logits(net: Any, settings: ModelSettings) -> Any:
@@ -68,7 +71,7 @@ def with_logits(net: Any, settings: ModelSettings) -> Any:
     if gate:
         u = ops.reshape(gate[0], (-1, 1, 1, gate[0].shape[-1]))
         z = _gated_softmax(z, u) if settings.has_background else _gated_sigmoid(z, u)
-    return keras.Model(net.inputs, z, name=net.name)
+    return keras.Model(net.input, z, name=net.name)
 
 
 def _gated_softmax(z: Any, u: Any) -> Any:
@@ -104,4 +107,4 @@ def with_probabilities(net: Any, settings: ModelSettings) -> Any:
         opened = layers.Activation("sigmoid", name="gate_opened")(gate[0])
         opened = layers.Reshape((1, 1, gate[0].shape[-1]), name="gate_per_class")(opened)
         probabilities = layers.Multiply(name="gated")([probabilities, opened])
-    return keras.Model(net.inputs, probabilities, name=net.name)
+    return keras.Model(net.input, probabilities, name=net.name)

@@ -1,8 +1,8 @@
 """A residual U-Net with instance normalisation, for surfaces whose contrast differs from part to part.
 
 Residual blocks after He et al. 2015 (arXiv 1512.03385), instance normalisation after Ulyanov et al. 2016 (arXiv
-1607.08022): each channel of each tile is normalised by its own mean and variance, so an answer depends on its tile alone
-and there are no running statistics that a new batch of parts could contradict.
+1607.08022): each channel of each tile is normalised by its own mean and variance, so an answer depends on its tile
+alone and there are no running statistics that a new batch of parts could contradict.
 
 Upsampling is bilinear, or `unpool`, after SegNet (Badrinarayanan et al. 2015, arXiv 1511.00561): values return to where
 the encoder's maxima were. ONNX has no unpooling that TensorRT runs, so the places are a mask, encoder value = pooled
@@ -45,8 +45,8 @@ def features(settings: InstanceResunetSettings, pixels: Any) -> Features:
 
 
 def _maxima(x: Any, pooled: Any) -> Any:
-    """Mark, in float32 like `x`, each value that is the maximum of its 2 x 2 window."""
-    return ops.cast(ops.equal(x, layers.UpSampling2D(2)(pooled)), "float32")
+    """Mark with 1, among 0, each value that is the maximum of its 2 x 2 window."""
+    return ops.cast(ops.equal(x, layers.UpSampling2D(2)(pooled)), x.dtype)
 
 
 def _residual(x: Any, width: int) -> Any:
@@ -61,6 +61,7 @@ def _normalise(x: Any) -> Any:
 
     Written out: what Keras has (GroupNormalization) exports as reductions over five axes, several times slower.
     """
+    x = ops.cast(x, "float32")  # sums of squares over a whole tile outgrow a smaller type
     centred = x - ops.mean(x, axis=(1, 2), keepdims=True)
     variance = ops.mean(ops.square(centred), axis=(1, 2), keepdims=True)
     return layers.DepthwiseConv2D(1, depthwise_initializer="ones")(centred * ops.rsqrt(variance + _EPSILON))

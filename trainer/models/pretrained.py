@@ -35,7 +35,7 @@ def encode(pixels: Any, name: str, settings: PretrainedSettings, levels: Sequenc
     try:
         whole = _load(make, name, settings)
         outputs = [whole.get_layer(level).output for level in levels] or whole.outputs
-        backbone = keras.Model(whole.inputs, outputs, name=BACKBONE)
+        backbone = keras.Model(whole.input, outputs, name=BACKBONE)
         answers = backbone(_preprocess(pixels, make))
     except ValueError as error:  # Keras's word for shapes that a backbone cannot take
         raise SettingsError(

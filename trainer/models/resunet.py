@@ -31,7 +31,9 @@ def features(settings: ResunetSettings, pixels: Any) -> Features:
 
 
 def _residual(x: Any, width: int, stride: int = 1) -> Any:
-    shortcut = layers.Conv2D(width, 1, strides=stride, use_bias=False)(x)
+    # every second pixel by pooling: see edge_unet on what TensorFlow does otherwise
+    seen = x if stride == 1 else layers.MaxPooling2D(1, strides=stride)(x)
+    shortcut = layers.Conv2D(width, 1, use_bias=False)(seen)
     x = layers.Conv2D(width, 3, strides=stride, padding="same", use_bias=False)(_activate(x))
     x = layers.Conv2D(width, 3, padding="same", use_bias=False)(_activate(x))
     return layers.Add()([x, shortcut])

@@ -34,7 +34,8 @@ def unfreezing(settings: TransferSettings) -> list[tuple[float, Callable[[Any], 
 
 def _let_learn(model: Any, layers_share: float) -> None:
     backbone = model.get_layer(BACKBONE)
-    backbone.trainable = True
     weighted = [layer for layer in backbone.layers if layer.weights]
-    for layer in weighted[: len(weighted) - round(layers_share * len(weighted))]:
-        layer.trainable = False
+    frozen = len(weighted) - round(layers_share * len(weighted))
+    model.trainable = backbone.trainable = True  # Keras hands neither on to what is inside
+    for place, layer in enumerate(weighted):
+        layer.trainable = place >= frozen
