@@ -19,7 +19,7 @@ from trainer.losses.answers import Answer, class_weights
 from trainer.losses.entropy import cross_entropy, focal
 from trainer.losses.lovasz import lovasz
 from trainer.losses.regions import dice, region_accuracy, tversky
-from trainer.settings import ModelSettings
+from trainer.model_settings import ModelSettings
 
 __all__ = ["Answer", "make_loss"]
 
