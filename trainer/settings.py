@@ -10,7 +10,7 @@ from edge.bundle import Name, TileEntry
 from edge.preparing import PreparingStep
 from edge.yaml_settings import StrictModel
 from trainer.model_settings import AnyModelSettings, EdgeUnetSettings
-from trainer.model_settings import ModelSettings  # noqa: F401 - part of a recipe, so it is to be had here too
+from trainer.model_settings import ModelSettings as ModelSettings  # noqa: PLC0414 - mypy's way to hand a name on
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -113,7 +113,7 @@ def test_summed_branches_are_one_convolution() -> None:
 @pytest.mark.parametrize("head", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("u", [-30.0, -1.0, 2.0, 30.0])
 def test_a_gate_multiplies_probabilities(head: str, u: float) -> None:
-    """The probability is softmax(z)_k sigmoid(u), the background taking the rest; or sigmoid(z) sigmoid(u), at any steepness."""
+    """The probability is softmax(z)_k sigmoid(u), the background taking the rest; or sigmoid(z) sigmoid(u)."""
     from trainer.models.heads import _gated_sigmoid, _gated_softmax
 
     generator = np.random.default_rng(0)
@@ -338,13 +338,13 @@ def test_without_a_network_imagenet_fails_or_goes_on_at_random(monkeypatch: pyte
     """A machine that reaches nothing is told so, and goes on only where the recipe says so."""
     for proxy in ("http_proxy", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")
-    name = "MobileNet"
-    if any((Path.home() / ".keras" / "models").glob("mobilenet_1*")):
-        pytest.skip("the weights of MobileNet are in Keras's cache")
-    with pytest.raises(DependencyError, match="The ImageNet weights of MobileNet cannot be had"):
+    name = "VGG16"
+    if any((Path.home() / ".keras" / "models").glob("vgg16_weights*")):
+        pytest.skip("the weights of VGG16 are in Keras's cache")
+    with pytest.raises(DependencyError, match="The ImageNet weights of VGG16 cannot be had"):
         build_for_training(TransferSettings(backbone=name, weights="imagenet"), 1, COUNT, TILE)
     settings = TransferSettings(backbone=name, weights="imagenet", without_weights="random")
-    with pytest.warns(UserWarning, match="MobileNet cannot be had .* going on with random ones"):
+    with pytest.warns(UserWarning, match="VGG16 cannot be had .* going on with random ones"):
         net = build_for_training(settings, 1, COUNT, TILE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
