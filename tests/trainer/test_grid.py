@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from edge.errors import SettingsError, StoreError
+from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, write_painted
 from trainer.grid import (
@@ -62,6 +63,12 @@ def test_a_wrong_recipe_is_named_before_anything_is_trained(tmp_path: Path) -> N
     with pytest.raises(SettingsError, match=r"The run odd has no valid recipe, key model\.widths"):
         compare(grid(model={"odd": {"model": {"widths": "wide"}}}), tmp_path, tmp_path / "out", quiet())
     assert not (tmp_path / "out").exists()
+
+
+def test_the_shipped_grid_is_three_models_by_three_losses() -> None:
+    """Each of its nine recipes is valid as it stands."""
+    runs = runs_of(load_yaml(ROOT / "config" / "grid.steel.yaml", GridSettings))
+    assert len({(run.recipe["model"]["family"], run.labels[1][1]) for run in runs}) == len(runs) == 9
 
 
 Trees = st.recursive(
