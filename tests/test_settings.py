@@ -7,7 +7,10 @@ import pytest
 from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry
 from edge.errors import SettingsError
 from edge.settings import effective_thresholds, load_settings, require_bundle, settings_warnings
+from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
+from trainer.grid import GridSettings, runs_of
+from trainer.settings import TrainSettings
 
 
 def write(folder: Path, text: str) -> Path:
@@ -17,10 +20,15 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "config").glob("*.yaml") if "train" not in p.name))
-def test_every_shipped_configuration_is_valid(name: str) -> None:
-    """What is in config/ can be used as it is."""
-    load_settings(ROOT / "config" / name)
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_configuration_is_valid(path: Path) -> None:
+    """What is in config/ can be used as it is: the settings of lines, recipes, and grids."""
+    if path.name.startswith("train."):
+        load_yaml(path, TrainSettings)
+    elif path.name.startswith("grid."):
+        runs_of(load_yaml(path, GridSettings))
+    else:
+        load_settings(path)
 
 
 @pytest.mark.parametrize(
