@@ -1,17 +1,19 @@
 """The edge U-Net: ours, and the default. Few operations, and only such as every backend is quick at.
 
 - A stem of stride 2: everything inside is at half resolution or less, where a processor's memory is not what limits it.
-- One block per level and side of the U, two where the picture is finest: what hairlines need (on cracks of 1-3 px, Dice
-  0.63 in place of 0.61 after 800 steps). A block learns as a 3 x 3 convolution beside a 1 x 1 and an identity, each with
-  batch normalisation, and is deployed as one 3 x 3 convolution of the summed kernels (RepVGG, Ding et al. 2021, arXiv
-  2101.03697): the sum of linear maps is a linear map. Plain convolutions with few channels are what TensorRT and ONNX
-  Runtime compute at their best; depthwise ones have fewer operations but wait for memory.
+- One block per level and side of the U, two where the picture is finest, which hairlines need. A block learns as a
+  3 x 3 convolution beside a 1 x 1 and an identity, each with batch normalisation, and is deployed as one 3 x 3
+  convolution of the summed kernels (RepVGG, Ding et al. 2021, arXiv 2101.03697): the sum of linear maps is a linear map.
+  Plain convolutions with few channels are what TensorRT and ONNX Runtime compute at their best; depthwise ones have
+  fewer operations but wait for memory.
 - Skips are added, not concatenated: half the arithmetic of the block after them.
 - Context at the deepest level by strips (Hou et al. 2020, arXiv 2003.13328): means over whole rows and columns of the
   tile, so that a long scratch is seen as one, for next to nothing.
 - Bilinear upsampling, and one more from the stem's resolution to full. With `detail`, eight channels at full resolution
   see what is known so far, by a transposed convolution whose windows do not overlap, and the pixels themselves; a head
-  of their own adds to the answer. Measured, two fine blocks gained as much in less time, so it is off by default.
+  of their own adds to the answer.
+
+docs/models.md holds what was measured on the way.
 """
 
 from __future__ import annotations
