@@ -17,7 +17,7 @@ CLASSES = ("scratch", "stain")
 TINY: dict[str, dict[str, Any]] = {
     "edge-unet": {"widths": (4, 8, 8), "dropout": 0.0},
     "edge-unet separable, a quarter": {"widths": (4, 8), "block": "separable", "stem_stride": 4, "context": "none"},
-    "edge-unet without detail": {"widths": (4, 8), "detail": False, "head": "sigmoid"},
+    "edge-unet with detail": {"widths": (4, 8), "detail": True, "head": "sigmoid", "fine_blocks": 1},
     "edge-unet gated": {"widths": (4, 8), "gate": "scale", "stem_stride": 1, "block": "plain"},
     "slim-unet": {"widths": (4, 8), "stem_stride": 2},
     "slim-unet gated sigmoid": {"widths": (4, 8), "gate": "scale", "head": "sigmoid"},

@@ -1,16 +1,19 @@
 """The edge U-Net: ours, and the default. Few operations, and only such as every backend is quick at.
 
 - A stem of stride 2: everything inside is at half resolution or less, where a processor's memory is not what limits it.
-- One block per level and side of the U. A block learns as a 3 x 3 convolution beside a 1 x 1 and an identity, each with
-  batch normalisation, and is deployed as one 3 x 3 convolution of the summed kernels (RepVGG, Ding et al. 2021, arXiv
-  2101.03697): the sum of linear maps is a linear map. Plain convolutions with few channels are what TensorRT and ONNX
-  Runtime compute at their best; depthwise ones have fewer operations but wait for memory.
+- One block per level and side of the U, two where the picture is finest, which hairlines need. A block learns as a
+  3 x 3 convolution beside a 1 x 1 and an identity, each with batch normalisation, and is deployed as one 3 x 3
+  convolution of the summed kernels (RepVGG, Ding et al. 2021, arXiv 2101.03697): the sum of linear maps is a linear map.
+  Plain convolutions with few channels are what TensorRT and ONNX Runtime compute at their best; depthwise ones have
+  fewer operations but wait for memory.
 - Skips are added, not concatenated: half the arithmetic of the block after them.
 - Context at the deepest level by strips (Hou et al. 2020, arXiv 2003.13328): means over whole rows and columns of the
   tile, so that a long scratch is seen as one, for next to nothing.
-- Bilinear upsampling up to half resolution. From there eight channels at full resolution see what is known so far, by a
-  transposed convolution whose windows do not overlap, and the pixels themselves: a hairline is thinner than what half
-  resolution can place (on cracks of 1-3 px, Dice 0.64 in place of 0.61 after 800 steps).
+- Bilinear upsampling, and one more from the stem's resolution to full. With `detail`, eight channels at full resolution
+  see what is known so far, by a transposed convolution whose windows do not overlap, and the pixels themselves; a head
+  of their own adds to the answer.
+
+docs/models.md holds what was measured on the way.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from trainer.models.heads import Features
 
 _EPSILON = 1e-3
 _DETAIL_WIDTH = 8
+_FINE_LEVELS = 2
 _SCALE = 1 / 127.5  # without an offset, which padding with zeros would not share; normalisation finds its own
 _ON_PIXELS = ("stem", "fine")
 _Block = Callable[[Any, int, str, int], Any]
@@ -48,7 +52,8 @@ def _features(settings: EdgeUnetSettings, pixels: Any, block: _Block) -> Feature
     x = _plain(pixels, first, "stem", min(settings.stem_stride, 2))
     if settings.stem_stride == 4:
         x = _plain(x, first, "stem_quarter", 2)
-    x = block(x, first, "down0", 1)
+    for place in range(settings.fine_blocks):
+        x = block(x, first, f"down0_{place}", 1)
     skips = [x]
     for level, width in enumerate(widths, start=1):
         x = block(x, width, f"shrink{level}", 2)
@@ -62,10 +67,10 @@ def _features(settings: EdgeUnetSettings, pixels: Any, block: _Block) -> Feature
         x = layers.Conv2D(width, 1, name=f"narrow{level}")(x)  # before it grows: a quarter of the arithmetic
         x = layers.UpSampling2D(2, interpolation="bilinear")(x)
         x = layers.Add()([x, skips[level]])
-        x = block(x, width, f"up{level}", 1)
-    if settings.detail and settings.stem_stride > 1:
-        return Features(_detail(x, pixels, settings.stem_stride), deep)
-    return Features(x, deep, grow=settings.stem_stride)
+        for place in range(settings.fine_blocks if level < _FINE_LEVELS else 1):
+            x = block(x, width, f"up{level}_{place}", 1)
+    stride = settings.stem_stride
+    return Features(x, deep, grow=stride, fine=_detail(x, pixels, stride) if settings.detail and stride > 1 else None)
 
 
 def _detail(x: Any, pixels: Any, stride: int) -> Any:

@@ -22,6 +22,7 @@ from trainer.model_settings import ModelSettings
 HEAD = "head"
 GATE = "gate"
 _FULL = "to_full_size"
+_SUM = "head_sum"
 # The gate begins open: sigmoid(2) = 0.88.
 _OPEN = 2.0
 
@@ -31,12 +32,13 @@ class Features:
     """What a family computes of its pixels. `map`: float32 [N, h, w, F], from which the head reads.
 
     `grow`: factor by which the head's answers are enlarged to full size. `deep`: float32 [N, h', w', F'], from which a
-    gate judges the whole tile.
+    gate judges the whole tile. `fine`: features at full size, whose own head's answers are added.
     """
 
     map: Any
     deep: Any
     grow: int = 1
+    fine: Any = None
 
 
 def core(pixels: Any, features: Features, settings: ModelSettings, class_count: int, name: str) -> Any:
@@ -47,6 +49,9 @@ def core(pixels: Any, features: Features, settings: ModelSettings, class_count: 
     z = layers.Conv2D(class_count + settings.has_background, 1, dtype="float32", name=HEAD)(features.map)
     if features.grow > 1:
         z = layers.UpSampling2D(features.grow, interpolation="bilinear", dtype="float32", name=_FULL)(z)
+    if features.fine is not None:
+        fine = layers.Conv2D(class_count + settings.has_background, 1, dtype="float32", name="head_fine")(features.fine)
+        z = layers.Add(dtype="float32", name=_SUM)([z, fine])
     if settings.gate == "none":
         return keras.Model(pixels, [z], name=name)
     seen = layers.Concatenate(name="gate_pooled")(
@@ -61,7 +66,8 @@ def core(pixels: Any, features: Features, settings: ModelSettings, class_count: 
 def core_of(trained: Any, like: Any) -> Any:
     """Return the part of a training model that `core` made; `like` is a core of the same settings."""
     names = {layer.name for layer in like.layers}
-    ends = [_FULL if _FULL in names else HEAD, *([GATE] if GATE in names else [])]
+    z = next(name for name in (_SUM, _FULL, HEAD) if name in names)
+    ends = [z, GATE] if GATE in names else [z]
     return keras.Model(trained.input, [trained.get_layer(end).output for end in ends], name=like.name)
 
 
