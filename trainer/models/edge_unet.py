@@ -3,7 +3,7 @@
 - A stem of stride 2: everything inside is at half resolution or less, where a processor's memory is not what limits it.
 - One block per level and side of the U, two where the picture is finest, which hairlines need. A block learns as a
   3 x 3 convolution beside a 1 x 1 and an identity, each with batch normalisation, and is deployed as one 3 x 3
-  convolution of the summed kernels (RepVGG, Ding et al. 2021, arXiv 2101.03697): the sum of linear maps is a linear map.
+  convolution of the summed kernels (RepVGG, Ding et al. 2021, arXiv 2101.03697): a sum of linear maps is a linear map.
   Plain convolutions with few channels are what TensorRT and ONNX Runtime compute at their best; depthwise ones have
   fewer operations but wait for memory.
 - Skips are added, not concatenated: half the arithmetic of the block after them.
