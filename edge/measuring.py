@@ -59,6 +59,12 @@ class _Scale:
     mm_per_px: float | None
     ends: tuple[float, float]
 
+    @property
+    def upright(self) -> bool:
+        """Whether boxes of the map are boxes of the frame: nothing is turned or sheared."""
+        matrix = self.to_frame.matrix
+        return bool(matrix[0, 1] == 0 and matrix[1, 0] == 0)
+
 
 def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | None, to_frame: Transform) -> Region:
     """Rasterise a polygon, given in frame pixels, into a map of `shape` (h, w) whose cells `to_frame` places.
@@ -195,7 +201,10 @@ def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, s
     own_scores = scores[component.y : component.y + h, component.x : component.x + w]
     cells = _outline(component)
     # the last cells of a map may reach beyond the picture
-    corners = np.minimum(cells[:, None] + _CORNERS, scale.ends).reshape(-1, 2)
+    if scale.upright:  # nearly always; then two corners of the component's box say all
+        corners = np.minimum([[component.x, component.y], [component.x + w, component.y + h]], scale.ends)
+    else:
+        corners = np.minimum(cells[:, None] + _CORNERS, scale.ends).reshape(-1, 2)
     box, outline = scale.to_frame.apply(corners), scale.to_frame.apply(cells)
     (x0, y0), (x1, y1) = np.floor(box.min(axis=0) + 1e-6), np.ceil(box.max(axis=0) - 1e-6)
     area_px = component.cells * scale.px_per_cell
