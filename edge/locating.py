@@ -273,9 +273,10 @@ def find_rectangle(grey: UInt8, min_area: float, min_fill: float, min_contrast: 
 
 
 def _foregrounds(small: UInt8, min_contrast: float) -> Iterator[UInt8]:
-    """Yield masks, uint8 [h, w], of what may be the product: what differs from the picture's border, what is bright,
-    what is dark.
-    """  # noqa: D205 - one sentence
+    """Yield masks, uint8 [h, w], of what may be the product.
+
+    That is what differs from the picture's border, then what is bright, then what is dark.
+    """
     strip = max(1, round(0.02 * min(small.shape)))
     border = np.concatenate(
         [part.ravel() for part in (small[:strip], small[-strip:], small[:, :strip], small[:, -strip:])]

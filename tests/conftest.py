@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # Speed is for benchmarks to claim: a busy machine makes no test fail.
 hypothesis_settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("untimed")
+
+
+# Keras reads this once, when it is first imported: no test may find weights that somebody has downloaded before.
+_KERAS_HOME = tempfile.TemporaryDirectory(prefix="linewatch-keras-")
+os.environ["KERAS_HOME"] = _KERAS_HOME.name
 
 
 @pytest.fixture(scope="session", autouse=True)

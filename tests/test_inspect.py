@@ -50,7 +50,7 @@ class Page(HTMLParser):
             if name == "src" and (value or "").startswith("data:image/jpeg;base64,"):
                 encoded = base64.b64decode((value or "").partition(",")[2])
                 self.pictures.append(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR))
-            elif name.startswith("on") or name in {"src", "srcset", "action"} or (name == "href" and value[:1] != "#"):  # type: ignore[index]
+            elif name.startswith("on") or name in {"src", "srcset", "action"} or (name == "href" and value[:1] != "#"):
                 self.dangers.append((tag, name, value))
         if tag in {"script", "iframe", "object", "link", "base", "form"}:
             self.dangers.append((tag, "", ""))

@@ -24,7 +24,7 @@ HERE = Transform.identity()
 def read(classes: UInt8, min_area_px: float = 0, mm_per_px: float | None = None, **where: object) -> Measurement:
     """Measure a map of class ids whose scores are all 204 (0.8)."""
     known = tuple(DefectClass(c.id, c.name, c.severity, c.colour, c.threshold, min_area_px) for c in CLASSES)
-    inspected = region(classes.shape, where.get("polygon"), HERE)  # type: ignore[arg-type]
+    inspected = region(classes.shape, where.get("polygon"), HERE)
     scores = np.where(classes > 0, 204, 0).astype(np.uint8)
     calibration = Calibration(mm_per_px) if mm_per_px else None
     return measure(DefectMap(classes, scores), known, inspected, HERE, calibration)[0]

@@ -46,7 +46,7 @@ def test_darkness_is_not_amplified_into_noise() -> None:
 def test_any_camera_serves_any_model(channels: int, colours: int) -> None:
     """Grey and colour cameras both give what a one- or three-channel model expects."""
     pixels = np.full((8, 9, 3) if colours == 3 else (8, 9), 7, np.uint8)
-    prepared, _ = prepare(pixels, (), channels)  # type: ignore[arg-type]
+    prepared, _ = prepare(pixels, (), channels)
     assert prepared.shape == (8, 9, channels)
     assert (prepared == 7).all()
 
@@ -146,7 +146,7 @@ def test_edges_have_the_height_of_what_they_are_edges_of(size_px: int) -> None:
     """A border of 50 gives a gradient of 50, upright, flat or slanting; a lone pixel of 70 a Laplacian of 70."""
     border = np.where(np.arange(30) < 15, 40, 90).astype(np.uint8)[None, :].repeat(30, axis=0)
     for pixels in (border, border.T):
-        shown = prepared(np.ascontiguousarray(pixels), Edges(kind="sobel", size_px=size_px))  # type: ignore[arg-type]
+        shown = prepared(np.ascontiguousarray(pixels), Edges(kind="sobel", size_px=size_px))
         assert shown.max() == 50
         assert shown[:5, :5].max() == 0
     ys, xs = np.mgrid[0:30, 0:30]
@@ -156,8 +156,8 @@ def test_edges_have_the_height_of_what_they_are_edges_of(size_px: int) -> None:
     )  # Sobel's 3 x 3 at 45 degrees: (3 h, 3 h) / 4
     lone = np.full((21, 21), 100, np.uint8)
     lone[10, 10] = 170
-    assert prepared(lone, Edges(kind="laplacian", size_px=size_px))[10, 10] == 70  # type: ignore[arg-type]
-    assert prepared(lone, Edges(kind="laplacian", size_px=size_px, gain=0.5))[10, 10] == 35  # type: ignore[arg-type]
+    assert prepared(lone, Edges(kind="laplacian", size_px=size_px))[10, 10] == 70
+    assert prepared(lone, Edges(kind="laplacian", size_px=size_px, gain=0.5))[10, 10] == 35
 
 
 def test_unsharp_adds_what_the_surroundings_lack() -> None:
@@ -180,8 +180,8 @@ EVERY_STEP: tuple[PreparingStep, ...] = (
     FlatField(how="subtract", order=4),
     Resize(width=13, height=7),
     Resize(width=5, height=21, fit="stretch", interpolation="cubic"),
-    *(Smooth(kind=kind) for kind in ("mean", "gaussian", "median", "bilateral")),  # type: ignore[arg-type]
-    *(Edges(kind=kind) for kind in ("sobel", "laplacian", "unsharp")),  # type: ignore[arg-type]
+    *(Smooth(kind=kind) for kind in ("mean", "gaussian", "median", "bilateral")),
+    *(Edges(kind=kind) for kind in ("sobel", "laplacian", "unsharp")),
 )
 
 

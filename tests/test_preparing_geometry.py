@@ -63,7 +63,7 @@ def test_a_truth_goes_where_opencv_takes_the_nearest_pixels(
 ) -> None:
     """Resampled by our own arithmetic, a picture is the one that OpenCV's exact nearest neighbour makes."""
     pixels = np.random.default_rng(seed).integers(1, 256, (h, w)).astype(np.uint8)
-    step = Resize(width=width, height=height, fit=fit, interpolation="nearest")  # type: ignore[arg-type]
+    step = Resize(width=width, height=height, fit=fit, interpolation="nearest")
     made, to_frame = prepare(pixels, (step,), 1)
     ours = prepare_map(pixels, to_frame, (height, width))
     # where a centre lies exactly between two pixels, OpenCV's fixed point may take the other

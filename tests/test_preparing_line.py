@@ -144,7 +144,7 @@ def test_a_region_stays_in_the_frame_while_the_device_moves(tmp_path: Path) -> N
     assert areas == pytest.approx([31 * 9, 61 * 9, 0], abs=20)
     assert [one.defect_map.classes.shape for one in decided if one.defect_map] == [
         decided[0].defect_map.classes.shape
-    ] * 3  # type: ignore[union-attr]
+    ] * 3
 
 
 def test_memory_does_not_grow_with_the_sizes_that_were_seen(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def boxed() -> UInt8:
 
 def oval() -> UInt8:
     """Draw an ellipse of 4 to 3."""
-    return cv2.ellipse(plain(60), (480, 270), (240, 180), 0, 0, 360, 170, -1)  # type: ignore[no-any-return]
+    return cv2.ellipse(plain(60), (480, 270), (240, 180), 0, 0, 360, 170, -1)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_device_is_turned_upright(angle: float) -> None:
 def test_a_device_lies_or_stands_as_asked(orientation: str, lies: bool, angle: float) -> None:
     """Whichever way it was put on the bench, its longer side ends where it is wanted, and it is not mirrored."""
     pixels = device(angle, (420.0, 220.0), (480.0, 270.0))
-    crop, to_frame = prepare(pixels, (CropRectangle(orientation=orientation),), 1)  # type: ignore[arg-type]
+    crop, to_frame = prepare(pixels, (CropRectangle(orientation=orientation),), 1)
     assert (crop.shape[1] > crop.shape[0]) is lies
     assert max(crop.shape) == pytest.approx(420, abs=1.2)
     assert np.linalg.det(to_frame.matrix[:, :2]) == pytest.approx(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +9,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
-from edge.errors import DependencyError, SettingsError
+from edge.errors import SettingsError
+from trainer.hardware import import_keras
 from trainer.model_settings import FAMILY_SETTINGS
 
 
@@ -20,13 +20,9 @@ def facts(channels: int, class_count: int, tile_px: int, console: Console) -> li
     A family that cannot take tiles of `tile_px` has `unsuited`, saying why, in place of figures. Raises
     DependencyError without TensorFlow.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from trainer.models import FAMILIES, describe
-    except ImportError as error:
-        raise DependencyError(
-            f"This needs TensorFlow, and an import failed: {error}. Install it with: pip install 'linewatch[train]'"
-        ) from error
+    import_keras(0)
+    from trainer.models import FAMILIES, describe
+
     found: list[dict[str, Any]] = []
     for name, family in track(FAMILIES.items(), "building", console=console, disable=not console.is_terminal):
         try:

@@ -17,6 +17,7 @@ from edge.opencv import cv2
 from edge.records import Float32, Float64, UInt8
 from edge.tiling import TilePlan, pad
 from trainer.augmenting import crop_transform, disturb, warp
+from trainer.augmenting.choosing import BalancedPlaces
 from trainer.datasets import Picture
 from trainer.keras_engine import KerasEngine
 from trainer.settings import AugmentationSettings, SamplingSettings, SequenceSettings
@@ -110,12 +111,8 @@ class SequenceSampler:
     ) -> None:
         self._sampling, self._augmentation, self._sequence = sampling, augmentation, sequence
         self._sequences = sequences_of(pictures, sequence, frames)
-        self._places: list[list[tuple[tuple[Picture, ...], np.ndarray]]] = []
-        for class_id in range(1, len(class_weights) + 1):
-            own = [(drawn, np.flatnonzero(drawn[-1].truth == class_id)) for drawn in self._sequences]
-            self._places.append([(drawn, places) for drawn, places in own if len(places)])
-        weights = np.array([weight if own else 0.0 for weight, own in zip(class_weights, self._places, strict=True)])
-        self._weights = weights / weights.sum() if weights.sum() else None
+        truths = [drawn[-1].truth for drawn in self._sequences]
+        self._places = BalancedPlaces(truths, class_weights, sampling.defect_share)
 
     def batch(self, generator: np.random.Generator) -> tuple[Float32, UInt8]:
         """Return pixels float32 [B, T, S, S, C] (0-255) and the last frames' truth uint8 [B, S, S]."""
@@ -132,15 +129,9 @@ class SequenceSampler:
         )
 
     def _draw(self, generator: np.random.Generator) -> tuple[Float32, UInt8, str]:
-        if self._weights is not None and generator.random() < self._sampling.defect_share:
-            own = self._places[generator.choice(len(self._weights), p=self._weights)]
-            sequence, places = own[generator.integers(len(own))]
-            y, x = divmod(int(places[generator.integers(len(places))]), sequence[-1].truth.shape[1])
-        else:
-            sequence = self._sequences[int(generator.integers(len(self._sequences)))]
-            y, x = (int(generator.integers(side)) for side in sequence[-1].truth.shape)
-        size = self._sampling.crop_px
-        transform = crop_transform((x, y), size, self._augmentation, generator)
+        index, centre = self._places.draw(generator)
+        sequence, size = self._sequences[index], self._sampling.crop_px
+        transform = crop_transform(centre, size, self._augmentation, generator)
         pixels, truth = cut_sequence(sequence, transform, draw_velocity(self._sequence, generator), size)
         light = int(generator.integers(2**63))
         return self._disturb(pixels, light, generator), truth, sequence[-1].entry.image

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.opencv import cv2
+from trainer.settings import AugmentationSettings
 
 
 def write_painted(folder: Path, pictures: int = 24, size: tuple[int, int] = (96, 128)) -> Path:
@@ -43,6 +44,19 @@ def write_painted(folder: Path, pictures: int = 24, size: tuple[int, int] = (96,
         writer.writerows(rows)
     return folder
 
+
+# Crops as they were cut: nothing happens to them.
+STILL = AugmentationSettings(
+    flips=False,
+    quarter_turns=False,
+    rotation_degrees=0,
+    shift_share=0,
+    zoom=1,
+    shear=0,
+    contrast=1,
+    brightness=0,
+    noise=0,
+)
 
 RECIPE = """
 name: painted

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edge.errors import DatasetError
 from edge.opencv import cv2
+from tests.trainer.painted import STILL
 from trainer.augmenting import CropSampler, crop_transform, disturb, warp
 from trainer.augmenting.geometry import resized
 from trainer.augmenting.light import Light, apply_light, motion_kernel
@@ -18,18 +19,6 @@ from trainer.augmenting.pasting import Paster
 from trainer.augmenting.sampling import at_strength, cut_out
 from trainer.datasets import Entry, Picture
 from trainer.settings import AugmentationSettings, SamplingSettings
-
-STILL = AugmentationSettings(
-    flips=False,
-    quarter_turns=False,
-    rotation_degrees=0,
-    shift_share=0,
-    zoom=1,
-    shear=0,
-    contrast=1,
-    brightness=0,
-    noise=0,
-)
 
 
 def still(**changed: object) -> AugmentationSettings:

@@ -119,7 +119,7 @@ def test_exactly_what_changed_is_made_anew(data: Path, cache: Path) -> None:
     assert entries_of(cache) == after
     for change in ({"steps": (Grey(),)}, {"channels": 3}, {"names": (*NAMES, "third")}, {"names": NAMES[::-1]}):
         count = len(entries_of(cache))
-        load_all(data, cache, **change)  # type: ignore[arg-type]
+        load_all(data, cache, **change)
         assert len(entries_of(cache)) == count + 6
 
 
@@ -161,7 +161,7 @@ def test_a_damaged_entry_is_made_anew(data: Path, cache: Path, damage: object) -
     """Cut off, overwritten or with one bit turned: it is noticed, the picture is right, and so is the next one."""
     load_all(data, cache)
     for path in (cache / "pictures").rglob("*.npy"):
-        path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+        path.write_bytes(damage(path.read_bytes()))
     entries = read_manifest(data)
     assert_same(load_all(data, cache), entries)
     again = load_all(data, cache)

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from rich.console import Console
 
 from edge.errors import SettingsError, StoreError
 from edge.yaml_settings import load_yaml
+from tests.brokers import wait_for
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, write_painted
 from trainer.grid import (
@@ -126,11 +126,9 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
     config.write_text(yaml.safe_dump(grid(loss=LOSSES).model_dump(mode="json")))
     command = [sys.executable, "-m", "trainer", "compare", str(config), "--data", str(data), "--out", str(out)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline_s = time.monotonic() + 120
-        while not (out / "dice" / "recipe.yaml").is_file():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline_s
-            time.sleep(0.05)
+        begun = out / "dice" / "recipe.yaml"
+        wait_for(lambda: begun.is_file() or process.poll() is not None, 120)
+        assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=90)
     assert process.returncode == 130, stderr

@@ -339,8 +339,6 @@ def test_without_a_network_imagenet_fails_or_goes_on_at_random(monkeypatch: pyte
     for proxy in ("http_proxy", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")
     name = "VGG16"
-    if any((Path.home() / ".keras" / "models").glob("vgg16_weights*")):
-        pytest.skip("the weights of VGG16 are in Keras's cache")
     with pytest.raises(DependencyError, match="The ImageNet weights of VGG16 cannot be had"):
         build_for_training(TransferSettings(backbone=name, weights="imagenet"), 1, COUNT, TILE)
     settings = TransferSettings(backbone=name, weights="imagenet", without_weights="random")

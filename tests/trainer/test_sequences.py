@@ -11,6 +11,7 @@ import pytest
 from edge.errors import DatasetError
 from edge.records import GraphContract, UInt8
 from edge.tiling import plan
+from tests.trainer.painted import STILL
 from trainer.datasets import Entry, Picture
 from trainer.keras_engine import KerasEngine
 from trainer.sequences import (
@@ -25,17 +26,6 @@ from trainer.sequences import (
 from trainer.settings import AugmentationSettings, SamplingSettings, SequenceSettings
 
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-STILL = AugmentationSettings(
-    flips=False,
-    quarter_turns=False,
-    rotation_degrees=0,
-    shift_share=0,
-    zoom=1,
-    shear=0,
-    contrast=1,
-    brightness=0,
-    noise=0,
-)
 
 
 def picture(name: str = "a", group: str = "g", size: tuple[int, int] = (40, 60), seed: int = 0) -> Picture:

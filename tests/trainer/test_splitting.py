@@ -66,7 +66,7 @@ def test_a_group_is_in_one_part_and_every_class_is_learned_and_validated(
 def test_the_same_seed_gives_the_same_split_in_any_order(entries: list[Entry], random: object) -> None:
     """The order of the manifest's rows has no say."""
     shuffled = list(entries)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     try:
         parts = split(entries, 0.3, 0.2, 5)
     except DatasetError:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge.errors import DatasetError
 from edge.records import Float32, UInt8
+from trainer.augmenting.choosing import BalancedPlaces
 from trainer.augmenting.geometry import crop_transform, resized, warp
 from trainer.augmenting.light import apply_light, draw_light
 from trainer.augmenting.pasting import Paster
@@ -75,18 +76,15 @@ class CropSampler:
         self._sampling, self._augmentation = sampling, augmentation
         self._names = tuple(names) if names is not None else class_names(picture.entry for picture in pictures)
         self._strengths = _Strengths(augmentation, self._names)
-        self._places: list[list[tuple[Picture, NDArray[np.intp]]]] = []
-        for class_id in range(1, len(class_weights) + 1):
-            own = [(picture, self._places_of(picture, class_id)) for picture in self._pictures]
-            self._places.append([(picture, places) for picture, places in own if len(places)])
-        weights = np.array([weight if own else 0.0 for weight, own in zip(class_weights, self._places, strict=True)])
-        self._weights = weights / weights.sum() if weights.sum() else None
+        truths = [picture.truth for picture in self._pictures]
+        self._places = BalancedPlaces(truths, class_weights, sampling.defect_share, self._places_of)
         self._paster = None
         if augmentation.paste_share:
             wanted = augmentation.paste_classes or self._names
             self._paster = Paster(self._pictures, [self._names.index(name) + 1 for name in wanted])
 
-    def _places_of(self, picture: Picture, class_id: int) -> NDArray[np.intp]:
+    def _places_of(self, index: int, class_id: int) -> NDArray[np.intp]:
+        picture = self._pictures[index]
         places = np.flatnonzero(picture.truth == class_id)
         by_label = self._sampling.crop == "whole" and not picture.entry.masks and class_id <= len(self._names)
         if by_label and self._names[class_id - 1] in picture.entry.classes:
@@ -116,16 +114,10 @@ class CropSampler:
 
     def _draw(self, generator: np.random.Generator) -> tuple[Picture, tuple[int, int]]:
         """Draw a picture and the centre (x, y) of a crop in it."""
-        if self._weights is not None and generator.random() < self._sampling.defect_share:
-            own = self._places[generator.choice(len(self._weights), p=self._weights)]
-            picture, places = own[generator.integers(len(own))]
-            y, x = divmod(int(places[generator.integers(len(places))]), picture.truth.shape[1])
-        else:
-            picture = self._pictures[int(generator.integers(len(self._pictures)))]
-            y, x = (int(generator.integers(side)) for side in picture.truth.shape)
+        index, centre = self._places.draw(generator)
         if self._sampling.crop == "whole":
-            x = y = self._sampling.crop_px // 2
-        return picture, (x, y)
+            centre = (self._sampling.crop_px // 2, self._sampling.crop_px // 2)
+        return self._pictures[index], centre
 
     def previews(self, generator: np.random.Generator, count: int) -> list[Preview]:
         """Draw crops as a batch would, each with the window that it was made from."""

@@ -39,7 +39,7 @@ def save(path: Path, pixels: UInt8, quality: int = 75) -> Path:
 
 def imported(source: LabelSource, out: Path, **settings: object) -> Written:
     """Write a source as a dataset."""
-    return write_dataset(source, out, WritingSettings(**settings), Console(quiet=True))  # type: ignore[arg-type]
+    return write_dataset(source, out, WritingSettings(**settings), Console(quiet=True))
 
 
 def truths(folder: Path) -> dict[str, tuple[tuple[str, ...], UInt8]]:

@@ -212,7 +212,7 @@ def write_folders(folder: Path) -> tuple[Path, Path]:
     for number in range(4):
         save(photos / f"{number}.png", surface(number, SIZE))
     for number, shape in ((0, "stroke"), (1, "blob")):
-        save(drawings / f"{number}.jpg", draw(surface(number, SIZE), shape)[0])  # type: ignore[arg-type]
+        save(drawings / f"{number}.jpg", draw(surface(number, SIZE), shape)[0])
     save(drawings / "2.jpg", surface(50, SIZE))
     save(drawings / "9.jpg", surface(9, SIZE))
     return photos, drawings
@@ -232,8 +232,8 @@ def test_folders_of_photos_and_drawings_become_a_dataset(tmp_path: Path) -> None
     }
     found = truths(tmp_path / "out")
     for number, shape in ((0, "stroke"), (1, "blob")):
-        _, meant = draw(surface(number, SIZE), shape)  # type: ignore[arg-type]
-        assert intersection_over_union(found[f"{number}.png"][1], meant) >= AT_LEAST[shape]  # type: ignore[index]
+        _, meant = draw(surface(number, SIZE), shape)
+        assert intersection_over_union(found[f"{number}.png"][1], meant) >= AT_LEAST[shape]
     write_report(tmp_path / "report.csv", mismatches)
     with (tmp_path / "report.csv").open(newline="") as file:
         assert [row["reason"] for row in csv.DictReader(file)] == [m.reason for m in mismatches]

@@ -104,7 +104,7 @@ def test_corners_may_pass_the_edge_by_rounding(folder: Path) -> None:
         (annotation(box("dent", 3, 2, 33, 4)), r"a\.xml, object 1: the box .* ends past the picture's 30 x 20 px"),
         (annotation(box("dent", 1, 1, 2, 2), box("dent", -3, 2, 5, 4)), r"a\.xml, object 2: the box .* ends past"),
         (annotation(box("dent", 9, 2, 3, 4)), r"a\.xml, object 1: expected xmax and ymax from xmin and ymin on"),
-        (annotation(box("dent", 9, 2, "x", 4)), r"a\.xml, object 1: expected a number, received 'x'"),  # type: ignore[arg-type]
+        (annotation(box("dent", 9, 2, "x", 4)), r"a\.xml, object 1: expected a number, received 'x'"),
         (annotation(box("dent", 9, 2, float("inf"), 4)), r"a\.xml, object 1: expected a number, received 'inf'"),
         (annotation(box("", 1, 1, 2, 2)), r"a\.xml, object 1: expected <name>"),
         (annotation(box("a dent", 1, 1, 2, 2)), r"a\.xml: expected a class of letters.*--rename 'a dent=a-dent'"),
@@ -140,7 +140,7 @@ def test_annotations_and_pictures_must_belong_together(folder: Path) -> None:
     (folder / "xml" / "one.xml").write_text(annotation(box("dent", 1, 1, 2, 2), filename="a.jpg"))
     with pytest.raises(DatasetError, match=r"1 pictures have no XML .*b\.jpg"):
         truths_of(folder)
-    assert read(folder)["b.jpg"][0] == ()  # type: ignore[index]
+    assert read(folder)["b.jpg"][0] == ()
     (folder / "xml" / "a.xml").write_text(annotation())
     with pytest.raises(DatasetError, match=r"a\.jpg: expected one annotation, received .*a\.xml and .*one\.xml"):
         read(folder, "out2")
@@ -155,5 +155,5 @@ def test_classes_are_renamed_and_joined(folder: Path) -> None:
     (folder / "xml" / "a.xml").write_text(annotation(*objects))
     found = read(folder, rename={"a dent": "dent", "Dent": "dent", "dust": "ok"})
     expected = rectangle(SIZE, 0, 0, 2, 2) // 255 + rectangle(SIZE, 4, 4, 2, 2) // 255
-    np.testing.assert_array_equal(found["a.jpg"][1], expected)  # type: ignore[index]
-    assert found["a.jpg"][0] == ("dent",)  # type: ignore[index]
+    np.testing.assert_array_equal(found["a.jpg"][1], expected)
+    assert found["a.jpg"][0] == ("dent",)

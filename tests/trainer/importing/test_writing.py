@@ -27,7 +27,7 @@ BARE = np.zeros(SIZE, np.uint8)
 def labelled(folder: Path, name: str, *findings: Finding, **more: object) -> LabelledPicture:
     """Write a picture and label it."""
     path = save(folder / "in" / name, surface(1, SIZE))
-    return LabelledPicture(name, path, SIZE, findings, f"labels of {name}", **more)  # type: ignore[arg-type]
+    return LabelledPicture(name, path, SIZE, findings, f"labels of {name}", **more)
 
 
 def source(*pictures: LabelledPicture) -> LabelSource:
