@@ -51,8 +51,8 @@ golden: $(VENV)/.installed ## record anew what the golden replay comes to; look 
 picture: $(VENV)/.installed ## draw docs/demo.svg, what the demo shows
 	$(VENV)/bin/python benchmarks/demo_picture.py
 
-results: $(VENV)/.installed ## train and convert on phone pictures of DATA, and write docs/results.md
-	$(VENV)/bin/python benchmarks/results.py --data $(DATA) $(ARGS)
+results: $(VENV)/.installed ## train, convert and judge every recipe on the sets of DATA, and write docs/results.md (ARGS="--only steel,phone")
+	$(VENV)/bin/python -m benchmarks.results --data $(DATA) $(ARGS)
 
 lock: $(VENV)/.installed ## choose the versions that the tests and the demo use
 	$(VENV)/bin/pip install -q uv

@@ -1,0 +1,187 @@
+"""The figures of all sets → docs/results.md. What was measured is kept in docs/results.json, set by set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.results.running import ROOT, Ran
+from benchmarks.results.sets import SETS, PictureSet, Target
+from trainer.settings import TrainSettings
+
+DOCS = ROOT / "docs"
+KEPT = "results.json"
+_TILE_PX = 128
+TRIED = Path(__file__).with_name("tried.yaml")
+
+_INTRODUCTION = """# Results
+
+Written by `make results DATA=DIR`. DIR holds public sets of pictures, none of which is part of this project. Each set
+is learned by its recipe in `config/`, in at most 25 minutes on two cores, converted, and judged on whole pictures that
+were held out by group, at the thresholds of the bundle. For each set the commands were
+
+    linewatch-train fit config/train.SET.yaml --data DIR/FOLDER --out B
+    convert B --to onnxruntime
+    linewatch-train report B DIR/FOLDER --out report.html
+
+`report.html` shows the worst misses and the worst false alarms; pictures of the sets are not repeated here. An
+interval is the 95 % bootstrap interval over groups of pictures (for a share without any error, that of Clopper and
+Pearson): **it says how far another draw of pictures may lie from this one.** Beside each figure stands what an answer
+without any defect would get.
+"""
+
+
+def entry(ran: Ran, date: str, found: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what is kept of a set that was run."""
+    training, report = ran.training, ran.report
+    return {
+        "date": date,
+        "minutes": round(training["seconds"] / 60, 1),
+        "epochs": training["epochs"],
+        "cores": training["machine"]["cores"],
+        "pictures": training["pictures"],
+        "model": _model(training["recipe"], len(report["counts"]["shown"])),
+        "conversion": ran.conversion["comparison"],
+        "figures": [_figure(target, report) for target in ran.picture_set.targets],
+        "classes": _classes(report),
+        "tables": found or {},
+    }
+
+
+def _model(recipe: dict[str, Any], class_count: int) -> str:
+    from trainer.models import describe
+
+    settings = TrainSettings.model_validate(recipe)
+    facts = describe(settings.model, settings.channels, class_count, _TILE_PX)
+    return f"{facts.family} of {facts.gflop_per_tile:.3f} GFLOP per tile of {_TILE_PX} px"
+
+
+def _figure(target: Target, report: dict[str, Any]) -> dict[str, Any]:
+    value = target.value(report)
+    if value is None:
+        raise SystemExit(f"The report has no {'.'.join(target.path)}, which is the target {target.title!r}")
+    return {
+        "title": target.title,
+        "value": value,
+        "interval": target.interval(report),
+        "empty": target.value(report["empty_baseline"]),
+    }
+
+
+def _classes(report: dict[str, Any]) -> list[dict[str, Any]]:
+    shown = report["counts"]["shown"]
+    return [
+        {
+            "name": name,
+            "iou": report["iou"].get(name),
+            "dice": report["dice_nonempty"].get(name),
+            "missed": report["counts"]["missed"][name],
+            "shown": shown[name],
+            "false": report["counts"]["false"][name],
+            "others": report["pictures"] - shown[name],
+        }
+        for name in shown
+    ]
+
+
+def keep(docs: Path, name: str, one: dict[str, Any]) -> None:
+    """Put a set's figures among those that are kept."""
+    kept = read_kept(docs) | {name: one}
+    ordered = {key: kept[key] for key in [*(each.name for each in SETS), "shipped"] if key in kept}
+    (docs / KEPT).write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+
+
+def read_kept(docs: Path) -> dict[str, Any]:
+    """Return what is kept, by set."""
+    path = docs / KEPT
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return kept
+
+
+def write(docs: Path) -> None:
+    """Write the page from what is kept."""
+    kept = read_kept(docs)
+    parts = [_INTRODUCTION, _overview(kept)]
+    parts += [_section(one, kept[one.name]) for one in SETS if one.name in kept]
+    if "shipped" in kept:
+        parts.append(_shipped(kept["shipped"]))
+    parts.append(_tried())
+    (docs / "results.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def missed(kept: dict[str, Any]) -> list[str]:
+    """Name the targets that are not reached."""
+    return [
+        f"{one.name}: {target.title} {target.words(figure['value'])}, expected {target.limit(target.must)}"
+        for one in SETS
+        for target, figure in zip(one.targets, kept.get(one.name, {}).get("figures", []), strict=False)
+        if not target.reached(figure["value"], target.must)
+    ]
+
+
+def _overview(kept: dict[str, Any]) -> str:
+    lines = ["| set | figure | | 95 % | empty | must | aim |", "|---|---|---|---|---|---|---|"]
+    for one in SETS:
+        if one.name not in kept:
+            lines.append(f"| {one.title} | not run yet | | | | | |")
+            continue
+        for place, (target, figure) in enumerate(zip(one.targets, kept[one.name]["figures"], strict=True)):
+            lines.append(_row(one if place == 0 else None, target, figure))
+    return "\n".join(lines) + "\n"
+
+
+def _row(one: PictureSet | None, target: Target, figure: dict[str, Any]) -> str:
+    value, interval, empty = figure["value"], figure["interval"], figure["empty"]
+    title = f"[{one.title}](#{one.title.lower().replace(',', '').replace(' ', '-')})" if one else ""
+    between = "" if interval is None else f"{target.words(interval[0])} to {target.words(interval[1])}"
+    nothing = "" if empty is None else target.words(empty)
+    must = f"{target.limit(target.must)} {'reached' if target.reached(value, target.must) else '**missed**'}"
+    aim = f"{target.limit(target.aim)} {'reached' if target.reached(value, target.aim) else 'not yet'}"
+    return f"| {title} | {target.title} | **{target.words(value)}** | {between} | {nothing} | {must} | {aim} |"
+
+
+def _section(one: PictureSet, kept: dict[str, Any]) -> str:
+    pictures, compared = kept["pictures"], kept["conversion"]
+    text = f"""## {one.title}
+
+{one.about}
+
+{kept["date"]}: `{one.recipe}`, {kept["model"]}; trained {kept["minutes"]:.1f} minutes ({kept["epochs"]} epochs) on
+{kept["cores"]} cores, from {pictures["train"]} pictures; {pictures["validation"]} chose the best epoch, thresholds and
+smallest areas; {pictures["test"]} were held out. Converted: {compared["lost"]} of {compared["defects"]} defects lost,
+{compared["gained"]} gained, {compared["changed_share"]:.4%} of the pixels changed.
+
+| class | IoU | Dice where shown | missed | given to others |
+|---|---|---|---|---|
+"""
+    for row in kept["classes"]:
+        iou, dice = ("" if row[key] is None else f"{row[key]:.3f}" for key in ("iou", "dice"))
+        others = f"{row['false']} of {row['others']}"
+        text += f"| {row['name']} | {iou} | {dice} | {row['missed']} of {row['shown']} | {others} |\n"
+    for title, table in kept["tables"].items():
+        text += f"\n{title}\n\n{table}\n"
+    return text
+
+
+def _shipped(kept: dict[str, Any]) -> str:
+    found, false = kept["found"], kept["false"]
+    return f"""## The shipped model, which never saw a real picture
+
+{kept["date"]}: `simulated-glass` was trained on simulated glass only (`make model`). It knows scratches, stains and
+chips, and has no word for oil. On `phone_msd`: scratch pictures found {found:.1%} (must be ≥ 50 %, aim ≥ 90 %), others
+given a scratch {false:.1%} (must be ≤ 30 %, aim ≤ 10 %).
+
+{kept["table"]}
+"""
+
+
+def _tried() -> str:
+    rows: list[dict[str, str]] = yaml.safe_load(TRIED.read_text(encoding="utf-8")) or []
+    lines = ["## What was tried", "", "| what | on | gain | cost | kept |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['what']} | {row['measured_on']} | {row['gain']} | {row['cost']} | {row['kept']} |" for row in rows
+    ]
+    return "\n".join(lines) + "\n"

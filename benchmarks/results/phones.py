@@ -1,0 +1,144 @@
+"""Phone pictures and their clip replayed through the line: what is found on its mask, and what others are given."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.results.running import ROOT, command
+from edge.bundle import Bundle, load_bundle
+from edge.opencv import cv2
+from edge.records import UInt8
+
+SHIPPED = ROOT / "edge" / "bundles" / "simulated-glass"
+CONFIG = ROOT / "config" / "phone.yaml"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One frame: its true class and mask, and what the replay answered. `answered` maps class names to uint8 masks."""
+
+    kind: str
+    mask: UInt8
+    answered: dict[str, UInt8]
+
+    def found(self) -> bool:
+        """Whether an answered defect of the true class overlaps the mask."""
+        answer = self.answered.get(self.kind)
+        return answer is not None and bool((answer[self.mask > 127] > 0).any())
+
+    def wrongly(self, name: str) -> bool:
+        """Whether a class that the frame does not show was answered."""
+        return self.kind != name and name in self.answered and bool(self.answered[name].any())
+
+
+def replay(recording: Path, bundle: Path, out: Path) -> list[dict[str, Any]]:
+    """Replay a recording with config/phone.yaml and return its events; maps lie in `out`/maps."""
+    events = out / "events.jsonl"
+    out.mkdir(parents=True, exist_ok=True)
+    command(
+        "linewatch",
+        "replay",
+        recording,
+        "--bundle",
+        bundle,
+        "--config",
+        CONFIG,
+        "--events",
+        events,
+        "--maps",
+        out / "maps",
+    )
+    return [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+
+
+def seen(event: dict[str, Any], bundle: Bundle, maps: Path, kind: str, mask_path: Path) -> Seen:
+    """Put one event beside its truth."""
+    drawn = cv2.imread(str(maps / f"{event['frame']:06d}.png"), cv2.IMREAD_UNCHANGED)
+    mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE)
+    answered = {
+        entry.name: (drawn == entry.id).astype(np.uint8) for entry in bundle.classes if (drawn == entry.id).any()
+    }
+    return Seen(kind, mask, answered)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Read a CSV table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def of_pictures(folder: Path, bundle: Path, out: Path) -> list[Seen]:
+    """Replay a dataset's pictures and put each beside its truth."""
+    truth = {row["image"].removeprefix("images/"): row for row in rows_of(folder / "manifest.csv")}
+    loaded = load_bundle(bundle)
+    return [
+        seen(event, loaded, out / "maps", truth[event["name"]]["class"], folder / truth[event["name"]]["mask"])
+        for event in replay(folder / "images", bundle, out)
+    ]
+
+
+def of_clip(data: Path, bundle: Path, out: Path) -> tuple[list[Seen], list[Seen]]:
+    """Replay the clip; return the frames of held-out pictures, and all frames."""
+    learned = {row["image"] for row in rows_of(bundle / "split.csv") if row["split"] != "test"}
+    loaded, everything, held_out = load_bundle(bundle), [], []
+    rows = {int(row["frame"]): row for row in rows_of(data / "video" / "phone_line.csv")}
+    for event in replay(data / "video" / "phone_line.mp4", bundle, out):
+        row = rows[event["frame"]]
+        one = seen(event, loaded, out / "maps", row["class"], data / "phone_msd" / row["mask"])
+        everything.append(one)
+        if row["image"] not in learned:
+            held_out.append(one)
+    return held_out, everything
+
+
+def count(part: Iterable[bool]) -> str:
+    """Say how many of how many."""
+    values = list(part)
+    return f"{sum(values)} of {len(values)}" + (f" ({sum(values) / len(values):.0%})" if values else "")
+
+
+def found_table(groups: Sequence[tuple[str, Sequence[Seen]]], kinds: Sequence[str]) -> str:
+    """Lay out how many pictures of each class were found, and how many others were falsely given it."""
+    lines = ["| | class | found on its mask | given to others |", "|---|---|---|---|"]
+    for title, frames in groups:
+        for kind in kinds:
+            own = count(one.found() for one in frames if one.kind == kind)
+            others = count(one.wrongly(kind) for one in frames if one.kind != kind)
+            lines.append(f"| {title} | {kind} | {own} | {others} |")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The tables of a replay: of the trained model, of the shipped one, and the shipped one's two shares."""
+
+    trained: str
+    shipped: str
+    shipped_found: float
+    shipped_false: float
+
+
+def replayed(bundle: Path, data: Path, out: Path) -> Found:
+    """Replay what the phone bundle never saw, and all with the shipped model, which never saw a real picture."""
+    pictures = data / "phone_msd"
+    command("linewatch-train", "held-out", bundle, "--data", pictures, "--out", out / "held-out")
+    held_out = of_pictures(out / "held-out", bundle, out / "held-out-replay")
+    clip_held_out, clip = of_clip(data, bundle, out / "clip-replay")
+    shipped_held_out = of_pictures(out / "held-out", SHIPPED, out / "shipped-held-out")
+    shipped = of_pictures(pictures, SHIPPED, out / "shipped-all")
+    groups = [("held-out pictures", held_out), ("clip, held-out pictures", clip_held_out), ("clip, all frames", clip)]
+    scratched = [one.found() for one in shipped if one.kind == "scratch"]
+    others = [one.wrongly("scratch") for one in shipped if one.kind != "scratch"]
+    return Found(
+        found_table(groups, ["scratch", "stain", "oil"]),
+        found_table([("held-out pictures", shipped_held_out), ("all 70 pictures", shipped)], ["scratch", "stain"]),
+        sum(scratched) / len(scratched),
+        sum(others) / len(others),
+    )

@@ -1,0 +1,68 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.results import page
+from benchmarks.results.sets import SETS, named
+
+REPORT: dict[str, Any] = {
+    "miou": 0.85,
+    "missed_pictures": {"all": 0.04},
+    "false_pictures": {"all": 0.08},
+    "intervals": {"miou": [0.8, 0.9], "missed_pictures": {"all": [0.01, 0.12]}},
+}
+STEEL, KOLEKTOR = named(["steel", "kolektor"])
+
+
+def test_a_target_reads_the_figure_that_it_is_about() -> None:
+    """The mIoU is read as it stands; pictures found are 1 less those missed, and their interval turns round."""
+    (miou,) = STEEL.targets
+    assert miou.value(REPORT) == 0.85
+    assert miou.interval(REPORT) == (0.8, 0.9)
+    assert (miou.reached(0.85, miou.must), miou.reached(0.85, miou.aim)) == (True, False)
+    found, flagged = KOLEKTOR.targets
+    assert found.value(REPORT) == pytest.approx(0.96)
+    assert found.interval(REPORT) == pytest.approx((0.88, 0.99))
+    assert found.words(0.96) == "96.0%"
+    assert found.limit(found.must) == "≥ 94 %"
+    assert flagged.value(REPORT) == 0.08
+    assert flagged.interval(REPORT) is None
+    assert not flagged.reached(0.08, flagged.must)
+
+
+def test_what_is_not_reached_is_named(tmp_path: Path) -> None:
+    """The page says of each figure whether it is reached, of each set whether it was run, and the misses are listed."""
+    figures = [
+        {"title": "defective pictures found", "value": 0.96, "interval": [0.88, 0.99], "empty": 0.0},
+        {"title": "clean pictures flagged", "value": 0.08, "interval": None, "empty": 0.0},
+    ]
+    one = {
+        "date": "2026-01-02",
+        "minutes": 24.0,
+        "epochs": 30,
+        "cores": 2,
+        "pictures": {"train": 40, "validation": 10, "test": 16},
+        "model": "edge-unet",
+        "conversion": {"lost": 0, "gained": 0, "defects": 9, "changed_share": 0.0},
+        "figures": figures,
+        "classes": [
+            {"name": "defect", "iou": 0.5, "dice": None, "missed": 1, "shown": 9, "false": 1, "others": 7},
+        ],
+        "tables": {"Replayed:": "| a |\n|---|"},
+    }
+    page.keep(tmp_path, "kolektor", one)
+    page.write(tmp_path)
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "| [Commutators](#commutators) | defective pictures found | **96.0%** | 88.0% to 99.0% | 0.0% |" in text
+    assert "≤ 7 % **missed**" in text
+    assert "| Hot-rolled steel | not run yet |" in text
+    assert "| defect | 0.500 |  | 1 of 9 | 1 of 7 |" in text
+    kept = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert page.missed(kept) == ["kolektor: clean pictures flagged 8.0%, expected ≤ 7 %"]
+
+
+def test_each_set_has_its_recipe() -> None:
+    """A set without a recipe in config/ could not be run."""
+    assert all((page.ROOT / one.recipe).is_file() for one in SETS)
