@@ -33,6 +33,7 @@ from trainer.settings import TrainSettings
 SEED = "seed"
 FIGURES = "figures.json"
 FAILURE = "failed.txt"
+NOTHING = "(answering nothing)"
 _LAST_WORDS = 2000
 _STOP_S = 60.0
 
@@ -221,6 +222,18 @@ def _averaged(outcomes: Sequence[Outcome]) -> list[tuple[tuple[str, ...], dict[s
     return [(labels, {key: _text(key, rows) for key in _figures(outcomes)}) for labels, rows in groups.items()]
 
 
+def _with_empty(outcomes: Sequence[Outcome]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+    """Add to `_averaged` what answering nothing would have scored on the same pictures, as its last row."""
+    rows = _averaged(outcomes)
+    judged = [o.report["empty_baseline"] for o in outcomes if o.report and "empty_baseline" in o.report]
+    if judged:
+        each = [_as_row(Outcome(Run((), {}), report, None, "")) for report in judged]
+        nothing = [row for place, row in enumerate(each) if row not in each[:place]]  # runs share a split, mostly
+        labels = (NOTHING, *[""] * len(outcomes[0].run.labels))[: len(_axes(outcomes))]
+        rows.append((labels, {key: _text(key, nothing) for key in _figures(outcomes)}))
+    return rows
+
+
 def _text(key: str, rows: Sequence[Mapping[str, Any]]) -> str:
     values = [row[key] for row in rows if row.get(key) is not None]
     if not values:
@@ -238,7 +251,7 @@ def _axes(outcomes: Sequence[Outcome]) -> list[str]:
 def table(outcomes: Sequence[Outcome]) -> Table:
     """Lay the grid out for the terminal: a row per combination, seeds averaged."""
     shown = Table(*_axes(outcomes), *_figures(outcomes))
-    for labels, figures in _averaged(outcomes):
+    for labels, figures in _with_empty(outcomes):
         shown.add_row(*labels, *figures.values())
     return shown
 
@@ -247,7 +260,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
     """Lay the grid out as a Markdown table, as in a thesis."""
     head = [*_axes(outcomes), *_figures(outcomes)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join([*labels, *figures.values()])} |" for labels, figures in _averaged(outcomes)]
+    lines += [f"| {' | '.join([*labels, *figures.values()])} |" for labels, figures in _with_empty(outcomes)]
     return "\n".join(lines) + "\n"
 
 

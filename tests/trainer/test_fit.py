@@ -125,9 +125,12 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(data: Path, tmp_path: Pa
 
 
 def test_a_resumed_run_with_another_recipe_is_refused(bundle: Bundle, data: Path, tmp_path: Path) -> None:
-    """The keys that differ are named."""
+    """The keys that differ are named with both values, however deep, and so is the way to go on with the weights."""
     other = recipe(tmp_path, RECIPE.replace("seed: 4", "seed: 5").replace("epochs: 8", "epochs: 9"))
-    with pytest.raises(StoreError, match="another recipe: epochs, seed differ"):
+    deep = recipe(tmp_path, RECIPE.replace("learning_rate: 0.02", "learning_rate: 0.01"))
+    with pytest.raises(StoreError, match=r"optimizer\.learning_rate was 0\.02 and is 0\.01\. Give"):
+        fit(deep, data, bundle.path, quiet(), resume=True)
+    with pytest.raises(StoreError, match=r"another recipe: epochs was 8 and is 9; seed was 4 and is 5. .*--from"):
         fit(other, data, bundle.path, quiet(), resume=True)
 
 

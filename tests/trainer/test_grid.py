@@ -114,6 +114,17 @@ def test_seeds_are_averaged_and_failures_are_seen() -> None:
     assert lines[4].startswith("| c | failed |")
 
 
+def test_what_answering_nothing_scores_stands_below() -> None:
+    """The last row of the table is the all-empty baseline; once where all runs were judged on the same pictures."""
+    report = {"miou": 0.7, "missed_pictures": {"all": 0.25}, "iou": {"scratch": 0.5}}
+    report["empty_baseline"] = {"miou": 0.33, "missed_pictures": {"all": 1.0}, "iou": {"scratch": 0.0}}
+    runs = [Run((("model", name), ("loss", "dice"), ("seed", seed)), {}) for name in "ab" for seed in "12"]
+    lines = markdown([Outcome(run, report, {"seconds": 60.0}, "") for run in runs]).splitlines()
+    assert lines[-1] == "| (answering nothing) |  | 0.330 | 1.000 | - | 0.000 | - |"
+    assert lines[0] == "| model | loss | miou | missed | false | iou scratch | minutes |"
+    assert len(lines) == 2 + 2 + 1
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw a dataset of 48 small pictures."""
@@ -142,7 +153,7 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
     assert [row["loss"] for row in rows] == ["both", "dice"]
     assert all(row["miou"] is not None and row["failure"] is None for row in rows)
     assert len((out / "table.csv").read_text().splitlines()) == 3
-    assert (out / "table.md").read_text().count("\n") == 4
+    assert (out / "table.md").read_text().count("\n") == 5  # two of head, two runs, and what answering nothing scores
 
 
 def test_a_run_that_fails_is_told_and_another_grid_keeps_out(data: Path, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from edge.records import Float32
 from trainer.model_settings import Resnet50DecoderSettings, TransferSettings, Vgg16UnetSettings
 
 BACKBONE = "backbone"
+# Of batch statistics, as in our own networks.
+_MOMENTUM = 0.95
 PretrainedSettings = Vgg16UnetSettings | Resnet50DecoderSettings | TransferSettings
 
 
@@ -81,6 +83,11 @@ def _load(make: Any, name: str, settings: PretrainedSettings) -> Any:
         whole = keras.models.clone_model(whole, clone_function=partial(_narrowed, share=settings.width_share))
     if isinstance(settings.weights, Path):
         _read_weights(whole, name, settings.weights)
+    else:
+        for layer in whole.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                # some networks remember 1,000 steps of statistics: a short training from nothing would end before
+                layer.momentum = min(layer.momentum, _MOMENTUM)
     return whole
 
 
