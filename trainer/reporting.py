@@ -253,6 +253,12 @@ def _advice(
         blocks.append(paragraph("The collapse guard has nothing to say: at the end every class was answered."))
     if not readings:
         blocks.append(paragraph("The bundle holds no training/log.csv, so its training cannot be read.", soft=True))
+    if bundle.manifest.training.get("only_sorts") is True:
+        text = (
+            "No picture that it learned from was clean. Each tile is answered as one of its classes, so that it cannot "
+            "tell good parts from bad ones; give it clean pictures for that."
+        )
+        blocks.append(note("It only sorts", text))
     for name, found in bundle.manifest.validation.items():
         if isinstance(found, dict) and found.get("shown") and found.get("missed") == found["shown"]:
             text = f"On validation it was found on none of {found['shown']} pictures; do not use the model for it."
