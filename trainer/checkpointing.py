@@ -114,11 +114,12 @@ def read_best(path: Path) -> list[Float32]:
 def save_last_good(folder: Path, stepper: Stepper, best_weights: list[Float32]) -> Path | None:
     """Keep the averaged weights as Keras's `load_weights` reads them; None if there is no room for that either.
 
-    Where the average holds what is no number, it is the best epoch's weights that are good.
+    The last step's are not among them: they are what led to a loss that is no number. Where the average holds what is
+    no number itself, it is the best epoch's weights that are good.
     """
     path = folder / LAST_GOOD
-    averages = stepper.averages
-    stepper.net.set_weights(averages if all(np.isfinite(value).all() for value in averages) else best_weights)
+    proven = stepper.proven
+    stepper.net.set_weights(proven if all(np.isfinite(value).all() for value in proven) else best_weights)
     try:
         stepper.net.save_weights(path)
     except OSError:

@@ -253,14 +253,19 @@ def test_what_fails_while_drawing_is_raised_where_batches_are_taken() -> None:
 
 
 def test_what_is_no_number_names_the_pictures_and_keeps_the_weights(tmp_path: Path) -> None:
-    """At the step where it happens: its number, its pictures, the last good weights; the checkpoint stays."""
+    """At the step where it happens: its number, its pictures, the last good weights; the checkpoint stays.
+
+    Good are weights whose loss and slope were numbers: the average before the step that led here.
+    """
     settings = recipe()
     loop, stepper, _ = make_loop(settings, two_layers(), tmp_path, pictures())
     plain, taken, seen = stepper.step, iter(range(1, 100)), []
 
     def step(pixels: Any, truth: Any, rate: float, **keys: Any) -> Any:
-        if next(taken) == 5:  # the second step of the second epoch
+        number = next(taken)
+        if number == 4:
             seen.extend(stepper.averages)
+        if number == 5:  # the second step of the second epoch; the weights of the fourth made nothing finite
             pixels = np.full_like(pixels, np.nan)
         return plain(pixels, truth, rate, **keys)
 
@@ -278,6 +283,24 @@ def test_what_is_no_number_names_the_pictures_and_keeps_the_weights(tmp_path: Pa
     for one, kept in zip(seen, other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, kept)
     assert checkpointing.read_run(tmp_path).epoch == 1
+
+
+def test_weights_that_were_thrown_too_far_are_not_the_last_good_ones(tmp_path: Path) -> None:
+    """The first step of a wild rate ends at weights whose slope is no number: kept are those before it, which work."""
+    wild = {"kind": "sgd", "learning_rate": 1.0, "clip_norm": 1e30, "warm_up_steps": 0}
+    terms = {"terms": [{"kind": "cross_entropy", "weight": 1e12}]}
+    keras.utils.set_random_seed(0)
+    tiles = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(tiles / 255)
+    net = keras.Model(tiles, keras.layers.Conv2D(1, 1)(keras.layers.Conv2D(4, 3, padding="same")(x)))
+    before = net.get_weights()
+    loop, stepper, _ = make_loop(recipe(loss=terms, optimizer=wild), net, tmp_path, pictures())
+    with pytest.raises(DatasetError, match="at step 2 "):
+        loop.train(resume=False)
+    net.load_weights(tmp_path / checkpointing.LAST_GOOD)
+    for first, kept in zip(before, net.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, kept)
+    assert np.isfinite(stepper.loss(stepper.answer(np.zeros((1, 32, 32, 1), np.float32)), np.zeros((1, 32, 32))))
 
 
 def test_an_average_that_is_no_number_is_not_kept_as_good(tmp_path: Path) -> None:
