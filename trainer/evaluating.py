@@ -363,7 +363,10 @@ def _whole_table(report: dict[str, Any]) -> Table:
 
 def _confusion_table(report: dict[str, Any]) -> Table:
     classes = report["confusion"]["picture_classes"]
-    table = Table("pictures of", *[f"answered {name}" for name in classes])
+    table = Table(title="pictures by what they are (rows) and what was answered (columns)", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name in classes:
+        table.add_column(name, overflow="fold")  # classes whose names begin alike could not be told apart if cut
     for name, row in zip(classes, report["confusion"]["pictures"], strict=True):
         if any(row):
             table.add_row(name, *[str(count) if count else "" for count in row])

@@ -125,7 +125,8 @@ def begin_with(start: Start, net: Any, family: str) -> None:
     except StoreError:
         raise
     except Exception as error:  # h5py's, zipfile's and Keras's own kinds
+        words = str(error).strip().rstrip(".")
         raise SettingsError(
-            f"{start.path} does not hold the weights of this recipe's {family}: {error}. Give the keys of `model` and "
+            f"{start.path} does not hold the weights of this recipe's {family}: {words}. Give the keys of `model` and "
             "`channels` that they were trained with, or begin without --from"
         ) from error

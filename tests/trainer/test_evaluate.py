@@ -168,6 +168,20 @@ def test_labels_without_masks_give_accuracy_and_a_confusion(classifier: Path, tm
     assert "always saying stain" in printed(evaluation)
 
 
+def test_classes_with_long_names_are_told_apart_in_a_narrow_terminal(classifier: Path, tmp_path: Path) -> None:
+    """The confusion of pictures names each class in full, if need be on several lines."""
+    report = judged(classifier, write_labelled(tmp_path / "labels", [("scratch", flat("scratch"))])).report
+    names = ["clean", *[f"rolled-in-scale-{k}" for k in range(6)]]
+    report["confusion"] |= {"picture_classes": names, "pictures": np.eye(7, dtype=int).tolist()}
+    console = Console(file=io.StringIO(), width=80)
+    console.print(tables(report)[-1])
+    printed = str(console.file.getvalue())  # type: ignore[attr-defined]  # a StringIO, made two lines above
+    assert "…" not in printed
+    assert all(name in printed for name in names[1:])  # each row's
+    columns = [line.split("┃") for line in printed.splitlines() if "┃" in line]
+    assert ["".join(cell.strip() for cell in column) for column in zip(*columns, strict=True)][2:-1] == names
+
+
 def test_a_label_that_the_bundle_lacks_counts_as_clean(classifier: Path, tmp_path: Path) -> None:
     """As with masks: it is named, and a picture that has another label besides keeps that."""
     data = write_labelled(tmp_path / "labels", [("crazing", flat("clean")), ("scratch", flat("scratch"))])
