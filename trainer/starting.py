@@ -125,8 +125,9 @@ def begin_with(start: Start, net: Any, family: str) -> None:
     except StoreError:
         raise
     except Exception as error:  # h5py's, zipfile's and Keras's own kinds
-        words = str(error).strip().rstrip(".")
+        from trainer.models.pretrained import in_plain_words
+
         raise SettingsError(
-            f"{start.path} does not hold the weights of this recipe's {family}: {words}. Give the keys of `model` and "
-            "`channels` that they were trained with, or begin without --from"
+            f"{start.path} does not hold the weights of this recipe's {family}: {in_plain_words(error)}. "
+            "Give the keys of `model` and `channels` that they were trained with, or begin without --from"
         ) from error

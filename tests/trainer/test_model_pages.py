@@ -39,7 +39,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_painted(folder / "screens")
     recipe = yaml.safe_load(RECIPE) | {"epochs": 1}
     recipe["sampling"]["steps_per_epoch"] = 2
-    recipe["model"]["widths"] = [4, 8]
+    recipe["model"] = {"family": "slim-unet", "widths": [4, 8], "stem_stride": 2}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     grid = {"name": "grid", "recipe": recipe, "vary": {"loss": {"dice": {"loss": {"cross_entropy": 0.0}}}}}
     (folder / "grid.yaml").write_text(yaml.safe_dump(grid))

@@ -24,6 +24,7 @@ from trainer.settings import TrainSettings
 from trainer.starting import BEFORE, find_start
 
 SHORT = RECIPE.replace("epochs: 8", "epochs: 1").replace("steps_per_epoch: 15", "steps_per_epoch: 2")
+SHORT = SHORT.replace("model: {widths", "model: {family: slim-unet, widths")
 
 
 def recipe(folder: Path, text: str = SHORT) -> TrainSettings:
@@ -108,7 +109,7 @@ def test_what_the_weights_learned_from_is_not_held_out(first: Path, data: Path, 
 def test_weights_that_do_not_fit_are_refused(first: Path, data: Path, tmp_path: Path) -> None:
     """Of another network, of other classes, of a file that is none: named before anything is trained."""
     wide = recipe(tmp_path, SHORT.replace("widths: [8, 16]", "widths: [8, 24]"))
-    with pytest.raises(SettingsError, match=r"does not hold the weights of this recipe's edge-unet: .*keys of `model`"):
+    with pytest.raises(SettingsError, match=r"does not hold the weights of this recipe's slim-unet: .*keys of `model`"):
         fit(wide, data, tmp_path / "b", quiet(), start=first)
     other = write_painted(tmp_path / "other")
     text = (other / "manifest.csv").read_text()
