@@ -73,6 +73,6 @@ def _findings(entry: Entry, shape_px: tuple[int, int], where: str) -> Iterator[F
             mask = binary(read_mask(path, entry.path, shape_px), path)
         except DatasetError as error:
             raise DatasetError(f"{where}: {error}") from error
-        yield Finding(name, mask)
+        yield Finding(name, mask, str(path))
     for name in sorted(entry.labels - {name for name, _ in entry.masks}):
         yield Finding(name, None)

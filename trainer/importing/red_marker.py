@@ -82,7 +82,8 @@ def read_red_marker(
             )
         else:
             pairs[photo] = drawing
-    return LabelSource(len(found_photos), _pictures(found_photos, found_drawings, pairs, settings, mismatches))
+    pictures = _pictures(found_photos, found_drawings, pairs, settings, mismatches)
+    return LabelSource(len(found_photos), pictures, (settings.class_name,))
 
 
 def _sorted_out(photos: Path, drawings: Path, suffix: str) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -12,7 +12,7 @@ import random
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -83,7 +83,7 @@ def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, con
             disable=not console.is_terminal,
         ):
             writer.add(picture)
-        return writer.finish()
+        return writer.finish(source.names)
 
 
 def check_target(out: Path) -> None:
@@ -138,6 +138,8 @@ class _DatasetWriter:
         self._names: set[str] = set()
         self._mask_names: set[str] = set()
         self._overlapping: list[str] = []
+        self._shown: set[str] = set()
+        self._bare: dict[str, list[str]] = {}  # where masks of a class are that have no pixel
         for name in (IMAGES, MASKS):
             (folder / name).mkdir()
 
@@ -162,20 +164,24 @@ class _DatasetWriter:
         labels: set[str] = set()
         declared_clean = picture.declared_clean
         for finding in picture.findings:
-            name = renamed(finding.name, self._settings.rename, picture.where)
-            if is_clean(name):
-                declared_clean = True
+            where = finding.where or picture.where
+            name = renamed(finding.name, self._settings.rename, where)
+            if is_clean(name):  # said in words, unless by a mask that has no pixel either
+                declared_clean |= finding.mask is None or bool(finding.mask.any())
             elif finding.mask is None:
                 labels.add(name)
             elif finding.mask.shape != picture.shape_px:
                 height, width = finding.mask.shape
                 raise DatasetError(
-                    f"{picture.where}: expected a mask of {picture.shape_px[1]} x {picture.shape_px[0]} px as in "
+                    f"{where}: expected a mask of {picture.shape_px[1]} x {picture.shape_px[0]} px as in "
                     f"{picture.path}, received {width} x {height}"
                 )
             elif finding.mask.any():
                 mask = np.where(finding.mask > 0, np.uint8(255), np.uint8(0))
                 masks[name] = masks[name] | mask if name in masks else mask
+            else:
+                self._bare.setdefault(name, []).append(where)
+        self._shown |= labels | masks.keys()
         return masks, labels - set(masks), declared_clean
 
     def _copy(self, picture: LabelledPicture) -> None:
@@ -205,7 +211,21 @@ class _DatasetWriter:
             raise _unwritable(target, error) from error
         return relative
 
-    def finish(self) -> Written:
+    def _check_classes(self, expected: Iterable[str]) -> None:
+        """Raise DatasetError for a class that is spoken of and that no picture shows: nothing can learn it."""
+        named = [renamed(name, self._settings.rename, "--names") for name in expected]
+        for name in (*self._bare, *named):
+            if name not in self._shown and not is_clean(name):
+                bare = self._bare.get(name, [])
+                masks = f"{len(bare)} masks without a pixel: {some(bare)}" if bare else "no mask of it"
+                raise DatasetError(
+                    f"The class {name} is empty: expected a picture that shows it, received {masks}. Mend the labels, "
+                    f"or leave the class out, with --rename {name}=ok where an import takes it"
+                )
+
+    def finish(self, expected: Iterable[str]) -> Written:
+        if self._names:  # where no picture fits at all there is more amiss than a class
+            self._check_classes(expected)
         kept, dropped = self._keep_a_share_of_the_empty()
         if not self._kept:
             raise DatasetError(
@@ -291,6 +311,8 @@ def summary_lines(written: Written, out: Path) -> Sequence[str]:
     lines = [
         f"{out}: {written.pictures} pictures in {written.groups} groups; classes: {classes}; clean: {written.clean}"
     ]
+    if not written.by_class:
+        lines.append("  no picture shows a defect: nothing can be learned from these alone")
     if written.empty_kept:
         lines.append(f"  {len(written.empty_kept)} with empty masks became clean pictures")
     if written.empty_dropped:
