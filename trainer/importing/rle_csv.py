@@ -156,8 +156,8 @@ def _rows(table: Path) -> Iterator[_Row]:
                 if runs is None or None in row:  # cut off, or runs with commas between them
                     raise DatasetError(
                         f"{table}, row {number}: expected a value for each of the columns "
-                        f"{', '.join(reader.fieldnames or ())}, received {'fewer' if runs is None else 'more'}. Separate "
-                        "the numbers of a run by blanks; no runs are an empty value"
+                        f"{', '.join(reader.fieldnames or ())}, received {'fewer' if runs is None else 'more'}. "
+                        "Separate the numbers of runs by blanks; no runs are an empty value"
                     )
                 yield _Row(number, image_id, class_id, runs)
     except OSError as error:

@@ -100,7 +100,7 @@ def test_a_class_that_no_picture_shows_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"The class stain is empty: .* 1 masks without a pixel: labels of a\.png"):
         imported(source(one), tmp_path / "out")
     named = LabelSource(1, iter([labelled(tmp_path, "b.png", Finding("scratch", MASK))]), ("scratch", "pit"))
-    with pytest.raises(DatasetError, match="The class pit is empty: .* received no mask of it"):
+    with pytest.raises(DatasetError, match=r"The class pit is empty: .* received no mask of it"):
         imported(named, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
