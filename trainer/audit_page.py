@@ -88,7 +88,7 @@ def _summary(found: Audit) -> str:
 
 
 def _classes(found: Audit) -> str:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"<span class=swatch style='background:rgb{COLOURS[place % len(COLOURS)]}'></span>{html.escape(line.name)}",
             f"{line.pictures:,}",

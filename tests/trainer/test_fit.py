@@ -21,6 +21,7 @@ from edge.errors import DatasetError, LinewatchError, SettingsError, StoreError
 from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, write_painted
+from trainer.datasets import read_manifest
 from trainer.evaluating import evaluate, learned_from
 from trainer.fitting import fit
 from trainer.holding_out import copy_held_out
@@ -28,6 +29,7 @@ from trainer.keras_engine import load_model
 from trainer.loss_settings import LossSettings
 from trainer.optimizer_settings import OptimizerSettings
 from trainer.settings import CellSettings, LogSettings, SequenceSettings, TrainSettings
+from trainer.splitting import split_dataset
 
 
 def recipe(folder: Path, text: str = RECIPE) -> TrainSettings:
@@ -267,6 +269,21 @@ def test_help_needs_no_tensorflow() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize("which", ["picture", "mask"])
+def test_a_broken_file_ends_a_fit_before_it_trains(which: str, part: str, tmp_path: Path) -> None:
+    """Also one that is held out, which nothing reads before it is judged on; the file is named, and no epoch begun."""
+    data = write_painted(tmp_path / "data")
+    settings, entries = recipe(tmp_path), read_manifest(data)
+    parts = split_dataset(entries, settings.split, settings.seed)
+    broken = next(entry for entry in entries if entry.masks and parts[entry.image] == part)
+    path = broken.path if which == "picture" else broken.masks[0][1]
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(DatasetError, match=re.escape(str(path))):
+        fit(settings, data, tmp_path / "out", quiet())
+    assert not list((tmp_path / "out").rglob("*checkpoint*"))
 
 
 def test_a_mistyped_dataset_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
