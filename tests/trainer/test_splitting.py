@@ -128,6 +128,22 @@ def test_many_small_combinations_still_make_the_shares(seed: int) -> None:
     assert abs(list(parts.values()).count("test") - 18) <= 1
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("folds", [None, 4])
+def test_every_combination_of_classes_has_its_share(seed: int, folds: int | None) -> None:
+    """Of 24 groups each with a, with b, with both and with neither, a quarter of each is held out, within one.
+
+    By classes alone all that show both could be learned from: half of the others would make up the shares.
+    """
+    kinds: list[Kinds] = [("a",), ("b",), ("a", "b"), ()]
+    entries = [entry(f"{'+'.join(kind)}{n}", f"{'+'.join(kind)}{n}", kind) for kind in kinds for n in range(24)]
+    parts = split(entries, 0.25, 0.25, seed, folds=folds)
+    for kind in kinds:
+        own = [parts[e.image] for e in entries if e.classes == kind]
+        assert abs(own.count("test") - 6) <= 1, kind
+        assert abs(own.count("validation") - 4.5) <= 1, kind
+
+
 def test_groups_of_very_different_size_share_pictures_out() -> None:
     """Of 10 groups with 20 pictures and 50 with one, a third of the 250 pictures is held out within a large group."""
     entries = [entry(f"{g}-{n}", f"{g}", ("a",)) for g in range(10) for n in range(20)]
