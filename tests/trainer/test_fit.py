@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -18,6 +19,7 @@ from rich.console import Console
 
 from edge.bundle import Bundle, load_bundle, sha256_of
 from edge.errors import DatasetError, LinewatchError, SettingsError, StoreError
+from edge.preparing import Grey
 from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, write_painted
@@ -29,6 +31,7 @@ from trainer.keras_engine import load_model
 from trainer.loss_settings import LossSettings
 from trainer.optimizer_settings import OptimizerSettings
 from trainer.settings import CellSettings, LogSettings, SequenceSettings, TrainSettings
+from trainer.split_manifest import read_split
 from trainer.splitting import split_dataset
 
 
@@ -83,6 +86,20 @@ def test_nothing_learned_from_is_judged_on(bundle: Bundle, data: Path) -> None:
     assert not {sha256_of(data / image) for image in judged} & learned
     everything = evaluate(bundle.path, data, quiet(), include_training=True)
     assert everything.report["pictures"] == 48
+
+
+def test_a_bundle_records_how_pixels_are_prepared_and_what_it_was_split_by(bundle: Bundle, data: Path) -> None:
+    """The manifest has the recipe's steps, and a device takes them from there; split.csv has each file's own hash."""
+    assert json.loads((bundle.path / "manifest.json").read_text())["preparing"] == [{"step": "grey"}]
+    assert load_bundle(bundle.path, need_onnx=False).manifest.preparing == (Grey(),)
+    assert "split.csv" in bundle.manifest.files
+    rows = {row.image: row for row in read_split(bundle.path / "split.csv")}
+    entries = read_manifest(data)
+    assert rows.keys() == {entry.image for entry in entries}
+    for entry in entries:
+        row = rows[entry.image]
+        assert row.sha256 == hashlib.sha256(entry.path.read_bytes()).hexdigest()
+        assert row.masks == tuple((name, hashlib.sha256(mask.read_bytes()).hexdigest()) for name, mask in entry.masks)
 
 
 def test_held_out_pictures_can_be_taken_elsewhere(bundle: Bundle, data: Path, tmp_path: Path) -> None:
