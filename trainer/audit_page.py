@@ -133,7 +133,7 @@ def _styles(found: Audit) -> str:
         )
         for style in shown
     ]
-    head = (found.by, "class", "measure", "masks", "median", "of others", "p (Mann-Whitney, Holm)", "")
+    head = (found.by, "class", "measure", "masks", "median", "of others", "p (Mann-Whitney, corrected)", "")
     return f"<h2>Drawing styles, by {found.by}</h2>" + (
         _table(head, rows, range(3, 7)) if rows else "<p>No difference.</p>"
     )
