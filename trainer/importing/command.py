@@ -90,7 +90,8 @@ def _settings(
     out: Path, empty: str, group_from: str | None, rename: Sequence[str] | None, preview: int, seed: int
 ) -> WritingSettings:
     from trainer.importing.class_naming import renaming
-    from trainer.importing.writing import WritingSettings, check_target
+    from trainer.importing.writing import WritingSettings
+    from trainer.whole_folders import check_target
 
     try:
         expression = re.compile(group_from) if group_from else None

@@ -1,19 +1,16 @@
 """The dataset folder that every import writes: pictures as they are, masks of 0 and 255, the manifest, a preview.
 
-The folder is written beside its place under a hidden name, checked as the trainer reads it, and renamed at last: an
-import that was interrupted is absent, not half there.
+It is checked as the trainer reads it, and an import that was interrupted is absent, not half there.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 import random
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -29,6 +26,7 @@ from trainer.importing.class_naming import is_clean, renamed
 from trainer.importing.labelled import LabelledPicture, LabelSource
 from trainer.importing.pairing import some, without_suffix
 from trainer.importing.preview import write_preview
+from trainer.whole_folders import unwritable, whole_or_absent
 
 IMAGES, MASKS, MANIFEST, PREVIEW, REPORT = "images", "masks", "manifest.csv", "preview.png", "report.csv"
 CLEAN_NAME = "ok"
@@ -72,7 +70,7 @@ def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, con
 
     Raises DatasetError, StoreError.
     """
-    with _whole_or_absent(out) as folder:
+    with whole_or_absent(out, "importing") as folder:
         writer = _DatasetWriter(folder, settings)
         for picture in track(
             source.pictures,
@@ -84,41 +82,6 @@ def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, con
         ):
             writer.add(picture)
         return writer.finish(source.names)
-
-
-def check_target(out: Path) -> None:
-    """Raise StoreError unless `out` is absent or an empty folder; to be known before labels are read."""
-    try:
-        occupied = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    if occupied:
-        raise StoreError(f"{out} is not an empty folder, and imports do not overwrite. Name another or remove it")
-
-
-@contextmanager
-def _whole_or_absent(out: Path) -> Iterator[Path]:
-    """Offer a hidden folder beside `out` that becomes `out` if all goes well, and is removed if not."""
-    check_target(out)
-    out = out.absolute()
-    unfinished = out.with_name(f".{out.name}.importing-{os.getpid()}")
-    try:
-        try:
-            unfinished.mkdir(parents=True)
-        except OSError as error:
-            raise _unwritable(out, error) from error
-        yield unfinished
-        try:
-            unfinished.replace(out)
-        except OSError as error:
-            raise _unwritable(out, error) from error
-    except BaseException:  # Ctrl-C as well
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-
-
-def _unwritable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"{path} cannot be written: {error.strerror or error}. Free some space or name another folder")
 
 
 @dataclass(frozen=True)
@@ -208,7 +171,7 @@ class _DatasetWriter:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(encoded.tobytes())
         except OSError as error:
-            raise _unwritable(target, error) from error
+            raise unwritable(target, error) from error
         return relative
 
     def _check_classes(self, expected: Iterable[str]) -> None:
@@ -284,7 +247,7 @@ class _DatasetWriter:
                         (f"{IMAGES}/{kept.name}", mask, name, groups[kept.name]) for mask, name in kept.rows
                     )
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
 
 
 def _without_masks(picture: LabelledPicture) -> LabelledPicture:

@@ -186,7 +186,7 @@ def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     imported(source(labelled(tmp_path, "a.png", declared_clean=True)), tmp_path / "out")
     before = (tmp_path / "out" / "manifest.csv").read_bytes()
-    with pytest.raises(StoreError, match="is not an empty folder, and imports do not overwrite"):
+    with pytest.raises(StoreError, match="is not an empty folder, and nothing is overwritten"):
         imported(source(labelled(tmp_path, "b.png", declared_clean=True)), tmp_path / "out")
     assert (tmp_path / "out" / "manifest.csv").read_bytes() == before
     (tmp_path / "file").write_text("")
