@@ -13,12 +13,14 @@ from edge.records import UInt8
 class Finding:
     """One class on one picture. `mask`: uint8 [H, W], defect where not 0; None where labels do not say where it is.
 
-    `where`: the label's own file and row, for messages; empty where the picture's will do.
+    `where`: the label's own file and row, for messages; empty where the picture's will do. `annotator`: who drew it,
+    where the format knows.
     """
 
     name: str
     mask: UInt8 | None
     where: str = ""
+    annotator: str = ""
 
 
 @dataclass(frozen=True)

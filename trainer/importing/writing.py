@@ -9,7 +9,7 @@ import csv
 import random
 import re
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -30,6 +30,8 @@ from trainer.whole_folders import unwritable, whole_or_absent
 
 IMAGES, MASKS, MANIFEST, PREVIEW, REPORT = "images", "masks", "manifest.csv", "preview.png", "report.csv"
 CLEAN_NAME = "ok"
+ANNOTATOR = "annotator"
+_CLEAN_ROW = ("", CLEAN_NAME, "")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class WritingSettings:
     `empty_share`: of the pictures whose masks have no pixel, 0-1, that become clean pictures; the others are left out.
     `group_from`: a regular expression on a picture's file name; its first group (or all of it) names the physical
     piece. `rename`: class names → other names. `preview`: how many pictures the contact sheet shows. `seed` chooses.
+    `annotator`: who drew the masks, where the labels do not say.
     """
 
     empty_share: float = 1.0
@@ -46,6 +49,7 @@ class WritingSettings:
     rename: Mapping[str, str] = field(default_factory=dict)
     preview: int = 24
     seed: int = 0
+    annotator: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,11 @@ def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, con
 
 @dataclass(frozen=True)
 class _Kept:
-    """One picture as it stands in the manifest. `rows`: (mask path or nothing, class)."""
+    """One picture as it stands in the manifest. `rows`: (mask path or nothing, class, annotator or nothing)."""
 
     name: str
     group: str | None
-    rows: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, str, str], ...]
 
 
 class _DatasetWriter:
@@ -115,11 +119,12 @@ class _DatasetWriter:
             self._empty.append((len(self._kept), _without_masks(picture)))
             return
         self._copy(picture)
-        rows = [(self._write_mask(picture.name, name, mask), name) for name, mask in masks.items()]
-        rows += [("", name) for name in sorted(labels)]
+        drawn_by = self._annotators(picture)
+        rows = [(self._write_mask(picture.name, name, mask), name, drawn_by[name]) for name, mask in masks.items()]
+        rows += [("", name, drawn_by[name]) for name in sorted(labels)]
         if len(masks) > 1 and int(np.sum([mask > 0 for mask in masks.values()], axis=0).max()) > 1:
             self._overlapping.append(picture.name)
-        self._kept.append(_Kept(picture.name, picture.group, tuple(rows) or (("", CLEAN_NAME),)))
+        self._kept.append(_Kept(picture.name, picture.group, tuple(rows) or (_CLEAN_ROW,)))
 
     def _by_class(self, picture: LabelledPicture) -> tuple[dict[str, UInt8], set[str], bool]:
         """Return masks with pixels by class, classes without masks, and whether it is said to be clean."""
@@ -146,6 +151,14 @@ class _DatasetWriter:
                 self._bare.setdefault(name, []).append(where)
         self._shown |= labels | masks.keys()
         return masks, labels - set(masks), declared_clean
+
+    def _annotators(self, picture: LabelledPicture) -> dict[str, str]:
+        """Return who drew each class on a picture; several, if their masks became one, with + between them."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for finding in picture.findings:
+            name = self._settings.rename.get(finding.name, finding.name)
+            found[name].add(finding.annotator or self._settings.annotator)
+        return {name: "+".join(sorted(filter(None, who))) for name, who in found.items()}
 
     def _copy(self, picture: LabelledPicture) -> None:
         target = self._folder / IMAGES / picture.name
@@ -216,7 +229,7 @@ class _DatasetWriter:
         for added, place in enumerate(sorted(chosen)):
             before, picture = self._empty[place]
             self._copy(picture)
-            self._kept.insert(before + added, _Kept(picture.name, picture.group, (("", CLEAN_NAME),)))
+            self._kept.insert(before + added, _Kept(picture.name, picture.group, (_CLEAN_ROW,)))
         names = [picture.name for _, picture in self._empty]
         return (
             tuple(name for place, name in enumerate(names) if place in chosen),
@@ -241,11 +254,12 @@ class _DatasetWriter:
         try:
             with path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(COLUMNS)
+                known = any(annotator for kept in self._kept for *_, annotator in kept.rows)
+                writer.writerow((*COLUMNS, ANNOTATOR) if known else COLUMNS)
                 for kept in self._kept:
-                    writer.writerows(
-                        (f"{IMAGES}/{kept.name}", mask, name, groups[kept.name]) for mask, name in kept.rows
-                    )
+                    for mask, name, annotator in kept.rows:
+                        row = (f"{IMAGES}/{kept.name}", mask, name, groups[kept.name])
+                        writer.writerow((*row, annotator) if known else row)
         except OSError as error:
             raise unwritable(path, error) from error
 

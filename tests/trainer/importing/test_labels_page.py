@@ -86,6 +86,11 @@ def test_the_page_s_datasets_are_what_it_says(workplace: Path, monkeypatch: pyte
         "2_front.png": (),
     }
     assert truths(workplace / "both")["1_front.png"][0] == ("scratch", "stain")
+    assert (workplace / "by-both" / "manifest.csv").read_text().splitlines()[:3] == [
+        "image,mask,class,group,annotator",
+        "images/1_front.png,masks/scratch/1_front.png,scratch,1_front,ann",
+        "images/1_front.png,masks/stain/1_front.png,stain,1_front,bob",
+    ]
     assert truths(workplace / "boxes")["1_front.png"][0] == ("scratch",)
     assert {kind for kinds, _ in truths(workplace / "glass-checked").values() for kind in kinds} == {"scratch", "smear"}
     assert len(truths(workplace / "steel")) == 2  # of two pictures without runs one was kept

@@ -51,6 +51,21 @@ def test_a_dataset_has_all_its_parts(tmp_path: Path) -> None:
     assert written == Written(2, 2, {"dust": 1, "scratch": 1}, 1, (), (), ())
 
 
+def test_who_drew_is_noted_where_it_is_known(tmp_path: Path) -> None:
+    """By the labels, else by the setting; clean pictures have nobody, and one mask of two hands has both."""
+    one = labelled(tmp_path, "a.png", Finding("scratch", MASK, annotator="ann"), Finding("dent", MASK))
+    both = labelled(
+        tmp_path, "b.png", Finding("scratch", MASK, annotator="cy"), Finding("scratches", MASK, annotator="ann")
+    )
+    clean = labelled(tmp_path, "c.png", declared_clean=True)
+    imported(source(one, both, clean), tmp_path / "out", annotator="bob", rename={"scratches": "scratch"})
+    assert (tmp_path / "out" / "manifest.csv").read_text() == (
+        "image,mask,class,group,annotator\n"
+        "images/a.png,masks/scratch/a.png,scratch,a,ann\nimages/a.png,masks/dent/a.png,dent,a,bob\n"
+        "images/b.png,masks/scratch/b.png,scratch,b,ann+cy\nimages/c.png,,ok,c,\n"
+    )
+
+
 def empty_ones(tmp_path: Path) -> LabelSource:
     """Offer ten pictures with empty masks among two that have pixels, and a clean one."""
     empty = [labelled(tmp_path, f"{number}.png", Finding("scratch", BARE)) for number in range(10)]
