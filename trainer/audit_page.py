@@ -188,7 +188,8 @@ class _Drawer:
         _, encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         uri = base64.b64encode(encoded.tobytes()).decode("ascii")
         kinds = " and ".join(picture.classes) or "clean"
-        caption = html.escape(f"{image}: {kinds}, group {picture.group}")
+        who = " and ".join(sorted({mask.row.annotator for mask in picture.masks if mask.row.annotator}))
+        caption = html.escape(f"{image}: {kinds}, group {picture.group}" + (f", drawn by {who}" if who else ""))
         return f'<figure><img alt="" src="data:image/jpeg;base64,{uri}"><figcaption>{caption}</figcaption></figure>'
 
     def _classes(self, picture: PictureFacts, size: tuple[int, int]) -> UInt8:

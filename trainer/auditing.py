@@ -425,13 +425,16 @@ def _style_finding(
         f"{'²' if style.measure == 'defect_area_px' else ''} in {style.masks} masks, {style.others:.1f} elsewhere "
         f"(p = {style.p:.1g})"
     )
-    images = tuple(
-        picture.image
+    of_class = [
+        (picture.image, mask.row.annotator or "(nobody)" if by == "annotator" else picture.group)
         for picture in pictures
         for mask in picture.masks
         if mask.row.name == style.class_name
-        and style.annotator == (mask.row.annotator or "(nobody)" if by == "annotator" else picture.group)
-    )
+    ]
+    own = [image for image, who in of_class if who == style.annotator]
+    others = [image for image, who in of_class if who != style.annotator]
+    # two of each, to see how they differ, then the rest of those that it is about
+    images = tuple(dict.fromkeys([*own[:2], *others[:2], *own[2:]]))
     return Finding("style" if by == "annotator" else "group-style", words, images)
 
 

@@ -250,6 +250,11 @@ def test_an_annotator_who_draws_thicker_is_named_with_numbers(tmp_path: Path) ->
     assert bob["thickness_px"].own - bob["thickness_px"].others == pytest.approx(8, abs=1)
     assert bob["dilation_px"].own - bob["dilation_px"].others == pytest.approx(4, abs=1)
     assert "dilated" not in kinds(found)  # half of the masks are right
+    shown = next(finding.images for finding in found.findings if finding.text.startswith("bob: thickness"))
+    assert shown[:4] == ("i/0.png", "i/2.png", "i/1.png", "i/3.png")  # two of bob's, and two of ann's beside them
+    page = audit_page(found)
+    assert "i/0.png: scratch, group g0, drawn by bob" in page
+    assert "i/1.png: scratch, group g1, drawn by ann" in page
     drawn_by_two(tmp_path / "same", thick=5)
     assert "style" not in kinds(audit(tmp_path / "same", CONSOLE))
 

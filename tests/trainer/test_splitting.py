@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -265,6 +266,17 @@ def test_the_split_command_prints_counts_and_writes_them(painted: Path, tmp_path
         line = next(line for line in done.output.splitlines() if name in line)
         cells = [cell.split("(")[0].strip() for cell in line.split("│")[2:5]]
         assert [int(cell) for cell in cells] == [counts[name, part] for part in PARTS]
+
+
+def test_pictures_that_cannot_be_read_are_told_by_the_split(painted: Path, tmp_path: Path) -> None:
+    """A split of names and classes can be made, but the picture that training would stop at is named."""
+    data = tmp_path / "data"
+    shutil.copytree(painted, data)
+    (data / "images" / "5.png").write_bytes(b"no picture")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    done = CliRunner().invoke(app, ["split", str(data), "--config", str(tmp_path / "recipe.yaml")])
+    assert done.exit_code == 0, done.output
+    assert "warning: cannot be read, and training would refuse: images/5.png" in done.output
 
 
 def test_kolektor_and_magnetic_tiles_split_in_shares(real_data: Path) -> None:
