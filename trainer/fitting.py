@@ -22,6 +22,7 @@ from trainer.datasets import (
     Entry,
     Picture,
     check_classes,
+    check_files,
     class_names,
     dataset_sha256,
     load_picture,
@@ -78,6 +79,7 @@ def fit(
     announce(settings, trainable.net, hardware, console)
     wanted = [entry for entry in entries if parts[entry.image] != "test"]
     check_memory(wanted, names, settings, available_bytes())
+    check_files([entry for entry in entries if parts[entry.image] == "test"], names)  # or evaluation trips over them
     pictures = _load(wanted, parts, names, settings, console=console, cache=cache)
     started = datetime.now(timezone.utc)
     loop = trainable.loop(pictures, out / TRAINING, console)
@@ -220,7 +222,7 @@ def _load(
     console: Console,
     cache: Path | None,
 ) -> dict[Part, list[Picture]]:
-    """Read and prepare what is learned from and chosen by; pictures held out are only checked for being there.
+    """Read and prepare what is learned from and chosen by.
 
     Raises DatasetError where all masks of a class are empty.
     """

@@ -27,6 +27,7 @@ from trainer.models import (
 )
 from trainer.models.counting import flop_per_tile
 from trainer.models.heads import Features
+from trainer.models.normalising import for_learning
 
 
 def _same_weights(trained: Any, deployed: Any) -> None:
@@ -102,7 +103,8 @@ def build_for_training(settings: ModelSettings, channels: int, class_count: int,
     side = crop_px if settings.fixed_size else None
     _check_side(settings, crop_px)
     family = FAMILIES[_name(settings)]
-    core = _core(settings, family.features, (side, side, channels), class_count)
+    with for_learning():
+        core = _core(settings, family.features, (side, side, channels), class_count)
     return heads.with_logits(core, settings)
 
 

@@ -8,6 +8,7 @@ from keras import layers
 
 from trainer.model_settings import Cnn6Settings
 from trainer.models.heads import Features
+from trainer.models.normalising import normalise
 
 
 def features(settings: Cnn6Settings, pixels: Any) -> Features:
@@ -15,7 +16,7 @@ def features(settings: Cnn6Settings, pixels: Any) -> Features:
     x = layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
     for place, width in enumerate(settings.widths):
         x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization(momentum=0.95)(x))
+        x = layers.ReLU()(normalise(x))
         if place % 2:
             x = layers.MaxPooling2D(2)(x)
     x = layers.Dense(settings.dense, activation="relu")(layers.Flatten()(x))

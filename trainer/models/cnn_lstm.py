@@ -13,6 +13,7 @@ from keras import layers, ops
 
 from trainer.model_settings import CnnLstmSettings
 from trainer.models.heads import Features
+from trainer.models.normalising import normalise
 
 
 def features(settings: CnnLstmSettings, pixels: Any) -> Features:
@@ -22,7 +23,7 @@ def features(settings: CnnLstmSettings, pixels: Any) -> Features:
     x = layers.Rescaling(1 / 127.5, offset=-1.0)(x)
     for width in settings.widths:
         x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization(momentum=0.95)(x))
+        x = layers.ReLU()(normalise(x))
         x = layers.MaxPooling2D(2)(x)
     # the mean sees how much is defective, the maximum that anything is
     x = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])

@@ -27,8 +27,8 @@ from keras import layers, ops
 from edge.records import Float32
 from trainer.model_settings import EdgeUnetSettings
 from trainer.models.heads import Features
+from trainer.models.normalising import EPSILON, normalise
 
-_EPSILON = 1e-3
 _DETAIL_WIDTH = 8
 _FINE_LEVELS = 2
 _SCALE = 1 / 127.5  # without an offset, which padding with zeros would not share; normalisation finds its own
@@ -77,7 +77,7 @@ def _detail(x: Any, pixels: Any, stride: int) -> Any:
     """Put features at the stem's resolution and the pixels themselves together at full size, [N, H, W, 8]."""
     fine = _plain(pixels, _DETAIL_WIDTH, "fine", 1)
     grown = layers.Conv2DTranspose(_DETAIL_WIDTH, stride, strides=stride, use_bias=False, name="grow")(x)
-    x = layers.ReLU()(layers.Add()([_normalise(grown, "grow_norm"), fine]))
+    x = layers.ReLU()(layers.Add()([normalise(grown, "grow_norm"), fine]))
     return _plain(x, _DETAIL_WIDTH, "detail", 1)
 
 
@@ -90,14 +90,10 @@ def _strips(x: Any) -> Any:
     return layers.Multiply()([x, layers.Activation("sigmoid")(weighed)])
 
 
-def _normalise(x: Any, name: str) -> Any:
-    return layers.BatchNormalization(momentum=0.95, epsilon=_EPSILON, name=name)(x)
-
-
 def _convolve(x: Any, width: int, kernel: int, stride: int, name: str) -> Any:
     """Convolve and normalise; `name` and `name`_norm hold the weights."""
     x = layers.Conv2D(width, kernel, strides=stride, padding="same", use_bias=False, name=name)(x)
-    return _normalise(x, f"{name}_norm")
+    return normalise(x, f"{name}_norm")
 
 
 def _plain(x: Any, width: int, name: str, stride: int) -> Any:
@@ -106,7 +102,7 @@ def _plain(x: Any, width: int, name: str, stride: int) -> Any:
 
 def _separable(x: Any, width: int, name: str, stride: int) -> Any:
     x = layers.DepthwiseConv2D(3, strides=stride, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
-    x = layers.ReLU()(_normalise(x, f"{name}_depthwise_norm"))
+    x = layers.ReLU()(normalise(x, f"{name}_depthwise_norm"))
     return layers.ReLU()(_convolve(x, width, 1, 1, name))
 
 
@@ -116,7 +112,7 @@ def _rep(x: Any, width: int, name: str, stride: int) -> Any:
     seen = x if stride == 1 else layers.MaxPooling2D(1, strides=stride)(x)
     branches = [_convolve(x, width, 3, stride, f"{name}_3x3"), _convolve(seen, width, 1, 1, f"{name}_1x1")]
     if stride == 1 and x.shape[-1] == width:
-        branches.append(_normalise(x, f"{name}_identity_norm"))
+        branches.append(normalise(x, f"{name}_identity_norm"))
     return layers.ReLU()(layers.Add()(branches))
 
 
@@ -157,5 +153,5 @@ def _sum_of_branches(weighted: dict[str, Any], name: str, stride: int) -> list[F
 def _folded(kernel: Float32, norm: Any) -> tuple[Float32, Float32]:
     """Fold a batch normalisation into the kernel before it: y = gamma (k x - mean) / sqrt(variance + eps) + beta."""
     gamma, beta, mean, variance = norm.get_weights()
-    scale = gamma / np.sqrt(variance + _EPSILON)
+    scale = gamma / np.sqrt(variance + EPSILON)
     return kernel * scale, beta - mean * scale

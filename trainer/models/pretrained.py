@@ -21,10 +21,9 @@ from keras import layers
 from edge.errors import DependencyError, SettingsError
 from edge.records import Float32
 from trainer.model_settings import Resnet50DecoderSettings, TransferSettings, Vgg16UnetSettings
+from trainer.models.normalising import MOMENTUM
 
 BACKBONE = "backbone"
-# Of batch statistics, as in our own networks.
-_MOMENTUM = 0.95
 PretrainedSettings = Vgg16UnetSettings | Resnet50DecoderSettings | TransferSettings
 
 
@@ -94,7 +93,7 @@ def _load(make: Any, name: str, settings: PretrainedSettings) -> Any:
         for layer in whole.layers:
             if isinstance(layer, layers.BatchNormalization):
                 # some networks remember 1,000 steps of statistics: a short training from nothing would end before
-                layer.momentum = min(layer.momentum, _MOMENTUM)
+                layer.momentum = min(layer.momentum, MOMENTUM)
     return whole
 
 

@@ -12,6 +12,7 @@ from keras import layers
 
 from trainer.model_settings import Resnet50DecoderSettings
 from trainer.models.heads import Features
+from trainer.models.normalising import normalise
 from trainer.models.pretrained import encode
 
 _LEVELS = ("conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
@@ -28,16 +29,12 @@ def features(settings: Resnet50DecoderSettings, pixels: Any) -> Features:
 
 
 def _agent(x: Any, width: int) -> Any:
-    return layers.ReLU()(_normalise(layers.Conv2D(width, 1, use_bias=False)(x)))
+    return layers.ReLU()(normalise(layers.Conv2D(width, 1, use_bias=False)(x)))
 
 
 def _grow(x: Any, width: int) -> Any:
     """Double the sides in a residual block: [N, h, w, F] → [N, 2h, 2w, width]."""
-    shortcut = _normalise(layers.Conv2DTranspose(width, 2, strides=2, use_bias=False)(x))
-    x = layers.ReLU()(_normalise(layers.Conv2D(width, 3, padding="same", use_bias=False)(x)))
-    x = _normalise(layers.Conv2DTranspose(width, 3, strides=2, padding="same", use_bias=False)(x))
+    shortcut = normalise(layers.Conv2DTranspose(width, 2, strides=2, use_bias=False)(x))
+    x = layers.ReLU()(normalise(layers.Conv2D(width, 3, padding="same", use_bias=False)(x)))
+    x = normalise(layers.Conv2DTranspose(width, 3, strides=2, padding="same", use_bias=False)(x))
     return layers.ReLU()(layers.Add()([x, shortcut]))
-
-
-def _normalise(x: Any) -> Any:
-    return layers.BatchNormalization(momentum=0.95)(x)

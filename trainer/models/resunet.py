@@ -12,6 +12,7 @@ from keras import layers
 
 from trainer.model_settings import ResunetSettings
 from trainer.models.heads import Features
+from trainer.models.normalising import normalise
 
 
 def features(settings: ResunetSettings, pixels: Any) -> Features:
@@ -40,4 +41,4 @@ def _residual(x: Any, width: int, stride: int = 1) -> Any:
 
 
 def _activate(x: Any) -> Any:
-    return layers.ReLU()(layers.BatchNormalization(momentum=0.95)(x))
+    return layers.ReLU()(normalise(x))

@@ -13,6 +13,7 @@ from keras import layers
 
 from trainer.model_settings import SlimUnetSettings
 from trainer.models.heads import Features
+from trainer.models.normalising import normalise
 
 
 def features(settings: SlimUnetSettings, pixels: Any) -> Features:
@@ -39,4 +40,4 @@ def features(settings: SlimUnetSettings, pixels: Any) -> Features:
 
 def _convolve(x: Any, width: int, stride: int = 1, kernel: int = 3) -> Any:
     x = layers.Conv2D(width, kernel, strides=stride, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization(momentum=0.95)(x))
+    return layers.ReLU()(normalise(x))

@@ -11,6 +11,7 @@ from keras import layers
 
 from trainer.model_settings import Vgg16UnetSettings
 from trainer.models.heads import Features
+from trainer.models.normalising import normalise
 from trainer.models.pretrained import encode
 
 _LEVELS = ("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3")
@@ -30,4 +31,4 @@ def features(settings: Vgg16UnetSettings, pixels: Any) -> Features:
 
 def _convolve(x: Any, width: int, kernel: int = 3) -> Any:
     x = layers.Conv2D(width, kernel, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization(momentum=0.95)(x))
+    return layers.ReLU()(normalise(x))
