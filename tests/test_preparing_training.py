@@ -147,6 +147,15 @@ def test_cutting_never_writes_over_anything(tmp_path: Path) -> None:
         cut_dataset(read_manifest(data), tmp_path / "out", tile_px=64)
 
 
+def test_cutting_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """The last picture's mask has another size: the error names it, and there is no half dataset."""
+    data = write_painted(tmp_path / "data", pictures=2)
+    cv2.imwrite(str(data / "masks" / "1.png"), np.zeros((50, 128), np.uint8))
+    with pytest.raises(DatasetError, match=r"masks/1\.png: expected 128 x 96 px"):
+        cut_dataset(read_manifest(data), tmp_path / "out", tile_px=64)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_the_tiles_command_makes_a_dataset_of_prepared_tiles(tmp_path: Path) -> None:
     """With a recipe the pictures are prepared first: 96 x 128 px, stretched to 64 x 64, are two tiles of 32 by two."""
     data = write_painted(tmp_path / "data", pictures=3)

@@ -39,6 +39,10 @@ def fit(
     data: Annotated[Path, typer.Option("--data", help="the dataset: a folder with manifest.csv")],
     out: Annotated[Path, typer.Option("--out", help="the bundle to write: a folder that is empty or absent")],
     resume: Annotated[bool, typer.Option("--resume", help="go on after the last whole epoch")] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", help="begin with these weights: a bundle that fit wrote, or a .weights.h5 file of one"),
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="where prepared pictures are kept [default: the user's cache folder]")
     ] = None,
@@ -49,8 +53,11 @@ def fit(
     from trainer.fitting import fit as run_fit
     from trainer.settings import TrainSettings
 
+    if resume and start is not None:
+        raise typer.BadParameter("expected --resume or --from, received both: --resume goes on with its own weights")
     kept_in = None if no_cache else cache or default_cache_folder()
-    bundle = run_fit(load_yaml(config, TrainSettings), data, out, console, resume=resume, cache=kept_in)
+    recipe = load_yaml(config, TrainSettings)
+    bundle = run_fit(recipe, data, out, console, resume=resume, cache=kept_in, start=start)
     training, validation = bundle.manifest.training, bundle.manifest.validation
     console.print(
         f"{out}: best epoch {training['best_epoch']} of {training['epochs']}, {training['seconds'] / 60:.1f} minutes"

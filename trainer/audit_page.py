@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -27,12 +27,14 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0 }
 th, td { border-bottom: 1px solid #8886; padding: .3rem .8rem; text-align: left; vertical-align: top }
-td.n { text-align: right; font-variant-numeric: tabular-nums }
+th.n, td.n { text-align: right; font-variant-numeric: tabular-nums }
 .refused { color: #c62828 } .doubtful { color: #b26a00 } .note { color: #757575 }
-figure { display: inline-block; margin: .3rem .6rem .3rem 0; max-width: 20rem; vertical-align: top }
-figure img { display: block; max-width: 20rem } figcaption { font-size: 12px; overflow-wrap: anywhere }
+figure { display: inline-block; margin: .3rem .6rem .3rem 0; vertical-align: top; width: 20rem }
+figure img { display: block; max-height: 24rem; max-width: 100% }
+figcaption { font-size: 12px; overflow-wrap: anywhere }
 .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .3em }
-section { margin: 2rem 0 } .finding { margin: .8rem 0 }
+section { margin: 2rem 0 } .finding { margin: .8rem 0; overflow-wrap: anywhere }
+.alone { display: inline-block; margin-right: 1rem; vertical-align: top; width: 20rem }
 """
 
 
@@ -50,6 +52,7 @@ def audit_page(found: Audit) -> str:
         counted,
         _summary(found),
         _classes(found),
+        _groups(found),
         _styles(found),
         *(_section(kind, own, drawer) for kind, own in by_kind(found.findings)),
     ]
@@ -62,10 +65,13 @@ def audit_page(found: Audit) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; cells are HTML already."""
-    heads = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> str:
+    """Return a table; cells are HTML already. `numbers`: the columns of figures, which stand to the right."""
+    kinds = [" class=n" if column in numbers else "" for column in range(len(head))]
+    heads = "".join(f"<th{kind}>{html.escape(name)}</th>" for kind, name in zip(kinds, head, strict=True))
+    body = "".join(
+        f"<tr>{''.join(f'<td{kind}>{cell}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>" for row in rows
+    )
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -78,11 +84,11 @@ def _summary(found: Audit) -> str:
         )
         for kind, own in by_kind(found.findings)
     ]
-    return _table(("", "finding", "count"), rows) if rows else "<p>Nothing was found.</p>"
+    return _table(("", "finding", "count"), rows, {2}) if rows else "<p>Nothing was found.</p>"
 
 
 def _classes(found: Audit) -> str:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"<span class=swatch style='background:rgb{COLOURS[place % len(COLOURS)]}'></span>{html.escape(line.name)}",
             f"{line.pictures:,}",
@@ -90,12 +96,24 @@ def _classes(found: Audit) -> str:
             f"{line.defects:,}",
             f"{line.pixels:,}",
             f"{line.pixel_share:.3%}",
-            "-" if line.median_area_px is None else f"{line.median_area_px:g} px",
+            "-" if line.median_area_px is None else f"{line.median_area_px:,.0f} px",
         )
         for place, line in enumerate(found.balance)
     ]
+    if found.clean[0]:
+        rows.append(("(clean)", *(f"{number:,}" for number in found.clean), "", "", "", ""))
     head = ("class", "pictures", "groups", "defects", "pixels", "of all pixels", "median area per defect")
-    return "<h2>Classes</h2>" + _table(head, rows)
+    return "<h2>Classes</h2>" + _table(head, rows, range(1, len(head)))
+
+
+def _groups(found: Audit) -> str:
+    """Return how many pictures of which class each group has, folded up: there may be hundreds."""
+    kinds = sorted(
+        {kind for group in found.groups for kind in group.pictures}, key=lambda kind: (kind == "clean", kind)
+    )
+    rows = [(html.escape(group.name), *(str(group.pictures.get(kind, "")) for kind in kinds)) for group in found.groups]
+    table = _table(("group", *kinds), rows, range(1, len(kinds) + 1))
+    return f"<details><summary>Pictures of each class in {len(rows):,} groups</summary>{table}</details>"
 
 
 def _styles(found: Audit) -> str:
@@ -106,22 +124,24 @@ def _styles(found: Audit) -> str:
         (
             html.escape(style.annotator),
             html.escape(style.class_name),
-            MEASURES[style.measure],
+            MEASURES[style.measure] + (", px²" if style.measure == "defect_area_px" else ", px"),
             str(style.masks),
-            f"{style.own:.1f}",
-            f"{style.others:.1f}",
+            f"{style.own:,.1f}",
+            f"{style.others:,.1f}",
             f"{style.p:.2g}",
             "<span class=doubtful>differs</span>" if style.differs else "",
         )
         for style in shown
     ]
-    head = (found.by, "class", "px", "masks", "median", "of others", "p (Mann-Whitney, Holm)", "")
-    return f"<h2>Drawing styles, by {found.by}</h2>" + (_table(head, rows) if rows else "<p>No difference.</p>")
+    head = (found.by, "class", "measure", "masks", "median", "of others", "p (Mann-Whitney, corrected)", "")
+    return f"<h2>Drawing styles, by {found.by}</h2>" + (
+        _table(head, rows, range(3, 7)) if rows else "<p>No difference.</p>"
+    )
 
 
 def _section(kind: str, own: Sequence[Finding], drawer: _Drawer) -> str:
     shown = "".join(
-        f"<div class=finding><div>{html.escape(finding.text)}</div>"
+        f"<div class='finding{' alone' if len(finding.images) == 1 else ''}'><div>{html.escape(finding.text)}</div>"
         f"{''.join(drawer.figure(image) for image in finding.images[:_PICTURES_EACH])}</div>"
         for finding in own[:_FINDINGS_SHOWN]
     )
@@ -168,7 +188,8 @@ class _Drawer:
         _, encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         uri = base64.b64encode(encoded.tobytes()).decode("ascii")
         kinds = " and ".join(picture.classes) or "clean"
-        caption = html.escape(f"{image}: {kinds}, group {picture.group}")
+        who = " and ".join(sorted({mask.row.annotator for mask in picture.masks if mask.row.annotator}))
+        caption = html.escape(f"{image}: {kinds}, group {picture.group}" + (f", drawn by {who}" if who else ""))
         return f'<figure><img alt="" src="data:image/jpeg;base64,{uri}"><figcaption>{caption}</figcaption></figure>'
 
     def _classes(self, picture: PictureFacts, size: tuple[int, int]) -> UInt8:

@@ -178,7 +178,14 @@ def _examine(folder: Path, image: str, rows: Sequence[Row]) -> tuple[PictureFact
     classes = tuple(sorted({row.name for row in rows if row.name and not row.clean}))
     size = (pixels.shape[0], pixels.shape[1])
     facts_of_picture = PictureFacts(
-        image, path, rows[0].group, classes, size, sha256_of(path), tuple(masks), thumbnail(image, pixels)
+        image=image,
+        path=path,
+        group=rows[0].group,
+        classes=classes,
+        size=size,
+        sha256=sha256_of(path),
+        masks=tuple(masks),
+        thumbnail=thumbnail(image, pixels),
     )
     return facts_of_picture, problems
 

@@ -53,6 +53,8 @@ KINDS: dict[str, Kind] = {
     "no-mask": Kind("refused", "defects without a mask"),
     "class-name": Kind("refused", "classes whose name cannot be used"),
     "two-groups": Kind("refused", "pictures in two groups"),
+    "several-labels": Kind("refused", "pictures of several classes without masks"),
+    "empty-class": Kind("refused", "classes without a pixel in any mask"),
     "no-split": Kind("refused", "classes that cannot be split"),
     "empty-mask": Kind("doubtful", "empty masks"),
     "faint-mask": Kind("doubtful", "masks that nowhere reach 128"),
@@ -103,13 +105,23 @@ class ClassBalance:
 
 
 @dataclass(frozen=True)
+class GroupBalance:
+    """What a dataset has of one group: `pictures` of each class, or combination of classes, or `clean`."""
+
+    name: str
+    pictures: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Audit:
-    """All that was found. `by`: what the styles are compared by."""
+    """All that was found. `by`: what the styles are compared by. `clean`: pictures and groups without a defect."""
 
     data: Path
     pictures: tuple[PictureFacts, ...]
     findings: tuple[Finding, ...]
     balance: tuple[ClassBalance, ...]
+    clean: tuple[int, int]
+    groups: tuple[GroupBalance, ...]
     pairs: tuple[Pair, ...]
     styles: tuple[StyleDifference, ...]
     by: Literal["annotator", "group"]
@@ -126,6 +138,8 @@ class Audit:
             "refused": self.count("refused"),
             "doubtful": self.count("doubtful"),
             "classes": [asdict(line) for line in self.balance],
+            "clean": dict(zip(("pictures", "groups"), self.clean, strict=True)),
+            "groups": {group.name: dict(group.pictures) for group in self.groups},
             "findings": [{"severity": finding.severity} | asdict(finding) for finding in self.findings],
             "near_duplicates": [asdict(pair) for pair in self.pairs],
             "styles": {"by": self.by, "comparisons": [asdict(style) for style in self.styles]},
@@ -144,7 +158,9 @@ def audit(data: Path, console: Console, *, bundle: Path | None = None, settings:
     pairs = near_duplicates([picture.thumbnail for picture in reading.pictures])
     sets = clusters(pairs)
     findings = [Finding(problem.kind, problem.text, (problem.image,)) for problem in reading.problems]
-    findings += _duplicates(reading.pictures) + _near_duplicates(reading.pictures, sets) + _groups(reading.pictures)
+    groups = _groups(reading.pictures)
+    findings += _duplicates(reading.pictures) + _near_duplicates(reading.pictures, sets)
+    findings += _mixed_groups(groups, reading.pictures) + _several_labels(reading)
     parts: Mapping[str, Part] | None = {row.image: row.part for row in rows} if rows is not None else None
     if rows is not None:
         findings += _changed(rows, reading)
@@ -153,13 +169,25 @@ def audit(data: Path, console: Console, *, bundle: Path | None = None, settings:
     if parts is not None:
         findings += _leaks(parts, reading.pictures, sets)
     balance = _balance(reading.pictures)
-    findings += _shortages(reading.pictures, balance) + _dilated(reading.pictures, balance)
+    findings += _shortages(reading.pictures, balance, split_judged=settings is not None)
+    findings += _dilated(reading.pictures, balance)
     by: Literal["annotator", "group"] = "annotator" if reading.has_annotators else "group"
     styles = _styles(reading.pictures, by)
     findings += [_style_finding(style, by, reading.pictures) for style in styles if style.differs]
     kinds = list(KINDS)
     findings.sort(key=lambda finding: (_ORDER.index(finding.severity), kinds.index(finding.kind)))
-    return Audit(data, reading.pictures, tuple(findings), tuple(balance), tuple(pairs), tuple(styles), by)
+    clean = [picture.group for picture in reading.pictures if not picture.classes]
+    return Audit(
+        data=data,
+        pictures=reading.pictures,
+        findings=tuple(findings),
+        balance=tuple(balance),
+        clean=(len(clean), len(set(clean))),
+        groups=tuple(groups),
+        pairs=tuple(pairs),
+        styles=tuple(styles),
+        by=by,
+    )
 
 
 def _split_of(bundle: Path) -> list[SplitRow]:
@@ -220,17 +248,34 @@ def _some(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _groups(pictures: Sequence[PictureFacts]) -> list[Finding]:
-    of_group: dict[str, list[PictureFacts]] = defaultdict(list)
+def _groups(pictures: Sequence[PictureFacts]) -> list[GroupBalance]:
+    of_group: dict[str, Counter[str]] = defaultdict(Counter)
     for picture in pictures:
-        of_group[picture.group].append(picture)
-    found = []
-    for group, own in sorted(of_group.items()):
-        counts = Counter(" and ".join(picture.classes) or "clean" for picture in own)
-        if len(counts) > 1:
-            words = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-            found.append(Finding("mixed-group", f"{group}: {words}", tuple(picture.image for picture in own)))
-    return found
+        of_group[picture.group][" and ".join(picture.classes) or "clean"] += 1
+    return [GroupBalance(group, dict(sorted(counts.items()))) for group, counts in sorted(of_group.items())]
+
+
+def _mixed_groups(groups: Sequence[GroupBalance], pictures: Sequence[PictureFacts]) -> list[Finding]:
+    return [
+        Finding(
+            "mixed-group",
+            f"{group.name}: {', '.join(f'{count} {kind}' for kind, count in group.pictures.items())}",
+            tuple(picture.image for picture in pictures if picture.group == group.name),
+        )
+        for group in groups
+        if len(group.pictures) > 1
+    ]
+
+
+def _several_labels(reading: Reading) -> list[Finding]:
+    """Name pictures of several classes where there are no masks, which would say what of them is which."""
+    if any(row.mask for row in reading.rows if not row.clean):
+        return []  # then rows without one are told of as such
+    return [
+        Finding("several-labels", f"{p.image} is {' and '.join(p.classes)}; expected one class, or masks", (p.image,))
+        for p in reading.pictures
+        if len(p.classes) > 1
+    ]
 
 
 def _changed(rows: Sequence[SplitRow], reading: Reading) -> list[Finding]:
@@ -317,13 +362,22 @@ def _balance(pictures: Sequence[PictureFacts]) -> list[ClassBalance]:
     return found
 
 
-def _shortages(pictures: Sequence[PictureFacts], balance: Sequence[ClassBalance]) -> list[Finding]:
-    """Name classes that training could not split, and those with a tenth of the largest one's pictures or less."""
+def _shortages(
+    pictures: Sequence[PictureFacts], balance: Sequence[ClassBalance], *, split_judged: bool
+) -> list[Finding]:
+    """Name classes that training could not learn or split, and those with a tenth of the largest one's pictures.
+
+    `split_judged`: a recipe's own split has told of those already that cannot be split.
+    """
     found = []
     most = max((line.pictures for line in balance), default=0)
     for line in balance:
         images = tuple(picture.image for picture in pictures if line.name in picture.classes)
-        if line.groups < 2:
+        masked = any(mask.row.name == line.name for picture in pictures for mask in picture.masks)
+        if masked and not line.pixels:
+            text = f"{line.name}: the masks of all {line.pictures} pictures are empty, so that it cannot be learned"
+            found.append(Finding("empty-class", text, images))
+        if line.groups < 2 and not split_judged:
             text = f"{line.name} has 1 group with {line.pictures} pictures; expected one to learn from, one to validate"
             found.append(Finding("no-split", text, images))
         if line.pictures <= _RARE * most:
@@ -371,13 +425,16 @@ def _style_finding(
         f"{'²' if style.measure == 'defect_area_px' else ''} in {style.masks} masks, {style.others:.1f} elsewhere "
         f"(p = {style.p:.1g})"
     )
-    images = tuple(
-        picture.image
+    of_class = [
+        (picture.image, mask.row.annotator or "(nobody)" if by == "annotator" else picture.group)
         for picture in pictures
         for mask in picture.masks
         if mask.row.name == style.class_name
-        and style.annotator == (mask.row.annotator or "(nobody)" if by == "annotator" else picture.group)
-    )
+    ]
+    own = [image for image, who in of_class if who == style.annotator]
+    others = [image for image, who in of_class if who != style.annotator]
+    # two of each, to see how they differ, then the rest of those that it is about
+    images = tuple(dict.fromkeys([*own[:2], *others[:2], *own[2:]]))
     return Finding("style" if by == "annotator" else "group-style", words, images)
 
 
@@ -393,9 +450,11 @@ def tables(found: Audit) -> list[Table]:
     """Lay the audit out: what each class has, and each kind of finding with its first examples."""
     balance = Table("class", "pictures", "groups", "defects", "pixels", "of all pixels", "median area per defect")
     for line in found.balance:
-        area = "-" if line.median_area_px is None else f"{line.median_area_px:g} px"
+        area = "-" if line.median_area_px is None else f"{line.median_area_px:,.0f} px"
         numbers = (line.pictures, line.groups, line.defects, line.pixels)
         balance.add_row(line.name, *[f"{number:,}" for number in numbers], f"{line.pixel_share:.3%}", area)
+    if found.clean[0]:
+        balance.add_row("(clean)", *[f"{number:,}" for number in found.clean])
     findings = Table("", "finding", "count", Column("for example", overflow="fold"))
     for kind, own in by_kind(found.findings):
         examples = "\n".join(escape(finding.text) for finding in own[:_TEXTS_SHOWN])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -31,14 +32,16 @@ from edge.errors import StoreError
 from edge.opencv import cv2
 from edge.records import GraphContract, UInt8
 from edge.tiling import plan
+from trainer.checkpointing import TRAINING
 from trainer.datasets import Entry, Picture, dataset_sha256
 from trainer.hardware import processor
 from trainer.keras_engine import KerasEngine
-from trainer.sequences import sequences_of, stitched_probabilities, whole_frames
+from trainer.sequences import sequences_of, whole_frames
 from trainer.settings import TrainSettings
 from trainer.split_manifest import write_split
 from trainer.splitting import Part
-from trainer.thresholds import FittedClass, fit_class, own_probability
+from trainer.starting import BEFORE
+from trainer.thresholds import FittedClass, count_sorted, fit_class, own_probability
 
 _GOLDEN_AT_MOST = 4
 _BATCH = 8
@@ -48,13 +51,17 @@ COLOURS = ((230, 25, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 3
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to: the keras.Model for inference, class names in id order, and figures for the manifest."""
+    """What training came to: the keras.Model for inference, class names in id order, and figures for the manifest.
+
+    `only_sorts`: it answers whole tiles and no tile that it saw was clean, so that it cannot tell good parts from bad.
+    """
 
     model: Any
     names: tuple[str, ...]
     validation: Sequence[Picture]
     started: datetime
     figures: dict[str, Any]
+    only_sorts: bool = False
 
 
 def write_bundle(
@@ -75,6 +82,8 @@ def write_bundle(
             stale.unlink(missing_ok=True)
         trained.model.save(out / KERAS_MODEL)
         write_split(out / SPLIT, entries, parts)
+        if (out / TRAINING / BEFORE).is_file():
+            shutil.copyfile(out / TRAINING / BEFORE, out / BEFORE)
         _write_golden(out / GOLDEN, [picture.entry for picture in trained.validation])
     except OSError as error:
         raise StoreError(
@@ -94,6 +103,7 @@ def write_bundle(
             "dataset_sha256": data_sha256,
             "pictures": {part: sum(p == part for p in parts.values()) for part in ("train", "validation", "test")},
             **trained.figures,
+            "only_sorts": trained.only_sorts,
             "machine": {"processor": processor(), "cores": os.cpu_count()},
         },
         validation={name: asdict(value) for name, value in fitted.items()},
@@ -146,17 +156,15 @@ def _fit_thresholds(trained: Trained, settings: TrainSettings, console: Console)
         for sequence in watched:
             height, width = sequence[-1].truth.shape
             tiles = plan(height, width, (tile.height, tile.width), tile.overlap_px, stride)
-            if frames > 1:
-                pixels = whole_frames(sequence, settings.sequence)
-                answered = stitched_probabilities(engine, pixels, tiles, len(trained.names))
-            else:
-                answered = engine.stitched_probabilities(sequence[-1].pixels, tiles)
+            *earlier, pixels = whole_frames(sequence, settings.sequence)
+            answered = engine.stitched_probabilities(pixels, tiles, earlier)
             probabilities.append(in_pixels(own_probability(answered), stride, (height, width)))
     truths = [sequence[-1].truth for sequence in sequences]
-    return {
-        name: fit_class([p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths], settings.thresholds)
-        for k, name in enumerate(trained.names)
-    }
+    fitted = {}
+    for k, name in enumerate(trained.names):
+        own, true = [p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths]
+        fitted[name] = count_sorted(own, true) if trained.only_sorts else fit_class(own, true, settings.thresholds)
+    return fitted
 
 
 def in_pixels(cells: UInt8, stride: int, size: tuple[int, int]) -> UInt8:

@@ -105,10 +105,21 @@ def restore(folder: Path, stepper: Stepper) -> list[Float32]:
         return [saved[f"best{i}"] for i in range(count)]
 
 
-def save_last_good(folder: Path, stepper: Stepper) -> Path | None:
-    """Keep the averaged weights as Keras's `load_weights` reads them; None if there is no room for that either."""
+def read_best(path: Path) -> list[Float32]:
+    """Read the best epoch's weights from a checkpoint, in the order of `net.get_weights()`. Raises StoreError."""
+    with _reading(path.parent, path.name) as saved:
+        return [saved[f"best{i}"] for i in range(sum(name.startswith("best") for name in saved.files))]
+
+
+def save_last_good(folder: Path, stepper: Stepper, best_weights: list[Float32]) -> Path | None:
+    """Keep the averaged weights as Keras's `load_weights` reads them; None if there is no room for that either.
+
+    The last step's are not among them: they are what led to a loss that is no number. Where the average holds what is
+    no number itself, it is the best epoch's weights that are good.
+    """
     path = folder / LAST_GOOD
-    stepper.net.set_weights(stepper.averages)
+    proven = stepper.proven
+    stepper.net.set_weights(proven if all(np.isfinite(value).all() for value in proven) else best_weights)
     try:
         stepper.net.save_weights(path)
     except OSError:
@@ -117,9 +128,9 @@ def save_last_good(folder: Path, stepper: Stepper) -> Path | None:
 
 
 @contextmanager
-def _reading(folder: Path) -> Iterator[Any]:
+def _reading(folder: Path, name: str = CHECKPOINT) -> Iterator[Any]:
     """Open a checkpoint; whatever is wrong with it becomes a StoreError."""
-    path = folder / CHECKPOINT
+    path = folder / name
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             yield saved

@@ -31,6 +31,8 @@ _NO_SKILL = 0.05
 _GOOD = 0.8
 # The training loss is low once this share of where it began is left of it.
 _LOW = 0.5
+# What a baseline is of: of a classifier the second.
+_CONSTANT = "answering nothing, or always the same,"
 # Values beyond are as good as infinite, and would overflow in arithmetic.
 _LARGEST = 1e9
 
@@ -172,7 +174,7 @@ def _data_wrong(c: _Curves) -> Reading | None:
         return None
     words = (
         f"The training loss falls from {start:.3f} to {end:.3f}, yet on validation pictures the Dice is {dice:.3f}, "
-        f"where answering nothing would score {c.baseline:.3f}"
+        f"where {_CONSTANT} would score {c.baseline:.3f}"
     )
     return Reading(
         "data_wrong",
@@ -282,7 +284,7 @@ def _plateau(c: _Curves) -> Reading | None:
     numbers = {"dice_end": end, "dice_gained": gained, "loss_start": start_loss, "loss_end": end_loss}
     words = f"In the last {third} epochs the validation Dice gained {gained:.3f} and stays at {end:.3f}"
     if end - c.baseline <= _NO_SKILL:
-        words += f"; answering nothing would score {c.baseline:.3f}, and the loss went from {start_loss:.3f} to "
+        words += f"; {_CONSTANT} would score {c.baseline:.3f}, and the loss went from {start_loss:.3f} to "
         words += f"{end_loss:.3f}"
         remedy = (
             "Nothing is learned. Try optimizer.learning_rate three times lower and three times higher, raise "
@@ -302,7 +304,7 @@ def _healthy(c: _Curves) -> Reading:
         "healthy",
         True,
         f"The training loss fell from {start:.3f} to {end:.3f}, and the validation Dice settled at {dice:.3f}, where "
-        f"answering nothing would score {c.baseline:.3f}",
+        f"{_CONSTANT} would score {c.baseline:.3f}",
         "Nothing to change; judge on the pictures that were held out",
         {"loss_start": start, "loss_end": end, "dice_end": dice, "dice_baseline": c.baseline},
     )

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from edge.bundle import safe_name
-from edge.errors import DatasetError, StoreError
+from edge.errors import DatasetError
 from edge.opencv import cv2
 from edge.preparing import PreparingStep
 from edge.records import UInt8
 from edge.tiling import cut, pad, plan
 from trainer.datasets import COLUMNS, Entry, class_names, load_picture
+from trainer.whole_folders import unwritable, whole_or_absent
 
 _CLEAN = "ok"
 
@@ -44,40 +45,44 @@ def cut_dataset(
 
     Pictures are cut as the line cuts them (`edge.tiling.plan`): sides that are multiples of the tile give each pixel to
     one tile; of others neighbours overlap as little as will do; smaller ones are reflected. `steps` prepare first. A
-    tile has a row for each class of which its mask shows a pixel, or one as clean; its group is its picture's. Raises
-    DatasetError, StoreError.
+    tile has a row for each class of which its mask shows a pixel, or one as clean; its group is its picture's. `out` is
+    whole at last, or absent. Raises DatasetError, StoreError.
     """
     if not 0 <= overlap_px < tile_px:
         raise DatasetError(f"expected an overlap of 0 to {tile_px - 1} px, received {overlap_px}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StoreError(f"{out} is not an empty folder. Name another or remove it")
     tiles = defective = skipped = 0
     try:
-        (out / "images").mkdir(parents=True)
-        (out / "masks").mkdir()
-        with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for number, entry in enumerate(progress(entries)):
-                for place, pixels, masks in _tiles(entry, tile_px, overlap_px, steps):
-                    if not masks and not keep_clean:
-                        skipped += 1
-                        continue
-                    name = f"{number:05d}-{safe_name(Path(entry.image).stem)}-{place}.png"
-                    _write_png(out / "images" / name, pixels)
-                    for class_name, mask in masks:
-                        mask_name = f"masks/{name.removesuffix('.png')}-{class_name}.png"
-                        _write_png(out / mask_name, mask)
-                        writer.writerow([f"images/{name}", mask_name, class_name, entry.group])
-                    if not masks:
-                        writer.writerow([f"images/{name}", "", _CLEAN, entry.group])
-                    tiles += 1
-                    defective += bool(masks)
+        with whole_or_absent(out, "cutting") as folder:
+            (folder / "images").mkdir()
+            (folder / "masks").mkdir()
+            with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(COLUMNS)
+                for number, entry in enumerate(progress(entries)):
+                    for place, pixels, masks in _tiles(entry, tile_px, overlap_px, steps):
+                        if not masks and not keep_clean:
+                            skipped += 1
+                            continue
+                        name = f"{number:05d}-{safe_name(Path(entry.image).stem)}-{place}.png"
+                        writer.writerows(_write_tile(folder, name, pixels, masks, entry.group))
+                        tiles += 1
+                        defective += bool(masks)
     except OSError as error:
-        raise StoreError(
-            f"{out} cannot be written: {error.strerror}. Free some space or name another folder"
-        ) from error
+        raise unwritable(out, error) from error
     return CutCounts(len(entries), tiles, defective, skipped)
+
+
+def _write_tile(
+    folder: Path, name: str, pixels: UInt8, masks: Sequence[tuple[str, UInt8]], group: str
+) -> list[tuple[str, str, str, str]]:
+    """Write a tile with the masks that show anything; return its rows of the manifest."""
+    _write_png(folder / "images" / name, pixels)
+    rows = []
+    for class_name, mask in masks:
+        mask_name = f"masks/{name.removesuffix('.png')}-{class_name}.png"
+        _write_png(folder / mask_name, mask)
+        rows.append((f"images/{name}", mask_name, class_name, group))
+    return rows or [(f"images/{name}", "", _CLEAN, group)]
 
 
 def _tiles(

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,15 @@ from edge.errors import BundleError, DatasetError, DependencyError
 from edge.inference import Inference
 from edge.measuring import measure, region
 from edge.protocols import Engine
-from edge.records import DefectMap, Float32, Frame, PreparedFrame, Transform, UInt8
+from edge.records import DefectMap, Float32, PreparedFrame, Transform, UInt8
 from edge.tiling import plan
 from trainer.bootstrap import intervals
 from trainer.datasets import Entry, Picture, load_picture, read_manifest
 from trainer.keras_engine import KerasEngine, head
 from trainer.metrics import ALL, BACKGROUND, PictureScore, Scores, leading, majority, score_labels, score_picture
 from trainer.ranking import Ranking
+from trainer.recordings import Shower, judged_as, places, told
+from trainer.starting import BEFORE
 
 _BATCH = 8
 # A probability below this is a score of 0 (of 255), so nothing is lost by not asking for it.
@@ -73,12 +74,13 @@ class Wanted:
 
 
 def learned_from(bundle: Path) -> set[str]:
-    """Return the sha256 of each picture that the bundle was trained on or chosen by."""
-    path = bundle / SPLIT
-    if not path.is_file():
-        return set()
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["sha256"] for row in csv.DictReader(file) if row["split"] != "test"}
+    """Return the sha256 of each picture that the bundle, or what it began with, was trained on or chosen by."""
+    found: set[str] = set()
+    for path in (bundle / SPLIT, bundle / BEFORE):
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                found |= {row["sha256"] for row in csv.DictReader(file) if row["split"] != "test"}
+    return found
 
 
 def read_judged(data: Path) -> tuple[list[Entry], bool]:
@@ -121,13 +123,19 @@ def evaluate(
     empty = replace(scores, pictures=[])
     ranking = Ranking(names, has_pixels=not labels_only)
     rows = []
+    sequence, frames = judged_as(bundle.manifest), bundle.manifest.frames
+    if sequence is not None:
+        console.print(f"a model of {frames} frames, judged {told(sequence, frames)}")
+    ordered = places(entries, used, recording=sequence == "recording")
+    shower = Shower(frames, recording=sequence == "recording")
     with ExitStack() as scope:
         answerer = _Answerer(bundle, scope, ranking=wanted.ranking)
-        watched = track(used, "judging", console=console, transient=True, disable=not console.is_terminal)
-        for index, entry in enumerate(watched):
+        watched = track(ordered, "judging", console=console, transient=True, disable=not console.is_terminal)
+        for place in watched:
+            entry = place.entry
             known = _without(entry, foreign)
             picture = load_picture(known, names, bundle.manifest.preparing, bundle.manifest.channels)
-            answer, ranked, tops = answerer.answer(picture, index)
+            answer, ranked, tops = answerer.answer(shower.shown(place, picture), picture.truth.shape)
             score = scores.append(_scored(scores, picture, answer))
             empty.append(_scored(empty, picture, np.zeros_like(answer)))
             if ranked is not None:
@@ -141,9 +149,10 @@ def evaluate(
         "model": answerer.model,
         "excluded_pictures": len(entries) - len(used),
         "labels_only": labels_only,
+        "sequence": None if sequence is None else {"frames": frames, "judged_as": sequence},
         **scores.report(),
         "majority_baseline": scores.majority_baseline(),
-        "intervals": intervals(scores, [entry.group for entry in used], seed=wanted.seed),
+        "intervals": intervals(scores, [place.entry.group for place in ordered], seed=wanted.seed),
         "ranking": ranking.report(answerer.ranked_by) if wanted.ranking else None,
         "empty_baseline": empty.report(),
     }
@@ -215,48 +224,48 @@ class _Answerer:
         self._inference = Inference(engine, self._thresholds, overlap_px)
         self._anything = Inference(engine, [_ANY_SCORE] * len(self._thresholds), overlap_px)
 
-    def answer(self, picture: Picture, index: int) -> tuple[UInt8, UInt8 | None, Float32 | None]:
-        """Return the class map, uint8 [H, W]; probabilities x 255, uint8 [H, W, K]; and the highest, float32 [K]."""
+    def answer(self, prepared: PreparedFrame, size: tuple[int, ...]) -> tuple[UInt8, UInt8 | None, Float32 | None]:
+        """Return the class map, uint8 [H, W] with `size` (H, W); probabilities x 255, uint8 [H, W, K]; their highest.
+
+        The highest are float32 [K].
+        """
         if not self._ranking:
-            return answer(self._inference, self._bundle, picture, index), None, None
+            return self._answer(prepared, size), None, None
         if self._keras is None:
-            ranked = self._leading_scores(picture, index)
-            return answer(self._inference, self._bundle, picture, index), ranked, None
-        probabilities = self._probabilities(self._keras, picture)
+            return self._answer(prepared, size), self._leading_scores(prepared, size), None
+        probabilities = self._probabilities(self._keras, prepared)
         if self.model == KERAS_MODEL:  # what was computed already serves for the answer
             maps = head(probabilities[None], np.array(self._thresholds, np.float32))
             found = DefectMap(maps.classes[0], maps.scores[0], self._bundle.manifest.stride)
-            answered = without_specks(found, self._bundle, picture.truth.shape)
+            answered = without_specks(found, self._bundle, size)
         else:
-            answered = answer(self._inference, self._bundle, picture, index)
+            answered = self._answer(prepared, size)
         scores = np.round(probabilities * np.float32(255)).astype(np.uint8)
-        return answered, self._spread(scores, picture), probabilities.max(axis=(0, 1))
+        return answered, self._spread(scores, size), probabilities.max(axis=(0, 1))
 
-    def _probabilities(self, engine: KerasEngine, picture: Picture) -> Float32:
+    def _answer(self, prepared: PreparedFrame, size: tuple[int, ...]) -> UInt8:
+        """Return the class map, uint8 [H, W], that the line would measure: stitched, without specks."""
+        return without_specks(_stitched(self._inference, prepared), self._bundle, size)
+
+    def _probabilities(self, engine: KerasEngine, prepared: PreparedFrame) -> Float32:
         m = self._bundle.manifest
-        height, width = picture.pixels.shape[:2]
+        height, width = prepared.pixels.shape[:2]
         tiles = plan(height, width, (m.tile.height, m.tile.width), m.tile.overlap_px, m.stride)
-        return engine.stitched_probabilities(picture.pixels, tiles)
+        return engine.stitched_probabilities(prepared.pixels, tiles, prepared.earlier)
 
-    def _leading_scores(self, picture: Picture, index: int) -> UInt8:
-        found = _stitched(self._anything, picture, index)
+    def _leading_scores(self, prepared: PreparedFrame, size: tuple[int, ...]) -> UInt8:
+        found = _stitched(self._anything, prepared)
         ids = np.arange(1, len(self._thresholds) + 1, dtype=np.uint8)
         own = found.classes[:, :, None] == ids
-        return self._spread(np.where(own, found.scores[:, :, None], np.uint8(0)), picture)
+        return self._spread(np.where(own, found.scores[:, :, None], np.uint8(0)), size)
 
-    def _spread(self, cells: UInt8, picture: Picture) -> UInt8:
-        return _over_pixels(cells, self._bundle.manifest.stride, picture.truth.shape)
+    def _spread(self, cells: UInt8, size: tuple[int, ...]) -> UInt8:
+        return _over_pixels(cells, self._bundle.manifest.stride, size)
 
 
-def _stitched(inference: Inference, picture: Picture, index: int) -> DefectMap:
-    frame = Frame("evaluate", index, picture.pixels, 0, datetime.now(timezone.utc), picture.entry.image)
-    (job,) = inference.begin([PreparedFrame(frame, picture.pixels, Transform.identity())])
+def _stitched(inference: Inference, prepared: PreparedFrame) -> DefectMap:
+    (job,) = inference.begin([prepared])
     return inference.finish(job)
-
-
-def answer(inference: Inference, bundle: Bundle, picture: Picture, index: int) -> UInt8:
-    """Return the class map, uint8 [H, W], that the line would measure on a picture: stitched, without specks."""
-    return without_specks(_stitched(inference, picture, index), bundle, picture.truth.shape)
 
 
 def without_specks(found: DefectMap, bundle: Bundle, shape: tuple[int, ...]) -> UInt8:
@@ -354,7 +363,10 @@ def _whole_table(report: dict[str, Any]) -> Table:
 
 def _confusion_table(report: dict[str, Any]) -> Table:
     classes = report["confusion"]["picture_classes"]
-    table = Table("pictures of", *[f"answered {name}" for name in classes])
+    table = Table(title="pictures by what they are (rows) and what was answered (columns)", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name in classes:
+        table.add_column(name, overflow="fold")  # classes whose names begin alike could not be told apart if cut
     for name, row in zip(classes, report["confusion"]["pictures"], strict=True):
         if any(row):
             table.add_row(name, *[str(count) if count else "" for count in row])

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from edge.bundle import Bundle
+from edge.bundle import SPLIT, Bundle
 from edge.errors import DatasetError, StoreError
 from trainer.batches import Batches
 from trainer.bundling import Trained, write_bundle
@@ -22,21 +22,24 @@ from trainer.datasets import (
     Entry,
     Picture,
     check_classes,
+    check_files,
     class_names,
     dataset_sha256,
     load_picture,
     read_manifest,
 )
-from trainer.hardware import describe, import_keras, layer_precision, make_strategy
+from trainer.hardware import available_bytes, describe, import_keras, layer_precision, make_strategy
 from trainer.memory import check_memory
 from trainer.settings import TrainSettings
+from trainer.split_manifest import write_split
 from trainer.splitting import Part, split_dataset
+from trainer.starting import BEFORE, PARTS, Start, begin_with, check_start, find_start, write_before
 from trainer.training_loop import InterruptedTrainingError, TrainingLoop, announce, progress_bar
 
 __all__ = ["InterruptedTrainingError", "fit", "progress_bar"]
 
 RECIPE = "recipe.json"
-PARTS = "parts.json"
+_NAMED_KEYS = 6
 
 
 def fit(
@@ -47,12 +50,15 @@ def fit(
     *,
     resume: bool = False,
     cache: Path | None = None,
+    start: Path | None = None,
 ) -> Bundle:
     """Train on the dataset folder `data` and write the bundle `out`. `cache`: where prepared pictures are kept.
 
+    `start`: weights of an earlier training to begin with, see `trainer.starting.find_start`; not beside `resume`.
     Raises DatasetError, SettingsError, StoreError, InterruptedTrainingError; what can be found before training is.
     """
     _check_target(out, settings, resume=resume)
+    begins_with = None if start is None else find_start(start)
     entries = read_manifest(data, need_masks=not _answers_whole_tiles(settings))
     names = _checked_names(settings, data, entries)
     parts = split_dataset(entries, settings.split, settings.seed, console)
@@ -61,18 +67,31 @@ def fit(
         f"{len(entries)} pictures, classes {', '.join(names)}: {counts['train']} to learn from, "
         f"{counts['validation']} to choose by, {counts['test']} held out"
     )
+    if begins_with is not None:
+        check_start(begins_with, names, entries, parts)
+        _tell_start(begins_with, console)
     check_writable(out / TRAINING)
-    _begin_run(out, settings, parts, dataset_sha256(entries), resume=resume)
+    noted = {"dataset_sha256": dataset_sha256(entries), "parts": parts, "classes": names}
+    began_with = _begin_run(out, settings, entries, noted, begins_with, resume=resume)
     # the network comes before the pictures: what is wrong with a device or a model shows in seconds
-    trainable = _Trainable(settings, names)
-    announce(settings, trainable.net, describe(trainable.strategy), console)
+    trainable = _Trainable(settings, names, begins_with)
+    hardware = describe(trainable.strategy)
+    announce(settings, trainable.net, hardware, console)
     wanted = [entry for entry in entries if parts[entry.image] != "test"]
-    check_memory(wanted, names, settings)
+    check_memory(wanted, names, settings, available_bytes())
+    check_files([entry for entry in entries if parts[entry.image] == "test"], names)  # or evaluation trips over them
     pictures = _load(wanted, parts, names, settings, console=console, cache=cache)
     started = datetime.now(timezone.utc)
     loop = trainable.loop(pictures, out / TRAINING, console)
     loop.train(resume=resume)
+    only_sorts = _answers_whole_tiles(settings) and all((p.truth > 0).all() for own in pictures.values() for p in own)
+    if only_sorts:
+        console.print(
+            "no picture is clean: the model sorts, and answers one of its classes for every tile. Give clean pictures "
+            "(class ok) to tell good parts from bad ones"
+        )
     trained = Trained(
+        only_sorts=only_sorts,
         model=trainable.inference_model(loop.best_weights),
         names=names,
         validation=pictures["validation"],
@@ -83,6 +102,8 @@ def fit(
             "steps": loop.run.steps,
             "seconds": round(loop.run.elapsed_s, 1),
             "crop_dice": loop.run.best_dice,
+            "hardware": hardware,
+            **({"began_with": began_with} if began_with else {}),
         },
     )
     return write_bundle(settings, out, entries, parts=parts, trained=trained, console=console)
@@ -117,14 +138,25 @@ def _check_target(out: Path, settings: TrainSettings, *, resume: bool) -> None:
     if not resume and out.exists() and {path.name for path in out.iterdir()} - begun:
         raise StoreError(f"{out} is not empty. Name another folder, remove it, or go on with --resume")
     if resume:
-        had = _read_recipe(out)
-        wanted = settings.model_dump(mode="json")
-        differing = sorted(key for key in wanted | had if wanted.get(key) != had.get(key))
+        differing = _differences(_read_recipe(out), settings.model_dump(mode="json"))
         if differing:
+            more = f" and {len(differing) - _NAMED_KEYS} more" if len(differing) > _NAMED_KEYS else ""
             raise StoreError(
-                f"{out} was begun with another recipe: {', '.join(differing)} differ. Give the recipe that it was "
-                "begun with, or train anew in another folder"
+                f"{out} was begun with another recipe: {'; '.join(differing[:_NAMED_KEYS])}{more}. Give the recipe "
+                f"that it was begun with, or leave --resume out and begin another folder with its weights: --from {out}"
             )
+
+
+def _differences(had: dict[str, Any], wanted: dict[str, Any], before: str = "") -> list[str]:
+    """Say which keys of two recipes differ, and how."""
+    found = []
+    for key in sorted(had.keys() | wanted.keys()):
+        old, new = had.get(key), wanted.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{before}{key}.")
+        elif old != new:
+            found.append(f"{before}{key} was {json.dumps(old)} and is {json.dumps(new)}")
+    return found
 
 
 def _read_recipe(out: Path) -> dict[str, Any]:
@@ -135,22 +167,50 @@ def _read_recipe(out: Path) -> dict[str, Any]:
     return recipe
 
 
-def _begin_run(out: Path, settings: TrainSettings, parts: dict[str, Part], data_sha256: str, *, resume: bool) -> None:
-    """Note recipe, data and split of a run that begins; refuse to go on with other data, which would be split anew."""
+def _tell_start(start: Start, console: Console) -> None:
+    console.print(f"begins with the weights in {escape(str(start.path))}")
+    if start.learned is None:
+        console.print(
+            "[yellow]warning[/]: nothing beside them tells which pictures they learned from; if any of them are held "
+            "out now, the figures flatter"
+        )
+
+
+def _begin_run(
+    out: Path,
+    settings: TrainSettings,
+    entries: Sequence[Entry],
+    noted: dict[str, Any],
+    start: Start | None,
+    *,
+    resume: bool,
+) -> dict[str, str] | None:
+    """Note recipe, data, split and first weights of a run that begins; return what a resumed one began with.
+
+    Refuses to go on with other data, which would be split anew.
+    """
     folder = out / TRAINING
-    noted = json.dumps({"dataset_sha256": data_sha256, "parts": parts}, indent=1, sort_keys=True) + "\n"
     try:
-        if resume and (folder / PARTS).read_text(encoding="utf-8") != noted:
-            raise DatasetError(
-                f"The dataset is not the one that {out} was begun with: expected the same pictures, masks and groups. "
-                "What it learned from could be held out now; train anew in another folder"
-            )
+        if resume:
+            before: dict[str, Any] = json.loads((folder / PARTS).read_text(encoding="utf-8"))
+            if any(before.get(key) != noted[key] for key in ("dataset_sha256", "parts")):
+                raise DatasetError(
+                    f"The dataset is not the one that {out} was begun with: expected the same pictures, masks and "
+                    "groups. What it learned from could be held out now; train anew in another folder"
+                )
+            return before.get("began_with")
+        noted = noted | ({"began_with": start.noted} if start else {})
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / PARTS).write_text(noted, encoding="utf-8")
+        (folder / PARTS).write_text(json.dumps(noted, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         recipe = json.dumps(settings.model_dump(mode="json"), indent=1) + "\n"
         (folder / RECIPE).write_text(recipe, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be written or read: {error.strerror}. Name another folder") from error
+        write_split(folder / SPLIT, entries, noted["parts"])
+        (folder / BEFORE).unlink(missing_ok=True)  # of a run that ended before its first epoch
+        if start is not None:
+            write_before(folder, start)
+        return noted.get("began_with")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{folder} cannot be written or read: {error}. Name another folder") from error
 
 
 def _load(
@@ -162,7 +222,7 @@ def _load(
     console: Console,
     cache: Path | None,
 ) -> dict[Part, list[Picture]]:
-    """Read and prepare what is learned from and chosen by; pictures held out are only checked for being there.
+    """Read and prepare what is learned from and chosen by.
 
     Raises DatasetError where all masks of a class are empty.
     """
@@ -183,7 +243,7 @@ def _load(
 class _Trainable:
     """A recipe's network on its devices, with everything that trains it."""
 
-    def __init__(self, settings: TrainSettings, names: Sequence[str]) -> None:
+    def __init__(self, settings: TrainSettings, names: Sequence[str], start: Start | None = None) -> None:
         import_keras(settings.seed)
         from trainer.losses import make_loss
         from trainer.models import build_for_training
@@ -193,6 +253,8 @@ class _Trainable:
         self.strategy = make_strategy(settings)
         with self.strategy.scope(), layer_precision(settings.precision):
             self.net = build_for_training(settings.model, settings.channels, len(names), settings.sampling.crop_px)
+        if start is not None:
+            begin_with(start, self.net, settings.model.family)
         loss = make_loss(settings.loss, settings.model, names)
         self._stepper = Stepper(settings, self.net, loss, self.strategy)
 

@@ -13,7 +13,9 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +35,8 @@ from trainer.settings import TrainSettings
 SEED = "seed"
 FIGURES = "figures.json"
 FAILURE = "failed.txt"
+LOCK = "grid.lock"
+NOTHING = "(answering nothing)"
 _LAST_WORDS = 2000
 _STOP_S = 60.0
 
@@ -121,18 +125,20 @@ def compare(grid: GridSettings, data: Path, out: Path, console: Console) -> list
     """
     runs = runs_of(grid)
     _claim(out, grid, data)
-    for place, run in enumerate(runs, start=1):
-        told = f"[{place}/{len(runs)}] {run.name}"
-        if (out / run.name / FIGURES).is_file():
-            console.print(f"{told}: done before", markup=False)
-            continue
-        console.print(told, markup=False)
-        _carry_out(run, data, out / run.name)
+    with _alone(out) as lock, _ended_by_sigterm():
+        for place, run in enumerate(runs, start=1):
+            told = f"[{place}/{len(runs)}] {run.name}"
+            if (out / run.name / FIGURES).is_file():
+                console.print(f"{told}: done before", markup=False)
+                continue
+            console.print(told, markup=False)
+            _carry_out(run, data, out / run.name, lock)
     outcomes = [_outcome(run, out / run.name) for run in runs]
     write_text(out / "table.md", markdown(outcomes))
     write_text(out / "table.csv", _as_csv(outcomes))
     write_text(out / "table.json", json.dumps([_as_row(outcome) for outcome in outcomes], indent=1) + "\n")
-    console.print(table(outcomes))
+    for part in tables(outcomes, console.width):
+        console.print(part)
     failed = [outcome for outcome in outcomes if outcome.report is None]
     if failed:
         told = "; ".join(f"{outcome.run.name}: {outcome.failure.strip().splitlines()[-1]}" for outcome in failed)
@@ -157,22 +163,62 @@ def _claim(out: Path, grid: GridSettings, data: Path) -> None:
     write_text(noted, wanted)
 
 
-def _carry_out(run: Run, data: Path, folder: Path) -> None:
+@contextmanager
+def _alone(out: Path) -> Iterator[int | None]:
+    """Hold the grid's folder; the file descriptor is for those who work on it. Raises StoreError if it is held already.
+
+    A training goes on where its grid was killed outright: it holds the folder until it has ended.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system that has no such locks
+        yield None
+        return
+    with (out / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                f"{out} is being worked on: another compare runs there, or a training of one that was killed. Wait "
+                "until it has ended, or end it; what is finished is kept"
+            ) from error
+        yield file.fileno()
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which is what `kill` sends, end a grid as Ctrl-C does: with the training that it runs."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody listen
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _carry_out(run: Run, data: Path, folder: Path, lock: int | None) -> None:
     recipe, bundle = folder / "recipe.yaml", folder / "bundle"
     (folder / FAILURE).unlink(missing_ok=True)
     write_text(recipe, yaml.safe_dump(run.recipe, sort_keys=False))
     if not (bundle / "manifest.json").is_file():
         resume = ["--resume"] if (bundle / "training" / "checkpoint.npz").is_file() else []
         words = ["fit", str(recipe), "--data", str(data), "--out", str(bundle), *resume]
-        if not _ran(words, folder):
+        if not _ran(words, folder, lock):
             return
-    _ran(["evaluate", str(bundle), str(data), "--json", str(folder / FIGURES)], folder)
+    _ran(["evaluate", str(bundle), str(data), "--json", str(folder / FIGURES)], folder, lock)
 
 
-def _ran(words: Sequence[str], folder: Path) -> bool:
+def _ran(words: Sequence[str], folder: Path, lock: int | None) -> bool:
     """Run one of the trainer's commands; its last words are kept where it fails. Ctrl-C is handed on to it."""
     command = [sys.executable, "-m", "trainer", *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - this very program
+    kept = () if lock is None else (lock,)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, pass_fds=kept)  # noqa: S603 - this very program
     try:
         _, stderr = process.communicate()
     except KeyboardInterrupt:
@@ -221,6 +267,18 @@ def _averaged(outcomes: Sequence[Outcome]) -> list[tuple[tuple[str, ...], dict[s
     return [(labels, {key: _text(key, rows) for key in _figures(outcomes)}) for labels, rows in groups.items()]
 
 
+def _with_empty(outcomes: Sequence[Outcome]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+    """Add to `_averaged` what answering nothing would have scored on the same pictures, as its last row."""
+    rows = _averaged(outcomes)
+    judged = [o.report["empty_baseline"] for o in outcomes if o.report and "empty_baseline" in o.report]
+    if judged:
+        each = [_as_row(Outcome(Run((), {}), report, None, "")) for report in judged]
+        nothing = [row for place, row in enumerate(each) if row not in each[:place]]  # runs share a split, mostly
+        labels = (NOTHING, *[""] * len(outcomes[0].run.labels))[: len(_axes(outcomes))]
+        rows.append((labels, {key: _text(key, nothing) for key in _figures(outcomes)}))
+    return rows
+
+
 def _text(key: str, rows: Sequence[Mapping[str, Any]]) -> str:
     values = [row[key] for row in rows if row.get(key) is not None]
     if not values:
@@ -235,19 +293,43 @@ def _axes(outcomes: Sequence[Outcome]) -> list[str]:
     return [axis for axis, _ in outcomes[0].run.labels if axis != SEED]
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
-    """Lay the grid out for the terminal: a row per combination, seeds averaged."""
-    shown = Table(*_axes(outcomes), *_figures(outcomes))
-    for labels, figures in _averaged(outcomes):
-        shown.add_row(*labels, *figures.values())
-    return shown
+def tables(outcomes: Sequence[Outcome], width: int) -> list[Table]:
+    """Lay the grid out for a terminal of `width` characters: a row per combination, seeds averaged.
+
+    Figures that do not fit beside each other go on in a further table, so that none is cut.
+    """
+    axes, rows = _axes(outcomes), _with_empty(outcomes)
+    of_labels = sum(_width([axis, *(labels[k] for labels, _ in rows)]) for k, axis in enumerate(axes)) + 1
+    parts: list[list[str]] = []
+    left = 0
+    for key in _figures(outcomes):
+        own = _width([key, *(figures[key] for _, figures in rows)])
+        if own > left:
+            parts.append([])
+            left = width - of_labels
+        parts[-1].append(key)
+        left -= own
+    made = []
+    for part in parts:
+        shown = Table()
+        for column in (*axes, *part):
+            shown.add_column(column, no_wrap=True)
+        for labels, figures in rows:
+            shown.add_row(*labels, *(figures[key] for key in part))
+        made.append(shown)
+    return made
+
+
+def _width(cells: Sequence[str]) -> int:
+    """Return the characters that a column takes, with a blank on either side and its line."""
+    return max(len(cell) for cell in cells) + 3
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
     """Lay the grid out as a Markdown table, as in a thesis."""
     head = [*_axes(outcomes), *_figures(outcomes)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join([*labels, *figures.values()])} |" for labels, figures in _averaged(outcomes)]
+    lines += [f"| {' | '.join([*labels, *figures.values()])} |" for labels, figures in _with_empty(outcomes)]
     return "\n".join(lines) + "\n"
 
 

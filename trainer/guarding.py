@@ -208,7 +208,7 @@ def _measured(figures: ClassFigures) -> str:
     if figures.answered_share is None or figures.true_share is None:
         return words
     answered, true = figures.answered_share, figures.true_share
-    return f"{answered:.3%} of the validation pixels are answered, {true:.3%} are true, {words}"
+    return f"{answered:.3%} of the validation area is answered so, {true:.3%} is so, {words}"
 
 
 def _class(epoch: EpochFigures, name: str) -> ClassFigures:

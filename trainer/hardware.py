@@ -118,18 +118,18 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def available_bytes() -> int | None:
+def available_bytes(meminfo: Path = _MEMINFO, control_group: Path = _CGROUP) -> int | None:
     """Return how much memory may still be taken: what the system has and what the container's limit leaves.
 
     None where the system does not tell (it is not Linux).
     """
-    known = [value for value in (_system_bytes(), _container_bytes()) if value is not None]
+    known = [value for value in (_system_bytes(meminfo), _container_bytes(control_group)) if value is not None]
     return min(known) if known else None
 
 
-def _system_bytes() -> int | None:
+def _system_bytes(meminfo: Path) -> int | None:
     try:
-        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+        for line in meminfo.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError):
@@ -137,12 +137,12 @@ def _system_bytes() -> int | None:
     return None
 
 
-def _container_bytes() -> int | None:
+def _container_bytes(folder: Path) -> int | None:
     """Return what control groups leave (version 2); page cache can be given back and is not counted as taken."""
     try:
-        limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
-        taken = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
-        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines())
+        limit = int((folder / "memory.max").read_text(encoding="ascii"))
+        taken = int((folder / "memory.current").read_text(encoding="ascii"))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
     except (OSError, ValueError):  # no limit ("max"), or no control groups
         return None
     return max(0, limit - taken + int(stat.get("inactive_file", 0)))

@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 
 from edge.bundle import load_bundle, sha256_of
-from edge.errors import DatasetError, StoreError
+from edge.errors import DatasetError
 from trainer.datasets import COLUMNS, read_manifest
 from trainer.evaluating import learned_from
+from trainer.whole_folders import unwritable, whole_or_absent
 
 
 def copy_held_out(bundle: Path, data: Path, out: Path) -> int:
@@ -19,26 +20,23 @@ def copy_held_out(bundle: Path, data: Path, out: Path) -> int:
     kept = [entry for entry in read_manifest(data, need_masks=False) if sha256_of(entry.path) not in learned]
     if not kept:
         raise DatasetError(f"{bundle} held out no picture of {data}; expected a split.test above 0 in its recipe")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise StoreError(f"{out} is not an empty folder. Name another or remove it")
     wanted = {entry.image for entry in kept}
     try:
-        with (data / "manifest.csv").open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or COLUMNS)
-            rows = [row for row in reader if row["image"].strip() in wanted]
-        for relative in sorted(
-            {row[key].strip() for row in rows for key in ("image", "mask") if (row[key] or "").strip()}
-        ):
-            target = out / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(data / relative, target)
-        with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
+        with whole_or_absent(out, "copying") as folder:
+            with (data / "manifest.csv").open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                columns = list(reader.fieldnames or COLUMNS)
+                rows = [row for row in reader if row["image"].strip() in wanted]
+            for relative in sorted(
+                {row[key].strip() for row in rows for key in ("image", "mask") if (row[key] or "").strip()}
+            ):
+                target = folder / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(data / relative, target)
+            with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns, extrasaction="ignore")
+                writer.writeheader()
+                writer.writerows(rows)
     except OSError as error:
-        raise StoreError(
-            f"{out} cannot be written: {error.strerror}. Free some space or name another folder"
-        ) from error
+        raise unwritable(out, error) from error
     return len(kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -51,13 +51,18 @@ class KerasEngine:
         self._serial = itertools.count()
         frames = [contract.frames] if contract.frames > 1 else []
         shape = (contract.max_batch, *frames, contract.tile_height, contract.tile_width, contract.channels)
+        self._tiles_shape = (None, *shape[1:])
         self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_BUFFERS)])
 
     def __enter__(self) -> Self:
         import tensorflow as tf
 
         model = load_model(self._source) if isinstance(self._source, Path) else self._source
-        self._predict = tf.function(lambda tiles: model(tf.cast(tiles, tf.float32), training=False))
+        # traced once for any number of tiles: pictures end in batches of many sizes
+        self._predict = tf.function(
+            lambda tiles: model(tf.cast(tiles, tf.float32), training=False),
+            input_signature=[tf.TensorSpec(self._tiles_shape, tf.uint8)],
+        )
         return self
 
     def __exit__(
@@ -88,12 +93,15 @@ class KerasEngine:
             raise EngineError(f"TensorFlow failed on {len(tiles)} tiles: {error}") from error
         return answer
 
-    def stitched_probabilities(self, pixels: UInt8, tiles: TilePlan) -> Float32:
+    def stitched_probabilities(self, pixels: UInt8, tiles: TilePlan, earlier: Sequence[UInt8] = ()) -> Float32:
         """Return float32 [h, w, K] for a whole prepared picture uint8 [H, W, C], stitched as the line stitches maps.
 
-        h and w are of the plan's `map_shape`. A model of several frames is shown the picture that often.
+        h and w are of the plan's `map_shape`. `earlier`: the pictures before it, oldest first, for a model of several
+        frames; where there are too few, the oldest is shown again, as on the line.
         """
-        padded = [pad(pixels, tiles)] * self.contract.frames
+        known = [*earlier, pixels][-self.contract.frames :]
+        padded = [pad(frame, tiles) for frame in known]
+        padded = padded[:1] * (self.contract.frames - len(padded)) + padded
         whole: Float32 = np.empty((*tiles.map_shape, len(self.contract.classes)), np.float32)
         batch = self.buffer().tiles
         s = tiles.stride

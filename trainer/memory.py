@@ -8,7 +8,6 @@ import numpy as np
 
 from edge.errors import DatasetError
 from trainer.datasets import Entry, Picture, load_picture
-from trainer.hardware import available_bytes
 from trainer.settings import TrainSettings
 
 _SAMPLE = 6
@@ -16,12 +15,12 @@ _SAMPLE = 6
 _SHARE = 0.8
 
 
-def check_memory(entries: Sequence[Entry], names: Sequence[str], settings: TrainSettings) -> None:
-    """Refuse a dataset that would not fit in what memory is left, before hours are spent on reading it.
+def check_memory(entries: Sequence[Entry], names: Sequence[str], settings: TrainSettings, free: int | None) -> None:
+    """Refuse a dataset that would not fit in the `free` bytes of memory, before hours are spent on reading it.
 
-    Raises DatasetError with the estimate, and what would help.
+    Says nothing where a system does not tell what is free (None). Raises DatasetError with the estimate, and what would
+    help.
     """
-    free = available_bytes()
     if free is not None:
         check_fits(len(entries), estimate_bytes(entries, names, settings), free)
 

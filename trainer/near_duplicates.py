@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,9 @@ _LOOK_FROM = 16
 _FLAT = 0.25
 CORRELATION = 0.8
 _READERS = 4
+_SPECTRA_KEPT = 1024  # most pictures are in no proposal, neighbours of a recording in many
 
-Bool = NDArray[np.bool_]
+Complex64 = NDArray[np.complex64]
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,22 @@ def read_thumbnails(
 def near_duplicates(thumbnails: Sequence[Thumbnail], correlation: float = CORRELATION) -> list[Pair]:
     """Find the pairs whose detail correlates by at least `correlation`, in the order of their names.
 
-    Hashes are compared all with all, and at most 40 proposals each are verified: 3,000 pictures take some seconds, ten
-    times as many some minutes. Needs about 0.15 MB per picture.
+    Hashes are compared all with all, and at most 40 proposals each are verified. The comparison is a product of
+    matrices: of 5,000 pictures it takes some seconds, no more than what is linear in them. Needs about 0.1 MB per
+    picture.
     """
     known = sorted(thumbnails, key=lambda small: small.image)
     if len(known) < 2:
         return []
     own = _without_common_look(known)
-    detail = np.stack([_detail(pixels) for pixels in own])
+
+    @lru_cache(_SPECTRA_KEPT)
+    def spectrum(place: int, orientation: int) -> Complex64:
+        return np.fft.rfft2(orient(_detail(own[place]), orientation)).astype(np.complex64)
+
     pairs = []
     for i, j, orientation in _proposed(own):
-        found = _correlation(detail[i], orient(detail[j], orientation))
+        found = _correlation(spectrum(i, 0), spectrum(j, orientation))
         if found >= correlation:
             pairs.append(Pair(known[i].image, known[j].image, round(found, 3), ORIENTATIONS[orientation]))
     return pairs
@@ -140,13 +147,16 @@ def clusters(pairs: Iterable[Pair]) -> list[tuple[str, ...]]:
 
 def _without_common_look(known: Sequence[Thumbnail]) -> Float32:
     """Subtract from each thumbnail the median of those of its size, where there are enough; float32 [N, S, S]."""
-    own = np.stack([small.pixels for small in known]).astype(np.float32)
+    own = np.empty((len(known), SIDE_PX, SIDE_PX), np.float32)
+    for place, small in enumerate(known):
+        own[place] = small.pixels
     by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
     for place, small in enumerate(known):
         by_size[small.size].append(place)
     for places in by_size.values():
         if len(places) >= _LOOK_FROM:
-            own[places] -= np.median(own[places], axis=0)
+            for row in range(SIDE_PX):  # a row at a time: a median copies and sorts all that it is of
+                own[places, row] -= np.median(own[places, row], axis=0)
     return own
 
 
@@ -158,10 +168,9 @@ def _detail(pixels: Float32) -> Float32:
     return np.zeros_like(fine) if length < _FLAT * SIDE_PX else (fine / length).astype(np.float32)
 
 
-def _correlation(first: Float32, second: Float32) -> float:
-    """Correlate two details of length 1 at the best shift of a few pixels, around the border, by FFT."""
-    product = np.fft.rfft2(first) * np.conj(np.fft.rfft2(second))
-    everywhere = np.fft.irfft2(product, s=first.shape)
+def _correlation(first: Complex64, second: Complex64) -> float:
+    """Correlate two details of length 1, by their spectra, at the best shift of a few pixels around the border."""
+    everywhere = np.fft.irfft2(first * np.conj(second), s=(SIDE_PX, SIDE_PX))
     near = np.arange(-_SHIFT_PX, _SHIFT_PX + 1)
     return float(everywhere[np.ix_(near, near)].max())
 

@@ -25,6 +25,7 @@ from trainer.galleries import Exhibit, Gallery, sheet_of
 from trainer.guarding import EpochFigures, Finding, look
 from trainer.metrics import ALL, BACKGROUND
 from trainer.plotting import draw_confusion, draw_rankings, draw_training
+from trainer.recordings import told
 from trainer.report_page import (
     Card,
     Html,
@@ -201,9 +202,11 @@ def _subtitle(data: Path | None, judged: Mapping[str, Any] | None) -> str:
         return f"Written {now}. No dataset was given, so nothing was judged."
     left_out = judged["excluded_pictures"]
     unseen = f"; left out, since it was learned from them: {left_out}" if left_out else ""
+    sequence = judged["sequence"]
+    fed = f" It was judged {told(sequence['judged_as'], sequence['frames'])}." if sequence else ""
     return (
         f"Written {now}. Judged by {judged['model']} on {judged['pictures']} pictures of {data.name}, "
-        f"{judged['intervals']['groups']} pieces{unseen}."
+        f"{judged['intervals']['groups']} pieces{unseen}.{fed}"
     )
 
 
@@ -250,6 +253,12 @@ def _advice(
         blocks.append(paragraph("The collapse guard has nothing to say: at the end every class was answered."))
     if not readings:
         blocks.append(paragraph("The bundle holds no training/log.csv, so its training cannot be read.", soft=True))
+    if bundle.manifest.training.get("only_sorts") is True:
+        text = (
+            "No picture that it learned from was clean. Each tile is answered as one of its classes, so that it cannot "
+            "tell good parts from bad ones; give it clean pictures for that."
+        )
+        blocks.append(note("It only sorts", text))
     for name, found in bundle.manifest.validation.items():
         if isinstance(found, dict) and found.get("shown") and found.get("missed") == found["shown"]:
             text = f"On validation it was found on none of {found['shown']} pictures; do not use the model for it."

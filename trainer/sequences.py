@@ -15,11 +15,9 @@ import numpy as np
 from edge.errors import DatasetError
 from edge.opencv import cv2
 from edge.records import Float32, Float64, UInt8
-from edge.tiling import TilePlan, pad
 from trainer.augmenting import crop_transform, disturb, warp
 from trainer.augmenting.choosing import BalancedPlaces
 from trainer.datasets import Picture
-from trainer.keras_engine import KerasEngine
 from trainer.settings import AugmentationSettings, SamplingSettings, SequenceSettings
 
 
@@ -156,7 +154,7 @@ def sequences_of(pictures: Sequence[Picture], settings: SequenceSettings, frames
 def whole_frames(sequence: Sequence[Picture], settings: SequenceSettings) -> UInt8:
     """Return the whole frames of a sequence, uint8 [T, H, W, C]; a still picture moves by the usual shift."""
     last = sequence[-1]
-    if any(picture is not last for picture in sequence):
+    if len(sequence) == 1 or any(picture is not last for picture in sequence):
         return np.stack([picture.pixels for picture in sequence])
     height, width = last.truth.shape
     frames = []
@@ -166,19 +164,3 @@ def whole_frames(sequence: Sequence[Picture], settings: SequenceSettings) -> UIn
         moved = cv2.warpAffine(last.pixels, transform, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
         frames.append(moved.reshape(last.pixels.shape))
     return np.stack(frames)
-
-
-def stitched_probabilities(engine: KerasEngine, frames: UInt8, tiles: TilePlan, class_count: int) -> Float32:
-    """Return float32 [h, w, K] for whole frames uint8 [T, H, W, C], each tile answered from all of its frames."""
-    # a plan is about height and width: frames are laid into the channels, and taken out of them again
-    count, height, width, channels = frames.shape
-    padded = pad(frames.transpose(1, 2, 0, 3).reshape(height, width, count * channels), tiles)
-    whole: Float32 = np.empty((*tiles.map_shape, class_count), np.float32)
-    s = tiles.stride
-    for cell in tiles.cells:
-        tile = padded[cell.y : cell.y + tiles.tile_height, cell.x : cell.x + tiles.tile_width]
-        sequence = tile.reshape(tiles.tile_height, tiles.tile_width, count, channels).transpose(2, 0, 1, 3)
-        answer = engine.probabilities(np.ascontiguousarray(sequence)[None])[0]
-        y0, y1, x0, x1 = (v // s for v in (cell.keep_y0, cell.keep_y1, cell.keep_x0, cell.keep_x1))
-        whole[y0:y1, x0:x1] = answer[y0 - cell.y // s : y1 - cell.y // s, x0 - cell.x // s : x1 - cell.x // s]
-    return whole

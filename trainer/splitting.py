@@ -20,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from edge.errors import DatasetError
@@ -231,8 +232,11 @@ def split_dataset(
     Raises DatasetError like `split`. Takes some hundredths of a second per picture, for reading it.
     """
     found: list[tuple[str, ...]] = []
+    unread: list[str] = []
     if settings.near_duplicates != "ignore":
-        found = clusters(near_duplicates(list(read_thumbnails([(entry.image, entry.path) for entry in entries]))))
+        small = list(read_thumbnails([(entry.image, entry.path) for entry in entries]))
+        unread = sorted({entry.image for entry in entries} - {thumbnail.image for thumbnail in small})
+        found = clusters(near_duplicates(small))
     together = found if settings.near_duplicates == "together" else []
     parts = split(
         entries,
@@ -246,6 +250,10 @@ def split_dataset(
     if console is not None:
         for line in _remarks(entries, parts, found, settings):
             console.print(line)
+        if unread:
+            more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+            names = escape(", ".join(unread[:3]))
+            console.print(f"[yellow]warning[/]: cannot be read, and training would refuse: {names}{more}")
     return parts
 
 

@@ -35,6 +35,7 @@ class Stepper:
         if self._replicas > 1:
             _share_batch_statistics(net)
         self._averages = [_variable(value) for value in net.get_weights()]
+        self._proven = [_variable(value) for value in net.get_weights()]
         self._gathered: list[Any] | None = None
         self.rebuild()
 
@@ -103,8 +104,14 @@ class Stepper:
 
     @averages.setter
     def averages(self, values: list[Float32]) -> None:
-        for variable, value in zip(self._averages, values, strict=True):
-            variable.assign(value)
+        for average, proven, value in zip(self._averages, self._proven, values, strict=True):
+            average.assign(value)
+            proven.assign(value)
+
+    @property
+    def proven(self) -> list[Float32]:
+        """Copies of the averages without the weights of the last step, whose loss and slope nobody knows yet."""
+        return [variable.numpy() for variable in self._proven]
 
     def _distributed(self, values: Any) -> Any:
         if self._replicas == 1:
@@ -167,7 +174,8 @@ class Stepper:
         return self._strategy.experimental_local_results(values)[0]
 
     def _average(self, decay: Any) -> None:
-        for average, weight in zip(self._averages, self.net.weights, strict=True):
+        for average, proven, weight in zip(self._averages, self._proven, self.net.weights, strict=True):
+            proven.assign(average)
             average.assign(decay * average + (1 - decay) * weight.value)
 
 

@@ -22,6 +22,8 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 THRESHOLDS = np.round(np.arange(0.20, 0.91, 0.05), 2)
+# So low that the leading class is always answered.
+SORTING_THRESHOLD = 0.01
 # pixels, each half as large again as the last
 MIN_AREAS_PX = tuple(round(1.5**k) for k in range(2, 27))
 # An IoU within this of the best is as good: masks drawn by hand differ by more.
@@ -80,6 +82,24 @@ def fit_class(
         false=int(false[row, column]),
         shown=sum(bool(truth.any()) for truth in truths),
         iou=float(iou[row, column]) if union[row, column] else None,
+    )
+
+
+def count_sorted(probabilities: Sequence[UInt8], truths: Sequence[BoolArray]) -> FittedClass:
+    """Count one class of a model that only sorts, at `SORTING_THRESHOLD`; arguments as of `fit_class`.
+
+    Nothing that it learned from was clean, so to answer nothing is never right and there is nothing to fit.
+    """
+    answers = [probability >= np.ceil(SORTING_THRESHOLD * 255) for probability in probabilities]
+    pairs = list(zip(answers, truths, strict=True))
+    both, either = (sum(int(join(a, t).sum()) for a, t in pairs) for join in (np.logical_and, np.logical_or))
+    return FittedClass(
+        threshold=SORTING_THRESHOLD,
+        min_area_px=float(MIN_AREAS_PX[0]),
+        missed=sum(bool(t.any()) and not (a & t).any() for a, t in pairs),
+        false=sum(bool(a.any()) and not t.any() for a, t in pairs),
+        shown=sum(bool(t.any()) for t in truths),
+        iou=both / either if either else None,
     )
 
 

@@ -127,7 +127,8 @@ class TrainingLoop:
             raise CollapsedTrainingError(
                 f"Stopped after epoch {self.run.epoch}, as guard.action asks: {' '.join(reasons)}. The weights of "
                 f"epoch {self.run.best_epoch} are kept in {self._folder / checkpointing.CHECKPOINT}; with "
-                "guard.action: warn it would have gone on"
+                "guard.action: warn it would have gone on. Change the recipe, and begin from them with: "
+                f"linewatch-train fit RECIPE --data DATA --out NEW --from {self._folder.parent}"
             )
 
     def _restore(self) -> None:
@@ -222,13 +223,18 @@ class TrainingLoop:
         value = f"{loss}" if what == "loss" else "no finite number"
         named = ", ".join(batch.shows[:_NAMED_PICTURES])
         more = f" and {len(batch.shows) - _NAMED_PICTURES} more" if len(batch.shows) > _NAMED_PICTURES else ""
-        path = checkpointing.save_last_good(self._folder, self._stepper)
+        path = checkpointing.save_last_good(self._folder, self._stepper, self.best_weights)
         kept = f"The weights before it are kept in {path}" if path else "There is no room to keep the weights before it"
-        epochs = f", those of epoch {run.epoch} in {self._folder / checkpointing.CHECKPOINT}" if run.epoch else ""
+        checkpoint = self._folder / checkpointing.CHECKPOINT
+        epochs = f", those of epoch {run.epoch} in {checkpoint}" if run.epoch else ""
+        start = path or (checkpoint if run.epoch else None)
+        again = (
+            f", from these weights: linewatch-train fit RECIPE --data DATA --out NEW --from {start}" if start else ""
+        )
         return DatasetError(
             f"The {what} is {value} at step {run.steps + 1} (epoch {run.epoch + 1}), in a batch with {named}{more}. "
             f"{kept}{epochs}. Check those pictures; or lower optimizer.learning_rate or optimizer.clip_norm, and train "
-            "anew in another folder"
+            f"on{again or ' in another folder'}"
         )
 
     def _follow(self) -> None:
@@ -256,6 +262,7 @@ class TrainingLoop:
             "loss": loss,
             "validation_loss": judged.loss,
             "dice": judged.score,
+            "baseline_dice": judged.baseline,
             **{f"dice_{name}": value for name, value in judged.dice.items()},
             **{f"answered_{name}": value for name, value in judged.answered_share.items()},
             **{f"true_{name}": value for name, value in judged.true_share.items()},

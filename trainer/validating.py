@@ -25,13 +25,15 @@ class Judgement:
     """What validation says of weights.
 
     `loss`: the mean over its batches, without regularisation. Per class: pooled Dice, None where the truth never shows
-    it; `answered_share` and `true_share` of all cells.
+    it; `answered_share` and `true_share` of all cells. `baseline`: what `score` would be of answering nothing or, of a
+    classifier, always the same.
     """
 
     loss: float
     dice: dict[str, float | None]
     answered_share: dict[str, float]
     true_share: dict[str, float]
+    baseline: float = 0.0
 
     @property
     def score(self) -> float:
@@ -50,6 +52,8 @@ class Validation:
         self._pixels, truths = validation_crops(pictures, settings, len(names))
         stride, cells = settings.model.stride_px(settings.sampling.crop_px), settings.cells
         self._truths = cells_of(truths, stride, cells.min_share, cells.min_px) if stride > 1 else truths
+        classifies = stride == settings.sampling.crop_px
+        self._baseline = constant_dice(self._truths, len(names)) if classifies else 0.0
 
     def judge(self, answer: Callable[[Float32], Any], loss: Callable[[Any, Any], Any]) -> Judgement:
         """Judge `answer`, from float32 [N, (T,) S, S, C] to logits [N, h, w, K'], and `loss` of logits and truth."""
@@ -66,7 +70,17 @@ class Validation:
             own, true = given == class_id, truths == class_id
             dice[name] = float(2 * (own & true).sum() / (own.sum() + true.sum())) if true.any() else None
             answered_share[name], true_share[name] = float(own.mean()), float(true.mean())
-        return Judgement(sum(losses) / len(truths), dice, answered_share, true_share)
+        return Judgement(sum(losses) / len(truths), dice, answered_share, true_share, self._baseline)
+
+
+def constant_dice(truths: UInt8, class_count: int) -> float:
+    """Return the best mean Dice, over the classes shown, of answering one class everywhere; truths uint8 [N, h, w].
+
+    A class that fills the share s of all cells has then a Dice of 2 s / (1 + s), and the others 0.
+    """
+    shares = [float((truths == class_id).mean()) for class_id in range(1, class_count + 1)]
+    shown = sum(share > 0 for share in shares)
+    return max(2 * share / (1 + share) for share in shares) / shown if shown else 0.0
 
 
 def leading(logits: Float32, *, has_background: bool) -> UInt8:

@@ -70,3 +70,31 @@ def test_comparing_many_who_draw_alike_names_nobody() -> None:
     assert {(s.annotator, s.measure) for s in style_differences(same + thick) if s.differs} == {
         ("thick", "thickness_px")
     }
+
+
+@pytest.mark.parametrize("honest", [1, 2, 5])
+def test_who_draws_otherwise_does_not_make_the_rest_look_so(honest: int) -> None:
+    """Beside one who draws twice as thick the others, who agree, are not named; of two who disagree both are."""
+    generator = np.random.default_rng(1)
+    names = [*(f"a{k}" for k in range(honest)), "thick"]
+    styles = [
+        (name, "scratch", Style(generator.normal(20 if name == "thick" else 10, 1), 500.0, None))
+        for name in names
+        for _ in range(30)
+    ]
+    named = {found.annotator for found in style_differences(styles) if found.differs}
+    assert named == (set(names) if honest == 1 else {"thick"})
+
+
+def test_all_who_draw_otherwise_are_named() -> None:
+    """Two of six draw thicker, each in his own way: both are named, and nobody else."""
+    generator = np.random.default_rng(2)
+    means = {"a": 10, "b": 10, "c": 10, "d": 10, "thick": 16, "thickest": 25}
+    styles = [
+        (name, "scratch", Style(generator.normal(mean, 1), 500.0, None))
+        for name, mean in means.items()
+        for _ in range(30)
+    ]
+    found = {f.annotator: f for f in style_differences(styles) if f.measure == "thickness_px"}
+    assert {name for name, f in found.items() if f.differs} == {"thick", "thickest"}
+    assert found["thick"].others == pytest.approx(10, abs=0.5)

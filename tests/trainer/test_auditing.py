@@ -12,12 +12,15 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from edge.errors import DatasetError
 from edge.opencv import cv2
+from edge.yaml_settings import load_yaml
 from tests.trainer.painted import RECIPE, write_painted
 from trainer.__main__ import app
 from trainer.audit_page import audit_page
-from trainer.auditing import KINDS, Audit, audit
-from trainer.datasets import read_manifest
+from trainer.auditing import KINDS, Audit, GroupBalance, audit
+from trainer.datasets import check_classes, class_names, load_picture, read_manifest
+from trainer.settings import TrainSettings
 from trainer.split_manifest import write_split
 from trainer.splitting import split
 
@@ -60,6 +63,10 @@ def test_a_sound_dataset_has_nothing_that_is_refused_and_its_counts_are_right(fo
     pixels = sum(int((cv2.imread(str(folder / "masks" / f"{k}.png"), 0) > 127).sum()) for k in range(0, 24, 3))
     assert scratch.pixels == pixels
     assert scratch.pixel_share == pytest.approx(pixels / (24 * 96 * 128))
+    assert found.clean == (8, 4)
+    assert len(found.groups) == 12
+    assert found.groups[0] == GroupBalance("piece0-0", {"scratch": 2})
+    assert found.report()["groups"]["piece0-2"] == {"clean": 2}
 
 
 def broken(folder: Path) -> dict[str, str]:
@@ -98,6 +105,47 @@ def test_every_way_to_break_a_dataset_is_found_at_once(folder: Path) -> None:
         assert KINDS[kind].severity == "refused"
         assert any(says in text for text in texts[kind]), (kind, texts.get(kind))
     assert {kind for kind in texts if KINDS[kind].severity == "refused"} == set(expected)
+
+
+def test_a_class_without_a_pixel_is_refused_as_training_refuses_it(folder: Path) -> None:
+    """All masks of stains are empty: training cannot learn them, and the audit says so before."""
+    for entry in read_manifest(folder):
+        for name, path in entry.masks:
+            if name == "stain":
+                cv2.imwrite(str(path), np.zeros((96, 128), np.uint8))
+    entries = read_manifest(folder)
+    pictures = [load_picture(entry, class_names(entries), (), 1) for entry in entries]
+    with pytest.raises(DatasetError, match="The class stain cannot be learned"):
+        check_classes(pictures, class_names(entries))
+    texts = kinds(audit(folder, CONSOLE))
+    assert KINDS["empty-class"].severity == "refused"
+    assert texts["empty-class"] == ["stain: the masks of all 8 pictures are empty, so that it cannot be learned"]
+
+
+def test_several_classes_without_masks_are_refused_as_training_refuses_them(folder: Path) -> None:
+    """Without masks a picture has one class: two rows do not say which pixel is what; a second mask does."""
+    rows = [[image, "", name, group] for image, _, name, group in rows_of(folder)]
+    write_rows(folder, [*rows, ["images/0.png", "", "stain", rows[0][3]]])
+    both = next(entry for entry in read_manifest(folder, need_masks=False) if entry.image == "images/0.png")
+    with pytest.raises(DatasetError, match="can have one class only"):
+        load_picture(both, ("scratch", "stain"), (), 1)
+    texts = kinds(audit(folder, CONSOLE))
+    assert KINDS["several-labels"].severity == "refused"
+    assert texts["several-labels"] == ["images/0.png is scratch and stain; expected one class, or masks"]
+    write_rows(folder, rows)
+    assert "several-labels" not in kinds(audit(folder, CONSOLE))
+
+
+def test_a_split_that_cannot_be_made_is_told_once(folder: Path, tmp_path: Path) -> None:
+    """By the recipe, where there is one, else by the number of groups."""
+    rows = [[image, mask, name, "one" if name == "stain" else group] for image, mask, name, group in rows_of(folder)]
+    write_rows(folder, rows)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    recipe = load_yaml(tmp_path / "recipe.yaml", TrainSettings)
+    (of_recipe,) = kinds(audit(folder, CONSOLE, settings=recipe))["no-split"]
+    assert of_recipe.startswith("The split cannot be made: no group of stain would be left to validation")
+    (alone,) = kinds(audit(folder, CONSOLE))["no-split"]
+    assert alone.startswith("stain has 1 group with 8 pictures")
 
 
 def test_doubtful_masks_are_told_apart(folder: Path) -> None:
@@ -202,6 +250,11 @@ def test_an_annotator_who_draws_thicker_is_named_with_numbers(tmp_path: Path) ->
     assert bob["thickness_px"].own - bob["thickness_px"].others == pytest.approx(8, abs=1)
     assert bob["dilation_px"].own - bob["dilation_px"].others == pytest.approx(4, abs=1)
     assert "dilated" not in kinds(found)  # half of the masks are right
+    shown = next(finding.images for finding in found.findings if finding.text.startswith("bob: thickness"))
+    assert shown[:4] == ("i/0.png", "i/2.png", "i/1.png", "i/3.png")  # two of bob's, and two of ann's beside them
+    page = audit_page(found)
+    assert "i/0.png: scratch, group g0, drawn by bob" in page
+    assert "i/1.png: scratch, group g1, drawn by ann" in page
     drawn_by_two(tmp_path / "same", thick=5)
     assert "style" not in kinds(audit(tmp_path / "same", CONSOLE))
 
@@ -246,6 +299,7 @@ def test_the_page_is_whole_escaped_and_loads_nothing(folder: Path) -> None:
     html = audit_page(audit(folder, CONSOLE))
     page.feed(html)
     assert page.open == []
+    assert "Pictures of each class in 13 groups" in page.text  # the twelve, and the evil one
     assert "script" not in page.tags
     assert evil in page.text
     assert "img" in page.tags

@@ -14,7 +14,7 @@ from edge.opencv import cv2
 from tests.trainer.painted import STILL
 from trainer.augmenting import CropSampler, crop_transform, disturb, warp
 from trainer.augmenting.geometry import resized
-from trainer.augmenting.light import Light, apply_light, motion_kernel
+from trainer.augmenting.light import Light, apply_light, draw_light, motion_kernel
 from trainer.augmenting.pasting import Paster
 from trainer.augmenting.sampling import at_strength, cut_out
 from trainer.datasets import Entry, Picture
@@ -91,6 +91,64 @@ def test_a_marker_lands_on_the_same_place_in_picture_and_mask(ranges: dict[str, 
     y, x = np.mgrid[:128, :128]
     middle = (np.sum(x * seen) / seen.sum(), np.sum(y * seen) / seen.sum())
     assert np.abs(np.array(middle) - (x[mask > 0].mean(), y[mask > 0].mean())).max() < 0.75
+
+
+def drawn(count: int = 400, **ranges: object) -> np.ndarray:
+    """Draw transforms about the middle of a crop of 101 px, [N, 2, 3], with only `ranges` on."""
+    generator = np.random.default_rng(3)
+    return np.stack([crop_transform((200, 150), 101, still(**ranges), generator) for _ in range(count)])
+
+
+def test_each_kind_of_geometry_goes_to_both_ends_of_its_range_and_no_further() -> None:
+    """Rotation in degrees, zoom in factors, shear and shift as shares: read off the matrices, one at a time."""
+    turned = drawn(rotation_degrees=20)[:, :, :2]
+    degrees = np.rad2deg(np.arctan2(turned[:, 1, 0], turned[:, 0, 0]))
+    assert 19 < degrees.max() <= 20
+    assert -20 <= degrees.min() < -19
+    np.testing.assert_allclose(np.linalg.det(turned), 1)
+    zoomed = drawn(zoom=1.5)[:, :, :2]
+    factors = 1 / zoomed[:, 0, 0]
+    assert 1.45 < factors.max() <= 1.5
+    assert 1 / 1.5 <= factors.min() < 1 / 1.45
+    np.testing.assert_allclose(zoomed, zoomed[:, :1, :1] * np.eye(2))
+    sheared = drawn(shear=0.3)[:, :, :2]
+    assert 0.28 < sheared[:, 0, 1].max() <= 0.3
+    assert -0.3 <= sheared[:, 0, 1].min() < -0.28
+    np.testing.assert_allclose(sheared[:, [0, 1, 1], [0, 0, 1]], np.broadcast_to([1, 0, 1], (400, 3)))
+    # the middle of the crop, pixel 50, would lie on (200, 150); a shift of 0.2 of 101 px is 20.2
+    moved = drawn(shift_share=0.2) @ [50, 50, 1] - (200, 150)
+    assert 19 < moved.max() <= 20.2
+    assert -20.2 <= moved.min() < -19
+    assert (np.abs(moved) > 15).all(axis=1).any()  # both ways at once
+
+
+def test_each_kind_of_light_goes_to_both_ends_of_its_range_and_no_further() -> None:
+    """Brightness in levels, contrast as a factor, noise and blur from nothing up: as drawn, one at a time."""
+    generator = np.random.default_rng(4)
+
+    def lights(**ranges: object) -> list[Light]:
+        return [draw_light(still(**ranges), generator) for _ in range(400)]
+
+    brightness = [light.brightness for light in lights(brightness=12)]
+    assert -12 <= min(brightness) < -11.5
+    assert 11.5 < max(brightness) <= 12
+    contrast = [light.contrast for light in lights(contrast=1.4)]
+    assert 1 / 1.4 <= min(contrast) < 1 / 1.38
+    assert 1.38 < max(contrast) <= 1.4
+    for name in ("noise", "defocus_px", "motion_px"):
+        values = [getattr(light, name) for light in lights(**{name: 8.0})]
+        assert 0 <= min(values) < 0.3
+        assert 7.7 < max(values) <= 8
+
+
+def test_a_defocus_is_a_gaussian_blur() -> None:
+    """A lone pixel of 200 spreads as exp(-d² / 2 s²) and keeps its light, within the rounding to whole levels."""
+    pixels = np.zeros((33, 33, 1), np.uint8)
+    pixels[16, 16] = 200
+    found = apply_light(pixels, Light(1, 0, defocus_px=1.0), np.random.default_rng(0))[:, :, 0]
+    y, x = np.mgrid[-16:17, -16:17]
+    weights = np.exp(-(x**2 + y**2) / 2)
+    np.testing.assert_allclose(found, 200 * weights / weights.sum(), atol=1)
 
 
 def test_the_truth_is_only_ever_moved() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from edge.bundle import ClassEntry, Manifest, TileEntry, write_manifest
 from edge.errors import BundleError, DatasetError
 from edge.opencv import cv2
 from edge.records import UInt8
@@ -167,6 +168,20 @@ def test_labels_without_masks_give_accuracy_and_a_confusion(classifier: Path, tm
     assert "always saying stain" in printed(evaluation)
 
 
+def test_classes_with_long_names_are_told_apart_in_a_narrow_terminal(classifier: Path, tmp_path: Path) -> None:
+    """The confusion of pictures names each class in full, if need be on several lines."""
+    report = judged(classifier, write_labelled(tmp_path / "labels", [("scratch", flat("scratch"))])).report
+    names = ["clean", *[f"rolled-in-scale-{k}" for k in range(6)]]
+    report["confusion"] |= {"picture_classes": names, "pictures": np.eye(7, dtype=int).tolist()}
+    console = Console(file=io.StringIO(), width=80)
+    console.print(tables(report)[-1])
+    printed = str(console.file.getvalue())  # type: ignore[attr-defined]  # a StringIO, made two lines above
+    assert "…" not in printed
+    assert all(name in printed for name in names[1:])  # each row's
+    columns = [line.split("┃") for line in printed.splitlines() if "┃" in line]
+    assert ["".join(cell.strip() for cell in column) for column in zip(*columns, strict=True)][2:-1] == names
+
+
 def test_a_label_that_the_bundle_lacks_counts_as_clean(classifier: Path, tmp_path: Path) -> None:
     """As with masks: it is named, and a picture that has another label besides keeps that."""
     data = write_labelled(tmp_path / "labels", [("crazing", flat("clean")), ("scratch", flat("scratch"))])
@@ -215,6 +230,89 @@ def test_clean_pictures_alone_give_false_alarms_alone(levels: Path, tmp_path: Pa
     assert report["missed_pictures"] == {"all": None, "scratch": None, "stain": None}
     assert report["false_pictures"]["all"] == 1 / 2
     assert report["ranking"]["by_picture"]["stain"]["average_precision"] is None
+
+
+def write_flicker_bundle(path: Path, sequence: dict[str, bool]) -> Path:
+    """Write a bundle of two frames per answer that calls a scratch what was not bright in the frame before."""
+    import keras
+
+    path.mkdir()
+    tiles = keras.Input((2, TILE, TILE, 1))
+    keras.Model(tiles, (tiles[:, 1] - tiles[:, 0]) / 255).save(path / "model.keras")
+    manifest = Manifest(
+        name="flicker",
+        version="1.0.0",
+        classes=(ClassEntry(id=1, name="scratch", colour=(230, 25, 75), threshold=0.5, min_area_px=4),),
+        tile=TileEntry(height=TILE, width=TILE, overlap_px=8),
+        frames=2,
+        training={"recipe": {"sequence": sequence}},
+    )
+    write_manifest(path, manifest)
+    return path
+
+
+def write_films(folder: Path) -> Path:
+    """Write two recordings of four pictures, by turns in the table: a flash in the third picture of each stays on.
+
+    It is new in the third picture alone, which is the one with a mask.
+    """
+    folder.mkdir()
+    rows = []
+    for place in range(4):
+        for film in ("a", "b"):
+            pixels, mask = (np.zeros((TILE, 80), np.uint8) for _ in range(2))
+            if place >= 2:
+                pixels[10:30, 20:50] = 250
+            mask[10:30, 20:50] = 255
+            cv2.imwrite(str(folder / f"{film}{place}.png"), pixels + len(rows))  # no two files are the same
+            cv2.imwrite(str(folder / "mask.png"), mask)
+            shows = place == 2
+            rows.append((f"{film}{place}.png", "mask.png" if shows else "", "scratch" if shows else "ok", film))
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("image", "mask", "class", "group"), *rows])
+    return folder
+
+
+@pytest.mark.parametrize("ranking", [True, False])
+def test_a_model_of_several_frames_is_judged_on_recordings(tmp_path: Path, ranking: bool) -> None:
+    """Where its recipe says so, a group's pictures come in their order, whatever lies between them in the table.
+
+    What flashes is found where it is new, and nowhere else. On stills, each shown twice, nothing is ever new.
+    """
+    films = write_films(tmp_path / "films")
+    heard = io.StringIO()
+    console, wanted = Console(file=heard, width=200), Wanted(ranking=ranking)
+    filmed = write_flicker_bundle(tmp_path / "filmed", {"recording": True})
+    report = evaluate(filmed, films, console, wanted=wanted).report
+    assert report["sequence"] == {"frames": 2, "judged_as": "recording"}
+    assert report["missed_pictures"]["all"] == report["false_pictures"]["all"] == 0
+    assert report["iou"]["scratch"] == 1
+    assert "judged in recordings: the pictures of a group in their order, 2 frames at a time" in heard.getvalue()
+    still = write_flicker_bundle(tmp_path / "still", {"recording": False})
+    evaluation = evaluate(still, films, console, wanted=wanted)
+    assert evaluation.report["sequence"] == {"frames": 2, "judged_as": "stills"}
+    assert evaluation.report["missed_pictures"]["all"] == 1
+    assert "judged on stills: each picture shown 2 times" in heard.getvalue()
+    assert [row["image"] for row in evaluation.pictures][:3] == ["a0.png", "b0.png", "a1.png"]
+
+
+def test_what_was_left_out_begins_a_new_sequence(tmp_path: Path) -> None:
+    """The second picture was learned from: the third follows none, so that its flash is not new to the model."""
+    films = write_films(tmp_path / "films")
+    bundle = write_flicker_bundle(tmp_path / "bundle", {"recording": True})
+    note_split(bundle, films, ["a1.png"])
+    rows = {row["image"]: row["met"] for row in evaluate(bundle, films, Console(file=io.StringIO())).pictures}
+    assert "a1.png" not in rows
+    assert (rows["a2.png"], rows["b2.png"]) == ([], ["scratch"])
+
+
+def test_a_picture_may_have_any_number_of_tiles(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Batches of one to eight tiles are one program, which TensorFlow does not trace, nor complain of, eight times."""
+    bundle = write_levels_bundle(tmp_path / "bundle").path
+    rows = [("scratch", flat(*["scratch"] * count)) for count in range(1, 9)]
+    data = write_labelled(tmp_path / "labels", rows)
+    assert judged(bundle, data).report["accuracy"] == 1
+    assert "retracing" not in caplog.text
 
 
 def test_a_bundle_without_a_model_is_named(tmp_path: Path, painted: Path, levels: Path) -> None:

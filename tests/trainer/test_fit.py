@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -18,9 +19,11 @@ from rich.console import Console
 
 from edge.bundle import Bundle, load_bundle, sha256_of
 from edge.errors import DatasetError, LinewatchError, SettingsError, StoreError
+from edge.preparing import Grey
 from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, write_painted
+from trainer.datasets import read_manifest
 from trainer.evaluating import evaluate, learned_from
 from trainer.fitting import fit
 from trainer.holding_out import copy_held_out
@@ -28,6 +31,8 @@ from trainer.keras_engine import load_model
 from trainer.loss_settings import LossSettings
 from trainer.optimizer_settings import OptimizerSettings
 from trainer.settings import CellSettings, LogSettings, SequenceSettings, TrainSettings
+from trainer.split_manifest import read_split
+from trainer.splitting import split_dataset
 
 
 def recipe(folder: Path, text: str = RECIPE) -> TrainSettings:
@@ -83,6 +88,20 @@ def test_nothing_learned_from_is_judged_on(bundle: Bundle, data: Path) -> None:
     assert everything.report["pictures"] == 48
 
 
+def test_a_bundle_records_how_pixels_are_prepared_and_what_it_was_split_by(bundle: Bundle, data: Path) -> None:
+    """The manifest has the recipe's steps, and a device takes them from there; split.csv has each file's own hash."""
+    assert json.loads((bundle.path / "manifest.json").read_text())["preparing"] == [{"step": "grey"}]
+    assert load_bundle(bundle.path, need_onnx=False).manifest.preparing == (Grey(),)
+    assert "split.csv" in bundle.manifest.files
+    rows = {row.image: row for row in read_split(bundle.path / "split.csv")}
+    entries = read_manifest(data)
+    assert rows.keys() == {entry.image for entry in entries}
+    for entry in entries:
+        row = rows[entry.image]
+        assert row.sha256 == hashlib.sha256(entry.path.read_bytes()).hexdigest()
+        assert row.masks == tuple((name, hashlib.sha256(mask.read_bytes()).hexdigest()) for name, mask in entry.masks)
+
+
 def test_held_out_pictures_can_be_taken_elsewhere(bundle: Bundle, data: Path, tmp_path: Path) -> None:
     """The copied folder is a dataset of its own, with the same figures."""
     count = copy_held_out(bundle.path, data, tmp_path / "held-out")
@@ -125,9 +144,12 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(data: Path, tmp_path: Pa
 
 
 def test_a_resumed_run_with_another_recipe_is_refused(bundle: Bundle, data: Path, tmp_path: Path) -> None:
-    """The keys that differ are named."""
+    """The keys that differ are named with both values, however deep, and so is the way to go on with the weights."""
     other = recipe(tmp_path, RECIPE.replace("seed: 4", "seed: 5").replace("epochs: 8", "epochs: 9"))
-    with pytest.raises(StoreError, match="another recipe: epochs, seed differ"):
+    deep = recipe(tmp_path, RECIPE.replace("learning_rate: 0.02", "learning_rate: 0.01"))
+    with pytest.raises(StoreError, match=r"optimizer\.learning_rate was 0\.02 and is 0\.01\. Give"):
+        fit(deep, data, bundle.path, quiet(), resume=True)
+    with pytest.raises(StoreError, match=r"another recipe: epochs was 8 and is 9; seed was 4 and is 5. .*--from"):
         fit(other, data, bundle.path, quiet(), resume=True)
 
 
@@ -273,6 +295,21 @@ def test_help_needs_no_tensorflow() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize("which", ["picture", "mask"])
+def test_a_broken_file_ends_a_fit_before_it_trains(which: str, part: str, tmp_path: Path) -> None:
+    """Also one that is held out, which nothing reads before it is judged on; the file is named, and no epoch begun."""
+    data = write_painted(tmp_path / "data")
+    settings, entries = recipe(tmp_path), read_manifest(data)
+    parts = split_dataset(entries, settings.split, settings.seed)
+    broken = next(entry for entry in entries if entry.masks and parts[entry.image] == part)
+    path = broken.path if which == "picture" else broken.masks[0][1]
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(DatasetError, match=re.escape(str(path))):
+        fit(settings, data, tmp_path / "out", quiet())
+    assert not list((tmp_path / "out").rglob("*checkpoint*"))
 
 
 def test_a_mistyped_dataset_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from trainer.models import Stage
 from trainer.settings import TrainSettings
 from trainer.stepping import Stepper
 from trainer.training_loop import CollapsedTrainingError, InterruptedTrainingError, TrainingLoop
-from trainer.validating import Validation
+from trainer.validating import Validation, constant_dice
 
 NAMES = ("scratch",)
 
@@ -253,14 +253,19 @@ def test_what_fails_while_drawing_is_raised_where_batches_are_taken() -> None:
 
 
 def test_what_is_no_number_names_the_pictures_and_keeps_the_weights(tmp_path: Path) -> None:
-    """At the step where it happens: its number, its pictures, the last good weights; the checkpoint stays."""
+    """At the step where it happens: its number, its pictures, the last good weights; the checkpoint stays.
+
+    Good are weights whose loss and slope were numbers: the average before the step that led here.
+    """
     settings = recipe()
     loop, stepper, _ = make_loop(settings, two_layers(), tmp_path, pictures())
     plain, taken, seen = stepper.step, iter(range(1, 100)), []
 
     def step(pixels: Any, truth: Any, rate: float, **keys: Any) -> Any:
-        if next(taken) == 5:  # the second step of the second epoch
+        number = next(taken)
+        if number == 4:
             seen.extend(stepper.averages)
+        if number == 5:  # the second step of the second epoch; the weights of the fourth made nothing finite
             pixels = np.full_like(pixels, np.nan)
         return plain(pixels, truth, rate, **keys)
 
@@ -270,11 +275,62 @@ def test_what_is_no_number_names_the_pictures_and_keeps_the_weights(tmp_path: Pa
     ) as caught:
         loop.train(resume=False)
     assert str(tmp_path / CHECKPOINT) in str(caught.value)
+    assert f"linewatch-train fit RECIPE --data DATA --out NEW --from {tmp_path / checkpointing.LAST_GOOD}" in str(
+        caught.value
+    )
     other = two_layers()
     other.load_weights(tmp_path / checkpointing.LAST_GOOD)
     for one, kept in zip(seen, other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, kept)
     assert checkpointing.read_run(tmp_path).epoch == 1
+
+
+def test_weights_that_were_thrown_too_far_are_not_the_last_good_ones(tmp_path: Path) -> None:
+    """The first step of a wild rate ends at weights whose slope is no number: kept are those before it, which work."""
+    wild = {"kind": "sgd", "learning_rate": 1.0, "clip_norm": 1e30, "warm_up_steps": 0}
+    terms = {"terms": [{"kind": "cross_entropy", "weight": 1e12}]}
+    keras.utils.set_random_seed(0)
+    tiles = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(tiles / 255)
+    net = keras.Model(tiles, keras.layers.Conv2D(1, 1)(keras.layers.Conv2D(4, 3, padding="same")(x)))
+    before = net.get_weights()
+    loop, stepper, _ = make_loop(recipe(loss=terms, optimizer=wild), net, tmp_path, pictures())
+    with pytest.raises(DatasetError, match="at step 2 "):
+        loop.train(resume=False)
+    net.load_weights(tmp_path / checkpointing.LAST_GOOD)
+    for first, kept in zip(before, net.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, kept)
+    assert np.isfinite(stepper.loss(stepper.answer(np.zeros((1, 32, 32, 1), np.float32)), np.zeros((1, 32, 32))))
+
+
+def test_an_average_that_is_no_number_is_not_kept_as_good(tmp_path: Path) -> None:
+    """Where the moving average took in what is no number, the best epoch's weights are the last good ones."""
+    loop, stepper, _ = make_loop(recipe(epochs=1), two_layers(), tmp_path, pictures())
+    loop.train(resume=False)
+    stepper.averages = [np.full_like(value, np.nan) for value in stepper.averages]
+    kept = checkpointing.save_last_good(tmp_path, stepper, loop.best_weights)
+    assert kept is not None
+    other = two_layers()
+    other.load_weights(kept)
+    for best, value in zip(loop.best_weights, other.get_weights(), strict=True):
+        np.testing.assert_array_equal(best, value)
+
+
+def test_what_a_constant_answer_scores_is_known() -> None:
+    """Three of four tiles are scratched: a classifier that always says so has a Dice of 2 * 3/4 / (1 + 3/4).
+
+    With the other quarter of another class the mean over both is half of that; of a segmenter, answering nothing is 0.
+    """
+    truths = np.array([1, 1, 1, 0], np.uint8).reshape(4, 1, 1)
+    assert constant_dice(truths, 1) == pytest.approx(1.5 / 1.75)
+    assert constant_dice(np.where(truths, truths, 2).astype(np.uint8), 3) == pytest.approx(1.5 / 1.75 / 2)
+    assert constant_dice(np.zeros_like(truths), 2) == 0
+    for stride, expected in ((1, 0.0), (32, 1.0)):
+        shown = [Picture(p.entry, p.pixels, np.ones_like(p.truth)) for p in pictures(2)]
+        judge = Validation(recipe(TinyModel(stride=stride)), NAMES, shown)
+        cells = 32 // stride
+        judged = judge.judge(lambda x, c=cells: np.ones((len(x), c, c, 1), np.float32), lambda *_: 0.0)
+        assert judged.baseline == expected
 
 
 def test_each_epoch_is_in_the_log_and_in_tensorboards_events(tmp_path: Path) -> None:
@@ -283,7 +339,7 @@ def test_each_epoch_is_in_the_log_and_in_tensorboards_events(tmp_path: Path) -> 
     loop.train(resume=False)
     lines = (tmp_path / LOG).read_text().splitlines()
     assert lines[0] == (
-        "epoch,steps,seconds,steps_per_second,learning_rate,loss,validation_loss,dice,"
+        "epoch,steps,seconds,steps_per_second,learning_rate,loss,validation_loss,dice,baseline_dice,"
         "dice_scratch,answered_scratch,true_scratch"
     )
     assert [line.split(",")[:2] for line in lines[1:]] == [["1", "3"], ["2", "6"]]
@@ -359,7 +415,10 @@ def test_memory_is_estimated_from_some_pictures(tmp_path: Path) -> None:
     real = sum(p.pixels.nbytes + p.truth.nbytes + 8 * int((p.truth > 0).sum()) for p in taken)
     assert taken[0].pixels.nbytes + taken[0].truth.nbytes == 2 * 96 * 128
     assert estimate_bytes(entries, names, settings) == pytest.approx(real, rel=0.2)
-    check_memory(entries, names, settings)
+    check_memory(entries, names, settings, 10**12)
+    check_memory(entries, names, settings, None)  # a system that does not tell
+    with pytest.raises(DatasetError, match="12 pictures take about"):
+        check_memory(entries, names, settings, 1000)
     with pytest.raises(DatasetError, match=r"12 pictures take about 9\.0 GB .* 10\.0 GB are left, of which 80%"):
         check_fits(12, 9 * 10**9, 10 * 10**9)
 
@@ -369,6 +428,23 @@ def test_available_memory_is_what_the_system_tells() -> None:
     free = available_bytes()
     assert free is not None
     assert 0 < free < psutil.virtual_memory().available * 1.2
+
+
+def test_memory_is_what_the_container_leaves_and_elsewhere_unknown(tmp_path: Path) -> None:
+    """Of 3,000 kB the system has 2,000; of a limit of 900,000 bytes 500,000 are taken, 100,000 of them page cache.
+
+    A system without these files is not asked, and nothing fails.
+    """
+    absent = tmp_path / "absent"
+    assert available_bytes(absent, absent) is None
+    meminfo, group = tmp_path / "meminfo", tmp_path / "group"
+    meminfo.write_text("MemTotal: 3000 kB\nMemAvailable: 2000 kB\n")
+    assert available_bytes(meminfo, absent) == 2000 * 1024
+    group.mkdir()
+    for name, text in (("max", "900000"), ("current", "500000"), ("stat", "anon 1\ninactive_file 100000\n")):
+        (group / f"memory.{name}").write_text(text)
+    assert available_bytes(meminfo, group) == 900_000 - 500_000 + 100_000
+    assert available_bytes(absent, group) == 500_000
 
 
 def test_cells_are_repeated_to_their_pixels() -> None:

@@ -32,6 +32,7 @@ from trainer.grid import (
     markdown,
     merged,
     runs_of,
+    tables,
 )
 
 TINY = yaml.safe_load(RECIPE) | {"epochs": 1}
@@ -114,6 +115,35 @@ def test_seeds_are_averaged_and_failures_are_seen() -> None:
     assert lines[4].startswith("| c | failed |")
 
 
+@given(st.integers(40, 300), st.integers(1, 9))
+def test_no_figure_is_cut_on_any_terminal(width: int, classes: int) -> None:
+    """Every name and figure of the table stands whole in what is printed, in tables of one line per row."""
+    report = {"miou": 0.7, "iou": {f"class-{k}": 0.5 + k / 100 for k in range(classes)}}
+    runs = [Run((("model", name), ("loss", "dice")), {}) for name in ("classic-unet", "vgg16-unet")]
+    outcomes = [Outcome(run, report, {"seconds": 60.0}, "") for run in runs]
+    console = Console(file=io.StringIO(), width=width)
+    for part in tables(outcomes, width):
+        console.print(part)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO, made some lines above
+    assert "…" not in printed
+    assert max(map(len, printed.splitlines())) <= width
+    for word in ("classic-unet", "vgg16-unet", "0.700", *(f"iou class-{k}" for k in range(classes)), "minutes", "1.0"):
+        assert word in printed
+    for k in range(classes):
+        assert f"{0.5 + k / 100:.3f}" in printed
+
+
+def test_what_answering_nothing_scores_stands_below() -> None:
+    """The last row of the table is the all-empty baseline; once where all runs were judged on the same pictures."""
+    report = {"miou": 0.7, "missed_pictures": {"all": 0.25}, "iou": {"scratch": 0.5}}
+    report["empty_baseline"] = {"miou": 0.33, "missed_pictures": {"all": 1.0}, "iou": {"scratch": 0.0}}
+    runs = [Run((("model", name), ("loss", "dice"), ("seed", seed)), {}) for name in "ab" for seed in "12"]
+    lines = markdown([Outcome(run, report, {"seconds": 60.0}, "") for run in runs]).splitlines()
+    assert lines[-1] == "| (answering nothing) |  | 0.330 | 1.000 | - | 0.000 | - |"
+    assert lines[0] == "| model | loss | miou | missed | false | iou scratch | minutes |"
+    assert len(lines) == 2 + 2 + 1
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw a dataset of 48 small pictures."""
@@ -125,6 +155,14 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
     config, out = tmp_path / "grid.yaml", tmp_path / "out"
     config.write_text(yaml.safe_dump(grid(loss=LOSSES).model_dump(mode="json")))
     command = [sys.executable, "-m", "trainer", "compare", str(config), "--data", str(data), "--out", str(out)]
+    # killed in its first one, `kill` as well ends the training with it, and what still works there is not disturbed
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: (out / "both" / "recipe.yaml").is_file() or process.poll() is not None, 120)
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (second.returncode, "is being worked on" in second.stderr) == (8, True), second.stderr
+        process.terminate()
+        _, stderr = process.communicate(timeout=90)
+    assert process.returncode == 130, stderr
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         begun = out / "dice" / "recipe.yaml"
         wait_for(lambda: begun.is_file() or process.poll() is not None, 120)
@@ -142,7 +180,7 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
     assert [row["loss"] for row in rows] == ["both", "dice"]
     assert all(row["miou"] is not None and row["failure"] is None for row in rows)
     assert len((out / "table.csv").read_text().splitlines()) == 3
-    assert (out / "table.md").read_text().count("\n") == 4
+    assert (out / "table.md").read_text().count("\n") == 5  # two of head, two runs, and what answering nothing scores
 
 
 def test_a_run_that_fails_is_told_and_another_grid_keeps_out(data: Path, tmp_path: Path) -> None:

@@ -142,6 +142,17 @@ def test_focal_loss_turns_from_what_is_easy() -> None:
     assert float(binary(logits, truth_of(1, 0))) == pytest.approx((0.9 * easy + 0.1 * hard) / 2, rel=1e-4)
 
 
+def test_focal_loss_of_empty_and_full_masks() -> None:
+    """At p = 3/4 of the true class (1 - 3/4)^2 x -ln 3/4, at 1/4 (1 - 1/4)^2 x -ln 1/4; nothing where it is certain."""
+    plain = one_term("softmax", ["scratch"], kind="focal", gamma=2.0)
+    logits = softmax_logits([[0.75, 0.25], [0.25, 0.75]])
+    right, wrong = 0.25**2 * -np.log(3 / 4), 0.75**2 * -np.log(1 / 4)
+    assert float(plain(logits, truth_of(0, 0))) == pytest.approx((right + wrong) / 2, rel=1e-4)
+    assert float(plain(logits, truth_of(1, 1))) == pytest.approx((wrong + right) / 2, rel=1e-4)
+    certain = softmax_logits([[0.0, 1.0], [0.0, 1.0]])
+    assert float(plain(certain, truth_of(1, 1))) == pytest.approx(0, abs=1e-6)
+
+
 def test_focal_loss_without_focus_is_cross_entropy() -> None:
     """At gamma 0 nothing is turned from, on full, empty and mixed masks."""
     generator = np.random.default_rng(5)
@@ -189,6 +200,22 @@ def test_region_accuracy_is_linear_inside_the_true_region() -> None:
     without = one_term("softmax", kind="region_accuracy", background=False)
     assert float(without(softmax_logits(probabilities), truth_of(1, 1, 0))) == pytest.approx(1 - 0.4, rel=1e-5)
     assert float(without(softmax_logits(probabilities), truth_of(0, 0, 0))) == 0
+
+
+def test_region_accuracy_of_empty_and_full_masks() -> None:
+    """Empty: 1 - the mean of 0.7 and 0.4, the background's alone. Full: 1 - the mean of 0.2 and 0.6, the scratch's."""
+    probabilities = [[0.7, 0.2, 0.1], [0.4, 0.6, 0.0]]
+    loss = one_term("softmax", kind="region_accuracy")
+    assert float(loss(softmax_logits(probabilities), truth_of(0, 0))) == pytest.approx(1 - 0.55, rel=1e-5)
+    assert float(loss(softmax_logits(probabilities), truth_of(1, 1))) == pytest.approx(1 - 0.4, rel=1e-5)
+
+
+def test_cross_entropy_of_empty_and_full_masks() -> None:
+    """Sigmoid p = 3/4 and 1/4: empty (-ln 1/4 - ln 3/4) / 2, and full the same the other way round."""
+    loss = one_term("sigmoid", ["scratch"], kind="cross_entropy")
+    logits, expected = logits_of([[0.75], [0.25]]), (-np.log(1 / 4) - np.log(3 / 4)) / 2
+    assert float(loss(logits, truth_of(0, 0))) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(logits, truth_of(1, 1))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_sigmoids_background_is_that_nothing_is_answered() -> None:

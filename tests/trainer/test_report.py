@@ -21,7 +21,7 @@ from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
 from tests.trainer.levels_bundle import note_split, write_levels_bundle
 from tests.trainer.painted import RECIPE, write_painted
-from tests.trainer.test_evaluate import flat, judged, write_labelled
+from tests.trainer.test_evaluate import flat, judged, write_films, write_flicker_bundle, write_labelled
 from trainer.evaluating import Wanted
 from trainer.fitting import fit
 from trainer.plotting import draw_confusion, draw_rankings, draw_training
@@ -237,6 +237,42 @@ def test_a_trained_bundle_is_reported_on(tmp_path: Path) -> None:
     assert figures["training"]["readings"][0]["kind"] == "still_learning"
     assert set(figures["split"]) == {"train", "validation", "test"}
     assert "steps_per_epoch: 3" in told.page.read_text()
+    assert re.search(r"\d+ cores", figures["training"]["hardware"])
+    assert figures["training"]["hardware"] in read(told.page).words
+    assert figures["training"]["only_sorts"] is False
+
+
+def test_a_model_of_several_frames_says_on_its_page_how_it_was_judged(tmp_path: Path) -> None:
+    """In recordings, where its recipe says so."""
+    bundle = write_flicker_bundle(tmp_path / "bundle", {"recording": True})
+    words = read(
+        written(bundle, write_films(tmp_path / "films"), tmp_path / "r.html", Wanted(ranking=False)).page
+    ).words
+    assert "It was judged in recordings: the pictures of a group in their order, 2 frames at a time." in words
+
+
+def test_a_classifier_that_never_saw_a_clean_picture_only_sorts(tmp_path: Path) -> None:
+    """After one step it knows nothing, and still answers each picture as one of its classes; the page says so."""
+    rows = [(label, flat(label) + np.uint8(k)) for k in range(8) for label in ("scratch", "stain")]
+    data = write_labelled(tmp_path / "labels", rows)
+    keys = {
+        "name": "sorter",
+        "tile": {"height": 64, "width": 64, "overlap_px": 0},
+        "model": {"family": "cnn6", "widths": [4] * 6, "dense": 4},
+        "sampling": {"crop": "whole", "crop_px": 64, "batch": 2, "steps_per_epoch": 1},
+        "split": {"near_duplicates": "ignore"},
+        "epochs": 1,
+    }
+    heard = io.StringIO()
+    console = Console(file=heard, width=200)
+    bundle = fit(TrainSettings.model_validate(keys), data, tmp_path / "b", console)
+    assert "no picture is clean: the model sorts" in heard.getvalue()
+    assert bundle.manifest.training["only_sorts"] is True
+    told = written(bundle.path, data, tmp_path / "r.html", Wanted(ranking=False, include_training=True))
+    assert "It only sorts" in read(told.page).words
+    assert told.evaluation is not None
+    assert told.evaluation.report["pictures"] == 16
+    assert all(len(row["answered"]) == 1 for row in told.evaluation.pictures)
 
 
 def test_an_earlier_report_survives_a_failure(bundle: Path, tmp_path: Path) -> None:

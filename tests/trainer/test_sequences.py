@@ -19,7 +19,6 @@ from trainer.sequences import (
     belt_transforms,
     cut_sequence,
     recorded_sequences,
-    stitched_probabilities,
     usual_velocity,
     whole_frames,
 )
@@ -129,7 +128,7 @@ def test_whole_frames_are_stitched_from_all_frames_of_each_tile() -> None:
     model = keras.Model(tiles, keras.ops.abs(tiles[:, 1] - tiles[:, 0]) / 255)
     contract = GraphContract(32, 32, 1, 2, 1, ("a",), 4)
     with KerasEngine(model, contract) as engine:
-        stitched = stitched_probabilities(engine, frames, plan(40, 70, (32, 32), 8), 1)
+        stitched = engine.stitched_probabilities(frames[1], plan(40, 70, (32, 32), 8), frames[:1])
     expected = np.abs(frames[1].astype(np.float32) - frames[0]) / 255
     np.testing.assert_allclose(stitched, expected, atol=1e-6)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -128,6 +129,22 @@ def test_many_small_combinations_still_make_the_shares(seed: int) -> None:
     assert abs(list(parts.values()).count("test") - 18) <= 1
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("folds", [None, 4])
+def test_every_combination_of_classes_has_its_share(seed: int, folds: int | None) -> None:
+    """Of 24 groups each with a, with b, with both and with neither, a quarter of each is held out, within one.
+
+    By classes alone all that show both could be learned from: half of the others would make up the shares.
+    """
+    kinds: list[Kinds] = [("a",), ("b",), ("a", "b"), ()]
+    entries = [entry(f"{'+'.join(kind)}{n}", f"{'+'.join(kind)}{n}", kind) for kind in kinds for n in range(24)]
+    parts = split(entries, 0.25, 0.25, seed, folds=folds)
+    for kind in kinds:
+        own = [parts[e.image] for e in entries if e.classes == kind]
+        assert abs(own.count("test") - 6) <= 1, kind
+        assert abs(own.count("validation") - 4.5) <= 1, kind
+
+
 def test_groups_of_very_different_size_share_pictures_out() -> None:
     """Of 10 groups with 20 pictures and 50 with one, a third of the 250 pictures is held out within a large group."""
     entries = [entry(f"{g}-{n}", f"{g}", ("a",)) for g in range(10) for n in range(20)]
@@ -249,6 +266,17 @@ def test_the_split_command_prints_counts_and_writes_them(painted: Path, tmp_path
         line = next(line for line in done.output.splitlines() if name in line)
         cells = [cell.split("(")[0].strip() for cell in line.split("│")[2:5]]
         assert [int(cell) for cell in cells] == [counts[name, part] for part in PARTS]
+
+
+def test_pictures_that_cannot_be_read_are_told_by_the_split(painted: Path, tmp_path: Path) -> None:
+    """A split of names and classes can be made, but the picture that training would stop at is named."""
+    data = tmp_path / "data"
+    shutil.copytree(painted, data)
+    (data / "images" / "5.png").write_bytes(b"no picture")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    done = CliRunner().invoke(app, ["split", str(data), "--config", str(tmp_path / "recipe.yaml")])
+    assert done.exit_code == 0, done.output
+    assert "warning: cannot be read, and training would refuse: images/5.png" in done.output
 
 
 def test_kolektor_and_magnetic_tiles_split_in_shares(real_data: Path) -> None:

@@ -74,6 +74,9 @@ RenameOption = Annotated[
 ]
 PreviewOption = Annotated[int, typer.Option("--preview", min=0, max=600, help="how many pictures preview.png shows")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="another seed, another choice")]
+AnnotatorOption = Annotated[
+    str, typer.Option("--annotator", help="who drew the masks; `linewatch-train audit` compares annotators")
+]
 SuffixOption = Annotated[
     str, typer.Option("--suffix", help="what a mask's name has behind its picture's, such as _mask")
 ]
@@ -87,10 +90,17 @@ ImagesArgument = Annotated[Path, typer.Argument(help="the folder with the pictur
 
 
 def _settings(
-    out: Path, empty: str, group_from: str | None, rename: Sequence[str] | None, preview: int, seed: int
+    out: Path,
+    empty: str,
+    group_from: str | None,
+    rename: Sequence[str] | None,
+    preview: int,
+    seed: int,
+    annotator: str,
 ) -> WritingSettings:
     from trainer.importing.class_naming import renaming
-    from trainer.importing.writing import WritingSettings, check_target
+    from trainer.importing.writing import WritingSettings
+    from trainer.whole_folders import check_target
 
     try:
         expression = re.compile(group_from) if group_from else None
@@ -102,7 +112,9 @@ def _settings(
         raise typer.BadParameter(f"--rename: {error}") from error
     share = _share(empty)
     check_target(out)
-    return WritingSettings(empty_share=share, group_from=expression, rename=names, preview=preview, seed=seed)
+    return WritingSettings(
+        empty_share=share, group_from=expression, rename=names, preview=preview, seed=seed, annotator=annotator
+    )
 
 
 def _names(text: str) -> Mapping[int, str]:
@@ -157,6 +169,7 @@ def red_marker(
     group_from: GroupOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
+    annotator: AnnotatorOption = "",
 ) -> None:
     """Photos, and the same photos with defects painted red in any drawing program.
 
@@ -170,7 +183,7 @@ def red_marker(
 
     paint = Paint(hue, hue_tolerance, min_saturation, outlines.value, gap_px)
     mismatches: list[Mismatch] = []
-    settings = _settings(out, empty, group_from, None, preview, seed)
+    settings = _settings(out, empty, group_from, None, preview, seed, annotator)
     source = read_red_marker(
         photos, drawings, RedMarkerSettings(class_name, paint, suffix, missing_is_clean), mismatches
     )
@@ -203,6 +216,7 @@ def rle(
     group_from: GroupOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
+    annotator: AnnotatorOption = "",
 ) -> None:
     """Run-length encoded masks in a CSV, as the Severstal steel competition has them.
 
@@ -211,7 +225,7 @@ def rle(
     """
     from trainer.importing.rle_csv import read_rle
 
-    settings = _settings(out, empty, group_from, rename, preview, seed)
+    settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
     _write(read_rle(table, images, _names(names)), out, settings)
 
 
@@ -238,6 +252,7 @@ def masks(
     group_from: GroupOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
+    annotator: AnnotatorOption = "",
 ) -> None:
     """Masks of the same names as the pictures: a folder for each class, or one mask per picture.
 
@@ -247,7 +262,7 @@ def masks(
 
     if class_name and names:
         raise typer.BadParameter("expected --class or --names, received both")
-    settings = _settings(out, empty, group_from, rename, preview, seed)
+    settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
     if not class_name and not names:
         source = read_masks_by_class(images, masks_folder, suffix)
     else:
@@ -276,11 +291,12 @@ def voc(
     group_from: GroupOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
+    annotator: AnnotatorOption = "",
 ) -> None:
     """Boxes in Pascal VOC's XML. Their masks are filled rectangles; a picture without objects has an empty mask."""
     from trainer.importing.voc_boxes import read_voc
 
-    settings = _settings(out, empty, group_from, rename, preview, seed)
+    settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
     source = read_voc(images, annotations, first_pixel=first_pixel, missing_is_clean=missing_is_clean)
     _write(source, out, settings)
 
@@ -299,11 +315,12 @@ def class_folders(
     group_from: GroupOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
+    annotator: AnnotatorOption = "",
 ) -> None:
     """One folder of pictures per class, without masks, for classification. Free, ok and good are clean."""
     from trainer.importing.class_folders import read_class_folders
 
-    settings = _settings(out, "keep", group_from, rename, preview, seed)
+    settings = _settings(out, "keep", group_from, rename, preview, seed, annotator)
     _write(read_class_folders(folder, at_most=at_most, seed=seed), out, settings)
 
 
@@ -316,6 +333,7 @@ def manifest(
     group_from: GroupOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
+    annotator: AnnotatorOption = "",
 ) -> None:
     """Dataset folders that have a manifest.csv: checked, made uniform, and joined if there are several.
 
@@ -323,7 +341,7 @@ def manifest(
     """
     from trainer.importing.manifest_csv import read_manifests
 
-    settings = _settings(out, empty, group_from, rename, preview, seed)
+    settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
     _write(read_manifests(folders), out, settings)
 
 

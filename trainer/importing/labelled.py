@@ -11,10 +11,16 @@ from edge.records import UInt8
 
 @dataclass(frozen=True)
 class Finding:
-    """One class on one picture. `mask`: uint8 [H, W], defect where not 0; None where labels do not say where it is."""
+    """One class on one picture. `mask`: uint8 [H, W], defect where not 0; None where labels do not say where it is.
+
+    `where`: the label's own file and row, for messages; empty where the picture's will do. `annotator`: who drew it,
+    where the format knows.
+    """
 
     name: str
     mask: UInt8 | None
+    where: str = ""
+    annotator: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,11 @@ class LabelledPicture:
 
 @dataclass(frozen=True)
 class LabelSource:
-    """How many pictures a format offers at most, for a bar that shows what is left, and the pictures, read lazily."""
+    """How many pictures a format offers at most, for a bar that shows what is left, and the pictures, read lazily.
+
+    `names`: the classes that somebody has named for it, each of which is to be on a picture.
+    """
 
     total: int
     pictures: Iterator[LabelledPicture]
+    names: tuple[str, ...] = ()

@@ -25,7 +25,8 @@ def read_manifests(folders: Sequence[Path]) -> LabelSource:
         for entry in read_manifest(folder, need_masks=False):
             by_name[_below_images(entry.image)].append((folder, entry))
     rows = {folder: _row_numbers(folder) for folder in folders}
-    return LabelSource(len(by_name), _pictures(by_name, rows))
+    drawn_by = {folder: _annotators(folder) for folder in folders}
+    return LabelSource(len(by_name), _pictures(by_name, rows, drawn_by))
 
 
 def _below_images(image: str) -> str:
@@ -42,8 +43,20 @@ def _row_numbers(folder: Path) -> dict[str, int]:
     return numbers
 
 
+def _annotators(folder: Path) -> dict[tuple[str, str], str]:
+    """Return who drew each (picture, class), where the manifest has a column for it; several, with + between them."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8-sig") as file:
+        for row in csv.DictReader(file):
+            annotator = (row.get("annotator") or "").strip()
+            found[row["image"].strip(), row["class"].strip()] |= {annotator} - {""}
+    return {key: "+".join(sorted(who)) for key, who in found.items()}
+
+
 def _pictures(
-    by_name: Mapping[str, list[tuple[Path, Entry]]], rows: Mapping[Path, Mapping[str, int]]
+    by_name: Mapping[str, list[tuple[Path, Entry]]],
+    rows: Mapping[Path, Mapping[str, int]],
+    drawn_by: Mapping[Path, Mapping[tuple[str, str], str]],
 ) -> Iterator[LabelledPicture]:
     for name, found in by_name.items():
         (folder, first), *others = found
@@ -60,19 +73,24 @@ def _pictures(
             finding
             for in_folder, entry in found
             for finding in _findings(
-                entry, shape_px, f"{in_folder / 'manifest.csv'}, row {rows[in_folder][entry.image]}"
+                entry,
+                shape_px,
+                f"{in_folder / 'manifest.csv'}, row {rows[in_folder][entry.image]}",
+                drawn_by[in_folder],
             )
         )
         declared_clean = any(not entry.classes for _, entry in found)
         yield LabelledPicture(name, first.path, shape_px, findings, where, declared_clean, first.group)
 
 
-def _findings(entry: Entry, shape_px: tuple[int, int], where: str) -> Iterator[Finding]:
+def _findings(
+    entry: Entry, shape_px: tuple[int, int], where: str, drawn_by: Mapping[tuple[str, str], str]
+) -> Iterator[Finding]:
     for name, path in entry.masks:
         try:
             mask = binary(read_mask(path, entry.path, shape_px), path)
         except DatasetError as error:
             raise DatasetError(f"{where}: {error}") from error
-        yield Finding(name, mask)
+        yield Finding(name, mask, str(path), drawn_by[entry.image, name])
     for name in sorted(entry.labels - {name for name, _ in entry.masks}):
-        yield Finding(name, None)
+        yield Finding(name, None, where, drawn_by[entry.image, name])

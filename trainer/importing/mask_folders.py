@@ -76,7 +76,7 @@ def read_masks(
             f"{len(lacking)} pictures have no mask in {masks}: {some(lacking)}. "
             "If nothing is wrong with them give --missing-is-clean, otherwise add their masks"
         )
-    return LabelSource(len(found), _labelled(found, by_picture))
+    return LabelSource(len(found), _labelled(found, by_picture), tuple(ids.values()) if ids else (class_name,))
 
 
 def _pictures_apart(images: Path, masks: Path, suffix: str) -> dict[str, Path]:
@@ -114,7 +114,7 @@ def _binary(name: str) -> _Reader:
     def read(mask: Path, picture: Path, shape_px: tuple[int, int]) -> tuple[Finding, ...]:
         if is_clean(name):
             return (Finding(name, None),)
-        return (Finding(name, binary(read_mask(mask, picture, shape_px), mask)),)
+        return (Finding(name, binary(read_mask(mask, picture, shape_px), mask), str(mask)),)
 
     return read
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from edge.cameras.images import SUFFIXES
@@ -31,6 +32,10 @@ _UNTOUCHED_FROM_PX = 16
 # What is painted in a colour that is not looked for differs from all that is near by so many levels, on so many pixels.
 _OTHER_COLOUR_LEVELS = 60
 _OTHER_COLOUR_PX = 25
+# A stroke's palest pixels have this share of its median saturation.
+_PALER = 0.75
+# Paint of one colour: most of its pixels are so near to one hue, and it is no grey.
+_ONE_HUE_DEGREES, _MOST, _PAINT_SATURATION = 20.0, 0.8, 0.2
 
 NO_DRAWING, NO_PHOTO, OTHER_SIZE, SHIFTED = "no drawing", "no photo", "other size", "shifted"
 ANOTHER_PHOTO, NOTHING_DRAWN, OTHER_COLOUR = "another photo", "nothing drawn", "other colour"
@@ -82,7 +87,8 @@ def read_red_marker(
             )
         else:
             pairs[photo] = drawing
-    return LabelSource(len(found_photos), _pictures(found_photos, found_drawings, pairs, settings, mismatches))
+    pictures = _pictures(found_photos, found_drawings, pairs, settings, mismatches)
+    return LabelSource(len(found_photos), pictures, (settings.class_name,))
 
 
 def _sorted_out(photos: Path, drawings: Path, suffix: str) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -142,13 +148,15 @@ def judge_drawing(photo: UInt8, drawing: UInt8, paint: Paint) -> tuple[UInt8 | N
         turned = ", turned by a quarter" if (drawn_height, drawn_width) == (width, height) else ""
         return None, OTHER_SIZE, f"expected {width} x {height} px, received {drawn_width} x {drawn_height}{turned}"
     seeds = painted_seeds(photo, drawing, paint)
-    near_paint = cv2.dilate(
-        seeds.view(np.uint8), np.ones((2 * _UNTOUCHED_FROM_PX + 1, 2 * _UNTOUCHED_FROM_PX + 1), np.uint8)
-    ).view(np.bool_)
-    comparison = compare(photo, drawing, near_paint)
+    comparison = compare(photo, drawing, _touched(seeds))
     if comparison.kind == "shifted":
         right, down = comparison.shift_px
         return None, SHIFTED, f"the drawing lies {right:+.1f} px to the right and {down:+.1f} px down"
+    otherwise = _painted_otherwise(photo, drawing)
+    if comparison.kind == "another photo" and _of_one_colour(drawing, otherwise):
+        # the photo may be this one beside what is painted in a colour that is not looked for
+        beside = compare(photo, drawing, _touched(seeds | otherwise))
+        comparison = beside if beside.kind == "same" else comparison
     if comparison.kind == "another photo":
         shared = (
             ""
@@ -159,23 +167,51 @@ def judge_drawing(photo: UInt8, drawing: UInt8, paint: Paint) -> tuple[UInt8 | N
     mask = painted_mask(photo, drawing, seeds, paint)
     if mask is not None:
         return mask, "", ""
-    if other := _painted_otherwise(photo, drawing):
-        return None, OTHER_COLOUR, other
+    if otherwise.sum() >= _OTHER_COLOUR_PX:
+        return None, OTHER_COLOUR, _other_colour(drawing, otherwise)
     return np.zeros(photo.shape[:2], np.uint8), NOTHING_DRAWN, "the drawing is the photo"
 
 
-def _painted_otherwise(photo: UInt8, drawing: UInt8) -> str:
-    """Describe what was changed in a colour that is not looked for; empty if nothing was."""
+def _touched(painted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Add to painted pixels, bool [H, W], what saving them may have changed."""
+    around = np.ones((2 * _UNTOUCHED_FROM_PX + 1, 2 * _UNTOUCHED_FROM_PX + 1), np.uint8)
+    touched: NDArray[np.bool_] = cv2.dilate(painted.view(np.uint8), around).view(np.bool_)
+    return touched
+
+
+def _painted_otherwise(photo: UInt8, drawing: UInt8) -> NDArray[np.bool_]:
+    """Return bool [H, W]: pixels that differ from all that is near by on the photo, in whatever colour."""
     near = np.ones((2 * BLEEDING_PX + 1, 2 * BLEEDING_PX + 1), np.uint8)
     brighter, darker = cv2.subtract(drawing, cv2.dilate(photo, near)), cv2.subtract(cv2.erode(photo, near), drawing)
-    changed = cv2.max(brighter, darker).max(axis=2) >= _OTHER_COLOUR_LEVELS
-    if changed.sum() < _OTHER_COLOUR_PX:
-        return ""
-    colour = np.median(drawing[changed], axis=0).astype(np.float32)[None, None] / 255
+    changed: NDArray[np.bool_] = cv2.max(brighter, darker).max(axis=2) >= _OTHER_COLOUR_LEVELS
+    return changed
+
+
+def _median_colour(drawing: UInt8, painted: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the hue in degrees and the saturation, 0-1, of painted pixels."""
+    colour = np.median(drawing[painted], axis=0).astype(np.float32)[None, None] / 255
     hue, saturation, _ = cv2.cvtColor(colour, cv2.COLOR_BGR2HSV)[0, 0]
+    return float(hue), float(saturation)
+
+
+def _of_one_colour(drawing: UInt8, painted: NDArray[np.bool_]) -> bool:
+    """Tell paint from the details of another photo: most of it has one hue."""
+    if painted.sum() < _OTHER_COLOUR_PX:
+        return False
+    hue, saturation = _median_colour(drawing, painted)
+    own = cv2.cvtColor(drawing[painted][None].astype(np.float32) / 255, cv2.COLOR_BGR2HSV)[0]
+    off = np.abs((own[:, 0] - hue + 180) % 360 - 180)
+    return saturation >= _PAINT_SATURATION and float((off <= _ONE_HUE_DEGREES).mean()) >= _MOST
+
+
+def _other_colour(drawing: UInt8, painted: NDArray[np.bool_]) -> str:
+    hue, saturation = _median_colour(drawing, painted)
+    advice = f"--hue {hue:.0f}"
+    if saturation * _PALER < Paint().min_saturation:
+        advice += f" --min-saturation {max(0.1, saturation * _PALER):.1f}"
     return (
-        f"{int(changed.sum())} px are painted with hue {hue:.0f} degrees and saturation {saturation:.2f}; "
-        "give that as --hue and --min-saturation"
+        f"{int(painted.sum())} px are painted with hue {hue:.0f} degrees and saturation {saturation:.2f}; if that is "
+        f"the paint, give {advice}"
     )
 
 

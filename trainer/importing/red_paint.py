@@ -97,7 +97,8 @@ def painted_mask(photo: UInt8, drawing: UInt8, seeds: NDArray[np.bool_], paint: 
     mask = _touching(mask, seeds)
     if paint.outlines == "fill":
         mask = fill_outlines(mask, paint.gap_px)
-    return mask * np.uint8(255)
+    # none, where only the edges of another paint have this one's hue
+    return mask * np.uint8(255) if mask.any() else None
 
 
 def _touching(mask: UInt8, seeds: NDArray[np.bool_]) -> UInt8:

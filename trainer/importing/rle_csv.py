@@ -116,7 +116,7 @@ def read_rle(table: Path, images: Path, names: Mapping[int, str]) -> LabelSource
                 f"{where}: {row.image_id} has class {row.class_id} in row {before.number} already; expected one row "
                 "per picture and class"
             )
-    return LabelSource(len(found), _pictures(table, found, by_picture, names))
+    return LabelSource(len(found), _pictures(table, found, by_picture, names), tuple(names.values()))
 
 
 def _pictures(
@@ -131,6 +131,7 @@ def _pictures(
             Finding(
                 names.get(row.class_id, f"{_UNNAMED}{row.class_id}"),
                 decode_rle(row.runs, shape_px, f"{table}, row {row.number}"),
+                f"{table}, row {row.number}",
             )
             for row in own
         )
@@ -151,7 +152,14 @@ def _rows(table: Path) -> Iterator[_Row]:
                 )
             for number, row in enumerate(reader, start=2):
                 image_id, class_id = _key(row, f"{table}, row {number}", separate=separate)
-                yield _Row(number, image_id, class_id, row["EncodedPixels"] or "")
+                runs = row["EncodedPixels"]
+                if runs is None or None in row:  # cut off, or runs with commas between them
+                    raise DatasetError(
+                        f"{table}, row {number}: expected a value for each of the columns "
+                        f"{', '.join(reader.fieldnames or ())}, received {'fewer' if runs is None else 'more'}. "
+                        "Separate the numbers of runs by blanks; no runs are an empty value"
+                    )
+                yield _Row(number, image_id, class_id, runs)
     except OSError as error:
         raise DatasetError(f"{table} cannot be read: {error.strerror or error}. Give the CSV with the runs") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -1,19 +1,16 @@
 """The dataset folder that every import writes: pictures as they are, masks of 0 and 255, the manifest, a preview.
 
-The folder is written beside its place under a hidden name, checked as the trainer reads it, and renamed at last: an
-import that was interrupted is absent, not half there.
+It is checked as the trainer reads it, and an import that was interrupted is absent, not half there.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 import random
 import re
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -29,9 +26,12 @@ from trainer.importing.class_naming import is_clean, renamed
 from trainer.importing.labelled import LabelledPicture, LabelSource
 from trainer.importing.pairing import some, without_suffix
 from trainer.importing.preview import write_preview
+from trainer.whole_folders import unwritable, whole_or_absent
 
 IMAGES, MASKS, MANIFEST, PREVIEW, REPORT = "images", "masks", "manifest.csv", "preview.png", "report.csv"
 CLEAN_NAME = "ok"
+ANNOTATOR = "annotator"
+_CLEAN_ROW = ("", CLEAN_NAME, "")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class WritingSettings:
     `empty_share`: of the pictures whose masks have no pixel, 0-1, that become clean pictures; the others are left out.
     `group_from`: a regular expression on a picture's file name; its first group (or all of it) names the physical
     piece. `rename`: class names → other names. `preview`: how many pictures the contact sheet shows. `seed` chooses.
+    `annotator`: who drew the masks, where the labels do not say.
     """
 
     empty_share: float = 1.0
@@ -48,6 +49,7 @@ class WritingSettings:
     rename: Mapping[str, str] = field(default_factory=dict)
     preview: int = 24
     seed: int = 0
+    annotator: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, con
 
     Raises DatasetError, StoreError.
     """
-    with _whole_or_absent(out) as folder:
+    with whole_or_absent(out, "importing") as folder:
         writer = _DatasetWriter(folder, settings)
         for picture in track(
             source.pictures,
@@ -83,51 +85,16 @@ def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, con
             disable=not console.is_terminal,
         ):
             writer.add(picture)
-        return writer.finish()
-
-
-def check_target(out: Path) -> None:
-    """Raise StoreError unless `out` is absent or an empty folder; to be known before labels are read."""
-    try:
-        occupied = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    if occupied:
-        raise StoreError(f"{out} is not an empty folder, and imports do not overwrite. Name another or remove it")
-
-
-@contextmanager
-def _whole_or_absent(out: Path) -> Iterator[Path]:
-    """Offer a hidden folder beside `out` that becomes `out` if all goes well, and is removed if not."""
-    check_target(out)
-    out = out.absolute()
-    unfinished = out.with_name(f".{out.name}.importing-{os.getpid()}")
-    try:
-        try:
-            unfinished.mkdir(parents=True)
-        except OSError as error:
-            raise _unwritable(out, error) from error
-        yield unfinished
-        try:
-            unfinished.replace(out)
-        except OSError as error:
-            raise _unwritable(out, error) from error
-    except BaseException:  # Ctrl-C as well
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-
-
-def _unwritable(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"{path} cannot be written: {error.strerror or error}. Free some space or name another folder")
+        return writer.finish(source.names)
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """One picture as it stands in the manifest. `rows`: (mask path or nothing, class)."""
+    """One picture as it stands in the manifest. `rows`: (mask path or nothing, class, annotator or nothing)."""
 
     name: str
     group: str | None
-    rows: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, str, str], ...]
 
 
 class _DatasetWriter:
@@ -138,6 +105,8 @@ class _DatasetWriter:
         self._names: set[str] = set()
         self._mask_names: set[str] = set()
         self._overlapping: list[str] = []
+        self._shown: set[str] = set()
+        self._bare: dict[str, list[str]] = {}  # where masks of a class are that have no pixel
         for name in (IMAGES, MASKS):
             (folder / name).mkdir()
 
@@ -150,11 +119,12 @@ class _DatasetWriter:
             self._empty.append((len(self._kept), _without_masks(picture)))
             return
         self._copy(picture)
-        rows = [(self._write_mask(picture.name, name, mask), name) for name, mask in masks.items()]
-        rows += [("", name) for name in sorted(labels)]
+        drawn_by = self._annotators(picture)
+        rows = [(self._write_mask(picture.name, name, mask), name, drawn_by[name]) for name, mask in masks.items()]
+        rows += [("", name, drawn_by[name]) for name in sorted(labels)]
         if len(masks) > 1 and int(np.sum([mask > 0 for mask in masks.values()], axis=0).max()) > 1:
             self._overlapping.append(picture.name)
-        self._kept.append(_Kept(picture.name, picture.group, tuple(rows) or (("", CLEAN_NAME),)))
+        self._kept.append(_Kept(picture.name, picture.group, tuple(rows) or (_CLEAN_ROW,)))
 
     def _by_class(self, picture: LabelledPicture) -> tuple[dict[str, UInt8], set[str], bool]:
         """Return masks with pixels by class, classes without masks, and whether it is said to be clean."""
@@ -162,21 +132,33 @@ class _DatasetWriter:
         labels: set[str] = set()
         declared_clean = picture.declared_clean
         for finding in picture.findings:
-            name = renamed(finding.name, self._settings.rename, picture.where)
-            if is_clean(name):
-                declared_clean = True
+            where = finding.where or picture.where
+            name = renamed(finding.name, self._settings.rename, where)
+            if is_clean(name):  # said in words, unless by a mask that has no pixel either
+                declared_clean |= finding.mask is None or bool(finding.mask.any())
             elif finding.mask is None:
                 labels.add(name)
             elif finding.mask.shape != picture.shape_px:
                 height, width = finding.mask.shape
                 raise DatasetError(
-                    f"{picture.where}: expected a mask of {picture.shape_px[1]} x {picture.shape_px[0]} px as in "
+                    f"{where}: expected a mask of {picture.shape_px[1]} x {picture.shape_px[0]} px as in "
                     f"{picture.path}, received {width} x {height}"
                 )
             elif finding.mask.any():
                 mask = np.where(finding.mask > 0, np.uint8(255), np.uint8(0))
                 masks[name] = masks[name] | mask if name in masks else mask
+            else:
+                self._bare.setdefault(name, []).append(where)
+        self._shown |= labels | masks.keys()
         return masks, labels - set(masks), declared_clean
+
+    def _annotators(self, picture: LabelledPicture) -> dict[str, str]:
+        """Return who drew each class on a picture; several, if their masks became one, with + between them."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for finding in picture.findings:
+            name = self._settings.rename.get(finding.name, finding.name)
+            found[name].add(finding.annotator or self._settings.annotator)
+        return {name: "+".join(sorted(filter(None, who))) for name, who in found.items()}
 
     def _copy(self, picture: LabelledPicture) -> None:
         target = self._folder / IMAGES / picture.name
@@ -202,10 +184,24 @@ class _DatasetWriter:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(encoded.tobytes())
         except OSError as error:
-            raise _unwritable(target, error) from error
+            raise unwritable(target, error) from error
         return relative
 
-    def finish(self) -> Written:
+    def _check_classes(self, expected: Iterable[str]) -> None:
+        """Raise DatasetError for a class that is spoken of and that no picture shows: nothing can learn it."""
+        named = [renamed(name, self._settings.rename, "--names") for name in expected]
+        for name in (*self._bare, *named):
+            if name not in self._shown and not is_clean(name):
+                bare = self._bare.get(name, [])
+                masks = f"{len(bare)} masks without a pixel: {some(bare)}" if bare else "no mask of it"
+                raise DatasetError(
+                    f"The class {name} is empty: expected a picture that shows it, received {masks}. Mend the labels, "
+                    f"or leave the class out, with --rename {name}=ok where an import takes it"
+                )
+
+    def finish(self, expected: Iterable[str]) -> Written:
+        if self._names:  # where no picture fits at all there is more amiss than a class
+            self._check_classes(expected)
         kept, dropped = self._keep_a_share_of_the_empty()
         if not self._kept:
             raise DatasetError(
@@ -233,7 +229,7 @@ class _DatasetWriter:
         for added, place in enumerate(sorted(chosen)):
             before, picture = self._empty[place]
             self._copy(picture)
-            self._kept.insert(before + added, _Kept(picture.name, picture.group, (("", CLEAN_NAME),)))
+            self._kept.insert(before + added, _Kept(picture.name, picture.group, (_CLEAN_ROW,)))
         names = [picture.name for _, picture in self._empty]
         return (
             tuple(name for place, name in enumerate(names) if place in chosen),
@@ -258,13 +254,14 @@ class _DatasetWriter:
         try:
             with path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(COLUMNS)
+                known = any(annotator for kept in self._kept for *_, annotator in kept.rows)
+                writer.writerow((*COLUMNS, ANNOTATOR) if known else COLUMNS)
                 for kept in self._kept:
-                    writer.writerows(
-                        (f"{IMAGES}/{kept.name}", mask, name, groups[kept.name]) for mask, name in kept.rows
-                    )
+                    for mask, name, annotator in kept.rows:
+                        row = (f"{IMAGES}/{kept.name}", mask, name, groups[kept.name])
+                        writer.writerow((*row, annotator) if known else row)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
 
 
 def _without_masks(picture: LabelledPicture) -> LabelledPicture:
@@ -291,6 +288,8 @@ def summary_lines(written: Written, out: Path) -> Sequence[str]:
     lines = [
         f"{out}: {written.pictures} pictures in {written.groups} groups; classes: {classes}; clean: {written.clean}"
     ]
+    if not written.by_class:
+        lines.append("  no picture shows a defect: nothing can be learned from these alone")
     if written.empty_kept:
         lines.append(f"  {len(written.empty_kept)} with empty masks became clean pictures")
     if written.empty_dropped:

@@ -7,6 +7,7 @@ Our pixels are grey or BGR. What a backbone was trained on (RGB or BGR, which me
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from keras import layers
 from edge.errors import DependencyError, SettingsError
 from edge.records import Float32
 from trainer.model_settings import Resnet50DecoderSettings, TransferSettings, Vgg16UnetSettings
+from trainer.models.normalising import MOMENTUM
 
 BACKBONE = "backbone"
 PretrainedSettings = Vgg16UnetSettings | Resnet50DecoderSettings | TransferSettings
@@ -39,10 +41,16 @@ def encode(pixels: Any, name: str, settings: PretrainedSettings, levels: Sequenc
         answers = backbone(_preprocess(pixels, make))
     except ValueError as error:  # Keras's word for shapes that a backbone cannot take
         raise SettingsError(
-            f"key model: the backbone {name} cannot be used on tiles of {_sides(pixels)}: {error}. Name another "
-            "backbone, or use larger tiles"
+            f"key model: the backbone {name} cannot be used on tiles of {_sides(pixels)}: {in_plain_words(error)}. "
+            "Name another backbone, or use larger tiles"
         ) from error
     return list(answers) if isinstance(answers, list | tuple) else [answers]
+
+
+def in_plain_words(error: Exception) -> str:
+    """Return what Keras says without its colours, line breaks, and the arguments that it goes on with."""
+    words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+    return words.split(" Arguments received by")[0].rstrip(".")
 
 
 def _sides(pixels: Any) -> str:
@@ -81,6 +89,11 @@ def _load(make: Any, name: str, settings: PretrainedSettings) -> Any:
         whole = keras.models.clone_model(whole, clone_function=partial(_narrowed, share=settings.width_share))
     if isinstance(settings.weights, Path):
         _read_weights(whole, name, settings.weights)
+    else:
+        for layer in whole.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                # some networks remember 1,000 steps of statistics: a short training from nothing would end before
+                layer.momentum = min(layer.momentum, MOMENTUM)
     return whole
 
 

@@ -11,22 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from edge.opencv import cv2
-from tests.conftest import ROOT
 from tests.trainer.importing.pictures import rectangle, save, surface, truths
 from tests.trainer.importing.test_voc_boxes import annotation, box
+from tests.trainer.pages import page_commands
 from tests.trainer.painted import write_painted
 from trainer.__main__ import app
 from trainer.importing.command import export_app, import_app
 
 SIZE = (60, 80)
 PICTURES = ("1_front.png", "1_back.png", "2_front.png")
-
-
-def page_commands() -> list[str]:
-    """Return each line of each code block of the page."""
-    text = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +53,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", page_commands())
+@pytest.mark.parametrize("command", page_commands("labels.md"))
 def test_every_command_of_the_page_works(command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the page's order each command ends with 0 and writes a whole dataset, or the table that it names."""
     monkeypatch.chdir(workplace)
@@ -79,7 +72,7 @@ def test_every_command_of_the_page_works(command: str, workplace: Path, monkeypa
 def test_the_page_s_datasets_are_what_it_says(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was made by the commands above: drawings left out or clean, classes joined, renamed and grouped."""
     monkeypatch.chdir(workplace)
-    for command in page_commands():  # where the test above has run, all of it is there
+    for command in page_commands("labels.md"):  # where the test above has run, all of it is there
         arguments = shlex.split(command)[1:]
         if arguments[0] == "import" and not Path(arguments[arguments.index("--out") + 1]).exists():
             assert CliRunner().invoke(app, arguments).exit_code == 0, command
@@ -93,6 +86,11 @@ def test_the_page_s_datasets_are_what_it_says(workplace: Path, monkeypatch: pyte
         "2_front.png": (),
     }
     assert truths(workplace / "both")["1_front.png"][0] == ("scratch", "stain")
+    assert (workplace / "by-both" / "manifest.csv").read_text().splitlines()[:3] == [
+        "image,mask,class,group,annotator",
+        "images/1_front.png,masks/scratch/1_front.png,scratch,1_front,ann",
+        "images/1_front.png,masks/stain/1_front.png,stain,1_front,bob",
+    ]
     assert truths(workplace / "boxes")["1_front.png"][0] == ("scratch",)
     assert {kind for kinds, _ in truths(workplace / "glass-checked").values() for kind in kinds} == {"scratch", "smear"}
     assert len(truths(workplace / "steel")) == 2  # of two pictures without runs one was kept
@@ -112,8 +110,8 @@ def test_the_page_s_datasets_are_what_it_says(workplace: Path, monkeypatch: pyte
         ("import class-folders sorted --rename a --out x", 2, "expected OLD=NEW"),
         ("import voc pictures annotations --out x --first-pixel 2", 2, "first-pixel"),
         ("import voc pictures annotations --out x", 10, "--rename 'Deep Scratch=Deep-Scratch'"),
-        ("import class-folders sorted --out glass", 8, "imports do not overwrite"),
-        ("import class-folders nowhere --out glass", 8, "imports do not overwrite"),
+        ("import class-folders sorted --out glass", 8, "nothing is overwritten"),
+        ("import class-folders nowhere --out glass", 8, "nothing is overwritten"),
         ("import red-marker photos drawings --class 'a b' --out x", 10, "expected a class of letters"),
         ("import manifest nowhere --out x", 10, "No dataset at nowhere"),
     ],
@@ -148,7 +146,7 @@ def test_drawings_none_of_which_fit_are_shown_before_the_error(workplace: Path, 
 
 def test_every_import_is_on_the_page_and_has_an_example() -> None:
     """No command is hidden from those who read the page or --help."""
-    commands = page_commands()
+    commands = page_commands("labels.md")
     for group, typer_app in (("import", import_app), ("export", export_app)):
         for registered in typer_app.registered_commands:
             assert any(command.startswith(f"linewatch-train {group} {registered.name} ") for command in commands)

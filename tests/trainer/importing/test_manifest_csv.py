@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from edge.errors import DatasetError
+from edge.opencv import cv2
 from tests.trainer.importing.pictures import imported, rectangle, save, surface, truths
 from tests.trainer.painted import write_painted
+from trainer.auditing import audit
 from trainer.importing.manifest_csv import read_manifests
 
 HEADER = "image,mask,class,group\n"
@@ -95,3 +98,23 @@ def test_nothing_is_written_outside_the_dataset(tmp_path: Path) -> None:
     assert list(truths(tmp_path / "out")) == ["a.jpg"]
     shutil.rmtree(tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep"]
+
+
+def test_annotators_stay_and_are_compared(tmp_path: Path) -> None:
+    """Two annotators' datasets, joined, keep who drew what, and the audit names both where their lines differ."""
+    for who, width in (("ann", 3), ("bob", 11)):
+        folder = tmp_path / who
+        rows = []
+        for number in range(8):
+            mask = np.zeros((60, 80), np.uint8)
+            cv2.line(mask, (10, 10 + 4 * number), (70, 20 + 4 * number), 255, width)
+            save(folder / f"{who}{number}.png", surface(number + 100 * width))
+            save(folder / f"m{number}.png", mask)
+            rows.append(f"{who}{number}.png,m{number}.png,scratch,{who}{number},{who}\n")
+        (folder / "manifest.csv").write_text("image,mask,class,group,annotator\n" + "".join(rows))
+    imported(read_manifests([tmp_path / "ann", tmp_path / "bob"]), tmp_path / "both")
+    found = audit(tmp_path / "both", Console(quiet=True))
+    assert found.by == "annotator"
+    thick = {style.annotator: style for style in found.styles if style.measure == "thickness_px" and style.differs}
+    assert thick.keys() == {"ann", "bob"}
+    assert thick["bob"].own - thick["ann"].own == pytest.approx(8, abs=1)

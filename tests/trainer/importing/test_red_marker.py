@@ -156,6 +156,42 @@ def test_paint_of_another_hue_is_found_where_it_is_asked_for() -> None:
     assert intersection_over_union(mask, meant) >= 0.85
 
 
+@pytest.mark.parametrize(("tolerance", "found"), [(5.0, False), (20.0, False), (40.0, True)])
+@pytest.mark.parametrize("seed", range(3))
+def test_paint_counts_within_the_tolerance_of_its_hue(tolerance: float, found: bool, seed: int) -> None:
+    """Orange, 33 degrees off red, is paint from a tolerance of 40 on; below, it is told as another colour."""
+    photo = (surface(seed, SIZE) // 6).astype(np.uint8)  # on the dark the edges of orange are red in a JPEG
+    drawing, meant = draw(photo, "stroke", (0, 140, 255))
+    for seen in (drawing, as_jpeg(drawing), as_jpeg(drawing, 95)):
+        mask, reason, detail = judge_drawing(photo, seen, Paint(tolerance_degrees=tolerance))
+        if found:
+            assert reason == ""
+            assert mask is not None
+            assert intersection_over_union(mask, meant) >= 0.85
+        else:
+            assert (mask is None, reason) == (True, "other colour")
+            assert "give --hue 3" in detail
+
+
+@pytest.mark.parametrize(("min_saturation", "found"), [(0.5, False), (0.3, True)])
+def test_pale_paint_counts_from_the_saturation_that_is_asked_for(min_saturation: float, found: bool) -> None:
+    """Pink of saturation 0.4 is no pure paint, and is where 0.3 is enough."""
+    photo = surface(4, SIZE)
+    drawing, meant = draw(photo, "stroke", (153, 153, 255))
+    mask, reason, detail = judge_drawing(photo, drawing, Paint(min_saturation=min_saturation))
+    assert reason == ("" if found else "other colour")
+    assert detail.endswith("" if found else "give --hue 0 --min-saturation 0.3")
+    assert (mask is not None and intersection_over_union(mask, meant) >= 0.8) == found
+
+
+def test_another_photo_painted_in_another_colour_is_another_photo() -> None:
+    """A blue stroke does not make a foreign photo one's own; on one's own it is told as a colour."""
+    photo = surface(5, SIZE)
+    blue = (255, 60, 0)
+    assert judge_drawing(photo, as_jpeg(draw(photo, "blob", blue)[0]), Paint())[1] == "other colour"
+    assert judge_drawing(photo, as_jpeg(draw(surface(6, SIZE), "blob", blue)[0]), Paint())[1] == "another photo"
+
+
 def shifted(pixels: UInt8, right: int, down: int) -> UInt8:
     """Move a picture, its edge repeated."""
     matrix = np.array([[1, 0, right], [0, 1, down]], np.float32)

@@ -125,6 +125,10 @@ def test_classes_without_names_are_called_by_their_numbers(tmp_path: Path, pictu
         ("a.jpg,1,1 2\nb_1.jpg,1,\na.jpg,1,9 1\n", r"t\.csv, row 4: a\.jpg has class 1 in row 2 already"),
         ("a.jpg,one,1 2\n", r"t\.csv, row 2: expected a picture and a class from 1 to 255"),
         ("a.jpg,0,1 2\n", r"t\.csv, row 2: expected a picture and a class"),
+        ("a.jpg,1,1 2\na.jpg,2\n", r"t\.csv, row 3: expected a value for each of the columns .*, received fewer"),
+        ("a.jpg,1,1 2,9 3\n", r"t\.csv, row 2: expected a value for each of the columns .*, received more"),
+        ("a.jpg,1,1 2\na.jpg,2,\n", r"The class b is empty: .* 1 masks without a pixel: .*t\.csv, row 3"),
+        ("a.jpg,1,1 2\n", "The class b is empty: expected a picture that shows it, received no mask of it"),
         ("a.jpg,9,1 2\n", r"t\.csv, row 2: expected one of the classes 1, 2 that --names has, received 9"),
     ],
 )
@@ -162,13 +166,15 @@ def test_a_dataset_comes_back_from_its_table(
         for class_id, is_shown in classes.items():
             if is_shown and (runs := encode_rle(data.draw(drawn))):
                 writer.writerow((f"{number}.png", class_id, runs))
+    save(folder / "in" / "both.png", surface(99, SIZE))  # a class that is on no picture is an error
+    writer.writerows([("both.png", 1, "1 2"), ("both.png", 2, "7 1")])
     table = write_table(folder / "t.csv", text.getvalue())
     names = {1: "pit", 2: "scratch"}
     imported(read_rle(table, folder / "in", names), folder / "one", preview=0)
     write_rle(folder / "one", folder / "one.csv", names, "separate", QUIET)
     assert sorted((folder / "one.csv").read_text().splitlines()) == sorted(table.read_text().splitlines())
     write_rle(folder / "one", folder / "joined.csv", names, "joined", QUIET)
-    assert len((folder / "joined.csv").read_text().splitlines()) == 1 + 2 * len(shown)
+    assert len((folder / "joined.csv").read_text().splitlines()) == 1 + 2 * (len(shown) + 1)
     imported(read_rle(folder / "joined.csv", folder / "in", names), folder / "two", preview=0)
     first, second = truths(folder / "one"), truths(folder / "two")
     assert first.keys() == second.keys()

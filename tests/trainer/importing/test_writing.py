@@ -51,6 +51,21 @@ def test_a_dataset_has_all_its_parts(tmp_path: Path) -> None:
     assert written == Written(2, 2, {"dust": 1, "scratch": 1}, 1, (), (), ())
 
 
+def test_who_drew_is_noted_where_it_is_known(tmp_path: Path) -> None:
+    """By the labels, else by the setting; clean pictures have nobody, and one mask of two hands has both."""
+    one = labelled(tmp_path, "a.png", Finding("scratch", MASK, annotator="ann"), Finding("dent", MASK))
+    both = labelled(
+        tmp_path, "b.png", Finding("scratch", MASK, annotator="cy"), Finding("scratches", MASK, annotator="ann")
+    )
+    clean = labelled(tmp_path, "c.png", declared_clean=True)
+    imported(source(one, both, clean), tmp_path / "out", annotator="bob", rename={"scratches": "scratch"})
+    assert (tmp_path / "out" / "manifest.csv").read_text() == (
+        "image,mask,class,group,annotator\n"
+        "images/a.png,masks/scratch/a.png,scratch,a,ann\nimages/a.png,masks/dent/a.png,dent,a,bob\n"
+        "images/b.png,masks/scratch/b.png,scratch,b,ann+cy\nimages/c.png,,ok,c,\n"
+    )
+
+
 def empty_ones(tmp_path: Path) -> LabelSource:
     """Offer ten pictures with empty masks among two that have pixels, and a clean one."""
     empty = [labelled(tmp_path, f"{number}.png", Finding("scratch", BARE)) for number in range(10)]
@@ -88,10 +103,33 @@ def test_empty_masks_are_kept_dropped_or_sampled(tmp_path: Path) -> None:
 
 def test_an_empty_mask_beside_a_full_one_is_left_out(tmp_path: Path) -> None:
     """A picture has rows only for the classes that it shows."""
-    written = imported(
-        source(labelled(tmp_path, "a.png", Finding("stain", BARE), Finding("scratch", MASK))), tmp_path / "out"
+    one = labelled(tmp_path, "a.png", Finding("stain", BARE), Finding("scratch", MASK))
+    written = imported(source(one, labelled(tmp_path, "b.png", Finding("stain", MASK))), tmp_path / "out")
+    assert (written.by_class, written.empty_kept) == ({"scratch": 1, "stain": 1}, ())
+    assert [entry.classes for entry in read_manifest(tmp_path / "out")] == [("scratch",), ("stain",)]
+
+
+def test_a_class_that_no_picture_shows_is_an_error(tmp_path: Path) -> None:
+    """Masks without a pixel, or a class that was named and is nowhere: which, where, and nothing is written."""
+    one = labelled(tmp_path, "a.png", Finding("scratch", MASK), Finding("stain", BARE))
+    with pytest.raises(DatasetError, match=r"The class stain is empty: .* 1 masks without a pixel: labels of a\.png"):
+        imported(source(one), tmp_path / "out")
+    named = LabelSource(1, iter([labelled(tmp_path, "b.png", Finding("scratch", MASK))]), ("scratch", "pit"))
+    with pytest.raises(DatasetError, match=r"The class pit is empty: .* received no mask of it"):
+        imported(named, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+@pytest.mark.parametrize(("share", "clean"), [(1.0, 2), (0.0, 1)])
+def test_a_class_may_be_left_out_by_calling_it_ok(tmp_path: Path, share: float, clean: int) -> None:
+    """Its masks with pixels make a picture clean; its empty ones are empty masks as any other."""
+    pictures = (
+        labelled(tmp_path, "a.png", Finding("scratch", MASK)),
+        labelled(tmp_path, "b.png", Finding("stain", BARE)),
+        labelled(tmp_path, "c.png", Finding("stain", MASK)),
     )
-    assert (written.by_class, written.empty_kept) == ({"scratch": 1}, ())
+    written = imported(source(*pictures), tmp_path / "out", rename={"stain": "ok"}, empty_share=share)
+    assert (written.by_class, written.clean) == ({"scratch": 1}, clean)
 
 
 def test_a_dataset_of_nothing_is_an_error(tmp_path: Path) -> None:
@@ -99,7 +137,7 @@ def test_a_dataset_of_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="No picture is left to import"):
         imported(source(), tmp_path / "out")
     with pytest.raises(DatasetError, match=r"1 whose masks have no pixel\. Keep them: --empty keep"):
-        imported(source(labelled(tmp_path, "a.png", Finding("scratch", BARE))), tmp_path / "out", empty_share=0.0)
+        imported(source(labelled(tmp_path, "a.png")), tmp_path / "out", empty_share=0.0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
 
@@ -163,7 +201,7 @@ def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     imported(source(labelled(tmp_path, "a.png", declared_clean=True)), tmp_path / "out")
     before = (tmp_path / "out" / "manifest.csv").read_bytes()
-    with pytest.raises(StoreError, match="is not an empty folder, and imports do not overwrite"):
+    with pytest.raises(StoreError, match="is not an empty folder, and nothing is overwritten"):
         imported(source(labelled(tmp_path, "b.png", declared_clean=True)), tmp_path / "out")
     assert (tmp_path / "out" / "manifest.csv").read_bytes() == before
     (tmp_path / "file").write_text("")
