@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import DependencyError, SettingsError
+from trainer.quiet_imports import import_quietly
 from trainer.settings import TrainSettings
 
 _MEMINFO = Path("/proc/meminfo")
@@ -20,14 +21,14 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def import_keras(seed: int) -> Any:
     """Import Keras on TensorFlow and seed everything. Raises DependencyError."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        import keras
-        import tensorflow as tf  # noqa: F401 - Keras alone could run on another backend
+        import_quietly(("tensorflow", "keras"))  # Keras alone could run on another backend
     except ImportError as error:
         raise DependencyError(
             f"Training needs TensorFlow, and an import failed: {error}. Install it with: pip install 'linewatch[train]'"
         ) from error
+    import keras
+
     if keras.backend.backend() != "tensorflow":
         raise DependencyError(
             f"Training needs Keras on TensorFlow, and Keras runs on {keras.backend.backend()}. Unset KERAS_BACKEND"

@@ -14,12 +14,14 @@ from typing_extensions import Self
 from edge.errors import BundleError, EngineError
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
 from edge.tiling import TilePlan, cut_sequence, pad
+from trainer.quiet_imports import import_quietly
 
 _BUFFERS = 3
 
 
 def load_model(path: Path) -> Any:
     """Open a model.keras in safe mode. Raises BundleError with Keras's words."""
+    import_quietly(("tensorflow", "keras"))
     import keras
 
     try:
@@ -55,6 +57,7 @@ class KerasEngine:
         self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_BUFFERS)])
 
     def __enter__(self) -> Self:
+        import_quietly(("tensorflow",))
         import tensorflow as tf
 
         model = load_model(self._source) if isinstance(self._source, Path) else self._source

@@ -425,3 +425,14 @@ def test_a_recipe_survives_json(name: str) -> None:
     settings = TrainSettings.model_validate({"name": "x", "model": tiny(name).model_dump(), **size})
     assert settings.model == tiny(name)
     assert TrainSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_loading_tensorflow_says_nothing() -> None:
+    """A command that only loads the framework leaves standard error to its own words."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from trainer.hardware import import_keras; import_keras(0)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
