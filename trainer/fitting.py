@@ -30,6 +30,7 @@ from trainer.datasets import (
 )
 from trainer.hardware import available_bytes, describe, import_keras, layer_precision, make_strategy
 from trainer.memory import check_memory
+from trainer.proving import what_can_be_shown
 from trainer.settings import TrainSettings
 from trainer.split_manifest import write_split
 from trainer.splitting import Part, split_dataset
@@ -106,7 +107,10 @@ def fit(
             **({"began_with": began_with} if began_with else {}),
         },
     )
-    return write_bundle(settings, out, entries, parts=parts, trained=trained, console=console)
+    bundle = write_bundle(settings, out, entries, parts=parts, trained=trained, console=console)
+    for sentence in what_can_be_shown(entries, parts, names):
+        console.print(escape(sentence))
+    return bundle
 
 
 def _answers_whole_tiles(settings: TrainSettings) -> bool:

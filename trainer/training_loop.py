@@ -35,6 +35,7 @@ from trainer.checkpointing import Run
 from trainer.curves import epochs_of, read_curves
 from trainer.event_logs import FOLDER as EVENTS
 from trainer.event_logs import EventLog
+from trainer.forecasting import MEASURED_STEPS, SKIPPED_STEPS, forecast
 from trainer.guarding import Finding, look
 from trainer.schedules import learning_rate
 from trainer.settings import TrainSettings
@@ -84,6 +85,7 @@ class TrainingLoop:
         self._folder = folder
         self._events = EventLog(folder / EVENTS) if settings.logs.tensorboard else None
         self._findings: list[Finding] = []
+        self._first_ends_s: list[float] = []
         self._recent_s: deque[float] = deque(maxlen=_RECENT_STEPS + 1)
 
     def progress(self) -> float:
@@ -179,6 +181,7 @@ class TrainingLoop:
                 run.elapsed_s = before_s + time.monotonic() - began_s
                 self._follow()
                 show(self._progress_text(losses))
+                self._forecast()
                 if s.max_minutes and run.elapsed_s >= s.max_minutes * 60:
                     break
         steps_s = time.monotonic() - began_s
@@ -196,6 +199,16 @@ class TrainingLoop:
             self._events.write(measured, run.steps)
         self._findings = look(epochs_of(run.rows), s.guard)
         self._tell_epoch(judged, float(np.mean(losses)))
+
+    def _forecast(self) -> None:
+        """Say once, after the first steps of this run, how long it will take."""
+        if len(self._first_ends_s) > SKIPPED_STEPS + MEASURED_STEPS:
+            return
+        s = self._settings
+        self._first_ends_s.append(time.monotonic())
+        told = forecast(self._first_ends_s, s.epochs * s.sampling.steps_per_epoch, s.max_minutes)
+        if told:
+            self._console.print(told)
 
     def _learn(self, batch: DrawnBatch, rate: float) -> float:
         import tensorflow as tf
