@@ -86,18 +86,18 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 def load_vendor() -> Vendor:
     """Import NVIDIA's modules. Raises DependencyError naming what is missing and how to get it."""
-    modules = {}
-    for name, how in (
-        ("tensorrt", "It comes with JetPack: sudo apt-get install python3-libnvinfer"),
-        ("pycuda.driver", "Install it with: pip install 'linewatch[jetson]'"),
-    ):
-        try:
-            modules[name] = importlib.import_module(name)
-        except ImportError as error:
-            raise DependencyError(f"This engine runs on TensorRT, and `import {name}` failed: {error}. {how}") from error
+    tensorrt = _imported("tensorrt", "It comes with JetPack: sudo apt-get install python3-libnvinfer")
+    cuda = _imported("pycuda.driver", "Install it with: pip install 'linewatch[jetson]'")
     from edge.engines.cuda_graphs import DriverGraphs
 
-    return Vendor(modules["tensorrt"], modules["pycuda.driver"], DriverGraphs(), l4t_release(), power_mode())
+    return Vendor(tensorrt, cuda, DriverGraphs(), l4t_release(), power_mode())
+
+
+def _imported(name: str, how: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise DependencyError(f"This engine runs on TensorRT, and `import {name}` failed: {error}. {how}") from error
 
 
 def l4t_release(path: Path = _TEGRA_RELEASE) -> str | None:

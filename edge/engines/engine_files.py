@@ -147,7 +147,7 @@ def verified_plan(bundle: Bundle, precision: str, max_batch: int, machine: Machi
         _check_folder(path.parent)
         plan = path.read_bytes()
         sidecar = read_sidecar(path)
-        refusals(plan, sidecar, bundle, precision, max_batch, machine)
+        refusals(plan, sidecar, machine, bundle=bundle, precision=precision, max_batch=max_batch)
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error}. {again}") from error
     except EngineError as error:
@@ -156,7 +156,7 @@ def verified_plan(bundle: Bundle, precision: str, max_batch: int, machine: Machi
 
 
 def refusals(
-    plan: bytes, sidecar: Sidecar, bundle: Bundle, precision: str, max_batch: int, machine: Machine
+    plan: bytes, sidecar: Sidecar, machine: Machine, *, bundle: Bundle, precision: str, max_batch: int
 ) -> None:
     """Raise EngineError at the first thing that speaks against a plan: its hash, its header, its sidecar, in order."""
     found = hashlib.sha256(plan).hexdigest()
