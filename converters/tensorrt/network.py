@@ -129,8 +129,8 @@ def _set_precision(trt: Any, network: Any, config: Any, order: Order) -> None:
     wanting = set(order.pinned)
     for number in range(network.num_layers):
         layer = network.get_layer(number)
-        node = _node_of(layer)
-        if node in order.pinned:
+        node = _node_of(layer, order.pinned)
+        if node is not None:
             wanting.discard(node)
             _pin(trt, layer)
     if wanting:
@@ -141,10 +141,16 @@ def _set_precision(trt: Any, network: Any, config: Any, order: Order) -> None:
         )
 
 
-def _node_of(layer: Any) -> str:
-    """Return the ONNX node that a layer was made of: its metadata says so where a node became several layers."""
-    found = re.search(r"\[ONNX Layer: ([^\]]+)\]", layer.metadata)
-    return found[1] if found else str(layer.name)
+def _node_of(layer: Any, pinned: frozenset[str]) -> str | None:
+    """Return the pinned node that a layer was made of, None where it was made of another.
+
+    The parser writes the node into the layer's metadata; where it does not, into its name, with a number behind it if a
+    node became several layers.
+    """
+    told = re.search(r"\[ONNX Layer: ([^\]]+)\]", layer.metadata)
+    name = str(layer.name)
+    candidates = [told[1]] if told else [name, re.sub(r"_\d+$", "", name)]
+    return next((node for node in candidates if node in pinned), None)
 
 
 def _pin(trt: Any, layer: Any) -> None:

@@ -307,7 +307,9 @@ class _Builder:
             return "Int32"
         if layer.pinned:
             return "FP32"
-        return "FP16" if network.outline.half_weights or config.flags & {"FP16", "INT8"} else "FP32"
+        if any(node.op_type == "QuantizeLinear" for node in network.outline.nodes):
+            return "Int8"
+        return "FP16" if network.outline.half_weights or "FP16" in config.flags else "FP32"
 
 
 class _Runtime:

@@ -115,7 +115,7 @@ class TensorRtEngine:
             owner.shutdown()
 
     def buffer(self) -> Batch:
-        """Return the next of two page-locked buffers, uint8 [B, (T,) H, W, C]. Raises EngineError while it is in use."""
+        """Return the next of two page-locked buffers, uint8 [B, (T,) H, W, C]; EngineError while both are in use."""
         session, _ = self._opened()
         buffers = session.sets[self._turn]
         if buffers.serial is not None:
