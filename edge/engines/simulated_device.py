@@ -248,17 +248,23 @@ class _PerThread(threading.local):
 class Faults:
     """What is to go wrong next. `build`: TensorRT's words before it gives up building; `load`: before it answers None.
 
-    `cuda_after`: so many operations run well, and the next fails as CUDA's do.
+    `cuda_after`: so many operations run well, and the next fails as CUDA's do, with all that was enqueued;
+    `allocations_after` likewise. With `breaks` the context is `broken` then: every call fails, as
+    after most faults of a real chip.
     """
 
     build: str | None = None
     load: str | None = None
     cuda_after: int | None = None
+    allocations_after: int | None = None
+    broken: bool = False
+    breaks: bool = False
 
 
 class SimulatedDevice:
     """One GPU of the given kind with the given TensorRT. `vendor` is what an engine or a build is handed.
 
+    `faults` is what is to go wrong; `copied_in_bytes`, `copied_out_bytes` and `launched_graphs` count what was enqueued.
     `values` stands in for the vendor's own enumerations, `Dims` and interfaces; see `SimulatedTensorRT`.
     """
 
@@ -278,6 +284,8 @@ class SimulatedDevice:
         self.faults = Faults()
         self.memory_bytes = memory_bytes
         self.launched_graphs = 0
+        self.copied_in_bytes = 0
+        self.copied_out_bytes = 0
         self.streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
         self.objects: weakref.WeakSet[Any] = weakref.WeakSet()
         self._allocations: list[Allocation] = []
@@ -327,9 +335,13 @@ class SimulatedDevice:
             raise Misuse(f"{call} was called in thread {threading.current_thread().name!r} without a current context")
         if self.contexts[-1].detached:
             raise Misuse(f"{call} was called with a context that was given back")
+        if self.faults.broken:
+            raise CudaError(f"{call} failed: unspecified launch failure")
 
     def check_nothing_held(self) -> None:
         """Refuse to give the context back while memory, streams or engines of it are held: they would leak."""
+        if self.faults.broken:
+            return  # nothing could be freed any more; the driver does it when the process ends
         held = [f"{a.data.size} bytes of {a.kind} memory" for a in self._allocations if not a.freed]
         held += [type(thing).__name__.strip("_") for thing in [*self.objects, *self.streams]]
         held += ["a recorded graph"] * len(self._graphs)
@@ -372,7 +384,10 @@ class SimulatedDevice:
 
     def _allocate(self, size: int, kind: Literal["device", "host"]) -> Allocation:
         self.require_context("an allocation")
-        if size <= 0 or size + self._taken() > self.memory_bytes:
+        if self.faults.allocations_after is not None:
+            self.faults.allocations_after -= 1
+        failing = self.faults.allocations_after is not None and self.faults.allocations_after < 0
+        if failing or size <= 0 or size + self._taken() > self.memory_bytes:
             raise CudaMemoryError(f"cuMemAlloc failed: out of memory ({size} bytes)")
         written = np.full(size, kind == "host", np.uint8)
         allocation = Allocation(self._next_address, np.full(size, _POISON, np.uint8), kind, written)
@@ -433,11 +448,13 @@ class SimulatedDevice:
     def _copy_in(self, dest: Any, src: Any, stream: _Stream) -> None:
         span = self._host_span(src, "A copy to the device")
         target = (int(dest), int(dest) + src.nbytes)
+        self.copied_in_bytes += src.nbytes
         self._enqueue_copy(stream, "copy to the device", span, target)
 
     def _copy_out(self, dest: Any, src: Any, stream: _Stream) -> None:
         span = self._host_span(dest, "A copy from the device")
         source = (int(src), int(src) + dest.nbytes)
+        self.copied_out_bytes += dest.nbytes
         self._enqueue_copy(stream, "copy from the device", source, span)
 
     def _enqueue_copy(self, stream: _Stream, name: str, source: Span, target: Span) -> None:
@@ -498,8 +515,17 @@ class SimulatedDevice:
             self.faults.cuda_after -= 1
             if self.faults.cuda_after < 0:
                 self.faults.cuda_after = None
+                self.faults.broken = self.faults.breaks
+                for dropped in self._pending():
+                    dropped.done = True
+                for each in self.streams:
+                    each.pending.clear()
                 raise CudaError("cuStreamSynchronize failed: unspecified launch failure")
         operation.run()
+
+    def under_way(self) -> list[str]:
+        """Name what was enqueued and has not run yet, in the order of enqueueing."""
+        return [operation.name for operation in sorted(self._pending(), key=lambda one: one.serial)]
 
     def _pending(self) -> list[_Operation]:
         return [operation for stream in list(self.streams) for operation in stream.pending]
