@@ -264,7 +264,7 @@ class Faults:
 class SimulatedDevice:
     """One GPU of the given kind with the given TensorRT. `vendor` is what an engine or a build is handed.
 
-    `faults` is what is to go wrong; `copied_in_bytes`, `copied_out_bytes` and `launched_graphs` count what was enqueued.
+    `faults` is what is to go wrong. `copied_in_bytes`, `copied_out_bytes`, `launched_graphs` count what was enqueued.
     `values` stands in for the vendor's own enumerations, `Dims` and interfaces; see `SimulatedTensorRT`.
     """
 

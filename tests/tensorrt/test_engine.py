@@ -41,7 +41,7 @@ def submit(engine: TensorRtEngine, tiles: UInt8) -> Ticket:
 
 
 def assert_right(maps: Maps, tiles: UInt8) -> None:
-    """The bright bundle calls a pixel of 128 or more a scratch; its score is its brightness, or 0 where clean."""
+    """Require scratches where a pixel is 128 or more; the score is its brightness there, and 0 where clean."""
     bright = tiles[..., 0] >= 128
     np.testing.assert_array_equal(maps.classes, bright)
     assert (np.abs(np.asarray(maps.scores, np.int16) - np.where(bright, tiles[..., 0], 0)) <= 1).all()
@@ -102,15 +102,15 @@ def test_two_buffers_take_turns_and_no_more(bundle: Bundle, device: SimulatedDev
         first = submit(engine, NOISE[:1])
         batch = engine.buffer()
         second = engine.submit(batch, 3, HALF)
-        with pytest.raises(EngineError, match="Both batches of the TensorRT engine are under way; collect ticket 0"):
+        with pytest.raises(EngineError, match=r"Both batches of the TensorRT engine are under way; collect ticket 0"):
             engine.buffer()
-        with pytest.raises(EngineError, match="not under way, received another"):
+        with pytest.raises(EngineError, match=r"not under way, received another"):
             engine.submit(batch, 1, HALF)
         engine.collect(first)
-        with pytest.raises(EngineError, match="Ticket 0 was collected before"):
+        with pytest.raises(EngineError, match=r"Ticket 0 was collected before"):
             engine.collect(first)
         engine.collect(second)
-        with pytest.raises(EngineError, match="expected 1 to 3 tiles, received 4"):
+        with pytest.raises(EngineError, match=r"expected 1 to 3 tiles, received 4"):
             engine.submit(engine.buffer(), 4, HALF)
 
 
@@ -135,7 +135,7 @@ def test_a_failure_of_the_chip_is_an_error_of_ours_and_the_next_batch_is_right(
     kept = []
     with make(bundle, device) as engine:
         device.faults.cuda_after = after
-        with pytest.raises(EngineError, match="failed on a batch of 3 tiles: cuStream.*launch failure") as failed:
+        with pytest.raises(EngineError, match=r"failed on a batch of 3 tiles: cuStream.*launch failure") as failed:
             engine.collect(submit(engine, NOISE[:3]))
         kept.append(failed.value)  # as a line does that reports it: the device's objects must not live in it
         assert_right(engine.collect(submit(engine, NOISE[3:5])), NOISE[3:5])
@@ -146,11 +146,11 @@ def test_a_failure_of_the_chip_is_an_error_of_ours_and_the_next_batch_is_right(
 def test_a_broken_device_fails_every_batch_and_can_be_closed(
     bundle: Bundle, device: SimulatedDevice, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After a fault that CUDA does not recover from, each batch is an error of ours: the line says NO_READ, never OK."""
+    """After a fault that CUDA does not recover from, every batch is an error of ours: NO_READ on a line, never OK."""
     device.faults.cuda_after, device.faults.breaks = 1, True
     with make(bundle, device) as engine:
         for _ in range(3):
-            with pytest.raises(EngineError, match="launch failure"):
+            with pytest.raises(EngineError, match=r"launch failure"):
                 engine.collect(submit(engine, NOISE[:3]))
     assert "could not be given back" in caplog.text
 
@@ -217,7 +217,7 @@ def test_a_larger_smallest_batch_is_filled_up(bundle: Bundle, device: SimulatedD
 def test_a_plan_that_tensorrt_does_not_load_is_refused_with_its_words(bundle: Bundle, device: SimulatedDevice) -> None:
     """`None` instead of an engine, after everything else was in order, is an error with TensorRT's own reason."""
     device.faults.load = "The engine plan file is generated on an incompatible device"
-    with pytest.raises(EngineError, match="refuses .*fp16.plan: The engine plan file is .* convert .* --to tensorrt"):
+    with pytest.raises(EngineError, match=r"refuses .*fp16.plan: The engine plan file is .* convert .* --to tensorrt"):
         make(bundle, device).__enter__()
     device.check_nothing_held()
 
@@ -240,7 +240,7 @@ def test_without_waiting_the_device_refuses_the_answer(
     monkeypatch.setattr(room._Session, "wait", lambda *_: None)
     with make(bundle, device) as engine:
         maps = engine.collect(submit(engine, NOISE[:1]))
-        with pytest.raises(Misuse, match="read before the copy from the device"):
+        with pytest.raises(Misuse, match=r"read before the copy from the device"):
             assert_right(maps, NOISE[:1])
 
 
@@ -263,7 +263,7 @@ def test_without_nvidias_modules_the_error_says_where_they_come_from(bundle: Bun
     """On a machine without TensorRT the engine names what is missing."""
     from edge.errors import DependencyError
 
-    with pytest.raises(DependencyError, match="`import tensorrt` failed.*JetPack"):
+    with pytest.raises(DependencyError, match=r"`import tensorrt` failed.*JetPack"):
         TensorRtEngine(bundle, bundle.contract(3)).__enter__()
 
 
@@ -273,5 +273,5 @@ def test_a_copied_bundle_keeps_its_own_engine(tmp_path: Any, device: SimulatedDe
     build_engine(first, EngineOptions("fp16", (1, 2, 3)), lambda *_: None, vendor=device.vendor)
     with make(first, device):
         pass
-    with pytest.raises(EngineError, match=f"no TensorRT engine at {plan_path(second.path, 'fp16')}"):
+    with pytest.raises(EngineError, match=rf"no TensorRT engine at {plan_path(second.path, 'fp16')}"):
         make(second, device).__enter__()

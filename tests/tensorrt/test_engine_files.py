@@ -237,7 +237,7 @@ def test_versions_are_compared_as_numbers() -> None:
     """10 comes after 8, and a build number or a post-release does no harm."""
     assert parse_version("10.13.3.9.post1") == (10, 13, 3, 9)
     assert parse_version("10.3.0") > parse_version("8.6.1")
-    with pytest.raises(EngineError, match="expected numbers such as 10.3.0"):
+    with pytest.raises(EngineError, match=r"expected numbers such as 10.3.0"):
         parse_version("unknown")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from converters.tensorrt.building import BuiltEngine
-from edge.engines.device import VendorLog, current_context
+from edge.engines.device import VendorLog
 from edge.engines.simulated_device import CudaError, CudaMemoryError, Misuse, SimulatedDevice
 from tests.bright_bundle import TILE
 
@@ -48,14 +48,14 @@ def test_a_read_before_the_stream_is_synchronised_is_refused(cuda: Any) -> None:
     cuda.memcpy_dtoh_async(back, memory, stream)
     ways = (lambda: back == 1, lambda: back[0], back.copy, back.tobytes, lambda: np.sum(back), lambda: back[2:5] + 1)
     for read in ways:
-        with pytest.raises(Misuse, match="read before the copy from the device"):
+        with pytest.raises(Misuse, match=r"read before the copy from the device"):
             read()
 
 
 def test_a_write_while_a_copy_is_under_way_is_refused(cuda: Any) -> None:
     """The buffer of a batch may not be filled anew before its copy has run."""
     host, _, stream = moved(cuda)
-    with pytest.raises(Misuse, match="written before the copy to the device"):
+    with pytest.raises(Misuse, match=r"written before the copy to the device"):
         host[3] = 7
     stream.synchronize()
     host[3] = 7
@@ -66,14 +66,14 @@ def test_memory_is_not_used_after_it_was_freed(cuda: Any) -> None:
     host, memory, stream = moved(cuda)
     stream.synchronize()
     memory.free()
-    with pytest.raises(Misuse, match="that was freed"):
+    with pytest.raises(Misuse, match=r"that was freed"):
         cuda.memcpy_htod_async(memory, host, stream)
-    with pytest.raises(Misuse, match="freed twice"):
+    with pytest.raises(Misuse, match=r"freed twice"):
         memory.free()
     host.base.free()
-    with pytest.raises(Misuse, match="Writing uses host memory that was freed"):
+    with pytest.raises(Misuse, match=r"Writing uses host memory that was freed"):
         host[0] = 1
-    with pytest.raises(Misuse, match="Reading uses host memory that was freed"):
+    with pytest.raises(Misuse, match=r"Reading uses host memory that was freed"):
         host.copy()
 
 
@@ -81,7 +81,7 @@ def test_memory_is_not_freed_while_a_copy_of_it_is_under_way(cuda: Any) -> None:
     """What a stream still needs stays."""
     host, memory, _ = moved(cuda)
     for held in (memory, host.base):
-        with pytest.raises(Misuse, match="freed while the copy to the device of it was under way"):
+        with pytest.raises(Misuse, match=r"freed while the copy to the device of it was under way"):
             held.free()
 
 
@@ -89,15 +89,15 @@ def test_a_wrong_address_or_size_is_refused(cuda: Any) -> None:
     """A copy goes to memory of the device, and fits."""
     host, memory, stream = moved(cuda)
     small = cuda.mem_alloc(4)
-    with pytest.raises(Misuse, match="needs 8 bytes at .*, where only 4 are"):
+    with pytest.raises(Misuse, match=r"needs 8 bytes at .*, where only 4 are"):
         cuda.memcpy_htod_async(small, host, stream)
-    with pytest.raises(Misuse, match="is no memory of this device"):
+    with pytest.raises(Misuse, match=r"is no memory of this device"):
         cuda.memcpy_htod_async(int(memory) + 100_000, host, stream)
-    with pytest.raises(Misuse, match="not page-locked"):
+    with pytest.raises(Misuse, match=r"not page-locked"):
         cuda.memcpy_htod_async(memory, np.ones(8, np.uint8), stream)
-    with pytest.raises(Misuse, match="one behind the other"):
+    with pytest.raises(Misuse, match=r"one behind the other"):
         cuda.memcpy_htod_async(memory, host[::2], stream)
-    with pytest.raises(Misuse, match="not made with DEVICEMAP"):
+    with pytest.raises(Misuse, match=r"not made with DEVICEMAP"):
         host.base.get_device_pointer()
 
 
@@ -105,7 +105,7 @@ def test_memory_is_not_read_before_it_was_written(cuda: Any) -> None:
     """Fresh memory holds garbage, and a copy of it is a defect."""
     back, memory, stream = cuda.pagelocked_empty((8,), np.uint8), cuda.mem_alloc(8), cuda.Stream()
     cuda.memcpy_dtoh_async(back, memory, stream)
-    with pytest.raises(Misuse, match="reads memory that was never written"):
+    with pytest.raises(Misuse, match=r"reads memory that was never written"):
         stream.synchronize()
 
 
@@ -114,7 +114,7 @@ def test_two_streams_at_one_buffer_need_an_event(cuda: Any) -> None:
     _, memory, stream = moved(cuda)
     other, event = cuda.Stream(), cuda.Event()
     cuda.memcpy_dtoh_async(cuda.pagelocked_empty((8,), np.uint8), memory, other)
-    with pytest.raises(Misuse, match="no event orders them"):
+    with pytest.raises(Misuse, match=r"no event orders them"):
         other.synchronize()
     event.record(stream)
     another = cuda.Stream()
@@ -127,9 +127,9 @@ def test_two_streams_at_one_buffer_need_an_event(cuda: Any) -> None:
 
 def test_an_event_that_was_never_recorded_is_not_waited_for(cuda: Any) -> None:
     """CUDA would return at once, which is what nobody means."""
-    with pytest.raises(Misuse, match="never recorded"):
+    with pytest.raises(Misuse, match=r"never recorded"):
         cuda.Stream().wait_for_event(cuda.Event())
-    with pytest.raises(Misuse, match="never recorded"):
+    with pytest.raises(Misuse, match=r"never recorded"):
         cuda.Event().synchronize()
 
 
@@ -151,34 +151,35 @@ def test_a_call_from_another_thread_is_refused(cuda: Any) -> None:
 
 def test_a_leak_is_told_when_the_context_goes(device: SimulatedDevice) -> None:
     """Memory, streams, events and engines are freed before the context is given back."""
-    held = []
+    cuda, log = device.vendor.cuda, VendorLog(device.tensorrt)
+    context = cuda.Device(0).retain_primary_context()
+    context.push()
+    held = [cuda.mem_alloc(8), cuda.Stream(), cuda.Event(), device.tensorrt.Runtime(log.listener)]
+    context.pop()
     with pytest.raises(Misuse, match=r"while these were held: 8 bytes of device memory, Event, Runtime, Stream"):
-        with current_context(device.vendor):
-            cuda = device.vendor.cuda
-            log = VendorLog(device.tensorrt)
-            held = [cuda.mem_alloc(8), cuda.Stream(), cuda.Event(), device.tensorrt.Runtime(log.listener)]
+        context.detach()
     assert len(held) == 4
 
 
 def test_a_context_is_given_back_once(device: SimulatedDevice) -> None:
     """Popping what is not there, and detaching twice, are defects."""
     context = device.vendor.cuda.Device(0).retain_primary_context()
-    with pytest.raises(Misuse, match="popped in a thread where none is current"):
+    with pytest.raises(Misuse, match=r"popped in a thread where none is current"):
         context.pop()
     context.detach()
-    with pytest.raises(Misuse, match="given back twice"):
+    with pytest.raises(Misuse, match=r"given back twice"):
         context.detach()
-    with pytest.raises(Misuse, match="after it was given back"):
+    with pytest.raises(Misuse, match=r"after it was given back"):
         context.push()
 
 
 def test_what_cuda_itself_would_say_is_an_error_of_cudas(device: SimulatedDevice, cuda: Any) -> None:
     """No memory, and a fault of the chip, come as pycuda's exceptions: the engine has to translate them."""
-    with pytest.raises(CudaMemoryError, match="out of memory"):
+    with pytest.raises(CudaMemoryError, match=r"out of memory"):
         cuda.mem_alloc(9 << 30)
     _, _, stream = moved(cuda)
     device.faults.cuda_after = 0
-    with pytest.raises(CudaError, match="unspecified launch failure"):
+    with pytest.raises(CudaError, match=r"unspecified launch failure"):
         stream.synchronize()
 
 
@@ -205,12 +206,11 @@ def test_an_engine_runs_on_addresses_of_the_right_size_only(
     memory = cuda.mem_alloc(TILE * TILE)
     for name in ("tiles", "thresholds", "classes", "scores"):
         assert context.set_tensor_address(name, int(memory))
-    with pytest.raises(Misuse, match="The engine's tiles needs 8192 bytes at .*, where only 4096 are"):
+    with pytest.raises(Misuse, match=r"The engine's tiles needs 8192 bytes at .*, where only 4096 are"):
         context.execute_async_v3(stream.handle)
-    with pytest.raises(Misuse, match="No stream has the handle 1"):
-        context.set_tensor_address("tiles", int(cuda.mem_alloc(2 * TILE * TILE)))
-        context.set_tensor_address("classes", int(cuda.mem_alloc(2 * TILE * TILE)))
-        context.set_tensor_address("scores", int(cuda.mem_alloc(2 * TILE * TILE)))
+    for name in ("tiles", "classes", "scores"):
+        context.set_tensor_address(name, int(cuda.mem_alloc(2 * TILE * TILE)))
+    with pytest.raises(Misuse, match=r"No stream has the handle 1"):
         context.execute_async_v3(1)
 
 
@@ -238,9 +238,9 @@ def test_a_graph_is_recorded_replayed_and_freed_once(device: SimulatedDevice, cu
     assert device.under_way() == ["copy to the device"]
     stream.synchronize()
     device.destroy(graph)
-    with pytest.raises(Misuse, match="no longer"):
+    with pytest.raises(Misuse, match=r"no longer"):
         device.launch(graph, stream.handle)
-    with pytest.raises(Misuse, match="freed twice"):
+    with pytest.raises(Misuse, match=r"freed twice"):
         device.destroy(graph)
-    with pytest.raises(Misuse, match="never begun"):
+    with pytest.raises(Misuse, match=r"never begun"):
         device.end(stream.handle)
