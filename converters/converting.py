@@ -15,6 +15,7 @@ from typing import Any
 
 from converters.comparing import Comparison, compare_picture
 from converters.graph_contract import check_graph
+from converters.precision_plan import GRAPHS, PLANS
 from converters.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions
 from converters.real_tiles import MAP_SUFFIX, golden_pictures, pictures_of, prepare_picture
 from converters.staging import Staging
@@ -93,7 +94,15 @@ def install(
                 f"{'; '.join(failures)}. The bundle was left as it was. Train the model again; where the pictures show "
                 "that such pixels do not matter, raise --max-changed-pixels"
             )
-        earlier = (entry for entry in bundle.manifest.provenance if entry.get("step") != _STEP)
+        # other precisions are made of one model.onnx, and go with it
+        outdated = {_STEP}
+        if bundle.model_sha256 != hashlib.sha256(graph).hexdigest():
+            outdated |= set(PLANS)
+            for name in (GRAPHS[precision] for precision in PLANS):
+                staging.remove(name)
+            for name in PLANS.values():
+                staging.remove(name)
+        earlier = (entry for entry in bundle.manifest.provenance if entry.get("step") not in outdated)
         provenance = (*earlier, _provenance(bundle, graph, comparison))
         manifest = bundle.manifest.model_copy(update={"golden": entries, "provenance": provenance})
         return Conversion(staging.commit(lambda: write_manifest(bundle.path, manifest)), comparison)
