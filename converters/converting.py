@@ -15,8 +15,8 @@ from typing import Any
 
 from converters.comparing import Comparison, compare_picture
 from converters.graph_contract import check_graph
-from converters.precision_plan import GRAPHS, PLANS
 from converters.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions
+from converters.precision_plan import GRAPHS, PLANS
 from converters.real_tiles import MAP_SUFFIX, golden_pictures, pictures_of, prepare_picture
 from converters.staging import Staging
 from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, Bundle, GoldenEntry, load_bundle, write_manifest

@@ -74,7 +74,7 @@ class Staging:
     def _put_back(self, name: str) -> None:
         if self._old(name).exists():
             self._old(name).replace(self._folder / name)
-        elif name not in self._removed and not self._new(name).exists():  # it had been moved to where nothing was before
+        elif name not in self._removed and not self._new(name).exists():  # it was moved to where nothing was
             (self._folder / name).unlink()
 
     def _new(self, name: str) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.openvino import OpenVinoEngine
 from edge.engines.simulated import SimulatedEngine
 from edge.errors import EngineError
 from edge.protocols import Engine
@@ -30,12 +31,15 @@ def keras_engine() -> AbstractContextManager[Engine]:
     return KerasEngine(keras.Model(tiles, keras.layers.Rescaling(1 / 255)(tiles)), CONTRACT)
 
 
-@pytest.fixture(params=["onnxruntime", "keras", "simulated"])
+@pytest.fixture(params=["onnxruntime", "openvino", "keras", "simulated"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Return what opens each engine; all answer `scratch` where a pixel of FRAME is 128 or more."""
     if request.param == "onnxruntime":
         bundle = write_bright_bundle(tmp_path / "bundle")
         return lambda: OnnxRuntimeEngine(bundle.onnx_path, CONTRACT)
+    if request.param == "openvino":
+        bundle = write_bright_bundle(tmp_path / "bundle")
+        return lambda: OpenVinoEngine(bundle.onnx_path, CONTRACT)
     if request.param == "keras":
         return keras_engine
     return lambda: SimulatedEngine(CONTRACT, lambda _: (FRAME >= 128).astype(np.uint8))
