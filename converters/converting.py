@@ -16,20 +16,17 @@ from typing import Any
 from converters.comparing import Comparison, compare_picture
 from converters.graph_contract import check_graph
 from converters.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions
+from converters.precision_plan import GRAPHS, PLANS
+from converters.real_tiles import MAP_SUFFIX, golden_pictures, pictures_of, prepare_picture
 from converters.staging import Staging
 from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, Bundle, GoldenEntry, load_bundle, write_manifest
-from edge.cameras.images import SUFFIXES, read_picture
 from edge.engines.onnxruntime import OnnxRuntimeEngine
-from edge.errors import BundleError, ConversionError, ProductNotFoundError, SourceError
+from edge.errors import BundleError, ConversionError
 from edge.inference import Inference
 from edge.opencv import cv2
-from edge.preparing import prepare
 from edge.protocols import Engine
-from edge.records import Frame, PreparedFrame
-from trainer.datasets import read_manifest
 from trainer.keras_engine import KerasEngine
 
-_MAP_SUFFIX = ".map.png"
 _BATCH = 4  # tiles at once: few, so that two engines with large tiles fit into memory
 _STEP = "onnx"
 
@@ -69,8 +66,8 @@ def convert_bundle(path: Path, data: Path | None, max_changed_share: float, prog
             f"{path} holds no {KERAS_MODEL}, which a shipped bundle leaves out. "
             "Convert the bundle that `linewatch-train fit` wrote"
         )
-    further = _pictures_of(data) if data else []
-    if not further and not _golden(bundle):
+    further = pictures_of(data) if data else []
+    if not further and not golden_pictures(bundle):
         raise BundleError(
             f"{path} has no pictures in {GOLDEN}/ to compare the converted model on. "
             f"Name a folder of real pictures with --data, or train again: the trainer leaves some in {GOLDEN}/"
@@ -97,25 +94,18 @@ def install(
                 f"{'; '.join(failures)}. The bundle was left as it was. Train the model again; where the pictures show "
                 "that such pixels do not matter, raise --max-changed-pixels"
             )
-        earlier = (entry for entry in bundle.manifest.provenance if entry.get("step") != _STEP)
+        # other precisions are made of one model.onnx, and go with it
+        outdated = {_STEP}
+        if bundle.model_sha256 != hashlib.sha256(graph).hexdigest():
+            outdated |= set(PLANS)
+            for name in (GRAPHS[precision] for precision in PLANS):
+                staging.remove(name)
+            for name in PLANS.values():
+                staging.remove(name)
+        earlier = (entry for entry in bundle.manifest.provenance if entry.get("step") not in outdated)
         provenance = (*earlier, _provenance(bundle, graph, comparison))
         manifest = bundle.manifest.model_copy(update={"golden": entries, "provenance": provenance})
         return Conversion(staging.commit(lambda: write_manifest(bundle.path, manifest)), comparison)
-
-
-def _golden(bundle: Bundle) -> list[Path]:
-    """List the raw golden pictures; a bundle converted before also holds their expected maps."""
-    pictures = (bundle.path / GOLDEN).glob("*.png")
-    return sorted(picture for picture in pictures if not picture.name.endswith(_MAP_SUFFIX))
-
-
-def _pictures_of(data: Path) -> list[Path]:
-    """List the pictures of a dataset (those that its manifest.csv names, not their masks) or of any folder."""
-    if not data.is_dir():
-        raise SourceError(f"No folder at {data}: --data expects a folder of pictures")
-    if (data / "manifest.csv").is_file():
-        return [entry.path for entry in read_manifest(data)]
-    return sorted(p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
 
 
 def _compare(
@@ -126,31 +116,21 @@ def _compare(
     progress: Progress,
 ) -> tuple[Comparison, tuple[GoldenEntry, ...]]:
     """Compare (original, converted) on the golden pictures, whose maps it stages, and on `further` ones."""
-    golden = _golden(bundle)
+    golden = golden_pictures(bundle)
     thresholds = [entry.threshold for entry in bundle.classes]
     original, converted = (Inference(engine, thresholds, bundle.manifest.tile.overlap_px) for engine in engines)
     comparisons = []
     entries = []
     for place, picture in enumerate(progress(golden + further)):
-        prepared = _prepare(picture, bundle)
+        prepared = prepare_picture(picture, bundle)
         found, kept = compare_picture(prepared, original, converted, bundle.classes)
         comparisons.append(found)
         if place < len(golden):
-            name = f"{GOLDEN}/{picture.stem}{_MAP_SUFFIX}"
+            name = f"{GOLDEN}/{picture.stem}{MAP_SUFFIX}"
             staging.write(name, cv2.imencode(".png", kept)[1].tobytes())
             digest = hashlib.sha256(prepared.pixels.tobytes()).hexdigest()
             entries.append(GoldenEntry(image=f"{GOLDEN}/{picture.name}", prepared_sha256=digest, expected_map=name))
     return reduce(Comparison.plus, comparisons), tuple(entries)
-
-
-def _prepare(picture: Path, bundle: Bundle) -> PreparedFrame:
-    raw = read_picture(picture)
-    try:
-        pixels, to_frame = prepare(raw, bundle.manifest.preparing, bundle.manifest.channels)
-    except ProductNotFoundError as error:
-        raise ProductNotFoundError(f"{picture}: the product was not found: {error}") from error
-    frame = Frame("convert", 0, raw, 0, datetime.fromtimestamp(0, timezone.utc), picture.name)
-    return PreparedFrame(frame, pixels, to_frame)
 
 
 def _provenance(bundle: Bundle, graph: bytes, comparison: Comparison) -> dict[str, Any]:

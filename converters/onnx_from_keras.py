@@ -23,13 +23,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from converters.graph_layout import channels_first
 from edge.errors import ContractError, ConversionError, DependencyError
 from edge.records import GraphContract
 from trainer.keras_engine import load_model
 
 OPSET = 17  # the newest that TensorRT 8.6 reads in full
 IR_VERSION = 8  # what opset 17 came with; ONNX Runtime 1.18 reads up to 10
-TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "numpy")
+TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxslim", "numpy")
 
 
 def convert(model: Path, contract: GraphContract) -> bytes:
@@ -54,7 +55,7 @@ def load_tools() -> None:
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        for tool in ("tensorflow", "keras", "tf2onnx", "onnx"):
+        for tool in ("tensorflow", "keras", "tf2onnx", "onnx", "onnxslim"):
             importlib.import_module(tool)
     except ImportError as error:
         raise DependencyError(
@@ -107,7 +108,14 @@ def _translate(model: Any, contract: GraphContract) -> Any:
         raise ConversionError(
             f"tf2onnx cannot translate the net to ONNX opset {OPSET}: {error}. Use a model family of the trainer"
         ) from error
-    return translated.graph
+    return channels_first(_simplified(translated).graph, OPSET)
+
+
+def _simplified(model: Any) -> Any:
+    """Fold what is constant and join what normalisation follows; onnxslim keeps names and answers."""
+    import onnxslim
+
+    return onnxslim.slim(model)
 
 
 def add_head(net: Any, contract: GraphContract) -> Any:
@@ -118,11 +126,11 @@ def add_head(net: Any, contract: GraphContract) -> Any:
     """
     from onnx import TensorProto, helper
 
-    nodes, probabilities = _class_planes(net, helper)
+    nodes, probabilities = _class_planes(net, helper, one_cell=_map_shape(contract) == (1, 1))
     kept = {name for node in nodes for name in node.input}
     constants = [
         *(weights for weights in net.initializer if weights.name in kept),
-        helper.make_tensor("head/planes", TensorProto.INT64, [4], [1, len(contract.classes), 1, 1]),
+        helper.make_tensor("head/planes", TensorProto.INT64, [4], [-1, len(contract.classes), 1, 1]),
         helper.make_tensor("head/axis", TensorProto.INT64, [1], [1]),
         *(helper.make_tensor(f"head/{value}", TensorProto.FLOAT, [], [value]) for value in (0, 1, 255)),
     ]
@@ -168,7 +176,7 @@ def add_head(net: Any, contract: GraphContract) -> Any:
     )
 
 
-def _class_planes(net: Any, helper: Any) -> tuple[list[Any], str]:
+def _class_planes(net: Any, helper: Any, *, one_cell: bool) -> tuple[list[Any], str]:
     """Return the net's nodes and the name of its probabilities as [N, K, h, w].
 
     Exporters end with a transposition to [N, h, w, K]. It is left out, or undone where there is none: a head over the
@@ -181,6 +189,8 @@ def _class_planes(net: Any, helper: Any) -> tuple[list[Any], str]:
     to_channels_last = [0, 2, 3, 1]
     if last.op_type == "Transpose" and last.output[0] == answer and list(last.attribute[0].ints) == to_channels_last:
         return nodes[:-1], last.input[0]
+    if one_cell:  # [N, 1, 1, K] and [N, K, 1, 1] lie alike in memory
+        return [*nodes, helper.make_node("Reshape", [answer, "head/planes"], ["planes"])], "planes"
     return [*nodes, helper.make_node("Transpose", [answer], ["planes"], perm=[0, 3, 1, 2])], "planes"
 
 
@@ -188,6 +198,7 @@ def _stable_names(nodes: list[Any], constants: list[Any], probabilities: str) ->
     """Rename nodes, tensors and weights by their place, the constants of the head excepted; sort weights by use."""
     names = {"tiles": "tiles", "": "", probabilities: "probabilities"}
     weights = {constant.name for constant in constants}
+    names |= {name: name for name in weights if name.startswith("head/")}
     numbers = itertools.count()
     for place, node in enumerate(nodes):
         node.name = f"net/{place}/{node.op_type}"

@@ -17,14 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edge.bundle import Bundle
+from edge.bundle import FP16_MODEL, INT8_MODEL, ONNX_MODEL, PRECISION_PLANS, Bundle
 from edge.errors import BundleError, StoreError
 
 SCHEMA = "linewatch/precision/1"
 Precision = Literal["fp32", "fp16", "int8"]
 # The graph of each precision and its plan, by their names within a bundle.
-GRAPHS: dict[Precision, str] = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
-PLANS: dict[Precision, str] = {"fp16": "precision.json", "int8": "precision.int8.json"}
+GRAPHS: dict[Precision, str] = {"fp32": ONNX_MODEL, "fp16": FP16_MODEL, "int8": INT8_MODEL}
+PLANS: dict[Precision, str] = dict(zip(("fp16", "int8"), PRECISION_PLANS, strict=True))
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -187,7 +187,7 @@ def check(config: ConfigArgument, bundle: BundleOption = None) -> None:
     manifest = loaded.manifest
     output.print(f"settings {config}: valid")
     output.print(f"bundle {manifest.name} {manifest.version}: {len(manifest.files)} files verified")
-    engine_settings = settings.engine.model_copy(update={"backend": "onnxruntime"})
+    engine_settings = settings.engine.without_simulation()
     with make_engine(engine_settings, loaded) as engine:
         results = check_golden(loaded, engine)
     table = Table("golden frame", "prepared", "pixels changed", "defects lost", "gained", "")
@@ -256,7 +256,7 @@ def inspect(
     with ExitStack() as scope:
         page = scope.enter_context(HtmlReport(report, loaded, asked, picture_px))
         # the simulated engine answers for the simulated camera alone
-        onnx = settings.engine.model_copy(update={"backend": "onnxruntime"})
+        onnx = settings.engine.without_simulation()
         engine = scope.enter_context(make_engine(onnx, loaded))
         inference = Inference(engine, effective_thresholds(settings, loaded), loaded.manifest.tile.overlap_px)
         stop = scope.enter_context(stop_on_signals())

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
-from edge.bundle import Bundle
+import numpy as np
+
+from edge.bundle import INT8_MODEL, Bundle
 from edge.cameras.images import SUFFIXES, ImagesCamera
 from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
 from edge.cameras.simulated import SimulatedCamera
+from edge.checking import check_golden
 from edge.commands import Inbox
+from edge.engines.choosing import Candidate, cache_file, choose, cpu_has_bf16, machine_key
+from edge.engines.engine_files import Precision, plan_path
 from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.openvino import OpenVinoEngine, OpenVinoPrecision
 from edge.engines.simulated import SimulatedEngine
+from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.errors import SettingsError, SourceError
 from edge.health import Progress, Watchdog, notify
 from edge.inference import Inference
@@ -28,7 +37,7 @@ from edge.protocols import Camera, Engine, Publisher
 from edge.publishers.mqtt import MqttPublisher
 from edge.records import Message, UInt8
 from edge.reporting import Reporter
-from edge.settings import CameraSettings, EngineSettings, Settings, effective_thresholds
+from edge.settings import PRECISIONS, CameraSettings, EngineSettings, Settings, effective_thresholds
 
 # How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
 DRAIN_S = 3.0
@@ -73,14 +82,74 @@ def make_recording(name: str, path: Path) -> ImagesCamera | OpenCvCamera:
 def make_engine(settings: EngineSettings, bundle: Bundle, truth: Callable[[int], UInt8] | None = None) -> Engine:
     """Return the settings' engine, not yet opened; the simulated one needs the simulated line's `truth`.
 
-    Raises SettingsError for a simulated engine without truth.
+    `auto` measures here what is the fastest, the first time; later starts remember it. Raises SettingsError for a
+    simulated engine without truth, and for bf16 on a CPU without it.
     """
-    contract = bundle.contract(settings.batch)
     if settings.backend == "simulated":
         if truth is None:
             raise SettingsError("key engine.backend: the simulated engine answers only for the simulated camera")
-        return SimulatedEngine(contract, truth, settings.simulated_tiles_per_s)
-    return OnnxRuntimeEngine(bundle.onnx_path, contract, settings.threads)
+        return SimulatedEngine(bundle.contract(settings.batch), truth, settings.simulated_tiles_per_s)
+    openers = {each: partial(_open_engine, each, settings, bundle) for each in _candidates(settings, bundle)}
+    if len(openers) == 1:
+        return next(iter(openers.values()))()
+    built = [plan_path(bundle.path, each.precision) for each in openers if each.backend == "tensorrt"]
+    about = {
+        "batch": settings.batch,
+        "threads": settings.threads,
+        "of": [str(each) for each in openers],
+        "built": [plan.stat().st_mtime_ns for plan in built],
+    }
+    key = machine_key(json.dumps(bundle.manifest.files, sort_keys=True), **about)
+    thresholds = np.array([entry.threshold for entry in bundle.classes], np.float32)
+    return openers[choose(openers, key, partial(_why_not, bundle), thresholds, cache_file()).candidate]()
+
+
+def _candidates(settings: EngineSettings, bundle: Bundle) -> list[Candidate]:
+    """List what the settings leave open and this bundle and machine can run. Raises SettingsError for none."""
+    backends = PRECISIONS if settings.backend == "auto" else (settings.backend,)
+    asked = [
+        Candidate(backend, precision)
+        for backend in backends
+        for precision in PRECISIONS[backend]
+        if settings.precision in {"auto", precision}
+    ]
+    lacking = {each: _lacking(each, bundle) for each in asked}
+    usable = [each for each, lack in lacking.items() if not lack]
+    # TensorRT itself says how a missing engine is built
+    if not usable and settings.backend != "tensorrt":
+        raise SettingsError(f"key engine: {'; '.join(f'{each}: {lack}' for each, lack in lacking.items())}")
+    return usable or asked[:1]
+
+
+def _lacking(candidate: Candidate, bundle: Bundle) -> str:
+    """Say what a candidate needs and this machine or bundle has not; or nothing."""
+    backend, precision = candidate
+    if backend == "tensorrt":
+        return "" if plan_path(bundle.path, precision).exists() else "no engine was built on this device"
+    if precision == "bf16" and not cpu_has_bf16():
+        return "this CPU does not compute in bf16 (no avx512_bf16 or amx_bf16 in /proc/cpuinfo); use fp32"
+    if precision == "int8" and INT8_MODEL not in bundle.manifest.files:
+        return f"the bundle holds no {INT8_MODEL}; run convert {bundle.path} --to onnxruntime --precision int8"
+    return ""
+
+
+def _open_engine(candidate: Candidate, settings: EngineSettings, bundle: Bundle) -> Engine:
+    contract = bundle.contract(settings.batch)
+    model = bundle.path / INT8_MODEL if candidate.precision == "int8" else bundle.onnx_path
+    match candidate.backend:
+        case "openvino":
+            precision: OpenVinoPrecision = "bf16" if candidate.precision == "bf16" else "fp32"
+            return OpenVinoEngine(model, contract, settings.threads, precision)
+        case "tensorrt":
+            return TensorRtEngine(bundle, contract, TensorRtOptions(cast("Precision", candidate.precision)))
+        case _:
+            return OnnxRuntimeEngine(model, contract, settings.threads)
+
+
+def _why_not(bundle: Bundle, engine: Engine) -> str:
+    """Say why an engine must not be chosen: a golden frame that it sees otherwise; or nothing."""
+    failed = [result.image for result in check_golden(bundle, engine) if not result.passed]
+    return f"it sees {', '.join(failed)} otherwise than at conversion" if failed else ""
 
 
 def identity_of(settings: Settings, bundle: Bundle, epoch: str) -> Identity:

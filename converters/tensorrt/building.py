@@ -5,10 +5,8 @@ graph and pins → free memory → TensorRT → inspector → plan and sidecar, 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from converters.locking import locked
 from converters.precision_plan import GRAPHS, PLANS, Precision, graph_path, plan_path, read_plan
 from converters.staging import Staging
 from converters.tensorrt.dialects import Dialect, dialect_of
@@ -33,7 +32,6 @@ _LOG = logging.getLogger(__name__)
 _TENSORS = ("tiles", "thresholds", "classes", "scores")
 _MB = 1 << 20
 _LEAST_WORKSPACE_BYTES = 16 * _MB
-_LOCK = ".building.lock"
 
 
 @dataclass(frozen=True)
@@ -171,21 +169,12 @@ def building_alone(bundle: Path) -> Iterator[Path]:
     try:
         folder.mkdir(mode=engine_files.FOLDER_MODE, exist_ok=True)
         folder.chmod(engine_files.FOLDER_MODE)
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error}. Mend the permissions of {bundle}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreError(
-                f"Another build of {bundle} is running; expected one at a time. Wait until it is done, or stop it"
-            ) from error
+    with locked(folder):
         for left in folder.glob("*.tmp"):
             left.unlink(missing_ok=True)
         yield folder
-    finally:
-        os.close(descriptor)  # which gives the lock back
 
 
 @contextmanager

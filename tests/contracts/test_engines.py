@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.openvino import OpenVinoEngine
 from edge.engines.simulated import SimulatedEngine
 from edge.errors import EngineError
 from edge.protocols import Engine
@@ -43,13 +44,16 @@ def tensorrt_opener(folder: Path, memory: str) -> Opener:
 
 
 @pytest.fixture(
-    params=["onnxruntime", "keras", "simulated", "tensorrt-copied", "tensorrt-mapped", "tensorrt-graphs"],
+    params=["onnxruntime", "openvino", "keras", "simulated", "tensorrt-copied", "tensorrt-mapped", "tensorrt-graphs"],
 )
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Return what opens each engine; all answer `scratch` where a pixel of FRAME is 128 or more."""
     if request.param == "onnxruntime":
         bundle = write_bright_bundle(tmp_path / "bundle")
         return lambda: OnnxRuntimeEngine(bundle.onnx_path, CONTRACT)
+    if request.param == "openvino":
+        bundle = write_bright_bundle(tmp_path / "bundle")
+        return lambda: OpenVinoEngine(bundle.onnx_path, CONTRACT)
     if request.param == "keras":
         return keras_engine
     if request.param.startswith("tensorrt"):

@@ -252,7 +252,7 @@ def test_a_missing_data_folder_is_named(bundle: Path, capsys: pytest.CaptureFixt
     assert "nowhere" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--to", "tensorrt"], [], ["--to", "onnxruntime", "--max-changed-pixels", "2"]])
+@pytest.mark.parametrize("arguments", [["--to", "coreml"], [], ["--to", "onnxruntime", "--max-changed-pixels", "2"]])
 def test_a_wrong_command_line_is_exit_code_2(bundle: Path, arguments: list[str]) -> None:
     """An unknown backend, none, or a share above 1 is refused before anything is loaded."""
     assert _run(bundle, *arguments) == 2

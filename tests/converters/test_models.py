@@ -130,6 +130,20 @@ def test_graphs_are_plain(kept: Kept) -> None:
     assert not operators & {"Loop", "Scan", "If", "LSTM", "SequenceAt", "NonZero", "RandomNormalLike"}, operators
 
 
+# What is left is one at the start of a flattening or of the time axis, and the unpooling's comparisons of neighbours.
+_TRANSPOSITIONS = {"cnn6": 1, "cnn-lstm": 1, "instance-resunet unpooling": 10}
+
+
+def test_channels_stay_where_convolutions_want_them(kept: Kept) -> None:
+    """No transposition is left in a graph, but for those that compute something; names are stable and unique."""
+    nodes = onnx.load(kept.onnx_path).graph.node
+    transposed = [node.name for node in nodes if node.op_type == "Transpose"]
+    assert len(transposed) <= _TRANSPOSITIONS.get(kept.name, 0), transposed
+    names = [node.name for node in nodes]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith(("net/", "head/", "classes", "scores")) for name in names)
+
+
 @pytest.mark.parametrize("kept", ["cnn-lstm"], indirect=True)
 def test_a_sequence_has_a_place_for_each_frame_and_an_order(kept: Kept) -> None:
     """The engine's buffer is uint8 [B, T, H, W, C], and the same frames backwards are answered otherwise."""
