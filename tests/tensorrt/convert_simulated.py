@@ -1,4 +1,4 @@
-"""`convert` as on a device, whose TensorRT and GPU are simulated: python -m tests.tensorrt.convert_simulated …"""
+"""`convert` as on a device, whose TensorRT and GPU are simulated: python -m tests.tensorrt.convert_simulated."""
 
 from __future__ import annotations
 
