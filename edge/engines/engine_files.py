@@ -52,8 +52,8 @@ class Sidecar(BaseModel):
     """What stands beside a plan: what it is, what it was built from, and where.
 
     `onnx_sha256`: of the bundle's model.onnx; `graph_sha256`: of the graph that was built, the same file or its typed
-    form. `batch`: fewest, usual and most tiles at once. `half_share`: of the layers that answer in FP16 or INT8, 0-1;
-    None where TensorRT did not tell.
+    form. `batch`: fewest, usual and most tiles at once. `half_share`: of the layers that are seen to work in FP16
+    or INT8, 0-1; None where TensorRT did not tell.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

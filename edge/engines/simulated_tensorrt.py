@@ -244,6 +244,9 @@ class _Config:
         self.cache = cache
         return True
 
+    def get_timing_cache(self) -> _TimingCache | None:
+        return self.cache
+
     def _mark(self) -> bytes:
         return _CACHE_MARK + self._tensorrt.__version__.encode()
 

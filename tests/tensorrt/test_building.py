@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -84,13 +85,12 @@ def test_the_inspector_proves_the_share_of_half_precision(bundle: Bundle) -> Non
     assert (full.layers, full.half_share) == (20, 0.0)
 
 
-def test_an_engine_without_any_half_precision_is_not_kept(bundle: Bundle) -> None:
-    """A typed graph that holds no FP16 gives an FP32 engine, and that is not what was asked for."""
+def test_an_engine_without_any_half_precision_is_told(bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:
+    """A typed graph that holds no FP16 gives an FP32 engine: its share is 0, and a warning says what to look at."""
     (bundle.path / GRAPHS["fp16"]).write_bytes(bundle.onnx_path.read_bytes())
     plain = write_manifest(bundle.path, bundle.manifest)
-    with pytest.raises(ConversionError, match=r"None of the engine's 20 layers answers in fp16"):
-        build(plain, SimulatedDevice("10.13.3"))
-    assert engines(plain) == {}
+    assert build(plain, SimulatedDevice("10.13.3")).sidecar.half_share == 0
+    assert "none of the engine's 20 layers is seen to work in fp16" in caplog.text
 
 
 def test_progress_is_told_where_tensorrt_tells_it(bundle: Bundle) -> None:
@@ -185,6 +185,10 @@ def test_an_interrupted_build_leaves_nothing(bundle: Bundle, device: SimulatedDe
         steps.append(done)
         if done == 3:
             os.kill(os.getpid(), number)
+            for _ in range(500):  # the main thread hears it, and then listens as before
+                if signal.getsignal(number) is before:
+                    break
+                time.sleep(0.01)
 
     with pytest.raises(KeyboardInterrupt):
         build_engine(bundle, EngineOptions("fp16", (1, 2, 3)), interrupt, vendor=device.vendor)
@@ -211,6 +215,8 @@ def test_a_version_that_tells_no_progress_stops_after_its_build(bundle: Bundle) 
 
         def build_serialized_network(self, *arguments: Any) -> Any:
             os.kill(os.getpid(), signal.SIGINT)
+            while signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+                time.sleep(0.01)
             return self._real.build_serialized_network(*arguments)
 
     names = (

@@ -12,6 +12,7 @@ _LAYERS = [
     {"Name": "c", "Outputs": [{"Name": "fp16-like-name", "Format/Datatype": "Row major linear FP32"}]},
     {"Name": "d", "Outputs": [{"Name": "z", "Format": "Linear", "Datatype": "Half"}]},
     {"Name": "e", "Outputs": []},
+    {"Name": "f", "Outputs": [{"Name": "v", "Format/Datatype": "FP32"}], "Weights": {"Type": "Half", "Count": 9}},
 ]
 
 
@@ -23,8 +24,8 @@ def test_the_edges_are_read_under_their_old_and_new_name() -> None:
         ("I/O Tensors", [{"Name": "tiles"}, {"Name": "classes"}]),
     ):
         told = read_information(json.dumps({"Layers": _LAYERS, key: edges}))
-        assert told == EngineInformation(5, 3, ("tiles", "classes"))
-        assert told.half_share == 3 / 5
+        assert told == EngineInformation(6, 4, ("tiles", "classes"))
+        assert told.half_share == 4 / 6
 
 
 def test_what_is_not_detailed_json_tells_nothing() -> None:
