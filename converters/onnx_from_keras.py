@@ -176,6 +176,44 @@ def add_head(net: Any, contract: GraphContract) -> Any:
     )
 
 
+def with_head(model: Path, contract: GraphContract) -> bytes:
+    """Return a graph of the contract from an ONNX file: one already, or a net from pixels to probabilities.
+
+    Such a net takes float32 [N, (T,) H, W, C] pixel values (0-255) and answers float32 [N, h, w, K] of the defect
+    classes. Raises ContractError for a file that is no ONNX or keeps its weights elsewhere.
+    """
+    import onnx
+
+    raw = model.read_bytes()
+    try:
+        proto = onnx.load_model_from_string(raw)
+    except Exception as error:  # protobuf raises exceptions of many kinds
+        raise ContractError(f"{model} cannot be read as ONNX: {error}. Export it again") from error
+    weights = {each.name for each in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    is_net = len(inputs) == len(proto.graph.output) == 1
+    if not is_net or "tiles" in {value.name for value in inputs}:
+        return raw
+    if outside := [each.name for each in proto.graph.initializer if each.data_location == onnx.TensorProto.EXTERNAL]:
+        raise ContractError(
+            f"{model} keeps the weights {outside[:3]} in other files: expected all inside. Export it without external "
+            "data"
+        )
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
+    if opset != OPSET:
+        try:
+            proto = onnx.version_converter.convert_version(proto, OPSET)
+        except Exception as error:  # the version converter raises exceptions of many kinds
+            raise ContractError(f"{model} is of opset {opset}: expected {OPSET}. Export it again: {error}") from error
+    try:
+        net = channels_first(_simplified(proto).graph, OPSET)
+    except Exception as error:  # onnxslim and shape inference raise exceptions of many kinds
+        raise ContractError(
+            f"{model} cannot be understood: {error}. Export it again with plain ONNX operators"
+        ) from error
+    return bytes(add_head(net, contract).SerializeToString(deterministic=True))
+
+
 def _class_planes(net: Any, helper: Any, *, one_cell: bool) -> tuple[list[Any], str]:
     """Return the net's nodes and the name of its probabilities as [N, K, h, w].
 
