@@ -105,14 +105,15 @@ def install(
         return Conversion(staging.commit(lambda: write_manifest(bundle.path, manifest)), comparison)
 
 
-def install_bare(bundle: Bundle, pictures: Sequence[Path]) -> Bundle:
+def install_bare(bundle: Bundle, source: Path, pictures: Sequence[Path]) -> Bundle:
     """Make the bare model.onnx of a bundle one that a line can run: with a head, checked, with golden maps.
 
     A graph from float pixels to probabilities is given the contract's head. There is no original to compare it with;
-    that it answers finite numbers is looked at on `pictures`. Raises ContractError, ConversionError, StoreError.
+    that it answers finite numbers is looked at on `pictures`. `source` is the file that was given, for messages.
+    Raises ContractError, ConversionError, StoreError.
     """
     contract = bundle.contract(_BATCH)
-    graph = with_head(bundle.onnx_path, contract)
+    graph = with_head(bundle.onnx_path.read_bytes(), source, contract)
     check_graph(graph, contract)
     check_finite(graph, bundle, pictures)
     with Staging(bundle.path) as staging:

@@ -18,7 +18,7 @@ from converters.half_precision import Half, to_half
 from converters.int8_precision import Quantised, to_int8
 from converters.judging import Judge
 from converters.precision_plan import GRAPHS, PLANS, Precision, read_plan
-from converters.real_tiles import calibration_pictures
+from converters.real_tiles import calibration_pictures, pictures_of
 from converters.sources import ManifestFlags, is_bare, working_folder
 from converters.staging import Staging
 from converters.tensor_ranges import Progress
@@ -61,7 +61,8 @@ def run(source: Path, order: Order, progress: Progress[Any]) -> Outcome:
         comparison = None
         report: dict[str, Any] = {"to": order.to, "max_changed_share": order.max_changed_share}
         if is_bare(source) and source.suffix.lower() == ".onnx":
-            install_bare(load_bundle(folder, need_onnx=False), calibration_pictures(load_bundle(folder), *folders))
+            wrapped = load_bundle(folder)
+            install_bare(wrapped, source, calibration_pictures(wrapped, *folders))
         elif _makes_onnx(folder, order):
             conversion = convert_bundle(
                 folder, order.data, order.max_changed_share, lambda items: progress(items, "Comparing")
@@ -103,7 +104,7 @@ def _makes_onnx(folder: Path, order: Order) -> bool:
 def make_precision(bundle: Bundle, order: Order, progress: Progress[Any]) -> Half | Quantised:
     """Decide FP16 or INT8 for a bundle that has its model.onnx."""
     shown = calibration_pictures(bundle, order.calibration or order.data)
-    judged = list(dict.fromkeys([*shown, *calibration_pictures(bundle, order.data)]))
+    judged = list(dict.fromkeys([*shown, *(pictures_of(order.data) if order.data else [])]))
     make = to_half if order.precision == "fp16" else to_int8
     return make(bundle, (shown, judged), order.max_changed_share, progress)
 
