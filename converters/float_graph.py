@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.errors import ContractError, ConversionError
+from edge.errors import ContractError, ConversionError, DependencyError
 from edge.records import Float32
 
 HALF_MAX = 65504.0
@@ -32,9 +32,8 @@ class FloatGraph:
     """A checked model.onnx; `model` is its onnx.ModelProto with inferred shapes, `nodes` in order of execution."""
 
     def __init__(self, source: Path | bytes) -> None:
-        """Read a graph. Raises ContractError where it cannot be parsed, ConversionError where it has branches."""
-        import onnx
-
+        """Read a graph. Raises ContractError where it cannot be read."""
+        onnx = require_onnx()
         raw = source.read_bytes() if isinstance(source, Path) else source
         name = str(source) if isinstance(source, Path) else "The ONNX graph"
         try:
@@ -45,11 +44,15 @@ class FloatGraph:
                 f"{name} cannot be read as ONNX: {error}. Convert the bundle again: convert BUNDLE --to onnxruntime"
             ) from error
         self.nodes: list[Any] = list(self.model.graph.node)
+        self.name = name
+
+    def require_plain(self) -> None:
+        """Raise ConversionError where the graph has branches or loops, whose inner tensors this class does not know."""
         branching = [n.name for n in self.nodes if any(a.HasField("g") or a.graphs for a in n.attribute)]
         if branching:
             raise ConversionError(
-                f"{name} has branches or loops ({', '.join(branching[:3])}), and only plain graphs are given another "
-                "precision. Use a model family of the trainer"
+                f"{self.name} has branches or loops ({', '.join(branching[:3])}); expected a plain graph to give "
+                "another precision. Use a model family of the trainer"
             )
 
     @cached_property
@@ -105,6 +108,18 @@ class FloatGraph:
     def float_outputs(self, node: Any) -> list[str]:
         """Return a node's FP32 outputs."""
         return [name for name in node.output if name in self.floats]
+
+
+def require_onnx() -> Any:
+    """Return the package onnx. Raises DependencyError where it is not installed."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise DependencyError(
+            f"Graphs are read with the package onnx, and `import onnx` failed: {error}. "
+            "Install it with: pip install 'linewatch[convert]'"
+        ) from error
+    return onnx
 
 
 def rounds(node: Any) -> bool:

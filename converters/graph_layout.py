@@ -142,9 +142,13 @@ class _Layout:
         return False
 
     def transpositions_to_reshapings(self) -> None:
-        """Make every transposition that only moves a dimension of size 1 a reshaping, which is free."""
+        """Make every transposition that only moves a dimension of size 1 a reshaping, which is free.
+
+        Not the last one: whoever adds a head wants to see that it is one, and leaves it out.
+        """
+        last = {value.name for value in self.net.output}
         for node in list(self.net.node):
-            if node.op_type != "Transpose":
+            if node.op_type != "Transpose" or node.output[0] in last:
                 continue
             shape, perm = self._shapes[node.input[0]], tuple(node.attribute[0].ints)
             if len(shape) == 4 and perm[0] == 0 and None not in shape[1:] and _same_order(shape, perm):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from converters.comparing import Comparison
@@ -17,7 +16,7 @@ from converters.judging import Judge
 from converters.pinning import RulePins, pins_by_rule
 from converters.precision_plan import Pin, PrecisionPlan
 from converters.precision_search import Measurements, measured_about, minimal, search_file
-from converters.real_tiles import real_tiles
+from converters.real_tiles import Pictures, real_tiles
 from converters.tensor_ranges import NodeReport, Progress, full_ranges, half_report
 from edge.bundle import Bundle, sha256_of
 from edge.errors import ConversionError
@@ -59,18 +58,21 @@ class Half:
         }
 
 
-def to_half(bundle: Bundle, pictures: Sequence[Path], max_changed_share: float, progress: Progress[Any]) -> Half:
+def to_half(bundle: Bundle, pictures: Pictures, max_changed_share: float, progress: Progress[Any]) -> Half:
     """Decide which nodes of model.onnx stay in FP32, and write the others in FP16.
 
+    `pictures`: those whose tiles show the ranges, and those that defects are counted on.
     Raises ConversionError where no choice of pins keeps the defects, or where the model answers no finite numbers.
     """
+    shown, judged = pictures
     graph = FloatGraph(bundle.onnx_path)
+    graph.require_plain()
     thresholds = [entry.threshold for entry in bundle.classes]
-    tiles = real_tiles(bundle, pictures, TILES)
+    tiles = real_tiles(bundle, shown, TILES)
     ranges = full_ranges(graph, tiles, thresholds, progress)
     without_pins = half_report(graph, ranges, {}, (tiles, thresholds), progress)
     rules = pins_by_rule(graph, ranges)
-    judge = Judge(bundle, pictures, max_changed_share, progress)
+    judge = Judge(bundle, judged, max_changed_share, progress)
     measurements = Measurements(search_file(bundle, "fp16"), measured_about(bundle, judge.searched, max_changed_share))
     search = _Search(graph, judge, measurements)
     pins = search.pins(rules)

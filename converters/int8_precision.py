@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from converters.comparing import Comparison
@@ -15,7 +14,7 @@ from converters.int8_graph import int8_graph, quantisable
 from converters.judging import Judge
 from converters.precision_plan import Pin, PrecisionPlan
 from converters.precision_search import Measurements, measured_about, minimal, search_file
-from converters.real_tiles import real_tiles
+from converters.real_tiles import Pictures, real_tiles
 from converters.tensor_ranges import Progress, TensorRange, full_ranges
 from edge.bundle import Bundle, sha256_of
 from edge.errors import ConversionError
@@ -49,18 +48,21 @@ class Quantised:
         }
 
 
-def to_int8(bundle: Bundle, pictures: Sequence[Path], max_changed_share: float, progress: Progress[Any]) -> Quantised:
+def to_int8(bundle: Bundle, pictures: Pictures, max_changed_share: float, progress: Progress[Any]) -> Quantised:
     """Quantise as much of model.onnx as leaves the defects on real pictures as they are.
 
+    `pictures`: those whose tiles set the scales, and those that defects are counted on.
     Raises ConversionError where nothing can be quantised without losing or gaining one.
     """
+    shown, judged = pictures
     graph = FloatGraph(bundle.onnx_path)
+    graph.require_plain()
     nodes = quantisable(graph)
     if not nodes:
         raise ConversionError(f"{bundle.onnx_path} has no convolution or matrix product to quantise; use fp32 or fp16")
     thresholds = [entry.threshold for entry in bundle.classes]
-    ranges = full_ranges(graph, real_tiles(bundle, pictures, TILES), thresholds, progress)
-    judge = Judge(bundle, pictures, max_changed_share, progress)
+    ranges = full_ranges(graph, real_tiles(bundle, shown, TILES), thresholds, progress)
+    judge = Judge(bundle, judged, max_changed_share, progress)
     measurements = Measurements(search_file(bundle, "int8"), measured_about(bundle, judge.searched, max_changed_share))
     search = _Search(graph, ranges, judge, measurements)
     excepted = minimal(search.fails, frozenset(), [frozenset({name}) for name in nodes])

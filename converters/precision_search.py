@@ -64,7 +64,7 @@ class Measurements:
 
     def __init__(self, file: Path, about: Iterable[str]) -> None:
         self._file = file
-        self._about = hashlib.sha256("\\n".join(about).encode()).hexdigest()
+        self._about = hashlib.sha256("\n".join(about).encode()).hexdigest()
         self._known: dict[str, list[str]] = {}
         self.reused = 0
         try:
@@ -76,7 +76,7 @@ class Measurements:
 
     def get(self, pins: frozenset[str], measure: Verdict) -> list[str]:
         """Return what is known of `pins`, or measure it and keep it. Raises StoreError."""
-        key = hashlib.sha256("\\n".join(sorted(pins)).encode()).hexdigest()
+        key = hashlib.sha256("\n".join(sorted(pins)).encode()).hexdigest()
         if key in self._known:
             self.reused += 1
             return self._known[key]
@@ -91,7 +91,7 @@ class Measurements:
     def _write(self) -> None:
         temporary = self._file.with_name(f"{self._file.name}.tmp")
         try:
-            temporary.write_text(json.dumps({"about": self._about, "found": self._known}) + "\\n", encoding="utf-8")
+            temporary.write_text(json.dumps({"about": self._about, "found": self._known}) + "\n", encoding="utf-8")
             temporary.replace(self._file)
         except OSError as error:
             raise StoreError(

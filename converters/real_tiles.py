@@ -17,6 +17,7 @@ from edge.tiling import cut_sequence, pad, plan
 from trainer.datasets import read_manifest
 
 MAP_SUFFIX = ".map.png"
+Pictures = tuple[Sequence[Path], Sequence[Path]]  # whose tiles are looked at; that defects are counted on
 
 
 def golden_pictures(bundle: Bundle) -> list[Path]:
@@ -31,7 +32,8 @@ def pictures_of(data: Path) -> list[Path]:
         raise SourceError(f"No folder at {data}: expected a folder of pictures")
     if (data / "manifest.csv").is_file():
         return [entry.path for entry in read_manifest(data)]
-    return sorted(p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
+    pictures = (p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
+    return sorted(picture for picture in pictures if not picture.name.endswith(MAP_SUFFIX))
 
 
 def calibration_pictures(bundle: Bundle, *folders: Path | None) -> list[Path]:

@@ -14,7 +14,7 @@ from edge.errors import ConversionError, DependencyError, EngineError
 from edge.records import Float32, UInt8
 
 Item = TypeVar("Item")
-Progress = Callable[[Sequence[Item], str], Iterable[Item]]  # wraps what is gone through; the text says what it is
+Progress = Callable[[Iterable[Item], str], Iterable[Item]]  # wraps what is gone through; the text says what it is
 # A half rounds what is below this to zero, and what is at least that to infinity.
 _TO_ZERO_BELOW = 2.0**-25
 _TO_INFINITY_FROM = 65520.0
@@ -102,6 +102,8 @@ def observe(
     Raises EngineError with ONNX Runtime's words.
     """
     ranges: dict[str, TensorRange] = {}
+    if not names:  # ONNX Runtime would answer every output
+        return {}
     groups: list[list[str]] = [list(names)]
     session = _session(model, names)
     asked = np.array(thresholds, np.float32)
