@@ -230,6 +230,8 @@ class _Context:
     def detach(self) -> None:
         if self.detached:
             raise Misuse("A context was given back twice")
+        if self in self.device.contexts:
+            raise Misuse("A context was given back while it was current")
         self.detached = True
         self.device.check_nothing_held()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from converters import __main__ as command
@@ -10,6 +11,8 @@ from converters.tensorrt import building
 from edge.engines.simulated_device import SimulatedDevice
 
 if __name__ == "__main__":
-    building.load_vendor = lambda: SimulatedDevice().vendor
+    vendor = SimulatedDevice().vendor
+    sys.modules["tensorrt"] = vendor.tensorrt
+    building.load_vendor = lambda: vendor
     time.sleep(float(os.environ.get("SIMULATED_BUILD_S", "0")))
     command.main()

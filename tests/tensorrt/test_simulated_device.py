@@ -166,6 +166,10 @@ def test_a_context_is_given_back_once(device: SimulatedDevice) -> None:
     context = device.vendor.cuda.Device(0).retain_primary_context()
     with pytest.raises(Misuse, match=r"popped in a thread where none is current"):
         context.pop()
+    context.push()
+    with pytest.raises(Misuse, match=r"given back while it was current"):
+        context.detach()
+    context.pop()
     context.detach()
     with pytest.raises(Misuse, match=r"given back twice"):
         context.detach()
