@@ -248,15 +248,17 @@ class _PerThread(threading.local):
 
 @dataclass
 class Faults:
-    """What is to go wrong next. `build`: TensorRT's words before it gives up building; `load`: before it answers None.
+    """What is to go wrong next.
 
-    `cuda_after`: so many operations run well, and the next fails as CUDA's do, with all that was enqueued;
-    `allocations_after` likewise. With `breaks` the context is `broken` then: every call fails, as
-    after most faults of a real chip.
+    `build`: TensorRT's words before it gives up building; `load`: before it answers None; `run`: before it refuses to
+    run a batch. `cuda_after`: so many operations run well, and the next fails as CUDA's do, with all that was enqueued;
+    `allocations_after` likewise. With `breaks` the context is `broken` then: every call fails, as after most faults of
+    a real chip.
     """
 
     build: str | None = None
     load: str | None = None
+    run: str | None = None
     cuda_after: int | None = None
     allocations_after: int | None = None
     broken: bool = False

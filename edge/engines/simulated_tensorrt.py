@@ -450,6 +450,10 @@ class _ExecutionContext:
     def execute_async_v3(self, stream_handle: int) -> bool:
         device, engine = self._device, self.engine
         device.require_context("execute_async_v3")
+        if device.faults.run is not None:
+            engine.tensorrt.error(engine.logger, device.faults.run)
+            device.faults.run = None
+            return False
         if self.infer_shapes():
             engine.tensorrt.error(engine.logger, "The shape of tiles was not set")
             return False

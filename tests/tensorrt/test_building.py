@@ -239,10 +239,11 @@ def test_a_version_that_tells_no_progress_stops_after_its_build(bundle: Bundle) 
 def test_what_a_killed_build_left_is_cleared(bundle: Bundle, device: SimulatedDevice) -> None:
     """SIGKILL and a power cut run no clean-up; the next build does it, under the lock."""
     folder = bundle.path / "engines"
-    folder.mkdir()
+    folder.mkdir(mode=0o755)
     (folder / "fp16.plan.new.tmp").write_bytes(b"half")
     build(bundle, device)
     assert set(engines(bundle)) == {"fp16.plan", "fp16.json"}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_a_killed_build_holds_no_lock(bundle: Bundle, device: SimulatedDevice) -> None:

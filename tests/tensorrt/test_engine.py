@@ -143,6 +143,32 @@ def test_a_failure_of_the_chip_is_an_error_of_ours_and_the_next_batch_is_right(
 
 
 @pytest.mark.usefixtures("built")
+def test_a_batch_that_tensorrt_does_not_run_leaves_its_buffers_free(bundle: Bundle, device: SimulatedDevice) -> None:
+    """Its tiles were on their way already; that copy is over before the buffers are filled again."""
+    with make(bundle, device) as engine:
+        device.faults.run = "Cask convolution execution"
+        with pytest.raises(EngineError, match=r"TensorRT does not run: Cask convolution execution"):
+            engine.collect(submit(engine, NOISE[:3]))
+        engine.buffer()  # the other one; the next is the one that failed
+        for tiles in (NOISE[3:5], NOISE[5:8]):
+            assert_right(engine.collect(submit(engine, tiles)), tiles)
+
+
+@pytest.mark.usefixtures("built")
+def test_thresholds_are_those_of_the_submission(bundle: Bundle, device: SimulatedDevice) -> None:
+    """Who changes his array afterwards changes the next batch, not the one that waits for its turn."""
+    mine, go_on = HALF.copy(), threading.Event()
+    with make(bundle, device) as engine:
+        engine._opened()[1].submit(go_on.wait)
+        batch = engine.buffer()
+        batch.tiles[:1] = NOISE[:1]
+        ticket = engine.submit(batch, 1, mine)
+        mine[:] = 1.0
+        go_on.set()
+        assert_right(engine.collect(ticket), NOISE[:1])
+
+
+@pytest.mark.usefixtures("built")
 def test_a_broken_device_fails_every_batch_and_can_be_closed(
     bundle: Bundle, device: SimulatedDevice, caplog: pytest.LogCaptureFixture
 ) -> None:

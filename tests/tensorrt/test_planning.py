@@ -25,6 +25,7 @@ def test_the_plan_of_each_version_names_its_way_to_half_precision(bundle: Bundle
         assert any(call.endswith(f"precision = DataType.FLOAT  # {PINNED}") for call in calls) == flagged
         assert "profile.set_shape('tiles', (1, 64, 64, 1), (2, 64, 64, 1), (3, 64, 64, 1))" in calls
         assert f"config.set_memory_pool_limit(MemoryPoolType.WORKSPACE, {256 << 20})" in calls
+        assert "config.clear_flag(BuilderFlag.TF32)" in calls
 
 
 def test_a_workspace_that_only_the_device_knows_is_said_in_words(bundle: Bundle) -> None:
