@@ -314,6 +314,7 @@ class SimulatedDevice:
             MemoryError=CudaMemoryError,
             device_attribute=SimpleNamespace(MULTIPROCESSOR_COUNT="MULTIPROCESSOR_COUNT"),
             host_alloc_flags=SimpleNamespace(DEVICEMAP=_MAPPED),
+            event_flags=SimpleNamespace(BLOCKING_SYNC=1, DISABLE_TIMING=2),
             init=lambda: None,
             Device=lambda _: facts,
             get_driver_version=lambda: 12060,

@@ -318,7 +318,9 @@ class _Session:
         for name, (shape, dtype) in shapes.items():
             host[name], device[name] = self._allocate(name, shape, dtype)
             host[name][...] = 0
-        events = [self._vendor.cuda.Event() for _ in range(3)]
+        # whoever waits sleeps, in place of spinning on a core that the camera needs
+        flags = self._vendor.cuda.event_flags
+        events = [self._vendor.cuda.Event(flags.BLOCKING_SYNC | flags.DISABLE_TIMING) for _ in range(3)]
         return _BufferSet(number, host, device, *events)
 
     def _allocate(self, name: str, shape: tuple[int, ...], dtype: type) -> tuple[Any, int]:
