@@ -114,6 +114,7 @@ class Difference:
 def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any]) -> Difference:
     """Answer every picture of `data` (a folder, a dataset or a video) with both sides, and say what differs.
 
+    Each side is run as a line would run it, with the thresholds and smallest areas of its own bundle.
     Raises BundleError where neither side brings a manifest or the two differ in classes or tiles, SourceError without
     pictures, and what the engines raise.
     """
@@ -125,14 +126,14 @@ def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any]) -> Diff
             "Name a bundle, or wrap the model first: convert MODEL.onnx --to onnxruntime --tile … --classes …"
         )
     for other in bundles:
-        if other is not None and other.contract(1) != bundle.contract(1):
+        if other is not None and _kind(other) != _kind(bundle):
             raise BundleError(
-                f"The two sides are models of different kinds: {bundle.contract(1)} and {other.contract(1)}. Expected "
-                "the same classes, tile, stride, channels and frames"
+                f"The two sides are models of different kinds: {_kind(bundle)} and {_kind(other)}. Expected the same "
+                "classes, tile, stride, channels, frames and preparing steps"
             )
     pictures = _pictures(data, bundle)
     with _engine(a, bundles[0] or bundle) as first, _engine(b, bundles[1] or bundle) as second:
-        answer = [_answerer(engine, bundle) for engine in (first, second)]
+        answer = [_answerer(first, bundles[0] or bundle), _answerer(second, bundles[1] or bundle)]
         found = []
         for picture in progress(pictures, "Comparing"):
             prepared = prepare_picture(picture, bundle) if isinstance(picture, Path) else picture
@@ -141,6 +142,10 @@ def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any]) -> Diff
             coverage = (float(np.mean(before.kept > 0)), float(np.mean(after.kept > 0)))
             found.append(FrameDifference(prepared.frame.name or str(prepared.frame.index), comparison, coverage))
     return Difference((str(a), str(b)), tuple(found))
+
+
+def _kind(bundle: Bundle) -> tuple[Any, ...]:
+    return bundle.contract(1), bundle.manifest.preparing
 
 
 def _bundle_of(side: Operand) -> Bundle | None:
