@@ -111,10 +111,12 @@ class Difference:
         }
 
 
-def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any]) -> Difference:
+def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any], every: int = 1) -> Difference:
     """Answer every picture of `data` (a folder, a dataset or a video) with both sides, and say what differs.
 
-    Each side is run as a line would run it, with the thresholds and smallest areas of its own bundle.
+    `every`: only each so many-th of them. Each side is run as a line would run it, with the thresholds and smallest
+    areas of its own bundle.
+
     Raises BundleError where neither side brings a manifest or the two differ in classes or tiles, SourceError without
     pictures, and what the engines raise.
     """
@@ -131,7 +133,7 @@ def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any]) -> Diff
                 f"The two sides are models of different kinds: {_kind(bundle)} and {_kind(other)}. Expected the same "
                 "classes, tile, stride, channels, frames and preparing steps"
             )
-    pictures = _pictures(data, bundle)
+    pictures = _pictures(data, bundle, every)
     with _engine(a, bundles[0] or bundle) as first, _engine(b, bundles[1] or bundle) as second:
         answer = [_answerer(first, bundles[0] or bundle), _answerer(second, bundles[1] or bundle)]
         found = []
@@ -191,19 +193,21 @@ def _answerer(engine: Engine, bundle: Bundle) -> Callable[[PreparedFrame], Answe
     return answer
 
 
-def _pictures(data: Path, bundle: Bundle) -> Iterable[Path | PreparedFrame]:
+def _pictures(data: Path, bundle: Bundle, every: int) -> Iterable[Path | PreparedFrame]:
     """List the pictures of a folder, or play the frames of a video."""
     if data.is_file() and data.suffix.lower() not in SUFFIXES:
-        return _of_video(data, bundle)
+        return _of_video(data, bundle, every)
     pictures = [data] if data.is_file() else pictures_of(data)
     if not pictures:
         raise SourceError(f"{data} holds no pictures to compare on")
-    return pictures
+    return pictures[::every]
 
 
-def _of_video(video: Path, bundle: Bundle) -> Iterator[PreparedFrame]:
+def _of_video(video: Path, bundle: Bundle, every: int) -> Iterator[PreparedFrame]:
     with OpenCvCamera("compare", "file", str(video)) as camera:
         while isinstance(frame := camera.read(10.0), Frame):
+            if frame.index % every:
+                continue
             pixels, to_frame = prepare(frame.pixels, bundle.manifest.preparing, bundle.manifest.channels)
             small = Frame("compare", frame.index, pixels, 0, datetime.fromtimestamp(0, timezone.utc), str(frame.index))
             yield PreparedFrame(small, pixels, to_frame)
