@@ -65,9 +65,7 @@ class Judge:
                 inference = self._inference(engine)
                 found = [
                     self._compare(inference, prepared, answer)
-                    for prepared, answer in self._progress(
-                        list(self._known.values()), f"Searching, choice {self._judged}"
-                    )
+                    for prepared, answer in self._progress(list(self._known.values()), words)
                 ]
         return reduce(Comparison.plus, found).failures(self.max_changed_share)
 
