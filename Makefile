@@ -38,6 +38,7 @@ check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 
 bench: $(VENV)/.installed ## the speed that is claimed: tables, and JSON under out/bench
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
+	$(VENV)/bin/python benchmarks/engines.py --data $(DATA)
 
 model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glass from simulated pictures alone
 	rm -rf out/glass out/simulated-glass

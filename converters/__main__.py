@@ -195,6 +195,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="PATH[@ENGINE[:PRECISION]] of a bundle or a model", show_default=False)],
     b: Annotated[str, typer.Argument(help="what it is compared with", show_default=False)],
     data: Annotated[Path, typer.Option(help="real pictures: a folder, a dataset or a video", show_default=False)],
+    every: Annotated[int, typer.Option(min=1, help="only each so many-th picture or frame")] = 1,
     strict: Annotated[bool, typer.Option("--strict", help="end with 11 if a defect was lost or gained")] = False,
     max_changed_pixels: Annotated[
         float, typer.Option(min=0, max=1, help="with --strict: share of pixels that may change their class, 0-1")
@@ -212,7 +213,7 @@ def compare(
     from converters.comparing_files import operand
     from converters.reporting import print_difference
 
-    difference = compare_files(operand(a), operand(b), data, _progress)
+    difference = compare_files(operand(a), operand(b), data, _progress, every)
     print_difference(difference, Console())
     _write_json(json_file, difference.as_dict())
     if strict and (failures := difference.total.failures(max_changed_pixels)):
@@ -220,7 +221,8 @@ def compare(
 
 
 def _progress(items: Iterable[Any], words: str) -> Iterable[Any]:
-    return track(items, words, console=Console(stderr=True))
+    # a search judges dozens of choices: their bars come and go on one line
+    return track(items, words, console=Console(stderr=True), transient=words.startswith("Searching"))
 
 
 def _write_json(path: Path | None, report: dict[str, Any]) -> None:

@@ -111,8 +111,11 @@ class Difference:
         }
 
 
-def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any]) -> Difference:
+def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any], every: int = 1) -> Difference:
     """Answer every picture of `data` (a folder, a dataset or a video) with both sides, and say what differs.
+
+    `every`: only each so many-th of them. Each side is run as a line would run it, with the thresholds and smallest
+    areas of its own bundle.
 
     Raises BundleError where neither side brings a manifest or the two differ in classes or tiles, SourceError without
     pictures, and what the engines raise.
@@ -125,14 +128,14 @@ def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any]) -> Diff
             "Name a bundle, or wrap the model first: convert MODEL.onnx --to onnxruntime --tile … --classes …"
         )
     for other in bundles:
-        if other is not None and other.contract(1) != bundle.contract(1):
+        if other is not None and _kind(other) != _kind(bundle):
             raise BundleError(
-                f"The two sides are models of different kinds: {bundle.contract(1)} and {other.contract(1)}. Expected "
-                "the same classes, tile, stride, channels and frames"
+                f"The two sides are models of different kinds: {_kind(bundle)} and {_kind(other)}. Expected the same "
+                "classes, tile, stride, channels, frames and preparing steps"
             )
-    pictures = _pictures(data, bundle)
+    pictures = _pictures(data, bundle, every)
     with _engine(a, bundles[0] or bundle) as first, _engine(b, bundles[1] or bundle) as second:
-        answer = [_answerer(engine, bundle) for engine in (first, second)]
+        answer = [_answerer(first, bundles[0] or bundle), _answerer(second, bundles[1] or bundle)]
         found = []
         for picture in progress(pictures, "Comparing"):
             prepared = prepare_picture(picture, bundle) if isinstance(picture, Path) else picture
@@ -141,6 +144,10 @@ def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any]) -> Diff
             coverage = (float(np.mean(before.kept > 0)), float(np.mean(after.kept > 0)))
             found.append(FrameDifference(prepared.frame.name or str(prepared.frame.index), comparison, coverage))
     return Difference((str(a), str(b)), tuple(found))
+
+
+def _kind(bundle: Bundle) -> tuple[Any, ...]:
+    return bundle.contract(1), bundle.manifest.preparing
 
 
 def _bundle_of(side: Operand) -> Bundle | None:
@@ -186,19 +193,21 @@ def _answerer(engine: Engine, bundle: Bundle) -> Callable[[PreparedFrame], Answe
     return answer
 
 
-def _pictures(data: Path, bundle: Bundle) -> Iterable[Path | PreparedFrame]:
+def _pictures(data: Path, bundle: Bundle, every: int) -> Iterable[Path | PreparedFrame]:
     """List the pictures of a folder, or play the frames of a video."""
     if data.is_file() and data.suffix.lower() not in SUFFIXES:
-        return _of_video(data, bundle)
+        return _of_video(data, bundle, every)
     pictures = [data] if data.is_file() else pictures_of(data)
     if not pictures:
         raise SourceError(f"{data} holds no pictures to compare on")
-    return pictures
+    return pictures[::every]
 
 
-def _of_video(video: Path, bundle: Bundle) -> Iterator[PreparedFrame]:
+def _of_video(video: Path, bundle: Bundle, every: int) -> Iterator[PreparedFrame]:
     with OpenCvCamera("compare", "file", str(video)) as camera:
         while isinstance(frame := camera.read(10.0), Frame):
+            if frame.index % every:
+                continue
             pixels, to_frame = prepare(frame.pixels, bundle.manifest.preparing, bundle.manifest.channels)
             small = Frame("compare", frame.index, pixels, 0, datetime.fromtimestamp(0, timezone.utc), str(frame.index))
             yield PreparedFrame(small, pixels, to_frame)

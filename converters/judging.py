@@ -36,6 +36,7 @@ class Judge:
         self._progress = progress
         self._contract = bundle.contract(_BATCH)
         self._known: dict[Path, tuple[PreparedFrame, Answer]] = {}
+        self._judged = 0
 
     @property
     def searched(self) -> list[Path]:
@@ -55,6 +56,8 @@ class Judge:
     def searched_failures(self, graph: bytes) -> list[str]:
         """Say what is wrong with a graph on the searched pictures; nothing where all is well."""
         self._answer_searched()
+        self._judged += 1
+        words = f"Searching, choice {self._judged}"
         with tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
             model = Path(folder) / "model.onnx"
             model.write_bytes(graph)
@@ -62,7 +65,7 @@ class Judge:
                 inference = self._inference(engine)
                 found = [
                     self._compare(inference, prepared, answer)
-                    for prepared, answer in self._progress(list(self._known.values()), "Searching")
+                    for prepared, answer in self._progress(list(self._known.values()), words)
                 ]
         return reduce(Comparison.plus, found).failures(self.max_changed_share)
 

@@ -83,7 +83,7 @@ def machine_key(model_sha256: str, **about: object) -> str:
     """Return a digest of the machine, the versions, the model and `about`: what a measurement depends on."""
     facts = {
         "machine": platform.machine(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "versions": {package: _version(package) for package in _PACKAGES},
         "model": model_sha256,
@@ -92,7 +92,8 @@ def machine_key(model_sha256: str, **about: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return what the CPU calls itself; where it does not, the machine's name."""
     try:
         lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -85,3 +85,16 @@ def normalising_net() -> Any:
         helper.make_node("Transpose", ["p"], ["answer"], perm=[0, 2, 3, 1]),
     ]
     return net_of(nodes, {"epsilon": np.float32(1e-5).reshape(1, 1, 1, 1)})
+
+
+def float_model_of(keras_file: Path, target: Path) -> None:
+    """Export a Keras model with tf2onnx, as others would: float pixels to probabilities."""
+    import keras
+    import tensorflow as tf
+    import tf2onnx
+
+    model = keras.saving.load_model(keras_file)
+    signature = [tf.TensorSpec(model.input_shape, tf.float32, name="pixels")]
+    net = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
+    proto, _ = tf2onnx.convert.from_function(net, signature, opset=17)
+    target.write_bytes(proto.SerializeToString())
