@@ -410,11 +410,13 @@ class _Session:
     def _translated(self, call: Callable[..., object], *arguments: object) -> None:
         """Run a step; the vendor's exceptions become EngineError with its words."""
         cuda = self._vendor.cuda
+        self._log.said.clear()  # what was said of an earlier batch explains nothing
         try:
             call(*arguments)
         except (cuda.Error, RuntimeError, TypeError, ValueError) as error:
             if not isinstance(error, cuda.MemoryError):
-                raise EngineError(f"{error}; TensorRT said: {self._log.words()}") from error
+                told = f"; TensorRT said: {self._log.words()}" if self._log.said else ""
+                raise EngineError(f"{error}{told}") from error
             raise EngineError(
                 f"The GPU has no memory left: {error}. Stop other programs that use it, or lower engine.batch (now "
                 f"{self._contract.max_batch})"
