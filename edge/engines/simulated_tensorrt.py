@@ -483,7 +483,7 @@ class _ExecutionContext:
         return self._device.at(first, beyond - first, f"The engine's {name}")
 
     def _run(self, spans: dict[str, Any], inputs: list[str], outputs: list[str]) -> None:
-        from edge.engines.simulated_device import Misuse
+        from edge.engines.simulated_cuda import Misuse
 
         given = {}
         for name in inputs:

@@ -11,7 +11,8 @@ import pytest
 
 from converters.tensorrt.building import BuiltEngine
 from edge.engines.device import VendorLog
-from edge.engines.simulated_device import CudaError, CudaMemoryError, Misuse, SimulatedDevice
+from edge.engines.simulated_cuda import CudaError, CudaMemoryError, Misuse
+from edge.engines.simulated_device import SimulatedDevice
 from tests.bright_bundle import TILE
 
 
