@@ -35,7 +35,7 @@ def test_the_shipped_model_sees_its_golden_frames(precision: str) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_precision_is_what_was_asked_for(precision: str) -> None:
-    """Convolutions run in bf16 where it was asked for and the CPU has it, else in FP32; head and softmax never in it."""
+    """Convolutions run in bf16 where it was asked for and the CPU has it, else in FP32; the head never does."""
     bundle = load_bundle(SHIPPED)
     chosen = "bf16" if precision == "bf16" else "fp32"
     with OpenVinoEngine(bundle.onnx_path, bundle.contract(1), precision=chosen) as engine:
