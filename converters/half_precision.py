@@ -24,7 +24,7 @@ from edge.errors import ConversionError
 TILES = 32  # whose tensors are looked at, spread over all pictures
 # Fewer defects say too little to give up a pin that a rule asks for.
 DEFECTS_TO_GIVE_UP_PINS = 20
-_SEARCHED = "needed to keep the defects that are found"
+_SEARCHED = "needed to keep what is found"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from edge.bundle import Bundle, sha256_of
 from edge.errors import ConversionError
 
 TILES = 64  # whose ranges set the scales, spread over all pictures
-_SEARCHED = "needed to keep the defects that are found"
+_SEARCHED = "needed to keep what is found"
 
 
 @dataclass(frozen=True)

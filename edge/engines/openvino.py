@@ -1,8 +1,8 @@
 """`model.onnx` on the CPU, by OpenVINO: on CPUs with bf16 units faster than FP32 elsewhere, with the same defects.
 
 Every buffer has an inference request of its own, so that the next tiles are cut while the last are answered, and
-neither tiles nor maps are copied. With bf16 only the network up to its last convolution computes in it; OpenVINO keeps
-what follows, the head with its thresholds, in FP32.
+neither tiles nor maps are copied. With bf16 the network computes in it up to its last convolution and what enlarges
+that one's answer; OpenVINO keeps what follows, softmax and head with its thresholds, in FP32.
 """
 
 from __future__ import annotations
@@ -107,8 +107,10 @@ class OpenVinoEngine:
             raise EngineError("The OpenVINO engine is closed; open it with `with` before submitting tiles")
         from openvino import Tensor
 
-        place = next(i for i, tiles in enumerate(self._buffers) if tiles is batch.tiles)
-        request = self._requests[place]
+        places = [place for place, tiles in enumerate(self._buffers) if tiles is batch.tiles]
+        if not places:
+            raise EngineError("This batch is not the OpenVINO engine's; cut tiles into what its `buffer` returns")
+        request = self._requests[places[0]]
         asked = np.ascontiguousarray(thresholds, np.float32)
         try:
             request.set_tensor("tiles", Tensor(batch.tiles[:count], shared_memory=True))
