@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from edge.cameras.simulated import SimulatedCamera
 from edge.checking import check_golden
 from edge.commands import Inbox
 from edge.engines.choosing import Candidate, cache_file, choose, cpu_has_bf16, machine_key
+from edge.engines.device import Vendor
 from edge.engines.engine_files import Precision, plan_path
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine, OpenVinoPrecision
@@ -38,6 +39,7 @@ from edge.publishers.mqtt import MqttPublisher
 from edge.records import Message, UInt8
 from edge.reporting import Reporter
 from edge.settings import PRECISIONS, CameraSettings, EngineSettings, Settings, effective_thresholds
+from edge.starting import Waiting, build_missing_engine
 
 # How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
 DRAIN_S = 3.0
@@ -79,17 +81,22 @@ def make_recording(name: str, path: Path) -> ImagesCamera | OpenCvCamera:
     return OpenCvCamera(name, "file", str(path))
 
 
-def make_engine(settings: EngineSettings, bundle: Bundle, truth: Callable[[int], UInt8] | None = None) -> Engine:
+def make_engine(
+    settings: EngineSettings,
+    bundle: Bundle,
+    truth: Callable[[int], UInt8] | None = None,
+    vendor: Vendor | None = None,
+) -> Engine:
     """Return the settings' engine, not yet opened; the simulated one needs the simulated line's `truth`.
 
-    `auto` measures here what is the fastest, the first time; later starts remember it. Raises SettingsError for a
-    simulated engine without truth, and for bf16 on a CPU without it.
+    `auto` measures here what is the fastest, the first time; later starts remember it. `vendor` stands in for NVIDIA's
+    modules. Raises SettingsError for a simulated engine without truth, and for bf16 on a CPU without it.
     """
     if settings.backend == "simulated":
         if truth is None:
             raise SettingsError("key engine.backend: the simulated engine answers only for the simulated camera")
         return SimulatedEngine(bundle.contract(settings.batch), truth, settings.simulated_tiles_per_s)
-    openers = {each: partial(_open_engine, each, settings, bundle) for each in _candidates(settings, bundle)}
+    openers = {each: partial(_open_engine, each, settings, bundle, vendor) for each in _candidates(settings, bundle)}
     if len(openers) == 1:
         return next(iter(openers.values()))()
     built = [plan_path(bundle.path, each.precision) for each in openers if each.backend == "tensorrt"]
@@ -133,7 +140,9 @@ def _lacking(candidate: Candidate, bundle: Bundle) -> str:
     return ""
 
 
-def _open_engine(candidate: Candidate, settings: EngineSettings, bundle: Bundle) -> Engine:
+def _open_engine(
+    candidate: Candidate, settings: EngineSettings, bundle: Bundle, vendor: Vendor | None = None
+) -> Engine:
     contract = bundle.contract(settings.batch)
     model = bundle.path / INT8_MODEL if candidate.precision == "int8" else bundle.onnx_path
     match candidate.backend:
@@ -141,7 +150,10 @@ def _open_engine(candidate: Candidate, settings: EngineSettings, bundle: Bundle)
             precision: OpenVinoPrecision = "bf16" if candidate.precision == "bf16" else "fp32"
             return OpenVinoEngine(model, contract, settings.threads, precision)
         case "tensorrt":
-            return TensorRtEngine(bundle, contract, TensorRtOptions(cast("Precision", candidate.precision)))
+            options = TensorRtOptions(
+                cast("Precision", candidate.precision), settings.memory, cuda_graphs=settings.cuda_graphs
+            )
+            return TensorRtEngine(bundle, contract, options, vendor)
         case _:
             return OnnxRuntimeEngine(model, contract, settings.threads)
 
@@ -174,22 +186,35 @@ class _Announcements:
     def __init__(self, messages: MessageWriter, settings: Settings, bundle: Bundle) -> None:
         self._messages = messages
         self._status: Literal["starting", "online"] = "starting"
+        self._reason = "opening the camera and the model"
         self._cameras = [settings.camera.name]
         self._classes = [entry.name for entry in bundle.classes]
         self.rules = alarm_rules(settings.alarms)
 
     def __call__(self) -> list[Message]:
-        reason = "opening the camera and the model" if self._status == "starting" else "inspecting"
         return [
-            self._messages.status(self._status, reason),
+            self._messages.status(self._status, self._reason),
             self._messages.birth(self._cameras, self._classes, self.rules),
             self._messages.recipe(),
         ]
 
+    def starting(self, reason: str) -> list[Message]:
+        """Note why frames are not taken yet, and return what is to be said at once."""
+        self._reason = reason
+        return self()
+
     def ready(self) -> list[Message]:
         """Note that frames are taken from now on, and return what is to be said at once."""
-        self._status = "online"
+        self._status, self._reason = "online", "inspecting"
         return self()
+
+
+class _StoppedEarlyError(Exception):
+    """The line was stopped before it could inspect; with what the run came to."""
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__("stopped while starting")
+        self.result = result
 
 
 @dataclass(frozen=True)
@@ -217,10 +242,13 @@ def open_line(
     camera: Camera | None = None,
     publisher: Publisher | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
+    stop: threading.Event | None = None,
+    vendor: Vendor | None = None,
 ) -> Iterator[OpenLine]:
     """Open every part of a line, ready to `run`; stop and close them all, in order, on every path.
 
-    `camera` and `publisher` stand in for the settings' own.
+    `camera` and `publisher` stand in for the settings' own, `vendor` for NVIDIA's modules. A TensorRT engine that is
+    missing is built first, if the settings say so, until `stop` is set.
     """
     with ExitStack() as parts:
         progress = Progress()
@@ -238,9 +266,15 @@ def open_line(
         if camera is None:
             camera = make_camera(settings.camera, progress)
         truth = camera.truth if isinstance(camera, SimulatedCamera) else None
-        engine = parts.enter_context(make_engine(settings.engine, bundle, truth))
+        alarms = AlarmDesk(announcements.rules)
+        waiting = Waiting(settings.camera.name, alarms, messages, outbox if live else None)
+        build = partial(build_missing_engine, settings.engine, bundle, vendor=vendor, waiting=waiting)
+        if not build(stop or threading.Event(), say=lambda reason: _offer(sender, announcements.starting(reason))):
+            sender.stop(DRAIN_S, messages.status("offline", "stopped"))
+            raise _StoppedEarlyError(RunResult(LineCounts(), outbox.counts(), sender.published))
+        engine = parts.enter_context(make_engine(settings.engine, bundle, truth, vendor))
         parts.enter_context(camera)
-        if live:
+        if live and not waiting.raised:
             # alarms that a former run left standing at the broker are over; what stands now is raised anew
             outbox.put(None, *(messages.no_alarm(rule.id) for rule in announcements.rules))
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
@@ -257,7 +291,7 @@ def open_line(
             bundle=bundle,
             inspect=settings.inspect,
             max_age_ms=settings.camera.max_age_ms,
-            alarms=AlarmDesk(announcements.rules),
+            alarms=alarms,
             messages=messages,
             outbox=outbox,
             live=live,
@@ -266,8 +300,8 @@ def open_line(
             commands=inbox.take,
             answer=sender.offer,
         )
-        for message in announcements.ready():
-            sender.offer(message)
+        line.counts.alarms_raised += waiting.raised
+        _offer(sender, announcements.ready())
         if live:
             parts.enter_context(Watchdog(progress))
             notify("READY=1\nSTATUS=inspecting")
@@ -287,14 +321,22 @@ def run_line(
     camera: Camera | None = None,
     publisher: Publisher | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
+    vendor: Vendor | None = None,
 ) -> RunResult:
     """Run a line until its stream ends or `stop` is set; see `open_line`."""
-    with open_line(
-        settings, bundle, store=store, live=live, camera=camera, publisher=publisher, watchers=watchers
-    ) as opened:
-        counts = opened.line.run(stop)
-        opened.stop()
-        return RunResult(counts, opened.outbox.counts(), opened.sender.published)
+    parts: dict[str, Any] = {"camera": camera, "publisher": publisher, "watchers": watchers, "vendor": vendor}
+    try:
+        with open_line(settings, bundle, store=store, live=live, stop=stop, **parts) as opened:
+            counts = opened.line.run(stop)
+            opened.stop()
+            return RunResult(counts, opened.outbox.counts(), opened.sender.published)
+    except _StoppedEarlyError as early:
+        return early.result
+
+
+def _offer(sender: Sender, messages: Sequence[Message]) -> None:
+    for message in messages:
+        sender.offer(message)
 
 
 def _counters(line: Line, camera: Camera, outbox: Outbox) -> Counters:

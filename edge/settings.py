@@ -105,7 +105,8 @@ class EngineSettings(StrictModel):
     """What runs the model. `batch`: tiles at once; `threads` 0 = as many as the machine has cores.
 
     `backend` auto: the fastest here that sees the golden frames as they were seen; `precision` auto: likewise, of those
-    that the backend has.
+    that the backend has. The rest is TensorRT's: `missing`, what to do without an engine for this device; `memory`,
+    whether tiles are copied to the device or read in place; `cuda_graphs`, whether inferences are replayed.
     """
 
     backend: Literal["auto", "onnxruntime", "openvino", "tensorrt", "simulated"] = "onnxruntime"
@@ -113,6 +114,9 @@ class EngineSettings(StrictModel):
     batch: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     simulated_tiles_per_s: Annotated[float, Field(ge=0)] = 0.0
+    missing: Literal["build", "refuse"] = "build"
+    memory: Literal["copied", "mapped"] = "copied"
+    cuda_graphs: bool = False
 
     def without_simulation(self) -> EngineSettings:
         """Return the same, with ONNX Runtime in place of the simulated engine, which answers for its camera alone."""

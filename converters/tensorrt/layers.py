@@ -1,4 +1,7 @@
-"""What an engine's inspector says: how many layers answer in half precision or less, and the tensors at its edges."""
+"""What an engine's inspector says: how many layers work in half precision or less, and the tensors at its edges.
+
+TensorRT fuses layers, and of a fused one only what enters and leaves it is told: the share is a lower bound.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _LOWER = ("fp16", "half", "bf16", "bfloat16", "int8", "fp8")
 
 @dataclass(frozen=True)
 class EngineInformation:
-    """`layers` of an engine, `lower` of which answer in FP16, BF16, FP8 or INT8; `tensors`: its inputs and outputs."""
+    """`layers` of an engine, `lower` of which work in FP16, BF16, FP8 or INT8; `tensors`: its inputs and outputs."""
 
     layers: int
     lower: int
@@ -20,7 +23,7 @@ class EngineInformation:
 
     @property
     def half_share(self) -> float:
-        """The part of the layers that answer in lower precision, 0-1."""
+        """The part of the layers that are seen to work in lower precision, 0-1."""
         return self.lower / self.layers if self.layers else 0.0
 
 
@@ -38,18 +41,16 @@ def read_information(text: str) -> EngineInformation | None:
         return None
     edges = told.get("I/O Tensors", told.get("Bindings", []))
     tensors = tuple(str(edge.get("Name")) if isinstance(edge, dict) else str(edge) for edge in edges)
-    return EngineInformation(len(layers), sum(_answers_lower(layer) for layer in layers), tensors)
+    return EngineInformation(len(layers), sum(_works_lower(layer) for layer in layers), tensors)
 
 
-def _answers_lower(layer: dict[str, Any]) -> bool:
+def _works_lower(layer: dict[str, Any]) -> bool:
+    """Tell whether a layer's answers, or the weights that it holds, are in lower precision."""
     outputs = layer.get("Outputs")
-    if not isinstance(outputs, list):
-        return False
+    told = [output for output in outputs if isinstance(output, dict)] if isinstance(outputs, list) else []
+    if isinstance(layer.get("Weights"), dict):
+        told.append(layer["Weights"])
     words = " ".join(
-        str(value)
-        for output in outputs
-        if isinstance(output, dict)
-        for key, value in output.items()
-        if "format" in key.lower() or "type" in key.lower()
+        str(value) for one in told for key, value in one.items() if "format" in key.lower() or "type" in key.lower()
     ).lower()
     return any(name in words for name in _LOWER)

@@ -94,7 +94,7 @@ def build_plan(
     if plan is None:
         _fail(log, order)
     plan_bytes = bytes(plan)
-    return Built(plan_bytes, _inspect(trt, plan_bytes, log), bytes(cache.serialize()))
+    return Built(plan_bytes, _inspect(trt, plan_bytes, log), bytes(config.get_timing_cache().serialize()))
 
 
 def _network_flags(trt: Any, dialect: Dialect) -> int:

@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ class Vendor:
     """What NVIDIA brings: the modules `tensorrt` and `pycuda.driver`, graphs, and what the system says of itself.
 
     `l4t`: the release of Jetson's Linux, such as 36.4.3; None elsewhere. `power_mode`: as `nvpmodel` names it.
+    `convert`: the command that builds engines for it.
     """
 
     tensorrt: Any
@@ -54,6 +56,7 @@ class Vendor:
     graphs: Graphs | None = None
     l4t: str | None = None
     power_mode: str | None = None
+    convert: tuple[str, ...] = (sys.executable, "-m", "converters")
 
 
 @dataclass(frozen=True)

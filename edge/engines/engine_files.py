@@ -52,8 +52,8 @@ class Sidecar(BaseModel):
     """What stands beside a plan: what it is, what it was built from, and where.
 
     `onnx_sha256`: of the bundle's model.onnx; `graph_sha256`: of the graph that was built, the same file or its typed
-    form. `batch`: fewest, usual and most tiles at once. `half_share`: of the layers that answer in FP16 or INT8, 0-1;
-    None where TensorRT did not tell.
+    form. `batch`: fewest, usual and most tiles at once. `half_share`: of the layers that are seen to work in FP16
+    or INT8, 0-1; None where TensorRT did not tell.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -144,7 +144,7 @@ def verified_plan(bundle: Bundle, precision: str, max_batch: int, machine: Machi
             f"{rebuild_command(bundle.path, precision, max_batch)}"
         )
     try:
-        _check_folder(path.parent)
+        _check_folder(path.parent, os.geteuid())
         plan = path.read_bytes()
         sidecar = read_sidecar(path)
         refusals(plan, sidecar, machine, bundle=bundle, precision=precision, max_batch=max_batch)
@@ -196,13 +196,13 @@ def _check_graph(sidecar: Sidecar, bundle: Bundle) -> None:
         )
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that others may write into: what lies there is run as code."""
+def _check_folder(folder: Path, user: int) -> None:
+    """Refuse a folder that others than `user` may write into: what lies there is run as code."""
     status = folder.stat()
-    if status.st_uid != os.geteuid():
+    if status.st_uid != user:
         raise EngineError(
-            f"{folder} belongs to another user (uid {status.st_uid}); expected this one ({os.geteuid()}), since plans "
-            "are run as code"
+            f"{folder} belongs to another user (uid {status.st_uid}); expected this one ({user}), since plans are run "
+            "as code"
         )
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise EngineError(

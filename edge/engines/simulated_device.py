@@ -20,9 +20,23 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
-from typing_extensions import Self
 
 from edge.engines.device import Vendor
+from edge.engines.simulated_cuda import (
+    Allocation,
+    Context,
+    CudaError,
+    CudaMemoryError,
+    DeviceMemory,
+    Event,
+    HostArray,
+    HostMemory,
+    Misuse,
+    Operation,
+    Span,
+    Stream,
+    plain,
+)
 from edge.records import UInt8
 
 _ALIGNMENT = 256
@@ -30,235 +44,35 @@ _FIRST_ADDRESS = 0x7F00_0000_0000
 _POISON = 0xA5
 _MAPPED = 2  # pycuda's host_alloc_flags.DEVICEMAP
 
-Span = tuple[int, int]  # first address, first address beyond
-
-
-class Misuse(AssertionError):  # noqa: N818 - no error of the device: a defect of whoever called it
-    """A call that the simulated device does not allow; no handler of vendors' errors may hide it."""
-
-
-class CudaError(Exception):
-    """Stands in for pycuda.driver.Error."""
-
-
-class CudaMemoryError(CudaError):
-    """Stands in for pycuda.driver.MemoryError."""
-
-
-@dataclass(eq=False)
-class Allocation:
-    """Memory by its device addresses. `data`: uint8 [size]. `written`: which of its bytes hold something."""
-
-    start: int
-    data: UInt8
-    kind: Literal["device", "host"]
-    written: UInt8
-    freed: bool = False
-
-    @property
-    def end(self) -> int:
-        """The first address beyond it."""
-        return self.start + self.data.size
-
-
-@dataclass(eq=False)
-class _Operation:
-    """Something enqueued: what it reads and writes by device addresses, and what it does when its turn comes."""
-
-    serial: int
-    name: str
-    run: Callable[[], None]
-    reads: Sequence[Span] = ()
-    writes: Sequence[Span] = ()
-    waits_for: _Operation | None = None
-    done: bool = False
-
-
-class HostArray(np.ndarray[Any, np.dtype[Any]]):
-    """Page-locked memory as numpy sees it. Reading its values while a copy to it is under way is a Misuse."""
-
-    simulation: SimulatedDevice | None = None
-    holder: _HostMemory | None = None
-
-    def __array_finalize__(self, parent: Any) -> None:
-        self.simulation = getattr(parent, "simulation", None)
-
-    @property
-    def base(self) -> Any:
-        """What holds the memory, as pycuda has it; of a view, the array that it is of."""
-        return self.holder or np.ndarray.base.__get__(self)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if self.simulation is not None:
-            self.simulation.check_host_write(self)
-        super().__setitem__(key, value)
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        for value in inputs:
-            _may_read(value)
-        plain = [_plain(value) for value in inputs]
-        if "out" in options:
-            options["out"] = tuple(_plain(value) for value in options["out"])
-        return getattr(ufunc, method)(*plain, **options)
-
-    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
-        for value in arguments:
-            _may_read(value)
-        return super().__array_function__(function, types, arguments, options)
-
-    def __getitem__(self, key: Any) -> Any:
-        item = super().__getitem__(key)
-        if not isinstance(item, np.ndarray):
-            _may_read(self)
-        return item
-
-    def copy(self, order: Any = "C") -> Any:
-        """Return the values in memory of their own."""
-        _may_read(self)
-        return np.array(_plain(self), order=order)
-
-    def tobytes(self, order: Any = "C") -> bytes:
-        """Return the values as bytes."""
-        _may_read(self)
-        plain: bytes = _plain(self).tobytes(order)
-        return plain
-
-
-def _plain(value: Any) -> Any:
-    return value.view(np.ndarray) if isinstance(value, HostArray) else value
-
-
-def _may_read(value: Any) -> None:
-    if isinstance(value, HostArray) and value.simulation is not None:
-        value.simulation.check_host_read(value)
-
-
-@dataclass(eq=False)
-class _HostMemory:
-    """Stands in for pycuda's PagelockedHostAllocation, the `base` of such an array."""
-
-    device: SimulatedDevice
-    allocation: Allocation
-    mapped: bool
-
-    def free(self) -> None:
-        self.device.free(self.allocation)
-
-    def get_device_pointer(self) -> int:
-        if not self.mapped:
-            raise Misuse("This host memory was not made with DEVICEMAP, so the device has no address of it")
-        return self.allocation.start
-
-
-@dataclass(eq=False)
-class _DeviceMemory:
-    """Stands in for pycuda's DeviceAllocation."""
-
-    device: SimulatedDevice
-    allocation: Allocation
-
-    def free(self) -> None:
-        self.device.free(self.allocation)
-
-    def __int__(self) -> int:
-        return self.allocation.start
-
-    def __index__(self) -> int:
-        return self.allocation.start
-
-
-class _Stream:
-    """Stands in for pycuda's Stream: its operations run in order, when somebody waits for them."""
-
-    def __init__(self, device: SimulatedDevice, handle: int) -> None:
-        self._device = device
-        self.handle = handle
-        self.pending: list[_Operation] = []
-        self.recording: list[_Operation] | None = None
-
-    def synchronize(self) -> None:
-        self._device.require_context("Stream.synchronize")
-        while self.pending:
-            self._device.complete(self.pending[0])
-
-    def wait_for_event(self, event: _Event) -> None:
-        if event.recorded is None:
-            raise Misuse("A stream was told to wait for an event that was never recorded, which waits for nothing")
-        self._device.enqueue(self, "wait", lambda: None, waits_for=event.recorded)
-
-
-class _Event:
-    """Stands in for pycuda's Event."""
-
-    def __init__(self, device: SimulatedDevice) -> None:
-        self._device = device
-        self.recorded: _Operation | None = None
-
-    def record(self, stream: _Stream) -> Self:
-        self.recorded = self._device.enqueue(stream, "event", lambda: None)
-        return self
-
-    def synchronize(self) -> Self:
-        self._device.require_context("Event.synchronize")
-        if self.recorded is None:
-            raise Misuse("An event was waited for that was never recorded, which waits for nothing")
-        self._device.complete(self.recorded)
-        return self
-
-    def query(self) -> bool:
-        self._device.require_context("Event.query")
-        return self.recorded is not None and self.recorded.done
-
-
-@dataclass(eq=False)
-class _Context:
-    """Stands in for pycuda's Context: the device's primary one, current in the threads that pushed it."""
-
-    device: SimulatedDevice
-    detached: bool = False
-
-    def push(self) -> None:
-        if self.detached:
-            raise Misuse("A context was made current after it was given back")
-        self.device.contexts.append(self)
-
-    def pop(self) -> None:
-        if not self.device.contexts:
-            raise Misuse("A context was popped in a thread where none is current")
-        self.device.contexts.pop()
-
-    def detach(self) -> None:
-        if self.detached:
-            raise Misuse("A context was given back twice")
-        self.detached = True
-        self.device.check_nothing_held()
-
-    def synchronize(self) -> None:
-        self.device.require_context("Context.synchronize")
-        for stream in list(self.device.streams):
-            stream.synchronize()
-
 
 class _PerThread(threading.local):
     def __init__(self) -> None:
-        self.contexts: list[_Context] = []
+        self.contexts: list[Context] = []
 
 
 @dataclass
 class Faults:
-    """What is to go wrong next. `build`: TensorRT's words before it gives up building; `load`: before it answers None.
+    """What is to go wrong next.
 
-    `cuda_after`: so many operations run well, and the next fails as CUDA's do.
+    `build`: TensorRT's words before it gives up building; `load`: before it answers None; `run`: before it refuses to
+    run a batch. `cuda_after`: so many operations run well, and the next fails as CUDA's do, with all that was enqueued;
+    `allocations_after` likewise. With `breaks` the context is `broken` then: every call fails, as after most faults of
+    a real chip.
     """
 
     build: str | None = None
     load: str | None = None
+    run: str | None = None
     cuda_after: int | None = None
+    allocations_after: int | None = None
+    broken: bool = False
+    breaks: bool = False
 
 
 class SimulatedDevice:
     """One GPU of the given kind with the given TensorRT. `vendor` is what an engine or a build is handed.
 
+    `faults` is what is to go wrong. `copied_in_bytes`, `copied_out_bytes`, `launched_graphs` count what was enqueued.
     `values` stands in for the vendor's own enumerations, `Dims` and interfaces; see `SimulatedTensorRT`.
     """
 
@@ -278,13 +92,15 @@ class SimulatedDevice:
         self.faults = Faults()
         self.memory_bytes = memory_bytes
         self.launched_graphs = 0
-        self.streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
+        self.copied_in_bytes = 0
+        self.copied_out_bytes = 0
+        self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self.objects: weakref.WeakSet[Any] = weakref.WeakSet()
         self._allocations: list[Allocation] = []
         self._next_address = _FIRST_ADDRESS
         self._serials = itertools.count(1)
         self._threads = _PerThread()
-        self._graphs: dict[int, list[_Operation]] = {}
+        self._graphs: dict[int, list[Operation]] = {}
         self._lock = threading.RLock()
         self.tensorrt = SimulatedTensorRT(self, tensorrt, values)
         self.vendor = Vendor(self.tensorrt, self._module(gpu, compute_capability, sm_count), self, l4t, "MAXN")
@@ -295,13 +111,14 @@ class SimulatedDevice:
             name=lambda: gpu,
             compute_capability=lambda: compute_capability,
             get_attribute=lambda _: sm_count,
-            retain_primary_context=lambda: _Context(self),
+            retain_primary_context=lambda: Context(self),
         )
         return SimpleNamespace(
             Error=CudaError,
             MemoryError=CudaMemoryError,
             device_attribute=SimpleNamespace(MULTIPROCESSOR_COUNT="MULTIPROCESSOR_COUNT"),
             host_alloc_flags=SimpleNamespace(DEVICEMAP=_MAPPED),
+            event_flags=SimpleNamespace(BLOCKING_SYNC=1, DISABLE_TIMING=2),
             init=lambda: None,
             Device=lambda _: facts,
             get_driver_version=lambda: 12060,
@@ -317,7 +134,7 @@ class SimulatedDevice:
     # What is current, and what is held.
 
     @property
-    def contexts(self) -> list[_Context]:
+    def contexts(self) -> list[Context]:
         """The contexts that this thread has pushed."""
         return self._threads.contexts
 
@@ -327,9 +144,13 @@ class SimulatedDevice:
             raise Misuse(f"{call} was called in thread {threading.current_thread().name!r} without a current context")
         if self.contexts[-1].detached:
             raise Misuse(f"{call} was called with a context that was given back")
+        if self.faults.broken:
+            raise CudaError(f"{call} failed: unspecified launch failure")
 
     def check_nothing_held(self) -> None:
         """Refuse to give the context back while memory, streams or engines of it are held: they would leak."""
+        if self.faults.broken:
+            return  # nothing could be freed any more; the driver does it when the process ends
         held = [f"{a.data.size} bytes of {a.kind} memory" for a in self._allocations if not a.freed]
         held += [type(thing).__name__.strip("_") for thing in [*self.objects, *self.streams]]
         held += ["a recorded graph"] * len(self._graphs)
@@ -357,8 +178,8 @@ class SimulatedDevice:
     def _taken(self) -> int:
         return sum(allocation.data.size for allocation in self._allocations if not allocation.freed)
 
-    def _mem_alloc(self, size: int) -> _DeviceMemory:
-        return _DeviceMemory(self, self._allocate(size, "device"))
+    def _mem_alloc(self, size: int) -> DeviceMemory:
+        return DeviceMemory(self, self._allocate(size, "device"))
 
     def _pagelocked_empty(self, shape: Any, dtype: Any, order: str = "C", mem_flags: int = 0) -> HostArray:
         if order != "C":
@@ -367,12 +188,15 @@ class SimulatedDevice:
         allocation = self._allocate(int(np.prod(shape)) * dtype.itemsize, "host")
         array: HostArray = allocation.data.view(dtype).reshape(shape).view(HostArray)
         array.simulation = self
-        array.holder = _HostMemory(self, allocation, bool(mem_flags & _MAPPED))
+        array.holder = HostMemory(self, allocation, bool(mem_flags & _MAPPED))
         return array
 
     def _allocate(self, size: int, kind: Literal["device", "host"]) -> Allocation:
         self.require_context("an allocation")
-        if size <= 0 or size + self._taken() > self.memory_bytes:
+        if self.faults.allocations_after is not None:
+            self.faults.allocations_after -= 1
+        failing = self.faults.allocations_after is not None and self.faults.allocations_after < 0
+        if failing or size <= 0 or size + self._taken() > self.memory_bytes:
             raise CudaMemoryError(f"cuMemAlloc failed: out of memory ({size} bytes)")
         written = np.full(size, kind == "host", np.uint8)
         allocation = Allocation(self._next_address, np.full(size, _POISON, np.uint8), kind, written)
@@ -418,29 +242,31 @@ class SimulatedDevice:
 
     # Work.
 
-    def _stream(self, flags: int = 0) -> _Stream:  # noqa: ARG002 - pycuda's signature
+    def _stream(self, flags: int = 0) -> Stream:  # noqa: ARG002 - pycuda's signature
         self.require_context("Stream")
-        stream = _Stream(self, next(self._serials) + 0x1000)
+        stream = Stream(self, next(self._serials) + 0x1000)
         self.streams.add(stream)
         return stream
 
-    def _event(self, flags: int = 0) -> _Event:  # noqa: ARG002 - pycuda's signature
+    def _event(self, flags: int = 0) -> Event:  # noqa: ARG002 - pycuda's signature
         self.require_context("Event")
-        event = _Event(self)
+        event = Event(self)
         self.objects.add(event)
         return event
 
-    def _copy_in(self, dest: Any, src: Any, stream: _Stream) -> None:
+    def _copy_in(self, dest: Any, src: Any, stream: Stream) -> None:
         span = self._host_span(src, "A copy to the device")
         target = (int(dest), int(dest) + src.nbytes)
+        self.copied_in_bytes += src.nbytes
         self._enqueue_copy(stream, "copy to the device", span, target)
 
-    def _copy_out(self, dest: Any, src: Any, stream: _Stream) -> None:
+    def _copy_out(self, dest: Any, src: Any, stream: Stream) -> None:
         span = self._host_span(dest, "A copy from the device")
         source = (int(src), int(src) + dest.nbytes)
+        self.copied_out_bytes += dest.nbytes
         self._enqueue_copy(stream, "copy from the device", source, span)
 
-    def _enqueue_copy(self, stream: _Stream, name: str, source: Span, target: Span) -> None:
+    def _enqueue_copy(self, stream: Stream, name: str, source: Span, target: Span) -> None:
         size = source[1] - source[0]
         for start in (source[0], target[0]):
             self.at(start, size, f"A {name}")
@@ -457,21 +283,21 @@ class SimulatedDevice:
 
     def enqueue(
         self,
-        stream: _Stream,
+        stream: Stream,
         name: str,
         run: Callable[[], None],
         *,
         reads: Sequence[Span] = (),
         writes: Sequence[Span] = (),
-        waits_for: _Operation | None = None,
-    ) -> _Operation:
+        waits_for: Operation | None = None,
+    ) -> Operation:
         """Note an operation on a stream, or in the graph that is being recorded from it."""
         self.require_context(name)
-        operation = _Operation(next(self._serials), name, run, reads, writes, waits_for)
+        operation = Operation(next(self._serials), name, run, reads, writes, waits_for)
         (stream.pending if stream.recording is None else stream.recording).append(operation)
         return operation
 
-    def complete(self, operation: _Operation) -> None:
+    def complete(self, operation: Operation) -> None:
         """Run an operation and whatever has to run before it, and nothing else."""
         with self._lock:
             for stream in list(self.streams):
@@ -480,7 +306,7 @@ class SimulatedDevice:
                         self._run_first(stream)
                     return
 
-    def _run_first(self, stream: _Stream) -> None:
+    def _run_first(self, stream: Stream) -> None:
         operation = stream.pending[0]
         if operation.waits_for is not None and not operation.waits_for.done:
             self.complete(operation.waits_for)
@@ -498,27 +324,36 @@ class SimulatedDevice:
             self.faults.cuda_after -= 1
             if self.faults.cuda_after < 0:
                 self.faults.cuda_after = None
+                self.faults.broken = self.faults.breaks
+                for dropped in self._pending():
+                    dropped.done = True
+                for each in self.streams:
+                    each.pending.clear()
                 raise CudaError("cuStreamSynchronize failed: unspecified launch failure")
         operation.run()
 
-    def _pending(self) -> list[_Operation]:
+    def under_way(self) -> list[str]:
+        """Name what was enqueued and has not run yet, in the order of enqueueing."""
+        return [operation.name for operation in sorted(self._pending(), key=lambda one: one.serial)]
+
+    def _pending(self) -> list[Operation]:
         return [operation for stream in list(self.streams) for operation in stream.pending]
 
     def check_host_read(self, array: HostArray) -> None:
         """Refuse to read host memory that a copy or an engine is still to write, or that was freed."""
-        span = self._find_host(_plain(array), "Reading")
+        span = self._find_host(plain(array), "Reading")
         for operation in self._pending():
             if span is not None and _overlap([span], operation.writes):
                 raise Misuse(f"Host memory was read before the {operation.name} to it was waited for")
 
     def check_host_write(self, array: HostArray) -> None:
         """Refuse to write host memory that a copy or an engine is still to read, or that was freed."""
-        span = self._find_host(_plain(array), "Writing")
+        span = self._find_host(plain(array), "Writing")
         for operation in self._pending():
             if span is not None and _overlap([span], [*operation.reads, *operation.writes]):
                 raise Misuse(f"Host memory was written before the {operation.name} of it was waited for")
 
-    def stream_of(self, handle: int) -> _Stream:
+    def stream_of(self, handle: int) -> Stream:
         """Return the stream of a handle, as `execute_async_v3` is given it."""
         for stream in list(self.streams):
             if stream.handle == handle:

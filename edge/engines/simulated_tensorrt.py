@@ -244,6 +244,9 @@ class _Config:
         self.cache = cache
         return True
 
+    def get_timing_cache(self) -> _TimingCache | None:
+        return self.cache
+
     def _mark(self) -> bytes:
         return _CACHE_MARK + self._tensorrt.__version__.encode()
 
@@ -447,6 +450,10 @@ class _ExecutionContext:
     def execute_async_v3(self, stream_handle: int) -> bool:
         device, engine = self._device, self.engine
         device.require_context("execute_async_v3")
+        if device.faults.run is not None:
+            engine.tensorrt.error(engine.logger, device.faults.run)
+            device.faults.run = None
+            return False
         if self.infer_shapes():
             engine.tensorrt.error(engine.logger, "The shape of tiles was not set")
             return False
@@ -476,7 +483,7 @@ class _ExecutionContext:
         return self._device.at(first, beyond - first, f"The engine's {name}")
 
     def _run(self, spans: dict[str, Any], inputs: list[str], outputs: list[str]) -> None:
-        from edge.engines.simulated_device import Misuse
+        from edge.engines.simulated_cuda import Misuse
 
         given = {}
         for name in inputs:

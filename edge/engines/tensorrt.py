@@ -17,7 +17,7 @@ import itertools
 import logging
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -143,9 +143,10 @@ class TensorRtEngine:
         if buffers.serial != ticket.serial:
             raise EngineError(f"Ticket {ticket.serial} was collected before; its buffers are used for another batch")
         try:
-            _answer(begun)
-            _answer(owner.submit(session.wait, buffers))
+            begun.result()
+            owner.submit(session.wait, buffers).result()
         except EngineError as error:
+            _let_go(error)
             raise EngineError(f"TensorRT failed on a batch of {ticket.count} tiles: {error}") from error
         finally:
             buffers.serial = None
@@ -157,8 +158,12 @@ class TensorRtEngine:
         return self._session, self._owner
 
 
-def _answer(future: Future[None]) -> None:
-    future.result()
+def _let_go(error: BaseException) -> None:
+    """Clear what an error's frames hold: who keeps it must not keep the device's objects alive beyond their context."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 class _Session:
@@ -187,7 +192,8 @@ class _Session:
         """Take the device; whatever was taken is given back if a later step fails."""
         try:
             self._translated(self._open, plan)
-        except BaseException:
+        except BaseException as error:
+            _let_go(error)
             self.close()
             raise
 
@@ -220,7 +226,7 @@ class _Session:
         try:
             step()
         except (self._vendor.cuda.Error, RuntimeError, EngineError) as error:
-            _LOG.warning("closing the TensorRT engine: the %s could not be given back: %s", what, error)
+            _LOG.warning("TensorRT engine: the %s could not be given back: %s", what, error)
 
     def _graph_steps(self) -> list[tuple[str, Callable[[], object]]]:
         graphs = self._vendor.graphs
@@ -312,7 +318,9 @@ class _Session:
         for name, (shape, dtype) in shapes.items():
             host[name], device[name] = self._allocate(name, shape, dtype)
             host[name][...] = 0
-        events = [self._vendor.cuda.Event() for _ in range(3)]
+        # whoever waits sleeps, in place of spinning on a core that the camera needs
+        flags = self._vendor.cuda.event_flags
+        events = [self._vendor.cuda.Event(flags.BLOCKING_SYNC | flags.DISABLE_TIMING) for _ in range(3)]
         return _BufferSet(number, host, device, *events)
 
     def _allocate(self, name: str, shape: tuple[int, ...], dtype: type) -> tuple[Any, int]:
@@ -332,12 +340,7 @@ class _Session:
 
     def begin(self, buffers: _BufferSet, count: int, thresholds: Float32) -> None:
         """Enqueue one batch: copies in, the engine, copies out. Waits for nothing."""
-        try:
-            self._translated(self._begin, buffers, max(count, self._fewest), thresholds)
-        except EngineError:
-            # whatever was enqueued of it must not meet the next batch in these buffers
-            self._give_back("failed batch", self._current.synchronize)
-            raise
+        self._whole(self._begin, buffers, max(count, self._fewest), thresholds)
 
     def _begin(self, buffers: _BufferSet, rows: int, thresholds: Float32) -> None:
         cuda, copied = self._vendor.cuda, self._options.memory == "copied"
@@ -358,7 +361,15 @@ class _Session:
     def wait(self, buffers: _BufferSet) -> None:
         """Wait until a batch's maps are in host memory."""
         last = buffers.copied_out if self._options.memory == "copied" else buffers.computed
-        self._translated(last.synchronize)
+        self._whole(last.synchronize)
+
+    def _whole(self, call: Callable[..., object], *arguments: object) -> None:
+        """Run a step of a batch; if it fails, wait for what was enqueued, which must not meet the next batch."""
+        try:
+            self._translated(call, *arguments)
+        except EngineError:
+            self._give_back("failed batch", self._current.synchronize)
+            raise
 
     def _infer(self, buffers: _BufferSet, rows: int) -> None:
         if not self._options.cuda_graphs or self._vendor.graphs is None:
@@ -399,13 +410,13 @@ class _Session:
     def _translated(self, call: Callable[..., object], *arguments: object) -> None:
         """Run a step; the vendor's exceptions become EngineError with its words."""
         cuda = self._vendor.cuda
+        self._log.said.clear()  # what was said of an earlier batch explains nothing
         try:
             call(*arguments)
         except (cuda.Error, RuntimeError, TypeError, ValueError) as error:
-            # an error that somebody keeps must not keep the device's objects alive beyond its context
-            traceback.clear_frames(error.__traceback__)
             if not isinstance(error, cuda.MemoryError):
-                raise EngineError(f"{error}; TensorRT said: {self._log.words()}") from error
+                told = f"; TensorRT said: {self._log.words()}" if self._log.said else ""
+                raise EngineError(f"{error}{told}") from error
             raise EngineError(
                 f"The GPU has no memory left: {error}. Stop other programs that use it, or lower engine.batch (now "
                 f"{self._contract.max_batch})"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,6 @@ def refused(trt: StrictTensorRT) -> dict[str, str]:
         def log(self, severity: Any, message: str) -> None:
             del severity, message
 
-    told = {}
     context = device.vendor.cuda.Device(0).retain_primary_context()
     context.push()
     builder = module.Builder(Listener())
@@ -96,16 +96,19 @@ def refused(trt: StrictTensorRT) -> dict[str, str]:
         "logger": lambda: module.Builder("logger"),
         "precision": lambda: setattr(module.wrap("ILayer", object(), "layer"), "precision", 1.0),
     }
-    for name, attempt in attempts.items():
-        try:
-            attempt()
-        except WrongCallError as error:
-            told[name] = str(error)
-        else:
-            told[name] = ""
+    told = {name: why_refused(attempt) for name, attempt in attempts.items()}
     context.pop()
     return told
 
 
+def why_refused(attempt: Callable[[], Any]) -> str:
+    """Make a call; return why it was refused, or nothing."""
+    try:
+        attempt()
+    except WrongCallError as error:
+        return str(error)
+    return ""
+
+
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]))))
+    sys.stdout.write(json.dumps(main(Path(sys.argv[1]))))

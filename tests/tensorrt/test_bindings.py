@@ -37,7 +37,7 @@ def driven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_build_and_engine_make_only_calls_that_this_version_takes(driven: tuple[Binding, Path, Any]) -> None:
-    """Three precisions are built and run, copied and mapped, through the version's own signatures, without a refusal."""
+    """Three precisions are built and run, copied and mapped, by the version's own signatures, without a refusal."""
     binding, _, report = driven
     assert binding.version.startswith(report["version"])
     assert report["binding_works"]
