@@ -8,9 +8,10 @@ GST_VENV := .venv-gstreamer
 ARGS ?=
 DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 
-# What the tests start beside themselves: a broker, an RTSP server, systemd's verifier, an OpenCV with GStreamer.
+# What the tests start beside themselves: a broker, an RTSP server, systemd's verifier, an OpenCV with GStreamer, a
+# compiler for the stubs beneath TensorRT's bindings.
 DEBIAN_PACKAGES := mosquitto python3-opencv python3-numpy python3-venv python3-gi gir1.2-gst-rtsp-server-1.0 \
-  gstreamer1.0-plugins-base gstreamer1.0-plugins-good systemd openssl
+  gstreamer1.0-plugins-base gstreamer1.0-plugins-good systemd openssl gcc libc6-dev
 # What must also hold with the oldest OpenCV that serves, Debian's.
 OLDEST_OPENCV_TESTS := tests/cameras tests/test_measuring.py tests/test_preparing.py tests/test_preparing_geometry.py \
   tests/test_preparing_locating.py tests/test_simulated_line.py
@@ -37,6 +38,7 @@ check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 
 bench: $(VENV)/.installed ## the speed that is claimed: tables, and JSON under out/bench
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
+	$(VENV)/bin/python benchmarks/engines.py --data $(DATA)
 
 model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glass from simulated pictures alone
 	rm -rf out/glass out/simulated-glass

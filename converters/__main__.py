@@ -1,86 +1,289 @@
-"""The `convert` command."""
+"""The `convert` command: `convert BUNDLE --to …` builds; `plan`, `inspect` and `compare` are verbs beside it."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from typer.core import TyperGroup
 
-from converters.comparing import Comparison
-from converters.onnx_from_keras import load_tools
-from edge.errors import LinewatchError, StoreError
+from edge.errors import ConversionError, DependencyError, LinewatchError, StoreError
 
 _HELP = """Turn a trained bundle into one that a line can run.
 
 The model is translated, compared with the original on the bundle's golden pictures and on those of --data, and kept
-only if it finds the same defects.
+only if it finds the same defects. --precision fp16 or int8 then decides on real pictures, on this CPU, which nodes have
+to stay in FP32. A bare .keras or .onnx file becomes a bundle with what is given as --tile, --classes and so on.
 
 Example: convert scratch-phone-1.0.0 --to onnxruntime --data pictures
 
-Exit codes: 0 converted; 2 wrong command line; 4 bundle or model cannot be used; 5 a picture cannot be read; 7 a package
-is missing; 8 bundle or report cannot be written; 10 the dataset of --data cannot be used; 11 the converted model
-differs too much, and the bundle is left as it was; 130 interrupted.
-"""
+Example: convert scratch-phone-1.0.0 --to tensorrt --precision fp16 --batch 1,4,8
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+Example: convert model.onnx --to openvino --tile 512x512 --classes oil,scratch --data pictures
+
+Other verbs, each with a --help of its own: `convert plan BUNDLE --for 10.3` prints what a TensorRT build would call;
+`convert inspect FILE` says what a file is; `convert compare A B --data DIR` counts defects gained and lost. A bundle
+whose name is a verb is reached as ./plan.
+
+Exit codes: 0 converted; 2 wrong command line; 3 a wrong TensorRT version or batch; 4 bundle or model cannot be used, or
+has no real pictures; 5 a picture cannot be read; 6 inference or a TensorRT build failed; 7 a package is missing; 8
+bundle or report cannot be written, or another conversion runs; 10 the dataset of --data cannot be used; 11 the
+converted model differs too much, and the bundle is left as it was; 130 interrupted. An interrupted search for FP16 or
+INT8 goes on where it stood.
+"""
+_INTERRUPTED = 130
+
+
+class _BuildByDefault(TyperGroup):
+    """Takes a command line that begins with none of the verbs for `build`: `convert BUNDLE --to …` needs no verb."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        verb = args[0] if args and args[0] in self.commands else None
+        return super().parse_args(ctx, args if verb else ["build", *args])
+
+
+app = typer.Typer(
+    cls=_BuildByDefault, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
+)
 
 
 class Target(str, Enum):
     """The backends that a bundle can be converted for."""
 
     ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TENSORRT = "tensorrt"
+
+
+class PrecisionOption(str, Enum):
+    """The precisions of a build."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+BundleArgument = Annotated[Path, typer.Argument(help="folder written by `linewatch-train fit`", show_default=False)]
+WorkspaceOption = Annotated[int | None, typer.Option(min=1, help="TensorRT: memory for its tactics, MB")]
+BatchOption = Annotated[str, typer.Option(metavar="MIN,OPT,MAX", help="TensorRT: tiles at once")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="write the figures to this file; - is the output")]
+_BARE = "A bare .keras or .onnx file"
 
 
 @app.command(help=_HELP)
-def convert(
-    bundle: Annotated[Path, typer.Argument(help="folder written by `linewatch-train fit`", show_default=False)],
+def build(
+    bundle: Annotated[
+        Path, typer.Argument(help="folder written by `linewatch-train fit`, or a .keras or .onnx", show_default=False)
+    ],
     to: Annotated[Target, typer.Option(help="backend to convert for", show_default=False)],
+    precision: Annotated[PrecisionOption, typer.Option(help="arithmetic of the graph")] = PrecisionOption.FP32,
     data: Annotated[Path | None, typer.Option(help="further real pictures to compare on: any folder")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="real pictures whose ranges decide FP16 and INT8; default: golden and --data")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="write a converted copy here; the bundle itself stays")] = None,
+    batch: BatchOption = "1,4,4",
+    workspace_mb: WorkspaceOption = None,
     max_changed_pixels: Annotated[
         float, typer.Option(min=0, max=1, help="largest allowed share of pixels whose class changes, 0-1")
     ] = 0.0005,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file")] = None,
+    json_file: JsonOption = None,
+    tile: Annotated[str | None, typer.Option(metavar="WxH", help="tile size, px", rich_help_panel=_BARE)] = None,
+    classes: Annotated[str, typer.Option(help="defect classes in order, by commas", rich_help_panel=_BARE)] = "",
+    thresholds: Annotated[
+        str, typer.Option(help="probability per class, or one for all", rich_help_panel=_BARE)
+    ] = "0.5",
+    overlap: Annotated[int, typer.Option(min=0, help="of neighbouring tiles, px", rich_help_panel=_BARE)] = 0,
+    channels: Annotated[int, typer.Option(help="1 (grey) or 3", min=1, max=3, rich_help_panel=_BARE)] = 1,
+    frames: Annotated[int, typer.Option(min=1, help="frames of a sequence", rich_help_panel=_BARE)] = 1,
+    stride: Annotated[int, typer.Option(min=1, help="px per answered cell", rich_help_panel=_BARE)] = 1,
+    min_area: Annotated[float, typer.Option(min=0, help="smallest defect, px", rich_help_panel=_BARE)] = 0.0,
+    name: Annotated[str | None, typer.Option(help="of the bundle; default: the file's", rich_help_panel=_BARE)] = None,
 ) -> None:
-    """Run `convert`; described to users by `_HELP`."""
-    load_tools()  # seconds that --help need not wait for
-    from converters.converting import convert_bundle
+    """Run `convert BUNDLE`; described to users by `_HELP`."""
+    sizes = _batch(batch)
+    tile_px = _tile(tile)
+    probabilities = _numbers(thresholds)
+    if to is Target.TENSORRT:
+        _require_tensorrt()
+    from converters.flow import Order, run
+    from converters.reporting import print_outcome
+    from converters.sources import ManifestFlags
 
-    console = Console(stderr=True)
-    conversion = convert_bundle(
-        bundle, data, max_changed_pixels, lambda pictures: track(pictures, "Comparing", console=console)
+    flags = ManifestFlags(
+        tile=tile_px,
+        classes=tuple(part.strip() for part in classes.split(",") if part.strip()),
+        thresholds=probabilities,
+        overlap_px=overlap,
+        channels=channels,
+        frames=frames,
+        stride=stride,
+        min_area_px=min_area,
+        name=name,
     )
-    if json_file is not None:
-        report = {**conversion.report(), "to": to.value, "max_changed_share": max_changed_pixels}
-        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    Console().print(_table(conversion.comparison))
-    Console().print(f"Wrote {conversion.bundle.onnx_path}")
-    if not conversion.bundle.manifest.golden:
-        console.print("The bundle has no golden pictures, so `linewatch check` cannot replay any on the device.")
+    order = Order(to.value, precision.value, data, calibration, out, max_changed_pixels, flags)
+    outcome = run(bundle, order, _progress)
+    report = outcome.report
+    print_outcome(outcome, Console(), Console(stderr=True))
+    if to is Target.TENSORRT:
+        report |= _build_tensorrt(outcome.bundle.path, precision, sizes, workspace_mb)
+    _write_json(json_file, report)
 
 
-def _table(comparison: Comparison) -> Table:
-    table = Table("compared with model.keras", "", title_justify="left")
-    table.add_row("pictures, tiles", f"{comparison.pictures}, {comparison.tiles}")
-    table.add_row("pixels whose class differs", f"{comparison.changed_pixels} ({comparison.changed_share:.4%})")
-    table.add_row("defects, lost, gained", f"{comparison.defects}, {comparison.total_lost}, {comparison.total_gained}")
-    table.add_row("largest difference of a score", f"{comparison.largest_score_difference:.4f}")
-    return table
+def _build_tensorrt(
+    path: Path, precision: PrecisionOption, batch: tuple[int, int, int], workspace_mb: int | None
+) -> dict[str, Any]:
+    """Build an engine on this device. `build_engine` calls back with (step, done, total) as it goes on."""
+    from converters.tensorrt.building import EngineOptions, build_engine
+    from edge.bundle import load_bundle
+
+    options = EngineOptions(precision=precision.value, batch=batch, workspace_mb=workspace_mb)
+    with Console(stderr=True).status("Building") as status:
+        built = build_engine(
+            load_bundle(path), options, lambda step, done, total: status.update(f"{step}: {done} of {total}")
+        )
+    Console().print(f"Wrote {built.plan_path}")
+    return {"engine": built.report()}
+
+
+@app.command(epilog="Example: `convert plan scratch-phone-1.0.0 --for 10.3`")
+def plan(
+    bundle: BundleArgument,
+    version: Annotated[str, typer.Option("--for", help="TensorRT 8.6, 10.3, 10.13, 10.16 or 11.4", show_default=False)],
+    precision: Annotated[PrecisionOption, typer.Option(help="arithmetic of the engine")] = PrecisionOption.FP16,
+    batch: BatchOption = "1,4,4",
+    workspace_mb: WorkspaceOption = None,
+) -> None:
+    """Print, without TensorRT, the exact calls that a build would make there.
+
+    Exit codes: 0 printed, 2 wrong command line, 3 an unknown version, 4 the bundle lacks the graph of this precision.
+    """
+    from converters.tensorrt.planning import planned_calls
+    from edge.bundle import load_bundle
+
+    for call in planned_calls(load_bundle(bundle), version, precision.value, _batch(batch), workspace_mb):
+        Console(soft_wrap=True, highlight=False, markup=False).print(call)
+
+
+@app.command(epilog="Example: `convert inspect scratch-phone-1.0.0/engines/fp16.plan`")
+def inspect(
+    file: Annotated[Path, typer.Argument(help="a bundle, an .onnx, .keras or .plan file", show_default=False)],
+    json_file: JsonOption = None,
+) -> None:
+    """Say what a file is, without loading it: versions, GPU, precision, shapes, hashes.
+
+    Exit codes: 0 known, 2 wrong command line, 4 none of these, or damaged.
+    """
+    from converters.file_facts import facts
+    from converters.reporting import print_facts
+
+    found = facts(file)
+    if json_file is None or str(json_file) != "-":
+        print_facts(found, Console())
+    _write_json(json_file, found)
+
+
+@app.command(epilog="Example: `convert compare glass-1.0.0 glass-1.0.0@openvino:bf16 --data pictures`")
+def compare(
+    a: Annotated[str, typer.Argument(help="PATH[@ENGINE[:PRECISION]] of a bundle or a model", show_default=False)],
+    b: Annotated[str, typer.Argument(help="what it is compared with", show_default=False)],
+    data: Annotated[Path, typer.Option(help="real pictures: a folder, a dataset or a video", show_default=False)],
+    every: Annotated[int, typer.Option(min=1, help="only each so many-th picture or frame")] = 1,
+    strict: Annotated[bool, typer.Option("--strict", help="end with 11 if a defect was lost or gained")] = False,
+    max_changed_pixels: Annotated[
+        float, typer.Option(min=0, max=1, help="with --strict: share of pixels that may change their class, 0-1")
+    ] = 0.0005,
+    json_file: JsonOption = None,
+) -> None:
+    """Count defects lost and gained, coverage that differs, and pixels that changed their class.
+
+    ENGINE is onnxruntime, openvino, tensorrt or keras; PRECISION is fp32, bf16, fp16 or int8, as the engine has it.
+
+    Exit codes: 0 compared, 2 wrong command line, 4 a side cannot be used, 5 no pictures, 6 inference failed, 7 a
+    package is missing, 11 they differ, with --strict.
+    """
+    from converters.comparing_files import compare as compare_files
+    from converters.comparing_files import operand
+    from converters.reporting import print_difference
+
+    difference = compare_files(operand(a), operand(b), data, _progress, every)
+    print_difference(difference, Console())
+    _write_json(json_file, difference.as_dict())
+    if strict and (failures := difference.total.failures(max_changed_pixels)):
+        raise ConversionError(f"{b} differs from {a}: {'; '.join(failures)}")
+
+
+def _progress(items: Iterable[Any], words: str) -> Iterable[Any]:
+    # a search judges dozens of choices: their bars come and go on one line
+    return track(items, words, console=Console(stderr=True), transient=words.startswith("Searching"))
+
+
+def _write_json(path: Path | None, report: dict[str, Any]) -> None:
+    text = json.dumps(report, indent=1) + "\n"
+    if path is not None and str(path) == "-":
+        sys.stdout.write(text)
+    elif path is not None:
+        path.write_text(text, encoding="utf-8")
+
+
+def _require_tensorrt() -> None:
+    """Say what is missing before anything long begins."""
+    try:
+        import tensorrt  # noqa: F401 - only whether it is there
+    except ImportError as error:
+        raise DependencyError(
+            f"TensorRT engines are built on the device that runs them, and `import tensorrt` failed here: {error}. "
+            "TensorRT comes with JetPack: run `convert` with the device's own Python. "
+            "Here, `convert plan` shows what a build would call"
+        ) from error
+
+
+def _batch(text: str) -> tuple[int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+        raise typer.BadParameter(f"--batch: expected MIN,OPT,MAX such as 1,4,8, received {text!r}")
+    least, usual, most = (int(part) for part in parts)
+    if not 1 <= least <= usual <= most <= 256:
+        raise typer.BadParameter(f"--batch: expected 1 ≤ MIN ≤ OPT ≤ MAX ≤ 256, received {text!r}")
+    return least, usual, most
+
+
+def _tile(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise typer.BadParameter(f"--tile: expected WIDTHxHEIGHT such as 512x512, received {text!r}")
+    return int(height), int(width)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"--thresholds: expected numbers by commas such as 0.6,0.5, received {text!r}"
+        ) from error
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; an error becomes its message and its exit code."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         app(arguments, prog_name="convert")
     except (LinewatchError, OSError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"convert: {error}")
+        console.print(f"convert: {error}")
         sys.exit(error.exit_code if isinstance(error, LinewatchError) else StoreError.exit_code)
+    except KeyboardInterrupt:
+        console.print("convert: interrupted; the bundle was left as it was")
+        sys.exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

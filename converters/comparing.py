@@ -96,11 +96,12 @@ def compare_picture(
     """
     jobs = [inference.begin([prepared])[0] for inference in (original, converted)]
     maps = [original.finish(jobs[0]), converted.finish(jobs[1])]
-    before, after = (Answer(found, _without_specks(found, prepared, classes)) for found in maps)
+    before, after = (Answer(found, without_specks(found, prepared, classes)) for found in maps)
     return compare_maps(before, after, classes, tiles=len(jobs[0].tiles.cells)), after.kept
 
 
-def _without_specks(found: DefectMap, prepared: PreparedFrame, classes: tuple[DefectClass, ...]) -> UInt8:
+def without_specks(found: DefectMap, prepared: PreparedFrame, classes: tuple[DefectClass, ...]) -> UInt8:
+    """Return the classes of a map, uint8 [h, w], without defects smaller than their class's smallest."""
     shape = (found.classes.shape[0], found.classes.shape[1])
     _, kept = measure(found, classes, region(shape, None, prepared.to_frame), prepared.to_frame, None)
     return kept.classes

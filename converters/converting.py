@@ -6,7 +6,7 @@ model.keras → ONNX graph → contract checked → compared with Keras on real 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import reduce
@@ -14,24 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from converters.comparing import Comparison, compare_picture
+from converters.float_graph import FloatGraph
 from converters.graph_contract import check_graph
-from converters.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions
+from converters.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions, with_head
+from converters.precision_plan import GRAPHS, PLANS
+from converters.real_tiles import MAP_SUFFIX, golden_pictures, pictures_of, prepare_picture, real_tiles
 from converters.staging import Staging
-from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, Bundle, GoldenEntry, load_bundle, write_manifest
-from edge.cameras.images import SUFFIXES, read_picture
+from converters.tensor_ranges import full_ranges
+from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, Bundle, GoldenEntry, load_bundle, sha256_of, write_manifest
 from edge.engines.onnxruntime import OnnxRuntimeEngine
-from edge.errors import BundleError, ConversionError, ProductNotFoundError, SourceError
+from edge.errors import BundleError, ConversionError
 from edge.inference import Inference
 from edge.opencv import cv2
-from edge.preparing import prepare
 from edge.protocols import Engine
-from edge.records import Frame, PreparedFrame
-from trainer.datasets import read_manifest
 from trainer.keras_engine import KerasEngine
 
-_MAP_SUFFIX = ".map.png"
 _BATCH = 4  # tiles at once: few, so that two engines with large tiles fit into memory
 _STEP = "onnx"
+_LOOKED_AT = 8  # tiles whose every tensor is looked at
 
 Progress = Callable[[list[Path]], Iterable[Path]]
 
@@ -69,8 +69,8 @@ def convert_bundle(path: Path, data: Path | None, max_changed_share: float, prog
             f"{path} holds no {KERAS_MODEL}, which a shipped bundle leaves out. "
             "Convert the bundle that `linewatch-train fit` wrote"
         )
-    further = _pictures_of(data) if data else []
-    if not further and not _golden(bundle):
+    further = pictures_of(data) if data else []
+    if not further and not golden_pictures(bundle):
         raise BundleError(
             f"{path} has no pictures in {GOLDEN}/ to compare the converted model on. "
             f"Name a folder of real pictures with --data, or train again: the trainer leaves some in {GOLDEN}/"
@@ -87,6 +87,7 @@ def install(
     """
     contract = bundle.contract(_BATCH)
     check_graph(graph, contract)
+    check_finite(graph, bundle, [*golden_pictures(bundle), *further])
     with Staging(bundle.path) as staging:
         candidate = staging.write(ONNX_MODEL, graph)
         with KerasEngine(bundle.keras_path, contract) as keras, OnnxRuntimeEngine(candidate, contract) as onnx:
@@ -97,25 +98,56 @@ def install(
                 f"{'; '.join(failures)}. The bundle was left as it was. Train the model again; where the pictures show "
                 "that such pixels do not matter, raise --max-changed-pixels"
             )
-        earlier = (entry for entry in bundle.manifest.provenance if entry.get("step") != _STEP)
+        outdated = {_STEP, *_leave_outdated(bundle, graph, staging)}
+        earlier = (entry for entry in bundle.manifest.provenance if entry.get("step") not in outdated)
         provenance = (*earlier, _provenance(bundle, graph, comparison))
         manifest = bundle.manifest.model_copy(update={"golden": entries, "provenance": provenance})
         return Conversion(staging.commit(lambda: write_manifest(bundle.path, manifest)), comparison)
 
 
-def _golden(bundle: Bundle) -> list[Path]:
-    """List the raw golden pictures; a bundle converted before also holds their expected maps."""
-    pictures = (bundle.path / GOLDEN).glob("*.png")
-    return sorted(picture for picture in pictures if not picture.name.endswith(_MAP_SUFFIX))
+def install_bare(bundle: Bundle, source: Path, pictures: Sequence[Path]) -> Bundle:
+    """Make the bare model.onnx of a bundle one that a line can run: with a head, checked, with golden maps.
+
+    A graph from float pixels to probabilities is given the contract's head. There is no original to compare it with;
+    that it answers finite numbers is looked at on `pictures`. `source` is the file that was given, for messages.
+    Raises ContractError, ConversionError, StoreError.
+    """
+    contract = bundle.contract(_BATCH)
+    graph = with_head(bundle.onnx_path.read_bytes(), source, contract)
+    check_graph(graph, contract)
+    check_finite(graph, bundle, pictures)
+    with Staging(bundle.path) as staging:
+        candidate = staging.write(ONNX_MODEL, graph)
+        with OnnxRuntimeEngine(candidate, contract) as engine:
+            _, entries = _compare(bundle, (engine, engine), [], staging, list)
+        step = {"step": _STEP, "at": datetime.now(timezone.utc).isoformat(timespec="seconds"), "opset": OPSET}
+        provenance = (*bundle.manifest.provenance, {**step, "onnx_sha256": hashlib.sha256(graph).hexdigest()})
+        manifest = bundle.manifest.model_copy(update={"golden": entries, "provenance": provenance})
+        return staging.commit(lambda: write_manifest(bundle.path, manifest))
 
 
-def _pictures_of(data: Path) -> list[Path]:
-    """List the pictures of a dataset (those that its manifest.csv names, not their masks) or of any folder."""
-    if not data.is_dir():
-        raise SourceError(f"No folder at {data}: --data expects a folder of pictures")
-    if (data / "manifest.csv").is_file():
-        return [entry.path for entry in read_manifest(data)]
-    return sorted(p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
+def check_finite(graph: bytes, bundle: Bundle, pictures: Sequence[Path]) -> None:
+    """Look at every tensor on a few real tiles. Raises ConversionError where a number is not finite.
+
+    The outputs would not show it: they are bytes.
+    """
+    tiles = real_tiles(bundle, pictures, _LOOKED_AT)
+    full_ranges(FloatGraph(graph), tiles, [entry.threshold for entry in bundle.classes], lambda items, _: items)
+
+
+def _leave_outdated(bundle: Bundle, graph: bytes, staging: Staging) -> set[str]:
+    """Let other precisions go that were made of another model.onnx, or are damaged; return their steps."""
+    gone: set[str] = set()
+    changed = bundle.model_sha256 != hashlib.sha256(graph).hexdigest()
+    for precision, plan in PLANS.items():
+        files = (GRAPHS[precision], plan)
+        stated = [bundle.manifest.files.get(name) for name in files]
+        found = [sha256_of(bundle.path / name) if (bundle.path / name).is_file() else None for name in files]
+        if changed or stated != found:
+            gone.add(precision)
+            for name in files:
+                staging.remove(name)
+    return gone
 
 
 def _compare(
@@ -126,31 +158,21 @@ def _compare(
     progress: Progress,
 ) -> tuple[Comparison, tuple[GoldenEntry, ...]]:
     """Compare (original, converted) on the golden pictures, whose maps it stages, and on `further` ones."""
-    golden = _golden(bundle)
+    golden = golden_pictures(bundle)
     thresholds = [entry.threshold for entry in bundle.classes]
     original, converted = (Inference(engine, thresholds, bundle.manifest.tile.overlap_px) for engine in engines)
     comparisons = []
     entries = []
     for place, picture in enumerate(progress(golden + further)):
-        prepared = _prepare(picture, bundle)
+        prepared = prepare_picture(picture, bundle)
         found, kept = compare_picture(prepared, original, converted, bundle.classes)
         comparisons.append(found)
         if place < len(golden):
-            name = f"{GOLDEN}/{picture.stem}{_MAP_SUFFIX}"
+            name = f"{GOLDEN}/{picture.stem}{MAP_SUFFIX}"
             staging.write(name, cv2.imencode(".png", kept)[1].tobytes())
             digest = hashlib.sha256(prepared.pixels.tobytes()).hexdigest()
             entries.append(GoldenEntry(image=f"{GOLDEN}/{picture.name}", prepared_sha256=digest, expected_map=name))
     return reduce(Comparison.plus, comparisons), tuple(entries)
-
-
-def _prepare(picture: Path, bundle: Bundle) -> PreparedFrame:
-    raw = read_picture(picture)
-    try:
-        pixels, to_frame = prepare(raw, bundle.manifest.preparing, bundle.manifest.channels)
-    except ProductNotFoundError as error:
-        raise ProductNotFoundError(f"{picture}: the product was not found: {error}") from error
-    frame = Frame("convert", 0, raw, 0, datetime.fromtimestamp(0, timezone.utc), picture.name)
-    return PreparedFrame(frame, pixels, to_frame)
 
 
 def _provenance(bundle: Bundle, graph: bytes, comparison: Comparison) -> dict[str, Any]:

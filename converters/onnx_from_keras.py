@@ -23,13 +23,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from converters.graph_layout import channels_first
 from edge.errors import ContractError, ConversionError, DependencyError
 from edge.records import GraphContract
 from trainer.keras_engine import load_model
 
 OPSET = 17  # the newest that TensorRT 8.6 reads in full
 IR_VERSION = 8  # what opset 17 came with; ONNX Runtime 1.18 reads up to 10
-TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "numpy")
+TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxslim", "numpy")
 
 
 def convert(model: Path, contract: GraphContract) -> bytes:
@@ -54,7 +55,7 @@ def load_tools() -> None:
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        for tool in ("tensorflow", "keras", "tf2onnx", "onnx"):
+        for tool in ("tensorflow", "keras", "tf2onnx", "onnx", "onnxslim"):
             importlib.import_module(tool)
     except ImportError as error:
         raise DependencyError(
@@ -107,7 +108,14 @@ def _translate(model: Any, contract: GraphContract) -> Any:
         raise ConversionError(
             f"tf2onnx cannot translate the net to ONNX opset {OPSET}: {error}. Use a model family of the trainer"
         ) from error
-    return translated.graph
+    return channels_first(_simplified(translated).graph, OPSET)
+
+
+def _simplified(model: Any) -> Any:
+    """Fold what is constant and join what normalisation follows; onnxslim keeps names and answers."""
+    import onnxslim
+
+    return onnxslim.slim(model)
 
 
 def add_head(net: Any, contract: GraphContract) -> Any:
@@ -118,11 +126,11 @@ def add_head(net: Any, contract: GraphContract) -> Any:
     """
     from onnx import TensorProto, helper
 
-    nodes, probabilities = _class_planes(net, helper)
+    nodes, probabilities = _class_planes(net, helper, one_cell=_map_shape(contract) == (1, 1))
     kept = {name for node in nodes for name in node.input}
     constants = [
         *(weights for weights in net.initializer if weights.name in kept),
-        helper.make_tensor("head/planes", TensorProto.INT64, [4], [1, len(contract.classes), 1, 1]),
+        helper.make_tensor("head/planes", TensorProto.INT64, [4], [-1, len(contract.classes), 1, 1]),
         helper.make_tensor("head/axis", TensorProto.INT64, [1], [1]),
         *(helper.make_tensor(f"head/{value}", TensorProto.FLOAT, [], [value]) for value in (0, 1, 255)),
     ]
@@ -168,19 +176,73 @@ def add_head(net: Any, contract: GraphContract) -> Any:
     )
 
 
-def _class_planes(net: Any, helper: Any) -> tuple[list[Any], str]:
+def with_head(raw: bytes, model: Path, contract: GraphContract) -> bytes:
+    """Return a graph of the contract from the content of an ONNX file: one already, or a net to probabilities.
+
+    Such a net takes float32 [N, (T,) H, W, C] pixel values (0-255) and answers float32 [N, h, w, K] of the defect
+    classes. `model` is the file for messages. Raises ContractError for one that is no ONNX or keeps weights elsewhere.
+    """
+    import onnx
+
+    try:
+        proto = onnx.load_model_from_string(raw)
+    except Exception as error:  # protobuf raises exceptions of many kinds
+        raise ContractError(f"{model} cannot be read as ONNX: {error}. Export it again") from error
+    weights = {each.name for each in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    is_net = len(inputs) == len(proto.graph.output) == 1
+    if not is_net or "tiles" in {value.name for value in inputs}:
+        return raw
+    _check_sizes(proto.graph, inputs[0], model, contract)
+    if outside := [each.name for each in proto.graph.initializer if each.data_location == onnx.TensorProto.EXTERNAL]:
+        raise ContractError(
+            f"{model} keeps the weights {outside[:3]} in other files: expected all inside. Export it without external "
+            "data"
+        )
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
+    if opset != OPSET:
+        try:
+            proto = onnx.version_converter.convert_version(proto, OPSET)
+        except Exception as error:  # the version converter raises exceptions of many kinds
+            raise ContractError(f"{model} is of opset {opset}: expected {OPSET}. Export it again: {error}") from error
+    try:
+        net = channels_first(_simplified(proto).graph, OPSET)
+    except Exception as error:  # onnxslim and shape inference raise exceptions of many kinds
+        raise ContractError(
+            f"{model} cannot be understood: {error}. Export it again with plain ONNX operators"
+        ) from error
+    return bytes(add_head(net, contract).SerializeToString(deterministic=True))
+
+
+def _check_sizes(graph: Any, pixels: Any, model: Path, contract: GraphContract) -> None:
+    """Raise ContractError where a net states other sizes than the contract; one that states none fits any."""
+    expected = {"input": [None, *_tile_shape(contract)], "output": [None, *_map_shape(contract), len(contract.classes)]}
+    for side, value in (("input", pixels), ("output", graph.output[0])):
+        found = [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
+        wanted = expected[side]
+        other = [a for a, b in zip(found, wanted, strict=False) if a is not None and b is not None and a != b]
+        if len(found) != len(wanted) or other:
+            raise ContractError(
+                f"{model} does not keep the graph contract: expected the {side} {wanted} (N, height, width and "
+                f"channels or classes), received {found}. Give its own --tile, --classes, --channels and --stride"
+            )
+
+
+def _class_planes(net: Any, helper: Any, *, one_cell: bool) -> tuple[list[Any], str]:
     """Return the net's nodes and the name of its probabilities as [N, K, h, w].
 
     Exporters end with a transposition to [N, h, w, K]. It is left out, or undone where there is none: a head over the
     last axis would be eight times slower in ONNX Runtime (3.5 against 0.4 ms for a 256 x 256 tile of three classes).
     """
     nodes, answer = list(net.node), net.output[0].name
-    while nodes[-1].op_type == "Identity" and nodes[-1].output[0] == answer:
+    while len(nodes) > 1 and nodes[-1].op_type == "Identity" and nodes[-1].output[0] == answer:
         answer = nodes.pop().input[0]
     last = nodes[-1]
     to_channels_last = [0, 2, 3, 1]
     if last.op_type == "Transpose" and last.output[0] == answer and list(last.attribute[0].ints) == to_channels_last:
         return nodes[:-1], last.input[0]
+    if one_cell:  # [N, 1, 1, K] and [N, K, 1, 1] lie alike in memory
+        return [*nodes, helper.make_node("Reshape", [answer, "head/planes"], ["planes"])], "planes"
     return [*nodes, helper.make_node("Transpose", [answer], ["planes"], perm=[0, 3, 1, 2])], "planes"
 
 
@@ -188,6 +250,7 @@ def _stable_names(nodes: list[Any], constants: list[Any], probabilities: str) ->
     """Rename nodes, tensors and weights by their place, the constants of the head excepted; sort weights by use."""
     names = {"tiles": "tiles", "": "", probabilities: "probabilities"}
     weights = {constant.name for constant in constants}
+    names |= {name: name for name in weights if name.startswith("head/")}
     numbers = itertools.count()
     for place, node in enumerate(nodes):
         node.name = f"net/{place}/{node.op_type}"

@@ -22,6 +22,7 @@ class Staging:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._names: list[str] = []
+        self._removed: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -46,6 +47,12 @@ class Staging:
             raise self._failed(name, error) from error
         return path
 
+    def remove(self, name: str) -> None:
+        """Let the old `name` go at the commit, without a new one; nothing happens where there is none."""
+        if (self._folder / name).exists():
+            self._names.append(name)
+            self._removed.add(name)
+
     def commit(self, finish: Callable[[], T]) -> T:
         """Put every new file in its place, then call `finish`; if any of it fails, put the old ones back."""
         replaced: list[str] = []
@@ -54,7 +61,8 @@ class Staging:
                 replaced.append(name)
                 if (self._folder / name).exists():
                     (self._folder / name).replace(self._old(name))
-                self._new(name).replace(self._folder / name)
+                if name not in self._removed:
+                    self._new(name).replace(self._folder / name)
             return finish()
         except BaseException as error:
             for name in replaced:
@@ -66,7 +74,7 @@ class Staging:
     def _put_back(self, name: str) -> None:
         if self._old(name).exists():
             self._old(name).replace(self._folder / name)
-        elif not self._new(name).exists():  # it had been moved to where nothing was before
+        elif name not in self._removed and not self._new(name).exists():  # it was moved to where nothing was
             (self._folder / name).unlink()
 
     def _new(self, name: str) -> Path:

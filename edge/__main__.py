@@ -169,11 +169,11 @@ def replay(
 
 
 @contextmanager
-def _progress_bar(total: Callable[[], int]) -> Iterator[Callable[[], None]]:
-    """Show frames done of `total()`, which is known once the recording is open; nothing where nobody watches."""
-    columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def _progress_bar(total: Callable[[], int], what: str = "frames") -> Iterator[Callable[[], None]]:
+    """Show what is done of `total()`, which is known once the recording is open; nothing where nobody watches."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task = progress.add_task("frames", total=None)
+        task = progress.add_task(what, total=None)
         yield lambda: progress.update(task, advance=1, total=total() or None)
 
 
@@ -187,7 +187,7 @@ def check(config: ConfigArgument, bundle: BundleOption = None) -> None:
     manifest = loaded.manifest
     output.print(f"settings {config}: valid")
     output.print(f"bundle {manifest.name} {manifest.version}: {len(manifest.files)} files verified")
-    engine_settings = settings.engine.model_copy(update={"backend": "onnxruntime"})
+    engine_settings = settings.engine.without_simulation()
     with make_engine(engine_settings, loaded) as engine:
         results = check_golden(loaded, engine)
     table = Table("golden frame", "prepared", "pixels changed", "defects lost", "gained", "")
@@ -256,7 +256,7 @@ def inspect(
     with ExitStack() as scope:
         page = scope.enter_context(HtmlReport(report, loaded, asked, picture_px))
         # the simulated engine answers for the simulated camera alone
-        onnx = settings.engine.model_copy(update={"backend": "onnxruntime"})
+        onnx = settings.engine.without_simulation()
         engine = scope.enter_context(make_engine(onnx, loaded))
         inference = Inference(engine, effective_thresholds(settings, loaded), loaded.manifest.tile.overlap_px)
         stop = scope.enter_context(stop_on_signals())
@@ -279,6 +279,64 @@ def inspect(
     if left:
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(totals.exit_code)
+
+
+class Backend(str, Enum):
+    """The engines whose speed can be measured."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TENSORRT = "tensorrt"
+
+
+@app.command(name="bench-engine", epilog="Example: `linewatch bench-engine my-bundle --backend tensorrt --batch 1,2,4`")
+def bench_engine(
+    bundle: Annotated[Path, typer.Argument(help="the bundle whose model is run")],
+    config: Annotated[Path | None, typer.Option("--config", help="a line's settings, for its engine")] = None,
+    backend: Annotated[Backend | None, typer.Option("--backend", help="in place of the settings' own")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="in place of the settings' own")] = None,
+    batch: Annotated[str, typer.Option("--batch", metavar="N,N,…", help="tiles at once")] = "1,2,4",
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, max=600, help="of measuring, per row")] = 2.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+) -> None:
+    """Measure the engine on this machine: median and 95th percentile per batch size, and tiles per second.
+
+    For TensorRT, copied and mapped memory, with and without CUDA graphs, are compared: `engine.memory` and
+    `engine.cuda_graphs` in the settings.
+    """
+    from pydantic import ValidationError
+
+    from edge.bench_engine import bench, fastest, ways
+    from edge.bundle import load_bundle
+    from edge.settings import EngineSettings, load_settings
+
+    sizes = [int(size) for size in batch.split(",") if size.strip().isdecimal()]
+    if len(sizes) != len(batch.split(",")):
+        raise typer.BadParameter(f"--batch: expected numbers such as 1,2,4, received {batch}")
+    own = load_settings(config).engine.without_simulation() if config else EngineSettings()
+    asked = {"backend": backend and backend.value, "precision": precision}
+    try:
+        settings = EngineSettings.model_validate(
+            own.model_dump() | {name: value for name, value in asked.items() if value}
+        )
+    except ValidationError as error:
+        told = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise typer.BadParameter(f"--backend, --precision: {told}") from error
+    table = Table("engine", "tiles at once", "median ms", "95 % ms", "tiles/s", title_justify="left")
+    timings = []
+    with _progress_bar(lambda: len(ways(settings)) * len(sizes), "measuring") as advance:
+        for timing in bench(settings, load_bundle(bundle), sizes, seconds):
+            timings.append(timing)
+            advance()
+            figures = (f"{timing.median_ms:.2f}", f"{timing.p95_ms:.2f}", f"{timing.tiles_per_s:.1f}")
+            table.add_row(timing.engine, str(timing.batch), *figures)
+    output.print(table)
+    output.print(f"fastest at {max(sizes)} tiles: {fastest(timings).engine}")
+    if json_file:
+        from edge.recording import write_text
+
+        rows = [timing.as_dict() for timing in timings]
+        write_text(json_file, json.dumps({"bundle": str(bundle), "timings": rows}, indent=1) + "\n")
 
 
 @app.command(epilog="Example: `linewatch demo --headless --frames 120 --summary summary.json`")

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
-from edge.bundle import Bundle
+import numpy as np
+
+from edge.bundle import INT8_MODEL, Bundle
 from edge.cameras.images import SUFFIXES, ImagesCamera
 from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
 from edge.cameras.simulated import SimulatedCamera
+from edge.checking import check_golden
 from edge.commands import Inbox
+from edge.engines.choosing import Candidate, cache_file, choose, cpu_has_bf16, machine_key
+from edge.engines.device import Vendor
+from edge.engines.engine_files import Precision, plan_path
 from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.openvino import OpenVinoEngine, OpenVinoPrecision
 from edge.engines.simulated import SimulatedEngine
+from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.errors import SettingsError, SourceError
 from edge.health import Progress, Watchdog, notify
 from edge.inference import Inference
@@ -28,7 +38,8 @@ from edge.protocols import Camera, Engine, Publisher
 from edge.publishers.mqtt import MqttPublisher
 from edge.records import Message, UInt8
 from edge.reporting import Reporter
-from edge.settings import CameraSettings, EngineSettings, Settings, effective_thresholds
+from edge.settings import PRECISIONS, CameraSettings, EngineSettings, Settings, effective_thresholds
+from edge.starting import Waiting, build_missing_engine
 
 # How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
 DRAIN_S = 3.0
@@ -70,17 +81,87 @@ def make_recording(name: str, path: Path) -> ImagesCamera | OpenCvCamera:
     return OpenCvCamera(name, "file", str(path))
 
 
-def make_engine(settings: EngineSettings, bundle: Bundle, truth: Callable[[int], UInt8] | None = None) -> Engine:
+def make_engine(
+    settings: EngineSettings,
+    bundle: Bundle,
+    truth: Callable[[int], UInt8] | None = None,
+    vendor: Vendor | None = None,
+) -> Engine:
     """Return the settings' engine, not yet opened; the simulated one needs the simulated line's `truth`.
 
-    Raises SettingsError for a simulated engine without truth.
+    `auto` measures here what is the fastest, the first time; later starts remember it. `vendor` stands in for NVIDIA's
+    modules. Raises SettingsError for a simulated engine without truth, and for bf16 on a CPU without it.
     """
-    contract = bundle.contract(settings.batch)
     if settings.backend == "simulated":
         if truth is None:
             raise SettingsError("key engine.backend: the simulated engine answers only for the simulated camera")
-        return SimulatedEngine(contract, truth, settings.simulated_tiles_per_s)
-    return OnnxRuntimeEngine(bundle.onnx_path, contract, settings.threads)
+        return SimulatedEngine(bundle.contract(settings.batch), truth, settings.simulated_tiles_per_s)
+    openers = {each: partial(_open_engine, each, settings, bundle, vendor) for each in _candidates(settings, bundle)}
+    if len(openers) == 1:
+        return next(iter(openers.values()))()
+    built = [plan_path(bundle.path, each.precision) for each in openers if each.backend == "tensorrt"]
+    about = {
+        "batch": settings.batch,
+        "threads": settings.threads,
+        "of": [str(each) for each in openers],
+        "built": [plan.stat().st_mtime_ns for plan in built],
+    }
+    key = machine_key(json.dumps(bundle.manifest.files, sort_keys=True), **about)
+    thresholds = np.array([entry.threshold for entry in bundle.classes], np.float32)
+    return openers[choose(openers, key, partial(_why_not, bundle), thresholds, cache_file()).candidate]()
+
+
+def _candidates(settings: EngineSettings, bundle: Bundle) -> list[Candidate]:
+    """List what the settings leave open and this bundle and machine can run. Raises SettingsError for none."""
+    backends = PRECISIONS if settings.backend == "auto" else (settings.backend,)
+    asked = [
+        Candidate(backend, precision)
+        for backend in backends
+        for precision in PRECISIONS[backend]
+        if settings.precision in {"auto", precision}
+    ]
+    lacking = {each: _lacking(each, bundle) for each in asked}
+    usable = [each for each, lack in lacking.items() if not lack]
+    # TensorRT itself says how a missing engine is built
+    if not usable and settings.backend != "tensorrt":
+        raise SettingsError(f"key engine: {'; '.join(f'{each}: {lack}' for each, lack in lacking.items())}")
+    return usable or asked[:1]
+
+
+def _lacking(candidate: Candidate, bundle: Bundle) -> str:
+    """Say what a candidate needs and this machine or bundle has not; or nothing."""
+    backend, precision = candidate
+    if backend == "tensorrt":
+        return "" if plan_path(bundle.path, precision).exists() else "no engine was built on this device"
+    if precision == "bf16" and not cpu_has_bf16():
+        return "this CPU does not compute in bf16 (no avx512_bf16 or amx_bf16 in /proc/cpuinfo); use fp32"
+    if precision == "int8" and INT8_MODEL not in bundle.manifest.files:
+        return f"the bundle holds no {INT8_MODEL}; run convert {bundle.path} --to onnxruntime --precision int8"
+    return ""
+
+
+def _open_engine(
+    candidate: Candidate, settings: EngineSettings, bundle: Bundle, vendor: Vendor | None = None
+) -> Engine:
+    contract = bundle.contract(settings.batch)
+    model = bundle.path / INT8_MODEL if candidate.precision == "int8" else bundle.onnx_path
+    match candidate.backend:
+        case "openvino":
+            precision: OpenVinoPrecision = "bf16" if candidate.precision == "bf16" else "fp32"
+            return OpenVinoEngine(model, contract, settings.threads, precision)
+        case "tensorrt":
+            options = TensorRtOptions(
+                cast("Precision", candidate.precision), settings.memory, cuda_graphs=settings.cuda_graphs
+            )
+            return TensorRtEngine(bundle, contract, options, vendor)
+        case _:
+            return OnnxRuntimeEngine(model, contract, settings.threads)
+
+
+def _why_not(bundle: Bundle, engine: Engine) -> str:
+    """Say why an engine must not be chosen: a golden frame that it sees otherwise; or nothing."""
+    failed = [result.image for result in check_golden(bundle, engine) if not result.passed]
+    return f"it sees {', '.join(failed)} otherwise than at conversion" if failed else ""
 
 
 def identity_of(settings: Settings, bundle: Bundle, epoch: str) -> Identity:
@@ -105,22 +186,35 @@ class _Announcements:
     def __init__(self, messages: MessageWriter, settings: Settings, bundle: Bundle) -> None:
         self._messages = messages
         self._status: Literal["starting", "online"] = "starting"
+        self._reason = "opening the camera and the model"
         self._cameras = [settings.camera.name]
         self._classes = [entry.name for entry in bundle.classes]
         self.rules = alarm_rules(settings.alarms)
 
     def __call__(self) -> list[Message]:
-        reason = "opening the camera and the model" if self._status == "starting" else "inspecting"
         return [
-            self._messages.status(self._status, reason),
+            self._messages.status(self._status, self._reason),
             self._messages.birth(self._cameras, self._classes, self.rules),
             self._messages.recipe(),
         ]
 
+    def starting(self, reason: str) -> list[Message]:
+        """Note why frames are not taken yet, and return what is to be said at once."""
+        self._reason = reason
+        return self()
+
     def ready(self) -> list[Message]:
         """Note that frames are taken from now on, and return what is to be said at once."""
-        self._status = "online"
+        self._status, self._reason = "online", "inspecting"
         return self()
+
+
+class _StoppedEarlyError(Exception):
+    """The line was stopped before it could inspect; with what the run came to."""
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__("stopped while starting")
+        self.result = result
 
 
 @dataclass(frozen=True)
@@ -148,10 +242,13 @@ def open_line(
     camera: Camera | None = None,
     publisher: Publisher | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
+    stop: threading.Event | None = None,
+    vendor: Vendor | None = None,
 ) -> Iterator[OpenLine]:
     """Open every part of a line, ready to `run`; stop and close them all, in order, on every path.
 
-    `camera` and `publisher` stand in for the settings' own.
+    `camera` and `publisher` stand in for the settings' own, `vendor` for NVIDIA's modules. A TensorRT engine that is
+    missing is built first, if the settings say so, until `stop` is set.
     """
     with ExitStack() as parts:
         progress = Progress()
@@ -169,9 +266,15 @@ def open_line(
         if camera is None:
             camera = make_camera(settings.camera, progress)
         truth = camera.truth if isinstance(camera, SimulatedCamera) else None
-        engine = parts.enter_context(make_engine(settings.engine, bundle, truth))
+        alarms = AlarmDesk(announcements.rules)
+        waiting = Waiting(settings.camera.name, alarms, messages, outbox if live else None)
+        build = partial(build_missing_engine, settings.engine, bundle, vendor=vendor, waiting=waiting)
+        if not build(stop or threading.Event(), say=lambda reason: _offer(sender, announcements.starting(reason))):
+            sender.stop(DRAIN_S, messages.status("offline", "stopped"))
+            raise _StoppedEarlyError(RunResult(LineCounts(), outbox.counts(), sender.published))
+        engine = parts.enter_context(make_engine(settings.engine, bundle, truth, vendor))
         parts.enter_context(camera)
-        if live:
+        if live and not waiting.raised:
             # alarms that a former run left standing at the broker are over; what stands now is raised anew
             outbox.put(None, *(messages.no_alarm(rule.id) for rule in announcements.rules))
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
@@ -188,7 +291,7 @@ def open_line(
             bundle=bundle,
             inspect=settings.inspect,
             max_age_ms=settings.camera.max_age_ms,
-            alarms=AlarmDesk(announcements.rules),
+            alarms=alarms,
             messages=messages,
             outbox=outbox,
             live=live,
@@ -197,8 +300,8 @@ def open_line(
             commands=inbox.take,
             answer=sender.offer,
         )
-        for message in announcements.ready():
-            sender.offer(message)
+        line.counts.alarms_raised += waiting.raised
+        _offer(sender, announcements.ready())
         if live:
             parts.enter_context(Watchdog(progress))
             notify("READY=1\nSTATUS=inspecting")
@@ -218,14 +321,22 @@ def run_line(
     camera: Camera | None = None,
     publisher: Publisher | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
+    vendor: Vendor | None = None,
 ) -> RunResult:
     """Run a line until its stream ends or `stop` is set; see `open_line`."""
-    with open_line(
-        settings, bundle, store=store, live=live, camera=camera, publisher=publisher, watchers=watchers
-    ) as opened:
-        counts = opened.line.run(stop)
-        opened.stop()
-        return RunResult(counts, opened.outbox.counts(), opened.sender.published)
+    parts: dict[str, Any] = {"camera": camera, "publisher": publisher, "watchers": watchers, "vendor": vendor}
+    try:
+        with open_line(settings, bundle, store=store, live=live, stop=stop, **parts) as opened:
+            counts = opened.line.run(stop)
+            opened.stop()
+            return RunResult(counts, opened.outbox.counts(), opened.sender.published)
+    except _StoppedEarlyError as early:
+        return early.result
+
+
+def _offer(sender: Sender, messages: Sequence[Message]) -> None:
+    for message in messages:
+        sender.offer(message)
 
 
 def _counters(line: Line, camera: Camera, outbox: Outbox) -> Counters:

@@ -23,6 +23,9 @@ from edge.records import DefectClass, GraphContract
 SCHEMA = "linewatch/bundle/1"
 MANIFEST = "manifest.json"
 ONNX_MODEL = "model.onnx"
+FP16_MODEL = "model.fp16.onnx"
+INT8_MODEL = "model.int8.onnx"
+PRECISION_PLANS = ("precision.json", "precision.int8.json")  # beside the two: which nodes are excepted, and why
 KERAS_MODEL = "model.keras"
 SPLIT = "split.csv"
 GOLDEN = "golden"
@@ -170,7 +173,8 @@ def load_bundle(path: Path, *, need_onnx: bool = True) -> Bundle:
         raise BundleError(
             f"{manifest_path}, key {where}: {first['msg']}; received {first['input']!r:.80}. Make the bundle again"
         ) from error
-    made_anew = set() if need_onnx else {ONNX_MODEL, *(entry.expected_map for entry in manifest.golden)}
+    maps = (entry.expected_map for entry in manifest.golden)
+    made_anew = set() if need_onnx else {ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS, *maps}
     _verify(path, manifest, made_anew)
     if need_onnx and ONNX_MODEL not in manifest.files:
         raise BundleError(f"{path} holds no {ONNX_MODEL}. Run: convert {path} --to onnxruntime")

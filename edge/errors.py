@@ -3,7 +3,8 @@
 LinewatchError                     1
 ├── SettingsError                  3   a YAML file that does not say what it must
 ├── BundleError                    4   a bundle that is absent, corrupt or of another kind
-│   └── ContractError              4   a graph that does not keep the graph contract
+│   ├── ContractError              4   a graph that does not keep the graph contract
+│   └── CalibrationError           4   a bundle without real pictures to choose a precision on
 ├── SourceError                    5   a camera, recording or picture that cannot be read
 │   └── ProductNotFoundError       5   a picture without the product that a preparing step was to find
 ├── EngineError                    6   inference failed
@@ -38,6 +39,10 @@ class BundleError(LinewatchError):
 
 class ContractError(BundleError):
     """A model whose inputs, outputs or answers do not keep the graph contract."""
+
+
+class CalibrationError(BundleError):
+    """A bundle without real pictures, where the precision of a model is to be chosen or judged on them."""
 
 
 class SourceError(LinewatchError):

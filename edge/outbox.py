@@ -466,11 +466,14 @@ class Sender:
 
         Answers are each sent, though several may go to one topic: they differ in their correlation.
         """
-        key = (message.topic, message.correlation)
         with self._offers_lock:
-            self._offers.pop(key, None)
-            self._offers[key] = message
+            self._hold(message)
         self._wake.set()
+
+    def _hold(self, message: Message) -> None:
+        key = (message.topic, message.correlation)
+        self._offers.pop(key, None)
+        self._offers[key] = message
 
     def stop(self, drain_s: float, farewell: Message | None = None) -> None:
         """Send for at most `drain_s` what is left, then `farewell`, and end; rows that remain stay in the outbox."""
@@ -516,11 +519,10 @@ class Sender:
     def _handle(self, event: PublisherEvent) -> None:
         if isinstance(event, Connected):
             self._connected, self.trouble = True, None
-            for message in self._announce():
-                self.offer(message)
-            if not event.session_present:
-                for message in self._retained.values():
-                    self.offer(message)
+            # at once with asking for it: what is offered meanwhile is newer, and must not be replaced by this
+            with self._offers_lock:
+                for message in [*self._announce(), *([] if event.session_present else self._retained.values())]:
+                    self._hold(message)
         elif isinstance(event, SessionLost):
             if self._connected is not False:
                 _log.warning("No broker: %s. Messages wait in the outbox", event.reason)

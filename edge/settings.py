@@ -15,6 +15,12 @@ from edge.errors import SettingsError
 from edge.rendering import SimulatedLineSettings
 from edge.yaml_settings import ModelT, StrictModel, load_yaml
 
+# What each backend can compute in; the first is what it does without being asked.
+PRECISIONS: dict[str, tuple[str, ...]] = {
+    "onnxruntime": ("fp32", "int8"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "tensorrt": ("fp16", "fp32", "int8"),
+}
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -96,12 +102,32 @@ class InspectSettings(StrictModel):
 
 
 class EngineSettings(StrictModel):
-    """What runs the model. `batch`: tiles at once; `threads` 0 = as many as the machine has cores."""
+    """What runs the model. `batch`: tiles at once; `threads` 0 = as many as the machine has cores.
 
-    backend: Literal["onnxruntime", "simulated"] = "onnxruntime"
+    `backend` auto: the fastest here that sees the golden frames as they were seen; `precision` auto: likewise, of those
+    that the backend has. The rest is TensorRT's: `missing`, what to do without an engine for this device; `memory`,
+    whether tiles are copied to the device or read in place; `cuda_graphs`, whether inferences are replayed.
+    """
+
+    backend: Literal["auto", "onnxruntime", "openvino", "tensorrt", "simulated"] = "onnxruntime"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     batch: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     simulated_tiles_per_s: Annotated[float, Field(ge=0)] = 0.0
+    missing: Literal["build", "refuse"] = "build"
+    memory: Literal["copied", "mapped"] = "copied"
+    cuda_graphs: bool = False
+
+    def without_simulation(self) -> EngineSettings:
+        """Return the same, with ONNX Runtime in place of the simulated engine, which answers for its camera alone."""
+        return self.model_copy(update={"backend": "onnxruntime"}) if self.backend == "simulated" else self
+
+    @model_validator(mode="after")
+    def _precision_is_the_backend_s(self) -> EngineSettings:
+        known = PRECISIONS.get(self.backend)
+        if known is not None and self.precision not in {"auto", *known}:
+            raise ValueError(f"expected precision auto, {', '.join(known)} for {self.backend}; got {self.precision}")
+        return self
 
 
 class StoreSettings(StrictModel):

@@ -175,7 +175,7 @@ def test_a_broker_lost_midway_gets_everything_when_it_is_back(tmp_path: Path) ->
         ("bundle: bundle\nstore: {path: /proc/no/outbox.db}", 8, "/proc/no/outbox.db cannot be made"),
         ("bundle: bundle\nstore: {path: o.db}", 3, "key camera.source"),
         ("bundle: bundle\nstore: {path: o.db}\ncamera: {source: /absent.mp4}", 5, "Nothing at /absent.mp4"),
-        ("bundle: bundle\nstore: {path: o.db}\nengine: {backend: tensorrt}", 3, "engine.backend"),
+        ("bundle: bundle\nstore: {path: o.db}\nengine: {backend: coreml}", 3, "engine.backend"),
     ],
 )
 def test_a_line_that_cannot_start_says_why(tmp_path: Path, text: str, code: int, says: str) -> None:

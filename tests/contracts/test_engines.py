@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.openvino import OpenVinoEngine
 from edge.engines.simulated import SimulatedEngine
 from edge.errors import EngineError
 from edge.protocols import Engine
@@ -30,14 +31,33 @@ def keras_engine() -> AbstractContextManager[Engine]:
     return KerasEngine(keras.Model(tiles, keras.layers.Rescaling(1 / 255)(tiles)), CONTRACT)
 
 
-@pytest.fixture(params=["onnxruntime", "keras", "simulated"])
+def tensorrt_opener(folder: Path, memory: str) -> Opener:
+    """Build the bundle's engine on a simulated device, and return what opens it there."""
+    from converters.tensorrt.building import EngineOptions, build_engine
+    from edge.engines.simulated_device import SimulatedDevice
+    from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
+
+    bundle, device = write_bright_bundle(folder), SimulatedDevice()
+    build_engine(bundle, EngineOptions("fp32", (1, 2, BATCH)), lambda *_: None, vendor=device.vendor)
+    options = TensorRtOptions("fp32", "copied" if memory == "copied" else "mapped", cuda_graphs=memory == "graphs")
+    return lambda: TensorRtEngine(bundle, CONTRACT, options, device.vendor)
+
+
+@pytest.fixture(
+    params=["onnxruntime", "openvino", "keras", "simulated", "tensorrt-copied", "tensorrt-mapped", "tensorrt-graphs"],
+)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Return what opens each engine; all answer `scratch` where a pixel of FRAME is 128 or more."""
     if request.param == "onnxruntime":
         bundle = write_bright_bundle(tmp_path / "bundle")
         return lambda: OnnxRuntimeEngine(bundle.onnx_path, CONTRACT)
+    if request.param == "openvino":
+        bundle = write_bright_bundle(tmp_path / "bundle")
+        return lambda: OpenVinoEngine(bundle.onnx_path, CONTRACT)
     if request.param == "keras":
         return keras_engine
+    if request.param.startswith("tensorrt"):
+        return tensorrt_opener(tmp_path / "bundle", request.param.removeprefix("tensorrt-"))
     return lambda: SimulatedEngine(CONTRACT, lambda _: (FRAME >= 128).astype(np.uint8))
 
 

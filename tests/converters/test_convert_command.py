@@ -144,6 +144,25 @@ def test_pictures_of_a_dataset_are_compared_too(
     assert "no golden pictures" in capsys.readouterr().err
 
 
+def test_other_precisions_go_with_the_model_that_they_were_made_of(converted: Path, tmp_path: Path) -> None:
+    """FP16 stays as long as model.onnx does; a damaged one, or one of another training, is removed and not hashed."""
+    path = shutil.copytree(converted, tmp_path / "bundle")
+    fp16 = ("--precision", "fp16", "--max-changed-pixels", "0.05")
+    assert _run(path, "--to", "onnxruntime", *fp16) == 0
+    made = _content(path)
+    assert _run(path, "--to", "onnxruntime") == 0
+    assert _content(path).items() >= {name: made[name] for name in ("model.fp16.onnx", "precision.json")}.items()
+    (path / "model.fp16.onnx").write_bytes(b"damaged")
+    assert _run(path, "--to", "onnxruntime") == 0
+    assert not {"model.fp16.onnx", "precision.json"} & set(load_bundle(path).manifest.files)
+    assert _run(path, "--to", "onnxruntime", *fp16) == 0
+    slim_unet(3, seed=2).save(path / "model.keras")
+    write_manifest(path, load_bundle(converted).manifest)
+    assert _run(path, "--to", "onnxruntime") == 0
+    assert not (path / "model.fp16.onnx").exists()
+    assert [step["step"] for step in load_bundle(path).manifest.provenance] == ["data", "keras", "onnx"]
+
+
 # ----------------------------------------------------------------------------------------------------- refusals
 
 
@@ -252,7 +271,7 @@ def test_a_missing_data_folder_is_named(bundle: Path, capsys: pytest.CaptureFixt
     assert "nowhere" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--to", "tensorrt"], [], ["--to", "onnxruntime", "--max-changed-pixels", "2"]])
+@pytest.mark.parametrize("arguments", [["--to", "coreml"], [], ["--to", "onnxruntime", "--max-changed-pixels", "2"]])
 def test_a_wrong_command_line_is_exit_code_2(bundle: Path, arguments: list[str]) -> None:
     """An unknown backend, none, or a share above 1 is refused before anything is loaded."""
     assert _run(bundle, *arguments) == 2

@@ -13,11 +13,17 @@ import onnx
 import pytest
 
 from converters.__main__ import main
+from converters.float_graph import FloatGraph
 from converters.graph_contract import check_graph
+from converters.half_graph import half_graph
+from converters.int8_graph import int8_graph
 from converters.onnx_from_keras import convert
+from converters.pinning import pins_by_rule
+from converters.tensor_ranges import full_ranges
 from edge.bundle import GOLDEN, KERAS_MODEL, Bundle, ClassEntry, Manifest, TileEntry, load_bundle, write_manifest
 from edge.checking import check_golden
 from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.openvino import OpenVinoEngine
 from edge.opencv import cv2
 from edge.preparing import Grey, prepare
 from edge.protocols import Engine
@@ -128,6 +134,48 @@ def test_graphs_are_plain(kept: Kept) -> None:
     check_graph(kept.onnx_path, kept.contract)
     operators = {node.op_type for node in onnx.load(kept.onnx_path).graph.node}
     assert not operators & {"Loop", "Scan", "If", "LSTM", "SequenceAt", "NonZero", "RandomNormalLike"}, operators
+
+
+# What is left is one at the start of a flattening or of the time axis, and the unpooling's comparisons of neighbours.
+_TRANSPOSITIONS = {"cnn6": 1, "cnn-lstm": 1, "instance-resunet unpooling": 10}
+
+
+def test_channels_stay_where_convolutions_want_them(kept: Kept) -> None:
+    """No transposition is left in a graph, but for those that compute something; names are stable and unique."""
+    nodes = onnx.load(kept.onnx_path).graph.node
+    transposed = [node.name for node in nodes if node.op_type == "Transpose"]
+    assert len(transposed) <= _TRANSPOSITIONS.get(kept.name, 0), transposed
+    names = [node.name for node in nodes]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith(("net/", "head/", "classes", "scores")) for name in names)
+
+
+def test_openvino_answers_as_onnx_runtime(kept: Kept) -> None:
+    """Every family runs on OpenVINO in FP32 with the same classes but for a few at thresholds."""
+    settings = tiny(kept.name)
+    tiles = shown(settings, 4, seed=9)[0]
+    with OpenVinoEngine(kept.onnx_path, kept.contract) as engine:
+        found = answers(engine, tiles)
+    expected = answers(kept.converted, tiles)
+    assert found.classes.shape == expected.classes.shape
+    # where two pixels are the maximum but for the last digit, unpooling gives the value to one of them
+    assert np.mean(found.classes != expected.classes) <= (0.01 if "unpool" in kept.name else 0.0005)
+
+
+def test_every_family_has_its_other_precisions(kept: Kept) -> None:
+    """The typed FP16 graph and the Q/DQ graph of every family are valid, keep the contract, and run."""
+    graph = FloatGraph(kept.onnx_path)
+    graph.require_plain()
+    tiles = shown(tiny(kept.name), 2, seed=4)[0]
+    ranges = full_ranges(graph, tiles, THRESHOLDS.tolist(), lambda items, _: items)
+    pins = set(pins_by_rule(graph, ranges).all)
+    assert pins < set(graph.candidates)
+    for written in (half_graph(graph, pins), int8_graph(graph, ranges, set())):
+        check_graph(written, kept.contract)
+        path = kept.onnx_path.with_name("other.onnx")
+        path.write_bytes(written)
+        with OnnxRuntimeEngine(path, kept.contract, threads=1) as engine:
+            assert answers(engine, tiles).classes.shape[0] == 2
 
 
 @pytest.mark.parametrize("kept", ["cnn-lstm"], indirect=True)

@@ -82,3 +82,24 @@ def test_a_folder_that_is_gone_is_a_store_error(folder: Path) -> None:
     """A place that cannot be written to is a StoreError, not a traceback."""
     with pytest.raises(StoreError, match="cannot be written"), Staging(folder / "gone") as staging:
         staging.write("a", b"new a")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_removed_file_is_gone_at_the_commit_or_stays(folder: Path, fails: bool) -> None:
+    """What is to go goes with what comes, and comes back where the last step fails; nothing happens to what is not."""
+
+    def finish() -> None:
+        assert _content(folder).keys() == {"a.old.tmp", "b"}
+        if fails:
+            raise OSError(28, "No space left on device")
+
+    with Staging(folder) as staging:
+        staging.remove("a")
+        staging.remove("never there")
+        staging.write("b", b"new b")
+        if fails:
+            with pytest.raises(StoreError):
+                staging.commit(finish)
+        else:
+            staging.commit(finish)
+    assert _content(folder) == ({"a": "old a"} if fails else {"b": "new b"})

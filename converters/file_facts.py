@@ -1,0 +1,120 @@
+"""What a file is, told without loading it as a model: a bundle, an ONNX graph, a Keras file, a TensorRT plan."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from converters.float_graph import require_onnx
+from converters.precision_plan import PLANS, read_plan
+from edge.bundle import Bundle, load_bundle, sha256_of
+from edge.engines.engine_files import read_header, read_sidecar
+from edge.errors import BundleError, EngineError, LinewatchError
+
+_PLAN_MAGIC = b"ftrt"  # 0x74727466, little-endian
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """Return what is known of a file or a bundle, by name. Raises BundleError for what is none of these."""
+    if path.is_dir():
+        return _of_bundle(path)
+    if not path.is_file():
+        raise BundleError(f"Nothing at {path}: expected a bundle, or an .onnx, .keras or .plan file")
+    with path.open("rb") as file:
+        begins = file.read(4)
+    common = {"file": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    if begins == _PLAN_MAGIC or path.suffix == ".plan":
+        return {"kind": "TensorRT plan", **common, **_of_plan(path)}
+    if begins.startswith(b"PK") and path.suffix == ".keras":
+        return {"kind": "Keras model", **common, **_of_keras(path)}
+    return {"kind": "ONNX graph", **common, **_of_onnx(path)}
+
+
+def _of_bundle(path: Path) -> dict[str, Any]:
+    bundle = load_bundle(path, need_onnx=False)
+    manifest = bundle.manifest
+    graphs = [name for name in sorted(manifest.files) if name.endswith((".onnx", ".keras"))]
+    return {
+        "kind": "bundle",
+        "file": str(path),
+        "name": f"{manifest.name} {manifest.version}",
+        "classes": {entry.name: entry.threshold for entry in manifest.classes},
+        "tile": f"{manifest.tile.width} x {manifest.tile.height} px, overlap {manifest.tile.overlap_px} px",
+        "stride, channels, frames": f"{manifest.stride}, {manifest.channels}, {manifest.frames}",
+        "preparing": [step.step for step in manifest.preparing],
+        "golden frames": len(manifest.golden),
+        "steps": [str(step.get("step")) for step in manifest.provenance],
+        "models": {name: facts(path / name) for name in graphs if (path / name).is_file()},
+        "precision": {name: _of_precision(bundle, name) for name in PLANS.values() if name in manifest.files},
+        "engines": {plan.name: facts(plan) for plan in sorted((path / "engines").glob("*.plan"))},
+    }
+
+
+def _of_precision(bundle: Bundle, name: str) -> dict[str, Any]:
+    plan = read_plan(bundle.path / name)
+    fits = plan.onnx_sha256 == bundle.model_sha256
+    return {"precision": plan.precision, "of this model.onnx": fits, "nodes in FP32": len(plan.pinned)}
+
+
+def _of_plan(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        begins = file.read(64)
+    try:
+        header = ".".join(map(str, read_header(begins).tensorrt))
+    except EngineError as error:
+        raise BundleError(
+            f"{path} is no TensorRT plan: {error}. Build it again: convert BUNDLE --to tensorrt"
+        ) from error
+    found: dict[str, Any] = {"written by TensorRT": header}
+    try:
+        sidecar = read_sidecar(path)
+    except LinewatchError as error:
+        return {**found, "sidecar": f"none that can be read: {error}"}
+    whole = sha256_of(path) == sidecar.plan_sha256
+    return {**found, **sidecar.model_dump(mode="json", by_alias=True), "as it was built": whole}
+
+
+def _of_keras(path: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            metadata = json.loads(archive.read("metadata.json"))
+            config = json.loads(archive.read("config.json"))
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise BundleError(f"{path} is no Keras model: {error}. Copy it again") from error
+    layers = config.get("config", {}).get("layers", [])
+    return {"keras": metadata.get("keras_version"), "saved": metadata.get("date_saved"), "layers": len(layers)}
+
+
+def _of_onnx(path: Path) -> dict[str, Any]:
+    onnx = require_onnx()
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf raises exceptions of many kinds
+        raise BundleError(f"{path} is neither a bundle, a TensorRT plan, a Keras model nor ONNX: {error}") from error
+    if not model.graph.node:
+        raise BundleError(f"{path} is neither a bundle, a TensorRT plan, a Keras model nor an ONNX graph with nodes")
+    operators = Counter(f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in model.graph.node)
+    types = Counter(onnx.TensorProto.DataType.Name(each.data_type) for each in model.graph.initializer)
+    outside = sum(each.data_location == onnx.TensorProto.EXTERNAL for each in model.graph.initializer)
+    precision = "int8" if "QuantizeLinear" in operators else "fp16" if "FLOAT16" in types else "fp32"
+    return {
+        "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "IR version": model.ir_version,
+        "written by": f"{model.producer_name} {model.producer_version}".strip(),
+        "precision": precision,
+        "inputs": {value.name: _shape(onnx, value) for value in model.graph.input},
+        "outputs": {value.name: _shape(onnx, value) for value in model.graph.output},
+        "nodes": len(model.graph.node),
+        "operators": dict(operators.most_common()),
+        "weights": dict(types),
+        "weights in other files": outside,
+    }
+
+
+def _shape(onnx: Any, value: Any) -> str:
+    tensor = value.type.tensor_type
+    sizes = [dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim]
+    return f"{onnx.TensorProto.DataType.Name(tensor.elem_type)} [{', '.join(sizes)}]"

@@ -1,0 +1,112 @@
+"""Judges another graph for the same bundle against model.onnx by the defects that it loses or gains on pictures."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.comparing import Answer, Comparison, compare_maps, without_specks
+from converters.real_tiles import prepare_picture
+from converters.tensor_ranges import Progress
+from edge.bundle import Bundle
+from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.inference import Inference
+from edge.protocols import Engine
+from edge.records import PreparedFrame
+
+_BATCH = 2  # tiles at once: few, since an emulated graph holds every tensor several times
+# A search asks the same pictures again and again: so many of them, spread over all.
+_SEARCHED_AT_MOST = 24
+
+
+class Judge:
+    """Compares graphs with a bundle's model.onnx on the same pictures; what model.onnx answers is computed once."""
+
+    def __init__(
+        self, bundle: Bundle, pictures: Sequence[Path], max_changed_share: float, progress: Progress[Any]
+    ) -> None:
+        self.bundle = bundle
+        self.max_changed_share = max_changed_share
+        self._pictures = list(pictures)
+        self._progress = progress
+        self._contract = bundle.contract(_BATCH)
+        self._known: dict[Path, tuple[PreparedFrame, Answer]] = {}
+        self._judged = 0
+
+    @property
+    def searched(self) -> list[Path]:
+        """The pictures that a search asks."""
+        if len(self._pictures) <= _SEARCHED_AT_MOST:
+            return self._pictures
+        return [self._pictures[int(i)] for i in np.linspace(0, len(self._pictures) - 1, _SEARCHED_AT_MOST)]
+
+    @property
+    def defects(self) -> int:
+        """How many defects model.onnx finds on the searched pictures."""
+        self._answer_searched()
+        return sum(
+            compare_maps(answer, answer, self.bundle.classes, tiles=0).defects for _, answer in self._known.values()
+        )
+
+    def searched_failures(self, graph: bytes) -> list[str]:
+        """Say what is wrong with a graph on the searched pictures; nothing where all is well."""
+        self._answer_searched()
+        self._judged += 1
+        words = f"Searching, choice {self._judged}"
+        with tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
+            model = Path(folder) / "model.onnx"
+            model.write_bytes(graph)
+            with OnnxRuntimeEngine(model, self._contract) as engine:
+                inference = self._inference(engine)
+                found = [
+                    self._compare(inference, prepared, answer)
+                    for prepared, answer in self._progress(list(self._known.values()), words)
+                ]
+        return reduce(Comparison.plus, found).failures(self.max_changed_share)
+
+    def compare(self, other: Engine, words: str) -> Comparison:
+        """Compare an open engine with model.onnx on all pictures; `words` say what is done. Raises EngineError."""
+        contract = self.bundle.contract(other.contract.max_batch)
+        with OnnxRuntimeEngine(self.bundle.onnx_path, contract) as original:
+            inferences = self._inference(original), self._inference(other)
+            found = []
+            for picture in self._progress(self._pictures, words):
+                prepared = prepare_picture(picture, self.bundle)
+                answer = self._answer(inferences[0], prepared)
+                found.append(self._compare(inferences[1], prepared, answer))
+        return reduce(Comparison.plus, found)
+
+    def compare_graph(self, graph: bytes, words: str) -> Comparison:
+        """Compare a graph, run by ONNX Runtime, with model.onnx on all pictures."""
+        with tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
+            model = Path(folder) / "model.onnx"
+            model.write_bytes(graph)
+            with OnnxRuntimeEngine(model, self._contract) as engine:
+                return self.compare(engine, words)
+
+    def _inference(self, engine: Engine) -> Inference:
+        thresholds = [entry.threshold for entry in self.bundle.classes]
+        return Inference(engine, thresholds, self.bundle.manifest.tile.overlap_px)
+
+    def _answer(self, inference: Inference, prepared: PreparedFrame) -> Answer:
+        found = inference.finish(inference.begin([prepared])[0])
+        return Answer(found, without_specks(found, prepared, self.bundle.classes))
+
+    def _compare(self, inference: Inference, prepared: PreparedFrame, before: Answer) -> Comparison:
+        after = self._answer(inference, prepared)
+        tiles = len(inference.plan_for(*prepared.pixels.shape[:2]).cells)
+        return compare_maps(before, after, self.bundle.classes, tiles)
+
+    def _answer_searched(self) -> None:
+        if self._known:
+            return
+        with OnnxRuntimeEngine(self.bundle.onnx_path, self._contract) as engine:
+            inference = self._inference(engine)
+            for picture in self._progress(self.searched, "Answering in FP32"):
+                prepared = prepare_picture(picture, self.bundle)
+                self._known[picture] = prepared, self._answer(inference, prepared)

@@ -1,0 +1,50 @@
+"""What a build would call on another version of TensorRT, told without any: the build itself, on a strict stand-in."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from converters.precision_plan import Precision
+from converters.tensorrt.api import known_apis
+from converters.tensorrt.building import EngineOptions, order_of, source_of
+from converters.tensorrt.dialects import dialect_of
+from converters.tensorrt.network import build_plan
+from converters.tensorrt.strict import StrictTensorRT, values_of
+from edge.bundle import Bundle
+from edge.engines.device import current_context
+from edge.engines.simulated_device import SimulatedDevice
+from edge.errors import SettingsError
+
+_MB = 1 << 20
+
+
+class _HalfOfFree(int):
+    """A workspace whose size only the device knows."""
+
+    def __repr__(self) -> str:
+        return "<half of the device's free memory>"
+
+
+def planned_calls(
+    bundle: Bundle, version: str, precision: str, batch: tuple[int, int, int], workspace_mb: int | None
+) -> list[str]:
+    """List the calls that a build of this bundle would make on TensorRT `version` (8.6, 10.3, 10.13, 10.16 or 11.4).
+
+    They are those of `build_plan` itself, checked against that version's signatures. Raises SettingsError for a version
+    whose signatures are not known, BundleError where the bundle lacks the graph of this precision.
+    """
+    apis = known_apis()
+    api = apis.get(".".join(version.split(".")[:2]))
+    if api is None:
+        known = ", ".join(sorted(apis, key=lambda name: [int(part) for part in name.split(".")]))
+        raise SettingsError(f"--for: expected one of {known}, whose signatures are known; received {version}")
+    options = EngineOptions(precision=cast("Precision", precision), batch=batch, workspace_mb=workspace_mb)
+    dialect = dialect_of(api.version)
+    workspace = _HalfOfFree(_MB) if workspace_mb is None else workspace_mb * _MB
+    order = order_of(bundle, options, source_of(bundle, options.precision, dialect), workspace)
+    values = values_of(api)
+    device = SimulatedDevice(api.version, values=values)
+    strict = StrictTensorRT(api, device.tensorrt, values)
+    with current_context(device.vendor):
+        build_plan(strict, dialect, order, lambda *_: None)
+    return strict.calls

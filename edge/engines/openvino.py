@@ -1,0 +1,141 @@
+"""`model.onnx` on the CPU, by OpenVINO: on CPUs with bf16 units faster than FP32 elsewhere, with the same defects.
+
+Every buffer has an inference request of its own, so that the next tiles are cut while the last are answered, and
+neither tiles nor maps are copied. With bf16 the network computes in it up to its last convolution and what enlarges
+that one's answer; OpenVINO keeps what follows, softmax and head with its thresholds, in FP32.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from typing_extensions import Self
+
+from edge.errors import ContractError, DependencyError, EngineError
+from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
+
+OpenVinoPrecision = Literal["fp32", "bf16"]
+_AGAIN = "Convert the bundle again: convert BUNDLE --to openvino"
+_BUFFERS = 3  # two in flight and one being filled
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoEngine:
+    """Answers tiles with an ONNX graph that keeps the graph contract; an INT8 graph is run as its Q/DQ pairs say.
+
+    `threads` 0 lets OpenVINO use every core. Raises ContractError if the graph is another one.
+    """
+
+    def __init__(
+        self, model: Path, contract: GraphContract, threads: int = 0, precision: OpenVinoPrecision = "fp32"
+    ) -> None:
+        self.contract = contract
+        self._model = model
+        self._threads = threads
+        self._precision = precision
+        self._serial = itertools.count()
+        self._requests: list[Any] = []
+        self._turn = itertools.cycle(range(_BUFFERS))
+        frames = [contract.frames] if contract.frames > 1 else []
+        shape = (contract.max_batch, *frames, contract.tile_height, contract.tile_width, contract.channels)
+        self._buffers: list[UInt8] = [np.zeros(shape, np.uint8) for _ in range(_BUFFERS)]
+
+    def __enter__(self) -> Self:
+        try:
+            import openvino
+        except ImportError as error:
+            raise DependencyError(
+                f"This line runs on OpenVINO, and `import openvino` failed: {error}. "
+                "Install it with: pip install 'linewatch[openvino]'"
+            ) from error
+        core = openvino.Core()
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[self._precision], "NUM_STREAMS": 1}
+        if self._threads:
+            settings["INFERENCE_NUM_THREADS"] = self._threads
+        try:
+            # From bytes, so that a graph can name no other file as the home of its weights.
+            graph = core.read_model(self._model.read_bytes())
+            self._check(graph)
+            compiled = core.compile_model(graph, "CPU", settings)
+            self._requests = [compiled.create_infer_request() for _ in range(_BUFFERS)]
+        except ContractError:
+            raise
+        except Exception as error:  # OpenVINO raises bare exceptions of many kinds
+            raise ContractError(f"OpenVINO cannot load {self._model}: {_first_line(error)}. {_AGAIN}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for request in self._requests:
+            request.wait()
+        self._requests = []
+
+    def _check(self, graph: Any) -> None:
+        c = self.contract
+        frames = [c.frames] if c.frames > 1 else []
+        cells: list[int | None] = [c.tile_height // c.stride, c.tile_width // c.stride]
+        expected: dict[str, tuple[str, list[int | None]]] = {
+            "tiles": ("u8", [None, *frames, c.tile_height, c.tile_width, c.channels]),
+            "thresholds": ("f32", [len(c.classes)]),
+            "classes": ("u8", [None, *cells]),
+            "scores": ("u8", [None, *cells]),
+        }
+        found = {
+            port.get_any_name(): (
+                port.get_element_type().get_type_name(),
+                [None if size.is_dynamic else size.get_length() for size in port.get_partial_shape()],
+            )
+            for port in [*graph.inputs, *graph.outputs]
+        }
+        if found != expected:
+            raise ContractError(
+                f"{self._model} does not keep the graph contract: expected {expected}, received {found}. {_AGAIN}"
+            )
+
+    def buffer(self) -> Batch:
+        """Return the next of three buffers, uint8 [B, (T,) H, W, C]."""
+        return Batch(self._buffers[next(self._turn)])
+
+    def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:
+        """Start the buffer's own request on the first `count` tiles; nothing is copied."""
+        if not self._requests:
+            raise EngineError("The OpenVINO engine is closed; open it with `with` before submitting tiles")
+        from openvino import Tensor
+
+        places = [place for place, tiles in enumerate(self._buffers) if tiles is batch.tiles]
+        if not places:
+            raise EngineError("This batch is not the OpenVINO engine's; cut tiles into what its `buffer` returns")
+        request = self._requests[places[0]]
+        asked = np.ascontiguousarray(thresholds, np.float32)
+        try:
+            request.set_tensor("tiles", Tensor(batch.tiles[:count], shared_memory=True))
+            request.set_tensor("thresholds", Tensor(asked, shared_memory=True))
+            request.start_async()
+        except Exception as error:  # OpenVINO raises bare exceptions of many kinds
+            raise _failed(count, error) from error
+        # the request reads `asked` until it has finished
+        return Ticket(next(self._serial), count, (request, asked))
+
+    def collect(self, ticket: Ticket) -> Maps:
+        """Wait for a ticket's maps, uint8 [count, h, w] each, in OpenVINO's own memory."""
+        request, _ = ticket.token
+        try:
+            request.wait()
+            return Maps(request.get_tensor("classes").data, request.get_tensor("scores").data)
+        except Exception as error:  # OpenVINO raises bare exceptions of many kinds
+            raise _failed(ticket.count, error) from error
+
+
+def _failed(count: int, error: Exception) -> EngineError:
+    return EngineError(f"OpenVINO failed on a batch of {count} tiles: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    """Return what OpenVINO says, without the places in its sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
+    return " ".join(lines)[:300] or repr(error)

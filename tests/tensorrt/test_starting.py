@@ -1,0 +1,171 @@
+"""A line that finds no engine: it builds one and says so, or refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converters.tensorrt.building import EngineOptions, build_engine
+from edge.app import RunResult, make_engine, run_line
+from edge.bundle import Bundle, write_manifest
+from edge.engines.device import Vendor
+from edge.engines.engine_building import missing_precision
+from edge.engines.engine_files import MissingEngineError, plan_path
+from edge.engines.simulated_device import SimulatedDevice
+from edge.errors import DependencyError, EngineError
+from edge.opencv import cv2
+from edge.pipeline import Decided
+from edge.publishers.memory import MemoryPublisher
+from edge.settings import EngineSettings, Settings
+from tests.bright_bundle import part
+
+CONVERT = (sys.executable, "-m", "tests.tensorrt.convert_simulated")
+
+
+@pytest.fixture
+def vendor(device: SimulatedDevice) -> Vendor:
+    """Return the simulated device with a `convert` that builds for it, in a process of its own."""
+    return replace(device.vendor, convert=CONVERT)
+
+
+def line(folder: Path, **engine: Any) -> Settings:
+    """Return a line of three clean parts, by TensorRT, with three tiles at once."""
+    (folder / "parts").mkdir(exist_ok=True)
+    for index in range(3):
+        cv2.imwrite(str(folder / "parts" / f"{index}.png"), part(64, 64))
+    return Settings.model_validate(
+        {
+            "camera": {"kind": "images", "source": str(folder / "parts"), "max_age_ms": 60_000},
+            "engine": {"backend": "tensorrt", "batch": 3, **engine},
+        }
+    )
+
+
+def run(folder: Path, settings: Settings, bundle: Bundle, vendor: Vendor, stop: threading.Event | None = None) -> Any:
+    """Run the line to its end; return what it came to and its messages as (topic below the root, body), in order."""
+    publisher, decided = MemoryPublisher(), list[Decided]()
+    result = run_line(
+        settings, bundle, stop or threading.Event(), store=folder / "o.db", live=True,
+        publisher=publisher, vendor=vendor, watchers=[decided.append],
+    )  # fmt: skip
+    told = [
+        (message.topic.partition("/inspect/v1/")[2], json.loads(message.payload)["body"])
+        for message in publisher.messages
+        if message.payload and message.content_type == "application/json"
+    ]
+    return result, told, publisher
+
+
+def test_a_missing_engine_is_built_while_the_line_says_no_read(
+    bundle: Bundle, vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`starting: building the engine`, NO_READ and its alarm; then the parts are OK and the alarm clears."""
+    monkeypatch.setenv("SIMULATED_BUILD_S", "1.5")
+    result, told, publisher = run(tmp_path, line(tmp_path), bundle, vendor)
+    assert plan_path(bundle.path, "fp16").exists()
+    states = [(body["status"], body["reason"]) for topic, body in told if topic == "status"]
+    assert ("starting", "building the engine") in states
+    assert states.index(("starting", "building the engine")) < states.index(("online", "inspecting"))
+    verdicts = [body["verdict"] for topic, body in told if topic == "event/result"]
+    first_ok = verdicts.index("OK")
+    assert first_ok >= 2  # twice within a second and a half
+    assert set(verdicts[:first_ok]) == {"NO_READ"}
+    assert set(verdicts[first_ok:]) == {"OK"}
+    reasons = {body["reason"] for topic, body in told if topic == "event/result" and body["verdict"] == "NO_READ"}
+    assert reasons == {"building the engine"}
+    alarms = [body["transition"] for topic, body in told if topic.startswith("event/alarm")]
+    assert alarms == ["raised", "cleared"]
+    assert (result.counts.alarms_raised, result.counts.alarms_cleared) == (1, 1)
+    assert not [topic for topic, message in publisher.retained.items() if "/alarm/" in topic and message.payload]
+
+
+def test_an_engine_that_is_there_is_not_built_again(bundle: Bundle, vendor: Vendor, tmp_path: Path) -> None:
+    """The second start inspects at once."""
+    build_engine(bundle, EngineOptions("fp16", (1, 3, 3)), lambda *_: None, vendor=vendor)
+    before = plan_path(bundle.path, "fp16").stat().st_mtime_ns
+    _, told, _ = run(tmp_path, line(tmp_path), bundle, replace(vendor, convert=("false",)))
+    assert plan_path(bundle.path, "fp16").stat().st_mtime_ns == before
+    assert {body["verdict"] for topic, body in told if topic == "event/result"} == {"OK"}
+
+
+def test_refusing_is_a_setting(bundle: Bundle, vendor: Vendor, tmp_path: Path) -> None:
+    """`missing: refuse` ends the line with how to build the engine, and leaves `offline: could not start`."""
+    publisher = MemoryPublisher()
+    with pytest.raises(MissingEngineError, match=r"convert .* --to tensorrt --precision fp16 --batch 1,3,3"):
+        run_line(
+            line(tmp_path, missing="refuse"), bundle, threading.Event(), store=tmp_path / "o.db", live=True,
+            publisher=publisher, vendor=vendor,
+        )  # fmt: skip
+    assert json.loads(publisher.messages[-1].payload)["body"]["reason"] == "could not start"
+    assert not plan_path(bundle.path, "fp16").exists()
+
+
+def test_a_build_that_fails_ends_the_line_with_its_words(bundle: Bundle, vendor: Vendor, tmp_path: Path) -> None:
+    """What `convert` said is in the error, and the alarm stands: nothing was read."""
+    (bundle.path / "model.onnx").write_bytes(b"no graph")
+    broken = write_manifest(bundle.path, bundle.manifest)
+    publisher = MemoryPublisher()
+    with pytest.raises(EngineError, match=r"could not be built: .* ended with 4: (.|\n)*cannot read"):
+        run_line(
+            line(tmp_path, precision="fp32"), broken, threading.Event(), store=tmp_path / "o.db", live=True,
+            publisher=publisher, vendor=vendor,
+        )  # fmt: skip
+    assert [topic for topic, message in publisher.retained.items() if "/alarm/no-read" in topic and message.payload]
+
+
+def test_a_converter_that_is_not_there_is_named(bundle: Bundle, vendor: Vendor, tmp_path: Path) -> None:
+    """As any program that is missing."""
+    with pytest.raises(DependencyError, match="since /no/convert fails"):
+        run(tmp_path, line(tmp_path), bundle, replace(vendor, convert=("/no/convert",)))
+
+
+def test_stopping_ends_the_build(
+    bundle: Bundle, vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM while the engine is built: the build ends, nothing is left of it, and the line says goodbye."""
+    monkeypatch.setenv("SIMULATED_BUILD_S", "60")
+    stop = threading.Event()
+    threading.Timer(1.2, stop.set).start()
+    begun_s = time.monotonic()
+    result, told, _ = run(tmp_path, line(tmp_path), bundle, vendor, stop)
+    assert time.monotonic() - begun_s < 50
+    assert isinstance(result, RunResult)
+    assert result.counts.frames == 0
+    assert not plan_path(bundle.path, "fp16").exists()
+    assert [body["reason"] for topic, body in told if topic == "status"][-1] == "stopped"
+
+
+def test_what_is_missing_follows_settings_and_bundle(bundle: Bundle, device: SimulatedDevice) -> None:
+    """`auto` builds fp16, or fp32 where nobody decided pins; any engine that is there is enough for it."""
+    assert missing_precision(bundle, "auto") == "fp16"
+    assert missing_precision(bundle, "int8") == "int8"
+    (bundle.path / "precision.json").unlink()
+    (bundle.path / "model.fp16.onnx").unlink()
+    plain = write_manifest(bundle.path, bundle.manifest)
+    assert missing_precision(plain, "auto") == "fp32"
+    assert missing_precision(plain, "fp16") == "fp16"
+    build_engine(plain, EngineOptions("int8", (1, 1, 1)), lambda *_: None, vendor=device.vendor)
+    assert missing_precision(plain, "auto") is None
+    assert missing_precision(plain, "fp32") == "fp32"
+    plan_path(plain.path, "int8").unlink()  # what is left is for a person to look at
+    assert missing_precision(plain, "auto") is None
+
+
+@pytest.mark.parametrize(("memory", "cuda_graphs"), [("copied", False), ("mapped", True)])
+def test_the_settings_reach_the_engine(
+    bundle: Bundle, vendor: Vendor, device: SimulatedDevice, tmp_path: Path, memory: str, cuda_graphs: bool
+) -> None:
+    """`engine.memory` and `engine.cuda_graphs` decide how the device is used."""
+    build_engine(bundle, EngineOptions("fp16", (1, 3, 3)), lambda *_: None, vendor=vendor)
+    run(tmp_path, line(tmp_path, memory=memory, cuda_graphs=cuda_graphs), bundle, vendor)
+    assert (device.copied_in_bytes > 0) == (memory == "copied")
+    assert (device.launched_graphs > 0) == cuda_graphs
+    with make_engine(EngineSettings(backend="tensorrt", precision="fp16", batch=3), bundle, vendor=vendor):
+        pass

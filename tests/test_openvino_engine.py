@@ -1,0 +1,121 @@
+"""What is OpenVINO's own; the rest is in the contract suite."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.bundle import load_bundle
+from edge.cameras.images import read_picture
+from edge.checking import check_golden
+from edge.engines.choosing import cpu_has_bf16
+from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.openvino import OpenVinoEngine
+from edge.errors import ContractError, EngineError
+from edge.preparing import prepare
+from edge.records import Batch
+from tests.bright_bundle import TILE, write_bright_bundle
+from tests.conftest import ROOT
+
+SHIPPED = ROOT / "edge" / "bundles" / "simulated-glass"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_shipped_model_sees_its_golden_frames(precision: str) -> None:
+    """In fp32, and in bf16 (which a CPU without it computes in fp32), no golden frame is seen otherwise."""
+    bundle = load_bundle(SHIPPED)
+    chosen = "bf16" if precision == "bf16" else "fp32"
+    with OpenVinoEngine(bundle.onnx_path, bundle.contract(4), precision=chosen) as engine:
+        assert all(result.passed for result in check_golden(bundle, engine))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_precision_is_what_was_asked_for(precision: str) -> None:
+    """Convolutions run in bf16 where it was asked for and the CPU has it, else in FP32; the head never does."""
+    bundle = load_bundle(SHIPPED)
+    chosen = "bf16" if precision == "bf16" else "fp32"
+    with OpenVinoEngine(bundle.onnx_path, bundle.contract(1), precision=chosen) as engine:
+        compiled = engine._requests[0].get_compiled_model()
+        kinds = {
+            name: op.get_rt_info()["runtimePrecision"].astype(str)
+            for op in compiled.get_runtime_model().get_ordered_ops()
+            for name in op.get_rt_info()["originalLayersNames"].astype(str).split(",")
+        }
+    expected = "bf16" if precision == "bf16" and cpu_has_bf16() else "f32"
+    assert {kind for name, kind in kinds.items() if name.endswith("Conv")} == {expected}
+    head = {kind for name, kind in kinds.items() if name.startswith("head/") or name.endswith("Softmax")}
+    assert "f32" in head
+    assert "bf16" not in head
+
+
+def test_partial_batches_and_full_ones_may_alternate(tmp_path: Path) -> None:
+    """Batches of 3, 1 and 2 tiles are answered as by ONNX Runtime; maps stay until their buffer is used again."""
+    bundle = write_bright_bundle(tmp_path / "b")
+    contract = bundle.contract(3)
+    rng = np.random.default_rng(1)
+    tiles = rng.integers(0, 256, (3, TILE, TILE, 1), np.uint8)
+    thresholds = np.array([0.5], np.float32)
+    with OpenVinoEngine(bundle.onnx_path, contract) as ours, OnnxRuntimeEngine(bundle.onnx_path, contract) as other:
+        kept = []
+        for count in (3, 1, 2):
+            batch = ours.buffer()
+            batch.tiles[:count] = tiles[:count]
+            kept.append((count, ours.collect(ours.submit(batch, count, thresholds))))
+        expected = other.buffer()
+        expected.tiles[:] = tiles
+        right = other.collect(other.submit(expected, 3, thresholds))
+        for count, maps in kept:
+            np.testing.assert_array_equal(maps.classes, right.classes[:count])
+            np.testing.assert_array_equal(maps.scores, right.scores[:count])
+        with pytest.raises(EngineError, match="not the OpenVINO engine's"):
+            ours.submit(Batch(tiles), 3, thresholds)
+
+
+def test_other_models_are_refused(tmp_path: Path) -> None:
+    """A model of other classes, half a model and no model are ContractErrors that name the file."""
+    bundle = write_bright_bundle(tmp_path / "b")
+    two_classes = load_bundle(SHIPPED).contract(1)
+    with (
+        pytest.raises(ContractError, match="does not keep the graph contract"),
+        OpenVinoEngine(bundle.onnx_path, two_classes),
+    ):
+        pass
+    half = tmp_path / "half.onnx"
+    half.write_bytes(bundle.onnx_path.read_bytes()[:200])
+    for path in (half, tmp_path / "none.onnx"):
+        with pytest.raises(ContractError, match=rf"OpenVINO cannot load .*{path.name}"):
+            OpenVinoEngine(path, bundle.contract(1)).__enter__()
+
+
+def test_without_openvino_it_says_what_to_install(tmp_path: Path) -> None:
+    """Where OpenVINO is not installed, a line that asks for it ends with exit code 7 and the pip command."""
+    write_bright_bundle(tmp_path / "bundle")
+    (tmp_path / "line.yaml").write_text("bundle: bundle\nengine: {backend: openvino, precision: fp32}\n")
+    # None in sys.modules is how Python itself marks a module that cannot be imported
+    code = "import sys; sys.modules['openvino'] = None; "
+    code += f"sys.argv = ['linewatch', 'check', {str(tmp_path / 'line.yaml')!r}]\n"
+    code += "from edge.__main__ import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 7, done.stderr
+    assert "pip install 'linewatch[openvino]'" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_maps_are_read_where_openvino_wrote_them() -> None:
+    """The maps are views of OpenVINO's own memory, and the tiles that it reads are the buffer's: nothing is copied."""
+    bundle = load_bundle(SHIPPED)
+    picture = read_picture(SHIPPED / "golden" / "3-scratch.png")
+    pixels, _ = prepare(picture, bundle.manifest.preparing, 1)
+    with OpenVinoEngine(bundle.onnx_path, bundle.contract(1)) as engine:
+        batch = engine.buffer()
+        batch.tiles[0] = pixels[:256, :256]
+        ticket = engine.submit(batch, 1, np.array([0.5] * 3, np.float32))
+        maps = engine.collect(ticket)
+        request = engine._requests[0]
+        assert not maps.classes.flags.owndata
+        assert request.get_tensor("tiles").data.ctypes.data == batch.tiles.ctypes.data
+        assert request.get_tensor("classes").data.ctypes.data == maps.classes.ctypes.data
