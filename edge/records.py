@@ -312,7 +312,8 @@ class Message:
     """One MQTT publication. `expiry_s` None = never expires. `urgent`: committed at once, not in a group.
 
     `kind` names the schema of the body. `id` is unique for ever; consumers drop what they have seen. `durable`: by way
-    of the outbox, which keeps JSON only. `correlation`: what an answer gives back to who asked.
+    of the outbox, which keeps JSON only. `correlation`: what an answer gives back to who asked. `resent`: a broker
+    has acknowledged it before, so a consumer may have it.
     """
 
     id: str
@@ -326,6 +327,53 @@ class Message:
     durable: bool = True
     content_type: str = "application/json"
     correlation: bytes | None = None
+    resent: bool = False
+
+
+@dataclass(frozen=True)
+class AlarmRecord:
+    """What is to be remembered of one alarm across restarts. `body`: JSON that only the alarm room reads."""
+
+    alarm: str
+    body: str
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """One line of the journal on the device: what happened to `alarm`, and by whom.
+
+    `at`: UTC wall time. `monotonic_ns` means something within `boot_id` only. `kind`: a transition, or a command and
+    its outcome. `user`, `comment`, `detail` are for people and may be empty.
+    """
+
+    at: datetime
+    boot_id: str
+    monotonic_ns: int
+    kind: str
+    alarm: str
+    occurrence_id: str | None
+    user: str
+    comment: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class DeliveryState:
+    """How it stands between deciding and the broker: what alarms about delivery are decided from.
+
+    `oldest_s`: how long the oldest message has waited for the broker, in seconds; 0 = none waits. The others say in
+    words what is wrong, None = nothing: `disk`, nothing can be written; `broker`, it is not there; `refused`, it
+    refused messages, which are parked; `no_consumer`, nobody there takes what expects a consumer; `set_aside`, a
+    corrupt store was moved away and a new one begun; `overflow`, alarms had to be dropped for want of room.
+    """
+
+    oldest_s: float = 0.0
+    disk: str | None = None
+    broker: str | None = None
+    refused: str | None = None
+    no_consumer: str | None = None
+    set_aside: str | None = None
+    overflow: str | None = None
 
 
 @dataclass(frozen=True)
