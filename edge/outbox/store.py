@@ -395,9 +395,7 @@ def set_aside(path: Path) -> Path:
 
 def _row(columns: tuple[Any, ...]) -> Row:
     row, seq, identifier, kind, topic, payload, qos, retain, expiry_s, urgent, resent = columns
-    message = Message(
-        identifier, kind, topic, payload, qos, bool(retain), expiry_s, bool(urgent), resent=bool(resent)
-    )
+    message = Message(identifier, kind, topic, payload, qos, bool(retain), expiry_s, bool(urgent), resent=bool(resent))
     return Row(row, seq, message)
 
 
