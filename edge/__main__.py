@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edge import __version__
+from edge import __version__, alarm_commands
 from edge.errors import BundleError, EngineError, LinewatchError, PublishError, SourceError
 
 INTERRUPTED = 130
@@ -35,7 +35,8 @@ app = typer.Typer(
     help=(
         "Surface inspection for a production line: camera to coverage, defects and alarms over MQTT.\n\n"
         "Exit codes: 0 done, 2 wrong command line, 3 settings, 4 bundle, 5 camera or recording, 6 inference, "
-        "7 something is not installed, 8 disk, 9 broker, 12 a picture is NG (inspect), 130 interrupted."
+        "7 something is not installed, 8 disk, 9 broker, 12 a picture is NG (inspect), 13 no line runs that could "
+        "obey, or it refused, 130 interrupted."
     ),
 )
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -322,6 +323,9 @@ def simulate(
         write_video(video, settings, frames)
     elif dataset is not None:
         write_dataset(dataset, frames, seed, (int(height), int(width)))
+
+
+alarm_commands.add_to(app)
 
 
 @app.command()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edge.alarm_keeping import AlarmKeeper
+from edge.alarms import AlarmDesk, alarm_rules
 from edge.bundle import Bundle
 from edge.cameras.images import SUFFIXES, ImagesCamera
 from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
 from edge.cameras.simulated import SimulatedCamera
+from edge.command_socket import CommandSocket
 from edge.commands import Inbox
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.simulated import SimulatedEngine
@@ -23,10 +27,10 @@ from edge.inference import Inference
 from edge.messages import Counters, Identity, MessageWriter, ModelIdentity
 from edge.outbox import Outbox, OutboxCounts, Sender
 from edge.picturing import LastPicture
-from edge.pipeline import AlarmDesk, Decided, Line, LineCounts, alarm_rules
+from edge.pipeline import Decided, Line, LineCounts
 from edge.protocols import Camera, Engine, Publisher
 from edge.publishers.mqtt import MqttPublisher
-from edge.records import Message, UInt8
+from edge.records import Grade, Message, UInt8
 from edge.reporting import Reporter
 from edge.settings import CameraSettings, EngineSettings, Settings, effective_thresholds
 
@@ -108,12 +112,14 @@ class _Announcements:
         self._cameras = [settings.camera.name]
         self._classes = [entry.name for entry in bundle.classes]
         self.rules = alarm_rules(settings.alarms)
+        self._operators = settings.operators
+        self._grades = [Grade(row.name, row.value_factor) for row in settings.inspect.grades]
 
     def __call__(self) -> list[Message]:
         reason = "opening the camera and the model" if self._status == "starting" else "inspecting"
         return [
             self._messages.status(self._status, reason),
-            self._messages.birth(self._cameras, self._classes, self.rules),
+            self._messages.birth(self._cameras, self._classes, self.rules, self._operators, self._grades),
             self._messages.recipe(),
         ]
 
@@ -171,9 +177,10 @@ def open_line(
         truth = camera.truth if isinstance(camera, SimulatedCamera) else None
         engine = parts.enter_context(make_engine(settings.engine, bundle, truth))
         parts.enter_context(camera)
+        alarms = AlarmKeeper(AlarmDesk(announcements.rules, settings.operators), messages, outbox)
         if live:
-            # alarms that a former run left standing at the broker are over; what stands now is raised anew
-            outbox.put(None, *(messages.no_alarm(rule.id) for rule in announcements.rules))
+            alarms.begin(time.monotonic_ns())
+            parts.enter_context(CommandSocket(store, messages.identity.root, inbox.put))
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
         pictures = [LastPicture(settings.report.picture_every_s, bundle, messages, sender)] if live else []
         moved = progress.mark("pipeline")
@@ -188,7 +195,7 @@ def open_line(
             bundle=bundle,
             inspect=settings.inspect,
             max_age_ms=settings.camera.max_age_ms,
-            alarms=AlarmDesk(announcements.rules),
+            alarms=alarms,
             messages=messages,
             outbox=outbox,
             live=live,
@@ -196,6 +203,8 @@ def open_line(
             each_turn=each_turn,
             commands=inbox.take,
             answer=sender.offer,
+            delivery=lambda: sender.delivery,
+            watch=settings.camera.watched(live=live),
         )
         for message in announcements.ready():
             sender.offer(message)
@@ -241,4 +250,7 @@ def _counters(line: Line, camera: Camera, outbox: Outbox) -> Counters:
         acknowledged=stored.acknowledged,
         parked=stored.parked,
         results_dropped=stored.dropped,
+        alarms_chattering=line.alarms.desk.chattered,
+        grades=dict(counts.grades),
+        value_factor_mean=counts.value_factor_mean,
     )

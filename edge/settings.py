@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from edge.alarms import AlarmRule
+from edge.alarms.rules import AlarmRule, alarm_rules, suppressors
 from edge.broker import BrokerSettings
 from edge.bundle import Bundle, Name
 from edge.deciding import Limit
 from edge.errors import SettingsError
+from edge.grading import GradeRow, problem_of
 from edge.rendering import SimulatedLineSettings
+from edge.seeing import WatchSettings
 from edge.yaml_settings import ModelT, StrictModel, load_yaml
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -31,13 +34,25 @@ class LineSettings(StrictModel):
 
 
 class CameraSettings(StrictModel):
-    """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line."""
+    """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line.
+
+    `watch`: when the camera is frozen or blind; `auto` watches live cameras, and neither recordings, whose pictures may
+    rightly stand still, nor the simulated line.
+    """
 
     name: Name = "camera"
     kind: Literal["auto", "device", "file", "images", "rtsp", "gstreamer", "simulated"] = "auto"
     source: str | int | None = None
     max_age_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 1000
+    watch: WatchSettings | Literal["auto", "off"] = "auto"
     simulated: SimulatedLineSettings = SimulatedLineSettings()
+
+    def watched(self, *, live: bool) -> WatchSettings | None:
+        """Tell how the camera of a live line, or a recording, is watched; None for not at all."""
+        if isinstance(self.watch, WatchSettings):
+            return self.watch
+        camera = live and self.resolved_kind() in {"device", "rtsp", "gstreamer"}
+        return WatchSettings() if self.watch == "auto" and camera else None
 
     def resolved_kind(self) -> Literal["device", "file", "images", "rtsp", "gstreamer", "simulated"]:
         """Tell what `auto` means for the given source."""
@@ -86,12 +101,21 @@ class InspectSettings(StrictModel):
     mm_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
     limits: dict[str, Limit] = Field(default_factory=dict)
+    zones: Annotated[dict[Name, RegionSettings], Field(max_length=20)] = Field(default_factory=dict)
+    grades: Annotated[tuple[GradeRow, ...], Field(max_length=20)] = ()
 
     @model_validator(mode="after")
     def _millimetres_need_a_calibration(self) -> InspectSettings:
         wanting = [name for name, limit in self.limits.items() if limit.needs_calibration]
+        wanting += [f"the grade {row.name}" for row in self.grades if row.needs_calibration]
         if wanting and self.mm_per_px is None:
             raise ValueError(f"expected mm_per_px, since the limits of {', '.join(wanting)} are in millimetres")
+        return self
+
+    @model_validator(mode="after")
+    def _every_part_has_one_grade(self) -> InspectSettings:
+        if problem := problem_of(self.grades):
+            raise ValueError(problem)
         return self
 
 
@@ -128,6 +152,7 @@ class Settings(StrictModel):
     inspect: InspectSettings = InspectSettings()
     engine: EngineSettings = EngineSettings()
     alarms: tuple[AlarmRule, ...] = ()
+    operators: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()
     report: ReportSettings = ReportSettings()
@@ -137,6 +162,28 @@ class Settings(StrictModel):
         ids = [rule.id for rule in self.alarms]
         if twice := sorted({name for name in ids if ids.count(name) > 1}):
             raise ValueError(f"expected alarms with ids of their own, received twice: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _alarms_name_what_is_there(self) -> Settings:
+        rules = alarm_rules(self.alarms)
+        ids, zones = {rule.id for rule in rules}, self.inspect.zones
+        grades = {row.name for row in self.inspect.grades}
+        for rule in self.alarms:
+            if unknown := sorted(set(rule.suppressed_by) - ids):
+                raise ValueError(f"expected suppressed_by of the alarm {rule.id} to name alarms, received {unknown}")
+            if rule.zone is not None and rule.zone not in zones:
+                raise ValueError(
+                    f"expected inspect.zones.{rule.zone}, which the alarm {rule.id} watches; there is none"
+                )
+            if unknown := sorted(set(rule.grades) - grades):
+                raise ValueError(f"expected inspect.grades with {unknown}, which the alarm {rule.id} watches")
+            if rule.needs_calibration and self.inspect.mm_per_px is None:
+                raise ValueError(f"expected inspect.mm_per_px, since the alarm {rule.id} watches millimetres")
+        try:
+            TopologicalSorter({rule.id: suppressors(rule, rules) for rule in rules}).prepare()
+        except CycleError as error:
+            raise ValueError(f"expected no alarm to suppress itself, received {' by '.join(error.args[1])}") from error
         return self
 
 

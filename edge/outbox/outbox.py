@@ -9,7 +9,8 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import count
@@ -178,6 +179,15 @@ class Outbox:
             waiting.append((next(self._order), job))
             self._make_room()
             self._wake(hurry=job.urgent or len(waiting) > self._max_waiting // 2)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Commit whatever the caller's thread puts within in one transaction: all of it, or after a kill nothing.
+
+        The writer waits meanwhile, so be quick.
+        """
+        with self._changed:
+            yield
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was accepted is on disk; False if it is not within `timeout_s`."""
