@@ -96,7 +96,7 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
     counts = result.counts
     errors.print(
         f"stopped after {counts.frames} frames: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "
-        f"{result.outbox.pending} messages wait in the outbox"
+        f"{_grades_of(counts)}{result.outbox.pending} messages wait in the outbox"
     )
     if not stop.is_set() and counts.ended_early:
         raise SourceError(counts.ended_early)
@@ -152,7 +152,7 @@ def replay(
     output.print(
         f"{counts.frames} frames in {seconds:.1f} s ({counts.tiles / seconds:.1f} tiles/s): {counts.ok} OK, "
         f"{counts.ng} NG, {counts.no_read} NO_READ; alarms: {counts.alarms_raised} raised, "
-        f"{counts.alarms_cleared} cleared. Results: {events}"
+        f"{counts.alarms_cleared} cleared; {_grades_of(counts)}results: {events}"
     )
     if stop.is_set():
         raise typer.Exit(INTERRUPTED)
@@ -167,6 +167,14 @@ def replay(
             f"{left} messages did not reach the broker at {settings.broker.address[0]}:{settings.broker.address[1]}; "
             f"the results are in {events}. Start the broker and replay again"
         )
+
+
+def _grades_of(counts: Any) -> str:
+    """Say how many frames were of which grade and what they are worth on average; nothing without grades."""
+    if counts.value_factor_mean is None:
+        return ""
+    grades = ", ".join(f"{name} {count}" for name, count in counts.grades.items())
+    return f"grades: {grades}, worth {counts.value_factor_mean:.3f} of the full price on average; "
 
 
 @contextmanager

@@ -95,6 +95,8 @@ def as_row(picture: InspectedPicture) -> dict[str, Any]:
         "picture": shown_name(picture.path),
         "verdict": outcome.judgement.verdict.value,
         "reason": outcome.judgement.reason and outcome.judgement.reason.encode("utf-8", "backslashreplace").decode(),
+        "grade": outcome.grade and outcome.grade.name,
+        "value_factor": outcome.grade and outcome.grade.value_factor,
         "width": frame and frame.pixels.shape[1],
         "height": frame and frame.pixels.shape[0],
         "coverage": seen and seen.coverage,
@@ -124,7 +126,8 @@ def as_csv(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """Return one line per picture: its verdict, coverage, and per class the count and coverage; empty if unmeasured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    plain = ("picture", "verdict", "reason", "width", "height", "coverage", "coverage_mm2", "region_px")
+    plain = ["picture", "verdict", "reason", "grade", "value_factor", "width", "height", "coverage"]
+    plain += ["coverage_mm2", "region_px"]
     of_class = [f"{name}_{what}" for name in names for what in ("count", "coverage")]
     writer.writerow([*plain, "defects", "largest_px", "largest_mm2", *of_class])
     for row in rows:

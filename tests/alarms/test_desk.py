@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
 
-from edge.alarms import FLOOD_ALARM, AlarmDesk, AlarmRule, Condition, alarm_rules
+from edge.alarms import FLOOD_ALARM, AlarmDesk, Condition, alarm_rules
 from edge.records import AlarmEvent, CameraFault, ClassMeasure, DeliveryState, Inspection, Measurement
 from tests.alarms.making import MS, NOON, S, by, desk, occurrences, rule, seen, told
 
@@ -267,8 +266,7 @@ def test_the_same_noise_without_a_deadband_chatters() -> None:
 def test_those_that_explain_are_looked_at_first_whatever_their_order() -> None:
     """A cause that comes with its consequence suppresses it before it is raised."""
     first, second = rule(id="b-cause", raise_at=0.7), rule(id="a-consequence", suppressed_by=["b-cause"])
-    make: Callable[[AlarmRule, AlarmRule], AlarmDesk] = lambda one, other: desk(one, other)  # noqa: E731 - two orders
-    for alarms in (make(first, second), make(second, first)):
+    for alarms in (desk(first, second), desk(second, first)):
         events = alarms.look_at(BAD, 1)
         assert told(events) == [("b-cause", "raised"), ("a-consequence", "suppressed"), ("a-consequence", "raised")]
         assert alarms.shown_alarms == ["b-cause"]
