@@ -18,21 +18,22 @@ from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
 from edge.cameras.simulated import SimulatedCamera
 from edge.command_socket import CommandSocket
-from edge.commands import Inbox
+from edge.commands import Command, Inbox, Outcome
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.simulated import SimulatedEngine
 from edge.errors import SettingsError, SourceError
 from edge.health import Progress, Watchdog, notify
 from edge.inference import Inference
 from edge.messages import Counters, Identity, MessageWriter, ModelIdentity
-from edge.outbox import Outbox, OutboxCounts, Sender
+from edge.outbox import Outbox, OutboxCounts, Sender, Settling
 from edge.picturing import LastPicture
 from edge.pipeline import Decided, Line, LineCounts
 from edge.protocols import Camera, Engine, Publisher
 from edge.publishers.mqtt import MqttPublisher
 from edge.records import Grade, Message, UInt8
+from edge.repeating import EventRepeater
 from edge.reporting import Reporter
-from edge.settings import CameraSettings, EngineSettings, Settings, effective_thresholds
+from edge.settings import CameraSettings, EngineSettings, Settings, StoreSettings, effective_thresholds
 
 # How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
 DRAIN_S = 3.0
@@ -85,6 +86,11 @@ def make_engine(settings: EngineSettings, bundle: Bundle, truth: Callable[[int],
             raise SettingsError("key engine.backend: the simulated engine answers only for the simulated camera")
         return SimulatedEngine(contract, truth, settings.simulated_tiles_per_s)
     return OnnxRuntimeEngine(bundle.onnx_path, contract, settings.threads)
+
+
+def make_outbox(path: Path, settings: StoreSettings) -> Outbox:
+    """Return the outbox at `path`, not yet opened."""
+    return Outbox(path, max_results=settings.max_results, kept_s=settings.kept_h * 3600)
 
 
 def identity_of(settings: Settings, bundle: Bundle, epoch: str) -> Identity:
@@ -153,23 +159,35 @@ def open_line(
     live: bool,
     camera: Camera | None = None,
     publisher: Publisher | None = None,
+    outbox: Outbox | None = None,
+    settling: Settling | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
 ) -> Iterator[OpenLine]:
     """Open every part of a line, ready to `run`; stop and close them all, in order, on every path.
 
-    `camera` and `publisher` stand in for the settings' own.
+    `camera`, `publisher`, `outbox` and `settling` stand in for the settings' own.
     """
     with ExitStack() as parts:
         progress = Progress()
-        outbox = parts.enter_context(Outbox(store, max_results=settings.store.max_results))
+        outbox = parts.enter_context(outbox or make_outbox(store, settings.store))
         messages = MessageWriter(identity_of(settings, bundle, outbox.epoch))
         announcements = _Announcements(messages, settings, bundle)
         if publisher is None:
             client_id = settings.broker.client_id or settings.line.device
-            publisher = MqttPublisher(settings.broker, client_id, messages.will(), [f"{messages.identity.root}/cmd/+"])
+            publisher = MqttPublisher(
+                settings.broker,
+                client_id,
+                messages.will(),
+                [f"{messages.identity.root}/cmd/+"],
+                alive=progress.mark("network"),
+            )
         parts.enter_context(publisher)
         inbox = Inbox(messages.identity.root)
-        sender = parts.enter_context(Sender(outbox, publisher, announcements, inbox.put))
+        settling = settling or Settling(settings.store.expect_consumer)
+        alive = progress.mark("outbox")
+        sender = parts.enter_context(
+            Sender(outbox, publisher, announcements, inbox.put, settling=settling, alive=alive)
+        )
         # reached with the sender still open only where something below failed to open
         parts.callback(lambda: sender.stop(DRAIN_S, messages.status("offline", "could not start")))
         if camera is None:
@@ -184,6 +202,10 @@ def open_line(
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
         pictures = [LastPicture(settings.report.picture_every_s, bundle, messages, sender)] if live else []
         moved = progress.mark("pipeline")
+
+        def answer_replay(command: Command, outcome: Outcome, detail: str) -> None:
+            alarms.audit(command, outcome, detail)
+            line.answer_command(command, outcome, detail)
 
         def each_turn() -> None:
             moved()
@@ -203,6 +225,7 @@ def open_line(
             each_turn=each_turn,
             commands=inbox.take,
             answer=sender.offer,
+            obey_also={"replay": EventRepeater(outbox, answer_replay)},
             delivery=lambda: sender.delivery,
             watch=settings.camera.watched(live=live),
         )
@@ -226,11 +249,21 @@ def run_line(
     live: bool,
     camera: Camera | None = None,
     publisher: Publisher | None = None,
+    outbox: Outbox | None = None,
+    settling: Settling | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
 ) -> RunResult:
     """Run a line until its stream ends or `stop` is set; see `open_line`."""
     with open_line(
-        settings, bundle, store=store, live=live, camera=camera, publisher=publisher, watchers=watchers
+        settings,
+        bundle,
+        store=store,
+        live=live,
+        camera=camera,
+        publisher=publisher,
+        outbox=outbox,
+        settling=settling,
+        watchers=watchers,
     ) as opened:
         counts = opened.line.run(stop)
         opened.stop()

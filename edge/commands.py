@@ -22,6 +22,7 @@ from edge.yaml_settings import StrictModel
 MAX_WAITING = 100
 MAX_EXPIRY_S = 60
 MAX_BYTES = 16_384
+MAX_REPLAYED = 10_000  # events that one command may ask for
 
 Outcome = Literal[
     "ok",
@@ -32,6 +33,8 @@ Outcome = Literal[
     "not_latched",
     "not_shelved",
     "out_of_range",
+    "unknown_epoch",
+    "some_missing",
     "unknown_command",
     "invalid",
     "retained",
@@ -39,7 +42,7 @@ Outcome = Literal[
     "crowded_out",
 ]
 
-_OccurrenceId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+_Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 _AlarmId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 _User = Annotated[str, Field(min_length=1, max_length=100)]
 _Comment = Annotated[str, Field(max_length=500)]
@@ -49,7 +52,7 @@ class Acknowledge(StrictModel):
     """Body of `cmd/ack`: somebody has seen this occurrence of an alarm. It is the same said twice."""
 
     schema_name: Annotated[Literal["linewatch/command-ack/1"], Field(alias="schema")]
-    occurrence_id: _OccurrenceId
+    occurrence_id: _Uuid
     user: _User
     comment: _Comment
 
@@ -58,7 +61,7 @@ class Reset(StrictModel):
     """Body of `cmd/reset`: let a latched alarm go whose cause is gone."""
 
     schema_name: Annotated[Literal["linewatch/command-reset/1"], Field(alias="schema")]
-    occurrence_id: _OccurrenceId
+    occurrence_id: _Uuid
     user: _User
     comment: _Comment
 
@@ -89,12 +92,30 @@ class Unshelve(StrictModel):
     comment: _Comment
 
 
+class Replay(StrictModel):
+    """Body of `cmd/replay`: the events of these numbers are wanted once more."""
+
+    schema_name: Annotated[Literal["linewatch/command-replay/1"], Field(alias="schema")]
+    epoch: _Uuid
+    from_seq: Annotated[int, Field(ge=1)]
+    to_seq: Annotated[int, Field(ge=1)]
+    user: _User
+    comment: _Comment
+
+    @model_validator(mode="after")
+    def _a_range_of_bearable_length(self) -> Replay:
+        if not 0 <= self.to_seq - self.from_seq < MAX_REPLAYED:
+            raise ValueError(f"expected to_seq from from_seq on, and at most {MAX_REPLAYED} numbers")
+        return self
+
+
 # Every command that a line knows, by the last level of its topic; its body is told by schemas/command-<name>.json.
 COMMANDS: dict[str, type[StrictModel]] = {
     "ack": Acknowledge,
     "shelve": Shelve,
     "unshelve": Unshelve,
     "reset": Reset,
+    "replay": Replay,
 }
 
 

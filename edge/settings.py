@@ -129,10 +129,16 @@ class EngineSettings(StrictModel):
 
 
 class StoreSettings(StrictModel):
-    """Where the outbox lies. A relative path is relative to the settings file."""
+    """Where the outbox lies, what it keeps and for whom. A relative path is relative to the settings file.
+
+    `expect_consumer`: the classes of events that somebody at the broker is to get; they wait in the outbox while nobody
+    does. `kept_h`: how long acknowledged messages can be had again, in hours.
+    """
 
     path: Path = Path("/var/lib/linewatch/outbox.db")
     max_results: Annotated[int, Field(ge=100)] = 200_000
+    kept_h: Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False)] = 24.0
+    expect_consumer: tuple[Literal["alarms", "results"], ...] = ("alarms", "results")
 
 
 class ReportSettings(StrictModel):

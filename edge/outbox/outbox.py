@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from heapq import merge
@@ -84,6 +84,7 @@ class Outbox:
         self._settles: deque[tuple[int, Job]] = deque()
         self._settling: set[int] = set()
         self._committing: list[tuple[int, Job]] = []
+        self._messages_waiting = 0
         self._hurry = False
         self._first_at_s: float | None = None
         self._retry_at_s = 0.0
@@ -144,7 +145,7 @@ class Outbox:
         with self._changed:
             totals = self._store.totals
             return OutboxCounts(
-                waiting=_messages_in(self._committing, *self._waiting.values()),
+                waiting=self._messages_waiting,
                 pending=totals.results + totals.alarms - totals.parked,
                 parked=totals.parked,
                 acknowledged=totals.acknowledged,
@@ -177,6 +178,7 @@ class Outbox:
                 raise StoreError(f"The outbox {self._path} is closed; put messages while it is open")
             waiting = self._waiting[job.urgent]
             waiting.append((next(self._order), job))
+            self._messages_waiting += len(messages)
             self._make_room()
             self._wake(hurry=job.urgent or len(waiting) > self._max_waiting // 2)
 
@@ -305,6 +307,7 @@ class Outbox:
                 _, job = self._waiting[urgent].popleft()
                 if isinstance(job, Put):
                     self._dropped[urgent] += len(job.messages)
+                    self._messages_waiting -= len(job.messages)
 
     def _read(self, what: Callable[[Store], _T]) -> _T:
         try:
@@ -338,6 +341,7 @@ class Outbox:
         with self._changed:
             for job in jobs:
                 if isinstance(job, Put):
+                    self._messages_waiting -= len(job.messages)
                     self._alarms |= {record.alarm: record.body for record in job.alarms}
                 elif isinstance(job, Settle):
                     self._settling.discard(job.row.row)
@@ -383,7 +387,7 @@ class Outbox:
             self._make_room()
             self._wake(hurry=True)
             if self._closing:
-                lost = _messages_in(*self._waiting.values())
+                lost = self._messages_waiting
                 _log.error("%d messages are lost: the outbox %s closed unwritten: %s", lost, self._path, error)
             return not self._closing
 
@@ -414,10 +418,6 @@ class Outbox:
             self._settling.clear()
             self._corrupt = None
             self.generation += 1
-
-
-def _messages_in(*queues: Iterable[tuple[int, Job]]) -> int:
-    return sum(len(job.messages) for queue in queues for _, job in queue if isinstance(job, Put))
 
 
 def _lock(path: Path) -> int:

@@ -57,7 +57,7 @@ class Sender:
     sends what `announce` returns (status, birth, state): a Will may have replaced it. A broker that forgot the session
     also gets each durable retained message again, such as standing alarms, and what it acknowledged in the last
     RESEND_S seconds. What the publisher hears is given to `heard`, in the sender's thread. `alive` is called while this
-    thread moves and the outbox's is there.
+    thread moves and the outbox's is there. A topic is told to have no consumer after `no_consumer_s` seconds.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Sender:
         *,
         settling: Settling | None = None,
         alive: Callable[[], None] = lambda: None,
+        no_consumer_s: float = NO_CONSUMER_S,
     ) -> None:
         self._outbox = outbox
         self._publisher = publisher
@@ -76,6 +77,7 @@ class Sender:
         self._heard = heard
         self._settling = settling or Settling()
         self._alive = alive
+        self._no_consumer_s = no_consumer_s
         self._offers: dict[tuple[str, bytes | None], Message] = {}
         self._offers_lock = threading.Lock()
         self._in_flight: dict[int, tuple[Message, Row | None]] = {}
@@ -116,7 +118,9 @@ class Sender:
         outbox, counts = self._outbox, self._outbox.counts()
         parked = f"{counts.parked} messages are parked; {self._refused or 'the broker refused them before'}"
         now_s = time.monotonic()
-        unheard = sorted(topic for topic, hold in list(self._holds.items()) if now_s - hold.since_s >= NO_CONSUMER_S)
+        unheard = sorted(
+            topic for topic, hold in list(self._holds.items()) if now_s - hold.since_s >= self._no_consumer_s
+        )
         return DeliveryState(
             oldest_s=self._oldest_s if counts.pending else 0.0,
             disk=outbox.trouble,
