@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,8 @@ from rich.table import Table
 
 from edge.errors import CommandError
 
-output = Console(soft_wrap=True, highlight=False)
+# in a pipe a table is as wide as it must be
+output = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 300)
 
 _Config = Annotated[Path, typer.Argument(help="the line's settings, YAML; they say where its store is")]
 _Json = Annotated[bool, typer.Option("--json", help="print JSON in place of a table")]

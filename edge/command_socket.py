@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -50,12 +51,13 @@ def _address(path: Path) -> Iterator[str]:
 class CommandSocket:
     """Listens beside `store`, in a thread of its own, and hands what comes to `put`, with a way to answer.
 
-    `root`: what the line's topics begin with. The socket has mode 0600: who may open it may give commands. Entering
-    raises StoreError where there can be none.
+    `root`: what the line's topics begin with. The socket has mode 0600: who may open it may give commands.
+    `answer_s`: for how long a command waits for the loop. Entering raises StoreError where there can be no socket.
     """
 
-    def __init__(self, store: Path, root: str, put: Put) -> None:
+    def __init__(self, store: Path, root: str, put: Put, *, answer_s: float = ANSWER_S) -> None:
         self._path = socket_path(store)
+        self._answer_s = answer_s
         self._root = root
         self._put = put
         self._stop = threading.Event()
@@ -84,7 +86,7 @@ class CommandSocket:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(ANSWER_S + _HEAR_S + 1)
+        self._thread.join(self._answer_s + _HEAR_S + 1)
         self._socket.close()
         self._path.unlink(missing_ok=True)
 
@@ -122,9 +124,9 @@ class CommandSocket:
             answered.append({"outcome": outcome, "detail": detail})
             ready.set()
 
-        self._put(Received(f"{self._root}/cmd/{name}", body, expiry_s=int(ANSWER_S)), reply)
-        if not ready.wait(ANSWER_S):
-            return {"outcome": "no_answer", "detail": f"the line did not come to it within {ANSWER_S:g} s"}
+        self._put(Received(f"{self._root}/cmd/{name}", body, expiry_s=math.ceil(self._answer_s)), reply)
+        if not ready.wait(self._answer_s):
+            return {"outcome": "no_answer", "detail": f"the line did not come to it within {self._answer_s:g} s"}
         return answered[0]
 
 
