@@ -103,10 +103,15 @@ class AlarmDesk:
         self, rule: AlarmRule, value: float | None, now_ns: int, events: list[AlarmEvent], *, known: bool
     ) -> None:
         by = tuple(name for name in self._explained_by[rule.id] if self._explains(name))
-        self._take(rule, *explain(rule, self.states[rule.id], by, now_ns), events)
+        # what is over together with its explanation was explained to its end
+        explained_first = bool(by) or not self.states[rule.id].active
+        if explained_first:
+            self._take(rule, *explain(rule, self.states[rule.id], by, now_ns), events)
         self._take(rule, *pass_time(rule, self.states[rule.id], now_ns), events)
         if known:
             self._take(rule, *step(rule, self.states[rule.id], value, now_ns, self._new_occurrence), events)
+        if not explained_first:
+            self._take(rule, *explain(rule, self.states[rule.id], by, now_ns), events)
         self._note_chattering(rule.id, now_ns)
 
     def _explains(self, name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from edge.alarms.delays import Delays, delay
 from edge.alarms.rules import AlarmRule
-from edge.alarms.states import Condition, Service, Shelving, Stimulus, Suppression, next_state
+from edge.alarms.states import Condition, Service, Shelving, Stimulus, Suppression, next_state, traits_of
 from edge.records import AlarmEvent, AlarmTransition
 
 AlarmOutcome = Literal[
@@ -114,7 +114,10 @@ def step(
 
 
 def _raise(rule: AlarmRule, state: AlarmState, value: float | None, now_ns: int, occurrence_id: str) -> Stepped:
-    to = next_state(state.condition, Stimulus.RAISE, rule.traits)
+    explained = state.suppression is Suppression.SUPPRESSED
+    # what another alarm explains, nobody need see
+    traits = traits_of(latch=rule.latch, needs_ack=False) if explained else rule.traits
+    to = next_state(state.condition, Stimulus.RAISE, traits)
     assert isinstance(to, Condition)  # noqa: S101 - delays raise only what is not active
     raised = replace(
         state,
@@ -151,13 +154,18 @@ def pass_time(rule: AlarmRule, state: AlarmState, now_ns: int) -> Stepped:
         state = replace(state, shelving=shelving, shelf=None)
         events.append(_event(rule, state, "unshelved", now_ns, detail="its time is over"))
     if rule.re_alarm_ms is not None and state.active and now_ns - state.active_ns >= rule.re_alarm_ms * 1_000_000:
-        to = next_state(state.condition, Stimulus.RE_ALARM, rule.traits)
-        assert isinstance(to, Condition)  # noqa: S101 - whatever is active may alarm again
-        state = replace(state, condition=to, since_ns=now_ns, active_ns=now_ns)
-        if state.unacknowledged:
-            state = replace(state, user=None, comment=None)
-        events.append(_event(rule, state, "re_alarmed", now_ns, value=state.value, limit=state.limit))
+        state, again = _alarm_again(rule, state, now_ns, "")
+        events.extend(again)
     return state, tuple(events)
+
+
+def _alarm_again(rule: AlarmRule, state: AlarmState, now_ns: int, why: str) -> Stepped:
+    to = next_state(state.condition, Stimulus.RE_ALARM, rule.traits)
+    assert isinstance(to, Condition)  # noqa: S101 - whatever is active may alarm again
+    state = replace(state, condition=to, since_ns=now_ns, active_ns=now_ns)
+    if state.unacknowledged:
+        state = replace(state, user=None, comment=None)
+    return state, (_event(rule, state, "re_alarmed", now_ns, value=state.value, limit=state.limit, detail=why),)
 
 
 def acknowledge(rule: AlarmRule, state: AlarmState, occurrence_id: str, by: By) -> Obeyed:
@@ -212,13 +220,20 @@ def unshelve(rule: AlarmRule, state: AlarmState, by: By) -> Obeyed:
 
 
 def explain(rule: AlarmRule, state: AlarmState, by: tuple[str, ...], now_ns: int) -> Stepped:
-    """Suppress an alarm that other alarms, `by` their ids, explain, or end that with none."""
+    """Suppress an alarm that other alarms, `by` their ids, explain, or end that with none.
+
+    One that was raised while it was explained, and is not over, then asks to be seen: it alarms again.
+    """
     to = next_state(state.suppression, Stimulus.SUPPRESS if by else Stimulus.UNSUPPRESS, rule.traits)
     if not isinstance(to, Suppression):
         return (state if state.suppressed_by == by else replace(state, suppressed_by=by)), ()
     moved = replace(state, suppression=to, suppressed_by=by)
     transition: AlarmTransition = "suppressed" if by else "unsuppressed"
-    return moved, (_event(rule, moved, transition, now_ns, detail=", ".join(by or state.suppressed_by)),)
+    told = _event(rule, moved, transition, now_ns, detail=", ".join(by or state.suppressed_by))
+    if by or not rule.needs_ack or moved.condition is not Condition.ACKNOWLEDGED or moved.user is not None:
+        return moved, (told,)
+    again, events = _alarm_again(rule, moved, now_ns, "nothing explains it any more")
+    return again, (told, *events)
 
 
 def serve(rule: AlarmRule, state: AlarmState, now_ns: int) -> Stepped:

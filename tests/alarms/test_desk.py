@@ -141,10 +141,27 @@ def test_a_camera_that_is_lost_explains_what_it_should_have_seen() -> None:
     standing = alarms.standing("dirt", 3)
     assert standing is not None
     assert (standing.state, standing.shown, standing.suppressed_by) == ("active", False, ("camera-lost",))
-    back = alarms.look_at(BAD, 3)
-    assert ("dirt", "unsuppressed") in told(back)
-    assert [event for event in back if event.alarm == "dirt" and event.transition == "raised"] == []
-    assert {"camera-lost", "no-read", "dirt"} == set(alarms.shown_alarms)  # the first two wait to be acknowledged
+    assert told(alarms.look_at(BAD, 3)) == [
+        ("camera-lost", "cleared"),
+        ("no-read", "cleared"),
+        ("no-read", "unsuppressed"),
+        ("dirt", "unsuppressed"),
+        ("many", "unsuppressed"),
+    ]
+    assert alarms.states["no-read"].condition is Condition.NORMAL  # explained to its end, nobody need acknowledge it
+    assert alarms.shown_alarms == ["camera-lost", "dirt"]
+
+
+def test_what_stands_when_its_explanation_is_gone_asks_to_be_seen() -> None:
+    """Raised while suppressed it needs no acknowledgement; with the explanation gone it alarms again, and does."""
+    alarms = desk(rule(id="cause", raise_at=0.8, clear_below=0.7), rule(id="follower", suppressed_by=["cause"]))
+    alarms.look_at(BAD, 1)
+    follower = alarms.states["follower"]
+    assert (follower.condition, follower.user) == (Condition.ACKNOWLEDGED, None)
+    events = alarms.look_at(seen(0.5), 2)
+    assert told(events) == [("cause", "cleared"), ("follower", "unsuppressed"), ("follower", "re_alarmed")]
+    assert (events[-1].state, events[-1].shown, events[-1].occurrence_id) == ("active", True, "2")
+    assert alarms.acknowledge("2", by())[0] == "ok"
 
 
 def test_an_alarm_that_is_put_aside_hides_no_other() -> None:
