@@ -7,6 +7,7 @@ for those who subscribe.
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import platform
 import time
@@ -108,10 +109,15 @@ def stamp_now() -> Stamp:
     return Stamp(datetime.now(timezone.utc), time.monotonic_ns(), _clock_synced())
 
 
+@functools.cache
+def _libc() -> Any:
+    return ctypes.CDLL(None)
+
+
 def _clock_synced() -> bool | None:
     try:
         # struct timex is 208 bytes on 64-bit Linux; all zeros asks for the state and sets nothing.
-        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+        state = _libc().adjtimex(ctypes.create_string_buffer(512))
     except (OSError, AttributeError):
         return None
     return None if state < 0 else bool(state != _TIME_ERROR)
@@ -227,19 +233,21 @@ class MessageWriter:
 
     def alarm(self, event: AlarmEvent, seq: int) -> Message:
         """Return a transition's entry in the journal. Put it together with the alarm's state and record."""
-        return self._message("alarm", {"schema": _schema("alarm"), **asdict(event)}, seq=seq)
+        return self._message("alarm", {"schema": _schema("alarm"), **vars(event)}, seq=seq)
 
     def alarm_state(self, alarm: str, standing: AlarmStanding | None, seq: int | None) -> Message:
         """Return the retained state of an alarm, an empty one where it is normal. `seq`: of its event, if any."""
         if standing is None:
             return self._message("alarm-state", None, alarm=alarm)
         shelf = standing.shelf
-        shelved = None if shelf is None else asdict(shelf)
-        if shelf is not None and shelved is not None:
-            del shelved["left_ns"]
-            shelved["until"] = _iso(self._stamp().wall + timedelta(microseconds=shelf.left_ns / 1000))
-        body = asdict(standing) | {"shelf": shelved, "suppressed_by": list(standing.suppressed_by)}
-        return self._message("alarm-state", {"schema": _schema("alarm-state"), **body}, seq=seq, alarm=alarm)
+        shelved = shelf and {
+            "kind": shelf.kind,
+            "until": _iso(self._stamp().wall + timedelta(microseconds=shelf.left_ns / 1000)),
+            "user": shelf.user,
+            "comment": shelf.comment,
+        }
+        body = {"schema": _schema("alarm-state"), **vars(standing), "shelf": shelved}
+        return self._message("alarm-state", body, seq=seq, alarm=alarm)
 
     def journal_entry(
         self,

@@ -12,7 +12,7 @@ import pytest
 
 from edge.alarm_keeping import AlarmKeeper
 from edge.alarms import AlarmDesk, AlarmRule, alarm_rules
-from edge.commands import Command, Inbox
+from edge.commands import COMMANDS, Command, Inbox
 from edge.messages import MessageWriter
 from edge.outbox import Outbox
 from edge.records import AlarmRecord, CameraFault, DeliveryState, Message, Received
@@ -148,7 +148,7 @@ def test_every_command_leaves_a_row_obeyed_or_refused(tmp_path: Path) -> None:
         assert [row.detail for row in rows] == [
             "ack by mqtt: retained: a retained command is not obeyed",
             "ack by mqtt: invalid: expected a message expiry of at most 60 s, received none",
-            "explode by shell: unknown_command: expected one of ack, shelve, unshelve, reset, replay, received 'explode'",
+            f"explode by shell: unknown_command: expected one of {', '.join(COMMANDS)}, received 'explode'",
             "shelve by mqtt: ok: until it returns, at most 28800 s",
         ]
         assert (rows[-1].alarm, rows[-1].user, rows[-1].comment) == ("dirt", "anna", "cleaning")

@@ -167,8 +167,10 @@ class AlarmDesk:
             self._flooding_ns.popleft()
         for rule in self._rules.values():
             if rule.measure == "raises":
-                since_ns = now_ns - _window_ns(rule)
-                raises = sum(at_ns > since_ns for at_ns in self._flooding_ns)
+                window_ns = _window_ns(rule)
+                raises = len(self._flooding_ns)
+                if window_ns != self._longest_flood_ns:
+                    raises = sum(at_ns > now_ns - window_ns for at_ns in self._flooding_ns)
                 state, happened = step(rule, self.states[rule.id], float(raises), now_ns, self._new_occurrence)
                 if any(event.transition == "raised" for event in happened):
                     self._members = 0

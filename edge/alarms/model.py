@@ -224,9 +224,11 @@ def explain(rule: AlarmRule, state: AlarmState, by: tuple[str, ...], now_ns: int
 
     One that was raised while it was explained, and is not over, then asks to be seen: it alarms again.
     """
+    if by == state.suppressed_by:  # nearly always
+        return state, ()
     to = next_state(state.suppression, Stimulus.SUPPRESS if by else Stimulus.UNSUPPRESS, rule.traits)
     if not isinstance(to, Suppression):
-        return (state if state.suppressed_by == by else replace(state, suppressed_by=by)), ()
+        return replace(state, suppressed_by=by), ()
     moved = replace(state, suppression=to, suppressed_by=by)
     transition: AlarmTransition = "suppressed" if by else "unsuppressed"
     told = _event(rule, moved, transition, now_ns, detail=", ".join(by or state.suppressed_by))
