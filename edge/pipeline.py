@@ -16,7 +16,7 @@ from typing import Any
 
 from edge.alarm_keeping import AlarmKeeper
 from edge.bundle import Bundle
-from edge.commands import Command, Outcome
+from edge.commands import COMMANDS, Command, Outcome
 from edge.deciding import no_read
 from edge.errors import EngineError
 from edge.inference import FrameJob, Inference
@@ -104,6 +104,10 @@ class LineCounts:
         self.alarms_cleared += sum(event.transition == "cleared" for event in events)
 
 
+def _unknown(command: Command) -> tuple[Outcome, str] | None:
+    return "unknown_command", f"this line does not know {command.name}"
+
+
 class Line:
     """One camera, one model, one loop.
 
@@ -147,7 +151,7 @@ class Line:
         self._each_turn = each_turn
         self._commands = commands
         self._answer = answer
-        self._obey_also = obey_also or {}
+        self._obey_also = {**dict.fromkeys(COMMANDS, _unknown), **(obey_also or {})}
         self._delivery = delivery
         self._watch = CameraWatch(watch)
         self._around_at_ns = 0
@@ -202,17 +206,14 @@ class Line:
 
     def _obey(self, command: Command) -> None:
         """Do what a command says, note in the journal what became of it, and answer."""
-        outcome, detail = command.outcome, command.problem
+        came_to: tuple[Outcome, str] | None = command.outcome, command.problem
         with self._outbox.together():
             if command.body is not None:
-                came_to = self.alarms.obey(command, self._monotonic_ns())
-                if came_to is None:
-                    came_to = self._obey_also[command.name](command)
-                if came_to is None:
-                    return
-                outcome, detail = came_to
-            self.alarms.audit(command, outcome, detail)
-        self.answer_command(command, outcome, detail)
+                came_to = self.alarms.obey(command, self._monotonic_ns()) or self._obey_also[command.name](command)
+            if came_to is None:
+                return
+            self.alarms.audit(command, *came_to)
+        self.answer_command(command, *came_to)
 
     def answer_command(self, command: Command, outcome: Outcome, detail: str) -> None:
         """Tell who gave a command what became of it, by the way by which it came."""

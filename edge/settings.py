@@ -224,6 +224,7 @@ def settings_warnings(settings: Settings, bundle: Bundle) -> list[str]:
         *((f"inspect.limits.{name}", name) for name in settings.inspect.limits),
         *((f"inspect.thresholds.{name}", name) for name in settings.inspect.thresholds),
         *((f"alarms.{rule.id}", rule.class_name) for rule in settings.alarms if rule.class_name is not None),
+        *((f"inspect.grades.{row.name}.limits", name) for row in settings.inspect.grades for name in row.limits or {}),
     ]
     return [
         f"{where}: the bundle {bundle.manifest.name} has no class {name!r} (it has {', '.join(sorted(known))}); "
