@@ -16,7 +16,7 @@ OLDEST_OPENCV_TESTS := tests/cameras tests/test_measuring.py tests/test_preparin
   tests/test_preparing_locating.py tests/test_simulated_line.py
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test check bench model golden picture alarm-diagram results lock debian clean
+.PHONY: help demo test check bench proof model golden picture alarm-diagram results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -37,6 +37,9 @@ check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 
 bench: $(VENV)/.installed ## the speed that is claimed: tables, and JSON under out/bench
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
+
+proof: $(VENV)/.installed ## kill lines and brokers by the hundred, lose nothing, write docs/proof.md (ARGS="--only outage")
+	$(VENV)/bin/python -m benchmarks.proof $(ARGS)
 
 model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glass from simulated pictures alone
 	rm -rf out/glass out/simulated-glass
