@@ -284,6 +284,6 @@ def _counters(line: Line, camera: Camera, outbox: Outbox) -> Counters:
         parked=stored.parked,
         results_dropped=stored.dropped,
         alarms_chattering=line.alarms.desk.chattered,
-        grades=dict(counts.grades),
-        value_factor_mean=counts.value_factor_mean,
+        grades=dict(counts.grades.counts),
+        value_factor_mean=counts.grades.value_factor_mean,
     )

@@ -19,6 +19,7 @@ from edge.bundle import Bundle
 from edge.commands import COMMANDS, Command, Outcome
 from edge.deciding import no_read
 from edge.errors import EngineError
+from edge.grading import GradeCounts
 from edge.inference import FrameJob, Inference
 from edge.inspecting import Inspector, garbled_pixels
 from edge.inspecting import Outcome as Inspected
@@ -65,10 +66,7 @@ class Decided:
 
 @dataclass
 class LineCounts:
-    """What a run came to. `ended_early`: why a recording stopped before its end, or empty.
-
-    `grades`: frames by grade; `value_factors`: the sum of what they are worth.
-    """
+    """What a run came to. `ended_early`: why a recording stopped before its end, or empty."""
 
     frames: int = 0
     ok: int = 0
@@ -80,23 +78,14 @@ class LineCounts:
     alarms_raised: int = 0
     alarms_cleared: int = 0
     ended_early: str = ""
-    grades: dict[str, int] = field(default_factory=dict)
-    value_factors: float = 0.0
+    grades: GradeCounts = field(default_factory=GradeCounts)
 
     def count(self, verdict: Verdict, grade: Grade | None = None) -> None:
         """Count one verdict, and the frame's grade if it has one."""
         self.ok += verdict is Verdict.OK
         self.ng += verdict is Verdict.NG
         self.no_read += verdict is Verdict.NO_READ
-        if grade is not None:
-            self.grades[grade.name] = self.grades.get(grade.name, 0) + 1
-            self.value_factors += grade.value_factor
-
-    @property
-    def value_factor_mean(self) -> float | None:
-        """What the graded frames are worth on average; None without any."""
-        graded = sum(self.grades.values())
-        return self.value_factors / graded if graded else None
+        self.grades.add(grade)
 
     def count_alarms(self, events: Sequence[AlarmEvent]) -> None:
         """Count what was raised and cleared, shown or not."""
