@@ -124,7 +124,7 @@ that nobody was there (reason 0x10).
 
 One row alone: `make proof ARGS="--only outage"`. So broken: `make proof ARGS="--break acknowledge-before-commit"`. The
 rows on full disks and on disks that stall need root, and loop devices.
-"""
+"""  # noqa: E501 - a page's text, with its tables
 
 
 def page(rows: dict[str, Row], seed: int) -> str:
