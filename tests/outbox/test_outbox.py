@@ -509,7 +509,7 @@ def test_what_a_killed_broker_had_not_acknowledged_arrives(tmp_path: Path) -> No
             # events come in order: once the loss is known so is every acknowledgement before it
             wait_for(lambda: sender.trouble)
             put(outbox, *range(first + 150, first + 200))
-            owed |= set(numbers(outbox.pending(0, 1000)))
+            owed.update(numbers(outbox.pending(0, 1000)))
             broker.start()
             wait_for(lambda: sender.trouble is None)
             settled(outbox)
