@@ -17,10 +17,10 @@ OLDEST_OPENCV_TESTS := tests/cameras tests/test_measuring.py tests/test_preparin
   tests/test_preparing_locating.py tests/test_simulated_line.py
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test check bench model golden picture results lock debian clean
+.PHONY: help demo test check bench proof model golden picture alarm-diagram results lock debian clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
 demo: $(DEMO_VENV)/.installed ## the simulated line with the shipped model and a broker of its own (ARGS="--headless …")
 	@$(DEMO_VENV)/bin/linewatch demo $(ARGS)
@@ -40,6 +40,9 @@ bench: $(VENV)/.installed ## the speed that is claimed: tables, and JSON under o
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
 	$(VENV)/bin/python benchmarks/engines.py --data $(DATA)
 
+proof: $(VENV)/.installed ## kill lines and brokers by the hundred, lose nothing, write docs/proof.md (ARGS="--only outage")
+	$(VENV)/bin/python -m benchmarks.proof $(ARGS)
+
 model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glass from simulated pictures alone
 	rm -rf out/glass out/simulated-glass
 	$(VENV)/bin/linewatch simulate --dataset out/glass --frames 1400 --seed 1
@@ -52,6 +55,9 @@ golden: $(VENV)/.installed ## record anew what the golden replay comes to; look 
 
 picture: $(VENV)/.installed ## draw docs/demo.svg, what the demo shows
 	$(VENV)/bin/python benchmarks/demo_picture.py
+
+alarm-diagram: $(VENV)/.installed ## draw the table of alarm states into docs/alarms.md
+	$(VENV)/bin/python -m edge.alarms.drawing docs/alarms.md
 
 results: $(VENV)/.installed ## train, convert and judge every recipe on the sets of DATA, and write docs/results.md (ARGS="--only steel,phone")
 	$(VENV)/bin/python -m benchmarks.results --data $(DATA) $(ARGS)

@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edge import __version__
+from edge import __version__, alarm_commands
 from edge.errors import BundleError, EngineError, LinewatchError, PublishError, SourceError
 
 INTERRUPTED = 130
@@ -35,7 +35,8 @@ app = typer.Typer(
     help=(
         "Surface inspection for a production line: camera to coverage, defects and alarms over MQTT.\n\n"
         "Exit codes: 0 done, 2 wrong command line, 3 settings, 4 bundle, 5 camera or recording, 6 inference, "
-        "7 something is not installed, 8 disk, 9 broker, 12 a picture is NG (inspect), 130 interrupted."
+        "7 something is not installed, 8 disk, 9 broker, 12 a picture is NG (inspect), 13 no line runs that could "
+        "obey, or it refused, 130 interrupted."
     ),
 )
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -95,7 +96,7 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
     counts = result.counts
     errors.print(
         f"stopped after {counts.frames} frames: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "
-        f"{result.outbox.pending} messages wait in the outbox"
+        f"{_grades_of(counts.grades)}{result.outbox.pending} messages wait in the outbox"
     )
     if not stop.is_set() and counts.ended_early:
         raise SourceError(counts.ended_early)
@@ -151,7 +152,7 @@ def replay(
     output.print(
         f"{counts.frames} frames in {seconds:.1f} s ({counts.tiles / seconds:.1f} tiles/s): {counts.ok} OK, "
         f"{counts.ng} NG, {counts.no_read} NO_READ; alarms: {counts.alarms_raised} raised, "
-        f"{counts.alarms_cleared} cleared. Results: {events}"
+        f"{counts.alarms_cleared} cleared; {_grades_of(counts.grades)}results: {events}"
     )
     if stop.is_set():
         raise typer.Exit(INTERRUPTED)
@@ -166,6 +167,11 @@ def replay(
             f"{left} messages did not reach the broker at {settings.broker.address[0]}:{settings.broker.address[1]}; "
             f"the results are in {events}. Start the broker and replay again"
         )
+
+
+def _grades_of(grades: Any) -> str:
+    """Say how many were of which grade, before what else is said; nothing without grades."""
+    return f"{grades}; " if grades.counts else ""
 
 
 @contextmanager
@@ -274,7 +280,8 @@ def inspect(
         if row["verdict"] == "NO_READ":
             _warn(escape(f"{row['picture']}: {row['reason']}"))
     output.print(
-        f"{totals.pictures} pictures: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ. Report: {report}"
+        f"{totals.pictures} pictures: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ; "
+        f"{_grades_of(totals.grades)}report: {report}"
     )
     if left:
         raise typer.Exit(INTERRUPTED)
@@ -380,6 +387,9 @@ def simulate(
         write_video(video, settings, frames)
     elif dataset is not None:
         write_dataset(dataset, frames, seed, (int(height), int(width)))
+
+
+alarm_commands.add_to(app)
 
 
 @app.command()

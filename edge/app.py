@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,13 +14,16 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from edge.alarm_keeping import AlarmKeeper
+from edge.alarms import AlarmDesk, alarm_rules
 from edge.bundle import INT8_MODEL, Bundle
 from edge.cameras.images import SUFFIXES, ImagesCamera
 from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
 from edge.cameras.simulated import SimulatedCamera
 from edge.checking import check_golden
-from edge.commands import Inbox
+from edge.command_socket import CommandSocket
+from edge.commands import Command, Inbox, Outcome
 from edge.engines.choosing import Candidate, cache_file, choose, cpu_has_bf16, machine_key
 from edge.engines.device import Vendor
 from edge.engines.engine_files import Precision, plan_path
@@ -31,14 +35,15 @@ from edge.errors import SettingsError, SourceError
 from edge.health import Progress, Watchdog, notify
 from edge.inference import Inference
 from edge.messages import Counters, Identity, MessageWriter, ModelIdentity
-from edge.outbox import Outbox, OutboxCounts, Sender
+from edge.outbox import Outbox, OutboxCounts, Sender, Settling
 from edge.picturing import LastPicture
-from edge.pipeline import AlarmDesk, Decided, Line, LineCounts, alarm_rules
+from edge.pipeline import Decided, Line, LineCounts
 from edge.protocols import Camera, Engine, Publisher
 from edge.publishers.mqtt import MqttPublisher
-from edge.records import Message, UInt8
+from edge.records import Grade, Message, UInt8
+from edge.repeating import EventRepeater
 from edge.reporting import Reporter
-from edge.settings import PRECISIONS, CameraSettings, EngineSettings, Settings, effective_thresholds
+from edge.settings import PRECISIONS, CameraSettings, EngineSettings, Settings, StoreSettings, effective_thresholds
 from edge.starting import Waiting, build_missing_engine
 
 # How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
@@ -164,6 +169,11 @@ def _why_not(bundle: Bundle, engine: Engine) -> str:
     return f"it sees {', '.join(failed)} otherwise than at conversion" if failed else ""
 
 
+def make_outbox(path: Path, settings: StoreSettings) -> Outbox:
+    """Return the outbox at `path`, not yet opened."""
+    return Outbox(path, max_results=settings.max_results, kept_s=settings.kept_h * 3600)
+
+
 def identity_of(settings: Settings, bundle: Bundle, epoch: str) -> Identity:
     """Say who speaks: the line's place, its device, recipe and model."""
     line, manifest = settings.line, bundle.manifest
@@ -190,11 +200,13 @@ class _Announcements:
         self._cameras = [settings.camera.name]
         self._classes = [entry.name for entry in bundle.classes]
         self.rules = alarm_rules(settings.alarms)
+        self._operators = settings.operators
+        self._grades = [Grade(row.name, row.value_factor) for row in settings.inspect.grades]
 
     def __call__(self) -> list[Message]:
         return [
             self._messages.status(self._status, self._reason),
-            self._messages.birth(self._cameras, self._classes, self.rules),
+            self._messages.birth(self._cameras, self._classes, self.rules, self._operators, self._grades),
             self._messages.recipe(),
         ]
 
@@ -241,32 +253,45 @@ def open_line(
     live: bool,
     camera: Camera | None = None,
     publisher: Publisher | None = None,
+    outbox: Outbox | None = None,
+    settling: Settling | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
     stop: threading.Event | None = None,
     vendor: Vendor | None = None,
 ) -> Iterator[OpenLine]:
     """Open every part of a line, ready to `run`; stop and close them all, in order, on every path.
 
-    `camera` and `publisher` stand in for the settings' own, `vendor` for NVIDIA's modules. A TensorRT engine that is
-    missing is built first, if the settings say so, until `stop` is set.
+    `camera`, `publisher`, `outbox` and `settling` stand in for the settings' own, `vendor` for NVIDIA's modules. A
+    TensorRT engine that is missing is built first, if the settings say so, until `stop` is set.
     """
     with ExitStack() as parts:
         progress = Progress()
-        outbox = parts.enter_context(Outbox(store, max_results=settings.store.max_results))
+        outbox = parts.enter_context(outbox or make_outbox(store, settings.store))
         messages = MessageWriter(identity_of(settings, bundle, outbox.epoch))
         announcements = _Announcements(messages, settings, bundle)
         if publisher is None:
             client_id = settings.broker.client_id or settings.line.device
-            publisher = MqttPublisher(settings.broker, client_id, messages.will(), [f"{messages.identity.root}/cmd/+"])
+            publisher = MqttPublisher(
+                settings.broker,
+                client_id,
+                messages.will(),
+                [f"{messages.identity.root}/cmd/+"],
+                alive=progress.mark("network"),
+            )
         parts.enter_context(publisher)
         inbox = Inbox(messages.identity.root)
-        sender = parts.enter_context(Sender(outbox, publisher, announcements, inbox.put))
+        settling = settling or Settling(settings.store.expect_consumer)
+        alive = progress.mark("outbox")
+        sender = parts.enter_context(
+            Sender(outbox, publisher, announcements, inbox.put, settling=settling, alive=alive)
+        )
         # reached with the sender still open only where something below failed to open
         parts.callback(lambda: sender.stop(DRAIN_S, messages.status("offline", "could not start")))
         if camera is None:
             camera = make_camera(settings.camera, progress)
         truth = camera.truth if isinstance(camera, SimulatedCamera) else None
-        alarms = AlarmDesk(announcements.rules)
+        alarms = AlarmKeeper(AlarmDesk(announcements.rules, settings.operators), messages, outbox)
+        alarms.begin(time.monotonic_ns() if live else 0, live=live)
         waiting = Waiting(settings.camera.name, alarms, messages, outbox if live else None)
         build = partial(build_missing_engine, settings.engine, bundle, vendor=vendor, waiting=waiting)
         if not build(stop or threading.Event(), say=lambda reason: _offer(sender, announcements.starting(reason))):
@@ -274,12 +299,15 @@ def open_line(
             raise _StoppedEarlyError(RunResult(LineCounts(), outbox.counts(), sender.published))
         engine = parts.enter_context(make_engine(settings.engine, bundle, truth, vendor))
         parts.enter_context(camera)
-        if live and not waiting.raised:
-            # alarms that a former run left standing at the broker are over; what stands now is raised anew
-            outbox.put(None, *(messages.no_alarm(rule.id) for rule in announcements.rules))
+        if live:
+            parts.enter_context(CommandSocket(store, messages.identity.root, inbox.put))
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
         pictures = [LastPicture(settings.report.picture_every_s, bundle, messages, sender)] if live else []
         moved = progress.mark("pipeline")
+
+        def answer_replay(command: Command, outcome: Outcome, detail: str) -> None:
+            alarms.audit(command, outcome, detail)
+            line.answer_command(command, outcome, detail)
 
         def each_turn() -> None:
             moved()
@@ -299,6 +327,9 @@ def open_line(
             each_turn=each_turn,
             commands=inbox.take,
             answer=sender.offer,
+            obey_also={"replay": EventRepeater(outbox, answer_replay)},
+            delivery=lambda: sender.delivery,
+            watch=settings.camera.watched(live=live),
         )
         line.counts.alarms_raised += waiting.raised
         _offer(sender, announcements.ready())
@@ -320,11 +351,20 @@ def run_line(
     live: bool,
     camera: Camera | None = None,
     publisher: Publisher | None = None,
+    outbox: Outbox | None = None,
+    settling: Settling | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
     vendor: Vendor | None = None,
 ) -> RunResult:
     """Run a line until its stream ends or `stop` is set; see `open_line`."""
-    parts: dict[str, Any] = {"camera": camera, "publisher": publisher, "watchers": watchers, "vendor": vendor}
+    parts: dict[str, Any] = {
+        "camera": camera,
+        "publisher": publisher,
+        "outbox": outbox,
+        "settling": settling,
+        "watchers": watchers,
+        "vendor": vendor,
+    }
     try:
         with open_line(settings, bundle, store=store, live=live, stop=stop, **parts) as opened:
             counts = opened.line.run(stop)
@@ -352,4 +392,7 @@ def _counters(line: Line, camera: Camera, outbox: Outbox) -> Counters:
         acknowledged=stored.acknowledged,
         parked=stored.parked,
         results_dropped=stored.dropped,
+        alarms_chattering=line.alarms.desk.chattered,
+        grades=dict(counts.grades.counts),
+        value_factor_mean=counts.grades.value_factor_mean,
     )

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from edge.alarms import AlarmRule
+from edge.alarms import FLOOD_ALARM, AlarmRule
 from edge.app import run_line
 from edge.broker import BrokerSettings
 from edge.bundle import load_bundle
@@ -47,7 +47,7 @@ DEMO_ALARMS = (
             "clear_below": 0.0001,
             "on_delay_ms": 100,
             "off_delay_ms": 300,
-            "severity": "high",
+            "priority": "high",
             "text": "Scratched glass: check the rollers of the infeed",
         }
     ),
@@ -58,6 +58,8 @@ DEMO_ALARMS = (
         off_delay_ms=300,
         text="Rejects: look at the part that is passing",
     ),
+    # half of the simulated parts are defective, and each of their alarms is here to be seen
+    FLOOD_ALARM.model_copy(update={"out_of_service": True}),
 )
 
 
@@ -143,7 +145,7 @@ class DemoScreen:
         counts = {name: seen.count for name, seen in measurement.classes.items()} if measurement else {}
         kinds = "  ".join(f"{name} {count}" for name, count in counts.items() if count)
         for event in decided.alarms:
-            if event.transition == "raised":
+            if event.state in {"active", "acknowledged"} and event.shown:
                 self.alarms[event.alarm] = event.text
             else:
                 self.alarms.pop(event.alarm, None)

@@ -12,7 +12,8 @@ LinewatchError                     1
 ├── StoreError                     8   the outbox or another file cannot be written (disk full, not ours, corrupt)
 ├── PublishError                   9   a message that the broker refused or that could not be handed over
 ├── DatasetError                  10   training data that cannot be used
-└── ConversionError               11   a converted model that differs from its original by more than is allowed
+├── ConversionError               11   a converted model that differs from its original by more than is allowed
+└── CommandError                  13   no line runs that could be told, or it refused what it was told
 
 Exit code 0 is success, 2 a wrong command line, 130 an interrupted command. Each message says what happened, what
 was expected, what was received, and what to do.
@@ -89,3 +90,9 @@ class ConversionError(LinewatchError):
     """A converted model that loses or invents defects beyond the limit."""
 
     exit_code = 11
+
+
+class CommandError(LinewatchError):
+    """A command of the shell for which no line runs, that the line refused, or that it did not answer."""
+
+    exit_code = 13

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import csv
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -19,13 +19,15 @@ from edge.bundle import Bundle
 from edge.cameras.images import SUFFIXES, read_picture
 from edge.deciding import judge, no_read
 from edge.errors import EngineError, ProductNotFoundError, SourceError
+from edge.grading import grade
 from edge.inference import FrameJob, Inference
 from edge.measuring import Calibration, Region, measure, region
+from edge.opencv import cv2
 from edge.preparing import prepare
 from edge.preparing.geometry import is_identity
-from edge.records import DefectMap, Frame, Judgement, Measurement, PreparedFrame, Transform, UInt8
+from edge.records import DefectMap, Frame, Grade, Judgement, Measurement, PreparedFrame, Transform, UInt8
 from edge.sequencing import RecentFrames
-from edge.settings import InspectSettings
+from edge.settings import InspectSettings, RegionSettings
 
 # A mask of the inspected region is as large as a frame; where each frame is cropped its own way few are of use again.
 _REGIONS_AT_MOST = 8
@@ -33,11 +35,16 @@ _REGIONS_AT_MOST = 8
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one frame came to. `measurement` and `kept`, the map without specks, are None exactly when it is NO_READ."""
+    """What one frame came to. `measurement` and `kept`, the map without specks, are None exactly when it is NO_READ.
+
+    `zones`: what lies within each named zone, as if that were all that is inspected. `grade`: None without a table.
+    """
 
     judgement: Judgement
     measurement: Measurement | None = None
     kept: DefectMap | None = None
+    zones: Mapping[str, Measurement] = field(default_factory=dict)
+    grade: Grade | None = None
 
 
 class Inspector:
@@ -74,32 +81,50 @@ class Inspector:
         size = (frame.pixels.shape[1], frame.pixels.shape[0])
         if outside := self._outside(size):
             return Outcome(no_read(outside))
-        inspected = self._region(stitched, to_frame, size)
+        inspected = self._region(stitched, to_frame, size, self._settings.region)
         if not inspected.cells:
             return Outcome(no_read("the inspected region holds no pixel"))
         measurement, kept = measure(stitched, self._bundle.classes, inspected, to_frame, self._calibration)
-        return Outcome(judge(measurement, self._settings.limits), measurement, kept)
+        zones: dict[str, Measurement] = {}
+        for name, asked in self._settings.zones.items():
+            zone = _within(self._region(stitched, to_frame, size, asked), inspected)
+            if not zone.cells:
+                return Outcome(no_read(f"the zone {name} holds no inspected pixel"))
+            zones[name], _ = measure(kept, self._bundle.classes, zone, to_frame, self._calibration)
+        judgement = judge(measurement, self._settings.limits)
+        return Outcome(judgement, measurement, kept, zones, grade(measurement, self._settings.grades))
 
     def _outside(self, size: tuple[int, int]) -> str:
-        """Say so if the inspected region does not lie within the frame, as when a camera changed its resolution."""
-        asked = self._settings.region
+        """Say so if what is inspected does not lie within the frame, as when a camera changed its resolution."""
         width, height = size
-        if asked is None or all(0 <= x <= width and 0 <= y <= height for x, y in asked.corners):
-            return ""
-        return f"the inspected region does not lie within the frame of {width} x {height} px"
+        asked = {"inspected region": self._settings.region}
+        asked |= {f"zone {name}": zone for name, zone in self._settings.zones.items()}
+        for name, part in asked.items():
+            if part is not None and not all(0 <= x <= width and 0 <= y <= height for x, y in part.corners):
+                return f"the {name} does not lie within the frame of {width} x {height} px"
+        return ""
 
-    def _region(self, stitched: DefectMap, to_frame: Transform, size: tuple[int, int]) -> Region:
-        """Return which cells are inspected: those of the region, or of the frame where the map reaches beyond it."""
+    def _region(
+        self, stitched: DefectMap, to_frame: Transform, size: tuple[int, int], asked: RegionSettings | None
+    ) -> Region:
+        """Return which cells are inspected: those asked for, or of the frame where the map reaches beyond it."""
         shape = (stitched.classes.shape[0], stitched.classes.shape[1])
-        key = (shape, size, to_frame.matrix.tobytes())
+        key = (shape, size, to_frame.matrix.tobytes(), asked)
         if key not in self._regions:
-            if len(self._regions) >= _REGIONS_AT_MOST:
+            if len(self._regions) >= _REGIONS_AT_MOST * (1 + len(self._settings.zones)):
                 del self._regions[next(iter(self._regions))]  # the oldest
             cells = Transform(to_frame.matrix * [[stitched.stride, stitched.stride, 1.0]])
-            asked = self._settings.region
             corners = asked.corners if asked else _beyond(shape, stitched.stride, to_frame, size)
             self._regions[key] = region(shape, corners, cells)
         return self._regions[key]
+
+
+def _within(zone: Region, inspected: Region) -> Region:
+    """Return the part of a zone that is inspected."""
+    if zone.mask is None or inspected.mask is None:
+        return inspected if zone.mask is None else zone
+    mask: UInt8 = cv2.bitwise_and(zone.mask, inspected.mask)
+    return Region(mask, int(cv2.countNonZero(mask)))
 
 
 def _beyond(

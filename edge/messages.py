@@ -7,20 +7,21 @@ for those who subscribe.
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import platform
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 import edge
-from edge.alarms import AlarmRule
+from edge.alarms import AlarmRule, Moment
 from edge.commands import COMMANDS, Answer
-from edge.records import AlarmEvent, Defect, Inspection, Measurement, Message
+from edge.records import AlarmEvent, AlarmStanding, Defect, Grade, Inspection, JournalEntry, Measurement, Message
 
 ENVELOPE = "linewatch/envelope/1"
 LISTED_DEFECTS = 100  # keeps a result below 20 kB, the smallest packet limit among brokers
@@ -75,7 +76,7 @@ def boot_id() -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who speaks: five levels of every topic, then names. `epoch` is the outbox's, `run_id` this process's."""
+    """Who speaks: five levels of every topic, then names. `epoch` is the outbox's."""
 
     enterprise: str
     site: str
@@ -87,7 +88,6 @@ class Identity:
     model: ModelIdentity
     epoch: str
     boot_id: str = field(default_factory=boot_id)
-    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property
     def root(self) -> str:
@@ -109,10 +109,15 @@ def stamp_now() -> Stamp:
     return Stamp(datetime.now(timezone.utc), time.monotonic_ns(), _clock_synced())
 
 
+@functools.cache
+def _libc() -> Any:
+    return ctypes.CDLL(None)
+
+
 def _clock_synced() -> bool | None:
     try:
         # struct timex is 208 bytes on 64-bit Linux; all zeros asks for the state and sets nothing.
-        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+        state = _libc().adjtimex(ctypes.create_string_buffer(512))
     except (OSError, AttributeError):
         return None
     return None if state < 0 else bool(state != _TIME_ERROR)
@@ -140,7 +145,11 @@ class Health:
 
 @dataclass(frozen=True)
 class Counters:
-    """What happened since the process started. `frames_dropped` were replaced by newer ones before inspection."""
+    """What happened since the process started. `frames_dropped` were replaced by newer ones before inspection.
+
+    `alarms_chattering`: how often an alarm began to chatter. `grades`: frames by grade; `value_factor_mean`: of those,
+    what they are worth on average, None without any.
+    """
 
     frames: int
     ok: int
@@ -152,6 +161,9 @@ class Counters:
     acknowledged: int
     parked: int
     results_dropped: int
+    alarms_chattering: int = 0
+    grades: Mapping[str, int] = field(default_factory=dict)
+    value_factor_mean: float | None = None
 
 
 def result_body(inspection: Inspection, model: ModelIdentity) -> dict[str, Any]:
@@ -171,6 +183,7 @@ def result_body(inspection: Inspection, model: ModelIdentity) -> dict[str, Any]:
         "age_ms": _rounded(inspection.age_ms, 1),
         "verdict": inspection.judgement.verdict.value,
         "reason": inspection.judgement.reason,
+        "grade": None if inspection.grade is None else asdict(inspection.grade),
         **(_unmeasured() if measurement is None else _measured(measurement)),
         "model": asdict(model),
     }
@@ -218,25 +231,43 @@ class MessageWriter:
         body = result_body(inspection, self.identity.model)
         return self._message("result", body, seq=seq), body
 
-    def alarm(self, event: AlarmEvent, seq: int) -> tuple[Message, Message]:
-        """Return a transition's entry in the journal and the alarm's retained state: put both at once."""
-        what = asdict(event) | {"occurrence_id": self.occurrence_id(event)}
-        del what["occurrence"]
-        journal = self._message("alarm", {"schema": _schema("alarm"), **what}, seq=seq)
-        if event.transition == "cleared":
-            return journal, self.no_alarm(event.alarm)
-        del what["transition"]
-        stands = "active" if event.transition == "raised" else "acknowledged"
-        state = {"schema": _schema("alarm-state"), "state": stands, **what}
-        return journal, self._message("alarm-state", state, seq=seq, alarm=event.alarm)
+    def alarm(self, event: AlarmEvent, seq: int) -> Message:
+        """Return a transition's entry in the journal. Put it together with the alarm's state and record."""
+        return self._message("alarm", {"schema": _schema("alarm"), **vars(event)}, seq=seq)
 
-    def occurrence_id(self, event: AlarmEvent) -> str:
-        """Return what names this occurrence of its alarm, and no other for ever."""
-        return str(uuid.uuid5(uuid.UUID(self.identity.run_id), f"{event.alarm}/{event.occurrence}"))
+    def alarm_state(self, alarm: str, standing: AlarmStanding | None, seq: int | None) -> Message:
+        """Return the retained state of an alarm, an empty one where it is normal. `seq`: of its event, if any."""
+        if standing is None:
+            return self._message("alarm-state", None, alarm=alarm)
+        shelf = standing.shelf
+        shelved = shelf and {
+            "kind": shelf.kind,
+            "until": _iso(self._stamp().wall + timedelta(microseconds=shelf.left_ns / 1000)),
+            "user": shelf.user,
+            "comment": shelf.comment,
+        }
+        body = {"schema": _schema("alarm-state"), **vars(standing), "shelf": shelved}
+        return self._message("alarm-state", body, seq=seq, alarm=alarm)
 
-    def no_alarm(self, alarm: str) -> Message:
-        """Return the empty retained state of an alarm that is normal; a line that starts puts one per alarm."""
-        return self._message("alarm-state", None, alarm=alarm)
+    def journal_entry(
+        self,
+        kind: str,
+        *,
+        alarm: str = "",
+        occurrence_id: str | None = None,
+        user: str = "",
+        comment: str = "",
+        detail: str = "",
+    ) -> JournalEntry:
+        """Return one row of the journal on the device, as of now on both clocks."""
+        stamp = self._stamp()
+        return JournalEntry(
+            stamp.wall, self.identity.boot_id, stamp.mono_ns, kind, alarm, occurrence_id, user, comment, detail
+        )
+
+    def moment(self, now_ns: int) -> Moment:
+        """Return the wall time that goes with a moment of the line's clock."""
+        return Moment(now_ns, self._stamp().wall, self.identity.boot_id)
 
     def status(self, status: Literal["starting", "online", "offline"], reason: str) -> Message:
         """Return the retained status of the line; `reason` is for people."""
@@ -246,7 +277,14 @@ class MessageWriter:
         """Return what the broker shall publish if the connection ends without a farewell; its time is of now."""
         return self.status("offline", "the connection was lost")
 
-    def birth(self, cameras: Sequence[str], classes: Sequence[str], alarms: Sequence[AlarmRule]) -> Message:
+    def birth(
+        self,
+        cameras: Sequence[str],
+        classes: Sequence[str],
+        alarms: Sequence[AlarmRule],
+        operators: Sequence[str] = (),
+        grades: Sequence[Grade] = (),
+    ) -> Message:
         """Return what a consumer needs to know of this line to show it without asking."""
         body = {
             "schema": _schema("birth"),
@@ -255,6 +293,8 @@ class MessageWriter:
             "cameras": list(cameras),
             "classes": list(classes),
             "alarms": [rule.model_dump(mode="json", by_alias=True) for rule in alarms],
+            "operators": list(operators),
+            "grades": [asdict(grade) for grade in grades],
             "commands": list(COMMANDS),
             "schemas": {kind: _schema(kind) for kind in KINDS if kind != "picture"},
         }

@@ -9,38 +9,45 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any
 
-from edge.alarms import NO_READ_ALARM, AlarmRule, AlarmState, acknowledge, measure_of, step
+from edge.alarm_keeping import AlarmKeeper
 from edge.bundle import Bundle
-from edge.commands import Command
+from edge.commands import COMMANDS, Command, Outcome
 from edge.deciding import no_read
 from edge.errors import EngineError
+from edge.grading import GradeCounts
 from edge.inference import FrameJob, Inference
 from edge.inspecting import Inspector, garbled_pixels
+from edge.inspecting import Outcome as Inspected
 from edge.messages import MessageWriter
 from edge.outbox import Outbox
 from edge.protocols import Camera
 from edge.records import (
     AlarmEvent,
     CameraCondition,
+    CameraFault,
     CameraState,
     DefectMap,
+    DeliveryState,
     Frame,
+    Grade,
     Inspection,
     Judgement,
-    Measurement,
     Message,
     Verdict,
 )
+from edge.seeing import CameraWatch, WatchSettings
 from edge.settings import InspectSettings
 
 _WAIT_S = 0.25
 # A camera that is silent is reported this often, so that consumers and alarm timers see it go on.
 _SILENCE_EVERY_NS = 1_000_000_000
+# How often a live line looks at the alarms that are not about frames, and at what time ends.
+_AROUND_EVERY_NS = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -71,49 +78,23 @@ class LineCounts:
     alarms_raised: int = 0
     alarms_cleared: int = 0
     ended_early: str = ""
+    grades: GradeCounts = field(default_factory=GradeCounts)
 
-    def count(self, verdict: Verdict) -> None:
-        """Count one verdict."""
+    def count(self, verdict: Verdict, grade: Grade | None = None) -> None:
+        """Count one verdict, and the frame's grade if it has one."""
         self.ok += verdict is Verdict.OK
         self.ng += verdict is Verdict.NG
         self.no_read += verdict is Verdict.NO_READ
+        self.grades.add(grade)
+
+    def count_alarms(self, events: Sequence[AlarmEvent]) -> None:
+        """Count what was raised and cleared, shown or not."""
+        self.alarms_raised += sum(event.transition == "raised" for event in events)
+        self.alarms_cleared += sum(event.transition == "cleared" for event in events)
 
 
-@dataclass
-class AlarmDesk:
-    """Every alarm of a line with its state."""
-
-    rules: Sequence[AlarmRule]
-    states: dict[str, AlarmState] = field(default_factory=dict)
-
-    def look_at(self, inspection: Inspection, now_ns: int) -> tuple[AlarmEvent, ...]:
-        """Step each alarm by one inspection and return the transitions."""
-        events: list[AlarmEvent] = []
-        for rule in self.rules:
-            state = self.states.get(rule.id, AlarmState())
-            self.states[rule.id], happened = step(rule, state, measure_of(rule, inspection), now_ns)
-            events.extend(happened)
-        return tuple(events)
-
-    def acknowledge(
-        self, wanted: Callable[[AlarmEvent], bool], user: str, comment: str, now_ns: int
-    ) -> tuple[Literal["ok", "already_acked", "unknown_occurrence"], AlarmEvent | None]:
-        """Acknowledge the standing alarm whose raising is `wanted`; the event is None unless it was not yet."""
-        for rule_id, state in self.states.items():
-            if state.active and state.raised is not None and wanted(state.raised):
-                self.states[rule_id], event = acknowledge(state, user, comment, now_ns)
-                return ("already_acked" if event is None else "ok"), event
-        return "unknown_occurrence", None
-
-    @property
-    def active(self) -> list[str]:
-        """The ids of the alarms that stand."""
-        return [rule.id for rule in self.rules if self.states.get(rule.id, AlarmState()).active]
-
-
-def alarm_rules(own: Sequence[AlarmRule]) -> tuple[AlarmRule, ...]:
-    """Add the built-in alarm for frames that cannot be read, unless the settings define it themselves."""
-    return tuple(own) if any(rule.id == NO_READ_ALARM.id for rule in own) else (NO_READ_ALARM, *own)
+def _unknown(command: Command) -> tuple[Outcome, str] | None:
+    return "unknown_command", f"this line does not know {command.name}"
 
 
 class Line:
@@ -121,7 +102,9 @@ class Line:
 
     `live`: time is the monotonic clock, frames grow old, and a silent camera is NO_READ; otherwise time is the
     recording's own. `watchers` are called with each decided frame, in order, in the loop's thread. `commands` gives
-    what the line was told since it was last asked, and `answer` takes what is answered.
+    what the line was told since it was last asked, and `answer` takes what is answered; what is not about alarms is
+    obeyed by the callable of its name in `obey_also`, which is told the command and says what became of it, or answers
+    later itself and returns None. `delivery` tells how messages fare. `watch`: when the camera is not to be believed.
     """
 
     def __init__(
@@ -132,7 +115,7 @@ class Line:
         bundle: Bundle,
         inspect: InspectSettings,
         max_age_ms: int,
-        alarms: AlarmDesk,
+        alarms: AlarmKeeper,
         messages: MessageWriter,
         outbox: Outbox,
         live: bool,
@@ -140,6 +123,9 @@ class Line:
         each_turn: Callable[[], None] = lambda: None,
         commands: Callable[[], Sequence[Command]] = tuple,
         answer: Callable[[Message], None] = lambda _: None,
+        obey_also: Mapping[str, Callable[[Command], tuple[Outcome, str] | None]] | None = None,
+        delivery: Callable[[], DeliveryState] = DeliveryState,
+        watch: WatchSettings | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.counts = LineCounts()
@@ -154,6 +140,10 @@ class Line:
         self._each_turn = each_turn
         self._commands = commands
         self._answer = answer
+        self._obey_also = {**dict.fromkeys(COMMANDS, _unknown), **(obey_also or {})}
+        self._delivery = delivery
+        self._watch = CameraWatch(watch)
+        self._around_at_ns = 0
         self._monotonic_ns = monotonic_ns
         self._seen_ns = monotonic_ns()
         self._silence_told_ns = 0
@@ -166,16 +156,17 @@ class Line:
         while not stop.is_set():
             self._each_turn()
             self._obey_commands()
+            self._look_around()
             item = self._camera.read(0.0 if begun else _WAIT_S)
             self.camera_state = None if isinstance(item, Frame) or begun else item
             if isinstance(item, Frame):
                 self._seen_ns = self._monotonic_ns()
-                job = self._inspector.begin(item)
+                job, fault = self._begin(item)
                 if begun is not None:
                     self._decide(begun)
                 begun = job if isinstance(job, FrameJob) else None
                 if isinstance(job, Judgement):
-                    self._conclude(item, job, None, None)
+                    self._conclude(item, Inspected(job), fault)
                 continue
             if begun is not None:
                 self._decide(begun)
@@ -190,26 +181,44 @@ class Line:
             self._decide(begun)
         return self.counts
 
+    def _begin(self, frame: Frame) -> tuple[FrameJob | Judgement, CameraFault | None]:
+        """Begin a frame, unless the camera that gave it is not to be believed."""
+        distrust = None if garbled_pixels(frame.pixels) else self._watch.look(frame)
+        if distrust is not None:
+            self._inspector.forget()
+            return no_read(distrust.reason), distrust.fault
+        return self._inspector.begin(frame), None
+
     def _obey_commands(self) -> None:
         for command in self._commands():
             self._obey(command)
 
     def _obey(self, command: Command) -> None:
-        outcome, detail = command.outcome, command.problem
-        if command.body is not None:
-            body = command.body
-            outcome, event = self.alarms.acknowledge(
-                lambda raised: self._messages.occurrence_id(raised) == body.occurrence_id,
-                body.user,
-                body.comment,
-                self._monotonic_ns(),
-            )
-            if event is not None:
-                seq = self._outbox.reserve()
-                self._outbox.put(seq, *self._messages.alarm(event, seq))
+        """Do what a command says, note in the journal what became of it, and answer."""
+        came_to: tuple[Outcome, str] | None = command.outcome, command.problem
+        with self._outbox.together():
+            if command.body is not None:
+                came_to = self.alarms.obey(command, self._monotonic_ns()) or self._obey_also[command.name](command)
+            if came_to is None:
+                return
+            self.alarms.audit(command, *came_to)
+        self.answer_command(command, *came_to)
+
+    def answer_command(self, command: Command, outcome: Outcome, detail: str) -> None:
+        """Tell who gave a command what became of it, by the way by which it came."""
+        if command.reply is not None:
+            command.reply(outcome, detail)
         answer = command.answer(outcome, detail)
         if answer is not None:
             self._answer(self._messages.answer(answer))
+
+    def _look_around(self) -> None:
+        """Step the alarms that no frame steps; a recording has no such."""
+        now_ns = self._monotonic_ns()
+        if not self._live or now_ns < self._around_at_ns:
+            return
+        self._around_at_ns = now_ns + _AROUND_EVERY_NS
+        self.counts.count_alarms(self.alarms.look_around(self._delivery(), now_ns))
 
     def _decide(self, job: FrameJob) -> None:
         frame = job.prepared.frame
@@ -217,18 +226,18 @@ class Line:
             outcome = self._inspector.finish(job)
         except EngineError as error:
             self.counts.engine_errors += 1
-            self._conclude(frame, no_read(f"inference failed: {error}"), None, None)
+            self._conclude(frame, Inspected(no_read(f"inference failed: {error}")))
             return
         if outcome.measurement is None:
-            self._conclude(frame, outcome.judgement, None, None)
+            self._conclude(frame, outcome)
             return
         self.counts.tiles += len(job.tiles.cells)
         self.last_age_ms = age_ms = self._age_ms(frame)
         if age_ms > self._max_age_ms:
             stale = no_read(f"stale frame: {age_ms:.0f} ms old, at most {self._max_age_ms} ms allowed")
-            self._conclude(frame, stale, None, None)
+            self._conclude(frame, Inspected(stale))
             return
-        self._conclude(frame, outcome.judgement, outcome.measurement, outcome.kept)
+        self._conclude(frame, outcome)
 
     def _age_ms(self, frame: Frame) -> float:
         """Milliseconds since capture; a recording's frames do not grow old."""
@@ -239,21 +248,21 @@ class Line:
         if state.condition is CameraCondition.UNREADABLE:
             self.counts.unreadable += 1
             self._inspector.forget()
-            self._conclude_unseen(state, no_read(state.detail))
+            self._watch.forget()
+            self._conclude_unseen(state, no_read(state.detail), None)
             return
         now_ns = self._monotonic_ns()
         silent_ms = (now_ns - self._seen_ns) / 1e6
         if state.condition is CameraCondition.LOST or silent_ms > self._max_age_ms:
             self._inspector.forget()
+            self._watch.forget()
         if not self._live or silent_ms <= self._max_age_ms or now_ns - self._silence_told_ns < _SILENCE_EVERY_NS:
             return
         self._silence_told_ns = now_ns
         told = f"no frame for {silent_ms:.0f} ms ({state.condition.value})"
-        self._conclude_unseen(state, no_read(f"{told}: {state.detail}" if state.detail else told))
+        self._conclude_unseen(state, no_read(f"{told}: {state.detail}" if state.detail else told), CameraFault.LOST)
 
-    def _conclude(
-        self, frame: Frame, judgement: Judgement, measurement: Measurement | None, kept: DefectMap | None
-    ) -> None:
+    def _conclude(self, frame: Frame, inspected: Inspected, fault: CameraFault | None = None) -> None:
         inspection = Inspection(
             camera=frame.camera,
             frame=frame.index,
@@ -261,13 +270,16 @@ class Line:
             captured_at=frame.captured_at,
             captured_ns=frame.captured_ns,
             age_ms=self._age_ms(frame),
-            judgement=judgement,
-            measurement=measurement,
+            judgement=inspected.judgement,
+            measurement=inspected.measurement,
+            zones=inspected.zones,
+            grade=inspected.grade,
+            camera_fault=fault,
         )
         now_ns = self._monotonic_ns() if self._live else frame.captured_ns
-        self._publish(inspection, now_ns, None if garbled_pixels(frame.pixels) else frame, kept)
+        self._publish(inspection, now_ns, None if garbled_pixels(frame.pixels) else frame, inspected.kept)
 
-    def _conclude_unseen(self, state: CameraState, judgement: Judgement) -> None:
+    def _conclude_unseen(self, state: CameraState, judgement: Judgement, fault: CameraFault | None) -> None:
         now_ns = self._monotonic_ns() if self._live or state.captured_ns is None else state.captured_ns
         inspection = Inspection(
             camera=state.camera,
@@ -278,21 +290,19 @@ class Line:
             age_ms=None,
             judgement=judgement,
             measurement=None,
+            camera_fault=fault,
         )
         self._publish(inspection, now_ns, None, None)
 
     def _publish(self, inspection: Inspection, now_ns: int, frame: Frame | None, kept: DefectMap | None) -> None:
         if inspection.frame is not None:
             self.counts.frames += 1
-        self.counts.count(inspection.judgement.verdict)
-        seq = self._outbox.reserve()
-        result, body = self._messages.result(inspection, seq)
-        self._outbox.put(seq, result)
-        events = self.alarms.look_at(inspection, now_ns)
-        for event in events:
-            self.counts.alarms_raised += event.transition == "raised"
-            self.counts.alarms_cleared += event.transition == "cleared"
+        self.counts.count(inspection.judgement.verdict, inspection.grade)
+        with self._outbox.together():  # a result and what it does to the alarms are committed together or not at all
             seq = self._outbox.reserve()
-            self._outbox.put(seq, *self._messages.alarm(event, seq))
+            result, body = self._messages.result(inspection, seq)
+            self._outbox.put(seq, result)
+            events = self.alarms.look_at(inspection, now_ns)
+        self.counts.count_alarms(events)
         for watch in self._watchers:
             watch(Decided(inspection, body, frame, kept, events))

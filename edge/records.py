@@ -6,6 +6,7 @@ origin is the top-left pixel's corner, and sizes are given as height, width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -269,12 +270,29 @@ class Judgement:
     reason: str | None
 
 
+class CameraFault(str, Enum):
+    """What is wrong with a camera: no frames come, the same one comes again and again, or it shows nothing."""
+
+    LOST = "lost"
+    FROZEN = "frozen"
+    BLIND = "blind"
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What a part is worth: the grade's name, and the share of the full price, 0-1 or more."""
+
+    name: str
+    value_factor: float
+
+
 @dataclass(frozen=True)
 class Inspection:
     """One decided frame: what the `event/result` message is made of.
 
     `frame` is None where no frame came at all. `measurement` is None exactly when the verdict is NO_READ. `age_ms`:
-    from capture to decision on the line's clock.
+    from capture to decision on the line's clock. `zones`: what each named zone of the settings shows, for alarms.
+    `grade`: None without a table of grades, and on NO_READ. `camera_fault`: why the camera cannot be believed.
     """
 
     camera: str
@@ -285,26 +303,86 @@ class Inspection:
     age_ms: float | None
     judgement: Judgement
     measurement: Measurement | None
+    zones: Mapping[str, Measurement] = field(default_factory=dict)
+    grade: Grade | None = None
+    camera_fault: CameraFault | None = None
+
+
+AlarmTransition = Literal[
+    "raised",
+    "re_alarmed",
+    "acknowledged",
+    "cleared",
+    "reset",
+    "shelved",
+    "unshelved",
+    "suppressed",
+    "unsuppressed",
+    "removed_from_service",
+    "returned_to_service",
+]
 
 
 @dataclass(frozen=True)
 class AlarmEvent:
-    """One transition of one alarm. `at_ns`: the line's clock. `value`: what the condition measured.
+    """One transition of one alarm. `state`: its condition afterwards. `at_ns`: the line's clock.
 
-    `occurrence` counts the alarm's raisings from 1 since the line started; its acknowledgement and its clearing carry
-    the same number. An acknowledgement has the value and limit of the raising, and says whose it is.
+    `occurrence_id` names the activation that the alarm is in, or was in last; None before the first. `value`: what was
+    measured, of an acknowledgement or a reset what had raised the alarm; `limit`: what it was measured against; None
+    where nothing was measured. `shown`: whether an operator is to see the alarm, which is not shelved, suppressed, out
+    of service or one of a flood. `user` and `comment`: of a command. `detail`: why, for people.
     """
 
     alarm: str
-    transition: Literal["raised", "acknowledged", "cleared"]
-    occurrence: int
-    severity: Literal["low", "medium", "high"]
+    transition: AlarmTransition
+    state: str
+    occurrence_id: str | None
+    priority: Literal["low", "medium", "high"]
     at_ns: int
-    value: float
-    limit: float
+    value: float | None
+    limit: float | None
     text: str
+    shown: bool = True
     user: str | None = None
     comment: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class StandingShelf:
+    """How long an alarm is still put aside, and by whom. `kind`: until it returns (`one_shot`), or for a time."""
+
+    kind: Literal["one_shot", "timed"]
+    left_ns: int
+    user: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class AlarmStanding:
+    """How one alarm stands, for those who show it. `state`: its condition, since `at_ns` of the line's clock.
+
+    `user`, `comment`: who acknowledged the occurrence. `raises_last_minute`: how often it was raised; three times or
+    more is `chattering`. `members`: of the flood alarm, how many raisings it stands for; else None.
+    """
+
+    alarm: str
+    state: str
+    occurrence_id: str | None
+    priority: Literal["low", "medium", "high"]
+    at_ns: int
+    value: float | None
+    limit: float | None
+    text: str
+    user: str | None
+    comment: str | None
+    shown: bool
+    shelf: StandingShelf | None
+    suppressed_by: tuple[str, ...]
+    out_of_service: bool
+    chattering: bool
+    raises_last_minute: int
+    members: int | None
 
 
 @dataclass(frozen=True)
@@ -312,7 +390,8 @@ class Message:
     """One MQTT publication. `expiry_s` None = never expires. `urgent`: committed at once, not in a group.
 
     `kind` names the schema of the body. `id` is unique for ever; consumers drop what they have seen. `durable`: by way
-    of the outbox, which keeps JSON only. `correlation`: what an answer gives back to who asked.
+    of the outbox, which keeps JSON only. `correlation`: what an answer gives back to who asked. `resent`: a broker
+    has acknowledged it before, so a consumer may have it.
     """
 
     id: str
@@ -326,6 +405,53 @@ class Message:
     durable: bool = True
     content_type: str = "application/json"
     correlation: bytes | None = None
+    resent: bool = False
+
+
+@dataclass(frozen=True)
+class AlarmRecord:
+    """What is to be remembered of one alarm across restarts. `body`: JSON that only the alarm room reads."""
+
+    alarm: str
+    body: str
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """One line of the journal on the device: what happened to `alarm`, and by whom.
+
+    `at`: UTC wall time. `monotonic_ns` means something within `boot_id` only. `kind`: a transition, or a command and
+    its outcome. `user`, `comment`, `detail` are for people and may be empty.
+    """
+
+    at: datetime
+    boot_id: str
+    monotonic_ns: int
+    kind: str
+    alarm: str
+    occurrence_id: str | None
+    user: str
+    comment: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class DeliveryState:
+    """How it stands between deciding and the broker: what alarms about delivery are decided from.
+
+    `oldest_s`: how long the oldest message has waited for the broker, in seconds; 0 = none waits. The others say in
+    words what is wrong, None = nothing: `disk`, nothing can be written; `broker`, it is not there; `refused`, it
+    refused messages, which are parked; `no_consumer`, nobody there takes what expects a consumer; `set_aside`, a
+    corrupt store was moved away and a new one begun; `overflow`, alarms had to be dropped for want of room.
+    """
+
+    oldest_s: float = 0.0
+    disk: str | None = None
+    broker: str | None = None
+    refused: str | None = None
+    no_consumer: str | None = None
+    set_aside: str | None = None
+    overflow: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from edge.alarms import AlarmRule
+from edge.alarms.rules import AlarmRule, alarm_rules, suppressors
 from edge.broker import BrokerSettings
 from edge.bundle import Bundle, Name
 from edge.deciding import Limit
 from edge.errors import SettingsError
+from edge.grading import GradeRow, problem_of
 from edge.rendering import SimulatedLineSettings
+from edge.seeing import WatchSettings
 from edge.yaml_settings import ModelT, StrictModel, load_yaml
 
 # What each backend can compute in; the first is what it does without being asked.
@@ -37,13 +40,25 @@ class LineSettings(StrictModel):
 
 
 class CameraSettings(StrictModel):
-    """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line."""
+    """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line.
+
+    `watch`: when the camera is frozen or blind; `auto` watches live cameras, and neither recordings, whose pictures may
+    rightly stand still, nor the simulated line.
+    """
 
     name: Name = "camera"
     kind: Literal["auto", "device", "file", "images", "rtsp", "gstreamer", "simulated"] = "auto"
     source: str | int | None = None
     max_age_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 1000
+    watch: WatchSettings | Literal["auto", "off"] = "auto"
     simulated: SimulatedLineSettings = SimulatedLineSettings()
+
+    def watched(self, *, live: bool) -> WatchSettings | None:
+        """Tell how the camera of a live line, or a recording, is watched; None for not at all."""
+        if isinstance(self.watch, WatchSettings):
+            return self.watch
+        camera = live and self.resolved_kind() in {"device", "rtsp", "gstreamer"}
+        return WatchSettings() if self.watch == "auto" and camera else None
 
     def resolved_kind(self) -> Literal["device", "file", "images", "rtsp", "gstreamer", "simulated"]:
         """Tell what `auto` means for the given source."""
@@ -92,12 +107,21 @@ class InspectSettings(StrictModel):
     mm_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
     limits: dict[str, Limit] = Field(default_factory=dict)
+    zones: Annotated[dict[Name, RegionSettings], Field(max_length=20)] = Field(default_factory=dict)
+    grades: Annotated[tuple[GradeRow, ...], Field(max_length=20)] = ()
 
     @model_validator(mode="after")
     def _millimetres_need_a_calibration(self) -> InspectSettings:
         wanting = [name for name, limit in self.limits.items() if limit.needs_calibration]
+        wanting += [f"the grade {row.name}" for row in self.grades if row.needs_calibration]
         if wanting and self.mm_per_px is None:
             raise ValueError(f"expected mm_per_px, since the limits of {', '.join(wanting)} are in millimetres")
+        return self
+
+    @model_validator(mode="after")
+    def _every_part_has_one_grade(self) -> InspectSettings:
+        if problem := problem_of(self.grades):
+            raise ValueError(problem)
         return self
 
 
@@ -131,10 +155,16 @@ class EngineSettings(StrictModel):
 
 
 class StoreSettings(StrictModel):
-    """Where the outbox lies. A relative path is relative to the settings file."""
+    """Where the outbox lies, what it keeps and for whom. A relative path is relative to the settings file.
+
+    `expect_consumer`: the classes of events that somebody at the broker is to get; they wait in the outbox while nobody
+    does. `kept_h`: how long acknowledged messages can be had again, in hours.
+    """
 
     path: Path = Path("/var/lib/linewatch/outbox.db")
     max_results: Annotated[int, Field(ge=100)] = 200_000
+    kept_h: Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False)] = 24.0
+    expect_consumer: tuple[Literal["alarms", "results"], ...] = ("alarms", "results")
 
 
 class ReportSettings(StrictModel):
@@ -154,6 +184,7 @@ class Settings(StrictModel):
     inspect: InspectSettings = InspectSettings()
     engine: EngineSettings = EngineSettings()
     alarms: tuple[AlarmRule, ...] = ()
+    operators: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
     broker: BrokerSettings = BrokerSettings()
     store: StoreSettings = StoreSettings()
     report: ReportSettings = ReportSettings()
@@ -163,6 +194,33 @@ class Settings(StrictModel):
         ids = [rule.id for rule in self.alarms]
         if twice := sorted({name for name in ids if ids.count(name) > 1}):
             raise ValueError(f"expected alarms with ids of their own, received twice: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _alarms_name_what_is_there(self) -> Settings:
+        rules = alarm_rules(self.alarms)
+        ids, zones = {rule.id for rule in rules}, self.inspect.zones
+        grades = {row.name for row in self.inspect.grades}
+        for rule in self.alarms:
+            if unknown := sorted(set(rule.suppressed_by) - ids):
+                raise ValueError(f"key alarms.{rule.id}.suppressed_by: expected ids of alarms, received {unknown}")
+            if rule.zone is not None and rule.zone not in zones:
+                raise ValueError(
+                    f"key alarms.{rule.id}.zone: expected one of inspect.zones {sorted(zones)}, received {rule.zone!r}"
+                )
+            if unknown := sorted(set(rule.grades) - grades):
+                raise ValueError(
+                    f"key alarms.{rule.id}.grades: expected some of inspect.grades {sorted(grades)}, received {unknown}"
+                )
+            if rule.needs_calibration and self.inspect.mm_per_px is None:
+                raise ValueError(
+                    f"key inspect.mm_per_px: expected a size, for alarms.{rule.id} is in millimetres; received nothing"
+                )
+        try:
+            TopologicalSorter({rule.id: suppressors(rule, rules) for rule in rules}).prepare()
+        except CycleError as error:
+            around = " by ".join(error.args[1])
+            raise ValueError(f"key alarms: expected no alarm to be suppressed by itself, received {around}") from error
         return self
 
 
@@ -197,6 +255,7 @@ def settings_warnings(settings: Settings, bundle: Bundle) -> list[str]:
         *((f"inspect.limits.{name}", name) for name in settings.inspect.limits),
         *((f"inspect.thresholds.{name}", name) for name in settings.inspect.thresholds),
         *((f"alarms.{rule.id}", rule.class_name) for rule in settings.alarms if rule.class_name is not None),
+        *((f"inspect.grades.{row.name}.limits", name) for row in settings.inspect.grades for name in row.limits or {}),
     ]
     return [
         f"{where}: the bundle {bundle.manifest.name} has no class {name!r} (it has {', '.join(sorted(known))}); "

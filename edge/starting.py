@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 
+from edge.alarm_keeping import AlarmKeeper
 from edge.bundle import Bundle
 from edge.deciding import no_read
 from edge.engines.device import Vendor
@@ -15,7 +16,6 @@ from edge.engines.engine_building import EngineBuild, missing_precision
 from edge.health import notify
 from edge.messages import MessageWriter
 from edge.outbox import Outbox
-from edge.pipeline import AlarmDesk
 from edge.records import Inspection
 from edge.settings import EngineSettings
 
@@ -33,22 +33,17 @@ class Waiting:
     Without an `outbox` nothing is said: a replay speaks of its own frames alone. `raised`: how many alarms were.
     """
 
-    def __init__(self, camera: str, alarms: AlarmDesk, messages: MessageWriter, outbox: Outbox | None) -> None:
+    def __init__(self, camera: str, alarms: AlarmKeeper, messages: MessageWriter, outbox: Outbox | None) -> None:
         self.raised = 0
         self._camera = camera
         self._alarms = alarms
         self._messages = messages
         self._outbox = outbox
-        self._forgotten = False
 
     def tell(self, reason: str) -> None:
         """Put one such result into the outbox."""
         if self._outbox is None:
             return
-        if not self._forgotten:
-            # alarms that a former run left standing at the broker are over; what stands now is raised anew
-            self._outbox.put(None, *(self._messages.no_alarm(rule.id) for rule in self._alarms.rules))
-            self._forgotten = True
         now_ns = time.monotonic_ns()
         inspection = Inspection(
             camera=self._camera,
@@ -60,12 +55,11 @@ class Waiting:
             judgement=no_read(reason),
             measurement=None,
         )
-        seq = self._outbox.reserve()
-        self._outbox.put(seq, self._messages.result(inspection, seq)[0])
-        for event in self._alarms.look_at(inspection, now_ns):
-            self.raised += event.transition == "raised"
+        with self._outbox.together():
             seq = self._outbox.reserve()
-            self._outbox.put(seq, *self._messages.alarm(event, seq))
+            self._outbox.put(seq, self._messages.result(inspection, seq)[0])
+            events = self._alarms.look_at(inspection, now_ns)
+        self.raised += sum(event.transition == "raised" for event in events)
 
 
 def build_missing_engine(

@@ -93,8 +93,8 @@ def test_the_screen_shows_the_frame_the_alarm_and_how_to_listen() -> None:
     """A raised alarm stands until it is cleared; verdicts are words, not colours alone."""
     screen = DemoScreen("mosquitto_sub -t 'demo/#'")
     console = Console(file=io.StringIO(), width=140, record=True)
-    raised = AlarmEvent("scratched", "raised", 1, "high", 0, 0.01, 0.0003, "Scratched glass")
-    cleared = AlarmEvent("scratched", "cleared", 1, "high", 1, 0.0, 0.0001, "Scratched glass")
+    raised = AlarmEvent("scratched", "raised", "active", "1", "high", 0, 0.01, 0.0003, "Scratched glass")
+    cleared = AlarmEvent("scratched", "cleared", "returned", "1", "high", 1, 0.0, 0.0001, "Scratched glass")
     screen.add(decided(with_box(2, 5, 5, 2, 25), (raised,)), 0.01, 14.25)
     console.print(screen)
     shown = console.export_text(clear=True)

@@ -16,10 +16,22 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
 import edge
-from edge.alarms import NO_READ_ALARM, AlarmRule
+from edge.alarms import AlarmRule, alarm_rules
 from edge.commands import COMMANDS, Answer
 from edge.messages import KINDS, Counters, Health, Identity, MessageWriter, ModelIdentity, Stamp, result_body
-from edge.records import AlarmEvent, ClassMeasure, Defect, Inspection, Judgement, Measurement, Message, Verdict
+from edge.records import (
+    AlarmEvent,
+    AlarmStanding,
+    ClassMeasure,
+    Defect,
+    Grade,
+    Inspection,
+    Judgement,
+    Measurement,
+    Message,
+    StandingShelf,
+    Verdict,
+)
 
 SCHEMAS = Path(edge.__file__).parent / "schemas"
 MQTT_PAGE = Path(__file__).resolve().parent.parent / "docs" / "mqtt.md"
@@ -29,8 +41,31 @@ IDENTITY = Identity("acme", "ulm", "glass", "l1", "c1", "jetson-1", "phone", MOD
 ROOT = "acme/ulm/glass/l1/c1/inspect/v1"
 NOON = datetime(2026, 1, 31, 12, 0, 0, 1_999, tzinfo=timezone.utc)
 WRITER = MessageWriter(IDENTITY, lambda: Stamp(NOON, 5, None))
-RAISED = AlarmEvent("dirt", "raised", 1, "high", 7, 0.25, 0.2, "Clean it")
-SEEN = replace(RAISED, transition="acknowledged", at_ns=9, user="anna", comment="on my way")
+OCCURRENCE = "57093987-2e9c-5b16-8841-be8d02c70574"
+RAISED = AlarmEvent("dirt", "raised", "active", OCCURRENCE, "high", 7, 0.25, 0.2, "Clean it")
+SEEN = replace(RAISED, transition="acknowledged", state="acknowledged", at_ns=9, user="anna", comment="on my way")
+STANDS = AlarmStanding(
+    alarm="dirt",
+    state="active",
+    occurrence_id=OCCURRENCE,
+    priority="high",
+    at_ns=7,
+    value=0.25,
+    limit=0.2,
+    text="Clean it",
+    user=None,
+    comment=None,
+    shown=True,
+    shelf=None,
+    suppressed_by=(),
+    out_of_service=False,
+    chattering=False,
+    raises_last_minute=1,
+    members=None,
+)
+SHELVED = replace(
+    STANDS, state="normal", occurrence_id=None, value=None, shelf=StandingShelf("timed", 61_500_000_000, "anna", "")
+)
 # Not JSON in an envelope: a JPEG, and what others send to the line.
 NO_BODY, HEARD = {"picture"}, {f"command-{name}" for name in COMMANDS}
 HEALTH = Health("top", "running", "", 10.004, None, True, 3, 0, None, None)
@@ -71,11 +106,14 @@ def every_message() -> Iterator[Message]:
     rule = AlarmRule.model_validate({"id": "dirt", "measure": "count", "raise_at": 2, "class": "scratch", "text": "x"})
     yield WRITER.result(inspection(Measurement(0.1, None, 9.0, {"scratch": ClassMeasure(0.1, 1)}, (defect(),))), 1)[0]
     yield WRITER.result(inspection(None, Verdict.NO_READ, "stale frame"), 2)[0]
-    yield from WRITER.alarm(RAISED, 3)
-    yield from WRITER.alarm(SEEN, 4)
-    yield from WRITER.alarm(replace(RAISED, transition="cleared"), 4)
+    graded = replace(inspection(Measurement(0.1, None, 9.0, {}, ())), grade=Grade("B", 0.6))
+    yield WRITER.result(graded, 2)[0]
+    for event in (RAISED, SEEN, replace(RAISED, transition="shelved", state="normal", value=None, limit=None)):
+        yield WRITER.alarm(event, 3)
+    for standing in (None, STANDS, SHELVED, replace(STANDS, alarm="dirt", members=12, suppressed_by=("camera-lost",))):
+        yield WRITER.alarm_state("dirt", standing, 3)
     yield from (WRITER.status("starting", "loading"), WRITER.status("online", "ready"), WRITER.will())
-    yield WRITER.birth(["top"], ["scratch"], [NO_READ_ALARM, rule])
+    yield WRITER.birth(["top"], ["scratch"], [*alarm_rules([]), rule], ["anna"], [Grade("A", 1.0)])
     yield from (WRITER.recipe(), WRITER.health(HEALTH), WRITER.counters(COUNTERS), WRITER.sequence(4))
     yield WRITER.picture(b"\xff\xd8 and so on")
     yield WRITER.answer(Answer("ack", "ok", "", "desk/answers", b"7"))
@@ -173,6 +211,7 @@ def test_a_result_says_what_was_measured_rounded() -> None:
         "age_ms": 12.3,
         "verdict": "NG",
         "reason": "scratch: 1 defects",
+        "grade": None,
         "coverage": 0.12345679,
         "coverage_mm2": 1.2346,
         "classes": {"scratch": {"coverage": 0.33333333, "count": 1}},
@@ -263,31 +302,55 @@ def test_nothing_reads_as_clean_where_nothing_was_read() -> None:
         VALIDATORS["result"].validate(body | {"verdict": "OK", "reason": None})
 
 
-def test_an_alarm_stands_until_it_clears_and_then_leaves_no_trace() -> None:
-    """Raising writes the journal and a retained state; clearing writes the journal and empties the state."""
-    journal, state = WRITER.alarm(RAISED, 3)
-    gone_journal, gone = WRITER.alarm(replace(RAISED, transition="cleared"), 4)
-    again, _ = WRITER.alarm(replace(RAISED, occurrence=2), 5)
-    assert opened(journal)["seq"] == opened(state)["seq"] == 3
-    assert opened(state)["body"]["state"] == "active"
-    assert (gone.topic, gone.payload, gone.retain) == (state.topic, b"", True)
-    occurrences = [opened(message)["body"]["occurrence_id"] for message in (journal, state, gone_journal, again)]
-    assert len(set(occurrences[:3])) == 1
-    assert occurrences[3] != occurrences[0]
-    restarted = MessageWriter(replace(IDENTITY, run_id="11111111-2222-3333-4444-555555555555"))
-    assert opened(restarted.alarm(RAISED, 9)[0])["body"]["occurrence_id"] != occurrences[0]
+def test_a_transition_and_the_state_say_what_happened_and_how_it_stands() -> None:
+    """The journal's entry is the event; the retained state is how the alarm stands, with its event's number."""
+    journal, state = WRITER.alarm(SEEN, 4), WRITER.alarm_state("dirt", replace(STANDS, user="anna", comment="soon"), 4)
+    entry, stands = opened(journal), opened(state)
+    assert entry["seq"] == stands["seq"] == 4
+    assert entry["body"] == {
+        "schema": "linewatch/alarm/1",
+        "alarm": "dirt",
+        "transition": "acknowledged",
+        "state": "acknowledged",
+        "occurrence_id": OCCURRENCE,
+        "priority": "high",
+        "at_ns": 9,
+        "value": 0.25,
+        "limit": 0.2,
+        "text": "Clean it",
+        "shown": True,
+        "user": "anna",
+        "comment": "on my way",
+        "detail": "",
+    }
+    assert (stands["body"]["state"], stands["body"]["user"], stands["body"]["comment"]) == ("active", "anna", "soon")
+    assert (state.topic, state.retain) == (f"{ROOT}/alarm/dirt", True)
 
 
-def test_an_acknowledged_alarm_stands_and_says_who_has_seen_it() -> None:
-    """The journal gets an entry, the retained state becomes `acknowledged`; both name occurrence and user."""
-    _, active = WRITER.alarm(RAISED, 3)
-    journal, state = WRITER.alarm(SEEN, 4)
-    raised, entry, seen = (opened(message)["body"] for message in (active, journal, state))
-    assert (raised["state"], raised["user"], raised["comment"]) == ("active", None, None)
-    assert (entry["transition"], seen["state"]) == ("acknowledged", "acknowledged")
-    for body in (entry, seen):
-        assert (body["user"], body["comment"], body["at_ns"]) == ("anna", "on my way", 9)
-        assert body["occurrence_id"] == raised["occurrence_id"]
+def test_an_alarm_that_is_normal_leaves_no_trace_and_a_shelved_one_says_until_when() -> None:
+    """An empty retained payload removes the state at the broker; a shelf's end is told as wall time."""
+    gone = WRITER.alarm_state("dirt", None, 4)
+    assert (gone.topic, gone.payload, gone.retain) == (f"{ROOT}/alarm/dirt", b"", True)
+    shelf = opened(WRITER.alarm_state("dirt", SHELVED, None))["body"]["shelf"]
+    # noon and 2 ms, and 61.5 s more
+    assert shelf == {"kind": "timed", "until": "2026-01-31T12:01:01.501Z", "user": "anna", "comment": ""}
+
+
+def test_a_journal_entry_is_of_now_on_both_clocks() -> None:
+    """It has the wall time, the boot and the monotonic time at which it was made."""
+    entry = WRITER.journal_entry("command", alarm="dirt", user="anna", detail="ack by mqtt: ok")
+    assert (entry.at, entry.boot_id, entry.monotonic_ns) == (NOON, IDENTITY.boot_id, 5)
+    assert (entry.kind, entry.alarm, entry.occurrence_id, entry.user) == ("command", "dirt", None, "anna")
+
+
+def test_a_grade_is_in_the_result_with_what_it_is_worth() -> None:
+    """A graded frame says so; the schema refuses a grade on NO_READ."""
+    body = result_body(replace(inspection(Measurement(0.1, None, 9.0, {}, ())), grade=Grade("B", 0.6)), MODEL)
+    assert body["grade"] == {"name": "B", "value_factor": 0.6}
+    unread = result_body(inspection(None, Verdict.NO_READ, "dark"), MODEL)
+    assert unread["grade"] is None
+    with pytest.raises(ValidationError):
+        VALIDATORS["result"].validate(unread | {"grade": body["grade"]})
 
 
 def test_a_picture_is_the_jpeg_itself_and_an_answer_goes_where_it_is_wanted() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.alarms import NO_READ_ALARM
+from edge.alarm_keeping import AlarmKeeper
+from edge.alarms import NO_READ_ALARM, AlarmDesk, alarm_rules
 from edge.app import RunResult, identity_of, run_line
 from edge.bundle import Bundle
 from edge.cameras.opencv import OpenCvCamera
@@ -18,7 +20,7 @@ from edge.errors import EngineError
 from edge.inference import Inference
 from edge.messages import MessageWriter
 from edge.outbox import Outbox
-from edge.pipeline import AlarmDesk, Decided, Line, alarm_rules
+from edge.pipeline import Decided, Line
 from edge.publishers.memory import MemoryPublisher
 from edge.records import CameraState, Frame, UInt8
 from edge.rendering import SimulatedLineSettings
@@ -71,9 +73,15 @@ def test_a_dead_camera_is_no_read_and_an_alarm(bundle: Bundle, tmp_path: Path) -
     assert_unread(decided, "no frame for")
     assert "cannot be opened" in decided[-1].body["reason"]
     assert {one.body["frame"] for one in decided} == {None}
-    assert (result.counts.frames, result.counts.no_read, result.counts.alarms_raised) == (0, 2, 1)
-    standing = [topic for topic, message in publisher.retained.items() if "/alarm/" in topic and message.payload]
-    assert [topic.rsplit("/", 1)[1] for topic in standing] == [NO_READ_ALARM.id]
+    assert (result.counts.frames, result.counts.no_read, result.counts.alarms_raised) == (0, 2, 2)
+    standing = {
+        topic.rsplit("/", 1)[1]: json.loads(message.payload)["body"]
+        for topic, message in publisher.retained.items()
+        if "/alarm/" in topic and message.payload
+    }
+    # the camera is what the operator sees; that nothing can be read stands too, explained by it
+    assert {name: body["shown"] for name, body in standing.items()} == {"camera-lost": True, NO_READ_ALARM.id: False}
+    assert standing[NO_READ_ALARM.id]["suppressed_by"] == ["camera-lost"]
 
 
 def test_a_frame_that_grew_old_is_no_read(bundle: Bundle, tmp_path: Path) -> None:
@@ -124,14 +132,15 @@ def test_a_failed_inference_is_no_read_and_the_line_goes_on(bundle: Bundle, tmp_
     engine = SimulatedEngine(bundle.contract(4), failing(2, camera.truth))
     decided: list[Decided] = []
     with Outbox(tmp_path / "o.db") as outbox, engine, camera:
+        messages = MessageWriter(identity_of(Settings(), bundle, outbox.epoch))
         line = Line(
             camera=camera,
             inference=Inference(engine, [0.5], 8),
             bundle=bundle,
             inspect=InspectSettings(),
             max_age_ms=60_000,
-            alarms=AlarmDesk(alarm_rules(())),
-            messages=MessageWriter(identity_of(Settings(), bundle, outbox.epoch)),
+            alarms=AlarmKeeper(AlarmDesk(alarm_rules(())), messages, outbox),
+            messages=messages,
             outbox=outbox,
             live=True,
             watchers=[decided.append],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,63 @@ def test_a_bundle_must_be_named_somewhere(tmp_path: Path) -> None:
     assert require_bundle(settings, Path("x")) == Path("x")
     with pytest.raises(SettingsError, match="expected the key `bundle` in the settings, or --bundle"):
         require_bundle(settings, None)
+
+
+RULE = "id: dented, measure: coverage, raise_at: 0.1, text: t"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"alarms: [{{{RULE}, zone: rim}}]", r"alarms.dented.zone: expected one of inspect.zones \[\], received 'rim'"),
+        (
+            "alarms: [{id: poor, measure: grade, grades: [C], text: t}]",
+            r"key alarms.poor.grades: expected some of inspect.grades \[\], received \['C'\]",
+        ),
+        (
+            "alarms: [{id: long, measure: length_mm, raise_at: 3, text: t}]",
+            "key inspect.mm_per_px: expected a size, for alarms.long is in millimetres",
+        ),
+        (
+            f"alarms: [{{{RULE}, suppressed_by: [nobody]}}]",
+            r"key alarms.dented.suppressed_by: expected ids of alarms, received \['nobody'\]",
+        ),
+        (
+            f"alarms: [{{{RULE}, suppressed_by: [b]}}, {{id: b, measure: ng, text: t, suppressed_by: [dented]}}]",
+            "key alarms: expected no alarm to be suppressed by itself, received",
+        ),
+        (f"alarms: [{{{RULE}, re_alarm_ms: 5}}]", "alarms.0.re_alarm_ms: expected greater than or equal to 1000"),
+        (f"alarms: [{{{RULE}, frames: {{at_least: 3}}}}]", "alarms.0.frames.of: expected a value, received nothing"),
+        (f"alarms: [{{{RULE}, latch: 3}}]", "alarms.0.latch"),
+        ("operators: ['']", "operators.0"),
+        ("inspect: {zones: {a b: {rectangle: [0, 0, 1, 1]}}}", "inspect.zones.a b"),
+        ("inspect: {zones: {rim: {rectangle: [0, 0, 0, 1]}}}", "inspect.zones.rim: expected a rectangle with"),
+        ("inspect: {grades: [{name: A, value_factor: 1, max_count: 0}]}", "inspect: expected no limits for the last"),
+        ("camera: {watch: {frozen_s: 3}}", "camera.watch"),
+        ("camera: {watch: sometimes}", "camera.watch"),
+    ],
+)  # fmt: skip
+def test_alarms_zones_and_grades_that_make_no_sense_name_their_key(tmp_path: Path, text: str, expected: str) -> None:
+    """Each is an error of the settings that says where and what."""
+    with pytest.raises(SettingsError, match=expected):
+        load_settings(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["line.yaml", "phone.yaml"])
+def test_the_shipped_settings_are_valid(name: str) -> None:
+    """With every key that they show."""
+    settings = load_settings(ROOT / "config" / name)
+    assert settings.alarms
+
+
+def test_the_examples_in_the_page_on_alarms_are_valid(tmp_path: Path) -> None:
+    """Each YAML block of docs/alarms.md can be taken into settings, with the zone and the alarm that it names."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "alarms.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    alarms, grades = blocks
+    alarms = alarms.replace("[dirty]", "[camera-lost]")
+    zones = "inspect: {mm_per_px: 0.1, zones: {edge: {rectangle: [0, 0, 9, 9]}}}\n"
+    rule = load_settings(write(tmp_path, zones + alarms)).alarms[0]
+    assert (rule.frames.at_least, rule.frames.of, rule.re_alarm_ms) == (3, 5, 600_000)
+    graded = load_settings(write(tmp_path, grades.replace("inspect:", "inspect:\n  mm_per_px: 0.1")))
+    assert [row.name for row in graded.inspect.grades] == ["A", "B", "C", "scrap"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import ssl
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -21,6 +20,7 @@ from typing_extensions import Self
 
 from edge.broker import BrokerSettings, TlsSettings
 from edge.errors import PublishError, SettingsError
+from edge.publishers.network import NetworkThread
 from edge.records import (
     Acknowledged,
     Connected,
@@ -33,9 +33,8 @@ from edge.records import (
     Unheard,
 )
 
-MAX_INFLIGHT = 20  # what mosquitto allows; paho does not read the broker's own figure
+MAX_INFLIGHT = 20  # what mosquitto allows; less where the broker says so
 SESSION_EXPIRY_S = 600  # a broker that restarts within this time and still knows us has kept its memory
-RECONNECT_S = (1, 30)
 STOP_S = 3.0
 LARGEST_RECEIVED = 65_536  # bytes; the broker keeps larger packets to itself
 _NOT_WHEN_SUBSCRIBING = 2  # MQTT 5 retain handling: what is retained is not sent
@@ -64,13 +63,22 @@ class MqttPublisher:
     `will` is published by the broker when the connection ends without a farewell. An accepted message of QoS 1 is
     delivered across reconnections until it is acknowledged, refused, or the publisher is closed: never send it again
     before that. Leaving disconnects normally, so the Will is not published. One thread calls `send` and `events`.
-    Messages on the topic filters `hears` are `Received` among the events.
+    Messages on the topic filters `hears` are `Received` among the events. `alive` is called from `events` as long as
+    the thread that serves the network moves; one that has ended is replaced there.
     Entering raises SettingsError for a certificate or password file that cannot be used.
     """
 
-    def __init__(self, settings: BrokerSettings, client_id: str, will: Message, hears: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        client_id: str,
+        will: Message,
+        hears: Sequence[str] = (),
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._hears = hears
+        self._alive = alive
         self._client_id = client_id
         self._will = will
         self._client: Client | None = None
@@ -83,16 +91,14 @@ class MqttPublisher:
     def __enter__(self) -> Self:
         settings, will = self._settings, self._will
         client = Client(CallbackAPIVersion.VERSION2, self._client_id, protocol=MQTTProtocolVersion.MQTTv5)
-        # An exception in a callback would end paho's thread for good, unseen.
+        # An exception in a callback would leave paho's own book-keeping half done.
         client.suppress_exceptions = True
         client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
         client.max_inflight_messages_set(MAX_INFLIGHT)
-        client.reconnect_delay_set(*RECONNECT_S)
         client.will_set(will.topic, will.payload, will.qos, will.retain, _properties(will, PacketTypes.WILLMESSAGE))
         if settings.username is not None:
             client.username_pw_set(settings.username, settings.read_password())
@@ -103,7 +109,8 @@ class MqttPublisher:
         session.MaximumPacketSize = LARGEST_RECEIVED
         host, port = settings.address
         client.connect_async(host, port, settings.keepalive_s, clean_start=False, properties=session)
-        client.loop_start()
+        self._network = NetworkThread(client, f"mqtt-{self._client_id}", self._on_trouble)
+        self._network.start()
         self._client = client
         return self
 
@@ -114,10 +121,7 @@ class MqttPublisher:
         if client is None:
             return
         client.disconnect()
-        # paho waits without limit for a broker that hangs; its thread is a daemon and may be left behind.
-        stopping = threading.Thread(target=client.loop_stop, name="mqtt-stop", daemon=True)
-        stopping.start()
-        stopping.join(STOP_S)
+        self._network.stop(STOP_S)
 
     def send(self, message: Message) -> Token:
         """Hand a message to paho. Raises PublishError if it takes none, or without a broker for QoS 0.
@@ -154,6 +158,11 @@ class MqttPublisher:
 
     def events(self) -> Iterator[PublisherEvent]:
         """Yield what has happened since the last call."""
+        if self._client is not None:
+            if self._network.revive():
+                yield SessionLost(f"the thread that serves {self._where} ended; a new one connects again")
+            if self._network.moves:
+                self._alive()
         while True:
             try:
                 happened = self._happened.get_nowait()
@@ -183,17 +192,22 @@ class MqttPublisher:
     # The callbacks run in paho's thread, with its locks held: they only put into the queue.
 
     def _on_connect(
-        self, _client: Client, _data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+        self, client: Client, _data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         self._refused = reason.is_failure
         if reason.is_failure:
             self._happened.put(SessionLost(f"{self._where} refused the connection: {reason}"))
         else:
+            self._network.accepted()
             largest = getattr(properties, "MaximumPacketSize", None)
+            # paho does not read this figure, sends what it still has as soon as this returns, and its own setter does
+            # not work while a connection stands
+            allowed = min(MAX_INFLIGHT, getattr(properties, "ReceiveMaximum", MAX_INFLIGHT))
+            client._max_inflight_messages = allowed  # noqa: SLF001
             self._happened.put(_Accepted(flags.session_present, largest))
 
-    def _on_connect_fail(self, _client: Client, _data: Any) -> None:
-        self._happened.put(SessionLost(f"{self._where} cannot be reached"))
+    def _on_trouble(self, what: str) -> None:
+        self._happened.put(SessionLost(f"{self._where} {what}"))
 
     def _on_disconnect(
         self,
@@ -239,7 +253,7 @@ class MqttPublisher:
 
 def _properties(message: Message, packet: int) -> Properties:
     properties = Properties(packet)  # type: ignore[no-untyped-call] # paho leaves it so
-    properties.UserProperty = [("id", message.id), ("kind", message.kind)]
+    properties.UserProperty = [("id", message.id), ("kind", message.kind), *[("resent", "1")] * message.resent]
     if message.payload:
         properties.ContentType = message.content_type
         properties.PayloadFormatIndicator = int(message.content_type == _JSON)  # 1: it is UTF-8

@@ -369,10 +369,10 @@ def test_leaving_is_bounded_when_the_broker_hangs(tmp_path: Path) -> None:
 # paho leaves the socket of a failed handshake to the garbage collector.
 @pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
 def test_leaving_does_not_wait_for_a_handshake_that_never_ends() -> None:
-    """A publisher stuck in a TLS handshake leaves its context while paho's thread still waits for the answer."""
+    """A publisher stuck in a TLS handshake leaves its context while its thread still waits for the answer."""
 
     def waiting() -> bool:
-        return any(thread.name == "paho-mqtt-client-stuck" for thread in threading.enumerate())
+        return any(thread.name == "mqtt-stuck" for thread in threading.enumerate())
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = BrokerSettings.model_validate({"port": silent.getsockname()[1], "tls": {}})

@@ -1,0 +1,1 @@
+"""The proof that no committed event is lost: real brokers and lines, killed, cut off, and out of disk. `make proof`."""

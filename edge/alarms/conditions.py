@@ -1,0 +1,57 @@
+"""What an alarm watches → a number, or None where it cannot be known just now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edge.alarms.rules import AlarmRule
+from edge.records import Defect, DeliveryState, Inspection, Measurement, Verdict
+
+
+def measure_of(rule: AlarmRule, inspection: Inspection) -> float | None:
+    """Return the value that `rule`, which is about frames, watches, or None where the inspection cannot know it.
+
+    A frame that could not be read is known to be NO_READ, and which fault of the camera it shows, and nothing else of
+    it is known. A class that the model lacks is never known.
+    """
+    if rule.measure == "no_read":
+        return float(inspection.judgement.verdict is Verdict.NO_READ)
+    if rule.measure == "camera":
+        return float(inspection.camera_fault in rule.camera)
+    if inspection.measurement is None:
+        return None
+    if rule.measure == "ng":
+        return float(inspection.judgement.verdict is Verdict.NG)
+    if rule.measure == "grade":
+        return None if inspection.grade is None else float(inspection.grade.name in rule.grades)
+    measurement = inspection.measurement if rule.zone is None else inspection.zones.get(rule.zone)
+    return None if measurement is None else _of_surface(rule, measurement)
+
+
+def _of_surface(rule: AlarmRule, measurement: Measurement) -> float | None:
+    if rule.measure == "area_mm2":
+        return _largest(rule, measurement, lambda defect: defect.area_mm2)
+    if rule.measure == "length_mm":
+        return _largest(rule, measurement, lambda defect: defect.length_mm)
+    if rule.class_name is not None:
+        seen = measurement.classes.get(rule.class_name)
+        if seen is None:
+            return None
+        return seen.coverage if rule.measure == "coverage" else float(seen.count)
+    return measurement.coverage if rule.measure == "coverage" else float(len(measurement.defects))
+
+
+def _largest(rule: AlarmRule, measurement: Measurement, side: Callable[[Defect], float | None]) -> float | None:
+    """Return the largest size in mm, or None where a defect's size is not known for want of a calibration."""
+    if rule.class_name is not None and rule.class_name not in measurement.classes:
+        return None
+    sizes = [side(defect) for defect in measurement.defects if rule.class_name in {None, defect.class_name}]
+    known = [size for size in sizes if size is not None]
+    return max(known, default=0.0) if len(known) == len(sizes) else None
+
+
+def delivery_measure_of(rule: AlarmRule, delivery: DeliveryState) -> float:
+    """Return the value that `rule`, which is about delivery, watches."""
+    if rule.measure == "queue_age_ms":
+        return delivery.oldest_s * 1000
+    return float(any(getattr(delivery, trouble) is not None for trouble in rule.delivery))

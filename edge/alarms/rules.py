@@ -1,0 +1,257 @@
+"""What the settings say of an alarm: what it watches, when it raises and clears, and how it must be dealt with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
+
+from edge.alarms.states import Guard, traits_of
+from edge.bundle import Name
+from edge.records import CameraFault
+from edge.yaml_settings import StrictModel
+
+Priority = Literal["low", "medium", "high"]
+Measure = Literal[
+    "coverage",
+    "count",
+    "area_mm2",
+    "length_mm",
+    "ng",
+    "no_read",
+    "grade",
+    "camera",
+    "queue_age_ms",
+    "delivery",
+    "raises",
+]
+
+Trouble = Literal["disk", "broker", "refused", "no_consumer", "set_aside", "overflow"]
+
+_DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+# What is seen on the surface, by class and zone if wished; a camera that sees nothing explains all of it.
+OF_SURFACE = frozenset({"coverage", "count", "area_mm2", "length_mm"})
+OF_FRAMES = OF_SURFACE | {"ng", "no_read", "grade", "camera"}
+OF_DELIVERY = frozenset({"queue_age_ms", "delivery"})
+# Measures that are 1 or 0 and need no limits.
+_FLAGS = frozenset({"ng", "no_read", "grade", "camera", "delivery"})
+# Alarms about the line itself. They are shown in a flood too: they may be its cause.
+OF_LINE = frozenset({"no_read", "camera", "raises"}) | OF_DELIVERY
+
+DAY_S = 86_400
+FLOOD_WITHIN_S = 600
+
+
+class Frames(StrictModel):
+    """N of M: how many of the last frames that could be read must agree."""
+
+    at_least: Annotated[int, Field(ge=1, le=100)]
+    of: Annotated[int, Field(ge=1, le=100)]
+
+    @model_validator(mode="after")
+    def _at_least_is_possible(self) -> Frames:
+        if self.at_least > self.of:
+            raise ValueError(f"expected at_least ≤ of = {self.of}, received {self.at_least}")
+        return self
+
+
+class AlarmRule(StrictModel):
+    """When an alarm raises and clears, what the operator should do then, and what they may do with it.
+
+    `measure`: `coverage` (fraction of the region or zone, 0-1), `count` (defects), `area_mm2` (largest defect),
+    `length_mm` (longest defect), each optionally of one `class` and one `zone`; `ng`, `no_read` (the frame's verdict),
+    `grade` (one of `grades`), `camera` (one of the faults in `camera`) and `delivery` (one of the troubles in
+    `delivery`, see DeliveryState), which need no limits; `queue_age_ms` (for how long the oldest undelivered message
+    has waited) and `raises` (alarms raised within `within_s`).
+
+    Raises when the value has been ≥ `raise_at` for `on_delay_ms`, clears when it has been < `clear_below` (≤
+    `raise_at`, which is its default; or `raise_at` - `deadband`) for `off_delay_ms`. With `frames` at least N of the
+    last M frames must agree, for either.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+    id: Name
+    measure: Measure
+    class_name: Annotated[Name | None, Field(alias="class")] = None
+    zone: Name | None = None
+    grades: Annotated[tuple[Name, ...], Field(max_length=20)] = ()
+    camera: Annotated[tuple[CameraFault, ...], Field(max_length=10)] = ()
+    delivery: Annotated[tuple[Trouble, ...], Field(max_length=10)] = ()
+    raise_at: _Positive | None = None
+    clear_below: _Positive | None = None
+    deadband: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    within_s: Annotated[int, Field(ge=1, le=DAY_S)] | None = None
+    on_delay_ms: _DelayMs = 0
+    off_delay_ms: _DelayMs = 0
+    frames: Frames = Frames(at_least=1, of=1)
+    # `severity` is what this key was called first
+    priority: Annotated[Priority, Field(validation_alias=AliasChoices("priority", "severity"))] = "medium"
+    latch: bool = False
+    needs_ack: bool = True
+    re_alarm_ms: Annotated[int, Field(ge=1_000, le=7 * DAY_S * 1000)] | None = None
+    max_shelve_s: Annotated[int, Field(ge=1, le=7 * DAY_S)] = 8 * 3600
+    suppressed_by: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    out_of_service: bool = False
+    text: Annotated[str, Field(min_length=1, max_length=500)]
+    cause: Annotated[str, Field(max_length=500)] = ""
+    consequence: Annotated[str, Field(max_length=500)] = ""
+
+    @model_validator(mode="after")
+    def _keys_fit_the_measure(self) -> AlarmRule:
+        for key, fits in (
+            ("class_name", OF_SURFACE),
+            ("zone", OF_SURFACE),
+            ("grades", {"grade"}),
+            ("camera", {"camera"}),
+            ("delivery", {"delivery"}),
+            ("within_s", {"raises"}),
+        ):
+            if getattr(self, key) and self.measure not in fits:
+                shown = "class" if key == "class_name" else key
+                raise ValueError(f"expected no {shown} for the measure {self.measure}")
+        if self.measure in {"grade", "camera", "delivery"} and not getattr(self, _named_by(self.measure)):
+            raise ValueError(f"expected {_named_by(self.measure)} for the measure {self.measure}, received none")
+        if self.id in self.suppressed_by:
+            raise ValueError("expected suppressed_by to name other alarms, received this one's own id")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_fit_the_measure(self) -> AlarmRule:
+        if self.measure in _FLAGS:
+            if (self.raise_at, self.clear_below, self.deadband) != (None, None, None):
+                raise ValueError(f"expected neither raise_at, clear_below nor deadband for the measure {self.measure}")
+            return self
+        if self.raise_at is None:
+            raise ValueError(f"expected raise_at for the measure {self.measure}, received none")
+        if self.measure == "coverage" and self.raise_at > 1:
+            raise ValueError(f"expected raise_at as a fraction, at most 1, received {self.raise_at}")
+        if self.clear_below is not None and self.deadband is not None:
+            raise ValueError("expected clear_below or deadband, received both")
+        if self.clear_below is not None and self.clear_below > self.raise_at:
+            raise ValueError(f"expected clear_below ≤ raise_at = {self.raise_at}, received {self.clear_below}")
+        if self.deadband is not None and self.deadband >= self.raise_at:
+            raise ValueError(f"expected deadband < raise_at = {self.raise_at}, received {self.deadband}")
+        return self
+
+    @property
+    def raise_limit(self) -> float:
+        """The value from which the alarm raises."""
+        return 1.0 if self.raise_at is None else self.raise_at
+
+    @property
+    def clear_limit(self) -> float:
+        """The value below which the alarm clears."""
+        if self.deadband is not None:
+            return self.raise_limit - self.deadband
+        return self.raise_limit if self.clear_below is None else self.clear_below
+
+    @cached_property
+    def traits(self) -> frozenset[Guard]:
+        """What the table of states must know of this rule."""
+        return traits_of(latch=self.latch, needs_ack=self.needs_ack)
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether it watches millimetres."""
+        return self.measure in {"area_mm2", "length_mm"}
+
+
+def _named_by(measure: str) -> str:
+    return "grades" if measure == "grade" else measure
+
+
+CAMERA_ALARMS = (
+    AlarmRule(
+        id="camera-lost",
+        measure="camera",
+        camera=(CameraFault.LOST,),
+        priority="high",
+        text="The camera gives no frames: check its cable and power; stop shipping until frames are read",
+    ),
+    AlarmRule(
+        id="camera-frozen",
+        measure="camera",
+        camera=(CameraFault.FROZEN,),
+        priority="high",
+        text="The camera repeats one picture: restart it; stop shipping until frames are read",
+    ),
+    AlarmRule(
+        id="camera-blind",
+        measure="camera",
+        camera=(CameraFault.BLIND,),
+        priority="high",
+        text="The camera sees nothing: check its light and its lens; stop shipping until frames are read",
+    ),
+)
+DELIVERY_ALARMS = (
+    AlarmRule(
+        id="outbox-disk",
+        measure="delivery",
+        delivery=("disk",),
+        priority="high",
+        text="Results and alarms cannot be written to the device's disk and wait in memory: free some space on it",
+    ),
+    AlarmRule(
+        id="outbox-replaced",
+        measure="delivery",
+        delivery=("set_aside",),
+        priority="high",
+        text="The store of messages was corrupt and a new one was begun: keep the old file, and check the disk",
+    ),
+    AlarmRule(
+        id="alarms-lost",
+        measure="delivery",
+        delivery=("overflow",),
+        priority="high",
+        text="Alarm messages were dropped for want of room: bring the broker back, and read the journal on the device",
+    ),
+    AlarmRule(
+        id="broker-refuses",
+        measure="delivery",
+        delivery=("refused",),
+        priority="high",
+        text="The broker refuses messages of this line, which are kept: check its access list and its limits",
+    ),
+    AlarmRule(
+        id="no-consumer",
+        measure="delivery",
+        delivery=("no_consumer",),
+        text="Nobody takes the alarms of this line from the broker: start what should listen to it",
+    ),
+)
+NO_READ_ALARM = AlarmRule(
+    id="no-read",
+    measure="no_read",
+    priority="high",
+    text="Frames cannot be inspected: check the camera, its light and its cable; stop shipping until frames are read",
+)
+FLOOD_ALARM = AlarmRule(
+    id="alarm-flood",
+    measure="raises",
+    within_s=FLOOD_WITHIN_S,
+    raise_at=10,
+    clear_below=5,
+    needs_ack=False,
+    priority="high",
+    text="Too many alarms to be read one by one: look for their common cause; the journal has each of them",
+)
+
+
+def alarm_rules(own: Sequence[AlarmRule]) -> tuple[AlarmRule, ...]:
+    """Add the built-in alarms that the settings do not define themselves. Those about the line itself come first."""
+    defined = {rule.id for rule in own}
+    built_in = [
+        rule for rule in (*CAMERA_ALARMS, NO_READ_ALARM, *DELIVERY_ALARMS, FLOOD_ALARM) if rule.id not in defined
+    ]
+    return tuple(sorted([*built_in, *own], key=lambda rule: rule.measure not in OF_LINE))
+
+
+def suppressors(rule: AlarmRule, rules: Sequence[AlarmRule]) -> tuple[str, ...]:
+    """Return the ids of the alarms that explain `rule`: those it names, and a camera's of all that the camera sees."""
+    seen = rule.measure in OF_FRAMES - {"camera"}
+    cameras = [other.id for other in rules if other.measure == "camera" and other.id != rule.id and seen]
+    return tuple(dict.fromkeys([*cameras, *rule.suppressed_by]))

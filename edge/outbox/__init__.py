@@ -1,0 +1,16 @@
+"""The durable queue between deciding and the broker: what was committed here leaves only when the broker took it.
+
+`Outbox` is a SQLite file owned by one writer thread behind a bounded queue, so the loop that decides never waits for
+the disk. `Sender` is one thread that carries committed rows, in order, to a publisher. `OutboxReader` reads the file
+beside a running line. A message may arrive twice (its `id` tells), and none is lost to a restart, a killed process, or
+a broker that is absent or forgets.
+"""
+
+from edge.outbox.outbox import Outbox, OutboxCounts
+from edge.outbox.reader import OutboxReader
+from edge.outbox.records import Repeated, Row
+from edge.outbox.sender import Sender
+from edge.outbox.settling import Settling
+from edge.outbox.store import Store
+
+__all__ = ["Outbox", "OutboxCounts", "OutboxReader", "Repeated", "Row", "Sender", "Settling", "Store"]

@@ -1,0 +1,116 @@
+"""Reading an outbox from beside a running line: what shell commands show."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from typing_extensions import Self
+
+from edge.errors import StoreError
+from edge.outbox.store import BUSY_S, SCHEMA_VERSION
+from edge.records import AlarmRecord, JournalEntry
+
+
+class OutboxReader:
+    """Reads the file of an outbox, changes nothing and holds up nobody, whether a line runs on it or not.
+
+    Entering raises StoreError where there is no outbox, or one of another version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Self:
+        path = self._path
+        if not path.is_file():
+            raise StoreError(
+                f"No outbox at {path}: expected the file that a line writes. Start the line once, or name its file "
+                "with the key store.path"
+            )
+        # a closed store has no files beside it, and in a folder that we may not write SQLite could make none
+        beside = Path(f"{path}-wal").exists()
+        try:
+            self._db = self._opened("mode=ro")
+        except sqlite3.Error:
+            if beside:
+                raise self._unreadable("a line has it open and this user may not read all of it") from None
+            try:
+                self._db = self._opened("mode=ro&immutable=1")
+            except sqlite3.Error as error:
+                raise self._unreadable(str(error)) from error
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version != SCHEMA_VERSION:
+            self._db.close()
+            raise StoreError(
+                f"{path} is no outbox of this version: expected schema {SCHEMA_VERSION}, received {version}. "
+                "A line of this version makes it one when it starts"
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    def _opened(self, how: str) -> sqlite3.Connection:
+        db = sqlite3.connect(f"{self._path.resolve().as_uri()}?{how}", uri=True, timeout=BUSY_S)
+        try:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
+
+    def _unreadable(self, why: str) -> StoreError:
+        return StoreError(
+            f"The outbox {self._path} cannot be read: {why}. Ask as the user that runs the line, e.g. with "
+            "sudo -u linewatch"
+        )
+
+    def _rows(self, statement: str, *given: object) -> list[tuple[object, ...]]:
+        try:
+            return self._db.execute(statement, given).fetchall()
+        except sqlite3.Error as error:
+            raise self._unreadable(str(error)) from error
+
+    @property
+    def epoch(self) -> str:
+        """The id of the store."""
+        ((epoch,),) = self._rows("SELECT value FROM meta WHERE key = 'epoch'")
+        return str(epoch)
+
+    @property
+    def committed(self) -> int:
+        """The highest event number that is on disk."""
+        ((committed,),) = self._rows("SELECT value FROM meta WHERE key = 'committed'")
+        return int(str(committed))
+
+    def alarm_records(self) -> list[AlarmRecord]:
+        """Return what is remembered of each alarm, in the order of their names."""
+        return [AlarmRecord(str(alarm), str(body)) for alarm, body in self._rows("SELECT * FROM alarm ORDER BY alarm")]
+
+    def journal(self, limit: int, alarm: str | None = None) -> list[JournalEntry]:
+        """Return the last `limit` entries, of one alarm if it is named, oldest first."""
+        found = self._rows(
+            "SELECT at, boot_id, monotonic_ns, kind, alarm, occurrence_id, user, comment, detail FROM journal"
+            " WHERE ?1 IS NULL OR alarm = ?1 ORDER BY entry DESC LIMIT ?2",
+            alarm,
+            limit,
+        )
+        return [
+            JournalEntry(
+                at=datetime.fromisoformat(str(at)),
+                boot_id=str(boot_id),
+                monotonic_ns=int(str(monotonic_ns)),
+                kind=str(kind),
+                alarm=str(of),
+                occurrence_id=None if occurrence_id is None else str(occurrence_id),
+                user=str(user),
+                comment=str(comment),
+                detail=str(detail),
+            )
+            for at, boot_id, monotonic_ns, kind, of, occurrence_id, user, comment, detail in reversed(found)
+        ]

@@ -1,0 +1,72 @@
+"""What passes between the rooms of the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edge.records import AlarmRecord, JournalEntry, Message
+
+
+@dataclass(frozen=True)
+class Row:
+    """One committed message. `row` grows in the order of `put`; `seq` is its event's number, None if it is no event."""
+
+    row: int
+    seq: int | None
+    message: Message
+
+
+@dataclass(frozen=True)
+class Put:
+    """What is committed together or not at all."""
+
+    seq: int | None
+    messages: tuple[Message, ...]
+    alarms: Sequence[AlarmRecord] = ()
+    journal: Sequence[JournalEntry] = ()
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it is committed at once and never dropped for a result's sake."""
+        return bool(self.alarms or self.journal) or any(message.urgent for message in self.messages)
+
+
+@dataclass(frozen=True)
+class Settle:
+    """What became of a row: refused for `reason`, or else acknowledged."""
+
+    row: Row
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """What became of a wish to have events again, counted in events.
+
+    `repeated` are sent once more, `waiting` were not yet acknowledged and come anyway, `missing` are no longer there.
+    """
+
+    repeated: int
+    waiting: int
+    missing: int
+
+
+@dataclass
+class Repeat:
+    """A wish to send acknowledged events again: those numbered `first_seq` to `last_seq`, or acknowledged since then.
+
+    Times are wall clock, s. Only what was acknowledged before `asked_s` is meant. It is done in steps, so that an alarm
+    never waits for it; `done` is called with the `outcome`, which is None until all is done.
+    """
+
+    asked_s: float
+    first_seq: int = 0
+    last_seq: int = 0
+    since_s: float | None = None
+    done: Callable[[Repeated], None] = lambda _: None
+    repeated: int = 0
+    outcome: Repeated | None = None
+
+
+Job = Put | Settle | Repeat

@@ -1,0 +1,408 @@
+"""The SQLite file: its tables, its migration, and what one commit does."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edge.errors import StoreError
+from edge.outbox.records import Job, Put, Repeat, Repeated, Row, Settle
+from edge.records import JournalEntry, Message
+
+_log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 2
+PENDING, PARKED, ACKNOWLEDGED = 0, 1, 2
+BUSY_S = 1.0
+_STEP = 1000  # rows that one commit repeats or forgets at most: an alarm that comes meanwhile waits for no more
+_MESSAGE = """CREATE TABLE message (
+  row INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+  topic TEXT NOT NULL, payload BLOB NOT NULL, qos INTEGER NOT NULL, retain INTEGER NOT NULL, expiry_s INTEGER,
+  urgent INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, reason TEXT,
+  created_s REAL, settled_s REAL, resent INTEGER NOT NULL DEFAULT 0
+)"""
+# What version 2 added. `retained` holds the last message of each retained topic, for a broker that forgot it.
+_ADDED = (
+    "CREATE INDEX message_by_state ON message (state, urgent, row)",
+    "CREATE INDEX message_by_seq ON message (seq)",
+    """CREATE TABLE retained (
+      topic TEXT PRIMARY KEY, id TEXT NOT NULL, kind TEXT NOT NULL, payload BLOB NOT NULL, qos INTEGER NOT NULL,
+      expiry_s INTEGER, urgent INTEGER NOT NULL
+    )""",
+    "CREATE TABLE alarm (alarm TEXT PRIMARY KEY, body TEXT NOT NULL)",
+    """CREATE TABLE journal (
+      entry INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, boot_id TEXT NOT NULL, monotonic_ns INTEGER NOT NULL,
+      kind TEXT NOT NULL, alarm TEXT NOT NULL, occurrence_id TEXT, user TEXT NOT NULL, comment TEXT NOT NULL,
+      detail TEXT NOT NULL
+    )""",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_NEW = ("CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL)", _MESSAGE, *_ADDED)
+_FROM_VERSION_1 = (
+    "ALTER TABLE message ADD COLUMN created_s REAL",
+    "ALTER TABLE message ADD COLUMN settled_s REAL",
+    "ALTER TABLE message ADD COLUMN resent INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX message_by_class",
+    *_ADDED,
+    """INSERT OR REPLACE INTO retained SELECT topic, id, kind, payload, qos, expiry_s, urgent
+      FROM message WHERE retain ORDER BY row""",
+)
+_COLUMNS = "row, seq, id, kind, topic, payload, qos, retain, expiry_s, urgent, resent"
+_JOURNAL_COLUMNS = "at, boot_id, monotonic_ns, kind, alarm, occurrence_id, user, comment, detail"
+
+
+@dataclass(frozen=True)
+class Caps:
+    """What there is room for.
+
+    `results`, `alarms`: messages that the broker has not acknowledged. Of acknowledged ones, `kept_s` seconds, as long
+    as those of a class have at most `kept_results_bytes` or `kept_alarms_bytes` of payload. `journal`: entries.
+    """
+
+    results: int = 200_000
+    alarms: int = 100_000
+    kept_s: float = 86_400.0
+    kept_results_bytes: int = 256_000_000
+    kept_alarms_bytes: int = 64_000_000
+    journal: int = 500_000
+
+    def unsettled(self, urgent: int) -> int:
+        """Messages of a class that wait or are parked."""
+        return self.alarms if urgent else self.results
+
+    def kept_bytes(self, urgent: int) -> int:
+        """Payload of acknowledged messages of a class."""
+        return self.kept_alarms_bytes if urgent else self.kept_results_bytes
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the store holds, and since opening `acknowledged` and, for want of room, `dropped` and `alarms_dropped`."""
+
+    results: int = 0
+    alarms: int = 0
+    parked: int = 0
+    kept: int = 0
+    kept_results_bytes: int = 0
+    kept_alarms_bytes: int = 0
+    acknowledged: int = 0
+    dropped: int = 0
+    alarms_dropped: int = 0
+    committed: int = 0
+
+    def more(self, **by: int) -> Totals:
+        """Return these with some changed by so much."""
+        return replace(self, **{name: getattr(self, name) + change for name, change in by.items()})
+
+
+class Store:
+    """The SQLite file. `commit` belongs to the writer thread, `read` and `retained` to the sender's.
+
+    `epoch`, `committed`: what a new file is to go on with; without them it is another store, which counts from 1.
+    """
+
+    def __init__(self, path: Path, caps: Caps, *, epoch: str | None = None, committed: int = 0) -> None:
+        self._caps = caps
+        self._forget_at_s = 0.0
+        self._writing = connect(path)
+        try:
+            self._prepare(path, epoch or str(uuid.uuid4()), committed)
+            self._reading = connect(path)
+        except BaseException:
+            self._writing.close()
+            raise
+
+    def _prepare(self, path: Path, epoch: str, committed: int) -> None:
+        db = self._writing
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if version not in {0, 1, SCHEMA_VERSION} or (tables and not version):
+            raise StoreError(
+                f"{path} is no outbox of this version: expected schema {SCHEMA_VERSION}, received {version}. "
+                "Name another file with the key store.path, or move this one away"
+            )
+        problems = [text for (text,) in db.execute("PRAGMA quick_check(1)") if text != "ok"]
+        if problems:
+            raise sqlite3.DatabaseError(problems[0])
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")  # NORMAL may lose the last commits when the power fails
+        if version != SCHEMA_VERSION:
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                for statement in _FROM_VERSION_1 if version else _NEW:
+                    db.execute(statement)
+                if not version:
+                    db.execute("INSERT INTO meta VALUES ('epoch', ?), ('committed', ?)", (epoch, committed))
+        db.execute("UPDATE message SET state = ?, reason = NULL WHERE state = ?", (PENDING, PARKED))
+        meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+        self.epoch = str(meta["epoch"])
+        self.alarm_records = dict(db.execute("SELECT alarm, body FROM alarm ORDER BY alarm").fetchall())
+        count = {
+            (state, urgent): (rows, size)
+            for state, urgent, rows, size in db.execute(
+                "SELECT state, urgent, count(*), sum(length(payload)) FROM message GROUP BY state, urgent"
+            )
+        }
+        (results, _), (alarms, _) = count.get((PENDING, 0), (0, 0)), count.get((PENDING, 1), (0, 0))
+        kept, kept_alarms = count.get((ACKNOWLEDGED, 0), (0, 0)), count.get((ACKNOWLEDGED, 1), (0, 0))
+        self.totals = Totals(
+            results=results,
+            alarms=alarms,
+            kept=kept[0] + kept_alarms[0],
+            kept_results_bytes=kept[1],
+            kept_alarms_bytes=kept_alarms[1],
+            committed=int(meta["committed"]),
+        )
+
+    def commit(self, jobs: Sequence[Job]) -> None:
+        """Do all jobs in one transaction, or none of them; raises sqlite3.Error. A `Repeat` may want several."""
+        before = self.totals
+        db = self._writing
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for job in jobs:
+                if isinstance(job, Put):
+                    self._insert(job)
+                elif isinstance(job, Settle):
+                    self._settle(job)
+                else:
+                    self._repeat(job)
+            self._drop_oldest()
+            self._forget()
+            db.execute("UPDATE meta SET value = ? WHERE key = 'committed'", (self.totals.committed,))
+            db.execute("COMMIT")
+        except BaseException:
+            self.totals = before
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _insert(self, put: Put) -> None:
+        db, now_s = self._writing, time.time()
+        for m in put.messages:
+            added = db.execute(
+                "INSERT OR IGNORE INTO message"
+                " (seq, id, kind, topic, payload, qos, retain, expiry_s, urgent, created_s)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (put.seq, m.id, m.kind, m.topic, m.payload, m.qos, m.retain, m.expiry_s, m.urgent, now_s),
+            ).rowcount
+            self._count(alarms=added * m.urgent, results=added * (not m.urgent))
+            if m.retain:
+                db.execute(
+                    "INSERT OR REPLACE INTO retained VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (m.topic, m.id, m.kind, m.payload, m.qos, m.expiry_s, m.urgent),
+                )
+        for record in put.alarms:
+            db.execute("INSERT OR REPLACE INTO alarm VALUES (?, ?)", (record.alarm, record.body))
+        if put.journal:
+            db.executemany(
+                f"INSERT INTO journal ({_JOURNAL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - ours
+                [(_iso(entry.at), *_entry(entry)) for entry in put.journal],
+            )
+            db.execute("DELETE FROM journal WHERE entry <= (SELECT max(entry) FROM journal) - ?", (self._caps.journal,))
+        if put.seq is not None and put.seq > self.totals.committed:
+            self.totals = replace(self.totals, committed=put.seq)
+
+    def _settle(self, settle: Settle) -> None:
+        row, m = settle.row.row, settle.row.message
+        if settle.reason is not None:
+            parked = self._writing.execute(
+                "UPDATE message SET state = ?, reason = ? WHERE row = ? AND id = ? AND state = ?",
+                (PARKED, settle.reason, row, m.id, PENDING),
+            ).rowcount
+            self._count(parked=parked)
+            return
+        taken = self._writing.execute(
+            "UPDATE message SET state = ?, settled_s = ? WHERE row = ? AND id = ? AND state = ?",
+            (ACKNOWLEDGED, time.time(), row, m.id, PENDING),
+        ).rowcount
+        self._count(acknowledged=1)
+        self._move(taken, taken * len(m.payload), m.urgent)
+
+    def _move(self, rows: int, size: int, urgent: int) -> None:
+        """Count rows of a class from waiting to acknowledged; below 0, back."""
+        if urgent:
+            self._count(alarms=-rows, kept=rows, kept_alarms_bytes=size)
+        else:
+            self._count(results=-rows, kept=rows, kept_results_bytes=size)
+
+    def _repeat(self, wish: Repeat) -> None:
+        """Have some of what is wished sent again. What is retained is not for repeating: a newer state may stand."""
+        db = self._writing
+        if wish.since_s is None:
+            meant, given = "seq BETWEEN ? AND ?", (float(wish.first_seq), float(wish.last_seq))
+        else:
+            meant, given = "settled_s >= ? AND settled_s < ?", (wish.since_s, wish.asked_s)
+        room = min(self._caps.results - self.totals.results, self._caps.alarms - self.totals.alarms, _STEP)
+        found = db.execute(
+            f"SELECT row, urgent, length(payload) FROM message WHERE state = ? AND NOT retain AND settled_s < ? AND {meant}"  # noqa: S608, E501 - ours
+            " ORDER BY row LIMIT ?",
+            (ACKNOWLEDGED, wish.asked_s, *given, max(0, room)),
+        ).fetchall()
+        for row, urgent, size in found:
+            db.execute("UPDATE message SET state = ?, resent = 1 WHERE row = ?", (PENDING, row))
+            self._move(-1, -size, urgent)
+        wish.repeated += len(found)
+        if len(found) < _STEP:
+            wish.outcome = self._outcome(wish)
+
+    def _outcome(self, wish: Repeat) -> Repeated:
+        last = min(wish.last_seq, self.totals.committed)
+        (there,) = self._writing.execute(
+            "SELECT count(DISTINCT seq) FROM message WHERE seq BETWEEN ? AND ? AND NOT retain", (wish.first_seq, last)
+        ).fetchone()
+        missing = max(0, last - wish.first_seq + 1 - there)
+        return Repeated(wish.repeated, max(0, there - wish.repeated), missing)
+
+    def _drop_oldest(self) -> None:
+        for urgent, have in ((0, self.totals.results), (1, self.totals.alarms)):
+            excess = have - self._caps.unsettled(urgent)
+            if excess <= 0:
+                continue
+            oldest = sorted(
+                row
+                for state in (PENDING, PARKED)  # apart, so that each is read from the index, in order
+                for row in self._writing.execute(
+                    "SELECT row, state FROM message WHERE state = ? AND urgent = ? ORDER BY row LIMIT ?",
+                    (state, urgent, excess),
+                )
+            )[:excess]
+            self._writing.executemany("DELETE FROM message WHERE row = ?", [(row,) for row, _ in oldest])
+            self._count(parked=-sum(state == PARKED for _, state in oldest))
+            if urgent:
+                self._count(alarms=-excess, alarms_dropped=excess)
+            else:
+                self._count(results=-excess, dropped=excess)
+
+    def _forget(self) -> None:
+        """Delete the oldest acknowledged rows that are too old or too many, some in each commit."""
+        now_s = time.time()
+        for urgent in (0, 1):
+            size = self.totals.kept_alarms_bytes if urgent else self.totals.kept_results_bytes
+            over = size - self._caps.kept_bytes(urgent)
+            if over <= 0 and now_s < self._forget_at_s:
+                continue
+            rows = self._writing.execute(
+                "SELECT row, length(payload), settled_s FROM message WHERE state = ? AND urgent = ?"
+                " ORDER BY row LIMIT ?",
+                (ACKNOWLEDGED, urgent, _STEP),
+            ).fetchall()
+            going = 0
+            for row, length, settled_s in rows:
+                if over <= 0 and settled_s >= now_s - self._caps.kept_s:
+                    break
+                self._writing.execute("DELETE FROM message WHERE row = ?", (row,))
+                over -= length
+                going += 1
+                if urgent:
+                    self._count(kept=-1, kept_alarms_bytes=-length)
+                else:
+                    self._count(kept=-1, kept_results_bytes=-length)
+            if going < _STEP:
+                self._forget_at_s = max(self._forget_at_s, now_s + 1.0)
+
+    def _count(self, **by: int) -> None:
+        self.totals = self.totals.more(**by)
+
+    def read(
+        self, after: int, limit: int, *, urgent: bool, topic: str | None = None, without: Collection[str] = ()
+    ) -> list[Row]:
+        """Return at most `limit` pending rows of a class behind row `after`, in order; raises sqlite3.Error.
+
+        Only those of `topic`, where one is named, and none of the topics `without`.
+        """
+        marks = ",".join("?" * len(without))
+        found = self._reading.execute(
+            f"SELECT {_COLUMNS} FROM message WHERE state = ? AND urgent = ? AND row > ?"  # noqa: S608 - ours
+            f" AND (? IS NULL OR topic = ?) AND topic NOT IN ({marks}) ORDER BY row LIMIT ?",
+            (PENDING, urgent, after, topic, topic, *without, limit),
+        ).fetchall()
+        return [_row(columns) for columns in found]
+
+    def retained(self) -> list[Message]:
+        """Return the last message of each retained topic of which none is pending; raises sqlite3.Error."""
+        found = self._reading.execute(
+            "SELECT id, kind, topic, payload, qos, expiry_s, urgent FROM retained WHERE topic NOT IN"
+            " (SELECT topic FROM message WHERE state = ? AND retain) ORDER BY topic",
+            (PENDING,),
+        ).fetchall()
+        return [
+            Message(identifier, kind, topic, payload, qos, True, expiry_s, bool(urgent))
+            for identifier, kind, topic, payload, qos, expiry_s, urgent in found
+        ]
+
+    def oldest_s(self) -> float | None:
+        """Return when the oldest pending message was put, wall clock; None if none is pending. Raises sqlite3.Error."""
+        (found,) = self._reading.execute(
+            """SELECT min(created_s) FROM (
+              SELECT * FROM (SELECT created_s FROM message WHERE state = 0 AND urgent = 0 ORDER BY row LIMIT 1)
+              UNION ALL
+              SELECT * FROM (SELECT created_s FROM message WHERE state = 0 AND urgent = 1 ORDER BY row LIMIT 1))"""
+        ).fetchone()
+        return None if found is None else float(found)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reading.close()
+        self._writing.close()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a SQLite file to write to."""
+    return sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+
+def open_store(path: Path, caps: Caps, kind: type[Store] = Store) -> tuple[Store, Path | None]:
+    """Open the store; a corrupt one is set aside under the returned path and replaced. Raises StoreError."""
+    try:
+        try:
+            return kind(path, caps), None
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            aside = set_aside(path)
+            _log.warning("The outbox %s is corrupt (%s): set aside as %s, a new one is begun", path, error, aside)
+            return kind(path, caps), aside
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(
+            f"The outbox {path} cannot be opened: {error}. Expected a file that this user may write, on a disk with "
+            "room, that no other program holds; free the disk or name another file with the key store.path"
+        ) from error
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Tell a damaged file from one that is locked, full or not ours, which are children of the same error."""
+    return type(error) is sqlite3.DatabaseError
+
+
+def set_aside(path: Path) -> Path:
+    """Move a store out of the way and return where it is now."""
+    moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{path}{suffix}", f"{path}.corrupt-{moment}{suffix}")  # noqa: PTH105 - suffixed strings
+    return path.with_name(f"{path.name}.corrupt-{moment}")
+
+
+def _row(columns: tuple[Any, ...]) -> Row:
+    row, seq, identifier, kind, topic, payload, qos, retain, expiry_s, urgent, resent = columns
+    message = Message(identifier, kind, topic, payload, qos, bool(retain), expiry_s, bool(urgent), resent=bool(resent))
+    return Row(row, seq, message)
+
+
+def _entry(entry: JournalEntry) -> tuple[Any, ...]:
+    """Return an entry's values behind its time, in the order of _JOURNAL_COLUMNS."""
+    return tuple(asdict(entry).values())[1:]
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")

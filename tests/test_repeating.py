@@ -1,0 +1,59 @@
+"""`cmd/replay`: which wishes for events are obeyed, and what is answered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge.commands import MAX_REPLAYED, Command, Outcome, read_command
+from edge.outbox import Outbox, Sender
+from edge.publishers.memory import MemoryPublisher
+from edge.records import Received
+from edge.repeating import EventRepeater
+from tests.brokers import wait_for
+from tests.outbox.test_outbox import put, settled
+from tests.test_messages import ROOT, UUID, VALIDATORS
+
+
+def wish(first: int, last: int, epoch: str = UUID) -> Command:
+    """Return the command for events `first` to `last` as the line reads it; the published schema accepts its body."""
+    body = {
+        "schema": "linewatch/command-replay/1",
+        "epoch": epoch,
+        "from_seq": first,
+        "to_seq": last,
+        "user": "mes",
+        "comment": "",
+    }
+    VALIDATORS["command-replay"].validate(body)
+    return read_command(Received(f"{ROOT}/cmd/replay", json.dumps(body).encode(), expiry_s=30), ROOT)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "obeyed"),
+    [(1, 1, True), (5, 4 + MAX_REPLAYED, True), (5, 5 + MAX_REPLAYED, False), (5, 4, False)],
+)
+def test_a_wish_is_for_a_range_of_bearable_length(*, first: int, last: int, obeyed: bool) -> None:
+    """From one event to 10,000, forwards; anything else is answered as invalid."""
+    command = wish(first, last)
+    assert (command.body is not None) == obeyed
+    assert obeyed or "expected to_seq from from_seq on, and at most 10000 numbers" in command.problem
+
+
+def test_a_wish_is_answered_when_it_is_known_what_comes(tmp_path: Path) -> None:
+    """The counts of what comes again and what is missing are in the answer; another store's numbers are refused."""
+    answers: list[tuple[Outcome, str]] = []
+    publisher = MemoryPublisher()
+    with Outbox(tmp_path / "outbox.db") as outbox, publisher, Sender(outbox, publisher, list):
+        put(outbox, *range(1, 11))
+        settled(outbox)
+        repeater = EventRepeater(outbox, lambda _, outcome, detail: answers.append((outcome, detail)))
+        told = repeater(wish(1, 2))
+        assert told is not None
+        assert told[0] == "unknown_epoch"
+        assert repeater(wish(3, 6, outbox.epoch)) is None
+        wait_for(lambda: answers)
+        assert answers == [("ok", "4 sent again, 0 not yet acknowledged, 0 missing")]
+        wait_for(lambda: len(publisher.messages) == 14)
