@@ -40,7 +40,7 @@ bench: $(VENV)/.installed ## the speed that is claimed: tables, and JSON under o
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
 	$(VENV)/bin/python benchmarks/engines.py --data $(DATA)
 
-proof: $(VENV)/.installed ## kill lines and brokers by the hundred, lose nothing, write docs/proof.md (ARGS="--only outage")
+proof: debian $(VENV)/.installed ## kill lines and brokers by the hundred, lose nothing, write docs/proof.md (ARGS="--only outage")
 	$(VENV)/bin/python -m benchmarks.proof $(ARGS)
 
 model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glass from simulated pictures alone

@@ -280,7 +280,8 @@ def open_line(
             )
         parts.enter_context(publisher)
         inbox = Inbox(messages.identity.root)
-        settling = settling or Settling(settings.store.expect_consumer)
+        # a recording's events are for whoever is there while it is replayed
+        settling = settling or Settling(settings.store.expect_consumer if live else ())
         alive = progress.mark("outbox")
         sender = parts.enter_context(
             Sender(outbox, publisher, announcements, inbox.put, settling=settling, alive=alive)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import random
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from benchmarks.proof.kills import Count, Faults, survive
+from benchmarks.proof.proxy import FaultProxy
+from tests.brokers import wait_for
 
 
 def test_no_committed_event_is_lost_to_kills_of_line_broker_and_network(tmp_path: Path) -> None:
@@ -26,3 +33,73 @@ def test_the_judge_finds_each_kind_of_failure() -> None:
         wrong = [int(place == index) for index in range(5)]
         assert not Count(9, 1, *wrong, intact=True).good
     assert not Count(9, 1, 0, 0, 0, 0, 0, intact=False).good
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """Return the port of a server that says again what it hears."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                threading.Thread(target=say_again, args=(connection,), daemon=True).start()
+
+        def say_again(connection: socket.socket) -> None:
+            with connection:
+                while data := connection.recv(100):
+                    connection.sendall(data)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def answers(port: int) -> bool:
+    """Tell whether a new connection is carried."""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.settimeout(10)
+        try:
+            connection.sendall(b"x")
+            return connection.recv(1) == b"x"
+        except OSError:
+            return False
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Tell whether the other side is gone, and what was under way with it."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_the_proxy_fails_as_it_is_told(echo: int) -> None:
+    """It carries; a cut ends connections, half-open ones are silent and then end, refused ones end at once."""
+    with FaultProxy(echo) as proxy:
+        assert answers(proxy.port)
+        with socket.create_connection(("127.0.0.1", proxy.port), 10) as connection:
+            connection.sendall(b"a")
+            assert connection.recv(1) == b"a"
+            half_open = threading.Thread(target=proxy.fail, args=("half-open", 0.5))
+            half_open.start()
+            wait_for(lambda: not proxy._flows.is_set())
+            connection.sendall(b"b")
+            connection.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+            half_open.join()
+            connection.settimeout(10)
+            assert has_ended(connection)
+        with socket.create_connection(("127.0.0.1", proxy.port), 10) as connection:
+            connection.sendall(b"a")
+            assert connection.recv(1) == b"a"
+            proxy.fail("cut", 0.0)
+            assert has_ended(connection)
+        proxy.refuse(on=True)
+        assert not answers(proxy.port)
+        proxy.refuse(on=False)
+        assert answers(proxy.port)

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 
@@ -84,6 +85,7 @@ class Sender:
         self._cursor = {True: 0, False: 0}
         self._holds: dict[str, _Hold] = {}
         self._generation = outbox.generation
+        self._forgotten = False
         self._connected: bool | None = None  # None: not known yet
         self._hold_until_s = 0.0
         self._wake = threading.Event()
@@ -183,6 +185,9 @@ class Sender:
         if not self._connected or time.monotonic() < self._hold_until_s:
             return
         try:
+            if self._forgotten:
+                self._remind()
+                self._forgotten = False
             self._send_offers()
             self._probe()
             for urgent in (True, False):
@@ -199,8 +204,7 @@ class Sender:
             self._connected, self.trouble = True, None
             for message in self._announce():
                 self.offer(message)
-            if not event.session_present:
-                self._remind()
+            self._forgotten = self._forgotten or not event.session_present
         elif isinstance(event, SessionLost):
             if self._connected is not False:
                 _log.warning("No broker: %s. Messages wait in the outbox", event.reason)
@@ -312,7 +316,8 @@ class Sender:
         now_s = time.monotonic()
         if now_s - self._oldest_at_s >= _OLDEST_EVERY_S:
             self._oldest_at_s = now_s
-            self._oldest_s = self._outbox.oldest_s()
+            with suppress(StoreError):  # told by those who cannot go on without reading
+                self._oldest_s = self._outbox.oldest_s()
 
     def _finished(self) -> bool:
         """Whether to end now; sends the farewell once nothing is left or the time to drain is over."""
