@@ -202,8 +202,10 @@ class Sender:
     def _handle(self, event: PublisherEvent) -> None:
         if isinstance(event, Connected):
             self._connected, self.trouble = True, None
-            for message in self._announce():
-                self.offer(message)
+            # at once with asking for it: what is offered meanwhile is newer, and must not be replaced by this
+            with self._offers_lock:
+                for message in self._announce():
+                    self._put_offer(message)
             self._forgotten = self._forgotten or not event.session_present
         elif isinstance(event, SessionLost):
             if self._connected is not False:
