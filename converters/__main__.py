@@ -131,14 +131,15 @@ def build(
     order = Order(to.value, precision.value, data, calibration, out, max_changed_pixels, flags)
     outcome = run(bundle, order, _progress)
     report = outcome.report
-    print_outcome(outcome, Console(), Console(stderr=True))
+    output = _output(json_file)
+    print_outcome(outcome, output, Console(stderr=True))
     if to is Target.TENSORRT:
-        report |= _build_tensorrt(outcome.bundle.path, precision, sizes, workspace_mb)
+        report |= _build_tensorrt(outcome.bundle.path, precision, sizes, workspace_mb, output)
     _write_json(json_file, report)
 
 
 def _build_tensorrt(
-    path: Path, precision: PrecisionOption, batch: tuple[int, int, int], workspace_mb: int | None
+    path: Path, precision: PrecisionOption, batch: tuple[int, int, int], workspace_mb: int | None, output: Console
 ) -> dict[str, Any]:
     """Build an engine on this device. `build_engine` calls back with (step, done, total) as it goes on."""
     from converters.tensorrt.building import EngineOptions, build_engine
@@ -149,7 +150,7 @@ def _build_tensorrt(
         built = build_engine(
             load_bundle(path), options, lambda step, done, total: status.update(f"{step}: {done} of {total}")
         )
-    Console().print(f"Wrote {built.plan_path}")
+    output.print(f"Wrote {built.plan_path}", soft_wrap=True)
     return {"engine": built.report()}
 
 
@@ -185,8 +186,7 @@ def inspect(
     from converters.reporting import print_facts
 
     found = facts(file)
-    if json_file is None or str(json_file) != "-":
-        print_facts(found, Console())
+    print_facts(found, _output(json_file))
     _write_json(json_file, found)
 
 
@@ -214,7 +214,7 @@ def compare(
     from converters.reporting import print_difference
 
     difference = compare_files(operand(a), operand(b), data, _progress, every)
-    print_difference(difference, Console())
+    print_difference(difference, _output(json_file))
     _write_json(json_file, difference.as_dict())
     if strict and (failures := difference.total.failures(max_changed_pixels)):
         raise ConversionError(f"{b} differs from {a}: {'; '.join(failures)}")
@@ -223,6 +223,11 @@ def compare(
 def _progress(items: Iterable[Any], words: str) -> Iterable[Any]:
     # a search judges dozens of choices: their bars come and go on one line
     return track(items, words, console=Console(stderr=True), transient=words.startswith("Searching"))
+
+
+def _output(json_file: Path | None) -> Console:
+    """Return where tables go: not among the JSON, where that goes to the output."""
+    return Console(stderr=json_file is not None and str(json_file) == "-")
 
 
 def _write_json(path: Path | None, report: dict[str, Any]) -> None:

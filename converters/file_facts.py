@@ -12,7 +12,7 @@ from converters.float_graph import require_onnx
 from converters.precision_plan import PLANS, read_plan
 from edge.bundle import Bundle, load_bundle, sha256_of
 from edge.engines.engine_files import read_header, read_sidecar
-from edge.errors import BundleError, EngineError, LinewatchError
+from edge.errors import BundleError, DependencyError, EngineError, LinewatchError
 
 _PLAN_MAGIC = b"ftrt"  # 0x74727466, little-endian
 
@@ -47,10 +47,18 @@ def _of_bundle(path: Path) -> dict[str, Any]:
         "preparing": [step.step for step in manifest.preparing],
         "golden frames": len(manifest.golden),
         "steps": [str(step.get("step")) for step in manifest.provenance],
-        "models": {name: facts(path / name) for name in graphs if (path / name).is_file()},
+        "models": {name: _of_model(path / name) for name in graphs if (path / name).is_file()},
         "precision": {name: _of_precision(bundle, name) for name in PLANS.values() if name in manifest.files},
         "engines": {plan.name: facts(plan) for plan in sorted((path / "engines").glob("*.plan"))},
     }
+
+
+def _of_model(path: Path) -> dict[str, Any]:
+    """Return a model's facts; on a device, which has no package onnx, its hash alone."""
+    try:
+        return facts(path)
+    except DependencyError as error:
+        return {"kind": "model", "file": str(path), "sha256": sha256_of(path), "not read": str(error)}
 
 
 def _of_precision(bundle: Bundle, name: str) -> dict[str, Any]:

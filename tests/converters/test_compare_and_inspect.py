@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from edge.errors import BundleError, SourceError
 from edge.opencv import cv2
 from edge.rendering import SimulatedLineSettings
 from tests.bright_bundle import write_bright_bundle
+from tests.conftest import ROOT
 from tests.converters.test_flow import run
 from tests.converters.test_half_precision import quiet
 
@@ -68,7 +71,7 @@ def test_differences_are_counted_in_defects_pixels_and_coverage(
     assert difference["worst_frame"] == "marked.png"
     assert "1 scratch" in capsys.readouterr().out
     assert run("compare", pair[1], pair[0], "--data", pictures, "--json", "-") == 0
-    assert json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]))["comparison"]["gained"]
+    assert json.loads(capsys.readouterr().out)["comparison"]["gained"] == {"scratch": 1}
     assert run("compare", pair[0], pair[1], "--data", pictures, "--strict") == 11
     assert "1 scratch defects lost" in capsys.readouterr().err
 
@@ -123,6 +126,19 @@ def test_a_bundle_and_its_graph_are_told_of(pair: tuple[Path, Path], capsys: pyt
     assert graph["inputs"] == {"tiles": "UINT8 [N, 64, 64, 1]", "thresholds": "FLOAT [1]"}
     assert run("inspect", pair[0]) == 0
     assert "bright 1.0.0" in capsys.readouterr().out
+
+
+def test_a_bundle_is_told_of_where_onnx_is_not_installed(pair: tuple[Path, Path]) -> None:
+    """On a device, which has no package onnx, a bundle is told of by its manifest, and a graph by its hash."""
+    # None in sys.modules is how Python itself marks a module that cannot be imported
+    code = "import sys; sys.modules['onnx'] = None\nfrom converters.__main__ import main\n"
+    code += f"main(['inspect', {str(pair[0])!r}, '--json', '-'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["name"] == "bright 1.0.0"
+    assert found["models"]["model.onnx"]["sha256"] == sha256_of(pair[0] / "model.onnx")
+    assert "import onnx" in found["models"]["model.onnx"]["not read"]
 
 
 def test_a_plan_is_told_of_by_its_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,9 +23,11 @@ from converters.real_tiles import calibration_pictures, real_tiles
 from converters.tensor_ranges import full_ranges, half_report, range_of
 from edge.bundle import Bundle
 from edge.errors import ConversionError
+from edge.opencv import cv2
 from edge.records import GraphContract, UInt8
 from tests.converters.conftest import glass
 from tests.converters.onnx_bundles import (
+    CLASS,
     TILE,
     blurring_net,
     net_of,
@@ -221,3 +223,42 @@ def test_weights_that_overflow_have_to_be_pinned(tmp_path: Path) -> None:
         half_graph(graph, head_pins(graph))
     made = to_half(bundle, (calibration_pictures(bundle),) * 2, 0.0005, quiet)
     assert any("its weights reach 1e+06" in pin.reason for pin in made.plan.pinned)
+
+
+def test_a_search_finds_what_no_rule_asks_for(tmp_path: Path) -> None:
+    """Near 1000 halves are 0.5 apart: p + 1000 - 1000 is a multiple of 0.5, unless sum and difference are in FP32."""
+    nodes = [
+        onnx.helper.make_node("Mul", ["pixels", "scale"], ["small"]),
+        onnx.helper.make_node("Relu", ["small"], ["same"]),
+        onnx.helper.make_node("Add", ["same", "thousand"], ["large"]),
+        onnx.helper.make_node("Add", ["large", "back"], ["p"]),
+        onnx.helper.make_node("Relu", ["p"], ["answer"]),
+    ]
+    weights = {"scale": np.float32(1 / 255), "thousand": np.float32(1000), "back": np.float32(-1000)}
+    between = CLASS.model_copy(update={"threshold": 140.5 / 255})  # no grey value is just at it
+    bundle = write_onnx_bundle(tmp_path / "b", net_of(nodes, weights), classes=(between,))
+    made = to_half(bundle, (calibration_pictures(bundle),) * 2, 0.0005, quiet)
+    operations = {node.name: node.op_type for node in FloatGraph(bundle.onnx_path).nodes}
+    searched = [operations[pin.node] for pin in made.plan.pinned if pin.reason == "needed to keep what is found"]
+    assert searched == ["Add", "Add"]
+    assert (made.comparison.total_lost, made.comparison.total_gained) == (0, 0)
+
+
+@pytest.mark.parametrize(("squares", "kept"), [(25, False), (4, True)])
+def test_pins_of_the_rules_are_given_up_on_evidence_only(tmp_path: Path, squares: int, kept: bool) -> None:
+    """A sigmoid whose rounding changes no defect of 25 need not be in FP32; of 4 defects nothing is concluded."""
+    nodes = [
+        onnx.helper.make_node("Sub", ["pixels", "middle"], ["centred"]),
+        onnx.helper.make_node("Clip", ["centred"], ["clipped"]),
+        onnx.helper.make_node("Sigmoid", ["clipped"], ["answer"]),
+    ]
+    bundle = write_onnx_bundle(tmp_path / "b", net_of(nodes, {"middle": np.float32(128)}), golden=1)
+    picture = np.full((100, 100), 20, np.uint8)
+    for number in range(squares):
+        y, x = 5 + 20 * (number // 5), 5 + 20 * (number % 5)
+        picture[y : y + 8, x : x + 8] = 220
+    cv2.imwrite(str(bundle.path / "golden" / "part-0.png"), picture)
+    made = to_half(bundle, (calibration_pictures(bundle),) * 2, 0.0005, quiet)
+    assert made.comparison.defects == squares
+    assert any(pin.reason == "the last activation" for pin in made.plan.pinned) is kept
+    assert any(pin.reason == "the head decides defects" for pin in made.plan.pinned)
