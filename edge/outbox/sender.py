@@ -49,9 +49,9 @@ class _Hold:
 
 
 class Sender:
-    """One thread that carries committed rows to the publisher, at most WINDOW of them unacknowledged.
+    """One thread that carries committed rows to the publisher.
 
-    Alarms go before results, and each class goes in order. A row is let go when acknowledged and parked when refused.
+    At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go before results, and each class goes in order. A row is let go when acknowledged and parked when refused.
     What `settling` keeps, since nobody was there to get it, stays: then one row of that topic is tried now and then,
     and all follow, in order, once it is taken; other topics go on meanwhile. What the publisher has accepted is its to
     deliver across reconnections, so nothing is handed over twice but after a restart. At every connection the sender
@@ -86,6 +86,7 @@ class Sender:
         self._holds: dict[str, _Hold] = {}
         self._generation = outbox.generation
         self._forgotten = False
+        self._window = WINDOW
         self._connected: bool | None = None  # None: not known yet
         self._hold_until_s = 0.0
         self._wake = threading.Event()
@@ -199,6 +200,7 @@ class Sender:
     def _handle(self, event: PublisherEvent) -> None:
         if isinstance(event, Connected):
             self._connected, self.trouble = True, None
+            self._window = min(WINDOW, event.window or WINDOW)
             for message in self._announce():
                 self.offer(message)
             self._forgotten = self._forgotten or not event.session_present
@@ -265,7 +267,7 @@ class Sender:
         """Try the oldest row of each topic that is held and due."""
         now_s = time.monotonic()
         for topic, hold in list(self._holds.items()):
-            if hold.probing or now_s < hold.retry_at_s or len(self._in_flight) >= WINDOW:
+            if hold.probing or now_s < hold.retry_at_s or len(self._in_flight) >= self._window:
                 continue
             sent = self._rows_in_flight()
             oldest = [row for row in self._outbox.pending(0, 1 + len(sent), topic=topic) if row.row not in sent]
@@ -276,7 +278,7 @@ class Sender:
             hold.probing = True
 
     def _send_offers(self) -> None:
-        while len(self._in_flight) < WINDOW:
+        while len(self._in_flight) < self._window:
             with self._offers_lock:
                 key, message = next(iter(self._offers.items()), (None, None))
             if key is None or message is None:
@@ -287,7 +289,7 @@ class Sender:
                     del self._offers[key]
 
     def _send_rows(self, *, urgent: bool) -> None:
-        room = WINDOW - len(self._in_flight)
+        room = self._window - len(self._in_flight)
         if room <= 0:
             return
         sent = self._rows_in_flight()
