@@ -213,7 +213,7 @@ def _fill(path: Path) -> None:
 def will(folder: Path, say: Callable[[str], None], rounds: int) -> Row:
     """Kill the line, and hang it, and see when the broker calls it offline."""
     began_s = time.monotonic()
-    keepalive_s = 5
+    keepalive_s = 10  # as the settings have it by themselves
     killed_s: list[float] = []
     hung_s: list[float] = []
     with ExitStack() as scene:

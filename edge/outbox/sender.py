@@ -51,14 +51,15 @@ class _Hold:
 class Sender:
     """One thread that carries committed rows to the publisher.
 
-    At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go before results, and each class goes in order. A row is let go when acknowledged and parked when refused.
-    What `settling` keeps, since nobody was there to get it, stays: then one row of that topic is tried now and then,
-    and all follow, in order, once it is taken; other topics go on meanwhile. What the publisher has accepted is its to
-    deliver across reconnections, so nothing is handed over twice but after a restart. At every connection the sender
-    sends what `announce` returns (status, birth, state): a Will may have replaced it. A broker that forgot the session
-    also gets each durable retained message again, such as standing alarms, and what it acknowledged in the last
-    RESEND_S seconds. What the publisher hears is given to `heard`, in the sender's thread. `alive` is called while this
-    thread moves and the outbox's is there. A topic is told to have no consumer after `no_consumer_s` seconds.
+    At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go before results, and each class
+    goes in order. A row is let go when acknowledged and parked when refused. What `settling` keeps, since nobody was
+    there to get it, stays: then one row of that topic is tried now and then, and all follow, in order, once it is
+    taken; other topics go on meanwhile. What the publisher has accepted is its to deliver across reconnections, so
+    nothing is handed over twice but after a restart. At every connection the sender sends what `announce` returns
+    (status, birth, state): a Will may have replaced it. A broker that forgot the session also gets each durable
+    retained message again, such as standing alarms, and what it acknowledged in the last RESEND_S seconds. What the
+    publisher hears is given to `heard`, in the sender's thread. `alive` is called while this thread moves and the
+    outbox's is there. A topic is told to have no consumer after `no_consumer_s` seconds.
     """
 
     def __init__(
