@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 WINDOW = 16  # below the 20 unacknowledged messages that mosquitto allows
 RESEND_S = 600.0  # as long as a broker keeps our session; what it took before that, others have had time to fetch
+DOUBTED_S = 10.0  # before a connection broke: a broker that was killed may remember us, and not these
 PROBE_S = (1.0, 8.0)  # how soon, and in the end how often, a topic without a consumer is tried again
 NO_CONSUMER_S = 10.0  # a consumer that reconnects is no reason to call anybody
 _OLDEST_EVERY_S = 1.0
@@ -57,9 +58,10 @@ class Sender:
     taken; other topics go on meanwhile. What the publisher has accepted is its to deliver across reconnections, so
     nothing is handed over twice but after a restart. At every connection the sender sends what `announce` returns
     (status, birth, state): a Will may have replaced it. A broker that forgot the session also gets each durable
-    retained message again, such as standing alarms, and what it acknowledged in the last RESEND_S seconds. What the
-    publisher hears is given to `heard`, in the sender's thread. `alive` is called while this thread moves and the
-    outbox's is there. A topic is told to have no consumer after `no_consumer_s` seconds.
+    retained message again, such as standing alarms, and what it acknowledged in the last RESEND_S seconds; one that
+    remembers us gets what it acknowledged in the last DOUBTED_S seconds before the connection broke. What the publisher
+    hears is given to `heard`, in the sender's thread. `alive` is called while this thread moves and the outbox's is
+    there. A topic is told to have no consumer after `no_consumer_s` seconds.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Sender:
         self._holds: dict[str, _Hold] = {}
         self._generation = outbox.generation
         self._forgotten = False
+        self._lost_at_s: float | None = None
         self._window = WINDOW
         self._connected: bool | None = None  # None: not known yet
         self._hold_until_s = 0.0
@@ -205,7 +208,12 @@ class Sender:
             for message in self._announce():
                 self.offer(message)
             self._forgotten = self._forgotten or not event.session_present
+            if event.session_present and self._lost_at_s is not None:
+                self._outbox.repeat_since(time.monotonic() - self._lost_at_s + DOUBTED_S)
+            self._lost_at_s = None
         elif isinstance(event, SessionLost):
+            if self._connected:
+                self._lost_at_s = time.monotonic()
             if self._connected is not False:
                 _log.warning("No broker: %s. Messages wait in the outbox", event.reason)
             self._connected, self.trouble = False, f"no broker: {event.reason}"
