@@ -186,12 +186,14 @@ def main() -> int:
     print(f"seed {seed}", flush=True)
     chosen = [given.broken] if given.broken else given.only or names
     every = scenes(quick=given.quick)
-    rows = {name: play(name, every[name], seed) for name in chosen}
+    rows: dict[str, Row] = {}
+    for name in chosen:
+        rows[name] = play(name, every[name], seed)
+        if not given.quick and not given.broken:
+            _write_page(given.page, rows, names)  # after each, so that an interrupted run can go on with --only
     if given.broken:
         return 0 if rows[given.broken].passed else 1
     wrong = [name for name, row in rows.items() if row.passed == (name in BREAKS)]
-    if not given.quick:
-        _write_page(given.page, rows, names)
     print(f"{len(rows) - len(wrong)} of {len(rows)} rows hold" + (f"; not: {', '.join(wrong)}" if wrong else ""))
     return 1 if wrong else 0
 
