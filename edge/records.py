@@ -480,9 +480,13 @@ class Refused:
 
 @dataclass(frozen=True)
 class Connected:
-    """The broker accepted the connection. Without `session_present` it has forgotten earlier unfinished messages."""
+    """The broker accepted the connection. Without `session_present` it has forgotten earlier unfinished messages.
+
+    `window`: how many messages it takes before it has acknowledged any; None = it does not say.
+    """
 
     session_present: bool
+    window: int | None = None
 
 
 @dataclass(frozen=True)

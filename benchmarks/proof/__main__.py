@@ -7,6 +7,7 @@ make proof ARGS="--break acknowledge-before-commit".
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import random
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from .setting import ROOT, ProofError, Row
 from .troubles import disk_full, frame_loop, outage, will
 
 PAGE = ROOT / "docs" / "proof.md"
+KEPT = ROOT / "out" / "proof.json"
 ALARM_EXAMPLES = 2_000
 
 Say = Callable[[str], None]
@@ -85,12 +88,15 @@ def _pytest(what: str, must: str, node: str, **environment: str) -> Row:
 def play(name: str, scene: Scene, seed: int) -> Row:
     """Play one scene in a folder of its own; one that cannot be played has failed."""
     print(f"{name} …", flush=True)
+    began_s = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"linewatch-proof-{name}-"))
     folder.chmod(0o755)
     try:
         row = scene(folder, seed, lambda text: print(text, flush=True))
     except ProofError as error:
         row = Row(name, "can be played", str(error), passed=False)
+    played = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {seed}"
+    row = replace(row, seconds=row.seconds or time.monotonic() - began_s, played=played)
     print(f"  {'passed' if row.passed else 'FAILED'} in {row.seconds:.0f} s: {row.was}", *row.notes, sep="\n  ")
     if row.passed or name in BREAKS:
         shutil.rmtree(folder, ignore_errors=True)
@@ -104,10 +110,10 @@ does not notice what that costs. The broker is mosquitto without any configurati
 line is `linewatch run` on the simulated camera with the simulated engine, at about 130 frames/s; what was committed is
 what is in its database. The faults are random, but for the seed.
 
-{when}, seed {seed}: {verdict}. {versions}.
+{verdict}: {versions}.
 
-| what was done | must be | was | holds | s |
-|---|---|---|---|---|
+| what was done | must be | was | holds | s | when, by which seed |
+|---|---|---|---|---|---|
 {table}
 
 {notes}
@@ -118,8 +124,8 @@ A proof that cannot fail proves nothing. `acknowledge-before-commit` tells line 
 only up to half a second later. `drop-no-consumer-rule` takes the broker's acknowledgement for delivery, though it says
 that nobody was there (reason 0x10).
 
-| | what the kills come to | the proof |
-|---|---|---|
+| | what the kills come to | the proof | when, by which seed |
+|---|---|---|---|
 {broken}
 
 One row alone: `make proof ARGS="--only outage"`. So broken: `make proof ARGS="--break acknowledge-before-commit"`. The
@@ -127,7 +133,7 @@ rows on full disks and on disks that stall need root, and loop devices.
 """  # noqa: E501 - a page's text, with its tables
 
 
-def page(rows: dict[str, Row], seed: int) -> str:
+def page(rows: dict[str, Row]) -> str:
     """Write the page: the table, then what happens where the outbox is broken on purpose."""
     version = subprocess.run(["mosquitto", "-h"], capture_output=True, text=True, check=False).stdout.splitlines()[0]
     kept = {name: row for name, row in rows.items() if name not in BREAKS}
@@ -135,20 +141,33 @@ def page(rows: dict[str, Row], seed: int) -> str:
     passed = all(row.passed for row in kept.values()) and not any(row.passed for row in lost.values())
     machine = f"Python {platform.python_version()}, {platform.machine()} with {os.cpu_count()} cores"
     return _PAGE.format(
-        when=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        seed=seed,
-        verdict="all of it holds" if passed else "**some of it does not hold**",
+        verdict="All of it holds" if passed else "**Some of it does not hold**",
         versions=f"{version}, paho-mqtt {paho.mqtt.__version__}, {machine}",
         table="\n".join(
-            f"| {row.what} | {row.must} | {row.was} | {'yes' if row.passed else '**no**'} | {row.seconds:.0f} |"
+            f"| {row.what} | {row.must} | {row.was} | {'yes' if row.passed else '**no**'} | {row.seconds:.0f} | "
+            f"{row.played} |"
             for row in kept.values()
         ),
         notes="\n".join(f"- `{name}`: {note}." for name, row in rows.items() for note in row.notes),
         broken="\n".join(
-            f"| `--break {name}` | {row.was} | {'**passes, and must not**' if row.passed else 'fails, as it must'} |"
+            f"| `--break {name}` | {row.was} | {'**passes, and must not**' if row.passed else 'fails, as it must'} | "
+            f"{row.played} |"
             for name, row in lost.items()
         ),
     )
+
+
+def _write_page(path: Path, rows: dict[str, Row], names: list[str]) -> None:
+    """Write the page of these rows, and of those of earlier runs that are not among them."""
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    kept |= {name: asdict(row) for name, row in rows.items()}
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
+    KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
+    if missing := [name for name in names if name not in kept]:
+        print(f"{path} is written once these were played too: {', '.join(missing)}")
+        return
+    path.write_text(page({name: Row(**kept[name]) for name in names}), encoding="utf-8")
+    print(f"written: {path}")
 
 
 def main() -> int:
@@ -161,19 +180,20 @@ def main() -> int:
     parser.add_argument("--break", dest="broken", choices=BREAKS, help="break the outbox: the proof must fail")
     parser.add_argument("--seed", type=int, help="the same faults again")
     parser.add_argument("--quick", action="store_true", help="few faults, few events; writes no page")
-    parser.add_argument("--page", type=Path, default=PAGE, help="where the table is written, unless a part is played")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the table is written")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
     chosen = [given.broken] if given.broken else given.only or names
     every = scenes(quick=given.quick)
-    rows = {name: play(name, every[name], seed) for name in chosen}
+    rows: dict[str, Row] = {}
+    for name in chosen:
+        rows[name] = play(name, every[name], seed)
+        if not given.quick and not given.broken:
+            _write_page(given.page, rows, names)  # after each, so that an interrupted run can go on with --only
     if given.broken:
         return 0 if rows[given.broken].passed else 1
     wrong = [name for name, row in rows.items() if row.passed == (name in BREAKS)]
-    if chosen == names and not given.quick:
-        given.page.write_text(page(rows, seed), encoding="utf-8")
-        print(f"written: {given.page}")
     print(f"{len(rows) - len(wrong)} of {len(rows)} rows hold" + (f"; not: {', '.join(wrong)}" if wrong else ""))
     return 1 if wrong else 0
 

@@ -26,7 +26,7 @@ TOPICS = "proof/site/area/line/cell/inspect/v1"
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: what was done, what it must come to, and what it came to."""
+    """One row of the table: what was done, what it must come to, and what it came to; `played`: when, by which seed."""
 
     what: str
     must: str
@@ -34,6 +34,7 @@ class Row:
     passed: bool
     seconds: float = 0.0
     notes: Sequence[str] = field(default=())
+    played: str = ""
 
 
 class ProofError(Exception):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from heapq import merge
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 GROUP_S = 0.05  # results share one commit (one fsync) for at most this long
 RETRY_S = 1.0
 _PAGE = 64
+_AT_ONCE = 1000  # jobs in one commit: what waited while the disk took nothing must find room in steps
 _T = TypeVar("_T")
 
 
@@ -326,6 +327,8 @@ class Outbox:
             try:
                 if self._corrupt is not None:
                     self._begin_anew(self._corrupt)
+                elif self._trouble is not None:
+                    self._store.make_room()
                 self._store.commit(jobs)
             except (sqlite3.Error, StoreError) as error:
                 if isinstance(error, sqlite3.Error) and is_corrupt(error):
@@ -367,10 +370,13 @@ class Outbox:
                 if waits and now_s >= due_s:
                     break
                 self._changed.wait(due_s - now_s if waits else None)
-            self._committing = list(merge(self._settles, *self._waiting.values(), key=lambda turn: turn[0]))
-            for queue in (self._settles, *self._waiting.values()):
-                queue.clear()
-            self._hurry, self._first_at_s = False, None
+            queues = (self._settles, *self._waiting.values())
+            self._committing = list(islice(merge(*queues, key=lambda turn: turn[0]), _AT_ONCE))
+            for queue in queues:
+                while queue and queue[0][0] <= self._committing[-1][0]:
+                    queue.popleft()
+            self._hurry = self._some_wait()
+            self._first_at_s = time.monotonic() if self._hurry else None
             return bool(self._committing) or not self._closing
 
     def _keep(self, error: sqlite3.Error | StoreError) -> bool:

@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 WINDOW = 16  # below the 20 unacknowledged messages that mosquitto allows
 RESEND_S = 600.0  # as long as a broker keeps our session; what it took before that, others have had time to fetch
+DOUBTED_S = 10.0  # before a connection broke: a broker that was killed may remember us, and not these
 PROBE_S = (1.0, 8.0)  # how soon, and in the end how often, a topic without a consumer is tried again
 NO_CONSUMER_S = 10.0  # a consumer that reconnects is no reason to call anybody
 _OLDEST_EVERY_S = 1.0
@@ -49,16 +50,18 @@ class _Hold:
 
 
 class Sender:
-    """One thread that carries committed rows to the publisher, at most WINDOW of them unacknowledged.
+    """One thread that carries committed rows to the publisher.
 
-    Alarms go before results, and each class goes in order. A row is let go when acknowledged and parked when refused.
-    What `settling` keeps, since nobody was there to get it, stays: then one row of that topic is tried now and then,
-    and all follow, in order, once it is taken; other topics go on meanwhile. What the publisher has accepted is its to
-    deliver across reconnections, so nothing is handed over twice but after a restart. At every connection the sender
-    sends what `announce` returns (status, birth, state): a Will may have replaced it. A broker that forgot the session
-    also gets each durable retained message again, such as standing alarms, and what it acknowledged in the last
-    RESEND_S seconds. What the publisher hears is given to `heard`, in the sender's thread. `alive` is called while this
-    thread moves and the outbox's is there. A topic is told to have no consumer after `no_consumer_s` seconds.
+    At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go before results, and each class
+    goes in order. A row is let go when acknowledged and parked when refused. What `settling` keeps, since nobody was
+    there to get it, stays: then one row of that topic is tried now and then, and all follow, in order, once it is
+    taken; other topics go on meanwhile. What the publisher has accepted is its to deliver across reconnections, so
+    nothing is handed over twice but after a restart. At every connection the sender sends what `announce` returns
+    (status, birth, state): a Will may have replaced it. A broker that forgot the session also gets each durable
+    retained message again, such as standing alarms, and what it acknowledged in the last RESEND_S seconds; one that
+    remembers us gets what it acknowledged in the last DOUBTED_S seconds before the connection broke. What the publisher
+    hears is given to `heard`, in the sender's thread. `alive` is called while this thread moves and the outbox's is
+    there. A topic is told to have no consumer after `no_consumer_s` seconds.
     """
 
     def __init__(
@@ -86,6 +89,8 @@ class Sender:
         self._holds: dict[str, _Hold] = {}
         self._generation = outbox.generation
         self._forgotten = False
+        self._lost_at_s: float | None = None
+        self._window = WINDOW
         self._connected: bool | None = None  # None: not known yet
         self._hold_until_s = 0.0
         self._wake = threading.Event()
@@ -202,12 +207,18 @@ class Sender:
     def _handle(self, event: PublisherEvent) -> None:
         if isinstance(event, Connected):
             self._connected, self.trouble = True, None
+            self._window = min(WINDOW, event.window or WINDOW)
             # at once with asking for it: what is offered meanwhile is newer, and must not be replaced by this
             with self._offers_lock:
                 for message in self._announce():
                     self._put_offer(message)
             self._forgotten = self._forgotten or not event.session_present
+            if event.session_present and self._lost_at_s is not None:
+                self._outbox.repeat_since(time.monotonic() - self._lost_at_s + DOUBTED_S)
+            self._lost_at_s = None
         elif isinstance(event, SessionLost):
+            if self._connected:
+                self._lost_at_s = time.monotonic()
             if self._connected is not False:
                 _log.warning("No broker: %s. Messages wait in the outbox", event.reason)
             self._connected, self.trouble = False, f"no broker: {event.reason}"
@@ -270,7 +281,7 @@ class Sender:
         """Try the oldest row of each topic that is held and due."""
         now_s = time.monotonic()
         for topic, hold in list(self._holds.items()):
-            if hold.probing or now_s < hold.retry_at_s or len(self._in_flight) >= WINDOW:
+            if hold.probing or now_s < hold.retry_at_s or len(self._in_flight) >= self._window:
                 continue
             sent = self._rows_in_flight()
             oldest = [row for row in self._outbox.pending(0, 1 + len(sent), topic=topic) if row.row not in sent]
@@ -281,7 +292,7 @@ class Sender:
             hold.probing = True
 
     def _send_offers(self) -> None:
-        while len(self._in_flight) < WINDOW:
+        while len(self._in_flight) < self._window:
             with self._offers_lock:
                 key, message = next(iter(self._offers.items()), (None, None))
             if key is None or message is None:
@@ -292,7 +303,7 @@ class Sender:
                     del self._offers[key]
 
     def _send_rows(self, *, urgent: bool) -> None:
-        room = WINDOW - len(self._in_flight)
+        room = self._window - len(self._in_flight)
         if room <= 0:
             return
         sent = self._rows_in_flight()

@@ -350,6 +350,10 @@ class Store:
         ).fetchone()
         return None if found is None else float(found)
 
+    def make_room(self) -> None:
+        """Give the disk back what the write-ahead log takes, as far as it can be; raises sqlite3.Error."""
+        self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Close the file."""
         self._reading.close()

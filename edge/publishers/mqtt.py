@@ -33,7 +33,7 @@ from edge.records import (
     Unheard,
 )
 
-MAX_INFLIGHT = 20  # what mosquitto allows; less where the broker says so
+MAX_INFLIGHT = 20  # what mosquitto allows; the sender keeps to less
 SESSION_EXPIRY_S = 600  # a broker that restarts within this time and still knows us has kept its memory
 STOP_S = 3.0
 LARGEST_RECEIVED = 65_536  # bytes; the broker keeps larger packets to itself
@@ -48,6 +48,7 @@ _PACKET_TOO_LARGE = 0x95
 class _Accepted:
     session_present: bool
     largest_packet: int | None
+    window: int | None
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class MqttPublisher:
             if isinstance(happened, _Accepted):
                 self._largest_packet = happened.largest_packet
                 self._subscribe()
-                yield Connected(happened.session_present)
+                yield Connected(happened.session_present, happened.window)
             elif isinstance(happened, _Answered):
                 token = self._tokens.pop(happened.packet, None)  # None: paho's echo of QoS 0, answered already
                 if token is None:
@@ -192,7 +193,7 @@ class MqttPublisher:
     # The callbacks run in paho's thread, with its locks held: they only put into the queue.
 
     def _on_connect(
-        self, client: Client, _data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+        self, _client: Client, _data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         self._refused = reason.is_failure
         if reason.is_failure:
@@ -200,11 +201,8 @@ class MqttPublisher:
         else:
             self._network.accepted()
             largest = getattr(properties, "MaximumPacketSize", None)
-            # paho does not read this figure, sends what it still has as soon as this returns, and its own setter does
-            # not work while a connection stands
-            allowed = min(MAX_INFLIGHT, getattr(properties, "ReceiveMaximum", MAX_INFLIGHT))
-            client._max_inflight_messages = allowed  # noqa: SLF001
-            self._happened.put(_Accepted(flags.session_present, largest))
+            window = getattr(properties, "ReceiveMaximum", None)  # which paho does not read
+            self._happened.put(_Accepted(flags.session_present, largest, window))
 
     def _on_trouble(self, what: str) -> None:
         self._happened.put(SessionLost(f"{self._where} {what}"))

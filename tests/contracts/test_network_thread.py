@@ -10,7 +10,7 @@ import pytest
 
 from edge.health import Progress
 from edge.publishers.mqtt import MqttPublisher
-from edge.records import Acknowledged, Connected, PublisherEvent, SessionLost
+from edge.records import Acknowledged, Connected, SessionLost
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.contracts.test_publishers import WILL, BrokerSettings, Listener, message, mqtt
 
@@ -139,22 +139,6 @@ def test_a_message_accepted_without_a_broker_is_sent_once(tmp_path: Path) -> Non
             listener.answer(publisher.send(message(payload=b"end")))
             wait_for(lambda: b"end" in subscriber.payloads())
             assert len(subscriber.payloads()) == len(set(subscriber.payloads()))
-
-
-def test_a_broker_that_allows_fewer_unacknowledged_messages_is_obeyed(tmp_path: Path) -> None:
-    """With a receive maximum of 3 a burst of 50 arrives, and the broker ends no connection."""
-    with (
-        Mosquitto(tmp_path, config="max_inflight_messages 3") as broker,
-        Subscriber(broker.port, "line/event") as subscriber,
-        mqtt(broker) as publisher,
-    ):
-        listener = Listener(publisher)
-        listener.connected()
-        tokens = [publisher.send(message(payload=str(number).encode())) for number in range(50)]
-        answers: list[PublisherEvent] = [listener.answer(token) for token in tokens]
-        assert all(isinstance(answer, Acknowledged) for answer in answers)
-        assert not any(isinstance(event, SessionLost) for event in listener.events)
-        wait_for(lambda: len(subscriber.payloads()) == 50)
 
 
 def test_a_broker_without_subscribers_says_so(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,38 @@ def test_a_killed_broker_with_its_default_configuration_loses_nothing(tmp_path: 
             assert [int(payload) for payload in subscriber.payloads()] == list(range(50))
             again = [dict(m.properties.UserProperty) for m in subscriber.messages if m.properties is not None]
             assert [each.get("resent") for each in again] == ["1"] * 50
+
+
+def packets(connection: socket.socket) -> Iterator[int]:
+    """Yield the kind of each MQTT packet that comes, until none has come for a second."""
+    connection.settimeout(1.0)
+    stream = connection.makefile("rb")
+    with suppress(TimeoutError):
+        while head := stream.read(1):
+            size, shift = 0, 0
+            while True:  # the length: seven bits in a byte, the eighth says that more follow
+                (byte,) = stream.read(1)
+                size, shift = size | (byte & 0x7F) << shift, shift + 7
+                if byte < 0x80:
+                    break
+            stream.read(size)
+            yield head[0] >> 4
+
+
+def test_a_broker_that_allows_fewer_unacknowledged_messages_is_obeyed(tmp_path: Path) -> None:
+    """A broker with a receive maximum of 3 that acknowledges nothing gets three messages, though more wait."""
+    connect, publish = 1, 3
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        line = MqttPublisher(BrokerSettings(port=server.getsockname()[1]), "line", WILL)
+        with running(tmp_path / "outbox.db", line) as (outbox, _):
+            put(outbox, *range(50))
+            connection, _ = server.accept()
+            with connection:
+                coming = packets(connection)
+                assert next(coming) == connect
+                # CONNACK: no session, success, and one property, 0x21 receive maximum = 3
+                connection.sendall(b"\x20\x06\x00\x00\x03\x21\x00\x03")
+                assert list(coming).count(publish) == 3
 
 
 def test_a_gap_is_filled_on_request(tmp_path: Path) -> None:
