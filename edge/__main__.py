@@ -96,7 +96,7 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
     counts = result.counts
     errors.print(
         f"stopped after {counts.frames} frames: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "
-        f"{_grades_of(counts)}{result.outbox.pending} messages wait in the outbox"
+        f"{_grades_of(counts.grades)}{result.outbox.pending} messages wait in the outbox"
     )
     if not stop.is_set() and counts.ended_early:
         raise SourceError(counts.ended_early)
@@ -152,7 +152,7 @@ def replay(
     output.print(
         f"{counts.frames} frames in {seconds:.1f} s ({counts.tiles / seconds:.1f} tiles/s): {counts.ok} OK, "
         f"{counts.ng} NG, {counts.no_read} NO_READ; alarms: {counts.alarms_raised} raised, "
-        f"{counts.alarms_cleared} cleared; {_grades_of(counts)}results: {events}"
+        f"{counts.alarms_cleared} cleared; {_grades_of(counts.grades)}results: {events}"
     )
     if stop.is_set():
         raise typer.Exit(INTERRUPTED)
@@ -169,12 +169,9 @@ def replay(
         )
 
 
-def _grades_of(counts: Any) -> str:
-    """Say how many frames were of which grade and what they are worth on average; nothing without grades."""
-    if counts.value_factor_mean is None:
-        return ""
-    grades = ", ".join(f"{name} {count}" for name, count in counts.grades.items())
-    return f"grades: {grades}, worth {counts.value_factor_mean:.3f} of the full price on average; "
+def _grades_of(grades: Any) -> str:
+    """Say how many were of which grade, before what else is said; nothing without grades."""
+    return f"{grades}; " if grades.counts else ""
 
 
 @contextmanager
@@ -283,7 +280,8 @@ def inspect(
         if row["verdict"] == "NO_READ":
             _warn(escape(f"{row['picture']}: {row['reason']}"))
     output.print(
-        f"{totals.pictures} pictures: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ. Report: {report}"
+        f"{totals.pictures} pictures: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ; "
+        f"{_grades_of(totals.grades)}report: {report}"
     )
     if left:
         raise typer.Exit(INTERRUPTED)

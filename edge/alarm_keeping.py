@@ -29,12 +29,18 @@ class AlarmKeeper:
         self._messages = messages
         self._outbox = outbox
 
-    def begin(self, now_ns: int) -> None:
+    def begin(self, now_ns: int, *, live: bool = True) -> None:
         """Take up each alarm as a former run left it, and tell the broker how each stands.
 
         An alarm that the settings no longer have is forgotten, and its retained state emptied. A record that cannot be
-        read is as none, and the log and the journal say so.
+        read is as none, and the log and the journal say so. A recording, which is not `live`, has no former run, and
+        tells of transitions only.
         """
+        if live:
+            self._take_up(now_ns)
+        self._write(self.desk.begin(now_ns), now_ns)
+
+    def _take_up(self, now_ns: int) -> None:
         rules = {rule.id: rule for rule in self.desk.rules}
         moment = self._messages.moment(now_ns)
         states: list[Message] = []
@@ -60,7 +66,6 @@ class AlarmKeeper:
                 self.desk.put_back(record.alarm, state, in_flood=in_flood)
         states += [self._state(rule, now_ns) for rule in self.desk.rules]
         self._outbox.put(None, *states, alarms=records, journal=journal)
-        self._write(self.desk.begin(now_ns), now_ns)
 
     def look_at(self, inspection: Inspection, now_ns: int) -> tuple[AlarmEvent, ...]:
         """Step the alarms about frames by one inspection; the transitions are in the outbox when this returns."""

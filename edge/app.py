@@ -197,8 +197,8 @@ def open_line(
         engine = parts.enter_context(make_engine(settings.engine, bundle, truth))
         parts.enter_context(camera)
         alarms = AlarmKeeper(AlarmDesk(announcements.rules, settings.operators), messages, outbox)
+        alarms.begin(time.monotonic_ns() if live else 0, live=live)
         if live:
-            alarms.begin(time.monotonic_ns())
             parts.enter_context(CommandSocket(store, messages.identity.root, inbox.put))
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
         pictures = [LastPicture(settings.report.picture_every_s, bundle, messages, sender)] if live else []
@@ -285,6 +285,6 @@ def _counters(line: Line, camera: Camera, outbox: Outbox) -> Counters:
         parked=stored.parked,
         results_dropped=stored.dropped,
         alarms_chattering=line.alarms.desk.chattered,
-        grades=dict(counts.grades),
-        value_factor_mean=counts.value_factor_mean,
+        grades=dict(counts.grades.counts),
+        value_factor_mean=counts.grades.value_factor_mean,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
@@ -52,6 +53,32 @@ def grade(measurement: Measurement, table: Sequence[GradeRow]) -> Grade | None:
         if row.admits(measurement):
             return Grade(row.name, row.value_factor)
     return None
+
+
+@dataclass
+class GradeCounts:
+    """How many parts were of which grade; `value_factors`: the sum of what they are worth."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    value_factors: float = 0.0
+
+    def add(self, grade: Grade | None) -> None:
+        """Count one part; one without a grade is none."""
+        if grade is not None:
+            self.counts[grade.name] = self.counts.get(grade.name, 0) + 1
+            self.value_factors += grade.value_factor
+
+    @property
+    def value_factor_mean(self) -> float | None:
+        """What the graded parts are worth on average; None without any."""
+        graded = sum(self.counts.values())
+        return self.value_factors / graded if graded else None
+
+    def __str__(self) -> str:
+        if self.value_factor_mean is None:
+            return ""
+        told = ", ".join(f"{name} {count}" for name, count in self.counts.items())
+        return f"grades: {told}, worth {self.value_factor_mean:.3f} of the full price on average"
 
 
 def problem_of(table: Sequence[GradeRow]) -> str:

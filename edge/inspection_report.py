@@ -26,6 +26,7 @@ from typing_extensions import Self
 from edge import __version__
 from edge.bundle import Bundle, safe_name
 from edge.errors import StoreError
+from edge.grading import GradeCounts
 from edge.inspecting import InspectedPicture
 from edge.opencv import cv2
 from edge.overlaying import overlay
@@ -53,6 +54,7 @@ class Totals:
     by_class: dict[str, int] = field(default_factory=dict)
     coverages: list[float] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
+    grades: GradeCounts = field(default_factory=GradeCounts)
 
     def add(self, picture: InspectedPicture) -> None:
         """Count one picture."""
@@ -62,6 +64,7 @@ class Totals:
         self.no_read += verdict is Verdict.NO_READ
         self.failed += picture.failed
         self.tiles += picture.tiles
+        self.grades.add(picture.outcome.grade)
         if picture.outcome.measurement is None:
             return
         self.coverages.append(picture.outcome.measurement.coverage)
@@ -287,6 +290,7 @@ class HtmlReport:
         ]
         tiles = [("pictures", totals.pictures, ""), ("OK", totals.ok, "ok"), ("NG", totals.ng, "ng")]
         tiles.append(("NO_READ", totals.no_read, "no_read"))
+        tiles += [(f"grade {row.name}", totals.grades.counts.get(row.name, 0), "") for row in self._settings.grades]
         tiles += [(entry.name, totals.by_class.get(entry.name, 0), "") for entry in self._bundle.classes]
         legend = "".join(
             f'<li><span class="swatch" style="background:rgb({r},{g},{b})"></span>{_safe(entry.name)}: '
@@ -490,6 +494,8 @@ def figures(totals: Totals, rows: Sequence[dict[str, Any]], bundle: Bundle) -> d
             "no_read": totals.no_read,
             "inference_failed": totals.failed,
             "defects": totals.by_class,
+            "grades": totals.grades.counts,
+            "value_factor_mean": totals.grades.value_factor_mean,
             "mean_coverage": math.fsum(totals.coverages) / len(totals.coverages) if totals.coverages else None,
         },
         "pictures": list(rows),

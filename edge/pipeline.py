@@ -16,9 +16,10 @@ from typing import Any
 
 from edge.alarm_keeping import AlarmKeeper
 from edge.bundle import Bundle
-from edge.commands import Command, Outcome
+from edge.commands import COMMANDS, Command, Outcome
 from edge.deciding import no_read
 from edge.errors import EngineError
+from edge.grading import GradeCounts
 from edge.inference import FrameJob, Inference
 from edge.inspecting import Inspector, garbled_pixels
 from edge.inspecting import Outcome as Inspected
@@ -65,10 +66,7 @@ class Decided:
 
 @dataclass
 class LineCounts:
-    """What a run came to. `ended_early`: why a recording stopped before its end, or empty.
-
-    `grades`: frames by grade; `value_factors`: the sum of what they are worth.
-    """
+    """What a run came to. `ended_early`: why a recording stopped before its end, or empty."""
 
     frames: int = 0
     ok: int = 0
@@ -80,28 +78,23 @@ class LineCounts:
     alarms_raised: int = 0
     alarms_cleared: int = 0
     ended_early: str = ""
-    grades: dict[str, int] = field(default_factory=dict)
-    value_factors: float = 0.0
+    grades: GradeCounts = field(default_factory=GradeCounts)
 
     def count(self, verdict: Verdict, grade: Grade | None = None) -> None:
         """Count one verdict, and the frame's grade if it has one."""
         self.ok += verdict is Verdict.OK
         self.ng += verdict is Verdict.NG
         self.no_read += verdict is Verdict.NO_READ
-        if grade is not None:
-            self.grades[grade.name] = self.grades.get(grade.name, 0) + 1
-            self.value_factors += grade.value_factor
-
-    @property
-    def value_factor_mean(self) -> float | None:
-        """What the graded frames are worth on average; None without any."""
-        graded = sum(self.grades.values())
-        return self.value_factors / graded if graded else None
+        self.grades.add(grade)
 
     def count_alarms(self, events: Sequence[AlarmEvent]) -> None:
         """Count what was raised and cleared, shown or not."""
         self.alarms_raised += sum(event.transition == "raised" for event in events)
         self.alarms_cleared += sum(event.transition == "cleared" for event in events)
+
+
+def _unknown(command: Command) -> tuple[Outcome, str] | None:
+    return "unknown_command", f"this line does not know {command.name}"
 
 
 class Line:
@@ -147,7 +140,7 @@ class Line:
         self._each_turn = each_turn
         self._commands = commands
         self._answer = answer
-        self._obey_also = obey_also or {}
+        self._obey_also = {**dict.fromkeys(COMMANDS, _unknown), **(obey_also or {})}
         self._delivery = delivery
         self._watch = CameraWatch(watch)
         self._around_at_ns = 0
@@ -202,17 +195,14 @@ class Line:
 
     def _obey(self, command: Command) -> None:
         """Do what a command says, note in the journal what became of it, and answer."""
-        outcome, detail = command.outcome, command.problem
+        came_to: tuple[Outcome, str] | None = command.outcome, command.problem
         with self._outbox.together():
             if command.body is not None:
-                came_to = self.alarms.obey(command, self._monotonic_ns())
-                if came_to is None:
-                    came_to = self._obey_also[command.name](command)
-                if came_to is None:
-                    return
-                outcome, detail = came_to
-            self.alarms.audit(command, outcome, detail)
-        self.answer_command(command, outcome, detail)
+                came_to = self.alarms.obey(command, self._monotonic_ns()) or self._obey_also[command.name](command)
+            if came_to is None:
+                return
+            self.alarms.audit(command, *came_to)
+        self.answer_command(command, *came_to)
 
     def answer_command(self, command: Command, outcome: Outcome, detail: str) -> None:
         """Tell who gave a command what became of it, by the way by which it came."""

@@ -177,19 +177,24 @@ class Settings(StrictModel):
         grades = {row.name for row in self.inspect.grades}
         for rule in self.alarms:
             if unknown := sorted(set(rule.suppressed_by) - ids):
-                raise ValueError(f"expected suppressed_by of the alarm {rule.id} to name alarms, received {unknown}")
+                raise ValueError(f"key alarms.{rule.id}.suppressed_by: expected ids of alarms, received {unknown}")
             if rule.zone is not None and rule.zone not in zones:
                 raise ValueError(
-                    f"expected inspect.zones.{rule.zone}, which the alarm {rule.id} watches; there is none"
+                    f"key alarms.{rule.id}.zone: expected one of inspect.zones {sorted(zones)}, received {rule.zone!r}"
                 )
             if unknown := sorted(set(rule.grades) - grades):
-                raise ValueError(f"expected inspect.grades with {unknown}, which the alarm {rule.id} watches")
+                raise ValueError(
+                    f"key alarms.{rule.id}.grades: expected some of inspect.grades {sorted(grades)}, received {unknown}"
+                )
             if rule.needs_calibration and self.inspect.mm_per_px is None:
-                raise ValueError(f"expected inspect.mm_per_px, since the alarm {rule.id} watches millimetres")
+                raise ValueError(
+                    f"key inspect.mm_per_px: expected a size, for alarms.{rule.id} is in millimetres; received nothing"
+                )
         try:
             TopologicalSorter({rule.id: suppressors(rule, rules) for rule in rules}).prepare()
         except CycleError as error:
-            raise ValueError(f"expected no alarm to suppress itself, received {' by '.join(error.args[1])}") from error
+            around = " by ".join(error.args[1])
+            raise ValueError(f"key alarms: expected no alarm to be suppressed by itself, received {around}") from error
         return self
 
 
@@ -224,6 +229,7 @@ def settings_warnings(settings: Settings, bundle: Bundle) -> list[str]:
         *((f"inspect.limits.{name}", name) for name in settings.inspect.limits),
         *((f"inspect.thresholds.{name}", name) for name in settings.inspect.thresholds),
         *((f"alarms.{rule.id}", rule.class_name) for rule in settings.alarms if rule.class_name is not None),
+        *((f"inspect.grades.{row.name}.limits", name) for row in settings.inspect.grades for name in row.limits or {}),
     ]
     return [
         f"{where}: the bundle {bundle.manifest.name} has no class {name!r} (it has {', '.join(sorted(known))}); "

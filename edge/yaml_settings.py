@@ -103,6 +103,8 @@ def _explain(path: Path, problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{path}, key {where}: expected a value, received nothing"
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"] and message.startswith("key "):  # of keys that do not fit each other: it names them itself
+        return f"{path}, {message}"
     expected = message.replace("Input should be", "expected", 1)
     received = "something that is not shown here" if "password" in where else _shown(problem["input"])
     return f"{path}, key {where}: {expected}; received {received}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ import pytest
 from edge.alarm_keeping import AlarmKeeper
 from edge.alarms import AlarmDesk, AlarmRule, alarm_rules
 from edge.commands import COMMANDS, Command, Inbox
-from edge.messages import MessageWriter
+from edge.messages import MessageWriter, Stamp
 from edge.outbox import Outbox
 from edge.records import AlarmRecord, CameraFault, DeliveryState, Message, Received
-from tests.alarms.making import MS, S, rule, seen
+from tests.alarms.making import MS, NOON, S, rule, seen
 from tests.test_messages import IDENTITY, VALIDATORS
 
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 RULES = alarm_rules([rule(), rule(id="scratched", latch=True, raise_at=0.8)])
 
 
@@ -102,6 +105,55 @@ def test_a_restart_takes_every_alarm_up_and_tells_the_broker_how_it_stands(tmp_p
         assert outbox.committed == events  # a restart is no event
         assert keeper.obey(told("ack", {"occurrence_id": raised.occurrence_id}), 61 * S) == ("already_acked", "")
         assert keeper.obey(told("reset", {"occurrence_id": latched.occurrence_id}), 61 * S) == ("ok", "")
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1), EPOCH - NOON])
+def test_a_clock_that_is_set_moves_no_timer_and_no_order(tmp_path: Path, jump: timedelta) -> None:
+    """An hour on, an hour back, 1970: the shelf ends by the monotonic clock to the nanosecond, numbers go on."""
+    clock = {"wall": NOON}
+    messages_of_a_set_clock = MessageWriter(IDENTITY, lambda: Stamp(clock["wall"], 0, None))
+    rules = alarm_rules([rule(on_delay_ms=10_000, max_shelve_s=60)])
+    with Outbox(tmp_path / "o.db") as outbox:
+        keeper = AlarmKeeper(AlarmDesk(rules), messages_of_a_set_clock, outbox)
+        keeper.begin(0)
+        keeper.obey(told("shelve", {"alarm": "dirt", "kind": "timed", "duration_s": 60}), 0)
+        keeper.look_at(seen(0.9), 1 * S)
+        clock["wall"] += jump
+        assert keeper.look_at(seen(0.9), 11 * S - 1) == ()
+        (raised,) = keeper.look_at(seen(0.9), 11 * S)
+        assert raised.transition == "raised"
+        assert keeper.look_around(DeliveryState(), 60 * S - 1) == ()
+        (back,) = keeper.look_around(DeliveryState(), 60 * S)
+        assert back.transition == "unshelved"
+        assert outbox.flush(10)
+        assert [entry.kind for entry in outbox.journal(10)] == ["shelved", "raised", "unshelved"]
+        assert outbox.journal(10)[1].at == NOON + jump
+        numbers = [json.loads(m.payload)["seq"] for m in messages(outbox) if m.kind == "alarm"]
+        assert numbers == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("wall", "shelved"), [(NOON + timedelta(minutes=5), True), (EPOCH, False)])
+def test_a_reboot_keeps_what_was_acknowledged_and_what_the_wall_clock_can_vouch_for(
+    tmp_path: Path, wall: datetime, shelved: bool
+) -> None:
+    """In the next boot the acknowledgement stands; the shelf goes on, but not by a clock that says 1970."""
+    before = MessageWriter(replace(IDENTITY, boot_id="boot-1"), lambda: Stamp(NOON, 0, None))
+    after = MessageWriter(replace(IDENTITY, boot_id="boot-2"), lambda: Stamp(wall, 0, None))
+    with Outbox(tmp_path / "o.db") as outbox:
+        keeper = AlarmKeeper(AlarmDesk(RULES), before, outbox)
+        keeper.begin(900 * S)
+        raised, _ = keeper.look_at(seen(0.9), 900 * S)
+        keeper.obey(told("ack", {"occurrence_id": raised.occurrence_id}), 900 * S)
+        keeper.obey(told("shelve", {"alarm": "dirt", "kind": "timed", "duration_s": 600}), 900 * S)
+    with Outbox(tmp_path / "o.db") as outbox:
+        keeper = AlarmKeeper(AlarmDesk(RULES), after, outbox)
+        keeper.begin(3 * S)
+        state = keeper.desk.states["dirt"]
+        assert (state.condition.value, state.occurrence_id) == ("acknowledged", raised.occurrence_id)
+        assert (state.shelf is not None) == shelved
+        if state.shelf is not None:
+            assert state.shelf.until_ns == (3 + 300) * S
+        assert keeper.desk.shown("dirt") != shelved
 
 
 def test_an_alarm_that_the_settings_no_longer_have_is_forgotten_once(tmp_path: Path) -> None:

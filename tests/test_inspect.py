@@ -125,6 +125,8 @@ def test_every_output_tells_the_same_figures(bundle: Path, tmp_path: Path) -> No
         "no_read": 0,
         "inference_failed": 0,
         "defects": {"scratch": 2},
+        "grades": {},
+        "value_factor_mean": None,
         "mean_coverage": 0,
     }
     with table.open(newline="") as file:
@@ -167,6 +169,24 @@ def test_the_exit_code_is_the_worst_that_happened(
         assert "broken.png is no picture that can be read" in page.text
         assert "broken.png" in result.stderr
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_pictures_are_graded_where_the_settings_have_a_table(bundle: Path, tmp_path: Path) -> None:
+    """Each has its grade and what it is worth in CSV and JSON; the report counts them, and the mean is told."""
+    folder = write(tmp_path / "parts", a=part(), b=part(100, 150, (10, 10, 20, 4)), c=part(100, 150, (10, 10, 60, 40)))
+    (tmp_path / "line.yaml").write_text(
+        "inspect: {grades: [{name: A, value_factor: 1, limits: {}}, {name: B, value_factor: 0.5, max_coverage: 0.01}, "
+        "{name: scrap, value_factor: 0}]}\n"
+    )
+    outputs = ["--report", tmp_path / "r.html", "--csv", tmp_path / "t.csv", "--json", tmp_path / "t.json"]
+    result = linewatch("inspect", folder, "--bundle", bundle, "--config", tmp_path / "line.yaml", *outputs)
+    assert "grades: A 1, B 1, scrap 1, worth 0.500 of the full price on average" in result.stdout
+    with (tmp_path / "t.csv").open(newline="") as file:
+        graded = [(row["grade"], row["value_factor"]) for row in csv.DictReader(file)]
+    assert graded == [("A", "1.0"), ("B", "0.5"), ("scrap", "0.0")]  # 80 and 2,400 of 15,000 px
+    totals = json.loads((tmp_path / "t.json").read_text())["totals"]
+    assert (totals["grades"], totals["value_factor_mean"]) == ({"A": 1, "B": 1, "scrap": 1}, 0.5)
+    assert "grade scrap" in Page(tmp_path / "r.html").text
 
 
 def test_names_of_files_are_text_and_nothing_else(bundle: Path, tmp_path: Path) -> None:

@@ -165,16 +165,22 @@ RULE = "id: dented, measure: coverage, raise_at: 0.1, text: t"
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (f"alarms: [{{{RULE}, zone: rim}}]", "expected inspect.zones.rim, which the alarm dented watches"),
-        ("alarms: [{id: poor, measure: grade, grades: [C], text: t}]", r"expected inspect.grades with \['C'\]"),
+        (f"alarms: [{{{RULE}, zone: rim}}]", r"alarms.dented.zone: expected one of inspect.zones \[\], received 'rim'"),
+        (
+            "alarms: [{id: poor, measure: grade, grades: [C], text: t}]",
+            r"key alarms.poor.grades: expected some of inspect.grades \[\], received \['C'\]",
+        ),
         (
             "alarms: [{id: long, measure: length_mm, raise_at: 3, text: t}]",
-            "expected inspect.mm_per_px, since the alarm long watches millimetres",
+            "key inspect.mm_per_px: expected a size, for alarms.long is in millimetres",
         ),
-        (f"alarms: [{{{RULE}, suppressed_by: [nobody]}}]", r"to name alarms, received \['nobody'\]"),
+        (
+            f"alarms: [{{{RULE}, suppressed_by: [nobody]}}]",
+            r"key alarms.dented.suppressed_by: expected ids of alarms, received \['nobody'\]",
+        ),
         (
             f"alarms: [{{{RULE}, suppressed_by: [b]}}, {{id: b, measure: ng, text: t, suppressed_by: [dented]}}]",
-            "expected no alarm to suppress itself",
+            "key alarms: expected no alarm to be suppressed by itself, received",
         ),
         (f"alarms: [{{{RULE}, re_alarm_ms: 5}}]", "alarms.0.re_alarm_ms: expected greater than or equal to 1000"),
         (f"alarms: [{{{RULE}, frames: {{at_least: 3}}}}]", "alarms.0.frames.of: expected a value, received nothing"),

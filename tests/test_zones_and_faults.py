@@ -140,4 +140,7 @@ def test_frames_are_graded_counted_and_told(bundle: Bundle, tmp_path: Path) -> N
     result, decided, _ = replayed(bundle, tmp_path, pictures, inspect=inspect)
     # 80 and 160 px of 10,000
     assert [one.body["grade"] and one.body["grade"]["name"] for one in decided] == ["A", "scrap", "scrap", None]
-    assert (result.counts.grades, result.counts.value_factor_mean) == ({"A": 1, "scrap": 2}, pytest.approx(1 / 3))
+    assert (result.counts.grades.counts, result.counts.grades.value_factor_mean) == (
+        {"A": 1, "scrap": 2},
+        pytest.approx(1 / 3),
+    )
