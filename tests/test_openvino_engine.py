@@ -105,6 +105,32 @@ def test_without_openvino_it_says_what_to_install(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+CLOSED_ELSEWHERE = """
+import os, signal, sys, threading
+from pathlib import Path
+from edge.bundle import load_bundle
+from edge.engines.openvino import OpenVinoEngine
+
+signal.signal(signal.SIGUSR1, lambda *_: print("heard", flush=True))
+bundle = load_bundle(Path(sys.argv[1]))
+engine = OpenVinoEngine(bundle.onnx_path, bundle.contract(1))
+engine.__enter__()
+closing = threading.Thread(target=engine.__exit__, args=(None, None, None))
+closing.start()
+closing.join()
+del engine
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_signal_is_heard_after_the_engine_was_closed(tmp_path: Path) -> None:
+    """A line whose engine another thread closed is stopped by a signal, and not by a segmentation fault."""
+    bundle = write_bright_bundle(tmp_path / "bundle")
+    command = [sys.executable, "-c", CLOSED_ELSEWHERE, str(bundle.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
 def test_maps_are_read_where_openvino_wrote_them() -> None:
     """The maps are views of OpenVINO's own memory, and the tiles that it reads are the buffer's: nothing is copied."""
     bundle = load_bundle(SHIPPED)

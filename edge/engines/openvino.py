@@ -8,6 +8,7 @@ that one's answer; OpenVINO keeps what follows, softmax and head with its thresh
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -22,6 +23,17 @@ OpenVinoPrecision = Literal["fp32", "bf16"]
 _AGAIN = "Convert the bundle again: convert BUNDLE --to openvino"
 _BUFFERS = 3  # two in flight and one being filled
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+@cache
+def _core(openvino: Any) -> Any:
+    """Return the one core of this process, which is never given back.
+
+    OpenVINO's plugin for CPUs gives the thread that makes it a stack for signals, and unmaps that stack in whatever
+    thread lets go of it last (SigAltStackSetup in intel_cpu/src/plugin.cpp, 2026.4). The first thread's next signal,
+    a SIGTERM say, would end the process as a segmentation fault. A plugin that stays keeps its stack.
+    """
+    return openvino.Core()
 
 
 class OpenVinoEngine:
@@ -52,7 +64,7 @@ class OpenVinoEngine:
                 f"This line runs on OpenVINO, and `import openvino` failed: {error}. "
                 "Install it with: pip install 'linewatch[openvino]'"
             ) from error
-        core = openvino.Core()
+        core = _core(openvino)
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[self._precision], "NUM_STREAMS": 1}
         if self._threads:
             settings["INFERENCE_NUM_THREADS"] = self._threads
