@@ -30,8 +30,8 @@ def _core(openvino: Any) -> Any:
     """Return the one core of this process, which is never given back.
 
     OpenVINO's plugin for CPUs gives the thread that makes it a stack for signals, and unmaps that stack in whatever
-    thread lets go of it last (SigAltStackSetup in intel_cpu/src/plugin.cpp, 2026.4). The first thread's next signal,
-    a SIGTERM say, would end the process as a segmentation fault. A plugin that stays keeps its stack.
+    thread lets go of it last (SigAltStackSetup of its intel_cpu plugin; seen with 2026.4). The first thread's next
+    signal, a SIGTERM say, would end the process as a segmentation fault. A plugin that stays keeps its stack.
     """
     return openvino.Core()
 
