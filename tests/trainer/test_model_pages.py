@@ -33,7 +33,7 @@ def commands(name: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write what the pages' commands read: a dataset, a recipe and a grid, all as small as can be."""
     folder = tmp_path_factory.mktemp("pages")
     write_painted(folder / "screens")
@@ -49,16 +49,16 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "command", [each for name in PAGES for each in commands(name) if each.startswith("linewatch-train ")]
 )
-def test_every_command_of_the_pages_works(command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_of_the_pages_works(command: str, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each ends with 0 and writes what it names; what `models` lists is what the page's table says."""
-    monkeypatch.chdir(workplace)
+    monkeypatch.chdir(workshop)
     arguments = shlex.split(command)[1:]
     if arguments[0] == "models" and "--json" not in arguments:
         arguments += ["--tile", "40"]  # where most families cannot be built, and say so at once
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     if arguments[0] in WRITES:
-        assert (workplace / arguments[arguments.index(WRITES[arguments[0]]) + 1]).exists()
+        assert (workshop / arguments[arguments.index(WRITES[arguments[0]]) + 1]).exists()
     if command == "linewatch-train models --json":
         check_table(json.loads(result.output[result.output.index("[") :]))
 
