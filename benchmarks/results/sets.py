@@ -161,7 +161,9 @@ SETS = (
         "phone that was scratched on and on, and 16 of the 23 held-out pictures show nearly what one shows that was "
         "learned from or chosen by (`linewatch-train split` counts them): these figures tell how the model does on "
         "this line and these phones, and **flatter for any other**. [datasets.md](datasets.md) says why they are "
-        "parted nevertheless.",
+        "parted nevertheless. The rule by which thresholds are chosen was changed once after a first look at the "
+        "held-out pictures (the best validation IoU at first, the middle of all thresholds that do equally well "
+        "since): they are not entirely blind.",
         (
             _found("scratch pictures found", "scratch", 0.95, 1.0),
             _flagged("others flagged as scratched", "scratch", 0.05, 0.0),
@@ -169,6 +171,13 @@ SETS = (
             Target("IoU stain", ("iou", "stain"), 0.70, 0.80),
         ),
     ),
+)
+
+
+# What the model that is shipped, which never saw a real picture, must find on phone_msd; by replay.
+SHIPPED = (
+    _found("scratch pictures found", "scratch", 0.5, 0.9),
+    _flagged("others given a scratch", "scratch", 0.3, 0.1),
 )
 
 
