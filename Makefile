@@ -47,7 +47,7 @@ model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glas
 	rm -rf out/glass out/simulated-glass
 	$(VENV)/bin/linewatch simulate --dataset out/glass --frames 1400 --seed 1
 	$(VENV)/bin/linewatch-train fit config/train.glass.yaml --data out/glass --out out/simulated-glass
-	$(VENV)/bin/convert out/simulated-glass --to onnxruntime
+	$(VENV)/bin/convert out/simulated-glass --to onnxruntime --precision fp16
 	$(VENV)/bin/linewatch-train ship out/simulated-glass --out edge/bundles/simulated-glass
 
 golden: $(VENV)/.installed ## record anew what the golden replay comes to; look at what differs
