@@ -7,9 +7,12 @@ where that is faster than the steps: a slower machine still anneals, and then tw
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +88,7 @@ class TrainingLoop:
         self._folder = folder
         self._events = EventLog(folder / EVENTS) if settings.logs.tensorboard else None
         self._findings: list[Finding] = []
+        self._interrupted = False
         self._first_ends_s: list[float] = []
         self._recent_s: deque[float] = deque(maxlen=_RECENT_STEPS + 1)
 
@@ -108,10 +112,11 @@ class TrainingLoop:
         checkpointing.check_room(self._folder, checkpointing.room_needed(self._stepper))
         patience = self._settings.early_stopping_epochs
         try:
-            with progress_bar(self._console) as bar:
+            with self._stopping_between_steps(), progress_bar(self._console) as bar:
                 task = bar.add_task("training", total=1000, completed=round(1000 * self.progress()))
                 while self.progress() < 1 and self.run.epoch - self.run.best_epoch < patience:
                     self._epoch(partial(self._show, bar, task))
+                    self._end_if_interrupted()
                     self._stop_if_asked()
         except KeyboardInterrupt as error:
             kept = "The epochs before it are kept; go on with --resume" if self.run.epoch else "Nothing is kept"
@@ -122,6 +127,29 @@ class TrainingLoop:
         if self.run.epoch - self.run.best_epoch >= patience:
             self._console.print(f"stopped early: nothing got better in {patience} epochs")
         self._tell_at_the_end()
+
+    @contextmanager
+    def _stopping_between_steps(self) -> Iterator[None]:
+        """Obey Ctrl-C once the step at hand is done: within one, TensorFlow may crash. A second one ends it at once."""
+        usual = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
+            yield
+            return
+
+        def ask(_number: int, _frame: object) -> None:
+            self._interrupted = True
+            signal.signal(signal.SIGINT, usual)
+
+        signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, usual)
+
+    def _end_if_interrupted(self) -> None:
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
 
     def _stop_if_asked(self) -> None:
         reasons = [finding.words for finding in self._findings if finding.action == "stop"]
@@ -173,6 +201,7 @@ class TrainingLoop:
                     s.optimizer, self.progress(), run.steps - run.stage_steps, [row["dice"] or 0.0 for row in run.rows]
                 )
                 of_step += batch.share * self._learn(batch, rate)
+                self._end_if_interrupted()
                 if not batch.ends_step:
                     continue
                 losses.append(of_step)
