@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converters.comparing import Comparison
 from converters.float_graph import FloatGraph
 from converters.graph_contract import check_graph
 from converters.half_emulation import emulated
 from converters.half_graph import half_graph
-from converters.judging import Judge
+from converters.judging import Decided, Judge
 from converters.pinning import RulePins, pins_by_rule
 from converters.precision_plan import Pin, PrecisionPlan
 from converters.precision_search import Measurements, measured_about, minimal, search_file
@@ -28,31 +26,16 @@ _SEARCHED = "needed to keep what is found"
 
 
 @dataclass(frozen=True)
-class Half:
-    """A model in half precision.
+class Half(Decided):
+    """A model in half precision. `without_pins`, `nodes`: every node before and after pinning."""
 
-    `without_pins`, `nodes`: every node before and after pinning. `measured`: how often the search judged, of which
-    `reused` had been judged before an interruption.
-    """
-
-    plan: PrecisionPlan
-    graph: bytes
-    comparison: Comparison
     without_pins: tuple[NodeReport, ...]
     nodes: tuple[NodeReport, ...]
-    measured: int
-    reused: int
 
     def report(self) -> dict[str, Any]:
         """Return what `--json` writes."""
         return {
-            "precision": self.plan.precision,
-            "onnx_sha256": self.plan.onnx_sha256,
-            "sha256": hashlib.sha256(self.graph).hexdigest(),
-            "pinned": [{"node": pin.node, "reason": pin.reason} for pin in self.plan.pinned],
-            "comparison": self.comparison.as_dict(),
-            "measured": self.measured,
-            "reused": self.reused,
+            **super().report(),
             "without_pins": [node.as_dict() for node in self.without_pins],
             "nodes": [node.as_dict() for node in self.nodes],
         }
@@ -98,7 +81,7 @@ def to_half(bundle: Bundle, pictures: Pictures, max_changed_share: float, progre
         sha256_of(bundle.onnx_path),
         tuple(Pin(node, pins[node]) for node in sorted(pins, key=order.__getitem__)),
     )
-    return Half(plan, typed, comparison, tuple(without_pins), tuple(nodes), search.measured, measurements.reused)
+    return Half(plan, typed, comparison, search.measured, measurements.reused, tuple(without_pins), tuple(nodes))
 
 
 class _Search:

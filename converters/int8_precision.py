@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converters.comparing import Comparison
 from converters.float_graph import FloatGraph
 from converters.graph_contract import check_graph
 from converters.int8_graph import int8_graph, quantisable
-from converters.judging import Judge
+from converters.judging import Decided, Judge
 from converters.precision_plan import Pin, PrecisionPlan
 from converters.precision_search import Measurements, measured_about, minimal, search_file
 from converters.real_tiles import Pictures, real_tiles
@@ -24,28 +22,14 @@ _SEARCHED = "needed to keep what is found"
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantised(Decided):
     """A model in INT8. `quantised`: how many nodes are; the plan's pins are the others that could have been."""
 
-    plan: PrecisionPlan
-    graph: bytes
-    comparison: Comparison
     quantised: int
-    measured: int
-    reused: int
 
     def report(self) -> dict[str, Any]:
         """Return what `--json` writes."""
-        return {
-            "precision": self.plan.precision,
-            "onnx_sha256": self.plan.onnx_sha256,
-            "sha256": hashlib.sha256(self.graph).hexdigest(),
-            "pinned": [{"node": pin.node, "reason": pin.reason} for pin in self.plan.pinned],
-            "quantised": self.quantised,
-            "comparison": self.comparison.as_dict(),
-            "measured": self.measured,
-            "reused": self.reused,
-        }
+        return {**super().report(), "quantised": self.quantised}
 
 
 def to_int8(bundle: Bundle, pictures: Pictures, max_changed_share: float, progress: Progress[Any]) -> Quantised:
@@ -76,7 +60,7 @@ def to_int8(bundle: Bundle, pictures: Pictures, max_changed_share: float, progre
     measurements.forget()
     pins = tuple(Pin(name, _SEARCHED) for name in nodes if name in excepted)
     plan = PrecisionPlan("int8", sha256_of(bundle.onnx_path), pins)
-    return Quantised(plan, quantised, comparison, len(nodes) - len(pins), search.measured, measurements.reused)
+    return Quantised(plan, quantised, comparison, search.measured, measurements.reused, len(nodes) - len(pins))
 
 
 def _refusal(bundle: Bundle, failures: list[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from converters.comparing import Answer, Comparison, compare_maps, without_specks
+from converters.precision_plan import PrecisionPlan
 from converters.real_tiles import prepare_picture
 from converters.tensor_ranges import Progress
 from edge.bundle import Bundle
@@ -22,6 +25,32 @@ from edge.records import PreparedFrame
 _BATCH = 2  # tiles at once: few, since an emulated graph holds every tensor several times
 # A search asks the same pictures again and again: so many of them, spread over all.
 _SEARCHED_AT_MOST = 24
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A model in a lower precision, as it was decided: its plan, its serialised ONNX graph, and how it compares.
+
+    `measured`: how often the search judged, of which `reused` had been judged before an interruption.
+    """
+
+    plan: PrecisionPlan
+    graph: bytes
+    comparison: Comparison
+    measured: int
+    reused: int
+
+    def report(self) -> dict[str, Any]:
+        """Return what `--json` writes."""
+        return {
+            "precision": self.plan.precision,
+            "onnx_sha256": self.plan.onnx_sha256,
+            "sha256": hashlib.sha256(self.graph).hexdigest(),
+            "pinned": [{"node": pin.node, "reason": pin.reason} for pin in self.plan.pinned],
+            "comparison": self.comparison.as_dict(),
+            "measured": self.measured,
+            "reused": self.reused,
+        }
 
 
 class Judge:

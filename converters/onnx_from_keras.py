@@ -14,10 +14,8 @@ float32, so it cannot be rounded up to 1.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import logging
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +25,7 @@ from converters.graph_layout import channels_first
 from edge.errors import ContractError, ConversionError, DependencyError
 from edge.records import GraphContract
 from trainer.keras_engine import load_model
+from trainer.quiet_imports import import_quietly
 
 OPSET = 17  # the newest that TensorRT 8.6 reads in full
 IR_VERSION = 8  # what opset 17 came with; ONNX Runtime 1.18 reads up to 10
@@ -46,26 +45,15 @@ def convert(model: Path, contract: GraphContract) -> bytes:
 
 
 def load_tools() -> None:
-    """Import TensorFlow, tf2onnx and onnx, which takes seconds. Raises DependencyError naming what is missing.
-
-    TensorFlow's libraries greet on file descriptor 2 whatever its log level, so that is shut meanwhile.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Import TensorFlow, tf2onnx and onnx, which takes seconds. Raises DependencyError naming what is missing."""
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
     try:
-        for tool in ("tensorflow", "keras", "tf2onnx", "onnx", "onnxslim"):
-            importlib.import_module(tool)
+        import_quietly(("tensorflow", "keras", "tf2onnx", "onnx", "onnxslim"))
     except ImportError as error:
         raise DependencyError(
             f"`convert` needs TensorFlow, tf2onnx and onnx, and an import failed: {error}. "
             "Install them on the workstation with: pip install 'linewatch[convert]'"
         ) from error
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
 
 
 def tool_versions() -> dict[str, str]:

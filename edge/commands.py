@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from edge.records import Received
+from edge.records import AlarmOutcome, Received
 from edge.yaml_settings import StrictModel
 
 MAX_WAITING = 100
@@ -25,14 +25,7 @@ MAX_BYTES = 16_384
 MAX_REPLAYED = 10_000  # events that one command may ask for
 
 Outcome = Literal[
-    "ok",
-    "already_acked",
-    "unknown_occurrence",
-    "unknown_alarm",
-    "not_authorised",
-    "not_latched",
-    "not_shelved",
-    "out_of_range",
+    AlarmOutcome,
     "unknown_epoch",
     "some_missing",
     "unknown_command",

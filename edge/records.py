@@ -323,6 +323,19 @@ AlarmTransition = Literal[
 ]
 
 
+# What becomes of a command about an alarm.
+AlarmOutcome = Literal[
+    "ok",
+    "already_acked",
+    "unknown_occurrence",
+    "unknown_alarm",
+    "not_authorised",
+    "not_latched",
+    "not_shelved",
+    "out_of_range",
+]
+
+
 @dataclass(frozen=True)
 class AlarmEvent:
     """One transition of one alarm. `state`: its condition afterwards. `at_ns`: the line's clock.

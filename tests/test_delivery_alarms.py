@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edge.outbox import Outbox
+from edge.errors import StoreError
+from edge.outbox import Outbox, OutboxReader
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.test_run import ROOT_TOPIC, bodies, running, write_line
 
@@ -16,6 +17,15 @@ def raised(subscriber: Subscriber, alarm: str) -> dict[str, Any] | None:
     """Return the raising of an alarm, if it has come."""
     events = (event for event in bodies(subscriber, "event/alarm") if event["alarm"] == alarm)
     return next((event for event in events if event["transition"] == "raised"), None)
+
+
+def in_journal(store: Path, alarm: str) -> bool:
+    """Tell whether a line's own store speaks of an alarm."""
+    try:
+        with OutboxReader(store) as reader:
+            return bool(reader.journal(1, alarm))
+    except StoreError:  # the line has not made it yet
+        return False
 
 
 def test_what_the_broker_refuses_is_parked_and_an_alarm(tmp_path: Path) -> None:
@@ -56,7 +66,7 @@ def test_a_line_that_nobody_listens_to_says_so(tmp_path: Path) -> None:
     """Without a subscriber events wait and the alarm no-consumer is raised; who then comes gets them all, and that."""
     began_s = time.monotonic()
     with Mosquitto(tmp_path) as broker, running(write_line(tmp_path, broker.port)):
-        time.sleep(12.0)
+        wait_for(lambda: in_journal(tmp_path / "outbox.db", "no-consumer"), 60)
         with Subscriber(broker.port) as subscriber:
             wait_for(lambda: raised(subscriber, "no-consumer"), 30)
             wait_for(lambda: len(bodies(subscriber, "event/result")) >= 10, 30)

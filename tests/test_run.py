@@ -23,7 +23,10 @@ from tests.conftest import ROOT
 ROOT_TOPIC = "enterprise/site/area/line/cell/inspect/v1"
 
 
-def write_line(folder: Path, port: int) -> Path:
+ALARM = "alarms: [{id: scratched, measure: count, class: scratch, raise_at: 1, text: look}]\n"
+
+
+def write_line(folder: Path, port: int, rules: str = ALARM) -> Path:
     """Write settings, a bundle and a camera: pictures at one per second, clean and scratched by turns, for a minute."""
     write_bright_bundle(folder / "bundle")
     (folder / "parts").mkdir()
@@ -32,8 +35,7 @@ def write_line(folder: Path, port: int) -> Path:
         cv2.imwrite(str(folder / "parts" / f"{index:03d}.png"), pixels)
     (folder / "line.yaml").write_text(
         f"bundle: bundle\ncamera: {{source: parts, max_age_ms: 1500}}\nbroker: {{port: {port}, keepalive_s: 2}}\n"
-        "store: {path: outbox.db}\nreport: {health_every_s: 0.5, sequence_every_s: 0.5}\n"
-        "alarms: [{id: scratched, measure: count, class: scratch, raise_at: 1, text: look}]\n"
+        f"store: {{path: outbox.db}}\nreport: {{health_every_s: 0.5, sequence_every_s: 0.5}}\n{rules}"
     )
     return folder / "line.yaml"
 

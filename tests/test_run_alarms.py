@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.opencv import cv2
-from tests.bright_bundle import part, write_bright_bundle
+from tests.bright_bundle import part
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.conftest import ROOT
 from tests.test_messages import VALIDATORS
-from tests.test_run import ROOT_TOPIC, bodies, running
+from tests.test_run import ROOT_TOPIC, bodies, running, write_line
 
 RULES = """
 operators: [anna, bert]
@@ -27,20 +27,6 @@ alarms:
   - {id: scratched, measure: count, class: scratch, zone: left, raise_at: 1, off_delay_ms: 600000, text: look}
   - {id: worthless, measure: grade, grades: [scrap], latch: true, priority: high, text: sort out}
 """
-
-
-def write_line(folder: Path, port: int) -> Path:
-    """Write a line whose pictures, one per second, are clean and scratched on the left by turns."""
-    write_bright_bundle(folder / "bundle")
-    (folder / "parts").mkdir()
-    for index in range(60):
-        pixels = part(100, 150, (10, 10, 20, 4)) if index % 2 else part()
-        cv2.imwrite(str(folder / "parts" / f"{index:03d}.png"), pixels)
-    (folder / "line.yaml").write_text(
-        f"bundle: bundle\ncamera: {{source: parts, max_age_ms: 1500}}\nbroker: {{port: {port}, keepalive_s: 2}}\n"
-        f"store: {{path: outbox.db}}\nreport: {{health_every_s: 0.5, sequence_every_s: 0.5}}\n{RULES}"
-    )
-    return folder / "line.yaml"
 
 
 def shell(*words: str | Path, code: int = 0) -> str:
@@ -68,7 +54,7 @@ def retained(port: int) -> dict[str, dict[str, Any]]:
 def test_alarms_from_the_shell_and_over_mqtt_and_through_a_kill(tmp_path: Path) -> None:
     """Acknowledged in the shell, shelved over MQTT, killed: the next run, the disk and the broker agree."""
     with Mosquitto(tmp_path, persistent=True) as broker, Subscriber(broker.port) as desk:
-        config = write_line(tmp_path, broker.port)
+        config = write_line(tmp_path, broker.port, RULES)
         with running(config) as line:
             wait_for(lambda: {body["alarm"] for body in bodies(desk, "event/alarm")} >= {"scratched", "worthless"}, 20)
             assert standing(config)["scratched"]["state"] == "active"
@@ -157,7 +143,7 @@ def unique(subscriber: Subscriber, topic: str) -> list[dict[str, Any]]:
 def test_a_retained_command_is_refused_and_noted(tmp_path: Path) -> None:
     """A line is not given what a broker had retained; what comes all the same is a row, not a deed."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as desk:
-        config = write_line(tmp_path, broker.port)
+        config = write_line(tmp_path, broker.port, RULES)
         body = {"schema": "linewatch/command-unshelve/1", "alarm": "scratched", "user": "anna", "comment": ""}
         desk.publish(f"{ROOT_TOPIC}/cmd/unshelve", json.dumps(body).encode(), retain=True, MessageExpiryInterval=60)
         with running(config):
@@ -172,7 +158,7 @@ def test_a_retained_command_is_refused_and_noted(tmp_path: Path) -> None:
 def test_a_frozen_camera_is_no_read_and_an_alarm_of_its_own(tmp_path: Path) -> None:
     """A folder of one picture again and again, watched like a camera: NO_READ, `camera-frozen`, nothing else shown."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as desk:
-        config = write_line(tmp_path, broker.port)
+        config = write_line(tmp_path, broker.port, RULES)
         for picture in (tmp_path / "parts").iterdir():
             cv2.imwrite(str(picture), part(100, 150, (10, 10, 20, 4)))
         watch = "watch: {frozen_ms: 1500, frozen_frames: 2, contrast_below: 0}"
@@ -190,7 +176,7 @@ def test_a_frozen_camera_is_no_read_and_an_alarm_of_its_own(tmp_path: Path) -> N
 
 def test_the_shell_says_what_is_wrong(tmp_path: Path) -> None:
     """No store, no such alarm, no sense: an error and its exit code."""
-    config = write_line(tmp_path, 1)
+    config = write_line(tmp_path, 1, RULES)
     assert "No outbox at" in shell("alarms", config, code=8)
     assert "No outbox at" in shell("ack", config, "scratched", code=8)
     assert "No settings at" in shell("journal", tmp_path / "no.yaml", code=3)

@@ -16,7 +16,7 @@ from edge.errors import DatasetError, SourceError
 from edge.opencv import cv2
 from edge.records import UInt8
 from trainer.annotator_styles import Style, measure_style
-from trainer.datasets import CLEAN, COLUMNS
+from trainer.datasets import CLEAN, COLUMNS, find_manifest
 from trainer.near_duplicates import Thumbnail, thumbnail
 
 SPECK_PX = 16
@@ -114,9 +114,7 @@ def read_tolerantly(folder: Path, done: Callable[[int], object] = lambda _: None
 
 
 def _rows(folder: Path) -> tuple[list[Row], bool]:
-    manifest = folder / "manifest.csv"
-    if not manifest.is_file():
-        raise DatasetError(f"No dataset at {folder}: expected manifest.csv with the columns {', '.join(COLUMNS)}")
+    manifest = find_manifest(folder)
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -55,14 +55,20 @@ class Picture:
     truth: UInt8
 
 
+def find_manifest(folder: Path) -> Path:
+    """Return the manifest.csv of a dataset folder. Raises DatasetError where there is none."""
+    manifest = folder / "manifest.csv"
+    if not manifest.is_file():
+        raise DatasetError(f"No dataset at {folder}: expected manifest.csv with the columns {', '.join(COLUMNS)}")
+    return manifest
+
+
 def read_manifest(folder: Path, *, need_masks: bool = True) -> list[Entry]:
     """Read and check a dataset's manifest; DatasetError names the file and the row before hours are spent.
 
     `need_masks` is False for classification, which learns what a picture shows and not where.
     """
-    manifest = folder / "manifest.csv"
-    if not manifest.is_file():
-        raise DatasetError(f"No dataset at {folder}: expected manifest.csv with the columns {', '.join(COLUMNS)}")
+    manifest = find_manifest(folder)
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

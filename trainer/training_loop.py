@@ -8,11 +8,9 @@ where that is faster than the steps: a slower machine still anneals, and then tw
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +30,7 @@ from rich.progress import (
 
 from edge.errors import DatasetError, LinewatchError, SettingsError
 from edge.records import Float32
+from edge.stopping import stopping_on_signals
 from trainer import checkpointing
 from trainer.batches import Batches, DrawnBatch
 from trainer.checkpointing import Run
@@ -88,7 +87,7 @@ class TrainingLoop:
         self._folder = folder
         self._events = EventLog(folder / EVENTS) if settings.logs.tensorboard else None
         self._findings: list[Finding] = []
-        self._interrupted = False
+        self._interrupted: Callable[[], bool] = lambda: False
         self._first_ends_s: list[float] = []
         self._recent_s: deque[float] = deque(maxlen=_RECENT_STEPS + 1)
 
@@ -111,8 +110,10 @@ class TrainingLoop:
             self._begin_stages()
         checkpointing.check_room(self._folder, checkpointing.room_needed(self._stepper))
         patience = self._settings.early_stopping_epochs
+        # a job in the background ignores Ctrl-C, and goes on doing so
+        heard = [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []
         try:
-            with self._stopping_between_steps(), progress_bar(self._console) as bar:
+            with stopping_on_signals(*heard) as self._interrupted, progress_bar(self._console) as bar:
                 task = bar.add_task("training", total=1000, completed=round(1000 * self.progress()))
                 while self.progress() < 1 and self.run.epoch - self.run.best_epoch < patience:
                     self._epoch(partial(self._show, bar, task))
@@ -128,27 +129,9 @@ class TrainingLoop:
             self._console.print(f"stopped early: nothing got better in {patience} epochs")
         self._tell_at_the_end()
 
-    @contextmanager
-    def _stopping_between_steps(self) -> Iterator[None]:
-        """Obey Ctrl-C once the step at hand is done: within one, TensorFlow may crash. A second one ends it at once."""
-        usual = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
-            yield
-            return
-
-        def ask(_number: int, _frame: object) -> None:
-            self._interrupted = True
-            signal.signal(signal.SIGINT, usual)
-
-        signal.signal(signal.SIGINT, ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, usual)
-
     def _end_if_interrupted(self) -> None:
-        if self._interrupted:
-            self._interrupted = False
+        """End between two steps: Ctrl-C within one has ended in a crash of TensorFlow's process."""
+        if self._interrupted():
             raise KeyboardInterrupt
 
     def _stop_if_asked(self) -> None:

@@ -180,7 +180,7 @@ def disk_full(folder: Path, say: Callable[[str], None], rounds: int) -> Row:
             (small / "filler").unlink()
             wait_for(lambda: not trouble(), "the line to write again")
             # cleared too, else the next round would find it standing
-            wait_for(lambda before=before: _came_and_went(journalled, before), "the alarm in the journal")  # type: ignore[misc]
+            wait_for(lambda before=before: _came_and_went(journalled, before), "the alarm in the journal")  # type: ignore[misc] # mypy#15459
             told += 1
             with closing(sqlite3.connect(f"{line.database.as_uri()}?mode=ro", uri=True, timeout=5)) as db:
                 sound += db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from edge.bundle import Bundle
 from edge.engines import engine_files
 from edge.engines.device import Machine, Vendor, current_context, load_vendor, machine_of
 from edge.errors import BundleError, ContractError, EngineError, SettingsError, StoreError
+from edge.stopping import stopping_on_signals
 
 _LOG = logging.getLogger(__name__)
 _TENSORS = ("tiles", "thresholds", "classes", "scores")
@@ -95,7 +95,7 @@ def build_engine(
     with (
         building_alone(bundle.path) as folder,
         locked_timing_cache(machine) as cache,
-        stopping_on_signals() as stopped,
+        stopping_on_signals(signal.SIGINT, signal.SIGTERM) as stopped,
     ):
         timings = cache.read()
 
@@ -183,29 +183,6 @@ def building_alone(bundle: Path) -> Iterator[Path]:
         for left in folder.glob("*.tmp"):
             left.unlink(missing_ok=True)
         yield folder
-
-
-@contextmanager
-def stopping_on_signals() -> Iterator[Callable[[], bool]]:
-    """Give a question that is answered with yes from the first Ctrl-C or SIGTERM on; a second one ends the process.
-
-    Only the main thread may listen to signals; elsewhere the answer stays no.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, _frame: object) -> None:
-        asked.set()
-        signal.signal(number, before[number])
-
-    before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _workspace_bytes(vendor: Vendor, options: EngineOptions) -> int:

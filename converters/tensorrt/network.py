@@ -181,7 +181,7 @@ def _monitor(trt: Any, progress: BuildProgress, stopped: Callable[[], bool]) -> 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)  # pybind demands this very call
 
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:  # noqa: ARG002 - TensorRT's signature
             totals[phase_name] = num_steps
             progress(phase_name, 0, num_steps)
 

@@ -7,7 +7,7 @@ through every version without any of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
@@ -196,7 +196,10 @@ class _StrictObject:
     def __getattr__(self, name: str) -> Any:
         module = self.strict_module
         if name in self._known.methods:
-            method: Callable[..., Any] = lambda *positional, **named: module.call(self, name, positional, named)  # noqa: E731
+
+            def method(*positional: Any, **named: Any) -> Any:
+                return module.call(self, name, positional, named)
+
             return method
         if name in self._known.properties:
             kind = self._known.properties[name].type

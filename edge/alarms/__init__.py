@@ -3,7 +3,7 @@
 from edge.alarms.conditions import measure_of
 from edge.alarms.delays import AlarmPhase, Band, Delays, delay
 from edge.alarms.desk import AlarmDesk, Decision
-from edge.alarms.model import AlarmOutcome, AlarmState, By, Shelf
+from edge.alarms.model import AlarmState, By, Shelf
 from edge.alarms.remembering import Moment, recall, remember
 from edge.alarms.rules import CAMERA_ALARMS, FLOOD_ALARM, NO_READ_ALARM, AlarmRule, alarm_rules
 from edge.alarms.states import Condition, Service, Shelving, Suppression
@@ -13,7 +13,6 @@ __all__ = [
     "FLOOD_ALARM",
     "NO_READ_ALARM",
     "AlarmDesk",
-    "AlarmOutcome",
     "AlarmPhase",
     "AlarmRule",
     "AlarmState",

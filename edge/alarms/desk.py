@@ -14,7 +14,6 @@ from graphlib import TopologicalSorter
 
 from edge.alarms.conditions import delivery_measure_of, measure_of
 from edge.alarms.model import (
-    AlarmOutcome,
     AlarmState,
     By,
     Obeyed,
@@ -29,7 +28,7 @@ from edge.alarms.model import (
 )
 from edge.alarms.rules import FLOOD_WITHIN_S, OF_DELIVERY, OF_FRAMES, OF_LINE, AlarmRule, suppressors
 from edge.alarms.states import Condition, Service, Shelving
-from edge.records import AlarmEvent, AlarmStanding, DeliveryState, Inspection, StandingShelf
+from edge.records import AlarmEvent, AlarmOutcome, AlarmStanding, DeliveryState, Inspection, StandingShelf
 
 CHATTERING_RAISES = 3  # within CHATTERING_WITHIN_NS, after the usual alarm management practice
 CHATTERING_WITHIN_NS = 60_000_000_000

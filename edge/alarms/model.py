@@ -8,23 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from edge.alarms.delays import Delays, delay
 from edge.alarms.rules import AlarmRule
 from edge.alarms.states import Condition, Service, Shelving, Stimulus, Suppression, next_state, traits_of
-from edge.records import AlarmEvent, AlarmTransition
-
-AlarmOutcome = Literal[
-    "ok",
-    "already_acked",
-    "unknown_occurrence",
-    "unknown_alarm",
-    "not_authorised",
-    "not_latched",
-    "not_shelved",
-    "out_of_range",
-]
+from edge.records import AlarmEvent, AlarmOutcome, AlarmTransition
 
 _ACTIVE = frozenset({Condition.ACTIVE, Condition.ACKNOWLEDGED})
 _UNACKNOWLEDGED = frozenset({Condition.ACTIVE, Condition.RETURNED, Condition.LATCHED})

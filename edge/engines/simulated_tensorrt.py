@@ -42,7 +42,7 @@ class _Logger:
     Severity = _Severity
 
     def log(self, severity: Any, message: str) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # as with the vendor's ILogger, whoever listens writes this
 
 
 class _ProgressMonitor:

@@ -73,7 +73,7 @@ def test_a_failure_outside_of_callbacks_costs_the_connection_only(tmp_path: Path
             client.loop_misc = as_it_was  # type: ignore[method-assign] # as broken as a vendor's code may be
             raise KeyError("in paho")
 
-        client.loop_misc = raising  # type: ignore[method-assign, assignment]
+        client.loop_misc = raising
         token = publisher.send(message())
         lost = listener.wait(lambda event: isinstance(event, SessionLost))
         assert "KeyError('in paho')" in str(lost)
@@ -114,7 +114,7 @@ class _stuck:  # noqa: N801 - reads as a state
         client = self._publisher._client
         assert client is not None
         self._as_it_was: Callable[..., None] | None = client.on_publish
-        client.on_publish = lambda *_: self._held.set() or self._go.wait(60)  # type: ignore[func-returns-value]
+        client.on_publish = lambda *_: self._held.set() or self._go.wait(60)
         self._publisher.send(message())
         assert self._held.wait(10)
         self._publisher._network._due_s = 0.0

@@ -46,7 +46,7 @@ class PickyPublisher(MemoryPublisher):
 @contextmanager
 def running(path: Path, publisher: MemoryPublisher | MqttPublisher, **how: object) -> Iterator[tuple[Outbox, Sender]]:
     """Open an outbox with a sender."""
-    with Outbox(path) as outbox, publisher, Sender(outbox, publisher, list, **how) as sender:  # type: ignore[arg-type]
+    with Outbox(path) as outbox, publisher, Sender(outbox, publisher, list, **how) as sender:
         yield outbox, sender
 
 

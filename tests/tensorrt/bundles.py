@@ -43,7 +43,7 @@ def write_precise_bundle(path: Path) -> Bundle:
     assert bundle.model_sha256 is not None
     for precision in ("fp16", "int8"):
         pins = (Pin(PINNED, "overflows"),)
-        write_plan(path / PLANS[precision], PrecisionPlan(precision, bundle.model_sha256, pins))  # type: ignore[arg-type]
+        write_plan(path / PLANS[precision], PrecisionPlan(precision, bundle.model_sha256, pins))
     return write_manifest(path, bundle.manifest)
 
 

@@ -34,11 +34,11 @@ def main(path: Path) -> dict[str, Any]:
     calls = {}
     for precision in ("fp32", "fp16", "int8"):
         strict.calls.clear()
-        built = build_engine(bundle, EngineOptions(precision, (1, 2, 3)), lambda *_: None, vendor=vendor)  # type: ignore[arg-type]
+        built = build_engine(bundle, EngineOptions(precision, (1, 2, 3)), lambda *_: None, vendor=vendor)
         calls[precision] = list(strict.calls)
         for options in (
-            TensorRtOptions(precision),  # type: ignore[arg-type]
-            TensorRtOptions(precision, "mapped", cuda_graphs=True),  # type: ignore[arg-type]
+            TensorRtOptions(precision),
+            TensorRtOptions(precision, "mapped", cuda_graphs=True),
         ):
             run(bundle, options, vendor)
     kept = known_apis()[".".join(api.version.split(".")[:2])]

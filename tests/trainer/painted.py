@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 from edge.opencv import cv2
-from trainer.settings import AugmentationSettings
+from edge.yaml_settings import load_yaml
+from trainer.settings import AugmentationSettings, TrainSettings
 
 
 def write_painted(folder: Path, pictures: int = 24, size: tuple[int, int] = (96, 128)) -> Path:
@@ -70,3 +73,15 @@ optimizer: {learning_rate: 0.02, warm_up_steps: 5}
 epochs: 8
 seed: 4
 """
+
+
+def recipe(folder: Path, text: str = RECIPE) -> TrainSettings:
+    """Read a recipe as the command does."""
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return load_yaml(path, TrainSettings)
+
+
+def quiet() -> Console:
+    """Print to nobody."""
+    return Console(file=io.StringIO())

@@ -22,7 +22,7 @@ from edge.errors import DatasetError, LinewatchError, SettingsError, StoreError
 from edge.preparing import Grey
 from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
-from tests.trainer.painted import RECIPE, write_painted
+from tests.trainer.painted import RECIPE, quiet, recipe, write_painted
 from trainer.datasets import read_manifest
 from trainer.evaluating import evaluate, learned_from
 from trainer.fitting import fit
@@ -33,18 +33,6 @@ from trainer.optimizer_settings import OptimizerSettings
 from trainer.settings import CellSettings, LogSettings, SequenceSettings, TrainSettings
 from trainer.split_manifest import read_split
 from trainer.splitting import split_dataset
-
-
-def recipe(folder: Path, text: str = RECIPE) -> TrainSettings:
-    """Read a recipe as the command does."""
-    path = folder / "recipe.yaml"
-    path.write_text(text)
-    return load_yaml(path, TrainSettings)
-
-
-def quiet() -> Console:
-    """Print to nobody."""
-    return Console(file=io.StringIO())
 
 
 @pytest.fixture(scope="module")

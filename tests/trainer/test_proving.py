@@ -34,7 +34,7 @@ def test_pieces_are_counted_not_pictures() -> None:
         entry("d.png", "d"),
     ]
     parts = {one.image: "test" for one in entries} | {"c.png": "train", "d.png": "validation"}
-    told = what_can_be_shown(entries, parts, ["scratch", "stain"])  # type: ignore[arg-type]
+    told = what_can_be_shown(entries, parts, ["scratch", "stain"])
     # 1 - 0.025^(1/2) = 0.842
     assert told[0] == (
         "scratch: 2 pieces held out. With none missed, 84% could still be missed on the line (95 %); "

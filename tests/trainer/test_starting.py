@@ -14,29 +14,15 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from edge.errors import DatasetError, LinewatchError, SettingsError, StoreError
-from edge.yaml_settings import load_yaml
-from tests.trainer.painted import RECIPE, write_painted
+from tests.trainer.painted import RECIPE, quiet, recipe, write_painted
 from trainer.__main__ import app
 from trainer.checkpointing import LAST_GOOD, read_best
 from trainer.evaluating import learned_from
 from trainer.fitting import fit
-from trainer.settings import TrainSettings
 from trainer.starting import BEFORE, find_start
 
 SHORT = RECIPE.replace("epochs: 8", "epochs: 1").replace("steps_per_epoch: 15", "steps_per_epoch: 2")
 SHORT = SHORT.replace("model: {widths", "model: {family: slim-unet, widths")
-
-
-def recipe(folder: Path, text: str = SHORT) -> TrainSettings:
-    """Read a recipe as the command does."""
-    path = folder / "recipe.yaml"
-    path.write_text(text)
-    return load_yaml(path, TrainSettings)
-
-
-def quiet() -> Console:
-    """Print to nobody."""
-    return Console(file=io.StringIO())
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train a little."""
     folder = tmp_path_factory.mktemp("first")
-    return fit(recipe(folder), data, folder / "bundle", quiet()).path
+    return fit(recipe(folder, SHORT), data, folder / "bundle", quiet()).path
 
 
 def hashes(bundle: Path, part: str) -> set[str]:
@@ -85,7 +71,7 @@ def test_a_run_begins_with_the_best_weights_of_another(first: Path, data: Path, 
 
 def test_the_weights_kept_at_a_loss_that_is_no_number_begin_the_next_run(data: Path, tmp_path: Path) -> None:
     """The command that the error names works as it stands there, with recipe, data and folder filled in."""
-    settings = recipe(tmp_path)
+    settings = recipe(tmp_path, SHORT)
     broken = settings.model_copy(update={"loss": settings.loss.model_copy(update={"cross_entropy": float("inf")})})
     with pytest.raises(DatasetError, match=r"at step 1 .*--from \S+") as caught:
         fit(broken, data, tmp_path / "b", quiet())
@@ -115,13 +101,13 @@ def test_weights_that_do_not_fit_are_refused(first: Path, data: Path, tmp_path: 
     text = (other / "manifest.csv").read_text()
     (other / "manifest.csv").write_text(text.replace(",stain,", ",spot,"))
     with pytest.raises(SettingsError, match="trained on the classes scratch, stain; this dataset has scratch, spot"):
-        fit(recipe(tmp_path), other, tmp_path / "c", quiet(), start=first)
+        fit(recipe(tmp_path, SHORT), other, tmp_path / "c", quiet(), start=first)
     for wrong in (tmp_path, tmp_path / "recipe.yaml", tmp_path / "absent"):
         with pytest.raises(StoreError, match=r"No weights to begin with at .*expected a folder that fit wrote"):
-            fit(recipe(tmp_path), data, tmp_path / "d", quiet(), start=wrong)
+            fit(recipe(tmp_path, SHORT), data, tmp_path / "d", quiet(), start=wrong)
     (tmp_path / "cut.npz").write_bytes(b"PK cut short")
     with pytest.raises(StoreError, match=r"cut\.npz cannot be read"):
-        fit(recipe(tmp_path), data, tmp_path / "e", quiet(), start=tmp_path / "cut.npz")
+        fit(recipe(tmp_path, SHORT), data, tmp_path / "e", quiet(), start=tmp_path / "cut.npz")
 
 
 def test_unknown_origins_are_told(first: Path, data: Path, tmp_path: Path) -> None:
@@ -137,7 +123,7 @@ def test_unknown_origins_are_told(first: Path, data: Path, tmp_path: Path) -> No
 
 def test_going_on_and_beginning_are_two_things(first: Path, data: Path, tmp_path: Path) -> None:
     """--resume has weights of its own."""
-    recipe(tmp_path)
+    recipe(tmp_path, SHORT)
     command = ["fit", str(tmp_path / "recipe.yaml"), "--data", str(data), "--out", str(first)]
     result = CliRunner().invoke(app, [*command, "--resume", "--from", str(first)])
     assert result.exit_code == 2
