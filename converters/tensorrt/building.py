@@ -9,7 +9,7 @@ import hashlib
 import logging
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -30,6 +30,7 @@ from edge.errors import BundleError, ContractError, EngineError, SettingsError, 
 from edge.stopping import stopping_on_signals
 
 _LOG = logging.getLogger(__name__)
+_HEARD_WITHIN_S = 0.2
 _TENSORS = ("tiles", "thresholds", "classes", "scores")
 _MB = 1 << 20
 _LEAST_WORKSPACE_BYTES = 16 * _MB
@@ -107,7 +108,11 @@ def build_engine(
         try:
             # in a thread of its own, so that this one, which alone hears signals, is not deep within TensorRT
             with ThreadPoolExecutor(1, thread_name_prefix="tensorrt-build") as owner:
-                order, built = owner.submit(build).result()
+                building = owner.submit(build)
+                # a signal that the kernel gives to another thread is heard when this one wakes
+                while not building.done():
+                    wait([building], _HEARD_WITHIN_S)
+                order, built = building.result()
         except TimingCacheRefusedError as error:
             raise cache.refused(str(error)) from error
         except vendor.cuda.Error as error:
