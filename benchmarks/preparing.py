@@ -21,6 +21,7 @@ from edge.preparing import (
     FlatField,
     Grey,
     LevelLight,
+    Levels,
     PreparingStep,
     Resize,
     Smooth,
@@ -45,6 +46,7 @@ def cases() -> list[tuple[str, PreparingStep, bool]]:
     return [
         ("grey, of colour", Grey(), True),
         ("level_light", LevelLight(), False),
+        ("levels", Levels(), False),
         ("flat_field", FlatField(), False),
         ("flat_field, colour", FlatField(), True),
         ("resize 1280x1280, letterbox", Resize(width=1280, height=1280), False),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from edge.opencv import cv2
-from edge.preparing import Edges, FlatField, Grey, LevelLight, PreparingStep, Resize, Smooth, prepare, stages
+from edge.preparing import Edges, FlatField, Grey, LevelLight, Levels, PreparingStep, Resize, Smooth, prepare, stages
 from edge.records import Float64, UInt8
 
 
@@ -39,6 +39,31 @@ def test_darkness_is_not_amplified_into_noise() -> None:
     """Below the floor the gain stops growing: 4 becomes 4 * 96 / 24 = 16, not 96."""
     level, _ = prepare(np.full((64, 64), 4, np.uint8), (LevelLight(target=96, floor=24),), 1)
     assert set(level.ravel().tolist()) == {16}
+
+
+def test_levels_make_a_short_exposure_look_like_a_long_one() -> None:
+    """A ramp of 10 to 60 and its double, 20 to 120, both become 0 to 255, but for the shares at their ends."""
+    ramp = np.tile(np.linspace(10, 60, 500), (20, 1))
+    short, long = (prepared(np.rint(factor * ramp).astype(np.uint8), Levels()) for factor in (1, 2))
+    assert (short.min(), short.max(), long.min(), long.max()) == (0, 255, 0, 255)
+    # half a level of the coarser ramp, a level of the finer one that lies within the shares at the ends, and rounding
+    assert np.abs(short.astype(int) - long).max() <= 0.5 * 255 / 50 + 255 / 100 + 1
+    # a level of the short ramp is 2 % of its pixels, its end 1 %: 35 becomes 255 * (35 - 10) / (60 - 10)
+    assert short[0, 250] == pytest.approx(127.5, abs=3)
+
+
+def test_levels_do_not_stretch_nothing_into_noise() -> None:
+    """Grey levels of 8 to 12 are stretched as if they were 24 apart: 4 * 255 / 24 = 42.5 from end to end."""
+    noise = np.random.default_rng(0).integers(8, 13, (64, 64)).astype(np.uint8)
+    assert int(np.ptp(prepared(noise, Levels(least_range=24)))) in (42, 43)
+
+
+def test_levels_keep_the_hue() -> None:
+    """All channels are stretched alike: where blue was half of red above the dark end it stays half of it."""
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    pixels[:20] = (50, 0, 100)
+    stretched, _ = prepare(pixels, (Levels(),), 3)
+    np.testing.assert_allclose(stretched[0, 0], [127.5, 0, 255], atol=0.5)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -91,6 +91,22 @@ def test_defects_lie_on_the_glass_and_chips_at_its_edge(seed: int) -> None:
     assert (drawn.pixels != part({}, seed).pixels)[drawn.truth > 0].all()
 
 
+@given(st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_the_glints_of_a_drop_are_part_of_the_drop(seed: int) -> None:
+    """What stains change in a varied part, by 25 grey levels or more, lies on a stain of the truth or 5 px beside it.
+
+    Against the same part without any: its face is drawn first, from the same numbers.
+    """
+    clean, stained = (
+        make_part(240, USUAL, defects, np.random.default_rng(seed), varied=True) for defects in ({}, {STAIN: 3})
+    )
+    changed = np.abs(stained.pixels - clean.pixels) >= 25
+    near = cv2.dilate((stained.truth == STAIN).astype(np.uint8), np.ones((11, 11), np.uint8)) > 0
+    assert (stained.truth > 0).any()
+    assert not (changed & ~near).any()
+
+
 def test_the_truth_travels_with_the_part() -> None:
     """From frame to frame the whole true map moves to the right by one fixed step, and nothing else happens to it."""
     maps = truths(SMALL.model_copy(update={"defective_share": 1.0}), 60)

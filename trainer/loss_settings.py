@@ -41,11 +41,14 @@ class _OverlapTerm(_Term):
 class CrossEntropyTerm(_Term):
     """Categorical cross-entropy with a softmax head, binary with a sigmoid; the mean over pixels.
 
-    `label_smoothing`: the share of certainty that is taken from the truth and spread over all classes.
+    `label_smoothing`: the share of certainty that is taken from the truth and spread over all classes. `balance`: a
+    pixel weighs its class's share of the batch's pixels to the power of -balance, the mean weight being 1: at 0 all
+    pixels weigh alike, at 1 all classes do.
     """
 
     kind: Literal["cross_entropy"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class FocalTerm(_Term):

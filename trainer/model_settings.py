@@ -214,9 +214,14 @@ class Resnet50DecoderSettings(_Pretrained):
 
 
 class Cnn6Settings(_PatchClassifier):
-    """`widths`: channels of the six convolutions, each pair followed by pooling; `dense`: units before the head."""
+    """`widths`: channels of the six convolutions, each pair followed by pooling; `dense`: units before the head.
+
+    `gather`: what the head sees of the last features. flatten: each place's own; mean: their means over the tile, for
+    textures, which are the same everywhere.
+    """
 
     family: Literal["cnn6"] = "cnn6"
+    gather: Literal["flatten", "mean"] = "flatten"
     widths: Annotated[tuple[_Width, ...], Field(min_length=6, max_length=6)] = (16, 16, 32, 32, 64, 64)
     dense: _Width = 64
     dropout: _Dropout = 0.3

@@ -19,6 +19,7 @@ from edge.preparing.flat_field import FlatField
 from edge.preparing.geometry import map_to_frame, prepare_map
 from edge.preparing.grey import Grey
 from edge.preparing.level_light import LevelLight
+from edge.preparing.levels import Levels
 from edge.preparing.resize import Resize
 from edge.preparing.smooth import Smooth
 from edge.records import Transform, UInt8
@@ -30,6 +31,7 @@ __all__ = [
     "FlatField",
     "Grey",
     "LevelLight",
+    "Levels",
     "PreparingStep",
     "Resize",
     "Smooth",
@@ -40,7 +42,8 @@ __all__ = [
 ]
 
 PreparingStep = Annotated[
-    Grey | LevelLight | FlatField | Resize | CropCircle | CropRectangle | Smooth | Edges, Field(discriminator="step")
+    Grey | LevelLight | Levels | FlatField | Resize | CropCircle | CropRectangle | Smooth | Edges,
+    Field(discriminator="step"),
 ]
 
 

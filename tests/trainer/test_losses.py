@@ -119,6 +119,26 @@ def test_cross_entropy_weighs_a_pixel_by_its_true_class() -> None:
     assert float(loss(logits, truth_of(0, 1))) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("balance", "factors"), [(0.0, (1.0, 1.0)), (0.5, (5 / 6, 2.5)), (1.0, (5 / 9, 5.0))], ids=["none", "root", "full"]
+)
+def test_balanced_cross_entropy_weighs_classes_by_their_pixels(balance: float, factors: tuple[float, float]) -> None:
+    """Nine clean pixels of ten: shares 0.9 and 0.1, so at b weights 0.9^-b and 0.1^-b over 0.9^(1-b) + 0.1^(1-b).
+
+    At 1/2: 1.0541 and 3.1623 over 1.2649, 5 / 6 and 5 / 2; at 1: 10 / 9 and 10 over 2, each class half of the sum. A
+    class that no pixel shows (the stain) weighs nothing, and with a sigmoid head all channels of a pixel weigh alike.
+    """
+    clean, scratched = factors
+    softmax = one_term("softmax", kind="cross_entropy", balance=balance)
+    logits = softmax_logits([[0.5, 0.25, 0.25]] * 10)
+    expected = (9 * clean * -np.log(0.5) + scratched * -np.log(0.25)) / 10
+    assert float(softmax(logits, truth_of(*[0] * 9, 1))) == pytest.approx(expected, rel=1e-5)
+    if balance:
+        sigmoid = one_term("sigmoid", ["scratch"], kind="cross_entropy", balance=balance)
+        expected = (9 * clean * -np.log(0.75) + scratched * -np.log(0.25)) / 10
+        assert float(sigmoid(logits_of([[0.25]] * 10), truth_of(*[0] * 9, 1))) == pytest.approx(expected, rel=1e-5)
+
+
 def test_label_smoothing_takes_certainty_from_the_truth() -> None:
     """At 0.2 of two classes a scratch is (0.1, 0.9): -0.1 ln 1/4 - 0.9 ln 3/4; with a sigmoid it is 0.9 too."""
     softmax = one_term("softmax", ["scratch"], kind="cross_entropy", label_smoothing=0.2)
@@ -276,6 +296,7 @@ def test_lovasz_per_picture_is_the_mean_of_the_pictures() -> None:
 
 TERMS: list[dict[str, Any]] = [
     {"kind": "cross_entropy", "label_smoothing": 0.1, "class_weights": {"stain": 2.0}},
+    {"kind": "cross_entropy", "balance": 0.5},
     {"kind": "focal", "alpha": 0.7},
     {"kind": "dice", "class_weights": {"stain": 2.0}},
     {"kind": "dice", "absent": "count", "background": True},

@@ -45,7 +45,9 @@ def _make_term(term: LossTerm, names: Sequence[str]) -> Callable[[Answer], Any]:
     weights = class_weights(term.class_weights, names)
     match term:
         case CrossEntropyTerm():
-            return lambda answer: cross_entropy(answer, weights, label_smoothing=term.label_smoothing)
+            return lambda answer: cross_entropy(
+                answer, weights, label_smoothing=term.label_smoothing, balance=term.balance
+            )
         case FocalTerm():
             return lambda answer: focal(
                 answer, weights, gamma=term.gamma, alpha=term.alpha, label_smoothing=term.label_smoothing

@@ -5,24 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from edge.records import Float32
-from trainer.losses.answers import Answer
+from trainer.losses.answers import Answer, summed
 
 
-def cross_entropy(answer: Answer, weights: Float32, *, label_smoothing: float = 0.0) -> Any:
+def cross_entropy(answer: Answer, weights: Float32, *, label_smoothing: float = 0.0, balance: float = 0.0) -> Any:
     """Return the mean over pixels of -sum(t ln p); with a sigmoid head of the binary one, over pixels and classes.
 
     `weights`, float32 [K + 1], multiply a pixel by its true class's (softmax) or a channel by its class's (sigmoid).
     The mean is not divided by their sum. Smoothing moves the target by Szegedy et al. 2016 (arXiv 1512.00567), eq. 7:
     t (1 - e) + e / classes.
+
+    With `balance` b a pixel of class c also weighs f_c^-b / sum(f_k^(1 - b)), f being the classes' shares of the
+    batch's pixels: a rare class is not drowned while it is still unknown, when neither it nor Dice, whose slope is that
+    of a probability near 0, says much.
     """
     import tensorflow as tf
 
+    if balance:
+        weights = weights * _balancing(answer, balance)
     if answer.has_background:
         target = _smoothed(answer.target, label_smoothing, len(weights))
         entropy = tf.nn.softmax_cross_entropy_with_logits(target, answer.logits)
         return tf.reduce_mean(entropy * _of_pixels(answer, weights))
     target = _smoothed(answer.target[..., 1:], label_smoothing, 2)
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(target, answer.logits)
+    if balance:
+        return tf.reduce_mean(entropy * _of_pixels(answer, weights)[..., None])
     return tf.reduce_mean(entropy * weights[1:])
 
 
@@ -65,6 +73,16 @@ def _of_pixels(answer: Answer, weights: Float32) -> Any:
     import tensorflow as tf
 
     return tf.reduce_sum(answer.target * weights, axis=-1)
+
+
+def _balancing(answer: Answer, balance: float) -> Any:
+    """Return each class's factor, float32 [K + 1], 0 for a class that the batch does not show."""
+    import tensorflow as tf
+
+    pixels = summed(tf.reduce_sum(answer.target, (0, 1, 2)))
+    shares = pixels / tf.reduce_sum(pixels)
+    factors = tf.where(shares > 0, tf.pow(tf.maximum(shares, 1e-9), -balance), 0.0)
+    return factors / tf.reduce_sum(shares * factors)
 
 
 def _smoothed(target: Any, share: float, classes: int) -> Any:

@@ -19,7 +19,8 @@ def features(settings: Cnn6Settings, pixels: Any) -> Features:
         x = layers.ReLU()(normalise(x))
         if place % 2:
             x = layers.MaxPooling2D(2)(x)
-    x = layers.Dense(settings.dense, activation="relu")(layers.Flatten()(x))
+    gathered = (layers.Flatten() if settings.gather == "flatten" else layers.GlobalAveragePooling2D())(x)
+    x = layers.Dense(settings.dense, activation="relu")(gathered)
     x = layers.Dropout(settings.dropout)(x)
     cell = layers.Reshape((1, 1, settings.dense))(x)
     return Features(cell, cell)
