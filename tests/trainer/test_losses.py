@@ -316,7 +316,7 @@ CASES = [("softmax", term) for term in TERMS] + [
 def test_the_gradient_agrees_with_finite_differences(head: str, term: dict[str, Any], mask: str) -> None:
     """What training follows is the slope of what it minimises, for each term, head and mask."""
     generator = np.random.default_rng(1)
-    loss = one_term(head, **term)
+    loss = tf.function(one_term(head, **term))  # as training traces it
     logits = generator.normal(size=(1, 3, 3, 2 + (head == "softmax"))).astype(np.float32)
     truth = np.array(MASKS[mask], np.uint8).reshape(1, 3, 3)
     variable = tf.Variable(logits)

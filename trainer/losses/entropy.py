@@ -21,10 +21,11 @@ def cross_entropy(answer: Answer, weights: Float32, *, label_smoothing: float = 
     """
     import tensorflow as tf
 
+    classes = len(weights)
     if balance:
         weights = weights * _balancing(answer, balance)
     if answer.has_background:
-        target = _smoothed(answer.target, label_smoothing, len(weights))
+        target = _smoothed(answer.target, label_smoothing, classes)
         entropy = tf.nn.softmax_cross_entropy_with_logits(target, answer.logits)
         return tf.reduce_mean(entropy * _of_pixels(answer, weights))
     target = _smoothed(answer.target[..., 1:], label_smoothing, 2)
