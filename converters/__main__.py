@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.progress import track
 from typer.core import TyperGroup
 
 from edge.errors import ConversionError, DependencyError, LinewatchError, StoreError
+
+if TYPE_CHECKING:  # imported where it is used, so that --help does not wait for ONNX
+    from converters.tensorrt.building import EngineOptions
 
 _HELP = """Turn a trained bundle into one that a line can run.
 
@@ -72,6 +75,7 @@ class PrecisionOption(str, Enum):
 
 BundleArgument = Annotated[Path, typer.Argument(help="folder written by `linewatch-train fit`", show_default=False)]
 WorkspaceOption = Annotated[int | None, typer.Option(min=1, help="TensorRT: memory for its tactics, MB")]
+LevelOption = Annotated[int, typer.Option(min=0, max=5, help="TensorRT: how long it may look for faster tactics, 0-5")]
 BatchOption = Annotated[str, typer.Option(metavar="MIN,OPT,MAX", help="TensorRT: tiles at once")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="write the figures to this file; - is the output")]
 _BARE = "A bare .keras or .onnx file"
@@ -91,6 +95,7 @@ def build(
     out: Annotated[Path | None, typer.Option(help="write a converted copy here; the bundle itself stays")] = None,
     batch: BatchOption = "1,4,4",
     workspace_mb: WorkspaceOption = None,
+    builder_level: LevelOption = 3,
     max_changed_pixels: Annotated[
         float, typer.Option(min=0, max=1, help="largest allowed share of pixels whose class changes, 0-1")
     ] = 0.0005,
@@ -134,18 +139,18 @@ def build(
     output = _output(json_file)
     print_outcome(outcome, output, Console(stderr=True))
     if to is Target.TENSORRT:
-        report |= _build_tensorrt(outcome.bundle.path, precision, sizes, workspace_mb, output)
+        from converters.tensorrt.building import EngineOptions
+
+        options = EngineOptions(precision.value, sizes, workspace_mb, builder_level)
+        report |= _build_tensorrt(outcome.bundle.path, options, output)
     _write_json(json_file, report)
 
 
-def _build_tensorrt(
-    path: Path, precision: PrecisionOption, batch: tuple[int, int, int], workspace_mb: int | None, output: Console
-) -> dict[str, Any]:
+def _build_tensorrt(path: Path, options: EngineOptions, output: Console) -> dict[str, Any]:
     """Build an engine on this device. `build_engine` calls back with (step, done, total) as it goes on."""
-    from converters.tensorrt.building import EngineOptions, build_engine
+    from converters.tensorrt.building import build_engine
     from edge.bundle import load_bundle
 
-    options = EngineOptions(precision=precision.value, batch=batch, workspace_mb=workspace_mb)
     with Console(stderr=True).status("Building") as status:
         built = build_engine(
             load_bundle(path), options, lambda step, done, total: status.update(f"{step}: {done} of {total}")
@@ -161,15 +166,18 @@ def plan(
     precision: Annotated[PrecisionOption, typer.Option(help="arithmetic of the engine")] = PrecisionOption.FP16,
     batch: BatchOption = "1,4,4",
     workspace_mb: WorkspaceOption = None,
+    builder_level: LevelOption = 3,
 ) -> None:
     """Print, without TensorRT, the exact calls that a build would make there.
 
     Exit codes: 0 printed, 2 wrong command line, 3 an unknown version, 4 the bundle lacks the graph of this precision.
     """
+    from converters.tensorrt.building import EngineOptions
     from converters.tensorrt.planning import planned_calls
     from edge.bundle import load_bundle
 
-    for call in planned_calls(load_bundle(bundle), version, precision.value, _batch(batch), workspace_mb):
+    options = EngineOptions(precision.value, _batch(batch), workspace_mb, builder_level)
+    for call in planned_calls(load_bundle(bundle), version, options):
         Console(soft_wrap=True, highlight=False, markup=False).print(call)
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from converters.precision_plan import Precision
 from converters.tensorrt.api import known_apis
 from converters.tensorrt.building import EngineOptions, order_of, source_of
 from converters.tensorrt.dialects import dialect_of
@@ -25,9 +22,7 @@ class _HalfOfFree(int):
         return "<half of the device's free memory>"
 
 
-def planned_calls(
-    bundle: Bundle, version: str, precision: str, batch: tuple[int, int, int], workspace_mb: int | None
-) -> list[str]:
+def planned_calls(bundle: Bundle, version: str, options: EngineOptions) -> list[str]:
     """List the calls that a build of this bundle would make on TensorRT `version` (8.6, 10.3, 10.13, 10.16 or 11.4).
 
     They are those of `build_plan` itself, checked against that version's signatures. Raises SettingsError for a version
@@ -38,9 +33,8 @@ def planned_calls(
     if api is None:
         known = ", ".join(sorted(apis, key=lambda name: [int(part) for part in name.split(".")]))
         raise SettingsError(f"--for: expected one of {known}, whose signatures are known; received {version}")
-    options = EngineOptions(precision=cast("Precision", precision), batch=batch, workspace_mb=workspace_mb)
     dialect = dialect_of(api.version)
-    workspace = _HalfOfFree(_MB) if workspace_mb is None else workspace_mb * _MB
+    workspace = _HalfOfFree(_MB) if options.workspace_mb is None else options.workspace_mb * _MB
     order = order_of(bundle, options, source_of(bundle, options.precision, dialect), workspace)
     values = values_of(api)
     device = SimulatedDevice(api.version, values=values)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from converters.tensorrt.building import EngineOptions
 from converters.tensorrt.planning import planned_calls
 from tests.conftest import ROOT
 from tests.tensorrt.bindings import BINDINGS, Binding, compiled_stubs, installed
@@ -68,7 +69,7 @@ def test_the_printed_plan_is_what_a_build_calls(driven: tuple[Binding, Path, Any
     from edge.bundle import load_bundle
 
     for precision, calls in report["calls"].items():
-        planned = planned_calls(load_bundle(bundle), report["version"], precision, (1, 2, 3), 4096)
+        planned = planned_calls(load_bundle(bundle), report["version"], EngineOptions(precision, (1, 2, 3), 4096))
         # the first build kept its timings, which the next ones are given
         made = [call.replace("create_timing_cache(<bytes>)", "create_timing_cache(b'')") for call in calls]
         assert planned == made

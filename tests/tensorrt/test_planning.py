@@ -8,6 +8,7 @@ import pytest
 
 from converters.tensorrt import api
 from converters.tensorrt.api import Parameter, Signature, known_apis, signatures
+from converters.tensorrt.building import EngineOptions
 from converters.tensorrt.planning import planned_calls
 from edge.bundle import Bundle
 from edge.errors import SettingsError
@@ -15,9 +16,9 @@ from tests.tensorrt.bundles import PINNED
 
 
 def test_the_plan_of_each_version_names_its_way_to_half_precision(bundle: Bundle) -> None:
-    """`BuilderFlag.FP16` on 8.6 and 10.3, a typed graph above; batches and workspace as asked for."""
+    """`BuilderFlag.FP16` on 8.6 and 10.3, a typed graph above; batches, workspace and level as asked for."""
     for version in ("8.6", "10.3", "10.13", "10.16", "11.4"):
-        calls = planned_calls(bundle, version, "fp16", (1, 2, 3), 256)
+        calls = planned_calls(bundle, version, EngineOptions("fp16", (1, 2, 3), 256, builder_level=5))
         flagged = version in {"8.6", "10.3"}
         graph = "model.onnx" if flagged else "model.fp16.onnx"
         assert f"parser.parse_from_file('{bundle.path}/{graph}')" in calls
@@ -26,19 +27,20 @@ def test_the_plan_of_each_version_names_its_way_to_half_precision(bundle: Bundle
         assert "profile.set_shape('tiles', (1, 64, 64, 1), (2, 64, 64, 1), (3, 64, 64, 1))" in calls
         assert f"config.set_memory_pool_limit(MemoryPoolType.WORKSPACE, {256 << 20})" in calls
         assert "config.clear_flag(BuilderFlag.TF32)" in calls
+        assert "config.builder_optimization_level = 5" in calls
 
 
 def test_a_workspace_that_only_the_device_knows_is_said_in_words(bundle: Bundle) -> None:
     """No number is invented for it."""
-    calls = planned_calls(bundle, "10.3", "fp16", (1, 1, 1), None)
+    calls = planned_calls(bundle, "10.3", EngineOptions("fp16", (1, 1, 1), None))
     assert "config.set_memory_pool_limit(MemoryPoolType.WORKSPACE, <half of the device's free memory>)" in calls
 
 
 def test_a_version_without_known_signatures_is_refused(bundle: Bundle) -> None:
     """The error names the versions in their order."""
     with pytest.raises(SettingsError, match=r"--for: expected one of 8.6, 10.3, 10.13, 10.16, 11.4.* received 10.9"):
-        planned_calls(bundle, "10.9", "fp16", (1, 1, 1), None)
-    assert planned_calls(bundle, "8.6.1", "fp32", (1, 1, 1), None)
+        planned_calls(bundle, "10.9", EngineOptions("fp16", (1, 1, 1), None))
+    assert planned_calls(bundle, "8.6.1", EngineOptions("fp32", (1, 1, 1), None))
 
 
 def test_signatures_are_read_from_docstrings() -> None:

@@ -56,7 +56,7 @@ def test_what_convert_decided_is_built_and_run(prepared: Bundle, version: str) -
         found = answers(engine, tiles)
     with OnnxRuntimeEngine(graph, contract) as engine:
         np.testing.assert_array_equal(found, answers(engine, tiles))
-    calls = planned_calls(prepared, version, "fp16", (1, 2, 3), None)
+    calls = planned_calls(prepared, version, EngineOptions("fp16", (1, 2, 3), None))
     pins = read_plan(plan_path(prepared, "fp16")).pinned_nodes
     told = {call.partition("  # ")[2] for call in calls if ".precision = DataType.FLOAT" in call}
     assert told <= pins

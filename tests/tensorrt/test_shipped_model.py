@@ -25,7 +25,7 @@ def test_the_shipped_model_sees_its_golden_frames_on_the_simulated_device(
         results = check_golden(bundle, engine)
     assert results
     assert all(result.passed for result in results)
-    assert len(planned_calls(bundle, "11.4", "fp32", (1, 4, 4), None)) > 15
+    assert len(planned_calls(bundle, "11.4", EngineOptions("fp32", (1, 4, 4), None))) > 15
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_the_shipped_model_sees_its_golden_frames_on_the_simulated_device(
 )
 def test_the_shipped_model_can_be_built_in_half_precision(version: str, graph: str, flag: bool) -> None:
     """What is shipped holds what FP16 needs: a flag and pinned layers before 10.12, the typed graph from there on."""
-    calls = planned_calls(load_bundle(BUNDLE), version, "fp16", (1, 4, 4), None)
+    calls = planned_calls(load_bundle(BUNDLE), version, EngineOptions("fp16", (1, 4, 4), None))
     assert any("parse_from_file" in call and call.endswith(f"{graph}')") for call in calls)
     assert any("BuilderFlag.FP16" in call for call in calls) is flag
     assert any(".precision = DataType.FLOAT" in call for call in calls) is flag
