@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from edge.records import Float64
+from trainer.exact_interval import LEVEL, largest_share
 from trainer.metrics import ALL, BACKGROUND, Scores
 
-LEVEL = 0.95
 RESAMPLES = 2000
 # Draws that differ by less differ by rounding.
 _SAME = 1e-12
@@ -99,9 +99,9 @@ def _share_intervals(shares: _Shares, weights: Float64) -> list[list[float] | No
         if telling < 2:
             found.append(None)
         elif not part.any():
-            found.append([0.0, 1 - (0.5 - LEVEL / 2) ** (1 / telling)])
+            found.append([0.0, largest_share(telling)])
         elif (part == whole).all():
-            found.append([(0.5 - LEVEL / 2) ** (1 / telling), 1.0])
+            found.append([1 - largest_share(telling), 1.0])
         else:
             found.append(_percentiles(_divided(weights @ part, weights @ whole)))
     return found

@@ -11,21 +11,16 @@ import math
 from collections.abc import Mapping, Sequence
 
 from trainer.datasets import Entry
+from trainer.exact_interval import TAIL, largest_share
 from trainer.splitting import Part
 
-_TAIL = 0.025
 # What a line would want to know: fewer than one in twenty.
 _WANTED = 0.05
 
 
-def largest_share(pieces: int) -> float:
-    """Return the share, 0-1, that none of so many pieces leaves possible; 1 for none."""
-    return 1.0 if pieces == 0 else float(1 - _TAIL ** (1 / pieces))
-
-
 def pieces_for(share: float) -> int:
     """Return how many pieces without an error show that an error is rarer than `share`, above 0 and below 1."""
-    return math.ceil(math.log(_TAIL) / math.log(1 - share))
+    return math.ceil(math.log(TAIL) / math.log(1 - share))
 
 
 def what_can_be_shown(entries: Sequence[Entry], parts: Mapping[str, Part], names: Sequence[str]) -> list[str]:

@@ -4,8 +4,9 @@ import pytest
 from scipy.stats import beta
 
 from trainer.datasets import Entry
+from trainer.exact_interval import largest_share
 from trainer.forecasting import forecast
-from trainer.proving import largest_share, pieces_for, what_can_be_shown
+from trainer.proving import pieces_for, what_can_be_shown
 
 
 def entry(image: str, group: str, *classes: str) -> Entry:
