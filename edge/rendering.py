@@ -201,8 +201,8 @@ def _draw_face(
     ys, xs = _grid(h, w)
     for _ in range(g.integers(1, 4) if varied else 1):
         _light_rim(pixels, outline, unit, g, varied=varied)
-    if varied and g.random() < 0.6:
-        _light_corners(pixels, outline, unit, g)
+    if varied and g.random() < 0.7:
+        _light_pieces(pixels, outline, unit, g)
     for _ in range(g.integers(0, 5 if varied else 3)):
         _drill(pixels, tone, unit, g, varied=varied)
     if varied and g.random() < 0.4:  # one line inspects one product, and this one has no print
@@ -238,26 +238,41 @@ def _light_rim(pixels: Float32, outline: Float32, unit: float, g: np.random.Gene
     pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 230 if varied else 55)
 
 
-def _light_corners(pixels: Float32, outline: Float32, unit: float, g: np.random.Generator) -> None:
-    """Let round corners shine in short pieces of one to three lines beside each other: a bevel mirrors the lamps."""
+def _light_pieces(pixels: Float32, outline: Float32, unit: float, g: np.random.Generator) -> None:
+    """Let the rim shine in pieces, many at its corners, in lines beside each other that end in points.
+
+    A bevel mirrors lamps so. Each line is as thin, as bright and as pointed as a scratch; that it runs along the rim is
+    what tells them apart.
+    """
     h, w = pixels.shape
-    for corner in ((0, 0), (0, h), (w, 0), (w, h)):
-        if g.random() < 0.5:
-            continue
-        for _ in range(g.integers(1, 4)):
+    for _ in range(g.integers(1, 7)):
+        corner = (int(g.choice([0, w])), int(g.choice([0, h])))
+        at_corner = g.random() < 0.5
+        longest = 60 if at_corner else 0.8 * w / unit
+        reach = max(8, int(np.exp(g.uniform(np.log(8), np.log(max(longest, 16)))) * unit))
+        start = int(g.integers(-reach, reach + 1)) if at_corner else int(g.integers(0, w + h))
+        for _ in range(g.integers(1, 3)):
             contours, _ = cv2.findContours(_inset(outline, int(g.integers(0, 9) * unit)), cv2.RETR_EXTERNAL, 1)
             if not contours:
                 continue
             edge = max(contours, key=len).reshape(-1, 2)
             nearest = int(np.argmin(np.abs(edge - corner).sum(axis=1)))
-            reach = max(3, int(g.uniform(6, 60) * unit))
-            piece = np.roll(edge, reach // 2 - nearest + int(g.integers(-reach, reach + 1)), axis=0)[:reach]
-            line = np.zeros((h, w), np.uint8)
-            cv2.polylines(
-                line, [piece.astype(np.int32)], False, 255, max(1, round(g.uniform(1, 7) * unit)), cv2.LINE_AA
-            )
-            soft = cv2.GaussianBlur(line.astype(np.float32) / 255, (0, 0), 0.6 * unit)
-            pixels += soft * outline * g.uniform(30, 230)
+            piece = np.roll(edge, reach // 2 - nearest + start, axis=0)[:reach].astype(np.float64)
+            line = _pointed_line((h, w), piece[:: max(1, reach // 60)], g.uniform(1, 7) * unit, g)
+            pixels += cv2.GaussianBlur(line, (0, 0), 0.6 * unit) * outline * g.uniform(30, 230)
+
+
+def _pointed_line(
+    shape: tuple[int, int], points: npt.NDArray[np.float64], width_px: float, g: np.random.Generator
+) -> Float32:
+    """Opacity of a line through points (x, y) that is thickest between its ends, float32 [h, w]."""
+    line = np.zeros(shape, np.uint8)
+    blunt = g.choice([2, 6, 20])  # how suddenly it ends
+    for k in range(len(points) - 1):
+        share = g.uniform(0.8, 1) * (1 - abs(2 * (k + 0.5) / (len(points) - 1) - 1) ** blunt)
+        a, b = (tuple(np.round(point * 16).astype(int).tolist()) for point in points[k : k + 2])
+        cv2.line(line, a, b, 255, max(1, round(max(1.0, width_px) * share)), cv2.LINE_AA, 4)
+    return line.astype(np.float32) / np.float32(255)
 
 
 def _drill(pixels: Float32, tone: float, unit: float, g: np.random.Generator, *, varied: bool) -> None:
@@ -394,16 +409,11 @@ def _drop(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.random
     lit = _filled(own, middle + around * 1.1 + g.uniform(-1, 1, 2) * radius, radius / 4)
     pixels[there] += rim * (g.uniform(0, 40) + lit * g.uniform(40, 220))
     for _ in range(g.integers(1, 6)):
-        first, count = int(g.integers(len(around))), int(g.integers(4, 40))
+        first, count = int(g.integers(len(around))), int(g.integers(4, 60))
         inset = 1 - np.exp(g.uniform(np.log(0.03), np.log(0.6)))
         glint = middle + np.roll(around, first, axis=0)[:count] * inset
-        line = np.zeros(own.shape, np.uint8)
-        width = max(1.0, g.uniform(1, 6) * unit)
-        for k in range(count - 1):  # thick in its middle, as the image of a lamp on a bend is
-            share = g.uniform(0.7, 1) * (1 - abs(2 * (k + 0.5) / (count - 1) - 1) ** 2)
-            a, b = (tuple(np.round(point * 16).astype(int).tolist()) for point in glint[k : k + 2])
-            cv2.line(line, a, b, 255, max(1, round(width * share)), cv2.LINE_AA, 4)
-        pixels[there] += line * opacity * np.float32(g.uniform(40, 230) / 255)
+        line = _pointed_line(own.shape, glint, g.uniform(1, 6) * unit, g)
+        pixels[there] += line * opacity * g.uniform(40, 230)
 
 
 def _paint(pixels: Float32, truth: UInt8, class_id: int, opacity: Float32, strength: float) -> None:
