@@ -50,7 +50,8 @@ class SamplingSettings(StrictModel):
     """How crops are drawn. `defect_share` of them are centred near a defect, classes by `class_weights` (default even).
 
     The others lie anywhere. `crop_px`: side of a square crop. `batch`: crops per step. `crop`: `square` cuts squares
-    of that side at the picture's own scale, `whole` resizes whole pictures to it, as for classification.
+    of that side at the picture's own scale, `whole` resizes whole pictures to it, as for classification. `inside`:
+    a crop that would reach beyond its picture is pushed back, so that it shows as little of a reflection as can be.
     """
 
     crop: Literal["square", "whole"] = "square"
@@ -59,6 +60,7 @@ class SamplingSettings(StrictModel):
     steps_per_epoch: Annotated[int, Field(ge=1)] = 60
     defect_share: _Share = 0.7
     class_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    inside: bool = False
 
 
 class AugmentationSettings(StrictModel):

@@ -3,7 +3,8 @@
 With few pictures the best cell of a table is luck. So the errors that cost money come first (pictures missed, pictures
 falsely flagged), each times its cost in the recipe, and costs that chance could have made of each other are taken as
 equal. Of the thresholds that cost least, and whose IoU is as good as the best, the middle one is taken; then of the
-areas the middle one, as far from the largest speck that was wrong as from the smallest defect that was right.
+areas that cost least at it the middle one, as far from the largest speck that was wrong as from the smallest defect
+that was right.
 """
 
 from __future__ import annotations
@@ -165,5 +166,7 @@ def _choose(missed: IntArray, false: IntArray, iou: Float64, costs: ThresholdSet
     reached = np.where(fewest, iou, -1).max(axis=1)  # per threshold, at its best area
     rows = np.flatnonzero(fewest.any(axis=1) & (reached >= reached.max() - _IOU_MARGIN))
     row = int(rows[len(rows) // 2])
-    columns = np.flatnonzero(fewest[row] & (iou[row] >= reached[row] - _IOU_MARGIN))
+    as_good = fewest[row] & (iou[row] >= reached[row] - _IOU_MARGIN)
+    # here no chance is allowed for: a speck that was wrong is a reason to ask for more, however few there were
+    columns = np.flatnonzero(as_good & (cost[row] <= cost[row][as_good].min() + slack))
     return row, int(columns[(len(columns) - 1) // 2])

@@ -13,7 +13,7 @@ from edge.errors import DatasetError
 from edge.opencv import cv2
 from tests.trainer.painted import STILL
 from trainer.augmenting import CropSampler, crop_transform, disturb, warp
-from trainer.augmenting.geometry import resized
+from trainer.augmenting.geometry import pushed_inside, resized
 from trainer.augmenting.light import Light, apply_light, draw_light, motion_kernel
 from trainer.augmenting.pasting import Paster
 from trainer.augmenting.sampling import at_strength, cut_out
@@ -354,3 +354,45 @@ def test_augmentation_of_older_recipes_is_unchanged() -> None:
     assert (d.only_classes, d.class_strength) == ((), {})
     assert (d.rotation_degrees, d.shift_share, d.zoom, d.shear) == (15, 0.35, 1.3, 0.1)
     assert (d.contrast, d.brightness, d.noise) == (1.5, 15, 5)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.tuples(st.integers(24, 90), st.integers(24, 90)),
+    st.tuples(st.integers(0, 89), st.integers(0, 89)),
+)
+def test_a_crop_that_is_kept_inside_shows_no_more_reflection_than_it_must(
+    seed: int, shape: tuple[int, int], centre: tuple[int, int]
+) -> None:
+    """Along each axis the crop's box lies within the picture or, if it is larger, reaches as far beyond both ends.
+
+    Nothing else about it changes, and one that lay inside stays where it was.
+    """
+    ranges = still(rotation_degrees=20.0, zoom=1.5, shear=0.1, shift_share=0.4, quarter_turns=True)
+    drawn = crop_transform(centre, 32, ranges, np.random.default_rng(seed))
+    pushed = pushed_inside(drawn, 32, shape)
+    np.testing.assert_array_equal(pushed[:, :2], drawn[:, :2])
+    for axis, side in ((0, shape[1]), (1, shape[0])):
+        places = [pushed[axis] @ (x, y, 1) for x in (0, 31) for y in (0, 31)]
+        before, after = min(places), side - 1 - max(places)  # how far inside, negative: beyond
+        if max(places) - min(places) > side - 1:
+            assert before == pytest.approx(after)
+        else:
+            assert before >= -1e-9
+            assert after >= -1e-9
+        unmoved = [drawn[axis] @ (x, y, 1) for x in (0, 31) for y in (0, 31)]
+        if min(unmoved) >= 0 and max(unmoved) <= side - 1:
+            assert pushed[axis, 2] == pytest.approx(drawn[axis, 2])
+
+
+def test_crops_are_kept_inside_where_the_recipe_says_so() -> None:
+    """A picture as large as a crop is then always shown whole; without it a crop near its edge shows a reflection."""
+    pixels = noise(3, (64, 64))
+    truth = np.zeros((64, 64), np.uint8)
+    truth[2:6, 2:6] = 1
+    shown = {}
+    for inside in (False, True):
+        sampling = SamplingSettings(crop_px=64, batch=4, defect_share=1.0, inside=inside)
+        batch, _ = CropSampler([picture(pixels, truth)], [1.0], sampling, STILL).batch(np.random.default_rng(0))
+        shown[inside] = [np.array_equal(crop[:, :, 0], pixels) for crop in batch]
+    assert shown == {False: [False] * 4, True: [True] * 4}

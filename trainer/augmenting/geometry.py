@@ -38,6 +38,19 @@ def crop_transform(
     return np.column_stack([linear, middle - linear @ (own_middle + shift)])
 
 
+def pushed_inside(transform: Float64, crop_px: int, shape: tuple[int, int]) -> Float64:
+    """Return the transform with its crop pushed into a picture of `shape` (height, width), along each axis by itself.
+
+    Where the crop's box is larger than the picture it is put over the picture's middle.
+    """
+    last = crop_px - 1
+    corners = transform[:, :2] @ np.array([[0, last, 0, last], [0, 0, last, last]], np.float64) + transform[:, 2:]
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    end = np.array([shape[1] - 1, shape[0] - 1], np.float64)
+    push = np.where(high - low > end, (end - low - high) / 2, np.maximum(0, -low) - np.maximum(0, high - end))
+    return np.column_stack([transform[:, :2], transform[:, 2] + push])
+
+
 def _rotation(cosine: float, sine: float) -> Float64:
     return np.array([[cosine, -sine], [sine, cosine]])
 

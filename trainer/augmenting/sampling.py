@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge.errors import DatasetError
 from edge.records import Float32, UInt8
 from trainer.augmenting.choosing import BalancedPlaces
-from trainer.augmenting.geometry import crop_transform, resized, warp
+from trainer.augmenting.geometry import crop_transform, pushed_inside, resized, warp
 from trainer.augmenting.light import apply_light, draw_light
 from trainer.augmenting.pasting import Paster
 from trainer.datasets import Picture, class_names
@@ -135,7 +135,10 @@ class CropSampler:
     def _augmented(self, picture: Picture, centre: tuple[int, int], generator: np.random.Generator) -> _Crop:
         size = self._sampling.crop_px
         settings = self._strengths.at(picture, centre, size)
-        pixels, truth = warp(picture, crop_transform(centre, size, settings, generator), size)
+        transform = crop_transform(centre, size, settings, generator)
+        if self._sampling.inside:
+            transform = pushed_inside(transform, size, picture.truth.shape)
+        pixels, truth = warp(picture, transform, size)
         if self._paster is not None and generator.random() < self._augmentation.paste_share:
             pixels, truth = self._paster.paste(pixels, truth, self._augmentation, generator)
         disturbed = apply_light(pixels, draw_light(settings, generator), generator)
