@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
@@ -164,8 +166,12 @@ def _differences(had: dict[str, Any], wanted: dict[str, Any], before: str = "") 
 
 
 def _read_recipe(out: Path) -> dict[str, Any]:
+    """Read a run's recipe; keys that there were not yet when it was begun have the values that change nothing."""
     try:
-        recipe: dict[str, Any] = json.loads((out / TRAINING / RECIPE).read_text(encoding="utf-8"))
+        text = (out / TRAINING / RECIPE).read_text(encoding="utf-8")
+        recipe: dict[str, Any] = json.loads(text)
+        with suppress(ValidationError):  # a key that is there no more is told as a difference
+            recipe = TrainSettings.model_validate_json(text).model_dump(mode="json")
     except (OSError, ValueError) as error:
         raise StoreError(f"{out / TRAINING / RECIPE} cannot be read: {error}. Train anew in another folder") from error
     return recipe

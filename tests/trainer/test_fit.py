@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,21 @@ def test_a_resumed_run_with_another_recipe_is_refused(bundle: Bundle, data: Path
         fit(deep, data, bundle.path, quiet(), resume=True)
     with pytest.raises(StoreError, match=r"another recipe: epochs was 8 and is 9; seed was 4 and is 5. .*--from"):
         fit(other, data, bundle.path, quiet(), resume=True)
+
+
+def test_a_run_of_an_older_version_can_be_resumed(bundle: Bundle, data: Path, tmp_path: Path) -> None:
+    """A key that its recipe had not yet is no difference as long as it has the value that changes nothing."""
+    older = tmp_path / "older"
+    shutil.copytree(bundle.path, older)
+    kept = older / "training" / "recipe.json"
+    had = json.loads(kept.read_text(encoding="utf-8"))
+    del had["sampling"]["inside"]
+    kept.write_text(json.dumps(had), encoding="utf-8")
+    again = fit(recipe(tmp_path, RECIPE), data, older, quiet(), resume=True)
+    assert again.manifest.classes == bundle.manifest.classes
+    other = recipe(tmp_path, RECIPE.replace("crop_px: 64", "crop_px: 64, inside: true"))
+    with pytest.raises(StoreError, match=r"sampling\.inside was false and is true"):
+        fit(other, data, older, quiet(), resume=True)
 
 
 @pytest.mark.parametrize(
