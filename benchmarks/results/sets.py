@@ -119,9 +119,9 @@ SETS = (
         "kolektor",
         "Commutators",
         "66 pictures of 500 x 1240 px (KolektorSDD), 36 with a defect of half a per cent of the pixels or less. The "
-        "rule by which the smallest area is chosen was changed after a first look at the held-out pictures (2 of 9 clean "
-        "ones were flagged: it had allowed for chance among twelve pictures, and took an area below a speck that was "
-        "wrong): they are not entirely blind.",
+        "rule by which the smallest area is chosen was changed after a first look at the held-out pictures (2 of 9 "
+        "clean ones were flagged: it had allowed for chance among twelve pictures, and took an area below a speck that "
+        "was wrong): they are not entirely blind.",
         (
             _found("defective pictures found", "all", 0.94, 1.0),
             _flagged("clean pictures flagged", "all", 0.07, 0.0),
