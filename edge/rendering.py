@@ -201,8 +201,6 @@ def _draw_face(
     ys, xs = _grid(h, w)
     for _ in range(g.integers(1, 4) if varied else 1):
         _light_rim(pixels, outline, unit, g, varied=varied)
-    if varied and g.random() < 0.7:
-        _light_pieces(pixels, outline, unit, g)
     for _ in range(g.integers(0, 5 if varied else 3)):
         _drill(pixels, tone, unit, g, varied=varied)
     if varied and g.random() < 0.4:  # one line inspects one product, and this one has no print
@@ -236,43 +234,6 @@ def _light_rim(pixels: Float32, outline: Float32, unit: float, g: np.random.Gene
     if varied and g.random() < 0.5:
         lit = (lit > g.uniform(0.05, 0.5)).astype(np.float32)
     pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 230 if varied else 55)
-
-
-def _light_pieces(pixels: Float32, outline: Float32, unit: float, g: np.random.Generator) -> None:
-    """Let the rim shine in pieces, many at its corners, in lines beside each other that end in points.
-
-    A bevel mirrors lamps so. Each line is as thin, as bright and as pointed as a scratch; that it runs along the rim is
-    what tells them apart.
-    """
-    h, w = pixels.shape
-    for _ in range(g.integers(1, 7)):
-        corner = (int(g.choice([0, w])), int(g.choice([0, h])))
-        at_corner = g.random() < 0.5
-        longest = 60 if at_corner else 0.8 * w / unit
-        reach = max(8, int(np.exp(g.uniform(np.log(8), np.log(max(longest, 16)))) * unit))
-        start = int(g.integers(-reach, reach + 1)) if at_corner else int(g.integers(0, w + h))
-        for _ in range(g.integers(1, 3)):
-            contours, _ = cv2.findContours(_inset(outline, int(g.integers(0, 9) * unit)), cv2.RETR_EXTERNAL, 1)
-            if not contours:
-                continue
-            edge = max(contours, key=len).reshape(-1, 2)
-            nearest = int(np.argmin(np.abs(edge - corner).sum(axis=1)))
-            piece = np.roll(edge, reach // 2 - nearest + start, axis=0)[:reach].astype(np.float64)
-            line = _pointed_line((h, w), piece[:: max(1, reach // 60)], g.uniform(1, 7) * unit, g)
-            pixels += cv2.GaussianBlur(line, (0, 0), 0.6 * unit) * outline * g.uniform(30, 230)
-
-
-def _pointed_line(
-    shape: tuple[int, int], points: npt.NDArray[np.float64], width_px: float, g: np.random.Generator
-) -> Float32:
-    """Opacity of a line through points (x, y) that is thickest between its ends, float32 [h, w]."""
-    line = np.zeros(shape, np.uint8)
-    blunt = g.choice([2, 6, 20])  # how suddenly it ends
-    for k in range(len(points) - 1):
-        share = g.uniform(0.8, 1) * (1 - abs(2 * (k + 0.5) / (len(points) - 1) - 1) ** blunt)
-        a, b = (tuple(np.round(point * 16).astype(int).tolist()) for point in points[k : k + 2])
-        cv2.line(line, a, b, 255, max(1, round(max(1.0, width_px) * share)), cv2.LINE_AA, 4)
-    return line.astype(np.float32) / np.float32(255)
 
 
 def _drill(pixels: Float32, tone: float, unit: float, g: np.random.Generator, *, varied: bool) -> None:
@@ -353,12 +314,9 @@ def _scratch(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.ran
 
 def _stain(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.random.Generator, *, drops: bool) -> None:
     """Draw a compact blob, a dull smudge or, with `drops`, a drop that is clear but for its rim and its glints."""
-    kind = g.choice(["blob", "smudge", "drop"], p=[0.35, 0.15, 0.5] if drops else [0.7, 0.3, 0])
-    if kind == "drop":
-        _drop(pixels, truth, inner, unit, g)
-        return
+    kind = g.choice(["blob", "smudge", "drop"], p=[0.5, 0.25, 0.25] if drops else [0.7, 0.3, 0])
     x, y = _a_place(inner, g)
-    radius = g.uniform(*{"blob": (5, 20), "smudge": (9, 24)}[kind]) * unit
+    radius = g.uniform(*{"blob": (5, 20), "smudge": (9, 24), "drop": (14, 60)}[kind]) * unit
     there, left, top = _patch(inner.shape, x, y, 2 * radius)
     angles = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     wobble = 1 + 0.25 * np.interp(angles, np.linspace(0, 2 * np.pi, 7), np.append(v := g.uniform(-1, 1, 6), v[0]))
@@ -367,53 +325,33 @@ def _stain(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.rando
     middle = np.array([x - left, y - top])
     own = inner[there]
 
+    def filled(corners: npt.NDArray[np.float64], softness: float) -> Float32:
+        mask = np.zeros(own.shape, np.uint8)
+        cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+        soft: Float32 = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), softness) * own
+        return soft
+
     if kind == "blob":
-        opacity = _filled(own, middle + around, g.uniform(0.6, 2.5) * unit)
+        opacity = filled(middle + around, g.uniform(0.6, 2.5) * unit)
         _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(55, 220))
-    else:
-        opacity = _filled(own, middle + around, g.uniform(2, 4) * unit)
+    elif kind == "smudge":
+        opacity = filled(middle + around, g.uniform(2, 4) * unit)
         cloudy = cv2.GaussianBlur(g.uniform(0, 1, own.shape).astype(np.float32), (0, 0), 3 * unit)
         _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(35, 70))
         pixels[there] += opacity * (cloudy - 0.5) * 60
-
-
-def _filled(own: UInt8, corners: npt.NDArray[np.float64], softness: float) -> Float32:
-    """Opacity of the shape with these corners (x, y), its edge smoothed, where `own` is set; float32 [h, w]."""
-    mask = np.zeros(own.shape, np.uint8)
-    cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    soft: Float32 = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), softness) * own
-    return soft
-
-
-def _drop(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.random.Generator) -> None:
-    """Draw a drop or a puddle: clear but for a rim and for glints, which follow the rim as lamps do on a meniscus.
-
-    A glint is as bright and as thin as a scratch; that it bends with a rim beside it is what tells them apart.
-    """
-    radius = float(np.exp(g.uniform(np.log(12), np.log(130)))) * unit
-    x, y = _a_place(inner, g)
-    there, left, top = _patch(inner.shape, x, y, 2.2 * radius)
-    own, middle = inner[there], np.array([x - left, y - top])
-    angles = np.linspace(0, 2 * np.pi, 120, endpoint=False)
-    # a round drop, or one that has run: low harmonics of falling strength, so that it is smooth
-    wobble, run = np.ones(len(angles)), g.uniform(0, 0.45) if g.random() < 0.6 else 0.08
-    for order in (2, 3, 4, 5):
-        wobble += run / (order - 1) * g.uniform(-1, 1) * np.cos(order * angles + g.uniform(0, 2 * np.pi))
-    stretch, tilt = g.uniform(0.45, 1.0), g.uniform(0, np.pi)
-    flat = np.column_stack([np.cos(angles), stretch * np.sin(angles)]) * np.clip(wobble, 0.25, None)[:, None] * radius
-    turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
-    around = flat @ turn
-    opacity = _filled(own, middle + around, 0.7)
-    _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(0, 16))
-    rim = np.clip(opacity - _filled(own, middle + around * max(0.5, 1 - 1.5 * unit / radius), 0.7), 0, 1)
-    lit = _filled(own, middle + around * 1.1 + g.uniform(-1, 1, 2) * radius, radius / 4)
-    pixels[there] += rim * (g.uniform(0, 40) + lit * g.uniform(40, 220))
-    for _ in range(g.integers(1, 6)):
-        first, count = int(g.integers(len(around))), int(g.integers(4, 60))
-        inset = 1 - np.exp(g.uniform(np.log(0.03), np.log(0.6)))
-        glint = middle + np.roll(around, first, axis=0)[:count] * inset
-        line = _pointed_line(own.shape, glint, g.uniform(1, 6) * unit, g)
-        pixels[there] += line * opacity * g.uniform(40, 230)
+    else:
+        opacity = filled(middle + around, 0.7)
+        _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(3, 16))
+        rim = opacity - filled(middle + around * (1 - 1.5 * unit / radius), 0.7)
+        lit = filled(middle + around * 1.1 + g.uniform(-1, 1, 2) * radius, radius / 4)
+        pixels[there] += rim * (g.uniform(0, 40) + lit * g.uniform(40, 220))
+        for _ in range(g.integers(1, 4)):
+            first, count = int(g.integers(len(around))), int(g.integers(4, 12))
+            glint = middle + np.roll(around, first, axis=0)[:count] * g.uniform(0.3, 0.9)
+            line = np.zeros(own.shape, np.uint8)
+            width = max(1, round(g.uniform(1, 5) * unit))
+            cv2.polylines(line, [np.round(glint * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
+            pixels[there] += line * opacity * np.float32(g.uniform(40, 220) / 255)
 
 
 def _paint(pixels: Float32, truth: UInt8, class_id: int, opacity: Float32, strength: float) -> None:
