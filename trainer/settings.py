@@ -68,11 +68,11 @@ class AugmentationSettings(StrictModel):
 
     Factors: `zoom`, `contrast` and `gamma`, 1 = none. Grey levels: `brightness`, `light_gradient` (at the crop's ends),
     `noise` (standard deviation). `defocus_px`: largest standard deviation of a Gaussian blur. `motion_px`: largest
-    length of a motion blur. `cut_outs`: at most so many rectangles, sides up to `cut_out_share` of the crop's, get the
-    crop's mean and are clean in the truth. `paste_share` of the crops get a defect of `paste_classes` (default: all,
-    the rarer the oftener) from another picture, where they are clean. `only_classes`: crops that show none of these
-    are left as they are, but may be pasted on. `class_strength`: a factor on all ranges for crops that show the class,
-    1 for others; the largest counts.
+    length of a motion blur. `invert_share` of the crops are negatives, dark for light. `cut_outs`: at most so many
+    rectangles, sides up to `cut_out_share` of the crop's, get the crop's mean and are clean in the truth. `paste_share`
+    of the crops get a defect of `paste_classes` (default: all, the rarer the oftener) from another picture, where they
+    are clean. `only_classes`: crops that show none of these are left as they are, but may be pasted on.
+    `class_strength`: a factor on all ranges for crops that show the class, 1 for others; the largest counts.
     """
 
     flips: bool = True
@@ -88,6 +88,7 @@ class AugmentationSettings(StrictModel):
     light_gradient: Annotated[float, Field(ge=0, le=128)] = 0.0
     defocus_px: Annotated[float, Field(ge=0, le=16)] = 0.0
     motion_px: Annotated[float, Field(ge=0, le=64)] = 0.0
+    invert_share: _Share = 0.0
     cut_outs: Annotated[int, Field(ge=0, le=16)] = 0
     cut_out_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     paste_share: _Share = 0.0

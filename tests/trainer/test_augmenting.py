@@ -171,6 +171,17 @@ def test_light_is_the_formula_of_its_parts() -> None:
     assert apply_light(pixels, Light(1, -150), np.random.default_rng(0)).min() == 0
 
 
+def test_negatives_come_in_the_share_that_is_asked_for() -> None:
+    """A negative of 100 is 155, before contrast and brightness: 1.5 * 155 + 10; a quarter of 400 within 4 sigma."""
+    pixels = np.full((4, 4, 1), 100, np.uint8)
+    light = Light(contrast=1.5, brightness=10, inverted=True)
+    np.testing.assert_allclose(apply_light(pixels, light, np.random.default_rng(0)), 1.5 * 155 + 10)
+    generator = np.random.default_rng(1)
+    drawn = [draw_light(still(invert_share=0.25), generator).inverted for _ in range(400)]
+    assert sum(drawn) == pytest.approx(100, abs=4 * np.sqrt(400 * 0.25 * 0.75))
+    assert not any(draw_light(still(), generator).inverted for _ in range(50))
+
+
 @pytest.mark.parametrize("angle", [0.0, 0.7, 2.0, 3.9])
 def test_a_light_gradient_goes_evenly_from_minus_to_plus(angle: float) -> None:
     """It reaches its grey levels in the corners that it points to, and leaves the mean."""

@@ -28,6 +28,7 @@ class Light:
     defocus_px: float = 0.0
     motion_px: float = 0.0
     motion_angle: float = 0.0
+    inverted: bool = False
 
 
 def draw_light(settings: AugmentationSettings, generator: np.random.Generator) -> Light:
@@ -41,17 +42,22 @@ def draw_light(settings: AugmentationSettings, generator: np.random.Generator) -
     defocus_px = generator.uniform(0, settings.defocus_px) if settings.defocus_px else 0.0
     motion_px = generator.uniform(0, settings.motion_px) if settings.motion_px else 0.0
     motion_angle = generator.uniform(0, np.pi) if settings.motion_px else 0.0
-    return Light(contrast, brightness, noise, gamma, gradient, gradient_angle, defocus_px, motion_px, motion_angle)
+    inverted = bool(settings.invert_share) and generator.random() < settings.invert_share
+    return Light(
+        contrast, brightness, noise, gamma, gradient, gradient_angle, defocus_px, motion_px, motion_angle, inverted
+    )
 
 
 def apply_light(pixels: UInt8, light: Light, generator: np.random.Generator) -> Float32:
     """Apply to uint8 [S, S, C]; return float32 within 0-255.
 
-    In the order of nature: the lens blurs, the light and the sensor's curve scale (gamma, then contrast about black,
-    brightness and gradient), the sensor adds noise, which `generator` draws.
+    A negative is taken first. Then in the order of nature: the lens blurs, the light and the sensor's curve scale
+    (gamma, then contrast about black, brightness and gradient), the sensor adds noise, which `generator` draws.
     """
     blurred = _blurred(pixels, light)
     levels = np.arange(256, dtype=np.float32)
+    if light.inverted:  # before or after a blur is the same
+        levels = np.float32(255) - levels
     if light.gamma != 1:
         levels = np.float32(255) * (levels / np.float32(255)) ** np.float32(light.gamma)
     table = levels * np.float32(light.contrast) + np.float32(light.brightness)

@@ -206,5 +206,5 @@ def at_strength(settings: AugmentationSettings, strength: float) -> Augmentation
     update: dict[str, object] = {key: getattr(settings, key) * strength for key in (*linear, "motion_px")}
     update |= {key: getattr(settings, key) ** strength for key in factors}
     if not strength:
-        update |= {"flips": False, "quarter_turns": False, "cut_outs": 0}
+        update |= {"flips": False, "quarter_turns": False, "cut_outs": 0, "invert_share": 0.0}
     return settings.model_copy(update=update)
