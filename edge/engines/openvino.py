@@ -26,7 +26,7 @@ OpenVinoPrecision = Literal["fp32", "bf16"]
 _AGAIN = "Convert the bundle again: convert BUNDLE --to openvino"
 _BUFFERS = 3  # two in flight and one being filled
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-_FIRST_IN_FP32 = 3  # convolutions
+_FIRST_IN_FP32 = 5  # convolutions
 _CONVOLUTION = re.compile(r'<layer[^>]* type="(?:Convolution|GroupConvolution)".*?</layer>', re.DOTALL)
 # what OpenVINO calls a layer whose precision is not to be lowered
 _PRECISE = '<rt_info><attribute name="precise" version="0"/></rt_info>'
