@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -34,7 +33,7 @@ from edge.records import GraphContract, UInt8
 from edge.tiling import plan
 from trainer.checkpointing import TRAINING
 from trainer.datasets import Entry, Picture, dataset_sha256
-from trainer.hardware import processor
+from trainer.hardware import cores, processor
 from trainer.keras_engine import KerasEngine
 from trainer.sequences import sequences_of, whole_frames
 from trainer.settings import TrainSettings
@@ -104,7 +103,7 @@ def write_bundle(
             "pictures": {part: sum(p == part for p in parts.values()) for part in ("train", "validation", "test")},
             **trained.figures,
             "only_sorts": trained.only_sorts,
-            "machine": {"processor": processor(), "cores": os.cpu_count()},
+            "machine": {"processor": processor(), "cores": cores()},
         },
         validation={name: asdict(value) for name, value in fitted.items()},
         provenance=(

@@ -92,17 +92,23 @@ def layer_precision(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def cores() -> int:
+    """Return how many of the processor's cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def describe(strategy: Any) -> str:
     """Name what training runs on, for people: GPUs by their names, else the processor and its cores."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
-    cores = (
-        f"{processor()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
-    )
+    count = cores()
+    computer = f"{processor()}, {count} {'core' if count == 1 else 'cores'}"
     if not gpus:
         shared = strategy.num_replicas_in_sync
-        return cores + (f", shared by {shared} devices" if shared > 1 else "")
+        return computer + (f", shared by {shared} devices" if shared > 1 else "")
     details = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
     used = max(1, strategy.num_replicas_in_sync)
     return f"{used} of {len(details)} GPU ({', '.join(sorted(set(details)))}); {cores}"

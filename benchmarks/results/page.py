@@ -53,6 +53,10 @@ def entry(ran: Ran, date: str, found: dict[str, Any] | None = None) -> dict[str,
     }
 
 
+def _cores(count: int) -> str:
+    return "1 core" if count == 1 else f"{count} cores"
+
+
 def _conversion(comparison: dict[str, Any]) -> dict[str, Any]:
     """Return how many defects there were, and were lost and gained, over all classes."""
     return {
@@ -168,7 +172,7 @@ def _section(one: PictureSet, kept: dict[str, Any]) -> str:
     pictures, compared = kept["pictures"], kept["conversion"]
     told = (
         f"{kept['date']}: `{one.recipe}`, {kept['model']}; trained {kept['minutes']:.1f} minutes "
-        f"({kept['epochs']} epochs) on {kept['cores']} cores, from {pictures['train']} pictures; "
+        f"({kept['epochs']} epochs) on {_cores(kept['cores'])}, from {pictures['train']} pictures; "
         f"{pictures['validation']} chose the best epoch, "
         f"thresholds and smallest areas; {pictures['test']} were held out. Converted: {compared['lost']} of "
         f"{compared['defects']} defects lost, {compared['gained']} gained, {compared['changed_share']:.4%} of the "
