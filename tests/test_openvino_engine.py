@@ -54,6 +54,30 @@ def test_the_precision_is_what_was_asked_for(precision: str) -> None:
     assert "bf16" not in head
 
 
+def test_a_full_disk_is_not_taken_for_a_wrong_graph() -> None:
+    """Where no file can be written (a limit of 0 bytes) bf16 says so, and what to do; fp32 writes none and starts."""
+    script = f"""
+import resource, signal
+from pathlib import Path
+from edge.bundle import load_bundle
+from edge.engines.openvino import OpenVinoEngine
+from edge.errors import StoreError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+bundle = load_bundle(Path({str(SHIPPED)!r}))
+with OpenVinoEngine(bundle.onnx_path, bundle.contract(1)):
+    print("fp32 runs")
+try:
+    OpenVinoEngine(bundle.onnx_path, bundle.contract(1), precision="bf16").__enter__()
+except StoreError as error:
+    print(error)
+"""
+    ran = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "fp32 runs" in ran.stdout
+    assert "TMPDIR" in ran.stdout
+    assert "engine.precision: fp32" in ran.stdout
+
+
 def test_partial_batches_and_full_ones_may_alternate(tmp_path: Path) -> None:
     """Batches of 3, 1 and 2 tiles are answered as by ONNX Runtime; maps stay until their buffer is used again."""
     bundle = write_bright_bundle(tmp_path / "b")

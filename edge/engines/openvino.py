@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from typing_extensions import Self
 
-from edge.errors import ContractError, DependencyError, EngineError
+from edge.errors import ContractError, DependencyError, EngineError, StoreError
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
 
 OpenVinoPrecision = Literal["fp32", "bf16"]
@@ -46,12 +46,19 @@ def _core(openvino: Any) -> Any:
 def _with_precise_beginning(openvino: Any, core: Any, graph: Any) -> Any:
     """Return the graph with its first convolutions marked to stay in FP32.
 
-    Python cannot set that mark on a node; OpenVINO's own format can carry it, and is written to files only.
+    Python cannot set that mark on a node; OpenVINO's own format can carry it, and is written to files only. Raises
+    StoreError where there is no room for them.
     """
-    with tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
-        layers, weights = Path(folder, "graph.xml"), Path(folder, "graph.bin")
-        openvino.serialize(graph, layers, weights)
-        text, constants = layers.read_text(encoding="utf-8"), np.fromfile(weights, np.uint8)
+    try:
+        with tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
+            layers, weights = Path(folder, "graph.xml"), Path(folder, "graph.bin")
+            openvino.serialize(graph, layers, weights)
+            text, constants = layers.read_text(encoding="utf-8"), np.fromfile(weights, np.uint8)
+    except (OSError, RuntimeError) as error:  # the latter is OpenVINO's
+        raise StoreError(
+            f"For bf16 the graph is written once into a temporary folder, and that failed: {_first_line(error)}. Free "
+            "some space there, name another folder in TMPDIR, or give engine.precision: fp32"
+        ) from error
 
     def marked(layer: re.Match[str]) -> str:
         return layer.group(0).replace("<input>", f"{_PRECISE}<input>", 1)
@@ -62,7 +69,8 @@ def _with_precise_beginning(openvino: Any, core: Any, graph: Any) -> Any:
 class OpenVinoEngine:
     """Answers tiles with an ONNX graph that keeps the graph contract; an INT8 graph is run as its Q/DQ pairs say.
 
-    `threads` 0 lets OpenVINO use every core. Raises ContractError if the graph is another one.
+    `threads` 0 lets OpenVINO use every core. Raises ContractError if the graph is another one, and
+    StoreError where bf16 finds no room for its temporary files.
     """
 
     def __init__(
@@ -99,7 +107,7 @@ class OpenVinoEngine:
                 graph = _with_precise_beginning(openvino, core, graph)
             compiled = core.compile_model(graph, "CPU", settings)
             self._requests = [compiled.create_infer_request() for _ in range(_BUFFERS)]
-        except ContractError:
+        except (ContractError, StoreError):
             raise
         except Exception as error:  # OpenVINO raises bare exceptions of many kinds
             raise ContractError(f"OpenVINO cannot load {self._model}: {_first_line(error)}. {_AGAIN}") from error
