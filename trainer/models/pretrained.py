@@ -20,11 +20,12 @@ from keras import layers
 
 from edge.errors import DependencyError, SettingsError
 from edge.records import Float32
-from trainer.model_settings import Resnet50DecoderSettings, TransferSettings, Vgg16UnetSettings
+from trainer.model_settings import LiteUnetSettings, Resnet50DecoderSettings, TransferSettings, Vgg16UnetSettings
+from trainer.models.efficientnet_lite import EfficientNetLite0
 from trainer.models.normalising import MOMENTUM
 
 BACKBONE = "backbone"
-PretrainedSettings = Vgg16UnetSettings | Resnet50DecoderSettings | TransferSettings
+PretrainedSettings = Vgg16UnetSettings | LiteUnetSettings | Resnet50DecoderSettings | TransferSettings
 
 
 def encode(pixels: Any, name: str, settings: PretrainedSettings, levels: Sequence[str] = ()) -> list[Any]:
@@ -59,9 +60,11 @@ def _sides(pixels: Any) -> str:
 
 
 def _maker(name: str) -> Any:
+    if name == EfficientNetLite0.__name__:
+        return EfficientNetLite0
     make = getattr(keras.applications, name, None)
     if not name[:1].isupper() or make is None:
-        known = sorted(each for each in dir(keras.applications) if each[:1].isupper())
+        known = [EfficientNetLite0.__name__, *(each for each in dir(keras.applications) if each[:1].isupper())]
         raise SettingsError(
             f"key model.backbone: expected a network of keras.applications, received {name!r}; there are "
             f"{', '.join(known)}"

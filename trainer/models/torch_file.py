@@ -1,0 +1,89 @@
+"""Weights that PyTorch saved, read without PyTorch.
+
+The format is that of torch.save before version 1.6 (https://github.com/pytorch/pytorch, torch/serialization.py,
+`_legacy_save`): pickles of a magic number, a version, what the machine was, and the dictionary of tensors; then a
+pickle of the storages' keys, and each storage as a count and its raw numbers. A pickle can run programs. This reader
+knows six names, none of which does anything, and refuses every other.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.errors import BundleError
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
+
+
+@dataclass(frozen=True)
+class _View:
+    """A tensor as the file names it: which storage, from which number on, its sides and its strides in numbers."""
+
+    key: str
+    dtype: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _OnlyTensors(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _view
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        raise pickle.UnpicklingError(f"it names {module}.{name}, and tensors need no such thing")
+
+    def persistent_load(self, pid: Any) -> Any:
+        _, dtype, key, *_ = pid  # "storage", its kind, its key, where it was, how many numbers, None
+        return dtype, key
+
+
+def _view(storage: tuple[str, str], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _View:
+    return _View(storage[1], storage[0], offset, tuple(shape), tuple(strides))
+
+
+def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a file by name, float32 or int64. Raises BundleError for anything else than such a file."""
+    try:
+        with path.open("rb") as file:
+            return _read(file)
+    except (OSError, pickle.UnpicklingError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
+        raise BundleError(
+            f"{path} cannot be read as weights that PyTorch saved: {error}. Expected a dictionary of tensors as "
+            "torch.save wrote it before version 1.6"
+        ) from error
+
+
+def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
+    magic, _version, _machine, views, keys = (_OnlyTensors(file).load() for _ in range(5))
+    if magic != _MAGIC:
+        raise ValueError("it does not begin with PyTorch's number")
+    dtypes = {view.key: view.dtype for view in views.values()}
+    storages = {}
+    for key in keys:
+        count = int(np.frombuffer(file.read(8), "<i8")[0])
+        size = count * np.dtype(dtypes[key]).itemsize
+        raw = file.read(size)
+        if len(raw) != size:
+            raise ValueError(f"it ends within its numbers, {size - len(raw)} bytes too early")
+        storages[key] = np.frombuffer(raw, dtypes[key])
+    return {name: _tensor(storages[view.key], view) for name, view in views.items()}
+
+
+def _tensor(storage: NDArray[Any], view: _View) -> NDArray[Any]:
+    last = view.offset + sum((side - 1) * step for side, step in zip(view.shape, view.strides, strict=True))
+    if last >= len(storage) or min((*view.shape, *view.strides, 1)) < 0:
+        raise ValueError(f"a tensor of {view.shape} reaches beyond its {len(storage)} numbers")
+    steps = [step * storage.itemsize for step in view.strides]
+    return np.lib.stride_tricks.as_strided(storage[view.offset :], view.shape, steps).copy()
