@@ -129,10 +129,14 @@ class LogSettings(StrictModel):
 
 
 class ThresholdSettings(StrictModel):
-    """What a missed picture costs against one that is falsely flagged, in any unit: thresholds are fitted to that."""
+    """What a missed picture costs against one that is falsely flagged, in any unit: thresholds are fitted to that.
+
+    `max_missed_region`: the largest share of a class's true pixels that may go unanswered on the validation pictures.
+    """
 
     miss_cost: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     false_cost: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    max_missed_region: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class GuardSettings(StrictModel):

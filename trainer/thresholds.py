@@ -5,6 +5,9 @@ falsely flagged), each times its cost in the recipe, and costs that chance could
 equal. Of the thresholds that cost least, and whose IoU is as good as the best, the middle one is taken; then of the
 areas that cost least at it the middle one, as far from the largest speck that was wrong as from the smallest defect
 that was right.
+
+Where the recipe says how much of a class's area may be missed at most, thresholds that miss more come into question
+only where all do, and then the one that misses least.
 """
 
 from __future__ import annotations
@@ -35,7 +38,10 @@ _LEVELS = np.ceil(THRESHOLDS * 255).astype(int)
 
 @dataclass(frozen=True)
 class FittedClass:
-    """What was fitted for one class, and how many validation pictures were still missed and falsely flagged."""
+    """What was fitted for one class, and how many validation pictures were still missed and falsely flagged.
+
+    `missed_region`: the share of its true pixels that was not answered, None where there are none.
+    """
 
     threshold: float
     min_area_px: float
@@ -43,6 +49,7 @@ class FittedClass:
     false: int
     shown: int
     iou: float | None
+    missed_region: float | None
 
 
 def own_probability(probabilities: Float32) -> UInt8:
@@ -65,8 +72,10 @@ def fit_class(
     shape = (len(THRESHOLDS), len(MIN_AREAS_PX))
     missed, false = np.zeros(shape, int), np.zeros(shape, int)
     overlap, union = np.zeros(shape), np.zeros(shape)
+    all_true_px = 0
     for probability, truth in zip(probabilities, truths, strict=True):
         true_px = int(np.count_nonzero(truth))
+        all_true_px += true_px
         for row, (kept_px, hit_px) in enumerate(_kept(probability, truth if true_px else None)):
             overlap[row] += hit_px
             union[row] += true_px + kept_px - hit_px
@@ -75,7 +84,8 @@ def fit_class(
             else:
                 false[row] += kept_px > 0
     iou = np.divide(overlap, union, out=np.zeros(shape), where=union > 0)
-    row, column = _choose(missed, false, iou, costs)
+    missed_region = 1 - overlap / all_true_px if all_true_px else np.zeros(shape)
+    row, column = _choose(missed, false, iou, missed_region, costs)
     return FittedClass(
         threshold=float(THRESHOLDS[row]),
         min_area_px=float(MIN_AREAS_PX[column]),
@@ -83,6 +93,7 @@ def fit_class(
         false=int(false[row, column]),
         shown=sum(bool(truth.any()) for truth in truths),
         iou=float(iou[row, column]) if union[row, column] else None,
+        missed_region=float(missed_region[row, column]) if all_true_px else None,
     )
 
 
@@ -101,6 +112,7 @@ def count_sorted(probabilities: Sequence[UInt8], truths: Sequence[BoolArray]) ->
         false=sum(bool(a.any()) and not t.any() for a, t in pairs),
         shown=sum(bool(t.any()) for t in truths),
         iou=both / either if either else None,
+        missed_region=1 - both / true_px if (true_px := sum(int(t.sum()) for t in truths)) else None,
     )
 
 
@@ -153,7 +165,9 @@ def _by_area(areas: IntArray, hits: IntArray) -> tuple[IntArray, IntArray]:
     return from_on(areas), from_on(hits)
 
 
-def _choose(missed: IntArray, false: IntArray, iou: Float64, costs: ThresholdSettings) -> tuple[int, int]:
+def _choose(
+    missed: IntArray, false: IntArray, iou: Float64, missed_region: Float64, costs: ThresholdSettings
+) -> tuple[int, int]:
     cost = costs.miss_cost * missed + costs.false_cost * false
     # a count of n errors could as well have been n + sqrt(n): its variance is n, if errors are independent
     variance = costs.miss_cost**2 * missed + costs.false_cost**2 * false
@@ -163,6 +177,7 @@ def _choose(missed: IntArray, false: IntArray, iou: Float64, costs: ThresholdSet
     cheapest = cost <= least + slack
     by_chance = float(np.sqrt(variance[cheapest].min()))
     fewest = cost <= least + by_chance + slack
+    fewest &= missed_region <= max(costs.max_missed_region, float(missed_region[fewest].min()))
     reached = np.where(fewest, iou, -1).max(axis=1)  # per threshold, at its best area
     rows = np.flatnonzero(fewest.any(axis=1) & (reached >= reached.max() - _IOU_MARGIN))
     row = int(rows[len(rows) // 2])
