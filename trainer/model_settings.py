@@ -21,12 +21,15 @@ class ModelSettings(StrictModel):
 
     `head`: softmax with a background (one class per pixel), or sigmoid (classes may overlap). `gate` scale: a branch
     that judges the whole tile multiplies the map's probabilities, per class, inside the graph. It scales rather than
-    vetoes, but it can take small defects below their threshold. `frames`: how many one answer is given for.
+    vetoes, but it can take small defects below their threshold. `frames`: how many one answer is given for. `views`:
+    what is answered is the mean over the tile as it is (1), also mirrored left to right (2), and both of these upside
+    down (4): as many times the arithmetic, when it is used, not while it learns.
     """
 
     head: Literal["softmax", "sigmoid"] = "softmax"
     gate: Literal["none", "scale"] = "none"
     frames: Annotated[int, Field(ge=1, le=1)] = 1
+    views: Literal[1, 2, 4] = 1
 
     @property
     def has_background(self) -> bool:

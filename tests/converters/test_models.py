@@ -136,8 +136,9 @@ def test_graphs_are_plain(kept: Kept) -> None:
     assert not operators & {"Loop", "Scan", "If", "LSTM", "SequenceAt", "NonZero", "RandomNormalLike"}, operators
 
 
-# What is left is one at the start of a flattening or of the time axis, and the unpooling's comparisons of neighbours.
-_TRANSPOSITIONS = {"cnn6": 1, "cnn-lstm": 1, "instance-resunet unpooling": 10}
+# What is left is one at the start of a flattening or of the time axis, the unpooling's comparisons of neighbours, and
+# answers that are mirrored back, which have a channel per class.
+_TRANSPOSITIONS = {"cnn6": 1, "cnn-lstm": 1, "instance-resunet unpooling": 10, "edge-unet of four views": 5}
 
 
 def test_channels_stay_where_convolutions_want_them(kept: Kept) -> None:

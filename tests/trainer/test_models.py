@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def test_every_family_learns(name: str) -> None:
 def test_the_inference_model_answers_as_the_trained_one(name: str, tmp_path: Path) -> None:
     """Its probabilities are the softmax or sigmoid of the logits, without the background, also once saved in safe mode.
 
-    Blocks that were summed, and the gate that became a product, change nothing but the last digits.
+    With several views they are NumPy's mean over mirror images. Blocks that were summed, and the gate that became a
+    product, change nothing but the last digits.
     """
     net, settings = taught(name).net, tiny(name)
     for_inference(net, settings, (TILE, TILE, 1), COUNT).save(tmp_path / "model.keras")
@@ -57,8 +59,12 @@ def test_the_inference_model_answers_as_the_trained_one(name: str, tmp_path: Pat
     frames = (settings.frames,) if settings.frames > 1 else ()
     assert kept.input_shape == (None, *frames, TILE, TILE, 1)
     pixels, _ = shown(settings, 3, seed=5)
-    logits = net(as_floats(pixels), training=False)
-    expected = tf.nn.softmax(logits)[..., 1:] if settings.has_background else tf.nn.sigmoid(logits)
+
+    def probabilities(tiles: Float32) -> Any:
+        logits = net(tiles, training=False)
+        return tf.nn.softmax(logits)[..., 1:] if settings.has_background else tf.nn.sigmoid(logits)
+
+    expected = mean_of_mirror_images(probabilities, as_floats(pixels), settings.views)
     assert np.std(expected) > 1e-6
     np.testing.assert_allclose(kept(as_floats(pixels)), expected, atol=2e-5)
 
@@ -71,6 +77,25 @@ def test_a_segmenter_takes_crops_of_other_sizes() -> None:
 
 
 _MIXED = ("edge-unet gated", "instance-resunet")
+
+
+@pytest.mark.parametrize("views", [2, 4])
+def test_views_cost_as_many_times_as_much(views: int) -> None:
+    """Their mean is another answer than that of one, and its price is told."""
+    settings = tiny("edge-unet of four views").model_copy(update={"views": views})
+    alone = settings.model_copy(update={"views": 1})
+    assert describe(settings, 1, 2, 64).gflop_per_tile == views * describe(alone, 1, 2, 64).gflop_per_tile
+    net = build_for_training(settings, 1, COUNT, TILE)
+    mean, one = (for_inference(net, each, (TILE, TILE, 1), COUNT) for each in (settings, alone))
+    tiles = np.random.default_rng(5).uniform(0, 255, (2, TILE, TILE, 1)).astype(np.float32)
+    np.testing.assert_allclose(mean(tiles), mean_of_mirror_images(one, tiles, views), atol=1e-6)
+    assert np.abs(mean(tiles) - one(tiles)).max() > 1e-3
+
+
+def mean_of_mirror_images(answer: Callable[[Float32], Any], tiles: Float32, views: int) -> Float32:
+    """Mean the answers to [N, H, W, C] as it is, left to right, upside down, and both: the first `views` of them."""
+    axes: list[tuple[int, ...]] = [(), (2,), (1,), (1, 2)]
+    return np.mean([np.flip(answer(np.flip(tiles, axis)), axis) for axis in axes[:views]], axis=0)
 
 
 def test_mixed_precision_still_answers_float32() -> None:

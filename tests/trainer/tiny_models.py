@@ -23,6 +23,7 @@ TINY: dict[str, dict[str, Any]] = {
     "slim-unet gated sigmoid": {"widths": (4, 8), "gate": "scale", "head": "sigmoid"},
     "classic-unet": {"widths": (4, 8, 8)},
     "vgg16-unet": {"width_share": 1 / 16, "widths": (8, 8, 4, 4)},
+    "edge-unet of four views": {"widths": (4, 8), "views": 4},
     "lite-unet": {"width_share": 1 / 16, "widths": (4, 8, 8), "dropout": 0.0},
     "lite-unet with detail": {"width_share": 1 / 16, "widths": (4, 4, 8, 8, 8), "detail": True, "context": "none"},
     "instance-resunet": {"widths": (4, 8, 8)},

@@ -124,7 +124,7 @@ def for_inference(trained: Any, settings: ModelSettings, tile: tuple[int, int, i
     blank = _without_weights(settings)
     deployed = _core(blank, family.deployed_features or family.features, tile, class_count)
     family.deploy(heads.core_of(trained, deployed), deployed)
-    return heads.with_probabilities(deployed, settings)
+    return heads.mean_over_views(heads.with_probabilities(deployed, settings), settings.views)
 
 
 def describe(settings: ModelSettings, channels: int, class_count: int, tile_px: int) -> ModelFacts:
@@ -137,7 +137,7 @@ def describe(settings: ModelSettings, channels: int, class_count: int, tile_px: 
     return ModelFacts(
         family=name,
         parameters=core.count_params(),
-        gflop_per_tile=flop_per_tile(core) / 1e9,
+        gflop_per_tile=settings.views * flop_per_tile(core) / 1e9,
         stride_px=settings.stride_px(tile_px),
         frames=settings.frames,
     )

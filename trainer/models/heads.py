@@ -114,3 +114,31 @@ def with_probabilities(net: Any, settings: ModelSettings) -> Any:
         opened = layers.Reshape((1, 1, gate[0].shape[-1]), name="gate_per_class")(opened)
         probabilities = layers.Multiply(name="gated")([probabilities, opened])
     return keras.Model(net.input, probabilities, name=net.name)
+
+
+def mean_over_views(model: Any, views: int) -> Any:
+    """Return the keras.Model that answers the mean of `model`'s probabilities over a tile and its mirror images.
+
+    `views` as in ModelSettings. Each answer is mirrored back before the mean.
+    """
+    if views == 1:
+        return model
+    height, width = model.input_shape[-3:-1]
+    rows, columns = model.output_shape[1:3]
+    pixels = keras.Input(model.input_shape[1:], name="tiles", dtype="float32")
+    answers = []
+    for upside_down, mirrored in [(False, False), (False, True), (True, False), (True, True)][:views]:
+        x = _turned(pixels, height if upside_down else 0, width if mirrored else 0, first_axis=len(pixels.shape) - 3)
+        answers.append(_turned(model(x), rows if upside_down else 0, columns if mirrored else 0, first_axis=1))
+    return keras.Model(pixels, layers.Average(name="mean_over_views")(answers), name=f"{model.name}_views")
+
+
+def _turned(x: Any, rows: int, columns: int, *, first_axis: int) -> Any:
+    """Turn the order of `rows` and `columns` of a tensor round; 0 leaves them as they are.
+
+    By slices that walk backwards: every backend has them, while reversal becomes a node that is made for sequences.
+    """
+    for axis, count in ((first_axis, rows), (first_axis + 1, columns)):
+        if count > 1:
+            x = x[(slice(None),) * axis + (slice(None, None, -1),)]
+    return x
