@@ -42,6 +42,29 @@ def test_stretching_fills_the_whole() -> None:
     np.testing.assert_allclose(to_frame.matrix, [[3, 0, 0], [0, 1.6875, 0]])
 
 
+def test_inside_has_nothing_beside_it() -> None:
+    """1920 x 1080 inside 640 x 480 is 640 x 360, a third, and 640 x 480 stays what it was, pixel by pixel."""
+    step = Resize(width=640, height=480, fit="inside", fill=9)
+    made, to_frame = prepare(np.full((1080, 1920), 200, np.uint8), (step,), 1)
+    assert made.shape == (360, 640, 1)
+    assert (made == 200).all()
+    np.testing.assert_allclose(to_frame.matrix, [[3, 0, 0], [0, 3, 0]])
+    own = np.random.default_rng(0).integers(0, 256, (480, 640)).astype(np.uint8)
+    np.testing.assert_array_equal(prepare(own, (step,), 1)[0][:, :, 0], own)
+
+
+@given(SIDE, SIDE, SIDE, SIDE)
+def test_inside_is_a_letterbox_without_its_fill(h: int, w: int, height: int, width: int) -> None:
+    """Whatever the sizes: the pixels are those of the letterbox that are not fill, and lead back to the whole frame."""
+    pixels = np.random.default_rng(1).integers(1, 256, (h, w)).astype(np.uint8)
+    box, _ = prepare(pixels, (Resize(width=width, height=height),), 1)
+    made, to_frame = prepare(pixels, (Resize(width=width, height=height, fit="inside"),), 1)
+    rows, columns = np.flatnonzero(box.any(axis=(1, 2))), np.flatnonzero(box.any(axis=(0, 2)))
+    np.testing.assert_array_equal(made, box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    corners = np.array([[0, 0], [made.shape[1], made.shape[0]]], np.float64)
+    np.testing.assert_allclose(to_frame.apply(corners), [[0, 0], [w, h]], atol=1e-9)
+
+
 @given(SIDE, SIDE, SIDE, SIDE)
 def test_the_corners_of_a_letterbox_are_the_corners_of_the_frame(h: int, w: int, height: int, width: int) -> None:
     """Whatever the sizes: what is not fill leads back to exactly the frame, and touches two opposite sides."""

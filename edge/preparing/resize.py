@@ -21,33 +21,35 @@ _INTERPOLATIONS = {
 
 
 class Resize(Step):
-    """Bring every picture to `width` x `height` px.
+    """Bring every picture to `width` x `height` px, or with `inside` to no more than that.
 
     `letterbox` keeps the aspect: the picture is made as large as fits, stands in the middle, and `fill` is beside it;
-    those pixels are not inspected. `stretch` fills all of it. `interpolation` `auto` averages over areas where the
-    picture is made smaller and is linear where it grows.
+    those pixels are not inspected. `inside` makes it as large as fits, and nothing is beside it: its size then follows
+    from the aspect. `stretch` fills all of it. `interpolation` `auto` averages over areas where the picture is made
+    smaller and is linear where it grows.
     """
 
     step: Literal["resize"] = "resize"
     width: Annotated[int, Field(ge=1, le=16384)]
     height: Annotated[int, Field(ge=1, le=16384)]
-    fit: Literal["letterbox", "stretch"] = "letterbox"
+    fit: Literal["letterbox", "stretch", "inside"] = "letterbox"
     fill: Annotated[int, Field(ge=0, le=255)] = 0
     interpolation: Literal["auto", "nearest", "linear", "cubic", "area"] = "auto"
 
     def apply(self, pixels: UInt8, transform: Transform) -> tuple[UInt8, Transform]:
-        """[H, W, C] → [height, width, C]."""
+        """[H, W, C] → [height, width, C], or with `inside` [at most height, at most width, C]."""
         height, width, channels = pixels.shape
         inner_width, inner_height = self._inner(width, height)
-        left, top = (self.width - inner_width) // 2, (self.height - inner_height) // 2
+        outer = (inner_width, inner_height) if self.fit == "inside" else (self.width, self.height)
+        left, top = (outer[0] - inner_width) // 2, (outer[1] - inner_height) // 2
         if (inner_width, inner_height) == (width, height):
             resized = pixels
         else:
             how = self._interpolation(shrinks=inner_width <= width and inner_height <= height)
             resized = cv2.resize(pixels, (inner_width, inner_height), interpolation=how)
             resized = resized.reshape(inner_height, inner_width, channels)
-        if (inner_width, inner_height) != (self.width, self.height):
-            whole: UInt8 = np.full((self.height, self.width, channels), self.fill, np.uint8)
+        if (inner_width, inner_height) != outer:
+            whole: UInt8 = np.full((*outer[::-1], channels), self.fill, np.uint8)
             whole[top : top + inner_height, left : left + inner_width] = resized
             resized = whole
         # whole pixels inside, so that both sides have their own scale, and the way back is exact
