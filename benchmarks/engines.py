@@ -120,9 +120,9 @@ def rounds_of(bundle: Bundle, rounds: int) -> dict[Candidate, list[Round]]:
     return measured
 
 
-def agreement_of(bundle: Bundle, candidate: Candidate, clip: Path, *, own: bool) -> Agreement:
-    """Compare one engine with ONNX Runtime FP32 on a clip's frames."""
-    every = max(1, frames_in(clip) // (FRAMES_OF_OWN_CLIP if own else FRAMES_OF_OTHERS))
+def agreement_of(bundle: Bundle, candidate: Candidate, clip: Path, *, own: bool, whole: bool = False) -> Agreement:
+    """Compare one engine with ONNX Runtime FP32 on a sample of a clip's frames, or on the `whole` of them."""
+    every = 1 if whole else max(1, frames_in(clip) // (FRAMES_OF_OWN_CLIP if own else FRAMES_OF_OTHERS))
     difference = compare(
         Operand(bundle.path, *YARDSTICK), Operand(bundle.path, *candidate), clip, lambda items, _: items, every
     )
@@ -146,7 +146,7 @@ def frames_in(clip: Path) -> int:
     return int(cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FRAME_COUNT))
 
 
-def measure(bundle: Bundle, clips: list[Path], own_clip: str, rounds: int) -> dict[str, Any]:
+def measure(bundle: Bundle, clips: list[Path], own_clip: str, rounds: int, *, whole: bool) -> dict[str, Any]:
     """Measure one bundle: speeds, ratios to the yardstick, and agreement on every clip."""
     measured = rounds_of(bundle, rounds)
     speeds = {name: [each.tiles_per_s for each in found] for name, found in measured.items()}
@@ -160,7 +160,7 @@ def measure(bundle: Bundle, clips: list[Path], own_clip: str, rounds: int) -> di
         for name, values in busy.items()
     }
     agreements = [
-        agreement_of(bundle, name, clip, own=clip.name == own_clip)
+        agreement_of(bundle, name, clip, own=clip.name == own_clip, whole=whole)
         for name in speeds
         if name != YARDSTICK
         for clip in clips
@@ -216,6 +216,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with video/, further clips to compare on")
     parser.add_argument("--own-clip", default="phone_line.mp4", help="clip of what --bundle is for (%(default)s)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds per figure (default %(default)s)")
+    parser.add_argument("--whole-clips", action="store_true", help="compare on every frame; few of them flatter")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "bench", help="folder for engines.json")
     options = parser.parse_args()
     shared = [options.data / "video" / name for name in SHARED_CLIPS] if options.data else []
@@ -223,8 +224,9 @@ def main() -> None:
         rendered = Path(folder) / "simulated.mp4"
         write_video(rendered, SimulatedLineSettings(width=1280, height=720, seed=11), 240)
         clips = [rendered, *(clip for clip in shared if clip.is_file())]
+        own = options.own_clip if options.bundle else rendered.name
         results = [
-            measure(load_bundle(path), clips, options.own_clip if options.bundle else rendered.name, options.rounds)
+            measure(load_bundle(path), clips, own, options.rounds, whole=options.whole_clips)
             for path in options.bundle or [SHIPPED]
         ]
     for found in results:
@@ -241,6 +243,7 @@ def main() -> None:
             "openvino": version("openvino"),
         },
         "rounds": options.rounds,
+        "whole_clips": options.whole_clips,
         "bundles": results,
         "missed": told,
     }
