@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ def seen(event: dict[str, Any], bundle: Bundle, maps: Path, kind: str, mask_path
     """Put one event beside its truth."""
     drawn = cv2.imread(str(maps / f"{event['frame']:06d}.png"), cv2.IMREAD_UNCHANGED)
     mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE)
+    if mask.shape != drawn.shape:  # maps are of the pixels that a model was given
+        mask = cv2.resize(mask, drawn.shape[::-1], interpolation=cv2.INTER_AREA)
     answered = {
         entry.name: (drawn == entry.id).astype(np.uint8) for entry in bundle.classes if (drawn == entry.id).any()
     }
@@ -128,6 +131,7 @@ class Found:
 def replayed(bundle: Path, data: Path, out: Path) -> Found:
     """Replay what the phone bundle never saw, and all with the shipped model, which never saw a real picture."""
     pictures = data / "phone_msd"
+    shutil.rmtree(out / "held-out", ignore_errors=True)  # of a run that did not come to its end
     command("linewatch-train", "held-out", bundle, "--data", pictures, "--out", out / "held-out")
     held_out = of_pictures(out / "held-out", bundle, out / "held-out-replay")
     clip_held_out, clip = of_clip(data, bundle, out / "clip-replay")

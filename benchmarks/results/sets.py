@@ -131,7 +131,9 @@ SETS = (
         "cells",
         "cells_dsb2018",
         "Nuclei",
-        "80 pictures of nuclei under microscopes of several kinds (DSB 2018).",
+        "80 pictures of nuclei under microscopes of several kinds (DSB 2018). How much of the area may be missed on "
+        "the validation pictures was lowered from 4 % to 2 % after a first look at the held-out ones (6.0 % missed, "
+        "IoU 0.872): they are not entirely blind.",
         (
             Target("IoU", ("iou", "nuclei"), 0.86, 0.92),
             Target(
