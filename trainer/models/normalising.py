@@ -35,6 +35,12 @@ def normalise(x: Any, name: str | None = None) -> Any:
     return kind(momentum=MOMENTUM, epsilon=EPSILON, name=name)(x)
 
 
+def convolve(x: Any, width: int, kernel: int, stride: int, name: str) -> Any:
+    """Convolve [N, H, W, F] to [N, H / stride, W / stride, width] and normalise; in layers `name`, `name`_norm."""
+    x = layers.Conv2D(width, kernel, strides=stride, padding="same", use_bias=False, name=name)(x)
+    return normalise(x, f"{name}_norm")
+
+
 class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc] # Keras ships no types
     """Keras's layer for float32 [N, H, W, F], with the same weights, results and statistics."""
 

@@ -64,7 +64,7 @@ def _maker(name: str) -> Any:
         return EfficientNetLite0
     make = getattr(keras.applications, name, None)
     if not name[:1].isupper() or make is None:
-        known = [EfficientNetLite0.__name__, *(each for each in dir(keras.applications) if each[:1].isupper())]
+        known = sorted([EfficientNetLite0.__name__, *(n for n in dir(keras.applications) if n[:1].isupper())])
         raise SettingsError(
             f"key model.backbone: expected a network of keras.applications, received {name!r}; there are "
             f"{', '.join(known)}"

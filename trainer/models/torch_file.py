@@ -3,7 +3,7 @@
 The format is that of torch.save before version 1.6 (https://github.com/pytorch/pytorch, torch/serialization.py,
 `_legacy_save`): pickles of a magic number, a version, what the machine was, and the dictionary of tensors; then a
 pickle of the storages' keys, and each storage as a count and its raw numbers. A pickle can run programs. This reader
-knows six names, none of which does anything, and refuses every other.
+knows four names, none of which does anything, and refuses every other.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from edge.errors import BundleError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
+# what a pickle of other things raises where tensors are looked for in it, and a count that no file can hold
+_OF_WRONG_PICKLES = (TypeError, AttributeError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file:
             return _read(file)
-    except (OSError, pickle.UnpicklingError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
+    except (OSError, pickle.UnpicklingError, EOFError, LookupError, ValueError, *_OF_WRONG_PICKLES) as error:
         raise BundleError(
             f"{path} cannot be read as weights that PyTorch saved: {error}. Expected a dictionary of tensors as "
             "torch.save wrote it before version 1.6"
@@ -83,7 +85,7 @@ def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
 
 def _tensor(storage: NDArray[Any], view: _View) -> NDArray[Any]:
     last = view.offset + sum((side - 1) * step for side, step in zip(view.shape, view.strides, strict=True))
-    if last >= len(storage) or min((*view.shape, *view.strides, 1)) < 0:
+    if last >= len(storage) or min((view.offset, *view.shape, *view.strides)) < 0:
         raise ValueError(f"a tensor of {view.shape} reaches beyond its {len(storage)} numbers")
     steps = [step * storage.itemsize for step in view.strides]
     return np.lib.stride_tricks.as_strided(storage[view.offset :], view.shape, steps).copy()
