@@ -1,16 +1,15 @@
 """`model.onnx` on the CPU, by OpenVINO: on CPUs with bf16 units faster than FP32 elsewhere, with the same defects.
 
 Every buffer has an inference request of its own, so that the next tiles are cut while the last are answered, and
-neither tiles nor maps are copied. With bf16 the first convolutions stay in FP32, since what they round is rounded for
-all that follow (docs/converting.md has the figures); from there the network computes in bf16 up to its last convolution
-and what enlarges that one's answer; OpenVINO keeps the rest, softmax and head with its thresholds, in FP32.
+neither tiles nor maps are copied. With bf16 the first two fifths of the convolutions stay in FP32 with all that comes
+before, the tiles' grey levels first of all: what is rounded there is rounded for all that follow (docs/converting.md
+has the figures). From there the network computes in bf16 up to its last convolution and what enlarges that one's
+answer; OpenVINO keeps the rest, softmax and head with its thresholds, in FP32.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
-import tempfile
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from typing_extensions import Self
 
+from edge.engines.openvino_graph import first_line, flatten_head, with_precise_beginning
 from edge.errors import ContractError, DependencyError, EngineError, StoreError
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
 
@@ -26,10 +26,6 @@ OpenVinoPrecision = Literal["fp32", "bf16"]
 _AGAIN = "Convert the bundle again: convert BUNDLE --to openvino"
 _BUFFERS = 3  # two in flight and one being filled
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
-_FIRST_IN_FP32 = 5  # convolutions
-_CONVOLUTION = re.compile(r'<layer[^>]* type="(?:Convolution|GroupConvolution)".*?</layer>', re.DOTALL)
-# what OpenVINO calls a layer whose precision is not to be lowered
-_PRECISE = '<rt_info><attribute name="precise" version="0"/></rt_info>'
 
 
 @cache
@@ -41,29 +37,6 @@ def _core(openvino: Any) -> Any:
     signal, a SIGTERM say, would end the process as a segmentation fault. A plugin that stays keeps its stack.
     """
     return openvino.Core()
-
-
-def _with_precise_beginning(openvino: Any, core: Any, graph: Any) -> Any:
-    """Return the graph with its first convolutions marked to stay in FP32.
-
-    Python cannot set that mark on a node; OpenVINO's own format can carry it, and is written to files only. Raises
-    StoreError where there is no room for them.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
-            layers, weights = Path(folder, "graph.xml"), Path(folder, "graph.bin")
-            openvino.serialize(graph, layers, weights)
-            text, constants = layers.read_text(encoding="utf-8"), np.fromfile(weights, np.uint8)
-    except (OSError, RuntimeError) as error:  # the latter is OpenVINO's
-        raise StoreError(
-            f"For bf16 the graph is written once into a temporary folder, and that failed: {_first_line(error)}. Free "
-            "some space there, name another folder in TMPDIR, or give engine.precision: fp32"
-        ) from error
-
-    def marked(layer: re.Match[str]) -> str:
-        return layer.group(0).replace("<input>", f"{_PRECISE}<input>", 1)
-
-    return core.read_model(_CONVOLUTION.sub(marked, text, count=_FIRST_IN_FP32).encode(), openvino.Tensor(constants))
 
 
 class OpenVinoEngine:
@@ -103,14 +76,15 @@ class OpenVinoEngine:
             # From bytes, so that a graph can name no other file as the home of its weights.
             graph = core.read_model(self._model.read_bytes())
             self._check(graph)
+            flatten_head(graph)
             if self._precision == "bf16":
-                graph = _with_precise_beginning(openvino, core, graph)
+                graph = with_precise_beginning(openvino, core, graph)
             compiled = core.compile_model(graph, "CPU", settings)
             self._requests = [compiled.create_infer_request() for _ in range(_BUFFERS)]
         except (ContractError, StoreError):
             raise
         except Exception as error:  # OpenVINO raises bare exceptions of many kinds
-            raise ContractError(f"OpenVINO cannot load {self._model}: {_first_line(error)}. {_AGAIN}") from error
+            raise ContractError(f"OpenVINO cannot load {self._model}: {first_line(error)}. {_AGAIN}") from error
         return self
 
     def __exit__(
@@ -177,10 +151,4 @@ class OpenVinoEngine:
 
 
 def _failed(count: int, error: Exception) -> EngineError:
-    return EngineError(f"OpenVINO failed on a batch of {count} tiles: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    """Return what OpenVINO says, without the places in its sources."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")]
-    return " ".join(lines)[:300] or repr(error)
+    return EngineError(f"OpenVINO failed on a batch of {count} tiles: {first_line(error)}")
