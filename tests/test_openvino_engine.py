@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
+from converters.onnx_from_keras import add_head
 from edge.bundle import load_bundle
 from edge.cameras.images import read_picture
 from edge.checking import check_golden
@@ -21,6 +23,7 @@ from edge.records import Batch
 from tests.bright_bundle import TILE, write_bright_bundle
 from tests.conftest import ROOT
 
+NUMBERS = {"scale": 1 / 255, "offset": 0.1, "divisor": 3.0}
 SHIPPED = ROOT / "edge" / "bundles" / "simulated-glass"
 
 
@@ -57,6 +60,42 @@ def test_the_precision_is_what_was_asked_for(precision: str) -> None:
     head = {kind for name, kind in kinds.items() if name.startswith("head/") or name.endswith("Softmax")}
     assert "f32" in head
     assert "bf16" not in head
+
+
+def test_what_looks_like_a_softmax_is_not_taken_for_one(tmp_path: Path) -> None:
+    """exp(x - 0.1) of one channel over a constant, no softmax, is answered as by ONNX Runtime in FP32."""
+    bundle = write_bright_bundle(tmp_path / "b")
+    contract = bundle.contract(1)
+    net = helper.make_graph(
+        [
+            helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
+            helper.make_node("Concat", ["planes", "planes"], ["both"], axis=1),
+            helper.make_node("Mul", ["both", "scale"], ["scaled"]),
+            helper.make_node("Sub", ["scaled", "offset"], ["shifted"]),
+            helper.make_node("Exp", ["shifted"], ["raised"]),
+            helper.make_node("Slice", ["raised", "one", "two", "one"], ["kept"]),
+            helper.make_node("Div", ["kept", "divisor"], ["divided"]),
+            helper.make_node("Transpose", ["divided"], ["answer"], perm=[0, 2, 3, 1]),
+        ],
+        "alike",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", TILE, TILE, 1])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["N", TILE, TILE, 1])],
+        [
+            *(helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in NUMBERS.items()),
+            *(helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in (("one", 1), ("two", 2))),
+        ],
+    )
+    bundle.onnx_path.write_bytes(add_head(net, contract).SerializeToString())
+    tiles = np.random.default_rng(2).integers(0, 256, (1, TILE, TILE, 1), np.uint8)
+    answers = []
+    with OpenVinoEngine(bundle.onnx_path, contract) as ours, OnnxRuntimeEngine(bundle.onnx_path, contract) as other:
+        for engine in (ours, other):
+            batch = engine.buffer()
+            batch.tiles[:] = tiles
+            answers.append(engine.collect(engine.submit(batch, 1, np.array([0.5], np.float32))))
+        assert len(np.unique(answers[1].scores)) > 50
+        np.testing.assert_array_equal(answers[0].classes, answers[1].classes)
+        np.testing.assert_allclose(answers[0].scores.astype(int), answers[1].scores, atol=1)
 
 
 def test_a_full_disk_is_not_taken_for_a_wrong_graph() -> None:

@@ -54,23 +54,41 @@ def flatten_head(graph: Any) -> None:
 def _flat_softmax(divide: Any, cells: int) -> Any | None:
     """Return the softmax, as `convert` writes it, over [N, K + 1, cells], its background left out; None if it is none.
 
-    It is exp(x - max) of the classes over the sum of all, in single operations.
+    It is exp(x - max) of the classes over the sum of all, in single operations along axis 1. What only looks alike, an
+    exponential of something else over something else, is none.
     """
     from openvino import opset1, opset8
 
-    node, path = divide, []
+    path = [divide]
     for kind in ("Divide", "Slice", "Exp", "Subtract"):
-        if node.get_type_name() != kind:
+        if path[-1].get_type_name() != kind:
             return None
-        path.append(node)
-        node = node.input_value(0).get_node()
-    _, classes, _, subtract = path
-    logits = subtract.input_value(0)
-    channels = logits.get_partial_shape()[1].get_length()
-    flat = opset1.reshape(logits, np.array([0, channels, cells]), special_zero=True)
+        path.append(path[-1].input_value(0).get_node())
+    _, classes, exp, subtract, logits = path
+    of_classes = classes.get_input_size() == 5 and _is_axis_1(classes.input_value(4).get_node())
+    if not (of_classes and _reduces(subtract, "ReduceMax", logits) and _reduces(divide, "ReduceSum", exp)):
+        return None
+    channels = subtract.input_value(0).get_partial_shape()[1].get_length()
+    flat = opset1.reshape(subtract.input_value(0), np.array([0, channels, cells]), special_zero=True)
     raised = opset1.exp(opset1.subtract(flat, opset1.reduce_max(flat, np.array([1]), keep_dims=True)))
-    kept = opset8.slice(raised, *(classes.input_value(place) for place in range(1, classes.get_input_size())))
+    kept = opset8.slice(raised, *(classes.input_value(place) for place in range(1, 5)))
     return opset1.divide(kept, opset1.reduce_sum(raised, np.array([1]), keep_dims=True))
+
+
+def _reduces(operation: Any, kind: str, source: Any) -> bool:
+    """Whether an operation's second input is `source` reduced along axis 1 by `kind`, that axis kept or put back."""
+    reduced = operation.input_value(1).get_node()
+    if reduced.get_type_name() == "Reshape":
+        reduced = reduced.input_value(0).get_node()
+    return bool(
+        reduced.get_type_name() == kind
+        and reduced.input_value(0).get_node().get_friendly_name() == source.get_friendly_name()
+        and _is_axis_1(reduced.input_value(1).get_node())
+    )
+
+
+def _is_axis_1(axes: Any) -> bool:
+    return bool(axes.get_type_name() == "Constant" and np.atleast_1d(axes.get_data()).tolist() == [1])
 
 
 def with_precise_beginning(openvino: Any, core: Any, graph: Any) -> Any:
