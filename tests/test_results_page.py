@@ -50,6 +50,7 @@ def test_what_is_not_reached_is_named(tmp_path: Path) -> None:
         "classes": [
             {"name": "defect", "iou": 0.5, "dice": None, "missed": 1, "shown": 9, "false": 1, "others": 7},
         ],
+        "passed": {"share": 1 / 9, "interval": [0.02, 0.4], "defective": 9},
         "tables": {"Replayed:": "| a |\n|---|"},
     }
     page.keep(tmp_path, "kolektor", one)
@@ -59,6 +60,7 @@ def test_what_is_not_reached_is_named(tmp_path: Path) -> None:
     assert "≤ 7 % **missed**" in text
     assert "| Hot-rolled steel | not run yet |" in text
     assert "| defect | 0.500 |  | 1 of 9 | 1 of 7 |" in text
+    assert "nothing at all being answered: 1 of 9 defective pictures, 11.1% (95 %: 2.0% to 40.0%)." in text
     kept = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     kept["shipped"] = {"found": 0.6, "false": 0.4}
     assert [told for told in page.missed(kept) if "not run yet" not in told] == [

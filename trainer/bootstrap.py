@@ -58,6 +58,7 @@ def intervals(scores: Scores, groups: Sequence[str], *, seed: int = 0, resamples
         "missed_pictures": dict(zip((ALL, *names), bounds[:size], strict=True)),
         "false_pictures": dict(zip((ALL, *names), bounds[size : 2 * size], strict=True)),
         "accuracy": None if scores.accuracy() is None else bounds[2 * size],
+        "passed_pictures": {ALL: bounds[2 * size + 1]},
     }
 
 
@@ -82,13 +83,14 @@ def _per_group(values: Any, places: Any, count: int) -> Float64:
 
 
 def _picture_shares(scores: Scores) -> _Shares:
-    """Per picture and figure, float64 [N, 2 (K + 1) + 1]: missed (all, classes), false (all, classes), accuracy."""
+    """Per picture and figure, float64 [N, 2 (K + 1) + 2]: missed and false (all, classes), accuracy, passed."""
     shown, answered, met = (scores.stack(name) for name in ("shown", "answered", "met"))
     missed, false = shown & ~met, answered & ~shown
     defective = shown.any(axis=1, keepdims=True)
     right = np.array([[p.true_id == p.answered_id] for p in scores.pictures], bool).reshape(-1, 1)
-    part = [missed.any(axis=1, keepdims=True), missed, answered.any(axis=1, keepdims=True) & ~defective, false, right]
-    whole = [defective, shown, ~defective, ~shown, np.ones_like(right)]
+    anything = answered.any(axis=1, keepdims=True)
+    part = [missed.any(axis=1, keepdims=True), missed, anything & ~defective, false, right, defective & ~anything]
+    whole = [defective, shown, ~defective, ~shown, np.ones_like(right), defective]
     return _Shares(np.hstack(part).astype(np.float64), np.hstack(whole).astype(np.float64))
 
 

@@ -178,6 +178,7 @@ class Scores:
                 ALL: share(missed.any(axis=1).sum(), defective.sum()),
                 **{n: share(missed[:, k].sum(), shown[:, k].sum()) for k, n in enumerate(named)},
             },
+            "passed_pictures": {ALL: share((defective & ~answered.any(axis=1)).sum(), defective.sum())},
             "false_pictures": {
                 ALL: share(answered[~defective].any(axis=1).sum(), (~defective).sum()),
                 **{n: share(false[:, k].sum(), (~shown[:, k]).sum()) for k, n in enumerate(named)},

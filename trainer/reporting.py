@@ -217,6 +217,7 @@ def _cards(judged: Mapping[str, Any] | None) -> list[Card]:
     cards = []
     for title, key, whole in (
         ("Defective pictures missed", "missed_pictures", counts["defective"]),
+        ("Passed as clean", "passed_pictures", counts["defective"]),
         ("Clean pictures flagged", "false_pictures", counts["clean"]),
     ):
         value = judged[key][ALL]

@@ -49,6 +49,11 @@ def entry(ran: Ran, date: str, found: dict[str, Any] | None = None) -> dict[str,
         "conversion": _conversion(ran.conversion["comparison"]),
         "figures": [_figure(target, report) for target in ran.picture_set.targets],
         "classes": _classes(report),
+        "passed": {
+            "share": report["passed_pictures"]["all"],
+            "interval": report["intervals"]["passed_pictures"]["all"],
+            "defective": report["counts"]["defective"],
+        },
         "tables": found or {},
     }
 
@@ -191,9 +196,20 @@ def _section(one: PictureSet, kept: dict[str, Any]) -> str:
         iou, dice = ("" if row[key] is None else f"{row[key]:.3f}" for key in ("iou", "dice"))
         others = f"{row['false']} of {row['others']}"
         text += f"| {row['name']} | {iou} | {dice} | {row['missed']} of {row['shown']} | {others} |\n"
+    if (passed := kept.get("passed")) and passed["share"] is not None:
+        text += "\n" + _wrapped(_passed(passed)) + "\n"
     for title, table in kept["tables"].items():
         text += f"\n{title}\n\n{table}\n"
     return text
+
+
+def _passed(passed: dict[str, Any]) -> str:
+    between = "" if passed["interval"] is None else " (95 %: {:.1%} to {:.1%})".format(*passed["interval"])
+    count = round(passed["share"] * passed["defective"])
+    return (
+        f"Passed as clean, nothing at all being answered: {count} of {passed['defective']} defective pictures, "
+        f"{passed['share']:.1%}{between}."
+    )
 
 
 def _wrapped(text: str) -> str:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from edge.records import UInt8
+from trainer.bootstrap import intervals
 from trainer.metrics import Scores, score_picture
 
 NAMES = ("scratch", "stain")
@@ -49,6 +50,19 @@ def test_a_defect_beside_the_mask_does_not_count_as_found() -> None:
     report = scores.report()
     assert report["missed_pictures"] == {"all": 1.0, "scratch": 1.0, "stain": None}
     assert report["false_pictures"] == {"all": 0.5, "scratch": 0.5, "stain": 1 / 4}
+
+
+def test_what_is_called_by_another_name_is_missed_and_not_passed() -> None:
+    """A defective picture is passed as clean where nothing is answered at all, whichever class it shows."""
+    scores = Scores(NAMES)
+    scores.add(maps("1100"), maps("2200"))  # of the wrong class: rejected for a wrong reason
+    scores.add(maps("1100"), maps("0011"))  # in the wrong place: rejected as well
+    scores.add(maps("0220"), maps("0000"))  # passed
+    scores.add(maps("0000"), maps("0000"))  # clean
+    report = scores.report()
+    assert report["missed_pictures"]["all"] == 1
+    assert report["passed_pictures"] == {"all": 1 / 3}
+    assert intervals(scores, list("abcd"))["passed_pictures"]["all"] == [0, 1]  # of three pieces that tell, one passed
 
 
 def test_an_all_empty_mask_cannot_shine() -> None:
