@@ -43,6 +43,8 @@ def intervals(scores: Scores, groups: Sequence[str], *, seed: int = 0, resamples
     generator = np.random.default_rng(seed)
     weights = _drawn(count, resamples, generator)
     confusion = _per_group(scores.stack("confusion").reshape(len(groups), (len(names) + 1) ** 2), places, count)
+    cells = confusion.reshape(count, len(names) + 1, len(names) + 1)
+    hits = cells.diagonal(axis1=1, axis2=2)
     shares = _picture_shares(scores)
     part, whole = (_per_group(values, places, count) for values in (shares.part, shares.whole))
     iou = _iou_intervals(confusion, weights, len(names) + 1)
@@ -59,7 +61,72 @@ def intervals(scores: Scores, groups: Sequence[str], *, seed: int = 0, resamples
         "false_pictures": dict(zip((ALL, *names), bounds[size : 2 * size], strict=True)),
         "accuracy": None if scores.accuracy() is None else bounds[2 * size],
         "passed_pictures": {ALL: bounds[2 * size + 1]},
+        "pixel_accuracy": _share_interval(hits.sum(axis=1), cells.sum(axis=(1, 2)), weights),
+        "by_pixel": _rate_intervals(
+            names, weights, _Rates(hits[:, 1:], cells.sum(axis=1)[:, 1:], hits[:, 1:], cells.sum(axis=2)[:, 1:])
+        ),
+        "tolerant": _tolerant_intervals(scores, names, weights, places),
     }
+
+
+def share_interval(part: Sequence[bool], groups: Sequence[str], *, seed: int = 0) -> list[float] | None:
+    """Return [low, high] at 95 % of the share of pictures for which `part` holds, as of the shares in `intervals`."""
+    kinds, places = np.unique(np.array(groups, str), return_inverse=True)
+    weights = _drawn(len(kinds), RESAMPLES, np.random.default_rng(seed))
+    counts = _per_group(np.array([[value, True] for value in part], np.float64).reshape(-1, 2), places, len(kinds))
+    return _share_intervals(_Shares(counts[:, :1], counts[:, 1:]), weights)[0]
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """What precision (`right` / `answered`) and recall (`found` / `true`) are of, per group: float64 [G, K] each."""
+
+    right: Float64
+    answered: Float64
+    found: Float64
+    true: Float64
+
+
+def _tolerant_intervals(scores: Scores, names: Sequence[str], weights: Float64, places: Any) -> dict[str, Any] | None:
+    if scores.tolerance_px is None:
+        return None
+    nothing = np.zeros(len(names), np.int64)
+    counted = [p.tolerant for p in scores.pictures]
+    columns = [
+        [getattr(t, key) if t is not None else nothing for t in counted]
+        for key in ("answered_near", "answered", "true_near", "true")
+    ]
+    sums = [_per_group(np.array(column).reshape(-1, len(names)), places, weights.shape[1]) for column in columns]
+    return _rate_intervals(names, weights, _Rates(*sums))
+
+
+def _rate_intervals(names: Sequence[str], weights: Float64, rates: _Rates) -> dict[str, Any]:
+    """Intervals of precision, recall and F1, over all classes and per class, as `Scores.report` has them."""
+    right, answered, found, true = (
+        np.column_stack([values.sum(axis=1), values])
+        for values in (rates.right, rates.answered, rates.found, rates.true)
+    )
+    rows: dict[str, Any] = {"precision": {}, "recall": {}, "f1": {}}
+    for place, name in enumerate((ALL, *names)):
+        own = [values[:, place] for values in (right, answered, found, true)]
+        rows["precision"][name] = _share_interval(own[0], own[1], weights)
+        rows["recall"][name] = _share_interval(own[2], own[3], weights)
+        telling = int(((own[1] > 0) | (own[3] > 0)).sum())
+        rows["f1"][name] = _percentiles(_f1(*[weights @ values for values in own])) if telling >= 2 else None
+    return rows
+
+
+def _f1(right: Float64, answered: Float64, found: Float64, true: Float64) -> Float64:
+    """F1 per draw, float64 [R], as `trainer.metrics.f1_of`: NaN of nothing, 0 where precision or recall is none."""
+    precision, recall = (np.nan_to_num(_divided(part, whole)) for part, whole in ((right, answered), (found, true)))
+    return np.where(
+        (answered > 0) | (true > 0), np.nan_to_num(_divided(2 * precision * recall, precision + recall)), np.nan
+    )
+
+
+def _share_interval(part: Float64, whole: Float64, weights: Float64) -> list[float] | None:
+    """Interval of a share of pixels, float64 [G] each; without an error there is none: pixels err together."""
+    return _percentiles(_divided(weights @ part, weights @ whole)) if (whole > 0).sum() >= 2 else None
 
 
 def _drawn(groups: int, resamples: int, generator: np.random.Generator) -> Float64:

@@ -351,7 +351,8 @@ def _whole_table(report: dict[str, Any]) -> Table:
     whole = Table("figure", "value", "95 % interval", "(empty)")
     if not report["labels_only"]:
         whole.add_row("mIoU", figure(report["miou"]), interval(bounds["miou"]), figure(empty["miou"]))
-        whole.add_row("pixel accuracy", figure(report["pixel_accuracy"]), "", figure(empty["pixel_accuracy"]))
+        accuracy, between = figure(report["pixel_accuracy"]), interval(bounds["pixel_accuracy"])
+        whole.add_row("pixel accuracy", accuracy, between, figure(empty["pixel_accuracy"]))
     if report["accuracy"] is not None:
         whole.add_row("accuracy", figure(report["accuracy"]), interval(bounds["accuracy"]), figure(empty["accuracy"]))
         most = report["majority_baseline"]

@@ -41,7 +41,13 @@ def main() -> None:
             page.keep(
                 page.DOCS,
                 "shipped",
-                {"date": date, "table": found.shipped, "found": found.shipped_found, "false": found.shipped_false},
+                {
+                    "date": date,
+                    "table": found.shipped,
+                    "found": found.shipped_found,
+                    "false": found.shipped_false,
+                    "intervals": found.shipped_intervals,
+                },
             )
         page.keep(page.DOCS, one.name, page.entry(ran, date, tables))
         if ran.training["seconds"] > FIT_MINUTES_AT_MOST * 60:

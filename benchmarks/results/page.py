@@ -204,12 +204,15 @@ def _section(one: PictureSet, kept: dict[str, Any]) -> str:
 
 
 def _passed(passed: dict[str, Any]) -> str:
-    between = "" if passed["interval"] is None else " (95 %: {:.1%} to {:.1%})".format(*passed["interval"])
     count = round(passed["share"] * passed["defective"])
     return (
         f"Passed as clean, nothing at all being answered: {count} of {passed['defective']} defective pictures, "
-        f"{passed['share']:.1%}{between}."
+        f"{passed['share']:.1%}{_between(passed['interval'])}."
     )
+
+
+def _between(interval: list[float] | None) -> str:
+    return "" if interval is None else f" (95 %: {interval[0]:.1%} to {interval[1]:.1%})"
 
 
 def _wrapped(text: str) -> str:
@@ -218,8 +221,11 @@ def _wrapped(text: str) -> str:
 
 def _shipped(kept: dict[str, Any]) -> str:
     found, false = (
-        f"{target.title} {value:.1%} (must be {target.limit(target.must)}, aim {target.limit(target.aim)})"
-        for target, value in zip(SHIPPED, (kept["found"], kept["false"]), strict=True)
+        f"{target.title} {value:.1%}{_between(between)} (must be {target.limit(target.must)}, aim "
+        f"{target.limit(target.aim)})"
+        for target, value, between in zip(
+            SHIPPED, (kept["found"], kept["false"]), kept.get("intervals", (None, None)), strict=True
+        )
     )
     return f"""## The shipped model, which never saw a real picture
 

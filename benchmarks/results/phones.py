@@ -16,6 +16,7 @@ from benchmarks.results.running import ROOT, command
 from edge.bundle import Bundle, load_bundle
 from edge.opencv import cv2
 from edge.records import UInt8
+from trainer.bootstrap import share_interval
 
 SHIPPED = ROOT / "edge" / "bundles" / "simulated-glass"
 CONFIG = ROOT / "config" / "phone.yaml"
@@ -23,9 +24,13 @@ CONFIG = ROOT / "config" / "phone.yaml"
 
 @dataclass(frozen=True)
 class Seen:
-    """One frame: its true class and mask, and what the replay answered. `answered` maps class names to uint8 masks."""
+    """One frame: its true class and mask, and what the replay answered. `answered` maps class names to uint8 masks.
+
+    `group`: the piece that it shows, as its manifest names it.
+    """
 
     kind: str
+    group: str
     mask: UInt8
     answered: dict[str, UInt8]
 
@@ -59,16 +64,16 @@ def replay(recording: Path, bundle: Path, out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
 
 
-def seen(event: dict[str, Any], bundle: Bundle, maps: Path, kind: str, mask_path: Path) -> Seen:
-    """Put one event beside its truth."""
+def seen(event: dict[str, Any], bundle: Bundle, maps: Path, row: dict[str, str], folder: Path) -> Seen:
+    """Put one event beside its truth: a `row` of the manifest of the dataset in `folder`."""
     drawn = cv2.imread(str(maps / f"{event['frame']:06d}.png"), cv2.IMREAD_UNCHANGED)
-    mask = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE)
+    mask = cv2.imread(str(folder / row["mask"]), cv2.IMREAD_GRAYSCALE)
     if mask.shape != drawn.shape:  # maps are of a model's own pixels, and no bundle here crops
         mask = cv2.resize(mask, drawn.shape[::-1], interpolation=cv2.INTER_AREA)
     answered = {
         entry.name: (drawn == entry.id).astype(np.uint8) for entry in bundle.classes if (drawn == entry.id).any()
     }
-    return Seen(kind, mask, answered)
+    return Seen(row["class"], row["group"], mask, answered)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -82,7 +87,7 @@ def of_pictures(folder: Path, bundle: Path, out: Path) -> list[Seen]:
     truth = {row["image"].removeprefix("images/"): row for row in rows_of(folder / "manifest.csv")}
     loaded = load_bundle(bundle)
     return [
-        seen(event, loaded, out / "maps", truth[event["name"]]["class"], folder / truth[event["name"]]["mask"])
+        seen(event, loaded, out / "maps", truth[event["name"]], folder)
         for event in replay(folder / "images", bundle, out)
     ]
 
@@ -91,10 +96,11 @@ def of_clip(data: Path, bundle: Path, out: Path) -> tuple[list[Seen], list[Seen]
     """Replay the clip; return the frames of held-out pictures, and all frames."""
     learned = {row["image"] for row in rows_of(bundle / "split.csv") if row["split"] != "test"}
     loaded, everything, held_out = load_bundle(bundle), [], []
-    rows = {int(row["frame"]): row for row in rows_of(data / "video" / "phone_line.csv")}
+    pictures = {row["image"]: row for row in rows_of(data / "phone_msd" / "manifest.csv")}
+    rows = {int(row["frame"]): pictures[row["image"]] for row in rows_of(data / "video" / "phone_line.csv")}
     for event in replay(data / "video" / "phone_line.mp4", bundle, out):
         row = rows[event["frame"]]
-        one = seen(event, loaded, out / "maps", row["class"], data / "phone_msd" / row["mask"])
+        one = seen(event, loaded, out / "maps", row, data / "phone_msd")
         everything.append(one)
         if row["image"] not in learned:
             held_out.append(one)
@@ -126,6 +132,7 @@ class Found:
     shipped: str
     shipped_found: float
     shipped_false: float
+    shipped_intervals: tuple[list[float] | None, list[float] | None]
 
 
 def replayed(bundle: Path, data: Path, out: Path) -> Found:
@@ -138,11 +145,16 @@ def replayed(bundle: Path, data: Path, out: Path) -> Found:
     shipped_held_out = of_pictures(out / "held-out", SHIPPED, out / "shipped-held-out")
     shipped = of_pictures(pictures, SHIPPED, out / "shipped-all")
     groups = [("held-out pictures", held_out), ("clip, held-out pictures", clip_held_out), ("clip, all frames", clip)]
-    scratched = [one.found() for one in shipped if one.kind == "scratch"]
-    others = [one.wrongly("scratch") for one in shipped if one.kind != "scratch"]
+    scratched = [one for one in shipped if one.kind == "scratch"]
+    others = [one for one in shipped if one.kind != "scratch"]
+    found, false = [one.found() for one in scratched], [one.wrongly("scratch") for one in others]
     return Found(
         found_table(groups, ["scratch", "stain", "oil"]),
         found_table([("held-out pictures", shipped_held_out), ("all 70 pictures", shipped)], ["scratch", "stain"]),
-        sum(scratched) / len(scratched),
-        sum(others) / len(others),
+        sum(found) / len(found),
+        sum(false) / len(false),
+        (
+            share_interval(found, [one.group for one in scratched]),
+            share_interval(false, [one.group for one in others]),
+        ),
     )
