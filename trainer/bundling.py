@@ -53,6 +53,8 @@ class Trained:
     """What training came to: the keras.Model for inference, class names in id order, and figures for the manifest.
 
     `only_sorts`: it answers whole tiles and no tile that it saw was clean, so that it cannot tell good parts from bad.
+    `chooser`: the keras.Model that thresholds are fitted with; `model` where it is None, as long as it did not learn
+    from the validation pictures.
     """
 
     model: Any
@@ -61,6 +63,7 @@ class Trained:
     started: datetime
     figures: dict[str, Any]
     only_sorts: bool = False
+    chooser: Any = None
 
 
 def write_bundle(
@@ -150,7 +153,8 @@ def _fit_thresholds(trained: Trained, settings: TrainSettings, console: Console)
     contract = GraphContract(tile.height, tile.width, settings.channels, frames, stride, trained.names, _BATCH)
     sequences = sequences_of(trained.validation, settings.sequence, frames)
     probabilities: list[UInt8] = []
-    with KerasEngine(trained.model, contract) as engine:
+    chooser = trained.model if trained.chooser is None else trained.chooser
+    with KerasEngine(chooser, contract) as engine:
         watched = track(sequences, "fitting thresholds", console=console, disable=not console.is_terminal)
         for sequence in watched:
             height, width = sequence[-1].truth.shape

@@ -30,6 +30,7 @@ from trainer.datasets import (
     load_picture,
     read_manifest,
 )
+from trainer.finishing import choosing_part, finish
 from trainer.hardware import available_bytes, describe, import_keras, layer_precision, make_strategy
 from trainer.memory import check_memory
 from trainer.proving import what_can_be_shown
@@ -85,8 +86,25 @@ def fit(
     check_files([entry for entry in entries if parts[entry.image] == "test"], names)  # or evaluation trips over them
     pictures = _load(wanted, parts, names, settings, console=console, cache=cache)
     started = datetime.now(timezone.utc)
-    loop = trainable.loop(pictures, out / TRAINING, console)
+    loop = trainable.loop(choosing_part(settings), pictures, out / TRAINING, console)
     loop.train(resume=resume)
+    model = chooser = trainable.inference_model(loop.best_weights)
+    runs, figures = [loop.run], {}
+    if settings.finish is not None:
+        finished = finish(
+            settings,
+            loop,
+            pictures,
+            names,
+            folder=out / TRAINING,
+            entries=entries,
+            parts=parts,
+            console=console,
+            resume=resume,
+        )
+        model = trainable.inference_model(finished.weights)
+        runs.append(finished.run)
+        figures["finish"] = finished.figures
     only_sorts = _answers_whole_tiles(settings) and all((p.truth > 0).all() for own in pictures.values() for p in own)
     if only_sorts:
         console.print(
@@ -95,15 +113,17 @@ def fit(
         )
     trained = Trained(
         only_sorts=only_sorts,
-        model=trainable.inference_model(loop.best_weights),
+        model=model,
+        chooser=chooser,
         names=names,
         validation=pictures["validation"],
         started=started,
         figures={
-            "epochs": loop.run.epoch,
+            "epochs": sum(run.epoch for run in runs),
             "best_epoch": loop.run.best_epoch,
-            "steps": loop.run.steps,
-            "seconds": round(loop.run.elapsed_s, 1),
+            "steps": sum(run.steps for run in runs),
+            "seconds": round(sum(run.elapsed_s for run in runs), 1),
+            **figures,
             "crop_dice": loop.run.best_dice,
             "hardware": hardware,
             **({"began_with": began_with} if began_with else {}),
@@ -268,17 +288,19 @@ class _Trainable:
         loss = make_loss(settings.loss, settings.model, names)
         self._stepper = Stepper(settings, self.net, loss, self.strategy)
 
-    def loop(self, pictures: dict[Part, list[Picture]], folder: Path, console: Console) -> TrainingLoop:
-        """Put the training loop together; the crops that validate are cut here."""
+    def loop(
+        self, settings: TrainSettings, pictures: dict[Part, list[Picture]], folder: Path, console: Console
+    ) -> TrainingLoop:
+        """Put the training loop together, with the schedule of `settings`; the crops that validate are cut here."""
         from trainer.models import stages
         from trainer.validating import Validation
 
         return TrainingLoop(
-            self._settings,
+            settings,
             self._stepper,
-            batches=Batches(self._settings, self._names, pictures["train"]),
-            validation=Validation(self._settings, self._names, pictures["validation"]),
-            stages=stages(self._settings.model),
+            batches=Batches(settings, self._names, pictures["train"]),
+            validation=Validation(settings, self._names, pictures["validation"]),
+            stages=stages(settings.model),
             folder=folder,
             console=console,
         )

@@ -139,6 +139,16 @@ class ThresholdSettings(StrictModel):
     max_missed_region: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
+class FinishSettings(StrictModel):
+    """The last part of a training, which learns from the validation pictures too, once they have chosen.
+
+    `share` of `epochs` and of `max_minutes`. `learning_rate`: at its beginning; half of the optimizer's if left out.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+
+
 class GuardSettings(StrictModel):
     """When a class that is no longer answered is told of, and whether training then goes on (`warn`) or ends."""
 
@@ -172,6 +182,7 @@ class TrainSettings(StrictModel):
     epochs: Annotated[int, Field(ge=1)] = 30
     early_stopping_epochs: Annotated[int, Field(ge=1)] = 12
     max_minutes: Annotated[float, Field(gt=0)] | None = None
+    finish: FinishSettings | None = None
     seed: int = 0
 
     @model_validator(mode="after")

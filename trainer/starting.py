@@ -73,7 +73,10 @@ def _learned(file: Path) -> dict[str, str] | None:
             if (folder / name).is_file():
                 known = known or name == SPLIT
                 with (folder / name).open(newline="", encoding="utf-8") as opened:
-                    found |= {row["sha256"]: row["split"] for row in csv.DictReader(opened) if row["split"] != "test"}
+                    for row in csv.DictReader(opened):
+                        # what one file says was learned from was, whatever another says
+                        if row["split"] != "test" and found.get(row["sha256"]) != "train":
+                            found[row["sha256"]] = row["split"]
     return found if known else None
 
 

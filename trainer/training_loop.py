@@ -91,6 +91,30 @@ class TrainingLoop:
         self._first_ends_s: list[float] = []
         self._recent_s: deque[float] = deque(maxlen=_RECENT_STEPS + 1)
 
+    def going_on(self, settings: TrainSettings, batches: Batches, folder: Path) -> TrainingLoop:
+        """Return a loop that goes on from this one's best weights: a schedule, an optimizer and a folder of its own.
+
+        What has become trainable stays so.
+        """
+        stepper = self._stepper
+        stepper.net.set_weights(self.best_weights)
+        stepper.averages = self.best_weights
+        stepper.rebuild()
+        return TrainingLoop(
+            settings,
+            stepper,
+            batches=batches,
+            validation=self._validation,
+            stages=(),
+            folder=folder,
+            console=self._console,
+        )
+
+    @property
+    def last_weights(self) -> list[Float32]:
+        """The averaged weights after the last step."""
+        return self._stepper.averages
+
     def progress(self) -> float:
         """Tell how far the schedule is, 0-1: by steps or, if that is further, by the clock."""
         s = self._settings

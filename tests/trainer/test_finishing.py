@@ -1,0 +1,121 @@
+"""The last part of a training, which learns from validation pictures too; on small pictures, for real."""
+
+from __future__ import annotations
+
+import io
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from edge.bundle import Bundle
+from edge.errors import DatasetError, SettingsError
+from tests.conftest import ROOT
+from tests.trainer.painted import RECIPE, quiet, recipe, write_painted
+from trainer.evaluating import evaluate, learned_from
+from trainer.fitting import fit
+from trainer.keras_engine import load_model
+from trainer.split_manifest import read_split
+
+SHORT = RECIPE.replace("epochs: 8", "epochs: 6").replace("steps_per_epoch: 15", "steps_per_epoch: 6")
+FINISHED = SHORT + "finish: {share: 0.5}\n"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw a dataset of 48 small pictures."""
+    return write_painted(tmp_path_factory.mktemp("data") / "painted", 48)
+
+
+@pytest.fixture(scope="module")
+def told() -> io.StringIO:
+    """Hold what training prints."""
+    return io.StringIO()
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, told: io.StringIO, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Train on it in two parts of three epochs each."""
+    folder = tmp_path_factory.mktemp("finished")
+    return fit(recipe(folder, FINISHED), data, folder / "bundle", Console(file=told, width=1000))
+
+
+def test_it_goes_on_with_all_pictures_that_are_not_held_out(finished: Bundle, told: io.StringIO) -> None:
+    """As many are learned from as the split has for training and validation, and this is said."""
+    counts = finished.manifest.training["pictures"]
+    assert counts["validation"] > 0
+    said = f"goes on with all {counts['train'] + counts['validation']} pictures that are not held out"
+    assert said in told.getvalue()
+
+
+def weights(bundle: Bundle) -> list[np.ndarray]:
+    """Return the weights that a bundle answers with."""
+    values: list[np.ndarray] = load_model(bundle.keras_path).get_weights()
+    return values
+
+
+def test_thresholds_are_those_of_the_first_part_and_weights_go_on(finished: Bundle, data: Path, tmp_path: Path) -> None:
+    """Beside three epochs without a second part: the same thresholds and validation figures, other weights."""
+    first = fit(recipe(tmp_path, SHORT.replace("epochs: 6", "epochs: 3")), data, tmp_path / "first", quiet())
+    assert finished.manifest.validation == first.manifest.validation
+    assert finished.manifest.classes == first.manifest.classes
+    assert any((a != b).any() for a, b in zip(weights(finished), weights(first), strict=True))
+    training = finished.manifest.training
+    assert (training["epochs"], training["steps"], training["finish"]["epochs"]) == (6, 36, 3)
+    assert training["best_epoch"] == first.manifest.training["best_epoch"]
+
+
+def test_held_out_pictures_stay_held_out(finished: Bundle, data: Path) -> None:
+    """What the second part learned from is the training and validation pictures, and evaluation leaves these out."""
+    bundle, finish = (read_split(finished.path / path) for path in ("split.csv", "training/finish/split.csv"))
+    test, learned = ({row.sha256 for row in bundle if (row.part == "test") is held_out} for held_out in (True, False))
+    assert test == {row.sha256 for row in finish if row.part == "test"} != set()
+    assert {row.part for row in finish} == {"train", "test"}
+    assert learned_from(finished.path) == learned
+    judged = evaluate(finished.path, data, quiet())
+    assert judged.report["pictures"] == len(test)
+
+
+def test_a_second_part_that_was_stopped_goes_on_as_if_it_had_not_been(
+    finished: Bundle, data: Path, tmp_path: Path
+) -> None:
+    """Stopped after its first checkpoint and resumed, it has the weights of a run in one go, to the bit."""
+    recipe(tmp_path, FINISHED)
+    out = tmp_path / "parts"
+    command = [sys.executable, "-m", "trainer", "fit", str(tmp_path / "recipe.yaml"), "--data", str(data)]
+    with subprocess.Popen([*command, "--out", str(out)], cwd=ROOT, stderr=subprocess.PIPE) as process:
+        log = out / "training" / "finish" / "log.csv"
+        deadline_s = time.monotonic() + 90
+        while not (log.exists() and len(log.read_text().splitlines()) >= 2):
+            assert time.monotonic() < deadline_s
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    if process.returncode != 0:  # else it was done before the signal came
+        assert process.returncode == 130, stderr
+        assert not (out / "manifest.json").exists()
+    again = fit(recipe(tmp_path, FINISHED), data, out, quiet(), resume=True)
+    for one, other in zip(weights(finished), weights(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert again.manifest.classes == finished.manifest.classes
+
+
+def test_weights_of_the_second_part_know_what_they_learned_from(finished: Bundle, data: Path, tmp_path: Path) -> None:
+    """Begun with them, a run with the same split is refused: its validation pictures were learned from."""
+    begin = finished.path / "training" / "finish" / "checkpoint.npz"
+    with pytest.raises(DatasetError, match=re.escape(str(begin)) + r".*would judge them now"):
+        fit(recipe(tmp_path, SHORT), data, tmp_path / "again", quiet(), start=begin)
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_each_part_has_a_share(tmp_path: Path, share: float) -> None:
+    """Nothing could be chosen, or nothing finished."""
+    with pytest.raises(SettingsError, match=r"finish\.share"):
+        recipe(tmp_path, SHORT + f"finish: {{share: {share}}}\n")
