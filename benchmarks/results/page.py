@@ -44,6 +44,7 @@ def entry(ran: Ran, date: str, found: dict[str, Any] | None = None) -> dict[str,
         "minutes": round(training["seconds"] / 60, 1),
         "epochs": training["epochs"],
         "cores": training["machine"]["cores"],
+        "finish_minutes": round(training["finish"]["seconds"] / 60, 1) if "finish" in training else None,
         "pictures": training["pictures"],
         "model": _model(training["recipe"], len(report["counts"]["shown"])),
         "conversion": _conversion(ran.conversion["comparison"]),
@@ -175,11 +176,13 @@ def _row(one: PictureSet | None, target: Target, figure: dict[str, Any]) -> str:
 
 def _section(one: PictureSet, kept: dict[str, Any]) -> str:
     pictures, compared = kept["pictures"], kept["conversion"]
+    minutes = kept.get("finish_minutes")
+    finish = f", and were learned from as well in the last {minutes:.1f} minutes" if minutes else ""
     told = (
         f"{kept['date']}: `{one.recipe}`, {kept['model']}; trained {kept['minutes']:.1f} minutes "
         f"({kept['epochs']} epochs) on {_cores(kept['cores'])}, from {pictures['train']} pictures; "
         f"{pictures['validation']} chose the best epoch, "
-        f"thresholds and smallest areas; {pictures['test']} were held out. Converted: {compared['lost']} of "
+        f"thresholds and smallest areas{finish}; {pictures['test']} were held out. Converted: {compared['lost']} of "
         f"{compared['defects']} defects lost, {compared['gained']} gained, {compared['changed_share']:.4%} of the "
         "pixels changed."
     )
