@@ -50,11 +50,7 @@ def entry(ran: Ran, date: str, found: dict[str, Any] | None = None) -> dict[str,
         "conversion": _conversion(ran.conversion["comparison"]),
         "figures": [_figure(target, report) for target in ran.picture_set.targets],
         "classes": _classes(report),
-        "passed": {
-            "share": report["passed_pictures"]["all"],
-            "interval": report["intervals"]["passed_pictures"]["all"],
-            "defective": report["counts"]["defective"],
-        },
+        "passed": _passed_as_clean(report),
         "tables": found or {},
     }
 
@@ -71,6 +67,15 @@ def _conversion(comparison: dict[str, Any]) -> dict[str, Any]:
         "gained": sum(comparison["gained"].values()),
         "changed_share": comparison["changed_share"],
     }
+
+
+def _passed_as_clean(report: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the share of defective pictures that are passed; None of what only sorts, which never answers nothing."""
+    share = report["passed_pictures"]["all"]
+    if report["labels_only"] or share is None:
+        return None
+    between = report["intervals"]["passed_pictures"]["all"]
+    return {"share": share, "interval": between, "defective": report["counts"]["defective"]}
 
 
 def _model(recipe: dict[str, Any], class_count: int) -> str:
@@ -199,7 +204,7 @@ def _section(one: PictureSet, kept: dict[str, Any]) -> str:
         iou, dice = ("" if row[key] is None else f"{row[key]:.3f}" for key in ("iou", "dice"))
         others = f"{row['false']} of {row['others']}"
         text += f"| {row['name']} | {iou} | {dice} | {row['missed']} of {row['shown']} | {others} |\n"
-    if (passed := kept.get("passed")) and passed["share"] is not None:
+    if passed := kept.get("passed"):
         text += "\n" + _wrapped(_passed(passed)) + "\n"
     for title, table in kept["tables"].items():
         text += f"\n{title}\n\n{table}\n"
