@@ -369,3 +369,5 @@ def announce(settings: TrainSettings, net: Any, hardware: str, console: Console)
     parameters = sum(int(np.prod(v.shape)) for v in net.trainable_variables)
     console.print(f"on {hardware}{precision}{compiled}")
     console.print(f"{settings.model.family}: {parameters:,} parameters; {settings.epochs} epochs, {steps} steps{limit}")
+    if settings.finish is not None:
+        console.print(f"in two parts, of which the last, {settings.finish.share:.0%} of it, learns from validation too")
