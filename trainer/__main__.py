@@ -59,8 +59,11 @@ def fit(
     recipe = load_yaml(config, TrainSettings)
     bundle = run_fit(recipe, data, out, console, resume=resume, cache=kept_in, start=start)
     training, validation = bundle.manifest.training, bundle.manifest.validation
+    more = training.get("finish", {}).get("epochs", 0)
+    then = f", then {more} more with the validation pictures" if more else ""
     console.print(
-        f"{out}: best epoch {training['best_epoch']} of {training['epochs']}, {training['seconds'] / 60:.1f} minutes"
+        f"{out}: best epoch {training['best_epoch']} of {training['epochs'] - more}{then}, "
+        f"{training['seconds'] / 60:.1f} minutes"
     )
     for entry in bundle.classes:
         found = validation[entry.name]
@@ -68,7 +71,12 @@ def fit(
             f"  {entry.name}: threshold {entry.threshold:g}, from {entry.min_area_px:g} px on; on validation "
             f"{found['missed']} of {found['shown']} pictures missed, {found['false']} falsely flagged"
         )
-        if found["shown"] and found["missed"] == found["shown"]:
+        if found["shown"] and found["missed"] == found["shown"] and more:
+            console.print(
+                f"[yellow]warning[/]: {entry.name} was found on no validation picture before they were learned from; "
+                "only what is held out can show whether this model can be used for it"
+            )
+        elif found["shown"] and found["missed"] == found["shown"]:
             console.print(
                 f"[yellow]warning[/]: {entry.name} was found on no validation picture; this model cannot be used for "
                 "it. Train longer, or raise its weight in sampling.class_weights"

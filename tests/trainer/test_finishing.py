@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edge.bundle import Bundle
+from edge.bundle import Bundle, load_bundle
 from edge.errors import DatasetError, SettingsError
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, quiet, recipe, write_painted
@@ -103,7 +103,11 @@ def test_a_second_part_that_was_stopped_goes_on_as_if_it_had_not_been(
     if process.returncode != 0:  # else it was done before the signal came
         assert process.returncode == 130, stderr
         assert not (out / "manifest.json").exists()
-    again = fit(recipe(tmp_path, FINISHED), data, out, quiet(), resume=True)
+    done = subprocess.run(
+        [*command, "--out", str(out), "--resume"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert re.search(r"best epoch \d of 3, then 3 more with the validation pictures", " ".join(done.stdout.split()))
+    again = load_bundle(out, need_onnx=False)
     for one, other in zip(weights(finished), weights(again), strict=True):
         np.testing.assert_array_equal(one, other)
     assert again.manifest.classes == finished.manifest.classes
