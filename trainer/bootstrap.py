@@ -43,11 +43,11 @@ def intervals(scores: Scores, groups: Sequence[str], *, seed: int = 0, resamples
     generator = np.random.default_rng(seed)
     weights = _drawn(count, resamples, generator)
     confusion = _per_group(scores.stack("confusion").reshape(len(groups), (len(names) + 1) ** 2), places, count)
-    cells = confusion.reshape(count, len(names) + 1, len(names) + 1)
+    cells = confusion.reshape(count, len(names) + 1, len(names) + 1)  # rows the truth, columns the answer
     hits = cells.diagonal(axis1=1, axis2=2)
     shares = _picture_shares(scores)
     part, whole = (_per_group(values, places, count) for values in (shares.part, shares.whole))
-    iou = _iou_intervals(confusion, weights, len(names) + 1)
+    iou = _iou_intervals(cells, hits, weights)
     bounds = _share_intervals(_Shares(part, whole), weights)
     size = len(names) + 1
     return {
@@ -176,10 +176,9 @@ def _share_intervals(shares: _Shares, weights: Float64) -> list[list[float] | No
     return found
 
 
-def _iou_intervals(confusion: Float64, weights: Float64, size: int) -> list[list[float] | None]:
-    """Intervals of the mean IoU and of each class's, background first."""
-    hits = confusion[:, :: size + 1]  # the diagonal
-    cells = confusion.reshape(-1, size, size)
+def _iou_intervals(cells: Float64, hits: Float64, weights: Float64) -> list[list[float] | None]:
+    """Intervals of the mean IoU and of each class's, background first; float64 [G, K + 1, K + 1] and its diagonals."""
+    size = hits.shape[1]
     unions = cells.sum(axis=1) + cells.sum(axis=2) - hits
     drawn = np.stack([_divided(weights @ hits[:, k], weights @ unions[:, k]) for k in range(size)])
     known = ~np.isnan(drawn)

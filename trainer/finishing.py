@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from edge.bundle import SPLIT
 from edge.records import Float32
 from trainer.batches import Batches
 from trainer.checkpointing import CHECKPOINT, Run, check_writable
@@ -90,7 +91,7 @@ def finish(
     begun = resume and (own / CHECKPOINT).is_file()
     check_writable(own)
     # who begins with these weights is told what they learned from
-    write_split(own / "split.csv", entries, {image: _learned(part) for image, part in parts.items()})
+    write_split(own / SPLIT, entries, {image: _learned(part) for image, part in parts.items()})
     together = [*pictures["train"], *pictures["validation"]]
     console.print(
         f"goes on with all {len(together)} pictures that are not held out; thresholds are fitted on what came before, "

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from rich.console import Console
 from edge.bundle import Bundle, load_bundle
 from edge.errors import DatasetError, SettingsError
 from tests.conftest import ROOT
+from tests.trainer.interrupting import fit_interrupted
 from tests.trainer.painted import RECIPE, quiet, recipe, write_painted
 from trainer.evaluating import evaluate, learned_from
 from trainer.fitting import fit
@@ -90,19 +89,8 @@ def test_a_second_part_that_was_stopped_goes_on_as_if_it_had_not_been(
     """Stopped after its first checkpoint and resumed, it has the weights of a run in one go, to the bit."""
     recipe(tmp_path, FINISHED)
     out = tmp_path / "parts"
+    fit_interrupted(tmp_path / "recipe.yaml", data, out, log=out / "training" / "finish" / "log.csv", epochs=1)
     command = [sys.executable, "-m", "trainer", "fit", str(tmp_path / "recipe.yaml"), "--data", str(data)]
-    with subprocess.Popen([*command, "--out", str(out)], cwd=ROOT, stderr=subprocess.PIPE) as process:
-        log = out / "training" / "finish" / "log.csv"
-        deadline_s = time.monotonic() + 90
-        while not (log.exists() and len(log.read_text().splitlines()) >= 2):
-            assert time.monotonic() < deadline_s
-            assert process.poll() is None
-            time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-    if process.returncode != 0:  # else it was done before the signal came
-        assert process.returncode == 130, stderr
-        assert not (out / "manifest.json").exists()
     done = subprocess.run(
         [*command, "--out", str(out), "--resume"], cwd=ROOT, capture_output=True, text=True, check=True
     )

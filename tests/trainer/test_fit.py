@@ -6,10 +6,8 @@ import io
 import json
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +21,7 @@ from edge.errors import DatasetError, LinewatchError, SettingsError, StoreError
 from edge.preparing import Grey
 from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
+from tests.trainer.interrupting import fit_interrupted
 from tests.trainer.painted import RECIPE, quiet, recipe, write_painted
 from trainer.datasets import read_manifest
 from trainer.evaluating import evaluate, learned_from
@@ -111,21 +110,8 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(data: Path, tmp_path: Pa
     """Two epochs and then two more give the weights of four epochs in one go, to the bit."""
     short = RECIPE.replace("epochs: 8", "epochs: 4").replace("steps_per_epoch: 15", "steps_per_epoch: 4")
     whole = fit(recipe(tmp_path, short), data, tmp_path / "whole", quiet())
-    command = [sys.executable, "-m", "trainer", "fit", str(tmp_path / "recipe.yaml"), "--data", str(data)]
-    # stop the other one after its second checkpoint
-    with subprocess.Popen([*command, "--out", str(tmp_path / "parts")], cwd=ROOT, stderr=subprocess.PIPE) as process:
-        log = tmp_path / "parts" / "training" / "log.csv"
-        deadline_s = time.monotonic() + 90
-        while not (log.exists() and len(log.read_text().splitlines()) >= 3):
-            assert time.monotonic() < deadline_s
-            assert process.poll() is None
-            time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-    if process.returncode != 0:  # else it was done before the signal came
-        assert process.returncode == 130, stderr
-        assert b"Traceback" not in stderr
-        assert b"--resume" in stderr
+    out = tmp_path / "parts"
+    fit_interrupted(tmp_path / "recipe.yaml", data, out, log=out / "training" / "log.csv", epochs=2)
     parts = fit(recipe(tmp_path, short), data, tmp_path / "parts", quiet(), resume=True)
     for one, other in zip(*(load_model(b.keras_path).get_weights() for b in (whole, parts)), strict=True):
         np.testing.assert_array_equal(one, other)
