@@ -359,7 +359,7 @@ def _whole_table(report: dict[str, Any]) -> Table:
         whole.add_row(f"  of always saying {most['class']}", figure(most["accuracy"]), "", "")
     for name, key in (
         ("defective pictures missed", "missed_pictures"),
-        ("  of them passed as clean", "passed_pictures"),
+        ("defective pictures passed", "passed_pictures"),
         ("clean pictures flagged", "false_pictures"),
     ):
         whole.add_row(name, figure(report[key][ALL]), interval(bounds[key][ALL]), figure(empty[key][ALL]))
