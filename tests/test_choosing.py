@@ -56,8 +56,10 @@ def test_the_faster_one_is_chosen_and_remembered(tmp_path: Path, caplog: pytest.
     again = choose(dict.fromkeys(OPENERS, never), "key", accepted, THRESHOLDS, cache)
     assert (again.candidate, again.remembered, again.tiles_per_s) == (FAST, True, choice.tiles_per_s)
     first, second = (record.getMessage() for record in caplog.records)
-    assert "engine onnxruntime fp32" in first
-    assert "openvino fp32 1" in first
+    for candidate, speed in choice.tiles_per_s.items():  # as measured: the slow one sleeps, and reaches 99.9 or 100
+        assert f"{candidate}" in first
+        assert f"{speed:.3g}" in first
+    assert first.startswith("engine onnxruntime fp32: ")
     assert first.endswith("measured now")
     assert second.endswith("measured before on this machine")
     assert [path.name for path in cache.parent.iterdir()] == ["engines.json"]
