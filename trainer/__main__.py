@@ -71,10 +71,11 @@ def fit(
             f"  {entry.name}: threshold {entry.threshold:g}, from {entry.min_area_px:g} px on; on validation "
             f"{found['missed']} of {found['shown']} pictures missed, {found['false']} falsely flagged"
         )
-        if found["shown"] and found["missed"] == found["shown"] and more:
+        if found["presumed"]:
             console.print(
-                f"[yellow]warning[/]: {entry.name} was found on no validation picture before they were learned from; "
-                "only what is held out can show whether this model can be used for it"
+                f"[yellow]warning[/]: {entry.name} was not found on validation pictures before they were learned from, "
+                "so its threshold and smallest area are not fitted but presumed; only what is held out can show "
+                "whether this model can be used for it"
             )
         elif found["shown"] and found["missed"] == found["shown"]:
             console.print(

@@ -40,7 +40,7 @@ from trainer.settings import TrainSettings
 from trainer.split_manifest import write_split
 from trainer.splitting import Part
 from trainer.starting import BEFORE
-from trainer.thresholds import FittedClass, count_sorted, fit_class, own_probability
+from trainer.thresholds import FittedClass, count_sorted, fit_class, own_probability, presume_class
 
 _GOLDEN_AT_MOST = 4
 _BATCH = 8
@@ -54,7 +54,7 @@ class Trained:
 
     `only_sorts`: it answers whole tiles and no tile that it saw was clean, so that it cannot tell good parts from bad.
     `chooser`: the keras.Model that thresholds are fitted with; `model` where it is None, as long as it did not learn
-    from the validation pictures.
+    from the validation pictures. `known`: all pictures that `model` learned from, where the recipe has `finish`.
     """
 
     model: Any
@@ -64,6 +64,7 @@ class Trained:
     figures: dict[str, Any]
     only_sorts: bool = False
     chooser: Any = None
+    known: Sequence[Picture] = ()
 
 
 def write_bundle(
@@ -167,6 +168,9 @@ def _fit_thresholds(trained: Trained, settings: TrainSettings, console: Console)
     for k, name in enumerate(trained.names):
         own, true = [p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths]
         fitted[name] = count_sorted(own, true) if trained.only_sorts else fit_class(own, true, settings.thresholds)
+        goes_on = bool(trained.known) and not trained.only_sorts
+        if goes_on and fitted[name].missed == fitted[name].shown > 0:
+            fitted[name] = presume_class(own, true, [picture.truth == k + 1 for picture in trained.known])
     return fitted
 
 

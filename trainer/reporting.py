@@ -260,13 +260,28 @@ def _advice(
             "tell good parts from bad ones; give it clean pictures for that."
         )
         blocks.append(note("It only sorts", text))
-    for name, found in bundle.manifest.validation.items():
-        if isinstance(found, dict) and found.get("shown") and found.get("missed") == found["shown"]:
-            text = f"On validation it was found on none of {found['shown']} pictures; do not use the model for it."
-            blocks.append(note(f"{name} cannot be found", text, "bad"))
+    blocks += _not_found(bundle)
     if judged is not None:
         blocks += [note(title, text) for title, text in _warnings(judged)]
     return Section("What to make of it", blocks)
+
+
+def _not_found(bundle: Bundle) -> list[Html]:
+    """Name the classes that were found on no validation picture, and say what that means."""
+    blocks = []
+    for name, found in bundle.manifest.validation.items():
+        if not isinstance(found, dict):
+            continue
+        if found.get("presumed"):
+            text = (
+                "It was not found on validation pictures before they were learned from, so its threshold and smallest "
+                "area are not fitted but presumed. Trust the figures of what was held out, and no others."
+            )
+            blocks.append(note(f"{name}'s threshold is presumed", text))
+        elif found.get("shown") and found.get("missed") == found["shown"]:
+            text = f"On validation it was found on none of {found['shown']} pictures; do not use the model for it."
+            blocks.append(note(f"{name} cannot be found", text, "bad"))
+    return blocks
 
 
 def _warnings(judged: Mapping[str, Any]) -> list[tuple[str, str]]:

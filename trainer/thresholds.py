@@ -8,6 +8,9 @@ that was right.
 
 Where the recipe says how much of a class's area may be missed at most, thresholds that miss more come into question
 only where all do, and then the one that misses least.
+
+A class of which nothing was found has no threshold that is better than another: what is fitted is then silence, which
+costs least. That is right for a model that stays so, and not for one that goes on to learn (`presume_class`).
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ SORTING_THRESHOLD = 0.01
 MIN_AREAS_PX = tuple(round(1.5**k) for k in range(2, 27))
 # An IoU within this of the best is as good: masks drawn by hand differ by more.
 _IOU_MARGIN = 0.03
+# Where nothing could be fitted: more likely than not, and half as large as what every picture shows.
+_PRESUMED_THRESHOLD = 0.5
+_PRESUMED_SHARE = 0.5
 # The scores, 0-255, from which a pixel is answered at each threshold.
 _LEVELS = np.ceil(THRESHOLDS * 255).astype(int)
 
@@ -40,7 +46,8 @@ _LEVELS = np.ceil(THRESHOLDS * 255).astype(int)
 class FittedClass:
     """What was fitted for one class, and how many validation pictures were still missed and falsely flagged.
 
-    `missed_region`: the share of its true pixels that was not answered, None where there are none.
+    `missed_region`: the share of its true pixels that was not answered, None where there are none. `presumed`: nothing
+    of it was found, and threshold and smallest area were not fitted (`presume_class`).
     """
 
     threshold: float
@@ -50,6 +57,7 @@ class FittedClass:
     shown: int
     iou: float | None
     missed_region: float | None
+    presumed: bool = False
 
 
 def own_probability(probabilities: Float32) -> UInt8:
@@ -97,22 +105,60 @@ def fit_class(
     )
 
 
+def presume_class(
+    probabilities: Sequence[UInt8], truths: Sequence[BoolArray], known: Sequence[BoolArray]
+) -> FittedClass:
+    """Return what a class starts with that was not found at all by weights which go on to learn; as for `fit_class`.
+
+    Its threshold is 0.5. Its smallest area is half of the one at which each picture of `known` (bool [H, W], the truth
+    of all that is learned from in the end) would just be found by its largest defect. The counts are with these. Raises
+    ValueError where no picture of `known` shows it.
+    """
+    largest = [_defects(truth, None)[0].max() for truth in known if truth.any()]
+    if not largest:
+        raise ValueError("no picture shows this class; there is nothing to presume")
+    min_area_px = float(np.ceil(min(largest) * _PRESUMED_SHARE))
+    answers = [_answered(each, _PRESUMED_THRESHOLD, min_area_px) for each in probabilities]
+    return _counted(answers, truths, _PRESUMED_THRESHOLD, min_area_px, presumed=True)
+
+
 def count_sorted(probabilities: Sequence[UInt8], truths: Sequence[BoolArray]) -> FittedClass:
     """Count one class of a model that only sorts, at `SORTING_THRESHOLD`; arguments as of `fit_class`.
 
     Nothing that it learned from was clean, so to answer nothing is never right and there is nothing to fit.
     """
     answers = [probability >= np.ceil(SORTING_THRESHOLD * 255) for probability in probabilities]
+    return _counted(answers, truths, SORTING_THRESHOLD, float(MIN_AREAS_PX[0]))
+
+
+def _answered(probability: UInt8, threshold: float, min_area_px: float) -> BoolArray:
+    """Return where a class is answered once specks are wiped, bool [H, W]."""
+    answer = probability >= np.ceil(threshold * 255)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(answer.view(np.uint8), connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= min_area_px
+    large[0] = False  # what is not answered
+    return np.asarray(large[labels])
+
+
+def _counted(
+    answers: Sequence[BoolArray],
+    truths: Sequence[BoolArray],
+    threshold: float,
+    min_area_px: float,
+    *,
+    presumed: bool = False,
+) -> FittedClass:
     pairs = list(zip(answers, truths, strict=True))
     both, either = (sum(int(join(a, t).sum()) for a, t in pairs) for join in (np.logical_and, np.logical_or))
     return FittedClass(
-        threshold=SORTING_THRESHOLD,
-        min_area_px=float(MIN_AREAS_PX[0]),
+        threshold=threshold,
+        min_area_px=min_area_px,
         missed=sum(bool(t.any()) and not (a & t).any() for a, t in pairs),
         false=sum(bool(a.any()) and not t.any() for a, t in pairs),
         shown=sum(bool(t.any()) for t in truths),
         iou=both / either if either else None,
         missed_region=1 - both / true_px if (true_px := sum(int(t.sum()) for t in truths)) else None,
+        presumed=presumed,
     )
 
 

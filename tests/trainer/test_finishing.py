@@ -14,9 +14,11 @@ from rich.console import Console
 
 from edge.bundle import Bundle, load_bundle
 from edge.errors import DatasetError, SettingsError
+from edge.opencv import cv2
 from tests.conftest import ROOT
 from tests.trainer.interrupting import fit_interrupted
 from tests.trainer.painted import RECIPE, quiet, recipe, write_painted
+from trainer.datasets import read_manifest
 from trainer.evaluating import evaluate, learned_from
 from trainer.fitting import fit
 from trainer.keras_engine import load_model
@@ -70,6 +72,25 @@ def test_thresholds_are_those_of_the_first_part_and_weights_go_on(finished: Bund
     training = finished.manifest.training
     assert (training["epochs"], training["steps"], training["finish"]["epochs"]) == (6, 36, 3)
     assert training["best_epoch"] == first.manifest.training["best_epoch"]
+
+
+def test_a_class_that_the_first_part_does_not_find_is_not_silenced(data: Path, tmp_path: Path) -> None:
+    """Where one step of 1e-9 finds no scratch, silence is fitted; before a second part, an even chance is presumed.
+
+    Each picture shows one scratch, so from half of the smallest on that is not held out, by its mask.
+    """
+    blind = RECIPE.replace("rate: 0.02", "rate: 1.0e-9").replace("steps_per_epoch: 15", "steps_per_epoch: 1")
+    ends = fit(recipe(tmp_path, blind.replace("epochs: 8", "epochs: 1")), data, tmp_path / "ends", quiet())
+    goes_on = blind.replace("epochs: 8", "epochs: 2") + "finish: {share: 0.5}\n"
+    more = fit(recipe(tmp_path, goes_on), data, tmp_path / "more", quiet())
+    known = {row.image for row in read_split(more.path / "split.csv") if row.part != "test"}
+    scratches = [entry for entry in read_manifest(data) if entry.image in known and "scratch" in entry.classes]
+    smallest_px = min(np.count_nonzero(cv2.imread(str(data / "masks" / Path(e.image).name), 0)) for e in scratches)
+    silent, presumed = (bundle.manifest.validation["scratch"] for bundle in (ends, more))
+    assert (silent["missed"], silent["presumed"]) == (silent["shown"], False)
+    assert presumed["presumed"]
+    assert (presumed["threshold"], presumed["min_area_px"]) == (0.5, np.ceil(smallest_px / 2))
+    assert more.manifest.classes[0].min_area_px == presumed["min_area_px"]
 
 
 def test_held_out_pictures_stay_held_out(finished: Bundle, data: Path) -> None:

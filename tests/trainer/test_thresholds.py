@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from edge.opencv import cv2
 from edge.records import UInt8
 from trainer.settings import ThresholdSettings
-from trainer.thresholds import SORTING_THRESHOLD, FittedClass, count_sorted, fit_class, own_probability
+from trainer.thresholds import (
+    SORTING_THRESHOLD,
+    FittedClass,
+    count_sorted,
+    fit_class,
+    own_probability,
+    presume_class,
+)
 
 
 def picture(*blobs: tuple[int, int, int]) -> UInt8:
@@ -188,3 +195,23 @@ def test_a_limit_that_cannot_be_kept_is_come_near_to() -> None:
     answer = np.where(np.arange(200) < 30, picture((20, 20, 230)), 0).astype(np.uint8)
     fitted = fit_class([answer], [truth], ThresholdSettings(max_missed_region=0.01))
     assert fitted.missed_region == pytest.approx(0.5)
+
+
+def test_a_class_that_was_not_found_before_it_is_learned_is_given_an_even_chance() -> None:
+    """Fitted to silence; presumed instead: 0.5 and half of 25 px, the smaller of two pictures' largest defects.
+
+    Answered at 0.6 on 12 px of a clean picture it is still a speck, on 13 px a false alarm.
+    """
+    large, small, clean = (np.zeros((40, 40), bool) for _ in range(3))
+    large[2:10, 2:10] = small[20:25, 20:25] = True
+    small[30, 30] = True  # a stray pixel of the same picture
+    unseen, speck = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
+    speck[30:33, 30:34] = 153
+    presumed = presume_class([unseen, speck], [large, clean], [large, small, clean])
+    assert (presumed.threshold, presumed.min_area_px, presumed.presumed) == (0.5, 13, True)
+    assert (presumed.missed, presumed.shown, presumed.false) == (1, 1, 0)
+    speck[33, 30] = 153
+    assert presume_class([unseen, speck], [large, clean], [large, small]).false == 1
+    assert fit_class([unseen, speck], [large, clean]).min_area_px > 13
+    with pytest.raises(ValueError, match="nothing to presume"):
+        presume_class([speck], [clean], [clean])
