@@ -244,6 +244,10 @@ chips, and has no word for oil. On `phone_msd`:
 - {false}
 
 {kept["table"]}
+
+What it gives the others are the glints of drops. Models that learned from drops drawn as real ones are give a scratch
+to 8, 10 and 13 of the 46 (three seeds). Under bf16 they lose 8, 2 and 22 of several thousand defects of the shared
+clips, where this one loses none ([converting](converting.md)), so it was kept.
 """
 
 
