@@ -164,11 +164,11 @@ def _fit_thresholds(trained: Trained, settings: TrainSettings, console: Console)
             answered = engine.stitched_probabilities(pixels, tiles, earlier)
             probabilities.append(in_pixels(own_probability(answered), stride, (height, width)))
     truths = [sequence[-1].truth for sequence in sequences]
+    goes_on = bool(trained.known) and not trained.only_sorts
     fitted = {}
     for k, name in enumerate(trained.names):
         own, true = [p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths]
         fitted[name] = count_sorted(own, true) if trained.only_sorts else fit_class(own, true, settings.thresholds)
-        goes_on = bool(trained.known) and not trained.only_sorts
         if goes_on and fitted[name].missed == fitted[name].shown > 0:
             fitted[name] = presume_class(own, true, [picture.truth == k + 1 for picture in trained.known])
     return fitted

@@ -148,6 +148,7 @@ def _counted(
     *,
     presumed: bool = False,
 ) -> FittedClass:
+    """Count pictures and pixels that `answers` miss and invent, bool [H, W] each, one per truth."""
     pairs = list(zip(answers, truths, strict=True))
     both, either = (sum(int(join(a, t).sum()) for a, t in pairs) for join in (np.logical_and, np.logical_or))
     return FittedClass(
