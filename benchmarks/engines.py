@@ -28,6 +28,7 @@ from edge.cameras.simulated import write_video
 from edge.engines.choosing import Candidate, cpu_has_bf16, cpu_name
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
+from edge.engines.second_look import openvino_bf16
 from edge.protocols import Engine
 from edge.records import Float32, Ticket
 from edge.rendering import SimulatedLineSettings
@@ -70,7 +71,7 @@ def engines_of(bundle: Bundle) -> dict[Candidate, Engine]:
         Candidate("openvino", "fp32"): OpenVinoEngine(bundle.onnx_path, contract),
     }
     if cpu_has_bf16():
-        engines[Candidate("openvino", "bf16")] = OpenVinoEngine(bundle.onnx_path, contract, precision="bf16")
+        engines[Candidate("openvino", "bf16")] = openvino_bf16(bundle.onnx_path, contract, bundle.classes)
     if INT8_MODEL in bundle.manifest.files:
         engines[Candidate("onnxruntime", "int8")] = OnnxRuntimeEngine(bundle.path / INT8_MODEL, contract)
         engines[Candidate("openvino", "int8")] = OpenVinoEngine(bundle.path / INT8_MODEL, contract)

@@ -20,6 +20,7 @@ from edge.cameras.images import SUFFIXES
 from edge.cameras.opencv import OpenCvCamera
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
+from edge.engines.second_look import openvino_bf16
 from edge.errors import BundleError, SourceError
 from edge.inference import Inference
 from edge.preparing import prepare
@@ -178,7 +179,8 @@ def _engine(side: Operand, bundle: Bundle) -> Engine:
 
         return TensorRtEngine(bundle, contract, TensorRtOptions(graph))
     if side.engine == "openvino":
-        return OpenVinoEngine(model, contract, precision="bf16" if precision == "bf16" else "fp32")
+        bf16 = precision == "bf16"
+        return openvino_bf16(model, contract, bundle.classes) if bf16 else OpenVinoEngine(model, contract)
     return OnnxRuntimeEngine(model, contract)
 
 

@@ -25,6 +25,7 @@ from converters.tensor_ranges import Progress
 from edge.bundle import INT8_MODEL, KERAS_MODEL, ONNX_MODEL, Bundle, load_bundle, sha256_of, write_manifest
 from edge.engines.choosing import cpu_has_bf16
 from edge.engines.openvino import OpenVinoEngine
+from edge.engines.second_look import openvino_bf16
 from edge.errors import ConversionError
 
 _OPENVINO_BATCH = 4
@@ -151,7 +152,8 @@ def compare_on_openvino(bundle: Bundle, order: Order, progress: Progress[Any]) -
     names: Sequence[str] = (wanted, "bf16") if cpu_has_bf16() and wanted == "fp32" else (wanted,)
     for name in names:
         model = bundle.path / INT8_MODEL if name == "int8" else bundle.onnx_path
-        with OpenVinoEngine(model, contract, precision="bf16" if name == "bf16" else "fp32") as engine:
+        bf16 = name == "bf16"
+        with openvino_bf16(model, contract, bundle.classes) if bf16 else OpenVinoEngine(model, contract) as engine:
             found[name] = judge.compare(engine, f"Comparing on OpenVINO, {name}")
     if failures := found[wanted].failures(order.max_changed_share):
         raise ConversionError(

@@ -28,7 +28,8 @@ from edge.engines.choosing import Candidate, cache_file, choose, cpu_has_bf16, m
 from edge.engines.device import Vendor
 from edge.engines.engine_files import Precision, plan_path
 from edge.engines.onnxruntime import OnnxRuntimeEngine
-from edge.engines.openvino import OpenVinoEngine, OpenVinoPrecision
+from edge.engines.openvino import OpenVinoEngine
+from edge.engines.second_look import openvino_bf16
 from edge.engines.simulated import SimulatedEngine
 from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.errors import SettingsError, SourceError
@@ -152,8 +153,9 @@ def _open_engine(
     model = bundle.path / INT8_MODEL if candidate.precision == "int8" else bundle.onnx_path
     match candidate.backend:
         case "openvino":
-            precision: OpenVinoPrecision = "bf16" if candidate.precision == "bf16" else "fp32"
-            return OpenVinoEngine(model, contract, settings.threads, precision)
+            if candidate.precision == "bf16":
+                return openvino_bf16(model, contract, bundle.classes, settings.threads)
+            return OpenVinoEngine(model, contract, settings.threads)
         case "tensorrt":
             options = TensorRtOptions(
                 cast("Precision", candidate.precision), settings.memory, cuda_graphs=settings.cuda_graphs

@@ -9,6 +9,7 @@ import pytest
 
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
+from edge.engines.second_look import SecondLookEngine
 from edge.engines.simulated import SimulatedEngine
 from edge.errors import EngineError
 from edge.protocols import Engine
@@ -44,7 +45,16 @@ def tensorrt_opener(folder: Path, memory: str) -> Opener:
 
 
 @pytest.fixture(
-    params=["onnxruntime", "openvino", "keras", "simulated", "tensorrt-copied", "tensorrt-mapped", "tensorrt-graphs"],
+    params=[
+        "onnxruntime",
+        "openvino",
+        "second-look",
+        "keras",
+        "simulated",
+        "tensorrt-copied",
+        "tensorrt-mapped",
+        "tensorrt-graphs",
+    ],
 )
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Return what opens each engine; all answer `scratch` where a pixel of FRAME is 128 or more."""
@@ -54,6 +64,9 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     if request.param == "openvino":
         bundle = write_bright_bundle(tmp_path / "bundle")
         return lambda: OpenVinoEngine(bundle.onnx_path, CONTRACT)
+    if request.param == "second-look":
+        model = write_bright_bundle(tmp_path / "bundle").onnx_path
+        return lambda: SecondLookEngine(OnnxRuntimeEngine(model, CONTRACT), OpenVinoEngine(model, CONTRACT), [5])
     if request.param == "keras":
         return keras_engine
     if request.param.startswith("tensorrt"):
