@@ -111,7 +111,7 @@ def describe(strategy: Any) -> str:
         return computer + (f", shared by {shared} devices" if shared > 1 else "")
     details = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
     used = max(1, strategy.num_replicas_in_sync)
-    return f"{used} of {len(details)} GPU ({', '.join(sorted(set(details)))}); {cores}"
+    return f"{used} of {len(details)} GPU ({', '.join(sorted(set(details)))}); {count} cores"
 
 
 def processor() -> str:
