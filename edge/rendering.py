@@ -314,9 +314,12 @@ def _scratch(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.ran
 
 def _stain(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.random.Generator, *, drops: bool) -> None:
     """Draw a compact blob, a dull smudge or, with `drops`, a drop that is clear but for its rim and its glints."""
-    kind = g.choice(["blob", "smudge", "drop"], p=[0.5, 0.25, 0.25] if drops else [0.7, 0.3, 0])
+    kind = g.choice(["blob", "smudge", "drop"], p=[0.42, 0.18, 0.4] if drops else [0.7, 0.3, 0])
+    if kind == "drop":
+        _drop(pixels, truth, inner, unit, g)
+        return
     x, y = _a_place(inner, g)
-    radius = g.uniform(*{"blob": (5, 20), "smudge": (9, 24), "drop": (14, 60)}[kind]) * unit
+    radius = g.uniform(*{"blob": (5, 20), "smudge": (9, 24)}[kind]) * unit
     there, left, top = _patch(inner.shape, x, y, 2 * radius)
     angles = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     wobble = 1 + 0.25 * np.interp(angles, np.linspace(0, 2 * np.pi, 7), np.append(v := g.uniform(-1, 1, 6), v[0]))
@@ -324,34 +327,75 @@ def _stain(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.rando
     around = np.column_stack([np.cos(angles), stretch * np.sin(angles)]) * wobble[:, None] * radius
     middle = np.array([x - left, y - top])
     own = inner[there]
-
-    def filled(corners: npt.NDArray[np.float64], softness: float) -> Float32:
-        mask = np.zeros(own.shape, np.uint8)
-        cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        soft: Float32 = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), softness) * own
-        return soft
-
     if kind == "blob":
-        opacity = filled(middle + around, g.uniform(0.6, 2.5) * unit)
+        opacity = _filled(own, middle + around, g.uniform(0.6, 2.5) * unit)
         _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(55, 220))
-    elif kind == "smudge":
-        opacity = filled(middle + around, g.uniform(2, 4) * unit)
+    else:
+        opacity = _filled(own, middle + around, g.uniform(2, 4) * unit)
         cloudy = cv2.GaussianBlur(g.uniform(0, 1, own.shape).astype(np.float32), (0, 0), 3 * unit)
         _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(35, 70))
         pixels[there] += opacity * (cloudy - 0.5) * 60
-    else:
-        opacity = filled(middle + around, 0.7)
-        _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(3, 16))
-        rim = opacity - filled(middle + around * (1 - 1.5 * unit / radius), 0.7)
-        lit = filled(middle + around * 1.1 + g.uniform(-1, 1, 2) * radius, radius / 4)
-        pixels[there] += rim * (g.uniform(0, 40) + lit * g.uniform(40, 220))
-        for _ in range(g.integers(1, 4)):
-            first, count = int(g.integers(len(around))), int(g.integers(4, 12))
-            glint = middle + np.roll(around, first, axis=0)[:count] * g.uniform(0.3, 0.9)
-            line = np.zeros(own.shape, np.uint8)
-            width = max(1, round(g.uniform(1, 5) * unit))
-            cv2.polylines(line, [np.round(glint * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
-            pixels[there] += line * opacity * np.float32(g.uniform(40, 220) / 255)
+
+
+def _filled(own: UInt8, corners: npt.NDArray[np.float64], softness: float) -> Float32:
+    """Opacity of the shape with these corners (x, y), its edge smoothed, where `own` is set; float32 [h, w]."""
+    mask = np.zeros(own.shape, np.uint8)
+    cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    soft: Float32 = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), softness) * own
+    return soft
+
+
+def _drop(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.random.Generator) -> None:
+    """Draw a drop or a puddle, clear but for a dim rim and for glints that follow it: lamps mirrored in a meniscus.
+
+    A glint is as bright and as thin as a scratch; that a rim closes around it is what tells them apart.
+    """
+    radius = float(np.exp(g.uniform(np.log(10), np.log(110)))) * unit
+    x, y = _a_place(inner, g)
+    there, left, top = _patch(inner.shape, x, y, 2.2 * radius)
+    own, middle = inner[there], np.array([x - left, y - top])
+    around = _run_out(radius, g)
+    opacity = _filled(own, middle + around, 0.7)
+    _paint(pixels[there], truth[there], STAIN, opacity, g.uniform(-3, 12))
+    lit = _filled(own, middle + around * 1.1 + g.uniform(-1, 1, 2) * radius, radius / 4)
+    for _ in range(g.integers(1, 3)):  # its edge, and often the one where it begins to be flat
+        inset, line = np.exp(g.uniform(np.log(0.01), np.log(0.3))), np.zeros(own.shape, np.uint8)
+        rim = np.round((middle + around * (1 - inset)) * 16).astype(np.int32)
+        cv2.polylines(line, [rim], True, 255, max(1, round(g.uniform(0.6, 2) * unit)), cv2.LINE_AA, 4)
+        pixels[there] += opacity * (line / np.float32(255)) * (g.uniform(0, 35) + lit * g.uniform(0, 90))
+    for _ in range(g.integers(1, 6)):
+        first, count = int(g.integers(len(around))), int(g.integers(4, 45))
+        inset = np.exp(g.uniform(np.log(0.02), np.log(0.5)))
+        piece = middle + np.roll(around, first, axis=0)[:count] * (1 - inset)
+        _glint(pixels[there], opacity, piece, unit, g)
+
+
+def _run_out(radius: float, g: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return the outline of a liquid around its middle, float64 [120, 2] of x and y: round, or run out in lobes."""
+    angles = np.linspace(0, 2 * np.pi, 120, endpoint=False)
+    # low harmonics of falling strength, so that it is smooth
+    wobble, run = np.ones(len(angles)), g.uniform(0.1, 0.5) if g.random() < 0.7 else 0.08
+    for order in (2, 3, 4, 5):
+        wobble += run / (order - 1) * g.uniform(-1, 1) * np.cos(order * angles + g.uniform(0, 2 * np.pi))
+    stretch, tilt = g.uniform(0.45, 1.0), g.uniform(0, np.pi)
+    flat = np.column_stack([np.cos(angles), stretch * np.sin(angles)]) * np.clip(wobble, 0.25, None)[:, None] * radius
+    turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
+    around: npt.NDArray[np.float64] = flat @ turn
+    return around
+
+
+def _glint(
+    pixels: Float32, opacity: Float32, piece: npt.NDArray[np.float64], unit: float, g: np.random.Generator
+) -> None:
+    """Mirror a lamp along a `piece` of a drop's outline (x, y): thick in its middle, thin at its ends, bright."""
+    line = np.zeros(opacity.shape, np.uint8)
+    width = max(1.0, g.uniform(1, 5) * unit)
+    last = len(piece) - 1
+    for k in range(last):
+        share = g.uniform(0.7, 1) * (1 - abs(2 * (k + 0.5) / last - 1) ** 2)
+        a, b = (tuple(np.round(point * 16).astype(int).tolist()) for point in piece[k : k + 2])
+        cv2.line(line, a, b, 255, max(1, round(width * share)), cv2.LINE_AA, 4)
+    pixels += line * opacity * np.float32(g.uniform(50, 235) / 255)
 
 
 def _paint(pixels: Float32, truth: UInt8, class_id: int, opacity: Float32, strength: float) -> None:

@@ -98,6 +98,7 @@ def with_precise_beginning(openvino: Any, core: Any, graph: Any) -> Any:
     StoreError where there is no room for them.
     """
     _pool_simply(graph)
+    _reshape_tiles_first(graph)
     operations = graph.get_ordered_ops()
     places = [place for place, operation in enumerate(operations) if operation.get_type_name() in _CONVOLUTIONS]
     beginning = operations[: places[max(2 * len(places) // 5, 1) - 1] + 1] if places else []
@@ -118,6 +119,28 @@ def with_precise_beginning(openvino: Any, core: Any, graph: Any) -> Any:
         return layer.group(0).replace("<input>", f"{_PRECISE}<input>", 1) if precise else layer.group(0)
 
     return core.read_model(_LAYER.sub(marked, text).encode(), openvino.Tensor(constants))
+
+
+def _reshape_tiles_first(graph: Any) -> None:
+    """Reshape the tiles while they are uint8, where the graph does so first of all with their float values.
+
+    The plugin would scale them before it reshapes them, by operations of its own that do not carry the mark.
+    """
+    from openvino import opset1
+
+    for tiles in graph.inputs:
+        for reader in tiles.get_target_inputs():
+            cast = reader.get_node()
+            after = [each.get_node() for each in cast.output(0).get_target_inputs()]
+            if cast.get_type_name() != "Convert" or [each.get_type_name() for each in after] != ["Reshape"]:
+                continue
+            (reshape,) = after
+            how = reshape.get_attributes()
+            shaped = opset1.reshape(tiles, reshape.input_value(1), special_zero=how["special_zero"])
+            floats = opset1.convert(shaped, cast.get_attributes()["destination_type"])
+            shaped.set_friendly_name(reshape.get_friendly_name())
+            floats.set_friendly_name(cast.get_friendly_name())
+            reshape.output(0).replace(floats.output(0))
 
 
 def _pool_simply(graph: Any) -> None:
