@@ -21,7 +21,7 @@ from edge.cameras.images import SUFFIXES, ImagesCamera
 from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
 from edge.cameras.simulated import SimulatedCamera
-from edge.checking import check_golden
+from edge.checking import check_golden, golden_tiles
 from edge.command_socket import CommandSocket
 from edge.commands import Command, Inbox, Outcome
 from edge.engines.choosing import Candidate, cache_file, choose, cpu_has_bf16, machine_key
@@ -114,7 +114,8 @@ def make_engine(
     }
     key = machine_key(json.dumps(bundle.manifest.files, sort_keys=True), **about)
     thresholds = np.array([entry.threshold for entry in bundle.classes], np.float32)
-    return openers[choose(openers, key, partial(_why_not, bundle), thresholds, cache_file()).candidate]()
+    tiles = golden_tiles(bundle)
+    return openers[choose(openers, key, partial(_why_not, bundle), thresholds, cache_file(), tiles=tiles).candidate]()
 
 
 def _candidates(settings: EngineSettings, bundle: Bundle) -> list[Candidate]:

@@ -16,7 +16,8 @@ from edge.measuring import measure, region
 from edge.opencv import cv2
 from edge.preparing import prepare
 from edge.protocols import Engine
-from edge.records import Frame, PreparedFrame, UInt8
+from edge.records import Frame, PreparedFrame, Transform, UInt8
+from edge.tiling import cut_sequence, pad, plan
 
 # Other CPUs round a few probabilities to the other side of a threshold.
 CHANGED_PIXELS_AT_MOST = 0.001
@@ -45,10 +46,7 @@ def check_golden(bundle: Bundle, engine: Engine) -> list[GoldenResult]:
     results = []
     for index, golden in enumerate(manifest.golden):
         pixels = read_picture(bundle.path / golden.image)
-        try:
-            prepared, to_frame = prepare(pixels, manifest.preparing, manifest.channels)
-        except ProductNotFoundError as error:
-            raise BundleError(f"{bundle.path / golden.image}: this OpenCV finds no product in it: {error}") from error
+        prepared, to_frame = _prepared(bundle, golden.image, pixels)
         frame = Frame("golden", index, pixels, 0, datetime.now(timezone.utc), golden.image)
         (job,) = inference.begin([PreparedFrame(frame, prepared, to_frame)])
         found = inference.finish(job)
@@ -70,6 +68,34 @@ def check_golden(bundle: Bundle, engine: Engine) -> list[GoldenResult]:
             )
         )
     return results
+
+
+def _prepared(bundle: Bundle, image: str, pixels: UInt8) -> tuple[UInt8, Transform]:
+    try:
+        return prepare(pixels, bundle.manifest.preparing, bundle.manifest.channels)
+    except ProductNotFoundError as error:
+        raise BundleError(f"{bundle.path / image}: this OpenCV finds no product in it: {error}") from error
+
+
+def golden_tiles(bundle: Bundle) -> UInt8:
+    """Return every tile of the golden frames as an engine gets them, uint8 [N, (T,) H, W, C]; N is 0 without any.
+
+    A model of several frames gets the same one T times. Raises as `check_golden`.
+    """
+    manifest, contract = bundle.manifest, bundle.contract(1)
+    frames = [contract.frames] if contract.frames > 1 else []
+    shape = (*frames, contract.tile_height, contract.tile_width, contract.channels)
+    found: list[UInt8] = []
+    for golden in manifest.golden:
+        prepared, _ = _prepared(bundle, golden.image, read_picture(bundle.path / golden.image))
+        height, width = prepared.shape[:2]
+        tile = (contract.tile_height, contract.tile_width)
+        tiles = plan(height, width, tile, manifest.tile.overlap_px, contract.stride)
+        padded = [pad(prepared, tiles)] * contract.frames
+        for cell in tiles.cells:
+            found.append(np.empty(shape, np.uint8))
+            cut_sequence(padded, tiles, cell, found[-1])
+    return np.stack(found) if found else np.empty((0, *shape), np.uint8)
 
 
 def unmatched_defects(of: UInt8, within: UInt8) -> int:

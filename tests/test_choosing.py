@@ -81,10 +81,10 @@ def test_another_machine_or_model_is_measured_anew(tmp_path: Path) -> None:
         "",
         "{",
         "[]",
-        '{"schema": "linewatch/engines/1"}',
-        '{"schema": "linewatch/engines/1", "choices": {"key": 3}}',
-        '{"schema": "linewatch/engines/1", "choices": {"key": {"candidate": ["gone", "fp32"], "tiles_per_s": {}}}}',
-        '{"schema": "linewatch/engines/1", "choices": {"key": {"candidate": "x", "tiles_per_s": 1, "refused": {}}}}',
+        '{"schema": "linewatch/engines/2"}',
+        '{"schema": "linewatch/engines/2", "choices": {"key": 3}}',
+        '{"schema": "linewatch/engines/2", "choices": {"key": {"candidate": ["gone", "fp32"], "tiles_per_s": {}}}}',
+        '{"schema": "linewatch/engines/2", "choices": {"key": {"candidate": "x", "tiles_per_s": 1, "refused": {}}}}',
     ],
 )
 def test_a_damaged_cache_is_measured_over(tmp_path: Path, text: str) -> None:

@@ -12,15 +12,22 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from converters.onnx_from_keras import add_head
+from edge.bundle import load_bundle
+from edge.cameras.images import read_picture
+from edge.checking import golden_tiles
+from edge.engines.choosing import tiles_per_s
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.second_look import AREA_MARGIN, THRESHOLD_MARGIN, Levels, SecondLookEngine, settle
+from edge.preparing import prepare
 from edge.records import Float32, UInt8
 from tests.bright_bundle import TILE, write_bright_bundle
+from tests.conftest import ROOT
 
 SMALLEST_PX = 20
 SIDE_PX = 60
 EVERY_PX = 10  # one blob per square of this side, so that none touches another
 CLASSES = 2
+SHIPPED = ROOT / "edge" / "bundles" / "simulated-glass"
 
 
 @dataclass(frozen=True)
@@ -173,3 +180,29 @@ def test_two_engines_answer_as_the_exact_one_does(tmp_path: Path) -> None:
             assert maps.scores[1].max() == round(0.79 * 255)
             assert used is alone or maps.scores[2].max() == 128
     assert (engine.answered, engine.asked_again) == (3, 2)
+
+
+def test_engines_are_measured_on_the_tiles_that_are_given(tmp_path: Path) -> None:
+    """Of tiles of which every second is in doubt, half are asked again while speed is measured: a line's own share."""
+    bundle = write_bright_bundle(tmp_path / "bundle")
+    contract = bundle.contract(2)
+    tiles = np.zeros((2, TILE, TILE, 1), np.uint8)
+    tiles[1, 4:9, 4:9] = 128
+    model = bundle.onnx_path
+    with SecondLookEngine(OnnxRuntimeEngine(model, contract), OnnxRuntimeEngine(model, contract), [16]) as engine:
+        assert tiles_per_s(engine, np.array([0.5], np.float32), tiles, seconds=0.01) > 0
+        assert engine.asked_again * 2 == engine.answered > 0
+
+
+def test_golden_tiles_are_those_of_the_prepared_golden_frames() -> None:
+    """The first tile of each golden frame is the upper left corner of its prepared picture; all are of the contract."""
+    bundle = load_bundle(SHIPPED)
+    tiles = golden_tiles(bundle)
+    prepared = [
+        prepare(read_picture(bundle.path / golden.image), bundle.manifest.preparing, 1)[0]
+        for golden in bundle.manifest.golden
+    ]
+    # 640 x 480 px by tiles of 256 px that overlap by 32 px or more: three columns, two rows
+    assert tiles.shape == (6 * len(prepared), 256, 256, 1)
+    for number, picture in enumerate(prepared):
+        np.testing.assert_array_equal(tiles[6 * number], picture[:256, :256].reshape(256, 256, 1))

@@ -28,7 +28,7 @@ from edge.protocols import Engine
 from edge.records import Float32, UInt8
 
 _LOG = logging.getLogger(__name__)
-_SCHEMA = "linewatch/engines/1"
+_SCHEMA = "linewatch/engines/2"
 _CPUINFO = Path("/proc/cpuinfo")
 _PACKAGES = ("onnxruntime", "openvino", "tensorrt", "numpy")
 _MEASURE_S = 0.5
@@ -120,22 +120,28 @@ def choose(
     accept: Callable[[Engine], str],
     thresholds: Float32,
     cache: Path,
+    *,
+    tiles: UInt8 | None = None,
 ) -> Choice:
     """Return the fastest candidate, by `cache` or else by measuring each, and say in the log what was chosen and why.
 
     `accept` is asked of each open engine why it must not be used; "" lets it take part. `thresholds`: float32 [K].
-    Raises the last candidate's error where none can be used.
+    `tiles`: what to measure on, uint8 [N, (T,) H, W, C]; noise if there are none. Raises the last candidate's error
+    where none can be used.
     """
     choice = _remembered(cache, key, openers)
     if choice is None:
-        choice = _measured(openers, accept, thresholds)
+        choice = _measured(openers, accept, thresholds, tiles)
         _remember(cache, key, choice)
     _LOG.info("%s", choice)
     return choice
 
 
 def _measured(
-    openers: Mapping[Candidate, Callable[[], Engine]], accept: Callable[[Engine], str], thresholds: Float32
+    openers: Mapping[Candidate, Callable[[], Engine]],
+    accept: Callable[[Engine], str],
+    thresholds: Float32,
+    tiles: UInt8 | None,
 ) -> Choice:
     speeds: dict[Candidate, float] = {}
     refused: dict[str, str] = {}
@@ -145,7 +151,7 @@ def _measured(
             with opener() as engine:
                 why = accept(engine)
                 if not why:
-                    speeds[candidate] = tiles_per_s(engine, thresholds)
+                    speeds[candidate] = tiles_per_s(engine, thresholds, tiles)
         except LinewatchError as error:
             why, last = str(error), error
         if why:
@@ -158,19 +164,18 @@ def _measured(
     return Choice(best, {str(each): speed for each, speed in speeds.items()}, refused, remembered=False)
 
 
-def tiles_per_s(engine: Engine, thresholds: Float32, seconds: float = _MEASURE_S) -> float:
-    """Measure an open engine on tiles of noise, two batches under way, for about `seconds`."""
-    rng = np.random.default_rng(0)
+def tiles_per_s(engine: Engine, thresholds: Float32, tiles: UInt8 | None = None, seconds: float = _MEASURE_S) -> float:
+    """Measure an open engine, two batches under way, for about `seconds`, on `tiles` in turn or on noise."""
     count = engine.contract.max_batch
+    if tiles is None or not len(tiles):
+        tiles = np.random.default_rng(0).integers(0, 256, engine.buffer().tiles.shape, np.uint8)
     waiting: list[Any] = []
     took_s: list[float] = []
     started_s = last_s = time.perf_counter()
-    noise: UInt8 | None = None
     while len(took_s) < _BATCHES_AT_LEAST + 2 or last_s - started_s < seconds:
         batch = engine.buffer()
-        if noise is None:
-            noise = rng.integers(0, 256, batch.tiles.shape, np.uint8)
-        batch.tiles[:] = noise
+        first = len(took_s) * count
+        np.take(tiles, range(first, first + count), axis=0, mode="wrap", out=batch.tiles)
         waiting.append(engine.submit(batch, count, thresholds))
         if len(waiting) == 2:
             engine.collect(waiting.pop(0))
