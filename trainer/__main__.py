@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from edge.__main__ import run_command
+from edge.bundle import Bundle
 from edge.recording import write_text
 from edge.yaml_settings import load_yaml
 from trainer.importing.command import export_app, import_app
@@ -58,13 +59,24 @@ def fit(
     kept_in = None if no_cache else cache or default_cache_folder()
     recipe = load_yaml(config, TrainSettings)
     bundle = run_fit(recipe, data, out, console, resume=resume, cache=kept_in, start=start)
-    training, validation = bundle.manifest.training, bundle.manifest.validation
+    training = bundle.manifest.training
     more = training.get("finish", {}).get("epochs", 0)
     then = f", then {more} more with the validation pictures" if more else ""
     console.print(
         f"{out}: best epoch {training['best_epoch']} of {training['epochs'] - more}{then}, "
         f"{training['seconds'] / 60:.1f} minutes"
     )
+    _tell_thresholds(bundle)
+    console.print(
+        f"Those thresholds were chosen on {training['pictures']['validation']} pictures, so these figures flatter. "
+        f"Judge on the {training['pictures']['test']} held out: "
+        f"linewatch-train evaluate {out} {data} --json figures.json"
+    )
+
+
+def _tell_thresholds(bundle: Bundle) -> None:
+    """Say what was fitted for each class, and warn of what cannot be used."""
+    validation = bundle.manifest.validation
     for entry in bundle.classes:
         found = validation[entry.name]
         console.print(
@@ -82,11 +94,6 @@ def fit(
                 f"[yellow]warning[/]: {entry.name} was found on no validation picture; this model cannot be used for "
                 "it. Train longer, or raise its weight in sampling.class_weights"
             )
-    console.print(
-        f"Those thresholds were chosen on {training['pictures']['validation']} pictures, so these figures flatter. "
-        f"Judge on the {training['pictures']['test']} held out: "
-        f"linewatch-train evaluate {out} {data} --json figures.json"
-    )
 
 
 @app.command(epilog="Example: `linewatch-train evaluate phone-bundle phone_msd --json figures.json`")
@@ -116,6 +123,31 @@ def evaluate(
     console.print(f"{report['pictures']} pictures judged; {report['excluded_pictures']} left out: learned from")
     for table in tables(report):
         console.print(table)
+
+
+@app.command(epilog="Example: `linewatch-train refit phone-bundle further-phones --miss-cost 3`")
+def refit(
+    bundle: BundleArgument,
+    data: Annotated[Path, typer.Argument(help="a dataset of further pictures: a folder with manifest.csv")],
+    miss_cost: Annotated[
+        float | None, typer.Option("--miss-cost", min=0, help="of a missed picture; default: the recipe's")
+    ] = None,
+    false_cost: Annotated[
+        float | None, typer.Option("--false-cost", min=0, help="of one falsely flagged; default: the recipe's")
+    ] = None,
+) -> None:
+    """Fit thresholds and smallest areas anew on pictures that the bundle does not know; convert it again afterwards."""
+    from trainer.refitting import refit as run_refit
+
+    if 0 in {miss_cost, false_cost}:
+        raise typer.BadParameter("expected costs above 0, received 0")
+    refitted = run_refit(bundle, data, console, miss_cost=miss_cost, false_cost=false_cost)
+    _tell_thresholds(refitted)
+    pictures = refitted.manifest.provenance[-1]["pictures"]
+    console.print(
+        f"Those thresholds were chosen on {pictures} further pictures, which judge no more. Now convert the bundle: "
+        f"convert {bundle} --to onnxruntime"
+    )
 
 
 @app.command(epilog="Example: `linewatch-train report phone-bundle phone_msd --out report.html`")

@@ -77,7 +77,7 @@ def write_bundle(
     console: Console,
 ) -> Bundle:
     """Fit thresholds and smallest areas on the validation pictures and write the bundle `out`. Raises StoreError."""
-    fitted = _fit_thresholds(trained, settings, console)
+    fitted = fit_thresholds(trained, settings, console)
     data_sha256 = dataset_sha256(entries)
     try:
         # what a former conversion of this folder left does not belong to the new weights
@@ -143,7 +143,7 @@ def _class_entries(
     return tuple(entries)
 
 
-def _fit_thresholds(trained: Trained, settings: TrainSettings, console: Console) -> dict[str, FittedClass]:
+def fit_thresholds(trained: Trained, settings: TrainSettings, console: Console) -> dict[str, FittedClass]:
     """Fit on whole pictures, in their pixels.
 
     Cells of a model with a stride are repeated to the pixels that they stand for, as the line counts them: so areas
