@@ -111,10 +111,12 @@ def make_engine(
         "threads": settings.threads,
         "of": [str(each) for each in openers],
         "built": [plan.stat().st_mtime_ns for plan in built],
+        # they decide how much bf16 looks at twice
+        "counts": [(entry.threshold, entry.min_area_px) for entry in bundle.classes],
     }
     key = machine_key(json.dumps(bundle.manifest.files, sort_keys=True), **about)
     thresholds = np.array([entry.threshold for entry in bundle.classes], np.float32)
-    tiles = golden_tiles(bundle)
+    tiles = partial(golden_tiles, bundle)
     return openers[choose(openers, key, partial(_why_not, bundle), thresholds, cache_file(), tiles=tiles).candidate]()
 
 

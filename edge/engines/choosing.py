@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 _PACKAGES = ("onnxruntime", "openvino", "tensorrt", "numpy")
 _MEASURE_S = 0.5
 _BATCHES_AT_LEAST = 4
+_WARM_UP = 2  # batches
 
 
 class Candidate(NamedTuple):
@@ -121,17 +121,17 @@ def choose(
     thresholds: Float32,
     cache: Path,
     *,
-    tiles: UInt8 | None = None,
+    tiles: Callable[[], UInt8] | None = None,
 ) -> Choice:
     """Return the fastest candidate, by `cache` or else by measuring each, and say in the log what was chosen and why.
 
     `accept` is asked of each open engine why it must not be used; "" lets it take part. `thresholds`: float32 [K].
-    `tiles`: what to measure on, uint8 [N, (T,) H, W, C]; noise if there are none. Raises the last candidate's error
-    where none can be used.
+    `tiles`: gives what to measure on, uint8 [N, (T,) H, W, C]; noise if there are none. Raises the last candidate's
+    error where none can be used.
     """
     choice = _remembered(cache, key, openers)
     if choice is None:
-        choice = _measured(openers, accept, thresholds, tiles)
+        choice = _measured(openers, accept, thresholds, tiles() if tiles else None)
         _remember(cache, key, choice)
     _LOG.info("%s", choice)
     return choice
@@ -169,22 +169,25 @@ def tiles_per_s(engine: Engine, thresholds: Float32, tiles: UInt8 | None = None,
     count = engine.contract.max_batch
     if tiles is None or not len(tiles):
         tiles = np.random.default_rng(0).integers(0, 256, engine.buffer().tiles.shape, np.uint8)
+    # whole turns of the tiles: an engine that looks twice at some of them is slow for those batches only
+    turn = max(1, len(tiles) // count)
     waiting: list[Any] = []
-    took_s: list[float] = []
-    started_s = last_s = time.perf_counter()
-    while len(took_s) < _BATCHES_AT_LEAST + 2 or last_s - started_s < seconds:
+    submitted = 0
+    ends_s = begun_s = time.perf_counter()
+    while submitted < _WARM_UP + _BATCHES_AT_LEAST or (submitted - _WARM_UP) % turn or ends_s - begun_s < seconds:
+        if submitted == _WARM_UP:
+            begun_s = time.perf_counter()
         batch = engine.buffer()
-        first = len(took_s) * count
+        first = submitted * count
         np.take(tiles, range(first, first + count), axis=0, mode="wrap", out=batch.tiles)
         waiting.append(engine.submit(batch, count, thresholds))
+        submitted += 1
         if len(waiting) == 2:
             engine.collect(waiting.pop(0))
-            now_s = time.perf_counter()
-            took_s.append(now_s - last_s)
-            last_s = now_s
+        ends_s = time.perf_counter()
     for ticket in waiting:
         engine.collect(ticket)
-    return count / statistics.median(took_s[2:])  # the first ones warm it up
+    return count * (submitted - _WARM_UP) / (time.perf_counter() - begun_s)
 
 
 def _remembered(cache: Path, key: str, openers: Mapping[Candidate, Callable[[], Engine]]) -> Choice | None:

@@ -5,8 +5,8 @@ are asked for has 85 when a probability is rounded. So the fast engine answers a
 how far each pixel is from the true one, and a tile in which a defect is neither surely kept nor surely wiped is
 answered again by the exact engine. A clean tile and one whose defects are plain cost nothing more.
 
-What two classes claim almost alike is told only by its size; what the fast engine does not see even at the lowered
-threshold is not asked about.
+What is not asked about: a faint piece that only a fainter bridge ties to a plain defect; what the fast engine does not
+see even at the lowered threshold; and what a region that is not inspected leaves of a defect.
 """
 
 from __future__ import annotations
@@ -58,17 +58,28 @@ class Levels:
     threshold: int
     sure: int
 
-    @classmethod
-    def at(cls, threshold: float) -> Levels:
-        """Return the levels of a threshold, a probability.
 
-        >>> Levels.at(0.5)
-        Levels(lowest=114, threshold=128, sure=141)
-        """
-        sure = min(threshold * (1 + THRESHOLD_MARGIN), (1 + threshold) / 2)
-        return cls(
-            int(threshold * (1 - THRESHOLD_MARGIN) * 255), int(np.ceil(threshold * 255)), int(np.ceil(sure * 255))
-        )
+def levels_at(thresholds: Sequence[float]) -> list[Levels]:
+    """Return each class's levels at its threshold, a probability.
+
+    Sure is what is the margin above the threshold and, where classes share a pixel's probability, cannot be another
+    class's: at p of its own all others have 1 - p at most. A score of 255 stands for 254.5 and more, and so on.
+
+    >>> levels_at([0.5])
+    [Levels(lowest=114, threshold=128, sure=141)]
+    >>> levels_at([0.2, 0.5])
+    [Levels(lowest=45, threshold=51, sure=79), Levels(lowest=114, threshold=128, sure=188)]
+    """
+    found = []
+    for own, threshold in enumerate(thresholds):
+        margin = 1 + THRESHOLD_MARGIN
+        sure = min(threshold * margin, (1 + threshold) / 2)
+        others = [each for other, each in enumerate(thresholds) if other != own]
+        if others:  # p / threshold is the margin above (1 - p) / the lowest threshold of the others
+            sure = max(sure, threshold * margin / (threshold * margin + min(others)))
+        lowest = int(threshold * (1 - THRESHOLD_MARGIN) * 255)
+        found.append(Levels(lowest, int(np.ceil(threshold * 255)), int(sure * 255 + 0.5) + 1))
+    return found
 
 
 def settle(classes: UInt8, scores: UInt8, levels: Sequence[Levels], smallest_cells: Sequence[float]) -> bool:
@@ -76,7 +87,8 @@ def settle(classes: UInt8, scores: UInt8, levels: Sequence[Levels], smallest_cel
 
     `smallest_cells`: per class, in id order, the smallest area that counts. In doubt is a tile with a defect that could
     be kept and could be wiped, by its probabilities or by its size, or that goes on beyond the tile and is not surely
-    kept by what is within; and one with an answer that no probability stands for (NaN).
+    kept by what is within; and one with an answer that no probability stands for (NaN). A defect that is surely kept
+    clears what is tied to it at the lowered threshold.
     """
     x, y, width, height = cv2.boundingRect(classes)
     if not width:
@@ -197,7 +209,7 @@ class SecondLookEngine:
         """Wait for a ticket's maps, uint8 [count, h, w] each; tiles in doubt are answered by the exact engine."""
         asked: _Asked = ticket.token
         maps = self._fast.collect(asked.ticket)
-        levels = [Levels.at(float(threshold)) for threshold in asked.thresholds]
+        levels = levels_at(asked.thresholds.tolist())
         doubtful = [
             place
             for place in range(ticket.count)
