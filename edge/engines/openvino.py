@@ -2,9 +2,10 @@
 
 Every buffer has an inference request of its own, so that the next tiles are cut while the last are answered, and
 neither tiles nor maps are copied. With bf16 the first two fifths of the convolutions stay in FP32 with all that comes
-before, the tiles' grey levels first of all: what is rounded there is rounded for all that follow. From there the network
-computes in bf16 up to its last convolution and what enlarges that one's answer; OpenVINO keeps the rest, softmax and
-head with its thresholds, in FP32. A line does not run bf16 alone, but with a second look (`edge.engines.second_look`).
+before, the tiles' grey levels first of all: what is rounded there is rounded for all that follow. From there the
+network computes in bf16 up to its last convolution and what enlarges that one's answer; OpenVINO keeps the rest,
+softmax and head with its thresholds, in FP32. A line does not run bf16 alone, but with a second look
+(`edge.engines.second_look`).
 """
 
 from __future__ import annotations
