@@ -245,12 +245,12 @@ chips, and has no word for oil. On `phone_msd`:
 
 {kept["table"]}
 
-The others that are given a scratch show oil, whose glints are as thin and as bright. All 22 drops are called stains; so
-are mirrored lamps, lenses and keys. What the set calls a stain is a speck of four pixels at this size, smaller than any
-stain that was drawn. Trainings differ more than this figure tells: with a level more, and with more drawn pictures, 24
-and 30 of the 46 were given a scratch, more than half of them by an edge of something mirrored in the stained phones. The
-model that is shipped was chosen of three with these pictures known, so its figures are not blind; its thresholds and
-smallest areas come from drawn pictures alone.
+The others that are given a scratch show oil, whose glints are as thin and as bright. All 22 drops are called stains;
+so are mirrored lamps, lenses and keys. What the set calls a stain is a speck of four pixels at this size, smaller than
+any stain that was drawn. Trainings differ more than this figure tells: with a level more, and with more drawn
+pictures, 24 and 30 of the 46 were given a scratch, more than half of them by an edge of something mirrored in the
+stained phones. The model that is shipped was chosen of three with these pictures known, so its figures are not blind;
+its thresholds and smallest areas come from drawn pictures alone.
 """
 
 
