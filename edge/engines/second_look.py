@@ -83,7 +83,7 @@ def levels_at(thresholds: Sequence[float]) -> list[Levels]:
 
 
 def settle(classes: UInt8, scores: UInt8, levels: Sequence[Levels], smallest_cells: Sequence[float]) -> bool:
-    """Cut one tile's maps, uint8 [h, w], down to the true thresholds, in place; return whether it is left in doubt.
+    """Return whether one tile's maps, uint8 [h, w], leave it in doubt; if not, cut them in place to the thresholds.
 
     `smallest_cells`: per class, in id order, the smallest area that counts. In doubt is a tile with a defect that could
     be kept and could be wiped, by its probabilities or by its size, or that goes on beyond the tile and is not surely
@@ -98,21 +98,19 @@ def settle(classes: UInt8, scores: UInt8, levels: Sequence[Levels], smallest_cel
     # beyond which sides of the box there is nothing more of the tile
     ends = (y == 0, y + height == tile_height, x == 0, x + width == tile_width)
     own_classes, own_scores = classes[box], scores[box]
-    doubtful = False
     for class_id, (level, smallest) in enumerate(zip(levels, smallest_cells, strict=True), start=1):
         low = own_classes == class_id
         if not low.any():
             continue
         kept = low & (own_scores >= level.threshold)
-        doubtful = (
-            doubtful
-            or bool((own_scores[low] < level.lowest).any())
-            or _in_doubt(low, kept, low & (own_scores >= level.sure), smallest, ends)
-        )
+        if (own_scores[low] < level.lowest).any():
+            return True
+        if _in_doubt(low, kept, low & (own_scores >= level.sure), smallest, ends):
+            return True
         wiped = low & ~kept
         own_classes[wiped] = 0
         own_scores[wiped] = 0
-    return doubtful
+    return False
 
 
 _Mask = npt.NDArray[np.bool_]
