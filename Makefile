@@ -44,11 +44,9 @@ proof: debian $(VENV)/.installed ## kill lines and brokers by the hundred, lose 
 	$(VENV)/bin/python -m benchmarks.proof $(ARGS)
 
 model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glass from simulated pictures alone
-	rm -rf out/glass out/glass-further out/simulated-glass
+	rm -rf out/glass out/simulated-glass
 	$(VENV)/bin/linewatch simulate --dataset out/glass --frames 1400 --seed 1
 	$(VENV)/bin/linewatch-train fit config/train.glass.yaml --data out/glass --out out/simulated-glass
-	$(VENV)/bin/linewatch simulate --dataset out/glass-further --frames 1600 --seed 2
-	$(VENV)/bin/linewatch-train refit out/simulated-glass out/glass-further --miss-cost 5
 	$(VENV)/bin/convert out/simulated-glass --to onnxruntime --precision fp16
 	$(VENV)/bin/linewatch-train ship out/simulated-glass --out edge/bundles/simulated-glass
 
