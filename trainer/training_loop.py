@@ -47,6 +47,8 @@ from trainer.validating import Judgement, Validation
 if TYPE_CHECKING:  # the models import Keras, and a machine without it gets a message rather than a traceback
     from trainer.models import Stage
 
+# A mean Dice within this of the best is as good: from one epoch to the next it moves by as much.
+AS_GOOD_DICE = 0.01
 _RECENT_STEPS = 20
 _NAMED_PICTURES = 40
 
@@ -65,7 +67,9 @@ class TrainingLoop:
     """Trains `stepper`'s network on `batches`, judged by `validation`; keeps everything in `folder`.
 
     `stages` say what is trainable from which share of the schedule on. After `train` the best epoch's averaged weights
-    are in `best_weights`, and what happened in `run`.
+    are in `best_weights`, and what happened in `run`. Where the schedule came to its end and the last epoch is as good
+    as the best (`AS_GOOD_DICE`), the last one counts as the best: its learning rate has fallen, and which of several
+    epochs is a hair better is the luck of the validation crops.
     """
 
     def __init__(
@@ -151,7 +155,20 @@ class TrainingLoop:
                 self._events.close()
         if self.run.epoch - self.run.best_epoch >= patience:
             self._console.print(f"stopped early: nothing got better in {patience} epochs")
+        self._prefer_the_last()
         self._tell_at_the_end()
+
+    def _prefer_the_last(self) -> None:
+        """Let the last epoch be the best one where the schedule is over and it is as good. Raises StoreError."""
+        run = self.run
+        if self.progress() < 1 or run.best_epoch == run.epoch:
+            return
+        last_dice = run.rows[-1]["dice"] or 0.0
+        if run.best_dice - last_dice > AS_GOOD_DICE:
+            return
+        run.best_dice, run.best_epoch = last_dice, run.epoch
+        self.best_weights = self.last_weights
+        checkpointing.save(self._folder, run, self._stepper, self.best_weights)
 
     def _end_if_interrupted(self) -> None:
         """End between two steps: Ctrl-C within one has ended in a crash of TensorFlow's process."""
