@@ -194,6 +194,34 @@ def test_a_network_of_sequences_learns(tmp_path: Path) -> None:
         assert loop.run.best_dice > 0.8
 
 
+def test_of_epochs_that_are_as_good_the_last_is_kept(tmp_path: Path) -> None:
+    """With steps of 1e-9 all four epochs have one Dice: the last is kept. Stopped early the first is, and a better is.
+
+    The better one is noted in the checkpoint as epoch 2 with 0.02 more than the last, twice what counts as as good.
+    """
+    still = {"learning_rate": 1e-9}
+    loop, _, _ = make_loop(recipe(optimizer=still), two_layers(), tmp_path / "end", pictures())
+    loop.train(resume=False)
+    assert (loop.run.best_epoch, loop.run.epoch) == (4, 4)
+    for best, last in zip(loop.best_weights, loop.last_weights, strict=True):
+        np.testing.assert_array_equal(best, last)
+
+    early, _, words = make_loop(
+        recipe(optimizer=still, early_stopping_epochs=2), two_layers(), tmp_path / "early", pictures()
+    )
+    early.train(resume=False)
+    assert (early.run.best_epoch, early.run.epoch) == (1, 3), words.getvalue()
+
+    again, stepper, _ = make_loop(recipe(optimizer=still), two_layers(), tmp_path / "end", pictures())
+    better = [weight + 1 for weight in loop.best_weights]
+    loop.run.best_epoch, loop.run.best_dice = 2, float(loop.run.rows[-1]["dice"] or 0) + 0.02
+    checkpointing.save(tmp_path / "end", loop.run, stepper, better)
+    again.train(resume=True)
+    assert again.run.best_epoch == 2
+    for best, value in zip(again.best_weights, better, strict=True):
+        np.testing.assert_array_equal(best, value)
+
+
 def test_a_full_batch_is_everything_once() -> None:
     """A step's batches hold each pixel of each picture once, undisturbed, and their shares add up to 1."""
     settings = recipe(optimizer={"kind": "sgd", "full_batch": True}, sampling={"crop_px": 32, "batch": 5})
