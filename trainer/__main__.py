@@ -76,14 +76,19 @@ def fit(
 
 def _tell_thresholds(bundle: Bundle) -> None:
     """Say what was fitted for each class, and warn of what cannot be used."""
+    from trainer.finishing import presumption_asked_for
+
     validation = bundle.manifest.validation
+    asked_for = presumption_asked_for(bundle.manifest)
     for entry in bundle.classes:
         found = validation[entry.name]
         console.print(
             f"  {entry.name}: threshold {entry.threshold:g}, from {entry.min_area_px:g} px on; on validation "
             f"{found['missed']} of {found['shown']} pictures missed, {found['false']} falsely flagged"
         )
-        if found["presumed"]:
+        if found["presumed"] and asked_for:
+            console.print("    presumed, as the recipe asks: what was fitted would suit other weights")
+        elif found["presumed"]:
             console.print(
                 f"[yellow]warning[/]: {entry.name} was not found on validation pictures before they were learned from, "
                 "so its threshold and smallest area are not fitted but presumed; only what is held out can show "

@@ -165,12 +165,15 @@ def fit_thresholds(trained: Trained, settings: TrainSettings, console: Console) 
             probabilities.append(in_pixels(own_probability(answered), stride, (height, width)))
     truths = [sequence[-1].truth for sequence in sequences]
     goes_on = bool(trained.known) and not trained.only_sorts
+    presumes = goes_on and settings.finish is not None and settings.finish.thresholds == "presumed"
     fitted = {}
     for k, name in enumerate(trained.names):
         own, true = [p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths]
         fitted[name] = count_sorted(own, true) if trained.only_sorts else fit_class(own, true, settings.thresholds)
-        if goes_on and fitted[name].missed == fitted[name].shown > 0:
-            fitted[name] = presume_class(own, true, [picture.truth == k + 1 for picture in trained.known])
+        known = [picture.truth == k + 1 for picture in trained.known]
+        silent = fitted[name].missed == fitted[name].shown > 0
+        if (presumes and any(mask.any() for mask in known)) or (goes_on and silent):
+            fitted[name] = presume_class(own, true, known)
     return fitted
 
 

@@ -1,9 +1,11 @@
 """The last part of a training, which learns from the validation pictures as well.
 
 Of a rare defect there may be one piece to learn from and one to choose by, and what the second would have taught is
-lost. So the schedule can be parted: in its first part validation pictures choose the epoch, the thresholds and the
-smallest areas, as ever; then the network goes on with all pictures that are not held out, for a second cosine, and its
-last weights are kept. Nothing is chosen after that, and held-out pictures stay held out.
+lost. So the schedule can be parted: in its first part validation pictures judge, and choose thresholds and smallest
+areas unless the recipe presumes them; then the network goes on from the last epoch with all pictures that are not held
+out, for a second cosine, and its last weights are kept. The best epoch is not asked for unless the first part stopped
+early: an early one can be the best by one picture, and what is fitted with its unsettled weights does not suit what
+the second part ends with. Nothing is chosen after the first part, and held-out pictures stay held out.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from edge.bundle import SPLIT
+from edge.bundle import SPLIT, Manifest
 from edge.records import Float32
 from trainer.batches import Batches
 from trainer.checkpointing import CHECKPOINT, Run, check_writable
@@ -39,6 +41,12 @@ class Finished:
     def figures(self) -> dict[str, Any]:
         """What the manifest says of this part."""
         return {"epochs": self.run.epoch, "steps": self.run.steps, "seconds": round(self.run.elapsed_s, 1)}
+
+
+def presumption_asked_for(manifest: Manifest) -> bool:
+    """Whether thresholds are presumed because the recipe says so, not because a class was found nowhere."""
+    told = manifest.training.get("recipe", {}).get("finish") or {}
+    return bool(told.get("thresholds") == "presumed")
 
 
 def choosing_part(settings: TrainSettings) -> TrainSettings:
@@ -80,7 +88,7 @@ def finish(
     console: Console,
     resume: bool,
 ) -> Finished:
-    """Go on from the best weights of `loop`, which has come to its end, with training and validation pictures.
+    """Go on from the weights that `loop` kept, which has come to its end, with training and validation pictures.
 
     `folder`: the run's own; this part is kept in a folder of its own there, and goes on where it was with `resume`.
     Raises what `TrainingLoop.train` raises.

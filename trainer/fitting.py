@@ -86,7 +86,7 @@ def fit(
     check_files([entry for entry in entries if parts[entry.image] == "test"], names)  # or evaluation trips over them
     pictures = _load(wanted, parts, names, settings, console=console, cache=cache)
     started = datetime.now(timezone.utc)
-    loop = trainable.loop(choosing_part(settings), pictures, out / TRAINING, console)
+    loop = trainable.loop(settings, pictures, out / TRAINING, console)
     loop.train(resume=resume)
     model = chooser = trainable.inference_model(loop.best_weights)
     runs, figures = [loop.run], {}
@@ -292,18 +292,20 @@ class _Trainable:
     def loop(
         self, settings: TrainSettings, pictures: dict[Part, list[Picture]], folder: Path, console: Console
     ) -> TrainingLoop:
-        """Put the training loop together, with the schedule of `settings`; the crops that validate are cut here."""
+        """Put the loop together that chooses, by the recipe `settings`; the crops that validate are cut here."""
         from trainer.models import stages
         from trainer.validating import Validation
 
+        part = choosing_part(settings)
         return TrainingLoop(
-            settings,
+            part,
             self._stepper,
-            batches=Batches(settings, self._names, pictures["train"]),
-            validation=Validation(settings, self._names, pictures["validation"]),
-            stages=stages(settings.model),
+            batches=Batches(part, self._names, pictures["train"]),
+            validation=Validation(part, self._names, pictures["validation"]),
+            stages=stages(part.model),
             folder=folder,
             console=console,
+            goes_on=settings.finish is not None,
         )
 
     def inference_model(self, weights: Sequence[Any]) -> Any:

@@ -21,6 +21,7 @@ from edge.recording import write_text
 from edge.records import UInt8
 from trainer.curves import Reading, read_curves, read_log
 from trainer.evaluating import RATES, Evaluation, Wanted, evaluate, figure, interval, rates_of
+from trainer.finishing import presumption_asked_for
 from trainer.galleries import Exhibit, Gallery, sheet_of
 from trainer.guarding import EpochFigures, Finding, look
 from trainer.metrics import ALL, BACKGROUND
@@ -272,7 +273,10 @@ def _not_found(bundle: Bundle) -> list[Html]:
     for name, found in bundle.manifest.validation.items():
         if not isinstance(found, dict):
             continue
-        if found.get("presumed"):
+        if found.get("presumed") and presumption_asked_for(bundle.manifest):
+            text = "The recipe asks for it. Trust the figures of what was held out, and no others."
+            blocks.append(note(f"{name}'s threshold is presumed", text))
+        elif found.get("presumed"):
             text = (
                 "It was not found on validation pictures before they were learned from, so its threshold and smallest "
                 "area are not fitted but presumed. Trust the figures of what was held out, and no others."

@@ -143,10 +143,13 @@ class FinishSettings(StrictModel):
     """The last part of a training, which learns from the validation pictures too, once they have chosen.
 
     `share` of `epochs` and of `max_minutes`. `learning_rate`: at its beginning; half of the optimizer's if left out.
+    `thresholds`: `fitted` on validation pictures with the weights before this part, or `presumed` for every class
+    (`trainer.thresholds.presume_class`), where too few pictures choose for what is fitted to suit other weights.
     """
 
     share: Annotated[float, Field(gt=0, lt=1)]
     learning_rate: Annotated[float, Field(gt=0)] | None = None
+    thresholds: Literal["fitted", "presumed"] = "fitted"
 
 
 class GuardSettings(StrictModel):

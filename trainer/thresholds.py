@@ -35,9 +35,11 @@ SORTING_THRESHOLD = 0.01
 MIN_AREAS_PX = tuple(round(1.5**k) for k in range(2, 27))
 # An IoU within this of the best is as good: masks drawn by hand differ by more.
 _IOU_MARGIN = 0.03
-# Where nothing could be fitted: more likely than not, and half as large as what every picture shows.
+# Where nothing was fitted: more likely than not, and half as large as what nine of ten pictures show. Of masks drawn by
+# hand some are all but empty, so the smallest of all says nothing.
 _PRESUMED_THRESHOLD = 0.5
 _PRESUMED_SHARE = 0.5
+_PRESUMED_QUANTILE = 0.1
 # The scores, 0-255, from which a pixel is answered at each threshold.
 _LEVELS = np.ceil(THRESHOLDS * 255).astype(int)
 
@@ -46,8 +48,8 @@ _LEVELS = np.ceil(THRESHOLDS * 255).astype(int)
 class FittedClass:
     """What was fitted for one class, and how many validation pictures were still missed and falsely flagged.
 
-    `missed_region`: the share of its true pixels that was not answered, None where there are none. `presumed`: nothing
-    of it was found, and threshold and smallest area were not fitted (`presume_class`).
+    `missed_region`: the share of its true pixels that was not answered, None where there are none. `presumed`:
+    threshold and smallest area were not fitted (`presume_class`).
     """
 
     threshold: float
@@ -108,16 +110,16 @@ def fit_class(
 def presume_class(
     probabilities: Sequence[UInt8], truths: Sequence[BoolArray], known: Sequence[BoolArray]
 ) -> FittedClass:
-    """Return what a class starts with that was not found at all by weights which go on to learn; as for `fit_class`.
+    """Return what a class starts with where weights that go on to learn can fit nothing; arguments as for `fit_class`.
 
-    Its threshold is 0.5. Its smallest area is half of the one at which each picture of `known` (bool [H, W], the truth
-    of all that is learned from in the end) would just be found by its largest defect. The counts are with these. Raises
-    ValueError where no picture of `known` shows it.
+    Its threshold is 0.5. Its smallest area is half of the one at which nine of ten pictures of `known` that show it
+    (bool [H, W], the truth of all that is learned from in the end) would be found by their largest defect. The counts
+    are with these. Raises ValueError where no picture of `known` shows it.
     """
     largest = [_defects(truth, None)[0].max() for truth in known if truth.any()]
     if not largest:
         raise ValueError("no picture shows this class; there is nothing to presume")
-    min_area_px = float(np.ceil(min(largest) * _PRESUMED_SHARE))
+    min_area_px = float(np.ceil(np.quantile(largest, _PRESUMED_QUANTILE) * _PRESUMED_SHARE))
     answers = [_answered(each, _PRESUMED_THRESHOLD, min_area_px) for each in probabilities]
     return _counted(answers, truths, _PRESUMED_THRESHOLD, min_area_px, presumed=True)
 

@@ -69,7 +69,8 @@ class TrainingLoop:
     `stages` say what is trainable from which share of the schedule on. After `train` the best epoch's averaged weights
     are in `best_weights`, and what happened in `run`. Where the schedule came to its end and the last epoch is as good
     as the best (`AS_GOOD_DICE`), the last one counts as the best: its learning rate has fallen, and which of several
-    epochs is a hair better is the luck of the validation crops.
+    epochs is a hair better is the luck of the validation crops. With `goes_on` it does so in any case: what another
+    part goes on from, and fits thresholds with, is to be like what that part ends with.
     """
 
     def __init__(
@@ -82,13 +83,14 @@ class TrainingLoop:
         stages: Sequence[Stage],
         folder: Path,
         console: Console,
+        goes_on: bool = False,
     ) -> None:
         self.run = Run()
         self.best_weights: list[Float32] = stepper.averages
         self._settings, self._stepper, self._console = settings, stepper, console
         self._batches, self._validation = batches, validation
         self._stages = sorted(stages, key=lambda stage: stage.share)
-        self._folder = folder
+        self._folder, self._goes_on = folder, goes_on
         self._events = EventLog(folder / EVENTS) if settings.logs.tensorboard else None
         self._findings: list[Finding] = []
         self._interrupted: Callable[[], bool] = lambda: False
@@ -159,12 +161,15 @@ class TrainingLoop:
         self._tell_at_the_end()
 
     def _prefer_the_last(self) -> None:
-        """Let the last epoch be the best one where the schedule is over and it is as good. Raises StoreError."""
+        """Let the last epoch be the best one where the schedule is over and it is as good, or goes on.
+
+        Raises StoreError.
+        """
         run = self.run
         if self.progress() < 1 or run.best_epoch == run.epoch:
             return
         last_dice = run.rows[-1]["dice"] or 0.0
-        if run.best_dice - last_dice > AS_GOOD_DICE:
+        if run.best_dice - last_dice > AS_GOOD_DICE and not self._goes_on:
             return
         run.best_dice, run.best_epoch = last_dice, run.epoch
         self.best_weights = self.last_weights
