@@ -86,7 +86,13 @@ def two_layers(stride: int = 1) -> Any:
 
 
 def make_loop(
-    settings: TrainSettings, net: Any, folder: Path, shown: list[Picture], *, stages: Sequence[Stage] = ()
+    settings: TrainSettings,
+    net: Any,
+    folder: Path,
+    shown: list[Picture],
+    *,
+    stages: Sequence[Stage] = (),
+    goes_on: bool = False,
 ) -> tuple[TrainingLoop, Stepper, io.StringIO]:
     """Put a loop together as `fit` does."""
     folder.mkdir(exist_ok=True)
@@ -100,6 +106,7 @@ def make_loop(
         stages=stages,
         folder=folder,
         console=Console(file=words, width=300, soft_wrap=True),
+        goes_on=goes_on,
     )
     return loop, stepper, words
 
@@ -220,6 +227,27 @@ def test_of_epochs_that_are_as_good_the_last_is_kept(tmp_path: Path) -> None:
     assert again.run.best_epoch == 2
     for best, value in zip(again.best_weights, better, strict=True):
         np.testing.assert_array_equal(best, value)
+
+
+def test_another_part_goes_on_from_the_last_epoch(tmp_path: Path) -> None:
+    """However much better an earlier epoch was; unless it was stopped early, when the last one never settled."""
+    still = {"learning_rate": 1e-9}
+    loop, stepper, _ = make_loop(recipe(optimizer=still), two_layers(), tmp_path / "end", pictures())
+    loop.train(resume=False)
+    last = loop.last_weights
+    loop.run.best_epoch, loop.run.best_dice = 2, 0.99
+    checkpointing.save(tmp_path / "end", loop.run, stepper, [weight + 1 for weight in last])
+    again, _, _ = make_loop(recipe(optimizer=still), two_layers(), tmp_path / "end", pictures(), goes_on=True)
+    again.train(resume=True)
+    assert again.run.best_epoch == 4
+    for best, value in zip(again.best_weights, last, strict=True):
+        np.testing.assert_array_equal(best, value)
+
+    early, _, words = make_loop(
+        recipe(optimizer=still, early_stopping_epochs=2), two_layers(), tmp_path / "early", pictures(), goes_on=True
+    )
+    early.train(resume=False)
+    assert (early.run.best_epoch, early.run.epoch) == (1, 3), words.getvalue()
 
 
 def test_a_full_batch_is_everything_once() -> None:
