@@ -51,6 +51,7 @@ def fit(
 ) -> None:
     """Train, fit thresholds and smallest areas on validation pictures, and write a bundle."""
     from trainer.dataset_cache import default_cache_folder
+    from trainer.finishing import presumption_asked_for
     from trainer.fitting import fit as run_fit
     from trainer.settings import TrainSettings
 
@@ -67,9 +68,11 @@ def fit(
         f"{training['seconds'] / 60:.1f} minutes"
     )
     _tell_thresholds(bundle)
+    chosen = f"Those thresholds were chosen on {training['pictures']['validation']} pictures, so these figures flatter"
+    if presumption_asked_for(bundle.manifest):
+        chosen = "These figures are of the weights before the last part"
     console.print(
-        f"Those thresholds were chosen on {training['pictures']['validation']} pictures, so these figures flatter. "
-        f"Judge on the {training['pictures']['test']} held out: "
+        f"{chosen}. Judge on the {training['pictures']['test']} held out: "
         f"linewatch-train evaluate {out} {data} --json figures.json"
     )
 

@@ -96,6 +96,7 @@ def test_a_recipe_can_presume_every_threshold(finished: Bundle, data: Path, tmp_
     words = " ".join(ended.output.split())
     assert words.count("presumed, as the recipe asks") == len(presumed.classes)
     assert "was not found on validation pictures before" not in words
+    assert "These figures are of the weights before the last part. Judge on" in words
 
 
 def test_a_class_that_the_first_part_does_not_find_is_not_silenced(data: Path, tmp_path: Path) -> None:
