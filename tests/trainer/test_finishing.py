@@ -97,6 +97,10 @@ def test_a_recipe_can_presume_every_threshold(finished: Bundle, data: Path, tmp_
     assert words.count("presumed, as the recipe asks") == len(presumed.classes)
     assert "was not found on validation pictures before" not in words
     assert "These figures are of the weights before the last part. Judge on" in words
+    page = tmp_path / "report.html"
+    shown = CliRunner().invoke(app, ["report", str(out), str(data), "--out", str(page)])
+    assert shown.exit_code == 0, shown.output
+    assert page.read_text(encoding="utf-8").count("The recipe asks for it.") == len(presumed.classes)
 
 
 def test_a_class_that_the_first_part_does_not_find_is_not_silenced(data: Path, tmp_path: Path) -> None:
