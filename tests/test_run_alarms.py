@@ -97,7 +97,8 @@ def test_alarms_from_the_shell_and_over_mqtt_and_through_a_kill(tmp_path: Path) 
         assert "No line runs on the store" in shell("ack", config, "scratched", code=13)
         results = len(bodies(desk, "event/result"))
         with running(config) as line:
-            wait_for(lambda: len(bodies(desk, "event/result")) >= results + 2, 30)
+            # the first of them may be left over from before the kill; it must grade parts of both kinds itself
+            wait_for(lambda: len(bodies(desk, "event/result")) >= results + 12, 60)
             after = standing(config)
             assert after["scratched"] == before["scratched"]
             assert after["worthless"]["shelf"]["until_ns"] == before["worthless"]["shelf"]["until_ns"]
