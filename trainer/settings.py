@@ -140,7 +140,7 @@ class ThresholdSettings(StrictModel):
 
 
 class FinishSettings(StrictModel):
-    """The last part of a training, which learns from the validation pictures too, once they have chosen.
+    """The last part of a training, which learns from the validation pictures too.
 
     `share` of `epochs` and of `max_minutes`. `learning_rate`: at its beginning; half of the optimizer's if left out.
     `thresholds`: `fitted` on validation pictures with the weights before this part, or `presumed` for every class
