@@ -64,7 +64,7 @@ def fit(
     more = training.get("finish", {}).get("epochs", 0)
     then = f", then {more} more with the validation pictures" if more else ""
     console.print(
-        f"{out}: best epoch {training['best_epoch']} of {training['epochs'] - more}{then}, "
+        f"{out}: kept epoch {training['best_epoch']} of {training['epochs'] - more}{then}, "
         f"{training['seconds'] / 60:.1f} minutes"
     )
     _tell_thresholds(bundle)

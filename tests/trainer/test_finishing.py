@@ -144,7 +144,7 @@ def test_a_second_part_that_was_stopped_goes_on_as_if_it_had_not_been(
     done = subprocess.run(
         [*command, "--out", str(out), "--resume"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert re.search(r"best epoch \d of 3, then 3 more with the validation pictures", " ".join(done.stdout.split()))
+    assert re.search(r"kept epoch \d of 3, then 3 more with the validation pictures", " ".join(done.stdout.split()))
     again = load_bundle(out, need_onnx=False)
     for one, other in zip(weights(finished), weights(again), strict=True):
         np.testing.assert_array_equal(one, other)
