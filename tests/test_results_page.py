@@ -1,10 +1,14 @@
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
-from benchmarks.results import page
+from benchmarks.results import page, worst
 from benchmarks.results.sets import SETS, named
 
 REPORT: dict[str, Any] = {
@@ -72,6 +76,44 @@ def test_what_is_not_reached_is_named(tmp_path: Path) -> None:
         "shipped model: others given a scratch 40.0%, expected ≤ 30 %",
     ]
     assert "steel: not run yet" in page.missed(kept)
+
+
+WORST: dict[str, list[dict[str, Any]]] = {
+    "misses": [
+        {"image": f"images/{k}.png", "class": "defect", "wrong_px": 1200 - k, "of_px": 1200, "whole_picture": k == 0}
+        for k in range(5)
+    ],
+    "false_alarms": [
+        {"image": "images/9.png", "class": "defect", "wrong_px": None, "of_px": None, "whole_picture": True},
+    ],
+}
+
+
+def test_worst_cases_are_named_in_the_document_and_shown_beside_the_bundles(tmp_path: Path) -> None:
+    """The committed table names the three worst of each kind; the page that is not committed holds their pictures."""
+    named_ones = worst.worst_of({"worst": WORST})
+    assert worst.told(named_ones).splitlines()[2:] == [
+        "| `images/0.png` | defect | 1,200 of 1,200 true px missed | picture missed |",
+        "| `images/1.png` | defect | 1,199 of 1,200 true px missed | a part |",
+        "| `images/2.png` | defect | 1,198 of 1,200 true px missed | a part |",
+        "| `images/9.png` | defect | false | picture flagged |",
+    ]
+    assert worst.write(tmp_path, {"kolektor": {"folder": "kolektor-1", "worst": named_ones}}) is None
+    pictures = tmp_path / "kolektor-1" / "report-pictures"
+    pictures.mkdir(parents=True)
+    (tmp_path / "kolektor-1" / "report.html").touch()
+    for name, level in (("worst-misses", 40), ("worst-false-alarms", 200)):
+        cv2.imwrite(str(pictures / f"{name}.png"), np.full((20, 30, 3), level, np.uint8))
+    shown = worst.write(tmp_path, {"kolektor": {"folder": "kolektor-1", "worst": named_ones}, "steel": {}})
+    assert shown == tmp_path / "worst.html"
+    found = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', shown.read_text(encoding="utf-8"))
+    levels = [cv2.imdecode(np.frombuffer(base64.b64decode(one), np.uint8), cv2.IMREAD_COLOR).mean() for one in found]
+    assert levels == pytest.approx([40, 200], abs=2)
+
+
+def test_a_set_without_a_wrong_picture_says_so() -> None:
+    """Nothing wrong is said in words, not by an empty table."""
+    assert worst.told({"misses": [], "false_alarms": []}) == "Worst cases: none, no picture was answered wrongly."
 
 
 def test_each_set_has_its_recipe() -> None:

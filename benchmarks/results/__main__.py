@@ -1,4 +1,4 @@
-"""Train, convert and judge what the recipes come to, and write docs/results.md.
+"""Train, convert and judge what the recipes come to; write docs/results.md, and the worst pictures into --out.
 
 Run: make results DATA=DIR [ARGS="--only steel,phone"]. A set that was finished with the same recipe and pictures is not
 run again; one that was stopped goes on. Each set takes at most 25 minutes of training on two cores.
@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.results import page
+from benchmarks.results import page, worst
 from benchmarks.results.phones import replayed, shipped
 from benchmarks.results.running import ROOT, run
 from benchmarks.results.sets import SETS, named
@@ -40,7 +40,7 @@ def main() -> None:
         ran = run(one, options.data.resolve(), options.out.resolve())
         date, tables = time.strftime("%Y-%m-%d"), {}
         if one.name == "phone":
-            found = replayed(ran.bundle, options.data.resolve(), ran.bundle.parent)
+            found = replayed(ran.bundle, options.data.resolve(), ran.folder)
             tables = {"By `linewatch replay`, found where the answer meets the mask:": found}
         page.keep(page.DOCS, one.name, page.entry(ran, date, tables))
         if ran.training["seconds"] > FIT_MINUTES_AT_MOST * 60:
@@ -49,8 +49,10 @@ def main() -> None:
         judged = shipped(options.data.resolve(), options.out.resolve())
         page.keep(page.DOCS, SHIPPED, {"date": time.strftime("%Y-%m-%d"), **asdict(judged)})
     page.write(page.DOCS)
-    print("written: docs/results.md")
-    failed += page.missed(page.read_kept(page.DOCS))
+    kept = page.read_kept(page.DOCS)
+    pictures = worst.write(options.out, kept)
+    print("written:", *filter(None, ["docs/results.md", pictures and str(pictures)]))
+    failed += page.missed(kept)
     print("\n".join(failed) or "every target is reached")
     sys.exit(bool(failed))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.results import worst
 from benchmarks.results.running import ROOT, Ran
 from benchmarks.results.sets import SETS, SHIPPED, PictureSet, Target
 from trainer.quiet_imports import import_quietly
@@ -29,16 +30,16 @@ were held out by group, at the thresholds of the bundle. For each set the comman
     convert B --to onnxruntime
     linewatch-train report B DIR/FOLDER --out report.html
 
-`report.html` shows the worst misses and the worst false alarms; pictures of the sets are not repeated here. An
-interval is the 95 % bootstrap interval over groups of pictures (for a share without any error, that of Clopper and
-Pearson): **it says how far another draw of pictures may lie from this one.** Beside each figure stands what an answer
-without any defect would get.
+The worst cases are named below, and `out/results/worst.html`, written by the same command, shows them: no picture of
+the sets is repeated here. An interval is the 95 % bootstrap interval over groups of pictures (for a share without any
+error, that of Clopper and Pearson): **it says how far another draw of pictures may lie from this one.** Beside each
+figure stands what an answer without any defect would get.
 """
 
 
 def entry(ran: Ran, date: str, found: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return what is kept of a set that was run."""
-    training, report = ran.training, ran.report
+    training, report = ran.training, ran.figures["evaluation"]
     return {
         "date": date,
         "minutes": round(training["seconds"] / 60, 1),
@@ -51,6 +52,8 @@ def entry(ran: Ran, date: str, found: dict[str, Any] | None = None) -> dict[str,
         "figures": [_figure(target, report) for target in ran.picture_set.targets],
         "classes": _classes(report),
         "passed": _passed_as_clean(report),
+        "worst": worst.worst_of(ran.figures),
+        "folder": ran.folder.name,
         "tables": found or {},
     }
 
@@ -206,6 +209,8 @@ def _section(one: PictureSet, kept: dict[str, Any]) -> str:
         text += f"| {row['name']} | {iou} | {dice} | {row['missed']} of {row['shown']} | {others} |\n"
     if passed := kept.get("passed"):
         text += "\n" + _wrapped(_passed(passed)) + "\n"
+    if "worst" in kept:
+        text += f"\n{worst.told(kept['worst'])}\n"
     for title, table in kept["tables"].items():
         text += f"\n{title}\n\n{table}\n"
     return text

@@ -15,6 +15,7 @@ from benchmarks.results.sets import PictureSet
 from edge.bundle import MANIFEST, load_bundle
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+_BUNDLE = "bundle"
 
 
 def command(*words: str | Path) -> str:
@@ -27,13 +28,17 @@ def command(*words: str | Path) -> str:
 
 @dataclass(frozen=True)
 class Ran:
-    """A set that was run: its bundle, the figures of `evaluate`, what training and conversion came to."""
+    """A set that was run: its folder, what `report` wrote as JSON (`figures`), and what conversion came to."""
 
     picture_set: PictureSet
-    bundle: Path
-    report: dict[str, Any]
+    folder: Path
+    figures: dict[str, Any]
     conversion: dict[str, Any]
-    page: Path
+
+    @property
+    def bundle(self) -> Path:
+        """What was trained."""
+        return self.folder / _BUNDLE
 
     @property
     def training(self) -> dict[str, Any]:
@@ -49,7 +54,7 @@ def run(picture_set: PictureSet, data: Path, out: Path) -> Ran:
     recipe, pictures = ROOT / picture_set.recipe, data / picture_set.folder
     digest = hashlib.sha256(recipe.read_bytes() + (pictures / "manifest.csv").read_bytes()).hexdigest()[:8]
     folder = out / f"{picture_set.name}-{digest}"
-    bundle, page, conversion = folder / "bundle", folder / "report.html", folder / "conversion.json"
+    bundle, page, conversion = folder / _BUNDLE, folder / "report.html", folder / "conversion.json"
     if not (bundle / MANIFEST).is_file():
         begun = ["--resume"] if (bundle / "training" / "checkpoint.npz").is_file() else []
         command("linewatch-train", "fit", picture_set.recipe, "--data", pictures, "--out", bundle, *begun)
@@ -59,4 +64,4 @@ def run(picture_set: PictureSet, data: Path, out: Path) -> Ran:
         tolerance = [] if picture_set.tolerance_px is None else ["--tolerance-px", str(picture_set.tolerance_px)]
         command("linewatch-train", "report", bundle, pictures, "--out", page, *tolerance)
     figures = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
-    return Ran(picture_set, bundle, figures["evaluation"], json.loads(conversion.read_text(encoding="utf-8")), page)
+    return Ran(picture_set, folder, figures, json.loads(conversion.read_text(encoding="utf-8")))
