@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, TypeAdapter
 
 from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry
 from edge.errors import SettingsError
-from edge.settings import effective_thresholds, load_settings, require_bundle, settings_warnings
+from edge.preparing import PreparingStep
+from edge.settings import Settings, effective_thresholds, load_settings, require_bundle, settings_warnings
 from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
 from trainer.grid import GridSettings, runs_of
@@ -30,6 +32,34 @@ def test_every_shipped_configuration_is_valid(path: Path) -> None:
         runs_of(load_yaml(path, GridSettings))
     else:
         load_settings(path)
+
+
+def keys_of(schema: object) -> set[str]:
+    """Return the names of all properties in a JSON Schema, however deep."""
+    if isinstance(schema, list):
+        return {key for part in schema for key in keys_of(part)}
+    if not isinstance(schema, dict):
+        return set()
+    own = schema.get("properties")
+    return (set(own) if isinstance(own, dict) else set()) | {key for part in schema.values() for key in keys_of(part)}
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "elsewhere"),
+    [
+        ("line.yaml", Settings, None),
+        ("train.phone.yaml", TrainSettings, "preparing.md"),  # each step's keys are in a table of their own
+    ],
+)
+def test_every_key_is_explained(name: str, model: type[BaseModel], elsewhere: str | None) -> None:
+    """The example that is said to explain every key does: each stands in it, with a comment or in one."""
+    text = (ROOT / "config" / name).read_text(encoding="utf-8")
+    steps = keys_of(TypeAdapter(PreparingStep).json_schema()) if elsewhere else set()
+    wanted = keys_of(model.model_json_schema(by_alias=True)) - steps
+    assert len(wanted) > 50
+    assert [key for key in sorted(wanted) if not re.search(rf"\b{key}\b", text)] == []
+    there = (ROOT / "docs" / elsewhere).read_text(encoding="utf-8") if elsewhere else ""
+    assert [key for key in sorted(steps) if not re.search(rf"\b{key}\b", there)] == []
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,10 @@ def finish(
     # who begins with these weights is told what they learned from
     write_split(own / SPLIT, entries, {image: _learned(part) for image, part in parts.items()})
     together = [*pictures["train"], *pictures["validation"]]
+    presumed = settings.finish.thresholds == "presumed"
+    thresholds = "presumed" if presumed else "fitted on what came before"
     console.print(
-        f"goes on with all {len(together)} pictures that are not held out; thresholds are fitted on what came before, "
+        f"goes on with all {len(together)} pictures that are not held out; thresholds are {thresholds}, "
         "and what is told of validation from here on is of pictures that are learned from"
     )
     part = finishing_part(settings, settings.finish)

@@ -46,6 +46,7 @@ def entry(ran: Ran, date: str, found: dict[str, Any] | None = None) -> dict[str,
         "epochs": training["epochs"],
         "cores": training["machine"]["cores"],
         "finish_minutes": round(training["finish"]["seconds"] / 60, 1) if "finish" in training else None,
+        "presumed": (training["recipe"].get("finish") or {}).get("thresholds") == "presumed",
         "pictures": training["pictures"],
         "model": _model(training["recipe"], len(report["counts"]["shown"])),
         "conversion": _conversion(ran.conversion["comparison"]),
@@ -184,13 +185,11 @@ def _row(one: PictureSet | None, target: Target, figure: dict[str, Any]) -> str:
 
 def _section(one: PictureSet, kept: dict[str, Any]) -> str:
     pictures, compared = kept["pictures"], kept["conversion"]
-    minutes = kept.get("finish_minutes")
-    finish = f", and were learned from as well in the last {minutes:.1f} minutes" if minutes else ""
     told = (
         f"{kept['date']}: `{one.recipe}`, {kept['model']}; trained {kept['minutes']:.1f} minutes "
         f"({kept['epochs']} epochs) on {_cores(kept['cores'])}, from {pictures['train']} pictures; "
-        f"{pictures['validation']} chose the best epoch, "
-        f"thresholds and smallest areas{finish}; {pictures['test']} were held out. Converted: {compared['lost']} of "
+        f"{pictures['validation']} {_validation(kept)}; {pictures['test']} were held out. "
+        f"Converted: {compared['lost']} of "
         f"{compared['defects']} defects lost, {compared['gained']} gained, {compared['changed_share']:.4%} of the "
         "pixels changed."
     )
@@ -214,6 +213,17 @@ def _section(one: PictureSet, kept: dict[str, Any]) -> str:
     for title, table in kept["tables"].items():
         text += f"\n{title}\n\n{table}\n"
     return text
+
+
+def _validation(kept: dict[str, Any]) -> str:
+    """Say what the validation pictures were for."""
+    minutes = kept.get("finish_minutes")
+    if not minutes:
+        return "chose the best epoch, thresholds and smallest areas"
+    learned = f"were learned from as well in the last {minutes:.1f} minutes"
+    if kept.get("presumed"):
+        return f"told how the first part went and {learned}, thresholds and smallest areas being presumed"
+    return f"chose thresholds and smallest areas, and {learned}"
 
 
 def _passed(passed: dict[str, Any]) -> str:
