@@ -91,6 +91,11 @@ def _tell_thresholds(bundle: Bundle) -> None:
         )
         if found["presumed"] and asked_for:
             console.print("    presumed, as the recipe asks: what was fitted would suit other weights")
+        elif found["presumed"] and not found["shown"]:
+            console.print(
+                f"[yellow]warning[/]: no validation picture shows {entry.name}, so its threshold and smallest area are "
+                "not fitted but presumed; label more pieces with it, for fit or refit"
+            )
         elif found["presumed"]:
             console.print(
                 f"[yellow]warning[/]: {entry.name} was not found on validation pictures before they were learned from, "
@@ -151,7 +156,12 @@ def refit(
         raise typer.BadParameter("expected costs above 0, received 0")
     refitted = run_refit(bundle, data, console, miss_cost=miss_cost, false_cost=false_cost)
     _tell_thresholds(refitted)
-    pictures = refitted.manifest.provenance[-1]["pictures"]
+    step = refitted.manifest.provenance[-1]
+    pictures = step["pictures"]
+    if step["kept"]:
+        console.print(
+            f"No further picture shows {', '.join(step['kept'])}: thresholds, areas and counts are those of before"
+        )
     console.print(
         f"Those thresholds were chosen on {pictures} further pictures, which judge no more. Now convert the bundle: "
         f"convert {bundle} --to onnxruntime"

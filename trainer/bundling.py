@@ -54,7 +54,8 @@ class Trained:
 
     `only_sorts`: it answers whole tiles and no tile that it saw was clean, so that it cannot tell good parts from bad.
     `chooser`: the keras.Model that thresholds are fitted with; `model` where it is None, as long as it did not learn
-    from the validation pictures. `known`: all pictures that `model` learned from, where the recipe has `finish`.
+    from the validation pictures. `known`: what it learned from and what chose, which speaks for a class of which
+    nothing can be fitted; empty where only fitted values are of use.
     """
 
     model: Any
@@ -164,15 +165,18 @@ def fit_thresholds(trained: Trained, settings: TrainSettings, console: Console) 
             answered = engine.stitched_probabilities(pixels, tiles, earlier)
             probabilities.append(in_pixels(own_probability(answered), stride, (height, width)))
     truths = [sequence[-1].truth for sequence in sequences]
-    goes_on = bool(trained.known) and not trained.only_sorts
-    presumes = goes_on and settings.finish is not None and settings.finish.thresholds == "presumed"
+    goes_on = bool(trained.known) and settings.finish is not None
+    presumes = settings.finish is not None and settings.finish.thresholds == "presumed"
     fitted = {}
     for k, name in enumerate(trained.names):
         own, true = [p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths]
         fitted[name] = count_sorted(own, true) if trained.only_sorts else fit_class(own, true, settings.thresholds)
+        absent = not fitted[name].shown  # any threshold is as good as another then, and none was fitted
+        silent = fitted[name].missed == fitted[name].shown
+        if trained.only_sorts or not (presumes or absent or (goes_on and silent)):
+            continue
         known = [picture.truth == k + 1 for picture in trained.known]
-        silent = fitted[name].missed == fitted[name].shown > 0
-        if (presumes and any(mask.any() for mask in known)) or (goes_on and silent):
+        if any(mask.any() for mask in known):
             fitted[name] = presume_class(own, true, known)
     return fitted
 

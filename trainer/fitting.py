@@ -117,7 +117,7 @@ def fit(
         chooser=chooser,
         names=names,
         validation=pictures["validation"],
-        known=[] if settings.finish is None else [*pictures["train"], *pictures["validation"]],
+        known=[*pictures["train"], *pictures["validation"]],
         started=started,
         figures={
             "epochs": sum(run.epoch for run in runs),

@@ -8,7 +8,9 @@ no more.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,14 +31,14 @@ from edge.bundle import (
     sha256_of,
     write_manifest,
 )
-from edge.errors import BundleError, DatasetError, StoreError
+from edge.errors import BundleError, DatasetError, SettingsError, StoreError
 from trainer.bundling import Trained, fit_thresholds
 from trainer.cells import labelled_whole
 from trainer.datasets import Entry, class_names, dataset_sha256, load_picture, read_manifest
 from trainer.evaluating import learned_from
 from trainer.hardware import import_keras
 from trainer.keras_engine import load_model
-from trainer.settings import TrainSettings
+from trainer.settings import ThresholdSettings, TrainSettings
 from trainer.split_manifest import read_split
 from trainer.starting import BEFORE
 from trainer.training_loop import progress_bar
@@ -52,13 +54,14 @@ def refit(
 
     Pictures that it learned from, was chosen by or held out take no part; those that do are noted in the bundle, so
     that nothing judges by them later. `miss_cost`, `false_cost`: of a picture missed and of one falsely flagged, the
-    recipe's if left out. The bundle is to be converted again. Raises BundleError where it cannot be fitted,
-    DatasetError where no picture is left, StoreError.
+    recipe's if left out. A class that none of them shows keeps what it has. The bundle is to be converted again; where
+    it cannot be written, it is as it was. Raises BundleError where it cannot be fitted, DatasetError where no picture
+    is left, SettingsError, StoreError.
     """
     bundle = load_bundle(path, need_onnx=False)
     settings = _recipe(bundle)
     asked = {"miss_cost": miss_cost, "false_cost": false_cost}
-    costs = settings.thresholds.model_copy(update={key: cost for key, cost in asked.items() if cost is not None})
+    costs = _costs(settings, {key: cost for key, cost in asked.items() if cost is not None})
     whole = settings.model.stride_px(settings.tile.height) == settings.tile.height
     names = tuple(entry.name for entry in bundle.classes)
     entries = _unknown(bundle, read_manifest(data, need_masks=not whole), data)
@@ -79,6 +82,7 @@ def refit(
         figures={},
     )
     fitted = fit_thresholds(trained, settings.model_copy(update={"thresholds": costs}), console)
+    shown = {name: asdict(value) for name, value in fitted.items() if value.shown}
     step = {
         "step": "refit",
         "at": trained.started.isoformat(timespec="seconds"),
@@ -86,25 +90,26 @@ def refit(
         "dataset_sha256": dataset_sha256(entries),
         "pictures": len(entries),
         "costs": costs.model_dump(mode="json"),
+        "kept": [name for name in names if name not in shown],
     }
     manifest = bundle.manifest.model_copy(
         update={
             "classes": tuple(
-                entry.model_copy(
-                    update={"threshold": fitted[entry.name].threshold, "min_area_px": fitted[entry.name].min_area_px}
-                )
+                entry.model_copy(update={key: shown[entry.name][key] for key in ("threshold", "min_area_px")})
+                if entry.name in shown
+                else entry
                 for entry in bundle.manifest.classes
             ),
-            "validation": {name: asdict(value) for name, value in fitted.items()},
+            "validation": {**bundle.manifest.validation, **shown},
             "golden": (),
             "provenance": (*(each for each in bundle.manifest.provenance if each.get("step") == "train"), step),
         }
     )
     try:
-        _note(path / BEFORE, entries)
-        for stale in (*(path / name for name in _STALE), *(path / GOLDEN).glob("*.map.png")):
-            stale.unlink(missing_ok=True)
-        return write_manifest(path, manifest)
+        stale = (*(path / name for name in _STALE), *(path / GOLDEN).glob("*.map.png"))
+        with _put_back_on_failure([path / BEFORE, *stale]) as aside:
+            _note(path / BEFORE, aside[path / BEFORE], entries)
+            return write_manifest(path, manifest)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}. Free some space and refit again") from error
 
@@ -140,8 +145,42 @@ def _unknown(bundle: Bundle, entries: Sequence[Entry], data: Path) -> list[Entry
     return used
 
 
-def _note(path: Path, entries: Sequence[Entry]) -> None:
-    """Add the pictures to what the bundle was chosen by."""
+def _costs(settings: TrainSettings, asked: dict[str, float]) -> ThresholdSettings:
+    """Return the recipe's costs with those that were asked for in their place. Raises SettingsError."""
+    try:
+        return ThresholdSettings.model_validate({**settings.thresholds.model_dump(), **asked})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        raise SettingsError(f"{option}: {first['msg']}, received {first['input']}") from error
+
+
+@contextmanager
+def _put_back_on_failure(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
+    """Set files aside, under names that no manifest answers for, and remove them; put them back where that fails.
+
+    Yields where each of `paths` is meanwhile, whether there was one or not.
+    """
+    aside = {path: path.with_name(f"{path.name}.tmp") for path in paths}
+    was_there = [path for path in paths if path.is_file()]
+    for path in was_there:
+        path.replace(aside[path])
+    try:
+        yield aside
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        for path in was_there:
+            aside[path].replace(path)
+        raise
+    for path in was_there:
+        aside[path].unlink()
+
+
+def _note(path: Path, before: Path, entries: Sequence[Entry]) -> None:
+    """Add the pictures to what the bundle was chosen by; `before`: what was noted before, if there is such a file."""
+    if before.is_file():
+        shutil.copyfile(before, path)
     begun = path.is_file()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

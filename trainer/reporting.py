@@ -276,6 +276,12 @@ def _not_found(bundle: Bundle) -> list[Html]:
         if found.get("presumed") and presumption_asked_for(bundle.manifest):
             text = "The recipe asks for it. Trust the figures of what was held out, and no others."
             blocks.append(note(f"{name}'s threshold is presumed", text))
+        elif found.get("presumed") and not found.get("shown"):
+            text = (
+                "No validation picture shows it, so its threshold and smallest area are not fitted but presumed. Label "
+                "more pieces with it, for fit or refit."
+            )
+            blocks.append(note(f"{name}'s threshold is presumed", text))
         elif found.get("presumed"):
             text = (
                 "It was not found on validation pictures before they were learned from, so its threshold and smallest "

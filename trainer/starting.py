@@ -47,7 +47,7 @@ class Start:
 def find_start(path: Path) -> Start:
     """Find the weights at `path`: a `.weights.h5` file, a checkpoint, or a folder that `fit` wrote. Raises StoreError.
 
-    A folder stands for the best epoch of its checkpoint.
+    A folder stands for the kept epoch of its checkpoint; a whole run's, for that of its first part.
     """
     candidates = [path / TRAINING / CHECKPOINT, path / CHECKPOINT] if path.is_dir() else [path]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
@@ -57,7 +57,7 @@ def find_start(path: Path) -> Start:
             "file that ends in .weights.h5, such as last-good.weights.h5"
         )
     try:
-        return Start(file, sha256_of(file), _learned(file), _classes(file.parent / PARTS))
+        return Start(file, sha256_of(file), _learned(file), _classes(file))
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
         raise StoreError(
             f"What lies beside {file} cannot be read: {error}. Copy the folder of that run again"
@@ -80,9 +80,13 @@ def _learned(file: Path) -> dict[str, str] | None:
     return found if known else None
 
 
-def _classes(path: Path) -> tuple[str, ...] | None:
-    noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return tuple(noted["classes"]) if "classes" in noted else None
+def _classes(file: Path) -> tuple[str, ...] | None:
+    """Read what stands beside the weights or, of a run's last part, in the folder around them."""
+    for path in (file.parent / PARTS, file.parent.parent / PARTS):
+        noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if "classes" in noted:
+            return tuple(noted["classes"])
+    return None
 
 
 def check_start(start: Start, names: Sequence[str], entries: Sequence[Entry], parts: Mapping[str, Part]) -> None:

@@ -10,7 +10,8 @@ Where the recipe says how much of a class's area may be missed at most, threshol
 only where all do, and then the one that misses least.
 
 A class of which nothing was found has no threshold that is better than another: what is fitted is then silence, which
-costs least. That is right for a model that stays so, and not for one that goes on to learn (`presume_class`).
+costs least. That is right for a model that stays so, and not for one that goes on to learn (`presume_class`). Of a
+class that no picture shows nothing is known at all, and nothing can be fitted.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def fit_class(
 def presume_class(
     probabilities: Sequence[UInt8], truths: Sequence[BoolArray], known: Sequence[BoolArray]
 ) -> FittedClass:
-    """Return what a class starts with where weights that go on to learn can fit nothing; arguments as for `fit_class`.
+    """Return what a class starts with where nothing can be fitted; arguments as for `fit_class`.
 
     Its threshold is 0.5. Its smallest area is half of the one at which nine of ten pictures of `known` that show it
     (bool [H, W], the truth of all that is learned from in the end) would be found by their largest defect. The counts

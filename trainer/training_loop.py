@@ -70,7 +70,8 @@ class TrainingLoop:
     are in `best_weights`, and what happened in `run`. Where the schedule came to its end and the last epoch is as good
     as the best (`AS_GOOD_DICE`), the last one counts as the best: its learning rate has fallen, and which of several
     epochs is a hair better is the luck of the validation crops. With `goes_on` it does so in any case: what another
-    part goes on from, and fits thresholds with, is to be like what that part ends with.
+    part goes on from, and fits thresholds with, is to be like what that part ends with. `after`: the folder of the part
+    that came before, which is kept there whatever happens to this one.
     """
 
     def __init__(
@@ -84,13 +85,14 @@ class TrainingLoop:
         folder: Path,
         console: Console,
         goes_on: bool = False,
+        after: Path | None = None,
     ) -> None:
         self.run = Run()
         self.best_weights: list[Float32] = stepper.averages
         self._settings, self._stepper, self._console = settings, stepper, console
         self._batches, self._validation = batches, validation
         self._stages = sorted(stages, key=lambda stage: stage.share)
-        self._folder, self._goes_on = folder, goes_on
+        self._folder, self._goes_on, self._after = folder, goes_on, after
         self._events = EventLog(folder / EVENTS) if settings.logs.tensorboard else None
         self._findings: list[Finding] = []
         self._interrupted: Callable[[], bool] = lambda: False
@@ -114,6 +116,8 @@ class TrainingLoop:
             stages=(),
             folder=folder,
             console=self._console,
+            goes_on=True,  # its last weights are what is kept
+            after=self._folder,
         )
 
     @property
@@ -150,7 +154,9 @@ class TrainingLoop:
                     self._end_if_interrupted()
                     self._stop_if_asked()
         except KeyboardInterrupt as error:
-            kept = "The epochs before it are kept; go on with --resume" if self.run.epoch else "Nothing is kept"
+            before = "The epochs before it are" if self.run.epoch else "The part before it is"
+            nothing = not self.run.epoch and self._after is None
+            kept = "Nothing is kept" if nothing else f"{before} kept; go on with --resume"
             raise InterruptedTrainingError(f"Interrupted in epoch {self.run.epoch + 1}. {kept}") from error
         finally:
             if self._events is not None:
@@ -187,7 +193,8 @@ class TrainingLoop:
                 f"Stopped after epoch {self.run.epoch}, as guard.action asks: {' '.join(reasons)}. The weights of "
                 f"epoch {self.run.best_epoch} are kept in {self._folder / checkpointing.CHECKPOINT}; with "
                 "guard.action: warn it would have gone on. Change the recipe, and begin from them with: "
-                f"linewatch-train fit RECIPE --data DATA --out NEW --from {self._folder.parent}"
+                f"linewatch-train fit RECIPE --data DATA --out NEW --from "
+                f"{self._folder.parent if self._after is None else self._folder}"
             )
 
     def _restore(self) -> None:

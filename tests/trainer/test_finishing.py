@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from trainer.evaluating import evaluate, learned_from
 from trainer.fitting import fit
 from trainer.keras_engine import load_model
 from trainer.split_manifest import read_split
+from trainer.splitting import split_dataset
 
 SHORT = RECIPE.replace("epochs: 8", "epochs: 6").replace("steps_per_epoch: 15", "steps_per_epoch: 6")
 FINISHED = SHORT + "finish: {share: 0.5}\n"
@@ -120,6 +122,31 @@ def test_a_class_that_the_first_part_does_not_find_is_not_silenced(data: Path, t
     assert presumed["presumed"]
     assert (presumed["threshold"], presumed["min_area_px"]) == (0.5, np.ceil(np.percentile(areas_px, 10) / 2))
     assert more.manifest.classes[0].min_area_px == presumed["min_area_px"]
+
+
+def test_a_class_that_no_validation_picture_shows_is_presumed(data: Path, tmp_path: Path) -> None:
+    """Where all stains that would choose have empty masks, any threshold is as good: an even chance is presumed."""
+    folder = tmp_path / "bare"
+    shutil.copytree(data, folder)
+    settings = recipe(tmp_path, SHORT.replace("epochs: 6", "epochs: 1"))
+    parts = split_dataset(read_manifest(folder), settings.split, settings.seed, quiet())
+    stains = [entry for entry in read_manifest(folder) if "stain" in entry.classes]
+    bare = [entry for entry in stains if parts[entry.image] == "validation"]
+    for entry in bare:
+        for _, mask in entry.masks:
+            cv2.imwrite(str(mask), np.zeros_like(cv2.imread(str(mask), 0)))
+    told = CliRunner().invoke(
+        app, ["fit", str(tmp_path / "recipe.yaml"), "--data", str(folder), "--out", str(tmp_path / "out")]
+    )
+    assert told.exit_code == 0, told.output
+    assert "no validation picture shows stain" in " ".join(told.output.split())
+    bundle = load_bundle(tmp_path / "out", need_onnx=False)
+    found = bundle.manifest.validation["stain"]
+    areas_px = [np.count_nonzero(cv2.imread(str(e.masks[0][1]), 0)) for e in stains if parts[e.image] == "train"]
+    assert len(bare) > 0
+    assert (found["shown"], found["presumed"], found["threshold"]) == (0, True, 0.5)
+    assert bundle.classes[1].min_area_px == np.ceil(np.percentile(areas_px, 10) / 2)
+    assert not bundle.manifest.validation["scratch"]["presumed"]
 
 
 def test_held_out_pictures_stay_held_out(finished: Bundle, data: Path) -> None:

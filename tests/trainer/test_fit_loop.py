@@ -31,6 +31,7 @@ from trainer.losses import make_loss
 from trainer.memory import check_fits, check_memory, estimate_bytes
 from trainer.models import Stage
 from trainer.settings import TrainSettings
+from trainer.starting import find_start
 from trainer.stepping import Stepper
 from trainer.training_loop import CollapsedTrainingError, InterruptedTrainingError, TrainingLoop
 from trainer.validating import Validation, constant_dice
@@ -159,6 +160,65 @@ def test_stages_unfreeze_at_their_share_and_resume(tmp_path: Path) -> None:
             np.testing.assert_array_equal(one.numpy(), other.numpy())
         for one, other in zip(whole.best_weights, second.best_weights, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_last_part_knows_what_came_before_it(tmp_path: Path) -> None:
+    """Interrupted in its first epoch, it says that the part before is kept; a run of one part, that nothing is."""
+    settings = recipe(epochs=1)
+    loop, stepper, _ = make_loop(settings, two_layers(), tmp_path / "training", pictures(), goes_on=True)
+    _stop_after(stepper, 2)
+    with pytest.raises(InterruptedTrainingError, match=r"Interrupted in epoch 1\. Nothing is kept"):
+        loop.train(resume=False)
+    loop, stepper, _ = make_loop(settings, two_layers(), tmp_path / "training", pictures(), goes_on=True)
+    loop.train(resume=False)
+    (tmp_path / "training" / "finish").mkdir()
+    last = loop.going_on(settings, Batches(settings, NAMES, pictures()), tmp_path / "training" / "finish")
+    _stop_after(stepper, 2)
+    kept = r"Interrupted in epoch 1\. The part before it is kept; go on with --resume"
+    with pytest.raises(InterruptedTrainingError, match=kept):
+        last.train(resume=False)
+
+
+def test_a_last_part_keeps_its_last_epoch(tmp_path: Path) -> None:
+    """What it learns from chooses no epoch: its checkpoint holds the last weights, however much worse they are."""
+    settings = recipe(epochs=6)
+    loop, stepper, _ = make_loop(settings, two_layers(), tmp_path / "training", pictures(), goes_on=True)
+    loop.train(resume=False)
+    (folder := tmp_path / "training" / "finish").mkdir()
+    worse = recipe(epochs=3, optimizer={"kind": "sgd", "learning_rate": 1e-9})
+    last = loop.going_on(worse, Batches(worse, NAMES, pictures()), folder)
+    spoilt, taken = stepper.step, iter(range(1000))
+
+    def step(*batch: Any, **keys: Any) -> Any:
+        if next(taken) == 6:  # the third epoch's first
+            stepper.net.set_weights([0 * value for value in stepper.net.get_weights()])
+            stepper.averages = stepper.net.get_weights()
+        return spoilt(*batch, **keys)
+
+    stepper.step = step
+    last.train(resume=False)
+    dices = [row["dice"] for row in last.run.rows]
+    assert max(dices) - dices[-1] > 0.05
+    assert last.run.best_epoch == 3
+    for kept, value in zip(checkpointing.read_best(folder / "checkpoint.npz"), last.last_weights, strict=True):
+        np.testing.assert_array_equal(kept, value)
+
+
+def test_a_last_part_that_is_stopped_names_its_own_weights(tmp_path: Path) -> None:
+    """The folder that its error says to begin from is where the weights lie that it speaks of."""
+    tiles = keras.Input((None, None, 1))
+    nothing = keras.initializers.Constant(-20)
+    silent = keras.Model(tiles, keras.layers.Conv2D(1, 1, kernel_initializer="zeros", bias_initializer=nothing)(tiles))
+    guard = {"collapse_epochs": 3, "action": "stop"}
+    settings = recipe(epochs=5, guard=guard, optimizer={"learning_rate": 1e-6})
+    first, _, _ = make_loop(settings.model_copy(update={"epochs": 1}), silent, tmp_path / "training", pictures())
+    first.train(resume=False)
+    (folder := tmp_path / "training" / "finish").mkdir()
+    last = first.going_on(settings, Batches(settings, NAMES, pictures()), folder)
+    with pytest.raises(CollapsedTrainingError) as stopped:
+        last.train(resume=False)
+    assert str(stopped.value).endswith(f"--from {folder}")
+    assert find_start(folder).path == folder / "checkpoint.npz"
 
 
 def _stop_after(stepper: Stepper, steps: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, Bundle, load_bundle, write_manifest
-from edge.errors import BundleError, DatasetError
+from edge.errors import BundleError, DatasetError, StoreError
 from tests.trainer.painted import RECIPE, quiet, recipe, write_painted
 from trainer.__main__ import app
 from trainer.evaluating import evaluate, learned_from
@@ -96,6 +96,47 @@ def test_a_conversion_of_before_is_gone(bundle: Path, further: Path) -> None:
     assert sorted((bundle / GOLDEN).glob("*.png")) == raw
     assert refitted.manifest.golden == ()
     assert load_bundle(bundle, need_onnx=False).manifest == refitted.manifest
+
+
+def test_a_class_that_no_further_picture_shows_keeps_what_it_has(bundle: Path, further: Path) -> None:
+    """Of stains nothing is known where none is shown: threshold, area and counts stay, and the command says so."""
+    before = load_bundle(bundle, need_onnx=False)
+    lines = (further / "manifest.csv").read_text().splitlines()
+    scratched = further.with_name("scratched")
+    shutil.copytree(further, scratched)
+    (scratched / "manifest.csv").write_text("\n".join(line for line in lines if ",stain," not in line) + "\n")
+    told = CliRunner().invoke(app, ["refit", str(bundle), str(scratched), "--miss-cost", "3"])
+    assert told.exit_code == 0, told.output
+    assert "No further picture shows stain: thresholds, areas and counts are those of before" in told.output
+    after = load_bundle(bundle, need_onnx=False)
+    assert [entry.name for entry in after.classes] == ["scratch", "stain"]
+    assert after.classes[1] == before.classes[1]
+    assert after.manifest.validation["stain"] == before.manifest.validation["stain"]
+    assert after.manifest.validation["scratch"]["shown"] == sum(",scratch," in line for line in lines)
+
+
+def test_a_bundle_that_cannot_be_written_is_as_it_was(bundle: Path, further: Path) -> None:
+    """Where the manifest cannot be replaced, every file is back, the conversion too; refitted later, it is whole."""
+    (bundle / ONNX_MODEL).write_bytes(b"as converted")
+    write_manifest(bundle, load_bundle(bundle, need_onnx=False).manifest)
+    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    (in_the_way := bundle / "manifest.json.tmp").mkdir()
+    with pytest.raises(StoreError, match="cannot be written"):
+        refit(bundle, further, quiet())
+    assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
+    in_the_way.rmdir()
+    refit(bundle, further, quiet())
+    assert load_bundle(bundle, need_onnx=False).manifest.provenance[-1]["pictures"] == 20
+    assert not list(bundle.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("cost", ["inf", "nan", "1e9"])
+def test_costs_have_the_recipe_s_limits(bundle: Path, further: Path, cost: str) -> None:
+    """A cost that nothing could be weighed by is refused in words before anything is read."""
+    told = CliRunner().invoke(app, ["refit", str(bundle), str(further), "--miss-cost", cost])
+    assert told.exit_code != 0
+    assert not isinstance(told.exception, ValueError)
+    assert "--miss-cost" in str(told.exception) + told.output
 
 
 def test_a_shipped_bundle_is_refused(bundle: Path, further: Path) -> None:
