@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks.results import page, worst
+from benchmarks.results.running import Ran, digest
 from benchmarks.results.sets import SETS, named
+from tests.trainer.painted import write_painted
 
 REPORT: dict[str, Any] = {
     "miou": 0.85,
@@ -118,6 +121,30 @@ def test_worst_cases_are_named_in_the_document_and_shown_beside_the_bundles(tmp_
 def test_a_set_without_a_wrong_picture_says_so() -> None:
     """Nothing wrong is said in words, not by an empty table."""
     assert worst.told({"misses": [], "false_alarms": []}) == "Worst cases: none, no picture was answered wrongly."
+
+
+def test_a_set_is_known_by_what_its_recipe_says_and_its_pictures_show(tmp_path: Path) -> None:
+    """A comment begins nothing anew; another value, another mask and another picture do."""
+    data = write_painted(tmp_path / "data", 6)
+    written = tmp_path / "recipe.yaml"
+    written.write_text("name: a\nepochs: 3\n")
+    first = digest(written, data)
+    written.write_text("# as it was\nname: a\nepochs: 3   # so many\n")
+    assert digest(written, data) == first
+    written.write_text("name: a\nepochs: 4\n")
+    found = {first, digest(written, data)}
+    for path in (data / "masks" / "0.png", data / "images" / "2.png"):
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path), 0))
+        found.add(digest(written, data))
+    assert len(found) == 4
+
+
+def test_a_set_has_the_date_of_its_training(tmp_path: Path) -> None:
+    """However much later the page is written."""
+    shutil.copytree(page.DOCS.parent / "edge" / "bundles" / "simulated-glass", tmp_path / "bundle")
+    trained = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["provenance"][0]["at"]
+    assert trained.startswith(Ran(STEEL, tmp_path, {}, {}).date)
+    assert len(Ran(STEEL, tmp_path, {}, {}).date) == len("2026-01-02")
 
 
 def test_each_set_has_its_recipe() -> None:

@@ -23,8 +23,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help=(
         "Train a model from pictures with masks, and judge it on pictures that it never saw.\n\n"
-        "Exit codes: 0 done, 2 wrong command line, 3 recipe, 4 bundle, 7 something is not installed, 8 disk, "
-        "10 dataset, 130 interrupted (go on with --resume)."
+        "Exit codes: 0 done, 1 some runs of compare failed, 2 wrong command line, 3 recipe, 4 bundle, 5 picture, "
+        "6 TensorFlow failed, 7 something is not installed, 8 disk, 10 dataset, 130 interrupted (go on with --resume)."
     ),
 )
 app.add_typer(import_app, name="import")
@@ -378,7 +378,7 @@ def augmentations(
     data: Annotated[Path, typer.Option("--data", help="a dataset: a folder with manifest.csv")],
     out: Annotated[Path, typer.Option("--out", help="the sheet to write, PNG or JPEG")],
     count: Annotated[int, typer.Option("--count", min=1, max=400, help="how many crops to show")] = 24,
-    seed: Annotated[int | None, typer.Option("--seed", help="draw others; default: the recipe's")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="draw others; default: the recipe's")] = None,
 ) -> None:
     """Show crops as training sees them, each beside what it was made from, with the defects outlined."""
     from trainer.augmentation_sheet import write_augmentation_sheet

@@ -16,7 +16,7 @@ from edge.errors import DatasetError, SourceError
 from edge.opencv import cv2
 from edge.records import UInt8
 from trainer.annotator_styles import Style, measure_style
-from trainer.datasets import CLEAN, COLUMNS, find_manifest
+from trainer.datasets import CLEAN, COLUMNS, RESERVED, find_manifest
 from trainer.near_duplicates import Thumbnail, thumbnail
 
 SPECK_PX = 16
@@ -150,6 +150,8 @@ def _row_problem(folder: Path, row: Row, known: dict[str, list[Row]], *, masks_n
         pass
     elif safe_name(row.name) != row.name:
         kind, text = "class-name", f"{row.name!r} is more than letters, digits, _ and -"
+    elif row.name.lower() in RESERVED:
+        kind, text = "class-name", f"{row.name!r} is what figures call something else"
     elif not row.mask and masks_needed:
         kind, text = "no-mask", f"{row.image} shows {row.name} and has no mask"
     elif row.mask and not (folder / row.mask).is_file():

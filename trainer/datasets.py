@@ -23,6 +23,8 @@ from edge.records import UInt8
 
 CLEAN = frozenset({"free", "ok", "good"})
 COLUMNS = ("image", "mask", "class", "group")
+# What figures call something else: all classes together, what is left between defects, a picture without any.
+RESERVED = frozenset({"all", "background", "clean"})
 # A mask's pixel belongs to its class above this level.
 MASK_ABOVE = 127
 
@@ -78,7 +80,7 @@ def read_manifest(folder: Path, *, need_masks: bool = True) -> list[Entry]:
                     f"{manifest}: expected the columns {', '.join(COLUMNS)}, missing {', '.join(missing)}"
                 )
             rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{manifest} cannot be read as CSV in UTF-8: {error}") from error
     entries: dict[str, Entry] = {}
     for number, row in enumerate(rows, start=2):
@@ -117,6 +119,17 @@ def _entry(folder: Path, where: str, row: dict[str, str | None], *, need_masks: 
     return Entry(image, path, ((name, folder / mask),), group, frozenset({name}))
 
 
+def read_judged(folder: Path) -> tuple[list[Entry], bool]:
+    """Read what may have labels alone: the entries, and whether there is no mask at all. Raises DatasetError.
+
+    Where some defects have masks, one without is a mistake, and is named.
+    """
+    entries = read_manifest(folder, need_masks=False)
+    if any(entry.labels for entry in entries) and not any(entry.masks for entry in entries):
+        return entries, True
+    return read_manifest(folder), False
+
+
 def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:
     """Return the defect classes of a dataset in the order in which they get their ids: sorted."""
     return tuple(sorted({name for entry in entries for name in entry.classes}))
@@ -140,13 +153,15 @@ def load_picture(entry: Entry, names: Sequence[str], steps: tuple[PreparingStep,
     return Picture(entry, np.ascontiguousarray(pixels), prepare_map(truth, to_frame, pixels.shape[:2]))
 
 
-def check_files(entries: Iterable[Entry], names: Sequence[str]) -> None:
-    """Read pictures and masks as `load_picture` does, and keep none; for what is needed only when hours are spent.
+def check_files(
+    entries: Iterable[Entry], names: Sequence[str], steps: tuple[PreparingStep, ...], channels: int
+) -> None:
+    """Load pictures as `load_picture` does, and keep none; for what is needed only when hours are spent.
 
-    `names` in id order 1…K. Raises DatasetError naming the file.
+    Raises DatasetError naming the file.
     """
     for entry in entries:
-        load_picture(entry, names, (), 1)
+        load_picture(entry, names, steps, channels)
 
 
 def _truth(entry: Entry, names: Sequence[str], shape_px: tuple[int, int]) -> UInt8:
@@ -221,13 +236,24 @@ def _some(images: Sequence[str]) -> str:
     return ", ".join(images[:3]) + (f" and {len(images) - 3} more" if len(images) > 3 else "")
 
 
+def content_sha256(path: Path) -> str:
+    """Hash a picture or mask of a dataset. Raises DatasetError naming the file."""
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}. Look at its rights and at the disk") from error
+
+
 def dataset_sha256(entries: Iterable[Entry]) -> str:
-    """Hash a dataset: its pictures' names and contents, and their masks or labels, in the order of their names."""
+    """Hash a dataset: its pictures' names and contents, and their masks or labels, in the order of their names.
+
+    Raises DatasetError naming a file that cannot be read.
+    """
     digest = hashlib.sha256()
     for entry in sorted(entries, key=lambda entry: entry.image):
-        digest.update(f"{entry.image}\0{entry.group}\0{sha256_of(entry.path)}\0".encode())
+        digest.update(f"{entry.image}\0{entry.group}\0{content_sha256(entry.path)}\0".encode())
         for name, mask in sorted(entry.masks):
-            digest.update(f"{name}\0{sha256_of(mask)}\0".encode())
+            digest.update(f"{name}\0{content_sha256(mask)}\0".encode())
         for name in sorted(entry.labels - {name for name, _ in entry.masks}):
             digest.update(f"{name}\0".encode())
     return digest.hexdigest()

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from edge.bundle import KERAS_MODEL, ONNX_MODEL, SPLIT, Bundle, load_bundle, sha256_of
+from edge.bundle import KERAS_MODEL, ONNX_MODEL, SPLIT, Bundle, load_bundle
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.errors import BundleError, DatasetError, DependencyError
 from edge.inference import Inference
@@ -25,7 +25,7 @@ from edge.protocols import Engine
 from edge.records import DefectMap, Float32, PreparedFrame, Transform, UInt8
 from edge.tiling import plan
 from trainer.bootstrap import intervals
-from trainer.datasets import Entry, Picture, load_picture, read_manifest
+from trainer.datasets import Entry, Picture, content_sha256, load_picture, read_judged
 from trainer.keras_engine import KerasEngine, head
 from trainer.metrics import ALL, BACKGROUND, PictureScore, Scores, leading, majority, score_labels, score_picture
 from trainer.ranking import Ranking
@@ -81,14 +81,6 @@ def learned_from(bundle: Path) -> set[str]:
             with path.open(newline="", encoding="utf-8") as file:
                 found |= {row["sha256"] for row in csv.DictReader(file) if row["split"] != "test"}
     return found
-
-
-def read_judged(data: Path) -> tuple[list[Entry], bool]:
-    """Read a dataset to judge on: its entries, and whether it has labels without any mask. Raises DatasetError."""
-    entries = read_manifest(data, need_masks=False)
-    if any(entry.labels for entry in entries) and not any(entry.masks for entry in entries):
-        return entries, True
-    return read_manifest(data), False  # where some have masks, a defect without one is a mistake, and is named
 
 
 def evaluate(
@@ -161,7 +153,7 @@ def evaluate(
 
 def _unseen(entries: Sequence[Entry], bundle: Path, data: Path, *, include_training: bool) -> list[Entry]:
     excluded = set() if include_training else learned_from(bundle)
-    used = [entry for entry in entries if not excluded or sha256_of(entry.path) not in excluded]
+    used = [entry for entry in entries if not excluded or content_sha256(entry.path) not in excluded]
     if not used:
         raise DatasetError(
             f"Every picture of {data} was learned from by {bundle}; expected held-out pictures, or --include-training"

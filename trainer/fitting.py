@@ -21,6 +21,7 @@ from trainer.cells import labelled_whole
 from trainer.checkpointing import CHECKPOINT, TRAINING, check_writable
 from trainer.dataset_cache import load_cached
 from trainer.datasets import (
+    RESERVED,
     Entry,
     Picture,
     check_classes,
@@ -28,6 +29,7 @@ from trainer.datasets import (
     class_names,
     dataset_sha256,
     load_picture,
+    read_judged,
     read_manifest,
 )
 from trainer.finishing import choosing_part, finish
@@ -63,7 +65,8 @@ def fit(
     """
     _check_target(out, settings, resume=resume)
     begins_with = None if start is None else find_start(start)
-    entries = read_manifest(data, need_masks=not _answers_whole_tiles(settings))
+    # where labels alone will do, either all defects have masks or none: a mixture could be learned, and not judged
+    entries = read_judged(data)[0] if _answers_whole_tiles(settings) else read_manifest(data)
     names = _checked_names(settings, data, entries)
     parts = split_dataset(entries, settings.split, settings.seed, console)
     counts = {part: sum(p == part for p in parts.values()) for part in ("train", "validation", "test")}
@@ -83,7 +86,8 @@ def fit(
     announce(settings, trainable.net, hardware, console)
     wanted = [entry for entry in entries if parts[entry.image] != "test"]
     check_memory(wanted, names, settings, available_bytes())
-    check_files([entry for entry in entries if parts[entry.image] == "test"], names)  # or evaluation trips over them
+    held_out = [entry for entry in entries if parts[entry.image] == "test"]
+    check_files(held_out, names, settings.preparing, settings.channels)  # or evaluation trips over them
     pictures = _load(wanted, parts, names, settings, console=console, cache=cache)
     started = datetime.now(timezone.utc)
     loop = trainable.loop(settings, pictures, out / TRAINING, console)
@@ -145,6 +149,12 @@ def _checked_names(settings: TrainSettings, data: Path, entries: Sequence[Entry]
     names = class_names(entries)
     if not names:
         raise DatasetError(f"{data}: every picture is clean; expected masks of at least one class of defect")
+    if taken := [name for name in names if name.lower() in RESERVED]:
+        raise DatasetError(
+            f"{data}: {taken[0]} cannot be the name of a class of defects, since figures call something else so. "
+            f"Rename it: linewatch-train import manifest {data} --rename {taken[0]}=NAME --out NEW; the name "
+            "ok makes it clean"
+        )
     named = {*settings.classes, *settings.sampling.class_weights} | settings.loss.named_classes
     unknown = sorted(named - set(names))
     if unknown:

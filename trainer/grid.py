@@ -218,12 +218,19 @@ def _ran(words: Sequence[str], folder: Path, lock: int | None) -> bool:
     """Run one of the trainer's commands; its last words are kept where it fails. Ctrl-C is handed on to it."""
     command = [sys.executable, "-m", "trainer", *words]
     kept = () if lock is None else (lock,)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, pass_fds=kept)  # noqa: S603 - this very program
+    # in a session of its own a terminal's Ctrl-C does not reach it: a second one would end it within a step
+    process = subprocess.Popen(  # noqa: S603 - this very program
+        command, stderr=subprocess.PIPE, text=True, pass_fds=kept, start_new_session=True
+    )
     try:
         _, stderr = process.communicate()
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)  # the terminal has sent it too where there is one; twice does no harm
-        process.wait(_STOP_S)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # its last whole epoch is kept
+            process.communicate()
         raise
     if process.returncode:
         write_text(folder / FAILURE, f"exit code {process.returncode}\n{stderr[-_LAST_WORDS:]}")

@@ -6,9 +6,9 @@ import csv
 import shutil
 from pathlib import Path
 
-from edge.bundle import load_bundle, sha256_of
+from edge.bundle import load_bundle
 from edge.errors import DatasetError
-from trainer.datasets import COLUMNS, read_manifest
+from trainer.datasets import COLUMNS, content_sha256, read_manifest
 from trainer.evaluating import learned_from
 from trainer.whole_folders import unwritable, whole_or_absent
 
@@ -17,7 +17,7 @@ def copy_held_out(bundle: Path, data: Path, out: Path) -> int:
     """Copy the pictures of `data` that `bundle` held out, their masks and rows, into `out`; return how many."""
     load_bundle(bundle, need_onnx=False)
     learned = learned_from(bundle)
-    kept = [entry for entry in read_manifest(data, need_masks=False) if sha256_of(entry.path) not in learned]
+    kept = [entry for entry in read_manifest(data, need_masks=False) if content_sha256(entry.path) not in learned]
     if not kept:
         raise DatasetError(f"{bundle} held out no picture of {data}; expected a split.test above 0 in its recipe")
     wanted = {entry.image for entry in kept}

@@ -59,20 +59,17 @@ class PictureScore:
     tolerant: TolerantCounts | None = None
 
 
-def score_picture(
-    truth: UInt8, answer: UInt8, class_count: int, *, tolerance_px: float | None = None, whole_picture: bool = False
-) -> PictureScore:
+def score_picture(truth: UInt8, answer: UInt8, class_count: int, *, tolerance_px: float | None = None) -> PictureScore:
     """Compare two maps, uint8 [H, W].
 
     With `tolerance_px` also what of thin lines is right within that distance. The class that the picture counts as is
-    the one with the most pixels among the defects; with `whole_picture` (an answer that speaks of all of the picture)
-    among all pixels.
+    the one with the most pixels among the defects.
     """
     size = class_count + 1
     pairs = truth.astype(np.int64).ravel() * size + answer.ravel()
     confusion = np.bincount(pairs, minlength=size * size).reshape(size, size)
     true_px, answered_px = confusion.sum(axis=1), confusion.sum(axis=0)
-    answered_id = majority(answered_px) if whole_picture else leading(answered_px)
+    answered_id = leading(answered_px)
     return PictureScore(
         confusion,
         shown=true_px[1:] > 0,

@@ -28,13 +28,12 @@ from edge.bundle import (
     SPLIT,
     Bundle,
     load_bundle,
-    sha256_of,
     write_manifest,
 )
 from edge.errors import BundleError, DatasetError, SettingsError, StoreError
 from trainer.bundling import Trained, fit_thresholds
 from trainer.cells import labelled_whole
-from trainer.datasets import Entry, class_names, dataset_sha256, load_picture, read_manifest
+from trainer.datasets import Entry, class_names, content_sha256, dataset_sha256, load_picture, read_manifest
 from trainer.evaluating import learned_from
 from trainer.hardware import import_keras
 from trainer.keras_engine import load_model
@@ -137,7 +136,7 @@ def _unknown(bundle: Bundle, entries: Sequence[Entry], data: Path) -> list[Entry
     known = learned_from(bundle.path)
     if (bundle.path / SPLIT).is_file():
         known |= {row.sha256 for row in read_split(bundle.path / SPLIT)}
-    used = [entry for entry in entries if sha256_of(entry.path) not in known]
+    used = [entry for entry in entries if content_sha256(entry.path) not in known]
     if not used:
         raise DatasetError(
             f"{bundle.path} knows every picture of {data}, or holds it out to be judged by; expected further pictures"
@@ -186,4 +185,4 @@ def _note(path: Path, before: Path, entries: Sequence[Entry]) -> None:
         writer = csv.writer(file)
         if not begun:
             writer.writerow(("split", "sha256"))
-        writer.writerows(("validation", sha256_of(entry.path)) for entry in entries)
+        writer.writerows(("validation", content_sha256(entry.path)) for entry in entries)

@@ -6,7 +6,7 @@ import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from edge.recording import write_text
 from edge.records import UInt8
 from trainer.curves import Reading, read_curves, read_log
 from trainer.evaluating import RATES, Evaluation, Wanted, evaluate, figure, interval, rates_of
-from trainer.finishing import presumption_asked_for
+from trainer.finishing import FOLDER, presumption_asked_for
 from trainer.galleries import Exhibit, Gallery, sheet_of
 from trainer.guarding import EpochFigures, Finding, look
 from trainer.metrics import ALL, BACKGROUND
@@ -44,6 +44,7 @@ from trainer.report_page import (
 from trainer.settings import GuardSettings
 
 _LOG = Path("training") / "log.csv"
+_LAST_LOG = Path("training") / FOLDER / "log.csv"  # of the part that `finish` adds
 _PARTS = ("train", "validation", "test")
 # Fewer pieces than this leave any figure to luck.
 _FEW_GROUPS = 30
@@ -109,7 +110,10 @@ def report(path: Path, data: Path | None, out: Path, console: Console, wanted: W
     by_name = {entry.name: entry.colour for entry in bundle.manifest.classes}
     log = read_log(path / _LOG)
     readings = read_curves(log) if log else []
-    findings = look(log, _guard_settings(bundle))
+    later = read_log(path / _LAST_LOG)
+    # the guard speaks of the weights that are kept, so its history goes on to the end of the last part
+    history = [*log, *(replace(each, epoch=len(log) + each.epoch) for each in later)]
+    findings = look(history, _guard_settings(bundle))
     gallery = Gallery([entry.name for entry in bundle.classes], colours)
     evaluation = None
     if data is not None:
@@ -126,7 +130,7 @@ def report(path: Path, data: Path | None, out: Path, console: Console, wanted: W
         ]
     split = read_split(path / SPLIT)
     sections += [
-        _training_section(log, by_name, bundle, pictures),
+        _training_section(log, by_name, bundle, pictures, goes_on=bool(later)),
         _split_section(split),
         _bundle_section(bundle, by_name),
     ]
@@ -439,11 +443,19 @@ def _exhibit_table(exhibits: Sequence[Exhibit], what: str) -> Html:
 
 
 def _training_section(
-    log: Sequence[EpochFigures], colours: Mapping[str, tuple[int, int, int]], bundle: Bundle, pictures: _Pictures
+    log: Sequence[EpochFigures],
+    colours: Mapping[str, tuple[int, int, int]],
+    bundle: Bundle,
+    pictures: _Pictures,
+    *,
+    goes_on: bool,
 ) -> Section:
     blocks: list[Html] = []
     if log:
         blocks.append(pictures.plot("training", draw_training(log, colours), "training curves"))
+    if goes_on:
+        text = "The curves are of the first part; in the last one validation pictures were learned from as well."
+        blocks.append(paragraph(text, soft=True))
     facts = _flat({key: value for key, value in bundle.manifest.training.items() if key != "recipe"})
     if facts:
         blocks.append(table(["training", ""], [[key.replace("_", " "), value] for key, value in facts], words=True))
@@ -485,10 +497,10 @@ def _bundle_section(bundle: Bundle, colours: Mapping[str, tuple[int, int, int]])
             ]
         )
     headers = ["class", "severity", "threshold", "smallest area", "missed on validation", "false on validation"]
-    blocks = [
-        table(headers, rows),
-        paragraph("Thresholds were chosen on those validation pictures, so these two columns flatter.", soft=True),
-    ]
+    text = "Thresholds were chosen on those validation pictures, so these two columns flatter."
+    if presumption_asked_for(m):
+        text = "Thresholds are presumed, as the recipe asks; these two columns are of the weights before the last part."
+    blocks = [table(headers, rows), paragraph(text, soft=True)]
     if isinstance(recipe := m.training.get("recipe"), dict):
         blocks.append(folded("The recipe", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)))
     steps = yaml.safe_dump(list(m.provenance), sort_keys=False, allow_unicode=True)

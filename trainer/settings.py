@@ -186,7 +186,7 @@ class TrainSettings(StrictModel):
     early_stopping_epochs: Annotated[int, Field(ge=1)] = 12
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     finish: FinishSettings | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # what NumPy and TensorFlow can take
 
     @model_validator(mode="after")
     def _sizes_fit_the_network(self) -> TrainSettings:
@@ -204,6 +204,8 @@ class TrainSettings(StrictModel):
     def _parts_fit_each_other(self) -> TrainSettings:
         if problem := self.loss.problem_with(self.model.head):
             raise ValueError(problem)
+        if self.model.frames > 1 and (unused := self._unused_in_sequences()):
+            raise ValueError(f"expected no {', '.join(unused)} for a model of several frames, which are not cut so")
         if isinstance(self.devices, tuple) and len(set(self.devices)) != len(self.devices):
             raise ValueError(f"expected each of devices once, received {list(self.devices)}")
         if self.devices == ():
@@ -212,6 +214,17 @@ class TrainSettings(StrictModel):
         if several and (self.xla or self.optimizer.full_batch):
             raise ValueError("expected devices: one beside xla or optimizer.full_batch, which work on one device")
         return self
+
+    def _unused_in_sequences(self) -> list[str]:
+        own = self.augmentation
+        wanted = {
+            "sampling.inside": self.sampling.inside,
+            "augmentation.cut_outs": own.cut_outs,
+            "augmentation.paste_share": own.paste_share,
+            "augmentation.only_classes": own.only_classes,
+            "augmentation.class_strength": own.class_strength,
+        }
+        return [key for key, value in wanted.items() if value]
 
     @model_validator(mode="after")
     def _tiles_suit_the_network(self) -> TrainSettings:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge.bundle import sha256_of
 from edge.errors import BundleError, StoreError
-from trainer.datasets import Entry
+from trainer.datasets import Entry, content_sha256
 from trainer.splitting import PARTS, Part
 
 COLUMNS = ("image", "class", "group", "split", "sha256", "masks_sha256")
@@ -32,17 +32,18 @@ class SplitRow:
 
 
 def write_split(path: Path, entries: Sequence[Entry], parts: Mapping[str, Part]) -> None:
-    """Write `split.csv`: a row per picture; masks as `class:sha256`, separated by blanks. Raises StoreError."""
+    """Write `split.csv`: a row per picture; masks as `class:sha256`, separated by blanks.
+
+    Raises DatasetError where a picture or mask cannot be read, StoreError.
+    """
+    rows = []
+    for entry in entries:
+        masks = " ".join(f"{name}:{content_sha256(mask)}" for name, mask in entry.masks)
+        kinds = "+".join(entry.classes) or _CLEAN
+        rows.append((entry.image, kinds, entry.group, parts[entry.image], content_sha256(entry.path), masks))
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for entry in entries:
-                masks = " ".join(f"{name}:{sha256_of(mask)}" for name, mask in entry.masks)
-                kinds = "+".join(entry.classes) or _CLEAN
-                writer.writerow(
-                    [entry.image, kinds, entry.group, parts[entry.image], sha256_of(entry.path), masks],
-                )
+            csv.writer(file).writerows([COLUMNS, *rows])
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written: {error.strerror}. Free some space or choose another place"

@@ -16,7 +16,7 @@ from typing import Any
 from edge.bundle import SPLIT, sha256_of
 from edge.errors import DatasetError, SettingsError, StoreError
 from trainer.checkpointing import CHECKPOINT, TRAINING, read_best
-from trainer.datasets import Entry
+from trainer.datasets import Entry, content_sha256
 from trainer.splitting import Part
 
 # Of a run that began with weights: the pictures that these know, `split` and `sha256` of each.
@@ -102,7 +102,7 @@ def check_start(start: Start, names: Sequence[str], entries: Sequence[Entry], pa
     learned = start.learned or {}
     wrong = []
     for entry in entries:
-        now, before = parts[entry.image], learned.get(sha256_of(entry.path)) if learned else None
+        now, before = parts[entry.image], learned.get(content_sha256(entry.path)) if learned else None
         if (now == "test" and before) or (now == "validation" and before == "train"):
             wrong.append(entry.image)
     if wrong:

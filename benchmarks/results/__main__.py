@@ -38,11 +38,11 @@ def main() -> None:
         parser.error(f"no set {unknown}; there are {', '.join(names)}")
     for one in wanted:
         ran = run(one, options.data.resolve(), options.out.resolve())
-        date, tables = time.strftime("%Y-%m-%d"), {}
+        tables = {}
         if one.name == "phone":
             found = replayed(ran.bundle, options.data.resolve(), ran.folder)
             tables = {"By `linewatch replay`, found where the answer meets the mask:": found}
-        page.keep(page.DOCS, one.name, page.entry(ran, date, tables))
+        page.keep(page.DOCS, one.name, page.entry(ran, tables))
         if ran.training["seconds"] > FIT_MINUTES_AT_MOST * 60:
             failed.append(f"{one.name}: trained {ran.training['seconds'] / 60:.1f} minutes")
     if SHIPPED in asked:

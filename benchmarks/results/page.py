@@ -37,11 +37,11 @@ figure stands what an answer without any defect would get.
 """
 
 
-def entry(ran: Ran, date: str, found: dict[str, Any] | None = None) -> dict[str, Any]:
+def entry(ran: Ran, found: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return what is kept of a set that was run."""
     training, report = ran.training, ran.figures["evaluation"]
     return {
-        "date": date,
+        "date": ran.date,
         "minutes": round(training["seconds"] / 60, 1),
         "epochs": training["epochs"],
         "cores": training["machine"]["cores"],

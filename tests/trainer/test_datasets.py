@@ -16,6 +16,7 @@ from trainer.datasets import (
     Picture,
     check_classes,
     class_names,
+    content_sha256,
     dataset_sha256,
     load_picture,
     read_manifest,
@@ -264,3 +265,14 @@ def test_the_phone_pictures_split_by_group(real_data: Path) -> None:
     parts = split(entries, 0.3333, 0.2, seed=7)
     assert len(entries) == 70
     assert sum(part == "test" for part in parts.values()) == 23
+
+
+def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
+    """A disk's error, here the kernel's own for memory that nobody mapped, is no traceback and names the file."""
+    unreadable = Path("/proc/self/mem")
+    with pytest.raises(DatasetError, match=r"/proc/self/mem cannot be read: Input/output error"):
+        content_sha256(unreadable)
+    (folder / "manifest.csv").unlink(missing_ok=True)
+    (folder / "manifest.csv").symlink_to(unreadable)
+    with pytest.raises(DatasetError, match=r"manifest\.csv cannot be read"):
+        read_manifest(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import shutil
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from edge.bundle import Bundle, load_bundle
+from edge.bundle import Bundle, load_bundle, write_manifest
 from edge.errors import DatasetError, SettingsError
 from edge.opencv import cv2
 from tests.conftest import ROOT
@@ -102,7 +103,32 @@ def test_a_recipe_can_presume_every_threshold(finished: Bundle, data: Path, tmp_
     page = tmp_path / "report.html"
     shown = CliRunner().invoke(app, ["report", str(out), str(data), "--out", str(page)])
     assert shown.exit_code == 0, shown.output
-    assert page.read_text(encoding="utf-8").count("The recipe asks for it.") == len(presumed.classes)
+    written = page.read_text(encoding="utf-8")
+    assert written.count("The recipe asks for it.") == len(presumed.classes)
+    assert "Thresholds are presumed, as the recipe asks" in written
+    assert "The curves are of the first part" in written
+
+
+def test_a_class_that_is_lost_in_the_last_part_is_told_of(finished: Bundle, tmp_path: Path) -> None:
+    """The guard speaks of the weights that are kept: what was found in the first part and in the last one no more."""
+    bundle = Path(shutil.copytree(finished.path, tmp_path / "bundle"))
+    log = bundle / "training" / "finish" / "log.csv"
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    gone = [rows[-1] | {"epoch": str(k), "dice_scratch": "0", "answered_scratch": "0"} for k in range(1, 6)]
+    with log.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(gone)
+    for path, said in ((finished.path, False), (bundle, True)):
+        if said:
+            write_manifest(bundle, finished.manifest)
+        told = CliRunner().invoke(app, ["report", str(path), "--out", str(tmp_path / "report.html")])
+        assert told.exit_code == 0, told.output
+        written = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert ("Collapse guard: scratch" in written) is said
+        assert ("The collapse guard has nothing to say" in written) is not said
+    assert "scratch is lost since epoch 4" in written  # three epochs were the first part
 
 
 def test_a_class_that_the_first_part_does_not_find_is_not_silenced(data: Path, tmp_path: Path) -> None:

@@ -18,15 +18,19 @@ from rich.console import Console
 
 from edge.bundle import Bundle, load_bundle, sha256_of
 from edge.errors import DatasetError, LinewatchError, SettingsError, StoreError
+from edge.opencv import cv2
 from edge.preparing import Grey
 from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
 from tests.trainer.interrupting import fit_interrupted
 from tests.trainer.painted import RECIPE, quiet, recipe, write_painted
-from trainer.datasets import read_manifest
+from trainer.auditing import audit
+from trainer.datasets import class_names, read_manifest
 from trainer.evaluating import evaluate, learned_from
 from trainer.fitting import fit
 from trainer.holding_out import copy_held_out
+from trainer.importing.manifest_csv import read_manifests
+from trainer.importing.writing import WritingSettings, write_dataset
 from trainer.keras_engine import load_model
 from trainer.loss_settings import LossSettings
 from trainer.optimizer_settings import OptimizerSettings
@@ -300,6 +304,51 @@ def test_a_broken_file_ends_a_fit_before_it_trains(which: str, part: str, tmp_pa
     with pytest.raises(DatasetError, match=re.escape(str(path))):
         fit(settings, data, tmp_path / "out", quiet())
     assert not list((tmp_path / "out").rglob("*checkpoint*"))
+
+
+@pytest.mark.parametrize("name", ["all", "Background", "clean"])
+def test_a_class_called_like_a_figure_is_refused(name: str, tmp_path: Path) -> None:
+    """It would take the place of all classes' figures, the background's, or clean pictures'; the audit says so too."""
+    data = write_painted(tmp_path / "data")
+    manifest = data / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",stain,", f",{name},"))
+    with pytest.raises(DatasetError, match=rf"{name} cannot be the name .* --rename {name}=NAME"):
+        fit(recipe(tmp_path), data, tmp_path / "out", quiet())
+    refused = [finding for finding in audit(data, quiet()).findings if finding.severity == "refused"]
+    assert {finding.kind for finding in refused} == {"class-name"}
+    settings = WritingSettings(rename={name: "smear"})
+    write_dataset(read_manifests([data]), tmp_path / "renamed", settings, quiet())
+    assert class_names(read_manifest(tmp_path / "renamed")) == ("scratch", "smear")
+
+
+def test_a_held_out_picture_without_the_product_ends_a_fit_before_it_trains(tmp_path: Path) -> None:
+    """What preparing will not find when the bundle is judged is named while nothing is lost yet."""
+    data = write_painted(tmp_path / "data")
+    step = "preparing: [{step: crop_rectangle}, {step: grey}]"
+    settings, entries = recipe(tmp_path, RECIPE.replace("preparing: [{step: grey}]", step)), read_manifest(data)
+    parts = split_dataset(entries, settings.split, settings.seed)
+    for entry in entries:
+        pixels = cv2.imread(str(entry.path), 0)
+        framed = np.full_like(pixels, 5)
+        framed[8:-8, 8:-8] = np.maximum(pixels, 100)[8:-8, 8:-8]
+        cv2.imwrite(str(entry.path), framed)
+    gone = next(entry for entry in entries if parts[entry.image] == "test")
+    cv2.imwrite(str(gone.path), np.zeros_like(pixels))
+    with pytest.raises(DatasetError, match=re.escape(f"{gone.path}: the product was not found")):
+        fit(settings, data, tmp_path / "out", quiet())
+    assert not list((tmp_path / "out").rglob("*checkpoint*"))
+
+
+def test_labels_and_masks_are_not_mixed(tmp_path: Path) -> None:
+    """One answer per tile is learned from labels or from masks; a mixture, which nothing could judge, names the row."""
+    data = write_painted(tmp_path / "data")
+    lines = (data / "manifest.csv").read_text().splitlines()
+    lines[1] = lines[1].replace("masks/0.png", "")
+    (data / "manifest.csv").write_text("\n".join(lines) + "\n")
+    text = RECIPE.replace("overlap_px: 16", "overlap_px: 0")
+    text = text.replace("model: {widths: [8, 16], stem_stride: 2, dropout: 0.0}", "model: {family: cnn6}")
+    with pytest.raises(DatasetError, match="row 2: the class scratch is a defect and has no mask"):
+        fit(recipe(tmp_path, text), data, tmp_path / "out", quiet())
 
 
 def test_a_mistyped_dataset_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:

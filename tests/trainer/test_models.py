@@ -418,6 +418,18 @@ def test_without_a_network_imagenet_fails_or_goes_on_at_random(monkeypatch: pyte
         ("{widths: [8, 0]}", "", "key model.widths.1: expected greater than or equal to 1"),
         ("{family: slim-unet, frames: 5}", "", "key model.frames: expected less than or equal to 1"),
         ("{family: cnn-lstm, frames: 1}", "", "key model.frames: expected greater than or equal to 2"),
+        (
+            "{family: cnn-lstm, frames: 3}",
+            "augmentation: {cut_outs: 2, paste_share: 0.1}",
+            "expected no augmentation.cut_outs, augmentation.paste_share for a model of several frames",
+        ),
+        (
+            "{family: cnn-lstm, frames: 3}",
+            "sampling: {inside: true}",
+            "expected no sampling.inside for a",
+        ),
+        ("{}", "seed: -1", "key seed: expected greater than or equal to 0"),
+        ("{}", "seed: 4294967296", "key seed: expected less than 4294967296"),
         ("{family: cnn6, gate: scale}", "", "key model.gate: expected 'none'"),
         ("{family: vgg16-unet, weights: a.txt}", "", "a file that ends in .h5 or .keras, received a.txt"),
         ("{family: transfer, weights: imagenet, width_share: 0.5}", "", "expected width_share 1 with weights imagenet"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from edge.bundle import safe_name
 from edge.errors import DatasetError
-from trainer.datasets import CLEAN
+from trainer.datasets import CLEAN, RESERVED
 
 
 def is_clean(name: str) -> bool:
@@ -20,6 +20,11 @@ def checked_name(name: str, where: str) -> str:
         raise DatasetError(
             f"{where}: expected a class of letters, digits, _ and -, received {name!r}. "
             f"Rename it: --rename '{name}={safe_name(name)}'"
+        )
+    if name.lower() in RESERVED:
+        raise DatasetError(
+            f"{where}: {name} cannot be the name of a class of defects. Rename it: --rename {name}=NAME, or "
+            f"--rename {name}=ok where pictures of it have no defect"
         )
     return name
 

@@ -113,6 +113,11 @@ def test_the_page_s_datasets_are_what_it_says(workplace: Path, monkeypatch: pyte
         ("import class-folders sorted --out glass", 8, "nothing is overwritten"),
         ("import class-folders nowhere --out glass", 8, "nothing is overwritten"),
         ("import red-marker photos drawings --class 'a b' --out x", 10, "expected a class of letters"),
+        (
+            "import red-marker photos drawings --class Clean --out x",
+            10,
+            "--rename Clean=ok where",
+        ),
         ("import manifest nowhere --out x", 10, "No dataset at nowhere"),
     ],
 )
