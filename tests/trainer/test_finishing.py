@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 import shutil
@@ -112,23 +111,18 @@ def test_a_recipe_can_presume_every_threshold(finished: Bundle, data: Path, tmp_
 def test_a_class_that_is_lost_in_the_last_part_is_told_of(finished: Bundle, tmp_path: Path) -> None:
     """The guard speaks of the weights that are kept: what was found in the first part and in the last one no more."""
     bundle = Path(shutil.copytree(finished.path, tmp_path / "bundle"))
-    log = bundle / "training" / "finish" / "log.csv"
-    with log.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    gone = [rows[-1] | {"epoch": str(k), "dice_scratch": "0", "answered_scratch": "0"} for k in range(1, 6)]
-    with log.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(gone)
-    for path, said in ((finished.path, False), (bundle, True)):
-        if said:
-            write_manifest(bundle, finished.manifest)
-        told = CliRunner().invoke(app, ["report", str(path), "--out", str(tmp_path / "report.html")])
-        assert told.exit_code == 0, told.output
+    logs = [bundle / "training" / part / "log.csv" for part in ("", "finish")]
+    for last_dice, told in ((0.8, False), (0.0, True)):
+        for log, dice in zip(logs, (0.8, last_dice), strict=True):
+            lines = ["epoch,loss,dice,dice_scratch,answered_scratch,true_scratch"]
+            log.write_text("\n".join(lines + [f"{k},0.1,{dice},{dice},{dice / 20},0.04" for k in range(1, 6)]) + "\n")
+        write_manifest(bundle, finished.manifest)
+        done = CliRunner().invoke(app, ["report", str(bundle), "--out", str(tmp_path / "report.html")])
+        assert done.exit_code == 0, done.output
         written = (tmp_path / "report.html").read_text(encoding="utf-8")
-        assert ("Collapse guard: scratch" in written) is said
-        assert ("The collapse guard has nothing to say" in written) is not said
-    assert "scratch is lost since epoch 4" in written  # three epochs were the first part
+        assert ("Collapse guard: scratch" in written) is told
+        assert ("The collapse guard has nothing to say" in written) is not told
+    assert "scratch is lost since epoch 6" in written  # five epochs were the first part
 
 
 def test_a_class_that_the_first_part_does_not_find_is_not_silenced(data: Path, tmp_path: Path) -> None:
