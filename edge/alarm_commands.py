@@ -138,10 +138,18 @@ def _settings(config: Path) -> Any:
     return load_settings(config)
 
 
+def _account() -> str:
+    """Return the name of the account that this runs in."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:  # a container's user, which has none
+        raise typer.BadParameter("expected --user: the account that this runs in has no name") from error
+
+
 def _tell(config: Path, command: str, body: dict[str, Any], user: str | None, comment: str) -> None:
     from edge.command_socket import tell
 
-    who = {"user": user or getpass.getuser(), "comment": comment}
+    who = {"user": user or _account(), "comment": comment}
     outcome, detail = tell(
         _settings(config).store.path, command, {"schema": f"linewatch/command-{command}/1", **body, **who}
     )

@@ -80,9 +80,13 @@ def make_camera(settings: CameraSettings, progress: Progress) -> Camera:
 
 def make_recording(name: str, path: Path) -> ImagesCamera | OpenCvCamera:
     """Return the camera that plays a folder, a picture or a video. Raises SourceError if there is nothing at `path`."""
-    if not path.exists():
-        raise SourceError(f"Nothing at {path}: expected a video, a picture, or a folder with pictures")
-    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+    try:
+        if not path.exists():
+            raise SourceError(f"Nothing at {path}: expected a video, a picture, or a folder with pictures")
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}. Look at its rights") from error
+    if is_folder or path.suffix.lower() in SUFFIXES:
         return ImagesCamera(name, path)
     return OpenCvCamera(name, "file", str(path))
 

@@ -149,6 +149,15 @@ def load_bundle(path: Path, *, need_onnx: bool = True) -> Bundle:
 
     Without `need_onnx`, what `convert` makes anew (model.onnx and the golden maps) may be absent or damaged.
     """
+    try:
+        return _load(path, need_onnx=need_onnx)
+    except OSError as error:
+        raise BundleError(
+            f"The bundle {path} cannot be read: {error}. Look at the rights of its folder and files"
+        ) from error
+
+
+def _load(path: Path, *, need_onnx: bool) -> Bundle:
     manifest_path = path / MANIFEST
     if not path.is_dir():
         raise BundleError(

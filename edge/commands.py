@@ -23,6 +23,7 @@ MAX_WAITING = 100
 MAX_EXPIRY_S = 60
 MAX_BYTES = 16_384
 MAX_REPLAYED = 10_000  # events that one command may ask for
+MAX_SEQ = 2**63 - 1  # the store numbers no further
 
 Outcome = Literal[
     AlarmOutcome,
@@ -90,8 +91,8 @@ class Replay(StrictModel):
 
     schema_name: Annotated[Literal["linewatch/command-replay/1"], Field(alias="schema")]
     epoch: _Uuid
-    from_seq: Annotated[int, Field(ge=1)]
-    to_seq: Annotated[int, Field(ge=1)]
+    from_seq: Annotated[int, Field(ge=1, le=MAX_SEQ)]
+    to_seq: Annotated[int, Field(ge=1, le=MAX_SEQ)]
     user: _User
     comment: _Comment
 

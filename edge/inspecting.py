@@ -171,18 +171,25 @@ def pictures_at(paths: Sequence[Path]) -> list[Path]:
 
     Raises SourceError where there is nothing.
     """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            own = _of_folder(path)
-            if not own:
-                raise SourceError(f"No pictures under {path}: expected files with {', '.join(SUFFIXES)}")
-        elif path.exists():
-            own = [path]
-        else:
-            raise SourceError(f"Nothing at {path}: expected a picture, or a folder with pictures")
-        found.update(dict.fromkeys(own))
-    return list(found)
+    return list(dict.fromkeys(picture for path in paths for picture in _readable(path)))
+
+
+def _readable(path: Path) -> list[Path]:
+    try:
+        return _at(path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}. Look at its rights") from error
+
+
+def _at(path: Path) -> list[Path]:
+    if path.is_dir():
+        own = _of_folder(path)
+        if not own:
+            raise SourceError(f"No pictures under {path}: expected files with {', '.join(SUFFIXES)}")
+        return own
+    if not path.exists():
+        raise SourceError(f"Nothing at {path}: expected a picture, or a folder with pictures")
+    return [path]
 
 
 def _of_folder(folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from typing_extensions import Self
 
 from edge import __version__
 from edge.bundle import Bundle, safe_name
+from edge.cameras.images import as_text
 from edge.errors import StoreError
 from edge.grading import GradeCounts
 from edge.inspecting import InspectedPicture
@@ -87,7 +88,7 @@ class Totals:
 
 def shown_name(path: Path) -> str:
     """Return a path as text that any file can hold: bytes that are no UTF-8 are written as escapes."""
-    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return as_text(str(path))
 
 
 def as_row(picture: InspectedPicture) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def as_row(picture: InspectedPicture) -> dict[str, Any]:
     row: dict[str, Any] = {
         "picture": shown_name(picture.path),
         "verdict": outcome.judgement.verdict.value,
-        "reason": outcome.judgement.reason and outcome.judgement.reason.encode("utf-8", "backslashreplace").decode(),
+        "reason": outcome.judgement.reason and as_text(outcome.judgement.reason),
         "grade": outcome.grade and outcome.grade.name,
         "value_factor": outcome.grade and outcome.grade.value_factor,
         "width": frame and frame.pixels.shape[1],

@@ -254,8 +254,8 @@ class Line:
         now_ns = self._monotonic_ns()
         silent_ms = (now_ns - self._seen_ns) / 1e6
         if state.condition is CameraCondition.LOST or silent_ms > self._max_age_ms:
+            # frames in a row are broken off; but the very same picture after a gap tells of a frozen camera as well
             self._inspector.forget()
-            self._watch.forget()
         if not self._live or silent_ms <= self._max_age_ms or now_ns - self._silence_told_ns < _SILENCE_EVERY_NS:
             return
         self._silence_told_ns = now_ns

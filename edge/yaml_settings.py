@@ -24,7 +24,8 @@ class StrictModel(BaseModel):
     pydantic would take true for 1 and "1000" for 1000; in millimetres that costs money.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # no setting means anything as infinite or as no number
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod

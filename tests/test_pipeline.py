@@ -22,7 +22,7 @@ from edge.messages import MessageWriter
 from edge.outbox import Outbox
 from edge.pipeline import Decided, Line
 from edge.publishers.memory import MemoryPublisher
-from edge.records import CameraState, Frame, UInt8
+from edge.records import CameraCondition, CameraFault, CameraState, Frame, UInt8
 from edge.rendering import SimulatedLineSettings
 from edge.settings import InspectSettings, Settings
 from tests.bright_bundle import write_bright_bundle
@@ -92,6 +92,34 @@ def test_a_frame_that_grew_old_is_no_read(bundle: Bundle, tmp_path: Path) -> Non
     assert_unread(decided, "ms old, at most 50 ms allowed")
     assert [one.body["frame"] for one in decided] == [0, 1, 2]
     assert min(one.body["age_ms"] for one in decided) > 50
+
+
+class StuckCamera(SimulatedCamera):
+    """A camera that repeats its first picture, and whose connection breaks after every few of them."""
+
+    _first: Frame | None = None
+    _reads = 0
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Return the first frame again, or tell of a lost connection."""
+        self._reads += 1
+        if self._reads % 4 == 0:
+            return CameraState(self.name, CameraCondition.LOST, "the connection broke")
+        item = super().read(timeout_s)
+        if not isinstance(item, Frame):
+            return item
+        self._first = self._first or item
+        return replace(item, pixels=self._first.pixels.copy())
+
+
+def test_a_frozen_camera_is_found_though_it_reconnects(bundle: Bundle, tmp_path: Path) -> None:
+    """A connection that breaks sooner than a picture may stand still hides no camera that repeats its last one."""
+    camera = StuckCamera("eye", SimulatedLineSettings(width=64, height=64, fps=50, frames=200))
+    watch = '{"frozen_ms": 300, "frozen_frames": 5, "contrast_below": 0}'
+    line = settings(f'{{"camera": {{"max_age_ms": 60000, "watch": {watch}}}, "engine": {{"backend": "simulated"}}}}')
+    _, decided, _ = run_until(60, bundle, line, tmp_path, camera)
+    assert [one.inspection.camera_fault for one in decided][-1] is CameraFault.FROZEN
+    assert "the camera is frozen" in decided[-1].body["reason"]
 
 
 class OddCamera(SimulatedCamera):

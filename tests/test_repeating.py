@@ -57,3 +57,20 @@ def test_a_wish_is_answered_when_it_is_known_what_comes(tmp_path: Path) -> None:
         wait_for(lambda: answers)
         assert answers == [("ok", "4 sent again, 0 not yet acknowledged, 0 missing")]
         wait_for(lambda: len(publisher.messages) == 14)
+
+
+def test_a_number_that_no_store_can_hold_is_invalid(tmp_path: Path) -> None:
+    """Beyond 63 bits schema and line refuse it, and who asked is told; the largest that is allowed harms no store."""
+    body = {"schema": "linewatch/command-replay/1", "epoch": UUID, "user": "mes", "comment": ""}
+    body |= {"from_seq": 2**64 - 1, "to_seq": 2**64 - 1}
+    assert not VALIDATORS["command-replay"].is_valid(body)
+    command = read_command(Received(f"{ROOT}/cmd/replay", json.dumps(body).encode(), expiry_s=30), ROOT)
+    assert (command.body, "9223372036854775807" in command.problem) == (None, True)
+    answers: list[tuple[Outcome, str]] = []
+    with Outbox(tmp_path / "outbox.db") as outbox:
+        put(outbox, 1)
+        repeater = EventRepeater(outbox, lambda _, outcome, detail: answers.append((outcome, detail)))
+        assert repeater(wish(2**63 - 1, 2**63 - 1, outbox.epoch)) is None
+        wait_for(lambda: answers)
+        put(outbox, 2)
+        assert outbox.alive

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.app import make_recording
+from edge.bundle import load_bundle
+from edge.cameras.images import ImagesCamera, read_picture
+from edge.errors import BundleError, SourceError, StoreError
+from edge.inspecting import pictures_at
 from edge.opencv import cv2
+from edge.outbox.reader import OutboxReader
 from edge.records import UInt8
 from tests.bright_bundle import part, write_bright_bundle, write_bright_cells
 from tests.conftest import ROOT
@@ -335,3 +342,32 @@ def test_a_missing_opencv_is_a_clear_error() -> None:
     assert (result.returncode, "Traceback" in result.stderr) == (7, False), result.stderr
     assert "pip install 'linewatch[desktop]'" in result.stderr
     assert "python3-opencv" in result.stderr
+
+
+def test_names_that_are_no_utf_8_are_escaped(bright: Path, tmp_path: Path) -> None:
+    """Pictures packed on a machine with another character set are inspected, or told of, under escaped names."""
+    pictures = write_pictures(tmp_path / "parts", part())
+    whole = (pictures / "0.png").read_bytes()
+    (pictures / "0.png").unlink()
+    Path(os.fsdecode(os.fsencode(pictures) + b"/1pr\xfcf.png")).write_bytes(whole)
+    Path(os.fsdecode(os.fsencode(pictures) + b"/2kaputt\xfc.png")).write_bytes(whole[:40])
+    result, (seen, broken) = replay(bright, pictures, tmp_path)
+    assert result.returncode == 5, result.stderr  # one could not be read
+    assert (seen["verdict"], seen["name"]) == ("OK", r"1pr\udcfcf.png")
+    assert (broken["verdict"], broken["name"]) == ("NO_READ", r"2kaputt\udcfc.png")
+    assert r"kaputt\udcfc.png is no picture" in broken["reason"]
+
+
+def test_a_path_that_the_system_refuses_is_no_traceback(tmp_path: Path) -> None:
+    """An error of the file system itself, here a name that is too long, is told as what could not be read."""
+    refused = tmp_path / ("x" * 300)
+    for kind, read in (
+        (SourceError, lambda: read_picture(refused)),
+        (SourceError, lambda: make_recording("eye", refused)),
+        (SourceError, lambda: ImagesCamera("eye", refused).__enter__()),
+        (SourceError, lambda: pictures_at([refused])),
+        (BundleError, lambda: load_bundle(refused)),
+        (StoreError, lambda: OutboxReader(refused).__enter__()),
+    ):
+        with pytest.raises(kind):
+            read()

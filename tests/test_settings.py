@@ -66,6 +66,8 @@ def test_every_key_is_explained(name: str, model: type[BaseModel], elsewhere: st
     ("text", "says"),
     [
         # (what is wrong, the key path, what was expected, what was received)
+        ("report: {health_every_s: .inf}", r"key report\.health_every_s: expected .*finite"),
+        ("report: {sequence_every_s: .nan}", r"key report\.sequence_every_s: expected .*finite"),
         ("camera: {nmae: a}", r"line\.yaml, key camera\.nmae: no such key"),
         (
             "camera: {max_age_ms: soon}",

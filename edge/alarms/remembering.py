@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from edge.alarms.delays import AlarmPhase, Delays
+from edge.alarms.delays import AlarmPhase, Band, Delays
 from edge.alarms.model import AlarmState, Shelf
 from edge.alarms.rules import AlarmRule
 from edge.alarms.states import Condition, Service, Shelving, Suppression
@@ -100,7 +100,7 @@ def _recall(rule: AlarmRule, kept: dict[str, Any], moment: Moment) -> tuple[Alar
         shelving=Shelving(kept["shelving"]) if shelf is not None else Shelving.UNSHELVED,
         suppression=Suppression.SUPPRESSED if kept["suppressed_by"] else Suppression.UNSUPPRESSED,
         service=Service.OUT_OF_SERVICE if kept["out_of_service"] else Service.IN_SERVICE,
-        delays=Delays(AlarmPhase.ACTIVE if active else AlarmPhase.NORMAL),
+        delays=_begun_anew(rule, active=active),
         occurrence_id=kept["occurrence_id"],
         since_ns=since_ns,
         active_ns=int(kept["active_ns"]) if same_boot else moment.now_ns,
@@ -112,6 +112,14 @@ def _recall(rule: AlarmRule, kept: dict[str, Any], moment: Moment) -> tuple[Alar
         suppressed_by=tuple(kept["suppressed_by"]),
     )
     return state, bool(kept["in_flood"])
+
+
+def _begun_anew(rule: AlarmRule, *, active: bool) -> Delays:
+    """Return what is known of the values after a restart: of an alarm whose cause stood, that it did."""
+    if not active:
+        return Delays(AlarmPhase.NORMAL)
+    # else the first value alone would be fewer than N of M, and the alarm would return with its cause there
+    return Delays(AlarmPhase.ACTIVE, recent=(Band.HIGH,) * rule.frames.of)
 
 
 def _on_this_clock(wall: str, moment: Moment) -> int:

@@ -18,11 +18,16 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 INTERVAL_NS = 1_000_000_000
 
 
+def as_text(name: str) -> str:
+    """Return a file's name, or what was said of it, as text that any message can hold: odd bytes become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def read_picture(path: Path) -> UInt8:
     """Read a picture as uint8 [H, W, 3] in BGR order. Raises SourceError naming the file."""
-    if not path.is_file():
-        raise SourceError(f"No picture at {path}: expected one of {', '.join(SUFFIXES)}")
     try:
+        if not path.is_file():
+            raise SourceError(f"No picture at {path}: expected one of {', '.join(SUFFIXES)}")
         encoded = path.read_bytes()
         pixels: UInt8 | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
     except (cv2.error, OSError) as error:  # cv2: a header that promises more than OPENCV_IO_MAX_IMAGE_PIXELS
@@ -54,10 +59,13 @@ class ImagesCamera:
         self._ahead: Future[UInt8] | None = None
 
     def __enter__(self) -> Self:
-        if self._source.is_file():
-            self._pictures = [self._source]
-        elif self._source.is_dir():
-            self._pictures = sorted(p for p in self._source.rglob("*") if p.suffix.lower() in SUFFIXES)
+        try:
+            if self._source.is_file():
+                self._pictures = [self._source]
+            elif self._source.is_dir():
+                self._pictures = sorted(p for p in self._source.rglob("*") if p.suffix.lower() in SUFFIXES)
+        except OSError as error:
+            raise SourceError(f"{self._source} cannot be read: {error.strerror}. Look at its rights") from error
         if not self._pictures:
             raise SourceError(
                 f"No pictures at {self._source}: expected a picture, or a folder with {', '.join(SUFFIXES)} in it"
@@ -89,12 +97,12 @@ class ImagesCamera:
         ahead = self._ahead
         self._next += 1
         self._read_ahead()
-        name = str(path.relative_to(self._source)) if path != self._source else path.name
+        name = as_text(str(path.relative_to(self._source)) if path != self._source else path.name)
         captured_ns = index * INTERVAL_NS
         captured_at = self._started_at + timedelta(microseconds=captured_ns / 1000)
         try:
             pixels = ahead.result()
         except SourceError as error:
             trouble = CameraCondition.UNREADABLE
-            return CameraState(self.name, trouble, str(error), index, name, captured_ns, captured_at)
+            return CameraState(self.name, trouble, as_text(str(error)), index, name, captured_ns, captured_at)
         return Frame(self.name, index, pixels, captured_ns, captured_at, name)

@@ -23,7 +23,7 @@ from typing_extensions import Self
 from edge.errors import StoreError
 from edge.outbox.reader import OutboxReader
 from edge.outbox.records import Job, Put, Repeat, Repeated, Row, Settle
-from edge.outbox.store import Caps, Store, is_corrupt, open_store, set_aside
+from edge.outbox.store import Caps, Store, is_corrupt, open_store, remove, set_aside
 from edge.records import AlarmRecord, JournalEntry, Message
 
 _log = logging.getLogger(__name__)
@@ -94,6 +94,9 @@ class Outbox:
         self._trouble: str | None = None
         self._listener: Callable[[], None] = lambda: None
         self._corrupt: str | None = None
+        self._moved_away = (
+            False  # the corrupt file; what lies in its place meanwhile is a new one that was not finished
+        )
         self.set_aside: Path | None = None
         self.generation = 0
 
@@ -330,9 +333,11 @@ class Outbox:
                 elif self._trouble is not None:
                     self._store.make_room()
                 self._store.commit(jobs)
-            except (sqlite3.Error, StoreError) as error:
+            except Exception as error:  # noqa: BLE001 - a writer that ended would take everything and say nothing
                 if isinstance(error, sqlite3.Error) and is_corrupt(error):
                     self._corrupt = str(error)
+                if not isinstance(error, (sqlite3.Error, StoreError)):
+                    _log.error("The outbox %s met what it does not know", self._path, exc_info=error)
                 if not self._keep(error):
                     return
                 continue
@@ -358,7 +363,10 @@ class Outbox:
             self._changed.notify_all()
         for wish in wishes:
             if wish.outcome is not None:
-                wish.done(wish.outcome)
+                try:
+                    wish.done(wish.outcome)
+                except Exception:  # noqa: BLE001 - who asked may be gone, and all others still count on this thread
+                    _log.exception("The answer to a wish to send again could not be given")
 
     def _next_jobs(self) -> bool:
         """Wait until a commit is due and take what it holds; False when the outbox closes empty."""
@@ -379,7 +387,7 @@ class Outbox:
             self._first_at_s = time.monotonic() if self._hurry else None
             return bool(self._committing) or not self._closing
 
-    def _keep(self, error: sqlite3.Error | StoreError) -> bool:
+    def _keep(self, error: Exception) -> bool:
         """Take back what could not be written, to try again; False if there is no again."""
         with self._changed:
             for turn in reversed(self._committing):
@@ -404,11 +412,17 @@ class Outbox:
         """
         old = self._store
         old.close()
-        if self._path.exists():
-            self.set_aside = set_aside(self._path)
-            _log.error(
-                "The outbox %s went bad (%s): set aside as %s, a new one is begun", self._path, why, self.set_aside
-            )
+        try:
+            if self._moved_away:
+                remove(self._path)
+            elif self._path.exists():
+                self.set_aside = set_aside(self._path)
+                _log.error(
+                    "The outbox %s went bad (%s): set aside as %s, a new one is begun", self._path, why, self.set_aside
+                )
+        except OSError as error:
+            raise StoreError(f"{self._path} went bad ({why}) and cannot be moved away: {error.strerror}") from error
+        self._moved_away = True
         with self._changed:
             seq, alarms = self._seq, dict(self._alarms)
         store = self._kind(self._path, self._caps, epoch=old.epoch, committed=seq)
@@ -423,6 +437,7 @@ class Outbox:
             self._store = store
             self._settling.clear()
             self._corrupt = None
+            self._moved_away = False
             self.generation += 1
 
 

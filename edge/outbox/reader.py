@@ -25,13 +25,17 @@ class OutboxReader:
 
     def __enter__(self) -> Self:
         path = self._path
-        if not path.is_file():
+        try:
+            there = path.is_file()
+            # a closed store has no files beside it, and in a folder that we may not write SQLite could make none
+            beside = Path(f"{path}-wal").exists()
+        except OSError as error:
+            raise self._unreadable(str(error.strerror)) from error
+        if not there:
             raise StoreError(
                 f"No outbox at {path}: expected the file that a line writes. Start the line once, or name its file "
                 "with the key store.path"
             )
-        # a closed store has no files beside it, and in a folder that we may not write SQLite could make none
-        beside = Path(f"{path}-wal").exists()
         try:
             self._db = self._opened("mode=ro")
         except sqlite3.Error:

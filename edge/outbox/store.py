@@ -397,6 +397,12 @@ def set_aside(path: Path) -> Path:
     return path.with_name(f"{path.name}.corrupt-{moment}")
 
 
+def remove(path: Path) -> None:
+    """Remove a store that nothing was accepted into. Raises OSError."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+
+
 def _row(columns: tuple[Any, ...]) -> Row:
     row, seq, identifier, kind, topic, payload, qos, retain, expiry_s, urgent, resent = columns
     message = Message(identifier, kind, topic, payload, qos, bool(retain), expiry_s, bool(urgent), resent=bool(resent))

@@ -113,3 +113,21 @@ def test_a_record_that_is_none_is_an_error_that_says_so(body: str) -> None:
         return
     with pytest.raises(ValueError, match="expected an alarm's state of version 1"):
         recall(RULE, body, moment)
+
+
+@pytest.mark.parametrize(("at_least", "of"), [(1, 1), (2, 2), (1, 4), (3, 5), (5, 8)])
+def test_an_alarm_of_several_frames_still_stands_after_a_restart(at_least: int, of: int) -> None:
+    """Its cause is still there: nothing is told, and it clears only when fewer than N of the last M frames have it."""
+    several = rule(frames={"at_least": at_least, "of": of})
+    before = desk(several)
+    for second in range(at_least):
+        events = before.look_at(seen(0.9), second * S)
+    assert told(events) == [("dirt", "raised")]
+    kept = recall(several, remember(before.states["dirt"], Moment(9 * S, NOON, BOOT)), Moment(10 * S, NOON, BOOT))
+    assert kept is not None
+    alarms = desk(several)
+    alarms.put_back("dirt", kept[0], in_flood=False)
+    assert told(alarms.look_at(seen(0.9), 11 * S)) == []
+    # after k clean frames of - k of the last ones are not clean
+    cleared = [bool(alarms.look_at(seen(0.0), (11 + k) * S)) for k in range(1, of - at_least + 2)]
+    assert cleared == [False] * (of - at_least) + [True]

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edge.broker import BrokerSettings
 from edge.errors import StoreError
 from edge.outbox import Outbox, OutboxCounts, Row, Sender
+from edge.outbox.records import Job
+from edge.outbox.store import Store
 from edge.publishers.memory import MemoryPublisher
 from edge.publishers.mqtt import MqttPublisher
 from edge.records import Message
@@ -569,3 +571,70 @@ with Outbox(path) as outbox, publisher, Sender(outbox, publisher, list):
             outbox.flush(10)
             print(outbox.committed, flush=True)
 """
+
+
+class OddStore(Store):
+    """A store of which so many commits fail as nobody expects."""
+
+    odd = 0
+
+    def commit(self, jobs: Sequence[Job]) -> None:
+        """Fail, or commit."""
+        if OddStore.odd:
+            OddStore.odd -= 1
+            raise OverflowError("Python int too large to convert to SQLite INTEGER")
+        super().commit(jobs)
+
+
+def test_nothing_ends_the_writer(tmp_path: Path) -> None:
+    """What no commit should raise is told as trouble, as a full disk is; then all that waited is written."""
+    with Outbox(tmp_path / "outbox.db", kind=OddStore) as outbox:
+        OddStore.odd = 2
+        outbox.put(outbox.reserve(), result(1))
+        wait_for(lambda: outbox.trouble)
+        assert "too large" in str(outbox.trouble)
+        put(outbox, 2)
+        assert (outbox.trouble, outbox.alive, numbers(outbox.pending(0, 9))) == (None, True, [1, 2])
+        asked: list[int] = []
+        outbox.repeat(1, 1, lambda _: asked.append(1 // 0))
+        put(outbox, 3)
+        wait_for(lambda: outbox.flush(1))
+        put(outbox, 4)
+        assert numbers(outbox.pending(0, 9)) == [1, 2, 3, 4]
+
+
+class FullStore(Store):
+    """A store of which so many new files find no room for their first row."""
+
+    full = 0
+
+    def commit(self, jobs: Sequence[Job]) -> None:
+        """Fail once the file is there, or commit."""
+        if FullStore.full:
+            FullStore.full -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        super().commit(jobs)
+
+
+def test_a_store_that_went_bad_is_set_aside_once(tmp_path: Path) -> None:
+    """However often no new one can be made meanwhile: what was accepted is named, and nothing else is kept."""
+    path = tmp_path / "outbox.db"
+    with Outbox(path, kind=FullStore) as outbox:
+        put(outbox, *range(1, 2000))
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            file.seek(8192)
+            file.write(b"\xa5" * (size - 8192))
+        FullStore.full = 3
+        with suppress(StoreError):
+            outbox.pending(0, 2000)
+        wait_for(lambda: outbox.set_aside, 20)
+        outbox.put(outbox.reserve(), result(2000))
+        assert outbox.flush(20)
+        assert numbers(outbox.pending(0, 9)) == [2000]
+        aside = outbox.set_aside
+        assert aside is not None
+        assert aside.stat().st_size == size
+        assert [kept for kept in tmp_path.glob("*.corrupt-*") if kept.name.endswith("Z")] == [aside]
