@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 GROUP_S = 0.05  # results share one commit (one fsync) for at most this long
 RETRY_S = 1.0
+SETTLED_AT_MOST = 5000  # rows that the broker took, of which a disk that takes nothing does not know
 _PAGE = 64
 _AT_ONCE = 1000  # jobs in one commit: what waited while the disk took nothing must find room in steps
 _T = TypeVar("_T")
@@ -227,12 +228,15 @@ class Outbox:
         """Return at most `limit` committed rows behind row `after` that wait for the broker, in order.
 
         `urgent`: only those of one class. `topic`: only its own. `without`: none of these topics. What was settled is
-        not among them, though the disk may not know yet. For one thread only.
+        not among them, though the disk may not know yet. No results come while the disk takes nothing and much is
+        settled already, which memory must hold until it does. For one thread only.
         """
         if urgent is None:
             both = (self.pending(after, limit, urgent=which, topic=topic, without=without) for which in (False, True))
             return list(merge(*both, key=lambda row: row.row))[:limit]
         with self._changed:
+            if not urgent and self._trouble is not None and len(self._settling) >= SETTLED_AT_MOST:
+                return []
             settling = set(self._settling)
         found: list[Row] = []
         while len(found) < limit:
@@ -255,32 +259,34 @@ class Outbox:
     def oldest_s(self) -> float:
         """Return for how long the oldest pending message has waited, s; 0 if none does. For `pending`'s thread."""
         put_at_s = self._read(lambda store: store.oldest_s())
-        return 0.0 if put_at_s is None else max(0.0, time.time() - put_at_s)
+        return 0.0 if put_at_s is None else max(0.0, self._store.clock_s() - put_at_s)
 
     def acknowledge(self, row: Row) -> None:
         """Let a row go that the broker took."""
-        self._settle(Settle(row, None))
+        self._settle(row, None)
 
     def park(self, row: Row, reason: str) -> None:
         """Keep a row that the broker refused out of the way, with its reason, until the outbox is opened again."""
-        self._settle(Settle(row, reason))
+        self._settle(row, reason)
 
     def repeat(self, first_seq: int, last_seq: int, done: Callable[[Repeated], None]) -> None:
         """Send acknowledged events of these numbers again; `done` is called from the writer's thread."""
-        self._add(Repeat(time.time(), first_seq, last_seq, done=done))
+        self._add(Repeat(self._store.clock_s(), first_seq, last_seq, done=done))
 
     def repeat_since(self, seconds: float) -> None:
         """Send again what was acknowledged in the last `seconds`: the broker has forgotten it."""
-        now_s = time.time()
+        now_s = self._store.clock_s()
         self._add(Repeat(now_s, since_s=now_s - seconds))
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Have `listener` called, from the writer thread, after each commit."""
         self._listener = listener
 
-    def _settle(self, settle: Settle) -> None:
+    def _settle(self, row: Row, reason: str | None) -> None:
+        m = row.message
+        settle = Settle(row.row, m.id, len(m.payload), m.urgent, reason)
         with self._changed:
-            self._settling.add(settle.row.row)
+            self._settling.add(row.row)
             self._settles.append((next(self._order), settle))
             self._wake(hurry=False)
 
@@ -352,7 +358,7 @@ class Outbox:
                     self._messages_waiting -= len(job.messages)
                     self._alarms |= {record.alarm: record.body for record in job.alarms}
                 elif isinstance(job, Settle):
-                    self._settling.discard(job.row.row)
+                    self._settling.discard(job.row)
             self._committing = []
             self._trouble = None
             for wish in wishes:

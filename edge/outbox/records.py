@@ -34,9 +34,16 @@ class Put:
 
 @dataclass(frozen=True)
 class Settle:
-    """What became of a row: refused for `reason`, or else acknowledged."""
+    """What became of a row: refused for `reason`, or else acknowledged.
 
-    row: Row
+    It names the row and holds none of its payload, since many may wait for a disk that takes nothing: `id` of its
+    message, `size` of the payload in bytes.
+    """
+
+    row: int
+    id: str
+    size: int
+    urgent: bool
     reason: str | None
 
 
@@ -56,8 +63,8 @@ class Repeated:
 class Repeat:
     """A wish to send acknowledged events again: those numbered `first_seq` to `last_seq`, or acknowledged since then.
 
-    Times are wall clock, s. Only what was acknowledged before `asked_s` is meant. It is done in steps, so that an alarm
-    never waits for it; `done` is called with the `outcome`, which is None until all is done.
+    Times are of the store's clock, s. Only what was acknowledged before `asked_s` is meant. It is done in steps, so
+    that an alarm never waits for it; `done` is called with the `outcome`, which is None until all is done.
     """
 
     asked_s: float

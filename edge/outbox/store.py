@@ -113,6 +113,7 @@ class Store:
     def __init__(self, path: Path, caps: Caps, *, epoch: str | None = None, committed: int = 0) -> None:
         self._caps = caps
         self._forget_at_s = 0.0
+        self._opened_s = time.time() - time.monotonic()
         self._writing = connect(path)
         try:
             self._prepare(path, epoch or str(uuid.uuid4()), committed)
@@ -120,6 +121,14 @@ class Store:
         except BaseException:
             self._writing.close()
             raise
+
+    def clock_s(self) -> float:
+        """Return the wall time as it was when the store was opened and has run since, s: it is never set.
+
+        What is stamped by it can be compared. Of stamps of an earlier opening those beyond it are of a clock that was
+        ahead.
+        """
+        return self._opened_s + time.monotonic()
 
     def _prepare(self, path: Path, epoch: str, committed: int) -> None:
         db = self._writing
@@ -187,7 +196,7 @@ class Store:
             raise
 
     def _insert(self, put: Put) -> None:
-        db, now_s = self._writing, time.time()
+        db, now_s = self._writing, self.clock_s()
         for m in put.messages:
             added = db.execute(
                 "INSERT OR IGNORE INTO message"
@@ -213,20 +222,19 @@ class Store:
             self.totals = replace(self.totals, committed=put.seq)
 
     def _settle(self, settle: Settle) -> None:
-        row, m = settle.row.row, settle.row.message
         if settle.reason is not None:
             parked = self._writing.execute(
                 "UPDATE message SET state = ?, reason = ? WHERE row = ? AND id = ? AND state = ?",
-                (PARKED, settle.reason, row, m.id, PENDING),
+                (PARKED, settle.reason, settle.row, settle.id, PENDING),
             ).rowcount
             self._count(parked=parked)
             return
         taken = self._writing.execute(
             "UPDATE message SET state = ?, settled_s = ? WHERE row = ? AND id = ? AND state = ?",
-            (ACKNOWLEDGED, time.time(), row, m.id, PENDING),
+            (ACKNOWLEDGED, self.clock_s(), settle.row, settle.id, PENDING),
         ).rowcount
         self._count(acknowledged=1)
-        self._move(taken, taken * len(m.payload), m.urgent)
+        self._move(taken, taken * settle.size, settle.urgent)
 
     def _move(self, rows: int, size: int, urgent: int) -> None:
         """Count rows of a class from waiting to acknowledged; below 0, back."""
@@ -239,14 +247,15 @@ class Store:
         """Have some of what is wished sent again. What is retained is not for repeating: a newer state may stand."""
         db = self._writing
         if wish.since_s is None:
-            meant, given = "seq BETWEEN ? AND ?", (float(wish.first_seq), float(wish.last_seq))
+            meant, given = "seq BETWEEN ? AND ?", [float(wish.first_seq), float(wish.last_seq)]
         else:
-            meant, given = "settled_s >= ? AND settled_s < ?", (wish.since_s, wish.asked_s)
+            meant, given = "settled_s >= ?", [wish.since_s]
         room = min(self._caps.results - self.totals.results, self._caps.alarms - self.totals.alarms, _STEP)
         found = db.execute(
-            f"SELECT row, urgent, length(payload) FROM message WHERE state = ? AND NOT retain AND settled_s < ? AND {meant}"  # noqa: S608, E501 - ours
-            " ORDER BY row LIMIT ?",
-            (ACKNOWLEDGED, wish.asked_s, *given, max(0, room)),
+            # what was settled later than now was settled before, by a clock that was ahead
+            "SELECT row, urgent, length(payload) FROM message WHERE state = ? AND NOT retain"  # noqa: S608 - ours
+            f" AND (settled_s < ? OR settled_s > ?) AND {meant} ORDER BY row LIMIT ?",
+            (ACKNOWLEDGED, wish.asked_s, self.clock_s(), *given, max(0, room)),
         ).fetchall()
         for row, urgent, size in found:
             db.execute("UPDATE message SET state = ?, resent = 1 WHERE row = ?", (PENDING, row))
@@ -285,7 +294,7 @@ class Store:
 
     def _forget(self) -> None:
         """Delete the oldest acknowledged rows that are too old or too many, some in each commit."""
-        now_s = time.time()
+        now_s = self.clock_s()
         for urgent in (0, 1):
             size = self.totals.kept_alarms_bytes if urgent else self.totals.kept_results_bytes
             over = size - self._caps.kept_bytes(urgent)
@@ -341,7 +350,7 @@ class Store:
         ]
 
     def oldest_s(self) -> float | None:
-        """Return when the oldest pending message was put, wall clock; None if none is pending. Raises sqlite3.Error."""
+        """Return when the oldest pending message was put, by `clock_s`; None if there is none. Raises sqlite3.Error."""
         (found,) = self._reading.execute(
             """SELECT min(created_s) FROM (
               SELECT * FROM (SELECT created_s FROM message WHERE state = 0 AND urgent = 0 ORDER BY row LIMIT 1)

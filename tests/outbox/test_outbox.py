@@ -23,7 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edge.broker import BrokerSettings
 from edge.errors import StoreError
 from edge.outbox import Outbox, OutboxCounts, Row, Sender
-from edge.outbox.records import Job
+from edge.outbox.outbox import SETTLED_AT_MOST
+from edge.outbox.records import Job, Repeated
 from edge.outbox.store import Store
 from edge.publishers.memory import MemoryPublisher
 from edge.publishers.mqtt import MqttPublisher
@@ -638,3 +639,47 @@ def test_a_store_that_went_bad_is_set_aside_once(tmp_path: Path) -> None:
         assert aside is not None
         assert aside.stat().st_size == size
         assert [kept for kept in tmp_path.glob("*.corrupt-*") if kept.name.endswith("Z")] == [aside]
+
+
+def test_little_is_settled_in_memory(tmp_path: Path) -> None:
+    """While the disk takes nothing, the broker gets no more than memory can note; the rest comes when it does again."""
+    publisher = MemoryPublisher(away=True, keep=10_000)
+    many = range(SETTLED_AT_MOST + 500)
+    with Outbox(tmp_path / "outbox.db", kind=FullStore) as outbox:
+        for first in many[::1000]:
+            put(outbox, *many[first : first + 1000])
+        FullStore.full = 10**9
+        outbox.put(outbox.reserve(), result(-1))
+        wait_for(lambda: outbox.trouble)
+        with publisher, Sender(outbox, publisher, list):
+            publisher.come_back()
+            wait_for(lambda: len(publisher.messages) >= SETTLED_AT_MOST)
+            assert not outbox.flush(1.5)  # a retry and a half
+            assert len(publisher.messages) < SETTLED_AT_MOST + 100
+            FullStore.full = 0
+            wait_for(lambda: len(publisher.messages) == len(many) + 1)
+            settled(outbox)
+
+
+def test_a_clock_that_was_ahead_hides_nothing(tmp_path: Path) -> None:
+    """What was acknowledged by a clock that has been set back since comes again, by its number and by its age."""
+    path = tmp_path / "outbox.db"
+    with Outbox(path) as outbox:
+        put(outbox, *range(1, 6))
+        for row in outbox.pending(0, 9):
+            outbox.acknowledge(row)
+        settled(outbox)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE message SET settled_s = settled_s + 3600")
+        db.commit()
+    with Outbox(path) as outbox:
+        told: list[Repeated] = []
+        outbox.repeat(2, 4, told.append)
+        wait_for(lambda: told)
+        assert told == [Repeated(repeated=3, waiting=0, missing=0)]
+        assert numbers(outbox.pending(0, 9)) == [2, 3, 4]
+        for row in outbox.pending(0, 9):
+            outbox.acknowledge(row)
+        settled(outbox)
+        outbox.repeat_since(60)
+        wait_for(lambda: numbers(outbox.pending(0, 9)) == [1, 2, 3, 4, 5])
