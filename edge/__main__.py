@@ -113,7 +113,10 @@ def replay(
     maps: Annotated[Path | None, typer.Option("--maps", help="write each frame's defect map here, as PNG")] = None,
     pace: Annotated[Pace, typer.Option("--pace", help="as fast as it can, or at the recording's own speed")] = Pace.MAX,
     publish: Annotated[
-        bool, typer.Option("--publish", help="also send to the settings' broker; without it nothing leaves the machine")
+        bool,
+        typer.Option(
+            "--publish", help="also send to the settings' broker, as the line; without it nothing leaves the machine"
+        ),
     ] = False,
 ) -> None:
     """Take a recording through the very same pipeline, in the recording's own time, with a store of its own."""
