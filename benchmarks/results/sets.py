@@ -92,8 +92,8 @@ SETS = (
         "steel_sd900",
         "Hot-rolled steel",
         "600 pictures of 200 x 200 px (SD-saliency-900, from NEU), each with defects of one of three classes. That the "
-        "last epoch is kept where it is as good as the best was decided after a look at the held-out pictures (mIoU "
-        "0.839 with the best): they are not entirely blind.",
+        "last epoch is kept where it is as good as the best was decided after a look at the held-out pictures (of one "
+        "training, mIoU 0.848 with the last and 0.839 with the best): they are not entirely blind.",
         (Target("mIoU, 4 classes with the background", ("miou",), 0.84, 0.87),),
     ),
     PictureSet(
