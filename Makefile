@@ -17,7 +17,7 @@ OLDEST_OPENCV_TESTS := tests/cameras tests/test_measuring.py tests/test_preparin
   tests/test_preparing_locating.py tests/test_simulated_line.py
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test check bench proof model golden picture alarm-diagram results lock debian clean
+.PHONY: help demo test test-trainer test-others check bench proof model golden picture alarm-diagram results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -27,8 +27,15 @@ demo: $(DEMO_VENV)/.installed ## the simulated line with the shipped model and a
 
 test: debian $(VENV)/.installed $(GST_VENV)/.installed ## all checks and tests, as continuous integration runs them
 	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory -j2 -Oline test-trainer test-others
+
+# Two halves side by side: either waits more than it computes.
+test-trainer:
+	$(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/trainer
+
+test-others:
 	$(GST_VENV)/bin/python -m pytest -q -p no:cacheprovider $(OLDEST_OPENCV_TESTS)
-	$(VENV)/bin/python -m pytest -q -m "not gstreamer"
+	$(VENV)/bin/python -m pytest -q -m "not gstreamer" --ignore tests/trainer
 
 check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	$(VENV)/bin/ruff check .
