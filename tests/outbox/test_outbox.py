@@ -58,6 +58,17 @@ def numbers(rows: list[Row]) -> list[int]:
     return [int(row.message.payload) for row in rows]
 
 
+def spoil(path: Path) -> int:
+    """Overwrite an open store's file behind its first two pages; return its size in bytes."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xa5" * (size - 8192))
+    return size
+
+
 def settled(outbox: Outbox) -> None:
     """Wait until no event is pending or about to be written."""
     wait_for(lambda: (outbox.counts().pending, outbox.counts().waiting) == (0, 0))
@@ -622,12 +633,7 @@ def test_a_store_that_went_bad_is_set_aside_once(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     with Outbox(path, kind=FullStore) as outbox:
         put(outbox, *range(1, 2000))
-        with closing(sqlite3.connect(path)) as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        size = path.stat().st_size
-        with path.open("r+b") as file:
-            file.seek(8192)
-            file.write(b"\xa5" * (size - 8192))
+        size = spoil(path)
         FullStore.full = 3
         with suppress(StoreError):
             outbox.pending(0, 2000)

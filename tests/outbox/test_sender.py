@@ -16,7 +16,7 @@ from edge.publishers.memory import MemoryPublisher
 from edge.publishers.mqtt import MqttPublisher
 from edge.records import Acknowledged, AlarmRecord, Message, PublisherEvent, Token
 from tests.brokers import Mosquitto, Subscriber, wait_for
-from tests.outbox.test_outbox import WILL, put, result, sent, settled
+from tests.outbox.test_outbox import WILL, put, result, sent, settled, spoil
 
 
 class PickyPublisher(MemoryPublisher):
@@ -230,12 +230,7 @@ def test_a_store_that_goes_bad_while_the_line_runs_is_replaced(tmp_path: Path) -
         outbox.put(None, alarms=[AlarmRecord("a", "1")])
         put(outbox, *range(1, 2000))
         epoch = outbox.epoch
-        with closing(sqlite3.connect(path)) as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        size = path.stat().st_size
-        with path.open("r+b") as file:
-            file.seek(8192)
-            file.write(b"\xa5" * (size - 8192))
+        spoil(path)
         publisher.come_back()
         wait_for(lambda: outbox.set_aside)
         put(outbox, 2000)
