@@ -13,8 +13,8 @@ DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 DEBIAN_PACKAGES := mosquitto python3-opencv python3-numpy python3-venv python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good systemd openssl gcc libc6-dev
 # What must also hold with the oldest OpenCV that serves, Debian's.
-OLDEST_OPENCV_TESTS := tests/cameras tests/test_measuring.py tests/test_preparing.py tests/test_preparing_geometry.py \
-  tests/test_preparing_locating.py tests/test_simulated_line.py
+OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.py tests/edge/preparing \
+  tests/edge/simulation/test_simulated_line.py
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
 .PHONY: help demo test test-trainer test-others check bench proof model golden picture alarm-diagram results lock debian clean
@@ -58,7 +58,7 @@ model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glas
 	$(VENV)/bin/linewatch-train ship out/simulated-glass --out edge/bundles/simulated-glass
 
 golden: $(VENV)/.installed ## record anew what the golden replay comes to; look at what differs
-	LINEWATCH_WRITE_GOLDEN=1 $(VENV)/bin/python -m pytest -q tests/test_golden_replay.py
+	LINEWATCH_WRITE_GOLDEN=1 $(VENV)/bin/python -m pytest -q tests/edge/station/test_golden_replay.py
 
 picture: $(VENV)/.installed ## draw docs/demo.svg, what the demo shows
 	$(VENV)/bin/python benchmarks/demo_picture.py

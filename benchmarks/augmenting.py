@@ -21,8 +21,8 @@ import numpy as np
 from edge.opencv import cv2
 from edge.preparing import Grey
 from trainer.augmenting import CropSampler
-from trainer.datasets import Picture, class_names, load_picture, read_manifest
-from trainer.settings import AugmentationSettings, SamplingSettings
+from trainer.datasets.dataset import Picture, class_names, load_picture, read_manifest
+from trainer.recipe.settings import AugmentationSettings, SamplingSettings
 
 CROP_PX, MARGIN_PX = 256, 384
 FULL = {"gamma": 1.3, "light_gradient": 15, "defocus_px": 1.5, "motion_px": 5}

@@ -12,12 +12,12 @@ from rich.console import Console
 
 from edge.app import run_line
 from edge.bundle import load_bundle
-from edge.cameras.simulated import SimulatedCamera
-from edge.demo import BUNDLE, DEMO_ALARMS, FPS, DemoScore, DemoScreen
-from edge.pipeline import Decided
+from edge.cli.demo import BUNDLE, DEMO_ALARMS, FPS, DemoScore, DemoScreen
 from edge.publishers.memory import MemoryPublisher
-from edge.rendering import SimulatedLineSettings
 from edge.settings import CameraSettings, LineSettings, Settings
+from edge.simulation.camera import SimulatedCamera
+from edge.simulation.rendering import SimulatedLineSettings
+from edge.station.pipeline import Decided
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMES = 75

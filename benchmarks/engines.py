@@ -26,15 +26,15 @@ import numpy as np
 
 from converters.comparing_files import Operand, compare
 from edge.bundle import INT8_MODEL, Bundle, load_bundle
-from edge.cameras.simulated import write_video
-from edge.checking import golden_tiles
-from edge.engines.choosing import Candidate, cpu_has_bf16, cpu_name
+from edge.engines.autotune import Candidate, cpu_has_bf16, cpu_name
+from edge.engines.cascade import CascadeEngine, openvino_bf16
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
-from edge.engines.second_look import SecondLookEngine, openvino_bf16
+from edge.inspection.golden import golden_tiles
 from edge.protocols import Engine
 from edge.records import Float32, Ticket
-from edge.rendering import SimulatedLineSettings
+from edge.simulation.camera import write_video
+from edge.simulation.rendering import SimulatedLineSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "edge" / "bundles" / "simulated-glass"
@@ -99,7 +99,7 @@ class Round:
 def one_round(engine: Engine, thresholds: Float32) -> Round:
     """Answer a few batches, two under way, of what the buffers hold."""
     waiting: list[Ticket] = []
-    again = engine.asked_again if isinstance(engine, SecondLookEngine) else 0
+    again = engine.asked_again if isinstance(engine, CascadeEngine) else 0
     started_s, busy_s = time.perf_counter(), time.process_time()
     for _ in range(BATCHES):
         waiting.append(engine.submit(engine.buffer(), BATCH, thresholds))
@@ -108,7 +108,7 @@ def one_round(engine: Engine, thresholds: Float32) -> Round:
     engine.collect(waiting.pop())
     tiles = BATCH * BATCHES
     took_s, worked_s = time.perf_counter() - started_s, time.process_time() - busy_s
-    twice = (engine.asked_again - again) / tiles if isinstance(engine, SecondLookEngine) else 0.0
+    twice = (engine.asked_again - again) / tiles if isinstance(engine, CascadeEngine) else 0.0
     return Round(tiles / took_s, worked_s / tiles * 1e3, twice)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.onnx_from_keras import convert, load_tools
+from converters.graph.onnx_from_keras import convert, load_tools
 from edge.bundle import KERAS_MODEL, ONNX_MODEL
 from edge.records import GraphContract
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("families", nargs="*", help="default: all")
     arguments = parser.parse_args()
     load_tools()
-    from trainer.model_settings import FAMILY_SETTINGS
+    from trainer.recipe.model_settings import FAMILY_SETTINGS
 
     names = arguments.families or list(FAMILY_SETTINGS)
     timed = [(name, *_measured(name, arguments.tile)) for name in names]
@@ -47,8 +47,8 @@ def _measured(name: str, tile_px: int) -> tuple[Any, Any]:
     """Return a family's facts, and a function that answers a batch of tiles with ONNX Runtime on one thread."""
     import onnxruntime
 
-    from trainer.model_settings import FAMILY_SETTINGS
     from trainer.models import build_for_training, describe, for_inference
+    from trainer.recipe.model_settings import FAMILY_SETTINGS
 
     settings = FAMILY_SETTINGS[name]()
     net = build_for_training(settings, 1, len(CLASSES), tile_px)

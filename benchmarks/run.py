@@ -27,17 +27,17 @@ import numpy as np
 from edge.app import make_recording, run_line
 from edge.bundle import Bundle, load_bundle
 from edge.cameras.opencv import OpenCvCamera
-from edge.cameras.simulated import write_video
 from edge.engines.onnxruntime import OnnxRuntimeEngine
-from edge.measuring import Calibration, measure, region
+from edge.inspection.measuring import Calibration, measure, region
+from edge.inspection.tiling import TilePlan, canvas, cut, pad, plan, stitch
+from edge.observers.replay_files import EventsFile
 from edge.opencv import cv2
 from edge.preparing import prepare
 from edge.publishers.memory import MemoryPublisher
-from edge.recording import EventsFile
 from edge.records import Cell, DefectMap, Frame, Transform, UInt8
-from edge.rendering import SimulatedLineSettings
 from edge.settings import Settings
-from edge.tiling import TilePlan, canvas, cut, pad, plan, stitch
+from edge.simulation.camera import write_video
+from edge.simulation.rendering import SimulatedLineSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "edge" / "bundles" / "simulated-glass"

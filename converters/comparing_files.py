@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from converters.comparing import Answer, Comparison, compare_maps, without_specks
-from converters.precision_plan import GRAPHS, Precision
-from converters.real_tiles import pictures_of, prepare_picture
-from converters.tensor_ranges import Progress
+from converters.comparison.comparing import Comparison, FoundDefects, compare_maps, without_specks
+from converters.comparison.real_tiles import pictures_of, prepare_picture
+from converters.precision.plan import GRAPHS, Precision
+from converters.precision.tensor_ranges import NodeDone
 from edge.bundle import KERAS_MODEL, MANIFEST, Bundle, load_bundle
 from edge.cameras.images import SUFFIXES
 from edge.cameras.opencv import OpenCvCamera
+from edge.engines.cascade import openvino_bf16
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
-from edge.engines.second_look import openvino_bf16
 from edge.errors import BundleError, SourceError
-from edge.inference import Inference
+from edge.inspection.inference import Inference
 from edge.preparing import prepare
 from edge.protocols import Engine
 from edge.records import Frame, PreparedFrame
@@ -112,7 +112,7 @@ class Difference:
         }
 
 
-def compare(a: Operand, b: Operand, data: Path, progress: Progress[Any], every: int = 1) -> Difference:
+def compare(a: Operand, b: Operand, data: Path, progress: NodeDone[Any], every: int = 1) -> Difference:
     """Answer every picture of `data` (a folder, a dataset or a video) with both sides, and say what differs.
 
     `every`: only each so many-th of them. Each side is run as a line would run it, with the thresholds and smallest
@@ -171,7 +171,7 @@ def _engine(side: Operand, bundle: Bundle) -> Engine:
     if side.engine != "tensorrt" and not model.is_file():
         raise BundleError(f"{side.path} holds no {inside}. Make it: convert {side.path} --to onnxruntime")
     if side.engine == "keras":
-        from trainer.keras_engine import KerasEngine
+        from trainer.evaluation.keras_engine import KerasEngine
 
         return KerasEngine(model, contract)
     if side.engine == "tensorrt":
@@ -184,13 +184,13 @@ def _engine(side: Operand, bundle: Bundle) -> Engine:
     return OnnxRuntimeEngine(model, contract)
 
 
-def _answerer(engine: Engine, bundle: Bundle) -> Callable[[PreparedFrame], Answer]:
+def _answerer(engine: Engine, bundle: Bundle) -> Callable[[PreparedFrame], FoundDefects]:
     thresholds = [entry.threshold for entry in bundle.classes]
     inference = Inference(engine, thresholds, bundle.manifest.tile.overlap_px)
 
-    def answer(prepared: PreparedFrame) -> Answer:
+    def answer(prepared: PreparedFrame) -> FoundDefects:
         found = inference.finish(inference.begin([prepared])[0])
-        return Answer(found, without_specks(found, prepared, bundle.classes))
+        return FoundDefects(found, without_specks(found, prepared, bundle.classes))
 
     return answer
 

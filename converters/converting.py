@@ -13,21 +13,21 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from converters.comparing import Comparison, compare_picture
-from converters.float_graph import FloatGraph
-from converters.graph_contract import check_graph
-from converters.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions, with_head
-from converters.precision_plan import GRAPHS, PLANS
-from converters.real_tiles import MAP_SUFFIX, golden_pictures, pictures_of, prepare_picture, real_tiles
+from converters.comparison.comparing import Comparison, compare_picture
+from converters.comparison.real_tiles import MAP_SUFFIX, golden_pictures, pictures_of, prepare_picture, real_tiles
+from converters.graph.contract import check_graph
+from converters.graph.float_graph import FloatGraph
+from converters.graph.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions, with_head
+from converters.precision.plan import GRAPHS, PLANS
+from converters.precision.tensor_ranges import full_ranges
 from converters.staging import Staging
-from converters.tensor_ranges import full_ranges
 from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, Bundle, GoldenEntry, load_bundle, sha256_of, write_manifest
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.errors import BundleError, ConversionError
-from edge.inference import Inference
+from edge.inspection.inference import Inference
 from edge.opencv import cv2
 from edge.protocols import Engine
-from trainer.keras_engine import KerasEngine
+from trainer.evaluation.keras_engine import KerasEngine
 
 _BATCH = 4  # tiles at once: few, so that two engines with large tiles fit into memory
 _STEP = "onnx"

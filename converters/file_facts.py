@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from converters.float_graph import require_onnx
-from converters.precision_plan import PLANS, read_plan
+from converters.graph.float_graph import require_onnx
+from converters.precision.plan import PLANS, read_plan
 from edge.bundle import Bundle, load_bundle, sha256_of
 from edge.engines.engine_files import read_header, read_sidecar
 from edge.errors import BundleError, DependencyError, EngineError, LinewatchError

@@ -12,20 +12,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from converters.comparing import Comparison
+from converters.comparison.comparing import Comparison
+from converters.comparison.real_tiles import calibration_pictures, pictures_of
 from converters.converting import convert_bundle, install_bare
-from converters.half_precision import Half, to_half
-from converters.int8_precision import Quantised, to_int8
-from converters.judging import Judge
-from converters.precision_plan import GRAPHS, PLANS, Precision, read_plan
-from converters.real_tiles import calibration_pictures, pictures_of
+from converters.precision.half_precision import Half, to_half
+from converters.precision.int8_precision import Quantised, to_int8
+from converters.precision.judging import Judge
+from converters.precision.plan import GRAPHS, PLANS, Precision, read_plan
+from converters.precision.tensor_ranges import NodeDone
 from converters.sources import ManifestFlags, is_bare, working_folder
 from converters.staging import Staging
-from converters.tensor_ranges import Progress
 from edge.bundle import INT8_MODEL, KERAS_MODEL, ONNX_MODEL, Bundle, load_bundle, sha256_of, write_manifest
-from edge.engines.choosing import cpu_has_bf16
+from edge.engines.autotune import cpu_has_bf16
+from edge.engines.cascade import openvino_bf16
 from edge.engines.openvino import OpenVinoEngine
-from edge.engines.second_look import openvino_bf16
 from edge.errors import ConversionError
 
 _OPENVINO_BATCH = 4
@@ -45,7 +45,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Conversion:
     """What came of it: the bundle where it now lies, and the figures of every stage that ran."""
 
     bundle: Bundle
@@ -55,7 +55,7 @@ class Outcome:
     report: dict[str, Any]
 
 
-def run(source: Path, order: Order, progress: Progress[Any]) -> Outcome:
+def run(source: Path, order: Order, progress: NodeDone[Any]) -> Conversion:
     """Convert a bundle or a bare model. Raises every LinewatchError of the stages; then nothing has changed."""
     folders = (order.calibration, order.data)
     with working_folder(source, order.out, order.flags, folders) as (folder, target):
@@ -81,7 +81,7 @@ def run(source: Path, order: Order, progress: Progress[Any]) -> Outcome:
         if order.to == "openvino":
             openvino = compare_on_openvino(bundle, order, progress)
             report["openvino"] = {name: found.as_dict() for name, found in openvino.items()}
-    return Outcome(Bundle(target, bundle.manifest), comparison, made, openvino, report)
+    return Conversion(Bundle(target, bundle.manifest), comparison, made, openvino, report)
 
 
 def _makes_onnx(folder: Path, order: Order) -> bool:
@@ -102,7 +102,7 @@ def _makes_onnx(folder: Path, order: Order) -> bool:
     return known != bundle.manifest.files[KERAS_MODEL] or not whole
 
 
-def make_precision(bundle: Bundle, order: Order, progress: Progress[Any]) -> Half | Quantised:
+def make_precision(bundle: Bundle, order: Order, progress: NodeDone[Any]) -> Half | Quantised:
     """Decide FP16 or INT8 for a bundle that has its model.onnx."""
     shown = calibration_pictures(bundle, order.calibration or order.data)
     judged = list(dict.fromkeys([*shown, *(pictures_of(order.data) if order.data else [])]))
@@ -138,7 +138,7 @@ def install_precision(bundle: Bundle, made: Half | Quantised) -> Bundle:
         return staging.commit(lambda: write_manifest(bundle.path, manifest))
 
 
-def compare_on_openvino(bundle: Bundle, order: Order, progress: Progress[Any]) -> dict[str, Comparison]:
+def compare_on_openvino(bundle: Bundle, order: Order, progress: NodeDone[Any]) -> dict[str, Comparison]:
     """Compare OpenVINO with model.onnx on ONNX Runtime, in every precision that this machine has for the bundle.
 
     Raises ConversionError where OpenVINO loses or gains a defect in the precision asked for. bf16 is measured where

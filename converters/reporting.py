@@ -7,18 +7,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from converters.comparing import Comparison
 from converters.comparing_files import Difference
-from converters.flow import Outcome
-from converters.half_precision import Half
-from converters.int8_precision import Quantised
-from converters.precision_plan import GRAPHS, PLANS
-from converters.tensor_ranges import NodeReport
+from converters.comparison.comparing import Comparison
+from converters.flow import Conversion
+from converters.precision.half_precision import Half
+from converters.precision.int8_precision import Quantised
+from converters.precision.plan import GRAPHS, PLANS
+from converters.precision.tensor_ranges import NodeReport
 
 _TROUBLED_AT_MOST = 20
 
 
-def print_outcome(outcome: Outcome, console: Console, notes: Console) -> None:
+def print_outcome(outcome: Conversion, console: Console, notes: Console) -> None:
     """Print the comparisons of every stage, what FP16 or INT8 needed, and which files were written."""
     bundle = outcome.bundle
     if outcome.comparison is not None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.comparison.real_tiles import pictures_of
 from converters.locking import locked
-from converters.real_tiles import pictures_of
 from edge.bundle import (
     GOLDEN,
     KERAS_MODEL,

@@ -14,38 +14,38 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from edge.alarm_keeping import AlarmKeeper
-from edge.alarms import AlarmDesk, alarm_rules
+from edge.alarms import AlarmManager, alarm_rules
 from edge.bundle import INT8_MODEL, Bundle
 from edge.cameras.images import SUFFIXES, ImagesCamera
 from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
-from edge.cameras.simulated import SimulatedCamera
-from edge.checking import check_golden, golden_tiles
-from edge.command_socket import CommandSocket
-from edge.commands import Command, Inbox, Outcome
-from edge.engines.choosing import Candidate, cache_file, choose, cpu_has_bf16, machine_key
+from edge.commands.requests import Command, CommandOutcome, Inbox
+from edge.commands.socket import CommandSocket
+from edge.engines.autotune import Candidate, cache_file, choose, cpu_has_bf16, machine_key
+from edge.engines.cascade import openvino_bf16
 from edge.engines.device import Vendor
 from edge.engines.engine_files import Precision, plan_path
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
-from edge.engines.second_look import openvino_bf16
-from edge.engines.simulated import SimulatedEngine
 from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.errors import SettingsError, SourceError
-from edge.health import Progress, Watchdog, notify
-from edge.inference import Inference
-from edge.messages import Counters, Identity, MessageWriter, ModelIdentity
-from edge.outbox import Outbox, OutboxCounts, Sender, Settling
-from edge.picturing import LastPicture
-from edge.pipeline import Decided, Line, LineCounts
+from edge.inspection.golden import check_golden, golden_tiles
+from edge.inspection.inference import Inference
+from edge.messages.writer import Counters, Identity, MessageWriter, ModelIdentity
+from edge.observers.preview import LastPicture
+from edge.outbox import AckPolicy, Outbox, OutboxCounts, Sender
 from edge.protocols import Camera, Engine, Publisher
 from edge.publishers.mqtt import MqttPublisher
 from edge.records import Grade, Message, UInt8
-from edge.repeating import EventRepeater
-from edge.reporting import Reporter
 from edge.settings import PRECISIONS, CameraSettings, EngineSettings, Settings, StoreSettings, effective_thresholds
-from edge.starting import Waiting, build_missing_engine
+from edge.simulation.camera import SimulatedCamera
+from edge.simulation.engine import SimulatedEngine
+from edge.station.alarm_service import AlarmService
+from edge.station.engine_start import Waiting, build_missing_engine
+from edge.station.pipeline import Decided, Line, LineCounts
+from edge.station.resend import EventResender
+from edge.station.status import Reporter
+from edge.station.watchdog import Heartbeats, Watchdog, notify
 
 # How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
 DRAIN_S = 3.0
@@ -60,7 +60,7 @@ class RunResult:
     published: int
 
 
-def make_camera(settings: CameraSettings, progress: Progress) -> Camera:
+def make_camera(settings: CameraSettings, progress: Heartbeats) -> Camera:
     """Return the settings' camera for a live line, not yet opened: a recording plays as if it were live.
 
     A camera with a thread of its own marks its `progress`. Raises SettingsError without a source.
@@ -263,18 +263,18 @@ def open_line(
     camera: Camera | None = None,
     publisher: Publisher | None = None,
     outbox: Outbox | None = None,
-    settling: Settling | None = None,
+    ack_policy: AckPolicy | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
     stop: threading.Event | None = None,
     vendor: Vendor | None = None,
 ) -> Iterator[OpenLine]:
     """Open every part of a line, ready to `run`; stop and close them all, in order, on every path.
 
-    `camera`, `publisher`, `outbox` and `settling` stand in for the settings' own, `vendor` for NVIDIA's modules. A
+    `camera`, `publisher`, `outbox` and `ack_policy` stand in for the settings' own, `vendor` for NVIDIA's modules. A
     TensorRT engine that is missing is built first, if the settings say so, until `stop` is set.
     """
     with ExitStack() as parts:
-        progress = Progress()
+        progress = Heartbeats()
         outbox = parts.enter_context(outbox or make_outbox(store, settings.store))
         messages = MessageWriter(identity_of(settings, bundle, outbox.epoch))
         announcements = _Announcements(messages, settings, bundle)
@@ -290,17 +290,17 @@ def open_line(
         parts.enter_context(publisher)
         inbox = Inbox(messages.identity.root)
         # a recording's events are for whoever is there while it is replayed
-        settling = settling or Settling(settings.store.expect_consumer if live else ())
+        ack_policy = ack_policy or AckPolicy(settings.store.expect_consumer if live else ())
         alive = progress.mark("outbox")
         sender = parts.enter_context(
-            Sender(outbox, publisher, announcements, inbox.put, settling=settling, alive=alive)
+            Sender(outbox, publisher, announcements, inbox.put, ack_policy=ack_policy, alive=alive)
         )
         # reached with the sender still open only where something below failed to open
         parts.callback(lambda: sender.stop(DRAIN_S, messages.status("offline", "could not start")))
         if camera is None:
             camera = make_camera(settings.camera, progress)
         truth = camera.truth if isinstance(camera, SimulatedCamera) else None
-        alarms = AlarmKeeper(AlarmDesk(announcements.rules, settings.operators), messages, outbox)
+        alarms = AlarmService(AlarmManager(announcements.rules, settings.operators), messages, outbox)
         alarms.begin(time.monotonic_ns() if live else 0, live=live)
         waiting = Waiting(settings.camera.name, alarms, messages, outbox if live else None)
         build = partial(build_missing_engine, settings.engine, bundle, vendor=vendor, waiting=waiting)
@@ -315,7 +315,7 @@ def open_line(
         pictures = [LastPicture(settings.report.picture_every_s, bundle, messages, sender)] if live else []
         moved = progress.mark("pipeline")
 
-        def answer_replay(command: Command, outcome: Outcome, detail: str) -> None:
+        def answer_replay(command: Command, outcome: CommandOutcome, detail: str) -> None:
             alarms.audit(command, outcome, detail)
             line.answer_command(command, outcome, detail)
 
@@ -337,7 +337,7 @@ def open_line(
             each_turn=each_turn,
             commands=inbox.take,
             answer=sender.offer,
-            obey_also={"replay": EventRepeater(outbox, answer_replay)},
+            obey_also={"replay": EventResender(outbox, answer_replay)},
             delivery=lambda: sender.delivery,
             watch=settings.camera.watched(live=live),
         )
@@ -362,7 +362,7 @@ def run_line(
     camera: Camera | None = None,
     publisher: Publisher | None = None,
     outbox: Outbox | None = None,
-    settling: Settling | None = None,
+    ack_policy: AckPolicy | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
     vendor: Vendor | None = None,
 ) -> RunResult:
@@ -371,7 +371,7 @@ def run_line(
         "camera": camera,
         "publisher": publisher,
         "outbox": outbox,
-        "settling": settling,
+        "ack_policy": ack_policy,
         "watchers": watchers,
         "vendor": vendor,
     }
@@ -402,7 +402,7 @@ def _counters(line: Line, camera: Camera, outbox: Outbox) -> Counters:
         acknowledged=stored.acknowledged,
         parked=stored.parked,
         results_dropped=stored.dropped,
-        alarms_chattering=line.alarms.desk.chattered,
+        alarms_chattering=line.alarms.manager.chattered,
         grades=dict(counts.grades.counts),
         value_factor_mean=counts.grades.value_factor_mean,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge.errors import BundleError
+from edge.files import replacing
 from edge.preparing import PreparingStep
 from edge.records import DefectClass, GraphContract
 
@@ -222,16 +222,9 @@ def write_manifest(path: Path, manifest: Manifest) -> Bundle:
     """Hash what lies in the bundle and write its manifest atomically (temporary file, fsync, rename)."""
     manifest = manifest.model_copy(update={"files": file_hashes(path)})
     target = path / MANIFEST
-    temporary = path / (MANIFEST + ".tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(manifest.model_dump(mode="json", by_alias=True), file, indent=1, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)  # what a full disk left of it
+    with replacing(target) as unfinished:
+        text = json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
+        unfinished.write_text(text + "\n", encoding="utf-8")
     return Bundle(path, manifest)
 
 

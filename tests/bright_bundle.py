@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.onnx_from_keras import add_head
+from converters.graph.onnx_from_keras import add_head
 from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry, write_manifest
 from edge.records import UInt8
 

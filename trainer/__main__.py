@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from edge.__main__ import run_command
 from edge.bundle import Bundle
-from edge.recording import write_text
+from edge.cli.commands import run_command
+from edge.files import write_text
 from edge.yaml_settings import load_yaml
 from trainer.importing.command import export_app, import_app
 
@@ -50,10 +50,10 @@ def fit(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="prepare all pictures anew, and keep none")] = False,
 ) -> None:
     """Train, fit thresholds and smallest areas on validation pictures, and write a bundle."""
-    from trainer.dataset_cache import default_cache_folder
-    from trainer.finishing import presumption_asked_for
+    from trainer.datasets.dataset_cache import default_cache_folder
     from trainer.fitting import fit as run_fit
-    from trainer.settings import TrainSettings
+    from trainer.recipe.settings import TrainSettings
+    from trainer.training.final_training import presumption_asked_for
 
     if resume and start is not None:
         raise typer.BadParameter("expected --resume or --from, received both: --resume goes on with its own weights")
@@ -79,7 +79,7 @@ def fit(
 
 def _tell_thresholds(bundle: Bundle) -> None:
     """Say what was fitted for each class, and warn of what cannot be used."""
-    from trainer.finishing import presumption_asked_for
+    from trainer.training.final_training import presumption_asked_for
 
     validation = bundle.manifest.validation
     asked_for = presumption_asked_for(bundle.manifest)
@@ -126,8 +126,8 @@ def evaluate(
     ] = True,
 ) -> None:
     """Judge a bundle on whole pictures, beside what an all-empty mask would score."""
-    from trainer.evaluating import Wanted, tables
-    from trainer.evaluating import evaluate as run_evaluate
+    from trainer.evaluation.evaluating import Wanted, tables
+    from trainer.evaluation.evaluating import evaluate as run_evaluate
 
     wanted = Wanted(include_training=include_training, tolerance_px=tolerance_px, ranking=ranking)
     evaluation = run_evaluate(bundle, data, console, wanted=wanted)
@@ -150,7 +150,7 @@ def refit(
     ] = None,
 ) -> None:
     """Fit thresholds and smallest areas anew on pictures that the bundle does not know; convert it again afterwards."""
-    from trainer.refitting import refit as run_refit
+    from trainer.bundling.fit_thresholds import refit as run_refit
 
     if 0 in {miss_cost, false_cost}:
         raise typer.BadParameter("expected costs above 0, received 0")
@@ -186,8 +186,8 @@ def report(
     ] = True,
 ) -> None:
     """Write a page on a bundle: figures, curves, worst pictures, training, and what to change."""
-    from trainer.evaluating import Wanted
-    from trainer.reporting import report as write_report
+    from trainer.evaluation.evaluating import Wanted
+    from trainer.reports.reporting import report as write_report
 
     wanted = Wanted(include_training=include_training, tolerance_px=tolerance_px, ranking=ranking)
     written = write_report(bundle, data, out, console, wanted)
@@ -207,7 +207,7 @@ def held_out(
     out: Annotated[Path, typer.Option("--out", help="an empty or absent folder")],
 ) -> None:
     """Copy the pictures that a bundle held out, with their masks, to replay or evaluate them."""
-    from trainer.holding_out import copy_held_out
+    from trainer.evaluation.holding_out import copy_held_out
 
     console.print(f"{copy_held_out(bundle, data, out)} pictures copied to {out}")
 
@@ -220,7 +220,7 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="as JSON on standard output")] = False,
 ) -> None:
     """List the families of networks with what each costs, at its defaults."""
-    from trainer.listing import facts, table
+    from trainer.reports.listing import facts, table
 
     found = facts(channels, classes, tile, console)
     if as_json:
@@ -235,7 +235,7 @@ def ship(
     out: Annotated[Path, typer.Option("--out", help="the bundle to write, or to replace")],
 ) -> None:
     """Copy a converted bundle without what only a workstation reads."""
-    from trainer.shipping import ship as run_ship
+    from trainer.bundling.shipping import ship as run_ship
 
     shipped = run_ship(bundle, out)
     size = sum((out / name).stat().st_size for name in shipped.manifest.files)
@@ -266,8 +266,8 @@ def preparing(
 
     from edge.cameras.images import read_picture
     from edge.errors import ProductNotFoundError
-    from trainer.contact_sheets import write_sheet
-    from trainer.preparing_sheet import draw, load_steps, walk
+    from trainer.datasets.contact_sheets import write_sheet
+    from trainer.reports.preparing_sheet import draw, load_steps, walk
 
     seen, missing = walk(read_picture(image), load_steps(config))
     write_sheet(out, draw(seen))
@@ -292,10 +292,10 @@ def tiles(
     defective_only: Annotated[bool, typer.Option("--defective-only", help="leave clean tiles out")] = False,
 ) -> None:
     """Cut the pictures of a dataset, and their masks alike, into tiles: a dataset again, in the same groups."""
-    from trainer.cutting import cut_dataset
-    from trainer.datasets import read_manifest
+    from trainer.datasets.cutting import cut_dataset
+    from trainer.datasets.dataset import read_manifest
     from trainer.fitting import progress_bar
-    from trainer.preparing_sheet import load_steps
+    from trainer.reports.preparing_sheet import load_steps
 
     if overlap >= tile:
         raise typer.BadParameter(f"--overlap: expected 0 to {tile - 1} px, received {overlap}")
@@ -327,10 +327,10 @@ def show_split(
     ] = None,
 ) -> None:
     """Show how a recipe would split a dataset, by class and group, without training."""
-    from trainer.datasets import read_manifest
-    from trainer.settings import TrainSettings
-    from trainer.split_manifest import write_split
-    from trainer.splitting import split_dataset, split_table
+    from trainer.datasets.dataset import read_manifest
+    from trainer.datasets.split_manifest import write_split
+    from trainer.datasets.splitting import split_dataset, split_table
+    from trainer.recipe.settings import TrainSettings
 
     settings = load_yaml(config, TrainSettings)
     entries = read_manifest(data, need_masks=False)
@@ -354,10 +354,10 @@ def audit(
 
     Ends with 0, or with 10 where something is found that training would refuse.
     """
-    from trainer.audit_page import audit_page
-    from trainer.auditing import audit as run_audit
-    from trainer.auditing import refuse_broken, tables
-    from trainer.settings import TrainSettings
+    from trainer.auditing.audit import audit as run_audit
+    from trainer.auditing.audit import refuse_broken, tables
+    from trainer.auditing.audit_page import audit_page
+    from trainer.recipe.settings import TrainSettings
 
     settings = load_yaml(config, TrainSettings) if config is not None else None
     found = run_audit(data, console, bundle=bundle, settings=settings)
@@ -381,8 +381,8 @@ def augmentations(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="draw others; default: the recipe's")] = None,
 ) -> None:
     """Show crops as training sees them, each beside what it was made from, with the defects outlined."""
-    from trainer.augmentation_sheet import write_augmentation_sheet
-    from trainer.settings import TrainSettings
+    from trainer.recipe.settings import TrainSettings
+    from trainer.reports.augmentation_sheet import write_augmentation_sheet
 
     settings = load_yaml(config, TrainSettings)
     shown = write_augmentation_sheet(settings, data, out, count=count, seed=settings.seed if seed is None else seed)

@@ -15,12 +15,9 @@ from rich.markup import escape
 
 from edge.bundle import SPLIT, Bundle
 from edge.errors import DatasetError, StoreError
-from trainer.batches import Batches
-from trainer.bundling import Trained, write_bundle
-from trainer.cells import labelled_whole
-from trainer.checkpointing import CHECKPOINT, TRAINING, check_writable
-from trainer.dataset_cache import load_cached
-from trainer.datasets import (
+from trainer.bundling.bundle import Trained, write_bundle
+from trainer.datasets.cells import labelled_whole
+from trainer.datasets.dataset import (
     RESERVED,
     Entry,
     Picture,
@@ -32,15 +29,18 @@ from trainer.datasets import (
     read_judged,
     read_manifest,
 )
-from trainer.finishing import choosing_part, finish
-from trainer.hardware import available_bytes, describe, import_keras, layer_precision, make_strategy
-from trainer.memory import check_memory
-from trainer.proving import what_can_be_shown
-from trainer.settings import TrainSettings
-from trainer.split_manifest import write_split
-from trainer.splitting import Part, split_dataset
-from trainer.starting import BEFORE, PARTS, Start, begin_with, check_start, find_start, write_before
-from trainer.training_loop import InterruptedTrainingError, TrainingLoop, announce, progress_bar
+from trainer.datasets.dataset_cache import load_cached
+from trainer.datasets.memory import check_memory
+from trainer.datasets.split_manifest import write_split
+from trainer.datasets.splitting import Split, split_dataset
+from trainer.evaluation.sample_size import what_can_be_shown
+from trainer.recipe.settings import TrainSettings
+from trainer.training.batches import Batches
+from trainer.training.checkpointing import CHECKPOINT, TRAINING, check_writable
+from trainer.training.final_training import choosing_part, finish
+from trainer.training.hardware import available_bytes, describe, import_keras, layer_precision, make_strategy
+from trainer.training.starting import BEFORE, PARTS, Start, begin_with, check_start, find_start, write_before
+from trainer.training.training_loop import InterruptedTrainingError, TrainingLoop, announce, progress_bar
 
 __all__ = ["InterruptedTrainingError", "fit", "progress_bar"]
 
@@ -60,7 +60,7 @@ def fit(
 ) -> Bundle:
     """Train on the dataset folder `data` and write the bundle `out`. `cache`: where prepared pictures are kept.
 
-    `start`: weights of an earlier training to begin with, see `trainer.starting.find_start`; not beside `resume`.
+    `start`: weights of an earlier training to begin with, see `training.starting.find_start`; not beside `resume`.
     Raises DatasetError, SettingsError, StoreError, InterruptedTrainingError; what can be found before training is.
     """
     _check_target(out, settings, resume=resume)
@@ -256,18 +256,18 @@ def _begin_run(
 
 def _load(
     entries: Sequence[Entry],
-    parts: dict[str, Part],
+    parts: dict[str, Split],
     names: Sequence[str],
     settings: TrainSettings,
     *,
     console: Console,
     cache: Path | None,
-) -> dict[Part, list[Picture]]:
+) -> dict[Split, list[Picture]]:
     """Read and prepare what is learned from and chosen by.
 
     Raises DatasetError where all masks of a class are empty.
     """
-    pictures: dict[Part, list[Picture]] = {"train": [], "validation": []}
+    pictures: dict[Split, list[Picture]] = {"train": [], "validation": []}
     whole = _answers_whole_tiles(settings)
     with progress_bar(console) as progress:
         for entry in progress.track(entries, description="reading"):
@@ -288,7 +288,7 @@ class _Trainable:
         import_keras(settings.seed)
         from trainer.losses import make_loss
         from trainer.models import build_for_training
-        from trainer.stepping import Stepper
+        from trainer.training.stepping import Stepper
 
         self._settings, self._names = settings, names
         self.strategy = make_strategy(settings)
@@ -300,11 +300,11 @@ class _Trainable:
         self._stepper = Stepper(settings, self.net, loss, self.strategy)
 
     def loop(
-        self, settings: TrainSettings, pictures: dict[Part, list[Picture]], folder: Path, console: Console
+        self, settings: TrainSettings, pictures: dict[Split, list[Picture]], folder: Path, console: Console
     ) -> TrainingLoop:
         """Put the loop together that chooses, by the recipe `settings`; the crops that validate are cut here."""
         from trainer.models import stages
-        from trainer.validating import Validation
+        from trainer.training.validating import Validation
 
         part = choosing_part(settings)
         return TrainingLoop(

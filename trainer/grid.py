@@ -28,9 +28,9 @@ from rich.table import Table
 
 from edge.bundle import Name
 from edge.errors import LinewatchError, SettingsError, StoreError
-from edge.recording import write_text
+from edge.files import write_text
 from edge.yaml_settings import StrictModel
-from trainer.settings import TrainSettings
+from trainer.recipe.settings import TrainSettings
 
 SEED = "seed"
 FIGURES = "figures.json"
@@ -66,7 +66,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunFigures:
     """What a run came to: `evaluate`'s report and the bundle's training figures, or why there is none."""
 
     run: Run
@@ -118,7 +118,7 @@ def runs_of(grid: GridSettings) -> list[Run]:
     return runs
 
 
-def compare(grid: GridSettings, data: Path, out: Path, console: Console) -> list[Outcome]:
+def compare(grid: GridSettings, data: Path, out: Path, console: Console) -> list[RunFigures]:
     """Train and judge every run into `out`/<run>, then write the table there.
 
     Raises SettingsError, StoreError where `out` holds another grid, and, after the last run, GridFailedError.
@@ -237,16 +237,16 @@ def _ran(words: Sequence[str], folder: Path, lock: int | None) -> bool:
     return bool(process.returncode == 0)
 
 
-def _outcome(run: Run, folder: Path) -> Outcome:
+def _outcome(run: Run, folder: Path) -> RunFigures:
     figures, manifest, failure = folder / FIGURES, folder / "bundle" / "manifest.json", folder / FAILURE
     if not figures.is_file():
         why = failure.read_text(encoding="utf-8") if failure.is_file() else "it was not carried out"
-        return Outcome(run, None, None, why)
+        return RunFigures(run, None, None, why)
     training = json.loads(manifest.read_text(encoding="utf-8"))["training"]
-    return Outcome(run, json.loads(figures.read_text(encoding="utf-8")), training, "")
+    return RunFigures(run, json.loads(figures.read_text(encoding="utf-8")), training, "")
 
 
-def _as_row(outcome: Outcome) -> dict[str, Any]:
+def _as_row(outcome: RunFigures) -> dict[str, Any]:
     """Flatten an outcome: labels, then the figures that the table shows; None where a run failed."""
     report, training = outcome.report or {}, outcome.training or {}
     missed, false = report.get("missed_pictures", {}), report.get("false_pictures", {})
@@ -259,13 +259,13 @@ def _as_row(outcome: Outcome) -> dict[str, Any]:
     return row
 
 
-def _figures(outcomes: Sequence[Outcome]) -> list[str]:
+def _figures(outcomes: Sequence[RunFigures]) -> list[str]:
     """Name the columns of figures, in the order of the first run that has them."""
     axes = {axis for outcome in outcomes for axis, _ in outcome.run.labels} | {"failure"}
     return list(dict.fromkeys(key for outcome in outcomes for key in _as_row(outcome) if key not in axes))
 
 
-def _averaged(outcomes: Sequence[Outcome]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+def _averaged(outcomes: Sequence[RunFigures]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
     """Group runs that differ in the seed only: (labels, figures as text), mean ± standard deviation over seeds."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for outcome in outcomes:
@@ -274,12 +274,12 @@ def _averaged(outcomes: Sequence[Outcome]) -> list[tuple[tuple[str, ...], dict[s
     return [(labels, {key: _text(key, rows) for key in _figures(outcomes)}) for labels, rows in groups.items()]
 
 
-def _with_empty(outcomes: Sequence[Outcome]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
+def _with_empty(outcomes: Sequence[RunFigures]) -> list[tuple[tuple[str, ...], dict[str, str]]]:
     """Add to `_averaged` what answering nothing would have scored on the same pictures, as its last row."""
     rows = _averaged(outcomes)
     judged = [o.report["empty_baseline"] for o in outcomes if o.report and "empty_baseline" in o.report]
     if judged:
-        each = [_as_row(Outcome(Run((), {}), report, None, "")) for report in judged]
+        each = [_as_row(RunFigures(Run((), {}), report, None, "")) for report in judged]
         nothing = [row for place, row in enumerate(each) if row not in each[:place]]  # runs share a split, mostly
         labels = (NOTHING, *[""] * len(outcomes[0].run.labels))[: len(_axes(outcomes))]
         rows.append((labels, {key: _text(key, nothing) for key in _figures(outcomes)}))
@@ -296,11 +296,11 @@ def _text(key: str, rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{np.mean(values):.{digits}f}{spread}{lacking}"
 
 
-def _axes(outcomes: Sequence[Outcome]) -> list[str]:
+def _axes(outcomes: Sequence[RunFigures]) -> list[str]:
     return [axis for axis, _ in outcomes[0].run.labels if axis != SEED]
 
 
-def tables(outcomes: Sequence[Outcome], width: int) -> list[Table]:
+def tables(outcomes: Sequence[RunFigures], width: int) -> list[Table]:
     """Lay the grid out for a terminal of `width` characters: a row per combination, seeds averaged.
 
     Figures that do not fit beside each other go on in a further table, so that none is cut.
@@ -332,7 +332,7 @@ def _width(cells: Sequence[str]) -> int:
     return max(len(cell) for cell in cells) + 3
 
 
-def markdown(outcomes: Sequence[Outcome]) -> str:
+def markdown(outcomes: Sequence[RunFigures]) -> str:
     """Lay the grid out as a Markdown table, as in a thesis."""
     head = [*_axes(outcomes), *_figures(outcomes)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
@@ -340,7 +340,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _as_csv(outcomes: Sequence[Outcome]) -> str:
+def _as_csv(outcomes: Sequence[RunFigures]) -> str:
     rows = [_as_row(outcome) for outcome in outcomes]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     written = io.StringIO()

@@ -53,12 +53,12 @@ def scenes(*, quick: bool) -> dict[str, Scene]:
         "chatter": lambda *_: _pytest(
             "alarms that chatter: 10 Hz noise around the limit for 10 minutes of simulated time",
             "≤ 1 alarm",
-            "tests/alarms/test_desk.py::test_noise_around_the_limit_is_one_alarm_at_most",
+            "tests/edge/alarms/test_desk.py::test_noise_around_the_limit_is_one_alarm_at_most",
         ),
         "flood": lambda *_: _pytest(
             "a flood of alarms: 1,000 raises in 60 s",
             "≤ 10 shown, all 1,000 journalled",
-            "tests/alarms/test_desk.py::test_a_flood_is_shown_as_one",
+            "tests/edge/alarms/test_desk.py::test_a_flood_is_shown_as_one",
         ),
         "will": lambda folder, _, say: will(folder, say, 1 if quick else 5),
         HASTY: lambda folder, seed, say: broken(folder, seed, say, few, HASTY),
@@ -70,7 +70,7 @@ def _alarm_model(_folder: Path, _seed: int, _say: Say) -> Row:
     return _pytest(
         f"the alarm model, stateful hypothesis with restarts and clock jumps, {ALARM_EXAMPLES:,} runs of 50 steps",
         "invariants hold",
-        "tests/alarms/test_machine.py",
+        "tests/edge/alarms/test_machine.py",
         LINEWATCH_ALARM_EXAMPLES=str(ALARM_EXAMPLES),
     )
 

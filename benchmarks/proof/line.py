@@ -15,7 +15,7 @@ from typing import Any
 
 from edge.app import run_line
 from edge.bundle import load_bundle
-from edge.outbox import Outbox, Settling, Store
+from edge.outbox import AckPolicy, Outbox, Store
 from edge.outbox.store import Caps
 from edge.records import Message
 from edge.settings import load_settings, require_bundle
@@ -56,7 +56,7 @@ class HastyStore(Store):
         self._writing = self._reading = late
 
 
-class CarelessSettling(Settling):
+class CarelessSettling(AckPolicy):
     """Lets every message go that the broker acknowledged, also where nobody was there to get it."""
 
     def done(self, message: Message, reason_code: int) -> bool:  # noqa: ARG002 - that is the point
@@ -112,9 +112,9 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     timed = TimedOutbox(settings.store.path) if given.timed else None
     outbox = timed or (Outbox(settings.store.path, kind=HastyStore) if given.broken == HASTY else None)
-    settling = CarelessSettling() if given.broken == CARELESS else None
+    ack_policy = CarelessSettling() if given.broken == CARELESS else None
     bundle = load_bundle(require_bundle(settings, None))
-    run_line(settings, bundle, stop, store=settings.store.path, live=True, outbox=outbox, settling=settling)
+    run_line(settings, bundle, stop, store=settings.store.path, live=True, outbox=outbox, ack_policy=ack_policy)
     if timed:
         given.timed.write_text(json.dumps(timed.took), encoding="utf-8")
 

@@ -12,8 +12,8 @@ import yaml
 from benchmarks.results import worst
 from benchmarks.results.running import ROOT, Ran
 from benchmarks.results.sets import SETS, SHIPPED, PictureSet, Target
-from trainer.quiet_imports import import_quietly
-from trainer.settings import TrainSettings
+from trainer.recipe.settings import TrainSettings
+from trainer.training.quiet_imports import import_quietly
 
 DOCS = ROOT / "docs"
 KEPT = "results.json"

@@ -16,7 +16,7 @@ from benchmarks.results.running import ROOT, command
 from edge.bundle import Bundle, load_bundle
 from edge.opencv import cv2
 from edge.records import UInt8
-from trainer.bootstrap import share_interval
+from trainer.evaluation.bootstrap import share_interval
 
 SHIPPED = ROOT / "edge" / "bundles" / "simulated-glass"
 CONFIG = ROOT / "config" / "phone.yaml"

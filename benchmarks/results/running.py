@@ -14,8 +14,8 @@ from typing import Any
 from benchmarks.results.sets import PictureSet
 from edge.bundle import MANIFEST, load_bundle
 from edge.yaml_settings import load_yaml
-from trainer.datasets import dataset_sha256, read_manifest
-from trainer.settings import TrainSettings
+from trainer.datasets.dataset import dataset_sha256, read_manifest
+from trainer.recipe.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _BUNDLE = "bundle"

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.results.sets import SETS
 from edge.opencv import cv2
-from trainer.report_page import Html, Section, heading, page, paragraph, picture, table
+from edge.web.page import Html, Section, heading, page, paragraph, picture, table
 
 PAGE = "worst.html"
 NAMED = 3  # of each kind; the report's sheets show up to eight

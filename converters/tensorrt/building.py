@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.locking import locked
-from converters.precision_plan import GRAPHS, PLANS, Precision, graph_path, plan_path, read_plan
+from converters.precision.plan import GRAPHS, PLANS, Precision, graph_path, plan_path, read_plan
 from converters.staging import Staging
 from converters.tensorrt.dialects import Dialect, dialect_of
 from converters.tensorrt.layers import EngineInformation, read_information

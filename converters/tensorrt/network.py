@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from converters.precision_plan import Precision
+from converters.precision.plan import Precision
 from converters.tensorrt.dialects import Dialect
 from edge.engines.device import VendorLog
 from edge.errors import ContractError, ConversionError, EngineError, StoreError

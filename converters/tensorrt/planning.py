@@ -9,8 +9,8 @@ from converters.tensorrt.network import build_plan
 from converters.tensorrt.strict import StrictTensorRT, values_of
 from edge.bundle import Bundle
 from edge.engines.device import current_context
-from edge.engines.simulated_device import SimulatedDevice
 from edge.errors import SettingsError
+from edge.simulation.device import SimulatedDevice
 
 _MB = 1 << 20
 

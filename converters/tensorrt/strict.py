@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from converters.tensorrt.api import Api, Class, Signature
-from edge.engines.simulated_tensorrt import plain_values
+from edge.simulation.tensorrt import plain_values
 
 _INTEGERS = ("int", "SupportsInt")
 _BUFFERS = ("buffer", "Buffer")

@@ -19,6 +19,7 @@ from typing import Any
 
 from edge.engines.device import Machine
 from edge.errors import StoreError
+from edge.files import write_bytes, write_text
 
 _IDENTITY = ("tensorrt", "gpu", "compute_capability", "sm_count", "l4t")
 
@@ -61,9 +62,9 @@ class TimingCache:
         try:
             # without its description a cache counts as none, so a fall between the two loses measurements only
             self._sidecar.unlink(missing_ok=True)
-            _replace(self.path, content)
-            _replace(self._sidecar, (json.dumps(described, indent=1) + "\n").encode())
-        except OSError as error:
+            write_bytes(self.path, content)
+            write_text(self._sidecar, json.dumps(described, indent=1) + "\n")
+        except (OSError, StoreError) as error:
             raise StoreError(
                 f"{self.path} cannot be written: {error}. Free some space in {self.path.parent}, or name another "
                 "folder with XDG_CACHE_HOME"
@@ -94,15 +95,6 @@ def locked_timing_cache(machine: Machine, folder: Path | None = None) -> Iterato
         yield cache
     finally:
         os.close(descriptor)  # which gives the lock back
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _words(facts: Any) -> str:

@@ -1,10 +1,10 @@
-"""The alarm model: states as a table, conditions, delays, what explains what, and what survives a restart. Pure."""
+"""The alarm model: states as a table, conditions, delays, what suppresses what, and what survives a restart. Pure."""
 
 from edge.alarms.conditions import measure_of
 from edge.alarms.delays import AlarmPhase, Band, Delays, delay
-from edge.alarms.desk import AlarmDesk, Decision
+from edge.alarms.manager import AlarmManager, Decision
+from edge.alarms.memory import Moment, recall, remember
 from edge.alarms.model import AlarmState, By, Shelf
-from edge.alarms.remembering import Moment, recall, remember
 from edge.alarms.rules import CAMERA_ALARMS, FLOOD_ALARM, NO_READ_ALARM, AlarmRule, alarm_rules
 from edge.alarms.states import Condition, Service, Shelving, Suppression
 
@@ -12,7 +12,7 @@ __all__ = [
     "CAMERA_ALARMS",
     "FLOOD_ALARM",
     "NO_READ_ALARM",
-    "AlarmDesk",
+    "AlarmManager",
     "AlarmPhase",
     "AlarmRule",
     "AlarmState",

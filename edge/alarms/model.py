@@ -207,7 +207,7 @@ def unshelve(rule: AlarmRule, state: AlarmState, by: By) -> Obeyed:
     return back, "ok", "", (_said(rule, back, "unshelved", by),)
 
 
-def explain(rule: AlarmRule, state: AlarmState, by: tuple[str, ...], now_ns: int) -> Stepped:
+def suppress(rule: AlarmRule, state: AlarmState, by: tuple[str, ...], now_ns: int) -> Stepped:
     """Suppress an alarm that other alarms, `by` their ids, explain, or end that with none.
 
     One that was raised while it was explained, and is not over, then asks to be seen: it alarms again.

@@ -33,7 +33,7 @@ Trouble = Literal["disk", "broker", "refused", "no_consumer", "set_aside", "over
 _DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-# What is seen on the surface, by class and zone if wished; a camera that sees nothing explains all of it.
+# What is seen on the surface, by class and zone if wished; a camera that sees nothing suppresses all of it.
 OF_SURFACE = frozenset({"coverage", "count", "area_mm2", "length_mm"})
 OF_FRAMES = OF_SURFACE | {"ng", "no_read", "grade", "camera"}
 OF_DELIVERY = frozenset({"queue_age_ms", "delivery"})
@@ -251,7 +251,7 @@ def alarm_rules(own: Sequence[AlarmRule]) -> tuple[AlarmRule, ...]:
 
 
 def suppressors(rule: AlarmRule, rules: Sequence[AlarmRule]) -> tuple[str, ...]:
-    """Return the ids of the alarms that explain `rule`: those it names, and a camera's of all that the camera sees."""
+    """Return the ids of the alarms that suppress `rule`: those it names, and a camera's of all that the camera sees."""
     seen = rule.measure in OF_FRAMES - {"camera"}
     cameras = [other.id for other in rules if other.measure == "camera" and other.id != rule.id and seen]
     return tuple(dict.fromkeys([*cameras, *rule.suppressed_by]))

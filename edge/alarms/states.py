@@ -32,7 +32,7 @@ class Shelving(str, Enum):
 
 
 class Suppression(str, Enum):
-    """Whether another alarm explains this one."""
+    """Whether another alarm suppresses this one."""
 
     UNSUPPRESSED = "unsuppressed"
     SUPPRESSED = "suppressed"

@@ -5,7 +5,7 @@ neither tiles nor maps are copied. With bf16 the first two fifths of the convolu
 before, the tiles' grey levels first of all: what is rounded there is rounded for all that follow. From there the
 network computes in bf16 up to its last convolution and what enlarges that one's answer; OpenVINO keeps the rest,
 softmax and head with its thresholds, in FP32. A line does not run bf16 alone, but with a second look
-(`edge.engines.second_look`).
+(`edge.engines.cascade`).
 """
 
 from __future__ import annotations

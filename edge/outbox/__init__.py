@@ -6,11 +6,11 @@ beside a running line. A message may arrive twice (its `id` tells), and none is 
 a broker that is absent or forgets.
 """
 
+from edge.outbox.ack_policy import AckPolicy
 from edge.outbox.outbox import Outbox, OutboxCounts
 from edge.outbox.reader import OutboxReader
 from edge.outbox.records import Repeated, Row
 from edge.outbox.sender import Sender
-from edge.outbox.settling import Settling
 from edge.outbox.store import Store
 
-__all__ = ["Outbox", "OutboxCounts", "OutboxReader", "Repeated", "Row", "Sender", "Settling", "Store"]
+__all__ = ["AckPolicy", "Outbox", "OutboxCounts", "OutboxReader", "Repeated", "Row", "Sender", "Store"]

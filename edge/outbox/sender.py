@@ -13,9 +13,9 @@ from types import TracebackType
 from typing_extensions import Self
 
 from edge.errors import PublishError, StoreError
+from edge.outbox.ack_policy import AckPolicy
 from edge.outbox.outbox import RETRY_S, Outbox
 from edge.outbox.records import Row
-from edge.outbox.settling import Settling
 from edge.protocols import Publisher
 from edge.records import (
     Acknowledged,
@@ -53,7 +53,7 @@ class Sender:
     """One thread that carries committed rows to the publisher.
 
     At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go before results, and each class
-    goes in order. A row is let go when acknowledged and parked when refused. What `settling` keeps, since nobody was
+    goes in order. A row is let go when acknowledged and parked when refused. What `ack_policy` keeps, since nobody was
     there to get it, stays: then one row of that topic is tried now and then, and all follow, in order, once it is
     taken; other topics go on meanwhile. What the publisher has accepted is its to deliver across reconnections, so
     nothing is handed over twice but after a restart. At every connection the sender sends what `announce` returns
@@ -71,7 +71,7 @@ class Sender:
         announce: Callable[[], Sequence[Message]],
         heard: Callable[[Received], None] = lambda _: None,
         *,
-        settling: Settling | None = None,
+        ack_policy: AckPolicy | None = None,
         alive: Callable[[], None] = lambda: None,
         no_consumer_s: float = NO_CONSUMER_S,
     ) -> None:
@@ -79,7 +79,7 @@ class Sender:
         self._publisher = publisher
         self._announce = announce
         self._heard = heard
-        self._settling = settling or Settling()
+        self._ack_policy = ack_policy or AckPolicy()
         self._alive = alive
         self._no_consumer_s = no_consumer_s
         self._offers: dict[tuple[str, bytes | None], Message] = {}
@@ -257,7 +257,7 @@ class Sender:
                 self._outbox.park(row, event.reason)
                 self._release(message.topic)
         elif row is not None:
-            if self._settling.done(message, event.reason_code):
+            if self._ack_policy.done(message, event.reason_code):
                 self._outbox.acknowledge(row)
                 self._release(message.topic)
             else:

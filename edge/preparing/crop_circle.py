@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from edge.errors import ProductNotFoundError
-from edge.locating import Circle, find_circle
 from edge.opencv import cv2
 from edge.preparing.geometry import chained, cropped, shifted
 from edge.preparing.grey import luminance
+from edge.preparing.locating import Circle, find_circle
 from edge.preparing.step import Step
 from edge.records import Transform, UInt8
 

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from edge.errors import ProductNotFoundError
-from edge.locating import Rectangle, find_rectangle
 from edge.preparing.geometry import chained, cropped, shifted, warped
 from edge.preparing.grey import luminance
+from edge.preparing.locating import Rectangle, find_rectangle
 from edge.preparing.step import Step
 from edge.records import Transform, UInt8
 

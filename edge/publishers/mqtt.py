@@ -18,8 +18,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from typing_extensions import Self
 
-from edge.broker import BrokerSettings, TlsSettings
 from edge.errors import PublishError, SettingsError
+from edge.publishers.broker_settings import BrokerSettings, TlsSettings
 from edge.publishers.network import NetworkThread
 from edge.records import (
     Acknowledged,

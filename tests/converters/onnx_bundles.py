@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from converters.onnx_from_keras import add_head
+from converters.graph.onnx_from_keras import add_head
 from edge.bundle import GOLDEN, Bundle, ClassEntry, Manifest, TileEntry, load_bundle, write_manifest
 from edge.opencv import cv2
 from tests.converters.conftest import glass

@@ -15,14 +15,14 @@ import pytest
 
 from converters.comparing_files import Operand, compare, operand
 from edge.bundle import load_bundle, sha256_of, write_manifest
-from edge.cameras.simulated import write_video
 from edge.errors import BundleError, SourceError
 from edge.opencv import cv2
-from edge.rendering import SimulatedLineSettings
+from edge.simulation.camera import write_video
+from edge.simulation.rendering import SimulatedLineSettings
 from tests.bright_bundle import write_bright_bundle
 from tests.conftest import ROOT
+from tests.converters.precision.test_half_precision import quiet
 from tests.converters.test_flow import run
-from tests.converters.test_half_precision import quiet
 
 
 @pytest.fixture

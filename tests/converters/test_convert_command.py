@@ -17,13 +17,13 @@ import pytest
 
 from converters.__main__ import main
 from converters.converting import install
-from converters.onnx_from_keras import convert
+from converters.graph.onnx_from_keras import convert
 from edge.bundle import load_bundle, sha256_of, write_manifest
 from edge.cameras.images import read_picture
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.errors import ContractError, ConversionError
-from edge.inference import Inference
-from edge.measuring import measure, region
+from edge.inspection.inference import Inference
+from edge.inspection.measuring import measure, region
 from edge.opencv import cv2
 from edge.preparing import prepare
 from edge.records import Frame, PreparedFrame

@@ -21,10 +21,10 @@ from onnx import TensorProto, helper
 
 from converters.__main__ import main
 from converters.locking import locked
-from converters.precision_plan import read_plan
+from converters.precision.plan import read_plan
 from edge.app import make_engine
 from edge.bundle import load_bundle, sha256_of
-from edge.checking import check_golden
+from edge.inspection.golden import check_golden
 from edge.opencv import cv2
 from edge.settings import EngineSettings
 from tests.conftest import ROOT

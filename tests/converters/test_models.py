@@ -13,24 +13,24 @@ import onnx
 import pytest
 
 from converters.__main__ import main
-from converters.float_graph import FloatGraph
-from converters.graph_contract import check_graph
-from converters.half_graph import half_graph
-from converters.int8_graph import int8_graph
-from converters.onnx_from_keras import convert
-from converters.pinning import pins_by_rule
-from converters.tensor_ranges import full_ranges
+from converters.graph.contract import check_graph
+from converters.graph.float_graph import FloatGraph
+from converters.graph.onnx_from_keras import convert
+from converters.precision.half_graph import half_graph
+from converters.precision.int8_graph import int8_graph
+from converters.precision.pinning import pins_by_rule
+from converters.precision.tensor_ranges import full_ranges
 from edge.bundle import GOLDEN, KERAS_MODEL, Bundle, ClassEntry, Manifest, TileEntry, load_bundle, write_manifest
-from edge.checking import check_golden
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
+from edge.inspection.golden import check_golden
 from edge.opencv import cv2
 from edge.preparing import Grey, prepare
 from edge.protocols import Engine
 from edge.records import GraphContract, Maps, UInt8
 from tests.converters.conftest import glass
 from tests.trainer.tiny_models import CLASSES, TILE, TINY, contract_of, shown, taught, tiny
-from trainer.keras_engine import KerasEngine, load_model
+from trainer.evaluation.keras_engine import KerasEngine, load_model
 from trainer.models import for_inference
 
 THRESHOLDS = np.array([0.35, 0.4], np.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from converters.precision_plan import GRAPHS, PLANS, Pin, PrecisionPlan, write_plan
+from converters.precision.plan import GRAPHS, PLANS, Pin, PrecisionPlan, write_plan
 from edge.bundle import Bundle, write_manifest
 from tests.bright_bundle import write_bright_bundle
 

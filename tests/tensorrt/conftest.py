@@ -8,7 +8,7 @@ import pytest
 
 from converters.tensorrt.building import BuiltEngine, EngineOptions, build_engine
 from edge.bundle import Bundle
-from edge.engines.simulated_device import SimulatedDevice
+from edge.simulation.device import SimulatedDevice
 from tests.tensorrt.bundles import write_precise_bundle
 
 

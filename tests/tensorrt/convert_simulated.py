@@ -8,7 +8,7 @@ import time
 
 from converters import __main__ as command
 from converters.tensorrt import building
-from edge.engines.simulated_device import SimulatedDevice
+from edge.simulation.device import SimulatedDevice
 
 if __name__ == "__main__":
     vendor = SimulatedDevice().vendor

@@ -19,8 +19,8 @@ from converters.tensorrt.building import EngineOptions, build_engine
 from converters.tensorrt.strict import StrictTensorRT, WrongCallError
 from edge.bundle import Bundle, load_bundle
 from edge.engines.device import Vendor
-from edge.engines.simulated_device import SimulatedDevice
 from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
+from edge.simulation.device import SimulatedDevice
 from tests.bright_bundle import TILE
 
 

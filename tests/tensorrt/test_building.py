@@ -18,7 +18,7 @@ from typing import Any
 import onnx
 import pytest
 
-from converters.precision_plan import GRAPHS, PLANS, Pin, PrecisionPlan, write_plan
+from converters.precision.plan import GRAPHS, PLANS, Pin, PrecisionPlan, write_plan
 from converters.tensorrt import building
 from converters.tensorrt.building import BuiltEngine, EngineOptions, build_engine, building_alone
 from converters.tensorrt.dialects import dialect_of
@@ -26,7 +26,6 @@ from converters.tensorrt.timing_cache import cache_folder
 from edge.bundle import Bundle, write_manifest
 from edge.engines.device import Vendor
 from edge.engines.engine_files import Sidecar, plan_path, sidecar_path
-from edge.engines.simulated_device import SimulatedDevice
 from edge.errors import (
     BundleError,
     ContractError,
@@ -36,6 +35,7 @@ from edge.errors import (
     SettingsError,
     StoreError,
 )
+from edge.simulation.device import SimulatedDevice
 from tests.conftest import ROOT
 from tests.tensorrt.bundles import PINNED
 

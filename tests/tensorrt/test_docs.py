@@ -15,11 +15,11 @@ PHRASES = {
     "is being converted by another process": "converters/locking.py",
     "it was altered or cut off since it was built: expected sha256": "edge/engines/engine_files.py",
     "is open to other users: expected mode 0700": "edge/engines/engine_files.py",
-    "building the engine": "edge/starting.py",
+    "building the engine": "edge/station/engine_start.py",
     "config.set_flag(BuilderFlag.FP16)": None,
     "config.get_timing_cache().serialize()": None,
     "half_share": "edge/engines/engine_files.py",
-    "fastest at": "edge/__main__.py",
+    "fastest at": "edge/cli/commands.py",
 }
 
 

@@ -16,11 +16,11 @@ from edge.bundle import Bundle
 from edge.engines import tensorrt as room
 from edge.engines.device import Vendor
 from edge.engines.engine_files import plan_path
-from edge.engines.simulated_cuda import Misuse
-from edge.engines.simulated_device import SimulatedDevice
 from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.errors import ContractError, EngineError
 from edge.records import Float32, Maps, Ticket, UInt8
+from edge.simulation.cuda import Misuse
+from edge.simulation.device import SimulatedDevice
 from tests.bright_bundle import TILE
 from tests.tensorrt.bundles import write_precise_bundle
 

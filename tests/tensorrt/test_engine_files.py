@@ -25,9 +25,9 @@ from edge.engines.engine_files import (
     sidecar_path,
     verified_plan,
 )
-from edge.engines.simulated_device import SimulatedDevice
 from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.errors import EngineError
+from edge.simulation.device import SimulatedDevice
 
 
 def untouched(device: SimulatedDevice) -> Vendor:

@@ -11,11 +11,11 @@ import pytest
 
 from converters.tensorrt.building import EngineOptions, build_engine
 from edge.bundle import Bundle, load_bundle
-from edge.checking import check_golden
 from edge.engines.device import Vendor, VendorLog, current_context, load_vendor, machine_of, parse_version
 from edge.engines.engine_files import read_header
 from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.errors import DependencyError, EngineError
+from edge.inspection.golden import check_golden
 from tests.bright_bundle import TILE, write_bright_bundle
 
 pytestmark = pytest.mark.gpu

@@ -9,15 +9,15 @@ import onnx
 import pytest
 
 from converters.flow import Order, run
-from converters.precision_plan import GRAPHS, plan_path, read_plan
+from converters.precision.plan import GRAPHS, plan_path, read_plan
 from converters.tensorrt.building import EngineOptions, build_engine
 from converters.tensorrt.planning import planned_calls
 from edge.bundle import Bundle, load_bundle
 from edge.engines.onnxruntime import OnnxRuntimeEngine
-from edge.engines.simulated_device import SimulatedDevice
 from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.protocols import Engine
 from edge.records import UInt8
+from edge.simulation.device import SimulatedDevice
 from tests.converters.onnx_bundles import TILE, blurring_net, normalising_net, steep_net, write_onnx_bundle
 
 NETS = {"steep": steep_net, "normalising": normalising_net, "blurring": blurring_net}

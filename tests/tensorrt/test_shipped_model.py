@@ -8,10 +8,10 @@ import pytest
 from converters.tensorrt.building import EngineOptions, build_engine
 from converters.tensorrt.planning import planned_calls
 from edge.bundle import load_bundle
-from edge.checking import check_golden
-from edge.demo import BUNDLE
-from edge.engines.simulated_device import SimulatedDevice
+from edge.cli.demo import BUNDLE
 from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
+from edge.inspection.golden import check_golden
+from edge.simulation.device import SimulatedDevice
 
 
 def test_the_shipped_model_sees_its_golden_frames_on_the_simulated_device(

@@ -11,8 +11,8 @@ import pytest
 
 from converters.tensorrt.building import BuiltEngine
 from edge.engines.device import VendorLog
-from edge.engines.simulated_cuda import CudaError, CudaMemoryError, Misuse
-from edge.engines.simulated_device import SimulatedDevice
+from edge.simulation.cuda import CudaError, CudaMemoryError, Misuse
+from edge.simulation.device import SimulatedDevice
 from tests.bright_bundle import TILE
 
 

@@ -18,12 +18,12 @@ from edge.bundle import Bundle, write_manifest
 from edge.engines.device import Vendor
 from edge.engines.engine_building import missing_precision
 from edge.engines.engine_files import MissingEngineError, plan_path
-from edge.engines.simulated_device import SimulatedDevice
 from edge.errors import DependencyError, EngineError
 from edge.opencv import cv2
-from edge.pipeline import Decided
 from edge.publishers.memory import MemoryPublisher
 from edge.settings import EngineSettings, Settings
+from edge.simulation.device import SimulatedDevice
+from edge.station.pipeline import Decided
 from tests.bright_bundle import part
 
 CONVERT = (sys.executable, "-m", "tests.tensorrt.convert_simulated")

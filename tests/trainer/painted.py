@@ -11,7 +11,7 @@ from rich.console import Console
 
 from edge.opencv import cv2
 from edge.yaml_settings import load_yaml
-from trainer.settings import AugmentationSettings, TrainSettings
+from trainer.recipe.settings import AugmentationSettings, TrainSettings
 
 
 def write_painted(folder: Path, pictures: int = 24, size: tuple[int, int] = (96, 128)) -> Path:

@@ -24,19 +24,19 @@ from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
 from tests.trainer.interrupting import fit_interrupted
 from tests.trainer.painted import RECIPE, quiet, recipe, write_painted
-from trainer.auditing import audit
-from trainer.datasets import class_names, read_manifest
-from trainer.evaluating import evaluate, learned_from
+from trainer.auditing.audit import audit
+from trainer.datasets.dataset import class_names, read_manifest
+from trainer.datasets.split_manifest import read_split
+from trainer.datasets.splitting import split_dataset
+from trainer.evaluation.evaluating import evaluate, learned_from
+from trainer.evaluation.holding_out import copy_held_out
+from trainer.evaluation.keras_engine import load_model
 from trainer.fitting import fit
-from trainer.holding_out import copy_held_out
 from trainer.importing.manifest_csv import read_manifests
 from trainer.importing.writing import WritingSettings, write_dataset
-from trainer.keras_engine import load_model
-from trainer.loss_settings import LossSettings
-from trainer.optimizer_settings import OptimizerSettings
-from trainer.settings import CellSettings, LogSettings, SequenceSettings, TrainSettings
-from trainer.split_manifest import read_split
-from trainer.splitting import split_dataset
+from trainer.recipe.loss_settings import LossSettings
+from trainer.recipe.optimizer_settings import OptimizerSettings
+from trainer.recipe.settings import CellSettings, LogSettings, SequenceSettings, TrainSettings
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from trainer.grid import (
     FIGURES,
     GridFailedError,
     GridSettings,
-    Outcome,
+    RunFigures,
     Run,
     compare,
     markdown,
@@ -97,12 +97,12 @@ def test_another_family_takes_the_place_of_the_former_with_all_its_keys() -> Non
     assert merged(base, {"model": {"family": "b"}}) == {"model": {"family": "b"}, "seed": 1}
 
 
-def outcome(loss: str, seed: str, miou: float | None) -> Outcome:
+def outcome(loss: str, seed: str, miou: float | None) -> RunFigures:
     """Return what a run came to."""
     run = Run((("loss", loss), ("seed", seed)), {})
     if miou is None:
-        return Outcome(run, None, None, "exit code 10\nno disk")
-    return Outcome(run, {"miou": miou, "iou": {"scratch": 0.5}}, {"seconds": 90.0}, "")
+        return RunFigures(run, None, None, "exit code 10\nno disk")
+    return RunFigures(run, {"miou": miou, "iou": {"scratch": 0.5}}, {"seconds": 90.0}, "")
 
 
 def test_seeds_are_averaged_and_failures_are_seen() -> None:
@@ -120,7 +120,7 @@ def test_no_figure_is_cut_on_any_terminal(width: int, classes: int) -> None:
     """Every name and figure of the table stands whole in what is printed, in tables of one line per row."""
     report = {"miou": 0.7, "iou": {f"class-{k}": 0.5 + k / 100 for k in range(classes)}}
     runs = [Run((("model", name), ("loss", "dice")), {}) for name in ("classic-unet", "vgg16-unet")]
-    outcomes = [Outcome(run, report, {"seconds": 60.0}, "") for run in runs]
+    outcomes = [RunFigures(run, report, {"seconds": 60.0}, "") for run in runs]
     console = Console(file=io.StringIO(), width=width)
     for part in tables(outcomes, width):
         console.print(part)
@@ -138,7 +138,7 @@ def test_what_answering_nothing_scores_stands_below() -> None:
     report = {"miou": 0.7, "missed_pictures": {"all": 0.25}, "iou": {"scratch": 0.5}}
     report["empty_baseline"] = {"miou": 0.33, "missed_pictures": {"all": 1.0}, "iou": {"scratch": 0.0}}
     runs = [Run((("model", name), ("loss", "dice"), ("seed", seed)), {}) for name in "ab" for seed in "12"]
-    lines = markdown([Outcome(run, report, {"seconds": 60.0}, "") for run in runs]).splitlines()
+    lines = markdown([RunFigures(run, report, {"seconds": 60.0}, "") for run in runs]).splitlines()
     assert lines[-1] == "| (answering nothing) |  | 0.330 | 1.000 | - | 0.000 | - |"
     assert lines[0] == "| model | loss | miou | missed | false | iou scratch | minutes |"
     assert len(lines) == 2 + 2 + 1

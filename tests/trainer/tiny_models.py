@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from edge.records import Float32, GraphContract, UInt8
-from trainer.model_settings import FAMILY_SETTINGS, ModelSettings
 from trainer.models import build_for_training
+from trainer.recipe.model_settings import FAMILY_SETTINGS, ModelSettings
 
 TILE = 64
 CLASSES = ("scratch", "stain")

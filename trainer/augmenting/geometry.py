@@ -8,8 +8,8 @@ import numpy as np
 
 from edge.opencv import cv2
 from edge.records import Float64, UInt8
-from trainer.datasets import Picture
-from trainer.settings import AugmentationSettings
+from trainer.datasets.dataset import Picture
+from trainer.recipe.settings import AugmentationSettings
 
 # cos and sin of 0, 90, 180 and 270 degrees, without the rounding that would blur a crop which is only turned
 _QUARTERS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))

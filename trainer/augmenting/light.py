@@ -9,7 +9,7 @@ import numpy as np
 
 from edge.opencv import cv2
 from edge.records import Float32, UInt8
-from trainer.settings import AugmentationSettings
+from trainer.recipe.settings import AugmentationSettings
 
 _LEAST_BLUR_PX = 0.3
 _POOL = 2**22

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from edge.opencv import cv2
 from edge.records import Float32, Float64, UInt8
 from trainer.augmenting.geometry import crop_transform
-from trainer.datasets import Picture
-from trainer.settings import AugmentationSettings
+from trainer.datasets.dataset import Picture
+from trainer.recipe.settings import AugmentationSettings
 
 _MARGIN_PX = 24
 _LEAST_AREA_PX = 6

@@ -14,8 +14,8 @@ from trainer.augmenting.choosing import BalancedPlaces
 from trainer.augmenting.geometry import crop_transform, pushed_inside, resized, warp
 from trainer.augmenting.light import apply_light, draw_light
 from trainer.augmenting.pasting import Paster
-from trainer.datasets import Picture, class_names
-from trainer.settings import AugmentationSettings, SamplingSettings
+from trainer.datasets.dataset import Picture, class_names
+from trainer.recipe.settings import AugmentationSettings, SamplingSettings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge.bundle import sha256_of
 from edge.errors import DatasetError
 from trainer.importing.class_naming import is_clean
-from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
 from trainer.importing.pairing import pictures_below, read_whole
 
 
@@ -46,5 +46,5 @@ def _pictures(chosen: Mapping[str, tuple[str, Path]]) -> Iterator[LabelledPictur
                 f"{path} is the same picture as {known}; expected a picture in one class only. Remove one"
             )
         clean = is_clean(class_name)
-        findings = () if clean else (Finding(class_name, None),)
+        findings = () if clean else (ClassMask(class_name, None),)
         yield LabelledPicture(name, path, (pixels.shape[0], pixels.shape[1]), findings, str(path), declared_clean=clean)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from edge.bundle import safe_name
 from edge.errors import DatasetError
-from trainer.datasets import CLEAN, RESERVED
+from trainer.datasets.dataset import CLEAN, RESERVED
 
 
 def is_clean(name: str) -> bool:

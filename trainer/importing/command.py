@@ -98,9 +98,9 @@ def _settings(
     seed: int,
     annotator: str,
 ) -> WritingSettings:
+    from trainer.datasets.whole_folders import check_target
     from trainer.importing.class_naming import renaming
     from trainer.importing.writing import WritingSettings
-    from trainer.whole_folders import check_target
 
     try:
         expression = re.compile(group_from) if group_from else None

@@ -10,7 +10,7 @@ from edge.records import UInt8
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClassMask:
     """One class on one picture. `mask`: uint8 [H, W], defect where not 0; None where labels do not say where it is.
 
     `where`: the label's own file and row, for messages; empty where the picture's will do. `annotator`: who drew it,
@@ -36,7 +36,7 @@ class LabelledPicture:
     name: str
     path: Path
     shape_px: tuple[int, int]
-    findings: tuple[Finding, ...]
+    findings: tuple[ClassMask, ...]
     where: str
     declared_clean: bool = False
     group: str | None = None

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from edge.bundle import sha256_of
 from edge.errors import DatasetError
-from trainer.datasets import Entry, read_manifest, read_mask
-from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.datasets.dataset import Entry, read_manifest, read_mask
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
 from trainer.importing.mask_folders import binary
 from trainer.importing.pairing import read_whole
 
@@ -85,12 +85,12 @@ def _pictures(
 
 def _findings(
     entry: Entry, shape_px: tuple[int, int], where: str, drawn_by: Mapping[tuple[str, str], str]
-) -> Iterator[Finding]:
+) -> Iterator[ClassMask]:
     for name, path in entry.masks:
         try:
             mask = binary(read_mask(path, entry.path, shape_px), path)
         except DatasetError as error:
             raise DatasetError(f"{where}: {error}") from error
-        yield Finding(name, mask, str(path), drawn_by[entry.image, name])
+        yield ClassMask(name, mask, str(path), drawn_by[entry.image, name])
     for name in sorted(entry.labels - {name for name, _ in entry.masks}):
-        yield Finding(name, None, where, drawn_by[entry.image, name])
+        yield ClassMask(name, None, where, drawn_by[entry.image, name])

@@ -14,13 +14,13 @@ import numpy as np
 
 from edge.errors import DatasetError
 from edge.records import UInt8
-from trainer.datasets import MASK_ABOVE, read_mask
+from trainer.datasets.dataset import MASK_ABOVE, read_mask
 from trainer.importing.class_naming import checked_name, is_clean
 from trainer.importing.indexed_png import read_indexed
-from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
 from trainer.importing.pairing import NameIndex, pictures_below, read_whole, some, without_suffix
 
-_Reader = Callable[[Path, Path, tuple[int, int]], tuple[Finding, ...]]
+_Reader = Callable[[Path, Path, tuple[int, int]], tuple[ClassMask, ...]]
 
 
 def read_masks_by_class(images: Path, masks: Path, suffix: str) -> LabelSource:
@@ -111,10 +111,10 @@ def _labelled(found: Mapping[str, Path], masks: Mapping[str, list[tuple[Path, _R
 
 
 def _binary(name: str) -> _Reader:
-    def read(mask: Path, picture: Path, shape_px: tuple[int, int]) -> tuple[Finding, ...]:
+    def read(mask: Path, picture: Path, shape_px: tuple[int, int]) -> tuple[ClassMask, ...]:
         if is_clean(name):
-            return (Finding(name, None),)
-        return (Finding(name, binary(read_mask(mask, picture, shape_px), mask), str(mask)),)
+            return (ClassMask(name, None),)
+        return (ClassMask(name, binary(read_mask(mask, picture, shape_px), mask), str(mask)),)
 
     return read
 
@@ -136,7 +136,7 @@ def binary(levels: UInt8, path: Path) -> UInt8:
 
 
 def _indexed(ids: Mapping[int, str]) -> _Reader:
-    def read(mask: Path, picture: Path, shape_px: tuple[int, int]) -> tuple[Finding, ...]:
+    def read(mask: Path, picture: Path, shape_px: tuple[int, int]) -> tuple[ClassMask, ...]:
         values = read_indexed(mask)
         if values.shape != shape_px:
             raise DatasetError(
@@ -151,7 +151,7 @@ def _indexed(ids: Mapping[int, str]) -> _Reader:
                 f"{int(counts[unknown[0]])} px. Name it: --names {unknown[0]}=NAME, or =ok if it says nothing"
             )
         return tuple(
-            Finding(ids[value], np.where(values == value, np.uint8(255), np.uint8(0)))
+            ClassMask(ids[value], np.where(values == value, np.uint8(255), np.uint8(0)))
             for value in present
             if not is_clean(ids[value])
         )

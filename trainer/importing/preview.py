@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from edge.inspection.overlaying import overlay
 from edge.opencv import cv2
-from edge.overlaying import overlay
 from edge.records import UInt8
-from trainer.bundling import COLOURS
-from trainer.contact_sheets import SheetCell, contact_sheet, write_sheet
-from trainer.datasets import Entry, class_names, read_mask
+from trainer.datasets.colours import COLOURS
+from trainer.datasets.contact_sheets import SheetCell, contact_sheet, write_sheet
+from trainer.datasets.dataset import Entry, class_names, read_mask
 from trainer.importing.pairing import read_whole
 
 _CELL_PX = 240

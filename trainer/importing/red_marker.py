@@ -18,11 +18,11 @@ from rich.table import Table
 
 from edge.cameras.images import SUFFIXES
 from edge.errors import DatasetError
+from edge.files import write_text
 from edge.opencv import cv2
-from edge.recording import write_text
 from edge.records import UInt8
 from trainer.importing.class_naming import checked_name
-from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
 from trainer.importing.pairing import NameIndex, pictures_below, read_whole, without_suffix
 from trainer.importing.red_paint import BLEEDING_PX, Paint, painted_mask, painted_seeds
 from trainer.importing.same_photo import compare
@@ -133,7 +133,7 @@ def _pictures(
         if reason:
             mismatches.append(Mismatch(photo, drawing, reason, detail))
         if mask is not None:
-            finding = Finding(settings.class_name, mask)
+            finding = ClassMask(settings.class_name, mask)
             yield LabelledPicture(photo, path, (mask.shape[0], mask.shape[1]), (finding,), str(drawings[drawing]))
 
 

@@ -7,9 +7,7 @@ ImageId_ClassId, EncodedPixels and a row for every class of every picture, witho
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +19,10 @@ from rich.console import Console
 from rich.progress import track
 
 from edge.errors import DatasetError, StoreError
+from edge.files import replacing
 from edge.records import UInt8
-from trainer.datasets import MASK_ABOVE, Entry, class_names, read_manifest, read_mask
-from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.datasets.dataset import MASK_ABOVE, Entry, class_names, read_manifest, read_mask
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
 from trainer.importing.pairing import NameIndex, pictures_below, read_whole
 
 Form = Literal["separate", "joined"]
@@ -128,7 +127,7 @@ def _pictures(
         own = tuple(rows.get(name, {}).values())
         where = f"{table}, row {own[0].number}" if own else str(table)
         findings = tuple(
-            Finding(
+            ClassMask(
                 names.get(row.class_id, f"{_UNNAMED}{row.class_id}"),
                 decode_rle(row.runs, shape_px, f"{table}, row {row.number}"),
                 f"{table}, row {row.number}",
@@ -199,23 +198,18 @@ def write_rle(data: Path, table: Path, names: Mapping[int, str], form: Form, con
     called = _picture_ids(entries)
     if table.exists():
         raise StoreError(f"{table} exists, and exports do not overwrite. Name another file or remove it")
-    unfinished = table.with_name(f".{table.name}.exporting-{os.getpid()}")
     rows = 0
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
+        with replacing(table) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(SEPARATE if form == "separate" else JOINED)
             for entry in track(entries, "exporting", console=console, transient=True, disable=not console.is_terminal):
                 for row in _rows_of(entry, called[entry.image], ids, form):
                     writer.writerow(row)
                     rows += 1
-        unfinished.replace(table)
     except OSError as error:
         raise StoreError(f"{table} cannot be written: {error.strerror or error}. Name another file") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
     return Exported(len(entries), rows, ids)
 
 

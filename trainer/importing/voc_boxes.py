@@ -16,7 +16,7 @@ from defusedxml.ElementTree import fromstring
 
 from edge.errors import DatasetError
 from edge.records import UInt8
-from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
 from trainer.importing.pairing import NameIndex, files_below, pictures_below, read_whole, some, without_suffix
 
 _BYTES_AT_MOST = 4_000_000
@@ -93,7 +93,7 @@ def _pictures(
 
 def _findings(
     annotation: _Annotation, picture: Path, shape_px: tuple[int, int], first_pixel: int
-) -> tuple[Finding, ...]:
+) -> tuple[ClassMask, ...]:
     height, width = shape_px
     told = tuple(
         _number(annotation.root.findtext(f"size/{side}") or "0", annotation.path) for side in ("height", "width")
@@ -112,7 +112,7 @@ def _findings(
         left, top, right, bottom = _box(item, where, shape_px, first_pixel)
         mask = masks.setdefault(name, np.zeros(shape_px, np.uint8))
         mask[top : bottom + 1, left : right + 1] = 255
-    return tuple(Finding(name, mask) for name, mask in masks.items())
+    return tuple(ClassMask(name, mask) for name, mask in masks.items())
 
 
 def _box(item: Element, where: str, shape_px: tuple[int, int], first_pixel: int) -> tuple[int, int, int, int]:

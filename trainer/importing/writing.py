@@ -21,12 +21,12 @@ from rich.progress import track
 from edge.errors import DatasetError, StoreError
 from edge.opencv import cv2
 from edge.records import UInt8
-from trainer.datasets import COLUMNS, read_manifest
+from trainer.datasets.dataset import COLUMNS, read_manifest
+from trainer.datasets.whole_folders import unwritable, whole_or_absent
 from trainer.importing.class_naming import is_clean, renamed
 from trainer.importing.labelled import LabelledPicture, LabelSource
 from trainer.importing.pairing import some, without_suffix
 from trainer.importing.preview import write_preview
-from trainer.whole_folders import unwritable, whole_or_absent
 
 IMAGES, MASKS, MANIFEST, PREVIEW, REPORT = "images", "masks", "manifest.csv", "preview.png", "report.csv"
 CLEAN_NAME = "ok"

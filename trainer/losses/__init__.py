@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainer.loss_settings import (
+from trainer.losses.answers import Prediction, class_weights
+from trainer.losses.entropy import cross_entropy, focal
+from trainer.losses.lovasz import lovasz
+from trainer.losses.regions import dice, region_accuracy, tversky
+from trainer.recipe.loss_settings import (
     CrossEntropyTerm,
     DiceTerm,
     FocalTerm,
@@ -15,13 +19,9 @@ from trainer.loss_settings import (
     RegionAccuracyTerm,
     TverskyTerm,
 )
-from trainer.losses.answers import Answer, class_weights
-from trainer.losses.entropy import cross_entropy, focal
-from trainer.losses.lovasz import lovasz
-from trainer.losses.regions import dice, region_accuracy, tversky
-from trainer.model_settings import ModelSettings
+from trainer.recipe.model_settings import ModelSettings
 
-__all__ = ["Answer", "make_loss"]
+__all__ = ["Prediction", "make_loss"]
 
 
 def make_loss(settings: LossSettings, model: ModelSettings, names: Sequence[str]) -> Callable[[Any, Any], Any]:
@@ -35,13 +35,13 @@ def make_loss(settings: LossSettings, model: ModelSettings, names: Sequence[str]
     terms = [(term.weight, _make_term(term, names)) for term in settings.sum_of(names)]
 
     def loss(logits: Any, truth: Any) -> Any:
-        answer = Answer.of(logits, truth, len(names), has_background=model.has_background)
+        answer = Prediction.of(logits, truth, len(names), has_background=model.has_background)
         return tf.add_n([weight * term(answer) for weight, term in terms])
 
     return loss
 
 
-def _make_term(term: LossTerm, names: Sequence[str]) -> Callable[[Answer], Any]:
+def _make_term(term: LossTerm, names: Sequence[str]) -> Callable[[Prediction], Any]:
     weights = class_weights(term.class_weights, names)
     match term:
         case CrossEntropyTerm():

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from edge.records import Float32
-from trainer.loss_settings import BACKGROUND
+from trainer.recipe.loss_settings import BACKGROUND
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """A batch's logits and truth.
 
     `logits`: float32 [N, h, w, K']. `target`: float32 [N, h, w, K + 1], one-hot, channel 0 the background.
@@ -27,7 +27,7 @@ class Answer:
     has_background: bool
 
     @staticmethod
-    def of(logits: Any, truth: Any, class_count: int, *, has_background: bool) -> Answer:
+    def of(logits: Any, truth: Any, class_count: int, *, has_background: bool) -> Prediction:
         """Pair logits of any float dtype with class ids, integers [N, h, w], 0 = clean."""
         import tensorflow as tf
 
@@ -38,7 +38,7 @@ class Answer:
         else:
             defects = tf.nn.sigmoid(logits)
             probabilities = tf.concat([tf.reduce_prod(1 - defects, axis=-1, keepdims=True), defects], axis=-1)
-        return Answer(logits, target, probabilities, has_background)
+        return Prediction(logits, target, probabilities, has_background)
 
     def judged(self, *, background: bool) -> tuple[Any, Any]:
         """Return probabilities and target, float32 [N, h, w, classes], with or without the background."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from edge.records import Float32
-from trainer.losses.answers import Answer, summed
+from trainer.losses.answers import Prediction, summed
 
 
-def cross_entropy(answer: Answer, weights: Float32, *, label_smoothing: float = 0.0, balance: float = 0.0) -> Any:
+def cross_entropy(answer: Prediction, weights: Float32, *, label_smoothing: float = 0.0, balance: float = 0.0) -> Any:
     """Return the mean over pixels of -sum(t ln p); with a sigmoid head of the binary one, over pixels and classes.
 
     `weights`, float32 [K + 1], multiply a pixel by its true class's (softmax) or a channel by its class's (sigmoid).
@@ -36,7 +36,12 @@ def cross_entropy(answer: Answer, weights: Float32, *, label_smoothing: float = 
 
 
 def focal(
-    answer: Answer, weights: Float32, *, gamma: float = 2.0, alpha: float | None = None, label_smoothing: float = 0.0
+    answer: Prediction,
+    weights: Float32,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = None,
+    label_smoothing: float = 0.0,
 ) -> Any:
     """Return Keras's focal cross-entropy, categorical or binary, after Lin et al. 2017; means as in `cross_entropy`.
 
@@ -69,14 +74,14 @@ def focal(
     return tf.reduce_mean(entropy * weights[1:])
 
 
-def _of_pixels(answer: Answer, weights: Float32) -> Any:
+def _of_pixels(answer: Prediction, weights: Float32) -> Any:
     """Return each pixel's weight, float32 [N, h, w]: its true class's."""
     import tensorflow as tf
 
     return tf.reduce_sum(answer.target * weights, axis=-1)
 
 
-def _balancing(answer: Answer, balance: float) -> Any:
+def _balancing(answer: Prediction, balance: float) -> Any:
     """Return each class's factor, float32 [K + 1], 0 for a class that the batch does not show."""
     import tensorflow as tf
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from edge.records import Float32
-from trainer.losses.answers import Answer, gathered
+from trainer.losses.answers import Prediction, gathered
 
 
 def lovasz(
-    answer: Answer,
+    answer: Prediction,
     weights: Float32,
     *,
     hinge: bool = False,

@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from edge.records import Float32
-from trainer.losses.answers import Answer, summed
+from trainer.losses.answers import Prediction, summed
 
 _PIXELS = (0, 1, 2)
 
 
 def dice(
-    answer: Answer, weights: Float32, *, background: bool = False, skip_absent: bool = True, smooth: float = 1.0
+    answer: Prediction, weights: Float32, *, background: bool = False, skip_absent: bool = True, smooth: float = 1.0
 ) -> Any:
     """Return the mean over classes of weight x (1 - Dice).
 
@@ -29,7 +29,7 @@ def dice(
 
 
 def tversky(
-    answer: Answer,
+    answer: Prediction,
     weights: Float32,
     *,
     alpha: float,
@@ -55,7 +55,7 @@ def tversky(
     return _mean(lost, true, weights, skip_absent=skip_absent)
 
 
-def region_accuracy(answer: Answer, weights: Float32, *, background: bool = True) -> Any:
+def region_accuracy(answer: Prediction, weights: Float32, *, background: bool = True) -> Any:
     """Return the mean over the classes shown of weight x (1 - sum(p t) / sum(t)): 1 - mean class accuracy, softly.
 
     Linear in the probabilities, so that a pixel's pull does not fade as it gets better, nor grow as it gets worse.

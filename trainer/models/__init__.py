@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.errors import SettingsError
-from trainer.model_settings import ModelSettings, TransferSettings
 from trainer.models import (
     classic_unet,
     cnn6,
@@ -29,6 +28,7 @@ from trainer.models import (
 from trainer.models.counting import flop_per_tile
 from trainer.models.heads import Features
 from trainer.models.normalising import for_learning
+from trainer.recipe.model_settings import ModelSettings, TransferSettings
 
 
 def _same_weights(trained: Any, deployed: Any) -> None:

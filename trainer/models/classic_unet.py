@@ -12,8 +12,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from trainer.model_settings import ClassicUnetSettings
 from trainer.models.heads import Features
+from trainer.recipe.model_settings import ClassicUnetSettings
 
 
 def features(settings: ClassicUnetSettings, pixels: Any) -> Features:

@@ -6,9 +6,9 @@ from typing import Any
 
 from keras import layers
 
-from trainer.model_settings import Cnn6Settings
 from trainer.models.heads import Features
 from trainer.models.normalising import normalise
+from trainer.recipe.model_settings import Cnn6Settings
 
 
 def features(settings: Cnn6Settings, pixels: Any) -> Features:

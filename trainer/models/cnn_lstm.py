@@ -11,9 +11,9 @@ from typing import Any
 
 from keras import layers, ops
 
-from trainer.model_settings import CnnLstmSettings
 from trainer.models.heads import Features
 from trainer.models.normalising import normalise
+from trainer.recipe.model_settings import CnnLstmSettings
 
 
 def features(settings: CnnLstmSettings, pixels: Any) -> Features:

@@ -25,9 +25,9 @@ import numpy as np
 from keras import layers, ops
 
 from edge.records import Float32
-from trainer.model_settings import EdgeUnetSettings
 from trainer.models.heads import Features
 from trainer.models.normalising import EPSILON, convolve, normalise
+from trainer.recipe.model_settings import EdgeUnetSettings
 
 _DETAIL_WIDTH = 8
 _FINE_LEVELS = 2

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from trainer.model_settings import ModelSettings
+from trainer.recipe.model_settings import ModelSettings
 
 HEAD = "head"
 GATE = "gate"

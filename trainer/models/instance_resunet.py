@@ -15,8 +15,8 @@ from typing import Any
 
 from keras import layers, ops
 
-from trainer.model_settings import InstanceResunetSettings
 from trainer.models.heads import Features
+from trainer.recipe.model_settings import InstanceResunetSettings
 
 _EPSILON = 1e-5
 

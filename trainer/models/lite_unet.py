@@ -10,12 +10,12 @@ from typing import Any
 
 from keras import layers
 
-from trainer.model_settings import LiteUnetSettings
 from trainer.models import edge_unet
 from trainer.models.efficientnet_lite import LEVELS
 from trainer.models.heads import Features
 from trainer.models.normalising import convolve
 from trainer.models.pretrained import encode
+from trainer.recipe.model_settings import LiteUnetSettings
 
 
 def features(settings: LiteUnetSettings, pixels: Any) -> Features:

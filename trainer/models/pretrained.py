@@ -20,9 +20,9 @@ from keras import layers
 
 from edge.errors import DependencyError, SettingsError
 from edge.records import Float32
-from trainer.model_settings import LiteUnetSettings, Resnet50DecoderSettings, TransferSettings, Vgg16UnetSettings
 from trainer.models.efficientnet_lite import EfficientNetLite0
 from trainer.models.normalising import MOMENTUM
+from trainer.recipe.model_settings import LiteUnetSettings, Resnet50DecoderSettings, TransferSettings, Vgg16UnetSettings
 
 BACKBONE = "backbone"
 PretrainedSettings = Vgg16UnetSettings | LiteUnetSettings | Resnet50DecoderSettings | TransferSettings

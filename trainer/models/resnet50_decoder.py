@@ -10,10 +10,10 @@ from typing import Any
 
 from keras import layers
 
-from trainer.model_settings import Resnet50DecoderSettings
 from trainer.models.heads import Features
 from trainer.models.normalising import normalise
 from trainer.models.pretrained import encode
+from trainer.recipe.model_settings import Resnet50DecoderSettings
 
 _LEVELS = ("conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
 

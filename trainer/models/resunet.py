@@ -10,9 +10,9 @@ from typing import Any
 
 from keras import layers
 
-from trainer.model_settings import ResunetSettings
 from trainer.models.heads import Features
 from trainer.models.normalising import normalise
+from trainer.recipe.model_settings import ResunetSettings
 
 
 def features(settings: ResunetSettings, pixels: Any) -> Features:

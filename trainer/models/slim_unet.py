@@ -11,9 +11,9 @@ from typing import Any
 
 from keras import layers
 
-from trainer.model_settings import SlimUnetSettings
 from trainer.models.heads import Features
 from trainer.models.normalising import normalise
+from trainer.recipe.model_settings import SlimUnetSettings
 
 
 def features(settings: SlimUnetSettings, pixels: Any) -> Features:

@@ -12,9 +12,9 @@ from typing import Any
 
 from keras import layers
 
-from trainer.model_settings import TransferSettings
 from trainer.models.heads import Features
 from trainer.models.pretrained import BACKBONE, encode
+from trainer.recipe.model_settings import TransferSettings
 
 
 def features(settings: TransferSettings, pixels: Any) -> Features:

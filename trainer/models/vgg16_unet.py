@@ -9,10 +9,10 @@ from typing import Any
 
 from keras import layers
 
-from trainer.model_settings import Vgg16UnetSettings
 from trainer.models.heads import Features
 from trainer.models.normalising import normalise
 from trainer.models.pretrained import encode
+from trainer.recipe.model_settings import Vgg16UnetSettings
 
 _LEVELS = ("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3", "block5_conv3")
 

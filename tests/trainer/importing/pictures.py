@@ -9,7 +9,7 @@ from rich.console import Console
 
 from edge.opencv import cv2
 from edge.records import UInt8
-from trainer.datasets import class_names, load_picture, read_manifest
+from trainer.datasets.dataset import class_names, load_picture, read_manifest
 from trainer.importing.labelled import LabelSource
 from trainer.importing.writing import WritingSettings, Written, write_dataset
 

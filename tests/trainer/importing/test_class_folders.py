@@ -7,7 +7,7 @@ import pytest
 
 from edge.errors import DatasetError
 from tests.trainer.importing.pictures import imported, save, surface, truths
-from trainer.datasets import read_manifest
+from trainer.datasets.dataset import read_manifest
 from trainer.importing.class_folders import read_class_folders
 
 

@@ -11,7 +11,7 @@ from edge.errors import DatasetError
 from edge.opencv import cv2
 from tests.trainer.importing.pictures import imported, rectangle, save, surface, truths
 from tests.trainer.painted import write_painted
-from trainer.auditing import audit
+from trainer.auditing.audit import audit
 from trainer.importing.manifest_csv import read_manifests
 
 HEADER = "image,mask,class,group\n"

@@ -13,7 +13,7 @@ from edge.errors import DatasetError
 from edge.opencv import cv2
 from edge.records import UInt8
 from tests.trainer.importing.pictures import imported, rectangle, save, surface, truths
-from trainer.datasets import read_manifest
+from trainer.datasets.dataset import read_manifest
 from trainer.importing.indexed_png import read_indexed
 from trainer.importing.mask_folders import read_masks, read_masks_by_class
 

@@ -12,7 +12,7 @@ from edge.errors import DatasetError
 from edge.opencv import cv2
 from edge.records import UInt8
 from tests.trainer.importing.pictures import imported, intersection_over_union, save, surface, truths
-from trainer.datasets import read_manifest
+from trainer.datasets.dataset import read_manifest
 from trainer.importing.red_marker import (
     Mismatch,
     RedMarkerSettings,

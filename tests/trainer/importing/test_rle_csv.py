@@ -16,7 +16,7 @@ from rich.console import Console
 from edge.errors import DatasetError, StoreError
 from edge.records import UInt8
 from tests.trainer.importing.pictures import imported, rectangle, save, surface, truths
-from trainer.datasets import class_names, load_picture, read_manifest
+from trainer.datasets.dataset import class_names, load_picture, read_manifest
 from trainer.importing.rle_csv import Form, decode_rle, encode_rle, read_rle, write_rle
 
 SIZE = (6, 9)

@@ -15,8 +15,8 @@ from edge.errors import DatasetError, StoreError
 from edge.opencv import cv2
 from tests.conftest import ROOT
 from tests.trainer.importing.pictures import imported, rectangle, save, surface, truths
-from trainer.datasets import read_manifest
-from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.datasets.dataset import read_manifest
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
 from trainer.importing.writing import WritingSettings, Written, summary_lines
 
 SIZE = (20, 30)
@@ -24,7 +24,7 @@ MASK = rectangle(SIZE, 5, 5, 4, 6)
 BARE = np.zeros(SIZE, np.uint8)
 
 
-def labelled(folder: Path, name: str, *findings: Finding, **more: object) -> LabelledPicture:
+def labelled(folder: Path, name: str, *findings: ClassMask, **more: object) -> LabelledPicture:
     """Write a picture and label it."""
     path = save(folder / "in" / name, surface(1, SIZE))
     return LabelledPicture(name, path, SIZE, findings, f"labels of {name}", **more)
@@ -37,7 +37,7 @@ def source(*pictures: LabelledPicture) -> LabelSource:
 
 def test_a_dataset_has_all_its_parts(tmp_path: Path) -> None:
     """images/ byte for byte, masks/ of 0 and 255, manifest.csv with all four columns, preview.png."""
-    one = labelled(tmp_path, "sub/a.jpg", Finding("scratch", MASK // 255), Finding("dust", None))
+    one = labelled(tmp_path, "sub/a.jpg", ClassMask("scratch", MASK // 255), ClassMask("dust", None))
     two = labelled(tmp_path, "b.png", declared_clean=True)
     written = imported(source(one, two), tmp_path / "out")
     out = tmp_path / "out"
@@ -53,9 +53,12 @@ def test_a_dataset_has_all_its_parts(tmp_path: Path) -> None:
 
 def test_who_drew_is_noted_where_it_is_known(tmp_path: Path) -> None:
     """By the labels, else by the setting; clean pictures have nobody, and one mask of two hands has both."""
-    one = labelled(tmp_path, "a.png", Finding("scratch", MASK, annotator="ann"), Finding("dent", MASK))
+    one = labelled(tmp_path, "a.png", ClassMask("scratch", MASK, annotator="ann"), ClassMask("dent", MASK))
     both = labelled(
-        tmp_path, "b.png", Finding("scratch", MASK, annotator="cy"), Finding("scratches", MASK, annotator="ann")
+        tmp_path,
+        "b.png",
+        ClassMask("scratch", MASK, annotator="cy"),
+        ClassMask("scratches", MASK, annotator="ann"),
     )
     clean = labelled(tmp_path, "c.png", declared_clean=True)
     imported(source(one, both, clean), tmp_path / "out", annotator="bob", rename={"scratches": "scratch"})
@@ -68,8 +71,8 @@ def test_who_drew_is_noted_where_it_is_known(tmp_path: Path) -> None:
 
 def empty_ones(tmp_path: Path) -> LabelSource:
     """Offer ten pictures with empty masks among two that have pixels, and a clean one."""
-    empty = [labelled(tmp_path, f"{number}.png", Finding("scratch", BARE)) for number in range(10)]
-    full = [labelled(tmp_path, f"full{number}.png", Finding("scratch", MASK)) for number in range(2)]
+    empty = [labelled(tmp_path, f"{number}.png", ClassMask("scratch", BARE)) for number in range(10)]
+    full = [labelled(tmp_path, f"full{number}.png", ClassMask("scratch", MASK)) for number in range(2)]
     return source(full[0], *empty, full[1], labelled(tmp_path, "clean.png", declared_clean=True))
 
 
@@ -103,18 +106,18 @@ def test_empty_masks_are_kept_dropped_or_sampled(tmp_path: Path) -> None:
 
 def test_an_empty_mask_beside_a_full_one_is_left_out(tmp_path: Path) -> None:
     """A picture has rows only for the classes that it shows."""
-    one = labelled(tmp_path, "a.png", Finding("stain", BARE), Finding("scratch", MASK))
-    written = imported(source(one, labelled(tmp_path, "b.png", Finding("stain", MASK))), tmp_path / "out")
+    one = labelled(tmp_path, "a.png", ClassMask("stain", BARE), ClassMask("scratch", MASK))
+    written = imported(source(one, labelled(tmp_path, "b.png", ClassMask("stain", MASK))), tmp_path / "out")
     assert (written.by_class, written.empty_kept) == ({"scratch": 1, "stain": 1}, ())
     assert [entry.classes for entry in read_manifest(tmp_path / "out")] == [("scratch",), ("stain",)]
 
 
 def test_a_class_that_no_picture_shows_is_an_error(tmp_path: Path) -> None:
     """Masks without a pixel, or a class that was named and is nowhere: which, where, and nothing is written."""
-    one = labelled(tmp_path, "a.png", Finding("scratch", MASK), Finding("stain", BARE))
+    one = labelled(tmp_path, "a.png", ClassMask("scratch", MASK), ClassMask("stain", BARE))
     with pytest.raises(DatasetError, match=r"The class stain is empty: .* 1 masks without a pixel: labels of a\.png"):
         imported(source(one), tmp_path / "out")
-    named = LabelSource(1, iter([labelled(tmp_path, "b.png", Finding("scratch", MASK))]), ("scratch", "pit"))
+    named = LabelSource(1, iter([labelled(tmp_path, "b.png", ClassMask("scratch", MASK))]), ("scratch", "pit"))
     with pytest.raises(DatasetError, match=r"The class pit is empty: .* received no mask of it"):
         imported(named, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
@@ -124,9 +127,9 @@ def test_a_class_that_no_picture_shows_is_an_error(tmp_path: Path) -> None:
 def test_a_class_may_be_left_out_by_calling_it_ok(tmp_path: Path, share: float, clean: int) -> None:
     """Its masks with pixels make a picture clean; its empty ones are empty masks as any other."""
     pictures = (
-        labelled(tmp_path, "a.png", Finding("scratch", MASK)),
-        labelled(tmp_path, "b.png", Finding("stain", BARE)),
-        labelled(tmp_path, "c.png", Finding("stain", MASK)),
+        labelled(tmp_path, "a.png", ClassMask("scratch", MASK)),
+        labelled(tmp_path, "b.png", ClassMask("stain", BARE)),
+        labelled(tmp_path, "c.png", ClassMask("stain", MASK)),
     )
     written = imported(source(*pictures), tmp_path / "out", rename={"stain": "ok"}, empty_share=share)
     assert (written.by_class, written.clean) == ({"scratch": 1}, clean)
@@ -171,7 +174,10 @@ def test_a_format_s_own_groups_give_way_to_the_expression_alone(tmp_path: Path) 
 def test_pictures_that_differ_in_their_suffix_do_not_share_a_mask(tmp_path: Path) -> None:
     """a.jpg and a.png are two pictures with a mask each; a picture that comes twice is an error."""
     other = rectangle(SIZE, 0, 0, 1, 1)
-    pictures = [labelled(tmp_path, "a.jpg", Finding("pit", MASK)), labelled(tmp_path, "a.png", Finding("pit", other))]
+    pictures = [
+        labelled(tmp_path, "a.jpg", ClassMask("pit", MASK)),
+        labelled(tmp_path, "a.png", ClassMask("pit", other)),
+    ]
     imported(source(*pictures), tmp_path / "out")
     found = truths(tmp_path / "out")
     np.testing.assert_array_equal(found["a.jpg"][1], MASK // 255)
@@ -182,8 +188,8 @@ def test_pictures_that_differ_in_their_suffix_do_not_share_a_mask(tmp_path: Path
 
 def test_overlapping_classes_are_told_of(tmp_path: Path) -> None:
     """Where two classes claim a pixel the last one counts, and the summary says on which pictures."""
-    two = (Finding("scratch", MASK), Finding("stain", rectangle(SIZE, 8, 10, 4, 6)))
-    apart = (Finding("scratch", MASK), Finding("stain", rectangle(SIZE, 9, 11, 4, 6)))
+    two = (ClassMask("scratch", MASK), ClassMask("stain", rectangle(SIZE, 8, 10, 4, 6)))
+    apart = (ClassMask("scratch", MASK), ClassMask("stain", rectangle(SIZE, 9, 11, 4, 6)))
     written = imported(source(labelled(tmp_path, "a.png", *two), labelled(tmp_path, "b.png", *apart)), tmp_path / "out")
     assert written.overlapping == ("a.png",)
     assert truths(tmp_path / "out")["a.png"][1][8, 10] == 2
@@ -193,7 +199,7 @@ def test_overlapping_classes_are_told_of(tmp_path: Path) -> None:
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     """Whatever the format: a mask has its picture's size."""
     with pytest.raises(DatasetError, match=r"labels of a\.png: expected a mask of 30 x 20 px .* received 9 x 8"):
-        imported(source(labelled(tmp_path, "a.png", Finding("pit", np.ones((8, 9), np.uint8)))), tmp_path / "out")
+        imported(source(labelled(tmp_path, "a.png", ClassMask("pit", np.ones((8, 9), np.uint8)))), tmp_path / "out")
 
 
 def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
@@ -214,7 +220,7 @@ def test_an_import_that_ends_early_leaves_nothing(tmp_path: Path) -> None:
     """An error or Ctrl-C in the middle: no dataset, and no remains beside it."""
 
     def interrupted(error: BaseException) -> Iterator[LabelledPicture]:
-        yield labelled(tmp_path, "a.png", Finding("pit", MASK))
+        yield labelled(tmp_path, "a.png", ClassMask("pit", MASK))
         raise error
 
     for error in (KeyboardInterrupt(), DatasetError("wrong")):
@@ -231,11 +237,11 @@ import os, signal
 from pathlib import Path
 import numpy as np
 from rich.console import Console
-from trainer.importing.labelled import Finding, LabelledPicture, LabelSource
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
 from trainer.importing.writing import WritingSettings, write_dataset
 
 def pictures():
-    findings = (Finding("pit", np.ones({SIZE}, np.uint8)),)
+    findings = (ClassMask("pit", np.ones({SIZE}, np.uint8)),)
     yield LabelledPicture("a.png", Path({str(tmp_path / "in" / "a.png")!r}), {SIZE}, findings, "a")
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -249,13 +255,16 @@ write_dataset(LabelSource(2, pictures()), Path({str(tmp_path / "out")!r}), Writi
     assert (remains / "images" / "a.png").exists()
     with pytest.raises(DatasetError, match="No dataset at"):
         read_manifest(remains)
-    imported(source(labelled(tmp_path, "a.png", Finding("pit", MASK))), tmp_path / "out")
+    imported(source(labelled(tmp_path, "a.png", ClassMask("pit", MASK))), tmp_path / "out")
 
 
 def test_the_preview_shows_every_class_and_its_masks(tmp_path: Path) -> None:
     """Of many scratches, one stain and one clean picture, six are shown: the stain and the clean one are among them."""
-    pictures = [labelled(tmp_path, f"{number}.png", Finding("scratch", MASK)) for number in range(9)]
-    pictures += [labelled(tmp_path, "s.png", Finding("stain", MASK)), labelled(tmp_path, "c.png", declared_clean=True)]
+    pictures = [labelled(tmp_path, f"{number}.png", ClassMask("scratch", MASK)) for number in range(9)]
+    pictures += [
+        labelled(tmp_path, "s.png", ClassMask("stain", MASK)),
+        labelled(tmp_path, "c.png", declared_clean=True),
+    ]
     for cell in pictures:
         cv2.imwrite(str(cell.path), np.full((*SIZE, 3), 100, np.uint8))
     imported(source(*pictures), tmp_path / "out", preview=6)

@@ -1,0 +1,1 @@
+"""Whether a converted model finds what the original finds."""

@@ -1,0 +1,1 @@
+"""ONNX graphs: the contract, their layout, and where they come from."""

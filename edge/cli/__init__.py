@@ -1,0 +1,1 @@
+"""What is typed: the `linewatch` command and its verbs."""

@@ -1,0 +1,1 @@
+"""What a station may be told, over MQTT and from the device's shell."""

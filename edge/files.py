@@ -1,0 +1,56 @@
+"""Files that are whole or absent: written beside their place, synced to the disk, and renamed at last."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge.errors import StoreError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path` to write to; it takes the place of `path` when the block ends without an error.
+
+    The content is synced to the disk before the rename, and the folder after it, so that a power cut leaves the old
+    file or the new one. An error leaves the old file, and nothing beside it. Raises what the block or the disk raises.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        yield unfinished
+        _sync(unfinished)
+        unfinished.replace(path)
+        _sync(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file, one part after the other, making its folder. Raises StoreError, and then leaves the old file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
+            for part in parts:
+                file.write(part)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}. What was written before it is whole; "
+            "free some space or choose another place"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8, making its folder. Raises StoreError, and then leaves the old file."""
+    write_bytes(path, text.encode())
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

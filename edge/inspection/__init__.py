@@ -1,0 +1,1 @@
+"""From prepared pixels to a verdict: tiles, inference, measuring, limits, grades."""

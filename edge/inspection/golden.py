@@ -1,0 +1,108 @@
+"""Whether a bundle, on this machine, still sees what it saw when it was converted: its golden frames replayed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import numpy as np
+
+from edge.bundle import Bundle
+from edge.cameras.images import read_picture
+from edge.errors import BundleError, ProductNotFoundError
+from edge.inspection.inference import Inference
+from edge.inspection.measuring import measure, region
+from edge.inspection.tiling import cut_sequence, pad, plan
+from edge.opencv import cv2
+from edge.preparing import prepare
+from edge.protocols import Engine
+from edge.records import Frame, PreparedFrame, Transform, UInt8
+
+# Other CPUs round a few probabilities to the other side of a threshold.
+CHANGED_PIXELS_AT_MOST = 0.001
+
+
+@dataclass(frozen=True)
+class GoldenResult:
+    """One golden frame replayed. `prepared_same`: bit for bit; `changed_pixels`: share of the map; defects by count."""
+
+    image: str
+    prepared_same: bool
+    changed_pixels: float
+    defects_lost: int
+    defects_gained: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether no defect came or went and the map is the same but for rounding."""
+        return not self.defects_lost and not self.defects_gained and self.changed_pixels <= CHANGED_PIXELS_AT_MOST
+
+
+def check_golden(bundle: Bundle, engine: Engine) -> list[GoldenResult]:
+    """Replay the bundle's golden frames at its own thresholds through an open engine."""
+    manifest = bundle.manifest
+    inference = Inference(engine, [entry.threshold for entry in bundle.classes], manifest.tile.overlap_px)
+    results = []
+    for index, golden in enumerate(manifest.golden):
+        pixels = read_picture(bundle.path / golden.image)
+        prepared, to_frame = _prepared(bundle, golden.image, pixels)
+        frame = Frame("golden", index, pixels, 0, datetime.now(timezone.utc), golden.image)
+        (job,) = inference.begin([PreparedFrame(frame, prepared, to_frame)])
+        found = inference.finish(job)
+        whole = region((found.classes.shape[0], found.classes.shape[1]), None, to_frame)
+        _, kept = measure(found, bundle.classes, whole, to_frame, None)
+        expected = cv2.imread(str(bundle.path / golden.expected_map), cv2.IMREAD_UNCHANGED)
+        if expected is None or expected.shape != kept.classes.shape:
+            raise BundleError(
+                f"{bundle.path / golden.expected_map}: expected a defect map of {kept.classes.shape} cells, received "
+                f"{'no picture' if expected is None else expected.shape}. Convert the bundle again"
+            )
+        results.append(
+            GoldenResult(
+                image=golden.image,
+                prepared_same=hashlib.sha256(prepared.tobytes()).hexdigest() == golden.prepared_sha256,
+                changed_pixels=float(np.mean(expected != kept.classes)),
+                defects_lost=unmatched_defects(expected, kept.classes),
+                defects_gained=unmatched_defects(kept.classes, expected),
+            )
+        )
+    return results
+
+
+def _prepared(bundle: Bundle, image: str, pixels: UInt8) -> tuple[UInt8, Transform]:
+    try:
+        return prepare(pixels, bundle.manifest.preparing, bundle.manifest.channels)
+    except ProductNotFoundError as error:
+        raise BundleError(f"{bundle.path / image}: this OpenCV finds no product in it: {error}") from error
+
+
+def golden_tiles(bundle: Bundle) -> UInt8:
+    """Return every tile of the golden frames as an engine gets them, uint8 [N, (T,) H, W, C]; N is 0 without any.
+
+    A model of several frames gets the same one T times. Raises as `check_golden`.
+    """
+    manifest, contract = bundle.manifest, bundle.contract(1)
+    frames = [contract.frames] if contract.frames > 1 else []
+    shape = (*frames, contract.tile_height, contract.tile_width, contract.channels)
+    found: list[UInt8] = []
+    for golden in manifest.golden:
+        prepared, _ = _prepared(bundle, golden.image, read_picture(bundle.path / golden.image))
+        height, width = prepared.shape[:2]
+        tile = (contract.tile_height, contract.tile_width)
+        tiles = plan(height, width, tile, manifest.tile.overlap_px, contract.stride)
+        padded = [pad(prepared, tiles)] * contract.frames
+        for cell in tiles.cells:
+            found.append(np.empty(shape, np.uint8))
+            cut_sequence(padded, tiles, cell, found[-1])
+    return np.stack(found) if found else np.empty((0, *shape), np.uint8)
+
+
+def unmatched_defects(of: UInt8, within: UInt8) -> int:
+    """Count the defects of one map, uint8 [h, w], that no pixel of their class in the other map touches."""
+    unmatched = 0
+    for class_id in np.unique(of[of > 0]):
+        count, labels = cv2.connectedComponents((of == class_id).view(np.uint8), connectivity=8)
+        met = np.unique(labels[within == class_id])
+        unmatched += count - 1 - int(np.count_nonzero(met))
+    return unmatched

@@ -1,0 +1,241 @@
+"""One frame from its pixels to its verdict; the line does it for a camera's frames, `inspect` for files.
+
+Pictures are read one ahead by a thread of their own, and prepared and cut while the engine works on the one before.
+"""
+
+from __future__ import annotations
+
+import csv
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from edge.bundle import Bundle
+from edge.cameras.images import SUFFIXES, read_picture
+from edge.errors import EngineError, ProductNotFoundError, SourceError
+from edge.inspection.frame_history import RecentFrames
+from edge.inspection.grading import grade
+from edge.inspection.inference import FrameJob, Inference
+from edge.inspection.limits import judge, no_read
+from edge.inspection.measuring import Calibration, Region, measure, region
+from edge.inspection.settings import InspectSettings, RegionSettings
+from edge.opencv import cv2
+from edge.preparing import prepare
+from edge.preparing.geometry import is_identity
+from edge.records import DefectMap, Frame, Grade, Judgement, Measurement, PreparedFrame, Transform, UInt8
+
+# A mask of the inspected region is as large as a frame; where each frame is cropped its own way few are of use again.
+_REGIONS_AT_MOST = 8
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What one frame came to. `measurement` and `kept`, the map without specks, are None exactly when it is NO_READ.
+
+    `zones`: what lies within each named zone, as if that were all that is inspected. `grade`: None without a table.
+    """
+
+    judgement: Judgement
+    measurement: Measurement | None = None
+    kept: DefectMap | None = None
+    zones: Mapping[str, Measurement] = field(default_factory=dict)
+    grade: Grade | None = None
+
+
+class Inspector:
+    """Prepares frames, has them inferred, measures and judges them, by one bundle and one line's settings."""
+
+    def __init__(self, inference: Inference, bundle: Bundle, settings: InspectSettings) -> None:
+        self._inference = inference
+        self._bundle = bundle
+        self._settings = settings
+        self._calibration = Calibration(settings.mm_per_px) if settings.mm_per_px else None
+        self._regions: dict[tuple[object, ...], Region] = {}
+        self._recent = RecentFrames(bundle.manifest.frames)
+
+    def begin(self, frame: Frame) -> FrameJob | Judgement:
+        """Prepare a frame and start the engine on it; NO_READ where that cannot be done."""
+        if garbled := garbled_pixels(frame.pixels):
+            return no_read(garbled)
+        manifest = self._bundle.manifest
+        try:
+            pixels, to_frame = prepare(frame.pixels, manifest.preparing, manifest.channels)
+        except ProductNotFoundError as error:
+            return no_read(f"the product was not found: {error}")
+        (job,) = self._inference.begin([self._recent.follow(PreparedFrame(frame, pixels, to_frame))])
+        return job
+
+    def forget(self) -> None:
+        """Begin a new sequence, for models of several frames: what comes next does not follow what came before."""
+        self._recent.forget()
+
+    def finish(self, job: FrameJob) -> Inspected:
+        """Wait for the engine's answers, measure and judge them. Raises EngineError."""
+        stitched = self._inference.finish(job)
+        frame, to_frame = job.prepared.frame, job.prepared.to_frame
+        size = (frame.pixels.shape[1], frame.pixels.shape[0])
+        if outside := self._outside(size):
+            return Inspected(no_read(outside))
+        inspected = self._region(stitched, to_frame, size, self._settings.region)
+        if not inspected.cells:
+            return Inspected(no_read("the inspected region holds no pixel"))
+        measurement, kept = measure(stitched, self._bundle.classes, inspected, to_frame, self._calibration)
+        zones: dict[str, Measurement] = {}
+        for name, asked in self._settings.zones.items():
+            zone = _within(self._region(stitched, to_frame, size, asked), inspected)
+            if not zone.cells:
+                return Inspected(no_read(f"the zone {name} holds no inspected pixel"))
+            zones[name], _ = measure(kept, self._bundle.classes, zone, to_frame, self._calibration)
+        judgement = judge(measurement, self._settings.limits)
+        return Inspected(judgement, measurement, kept, zones, grade(measurement, self._settings.grades))
+
+    def _outside(self, size: tuple[int, int]) -> str:
+        """Say so if what is inspected does not lie within the frame, as when a camera changed its resolution."""
+        width, height = size
+        asked = {"inspected region": self._settings.region}
+        asked |= {f"zone {name}": zone for name, zone in self._settings.zones.items()}
+        for name, part in asked.items():
+            if part is not None and not all(0 <= x <= width and 0 <= y <= height for x, y in part.corners):
+                return f"the {name} does not lie within the frame of {width} x {height} px"
+        return ""
+
+    def _region(
+        self, stitched: DefectMap, to_frame: Transform, size: tuple[int, int], asked: RegionSettings | None
+    ) -> Region:
+        """Return which cells are inspected: those asked for, or of the frame where the map reaches beyond it."""
+        shape = (stitched.classes.shape[0], stitched.classes.shape[1])
+        key = (shape, size, to_frame.matrix.tobytes(), asked)
+        if key not in self._regions:
+            if len(self._regions) >= _REGIONS_AT_MOST * (1 + len(self._settings.zones)):
+                del self._regions[next(iter(self._regions))]  # the oldest
+            cells = Transform(to_frame.matrix * [[stitched.stride, stitched.stride, 1.0]])
+            corners = asked.corners if asked else _beyond(shape, stitched.stride, to_frame, size)
+            self._regions[key] = region(shape, corners, cells)
+        return self._regions[key]
+
+
+def _within(zone: Region, inspected: Region) -> Region:
+    """Return the part of a zone that is inspected."""
+    if zone.mask is None or inspected.mask is None:
+        return inspected if zone.mask is None else zone
+    mask: UInt8 = cv2.bitwise_and(zone.mask, inspected.mask)
+    return Region(mask, int(cv2.countNonZero(mask)))
+
+
+def _beyond(
+    shape: tuple[int, int], stride: int, to_frame: Transform, size: tuple[int, int]
+) -> tuple[tuple[float, float], ...] | None:
+    """Return the corners of a frame of `size` (width, height) if a map of [h, w] cells reaches beyond it, else None."""
+    if is_identity(to_frame):
+        return None  # a cell that the frame's end cuts counts whole
+    width, height = size
+    right, bottom = shape[1] - 0.5, shape[0] - 0.5
+    outermost = to_frame.apply(np.array([[0.5, 0.5], [right, 0.5], [0.5, bottom], [right, bottom]]) * stride)
+    if (outermost >= 0).all() and (outermost <= size).all():
+        return None
+    return ((0.0, 0.0), (float(width), 0.0), (float(width), float(height)), (0.0, float(height)))
+
+
+def garbled_pixels(pixels: UInt8) -> str:
+    """Say so if pixels are not what a model can be fed with; a wrong format must not be measured as a surface."""
+    if pixels.dtype.name == "uint8" and (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in {1, 3})):
+        return ""
+    return (
+        f"the camera gives {pixels.dtype.name} {list(pixels.shape)}, expected uint8 [H, W] or [H, W, 3]; let a "
+        "GStreamer pipeline end in: videoconvert ! video/x-raw,format=BGR ! appsink"
+    )
+
+
+@dataclass(frozen=True)
+class InspectedPicture:
+    """One file that was inspected. `frame` and `prepared` are None where it could not be read or prepared.
+
+    `failed`: its inference failed. `tiles`: how many were answered.
+    """
+
+    path: Path
+    outcome: Inspected
+    frame: Frame | None = None
+    prepared: PreparedFrame | None = None
+    failed: bool = False
+    tiles: int = 0
+
+
+def pictures_at(paths: Sequence[Path]) -> list[Path]:
+    """List the pictures at files and under folders, each once; of a dataset those that its manifest.csv names.
+
+    Raises SourceError where there is nothing.
+    """
+    return list(dict.fromkeys(picture for path in paths for picture in _readable(path)))
+
+
+def _readable(path: Path) -> list[Path]:
+    try:
+        return _at(path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}. Look at its rights") from error
+
+
+def _at(path: Path) -> list[Path]:
+    if path.is_dir():
+        own = _of_folder(path)
+        if not own:
+            raise SourceError(f"No pictures under {path}: expected files with {', '.join(SUFFIXES)}")
+        return own
+    if not path.exists():
+        raise SourceError(f"Nothing at {path}: expected a picture, or a folder with pictures")
+    return [path]
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    manifest = folder / "manifest.csv"
+    if not manifest.is_file():
+        return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
+            names = [(row.get("image") or "").strip() for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"{manifest} cannot be read as CSV in UTF-8: {error}. Name the folder of pictures") from error
+    return [folder / name for name in dict.fromkeys(names) if name]
+
+
+def inspect_pictures(paths: Sequence[Path], inspector: Inspector, stop: threading.Event) -> Iterator[InspectedPicture]:
+    """Inspect files in their order until `stop` is set; what cannot be read is NO_READ, with its reason."""
+    begun: tuple[Path, FrameJob] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="pictures") as reader:
+        ahead: Future[UInt8] | None = reader.submit(read_picture, paths[0]) if paths else None
+        for index, path in enumerate(paths):
+            if stop.is_set() or ahead is None:
+                break
+            current = ahead
+            ahead = reader.submit(read_picture, paths[index + 1]) if index + 1 < len(paths) else None
+            frame: Frame | None = None
+            try:
+                frame = Frame("inspect", index, current.result(), 0, datetime.now(timezone.utc), str(path))
+                inspector.forget()  # pictures of a folder are no recording
+                job = inspector.begin(frame)
+            except SourceError as error:
+                job = no_read(str(error))
+            if begun is not None:
+                yield _finished(inspector, *begun)
+            begun = (path, job) if isinstance(job, FrameJob) else None
+            if isinstance(job, Judgement):
+                yield InspectedPicture(path, Inspected(job), frame)
+        if begun is not None:
+            yield _finished(inspector, *begun)
+
+
+def _finished(inspector: Inspector, path: Path, job: FrameJob) -> InspectedPicture:
+    prepared = job.prepared
+    try:
+        outcome = inspector.finish(job)
+    except EngineError as error:
+        return InspectedPicture(
+            path, Inspected(no_read(f"inference failed: {error}")), prepared.frame, None, failed=True
+        )
+    return InspectedPicture(path, outcome, prepared.frame, prepared, tiles=len(job.tiles.cells))

@@ -1,0 +1,401 @@
+"""Records → topic, payload, QoS, retain, expiry. The one place that rounds and that knows the versions of schemas.
+
+Every payload is an envelope (schemas/envelope.json) whose `body` keeps schemas/<kind>.json. docs/mqtt.md describes both
+for those who subscribe.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import platform
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import edge
+from edge.alarms import AlarmRule, Moment
+from edge.commands.requests import COMMANDS, Answer
+from edge.records import AlarmEvent, AlarmStanding, Defect, Grade, Inspection, JournalEntry, Measurement, Message
+
+ENVELOPE = "linewatch/envelope/1"
+LISTED_DEFECTS = 100  # keeps a result below 20 kB, the smallest packet limit among brokers
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How one kind of message travels; `topic` is below the line's root."""
+
+    topic: str
+    qos: int = 1
+    retain: bool = True
+    expiry_s: int | None = None
+    urgent: bool = False
+    durable: bool = False
+
+
+KINDS: Mapping[str, _Kind] = {
+    "status": _Kind("status"),
+    "birth": _Kind("birth"),
+    "recipe": _Kind("state/recipe"),
+    "health": _Kind("state/health"),
+    "counters": _Kind("state/counters"),
+    "result": _Kind("event/result", retain=False, expiry_s=86_400, durable=True),
+    "alarm": _Kind("event/alarm", retain=False, urgent=True, durable=True),
+    "alarm-state": _Kind("alarm/{alarm}", urgent=True, durable=True),
+    "seq": _Kind("seq", qos=0),
+    "picture": _Kind("image/last", qos=0, retain=False, expiry_s=10),
+    # below no root: where who asked wants it
+    "answer": _Kind("{response_topic}", retain=False, expiry_s=60),
+}
+PICTURE = "image/jpeg"
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model judged: the bundle's name and version, and the sha256 of its `model.onnx`."""
+
+    name: str
+    version: str
+    sha256: str | None
+
+
+def boot_id() -> str:
+    """Return the kernel's id of this boot, or a fresh one where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return str(uuid.uuid4())
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who speaks: five levels of every topic, then names. `epoch` is the outbox's."""
+
+    enterprise: str
+    site: str
+    area: str
+    line: str
+    cell: str
+    device: str
+    recipe: str
+    model: ModelIdentity
+    epoch: str
+    boot_id: str = field(default_factory=boot_id)
+
+    @property
+    def root(self) -> str:
+        """What every topic of this line begins with."""
+        return f"{self.enterprise}/{self.site}/{self.area}/{self.line}/{self.cell}/inspect/v1"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """One moment on both clocks. `synced`: whether the wall clock follows a reference; None where that is unknown."""
+
+    wall: datetime
+    mono_ns: int
+    synced: bool | None
+
+
+def stamp_now() -> Stamp:
+    """Read both clocks, and from the kernel whether the wall clock is synchronised."""
+    return Stamp(datetime.now(timezone.utc), time.monotonic_ns(), _clock_synced())
+
+
+@functools.cache
+def _libc() -> Any:
+    return ctypes.CDLL(None)
+
+
+def _clock_synced() -> bool | None:
+    try:
+        # struct timex is 208 bytes on 64-bit Linux; all zeros asks for the state and sets nothing.
+        state = _libc().adjtimex(ctypes.create_string_buffer(512))
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else bool(state != _TIME_ERROR)
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the line is now.
+
+    `camera_condition`: `running` or why no frame comes. `age_ms`: of the last frame, from capture to decision. Troubles
+    are for people, None = none.
+    """
+
+    camera: str
+    camera_condition: str
+    camera_detail: str
+    frames_per_s: float
+    age_ms: float | None
+    connected: bool
+    outbox_pending: int
+    outbox_parked: int
+    outbox_trouble: str | None
+    broker_trouble: str | None
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What happened since the process started. `frames_dropped` were replaced by newer ones before inspection.
+
+    `alarms_chattering`: how often an alarm began to chatter. `grades`: frames by grade; `value_factor_mean`: of those,
+    what they are worth on average, None without any.
+    """
+
+    frames: int
+    ok: int
+    ng: int
+    no_read: int
+    frames_dropped: int
+    alarms_raised: int
+    alarms_cleared: int
+    acknowledged: int
+    parked: int
+    results_dropped: int
+    alarms_chattering: int = 0
+    grades: Mapping[str, int] = field(default_factory=dict)
+    value_factor_mean: float | None = None
+
+
+def result_body(inspection: Inspection, model: ModelIdentity) -> dict[str, Any]:
+    """Return the body of one `event/result`, which is also one line of a replay's events.
+
+    Only `captured_at` and `age_ms` depend on when it was run. On NO_READ everything measured is None. Defects are
+    listed from the largest down, at most LISTED_DEFECTS; `defects_omitted` counts the rest.
+    """
+    measurement = inspection.measurement
+    return {
+        "schema": _schema("result"),
+        "camera": inspection.camera,
+        "frame": inspection.frame,
+        "name": inspection.name or None,
+        "part_id": None,
+        "captured_at": _iso(inspection.captured_at),
+        "age_ms": _rounded(inspection.age_ms, 1),
+        "verdict": inspection.judgement.verdict.value,
+        "reason": inspection.judgement.reason,
+        "grade": None if inspection.grade is None else asdict(inspection.grade),
+        **(_unmeasured() if measurement is None else _measured(measurement)),
+        "model": asdict(model),
+    }
+
+
+def _unmeasured() -> dict[str, Any]:
+    return dict.fromkeys(("coverage", "coverage_mm2", "classes", "defects", "defects_omitted"))
+
+
+def _measured(measurement: Measurement) -> dict[str, Any]:
+    largest = sorted(measurement.defects, key=lambda defect: -defect.area_px)
+    return {
+        "coverage": _rounded(measurement.coverage, 8),
+        "coverage_mm2": _rounded(measurement.coverage_mm2, 4),
+        "classes": {
+            name: {"coverage": _rounded(seen.coverage, 8), "count": int(seen.count)}
+            for name, seen in measurement.classes.items()
+        },
+        "defects": [_defect(defect) for defect in largest[:LISTED_DEFECTS]],
+        "defects_omitted": max(0, len(largest) - LISTED_DEFECTS),
+    }
+
+
+def _defect(defect: Defect) -> dict[str, Any]:
+    return {
+        "class": defect.class_name,
+        "score": _rounded(defect.score, 3),
+        "area_px": _rounded(defect.area_px, 1),
+        "area_mm2": _rounded(defect.area_mm2, 4),
+        "length_mm": _rounded(defect.length_mm, 3),
+        "width_mm": _rounded(defect.width_mm, 3),
+        "bbox": [int(side) for side in defect.bbox],
+    }
+
+
+class MessageWriter:
+    """Builds every message of one line. `seq` numbers events only: a gap in what a consumer got is a lost event."""
+
+    def __init__(self, identity: Identity, stamp: Callable[[], Stamp] = stamp_now) -> None:
+        self.identity = identity
+        self._stamp = stamp
+
+    def result(self, inspection: Inspection, seq: int) -> tuple[Message, dict[str, Any]]:
+        """Return the message of one inspection, and its body for those who write files."""
+        body = result_body(inspection, self.identity.model)
+        return self._message("result", body, seq=seq), body
+
+    def alarm(self, event: AlarmEvent, seq: int) -> Message:
+        """Return a transition's entry in the journal. Put it together with the alarm's state and record."""
+        return self._message("alarm", {"schema": _schema("alarm"), **vars(event)}, seq=seq)
+
+    def alarm_state(self, alarm: str, standing: AlarmStanding | None, seq: int | None) -> Message:
+        """Return the retained state of an alarm, an empty one where it is normal. `seq`: of its event, if any."""
+        if standing is None:
+            return self._message("alarm-state", None, alarm=alarm)
+        shelf = standing.shelf
+        shelved = shelf and {
+            "kind": shelf.kind,
+            "until": _iso(self._stamp().wall + timedelta(microseconds=shelf.left_ns / 1000)),
+            "user": shelf.user,
+            "comment": shelf.comment,
+        }
+        body = {"schema": _schema("alarm-state"), **vars(standing), "shelf": shelved}
+        return self._message("alarm-state", body, seq=seq, alarm=alarm)
+
+    def journal_entry(
+        self,
+        kind: str,
+        *,
+        alarm: str = "",
+        occurrence_id: str | None = None,
+        user: str = "",
+        comment: str = "",
+        detail: str = "",
+    ) -> JournalEntry:
+        """Return one row of the journal on the device, as of now on both clocks."""
+        stamp = self._stamp()
+        return JournalEntry(
+            stamp.wall, self.identity.boot_id, stamp.mono_ns, kind, alarm, occurrence_id, user, comment, detail
+        )
+
+    def moment(self, now_ns: int) -> Moment:
+        """Return the wall time that goes with a moment of the line's clock."""
+        return Moment(now_ns, self._stamp().wall, self.identity.boot_id)
+
+    def status(self, status: Literal["starting", "online", "offline"], reason: str) -> Message:
+        """Return the retained status of the line; `reason` is for people."""
+        return self._message("status", {"schema": _schema("status"), "status": status, "reason": reason})
+
+    def will(self) -> Message:
+        """Return what the broker shall publish if the connection ends without a farewell; its time is of now."""
+        return self.status("offline", "the connection was lost")
+
+    def birth(
+        self,
+        cameras: Sequence[str],
+        classes: Sequence[str],
+        alarms: Sequence[AlarmRule],
+        operators: Sequence[str] = (),
+        grades: Sequence[Grade] = (),
+    ) -> Message:
+        """Return what a consumer needs to know of this line to show it without asking."""
+        body = {
+            "schema": _schema("birth"),
+            "software": {"linewatch": edge.__version__, "python": platform.python_version()},
+            "model": asdict(self.identity.model),
+            "cameras": list(cameras),
+            "classes": list(classes),
+            "alarms": [rule.model_dump(mode="json", by_alias=True) for rule in alarms],
+            "operators": list(operators),
+            "grades": [asdict(grade) for grade in grades],
+            "commands": list(COMMANDS),
+            "schemas": {kind: _schema(kind) for kind in KINDS if kind != "picture"},
+        }
+        return self._message("birth", body)
+
+    def recipe(self) -> Message:
+        """Return which recipe is loaded and with which model it judges."""
+        body = {"schema": _schema("recipe"), "name": self.identity.recipe, "model": asdict(self.identity.model)}
+        return self._message("recipe", body)
+
+    def health(self, health: Health) -> Message:
+        """Return how the line is."""
+        body = {
+            "schema": _schema("health"),
+            "camera": {"name": health.camera, "condition": health.camera_condition, "detail": health.camera_detail},
+            "frames_per_s": _rounded(health.frames_per_s, 2),
+            "age_ms": _rounded(health.age_ms, 1),
+            "broker": {"connected": health.connected, "trouble": health.broker_trouble},
+            "outbox": {
+                "pending": health.outbox_pending,
+                "parked": health.outbox_parked,
+                "trouble": health.outbox_trouble,
+            },
+        }
+        return self._message("health", body)
+
+    def counters(self, counters: Counters) -> Message:
+        """Return what was counted since the process started."""
+        return self._message("counters", {"schema": _schema("counters"), **asdict(counters)})
+
+    def sequence(self, committed: int) -> Message:
+        """Return the highest committed event number, by which a consumer sees a lost tail."""
+        return self._message("seq", {"schema": _schema("seq"), "committed": committed})
+
+    def picture(self, jpeg: bytes) -> Message:
+        """Return the picture of the last frame; its payload is the JPEG itself, without an envelope."""
+        way = KINDS["picture"]
+        return Message(
+            id=str(uuid.uuid4()),
+            kind="picture",
+            topic=f"{self.identity.root}/{way.topic}",
+            payload=jpeg,
+            qos=way.qos,
+            expiry_s=way.expiry_s,
+            durable=way.durable,
+            content_type=PICTURE,
+        )
+
+    def answer(self, answer: Answer) -> Message:
+        """Return what is said to who gave a command, at the place that they named."""
+        body = {
+            "schema": _schema("answer"),
+            "command": answer.command,
+            "outcome": answer.outcome,
+            "detail": answer.detail,
+        }
+        written = self._message("answer", body)
+        return replace(written, topic=answer.response_topic, correlation=answer.correlation)
+
+    def _message(self, kind: str, body: dict[str, Any] | None, *, seq: int | None = None, alarm: str = "") -> Message:
+        way = KINDS[kind]
+        identifier = str(uuid.uuid4())
+        return Message(
+            id=identifier,
+            kind=kind,
+            topic=f"{self.identity.root}/{way.topic.format(alarm=alarm, response_topic='')}",
+            payload=b"" if body is None else self._envelope(identifier, seq, body),
+            qos=way.qos,
+            retain=way.retain,
+            expiry_s=way.expiry_s,
+            urgent=way.urgent,
+            durable=way.durable,
+        )
+
+    def _envelope(self, identifier: str, seq: int | None, body: dict[str, Any]) -> bytes:
+        identity, stamp = self.identity, self._stamp()
+        envelope = {
+            "schema": ENVELOPE,
+            "id": identifier,
+            "seq": seq,
+            "epoch": identity.epoch,
+            "boot_id": identity.boot_id,
+            "ts": _iso(stamp.wall),
+            "mono_ns": stamp.mono_ns,
+            "clock_synced": stamp.synced,
+            "device": identity.device,
+            "recipe": identity.recipe,
+            "model_sha256": identity.model.sha256,
+            "body": body,
+        }
+        return json.dumps(envelope, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _schema(kind: str) -> str:
+    return f"linewatch/{kind}/1"
+
+
+def _iso(moment: datetime) -> str:
+    """Write a time as UTC to the millisecond: 2026-01-31T12:00:00.000Z."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(float(value), digits)

@@ -1,0 +1,81 @@
+"""The picture of the last frame with what was found in it: small enough to send, drawn too seldom to cost anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from edge.bundle import Bundle
+from edge.inspection.overlaying import as_bgr, write_on
+from edge.messages.writer import MessageWriter
+from edge.opencv import cv2
+from edge.outbox import Sender
+from edge.records import DefectClass, Inspection, UInt8, Verdict
+from edge.station.pipeline import Decided
+
+LARGEST_BYTES = 200_000
+_LONG_SIDE_PX = 1280
+_QUALITIES = (80, 60, 40, 20)
+_GREEN, _RED, _YELLOW = (80, 175, 76), (54, 67, 244), (59, 235, 255)  # blue, green, red
+_COLOURS = {Verdict.OK: _GREEN, Verdict.NG: _RED, Verdict.NO_READ: _YELLOW}
+
+
+def draw(pixels: UInt8, inspection: Inspection, classes: Sequence[DefectClass]) -> bytes:
+    """Return a JPEG of at most LARGEST_BYTES: the frame, a box around each defect, the verdict and its reason.
+
+    `pixels`: uint8 [H, W] or BGR [H, W, 3], left as they are. The picture is made smaller until it fits.
+    """
+    long_side = min(_LONG_SIDE_PX, max(pixels.shape[:2]))
+    while True:
+        drawn = _drawn(pixels, inspection, classes, long_side / max(pixels.shape[:2]))
+        for quality in _QUALITIES:
+            _, encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            if encoded.size <= LARGEST_BYTES:
+                return bytes(encoded)
+        long_side //= 2  # noise at its worst takes about 1 byte per pixel: 640 px across always fit
+
+
+def _drawn(pixels: UInt8, inspection: Inspection, classes: Sequence[DefectClass], scale: float) -> UInt8:
+    height, width = pixels.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = as_bgr(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    colours = {entry.id: entry.colour[::-1] for entry in classes}
+    for defect in inspection.measurement.defects if inspection.measurement else ():
+        x, y, w, h = (side * scale for side in defect.bbox)
+        corner, opposite = (int(x) - 2, int(y) - 2), (int(x + w) + 2, int(y + h) + 2)
+        cv2.rectangle(canvas, corner, opposite, colours[defect.class_id], 1)
+        size_told = "" if defect.length_mm is None else f" {defect.length_mm:.1f} mm"
+        write_on(canvas, f"{defect.class_name}{size_told}", (corner[0], corner[1] - 3), colours[defect.class_id])
+    judgement = inspection.judgement
+    frame = "" if inspection.frame is None else f"frame {inspection.frame}  "
+    told = f"{frame}{judgement.verdict.value}  {judgement.reason or ''}"
+    write_on(canvas, told, (4, 14), _COLOURS[judgement.verdict])
+    return canvas
+
+
+class LastPicture:
+    """Watches a line and offers a picture each `every_s` seconds; 0 = never. NO_READ frames are shown too."""
+
+    def __init__(
+        self,
+        every_s: float,
+        bundle: Bundle,
+        messages: MessageWriter,
+        sender: Sender,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._every_s = every_s
+        self._classes = bundle.classes
+        self._messages = messages
+        self._sender = sender
+        self._monotonic_s = monotonic_s
+        self._due_s = 0.0
+
+    def __call__(self, decided: Decided) -> None:
+        """Draw the frame if a picture is due and anybody could get it."""
+        now_s = self._monotonic_s()
+        if decided.frame is None or not self._every_s or now_s < self._due_s or not self._sender.connected:
+            return
+        self._due_s = now_s + self._every_s
+        jpeg = draw(decided.frame.pixels, decided.inspection, self._classes)
+        self._sender.offer(self._messages.picture(jpeg))

@@ -1,0 +1,78 @@
+"""What a replay leaves on disk: one JSON line per result, one indexed PNG per defect map."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from typing_extensions import Self
+
+from edge.errors import StoreError
+from edge.opencv import cv2
+from edge.records import UInt8
+
+
+class EventsFile:
+    """Writes result bodies as JSON lines, each whole and flushed before the next frame. Raises StoreError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.close()
+        except OSError as unwritten:
+            if error is None:  # else the line that could not be written has been told of already
+                raise _unwritable(self._path, unwritten) from unwritten
+
+    def write(self, body: dict[str, Any]) -> None:
+        """Append one result message's body."""
+        if self._file is None:
+            raise StoreError(f"{self._path} is closed; open it with `with` before writing")
+        try:
+            self._file.write(json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+
+class MapsFolder:
+    """Writes each frame's defect map as an 8-bit PNG whose pixel values are class ids, named by the frame's index."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+    def write(self, frame: int, classes: UInt8) -> None:
+        """Write uint8 [h, w] as `000123.png`. Raises StoreError."""
+        _, encoded = cv2.imencode(".png", classes, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        path = self._folder / f"{frame:06d}.png"
+        try:
+            path.write_bytes(encoded.tobytes())
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path} cannot be written: {error.strerror or error}. What was written before it is whole; "
+        "free some space or choose another place"
+    )

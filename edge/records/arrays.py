@@ -1,0 +1,181 @@
+"""Pixels and what is made of them: frames, tiles, batches, maps. Shapes, dtypes and units are stated here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture as the camera gave it.
+
+    `pixels`: uint8 [H, W, 3] in BGR order, or [H, W] grey. `captured_ns`: the line's clock when the pixels left the
+    camera (monotonic when live; the recording's own time in a replay). `captured_at`: the same moment as UTC wall time.
+    `name`: what the source calls the frame (a file name); empty for a live camera.
+    """
+
+    camera: str
+    index: int
+    pixels: UInt8
+    captured_ns: int
+    captured_at: datetime
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Where prepared pixels lie in the camera's frame.
+
+    `matrix`: float64 [2, 3], affine: frame (x, y) = matrix @ (prepared x, prepared y, 1), in pixels.
+    """
+
+    matrix: Float64
+
+    @staticmethod
+    def identity() -> Transform:
+        """Return the transform of steps that move no pixel."""
+        return Transform(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+
+    @property
+    def area_scale(self) -> float:
+        """Frame pixels per prepared pixel, by area: the determinant of the linear part."""
+        (a, b, _), (c, d, _) = self.matrix
+        return float(abs(a * d - b * c))
+
+    def apply(self, points: Float64) -> Float64:
+        """Map float64 [N, 2] prepared points to float64 [N, 2] frame points."""
+        return points @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+
+@dataclass(frozen=True)
+class PreparedFrame:
+    """Pixels ready to be cut into tiles: `pixels` uint8 [H, W, C]; `to_frame` leads back to the camera's frame.
+
+    `earlier`: the prepared pixels of the frames before it, oldest first, for models of several frames; empty for a
+    picture that stands alone.
+    """
+
+    frame: Frame
+    pixels: UInt8
+    to_frame: Transform
+    earlier: tuple[UInt8, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where one tile lies and which of its pixels are kept.
+
+    `y`, `x`: the tile's top-left corner in the padded prepared frame. `keep_*`: the half-open rectangle, in prepared
+    pixels, for which this tile, and no other, answers.
+    """
+
+    index: int
+    y: int
+    x: int
+    keep_y0: int
+    keep_y1: int
+    keep_x0: int
+    keep_x1: int
+
+
+@dataclass(frozen=True)
+class TileRef:
+    """Which tile of which frame of which camera stands at one place of a batch."""
+
+    camera: str
+    frame: int
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class DefectClass:
+    """One kind of defect.
+
+    `id`: its value in a defect map, 1…K. `threshold`: a probability. `min_area_px`: in prepared
+    pixels, in which it was fitted.
+    `colour`: (red, green, blue), 0-255.
+    """
+
+    id: int
+    name: str
+    severity: str
+    colour: tuple[int, int, int]
+    threshold: float
+    min_area_px: float
+
+
+@dataclass(frozen=True)
+class GraphContract:
+    """What every engine promises: sizes in pixels, `stride` in pixels per answered cell, `classes` in id order 1…K.
+
+    In: uint8 tiles [N, (frames,) tile_height, tile_width, channels] and float32 thresholds [K].
+    Out: uint8 classes and uint8 scores, each [N, tile_height / stride, tile_width / stride].
+    """
+
+    tile_height: int
+    tile_width: int
+    channels: int
+    frames: int
+    stride: int
+    classes: tuple[str, ...]
+    max_batch: int
+
+
+@dataclass
+class Batch:
+    """A buffer owned by an engine, into which tiles are cut; not frozen because it is memory, not a fact.
+
+    `tiles`: uint8 [B, (T,) H, W, C]. `refs`: one per filled tile, in order.
+    """
+
+    tiles: UInt8
+    refs: list[TileRef] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A promise of an engine to answer a batch: `serial` in order of submission, `count` filled tiles."""
+
+    serial: int
+    count: int
+    token: Any = None
+
+
+@dataclass(frozen=True)
+class Maps:
+    """An engine's answer: `classes`, `scores` uint8 [count, h, w]; valid until the ticket's buffer is reused."""
+
+    classes: UInt8
+    scores: UInt8
+
+
+@dataclass(frozen=True)
+class DefectMap:
+    """The stitched answer for one prepared frame.
+
+    `classes`: uint8 [h, w], 0 = clean, else the class id 1…K. `scores`: uint8 [h, w], that class's probability x 255,
+    0 where clean. `stride`: prepared pixels per map cell (1 for segmenters). `size_px`: (height, width) of the prepared
+    frame, beyond which the last cells of a coarser map may reach; None = they do not.
+    """
+
+    classes: UInt8
+    scores: UInt8
+    stride: int = 1
+    size_px: tuple[int, int] | None = None
+
+    def classes_per_pixel(self) -> UInt8:
+        """Return the classes at the prepared frame's size, uint8 [H, W]: each cell as large as what it answers for."""
+        if self.stride == 1:
+            return self.classes
+        height, width = self.size_px or (side * self.stride for side in self.classes.shape)
+        whole: UInt8 = self.classes.repeat(self.stride, axis=0).repeat(self.stride, axis=1)[:height, :width]
+        return whole

@@ -1,0 +1,111 @@
+"""Messages on their way to the broker, and what the broker answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Message:
+    """One MQTT publication. `expiry_s` None = never expires. `urgent`: committed at once, not in a group.
+
+    `kind` names the schema of the body. `id` is unique for ever; consumers drop what they have seen. `durable`: by way
+    of the outbox, which keeps JSON only. `correlation`: what an answer gives back to who asked. `resent`: a broker
+    has acknowledged it before, so a consumer may have it.
+    """
+
+    id: str
+    kind: str
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    expiry_s: int | None = None
+    urgent: bool = False
+    durable: bool = True
+    content_type: str = "application/json"
+    correlation: bytes | None = None
+    resent: bool = False
+
+
+@dataclass(frozen=True)
+class DeliveryState:
+    """How it stands between deciding and the broker: what alarms about delivery are decided from.
+
+    `oldest_s`: how long the oldest message has waited for the broker, in seconds; 0 = none waits. The others say in
+    words what is wrong, None = nothing: `disk`, nothing can be written; `broker`, it is not there; `refused`, it
+    refused messages, which are parked; `no_consumer`, nobody there takes what expects a consumer; `set_aside`, a
+    corrupt store was moved away and a new one begun; `overflow`, alarms had to be dropped for want of room.
+    """
+
+    oldest_s: float = 0.0
+    disk: str | None = None
+    broker: str | None = None
+    refused: str | None = None
+    no_consumer: str | None = None
+    set_aside: str | None = None
+    overflow: str | None = None
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a publisher gives for an accepted message; its `Acknowledged` or `Refused` carries the same number."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """The broker took the message. `reason_code` < 0x80 (MQTT 5); 0x10 = no subscriber matched."""
+
+    token: Token
+    reason_code: int = 0
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The broker refused the message for good: `reason_code` >= 0x80 (MQTT 5), `reason` in words."""
+
+    token: Token
+    reason_code: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The broker accepted the connection. Without `session_present` it has forgotten earlier unfinished messages.
+
+    `window`: how many messages it takes before it has acknowledged any; None = it does not say.
+    """
+
+    session_present: bool
+    window: int | None = None
+
+
+@dataclass(frozen=True)
+class SessionLost:
+    """The connection ended or could not be made; the publisher keeps trying. `reason` in words."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message from the broker to this line. `expiry_s`: what is left of its time, None = it never expires."""
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+    expiry_s: int | None = None
+    response_topic: str | None = None
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Unheard:
+    """The broker lets this line hear none of its commands. `reason` in words."""
+
+    reason: str
+
+
+PublisherEvent = Acknowledged | Refused | Connected | SessionLost | Received | Unheard

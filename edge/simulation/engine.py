@@ -1,0 +1,79 @@
+"""An engine that knows the simulated line's truth and answers at a set speed: for tests of everything behind it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import numpy as np
+from typing_extensions import Self
+
+from edge.errors import EngineError
+from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
+from edge.simulation.rendering import CLASS_NAMES
+
+_BUFFERS = 3
+
+
+class SimulatedEngine:
+    """Answers a tile with the truth of its place: `truth(frame index)` is uint8 [H, W] of the rendered line's ids.
+
+    A model may number its classes otherwise, so they are matched by name; one that the contract lacks is not answered.
+    `tiles_per_s` 0 answers at once. What lies beyond the frame is clean. The score is 255 wherever there is a defect;
+    a class whose threshold is above 1 would not be answered, as in the graph contract.
+    """
+
+    def __init__(self, contract: GraphContract, truth: Callable[[int], UInt8], tiles_per_s: float = 0.0) -> None:
+        self.contract = contract
+        self._truth = truth
+        self._tiles_per_s = tiles_per_s
+        self._serial = itertools.count()
+        self._free_at_s = 0.0
+        self._open = False
+        self._ids: UInt8 = np.zeros(256, np.uint8)
+        for truth_id, name in enumerate(CLASS_NAMES, start=1):
+            if name in contract.classes:
+                self._ids[truth_id] = contract.classes.index(name) + 1
+        frames = [contract.frames] if contract.frames > 1 else []
+        shape = (contract.max_batch, *frames, contract.tile_height, contract.tile_width, contract.channels)
+        self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_BUFFERS)])
+
+    def __enter__(self) -> Self:
+        self._open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = False
+
+    def buffer(self) -> Batch:
+        """Return the next of three buffers, uint8 [B, (T,) H, W, C]."""
+        return Batch(next(self._buffers))
+
+    def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:
+        """Look the truth up now; the answer is due when the set speed allows."""
+        if not self._open:
+            raise EngineError("The simulated engine is closed; open it with `with` before submitting tiles")
+        c = self.contract
+        classes: UInt8 = np.zeros((count, c.tile_height, c.tile_width), np.uint8)
+        for place, ref in enumerate(batch.refs[:count]):
+            truth = self._truth(ref.frame)
+            seen = truth[ref.cell.y : ref.cell.y + c.tile_height, ref.cell.x : ref.cell.x + c.tile_width]
+            classes[place, : seen.shape[0], : seen.shape[1]] = seen
+        answered = np.concatenate([[0], np.arange(1, len(thresholds) + 1) * (thresholds <= 1)]).astype(np.uint8)
+        classes = answered[self._ids[classes]]
+        if self._tiles_per_s:
+            self._free_at_s = max(self._free_at_s, time.monotonic()) + count / self._tiles_per_s
+        cells = classes[:, :: c.stride, :: c.stride]
+        maps = Maps(cells, np.where(cells > 0, 255, 0).astype(np.uint8))
+        return Ticket(next(self._serial), count, (maps, self._free_at_s))
+
+    def collect(self, ticket: Ticket) -> Maps:
+        """Return a ticket's maps, uint8 [count, h, w] each, once they are due."""
+        maps, due_s = ticket.token
+        time.sleep(max(0.0, due_s - time.monotonic()))
+        result: Maps = maps
+        return result

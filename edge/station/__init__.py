@@ -1,0 +1,1 @@
+"""One running station: the loop, what starts it, what it says of itself, and its watchdog."""

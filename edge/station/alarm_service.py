@@ -1,0 +1,150 @@
+"""Writes down what the alarm manager decides: message, retained state, journal and record of an alarm, in one commit.
+
+It also gives the desk its commands, notes in the journal what became of each, and puts everything as it was when a line
+starts again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from edge.alarms import AlarmManager, AlarmRule, By, Decision, recall, remember
+from edge.commands.requests import Acknowledge, Command, CommandOutcome, Reset, Shelve, Unshelve
+from edge.messages.writer import MessageWriter
+from edge.outbox import Outbox
+from edge.records import AlarmEvent, AlarmRecord, DeliveryState, Inspection, JournalEntry, Message
+
+_log = logging.getLogger(__name__)
+
+# A record of an alarm that is no more.
+_FORGOTTEN = "null"
+
+
+class AlarmService:
+    """The alarms of one line, on disk and at the broker as they are at the desk."""
+
+    def __init__(self, manager: AlarmManager, messages: MessageWriter, outbox: Outbox) -> None:
+        self.manager = manager
+        self._messages = messages
+        self._outbox = outbox
+
+    def begin(self, now_ns: int, *, live: bool = True) -> None:
+        """Take up each alarm as a former run left it, and tell the broker how each stands.
+
+        An alarm that the settings no longer have is forgotten, and its retained state emptied. A record that cannot be
+        read is as none, and the log and the journal say so. A recording, which is not `live`, has no former run, and
+        tells of transitions only.
+        """
+        if live:
+            self._take_up(now_ns)
+        self._write(self.manager.begin(now_ns), now_ns)
+
+    def _take_up(self, now_ns: int) -> None:
+        rules = {rule.id: rule for rule in self.manager.rules}
+        moment = self._messages.moment(now_ns)
+        states: list[Message] = []
+        records: list[AlarmRecord] = []
+        journal: list[JournalEntry] = []
+        for record in self._outbox.alarm_records():
+            rule = rules.get(record.alarm)
+            if rule is None:
+                if record.body != _FORGOTTEN:
+                    states.append(self._messages.alarm_state(record.alarm, None, None))
+                    records.append(AlarmRecord(record.alarm, _FORGOTTEN))
+                    told = "the settings have no such alarm any more"
+                    journal.append(self._messages.journal_entry("forgotten", alarm=record.alarm, detail=told))
+                continue
+            try:
+                kept = recall(rule, record.body, moment)
+            except ValueError as error:
+                _log.warning("The state of the alarm %s is begun anew: %s", record.alarm, error)
+                journal.append(self._messages.journal_entry("unreadable", alarm=record.alarm, detail=str(error)[:500]))
+                continue
+            if kept is not None:
+                state, in_flood = kept
+                self.manager.put_back(record.alarm, state, in_flood=in_flood)
+        states += [self._state(rule, now_ns) for rule in self.manager.rules]
+        self._outbox.put(None, *states, alarms=records, journal=journal)
+
+    def look_at(self, inspection: Inspection, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Step the alarms about frames by one inspection; the transitions are in the outbox when this returns."""
+        events = self.manager.look_at(inspection, now_ns)
+        self._write(events, now_ns)
+        return events
+
+    def tick(self, delivery: DeliveryState, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Step the alarms about the line itself, and end what time ends."""
+        events = self.manager.tick(delivery, now_ns)
+        self._write(events, now_ns)
+        return events
+
+    def obey(self, command: Command, now_ns: int) -> tuple[CommandOutcome, str] | None:
+        """Obey a command about alarms; None where it is about something else."""
+        body = command.body
+        decision: Decision
+        if isinstance(body, Acknowledge):
+            decision = self.manager.acknowledge(body.occurrence_id, By(body.user, body.comment, now_ns))
+        elif isinstance(body, Reset):
+            decision = self.manager.reset(body.occurrence_id, By(body.user, body.comment, now_ns))
+        elif isinstance(body, Shelve):
+            decision = self.manager.shelve(body.alarm, body.duration_s, By(body.user, body.comment, now_ns))
+        elif isinstance(body, Unshelve):
+            decision = self.manager.unshelve(body.alarm, By(body.user, body.comment, now_ns))
+        else:
+            return None
+        outcome, detail, events = decision
+        self._write(events, now_ns)
+        return outcome, detail
+
+    def audit(self, command: Command, outcome: CommandOutcome, detail: str) -> None:
+        """Note in the journal that a command came, by which way, of whom, and what became of it."""
+        body = command.body
+        told = f"{command.name} by {command.source}: {outcome}" + (f": {detail}" if detail else "")
+        entry = self._messages.journal_entry(
+            "command",
+            alarm=getattr(body, "alarm", ""),
+            occurrence_id=getattr(body, "occurrence_id", None),
+            user=getattr(body, "user", ""),
+            comment=getattr(body, "comment", ""),
+            detail=told[:500],
+        )
+        self._outbox.put(None, journal=[entry])
+
+    def _write(self, events: Sequence[AlarmEvent], now_ns: int) -> None:
+        for event in events:
+            seq = self._outbox.reserve()
+            self._outbox.put(
+                seq,
+                self._messages.alarm(event, seq),
+                self._state_of(event.alarm, now_ns, seq),
+                alarms=[self._record(event.alarm, now_ns)],
+                journal=[self._entry(event)],
+            )
+        for alarm in sorted(self.manager.changed()):
+            self._outbox.put(None, self._state_of(alarm, now_ns, None), alarms=[self._record(alarm, now_ns)])
+
+    def _state(self, rule: AlarmRule, now_ns: int) -> Message:
+        return self._state_of(rule.id, now_ns, None)
+
+    def _state_of(self, alarm: str, now_ns: int, seq: int | None) -> Message:
+        return self._messages.alarm_state(alarm, self.manager.standing(alarm, now_ns), seq)
+
+    def _record(self, alarm: str, now_ns: int) -> AlarmRecord:
+        state, in_flood = self.manager.states[alarm], self.manager.in_flood(alarm)
+        return AlarmRecord(alarm, remember(state, self._messages.moment(now_ns), in_flood=in_flood))
+
+    def _entry(self, event: AlarmEvent) -> JournalEntry:
+        told = [event.detail] if event.detail else []
+        if event.value is not None and event.limit is not None:
+            told.append(f"{event.value:g} against {event.limit:g}")
+        if not event.shown and event.state != "normal":
+            told.append("not shown")
+        return self._messages.journal_entry(
+            event.transition,
+            alarm=event.alarm,
+            occurrence_id=event.occurrence_id,
+            user=event.user or "",
+            comment=event.comment or "",
+            detail="; ".join(told),
+        )

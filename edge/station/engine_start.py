@@ -1,0 +1,93 @@
+"""What a line does before it can inspect: it builds an engine that is missing, and says NO_READ meanwhile, never OK."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from edge.bundle import Bundle
+from edge.engines.device import Vendor
+from edge.engines.engine_building import EngineBuild, missing_precision
+from edge.inspection.limits import no_read
+from edge.messages.writer import MessageWriter
+from edge.outbox import Outbox
+from edge.records import Inspection
+from edge.settings import EngineSettings
+from edge.station.alarm_service import AlarmService
+from edge.station.watchdog import notify
+
+BUILDING = "building the engine"
+_LOG = logging.getLogger(__name__)
+# As often as a silent camera is reported.
+_TELL_EVERY_S = 1.0
+# systemd would stop a unit that is not ready in time; it is asked for more as long as the build runs.
+_MORE_TIME = "EXTEND_TIMEOUT_USEC=60000000"
+
+
+class Waiting:
+    """Says, again and again, why nothing is inspected: a NO_READ without a frame, and the alarms that it raises.
+
+    Without an `outbox` nothing is said: a replay speaks of its own frames alone. `raised`: how many alarms were.
+    """
+
+    def __init__(self, camera: str, alarms: AlarmService, messages: MessageWriter, outbox: Outbox | None) -> None:
+        self.raised = 0
+        self._camera = camera
+        self._alarms = alarms
+        self._messages = messages
+        self._outbox = outbox
+
+    def tell(self, reason: str) -> None:
+        """Put one such result into the outbox."""
+        if self._outbox is None:
+            return
+        now_ns = time.monotonic_ns()
+        inspection = Inspection(
+            camera=self._camera,
+            frame=None,
+            name="",
+            captured_at=datetime.now(timezone.utc),
+            captured_ns=now_ns,
+            age_ms=None,
+            judgement=no_read(reason),
+            measurement=None,
+        )
+        with self._outbox.together():
+            seq = self._outbox.reserve()
+            self._outbox.put(seq, self._messages.result(inspection, seq)[0])
+            events = self._alarms.look_at(inspection, now_ns)
+        self.raised += sum(event.transition == "raised" for event in events)
+
+
+def build_missing_engine(
+    settings: EngineSettings,
+    bundle: Bundle,
+    stop: threading.Event,
+    *,
+    vendor: Vendor | None,
+    waiting: Waiting,
+    say: Callable[[str], None],
+) -> bool:
+    """Build the engine that the settings want and this device lacks; do nothing where there is none to build.
+
+    `say` is told once what is going on, `waiting` each second. False where `stop` was set meanwhile. Raises EngineError
+    where the build fails.
+    """
+    if settings.backend != "tensorrt" or settings.missing != "build":
+        return True
+    precision = missing_precision(bundle, settings.precision)
+    if precision is None:
+        return True
+    _LOG.warning("%s has no TensorRT engine for this device: building it in %s takes minutes", bundle.path, precision)
+    say(BUILDING)
+    convert = (vendor or Vendor(None, None)).convert
+    with EngineBuild(convert, bundle.path, precision, settings.batch) as build:
+        while not stop.is_set():
+            waiting.tell(BUILDING)
+            notify(f"{_MORE_TIME}\nSTATUS={BUILDING}")
+            if build.done(_TELL_EVERY_S):
+                return True
+    return False

@@ -1,0 +1,33 @@
+"""`cmd/replay`: a consumer that saw a gap in the numbers of events gets them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edge.commands.requests import Command, CommandOutcome, Replay
+from edge.outbox import Outbox, Repeated
+
+
+class EventResender:
+    """Has events sent again that the broker has acknowledged, as far as the outbox still has them.
+
+    `answer` is told what came of it once that is known, from the outbox's thread.
+    """
+
+    def __init__(self, outbox: Outbox, answer: Callable[[Command, CommandOutcome, str], None]) -> None:
+        self._outbox = outbox
+        self._answer = answer
+
+    def __call__(self, command: Command) -> tuple[CommandOutcome, str] | None:
+        """Obey the command: say at once why not, or None where the answer comes later."""
+        body = command.body
+        assert isinstance(body, Replay)  # noqa: S101 - the line gives each its own
+        if body.epoch != self._outbox.epoch:
+            return "unknown_epoch", f"this store is {self._outbox.epoch}; what another one held is not here"
+
+        def done(came_to: Repeated) -> None:
+            told = f"{came_to.repeated} sent again, {came_to.waiting} not yet acknowledged, {came_to.missing} missing"
+            self._answer(command, "some_missing" if came_to.missing else "ok", told)
+
+        self._outbox.repeat(body.from_seq, body.to_seq, done)
+        return None

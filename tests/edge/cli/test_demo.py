@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.bundle import load_bundle
+from edge.cli.demo import BUNDLE, DemoScore
+from edge.records import (
+    ClassMeasure,
+    DefectClass,
+    DefectMap,
+    Inspection,
+    Judgement,
+    Measurement,
+    UInt8,
+    Verdict,
+)
+from edge.station.pipeline import Decided, LineCounts
+from tests.conftest import ROOT
+
+SCRATCH = DefectClass(1, "scratch", "major", (0, 0, 0), 0.5, 10)
+
+
+def decided(found: UInt8 | None) -> Decided:
+    """Make what the line decided from the map that it measured, or NO_READ."""
+    measurement = None
+    if found is not None:
+        coverage = float((found > 0).mean())
+        measurement = Measurement(coverage, None, found.size, {"scratch": ClassMeasure(coverage, 1)}, ())
+    judgement = Judgement(Verdict.NO_READ if found is None else Verdict.OK, None)
+    now = datetime.now(timezone.utc)
+    inspection = Inspection("c", 0, "", now, 0, 0.0, judgement, measurement)
+    return Decided(inspection, {}, None, None if found is None else DefectMap(found, found), ())
+
+
+def square(side: int, at: int = 0) -> UInt8:
+    """Draw a square defect on 20 x 20 px."""
+    frame = np.zeros((20, 20), np.uint8)
+    frame[at : at + side, at : at + side] = 1
+    return frame
+
+
+def test_the_score_is_by_overlap_with_the_truth() -> None:
+    """Found, missed, found in the wrong place, not read, a sliver, false, clean: counted as the summary says."""
+    score = DemoScore((SCRATCH,))
+    for truth, found in (
+        (square(10), square(8)),  # found: 64 of 100 px, an error of 0.36
+        (square(10), square(0)),  # missed: an error of 1
+        (square(10), square(10, at=10)),  # beside the truth: missed, though its coverage is right
+        (square(10), None),  # not read: missed, without a measure
+        (square(7), square(7)),  # 49 px, below the 60 from which a defect is visible: a sliver
+        (square(0), square(2)),  # false
+        (square(0), square(0)),  # clean
+    ):
+        score.add(truth, decided(found))
+    summary = score.summary(LineCounts(frames=7), 3, 2, 12.345)
+    assert {key: summary[key] for key in ("defective_frames", "missed_frames", "clean_frames", "false_frames")} == {
+        "defective_frames": 4,
+        "missed_frames": 3,
+        "clean_frames": 2,
+        "false_frames": 1,
+    }
+    assert summary["sliver_frames"] == 1
+    assert summary["coverage_relative_error"] == pytest.approx(sorted([0.36, 1, 0])[1])
+    assert (summary["published"], summary["acknowledged"], summary["frames_per_s"]) == (3, 2, 12.35)
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """Run the demo as a user does, to its end."""
+    path = tmp_path_factory.mktemp("demo") / "summary.json"
+    command = [sys.executable, "-m", "edge", "demo", "--headless", "--frames", "120", "--summary", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "mosquitto_sub -h 127.0.0.1" in result.stdout
+    loaded: dict[str, float] = json.loads(path.read_text())
+    return loaded
+
+
+def test_the_demo_finds_what_is_there(summary: dict[str, float]) -> None:
+    """At most 5 % of defective frames are missed and 5 % of clean ones flagged; coverage is right within a quarter."""
+    assert summary["frames"] == 120
+    assert summary["no_read"] == 0
+    assert summary["defective_frames"] >= 30
+    assert summary["clean_frames"] >= 20
+    assert summary["missed_frames"] <= 0.05 * summary["defective_frames"]
+    assert summary["false_frames"] <= 0.05 * summary["clean_frames"]
+    assert summary["coverage_relative_error"] <= 0.25
+
+
+def test_the_demo_raises_and_clears_alarms_and_loses_no_message(summary: dict[str, float]) -> None:
+    """Alarms come and go, and what was handed to the embedded broker was acknowledged by it."""
+    assert summary["alarms_raised"] >= 1
+    assert summary["alarms_cleared"] >= 1
+    assert summary["published"] == summary["acknowledged"] >= 120
+    assert summary["ok"] + summary["ng"] == 120
+
+
+def test_another_seed_draws_another_line_and_is_inspected_as_well(tmp_path: Path) -> None:
+    """The model has not learned one seed by heart."""
+    path = tmp_path / "summary.json"
+    command = [
+        sys.executable,
+        "-m",
+        "edge",
+        "demo",
+        "--headless",
+        "--frames",
+        "120",
+        "--seed",
+        "23",
+        "--summary",
+        str(path),
+    ]
+    subprocess.run(command, capture_output=True, timeout=120, check=True, cwd=ROOT)
+    summary = json.loads(path.read_text())
+    assert summary["missed_frames"] <= 0.05 * summary["defective_frames"]
+    assert summary["false_frames"] <= 0.05 * summary["clean_frames"]
+    assert summary["coverage_relative_error"] <= 0.25
+
+
+def test_the_shipped_bundle_is_small_and_holds_no_keras_file() -> None:
+    """A device gets at most 3 MB, verified, and nothing that it never opens."""
+    bundle = load_bundle(BUNDLE)
+    files = [path for path in BUNDLE.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 3_000_000
+    assert not [path for path in files if path.suffix == ".keras" or "training" in path.parts]
+    assert [entry.name for entry in bundle.classes] == ["chip", "scratch", "stain"]
+
+
+def test_the_shipped_bundle_sees_here_what_it_saw_when_it_was_made() -> None:
+    """`linewatch check` replays its golden frames on this machine and finds them as they were."""
+    command = [sys.executable, "-m", "edge", "check", str(ROOT / "config" / "line.yaml")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "passed" in result.stdout

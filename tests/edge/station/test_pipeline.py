@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.alarms import NO_READ_ALARM, AlarmManager, alarm_rules
+from edge.app import RunResult, identity_of, run_line
+from edge.bundle import Bundle
+from edge.cameras.opencv import OpenCvCamera
+from edge.errors import EngineError
+from edge.inspection.inference import Inference
+from edge.inspection.settings import InspectSettings
+from edge.messages.writer import MessageWriter
+from edge.outbox import Outbox
+from edge.publishers.memory import MemoryPublisher
+from edge.records import CameraCondition, CameraFault, CameraState, Frame, UInt8
+from edge.settings import Settings
+from edge.simulation.camera import SimulatedCamera
+from edge.simulation.engine import SimulatedEngine
+from edge.simulation.rendering import SimulatedLineSettings
+from edge.station.alarm_service import AlarmService
+from edge.station.pipeline import Decided, Line
+from tests.bright_bundle import write_bright_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return a bundle for 64 px tiles."""
+    return write_bright_bundle(tmp_path_factory.mktemp("b") / "bundle")
+
+
+def settings(text: str) -> Settings:
+    """Make settings of JSON."""
+    return Settings.model_validate_json(text)
+
+
+def run_until(
+    count: int, bundle: Bundle, line: Settings, tmp_path: Path, camera: OpenCvCamera | SimulatedCamera
+) -> tuple[RunResult, list[Decided], MemoryPublisher]:
+    """Run a live line until it has decided `count` times."""
+    stop, decided, publisher = threading.Event(), [], MemoryPublisher()
+
+    def watch(one: Decided) -> None:
+        decided.append(one)
+        if len(decided) >= count:
+            stop.set()
+
+    result = run_line(
+        line, bundle, stop, store=tmp_path / "o.db", live=True, camera=camera, publisher=publisher, watchers=[watch]
+    )
+    return result, decided, publisher
+
+
+def assert_unread(decided: list[Decided], why: str) -> None:
+    """Nothing that was not seen may look as if it had been measured."""
+    for one in decided:
+        assert one.body["verdict"] == "NO_READ"
+        assert why in one.body["reason"]
+        assert {one.body[key] for key in ("coverage", "coverage_mm2", "classes", "defects")} == {None}
+        assert one.defect_map is None
+
+
+def test_a_dead_camera_is_no_read_and_an_alarm(bundle: Bundle, tmp_path: Path) -> None:
+    """A device that is not there never reads as OK: NO_READ without a frame, again and again, and the alarm stands."""
+    camera = OpenCvCamera("eye", "device", str(tmp_path / "video9"))
+    line = settings('{"camera": {"name": "eye", "max_age_ms": 50}}')
+    result, decided, publisher = run_until(2, bundle, line, tmp_path, camera)
+    assert_unread(decided, "no frame for")
+    assert "cannot be opened" in decided[-1].body["reason"]
+    assert {one.body["frame"] for one in decided} == {None}
+    assert (result.counts.frames, result.counts.no_read, result.counts.alarms_raised) == (0, 2, 2)
+    standing = {
+        topic.rsplit("/", 1)[1]: json.loads(message.payload)["body"]
+        for topic, message in publisher.retained.items()
+        if "/alarm/" in topic and message.payload
+    }
+    # the camera is what the operator sees; that nothing can be read stands too, explained by it
+    assert {name: body["shown"] for name, body in standing.items()} == {"camera-lost": True, NO_READ_ALARM.id: False}
+    assert standing[NO_READ_ALARM.id]["suppressed_by"] == ["camera-lost"]
+
+
+def test_a_frame_that_grew_old_is_no_read(bundle: Bundle, tmp_path: Path) -> None:
+    """An engine that takes longer than max_age_ms makes stale results, and stale is not OK."""
+    camera = SimulatedCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=3))
+    line = settings('{"camera": {"max_age_ms": 50}, "engine": {"backend": "simulated", "simulated_tiles_per_s": 5}}')
+    _, decided, _ = run_until(9, bundle, line, tmp_path, camera)
+    assert_unread(decided, "ms old, at most 50 ms allowed")
+    assert [one.body["frame"] for one in decided] == [0, 1, 2]
+    assert min(one.body["age_ms"] for one in decided) > 50
+
+
+class StuckCamera(SimulatedCamera):
+    """A camera that repeats its first picture, and whose connection breaks after every few of them."""
+
+    _first: Frame | None = None
+    _reads = 0
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Return the first frame again, or tell of a lost connection."""
+        self._reads += 1
+        if self._reads % 4 == 0:
+            return CameraState(self.name, CameraCondition.LOST, "the connection broke")
+        item = super().read(timeout_s)
+        if not isinstance(item, Frame):
+            return item
+        self._first = self._first or item
+        return replace(item, pixels=self._first.pixels.copy())
+
+
+def test_a_frozen_camera_is_found_though_it_reconnects(bundle: Bundle, tmp_path: Path) -> None:
+    """A connection that breaks sooner than a picture may stand still hides no camera that repeats its last one."""
+    camera = StuckCamera("eye", SimulatedLineSettings(width=64, height=64, fps=50, frames=200))
+    watch = '{"frozen_ms": 300, "frozen_frames": 5, "contrast_below": 0}'
+    line = settings(f'{{"camera": {{"max_age_ms": 60000, "watch": {watch}}}, "engine": {{"backend": "simulated"}}}}')
+    _, decided, _ = run_until(60, bundle, line, tmp_path, camera)
+    assert [one.inspection.camera_fault for one in decided][-1] is CameraFault.FROZEN
+    assert "the camera is frozen" in decided[-1].body["reason"]
+
+
+class OddCamera(SimulatedCamera):
+    """The simulated line through a camera that was set to 16 bits, and then to a format of two planes."""
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Return the next frame in its odd format."""
+        item = super().read(timeout_s)
+        if not isinstance(item, Frame):
+            return item
+        pixels = item.pixels.astype(np.uint16) if item.index == 0 else item.pixels[:, :, :2]
+        return replace(item, pixels=pixels)
+
+
+def test_pixels_of_another_format_are_no_read(bundle: Bundle, tmp_path: Path) -> None:
+    """16 bits would wrap around and read as clean; what cannot be fed to the model is not measured."""
+    camera = OddCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=2))
+    line = settings('{"camera": {"max_age_ms": 60000}, "engine": {"backend": "simulated"}}')
+    _, decided, _ = run_until(9, bundle, line, tmp_path, camera)
+    assert_unread(decided, "expected uint8 [H, W] or [H, W, 3]")
+    assert [one.body["frame"] for one in decided] == [0, 1]
+
+
+def failing(frame: int, truth: Callable[[int], UInt8]) -> Callable[[int], UInt8]:
+    """Make an engine's truth fail on one frame."""
+
+    def answer(index: int) -> UInt8:
+        if index == frame:
+            raise EngineError("the accelerator fell off the bus")
+        return truth(index)
+
+    return answer
+
+
+def test_a_failed_inference_is_no_read_and_the_line_goes_on(bundle: Bundle, tmp_path: Path) -> None:
+    """The frame whose inference failed is NO_READ with the reason; those before and after are inspected."""
+    camera = SimulatedCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=4))
+    engine = SimulatedEngine(bundle.contract(4), failing(2, camera.truth))
+    decided: list[Decided] = []
+    with Outbox(tmp_path / "o.db") as outbox, engine, camera:
+        messages = MessageWriter(identity_of(Settings(), bundle, outbox.epoch))
+        line = Line(
+            camera=camera,
+            inference=Inference(engine, [0.5], 8),
+            bundle=bundle,
+            inspect=InspectSettings(),
+            max_age_ms=60_000,
+            alarms=AlarmService(AlarmManager(alarm_rules(())), messages, outbox),
+            messages=messages,
+            outbox=outbox,
+            live=True,
+            watchers=[decided.append],
+        )
+        counts = line.run(threading.Event())
+    assert [one.body["verdict"] == "NO_READ" for one in decided] == [False, False, True, False]
+    assert_unread([decided[2]], "the accelerator fell off the bus")
+    assert (counts.engine_errors, counts.alarms_raised, counts.alarms_cleared) == (1, 1, 1)
+
+
+def test_what_is_measured_is_what_was_simulated(bundle: Bundle, tmp_path: Path) -> None:
+    """With an engine that knows the truth, tiles, stitching and measuring add and lose no pixel of a scratch."""
+    scratched_line = SimulatedLineSettings(width=300, height=200, fps=0, frames=80, defective_share=1)
+    camera = SimulatedCamera("eye", scratched_line)
+    line = settings('{"camera": {"max_age_ms": 60000}, "engine": {"backend": "simulated"}}')
+    _, decided, _ = run_until(80, bundle, line, tmp_path, camera)
+    scratched = 0
+    with SimulatedCamera("eye", scratched_line) as again:
+        for one in decided:
+            again.read(0)
+            assert one.inspection.frame is not None
+            truth = again.truth(one.inspection.frame) == 1  # the simulated line's first class is its scratch
+            assert one.defect_map is not None
+            found = one.defect_map.classes == 1
+            assert not (found & ~truth).any()
+            missing = int((truth & ~found).sum())  # only specks below the bundle's 4 px
+            assert missing <= 4 * 20
+            scratched += bool(found.any())
+    assert scratched > 5

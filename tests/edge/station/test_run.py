@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.opencv import cv2
+from tests.bright_bundle import part, write_bright_bundle
+from tests.brokers import Mosquitto, Subscriber, free_port, wait_for
+from tests.conftest import ROOT
+
+ROOT_TOPIC = "enterprise/site/area/line/cell/inspect/v1"
+
+
+ALARM = "alarms: [{id: scratched, measure: count, class: scratch, raise_at: 1, text: look}]\n"
+
+
+def write_line(folder: Path, port: int, rules: str = ALARM) -> Path:
+    """Write settings, a bundle and a camera: pictures at one per second, clean and scratched by turns, for a minute."""
+    write_bright_bundle(folder / "bundle")
+    (folder / "parts").mkdir()
+    for index in range(60):
+        pixels = part(100, 150, (10, 10, 20, 4)) if index % 2 else part()
+        cv2.imwrite(str(folder / "parts" / f"{index:03d}.png"), pixels)
+    (folder / "line.yaml").write_text(
+        f"bundle: bundle\ncamera: {{source: parts, max_age_ms: 1500}}\nbroker: {{port: {port}, keepalive_s: 2}}\n"
+        f"store: {{path: outbox.db}}\nreport: {{health_every_s: 0.5, sequence_every_s: 0.5}}\n{rules}"
+    )
+    return folder / "line.yaml"
+
+
+@contextmanager
+def running(config: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `linewatch run` until it is ready, and make sure that it is gone afterwards."""
+    address = config.parent / "notify"
+    address.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(address))
+        systemd.settimeout(30)
+        command = [sys.executable, "-m", "edge", "run", str(config)]
+        environment = os.environ | {"NOTIFY_SOCKET": str(address)}
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as line:
+            try:
+                while not systemd.recv(4096).startswith(b"READY=1"):
+                    pass
+                yield line
+            finally:
+                line.kill()
+
+
+def bodies(subscriber: Subscriber, topic: str) -> list[dict[str, Any]]:
+    """Return the bodies that came on a topic below the line's root; what is empty has none."""
+    return [json.loads(payload)["body"] for payload in subscriber.payloads(f"{ROOT_TOPIC}/{topic}") if payload]
+
+
+def status(subscriber: Subscriber) -> list[str]:
+    """Return what the line said of itself, in order."""
+    return [body["status"] for body in bodies(subscriber, "status")]
+
+
+def test_a_line_reports_alarms_and_leaves_politely(tmp_path: Path) -> None:
+    """Results, alarms and state reach a real broker; SIGTERM ends it with `offline` by its own hand and exit code 0."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        with running(write_line(tmp_path, broker.port)) as line:
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 4, 30)
+            line.send_signal(signal.SIGTERM)
+            _, stderr = line.communicate(timeout=20)
+        assert line.returncode == 0, stderr
+        assert "Traceback" not in stderr
+        wait_for(lambda: "offline" in status(subscriber))
+        assert bodies(subscriber, "status")[-1]["reason"] == "stopped"  # the Will says: the connection was lost
+        results = bodies(subscriber, "event/result")
+        assert [result["verdict"] for result in results[:4]] == ["OK", "NG", "OK", "NG"]
+        transitions = [event["transition"] for event in bodies(subscriber, "event/alarm")]
+        assert transitions[:3] == ["raised", "cleared", "raised"]
+        for topic in ("birth", "state/recipe", "state/health", "state/counters", "seq"):
+            assert bodies(subscriber, topic), topic
+
+
+def test_an_operator_acknowledges_an_alarm_and_sees_the_last_frame(tmp_path: Path) -> None:
+    """`cmd/ack` on a real broker is answered, changes the retained state and the journal; pictures come meanwhile."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as desk:
+        config = write_line(tmp_path, broker.port)
+        config.write_text(config.read_text().replace("raise_at: 1,", "raise_at: 1, off_delay_ms: 60000,"))
+        with running(config):
+            wait_for(lambda: desk.last(f"{ROOT_TOPIC}/alarm/scratched") and bodies(desk, "event/alarm"), 20)
+            (raised,) = bodies(desk, "event/alarm")
+            command = {
+                "schema": "linewatch/command-ack/1",
+                "occurrence_id": raised["occurrence_id"],
+                "user": "anna",
+                "comment": "wiped",
+            }
+            outcomes = []
+            for what in (command, command, command | {"occurrence_id": str(uuid.uuid4())}, {}):
+                asked = f"desk/{len(outcomes)}"
+                desk.publish(
+                    f"{ROOT_TOPIC}/cmd/ack", json.dumps(what).encode(), MessageExpiryInterval=30, ResponseTopic=asked
+                )
+                wait_for(lambda asked=asked: desk.last(asked))
+                outcomes.append(json.loads(desk.payloads(asked)[0])["body"]["outcome"])
+            assert outcomes == ["ok", "already_acked", "unknown_occurrence", "invalid"]
+            wait_for(lambda: len(bodies(desk, "event/alarm")) == 2)
+            seen = bodies(desk, "event/alarm")[1]
+            assert (seen["transition"], seen["user"], seen["comment"]) == ("acknowledged", "anna", "wiped")
+            assert seen["occurrence_id"] == raised["occurrence_id"]
+            wait_for(lambda: bodies(desk, "alarm/scratched")[-1]["state"] == "acknowledged")
+            wait_for(lambda: desk.last(f"{ROOT_TOPIC}/image/last"))
+            picture = desk.last(f"{ROOT_TOPIC}/image/last")
+        assert picture is not None
+        assert (picture.qos, picture.properties.ContentType) == (0, "image/jpeg")
+        assert 0 < picture.properties.MessageExpiryInterval <= 10
+        shown = cv2.imdecode(np.frombuffer(picture.payload, np.uint8), cv2.IMREAD_COLOR)
+        assert shown.shape == (*part().shape[:2], 3)
+
+
+def test_the_will_tells_of_a_killed_line(tmp_path: Path) -> None:
+    """After kill -9 the broker itself says `offline`."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        with running(write_line(tmp_path, broker.port)) as line:
+            wait_for(lambda: "online" in status(subscriber), 20)
+            line.kill()
+        wait_for(lambda: status(subscriber)[-1] == "offline")
+        assert bodies(subscriber, "status")[-1]["reason"] == "the connection was lost"
+
+
+def test_without_a_broker_the_line_goes_on_and_nothing_is_lost(tmp_path: Path) -> None:
+    """Results decided while no broker was there, by a process that has since ended, arrive in order and without gap."""
+    port = free_port()
+    config = write_line(tmp_path, port)
+    with running(config) as line:
+        with pytest.raises(subprocess.TimeoutExpired):
+            line.wait(4)
+        line.send_signal(signal.SIGINT)
+        _, stderr = line.communicate(timeout=20)
+    assert line.returncode == 0
+    assert "No broker" in stderr
+    assert "messages wait in the outbox" in stderr
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        config.write_text(config.read_text().replace(str(port), str(broker.port)))
+        with running(config):
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 5, 30)
+        events = [
+            [json.loads(payload)["seq"] for payload in subscriber.payloads(f"{ROOT_TOPIC}/event/{kind}")]
+            for kind in ("alarm", "result")
+        ]
+        assert events == [sorted(numbers) for numbers in events]  # each class in order; alarms overtake results
+        seen = {number for numbers in events for number in numbers}
+        assert seen == set(range(1, max(seen) + 1))
+
+
+def test_a_broker_lost_midway_gets_everything_when_it_is_back(tmp_path: Path) -> None:
+    """A broker that is killed and comes back misses no result: a subscriber that drops repeats sees every number."""
+    with Mosquitto(tmp_path, persistent=True) as broker:
+        with Subscriber(broker.port, keeps_session=True) as subscriber, running(write_line(tmp_path, broker.port)):
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 1, 20)
+            broker.kill9()
+            before = len(bodies(subscriber, "event/result"))
+            broker.start()
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= before + 4, 40)
+            frames = {result["frame"] for result in bodies(subscriber, "event/result")}
+        assert frames == set(range(len(frames)))
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ("bundle: nowhere", 4, "No bundle at"),
+        ("camera: {source: 3}", 3, "expected the key `bundle`"),
+        ("bundle: bundle\nstore: {path: /proc/no/outbox.db}", 8, "/proc/no/outbox.db cannot be made"),
+        ("bundle: bundle\nstore: {path: o.db}", 3, "key camera.source"),
+        ("bundle: bundle\nstore: {path: o.db}\ncamera: {source: /absent.mp4}", 5, "Nothing at /absent.mp4"),
+        ("bundle: bundle\nstore: {path: o.db}\nengine: {backend: coreml}", 3, "engine.backend"),
+    ],
+)
+def test_a_line_that_cannot_start_says_why(tmp_path: Path, text: str, code: int, says: str) -> None:
+    """Each ends with its message and exit code, and no traceback."""
+    write_bright_bundle(tmp_path / "bundle")
+    (tmp_path / "line.yaml").write_text(f"broker: {{port: {free_port()}}}\n{text}\n")
+    command = [sys.executable, "-m", "edge", "run", str(tmp_path / "line.yaml")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
+    assert says in result.stderr.replace("\n", " ")
+
+
+def test_a_line_that_could_not_start_says_offline(tmp_path: Path) -> None:
+    """Whoever watches the broker must not see `starting` for ever."""
+    write_bright_bundle(tmp_path / "bundle")
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        (tmp_path / "line.yaml").write_text(
+            f"bundle: bundle\nbroker: {{port: {broker.port}}}\nstore: {{path: o.db}}\ncamera: {{source: /absent.mp4}}\n"
+        )
+        command = [sys.executable, "-m", "edge", "run", str(tmp_path / "line.yaml")]
+        subprocess.run(command, capture_output=True, timeout=60, check=False, cwd=ROOT)
+        wait_for(lambda: status(subscriber)[-1:] == ["offline"])
+        assert bodies(subscriber, "status")[-1]["reason"] == "could not start"
+
+
+def test_the_runtime_imports_no_training_framework() -> None:
+    """What a device runs starts without TensorFlow, Keras, onnx or the trainer, though they are installed here."""
+    code = (
+        "import sys, edge.app, edge.cli.commands, edge.inspection.golden, edge.cli.demo, edge.publishers.memory\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'tensorflow', 'keras', 'onnx', 'tf2onnx', 'trainer', 'converters'}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, TypeAdapter
+
+from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry
+from edge.errors import SettingsError
+from edge.preparing import PreparingStep
+from edge.settings import Settings, effective_thresholds, load_settings, require_bundle, settings_warnings
+from edge.yaml_settings import load_yaml
+from tests.conftest import ROOT
+from trainer.grid import GridSettings, runs_of
+from trainer.recipe.settings import TrainSettings
+
+
+def write(folder: Path, text: str) -> Path:
+    """Write settings."""
+    path = folder / "line.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_configuration_is_valid(path: Path) -> None:
+    """What is in config/ can be used as it is: the settings of lines, recipes, and grids."""
+    if path.name.startswith("train."):
+        load_yaml(path, TrainSettings)
+    elif path.name.startswith("grid."):
+        runs_of(load_yaml(path, GridSettings))
+    else:
+        load_settings(path)
+
+
+def keys_of(schema: object) -> set[str]:
+    """Return the names of all properties in a JSON Schema, however deep."""
+    if isinstance(schema, list):
+        return {key for part in schema for key in keys_of(part)}
+    if not isinstance(schema, dict):
+        return set()
+    own = schema.get("properties")
+    return (set(own) if isinstance(own, dict) else set()) | {key for part in schema.values() for key in keys_of(part)}
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "elsewhere"),
+    [
+        ("line.yaml", Settings, None),
+        ("train.phone.yaml", TrainSettings, "preparing.md"),  # each step's keys are in a table of their own
+    ],
+)
+def test_every_key_is_explained(name: str, model: type[BaseModel], elsewhere: str | None) -> None:
+    """The example that is said to explain every key does: each stands in it, with a comment or in one."""
+    text = (ROOT / "config" / name).read_text(encoding="utf-8")
+    steps = keys_of(TypeAdapter(PreparingStep).json_schema()) if elsewhere else set()
+    wanted = keys_of(model.model_json_schema(by_alias=True)) - steps
+    assert len(wanted) > 50
+    assert [key for key in sorted(wanted) if not re.search(rf"\b{key}\b", text)] == []
+    there = (ROOT / "docs" / elsewhere).read_text(encoding="utf-8") if elsewhere else ""
+    assert [key for key in sorted(steps) if not re.search(rf"\b{key}\b", there)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        # (what is wrong, the key path, what was expected, what was received)
+        ("report: {health_every_s: .inf}", r"key report\.health_every_s: expected .*finite"),
+        ("report: {sequence_every_s: .nan}", r"key report\.sequence_every_s: expected .*finite"),
+        ("camera: {nmae: a}", r"line\.yaml, key camera\.nmae: no such key"),
+        (
+            "camera: {max_age_ms: soon}",
+            r"key camera\.max_age_ms: expected a number without .*; received 'soon' \(str\)",
+        ),
+        (
+            "camera: {max_age_ms: 0}",
+            r"key camera\.max_age_ms: expected greater than or equal to 10; received 0 \(int\)",
+        ),
+        ("camera: {kind: usb}", r"key camera\.kind: expected 'auto', .*; received 'usb'"),
+        ("line: {cell: 'a/b'}", r"key line\.cell: .*pattern.*; received 'a/b'"),
+        ("inspect: {region: {}}", r"key inspect\.region: expected either a rectangle .* or a polygon"),
+        ("inspect: {region: {rectangle: [0, 0, 0, 9]}}", "with a width and height above 0"),
+        ("inspect: {limits: {scratch: {max_length_mm: 2}}}", "expected mm_per_px, since the limits of scratch are"),
+        ("inspect: {thresholds: {scratch: 1.5}}", r"key inspect\.thresholds\.scratch: .*less than 1; received 1\.5"),
+        ("inspect: {mm_per_px: .nan}", r"key inspect\.mm_per_px"),
+        ("alarms: [{id: a, measure: ng, text: t}, {id: a, measure: ng, text: t}]", "received twice: a"),
+        ("alarms: [{id: a, measure: coverage, text: t}]", r"key alarms\.0: expected raise_at"),
+        ("broker: {password: [hunter2], username: u}", r"key broker\.password.*not shown here"),
+        ("camera: {max_age_ms: '1000'}", r"key camera\.max_age_ms: expected a number without quotes; received '1000'"),
+        ("inspect: {mm_per_px: true}", r"key inspect\.mm_per_px: expected a number; received True"),
+        ("broker: {password: hunter2, a", "is no valid YAML: .* in line 1, column"),
+        ("camera: {source: [rtsp://eye:hunter2@h/1]}", r"key camera\.source"),
+        ("line: {device: 2024-13-45}", "is no valid YAML"),
+        ("[1, 2]", r"expected keys with values, received \[1, 2\] \(list\)"),
+        ("", "expected keys with values, received nothing"),
+        ("a: [", "is no valid YAML"),
+        ("line: {cell: a}\nline: {cell: b}", "the key 'line' is given twice"),
+        ("!!python/object/apply:os.system ['true']", "is no valid YAML"),
+        ("1: 2", "expected a word as key, received 1"),
+    ],
+)
+def test_wrong_settings_name_file_key_expected_and_received(tmp_path: Path, text: str, says: str) -> None:
+    """An engineer finds the mistake from the message alone, and no message shows a password."""
+    with pytest.raises(SettingsError, match=says) as caught:
+        load_settings(write(tmp_path, text))
+    assert "line.yaml" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """Nobody has to start the line five times for five mistakes."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings(write(tmp_path, "camera: {kind: usb, max_age_ms: x}\nengine: {batch: 0}"))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_absent_or_binary_settings_are_an_error(tmp_path: Path) -> None:
+    """A path that is wrong, and a file that is no text, say so."""
+    with pytest.raises(SettingsError, match="No settings at"):
+        load_settings(tmp_path / "absent.yaml")
+    (tmp_path / "line.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="cannot be read as UTF-8"):
+        load_settings(tmp_path / "line.yaml")
+
+
+def test_relative_paths_count_from_the_settings_file(tmp_path: Path) -> None:
+    """Settings mean the same wherever the command is started."""
+    (tmp_path / "clips").mkdir()
+    broker = "broker: {username: u, password_file: pw, tls: {ca_file: ca.pem}}"
+    settings = load_settings(write(tmp_path, "bundle: b\ncamera: {source: clips}\nstore: {path: o.db}\n" + broker))
+    assert settings.bundle == tmp_path / "b"
+    assert settings.camera.source == str(tmp_path / "clips")
+    assert settings.store.path == tmp_path / "o.db"
+    assert settings.broker.password_file == tmp_path / "pw"
+    assert settings.broker.tls is not None
+    assert settings.broker.tls.ca_file == tmp_path / "ca.pem"
+    assert settings.camera.resolved_kind() == "images"
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("0", "device"),
+        ("/dev/video2", "device"),
+        ("rtsp://u:p@h/1", "rtsp"),
+        ("v4l2src ! appsink", "gstreamer"),
+        ("line.mp4", "file"),
+        ("http://camera/video.mjpg", "rtsp"),
+        ("udpsrc port=5000 caps=application/x-rtp ! rtph264depay ! appsink " + "x" * 300, "gstreamer"),
+        ("simulated", "simulated"),
+    ],
+)
+def test_auto_tells_the_kind_by_the_source(tmp_path: Path, source: str, kind: str) -> None:
+    """Nobody needs to know what OpenCV calls its backends."""
+    settings = load_settings(write(tmp_path, f"camera: {{source: '{source}'}}"))
+    assert settings.camera.resolved_kind() == kind
+
+
+def bundle(*names: str) -> Bundle:
+    """Make a bundle with these classes."""
+    classes = tuple(
+        ClassEntry(id=i, name=name, colour=(0, 0, 0), threshold=0.5, min_area_px=1) for i, name in enumerate(names, 1)
+    )
+    tile = TileEntry(height=64, width=64, overlap_px=0)
+    return Bundle(Path("b"), Manifest(name="glass", version="1.0.0", classes=classes, tile=tile))
+
+
+def test_what_the_bundle_lacks_is_a_warning(tmp_path: Path) -> None:
+    """A limit, threshold or alarm of an unknown class is told, and does not stop the line."""
+    text = """
+    inspect: {limits: {dent: {}, scratch: {}}, thresholds: {dent: 0.4, scratch: 0.7}}
+    alarms: [{id: dented, measure: count, class: dent, raise_at: 1, text: t}]
+    """
+    settings = load_settings(write(tmp_path, text))
+    warnings = settings_warnings(settings, bundle("scratch", "stain"))
+    assert [warning.split(":")[0] for warning in warnings] == [
+        "inspect.limits.dent",
+        "inspect.thresholds.dent",
+        "alarms.dented",
+    ]
+    assert "has no class 'dent' (it has scratch, stain)" in warnings[0]
+    assert effective_thresholds(settings, bundle("scratch", "stain")) == (0.7, 0.5)
+
+
+def test_a_bundle_must_be_named_somewhere(tmp_path: Path) -> None:
+    """The command line wins over the settings, and without either the error says where to name one."""
+    settings = load_settings(write(tmp_path, "line: {cell: a}"))
+    assert require_bundle(settings, Path("x")) == Path("x")
+    with pytest.raises(SettingsError, match="expected the key `bundle` in the settings, or --bundle"):
+        require_bundle(settings, None)
+
+
+RULE = "id: dented, measure: coverage, raise_at: 0.1, text: t"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"alarms: [{{{RULE}, zone: rim}}]", r"alarms.dented.zone: expected one of inspect.zones \[\], received 'rim'"),
+        (
+            "alarms: [{id: poor, measure: grade, grades: [C], text: t}]",
+            r"key alarms.poor.grades: expected some of inspect.grades \[\], received \['C'\]",
+        ),
+        (
+            "alarms: [{id: long, measure: length_mm, raise_at: 3, text: t}]",
+            "key inspect.mm_per_px: expected a size, for alarms.long is in millimetres",
+        ),
+        (
+            f"alarms: [{{{RULE}, suppressed_by: [nobody]}}]",
+            r"key alarms.dented.suppressed_by: expected ids of alarms, received \['nobody'\]",
+        ),
+        (
+            f"alarms: [{{{RULE}, suppressed_by: [b]}}, {{id: b, measure: ng, text: t, suppressed_by: [dented]}}]",
+            "key alarms: expected no alarm to be suppressed by itself, received",
+        ),
+        (f"alarms: [{{{RULE}, re_alarm_ms: 5}}]", "alarms.0.re_alarm_ms: expected greater than or equal to 1000"),
+        (f"alarms: [{{{RULE}, frames: {{at_least: 3}}}}]", "alarms.0.frames.of: expected a value, received nothing"),
+        (f"alarms: [{{{RULE}, latch: 3}}]", "alarms.0.latch"),
+        ("operators: ['']", "operators.0"),
+        ("inspect: {zones: {a b: {rectangle: [0, 0, 1, 1]}}}", "inspect.zones.a b"),
+        ("inspect: {zones: {rim: {rectangle: [0, 0, 0, 1]}}}", "inspect.zones.rim: expected a rectangle with"),
+        ("inspect: {grades: [{name: A, value_factor: 1, max_count: 0}]}", "inspect: expected no limits for the last"),
+        ("camera: {watch: {frozen_s: 3}}", "camera.watch"),
+        ("camera: {watch: sometimes}", "camera.watch"),
+    ],
+)  # fmt: skip
+def test_alarms_zones_and_grades_that_make_no_sense_name_their_key(tmp_path: Path, text: str, expected: str) -> None:
+    """Each is an error of the settings that says where and what."""
+    with pytest.raises(SettingsError, match=expected):
+        load_settings(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["line.yaml", "phone.yaml"])
+def test_the_shipped_settings_are_valid(name: str) -> None:
+    """With every key that they show."""
+    settings = load_settings(ROOT / "config" / name)
+    assert settings.alarms
+
+
+def test_the_examples_in_the_page_on_alarms_are_valid(tmp_path: Path) -> None:
+    """Each YAML block of docs/alarms.md can be taken into settings, with the zone and the alarm that it names."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "alarms.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    alarms, grades = blocks
+    alarms = alarms.replace("[dirty]", "[camera-lost]")
+    zones = "inspect: {mm_per_px: 0.1, zones: {edge: {rectangle: [0, 0, 9, 9]}}}\n"
+    rule = load_settings(write(tmp_path, zones + alarms)).alarms[0]
+    assert (rule.frames.at_least, rule.frames.of, rule.re_alarm_ms) == (3, 5, 600_000)
+    graded = load_settings(write(tmp_path, grades.replace("inspect:", "inspect:\n  mm_per_px: 0.1")))
+    assert [row.name for row in graded.inspect.grades] == ["A", "B", "C", "scrap"]

@@ -1,0 +1,1 @@
+"""What is wrong or odd with labels, before a model learns it."""

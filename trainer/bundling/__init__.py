@@ -1,0 +1,1 @@
+"""Weights → a bundle: thresholds, manifest, and what a device gets."""

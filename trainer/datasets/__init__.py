@@ -1,0 +1,1 @@
+"""Dataset folders: read, cached, split, cut, compared."""

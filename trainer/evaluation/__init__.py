@@ -1,0 +1,1 @@
+"""Figures on whole stitched pictures, and how sure they are."""

@@ -1,0 +1,1 @@
+"""Pages, sheets and plots for people."""

@@ -1,0 +1,1 @@
+"""Epochs and steps: from a network and batches to weights."""

@@ -1,0 +1,117 @@
+"""The last part of a training, which learns from the validation pictures as well.
+
+Of a rare defect there may be one piece to learn from and one to choose by, and what the second would have taught is
+lost. So the schedule can be parted: in its first part validation pictures judge, and choose thresholds and smallest
+areas unless the recipe presumes them; then the network goes on from the last epoch with all pictures that are not held
+out, for a second cosine, and its last weights are kept. The best epoch is not asked for unless the first part stopped
+early: an early one can be the best by one picture, and what is fitted with its unsettled weights does not suit what
+the second part ends with. Nothing is chosen after the first part, and held-out pictures stay held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edge.bundle import SPLIT, Manifest
+from edge.records import Float32
+from trainer.datasets.dataset import Entry, Picture
+from trainer.datasets.split_manifest import write_split
+from trainer.datasets.splitting import Split
+from trainer.recipe.settings import FinishSettings, TrainSettings
+from trainer.training.batches import Batches
+from trainer.training.checkpointing import CHECKPOINT, Run, check_writable
+from trainer.training.training_loop import TrainingLoop
+
+FOLDER = "finish"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last averaged weights, in the order of `net.get_weights()`, and what happened."""
+
+    weights: list[Float32]
+    run: Run
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the manifest says of this part."""
+        return {"epochs": self.run.epoch, "steps": self.run.steps, "seconds": round(self.run.elapsed_s, 1)}
+
+
+def presumption_asked_for(manifest: Manifest) -> bool:
+    """Whether thresholds are presumed because the recipe says so, not because a class was found nowhere."""
+    told = manifest.training.get("recipe", {}).get("finish") or {}
+    return bool(told.get("thresholds") == "presumed")
+
+
+def choosing_part(settings: TrainSettings) -> TrainSettings:
+    """Return the settings of the first part; the same ones where the recipe has no `finish`."""
+    if settings.finish is None:
+        return settings
+    return _shortened(settings, 1 - settings.finish.share)
+
+
+def finishing_part(settings: TrainSettings, finish: FinishSettings) -> TrainSettings:
+    """Return the settings of the second part: other crops, and no epoch is better than the last."""
+    rate = finish.learning_rate or settings.optimizer.learning_rate / 2
+    part = _shortened(settings, finish.share)
+    return part.model_copy(
+        update={
+            "seed": settings.seed + 1,
+            "early_stopping_epochs": part.epochs + 1,
+            "optimizer": settings.optimizer.model_copy(update={"learning_rate": rate}),
+        }
+    )
+
+
+def _shortened(settings: TrainSettings, share: float) -> TrainSettings:
+    minutes = None if settings.max_minutes is None else settings.max_minutes * share
+    return settings.model_copy(
+        update={"epochs": max(1, round(settings.epochs * share)), "max_minutes": minutes, "finish": None}
+    )
+
+
+def finish(
+    settings: TrainSettings,
+    loop: TrainingLoop,
+    pictures: dict[Split, list[Picture]],
+    names: Sequence[str],
+    *,
+    folder: Path,
+    entries: Sequence[Entry],
+    parts: dict[str, Split],
+    console: Console,
+    resume: bool,
+) -> Finished:
+    """Go on from the weights that `loop` kept, which has come to its end, with training and validation pictures.
+
+    `folder`: the run's own; this part is kept in a folder of its own there, and goes on where it was with `resume`.
+    Raises what `TrainingLoop.train` raises.
+    """
+    if settings.finish is None:
+        raise ValueError("the recipe has no finish")
+    own = folder / FOLDER
+    begun = resume and (own / CHECKPOINT).is_file()
+    check_writable(own)
+    # who begins with these weights is told what they learned from
+    write_split(own / SPLIT, entries, {image: _learned(part) for image, part in parts.items()})
+    together = [*pictures["train"], *pictures["validation"]]
+    presumed = settings.finish.thresholds == "presumed"
+    thresholds = "presumed" if presumed else "fitted on what came before"
+    console.print(
+        f"goes on with all {len(together)} pictures that are not held out; thresholds are {thresholds}, "
+        "and what is told of validation from here on is of pictures that are learned from"
+    )
+    part = finishing_part(settings, settings.finish)
+    last = loop.going_on(part, Batches(part, names, together), own)
+    last.train(resume=begun)
+    return Finished(last.last_weights, last.run)
+
+
+def _learned(part: Split) -> Split:
+    return "test" if part == "test" else "train"
