@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from edge.bundle import Bundle
-from edge.cli.commands import run_command
+from edge.cli.console import run_app
 from edge.files import write_text
 from edge.yaml_settings import load_yaml
 from trainer.importing.command import export_app, import_app
@@ -391,7 +391,7 @@ def augmentations(
 
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
-    run_command(app)
+    run_app(app)
 
 
 if __name__ == "__main__":

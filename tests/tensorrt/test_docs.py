@@ -19,7 +19,7 @@ PHRASES = {
     "config.set_flag(BuilderFlag.FP16)": None,
     "config.get_timing_cache().serialize()": None,
     "half_share": "edge/engines/engine_files.py",
-    "fastest at": "edge/cli/commands.py",
+    "fastest at": "edge/cli/bench_engine_command.py",
 }
 
 

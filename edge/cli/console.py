@@ -1,0 +1,85 @@
+"""What every verb uses: the consoles, the settings and bundle it was given, signals, progress, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge.errors import LinewatchError
+
+INTERRUPTED = 130
+
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+output = Console(soft_wrap=True, highlight=False)
+
+ConfigArgument = Annotated[Path, typer.Argument(help="the line's settings, YAML; see config/line.yaml")]
+BundleOption = Annotated[Path | None, typer.Option("--bundle", help="a bundle, in place of the settings' own")]
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into a clean stop; a second one ends the process as usual."""
+    stop = threading.Event()
+
+    def ask(number: int, _frame: Any) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def warn(text: str) -> None:
+    """Print a warning; `text` is rich markup."""
+    errors.print(f"[yellow]warning[/]: {text}", markup=True)
+
+
+def load_line(config: Path, bundle: Path | None) -> tuple[Any, Any]:
+    """Read the settings and the bundle that they, or the command line, name; print what in them does not fit."""
+    from edge.bundle import load_bundle
+    from edge.settings import load_settings, require_bundle, settings_warnings
+
+    settings = load_settings(config)
+    loaded = load_bundle(require_bundle(settings, bundle))
+    for warning in settings_warnings(settings, loaded):
+        warn(warning)
+    return settings, loaded
+
+
+def grades_of(grades: Any) -> str:
+    """Say how many were of which grade, before what else is said; nothing without grades."""
+    return f"{grades}; " if grades.counts else ""
+
+
+@contextmanager
+def progress_bar(total: Callable[[], int], what: str = "frames") -> Iterator[Callable[[], None]]:
+    """Show what is done of `total()`, which is known once the recording is open; nothing where nobody watches."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda: progress.update(task, advance=1, total=total() or None)
+
+
+def run_app(command: typer.Typer) -> None:
+    """Run a typer command line so that no error of ours, nor Ctrl-C, ends in a traceback."""
+    try:
+        command()
+    except LinewatchError as error:
+        errors.print(f"error: {error}", markup=False, style="red")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        errors.print("interrupted")
+        sys.exit(INTERRUPTED)

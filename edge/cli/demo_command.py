@@ -1,0 +1,34 @@
+"""`linewatch demo`: a simulated line beside its truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.cli.console import output, stop_on_signals
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the `linewatch` command."""
+    app.command(epilog="Example: `linewatch demo --headless --frames 120 --summary summary.json`")(demo)
+
+
+def demo(
+    headless: Annotated[bool, typer.Option("--headless", help="show nothing while running")] = False,
+    frames: Annotated[int, typer.Option("--frames", min=0, help="end by itself after so many frames; 0 = never")] = 0,
+    summary: Annotated[Path | None, typer.Option("--summary", help="write what it came to here, as JSON")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="another seed, other parts")] = 7,
+) -> None:
+    """Inspect a simulated line with the shipped model and a broker of its own, and compare with the truth."""
+    from edge.cli.demo import run_demo
+
+    with stop_on_signals() as stop:
+        result = run_demo(stop, headless=headless, frames=frames, seed=seed, console=output)
+    if summary:
+        from edge.files import write_text
+
+        write_text(summary, json.dumps(result, indent=1) + "\n")
+    output.print_json(data=result)

@@ -1,0 +1,96 @@
+"""`linewatch inspect`: pictures, and a report of them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from edge.cli.console import (
+    INTERRUPTED,
+    BundleOption,
+    grades_of,
+    load_line,
+    output,
+    progress_bar,
+    stop_on_signals,
+    warn,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the `linewatch` command."""
+    app.command(
+        epilog="Example: `linewatch inspect pictures --bundle my-bundle --report report.html --mm-per-px 0.05`"
+    )(inspect)
+
+
+def inspect(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="pictures, or folders of them")],
+    report: Annotated[Path, typer.Option("--report", help="write the report here: one HTML file with its pictures")],
+    bundle: BundleOption = None,
+    config: Annotated[Path | None, typer.Option("--config", help="a line's settings: region, limits, engine")] = None,
+    mm_per_px: Annotated[
+        float | None, typer.Option("--mm-per-px", max=1000, help="size of a pixel on the part, mm")
+    ] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="write one row per picture here")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write pictures and defects here")] = None,
+    overlays: Annotated[Path | None, typer.Option("--overlays", help="write each picture, drawn on, here")] = None,
+    picture_px: Annotated[
+        int, typer.Option("--picture-px", min=0, max=8192, help="longer side of the report's pictures; 0 = none")
+    ] = 1100,
+) -> None:
+    """Inspect pictures with a bundle and write a report. Without limits in the settings no defect is tolerated.
+
+    The exit code is the worst that happened: 0 every picture is OK, 12 at least one is NG, 5 one could not be read or
+    shows no product, 6 inference failed on one.
+    """
+    from edge.app import make_engine
+    from edge.bundle import load_bundle
+    from edge.files import write_text
+    from edge.inspection.inference import Inference
+    from edge.inspection.inspector import Inspector, inspect_pictures, pictures_at
+    from edge.inspection.report import HtmlReport, OverlaysFolder, as_csv, figures, write_inspection
+    from edge.settings import Settings, effective_thresholds, require_bundle
+
+    if mm_per_px is not None and not mm_per_px > 0:
+        raise typer.BadParameter(f"--mm-per-px: expected a size above 0 mm, received {mm_per_px}")
+    if config:
+        settings, loaded = load_line(config, bundle)
+    else:
+        settings = Settings()
+        loaded = load_bundle(require_bundle(settings, bundle))
+    asked = settings.inspect if mm_per_px is None else settings.inspect.model_copy(update={"mm_per_px": mm_per_px})
+    paths = pictures_at(images)
+    folder = OverlaysFolder(overlays, loaded.classes) if overlays else None
+    with ExitStack() as scope:
+        page = scope.enter_context(HtmlReport(report, loaded, asked, picture_px))
+        # the simulated engine answers for the simulated camera alone
+        onnx = settings.engine.without_simulation()
+        engine = scope.enter_context(make_engine(onnx, loaded))
+        inference = Inference(engine, effective_thresholds(settings, loaded), loaded.manifest.tile.overlap_px)
+        stop = scope.enter_context(stop_on_signals())
+        advance = scope.enter_context(progress_bar(lambda: len(paths)))
+        inspected = inspect_pictures(paths, Inspector(inference, loaded, asked), stop)
+        rows = write_inspection(inspected, page, overlays=folder, each=advance)
+        totals = page.totals
+        left = len(paths) - totals.pictures
+        page.write(f"Interrupted: {left} of {len(paths)} pictures were not inspected." if left else "")
+    if csv_file:
+        write_text(csv_file, as_csv(rows, [entry.name for entry in loaded.classes]))
+    if json_file:
+        write_text(json_file, json.dumps(figures(totals, rows, loaded), indent=1) + "\n")
+    for row in rows:
+        if row["verdict"] == "NO_READ":
+            warn(escape(f"{row['picture']}: {row['reason']}"))
+    output.print(
+        f"{totals.pictures} pictures: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ; "
+        f"{grades_of(totals.grades)}report: {report}"
+    )
+    if left:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(totals.exit_code)

@@ -1,0 +1,29 @@
+"""`linewatch run`: a live camera, until stopped."""
+
+from __future__ import annotations
+
+import typer
+
+from edge.cli.console import BundleOption, ConfigArgument, errors, grades_of, load_line, stop_on_signals
+from edge.errors import SourceError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the `linewatch` command."""
+    app.command(epilog="Example: `linewatch run config/line.yaml`")(run)
+
+
+def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
+    """Inspect a live camera until stopped: results and alarms go to the broker, through the outbox."""
+    from edge.app import run_line
+
+    settings, loaded = load_line(config, bundle)
+    with stop_on_signals() as stop:
+        result = run_line(settings, loaded, stop, store=settings.store.path, live=True)
+    counts = result.counts
+    errors.print(
+        f"stopped after {counts.frames} frames: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "
+        f"{grades_of(counts.grades)}{result.outbox.pending} messages wait in the outbox"
+    )
+    if not stop.is_set() and counts.ended_early:
+        raise SourceError(counts.ended_early)
