@@ -17,7 +17,7 @@ OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.p
   tests/edge/simulation/test_simulated_line.py
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test test-trainer test-others check bench proof model golden picture alarm-diagram results lock debian clean
+.PHONY: help demo test test-trainer test-others soak check bench proof model golden picture alarm-diagram results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -31,11 +31,16 @@ test: debian $(VENV)/.installed $(GST_VENV)/.installed ## all checks and tests, 
 
 # Two halves side by side: either waits more than it computes.
 test-trainer:
-	$(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/trainer
+	$(VENV)/bin/python -m pytest -q -p no:cacheprovider -m "not soak" tests/trainer
 
 test-others:
-	$(GST_VENV)/bin/python -m pytest -q -p no:cacheprovider $(OLDEST_OPENCV_TESTS)
-	$(VENV)/bin/python -m pytest -q -m "not gstreamer" --ignore tests/trainer
+	$(GST_VENV)/bin/python -m pytest -q -p no:cacheprovider -m "not soak" $(OLDEST_OPENCV_TESTS)
+	$(VENV)/bin/python -m pytest -q -m "not gstreamer and not soak" --ignore tests/trainer
+
+# Proofs that take minutes each. Exit code 5: no test is marked in a part.
+soak: debian $(VENV)/.installed $(GST_VENV)/.installed ## the tests that take minutes each: leaks, floods, long runs
+	$(GST_VENV)/bin/python -m pytest -q -p no:cacheprovider -m soak $(OLDEST_OPENCV_TESTS) || [ $$? = 5 ]
+	$(VENV)/bin/python -m pytest -q -p no:cacheprovider -m "soak and not gstreamer"
 
 check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	$(VENV)/bin/ruff check .
