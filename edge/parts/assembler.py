@@ -1,0 +1,270 @@
+"""(state, event, now) → (state, part results): which frames show which part, and what the part comes to. Pure.
+
+A part is a window of time, from its opening to its end, moved by each view's offset. A frame belongs to the youngest
+part whose window holds the moment of its capture. A part is concluded once every view has judged a frame captured
+after the window, for frames of a view come in the order of their capture; or when nothing more can be waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from edge.parts.rules import PartRules, ViewRule
+from edge.records import Inspection, Judgement, Verdict
+from edge.records.parts import (
+    Closing,
+    FrameLost,
+    PartClosed,
+    PartOpened,
+    PartResult,
+    StrayFrame,
+    TriggerEvent,
+    TriggerFault,
+    TriggerTrouble,
+    ViewResult,
+)
+
+REMEMBERED_IDS = 1000  # of the last parts; an id is surely told to be repeated within so many
+PartEvent = TriggerEvent | Inspection | FrameLost
+Concluded = PartResult | StrayFrame | TriggerTrouble
+
+
+@dataclass(frozen=True)
+class OpenPart:
+    """A part that is not concluded. `closes_ns`: its end, None while it is open to frames."""
+
+    number: int
+    part_id: str
+    repeated: bool
+    recipe: str | None
+    opened_ns: int
+    closes_ns: int | None = None
+    closing: Closing = Closing.TRIGGER
+    exactly: int | None = None
+    views: Mapping[str, ViewResult] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that is remembered between two events.
+
+    `open`: parts in the order of their opening. `number`: of the last part. `ids`, `older_ids`: given before, in two
+    generations, so that neither grows for ever. `judged_ns`: per view, up to when its frames are judged.
+    """
+
+    open: tuple[OpenPart, ...] = ()
+    number: int = 0
+    ids: frozenset[str] = frozenset()
+    older_ids: frozenset[str] = frozenset()
+    judged_ns: Mapping[str, int] = field(default_factory=dict)
+
+
+def step(
+    rules: PartRules, parts: Parts, event: PartEvent | None, now_ns: int, *, name: str = "part"
+) -> tuple[Parts, tuple[Concluded, ...]]:
+    """Take one event, or None for the passing of time, and return what is concluded by it, in order.
+
+    `now_ns`: the station's clock, never earlier than the event. `name`: what numbered ids begin with.
+    """
+    told: list[Concluded] = []
+    parts = _time_out(rules, parts, now_ns, told)
+    if isinstance(event, PartOpened):
+        parts = _opened(rules, parts, event, name, told)
+    elif isinstance(event, PartClosed):
+        parts = _closed(parts, event, told)
+    elif isinstance(event, Inspection):
+        parts = _judged(rules, parts, event, told)
+    elif isinstance(event, FrameLost):
+        parts = _lost(rules, parts, event)
+    return _conclude(rules, parts, now_ns, told)
+
+
+def stop(rules: PartRules, parts: Parts, now_ns: int) -> tuple[Parts, tuple[PartResult, ...]]:
+    """Conclude every part that is still open, since nothing more will come."""
+    ended = (replace(part, closes_ns=_end(part, now_ns), closing=_why(part, Closing.STOPPED)) for part in parts.open)
+    return replace(parts, open=()), tuple(_result(rules, part) for part in ended)
+
+
+def _opened(rules: PartRules, parts: Parts, event: PartOpened, name: str, told: list[Concluded]) -> Parts:
+    if parts.open and event.at_ns < parts.open[-1].opened_ns:
+        detail = f"a part was opened {(parts.open[-1].opened_ns - event.at_ns) / 1e6:.0f} ms before the one before it"
+        told.append(TriggerTrouble(TriggerFault.GOES_BACK, event.at_ns, detail))
+    number = parts.number + 1
+    part_id = event.part_id or f"{name}-{number}"
+    repeated = part_id in parts.ids or part_id in parts.older_ids
+    if repeated:
+        told.append(TriggerTrouble(TriggerFault.REPEATS_ID, event.at_ns, f"the part id {part_id!r} came before"))
+    full = len(parts.ids) >= REMEMBERED_IDS
+    parts = replace(parts, ids=frozenset(), older_ids=parts.ids) if full else parts
+    still = parts.open
+    if len(still) >= rules.most_open:
+        crowded = replace(still[0], closes_ns=_end(still[0], event.at_ns), closing=_why(still[0], Closing.CROWDED))
+        told.append(
+            TriggerTrouble(TriggerFault.TOO_MANY_OPEN, event.at_ns, f"{rules.most_open} parts were open at once")
+        )
+        told.append(_result(rules, crowded))
+        still = still[1:]
+    opened = OpenPart(number, part_id, repeated, event.recipe, event.at_ns, exactly=event.exactly)
+    return replace(parts, open=(*still, opened), number=number, ids=parts.ids | {part_id})
+
+
+def _closed(parts: Parts, event: PartClosed, told: list[Concluded]) -> Parts:
+    for place, part in enumerate(parts.open):
+        if part.closes_ns is None and event.part_id in {None, part.part_id}:
+            ended = replace(part, closes_ns=max(event.at_ns, part.opened_ns))
+            return replace(parts, open=(*parts.open[:place], ended, *parts.open[place + 1 :]))
+    which = "no part is open" if event.part_id is None else f"no part {event.part_id!r} is open"
+    told.append(TriggerTrouble(TriggerFault.CLOSES_NOTHING, event.at_ns, f"a part was closed, and {which}"))
+    return parts
+
+
+def _judged(rules: PartRules, parts: Parts, frame: Inspection, told: list[Concluded]) -> Parts:
+    view = frame.camera
+    judged = dict(parts.judged_ns) | {view: max(frame.captured_ns, parts.judged_ns.get(view, frame.captured_ns))}
+    parts = replace(parts, judged_ns=judged)
+    place = _place(rules, parts.open, view, frame.captured_ns)
+    if place is None:
+        told.append(StrayFrame(frame, "no part was open when it was captured"))
+        return parts
+    seen = parts.open[place].views.get(view, ViewResult())
+    verdict = frame.judgement.verdict
+    seen = replace(
+        seen,
+        frames=seen.frames + 1,
+        readable=seen.readable + (verdict is not Verdict.NO_READ),
+        ng=seen.ng + (verdict is Verdict.NG),
+        worst=seen.worst if verdict is Verdict.NO_READ else worse(seen.worst, frame),
+        unread=seen.unread or (frame if verdict is Verdict.NO_READ else None),
+    )
+    return _seen(parts, place, view, seen)
+
+
+def _lost(rules: PartRules, parts: Parts, event: FrameLost) -> Parts:
+    place = _place(rules, parts.open, event.view, event.at_ns)
+    if place is None:
+        return parts
+    seen = parts.open[place].views.get(event.view, ViewResult())
+    return _seen(parts, place, event.view, replace(seen, lost=seen.lost + 1))
+
+
+def _seen(parts: Parts, place: int, view: str, seen: ViewResult) -> Parts:
+    part = parts.open[place]
+    moved = replace(part, views={**part.views, view: seen})
+    return replace(parts, open=(*parts.open[:place], moved, *parts.open[place + 1 :]))
+
+
+def _place(rules: PartRules, parts: Iterable[OpenPart], view: str, captured_ns: int) -> int | None:
+    """Return which part a moment of a view belongs to: the youngest whose window holds it."""
+    rule = rules.views.get(view)
+    if rule is None:
+        return None
+    found = None
+    for place, part in enumerate(parts):
+        begins, ends = (
+            part.opened_ns + rule.offset_ns,
+            None if part.closes_ns is None else part.closes_ns + rule.offset_ns,
+        )
+        if begins <= captured_ns and (ends is None or captured_ns <= ends):
+            found = place
+    return found
+
+
+def _time_out(rules: PartRules, parts: Parts, now_ns: int, told: list[Concluded]) -> Parts:
+    open_: list[OpenPart] = []
+    for part in parts.open:
+        late = part.closes_ns is None and now_ns - part.opened_ns > rules.timeout_ns
+        if late:
+            detail = f"the part {part.part_id!r} was not closed within {rules.timeout_ns / 1e6:.0f} ms"
+            told.append(TriggerTrouble(TriggerFault.NEVER_CLOSES, part.opened_ns + rules.timeout_ns, detail))
+        end = replace(part, closes_ns=part.opened_ns + rules.timeout_ns, closing=Closing.TIMEOUT) if late else part
+        open_.append(end)
+    return replace(parts, open=tuple(open_))
+
+
+def _conclude(
+    rules: PartRules, parts: Parts, now_ns: int, told: list[Concluded]
+) -> tuple[Parts, tuple[Concluded, ...]]:
+    still = []
+    for part in parts.open:
+        if part.closes_ns is not None and _complete(rules, parts, part, part.closes_ns, now_ns):
+            told.append(_result(rules, part))
+        else:
+            still.append(part)
+    return replace(parts, open=tuple(still)), tuple(told)
+
+
+def _complete(rules: PartRules, parts: Parts, part: OpenPart, closes_ns: int, now_ns: int) -> bool:
+    """Tell whether no further frame of a part can come, or may be waited for."""
+    if part.exactly is not None and all(_come(part, view) >= part.exactly for view in rules.views):
+        return True
+    late = max((rule.offset_ns for rule in rules.views.values()), default=0)
+    if now_ns > closes_ns + late + rules.wait_ns:
+        return True
+    return all(
+        parts.judged_ns.get(view, part.opened_ns - 1) > closes_ns + rule.offset_ns for view, rule in rules.views.items()
+    )
+
+
+def _come(part: OpenPart, view: str) -> int:
+    seen = part.views.get(view, ViewResult())
+    return seen.frames + seen.lost
+
+
+def _result(rules: PartRules, part: OpenPart) -> PartResult:
+    views = {name: part.views.get(name, ViewResult()) for name in rules.views}
+    missing = tuple(name for name, seen in views.items() if seen.readable < rules.views[name].frames or seen.lost)
+    worst = None
+    for seen in views.values():
+        if seen.worst is not None:
+            worst = worse(worst, seen.worst)
+    judgement = _judgement(rules.views, views, missing)
+    return PartResult(
+        number=part.number,
+        part_id=part.part_id,
+        repeated=part.repeated,
+        recipe=part.recipe,
+        opened_ns=part.opened_ns,
+        closed_ns=part.opened_ns if part.closes_ns is None else part.closes_ns,
+        closing=part.closing,
+        judgement=judgement,
+        views=views,
+        missing_views=missing,
+        grade=None if worst is None or judgement.verdict is Verdict.NO_READ else worst.grade,
+    )
+
+
+def _judgement(rules: Mapping[str, ViewRule], views: Mapping[str, ViewResult], missing: tuple[str, ...]) -> Judgement:
+    """NG before NO_READ before OK: a defect that was seen stays seen, whatever was not."""
+    for name, seen in views.items():
+        if seen.ng >= rules[name].ng_frames and seen.worst is not None:
+            return Judgement(Verdict.NG, f"{name}: {seen.worst.judgement.reason}")
+    for name in missing:
+        seen, wanted = views[name], rules[name].frames
+        if seen.lost:
+            return Judgement(Verdict.NO_READ, f"{name}: {seen.lost} frames were dropped unjudged")
+        told = f"{name}: {seen.readable} readable frames of {wanted}"
+        reason = seen.unread.judgement.reason if seen.unread is not None else None
+        return Judgement(Verdict.NO_READ, f"{told}; {reason}" if reason else told)
+    return Judgement(Verdict.OK, None)
+
+
+def worse(one: Inspection | None, other: Inspection) -> Inspection:
+    """Return the readable frame that speaks for both: NG before OK, then the larger coverage, then the first."""
+    if one is None:
+        return other
+    return other if _badness(other) > _badness(one) else one
+
+
+def _badness(frame: Inspection) -> tuple[bool, float, int]:
+    seen = frame.measurement
+    coverage, count = (0.0, 0) if seen is None else (seen.coverage, len(seen.defects))
+    return frame.judgement.verdict is Verdict.NG, coverage, count
+
+
+def _end(part: OpenPart, at_ns: int) -> int:
+    return max(at_ns, part.opened_ns) if part.closes_ns is None else part.closes_ns
+
+
+def _why(part: OpenPart, why: Closing) -> Closing:
+    return why if part.closes_ns is None else part.closing

@@ -1,0 +1,33 @@
+"""How parts are put together: what a recipe and the settings say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ViewRule:
+    """What a part needs of one view.
+
+    `frames`: readable frames without which the part is NO_READ. `ng_frames`: NG frames from which the part is NG.
+    `offset_ns`: how much later than the trigger the view sees the part.
+    """
+
+    frames: int = 1
+    ng_frames: int = 1
+    offset_ns: int = 0
+
+
+@dataclass(frozen=True)
+class PartRules:
+    """How the parts of one recipe are put together.
+
+    `views`: by name. `timeout_ns`: the longest that a part may stay open. `wait_ns`: how long judged frames may come
+    after the part has ended. `most_open`: parts at once.
+    """
+
+    views: Mapping[str, ViewRule]
+    timeout_ns: int
+    wait_ns: int
+    most_open: int = 64

@@ -1,0 +1,118 @@
+"""Parts: what a trigger says of them, and what each comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from edge.records.inspection import Grade, Inspection, Judgement
+
+
+@dataclass(frozen=True)
+class PartOpened:
+    """A part begins. `at_ns`: the station's clock. `part_id`: the trigger's own, None = the station numbers it.
+
+    `recipe`: which product it is, None = the recipe in force. `exactly`: each view will show it in so many frames, as
+    a camera does that is triggered itself; None = in as many as come.
+    """
+
+    at_ns: int
+    part_id: str | None = None
+    recipe: str | None = None
+    exactly: int | None = None
+
+
+@dataclass(frozen=True)
+class PartClosed:
+    """A part ends. `part_id` None = the part that was opened first of those still open to frames."""
+
+    at_ns: int
+    part_id: str | None = None
+
+
+@dataclass(frozen=True)
+class FrameLost:
+    """A frame of a view that was captured at `at_ns` and will never be judged: it was dropped."""
+
+    view: str
+    at_ns: int
+
+
+TriggerEvent = PartOpened | PartClosed
+
+
+@dataclass(frozen=True)
+class ViewResult:
+    """What one view showed of a part.
+
+    `frames`: how many were judged; `readable`, `ng`: how many of them could be read, were NG. `lost`: how many were
+    dropped unjudged. `worst`: of the readable frames the one that speaks for the view. `unread`: the first that could
+    not be read. Both are None where there was none.
+    """
+
+    frames: int = 0
+    readable: int = 0
+    ng: int = 0
+    lost: int = 0
+    worst: Inspection | None = None
+    unread: Inspection | None = None
+
+
+class Closing(str, Enum):
+    """Why a part ended."""
+
+    TRIGGER = "trigger"
+    TIMEOUT = "timeout"
+    CROWDED = "crowded"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """One part with its verdict.
+
+    `number` counts parts of this station from 1. `part_id`: the trigger's, else one made of the number; `repeated`: a
+    part before it had the same id. `opened_ns`, `closed_ns`: the station's clock. `views`: by name, all that the recipe
+    has; `missing_views`: those with fewer readable frames than the recipe asks for, or with a lost one. `grade`: of the
+    worst frame of all views, None unless the part was judged.
+    """
+
+    number: int
+    part_id: str
+    repeated: bool
+    recipe: str | None
+    opened_ns: int
+    closed_ns: int
+    closing: Closing
+    judgement: Judgement
+    views: Mapping[str, ViewResult] = field(default_factory=dict)
+    missing_views: tuple[str, ...] = ()
+    grade: Grade | None = None
+
+
+@dataclass(frozen=True)
+class StrayFrame:
+    """A judged frame that belongs to no part that is still open. `reason` in words."""
+
+    result: Inspection
+    reason: str
+
+
+class TriggerFault(str, Enum):
+    """What is wrong with a trigger."""
+
+    CLOSES_NOTHING = "closes_nothing"
+    REPEATS_ID = "repeats_id"
+    NEVER_CLOSES = "never_closes"
+    TOO_MANY_OPEN = "too_many_open"
+    GOES_BACK = "goes_back"
+
+
+@dataclass(frozen=True)
+class TriggerTrouble:
+    """A trigger did what no part can do; `detail` in words, `at_ns` of the station's clock."""
+
+    fault: TriggerFault
+    at_ns: int
+    detail: str
