@@ -1,0 +1,115 @@
+"""Nothing leaves the machine that the settings do not send: measured where a name server and a cable count."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.alone import run_alone
+from tests.conftest import ROOT
+
+BIN = Path(sys.executable).parent
+BUNDLE = ROOT / "edge" / "bundles" / "simulated-glass"
+ASKS = """
+import socket
+try:
+    socket.getaddrinfo("telemetry.example", 443)
+except OSError:
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("198.51.100.1", 9))
+"""
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Render eight frames of the simulated line."""
+    video = tmp_path_factory.mktemp("recording") / "line.mp4"
+    subprocess.run([BIN / "linewatch", "simulate", "--video", video, "--frames", "8"], check=True)
+    return video
+
+
+def home_of(tmp_path: Path) -> Path:
+    """Return an empty folder to be HOME."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return home
+
+
+def test_what_leaves_the_machine_is_counted(tmp_path: Path) -> None:
+    """The proof below can fail: one question to the name server and one packet to outside are seen as such."""
+    came = run_alone([sys.executable, "-c", ASKS], home_of(tmp_path))
+    assert came.code == 0, came.stderr
+    assert "telemetry.example" in came.questions
+    assert came.packets > 0
+
+
+VERBS = {
+    "check": ["check", "CONFIG", "--bundle", str(BUNDLE)],
+    "replay": ["replay", "VIDEO", "--bundle", str(BUNDLE), "--config", "CONFIG", "--events", "OUT/events.jsonl"],
+    "inspect": ["inspect", "VIDEO.pictures", "--bundle", str(BUNDLE), "--config", "CONFIG", "--report", "OUT/r.html"],
+    "run": ["run", "CONFIG", "--bundle", str(BUNDLE)],
+}
+
+
+@pytest.mark.parametrize(("verb", "backend"), [*((verb, "onnxruntime") for verb in VERBS), ("replay", "openvino")])
+def test_a_verb_asks_no_name_server_sends_nothing_and_writes_nothing_below_home(
+    verb: str, backend: str, recording: Path, tmp_path: Path
+) -> None:
+    """While a line is checked, replayed, inspected or run, nothing leaves the machine and HOME stays as it was."""
+    config = tmp_path / "line.yaml"
+    config.write_text(
+        f"camera: {{source: {recording}}}\nengine: {{backend: {backend}}}\nstore: {{path: outbox.db}}\n"
+        "broker: {host: 127.0.0.1, port: 1}\n"
+    )
+    pictures = Path(f"{recording}.pictures")
+    if verb == "inspect" and not pictures.exists():
+        subprocess.run([BIN / "linewatch", "simulate", "--dataset", pictures, "--frames", "2"], check=True)
+    places = {"CONFIG": str(config), "VIDEO": str(recording), "OUT": str(tmp_path)}
+    words = [_placed(word, places) for word in VERBS[verb]]
+    came = run_alone([str(BIN / "linewatch"), *words], home_of(tmp_path))
+    # inspect: a picture with a defect is 12; run: a recording that ends is no fault
+    assert came.code in ({0, 12} if verb == "inspect" else {0}), came.stderr
+    assert came.questions == []
+    assert came.packets == 0
+    assert came.home == []
+
+
+def _placed(word: str, places: dict[str, str]) -> str:
+    for name, place in places.items():
+        word = word.replace(name, place)
+    return word
+
+
+@pytest.mark.parametrize("package", ["edge", "trainer", "converters"])
+def test_each_package_switches_telemetry_off_before_anything_else(package: str, tmp_path: Path) -> None:
+    """Whichever of our packages is imported first, the libraries' telemetry is off from then on, in children too."""
+    code = f"import {package}.__main__, openvino, onnxruntime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    came = run_alone([sys.executable, "-c", code], home_of(tmp_path), cwd=ROOT)
+    assert (came.code, came.stdout.strip()) == (0, "1"), came.stderr
+    assert came.questions == []
+    assert came.packets == 0
+    assert came.home == []
+
+
+@pytest.mark.soak
+def test_training_and_converting_tell_nobody(tmp_path: Path) -> None:
+    """From pictures to a converted bundle, with TensorFlow, ONNX and ONNX Runtime, nothing leaves the machine."""
+    data, out = tmp_path / "data", tmp_path / "bundle"
+    subprocess.run([BIN / "linewatch", "simulate", "--dataset", data, "--frames", "40"], check=True)
+    recipe = tmp_path / "recipe.yaml"
+    text = (ROOT / "config" / "train.glass.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"steps_per_epoch: \d+", "steps_per_epoch: 2", text)
+    recipe.write_text(re.sub(r"(?m)^epochs: \d+", "epochs: 1", text))
+    home = home_of(tmp_path)
+    for words in (
+        ["linewatch-train", "fit", str(recipe), "--data", str(data), "--out", str(out), "--no-cache"],
+        ["convert", str(out), "--to", "onnxruntime"],
+        ["convert", str(out), "--to", "openvino"],
+    ):
+        came = run_alone([str(BIN / words[0]), *words[1:]], home)
+        assert came.code == 0, came.stderr
+        assert came.questions == [], words
+        assert came.packets == 0, words
