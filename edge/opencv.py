@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from edge.errors import DependencyError
+from edge.installing import how_to_install
 
 OLDEST = (4, 6)
 
@@ -19,7 +20,8 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
 
 _HOW = (
-    "On a workstation: pip install 'linewatch[desktop]'. On a Jetson: use JetPack's own OpenCV "
+    f"On a workstation: {how_to_install('opencv-python-headless', extra='desktop')}. "
+    "On a Jetson: use JetPack's own OpenCV "
     "(sudo apt install python3-opencv, in a virtual environment made with --system-site-packages)"
 )
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import ContractError, ConversionError, DependencyError
+from edge.installing import how_to_install
 from edge.records import Float32
 
 HALF_MAX = 65504.0
@@ -117,7 +118,7 @@ def require_onnx() -> Any:
     except ImportError as error:
         raise DependencyError(
             f"Graphs are read with the package onnx, and `import onnx` failed: {error}. "
-            "Install it with: pip install 'linewatch[convert]'"
+            f"{how_to_install('onnx', extra='convert')}"
         ) from error
     return onnx
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from converters.graph.layout import channels_first
 from edge.errors import ContractError, ConversionError, DependencyError
+from edge.installing import how_to_install
 from edge.records import GraphContract
 from trainer.evaluation.keras_engine import load_model
 from trainer.training.quiet_imports import import_quietly
@@ -52,7 +53,7 @@ def load_tools() -> None:
     except ImportError as error:
         raise DependencyError(
             f"`convert` needs TensorFlow, tf2onnx and onnx, and an import failed: {error}. "
-            "Install them on the workstation with: pip install 'linewatch[convert]'"
+            f"{how_to_install('tensorflow', 'tf2onnx', 'onnx', extra='convert')}"
         ) from error
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from converters.graph.float_graph import FloatGraph
 from converters.precision.tensor_ranges import TensorRange
 from edge.errors import ConversionError, DependencyError
+from edge.installing import how_to_install
 
 # What a chip computes in INT8. The others work between them on what they are given.
 QUANTISED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
@@ -47,7 +48,7 @@ def int8_graph(graph: FloatGraph, ranges: Mapping[str, TensorRange], excepted: A
     except ImportError as error:
         raise DependencyError(
             f"INT8 is prepared with ONNX Runtime's quantizer, and an import failed: {error}. "
-            "Install it with: pip install 'linewatch[convert]'"
+            f"{how_to_install('onnxruntime', 'onnx', extra='convert')}"
         ) from error
     chosen = [name for name in quantisable(graph) if name not in excepted]
     if not chosen:

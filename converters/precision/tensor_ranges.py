@@ -11,6 +11,7 @@ import numpy as np
 from converters.graph.float_graph import HALF_MAX, FloatGraph, rounds
 from converters.precision.half_emulation import RAW, emulated
 from edge.errors import ConversionError, DependencyError, EngineError
+from edge.installing import how_to_install
 from edge.records import Float32, UInt8
 
 Item = TypeVar("Item")
@@ -132,7 +133,7 @@ def _session(model: bytes, names: Sequence[str]) -> Any:
     except ImportError as error:
         raise DependencyError(
             f"Ranges are measured with ONNX Runtime, and `import onnxruntime` failed: {error}. "
-            "Install it with: pip install 'linewatch[convert]'"
+            f"{how_to_install('onnxruntime', extra='convert')}"
         ) from error
     proto = onnx.load_model_from_string(model)
     known = {value.name for value in proto.graph.output}

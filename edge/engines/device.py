@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge.errors import DependencyError, EngineError
+from edge.installing import how_to_install
 
 _LOG = logging.getLogger(__name__)
 _TEGRA_RELEASE = Path("/etc/nv_tegra_release")
@@ -90,7 +91,7 @@ def parse_version(text: str) -> tuple[int, ...]:
 def load_vendor() -> Vendor:
     """Import NVIDIA's modules. Raises DependencyError naming what is missing and how to get it."""
     tensorrt = _imported("tensorrt", "It comes with JetPack: sudo apt-get install python3-libnvinfer")
-    cuda = _imported("pycuda.driver", "Install it with: pip install 'linewatch[jetson]'")
+    cuda = _imported("pycuda.driver", how_to_install("pycuda", extra="jetson"))
     from edge.engines.cuda_graphs import DriverGraphs
 
     return Vendor(tensorrt, cuda, DriverGraphs(), l4t_release(), power_mode())

@@ -12,6 +12,7 @@ import numpy as np
 from typing_extensions import Self
 
 from edge.errors import ContractError, DependencyError, EngineError
+from edge.installing import how_to_install
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket
 
 _AGAIN = "Convert the bundle again: convert BUNDLE --to onnxruntime"
@@ -41,7 +42,7 @@ class OnnxRuntimeEngine:
         except ImportError as error:
             raise DependencyError(
                 f"This bundle runs on ONNX Runtime, and `import onnxruntime` failed: {error}. "
-                "Install it with: pip install 'linewatch[desktop]'"
+                f"{how_to_install('onnxruntime', extra='desktop')}"
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads

@@ -21,6 +21,7 @@ from typing_extensions import Self
 
 from edge.engines.openvino_graph import first_line, flatten_head, with_precise_beginning
 from edge.errors import ContractError, DependencyError, EngineError, StoreError
+from edge.installing import how_to_install
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
 
 OpenVinoPrecision = Literal["fp32", "bf16"]
@@ -67,7 +68,7 @@ class OpenVinoEngine:
         except ImportError as error:
             raise DependencyError(
                 f"This line runs on OpenVINO, and `import openvino` failed: {error}. "
-                "Install it with: pip install 'linewatch[openvino]'"
+                f"{how_to_install('openvino', extra='openvino')}"
             ) from error
         core = _core(openvino)
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[self._precision], "NUM_STREAMS": 1}

@@ -11,6 +11,7 @@ from typing import Any
 from typing_extensions import Self
 
 from edge.errors import DependencyError, PublishError
+from edge.installing import how_to_install
 
 HOST = "127.0.0.1"
 # iotcore's own defaults listen on every interface and speak MQTT 3.1.1 only.
@@ -49,7 +50,7 @@ class EmbeddedBroker:
         except ImportError as error:
             raise DependencyError(
                 f"The embedded broker needs iotcore, and `import iotcore` failed: {error}. "
-                "Install it with: pip install 'linewatch[demo]'"
+                f"{how_to_install('iotcore', extra='demo')}"
             ) from error
         self.port = self.port or _free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="linewatch-broker-")

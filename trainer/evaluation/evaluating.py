@@ -22,6 +22,7 @@ from edge.errors import BundleError, DatasetError, DependencyError
 from edge.inspection.inference import Inference
 from edge.inspection.measuring import measure, region
 from edge.inspection.tiling import plan
+from edge.installing import how_to_install
 from edge.protocols import Engine
 from edge.records import DefectMap, Float32, PreparedFrame, Transform, UInt8
 from trainer.datasets.dataset import Entry, Picture, content_sha256, load_picture, read_judged
@@ -216,8 +217,8 @@ class _Answerer:
             self.model = KERAS_MODEL
         elif bundle.keras_path.is_file():
             raise DependencyError(
-                f"{bundle.path} holds {KERAS_MODEL} alone, which needs TensorFlow. Install it with: "
-                "pip install 'linewatch[train]'"
+                f"{bundle.path} holds {KERAS_MODEL} alone, which needs TensorFlow. "
+                f"{how_to_install('tensorflow', extra='train')}"
             )
         else:
             raise BundleError(f"{bundle.path} holds neither model.onnx nor {KERAS_MODEL}. Train it again")

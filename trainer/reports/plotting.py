@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import DependencyError
+from edge.installing import how_to_install
 from trainer.training.collapse_guard import EpochFigures
 
 Colour = tuple[int, int, int]
@@ -103,7 +104,7 @@ def _figure(width_inches: float, height_inches: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise DependencyError(
-            f"Plots need matplotlib, and its import failed: {error}. Install it with: pip install 'linewatch[train]'"
+            f"Plots need matplotlib, and its import failed: {error}. {how_to_install('matplotlib', extra='train')}"
         ) from error
     return Figure(figsize=(width_inches, height_inches), dpi=_DOTS_PER_INCH, layout="constrained")
 

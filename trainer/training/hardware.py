@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import DependencyError, SettingsError
+from edge.installing import how_to_install
 from trainer.recipe.settings import TrainSettings
 from trainer.training.quiet_imports import import_quietly
 
@@ -25,7 +26,7 @@ def import_keras(seed: int) -> Any:
         import_quietly(("tensorflow", "keras"))  # Keras alone could run on another backend
     except ImportError as error:
         raise DependencyError(
-            f"Training needs TensorFlow, and an import failed: {error}. Install it with: pip install 'linewatch[train]'"
+            f"Training needs TensorFlow, and an import failed: {error}. {how_to_install('tensorflow', extra='train')}"
         ) from error
     import keras
 

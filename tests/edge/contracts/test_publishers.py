@@ -458,4 +458,4 @@ def test_an_embedded_broker_that_cannot_start_says_why() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("edge.errors.DependencyError")
-    assert last.endswith("pip install 'linewatch[demo]'")
+    assert "pip install iotcore;" in last

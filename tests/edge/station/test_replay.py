@@ -340,7 +340,7 @@ def test_a_missing_opencv_is_a_clear_error() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert (result.returncode, "Traceback" in result.stderr) == (7, False), result.stderr
-    assert "pip install 'linewatch[desktop]'" in result.stderr
+    assert "pip install opencv-python-headless;" in result.stderr
     assert "python3-opencv" in result.stderr
 
 
