@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable
 from enum import Enum
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from typer.core import TyperGroup
 
+from edge.cli.terminal import Terminal, lines, log_to_stderr
 from edge.errors import ConversionError, DependencyError, LinewatchError, StoreError
 
 if TYPE_CHECKING:  # imported where it is used, so that --help does not wait for ONNX
@@ -137,7 +139,7 @@ def build(
     outcome = run(bundle, order, _progress)
     report = outcome.report
     output = _output(json_file)
-    print_outcome(outcome, output, Console(stderr=True))
+    print_outcome(outcome, output, Terminal(soft_wrap=False, stderr=True))
     if to is Target.TENSORRT:
         from converters.tensorrt.building import EngineOptions
 
@@ -151,7 +153,7 @@ def _build_tensorrt(path: Path, options: EngineOptions, output: Console) -> dict
     from converters.tensorrt.building import build_engine
     from edge.bundle import load_bundle
 
-    with Console(stderr=True).status("Building") as status:
+    with Terminal(soft_wrap=False, stderr=True).status("Building") as status:
         built = build_engine(
             load_bundle(path), options, lambda step, done, total: status.update(f"{step}: {done} of {total}")
         )
@@ -178,7 +180,7 @@ def plan(
 
     options = EngineOptions(precision.value, _batch(batch), workspace_mb, builder_level)
     for call in planned_calls(load_bundle(bundle), version, options):
-        Console(soft_wrap=True, highlight=False, markup=False).print(call)
+        Terminal().print(call)
 
 
 @app.command(epilog="Example: `convert inspect scratch-phone-1.0.0/engines/fp16.plan`")
@@ -230,12 +232,12 @@ def compare(
 
 def _progress(items: Iterable[Any], words: str) -> Iterable[Any]:
     # a search judges dozens of choices: their bars come and go on one line
-    return track(items, words, console=Console(stderr=True), transient=words.startswith("Searching"))
+    return track(items, words, console=Terminal(soft_wrap=False, stderr=True), transient=words.startswith("Searching"))
 
 
 def _output(json_file: Path | None) -> Console:
     """Return where tables go: not among the JSON, where that goes to the output."""
-    return Console(stderr=json_file is not None and str(json_file) == "-")
+    return Terminal(soft_wrap=False, stderr=json_file is not None and str(json_file) == "-")
 
 
 def _write_json(path: Path | None, report: dict[str, Any]) -> None:
@@ -288,11 +290,12 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; an error becomes its message and its exit code."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    console = Terminal(stderr=True)
+    log_to_stderr(logging.WARNING)
     try:
         app(arguments, prog_name="convert")
     except (LinewatchError, OSError) as error:
-        console.print(f"convert: {error}")
+        console.print(lines(*f"convert: {error}".split("\n")))
         sys.exit(error.exit_code if isinstance(error, LinewatchError) else StoreError.exit_code)
     except KeyboardInterrupt:
         console.print("convert: interrupted; the bundle was left as it was")

@@ -19,11 +19,21 @@ Exit code 0 is success, 2 a wrong command line, 130 an interrupted command. Each
 was expected, what was received, and what to do.
 """
 
+from edge.printable import printable
+
 
 class LinewatchError(Exception):
-    """Base of all errors that a user of Linewatch may see; `exit_code` ends the command."""
+    """Base of all errors that a user of Linewatch may see; `exit_code` ends the command.
+
+    Each argument is one line of the message. What came from outside, such as a path or a vendor's words, may be put
+    into it as it is: what a person reads of it is printable.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return "\n".join(printable(line) for line in self.args)
 
 
 class SettingsError(LinewatchError):

@@ -87,7 +87,7 @@ def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(path, problem) for problem in error.errors())) from error
+        raise SettingsError(*(_explain(path, problem) for problem in error.errors())) from error
 
 
 def _problem(error: Exception) -> str:

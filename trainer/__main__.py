@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from edge.bundle import Bundle
 from edge.cli.console import run_app
+from edge.cli.terminal import Terminal, log_to_stderr, warn
 from edge.files import write_text
 from edge.yaml_settings import load_yaml
 from trainer.importing.command import export_app, import_app
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal()
 
 BundleArgument = Annotated[Path, typer.Argument(help="a bundle")]
 
@@ -92,20 +93,23 @@ def _tell_thresholds(bundle: Bundle) -> None:
         if found["presumed"] and asked_for:
             console.print("    presumed, as the recipe asks: what was fitted would suit other weights")
         elif found["presumed"] and not found["shown"]:
-            console.print(
-                f"[yellow]warning[/]: no validation picture shows {entry.name}, so its threshold and smallest area are "
-                "not fitted but presumed; label more pieces with it, for fit or refit"
+            warn(
+                console,
+                f"no validation picture shows {entry.name}, so its threshold and smallest area are "
+                "not fitted but presumed; label more pieces with it, for fit or refit",
             )
         elif found["presumed"]:
-            console.print(
-                f"[yellow]warning[/]: {entry.name} was not found on validation pictures before they were learned from, "
+            warn(
+                console,
+                f"{entry.name} was not found on validation pictures before they were learned from, "
                 "so its threshold and smallest area are not fitted but presumed; only what is held out can show "
-                "whether this model can be used for it"
+                "whether this model can be used for it",
             )
         elif found["shown"] and found["missed"] == found["shown"]:
-            console.print(
-                f"[yellow]warning[/]: {entry.name} was found on no validation picture; this model cannot be used for "
-                "it. Train longer, or raise its weight in sampling.class_weights"
+            warn(
+                console,
+                f"{entry.name} was found on no validation picture; this model cannot be used for "
+                "it. Train longer, or raise its weight in sampling.class_weights",
             )
 
 
@@ -192,7 +196,7 @@ def report(
     wanted = Wanted(include_training=include_training, tolerance_px=tolerance_px, ranking=ranking)
     written = write_report(bundle, data, out, console, wanted)
     for finding in written.findings:
-        console.print(f"[yellow]warning[/]: {finding.words}")
+        warn(console, finding.words)
     if written.verdict is not None:
         console.print(f"training, {written.verdict.kind}: {written.verdict.evidence}. {written.verdict.remedy}")
     console.print(
@@ -391,6 +395,7 @@ def augmentations(
 
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
+    log_to_stderr(logging.WARNING)
     run_app(app)
 
 

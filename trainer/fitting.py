@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 
 from edge.bundle import SPLIT, Bundle
+from edge.cli.terminal import warn
 from edge.errors import DatasetError, StoreError
 from trainer.bundling.bundle import Trained, write_bundle
 from trainer.datasets.cells import labelled_whole
@@ -136,7 +136,7 @@ def fit(
     )
     bundle = write_bundle(settings, out, entries, parts=parts, trained=trained, console=console)
     for sentence in what_can_be_shown(entries, parts, names):
-        console.print(escape(sentence))
+        console.print(sentence)
     return bundle
 
 
@@ -209,11 +209,12 @@ def _read_recipe(out: Path) -> dict[str, Any]:
 
 
 def _tell_start(start: Start, console: Console) -> None:
-    console.print(f"begins with the weights in {escape(str(start.path))}")
+    console.print(f"begins with the weights in {start.path!s}")
     if start.learned is None:
-        console.print(
-            "[yellow]warning[/]: nothing beside them tells which pictures they learned from; if any of them are held "
-            "out now, the figures flatter"
+        warn(
+            console,
+            "nothing beside them tells which pictures they learned from; if any of them are held "
+            "out now, the figures flatter",
         )
 
 
@@ -277,7 +278,7 @@ def _load(
                 picture = load_cached(entry, names, settings.preparing, settings.channels, cache)
             pictures[parts[entry.image]].append(labelled_whole(picture, names) if whole else picture)
     for warning in check_classes([*pictures["train"], *pictures["validation"]], names):
-        console.print(f"[yellow]warning[/]: {escape(warning)}")
+        warn(console, f"{warning}")
     return pictures
 
 

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from edge.errors import SourceError
 from edge.opencv import cv2
+from edge.printable import encodable
 from edge.records import CameraCondition, CameraState, Frame, UInt8
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -20,7 +21,7 @@ INTERVAL_NS = 1_000_000_000
 
 def as_text(name: str) -> str:
     """Return a file's name, or what was said of it, as text that any message can hold: odd bytes become escapes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return encodable(name)
 
 
 def read_picture(path: Path) -> UInt8:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from edge.cli.terminal import Terminal
 from edge.errors import CommandError
 
 # in a pipe a table is as wide as it must be
-output = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 300)
+output = Terminal(width=None if sys.stdout.isatty() else 300)
 
 _Config = Annotated[Path, typer.Argument(help="the line's settings, YAML; they say where its store is")]
 _Json = Annotated[bool, typer.Option("--json", help="print JSON in place of a table")]
@@ -64,13 +64,13 @@ def alarms(
         style = "" if row["state"] == "normal" else "bold red" if row["shown"] else "dim"
         table.add_row(
             row["alarm"],
-            f"[{style}]{row['state']}[/]" if style else row["state"],
+            Text(row["state"], style=style),
             row["priority"],
             _local(row["since"]),
             "" if row["value"] is None else f"{row['value']:g}",
-            escape(row["aside"]),
-            escape(row["user"] or ""),
-            escape(row["text"]),
+            row["aside"],
+            row["user"] or "",
+            row["text"],
         )
     output.print(table if rows else "no alarm stands")
 
@@ -96,7 +96,7 @@ def journal(
     for entry in entries:
         occurrence = (entry.occurrence_id or "")[:8]
         words = (entry.kind, entry.alarm, occurrence, entry.user, entry.comment, entry.detail)
-        table.add_row(_local(entry.at.isoformat()), *(escape(word) for word in words))
+        table.add_row(_local(entry.at.isoformat()), *words)
     output.print(table if entries else "the journal is empty")
 
 
@@ -155,7 +155,7 @@ def _tell(config: Path, command: str, body: dict[str, Any], user: str | None, co
     )
     if outcome not in _DONE:
         raise CommandError(f"The line refused to {command}: {outcome}" + (f", {detail}" if detail else ""))
-    output.print(f"{outcome}: {detail}" if detail else outcome, markup=False)
+    output.print(f"{outcome}: {detail}" if detail else outcome)
 
 
 def _occurrence_id(config: Path, named: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from edge.cli.console import BundleOption, ConfigArgument, load_line, output, warn
 from edge.errors import BundleError
@@ -34,7 +35,7 @@ def check(config: ConfigArgument, bundle: BundleOption = None) -> None:
             f"{result.changed_pixels:.4%}",
             str(result.defects_lost),
             str(result.defects_gained),
-            "[green]passed[/]" if result.passed else "[red]failed[/]",
+            Text("passed", style="green") if result.passed else Text("failed", style="red"),
         )
     output.print(table)
     if not results:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-
 import typer
 
 from edge import __version__
@@ -19,6 +16,7 @@ from edge.cli import (
     simulate_command,
 )
 from edge.cli.console import output, run_app
+from edge.cli.terminal import log_to_stderr
 
 app = typer.Typer(
     name="linewatch",
@@ -55,7 +53,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     run_app(app)
 
 

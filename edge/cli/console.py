@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.rich_utils import rich_format_error
 
+from edge.cli.terminal import Terminal, lines
+from edge.cli.terminal import warn as warn_on
 from edge.errors import LinewatchError
+from edge.printable import printable
 
 INTERRUPTED = 130
+# typer brings click's errors under a name that depends on its version
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
-output = Console(soft_wrap=True, highlight=False)
+errors = Terminal(stderr=True)
+output = Terminal()
 
 ConfigArgument = Annotated[Path, typer.Argument(help="the line's settings, YAML; see config/line.yaml")]
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="a bundle, in place of the settings' own")]
@@ -43,8 +48,8 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 
 def warn(text: str) -> None:
-    """Print a warning; `text` is rich markup."""
-    errors.print(f"[yellow]warning[/]: {text}", markup=True)
+    """Print a warning of one line."""
+    warn_on(errors, text)
 
 
 def load_line(config: Path, bundle: Path | None) -> tuple[Any, Any]:
@@ -76,10 +81,14 @@ def progress_bar(total: Callable[[], int], what: str = "frames") -> Iterator[Cal
 def run_app(command: typer.Typer) -> None:
     """Run a typer command line so that no error of ours, nor Ctrl-C, ends in a traceback."""
     try:
-        command()
-    except LinewatchError as error:
-        errors.print(f"error: {error}", markup=False, style="red")
+        sys.exit(command(standalone_mode=False))
+    except _UsageError as error:
+        error.message = printable(error.message, keep="\n")  # it may quote a name that the shell found in a folder
+        rich_format_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except LinewatchError as error:
+        errors.print(lines(*f"error: {error}".split("\n"), style="red"))
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         sys.exit(INTERRUPTED)

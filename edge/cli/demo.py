@@ -135,7 +135,7 @@ class DemoScreen:
     """The table that lives: the last frames, the standing alarms, and how to listen in."""
 
     listen: str
-    rows: deque[tuple[str, ...]] = field(default_factory=lambda: deque(maxlen=_ROWS))
+    rows: deque[tuple[str | Text, ...]] = field(default_factory=lambda: deque(maxlen=_ROWS))
     alarms: dict[str, str] = field(default_factory=dict)
 
     def add(self, decided: Decided, true_coverage: float, frames_per_s: float) -> None:
@@ -152,7 +152,7 @@ class DemoScreen:
         self.rows.append(
             (
                 str(decided.inspection.frame),
-                f"[{_COLOURS[verdict]}]{verdict.value}[/]",
+                Text(verdict.value, style=_COLOURS[verdict]),
                 f"{measurement.coverage:.3%}" if measurement else "-",
                 f"{true_coverage:.3%}",
                 kinds,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from edge.cli.console import (
     INTERRUPTED,
@@ -86,7 +85,7 @@ def inspect(
         write_text(json_file, json.dumps(figures(totals, rows, loaded), indent=1) + "\n")
     for row in rows:
         if row["verdict"] == "NO_READ":
-            warn(escape(f"{row['picture']}: {row['reason']}"))
+            warn(f"{row['picture']}: {row['reason']}")
     output.print(
         f"{totals.pictures} pictures: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ; "
         f"{grades_of(totals.grades)}report: {report}"

@@ -33,6 +33,7 @@ from edge.inspection.overlaying import overlay
 from edge.inspection.settings import InspectSettings
 from edge.opencv import cv2
 from edge.preparing import map_to_frame
+from edge.printable import printable
 from edge.records import Defect, DefectClass, UInt8, Verdict
 from edge.web.page import FOOT, escaped, head
 
@@ -139,7 +140,9 @@ def as_csv(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
         counted = ["", "", ""] if defects is None else [len(defects), largest["area_px"], largest["area_mm2"]]
         classes = row["classes"] or {}
         per_class = [classes[name][what] if classes else "" for name in names for what in ("count", "coverage")]
-        writer.writerow(["" if value is None else value for value in (*(row[k] for k in plain), *counted, *per_class)])
+        writer.writerow(
+            ["" if value is None else printable(value) for value in (*(row[k] for k in plain), *counted, *per_class)]
+        )
     return text.getvalue()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import json
 import platform
 import time
 import uuid
@@ -21,6 +20,7 @@ from typing import Any, Literal
 import edge
 from edge.alarms import AlarmRule, Moment
 from edge.commands.requests import COMMANDS, Answer
+from edge.printable import as_json, encodable
 from edge.records import AlarmEvent, AlarmStanding, Defect, Grade, Inspection, JournalEntry, Measurement, Message
 
 ENVELOPE = "linewatch/envelope/1"
@@ -261,9 +261,8 @@ class MessageWriter:
     ) -> JournalEntry:
         """Return one row of the journal on the device, as of now on both clocks."""
         stamp = self._stamp()
-        return JournalEntry(
-            stamp.wall, self.identity.boot_id, stamp.mono_ns, kind, alarm, occurrence_id, user, comment, detail
-        )
+        said = (encodable(text) for text in (user, comment, detail))
+        return JournalEntry(stamp.wall, self.identity.boot_id, stamp.mono_ns, kind, alarm, occurrence_id, *said)
 
     def moment(self, now_ns: int) -> Moment:
         """Return the wall time that goes with a moment of the line's clock."""
@@ -385,7 +384,7 @@ class MessageWriter:
             "model_sha256": identity.model.sha256,
             "body": body,
         }
-        return json.dumps(envelope, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return as_json(envelope).encode()
 
 
 def _schema(kind: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -11,6 +10,7 @@ from typing_extensions import Self
 
 from edge.errors import StoreError
 from edge.opencv import cv2
+from edge.printable import as_json
 from edge.records import UInt8
 
 
@@ -45,7 +45,7 @@ class EventsFile:
         if self._file is None:
             raise StoreError(f"{self._path} is closed; open it with `with` before writing")
         try:
-            self._file.write(json.dumps(body, ensure_ascii=False, separators=(",", ":")) + "\n")
+            self._file.write(as_json(body) + "\n")
             self._file.flush()
         except OSError as error:
             raise _unwritable(self._path, error) from error

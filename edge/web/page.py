@@ -7,6 +7,8 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edge.printable import printable
+
 
 class Html(str):
     """Text that is markup already; every other text is escaped on its way into the page."""
@@ -152,5 +154,5 @@ def _card(card: Card) -> str:
 
 
 def escaped(text: object) -> str:
-    """Escape text for HTML, also within quotes; `Html` stays as it is."""
-    return text if isinstance(text, Html) else html.escape(str(text), quote=True)
+    """Escape text for HTML, also within quotes, unsafe characters too; `Html` stays as it is."""
+    return text if isinstance(text, Html) else html.escape(printable(text, keep="\n\t"), quote=True)

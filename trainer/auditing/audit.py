@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Column, Table
 
 from edge.bundle import SPLIT, sha256_of
+from edge.cli.terminal import lines
 from edge.errors import BundleError, DatasetError
 from trainer.auditing.annotator_styles import MEASURES, StyleDifference, style_differences
 from trainer.auditing.audit_reading import PictureFacts, Reading, read_mask, read_tolerantly
@@ -459,9 +459,9 @@ def tables(found: Audit) -> list[Table]:
         balance.add_row("(clean)", *[f"{number:,}" for number in found.clean])
     findings = Table("", "finding", "count", Column("for example", overflow="fold"))
     for kind, own in by_kind(found.findings):
-        examples = "\n".join(escape(finding.text) for finding in own[:_TEXTS_SHOWN])
-        more = f"\n… and {len(own) - _TEXTS_SHOWN} more" if len(own) > _TEXTS_SHOWN else ""
-        findings.add_row(KINDS[kind].severity, KINDS[kind].title, str(len(own)), examples + more)
+        examples = [finding.text for finding in own[:_TEXTS_SHOWN]]
+        more = [f"… and {len(own) - _TEXTS_SHOWN} more"] if len(own) > _TEXTS_SHOWN else []
+        findings.add_row(KINDS[kind].severity, KINDS[kind].title, str(len(own)), lines(*examples, *more))
     return [balance, findings] if found.findings else [balance]
 
 

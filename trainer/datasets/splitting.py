@@ -20,9 +20,9 @@ from typing import Literal
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from edge.cli.terminal import warn
 from edge.errors import DatasetError
 from edge.records import Float64
 from trainer.datasets.balancing import Aims, deal
@@ -252,8 +252,8 @@ def split_dataset(
             console.print(line)
         if unread:
             more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
-            names = escape(", ".join(unread[:3]))
-            console.print(f"[yellow]warning[/]: cannot be read, and training would refuse: {names}{more}")
+            names = ", ".join(unread[:3])
+            warn(console, f"cannot be read, and training would refuse: {names}{more}")
     return parts
 
 

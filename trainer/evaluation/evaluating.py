@@ -17,6 +17,7 @@ from rich.progress import track
 from rich.table import Table
 
 from edge.bundle import KERAS_MODEL, ONNX_MODEL, SPLIT, Bundle, load_bundle
+from edge.cli.terminal import warn
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.errors import BundleError, DatasetError, DependencyError
 from edge.inspection.inference import Inference
@@ -115,7 +116,7 @@ def evaluate(
     used = _unseen(entries, path, data, include_training=wanted.include_training)
     foreign = sorted({name for entry in used for name in entry.classes} - set(names))
     if foreign:
-        console.print(f"[yellow]warning[/]: the bundle has no class {', '.join(foreign)}; such defects count as clean")
+        warn(console, f"the bundle has no class {', '.join(foreign)}; such defects count as clean")
     scores = Scores(
         names,
         labels_only=labels_only,

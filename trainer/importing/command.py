@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from edge.cli.terminal import Terminal, warn
 
 if TYPE_CHECKING:
     from trainer.importing.labelled import LabelSource
@@ -23,7 +24,7 @@ import_app = typer.Typer(
 export_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Write a dataset folder's labels in another form."
 )
-console = Console(soft_wrap=True, highlight=False)
+console = Terminal()
 
 
 class Outlines(str, Enum):
@@ -130,7 +131,7 @@ def _write(source: LabelSource, out: Path, settings: WritingSettings) -> None:
     from trainer.importing.writing import summary_lines, write_dataset
 
     for line in summary_lines(write_dataset(source, out, settings, console), out):
-        console.print(line, markup=False)
+        console.print(line)
 
 
 @import_app.command(
@@ -198,9 +199,7 @@ def red_marker(
     write_report(report or out / REPORT, mismatches)
     if mismatches:
         console.print(mismatch_table(mismatches))
-        console.print(
-            f"[yellow]warning[/]: {len(mismatches)} photos or drawings do not fit; see {report or out / REPORT}"
-        )
+        warn(console, f"{len(mismatches)} photos or drawings do not fit; see {report or out / REPORT}")
 
 
 @import_app.command(
@@ -359,4 +358,4 @@ def export_rle(
 
     exported = write_rle(data, table, _names(names), form.value, console)
     numbers = ",".join(f"{number}={name}" for number, name in exported.ids.items())
-    console.print(f"{table}: {exported.rows} rows for {exported.pictures} pictures; --names {numbers}", markup=False)
+    console.print(f"{table}: {exported.rows} rows for {exported.pictures} pictures; --names {numbers}")

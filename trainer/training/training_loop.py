@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,6 +27,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from edge.cli.terminal import warn
 from edge.errors import DatasetError, LinewatchError, SettingsError
 from edge.records import Float32
 from edge.stopping import stopping_on_signals
@@ -362,7 +362,7 @@ class TrainingLoop:
         self._console.print(f"epoch {run.epoch:3d}  {minutes}  loss {loss:.3f}  dice {judged.score:.3f}  ({words})")
         for finding in self._findings:
             if finding.is_new:
-                self._console.print(f"[yellow]warning[/]: {escape(finding.words)}")
+                warn(self._console, finding.words)
 
     def _tell_at_the_end(self) -> None:
         """Say how long it took, where the log is, and what the curves show."""
@@ -374,7 +374,7 @@ class TrainingLoop:
         )
         for reading in read_curves(epochs_of(run.rows)):
             told = f"{reading.kind.replace('_', ' ')}: {reading.evidence}. {reading.remedy}"
-            self._console.print(f"the curves: {escape(told)}")
+            self._console.print(f"the curves: {told}")
 
 
 def progress_bar(console: Console) -> Progress:
