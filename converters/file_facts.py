@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -13,8 +12,13 @@ from converters.precision.plan import PLANS, read_plan
 from edge.bundle import Bundle, load_bundle, sha256_of
 from edge.engines.engine_files import read_header, read_sidecar
 from edge.errors import BundleError, DependencyError, EngineError, LinewatchError
+from edge.strict_json import BYTES_AT_MOST, parse_json
 
 _PLAN_MAGIC = b"ftrt"  # 0x74727466, little-endian
+# Models within models: Keras nests some eight levels for each.
+_KERAS_DEPTH = 400
+# What comes of JSON, or an archive, that is not what Keras writes.
+_OF_ODD_JSON = (KeyError, ValueError, AttributeError, TypeError, RuntimeError, NotImplementedError)
 
 
 def facts(path: Path) -> dict[str, Any]:
@@ -88,12 +92,17 @@ def _of_plan(path: Path) -> dict[str, Any]:
 def _of_keras(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
-            metadata = json.loads(archive.read("metadata.json"))
-            config = json.loads(archive.read("config.json"))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+            metadata, config = (_json_of(archive, name) for name in ("metadata.json", "config.json"))
+        layers = config.get("config", {}).get("layers", [])
+        return {"keras": metadata.get("keras_version"), "saved": metadata.get("date_saved"), "layers": len(layers)}
+    except (OSError, zipfile.BadZipFile, *_OF_ODD_JSON) as error:
         raise BundleError(f"{path} is no Keras model: {error}. Copy it again") from error
-    layers = config.get("config", {}).get("layers", [])
-    return {"keras": metadata.get("keras_version"), "saved": metadata.get("date_saved"), "layers": len(layers)}
+
+
+def _json_of(archive: zipfile.ZipFile, name: str) -> Any:
+    """Read a JSON file of an archive. Raises ValueError where it is absurd, KeyError where there is none."""
+    with archive.open(name) as file:  # an archive may claim any size; so much is unpacked and no more
+        return parse_json(file.read(BYTES_AT_MOST + 1), depth_at_most=_KERAS_DEPTH)
 
 
 def _of_onnx(path: Path) -> dict[str, Any]:

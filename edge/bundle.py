@@ -1,24 +1,33 @@
 """Reads, verifies and writes bundles: the one thing that passes between trainer, converters and edge.
 
 A bundle is a folder with `manifest.json`, the model files, and golden frames. The manifest holds the sha256 of every
-other file except `engines/`, which is built on the device and has sidecars of its own.
+other file except `engines/`, which is built on the device and has sidecars of its own. A bundle decides what is good,
+so nothing in it is taken on trust: a file that the manifest does not name is refused, so is one that every user may
+write, and whoever uses a file's content reads it once and hashes the very bytes that are used (`HashedFile.read`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import IO, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from edge.errors import BundleError
 from edge.files import replacing
 from edge.preparing import PreparingStep
 from edge.records import DefectClass, GraphContract
+from edge.strict_json import BYTES_AT_MOST, parse_json
+from edge.yaml_settings import StrictModel
 
 SCHEMA = "linewatch/bundle/1"
 MANIFEST = "manifest.json"
@@ -32,14 +41,16 @@ GOLDEN = "golden"
 # What the manifest's hashes leave out: itself, what the device builds, and a training run's own state.
 _UNHASHED = (MANIFEST, "manifest.sig", "engines", "training")
 
+# More than this no model needs, and ONNX itself ends at twice as much.
+FILE_BYTES_AT_MOST = 1 << 30
+# The largest tile there may be, in pixels. A larger smallest area would call every defect a speck.
+_MIN_AREA_AT_MOST_PX = 4096 * 4096
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ClassEntry(_Strict):
+class ClassEntry(StrictModel):
     """One defect class; `threshold` and `min_area_px` are fitted on validation pictures."""
 
     id: Annotated[int, Field(ge=1, le=255)]
@@ -47,10 +58,10 @@ class ClassEntry(_Strict):
     severity: Literal["minor", "major", "critical"] = "major"
     colour: tuple[int, int, int]
     threshold: Annotated[float, Field(gt=0, lt=1)]
-    min_area_px: Annotated[float, Field(ge=0)]
+    min_area_px: Annotated[float, Field(ge=0, le=_MIN_AREA_AT_MOST_PX)]
 
 
-class TileEntry(_Strict):
+class TileEntry(StrictModel):
     """Tile size and the overlap of neighbours, in prepared pixels."""
 
     height: Annotated[int, Field(ge=8, le=4096)]
@@ -58,15 +69,15 @@ class TileEntry(_Strict):
     overlap_px: Annotated[int, Field(ge=0)]
 
 
-class GoldenEntry(_Strict):
+class GoldenEntry(StrictModel):
     """One golden frame: the raw picture, the sha256 of its prepared pixels' bytes, and its expected defect map."""
 
     image: str
-    prepared_sha256: str
+    prepared_sha256: _Digest
     expected_map: str
 
 
-class Manifest(_Strict):
+class Manifest(StrictModel):
     """`manifest.json`. `provenance` lists each step that made the bundle, oldest first."""
 
     schema_: Annotated[Literal["linewatch/bundle/1"], Field(alias="schema")] = "linewatch/bundle/1"
@@ -79,10 +90,10 @@ class Manifest(_Strict):
     channels: Literal[1, 3] = 1
     frames: Annotated[int, Field(ge=1)] = 1
     preparing: tuple[PreparingStep, ...] = ()
-    training: dict[str, Any] = {}
-    validation: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
+    validation: dict[str, Any] = Field(default_factory=dict)
     golden: tuple[GoldenEntry, ...] = ()
-    files: dict[str, str] = {}
+    files: dict[str, _Digest] = Field(default_factory=dict)
     provenance: tuple[dict[str, Any], ...] = ()
 
     @model_validator(mode="after")
@@ -99,6 +110,28 @@ class Manifest(_Strict):
 
 
 @dataclass(frozen=True)
+class HashedFile:
+    """A file and the sha256 that its content must have; None where whoever names it has just made it."""
+
+    path: Path
+    sha256: str | None = None
+
+    def read(self) -> bytes:
+        """Return the content, read once: the bytes that are returned are those that were hashed. Raises BundleError."""
+        try:
+            with _opened(self.path) as file:
+                content = file.read(FILE_BYTES_AT_MOST + 1)
+        except OSError as error:
+            raise BundleError(f"{self.path} cannot be read: {error.strerror or error}. Look at its rights") from error
+        if len(content) > FILE_BYTES_AT_MOST:
+            raise BundleError(f"{self.path}: expected at most {FILE_BYTES_AT_MOST} bytes; it grew while it was read")
+        found = hashlib.sha256(content).hexdigest()
+        if self.sha256 is not None and found != self.sha256:
+            raise _altered(self.path, self.sha256, found)
+        return content
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A bundle whose manifest has been read and whose files have been verified."""
 
@@ -109,6 +142,13 @@ class Bundle:
     def onnx_path(self) -> Path:
         """Where the CPU backends' model lies."""
         return self.path / ONNX_MODEL
+
+    def file(self, name: str) -> HashedFile:
+        """Return a file with the hash that the manifest states. Raises BundleError where it states none."""
+        expected = self.manifest.files.get(name)
+        if expected is None:
+            raise BundleError(f"{self.path / MANIFEST} states no hash of {name!r}; expected one. Make the bundle again")
+        return HashedFile(self.path / name, expected)
 
     @property
     def keras_path(self) -> Path:
@@ -137,11 +177,44 @@ class Bundle:
 
 def sha256_of(path: Path) -> str:
     """Hash a file in pieces, as lower-case hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
+        return _digest_of(file)
+
+
+def _digest_of(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in iter(lambda: file.read(1 << 20), b""):
+        digest.update(piece)
     return digest.hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a regular file of a bundle once; what is looked at is what is read. Raises BundleError, OSError."""
+    # without O_NONBLOCK a pipe in the place of a file would be waited for without end
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path} is no file; expected one. Copy the bundle again")
+        if status.st_size > FILE_BYTES_AT_MOST:
+            raise BundleError(f"{path}: expected at most {FILE_BYTES_AT_MOST} bytes, received {status.st_size}")
+        _refuse_open_to_all(path, status.st_mode)
+        yield file
+
+
+def _refuse_open_to_all(path: Path, mode: int) -> None:
+    """Refuse what every user of this machine may write: it decides what is good."""
+    if mode & stat.S_IWOTH:
+        raise BundleError(
+            f"{path} may be written by every user of this machine (mode {stat.S_IMODE(mode):04o}), and it decides "
+            f"what is good. If nobody has changed it, run: chmod -R o-w on the bundle's folder"
+        )
+
+
+def _altered(path: Path, expected: str, found: str) -> BundleError:
+    return BundleError(
+        f"{path} is corrupt or was altered: expected sha256 {expected}, found {found}. Copy the bundle again"
+    )
 
 
 def load_bundle(path: Path, *, need_onnx: bool = True) -> Bundle:
@@ -151,62 +224,122 @@ def load_bundle(path: Path, *, need_onnx: bool = True) -> Bundle:
     """
     try:
         return _load(path, need_onnx=need_onnx)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         raise BundleError(
             f"The bundle {path} cannot be read: {error}. Look at the rights of its folder and files"
         ) from error
 
 
 def _load(path: Path, *, need_onnx: bool) -> Bundle:
-    manifest_path = path / MANIFEST
     if not path.is_dir():
         raise BundleError(
             f"No bundle at {path}: expected a folder with {MANIFEST}. Make one with `linewatch-train fit`"
         )
+    manifest = read_manifest(path)
+    maps = (entry.expected_map for entry in manifest.golden)
+    made_anew = set() if need_onnx else {ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS, *maps}
+    _verify(path, manifest, made_anew)
+    if need_onnx and ONNX_MODEL not in manifest.files:
+        raise BundleError(f"{path} holds no {ONNX_MODEL}. Run: convert {path} --to onnxruntime")
+    _check_golden_frames(path, manifest)
+    _check_folders(path, {*manifest.files, *made_anew})
+    return Bundle(path, manifest)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a bundle's manifest; no other file is looked at. Raises BundleError, OSError."""
+    manifest_path = path / MANIFEST
     if not manifest_path.is_file():
         raise BundleError(f"{path} is no bundle: it has no {MANIFEST}. Make one with `linewatch-train fit`")
     try:
-        raw = json.loads(manifest_path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        with _opened(manifest_path) as file:
+            raw = parse_json(file.read(BYTES_AT_MOST + 1))
+    except ValueError as error:
         raise BundleError(f"{manifest_path} cannot be read as JSON: {error}. Copy the bundle again") from error
     if isinstance(raw, dict) and raw.get("schema") != SCHEMA:
         raise BundleError(
-            f"{manifest_path}: expected schema {SCHEMA!r}, received {raw.get('schema')!r}. "
+            f"{manifest_path}: expected schema {SCHEMA!r}, received {raw.get('schema')!r:.80}. "
             "It was made for another version of Linewatch; convert it again with this one"
         )
     try:
-        manifest = Manifest.model_validate(raw)
+        return Manifest.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
         raise BundleError(
             f"{manifest_path}, key {where}: {first['msg']}; received {first['input']!r:.80}. Make the bundle again"
         ) from error
-    maps = (entry.expected_map for entry in manifest.golden)
-    made_anew = set() if need_onnx else {ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS, *maps}
-    _verify(path, manifest, made_anew)
-    if need_onnx and ONNX_MODEL not in manifest.files:
-        raise BundleError(f"{path} holds no {ONNX_MODEL}. Run: convert {path} --to onnxruntime")
-    return Bundle(path, manifest)
 
 
 def _verify(path: Path, manifest: Manifest, except_for: set[str]) -> None:
     root = path.resolve()
     for name, expected in manifest.files.items():
-        if name in except_for:
-            continue
-        file = (path / name).resolve()
-        if not file.is_relative_to(root):
+        if not _is_plain(name) or not (path / name).resolve().is_relative_to(root):
             raise BundleError(
-                f"{path / MANIFEST} names the file {name!r}, which lies outside the bundle; do not use it"
+                f"{path / MANIFEST} names the file {name!r:.200}, which lies outside the bundle; do not use it"
             )
-        if not file.is_file():
+        file, may_differ = path / name, name in except_for
+        if not file.exists():
+            if may_differ:
+                continue
             raise BundleError(f"{path} is incomplete: {name} is missing. Copy the bundle again")
-        found = sha256_of(file)
-        if found != expected:
-            raise BundleError(
-                f"{file} is corrupt or was altered: expected sha256 {expected}, found {found}. Copy the bundle again"
-            )
+        with _opened(file) as opened:
+            found = _digest_of(opened)
+        if found != expected and not may_differ:
+            raise _altered(file, expected, found)
+
+
+def _is_plain(name: str) -> bool:
+    """Tell whether a name is that of a file below the bundle, written in the one way in which it can be."""
+    plain = PurePosixPath(name)
+    return name == str(plain) and not plain.is_absolute() and ".." not in plain.parts and "\0" not in name
+
+
+def _check_golden_frames(path: Path, manifest: Manifest) -> None:
+    """Refuse golden frames that lie elsewhere, or whose pixels anybody could change: no hash is stated for them."""
+    for entry in manifest.golden:
+        for name in (entry.image, entry.expected_map):
+            if not _is_plain(name):
+                raise BundleError(
+                    f"{path / MANIFEST} names the golden frame {name!r:.200}, which lies outside the bundle; do not "
+                    "use it"
+                )
+            if name not in manifest.files:
+                raise BundleError(
+                    f"{path / MANIFEST} names the golden frame {name!r:.200} and states no hash of it. Convert the "
+                    f"bundle again: convert {path} --to onnxruntime"
+                )
+
+
+def _check_folders(path: Path, named: set[str]) -> None:
+    """Refuse folders that every user may write, and files that the manifest does not name."""
+    _refuse_open_to_all(path, path.stat().st_mode)
+    unnamed: list[str] = []
+    for folder, folders, files in os.walk(path, onerror=_raise):
+        here = Path(folder)
+        if here == path:
+            folders[:] = [name for name in folders if name not in _UNHASHED]
+        for name in folders:
+            _refuse_open_to_all(here / name, (here / name).lstat().st_mode & ~_of_link(here / name))
+        for name in [*files, *(each for each in folders if (here / each).is_symlink())]:
+            inside = (here / name).relative_to(path).as_posix()
+            if inside not in named and inside not in _UNHASHED and not name.endswith(".tmp"):
+                unnamed.append(inside)
+    if unnamed:
+        shown = ", ".join(repr(name)[:200] for name in sorted(unnamed)[:5])
+        raise BundleError(
+            f"{path} holds {len(unnamed)} files that its {MANIFEST} does not name: {shown}. Move them elsewhere, or "
+            "copy the bundle again"
+        )
+
+
+def _of_link(path: Path) -> int:
+    """Return the bits that say nothing of a link, whose mode is always open."""
+    return stat.S_IWOTH if path.is_symlink() else 0
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def file_hashes(path: Path) -> dict[str, str]:
@@ -223,9 +356,19 @@ def write_manifest(path: Path, manifest: Manifest) -> Bundle:
     manifest = manifest.model_copy(update={"files": file_hashes(path)})
     target = path / MANIFEST
     with replacing(target) as unfinished:
-        text = json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False)
+        written = _with_numbers_only(manifest.model_dump(mode="json", by_alias=True))
+        text = json.dumps(written, indent=1, ensure_ascii=False, allow_nan=False)
         unfinished.write_text(text + "\n", encoding="utf-8")
     return Bundle(path, manifest)
+
+
+def _with_numbers_only(value: Any) -> Any:
+    """Return a value with null for each figure that could not be had (NaN): JSON has none, and readers refuse it."""
+    if isinstance(value, dict):
+        return {key: _with_numbers_only(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers_only(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def safe_name(text: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 from edge.bundle import FP16_MODEL, INT8_MODEL, ONNX_MODEL, PRECISION_PLANS, Bundle
 from edge.errors import BundleError
 from edge.files import write_bytes
+from edge.strict_json import parse_json
 
 SCHEMA = "linewatch/precision/1"
 Precision = Literal["fp32", "fp16", "int8"]
@@ -73,7 +74,7 @@ def write_plan(path: Path, plan: PrecisionPlan) -> None:
 def read_plan(path: Path) -> PrecisionPlan:
     """Read a plan. Raises BundleError where there is none, or where the file is no plan."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = parse_json(path.read_bytes())
         return _plan_of(raw)
     except FileNotFoundError as error:
         raise BundleError(

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge.bundle import Bundle
 from edge.engines.device import Machine, parse_version
 from edge.errors import EngineError
+from edge.strict_json import parse_json
 
 ENGINES = "engines"
 PLAN_SUFFIX = ".plan"
@@ -56,7 +57,7 @@ class Sidecar(BaseModel):
     or INT8, 0-1; None where TensorRT did not tell.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_: Annotated[Literal["linewatch/engine/1"], Field(alias="schema")] = "linewatch/engine/1"
     plan_sha256: _Digest
@@ -122,13 +123,15 @@ def read_sidecar(plan: Path) -> Sidecar:
     """Read what stands beside a plan. Raises EngineError where it is missing or unreadable."""
     path = sidecar_path(plan)
     try:
-        return Sidecar.model_validate_json(path.read_bytes())
+        return Sidecar.model_validate_json(json.dumps(parse_json(path.read_bytes())))
     except OSError as error:
         raise EngineError(f"expected the description of {plan.name} at {path}, received: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise EngineError(f"expected {path} to describe the plan, received at {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise EngineError(f"expected {path} to describe the plan, received at the whole file: {error}") from error
 
 
 def verified_plan(bundle: Bundle, precision: str, max_batch: int, machine: Machine) -> bytes:

@@ -12,7 +12,7 @@ class Step(BaseModel):
     → uint8 [H', W', C'] and the way from those. The argument is never written on; the result may be a view of it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def refuse_foreign(step: Step, takes: set[str], of: tuple[str, ...]) -> None:

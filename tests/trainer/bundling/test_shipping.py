@@ -21,7 +21,7 @@ def converted(folder: Path) -> Path:
     (folder / "engines" / "a.plan").write_bytes(b"plan")
     (folder / "golden").mkdir()
     (folder / "golden" / "a.png").write_bytes(b"picture")
-    return bundle.path
+    return write_manifest(folder, bundle.manifest).path
 
 
 def files(folder: Path) -> set[str]:

@@ -1,0 +1,77 @@
+"""JSON from files that somebody else may have written: what is ambiguous or absurd in it is refused, never guessed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+DEPTH_AT_MOST = 64
+BYTES_AT_MOST = 32 * 1024 * 1024
+
+# Brackets, and strings, whose brackets do not count.
+_DEPTH_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+
+
+def parse_json(raw: bytes, *, depth_at_most: int = DEPTH_AT_MOST) -> Any:
+    """Parse UTF-8 JSON. Raises ValueError, in words, for what is none and for what two readers could read differently.
+
+    Refused are: a key given twice, NaN and infinity (1e999 too), nesting deeper than `depth_at_most`, more than
+    BYTES_AT_MOST, and text that is no Unicode (a lone surrogate).
+    """
+    if len(raw) > BYTES_AT_MOST:
+        raise ValueError(f"expected at most {BYTES_AT_MOST} bytes, received {len(raw)}")
+    if (depth := _depth(raw, depth_at_most)) > depth_at_most:
+        raise ValueError(f"expected at most {depth_at_most} levels of nesting, received {depth} or more")
+    value = json.loads(
+        raw.decode("utf-8"), object_pairs_hook=_once_only, parse_constant=_no_constant, parse_float=_finite
+    )
+    _check_text(value)
+    return value
+
+
+def _depth(raw: bytes, enough: int) -> int:
+    """Return how deep the nesting goes; not looked at further than one level beyond `enough`."""
+    deepest = depth = 0
+    for token in _DEPTH_TOKENS.finditer(raw):
+        if token[0] in {b"[", b"{"}:
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > enough:
+                break
+        elif token[0] in {b"]", b"}"}:
+            depth -= 1
+    return deepest
+
+
+def _once_only(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r:.80} is given twice")
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"expected numbers, received {name}")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"expected a number that a computer can hold, received {text:.40}")
+    return value
+
+
+def _check_text(value: Any) -> None:
+    if isinstance(value, str):
+        value.encode("utf-8")  # UnicodeEncodeError, which is a ValueError, for a lone surrogate
+    elif isinstance(value, list):
+        for each in value:
+            _check_text(each)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            key.encode("utf-8")
+            _check_text(each)
