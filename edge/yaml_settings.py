@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -14,6 +15,14 @@ from edge.redacting import redacted
 
 # Settings are written by hand; a larger file is another file.
 _BYTES_AT_MOST = 1_000_000
+
+# What they stand for with their aliases followed, in characters and values.
+_UNFOLDED_AT_MOST = 2 * _BYTES_AT_MOST
+_PROBLEMS_TOLD = 20
+# Of what was received, in characters.
+_SHOWN, _KEYS_SHOWN, _LOOKED_AT = 80, 400, 20_000
+
+_SWITCH = {"on": "on", "yes": "on", "true": "on", "off": "off", "no": "off", "false": "off"}
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -30,7 +39,10 @@ class StrictModel(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_lookalikes(cls, value: Any, info: ValidationInfo) -> Any:
-        wanted = _plain_types(cls.model_fields[str(info.field_name)].annotation)
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        wanted, words = _plain_types(annotation), _words(annotation)
+        if bool not in wanted and (switch := _switch(value)) in words:
+            return switch
         if isinstance(value, bool) and bool not in wanted and wanted & {int, float}:
             raise ValueError("expected a number")
         if isinstance(value, str) and str not in wanted and wanted & {int, float}:
@@ -47,29 +59,102 @@ def _plain_types(annotation: Any) -> set[Any]:
     return {annotation} if isinstance(annotation, type) else set()
 
 
-class _OnceOnlyLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, but a key given twice is an error rather than the last one winning silently."""
+def _words(annotation: Any) -> set[Any]:
+    """Name the words that an annotation allows at its top level: WatchSettings | Literal["auto", "off"] → auto, off."""
+    if get_origin(annotation) is Literal:
+        return set(get_args(annotation))
+    parts = get_args(annotation) if get_origin(annotation) in {Annotated, Union, UnionType} else ()
+    return {word for part in parts for word in _words(part)}
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+
+def _switch(value: Any) -> str | None:
+    """Return `on` or `off` for what people write for it: yes, No, true; None for anything else."""
+    return _SWITCH.get(str(value).lower()) if isinstance(value, bool | str) else None
+
+
+class _SettingsLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, for settings written by hand.
+
+    Plain words are as in YAML 1.2 (10.3.2, core schema): `off`, `no` and `2026-01-01` are words, not false, false and a
+    date; a number with a leading zero is a word too, for 010 is 8 to one reader and 10 to another. A key given twice is
+    an error rather than the last one winning. Merge keys (`<<: *base`) work; what aliases unfold to is bounded.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping whose keys are words, each given once."""
+        node = super().compose_mapping_node(anchor)
         seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in _KEY_TAGS:
+                shown = repr(self.construct_object(key, deep=True)) if isinstance(key, yaml.ScalarNode) else "more"
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"expected a word as key, received {key!r}", key_node.start_mark
+                    None, None, f"expected a word as key, received {shown:.80}", key.start_mark
                 )
-            if key in seen:
+            if (key.tag, key.value) in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                    None, None, f"the key {key.value!r:.80} is given twice", key.start_mark
                 )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+            seen.add((key.tag, key.value))
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Compose the document, and refuse one whose aliases would unfold to more than settings ever are."""
+        node = super().get_single_node()
+        if node is not None:
+            _unfolded(node, {})
+        return node
+
+
+_TAG = "tag:yaml.org,2002:"
+# PyYAML's own, those of YAML 1.1, are not taken over.
+_SettingsLoader.yaml_implicit_resolvers = {}
+_KEY_TAGS = {f"{_TAG}str", f"{_TAG}merge"}
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:(?:0|[1-9][0-9_]*)(?:\.[0-9_]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("merge", r"<<", "<"),
+):
+    _firsts = [None if first == "\0" else first for first in _first]
+    _SettingsLoader.add_implicit_resolver(f"{_TAG}{_tag}", re.compile(rf"^(?:{_pattern})$"), _firsts)
+
+
+def _unfolded(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """Return how many characters and values a node stands for once its aliases are followed.
+
+    Raises ConstructorError for more than _UNFOLDED_AT_MOST, or for an alias inside what it names.
+    """
+    size = known.get(id(node), 0)
+    if size is None:
+        raise yaml.constructor.ConstructorError(None, None, "an alias stands inside what it names", node.start_mark)
+    if size:
+        return size
+    known[id(node)] = None
+    size = 1
+    if isinstance(node, yaml.ScalarNode):
+        size += len(node.value)
+    elif isinstance(node, yaml.MappingNode):
+        size += sum(_unfolded(part, known) for pair in node.value for part in pair)
+    else:
+        size += sum(_unfolded(part, known) for part in node.value)
+    if size > _UNFOLDED_AT_MOST:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"its aliases unfold to more than {_UNFOLDED_AT_MOST} characters", node.start_mark
+        )
+    known[id(node)] = size
+    return size
 
 
 def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
     """Read `path` and validate it as `model`. Raises SettingsError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_BYTES_AT_MOST + 1)
     except FileNotFoundError as error:
         raise SettingsError(
             f"No settings at {path}: expected a YAML file. See config/ for commented examples"
@@ -77,28 +162,32 @@ def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read as UTF-8 text: {error}") from error
     if len(text) > _BYTES_AT_MOST:
-        raise SettingsError(f"{path}: expected settings of at most {_BYTES_AT_MOST} characters, received {len(text)}")
+        raise SettingsError(f"{path}: expected settings of at most {_BYTES_AT_MOST} characters, received more")
     try:
-        raw = yaml.load(text, Loader=_OnceOnlyLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raw = yaml.load(text, Loader=_SettingsLoader)  # noqa: S506 - a SafeLoader
+    # PyYAML's own constructors raise the latter where a tag and its value do not fit: `!!bool perhaps`
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise SettingsError(f"{path} is no valid YAML: {_problem(error)}") from error
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: expected keys with values, received {_shown(raw)}")
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError(*(_explain(path, problem) for problem in error.errors())) from error
+        problems = error.errors()
+        told = [_explain(path, problem) for problem in problems[:_PROBLEMS_TOLD]]
+        more = [f"{path}: and {len(problems) - len(told)} more"] if len(problems) > len(told) else []
+        raise SettingsError(*told, *more) from error
 
 
 def _problem(error: Exception) -> str:
     """Say what is wrong and where, without quoting the line, which may hold a password."""
     mark = getattr(error, "problem_mark", None)
     where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"{getattr(error, 'problem', None) or error}{where}"
+    return f"{redacted(str(getattr(error, 'problem', None) or error)[:_LOOKED_AT]):.{_KEYS_SHOWN}}{where}"
 
 
 def _explain(path: Path, problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+    where = f"{'.'.join(str(part) for part in problem['loc']):.{_KEYS_SHOWN}}" or "the whole file"
     if problem["type"] == "extra_forbidden":
         return f"{path}, key {where}: no such key; check its spelling against the examples in config/"
     if problem["type"] == "missing":
@@ -113,5 +202,7 @@ def _explain(path: Path, problem: Any) -> str:
 
 def _shown(value: Any) -> str:
     """Show what was received; never what a secret holds."""
-    text = redacted(f"{value!r:.80}") if not isinstance(value, dict) else f"the keys {sorted(map(str, value))}"
+    shown = f"the keys {sorted(map(str, value))}" if isinstance(value, dict) else repr(value)
+    # hidden first and cut then: half an address may show a password whose end is cut off
+    text = redacted(shown[:_LOOKED_AT])[: _KEYS_SHOWN if isinstance(value, dict) else _SHOWN]
     return f"{text} ({type(value).__name__})" if value is not None else "nothing"

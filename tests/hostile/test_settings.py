@@ -1,0 +1,169 @@
+"""Settings that are meant to hurt, or that people write in good faith: one table of each, and what is to come of it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.cameras.camera_watch import WatchSettings
+from edge.errors import SettingsError
+from edge.settings import load_settings
+from edge.yaml_settings import StrictModel, load_yaml
+
+
+class Words(StrictModel):
+    """One key of each kind."""
+
+    switch: bool = False
+    mode: Literal["auto", "off"] = "auto"
+    both: bool | Literal["auto"] = "auto"
+    name: str = ""
+    number: int = 0
+    share: float = 0.0
+    maybe: float | None = 1.0
+    inner: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+    inners: tuple[dict[str, Any], ...] = ()
+
+
+def load(tmp_path: Path, text: str) -> Words:
+    """Load what a person wrote."""
+    path = tmp_path / "line.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_yaml(path, Words)
+
+
+TAKEN = [
+    ("switch: on", "switch", True),
+    ("switch: Off", "switch", False),
+    ("switch: yes", "switch", True),
+    ("switch: no", "switch", False),
+    ("switch: true", "switch", True),
+    ("mode: off", "mode", "off"),
+    ("mode: 'off'", "mode", "off"),
+    ("mode: OFF", "mode", "off"),
+    ("mode: no", "mode", "off"),
+    ("mode: false", "mode", "off"),
+    ("both: off", "both", False),
+    ("both: auto", "both", "auto"),
+    ("name: no", "name", "no"),
+    ("name: on", "name", "on"),
+    ("name: 2026-01-01", "name", "2026-01-01"),
+    ("name: 12:30:00", "name", "12:30:00"),
+    ("name: 007", "name", "007"),
+    ("name: =", "name", "="),
+    ("name: 'true'", "name", "true"),
+    ("number: 1_000", "number", 1000),
+    ("number: 0x10", "number", 16),
+    ("number: -5", "number", -5),
+    ("share: 1e-3", "share", 0.001),
+    ("share: .5", "share", 0.5),
+    ("share: 3", "share", 3.0),
+    ("maybe:", "maybe", None),
+    ("maybe: ~", "maybe", None),
+    ("inner: {on: 1}", "inner", {"on": 1}),
+    ("inner: &a {x: 1, y: 2}\ninners: [{<<: *a, y: 3}]", "inners", ({"x": 1, "y": 3},)),
+    ("inners: [&a {x: 1}, &b {y: 2}, {<<: [*a, *b], z: 3}]", "inners", ({"x": 1}, {"y": 2}, {"x": 1, "y": 2, "z": 3})),
+    ("inners: [&b {<<: &a {x: 1}, x: 2}, {<<: *b}, {<<: *a}]", "inners", ({"x": 2}, {"x": 2}, {"x": 1})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "key", "value"), TAKEN)
+def test_what_people_write_means_what_they_mean(text: str, key: str, value: object, tmp_path: Path) -> None:
+    """On, off, yes and no are as each key wants them; a name that looks like a date stays a name; merge keys merge."""
+    assert getattr(load(tmp_path, text), key) == value
+
+
+def bomb(levels: int, width: int = 10) -> str:
+    """Write a list of lists of lists, by aliases: `width` to the power of `levels` words."""
+    lines = [f"  - &a0 [{', '.join(['lol'] * width)}]"]
+    lines += [f"  - &a{level} [{', '.join([f'*a{level - 1}'] * width)}]" for level in range(1, levels)]
+    return "inners:\n" + "\n".join(lines)
+
+
+def merge_bomb(levels: int) -> str:
+    """Write mappings that merge ten of the one before."""
+    lines = ["  - &a0 {x: 1}"]
+    lines += [f"  - &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 10)}]}}" for level in range(1, levels)]
+    return "inners:\n" + "\n".join(lines)
+
+
+REFUSED = [
+    (bomb(9), "its aliases unfold to more than 2000000 characters"),
+    (merge_bomb(9), "its aliases unfold to more than 2000000 characters"),
+    (f"name: &a {'x' * 100_000}\ninners: [{', '.join(['{v: *a}'] * 100)}]", "its aliases unfold to more than"),
+    ("inner: &a {a: *a}", "an alias stands inside what it names"),
+    ("inner: &a {<<: *a}", "an alias stands inside what it names"),
+    ("inner: {a: *unknown}", "undefined alias"),
+    ("[" * 100_000, "is no valid YAML"),
+    ("inner: " + "{a: " * 5_000, "is no valid YAML"),
+    ("name: " + "x" * 1_000_001, "at most 1000000 characters, received more"),
+    ("mode: true", "key mode: expected 'auto' or 'off'; received True"),
+    ("mode: sometimes", "key mode: expected 'auto' or 'off'; received 'sometimes'"),
+    ("number: yes", "key number: expected a number"),
+    ("number: 010", "key number: expected a number without quotes; received '010'"),
+    ("number: 12:30", "key number: expected a number"),
+    ("number: true", "key number: expected a number; received True"),
+    ("share: '0.5'", "expected a number without quotes"),
+    ("share: .inf", "finite"),
+    ("switch: perhaps", "key switch"),
+    ("name: 7", "key name"),
+    ("<<: {name: a}\n<<: {name: b}", "the key '<<' is given twice"),
+    ("name: a\nname: b", "the key 'name' is given twice"),
+    ("on: 1\non: 2", "the key 'on' is given twice"),
+    ("inner: {<<: 3}", "is no valid YAML"),
+    ("? [a, b]\n: c", "expected a word as key, received more"),
+    ("5: c", "expected a word as key, received 5"),
+    ("switch: !!bool perhaps", "is no valid YAML"),
+    ("number: !!int ''", "is no valid YAML"),
+    ("number: !!int three", "is no valid YAML"),
+    ("name: !!timestamp soon", "is no valid YAML"),
+    ("name: !!python/name:os.system ''", "is no valid YAML"),
+    ("name: a\x00b", "is no valid YAML"),
+    ("name: a\n---\nname: b", "is no valid YAML"),
+    ("\n".join(f"unknown{n}: 1" for n in range(100)), "and 80 more"),
+    (f"? {'k' * 5_000}\n: 1", "no such key"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "says"), REFUSED)
+def test_hostile_settings_are_refused_quickly_and_in_few_words(text: str, says: str, tmp_path: Path) -> None:
+    """Nothing takes memory or minutes, nothing ends in a traceback, and no message repeats what was sent at length."""
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, text)
+    assert says in str(caught.value)
+    assert len(str(caught.value)) < 12_000
+
+
+def test_a_camera_s_watch_may_be_switched_off_in_any_way(tmp_path: Path) -> None:
+    """`watch: off`, as config/line.yaml says, is taken as it stands; so is false; keys still switch it on."""
+    path = tmp_path / "line.yaml"
+    for written, meant in (("off", "off"), ("'off'", "off"), ("false", "off"), ("no", "off"), ("auto", "auto")):
+        path.write_text(f"camera: {{watch: {written}}}\n", encoding="utf-8")
+        assert load_settings(path).camera.watch == meant
+    path.write_text("camera: {watch: {}}\n", encoding="utf-8")
+    assert isinstance(load_settings(path).camera.watch, WatchSettings)
+
+
+def test_a_secret_is_hidden_also_where_its_address_is_cut_off(tmp_path: Path) -> None:
+    """What is shown of a long value ends before its password ends; the password is hidden all the same."""
+    path = tmp_path / "line.yaml"
+    path.write_text(
+        f"camera: {{max_age_ms: [{'x' * 40}, 'rtsp://eye:hunter2{'0' * 60}@camera/1']}}\n", encoding="utf-8"
+    )
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path)
+    assert "hunter2" not in str(caught.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet="abx:-[]{}&*<>'\"!|#%@`,? \n\t0179.~", max_size=60))
+def test_any_text_is_settings_or_refused(text: str) -> None:
+    """Whatever a file holds, loading it ends in settings or in our own error."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(SettingsError):
+        load(Path(folder), text)
