@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edge.alarms.rules import AlarmRule
-from edge.records import Defect, DeliveryState, Inspection, Measurement, Verdict
+from edge.records import Defect, DeliveryState, FrameResult, Measurement, Verdict
 
 
-def measure_of(rule: AlarmRule, inspection: Inspection) -> float | None:
+def measure_of(rule: AlarmRule, inspection: FrameResult) -> float | None:
     """Return the value that `rule`, which is about frames, watches, or None where the inspection cannot know it.
 
     A frame that could not be read is known to be NO_READ, and which fault of the camera it shows, and nothing else of

@@ -28,7 +28,7 @@ from edge.alarms.model import (
 )
 from edge.alarms.rules import FLOOD_WITHIN_S, OF_DELIVERY, OF_FRAMES, OF_LINE, AlarmRule, suppressors
 from edge.alarms.states import Condition, Service, Shelving
-from edge.records import AlarmEvent, AlarmOutcome, AlarmStanding, DeliveryState, Inspection, StandingShelf
+from edge.records import AlarmEvent, AlarmOutcome, AlarmStanding, DeliveryState, FrameResult, StandingShelf
 
 CHATTERING_RAISES = 3  # within CHATTERING_WITHIN_NS, after the usual alarm management practice
 CHATTERING_WITHIN_NS = 60_000_000_000
@@ -71,7 +71,7 @@ class AlarmManager:
         self._members_told = (0, 0)
         self._changed: set[str] = set()
 
-    def look_at(self, inspection: Inspection, now_ns: int) -> tuple[AlarmEvent, ...]:
+    def look_at(self, inspection: FrameResult, now_ns: int) -> tuple[AlarmEvent, ...]:
         """Step the alarms about frames by one inspection and return the transitions, in order."""
         events: list[AlarmEvent] = []
         for rule in self._rules.values():

@@ -21,7 +21,7 @@ import edge
 from edge.alarms import AlarmRule, Moment
 from edge.commands.requests import COMMANDS, Answer
 from edge.printable import as_json, encodable
-from edge.records import AlarmEvent, AlarmStanding, Defect, Grade, Inspection, JournalEntry, Measurement, Message
+from edge.records import AlarmEvent, AlarmStanding, Defect, FrameResult, Grade, JournalEntry, Measurement, Message
 
 ENVELOPE = "linewatch/envelope/1"
 LISTED_DEFECTS = 100  # keeps a result below 20 kB, the smallest packet limit among brokers
@@ -166,7 +166,7 @@ class Counters:
     value_factor_mean: float | None = None
 
 
-def result_body(inspection: Inspection, model: ModelIdentity) -> dict[str, Any]:
+def result_body(inspection: FrameResult, model: ModelIdentity) -> dict[str, Any]:
     """Return the body of one `event/result`, which is also one line of a replay's events.
 
     Only `captured_at` and `age_ms` depend on when it was run. On NO_READ everything measured is None. Defects are
@@ -226,7 +226,7 @@ class MessageWriter:
         self.identity = identity
         self._stamp = stamp
 
-    def result(self, inspection: Inspection, seq: int) -> tuple[Message, dict[str, Any]]:
+    def result(self, inspection: FrameResult, seq: int) -> tuple[Message, dict[str, Any]]:
         """Return the message of one inspection, and its body for those who write files."""
         body = result_body(inspection, self.identity.model)
         return self._message("result", body, seq=seq), body

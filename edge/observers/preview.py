@@ -10,7 +10,7 @@ from edge.inspection.overlaying import as_bgr, write_on
 from edge.messages.writer import MessageWriter
 from edge.opencv import cv2
 from edge.outbox import Sender
-from edge.records import DefectClass, Inspection, UInt8, Verdict
+from edge.records import DefectClass, FrameResult, UInt8, Verdict
 from edge.station.pipeline import Decided
 
 LARGEST_BYTES = 200_000
@@ -20,7 +20,7 @@ _GREEN, _RED, _YELLOW = (80, 175, 76), (54, 67, 244), (59, 235, 255)  # blue, gr
 _COLOURS = {Verdict.OK: _GREEN, Verdict.NG: _RED, Verdict.NO_READ: _YELLOW}
 
 
-def draw(pixels: UInt8, inspection: Inspection, classes: Sequence[DefectClass]) -> bytes:
+def draw(pixels: UInt8, inspection: FrameResult, classes: Sequence[DefectClass]) -> bytes:
     """Return a JPEG of at most LARGEST_BYTES: the frame, a box around each defect, the verdict and its reason.
 
     `pixels`: uint8 [H, W] or BGR [H, W, 3], left as they are. The picture is made smaller until it fits.
@@ -35,7 +35,7 @@ def draw(pixels: UInt8, inspection: Inspection, classes: Sequence[DefectClass]) 
         long_side //= 2  # noise at its worst takes about 1 byte per pixel: 640 px across always fit
 
 
-def _drawn(pixels: UInt8, inspection: Inspection, classes: Sequence[DefectClass], scale: float) -> UInt8:
+def _drawn(pixels: UInt8, inspection: FrameResult, classes: Sequence[DefectClass], scale: float) -> UInt8:
     height, width = pixels.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = as_bgr(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))

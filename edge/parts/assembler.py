@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from edge.parts.rules import PartRules, ViewRule
-from edge.records import Inspection, Judgement, Verdict
+from edge.records import FrameResult, Judgement, Verdict
 from edge.records.parts import (
     Closing,
     FrameLost,
@@ -26,7 +26,7 @@ from edge.records.parts import (
 )
 
 REMEMBERED_IDS = 1000  # of the last parts; an id is surely told to be repeated within so many
-PartEvent = TriggerEvent | Inspection | FrameLost
+PartEvent = TriggerEvent | FrameResult | FrameLost
 Concluded = PartResult | StrayFrame | TriggerTrouble
 
 
@@ -73,7 +73,7 @@ def step(
         parts = _opened(rules, parts, event, name, told)
     elif isinstance(event, PartClosed):
         parts = _closed(parts, event, told)
-    elif isinstance(event, Inspection):
+    elif isinstance(event, FrameResult):
         parts = _judged(rules, parts, event, told)
     elif isinstance(event, FrameLost):
         parts = _lost(rules, parts, event)
@@ -119,7 +119,7 @@ def _closed(parts: Parts, event: PartClosed, told: list[Concluded]) -> Parts:
     return parts
 
 
-def _judged(rules: PartRules, parts: Parts, frame: Inspection, told: list[Concluded]) -> Parts:
+def _judged(rules: PartRules, parts: Parts, frame: FrameResult, told: list[Concluded]) -> Parts:
     view = frame.camera
     judged = dict(parts.judged_ns) | {view: max(frame.captured_ns, parts.judged_ns.get(view, frame.captured_ns))}
     parts = replace(parts, judged_ns=judged)
@@ -249,14 +249,14 @@ def _judgement(rules: Mapping[str, ViewRule], views: Mapping[str, ViewResult], m
     return Judgement(Verdict.OK, None)
 
 
-def worse(one: Inspection | None, other: Inspection) -> Inspection:
+def worse(one: FrameResult | None, other: FrameResult) -> FrameResult:
     """Return the readable frame that speaks for both: NG before OK, then the larger coverage, then the first."""
     if one is None:
         return other
     return other if _badness(other) > _badness(one) else one
 
 
-def _badness(frame: Inspection) -> tuple[bool, float, int]:
+def _badness(frame: FrameResult) -> tuple[bool, float, int]:
     seen = frame.measurement
     coverage, count = (0.0, 0) if seen is None else (seen.coverage, len(seen.defects))
     return frame.judgement.verdict is Verdict.NG, coverage, count

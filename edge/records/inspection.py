@@ -108,11 +108,12 @@ class Grade:
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """One decided frame: what the `event/result` message is made of.
+class FrameResult:
+    """One decided frame of one view: what the `event/result` message is made of.
 
-    `frame` is None where no frame came at all. `measurement` is None exactly when the verdict is NO_READ. `age_ms`:
-    from capture to decision on the line's clock. `zones`: what each named zone of the settings shows, for alarms.
+    `recipe`, `model`: what judged it, the model by the sha256 of its graph; None before any was loaded.
+    `trigger_count`: how often the camera was triggered, None where it is not or does not tell. `frame` is None where
+    no frame came at all. `measurement` is None exactly when the verdict is NO_READ. `age_ms`: from capture to decision on the line's clock. `zones`: what each named zone of the settings shows, for alarms.
     `grade`: None without a table of grades, and on NO_READ. `camera_fault`: why the camera cannot be believed.
     """
 
@@ -127,3 +128,11 @@ class Inspection:
     zones: Mapping[str, Measurement] = field(default_factory=dict)
     grade: Grade | None = None
     camera_fault: CameraFault | None = None
+    recipe: str | None = None
+    model: str | None = None
+    trigger_count: int | None = None
+
+    @property
+    def view(self) -> str:
+        """The view's name, which is its camera's."""
+        return self.camera

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from edge.records.inspection import Grade, Inspection, Judgement
+from edge.records.inspection import FrameResult, Grade, Judgement
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class ViewResult:
     readable: int = 0
     ng: int = 0
     lost: int = 0
-    worst: Inspection | None = None
-    unread: Inspection | None = None
+    worst: FrameResult | None = None
+    unread: FrameResult | None = None
 
 
 class Closing(str, Enum):
@@ -95,7 +95,7 @@ class PartResult:
 class StrayFrame:
     """A judged frame that belongs to no part that is still open. `reason` in words."""
 
-    result: Inspection
+    result: FrameResult
     reason: str
 
 

@@ -13,7 +13,7 @@ from edge.alarms import AlarmManager, AlarmRule, By, Decision, recall, remember
 from edge.commands.requests import Acknowledge, Command, CommandOutcome, Reset, Shelve, Unshelve
 from edge.messages.writer import MessageWriter
 from edge.outbox import Outbox
-from edge.records import AlarmEvent, AlarmRecord, DeliveryState, Inspection, JournalEntry, Message
+from edge.records import AlarmEvent, AlarmRecord, DeliveryState, FrameResult, JournalEntry, Message
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class AlarmService:
         states += [self._state(rule, now_ns) for rule in self.manager.rules]
         self._outbox.put(None, *states, alarms=records, journal=journal)
 
-    def look_at(self, inspection: Inspection, now_ns: int) -> tuple[AlarmEvent, ...]:
+    def look_at(self, inspection: FrameResult, now_ns: int) -> tuple[AlarmEvent, ...]:
         """Step the alarms about frames by one inspection; the transitions are in the outbox when this returns."""
         events = self.manager.look_at(inspection, now_ns)
         self._write(events, now_ns)

@@ -14,7 +14,7 @@ from edge.engines.engine_building import EngineBuild, missing_precision
 from edge.inspection.limits import no_read
 from edge.messages.writer import MessageWriter
 from edge.outbox import Outbox
-from edge.records import Inspection
+from edge.records import FrameResult
 from edge.settings import EngineSettings
 from edge.station.alarm_service import AlarmService
 from edge.station.watchdog import notify
@@ -45,7 +45,7 @@ class Waiting:
         if self._outbox is None:
             return
         now_ns = time.monotonic_ns()
-        inspection = Inspection(
+        inspection = FrameResult(
             camera=self._camera,
             frame=None,
             name="",

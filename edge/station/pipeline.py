@@ -34,8 +34,8 @@ from edge.records import (
     DefectMap,
     DeliveryState,
     Frame,
+    FrameResult,
     Grade,
-    Inspection,
     Judgement,
     Message,
     Verdict,
@@ -56,7 +56,7 @@ class Decided:
     `body` is the result message's body. `frame` is None where there are no pixels that can be looked at.
     """
 
-    inspection: Inspection
+    inspection: FrameResult
     body: dict[str, Any]
     frame: Frame | None
     defect_map: DefectMap | None
@@ -262,7 +262,7 @@ class Line:
         self._conclude_unseen(state, no_read(f"{told}: {state.detail}" if state.detail else told), CameraFault.LOST)
 
     def _conclude(self, frame: Frame, inspected: Inspected, fault: CameraFault | None = None) -> None:
-        inspection = Inspection(
+        inspection = FrameResult(
             camera=frame.camera,
             frame=frame.index,
             name=frame.name,
@@ -280,7 +280,7 @@ class Line:
 
     def _conclude_unseen(self, state: CameraState, judgement: Judgement, fault: CameraFault | None) -> None:
         now_ns = self._monotonic_ns() if self._live or state.captured_ns is None else state.captured_ns
-        inspection = Inspection(
+        inspection = FrameResult(
             camera=state.camera,
             frame=state.index,
             name=state.name,
@@ -293,7 +293,7 @@ class Line:
         )
         self._publish(inspection, now_ns, None, None)
 
-    def _publish(self, inspection: Inspection, now_ns: int, frame: Frame | None, kept: DefectMap | None) -> None:
+    def _publish(self, inspection: FrameResult, now_ns: int, frame: Frame | None, kept: DefectMap | None) -> None:
         if inspection.frame is not None:
             self.counts.frames += 1
         self.counts.count(inspection.judgement.verdict, inspection.grade)

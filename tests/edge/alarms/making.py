@@ -13,8 +13,8 @@ from edge.records import (
     CameraFault,
     ClassMeasure,
     Defect,
+    FrameResult,
     Grade,
-    Inspection,
     Judgement,
     Measurement,
     Verdict,
@@ -49,12 +49,12 @@ def measured(coverage: float, *defects: Defect) -> Measurement:
     return Measurement(coverage, None, 1e6, {"scratch": ClassMeasure(coverage, len(defects))}, defects)
 
 
-def seen(coverage: float | None, fault: CameraFault | None = None, grade: Grade | None = None) -> Inspection:
+def seen(coverage: float | None, fault: CameraFault | None = None, grade: Grade | None = None) -> FrameResult:
     """Return the inspection of a frame with this coverage; None: it could not be read, for a fault of the camera."""
     measurement = None if coverage is None or fault is not None else measured(coverage)
     verdict = Verdict.NO_READ if measurement is None else Verdict.OK
     judgement = Judgement(verdict, None if measurement else "dark")
-    return Inspection("top", 1, "", NOON, 0, 1.0, judgement, measurement, grade=grade, camera_fault=fault)
+    return FrameResult("top", 1, "", NOON, 0, 1.0, judgement, measurement, grade=grade, camera_fault=fault)
 
 
 def told(events: tuple[AlarmEvent, ...] | list[AlarmEvent]) -> list[tuple[str, str]]:

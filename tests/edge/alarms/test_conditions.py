@@ -15,8 +15,8 @@ from edge.records import (
     ClassMeasure,
     Defect,
     DeliveryState,
+    FrameResult,
     Grade,
-    Inspection,
     Judgement,
     Measurement,
     Verdict,
@@ -24,9 +24,9 @@ from edge.records import (
 from tests.edge.alarms.making import NOON, measured, rule
 
 
-def inspection(verdict: Verdict, measurement: Measurement | None) -> Inspection:
+def inspection(verdict: Verdict, measurement: Measurement | None) -> FrameResult:
     """Return an inspection of no particular frame."""
-    return Inspection("top", 1, "", NOON, 0, 1.0, Judgement(verdict, None), measurement)
+    return FrameResult("top", 1, "", NOON, 0, 1.0, Judgement(verdict, None), measurement)
 
 
 def scratch(area_mm2: float | None, length_mm: float | None, name: str = "scratch") -> Defect:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from edge.alarms import FLOOD_ALARM, AlarmManager, Condition, alarm_rules
-from edge.records import AlarmEvent, CameraFault, ClassMeasure, DeliveryState, Inspection, Measurement
+from edge.records import AlarmEvent, CameraFault, ClassMeasure, DeliveryState, FrameResult, Measurement
 from tests.edge.alarms.making import MS, NOON, S, by, desk, occurrences, rule, seen, told
 
 BAD, GOOD = seen(0.9), seen(0.0)
@@ -183,10 +183,10 @@ def test_an_alarm_out_of_service_is_told_of_and_not_shown() -> None:
     assert (raised.transition, raised.shown) == ("raised", False)
 
 
-def many(raising: set[int], count: int = 1000) -> Inspection:
+def many(raising: set[int], count: int = 1000) -> FrameResult:
     """Return the inspection of a frame in which these of the many classes are found."""
     classes = {f"c{index}": ClassMeasure(1.0 if index in raising else 0.0, 0) for index in range(count)}
-    return Inspection("top", 1, "", NOON, 0, 1.0, BAD.judgement, Measurement(1.0, None, 1e6, classes, ()))
+    return FrameResult("top", 1, "", NOON, 0, 1.0, BAD.judgement, Measurement(1.0, None, 1e6, classes, ()))
 
 
 def test_a_flood_is_shown_as_one() -> None:

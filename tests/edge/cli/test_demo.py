@@ -15,7 +15,7 @@ from edge.records import (
     ClassMeasure,
     DefectClass,
     DefectMap,
-    Inspection,
+    FrameResult,
     Judgement,
     Measurement,
     UInt8,
@@ -35,7 +35,7 @@ def decided(found: UInt8 | None) -> Decided:
         measurement = Measurement(coverage, None, found.size, {"scratch": ClassMeasure(coverage, 1)}, ())
     judgement = Judgement(Verdict.NO_READ if found is None else Verdict.OK, None)
     now = datetime.now(timezone.utc)
-    inspection = Inspection("c", 0, "", now, 0, 0.0, judgement, measurement)
+    inspection = FrameResult("c", 0, "", now, 0, 0.0, judgement, measurement)
     return Decided(inspection, {}, None, None if found is None else DefectMap(found, found), ())
 
 

@@ -12,7 +12,7 @@ from edge.records import (
     AlarmEvent,
     DefectClass,
     DefectMap,
-    Inspection,
+    FrameResult,
     Judgement,
     Transform,
     UInt8,
@@ -48,7 +48,7 @@ def decided(found: UInt8, alarms: tuple[AlarmEvent, ...] = ()) -> Decided:
     measurement, cleaned = measure(raw, CLASSES, region(SIZE, None, Transform.identity()), Transform.identity(), None)
     verdict = Verdict.NG if measurement.defects else Verdict.OK
     now = datetime.now(timezone.utc)
-    inspection = Inspection("c", 7, "", now, 0, 1.0, Judgement(verdict, None), measurement)
+    inspection = FrameResult("c", 7, "", now, 0, 1.0, Judgement(verdict, None), measurement)
     return Decided(inspection, {}, None, cleaned, alarms)
 
 
@@ -56,7 +56,7 @@ def unread() -> Decided:
     """Return a frame that could not be read."""
     now = datetime.now(timezone.utc)
     judgement = Judgement(Verdict.NO_READ, "the engine failed")
-    return Decided(Inspection("c", 7, "", now, 0, 1.0, judgement, None), {}, None, None, ())
+    return Decided(FrameResult("c", 7, "", now, 0, 1.0, judgement, None), {}, None, None, ())
 
 
 def score_of(

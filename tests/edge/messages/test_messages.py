@@ -24,8 +24,8 @@ from edge.records import (
     AlarmStanding,
     ClassMeasure,
     Defect,
+    FrameResult,
     Grade,
-    Inspection,
     Judgement,
     Measurement,
     Message,
@@ -96,9 +96,11 @@ def defect(area_px: float = 4.0, mm: float | None = None, score: float = 0.5) ->
     return Defect(1, "scratch", score, area_px, (1, 2, 3, 4), 5.0, 1.0, mm, mm, mm)
 
 
-def inspection(measurement: Measurement | None, verdict: Verdict = Verdict.OK, reason: str | None = None) -> Inspection:
+def inspection(
+    measurement: Measurement | None, verdict: Verdict = Verdict.OK, reason: str | None = None
+) -> FrameResult:
     """Return the inspection of one frame."""
-    return Inspection("top", 3, "a.png", NOON, 5, 12.345, Judgement(verdict, reason), measurement)
+    return FrameResult("top", 3, "a.png", NOON, 5, 12.345, Judgement(verdict, reason), measurement)
 
 
 def every_message() -> Iterator[Message]:
@@ -284,7 +286,7 @@ Inspections = st.one_of(
 
 @given(Inspections)
 @settings(max_examples=200)
-def test_any_inspection_makes_a_valid_result(seen: Inspection) -> None:
+def test_any_inspection_makes_a_valid_result(seen: FrameResult) -> None:
     """Whatever was inspected, the result keeps its schema, and the body is the same each time it is built."""
     message, body = WRITER.result(seen, 1)
     assert opened(message)["body"] == body == result_body(seen, MODEL)

@@ -16,7 +16,7 @@ from edge.observers.preview import LARGEST_BYTES, LastPicture, draw
 from edge.opencv import cv2
 from edge.outbox import Outbox, Sender
 from edge.publishers.memory import MemoryPublisher
-from edge.records import Defect, Frame, Inspection, Judgement, Measurement, UInt8, Verdict
+from edge.records import Defect, Frame, FrameResult, Judgement, Measurement, UInt8, Verdict
 from edge.station.pipeline import Decided
 from tests.bright_bundle import write_bright_bundle
 from tests.brokers import wait_for
@@ -31,11 +31,11 @@ def bundle(tmp_path: Path) -> Bundle:
     return write_bright_bundle(tmp_path / "bundle")
 
 
-def inspection(*boxes: tuple[int, int, int, int]) -> Inspection:
+def inspection(*boxes: tuple[int, int, int, int]) -> FrameResult:
     """Return the inspection of a frame with a defect of class 1 in each box."""
     found = tuple(Defect(1, "scratch", 0.9, 9.0, box, 5.0, 1.0, None, 4.417, None) for box in boxes)
     judgement = Judgement(Verdict.NG, "scratch: 1 defects") if boxes else Judgement(Verdict.OK, None)
-    return Inspection("top", 7, "", NOW, 0, 1.0, judgement, Measurement(0.1, None, 9.0, {}, found))
+    return FrameResult("top", 7, "", NOW, 0, 1.0, judgement, Measurement(0.1, None, 9.0, {}, found))
 
 
 def opened(jpeg: bytes) -> Any:

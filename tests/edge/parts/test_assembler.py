@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edge.parts.assembler import Concluded, PartEvent, Parts, step, stop
 from edge.parts.rules import PartRules, ViewRule
-from edge.records import Inspection, Judgement, Measurement, Verdict
+from edge.records import FrameResult, Judgement, Measurement, Verdict
 from edge.records.parts import (
     Closing,
     FrameLost,
@@ -28,11 +28,11 @@ OK, NG, NO_READ = Verdict.OK, Verdict.NG, Verdict.NO_READ
 ONE_VIEW = PartRules({"top": ViewRule()}, timeout_ns=1000 * MS, wait_ns=100 * MS)
 
 
-def seen(at_ms: float, verdict: Verdict = OK, view: str = "top", coverage: float = 0.0, index: int = 0) -> Inspection:
+def seen(at_ms: float, verdict: Verdict = OK, view: str = "top", coverage: float = 0.0, index: int = 0) -> FrameResult:
     """Return one judged frame."""
     measured = None if verdict is NO_READ else Measurement(coverage, None, 100.0, {}, ())
     reason = None if verdict is OK else f"{verdict.value} at {at_ms:g} ms"
-    return Inspection(
+    return FrameResult(
         view, index, "", datetime.now(timezone.utc), round(at_ms * MS), 1.0, Judgement(verdict, reason), measured
     )
 
@@ -188,12 +188,12 @@ def _event(kind: object, now_ms: int, index: int) -> PartEvent | None:
 def test_whatever_comes_in_whatever_order(events: list[tuple[int, object]]) -> None:
     """Every frame is in one part at most, each part ends once, and every NG is in an NG part or told as a stray."""
     parts, told, now_ms = Parts(), [], 0
-    frames: list[Inspection] = []
+    frames: list[FrameResult] = []
     opened = 0
     for index, (later, kind) in enumerate(events):
         now_ms += later
         event = _event(kind, now_ms, index)
-        frames += [event] if isinstance(event, Inspection) else []
+        frames += [event] if isinstance(event, FrameResult) else []
         opened += isinstance(event, PartOpened)
         parts, concluded = step(RULES, parts, event, now_ms * MS)
         told += concluded
