@@ -113,8 +113,9 @@ class FrameResult:
 
     `recipe`, `model`: what judged it, the model by the sha256 of its graph; None before any was loaded.
     `trigger_count`: how often the camera was triggered, None where it is not or does not tell. `frame` is None where
-    no frame came at all. `measurement` is None exactly when the verdict is NO_READ. `age_ms`: from capture to decision on the line's clock. `zones`: what each named zone of the settings shows, for alarms.
-    `grade`: None without a table of grades, and on NO_READ. `camera_fault`: why the camera cannot be believed.
+    no frame came at all. `measurement` is None exactly when the verdict is NO_READ. `age_ms`: from capture to decision
+    on the line's clock. `zones`: what each named zone of the settings shows, for alarms. `grade`: None without a table
+    of grades, and on NO_READ. `camera_fault`: why the camera cannot be believed.
     """
 
     camera: str
