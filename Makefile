@@ -15,6 +15,8 @@ DEBIAN_PACKAGES := mosquitto python3-opencv python3-numpy python3-venv python3-g
 # What must also hold with the oldest OpenCV that serves, Debian's.
 OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.py tests/edge/preparing \
   tests/edge/simulation/test_simulated_line.py
+# Any device, from JetPack 6's Python on, x86_64 and aarch64; the versions that the tests use, but for NumPy's.
+DEVICE_LOCK := -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate -c <(grep -v ^numpy requirements.lock)
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
 .PHONY: help demo test test-trainer test-others soak check bench proof model golden picture alarm-diagram results lock debian clean
@@ -74,9 +76,11 @@ alarm-diagram: $(VENV)/.installed ## draw the table of alarm states into docs/al
 results: $(VENV)/.installed ## train, convert and judge every recipe on the sets of DATA, and write docs/results.md (ARGS="--only steel,phone")
 	$(VENV)/bin/python -m benchmarks.results --data $(DATA) $(ARGS)
 
-lock: $(VENV)/.installed ## choose the versions that the tests and the demo use
+lock: $(VENV)/.installed ## choose the versions that the tests, the demo and devices use
 	$(VENV)/bin/pip install -q uv
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev --no-header -o requirements.lock pyproject.toml
+	$(VENV)/bin/uv pip compile $(DEVICE_LOCK) --extra device -o requirements-device.lock pyproject.toml
+	$(VENV)/bin/uv pip compile $(DEVICE_LOCK) --extra device --extra jetson -o requirements-jetson.lock pyproject.toml
 
 debian:
 	@missing=$$(for p in $(DEBIAN_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \

@@ -104,7 +104,7 @@ def resolved(command: str, checkout: Path) -> None:
 def elsewhere(command: str, checkout: Path) -> None:
     """Run without sudo and with the system's folders below the copy of the checkout."""
     root = checkout / "out" / "root"
-    run(re.sub(r"(?<=\s)/(?=opt|etc)", f"{root}/", command.removeprefix("sudo ")).replace(" onnxruntime", ""), checkout)
+    run(re.sub(r"(?<!\S)/(?=opt|etc)", f"{root}/", command.removeprefix("sudo ")), checkout)
 
 
 def on_a_device(command: str, checkout: Path) -> None:  # noqa: ARG001 - one signature for all
@@ -127,7 +127,8 @@ HOW: dict[str, Callable[[str, Path], object]] = {
     "linewatch replay": run,
     "linewatch run": interrupted,
     "sudo python3 -m venv": elsewhere,
-    "sudo /opt/linewatch/bin/pip": on_a_device,
+    "sudo /opt/linewatch/bin/pip install --require-hashes": elsewhere,
+    "sudo /opt/linewatch/bin/pip install --no-deps": elsewhere,
     "sudo useradd": on_a_device,
     "sudo install": elsewhere,
     "sudo systemctl": on_a_device,
