@@ -4,8 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge.alarms.rules import AlarmRule
+from edge.alarms.rules import OF_FRAMES, AlarmRule
 from edge.records import Defect, DeliveryState, FrameResult, Measurement, Verdict
+from edge.records.parts import PartResult
+
+
+def concerns(rule: AlarmRule, result: FrameResult | PartResult) -> bool:
+    """Tell whether a rule is about such a result: of a frame or of a part, and of this camera."""
+    if rule.measure not in OF_FRAMES:
+        return False
+    if isinstance(result, PartResult):
+        return rule.per == "part"
+    return rule.per != "part" and (not rule.cameras or result.view in rule.cameras)
+
+
+def measure_of_part(rule: AlarmRule, part: PartResult) -> float | None:
+    """Return the value that `rule` watches of a part: the largest of its views', each shown by its worst frame.
+
+    Of a part that is NO_READ nothing but that is known.
+    """
+    if rule.measure == "no_read":
+        return float(part.judgement.verdict is Verdict.NO_READ)
+    if part.judgement.verdict is Verdict.NO_READ:
+        return None
+    if rule.measure == "ng" and not rule.cameras:
+        return float(part.judgement.verdict is Verdict.NG)
+    if rule.measure == "grade":
+        return None if part.grade is None else float(part.grade.name in rule.grades)
+    shown = [seen.worst for view, seen in part.views.items() if not rule.cameras or view in rule.cameras]
+    values = [measure_of(rule, worst) for worst in shown if worst is not None]
+    return max((value for value in values if value is not None), default=None)
 
 
 def measure_of(rule: AlarmRule, inspection: FrameResult) -> float | None:

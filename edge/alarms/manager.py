@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 
-from edge.alarms.conditions import delivery_measure_of, measure_of
+from edge.alarms.conditions import concerns, delivery_measure_of, measure_of, measure_of_part
 from edge.alarms.model import (
     AlarmState,
     By,
@@ -26,9 +26,10 @@ from edge.alarms.model import (
     suppress,
     unshelve,
 )
-from edge.alarms.rules import FLOOD_WITHIN_S, OF_DELIVERY, OF_FRAMES, OF_LINE, AlarmRule, suppressors
+from edge.alarms.rules import FLOOD_WITHIN_S, OF_DELIVERY, OF_LINE, AlarmRule, suppressors
 from edge.alarms.states import Condition, Service, Shelving
 from edge.records import AlarmEvent, AlarmOutcome, AlarmStanding, DeliveryState, FrameResult, StandingShelf
+from edge.records.parts import PartResult
 
 CHATTERING_RAISES = 3  # within CHATTERING_WITHIN_NS, after the usual alarm management practice
 CHATTERING_WITHIN_NS = 60_000_000_000
@@ -71,12 +72,15 @@ class AlarmManager:
         self._members_told = (0, 0)
         self._changed: set[str] = set()
 
-    def look_at(self, inspection: FrameResult, now_ns: int) -> tuple[AlarmEvent, ...]:
-        """Step the alarms about frames by one inspection and return the transitions, in order."""
+    def look_at(self, result: FrameResult | PartResult, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Step the alarms that a frame or a part concerns, and return the transitions, in order."""
         events: list[AlarmEvent] = []
         for rule in self._rules.values():
-            value = measure_of(rule, inspection) if rule.measure in OF_FRAMES else None
-            self._look(rule, value, now_ns, events, known=rule.measure in OF_FRAMES)
+            known = concerns(rule, result)
+            value = None
+            if known:
+                value = measure_of_part(rule, result) if isinstance(result, PartResult) else measure_of(rule, result)
+            self._look(rule, value, now_ns, events, known=known)
         self._look_at_floods(now_ns, events)
         return tuple(events)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -37,6 +37,8 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 OF_SURFACE = frozenset({"coverage", "count", "area_mm2", "length_mm"})
 OF_FRAMES = OF_SURFACE | {"ng", "no_read", "grade", "camera"}
 OF_DELIVERY = frozenset({"queue_age_ms", "delivery"})
+# Measures that a part has as well as a frame; a camera's fault is of frames alone.
+OF_PARTS = OF_FRAMES - {"camera"}
 # Measures that are 1 or 0 and need no limits.
 _FLAGS = frozenset({"ng", "no_read", "grade", "camera", "delivery"})
 # Alarms about the line itself. They are shown in a flood too: they may be its cause.
@@ -71,6 +73,9 @@ class AlarmRule(StrictModel):
     Raises when the value has been ≥ `raise_at` for `on_delay_ms`, clears when it has been < `clear_below` (≤
     `raise_at`, which is its default; or `raise_at` - `deadband`) for `off_delay_ms`. With `frames` at least N of the
     last M frames must agree, for either.
+
+    `per`: what the value is of, a frame or a part; left out, a part where the station has parts. `frames` then counts
+    parts. `cameras`: whose frames it is about; of frames, none named = each camera has an alarm of its own.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -78,6 +83,8 @@ class AlarmRule(StrictModel):
     measure: Measure
     class_name: Annotated[Name | None, Field(alias="class")] = None
     zone: Name | None = None
+    cameras: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
+    per: Literal["frame", "part"] | None = None
     grades: Annotated[tuple[Name, ...], Field(max_length=20)] = ()
     camera: Annotated[tuple[CameraFault, ...], Field(max_length=10)] = ()
     delivery: Annotated[tuple[Trouble, ...], Field(max_length=10)] = ()
@@ -105,6 +112,8 @@ class AlarmRule(StrictModel):
         for key, fits in (
             ("class_name", OF_SURFACE),
             ("zone", OF_SURFACE),
+            ("cameras", OF_FRAMES),
+            ("per", OF_FRAMES),
             ("grades", {"grade"}),
             ("camera", {"camera"}),
             ("delivery", {"delivery"}),
@@ -115,6 +124,8 @@ class AlarmRule(StrictModel):
                 raise ValueError(f"expected no {shown} for the measure {self.measure}")
         if self.measure in {"grade", "camera", "delivery"} and not getattr(self, _named_by(self.measure)):
             raise ValueError(f"expected {_named_by(self.measure)} for the measure {self.measure}, received none")
+        if self.measure == "camera" and self.per == "part":
+            raise ValueError("expected per: frame for the measure camera, for a part has no such fault; received part")
         if self.id in self.suppressed_by:
             raise ValueError("expected suppressed_by to name other alarms, received this one's own id")
         return self
@@ -250,8 +261,58 @@ def alarm_rules(own: Sequence[AlarmRule]) -> tuple[AlarmRule, ...]:
     return tuple(sorted([*built_in, *own], key=lambda rule: rule.measure not in OF_LINE))
 
 
+def station_rules(own: Sequence[AlarmRule], cameras: Sequence[str], *, parts: bool) -> tuple[AlarmRule, ...]:
+    """Return the rules of a station: each says whether it is of frames or of parts, and of which cameras.
+
+    `cameras`: the station's, by name. `parts`: whether the station has parts. Where there are several cameras, a rule
+    of frames becomes one rule for each camera, called `<id>-<camera>`, so that a good camera never ends the alarm of a
+    bad one. A rule that names one camera keeps its id.
+    """
+    became = {rule.id: _of_station(rule, cameras, parts=parts) for rule in alarm_rules(own)}
+    return tuple(_renamed(rule, became) for rules in became.values() for rule in rules)
+
+
+def _of_station(rule: AlarmRule, cameras: Sequence[str], *, parts: bool) -> list[AlarmRule]:
+    if rule.measure not in OF_FRAMES:
+        return [rule]
+    if rule.measure in OF_PARTS and (rule.per or ("part" if parts else "frame")) == "part":
+        return [rule.model_copy(update={"per": "part"})]
+    concerned = [name for name in cameras if name in rule.cameras or not rule.cameras]
+    if len(concerned) == 1:
+        return [rule.model_copy(update={"per": "frame", "cameras": tuple(concerned)})]
+    return [
+        rule.model_copy(
+            update={"id": f"{rule.id}-{name}", "per": "frame", "cameras": (name,), "text": f"{name}: {rule.text}"}
+        )
+        for name in concerned
+    ]
+
+
+def _renamed(rule: AlarmRule, became: Mapping[str, Sequence[AlarmRule]]) -> AlarmRule:
+    """Let `suppressed_by` name what rules have become: of one for each camera, that of the same camera."""
+    by: list[str] = []
+    for name in rule.suppressed_by:
+        others = became.get(name, ())
+        by += [other.id for other in others if _of_one_camera(rule, other)] or [other.id for other in others]
+    return rule.model_copy(update={"suppressed_by": tuple(dict.fromkeys(by))}) if by else rule
+
+
+def _of_one_camera(rule: AlarmRule, other: AlarmRule) -> bool:
+    return not rule.cameras or not other.cameras or bool(set(rule.cameras) & set(other.cameras))
+
+
 def suppressors(rule: AlarmRule, rules: Sequence[AlarmRule]) -> tuple[str, ...]:
-    """Return the ids of the alarms that suppress `rule`: those it names, and a camera's of all that the camera sees."""
-    seen = rule.measure in OF_FRAMES - {"camera"}
-    cameras = [other.id for other in rules if other.measure == "camera" and other.id != rule.id and seen]
+    """Return the ids of the alarms that suppress `rule`: those it names, and a camera's of all that the camera sees.
+
+    An alarm of parts is suppressed by no camera where the station has several: the others still see the part.
+    """
+    seen = rule.measure in OF_PARTS
+    several = len({name for other in rules if other.measure == "camera" for name in other.cameras}) > 1
+    cameras = [
+        other.id
+        for other in rules
+        if other.measure == "camera" and other.id != rule.id and seen and _of_one_camera(rule, other)
+    ]
+    if rule.per == "part" and several and len(rule.cameras) != 1:
+        cameras = []
     return tuple(dict.fromkeys([*cameras, *rule.suppressed_by]))
