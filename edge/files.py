@@ -30,22 +30,29 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file, one part after the other, making its folder. Raises StoreError, and then leaves the old file."""
+    """Write a file, one part after the other. Raises StoreError, and then leaves the old file."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished, unfinished.open("wb") as file:
             for part in parts:
                 file.write(part)
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}. What was written before it is whole; "
-            "free some space or choose another place"
-        ) from error
+        raise _unwritable(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file as UTF-8, making its folder. Raises StoreError, and then leaves the old file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     write_bytes(path, text.encode())
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path} cannot be written: {error.strerror or error}. What was written before it is whole; "
+        "free some space or choose another place"
+    )
 
 
 def _sync(path: Path) -> None:

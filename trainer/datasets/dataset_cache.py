@@ -31,7 +31,7 @@ import numpy as np
 from edge import __version__
 from edge.bundle import sha256_of
 from edge.errors import DatasetError, StoreError
-from edge.files import write_bytes
+from edge.files import write_bytes, write_text
 from edge.opencv import cv2
 from edge.preparing import PreparingStep
 from edge.records import UInt8
@@ -102,7 +102,7 @@ def _content(path: Path, folder: Path) -> str:
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}. Replace it or remove its row") from error
     if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
-        _keep(folder, lambda: write_bytes(note, json.dumps(known | {"sha256": digest}).encode()))
+        _keep(folder, lambda: write_text(note, json.dumps(known | {"sha256": digest})))
     return digest
 
 
@@ -168,8 +168,9 @@ def _write(place: Path, picture: Picture) -> None:
         "truth": picture.truth.shape,
         "crc32": zlib.crc32(flat.data, zlib.crc32(header.getvalue())),
     }
+    place.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(place.with_suffix(".npy"), header.getvalue(), flat.data)
-    write_bytes(place.with_suffix(".json"), json.dumps(note).encode())
+    write_text(place.with_suffix(".json"), json.dumps(note))
 
 
 def _keep(folder: Path, write: Callable[[], None]) -> None:
@@ -178,9 +179,11 @@ def _keep(folder: Path, write: Callable[[], None]) -> None:
         return
     try:
         write()
-    except StoreError as error:
+    except (OSError, StoreError) as error:
         _unwritable.add(folder)
         _log.warning(
-            "%s. Going on without keeping decoded pictures; name another folder for them",
-            error,
+            "%s cannot be written: %s. Going on without keeping decoded pictures; free some space or name another "
+            "folder for them",
+            folder,
+            getattr(error.__cause__ or error, "strerror", None) or error,
         )

@@ -1,7 +1,7 @@
 """A short simulated clip, replayed with the shipped model, against what it came to when the model was made.
 
-`make golden` writes tests/golden/simulated_clip.json anew; do so only when the model, the rendering or the measuring
-was meant to change, and look at what differs.
+`make golden` writes tests/edge/golden/simulated_clip.json anew; do so only when the model, the rendering or the
+measuring was meant to change, and look at what differs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edge.simulation.camera import write_video
 from edge.simulation.rendering import SimulatedLineSettings
 from tests.conftest import ROOT
 
-GOLDEN = ROOT / "tests" / "golden" / "simulated_clip.json"
+GOLDEN = ROOT / "tests" / "edge" / "golden" / "simulated_clip.json"
 FRAMES = 40
 
 
