@@ -11,6 +11,7 @@ from converters.graph.float_graph import require_onnx
 from converters.precision.plan import PLANS, read_plan
 from edge.bundle import Bundle, load_bundle, sha256_of
 from edge.engines.engine_files import read_header, read_sidecar
+from edge.engines.onnx_scan import read_onnx
 from edge.errors import BundleError, DependencyError, EngineError, LinewatchError
 from edge.strict_json import BYTES_AT_MOST, parse_json
 
@@ -106,16 +107,16 @@ def _json_of(archive: zipfile.ZipFile, name: str) -> Any:
 
 
 def _of_onnx(path: Path) -> dict[str, Any]:
+    content = read_onnx(path)
     onnx = require_onnx()
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf raises exceptions of many kinds
         raise BundleError(f"{path} is neither a bundle, a TensorRT plan, a Keras model nor ONNX: {error}") from error
     if not model.graph.node:
         raise BundleError(f"{path} is neither a bundle, a TensorRT plan, a Keras model nor an ONNX graph with nodes")
     operators = Counter(f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in model.graph.node)
     types = Counter(onnx.TensorProto.DataType.Name(each.data_type) for each in model.graph.initializer)
-    outside = sum(each.data_location == onnx.TensorProto.EXTERNAL for each in model.graph.initializer)
     precision = "int8" if "QuantizeLinear" in operators else "fp16" if "FLOAT16" in types else "fp32"
     return {
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
@@ -127,7 +128,6 @@ def _of_onnx(path: Path) -> dict[str, Any]:
         "nodes": len(model.graph.node),
         "operators": dict(operators.most_common()),
         "weights": dict(types),
-        "weights in other files": outside,
     }
 
 

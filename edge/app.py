@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from edge.alarms import AlarmManager, alarm_rules
-from edge.bundle import INT8_MODEL, Bundle
+from edge.bundle import INT8_MODEL, ONNX_MODEL, Bundle
 from edge.cameras.images import SUFFIXES, ImagesCamera
 from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
@@ -157,17 +157,17 @@ def _open_engine(
     candidate: Candidate, settings: EngineSettings, bundle: Bundle, vendor: Vendor | None = None
 ) -> Engine:
     contract = bundle.contract(settings.batch)
-    model = bundle.path / INT8_MODEL if candidate.precision == "int8" else bundle.onnx_path
+    if candidate.backend == "tensorrt":
+        options = TensorRtOptions(
+            cast("Precision", candidate.precision), settings.memory, cuda_graphs=settings.cuda_graphs
+        )
+        return TensorRtEngine(bundle, contract, options, vendor)
+    model = bundle.file(INT8_MODEL if candidate.precision == "int8" else ONNX_MODEL)
     match candidate.backend:
         case "openvino":
             if candidate.precision == "bf16":
                 return openvino_bf16(model, contract, bundle.classes, settings.threads)
             return OpenVinoEngine(model, contract, settings.threads)
-        case "tensorrt":
-            options = TensorRtOptions(
-                cast("Precision", candidate.precision), settings.memory, cuda_graphs=settings.cuda_graphs
-            )
-            return TensorRtEngine(bundle, contract, options, vendor)
         case _:
             return OnnxRuntimeEngine(model, contract, settings.threads)
 

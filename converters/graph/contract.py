@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edge.engines.onnx_scan import scan_onnx
 from edge.errors import ContractError
 from edge.records import GraphContract
 
@@ -24,12 +25,17 @@ def check_graph(model: Path | bytes, contract: GraphContract) -> None:
     import onnx
 
     name = str(model) if isinstance(model, Path) else "The ONNX graph"
+    raw = model.read_bytes() if isinstance(model, Path) else model
     try:
-        proto = onnx.load_model_from_string(model.read_bytes() if isinstance(model, Path) else model)
+        proto = onnx.load_model_from_string(raw)
     except Exception as error:  # protobuf raises exceptions of many kinds
         raise _broken(name, "a serialised ONNX model", f"one that cannot be parsed ({error})") from error
     _check_versions(name, proto)
     _check_self_contained(name, proto)
+    try:
+        scan_onnx(raw, "it")  # as every engine does, before ONNX's checker looks for anything
+    except ContractError as error:
+        raise ContractError(f"{name} does not keep the graph contract: {error}") from error
     try:
         onnx.checker.check_model(proto, full_check=True)
         proto = onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)

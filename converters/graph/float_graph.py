@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edge.engines.onnx_scan import scan_onnx
 from edge.errors import ContractError, ConversionError, DependencyError
 from edge.installing import how_to_install
 from edge.records import Float32
@@ -37,6 +38,7 @@ class FloatGraph:
         onnx = require_onnx()
         raw = source.read_bytes() if isinstance(source, Path) else source
         name = str(source) if isinstance(source, Path) else "The ONNX graph"
+        scan_onnx(raw, name)
         try:
             model = onnx.load_model_from_string(raw)
             self.model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.graph.layout import channels_first
+from edge.engines.onnx_scan import scan_onnx
 from edge.errors import ContractError, ConversionError, DependencyError
 from edge.installing import how_to_install
 from edge.records import GraphContract
@@ -177,17 +178,14 @@ def with_head(raw: bytes, model: Path, contract: GraphContract) -> bytes:
         proto = onnx.load_model_from_string(raw)
     except Exception as error:  # protobuf raises exceptions of many kinds
         raise ContractError(f"{model} cannot be read as ONNX: {error}. Export it again") from error
+    _check_weights(proto, model)
+    scan_onnx(raw, model)  # before ONNX's own tools look for anything
     weights = {each.name for each in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in weights]
     is_net = len(inputs) == len(proto.graph.output) == 1
     if not is_net or "tiles" in {value.name for value in inputs}:
         return raw
     _check_sizes(proto.graph, inputs[0], model, contract)
-    if outside := [each.name for each in proto.graph.initializer if each.data_location == onnx.TensorProto.EXTERNAL]:
-        raise ContractError(
-            f"{model} keeps the weights {outside[:3]} in other files: expected all inside. Export it without external "
-            "data"
-        )
     opset = max((entry.version for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
     if opset != OPSET:
         try:
@@ -201,6 +199,17 @@ def with_head(raw: bytes, model: Path, contract: GraphContract) -> bytes:
             f"{model} cannot be understood: {error}. Export it again with plain ONNX operators"
         ) from error
     return bytes(add_head(net, contract).SerializeToString(deterministic=True))
+
+
+def _check_weights(proto: Any, model: Path) -> None:
+    """Name the weights that lie in other files; large nets are exported so unless the exporter is told otherwise."""
+    from onnx import TensorProto
+
+    if outside := [each.name for each in proto.graph.initializer if each.data_location == TensorProto.EXTERNAL]:
+        raise ContractError(
+            f"{model} keeps the weights {outside[:3]} in other files: expected all inside. Export it without external "
+            "data"
+        )
 
 
 def _check_sizes(graph: Any, pixels: Any, model: Path, contract: GraphContract) -> None:

@@ -23,9 +23,10 @@ from converters.tensorrt.dialects import Dialect, dialect_of
 from converters.tensorrt.layers import EngineInformation, read_information
 from converters.tensorrt.network import BuildProgress, Built, Order, TimingCacheRefusedError, build_plan
 from converters.tensorrt.timing_cache import TimingCache, locked_timing_cache
-from edge.bundle import Bundle
+from edge.bundle import Bundle, HashedFile
 from edge.engines import engine_files
 from edge.engines.device import Machine, Vendor, current_context, load_vendor, machine_of
+from edge.engines.onnx_scan import read_onnx
 from edge.errors import BundleError, ContractError, EngineError, SettingsError, StoreError
 from edge.stopping import stopping_on_signals
 
@@ -92,6 +93,8 @@ def build_engine(
     vendor = vendor or load_vendor()
     dialect = dialect_of(vendor.tensorrt.__version__)
     source = source_of(bundle, options.precision, dialect)
+    graph = HashedFile(source.graph, source.graph_sha256)
+    read_onnx(source.graph)
     machine = machine_of(vendor)
     with (
         building_alone(bundle.path) as folder,
@@ -117,6 +120,7 @@ def build_engine(
             raise cache.refused(str(error)) from error
         except vendor.cuda.Error as error:
             raise EngineError(f"CUDA failed while the engine was built: {error}") from error
+        graph.read()  # TensorRT reads the file by itself: it is still the one that was looked at
         information = _checked(built, dialect, order)
         sidecar = _sidecar(built, information, options, source, machine, workspace_bytes=order.workspace_bytes)
         plan = engine_files.plan_path(bundle.path, options.precision)

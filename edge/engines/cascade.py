@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Self
 
+from edge.bundle import HashedFile
 from edge.engines.openvino import OpenVinoEngine
 from edge.opencv import cv2
 from edge.protocols import Engine
@@ -33,7 +34,7 @@ AREA_MARGIN = 0.15
 
 
 def openvino_bf16(
-    model: Path, contract: GraphContract, classes: Sequence[DefectClass], threads: int = 0
+    model: Path | HashedFile, contract: GraphContract, classes: Sequence[DefectClass], threads: int = 0
 ) -> CascadeEngine:
     """Return OpenVINO in bf16, not yet opened, with OpenVINO in FP32 for the tiles that bf16 leaves in doubt."""
     fast = OpenVinoEngine(model, contract, threads, "bf16")

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
+from edge.bundle import HashedFile
+from edge.engines.onnx_scan import read_onnx
 from edge.errors import ContractError, DependencyError, EngineError
 from edge.installing import how_to_install
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket
@@ -25,9 +27,10 @@ class OnnxRuntimeEngine:
     `threads` 0 lets ONNX Runtime use every core. Raises ContractError if the graph is another one.
     """
 
-    def __init__(self, model: Path, contract: GraphContract, threads: int = 0) -> None:
+    def __init__(self, model: Path | HashedFile, contract: GraphContract, threads: int = 0) -> None:
         self.contract = contract
-        self._model = model
+        self._file = model
+        self._model = model.path if isinstance(model, HashedFile) else model
         self._threads = threads
         self._session: Any = None
         self._worker: ThreadPoolExecutor | None = None
@@ -47,11 +50,11 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3
+        # Bytes do not keep a graph from naming other files, which ONNX Runtime looks for in the working directory: the
+        # scan does, of the very bytes that are given to it.
+        content = read_onnx(self._file)
         try:
-            # From bytes, so that a graph can name no other file as the home of its weights.
-            self._session = onnxruntime.InferenceSession(
-                self._model.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
             raise ContractError(f"ONNX Runtime cannot load {self._model}: {error}. {_AGAIN}") from error
         self._check()

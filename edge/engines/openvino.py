@@ -19,6 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from typing_extensions import Self
 
+from edge.bundle import HashedFile
+from edge.engines.onnx_scan import read_onnx
 from edge.engines.openvino_graph import first_line, flatten_head, with_precise_beginning
 from edge.errors import ContractError, DependencyError, EngineError, StoreError
 from edge.installing import how_to_install
@@ -49,10 +51,11 @@ class OpenVinoEngine:
     """
 
     def __init__(
-        self, model: Path, contract: GraphContract, threads: int = 0, precision: OpenVinoPrecision = "fp32"
+        self, model: Path | HashedFile, contract: GraphContract, threads: int = 0, precision: OpenVinoPrecision = "fp32"
     ) -> None:
         self.contract = contract
-        self._model = model
+        self._file = model
+        self._model = model.path if isinstance(model, HashedFile) else model
         self._threads = threads
         self._precision = precision
         self._serial = itertools.count()
@@ -74,9 +77,11 @@ class OpenVinoEngine:
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[self._precision], "NUM_STREAMS": 1}
         if self._threads:
             settings["INFERENCE_NUM_THREADS"] = self._threads
+        # Bytes do not keep a graph from naming other files, which OpenVINO looks for in the working directory: the scan
+        # does, of the very bytes that are given to it.
+        content = read_onnx(self._file)
         try:
-            # From bytes, so that a graph can name no other file as the home of its weights.
-            graph = core.read_model(self._model.read_bytes())
+            graph = core.read_model(content)
             self._check(graph)
             flatten_head(graph)
             if self._precision == "bf16":

@@ -26,9 +26,10 @@ from typing import Any, Literal
 import numpy as np
 from typing_extensions import Self
 
-from edge.bundle import Bundle
+from edge.bundle import ONNX_MODEL, Bundle
 from edge.engines.device import Vendor, VendorLog, load_vendor, machine_of
 from edge.engines.engine_files import Precision, plan_path, rebuild_command, verified_plan
+from edge.engines.onnx_scan import read_onnx
 from edge.errors import ContractError, EngineError
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
 
@@ -90,6 +91,7 @@ class TensorRtEngine:
 
     def __enter__(self) -> Self:
         vendor = self._vendor or load_vendor()
+        read_onnx(self._bundle.file(ONNX_MODEL))  # a plan is only as trustworthy as the graph that it was built of
         plan = verified_plan(self._bundle, self._options.precision, self.contract.max_batch, machine_of(vendor))
         session = _Session(vendor, self._bundle, self.contract, self._options)
         self._owner = ThreadPoolExecutor(1, thread_name_prefix="tensorrt")

@@ -1,0 +1,356 @@
+"""Whether an ONNX file may be given to an engine at all: asked of the very bytes that the engine is then given.
+
+An ONNX file can name other files as the home of its weights, and an engine resolves them from the working directory,
+`/` under systemd: a published score could then be a byte of the broker's password. It can name operators of other
+libraries, which are code. So the whole ModelProto is walked, by the field numbers of onnx.proto (IR version 11): the
+graph, graphs nested in attributes, tensors in attributes, sparse tensors. What is not known here is refused, and so
+are functions and training graphs, which no line needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from edge.bundle import HashedFile
+from edge.engines.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, packed
+from edge.errors import ContractError
+
+BYTES_AT_MOST = 1 << 30
+DEPTH_AT_MOST = 8  # graphs within graphs
+NODES_AT_MOST = 50_000
+FIELDS_AT_MOST = 500_000  # a second of walking
+NAME_BYTES_AT_MOST = 4096
+TENSOR_DIMS_AT_MOST = 16
+ELEMENTS_AT_MOST = 1 << 28  # of one tensor
+
+# Operators of ONNX itself that compute with numbers alone: no path, no text, no code, no chance. Those that `convert`
+# writes are among them; the others are what exported nets are made of. Not here: operators of text, of sequences and
+# optional values, ImageDecoder, and whatever draws random numbers.
+_LINES = (
+    # element by element
+    "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike",
+    "Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity",
+    "IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round",
+    "Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor",
+    # nets
+    "Attention AveragePool BatchNormalization Col2Im Conv ConvInteger ConvTranspose DeformConv Dropout GRU Gemm",
+    "GlobalAveragePool GlobalLpPool GlobalMaxPool GroupNormalization Hardmax InstanceNormalization LRN LSTM",
+    "LayerNormalization LogSoftmax LpNormalization LpPool MatMul MatMulInteger MaxPool MaxRoiPool MaxUnpool",
+    "MeanVarianceNormalization RMSNormalization RNN RoiAlign RotaryEmbedding Softmax",
+    # numbers of other kinds
+    "DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul QuantizeLinear",
+    # along axes
+    "ArgMax ArgMin CumSum Det Einsum ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin",
+    "ReduceProd ReduceSum ReduceSumSquare TopK",
+    # shapes and places
+    "AffineGrid CenterCropPad Compress Concat Constant ConstantOfShape DepthToSpace Expand EyeLike Flatten Gather",
+    "GatherElements GatherND GridSample NonMaxSuppression NonZero OneHot Pad Range Reshape Resize ReverseSequence",
+    "ScatterElements ScatterND Scatter Shape Size Slice SpaceToDepth Split Squeeze TensorScatter Tile Transpose Trilu",
+    "Unique Unsqueeze Upsample",
+    # branches and loops: recurrent nets are exported so; a loop without end meets the time limit of a batch
+    "If Loop Scan",
+)
+OPERATORS = frozenset(word for line in _LINES for word in line.split())
+DOMAINS = frozenset({"", "ai.onnx"})
+
+_STRING_TENSOR = 8  # TensorProto.STRING
+_AGAIN = (
+    "Convert the bundle again: convert BUNDLE --to onnxruntime; a bare model is to be exported with all weights inside "
+    "and plain ONNX operators"
+)
+
+_Value = int | memoryview
+
+
+@dataclass(frozen=True)
+class OnnxScan:
+    """What a file that passed is made of: its bytes' hash, its operators, and how many nodes."""
+
+    sha256: str
+    operators: frozenset[str]
+    nodes: int
+
+
+def scan_onnx(model: bytes, name: object = "The model") -> OnnxScan:
+    """Walk a whole serialised model. Raises ContractError, which names the file, for what no engine may be given."""
+    try:
+        if len(model) > BYTES_AT_MOST:
+            raise _refused("a model that large", f"at most {BYTES_AT_MOST} bytes", f"{len(model)}")
+        scanner = _Scanner()
+        scanner.model(memoryview(model))
+    except _RefusedError as refused:
+        raise ContractError(f"{name} is refused: {refused}. {_AGAIN}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ContractError(
+            f"{name} is refused: expected a serialised ONNX model, received {len(model)} bytes of another kind: "
+            f"{error}. {_AGAIN}"
+        ) from error
+    return OnnxScan(hashlib.sha256(model).hexdigest(), frozenset(scanner.operators), scanner.nodes)
+
+
+def read_onnx(model: Path | HashedFile) -> bytes:
+    """Read a model once, and return the very bytes that were hashed and scanned. Raises BundleError, ContractError."""
+    file = model if isinstance(model, HashedFile) else HashedFile(model)
+    content = file.read()
+    scan_onnx(content, file.path)
+    return content
+
+
+class _RefusedError(Exception):
+    """What is refused, in words."""
+
+
+def _refused(what: str, expected: str, received: str) -> _RefusedError:
+    return _RefusedError(f"{what}: expected {expected}, received {received}")
+
+
+@dataclass
+class _Scanner:
+    """One walk; it counts, so that no file keeps it busy for long.
+
+    Each message is read by a table, field number → (wire types, what is done with the value). `once` holds the fields
+    that are not repeated: readers differ in what a second one means.
+    """
+
+    nodes: int = 0
+    seen: int = 0
+    operators: set[str] = field(default_factory=set)
+
+    _MODEL_ONCE: ClassVar[frozenset[int]] = frozenset({1, 2, 3, 4, 5, 6, 7})
+
+    def model(self, raw: memoryview) -> None:
+        """ModelProto."""
+        self._walk(
+            raw,
+            "the model",
+            {
+                1: _NUMBER,  # ir_version
+                2: _TEXT,  # producer_name
+                3: _TEXT,  # producer_version
+                4: _TEXT,  # domain
+                5: _NUMBER,  # model_version
+                6: _BLOB,  # doc_string
+                7: (BYTES, lambda value: self.graph(value, 1)),
+                8: (BYTES, self._opset),
+                14: (BYTES, self._pair),  # metadata_props
+                20: (BYTES, lambda _: self._never("training graphs")),
+                25: (BYTES, lambda _: self._never("functions of the model's own")),
+                26: (BYTES, lambda _: self._never("a configuration of devices")),
+            },
+            once=self._MODEL_ONCE,
+        )
+        if not self.nodes:
+            raise ValueError("no graph with nodes")
+
+    def graph(self, raw: memoryview, depth: int) -> None:
+        """GraphProto."""
+        if depth > DEPTH_AT_MOST:
+            raise _refused("graphs within graphs", f"at most {DEPTH_AT_MOST} levels", "more")
+        self._walk(
+            raw,
+            "a graph",
+            {
+                1: (BYTES, lambda value: self._node(value, depth)),
+                2: _TEXT,  # name
+                5: (BYTES, lambda value: self._tensor(value, "a weight")),
+                10: _BLOB,  # doc_string
+                11: (BYTES, self._value_info),  # input
+                12: (BYTES, self._value_info),  # output
+                13: (BYTES, self._value_info),
+                14: (BYTES, self._annotation),
+                15: (BYTES, lambda value: self._sparse(value, "a sparse weight")),
+                16: (BYTES, self._pair),  # metadata_props
+            },
+            once=frozenset({2, 10}),
+        )
+
+    def _node(self, raw: memoryview, depth: int) -> None:
+        self.nodes += 1
+        if self.nodes > NODES_AT_MOST:
+            raise _refused("a graph that large", f"at most {NODES_AT_MOST} nodes", "more")
+        told = {3: "", 4: "", 7: ""}
+        self._walk(
+            raw,
+            "a node",
+            {
+                1: _TEXT,  # input
+                2: _TEXT,  # output
+                3: (BYTES, lambda value: told.update({3: _text(value)})),  # name
+                4: (BYTES, lambda value: told.update({4: _text(value)})),  # op_type
+                5: (BYTES, lambda value: self._attribute(value, depth)),
+                6: _BLOB,  # doc_string
+                7: (BYTES, lambda value: told.update({7: _text(value)})),  # domain
+                8: (BYTES, lambda value: self._never("an operator's overload") if len(value) else None),
+                9: (BYTES, self._pair),  # metadata_props
+                10: (BYTES, lambda _: self._never("a configuration of devices")),
+            },
+            once=frozenset({3, 4, 6, 7, 8}),
+        )
+        name, operator, domain = told[3], told[4], told[7]
+        if domain not in DOMAINS:
+            raise _refused(
+                f"the node {name!r:.200}",
+                "operators of ONNX itself",
+                f"{operator!r:.80} of {domain!r:.80}, which is another library's code",
+            )
+        if operator not in OPERATORS:
+            raise _refused(
+                f"the node {name!r:.200}",
+                "an operator that computes with numbers alone (edge/engines/onnx_scan.py lists them)",
+                f"{operator!r:.80}",
+            )
+        self.operators.add(operator)
+
+    def _attribute(self, raw: memoryview, depth: int) -> None:
+        self._walk(
+            raw,
+            "an attribute",
+            {
+                1: _TEXT,  # name
+                2: (FIXED32, _nothing),  # f
+                3: _NUMBER,  # i
+                4: _TEXT,  # s
+                5: (BYTES, lambda value: self._tensor(value, "a tensor in an attribute")),
+                6: (BYTES, lambda value: self.graph(value, depth + 1)),
+                7: ((BYTES, FIXED32), _nothing),  # floats
+                8: ((BYTES, VARINT), _nothing),  # ints
+                9: _TEXT,  # strings
+                10: (BYTES, lambda value: self._tensor(value, "a tensor in an attribute")),
+                11: (BYTES, lambda value: self.graph(value, depth + 1)),
+                13: _BLOB,  # doc_string
+                14: (BYTES, self._type),  # tp
+                15: (BYTES, self._type),  # type_protos
+                20: _NUMBER,  # type
+                21: (BYTES, lambda value: self._never("an attribute of a function") if len(value) else None),
+                22: (BYTES, lambda value: self._sparse(value, "a sparse tensor in an attribute")),
+                23: (BYTES, lambda value: self._sparse(value, "a sparse tensor in an attribute")),
+            },
+            once=frozenset({1, 2, 3, 4, 5, 6, 13, 14, 20, 21, 22}),
+        )
+
+    def _tensor(self, raw: memoryview, what: str) -> None:
+        told: dict[str, Any] = {"name": "", "dims": [], "type": 0}
+        self._walk(
+            raw,
+            what,
+            {
+                1: ((BYTES, VARINT), lambda value: self._dims(told["dims"], value)),
+                2: (VARINT, lambda value: told.update(type=value)),
+                3: (BYTES, lambda _: self._never("a tensor in segments")),
+                4: ((BYTES, FIXED32), _nothing),  # float_data
+                5: ((BYTES, VARINT), _nothing),  # int32_data
+                6: (BYTES, lambda _: self._never("a tensor of text")),
+                7: ((BYTES, VARINT), _nothing),  # int64_data
+                8: (BYTES, lambda value: told.update(name=_text(value))),
+                9: _BLOB,  # raw_data
+                10: ((BYTES, FIXED64), _nothing),  # double_data
+                11: ((BYTES, VARINT), _nothing),  # uint64_data
+                12: _BLOB,  # doc_string
+                13: (BYTES, lambda _: self._outside(what, told["name"])),  # external_data
+                14: (VARINT, lambda value: self._outside(what, told["name"]) if value else None),  # data_location
+                16: (BYTES, self._pair),  # metadata_props
+            },
+            once=frozenset({2, 3, 8, 9, 12, 14}),
+        )
+        if told["type"] == _STRING_TENSOR:
+            self._never("a tensor of text")
+        # no encoding holds more than two numbers in a byte
+        if _elements(told["dims"]) > 2 * len(raw):
+            raise _refused(
+                f"{what} {told['name']!r:.200}", f"at most {2 * len(raw)} numbers in it", f"a shape of {told['dims']}"
+            )
+
+    def _sparse(self, raw: memoryview, what: str) -> None:
+        dims: list[int] = []
+        self._walk(
+            raw,
+            what,
+            {
+                1: (BYTES, lambda value: self._tensor(value, what)),  # values
+                2: (BYTES, lambda value: self._tensor(value, what)),  # indices
+                3: ((BYTES, VARINT), lambda value: self._dims(dims, value)),
+            },
+            once=frozenset({1, 2}),
+        )
+        if (elements := _elements(dims)) > ELEMENTS_AT_MOST:
+            raise _refused(what, f"a shape of at most {ELEMENTS_AT_MOST} numbers", f"{dims}, which is {elements}")
+
+    def _value_info(self, raw: memoryview) -> None:
+        known: _Table = {1: _TEXT, 2: (BYTES, self._type), 3: _BLOB, 4: (BYTES, self._pair)}
+        self._walk(raw, "an input, output or value", known, once=frozenset({1, 2, 3}))
+
+    def _type(self, raw: memoryview) -> None:
+        """TypeProto: a tensor's; sequences, maps and optional values are no numbers that an engine is to answer."""
+        known: _Table = {1: (BYTES, self._tensor_type), 6: _TEXT}
+        self._walk(raw, "a type that is no tensor's", known, once=frozenset({1, 6}))
+
+    def _tensor_type(self, raw: memoryview) -> None:
+        known: _Table = {1: _NUMBER, 2: (BYTES, self._shape)}
+        self._walk(raw, "a tensor's type", known, once=frozenset({1, 2}))
+
+    def _shape(self, raw: memoryview) -> None:
+        dim: _Table = {1: _NUMBER, 2: _TEXT, 3: _TEXT}
+        self._walk(raw, "a shape", {1: (BYTES, lambda value: self._walk(value, "a dimension", dim))})
+
+    def _annotation(self, raw: memoryview) -> None:
+        self._walk(raw, "a quantisation's note", {1: _TEXT, 2: (BYTES, self._pair)})
+
+    def _opset(self, raw: memoryview) -> None:
+        self._walk(raw, "an operator set", {1: _TEXT, 2: _NUMBER})
+
+    def _pair(self, raw: memoryview) -> None:
+        self._walk(raw, "metadata", {1: _BLOB, 2: _BLOB})
+
+    def _dims(self, dims: list[int], value: _Value) -> None:
+        dims += packed(value)
+        if len(dims) > TENSOR_DIMS_AT_MOST:
+            raise _refused("a tensor", f"at most {TENSOR_DIMS_AT_MOST} dimensions", "more")
+
+    def _outside(self, what: str, name: str) -> None:
+        raise _refused(
+            f"{what} {name!r:.200}", "all numbers inside the file", "external data, which could be any file of this one"
+        )
+
+    def _never(self, what: str) -> None:
+        raise _refused("the model", "a plain graph of tensors", what)
+
+    def _walk(self, raw: memoryview, what: str, known: _Table, once: frozenset[int] = frozenset()) -> None:
+        found: set[int] = set()
+        for number, wire, value in fields(raw):
+            self.seen += 1
+            if self.seen > FIELDS_AT_MOST:
+                raise _refused("a file of that many parts", f"at most {FIELDS_AT_MOST}", "more")
+            wires, act = known.get(number, ((), _nothing))
+            if wire not in (wires if isinstance(wires, tuple) else (wires,)):
+                raise _refused(what, "what onnx.proto describes", f"field {number} of wire type {wire}")
+            if number in once and number in found:
+                raise _refused(what, f"one field {number}", "several, which readers understand differently")
+            found.add(number)
+            act(value)
+
+
+def _nothing(_: Any) -> None:
+    return None
+
+
+def _text(value: Any) -> str:
+    if len(value) > NAME_BYTES_AT_MOST:
+        raise _refused("a name", f"at most {NAME_BYTES_AT_MOST} bytes", str(len(value)))
+    return bytes(value).decode("utf-8")
+
+
+def _elements(dims: list[int]) -> int:
+    product = 1
+    for dim in dims:
+        product *= dim
+    return product
+
+
+_Table = dict[int, tuple[int | tuple[int, ...], Callable[[Any], object]]]
+_NUMBER = (VARINT, _nothing)
+_TEXT = (BYTES, _text)
+_BLOB = (BYTES, _nothing)
