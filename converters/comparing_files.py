@@ -16,14 +16,14 @@ from converters.comparison.real_tiles import pictures_of, prepare_picture
 from converters.precision.plan import GRAPHS, Precision
 from converters.precision.tensor_ranges import NodeDone
 from edge.bundle import KERAS_MODEL, MANIFEST, Bundle, load_bundle
-from edge.cameras.images import SUFFIXES
 from edge.cameras.opencv import OpenCvCamera
 from edge.engines.cascade import openvino_bf16
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
 from edge.errors import BundleError, SourceError
 from edge.inspection.inference import Inference
-from edge.preparing import prepare
+from edge.pictures import SUFFIXES
+from edge.preparing import depth_bits, prepare
 from edge.protocols import Engine
 from edge.records import Frame, PreparedFrame
 
@@ -206,7 +206,7 @@ def _pictures(data: Path, bundle: Bundle, every: int) -> Iterable[Path | Prepare
 
 
 def _of_video(video: Path, bundle: Bundle, every: int) -> Iterator[PreparedFrame]:
-    with OpenCvCamera("compare", "file", str(video)) as camera:
+    with OpenCvCamera("compare", "file", str(video), depth_bits=depth_bits(bundle.manifest.preparing)) as camera:
         while isinstance(frame := camera.read(10.0), Frame):
             if frame.index % every:
                 continue

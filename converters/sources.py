@@ -26,9 +26,9 @@ from edge.bundle import (
     safe_name,
     write_manifest,
 )
-from edge.cameras.images import read_picture
 from edge.errors import BundleError, StoreError
 from edge.opencv import cv2
+from edge.pictures import read_picture
 from edge.preparing import Grey
 
 BARE = {".keras": KERAS_MODEL, ".onnx": ONNX_MODEL}

@@ -16,7 +16,7 @@ import numpy as np
 
 from edge.alarms import AlarmManager, alarm_rules
 from edge.bundle import INT8_MODEL, ONNX_MODEL, Bundle
-from edge.cameras.images import SUFFIXES, ImagesCamera
+from edge.cameras.images import ImagesCamera
 from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
 from edge.commands.requests import Command, CommandOutcome, Inbox
@@ -34,6 +34,7 @@ from edge.inspection.inference import Inference
 from edge.messages.writer import Counters, Identity, MessageWriter, ModelIdentity
 from edge.observers.preview import LastPicture
 from edge.outbox import AckPolicy, Outbox, OutboxCounts, Sender
+from edge.pictures import SUFFIXES, as_text
 from edge.protocols import Camera, Engine, Publisher
 from edge.publishers.mqtt import MqttPublisher
 from edge.records import Grade, Message, UInt8
@@ -60,10 +61,11 @@ class RunResult:
     published: int
 
 
-def make_camera(settings: CameraSettings, progress: Heartbeats) -> Camera:
+def make_camera(settings: CameraSettings, progress: Heartbeats, depth_bits: int | None = None) -> Camera:
     """Return the settings' camera for a live line, not yet opened: a recording plays as if it were live.
 
-    A camera with a thread of its own marks its `progress`. Raises SettingsError without a source.
+    `depth_bits`: how many bits of levels of 16 count, where that is known. A camera with a thread of its own marks its
+    `progress`. Raises SettingsError without a source.
     """
     kind = settings.resolved_kind()
     if kind == "simulated":
@@ -74,21 +76,27 @@ def make_camera(settings: CameraSettings, progress: Heartbeats) -> Camera:
             "received nothing"
         )
     if kind == "images" or kind == "file":  # noqa: PLR1714 - mypy narrows the kind by this
-        return PacedCamera(make_recording(settings.name, Path(str(settings.source))), as_live=True)
-    return OpenCvCamera(settings.name, kind, str(settings.source), alive=progress.mark("camera"))
+        return PacedCamera(make_recording(settings.name, Path(str(settings.source)), depth_bits), as_live=True)
+    alive = progress.mark("camera")
+    return OpenCvCamera(settings.name, kind, str(settings.source), alive=alive, depth_bits=depth_bits)
 
 
-def make_recording(name: str, path: Path) -> ImagesCamera | OpenCvCamera:
-    """Return the camera that plays a folder, a picture or a video. Raises SourceError if there is nothing at `path`."""
+def make_recording(name: str, path: Path, depth_bits: int | None = None) -> ImagesCamera | OpenCvCamera:
+    """Return the camera that plays a folder, a picture or a video. Raises SourceError if there is nothing at `path`.
+
+    `depth_bits`: how many bits of pictures of 16 count, where that is known.
+    """
     try:
         if not path.exists():
-            raise SourceError(f"Nothing at {path}: expected a video, a picture, or a folder with pictures")
+            raise SourceError(
+                f"Nothing at {as_text(str(path))}: expected a video, a picture, or a folder with pictures"
+            )
         is_folder = path.is_dir()
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}. Look at its rights") from error
+        raise SourceError(f"{as_text(str(path))} cannot be read: {error.strerror}. Look at its rights") from error
     if is_folder or path.suffix.lower() in SUFFIXES:
-        return ImagesCamera(name, path)
-    return OpenCvCamera(name, "file", str(path))
+        return ImagesCamera(name, path, depth_bits=depth_bits)
+    return OpenCvCamera(name, "file", str(path), depth_bits=depth_bits)
 
 
 def make_engine(
@@ -298,7 +306,7 @@ def open_line(
         # reached with the sender still open only where something below failed to open
         parts.callback(lambda: sender.stop(DRAIN_S, messages.status("offline", "could not start")))
         if camera is None:
-            camera = make_camera(settings.camera, progress)
+            camera = make_camera(settings.camera, progress, settings.camera.depth(bundle))
         truth = camera.truth if isinstance(camera, SimulatedCamera) else None
         alarms = AlarmService(AlarmManager(announcements.rules, settings.operators), messages, outbox)
         alarms.begin(time.monotonic_ns() if live else 0, live=live)

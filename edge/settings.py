@@ -13,6 +13,7 @@ from edge.bundle import Bundle, Name
 from edge.cameras.camera_watch import WatchSettings
 from edge.errors import SettingsError
 from edge.inspection.settings import InspectSettings
+from edge.preparing import depth_bits
 from edge.publishers.broker_settings import BrokerSettings
 from edge.simulation.rendering import SimulatedLineSettings
 from edge.yaml_settings import ModelT, StrictModel, load_yaml
@@ -40,6 +41,7 @@ class LineSettings(StrictModel):
 class CameraSettings(StrictModel):
     """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line.
 
+    `depth_bits`: how many bits of a camera's, or of a picture's, 16 count; none: as the bundle's `preparing` says.
     `watch`: when the camera is frozen or blind; `auto` watches live cameras, and neither recordings, whose pictures may
     rightly stand still, nor the simulated line.
     """
@@ -48,6 +50,7 @@ class CameraSettings(StrictModel):
     kind: Literal["auto", "device", "file", "images", "rtsp", "gstreamer", "simulated"] = "auto"
     source: str | int | None = None
     max_age_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 1000
+    depth_bits: Annotated[int, Field(ge=8, le=16)] | None = None
     watch: WatchSettings | Literal["auto", "off"] = "auto"
     simulated: SimulatedLineSettings = SimulatedLineSettings()
 
@@ -57,6 +60,14 @@ class CameraSettings(StrictModel):
             return self.watch
         camera = live and self.resolved_kind() in {"device", "rtsp", "gstreamer"}
         return WatchSettings() if self.watch == "auto" and camera else None
+
+    def watched_files(self) -> WatchSettings | None:
+        """Tell how pictures that stand alone are watched: as a live camera's frames, unless it is off."""
+        return None if self.watch == "off" else WatchSettings() if self.watch == "auto" else self.watch
+
+    def depth(self, bundle: Bundle) -> int | None:
+        """Return how many bits of 16 count, by these settings or else by the bundle; None where neither says."""
+        return self.depth_bits or depth_bits(bundle.manifest.preparing)
 
     def resolved_kind(self) -> Literal["device", "file", "images", "rtsp", "gstreamer", "simulated"]:
         """Tell what `auto` means for the given source."""

@@ -36,8 +36,9 @@ def write_bright_bundle(path: Path, min_area_px: float = 4) -> Bundle:
 
 
 def part(height: int = 100, width: int = 150, *scratches: tuple[int, int, int, int]) -> UInt8:
-    """Draw a dark part, [H, W, 3], with bright rectangles (x, y, w, h)."""
-    pixels = np.full((height, width, 3), 40, np.uint8)
+    """Draw a dark part of two shades, [H, W, 3], with bright rectangles (x, y, w, h)."""
+    pixels = np.full((height, width, 3), 38, np.uint8)
+    pixels[:, width // 2 :] = 42
     for x, y, w, h in scratches:
         pixels[y : y + h, x : x + w] = 250
     return pixels

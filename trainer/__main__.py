@@ -268,12 +268,14 @@ def preparing(
     """Draw what each preparing step makes of a picture, with its size, mean and standard deviation."""
     from rich.table import Table
 
-    from edge.cameras.images import read_picture
     from edge.errors import ProductNotFoundError
+    from edge.pictures import read_picture
+    from edge.preparing import depth_bits
     from trainer.datasets.contact_sheets import write_sheet
     from trainer.reports.preparing_sheet import draw, load_steps, walk
 
-    seen, missing = walk(read_picture(image), load_steps(config))
+    steps = load_steps(config)
+    seen, missing = walk(read_picture(image, depth_bits(steps)), steps)
     write_sheet(out, draw(seen))
     table = Table("step", "size, px", "channels", "mean", "std", "ms")
     for stage in seen:

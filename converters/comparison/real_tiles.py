@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from edge.bundle import GOLDEN, Bundle
-from edge.cameras.images import SUFFIXES, read_picture
 from edge.errors import CalibrationError, ProductNotFoundError, SourceError
 from edge.inspection.tiling import cut_sequence, pad, plan
-from edge.preparing import prepare
+from edge.pictures import list_pictures, read_picture
+from edge.preparing import depth_bits, prepare
 from edge.records import Frame, PreparedFrame, UInt8
 from trainer.datasets.dataset import read_manifest
 
+_log = logging.getLogger(__name__)
 MAP_SUFFIX = ".map.png"
 Pictures = tuple[Sequence[Path], Sequence[Path]]  # whose tiles are looked at; that defects are counted on
 
@@ -32,8 +34,10 @@ def pictures_of(data: Path) -> list[Path]:
         raise SourceError(f"No folder at {data}: expected a folder of pictures")
     if (data / "manifest.csv").is_file():
         return [entry.path for entry in read_manifest(data)]
-    pictures = (p for p in data.rglob("*") if p.suffix.lower() in SUFFIXES)
-    return sorted(picture for picture in pictures if not picture.name.endswith(MAP_SUFFIX))
+    listing = list_pictures(data)
+    for told in listing.told():
+        _log.warning("%s", told)
+    return [picture for picture in listing.files if not picture.name.endswith(MAP_SUFFIX)]
 
 
 def calibration_pictures(bundle: Bundle, *folders: Path | None) -> list[Path]:
@@ -52,7 +56,7 @@ def calibration_pictures(bundle: Bundle, *folders: Path | None) -> list[Path]:
 
 def prepare_picture(picture: Path, bundle: Bundle) -> PreparedFrame:
     """Read a picture and prepare it as the line does. Raises SourceError, ProductNotFoundError."""
-    raw = read_picture(picture)
+    raw = read_picture(picture, depth_bits(bundle.manifest.preparing))
     try:
         pixels, to_frame = prepare(raw, bundle.manifest.preparing, bundle.manifest.channels)
     except ProductNotFoundError as error:

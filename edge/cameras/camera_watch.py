@@ -83,6 +83,11 @@ class CameraWatch:
         return Distrust(CameraFault.FROZEN, f"the camera is frozen: the same picture for {held_ms / 1000:.1f} s")
 
 
+def blind(settings: WatchSettings | None, pixels: UInt8) -> Distrust | None:
+    """Return why uint8 [H, W] or [H, W, 3] that stands alone shows nothing, or None."""
+    return None if settings is None else _blind(settings, np.ascontiguousarray(pixels[::_EVERY_PX, ::_EVERY_PX]))
+
+
 def _blind(settings: WatchSettings, sample: UInt8) -> Distrust | None:
     grey: UInt8 = sample if sample.ndim == 2 or sample.shape[2] == 1 else cv2.cvtColor(sample, cv2.COLOR_BGR2GRAY)
     (mean,), (deviation,) = (side.ravel()[:1] for side in cv2.meanStdDev(grey))

@@ -2,58 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
 from typing_extensions import Self
 
 from edge.errors import SourceError
-from edge.opencv import cv2
-from edge.printable import encodable
+from edge.pictures import SUFFIXES, as_text, list_pictures, read_picture
 from edge.records import CameraCondition, CameraState, Frame, UInt8
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_log = logging.getLogger(__name__)
 INTERVAL_NS = 1_000_000_000
-
-
-def as_text(name: str) -> str:
-    """Return a file's name, or what was said of it, as text that any message can hold: odd bytes become escapes."""
-    return encodable(name)
-
-
-def read_picture(path: Path) -> UInt8:
-    """Read a picture as uint8 [H, W, 3] in BGR order. Raises SourceError naming the file."""
-    try:
-        if not path.is_file():
-            raise SourceError(f"No picture at {path}: expected one of {', '.join(SUFFIXES)}")
-        encoded = path.read_bytes()
-        pixels: UInt8 | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
-    except (cv2.error, OSError) as error:  # cv2: a header that promises more than OPENCV_IO_MAX_IMAGE_PIXELS
-        raise SourceError(f"{path} cannot be read: {error}. Replace or remove it") from error
-    if pixels is None:
-        raise SourceError(
-            f"{path} is no picture that can be read: expected {', '.join(SUFFIXES)}. Replace or remove it"
-        )
-    # OpenCV fills what is missing of a JPEG with grey, which would read as clean: its end must follow its last scan.
-    if encoded.startswith(b"\xff\xd8") and encoded.rfind(b"\xff\xd9") < encoded.rfind(b"\xff\xda"):
-        raise SourceError(f"{path} is cut off: a JPEG without its end. Replace or remove it")
-    return pixels
 
 
 class ImagesCamera:
     """Reads the pictures under a folder, recursively, in the order of their paths; never drops one.
 
-    A thread of its own reads the next picture while the last is inspected.
+    A thread of its own reads the next picture while the last is inspected. `depth_bits`: how many bits of pictures of
+    16 count, where that is known.
     """
 
-    def __init__(self, name: str, source: Path, started_at: datetime | None = None) -> None:
+    def __init__(
+        self, name: str, source: Path, started_at: datetime | None = None, depth_bits: int | None = None
+    ) -> None:
         self.name = name
         self.dropped = 0
         self._source = source
         self._started_at = started_at or datetime.now(timezone.utc)
+        self._depth_bits = depth_bits
         self._pictures: list[Path] = []
         self._next = 0
         self._reader: ThreadPoolExecutor | None = None
@@ -64,12 +43,18 @@ class ImagesCamera:
             if self._source.is_file():
                 self._pictures = [self._source]
             elif self._source.is_dir():
-                self._pictures = sorted(p for p in self._source.rglob("*") if p.suffix.lower() in SUFFIXES)
+                listing = list_pictures(self._source)
+                self._pictures = list(listing.files)
+                for told in listing.told():
+                    _log.warning("%s", told)
         except OSError as error:
-            raise SourceError(f"{self._source} cannot be read: {error.strerror}. Look at its rights") from error
+            raise SourceError(
+                f"{as_text(str(self._source))} cannot be read: {error.strerror}. Look at its rights"
+            ) from error
         if not self._pictures:
             raise SourceError(
-                f"No pictures at {self._source}: expected a picture, or a folder with {', '.join(SUFFIXES)} in it"
+                f"No pictures at {as_text(str(self._source))}: expected a picture, or a folder with "
+                f"{', '.join(SUFFIXES)} in it"
             )
         self._reader = ThreadPoolExecutor(1, thread_name_prefix=f"camera {self.name}")
         self._read_ahead()
@@ -83,7 +68,7 @@ class ImagesCamera:
 
     def _read_ahead(self) -> None:
         if self._reader is not None and self._next < len(self._pictures):
-            self._ahead = self._reader.submit(read_picture, self._pictures[self._next])
+            self._ahead = self._reader.submit(read_picture, self._pictures[self._next], self._depth_bits)
 
     @property
     def total(self) -> int:

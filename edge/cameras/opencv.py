@@ -4,6 +4,9 @@ A file never drops a frame: the thread waits while two are unread. A live source
 is replaced and counted. A live source that fails, for any reason and also at the start, is reopened for ever, with
 pauses that double from 0.5 to 10 s. The time of a frame is taken after `grab()`, when it has arrived, and before it is
 decoded.
+
+The JPEGs of a Motion JPEG stream are decoded here rather than by FFmpeg or OpenCV, which show what is damaged of them
+as grey and say nothing: such a frame is UNREADABLE. Levels of more than 8 bits are brought to 8 by `depth_bits`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing_extensions import Self
 
 from edge.errors import DependencyError, SourceError
 from edge.opencv import cv2
+from edge.pictures import NotReadableError, as_frame, as_text, decode, is_text, to_eight_bits
 from edge.records import CameraCondition, CameraState, Frame
 from edge.redacting import redacted
 
@@ -31,6 +35,9 @@ _PAUSE_FIRST_S = 0.5
 _PAUSE_LONGEST_S = 10.0
 _PATIENCE_MS = 5000
 _JOIN_S = 2.0
+_MJPEG = frozenset({cv2.VideoWriter_fourcc(*"MJPG"), cv2.VideoWriter_fourcc(*"JPEG"), cv2.VideoWriter_fourcc(*"mjpg")})
+# Video4Linux's names for grey levels of more than 8 bits, which OpenCV would cut to the upper or lower 8.
+_DEEP = frozenset(cv2.VideoWriter_fourcc(*code) for code in ("Y16 ", "Y10 ", "Y12 ", "Y14 "))
 
 
 class OpenCvCamera:
@@ -49,6 +56,7 @@ class OpenCvCamera:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         started_at: datetime | None = None,
         alive: Callable[[], None] = lambda: None,
+        depth_bits: int | None = None,
     ) -> None:
         self.name = name
         self.dropped = 0
@@ -57,7 +65,9 @@ class OpenCvCamera:
         self._monotonic_ns = monotonic_ns
         self._started_at = started_at or datetime.now(timezone.utc)
         self._alive = alive
-        self._frames: deque[Frame] = deque()
+        self._depth_bits = depth_bits
+        self._encoded = False  # it gives JPEGs, decoded here, so that damage is told
+        self._frames: deque[Frame | CameraState] = deque()
         self._changed = threading.Condition()
         self._state = CameraState(name, CameraCondition.STARTING, f"opening {redacted(source)}")
         self._stop = threading.Event()
@@ -112,24 +122,55 @@ class OpenCvCamera:
         path = Path(self._source)
         if not path.is_file():
             raise SourceError(f"No recording at {path}: expected a video file that OpenCV can read")
+        if not is_text(str(path)):
+            raise SourceError(f"{as_text(str(path))}: expected a name in UTF-8, for OpenCV opens no other. Rename it")
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise SourceError(
                 f"{path} is no video that can be read, or was cut off: OpenCV {cv2.__version__} cannot open it. "
                 "Record or copy it again"
             )
+        self._take_undecoded()
 
     def _open_live(self) -> bool:
         if self._kind == "device":
             number = self._source.removeprefix("/dev/video")
             self._capture = cv2.VideoCapture(int(number) if number.isdecimal() else self._source)
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+            # JPEGs come as they are, and grey levels with all their bits
+            code = self._fourcc()
+            self._encoded = code in _MJPEG
+            if self._encoded or code in _DEEP:
+                self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
         elif self._kind == "gstreamer":
             self._capture = cv2.VideoCapture(self._source, cv2.CAP_GSTREAMER)
         else:
             patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
             self._capture = cv2.VideoCapture(self._source, cv2.CAP_FFMPEG, patience)
+            self._take_undecoded()
         return bool(self._capture.isOpened())
+
+    def _fourcc(self) -> int:
+        return int(self._capture.get(cv2.CAP_PROP_FOURCC)) if self._capture.isOpened() else 0
+
+    def _take_undecoded(self) -> None:
+        """Have FFmpeg hand over the JPEGs of a Motion JPEG stream: it conceals what is damaged of them."""
+        self._encoded = self._fourcc() in _MJPEG and bool(self._capture.set(cv2.CAP_PROP_FORMAT, -1))
+
+    def _seen(self, pixels: Any, captured_ns: int, captured_at: datetime) -> Frame | CameraState:
+        """Return what was retrieved as a frame, or that it cannot be read. Takes the frame's number."""
+        index = self._index
+        self._index += 1
+        try:
+            if self._encoded:
+                pixels = as_frame(decode(pixels.tobytes()), self._depth_bits)
+            elif pixels.dtype.name == "uint16":
+                pixels = to_eight_bits(pixels, self._depth_bits)
+        except NotReadableError as error:
+            detail = f"frame {index} of the camera {self.name} cannot be read: {error}"
+            unreadable = CameraCondition.UNREADABLE
+            return CameraState(self.name, unreadable, detail, index, "", captured_ns, captured_at)
+        return Frame(self.name, index, pixels, captured_ns, captured_at)
 
     def _run(self) -> None:
         try:
@@ -156,12 +197,10 @@ class OpenCvCamera:
             if not ok:
                 break
             captured_ns = round(position_ms * 1e6)
-            captured_at = self._started_at + timedelta(milliseconds=position_ms)
-            frame = Frame(self.name, self._index, pixels, captured_ns, captured_at)
+            frame = self._seen(pixels, captured_ns, self._started_at + timedelta(milliseconds=position_ms))
             with self._changed:
                 self._changed.wait_for(lambda: len(self._frames) < _READ_AHEAD or self._stop.is_set())
                 self._frames.append(frame)
-                self._index += 1
                 self._changed.notify_all()
         # Frame counts are estimates in some containers, so a small shortfall is none.
         missing = promised - self._index
@@ -196,17 +235,16 @@ class OpenCvCamera:
         if not ok:
             return False
         height = round(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        if self._kind == "gstreamer" and height > 0 and pixels.shape[0] != height:
+        if self._kind == "gstreamer" and height > 0 and not self._encoded and pixels.shape[0] != height:
             raise SourceError(
                 f"it gives a planar picture of {list(pixels.shape)} for {height} rows; let the pipeline end in "
                 "videoconvert ! video/x-raw,format=BGR ! appsink"
             )
-        frame = Frame(self.name, self._index, pixels, captured_ns, captured_at)
+        frame = self._seen(pixels, captured_ns, captured_at)
         with self._changed:
             self.dropped += len(self._frames)
             self._frames.clear()
             self._frames.append(frame)
-            self._index += 1
             self._state = CameraState(self.name, CameraCondition.NO_FRAME_YET)
             self._changed.notify_all()
         return True

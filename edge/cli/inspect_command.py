@@ -52,7 +52,7 @@ def inspect(
     from edge.bundle import load_bundle
     from edge.files import write_text
     from edge.inspection.inference import Inference
-    from edge.inspection.inspector import Inspector, inspect_pictures, pictures_at
+    from edge.inspection.inspector import FileReading, Inspector, inspect_pictures, pictures_at
     from edge.inspection.report import HtmlReport, OverlaysFolder, as_csv, figures, write_inspection
     from edge.settings import Settings, effective_thresholds, require_bundle
 
@@ -64,7 +64,8 @@ def inspect(
         settings = Settings()
         loaded = load_bundle(require_bundle(settings, bundle))
     asked = settings.inspect if mm_per_px is None else settings.inspect.model_copy(update={"mm_per_px": mm_per_px})
-    paths = pictures_at(images)
+    paths = pictures_at(images, lambda told: warn(escape(told)))
+    reading = FileReading(settings.camera.depth(loaded), settings.camera.watched_files())
     folder = OverlaysFolder(overlays, loaded.classes) if overlays else None
     with ExitStack() as scope:
         page = scope.enter_context(HtmlReport(report, loaded, asked, picture_px))
@@ -74,7 +75,7 @@ def inspect(
         inference = Inference(engine, effective_thresholds(settings, loaded), loaded.manifest.tile.overlap_px)
         stop = scope.enter_context(stop_on_signals())
         advance = scope.enter_context(progress_bar(lambda: len(paths)))
-        inspected = inspect_pictures(paths, Inspector(inference, loaded, asked), stop)
+        inspected = inspect_pictures(paths, Inspector(inference, loaded, asked), stop, reading)
         rows = write_inspection(inspected, page, overlays=folder, each=advance)
         totals = page.totals
         left = len(paths) - totals.pictures
@@ -83,6 +84,9 @@ def inspect(
         write_text(csv_file, as_csv(rows, [entry.name for entry in loaded.classes]))
     if json_file:
         write_text(json_file, json.dumps(figures(totals, rows, loaded), indent=1) + "\n")
+    for told in dict.fromkeys(told for row in rows for told in row["told"]):
+        of = [row["picture"] for row in rows if told in row["told"]]
+        warn(escape(f"{len(of)} pictures, {of[0]} the first: {told}"))
     for row in rows:
         if row["verdict"] == "NO_READ":
             warn(f"{row['picture']}: {row['reason']}")

@@ -50,7 +50,7 @@ def replay(
     from edge.publishers.memory import MemoryPublisher
 
     settings, loaded = load_line(config, bundle)
-    camera = make_recording(settings.camera.name, recording)
+    camera = make_recording(settings.camera.name, recording, settings.camera.depth(loaded))
     started_s = time.monotonic()
     with ExitStack() as scope:
         store = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="linewatch-replay-"))) / "outbox.db"

@@ -9,12 +9,12 @@ from datetime import datetime, timezone
 import numpy as np
 
 from edge.bundle import Bundle
-from edge.cameras.images import read_picture
 from edge.errors import BundleError, ProductNotFoundError
 from edge.inspection.inference import Inference
 from edge.inspection.measuring import measure, region
 from edge.inspection.tiling import cut_sequence, pad, plan
 from edge.opencv import cv2
+from edge.pictures import read_decoded, read_picture
 from edge.preparing import prepare
 from edge.protocols import Engine
 from edge.records import Frame, PreparedFrame, Transform, UInt8
@@ -52,11 +52,11 @@ def check_golden(bundle: Bundle, engine: Engine) -> list[GoldenResult]:
         found = inference.finish(job)
         whole = region((found.classes.shape[0], found.classes.shape[1]), None, to_frame)
         _, kept = measure(found, bundle.classes, whole, to_frame, None)
-        expected = cv2.imread(str(bundle.path / golden.expected_map), cv2.IMREAD_UNCHANGED)
-        if expected is None or expected.shape != kept.classes.shape:
+        expected = read_decoded(bundle.path / golden.expected_map).pixels
+        if expected.shape != kept.classes.shape or expected.dtype != np.uint8:
             raise BundleError(
                 f"{bundle.path / golden.expected_map}: expected a defect map of {kept.classes.shape} cells, received "
-                f"{'no picture' if expected is None else expected.shape}. Convert the bundle again"
+                f"{expected.shape}. Convert the bundle again"
             )
         results.append(
             GoldenResult(

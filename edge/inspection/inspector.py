@@ -5,9 +5,8 @@ Pictures are read one ahead by a thread of their own, and prepared and cut while
 
 from __future__ import annotations
 
-import csv
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.bundle import Bundle
-from edge.cameras.images import SUFFIXES, read_picture
+from edge.cameras.camera_watch import WatchSettings, blind
 from edge.errors import EngineError, ProductNotFoundError, SourceError
 from edge.inspection.frame_history import RecentFrames
 from edge.inspection.grading import grade
@@ -25,6 +24,8 @@ from edge.inspection.limits import judge, no_read
 from edge.inspection.measuring import Calibration, Region, measure, region
 from edge.inspection.settings import InspectSettings, RegionSettings
 from edge.opencv import cv2
+from edge.pictures import SUFFIXES, as_frame_of, as_text, depth_of, levels_lost, list_pictures, read_decoded
+from edge.pictures.tables import inside, read_table
 from edge.preparing import prepare
 from edge.preparing.geometry import is_identity
 from edge.records import DefectMap, Frame, Grade, Judgement, Measurement, PreparedFrame, Transform, UInt8
@@ -155,7 +156,8 @@ def garbled_pixels(pixels: UInt8) -> str:
 class InspectedPicture:
     """One file that was inspected. `frame` and `prepared` are None where it could not be read or prepared.
 
-    `failed`: its inference failed. `tiles`: how many were answered.
+    `failed`: its inference failed. `tiles`: how many were answered. `told`: how its pixels were understood, where that
+    is worth a word: turned, or fewer levels than the file has.
     """
 
     path: Path
@@ -164,78 +166,117 @@ class InspectedPicture:
     prepared: PreparedFrame | None = None
     failed: bool = False
     tiles: int = 0
+    told: tuple[str, ...] = ()
 
 
-def pictures_at(paths: Sequence[Path]) -> list[Path]:
+@dataclass(frozen=True)
+class FileReading:
+    """How files are read and looked at before they are inspected, as a camera's frames are.
+
+    `depth_bits`: how many bits of 16 count, where that is known. `watch`: when a picture shows nothing; None = never.
+    """
+
+    depth_bits: int | None = None
+    watch: WatchSettings | None = field(default_factory=WatchSettings)
+
+
+def pictures_at(paths: Sequence[Path], tell: Callable[[str], object] = lambda _: None) -> list[Path]:
     """List the pictures at files and under folders, each once; of a dataset those that its manifest.csv names.
 
-    Raises SourceError where there is nothing.
+    `tell` is called with what was left out and why. Raises SourceError where there is nothing.
     """
-    return list(dict.fromkeys(picture for path in paths for picture in _readable(path)))
+    return list(dict.fromkeys(picture for path in paths for picture in _readable(path, tell)))
 
 
-def _readable(path: Path) -> list[Path]:
+def _readable(path: Path, tell: Callable[[str], object]) -> list[Path]:
     try:
-        return _at(path)
+        return _at(path, tell)
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}. Look at its rights") from error
+        raise SourceError(f"{as_text(str(path))} cannot be read: {error.strerror}. Look at its rights") from error
 
 
-def _at(path: Path) -> list[Path]:
+def _at(path: Path, tell: Callable[[str], object]) -> list[Path]:
     if path.is_dir():
-        own = _of_folder(path)
-        if not own:
-            raise SourceError(f"No pictures under {path}: expected files with {', '.join(SUFFIXES)}")
-        return own
+        return _of_folder(path, tell)
     if not path.exists():
-        raise SourceError(f"Nothing at {path}: expected a picture, or a folder with pictures")
+        raise SourceError(f"Nothing at {as_text(str(path))}: expected a picture, or a folder with pictures")
     return [path]
 
 
-def _of_folder(folder: Path) -> list[Path]:
+def _of_folder(folder: Path, tell: Callable[[str], object]) -> list[Path]:
     manifest = folder / "manifest.csv"
     if not manifest.is_file():
-        return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        listing = list_pictures(folder)
+        for told in listing.told():
+            tell(told)
+        if not listing.files:
+            raise SourceError(f"No pictures under {as_text(str(folder))}: expected files with {', '.join(SUFFIXES)}")
+        return list(listing.files)
     try:
-        with manifest.open(newline="", encoding="utf-8-sig") as file:
-            names = [(row.get("image") or "").strip() for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{manifest} cannot be read as CSV in UTF-8: {error}. Name the folder of pictures") from error
-    return [folder / name for name in dict.fromkeys(names) if name]
+        names = [row.values.get("image", "") for row in read_table(manifest, ("image",)).rows]
+        own = [inside(folder, name) for name in dict.fromkeys(names) if name]
+    except SourceError as error:
+        raise SourceError(f"{as_text(str(manifest))}: {error}. Mend it, or name the folder of pictures") from error
+    if not own:
+        raise SourceError(f"{as_text(str(manifest))} names no picture; expected at least one row")
+    return own
 
 
-def inspect_pictures(paths: Sequence[Path], inspector: Inspector, stop: threading.Event) -> Iterator[InspectedPicture]:
-    """Inspect files in their order until `stop` is set; what cannot be read is NO_READ, with its reason."""
-    begun: tuple[Path, FrameJob] | None = None
+def _read(path: Path, reading: FileReading) -> tuple[UInt8, tuple[str, ...]]:
+    """Return a file's pixels and what is to be told of them. Raises SourceError."""
+    decoded = read_decoded(path)
+    pixels = as_frame_of(path, decoded, reading.depth_bits)
+    told = ["turned as its orientation says"] if decoded.header.turned else []
+    count = depth_of(decoded.pixels, reading.depth_bits, decoded.header.declared_bits)
+    return pixels, tuple(filter(None, (*told, levels_lost(decoded.pixels, count))))
+
+
+def inspect_pictures(
+    paths: Sequence[Path], inspector: Inspector, stop: threading.Event, reading: FileReading | None = None
+) -> Iterator[InspectedPicture]:
+    """Inspect files in their order until `stop` is set; what cannot be read or shows nothing is NO_READ, with why."""
+    reading = reading or FileReading()
+    begun: tuple[Path, FrameJob, tuple[str, ...]] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="pictures") as reader:
-        ahead: Future[UInt8] | None = reader.submit(read_picture, paths[0]) if paths else None
+        ahead: Future[tuple[UInt8, tuple[str, ...]]] | None = reader.submit(_read, paths[0], reading) if paths else None
         for index, path in enumerate(paths):
             if stop.is_set() or ahead is None:
                 break
             current = ahead
-            ahead = reader.submit(read_picture, paths[index + 1]) if index + 1 < len(paths) else None
+            ahead = reader.submit(_read, paths[index + 1], reading) if index + 1 < len(paths) else None
             frame: Frame | None = None
+            told: tuple[str, ...] = ()
             try:
-                frame = Frame("inspect", index, current.result(), 0, datetime.now(timezone.utc), str(path))
-                inspector.forget()  # pictures of a folder are no recording
-                job = inspector.begin(frame)
+                pixels, told = current.result()
+                frame = Frame("inspect", index, pixels, 0, datetime.now(timezone.utc), as_text(str(path)))
+                job = _begin(inspector, frame, reading.watch)
             except SourceError as error:
                 job = no_read(str(error))
+            except Exception as error:  # noqa: BLE001 - one picture never ends the others
+                job = no_read(f"it cannot be prepared: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
             if begun is not None:
                 yield _finished(inspector, *begun)
-            begun = (path, job) if isinstance(job, FrameJob) else None
+            begun = (path, job, told) if isinstance(job, FrameJob) else None
             if isinstance(job, Judgement):
-                yield InspectedPicture(path, Inspected(job), frame)
+                yield InspectedPicture(path, Inspected(job), frame, told=told)
         if begun is not None:
             yield _finished(inspector, *begun)
 
 
-def _finished(inspector: Inspector, path: Path, job: FrameJob) -> InspectedPicture:
+def _begin(inspector: Inspector, frame: Frame, watch: WatchSettings | None) -> FrameJob | Judgement:
+    inspector.forget()  # pictures of a folder are no recording
+    distrust = blind(watch, frame.pixels)
+    return inspector.begin(frame) if distrust is None else no_read(distrust.reason)
+
+
+def _finished(inspector: Inspector, path: Path, job: FrameJob, told: tuple[str, ...]) -> InspectedPicture:
     prepared = job.prepared
     try:
         outcome = inspector.finish(job)
     except EngineError as error:
-        return InspectedPicture(
-            path, Inspected(no_read(f"inference failed: {error}")), prepared.frame, None, failed=True
-        )
-    return InspectedPicture(path, outcome, prepared.frame, prepared, tiles=len(job.tiles.cells))
+        outcome = Inspected(no_read(f"inference failed: {error}"))
+        return InspectedPicture(path, outcome, prepared.frame, None, failed=True, told=told)
+    except Exception as error:  # noqa: BLE001 - one picture never ends the others
+        reason = f"it cannot be measured: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return InspectedPicture(path, Inspected(no_read(reason)), prepared.frame, None, told=told)
+    return InspectedPicture(path, outcome, prepared.frame, prepared, tiles=len(job.tiles.cells), told=told)

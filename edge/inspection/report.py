@@ -24,7 +24,6 @@ from typing_extensions import Self
 
 from edge import __version__
 from edge.bundle import Bundle, safe_name
-from edge.cameras.images import as_text
 from edge.errors import StoreError
 from edge.files import replacing, write_bytes
 from edge.inspection.grading import GradeCounts
@@ -32,6 +31,7 @@ from edge.inspection.inspector import InspectedPicture
 from edge.inspection.overlaying import overlay
 from edge.inspection.settings import InspectSettings
 from edge.opencv import cv2
+from edge.pictures import as_text
 from edge.preparing import map_to_frame
 from edge.printable import printable
 from edge.records import Defect, DefectClass, UInt8, Verdict
@@ -108,6 +108,7 @@ def as_row(picture: InspectedPicture) -> dict[str, Any]:
         "region_px": seen and seen.region_px,
         "classes": seen and {name: {"coverage": c.coverage, "count": c.count} for name, c in seen.classes.items()},
         "defects": seen and [_defect_row(defect) for defect in seen.defects],
+        "told": list(picture.told),
     }
     return row
 

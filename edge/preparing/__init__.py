@@ -14,6 +14,7 @@ from pydantic import Field
 from edge.opencv import cv2
 from edge.preparing.crop_circle import CropCircle
 from edge.preparing.crop_rectangle import CropRectangle
+from edge.preparing.depth import Depth, depth_bits
 from edge.preparing.edges import Edges
 from edge.preparing.flat_field import FlatField
 from edge.preparing.geometry import map_to_frame, prepare_map
@@ -27,6 +28,7 @@ from edge.records import Transform, UInt8
 __all__ = [
     "CropCircle",
     "CropRectangle",
+    "Depth",
     "Edges",
     "FlatField",
     "Grey",
@@ -35,6 +37,7 @@ __all__ = [
     "PreparingStep",
     "Resize",
     "Smooth",
+    "depth_bits",
     "map_to_frame",
     "prepare",
     "prepare_map",
@@ -42,7 +45,7 @@ __all__ = [
 ]
 
 PreparingStep = Annotated[
-    Grey | LevelLight | Levels | FlatField | Resize | CropCircle | CropRectangle | Smooth | Edges,
+    Depth | Grey | LevelLight | Levels | FlatField | Resize | CropCircle | CropRectangle | Smooth | Edges,
     Field(discriminator="step"),
 ]
 

@@ -19,12 +19,12 @@ from converters.__main__ import main
 from converters.converting import install
 from converters.graph.onnx_from_keras import convert
 from edge.bundle import load_bundle, sha256_of, write_manifest
-from edge.cameras.images import read_picture
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.errors import ContractError, ConversionError
 from edge.inspection.inference import Inference
 from edge.inspection.measuring import measure, region
 from edge.opencv import cv2
+from edge.pictures import read_picture
 from edge.preparing import prepare
 from edge.records import Frame, PreparedFrame
 from tests.converters.conftest import TILE, glass, slim_unet

@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from edge.cameras.images import read_picture
 from edge.errors import SourceError
 from edge.inspection.overlaying import overlay
 from edge.opencv import cv2
+from edge.pictures import read_to_look_at
 from edge.records import UInt8
 from edge.web.page import FOOT, escaped, head
 from trainer.auditing.annotator_styles import MEASURES
@@ -172,7 +172,7 @@ class _Drawer:
         if picture is None:
             return ""
         try:
-            pixels = read_picture(picture.path)
+            pixels = read_to_look_at(picture.path)
         except SourceError:
             return ""
         scale = min(1.0, _PICTURE_PX / max(pixels.shape[:2]))

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from edge.bundle import safe_name, sha256_of
-from edge.cameras.images import read_picture
 from edge.errors import DatasetError, SourceError
 from edge.opencv import cv2
+from edge.pictures import read_picture
 from edge.records import UInt8
 from trainer.auditing.annotator_styles import Style, measure_style
 from trainer.datasets.dataset import CLEAN, COLUMNS, RESERVED, find_manifest

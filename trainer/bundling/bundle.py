@@ -26,10 +26,11 @@ from edge.bundle import (
     sha256_of,
     write_manifest,
 )
-from edge.cameras.images import read_picture
 from edge.errors import StoreError
 from edge.inspection.tiling import plan
 from edge.opencv import cv2
+from edge.pictures import read_picture
+from edge.preparing import depth_bits
 from edge.records import GraphContract, UInt8
 from trainer.datasets.colours import COLOURS
 from trainer.datasets.dataset import Entry, Picture, dataset_sha256
@@ -87,7 +88,7 @@ def write_bundle(
         write_split(out / SPLIT, entries, parts)
         if (out / TRAINING / BEFORE).is_file():
             shutil.copyfile(out / TRAINING / BEFORE, out / BEFORE)
-        _write_golden(out / GOLDEN, [picture.entry for picture in trained.validation])
+        _write_golden(out / GOLDEN, [picture.entry for picture in trained.validation], depth_bits(settings.preparing))
     except OSError as error:
         raise StoreError(
             f"The bundle {out} cannot be written: {error.strerror}. Free some space and go on with --resume"
@@ -187,14 +188,14 @@ def in_pixels(cells: UInt8, stride: int, size: tuple[int, int]) -> UInt8:
     return np.repeat(np.repeat(cells, stride, 0), stride, 1)[: size[0], : size[1]]
 
 
-def _write_golden(folder: Path, entries: Sequence[Entry]) -> None:
+def _write_golden(folder: Path, entries: Sequence[Entry], depth: int | None) -> None:
     """Keep a raw validation picture of each combination of classes, lossless, for the converter to make frames of."""
     folder.mkdir(exist_ok=True)
     chosen: dict[tuple[str, ...], Entry] = {}
     for entry in entries:
         chosen.setdefault(entry.classes, entry)
     for place, entry in enumerate(list(chosen.values())[:_GOLDEN_AT_MOST]):
-        pixels = read_picture(entry.path)
+        pixels = read_picture(entry.path, depth)
         grey = pixels[:, :, 0]
         alike = bool((pixels == grey[:, :, None]).all())  # a grey picture takes a third of the room
         _, encoded = cv2.imencode(".png", grey if alike else pixels)

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from edge.bundle import safe_name, sha256_of
-from edge.cameras.images import read_picture
 from edge.errors import DatasetError, ProductNotFoundError, SourceError
 from edge.opencv import cv2
-from edge.preparing import PreparingStep, prepare, prepare_map
+from edge.pictures import read_picture
+from edge.preparing import PreparingStep, depth_bits, prepare, prepare_map
 from edge.records import UInt8
 
 CLEAN = frozenset({"free", "ok", "good"})
@@ -141,7 +141,7 @@ def load_picture(entry: Entry, names: Sequence[str], steps: tuple[PreparingStep,
     A picture whose class has no mask (classification) gets that class's id everywhere.
     """
     try:
-        raw = read_picture(entry.path)
+        raw = read_picture(entry.path, depth_bits(steps))
     except SourceError as error:
         raise DatasetError(str(error)) from error
     truth = _truth(entry, names, (raw.shape[0], raw.shape[1]))

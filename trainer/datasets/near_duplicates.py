@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.cameras.images import read_picture
 from edge.errors import SourceError
 from edge.opencv import cv2
+from edge.pictures import read_to_look_at
 from edge.records import Float32, UInt8
 
 SIDE_PX = 128  # of the thumbnails; squashed to a square, which commutes with turns and flips
@@ -92,7 +92,7 @@ def read_thumbnails(
 
     def read(named: tuple[str, Path]) -> Thumbnail | None:
         try:
-            return thumbnail(named[0], read_picture(named[1]))
+            return thumbnail(named[0], read_to_look_at(named[1]))
         except SourceError:
             return None  # an audit or the training tells of it
 

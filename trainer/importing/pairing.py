@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from edge.cameras.images import SUFFIXES, read_picture
 from edge.errors import DatasetError, SourceError
+from edge.pictures import SUFFIXES, read_picture
 from edge.records import UInt8
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from edge.cameras.images import SUFFIXES
 from edge.errors import DatasetError
 from edge.files import write_text
 from edge.opencv import cv2
+from edge.pictures import SUFFIXES
 from edge.records import UInt8
 from trainer.importing.class_naming import checked_name
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource

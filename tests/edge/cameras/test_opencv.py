@@ -66,7 +66,10 @@ def test_a_file_gives_every_frame_in_order_with_its_own_time(tmp_path: Path) -> 
 
 
 def test_a_clip_that_was_cut_off_says_so(tmp_path: Path) -> None:
-    """What can be decoded of a damaged recording is given, and the end says how much was missing."""
+    """What can be decoded of a damaged recording is given, and the end says how much was missing.
+
+    The frame that is cut through is there, and cannot be read.
+    """
     clip = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 20, (320, 240))
     noise = np.random.default_rng(0)
@@ -78,7 +81,7 @@ def test_a_clip_that_was_cut_off_says_so(tmp_path: Path) -> None:
     with OpenCvCamera("c", "file", str(clip)) as camera:
         frames, end = play(camera)
     assert 10 < len(frames) < 30
-    assert f"ended after {len(frames)} of 40 frames: it is cut off" in end.detail
+    assert f"ended after {len(frames) + 1} of 40 frames: it is cut off" in end.detail
 
 
 @pytest.mark.parametrize("content", [None, b"", b"this is no video", b"\x00\x00\x00\x18ftypmp42"])

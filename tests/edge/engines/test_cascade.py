@@ -13,11 +13,11 @@ from onnx import TensorProto, helper
 
 from converters.graph.onnx_from_keras import add_head
 from edge.bundle import load_bundle
-from edge.cameras.images import read_picture
 from edge.engines.autotune import tiles_per_s
 from edge.engines.cascade import AREA_MARGIN, THRESHOLD_MARGIN, CascadeEngine, levels_at, settle
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.inspection.golden import golden_tiles
+from edge.pictures import read_picture
 from edge.preparing import prepare
 from edge.records import Float32, UInt8
 from tests.bright_bundle import TILE, write_bright_bundle, write_bright_cells

@@ -12,12 +12,12 @@ from onnx import TensorProto, helper
 
 from converters.graph.onnx_from_keras import add_head
 from edge.bundle import load_bundle
-from edge.cameras.images import read_picture
 from edge.engines.autotune import cpu_has_bf16
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
 from edge.errors import ContractError, EngineError
 from edge.inspection.golden import check_golden
+from edge.pictures import read_picture
 from edge.preparing import prepare
 from edge.records import Batch
 from tests.bright_bundle import TILE, write_bright_bundle

@@ -14,11 +14,12 @@ import pytest
 
 from edge.app import make_recording
 from edge.bundle import load_bundle
-from edge.cameras.images import ImagesCamera, read_picture
+from edge.cameras.images import ImagesCamera
 from edge.errors import BundleError, SourceError, StoreError
 from edge.inspection.inspector import pictures_at
 from edge.opencv import cv2
 from edge.outbox.reader import OutboxReader
+from edge.pictures import read_picture
 from edge.records import UInt8
 from tests.bright_bundle import part, write_bright_bundle, write_bright_cells
 from tests.conftest import ROOT

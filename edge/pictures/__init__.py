@@ -1,0 +1,46 @@
+"""Every picture and every mask is read here, and every folder of them is listed here; see docs/labels.md."""
+
+from edge.pictures.decoding import (
+    Decoded,
+    as_frame,
+    as_frame_of,
+    decode,
+    read_bytes,
+    read_decoded,
+    read_picture,
+    read_to_look_at,
+    to_look_at,
+    turned,
+)
+from edge.pictures.depth import bits_seen, depth_of, levels_lost, to_eight_bits
+from edge.pictures.folders import SUFFIXES, LeftOut, Listing, list_files, list_pictures
+from edge.pictures.header import Header, NotReadableError, read_header
+from edge.pictures.names import as_text, is_text, natural_order
+
+__all__ = [
+    "SUFFIXES",
+    "Decoded",
+    "Header",
+    "LeftOut",
+    "Listing",
+    "NotReadableError",
+    "as_frame",
+    "as_frame_of",
+    "as_text",
+    "bits_seen",
+    "decode",
+    "depth_of",
+    "is_text",
+    "levels_lost",
+    "list_files",
+    "list_pictures",
+    "natural_order",
+    "read_bytes",
+    "read_decoded",
+    "read_header",
+    "read_picture",
+    "read_to_look_at",
+    "to_eight_bits",
+    "to_look_at",
+    "turned",
+]

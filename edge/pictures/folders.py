@@ -1,0 +1,144 @@
+"""The one way to list the pictures of a folder: what was found, and what was left out and why."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.errors import SourceError
+from edge.pictures.header import sniff
+from edge.pictures.names import as_text, natural_order
+
+SUFFIXES = (
+    ".bmp", ".dib", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
+    ".webp",
+)  # fmt: skip
+# Pictures that people have and that nothing here decodes.
+UNREAD = (
+    ".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jxl",
+    ".jxr", ".nef", ".orf", ".pcx", ".pfm", ".psd", ".raf", ".raw", ".rw2", ".sgi", ".svg", ".tga", ".xcf",
+)  # fmt: skip
+# Folders that programs leave beside pictures.
+_LEFT_BY_PROGRAMS = {
+    "__MACOSX": "left by a Mac's archive",
+    ".ipynb_checkpoints": "left by Jupyter",
+    "@eaDir": "left by a Synology",
+    "$RECYCLE.BIN": "a recycle bin",
+    "System Volume Information": "left by Windows",
+    "lost+found": "left by the disk",
+}
+_DEEPEST = 64
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something that lies in a folder and is not among its pictures, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The pictures (or other files that were asked for) of a folder in natural order, and what was left out."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def told(self) -> list[str]:
+        """Say in a line for each reason what was left out, naming the first few."""
+        by_reason: dict[str, list[str]] = defaultdict(list)
+        for item in self.left_out:
+            by_reason[item.reason].append(as_text(os.path.relpath(item.path, self.folder)))
+        return [
+            f"left out of {as_text(str(self.folder))}, {reason}: {', '.join(names[:_SHOWN])}"
+            + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+            for reason, names in by_reason.items()
+        ]
+
+
+def list_pictures(folder: Path) -> Listing:
+    """List the pictures in a folder and its subfolders, linked ones too. Raises SourceError if it is unreadable."""
+    return list_files(folder, SUFFIXES)
+
+
+def list_files(folder: Path, suffixes: Sequence[str]) -> Listing:
+    """List the files with these suffixes (in lower case; a file's may be in any) as `list_pictures` does."""
+    walk = _Walk(tuple(suffixes))
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: natural_order(entry.name))
+    except OSError as error:
+        raise SourceError(f"{as_text(str(folder))} cannot be read: {error.strerror}. Look at its rights") from error
+    walk.enter(folder)
+    files = tuple(sorted(walk.visit(entries, 0), key=natural_order))
+    return Listing(folder, files, tuple(sorted(walk.left_out, key=lambda item: natural_order(item.path))))
+
+
+class _Walk:
+    def __init__(self, suffixes: tuple[str, ...]) -> None:
+        self._suffixes = suffixes
+        self._pictures = ".png" in suffixes
+        self._folders: dict[tuple[int, int], Path] = {}
+        self.left_out: list[LeftOut] = []
+
+    def enter(self, folder: Path) -> Path | None:
+        """Note that a folder is visited; return where it was visited before, by another name."""
+        status = folder.stat()
+        known = self._folders.setdefault((status.st_dev, status.st_ino), folder)
+        return None if known is folder else known
+
+    def visit(self, entries: Sequence[os.DirEntry[str]], depth: int) -> Iterator[Path]:
+        for entry in entries:
+            path = Path(entry.path)
+            try:
+                if entry.is_dir():
+                    yield from self._folder(entry, path, depth)
+                elif reason := self._why_not(entry, path):
+                    self.left_out.append(LeftOut(path, reason))
+                elif path.suffix.lower() in self._suffixes:
+                    yield path
+            except OSError as error:
+                self.left_out.append(LeftOut(path, f"it cannot be read ({error.strerror})"))
+
+    def _folder(self, entry: os.DirEntry[str], path: Path, depth: int) -> Iterator[Path]:
+        reason = _LEFT_BY_PROGRAMS.get(entry.name, "a hidden folder" if entry.name.startswith(".") else "")
+        if not reason and depth >= _DEEPEST:
+            reason = "too deep"
+        if not reason and (before := self.enter(path)) is not None:
+            reason = f"the same folder as {as_text(str(before))}"
+        if reason:
+            self.left_out.append(LeftOut(path, reason))
+            return
+        with os.scandir(path) as inside:
+            entries = sorted(inside, key=lambda item: natural_order(item.name))
+        yield from self.visit(entries, depth + 1)
+
+    def _why_not(self, entry: os.DirEntry[str], path: Path) -> str:
+        """Say why something that is no folder is left out, if that is worth a word."""
+        suffix = path.suffix.lower()
+        wanted = suffix in self._suffixes
+        if not entry.is_file():
+            return ("a link to nothing" if entry.is_symlink() else "no file") if wanted else ""
+        if wanted:
+            if entry.name.startswith("._"):
+                return "left by a Mac beside the file itself"
+            return "a hidden file" if entry.name.startswith(".") else ""
+        if not self._pictures or entry.name.startswith("."):
+            return ""
+        if suffix in UNREAD:
+            return f"{suffix} is not read; save it as PNG or JPEG"
+        return self._unnamed_picture(path)
+
+    @staticmethod
+    def _unnamed_picture(path: Path) -> str:
+        with path.open("rb") as file:
+            content = sniff(file.read(16))
+        return {
+            "picture": "a picture without a picture's suffix; rename it",
+            "unread": "a picture that is not read",
+        }.get(content, "")

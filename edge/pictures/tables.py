@@ -1,0 +1,136 @@
+"""Tables of pictures as people have them: CSV by any program, and the files that their rows name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from edge.errors import SourceError
+from edge.pictures.names import as_text
+
+_BYTES_AT_MOST = 1 << 28
+_FIELD_AT_MOST = 1 << 27  # a mask of runs may be a million characters
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row that is not empty. `number`: its line, from 1, as an editor shows it. `values`: by column, stripped.
+
+    `fewer`, `more`: it has fewer or more values than there are columns.
+    """
+
+    number: int
+    values: Mapping[str, str]
+    fewer: bool = False
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's columns, called as they were asked for where the same but for capitals, and its rows."""
+
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+
+def read_table(path: Path, *wanted: Sequence[str]) -> Table:
+    """Read a CSV that has the columns of one of `wanted`, in any capitals and any order, beside others.
+
+    Commas, semicolons, tabs or bars may separate; Excel's `sep=;`, its UTF-16, and empty rows are taken as meant.
+    Raises SourceError, without the file's name, saying what was received.
+    """
+    told, begins, text = _beyond_sep(_text(path))
+    for delimiter in [told] if told else _DELIMITERS:
+        table = _split(text, begins, delimiter)
+        columns = [_as_wanted(column, wanted) for column in table.columns]
+        if any(set(each) <= set(columns) for each in wanted):
+            if twice := sorted({column for column in columns if columns.count(column) > 1}):
+                raise SourceError(f"expected each column once, received twice: {', '.join(twice)}")
+            renamed = dict(zip(table.columns, columns, strict=True))
+            rows = [
+                TableRow(row.number, {renamed[name]: value for name, value in row.values.items()}, row.fewer, row.more)
+                for row in table.rows
+            ]
+            return Table(tuple(columns), tuple(rows))
+    received = ", ".join(_split(text, begins, told or ",").columns)
+    raise SourceError(f"expected the columns {_or(wanted)}, received {received[:200] or 'none'}")
+
+
+def _or(wanted: Sequence[Sequence[str]]) -> str:
+    return " or ".join(", ".join(each) for each in wanted)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _BYTES_AT_MOST:
+            raise SourceError(f"expected a table of at most {_BYTES_AT_MOST // 2**20} MiB, received a larger one")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"it cannot be read: {error.strerror or error}") from error
+    encoding = "utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise SourceError(
+            f"it cannot be read as CSV in UTF-8: line {line} has the byte {raw[error.start]:#04x}. "
+            "Save it as `CSV UTF-8`"
+        ) from error
+
+
+def _beyond_sep(text: str) -> tuple[str, int, str]:
+    """Return what Excel's first line `sep=;` says, or nothing; the first line of the table, from 1; and its text."""
+    match = re.match(r'\s*"?sep=(.)"?[ \t]*\r?\n', text, re.IGNORECASE)
+    return (match.group(1), 1 + match.group().count("\n"), text[match.end() :]) if match else ("", 1, text)
+
+
+def _split(text: str, begins: int, delimiter: str) -> Table:
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_AT_MOST))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns: tuple[str, ...] | None = None
+    rows: list[TableRow] = []
+    try:
+        while True:
+            number = begins + reader.line_num
+            values = next(reader, None)
+            if values is None:
+                break
+            if not any(value.strip() for value in values):
+                continue
+            if columns is None:
+                columns = tuple(value.strip() for value in values)
+                continue
+            named = {column: value.strip() for column, value in zip(columns, values, strict=False)}
+            extra = any(value.strip() for value in values[len(columns) :])
+            rows.append(TableRow(number, named, fewer=len(values) < len(columns), more=extra))
+    except csv.Error as error:
+        raise SourceError(f"it cannot be read as CSV: line {begins + reader.line_num}: {error}") from error
+    return Table(columns or (), tuple(rows))
+
+
+def _as_wanted(column: str, wanted: Sequence[Sequence[str]]) -> str:
+    known = {name.casefold(): name for each in wanted for name in each}
+    return known.get(column.casefold(), column)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the file that a table calls `name`, below `folder`; it need not be there.
+
+    Backslashes separate folders where there is no such file, and letters with accents count as the same however they
+    are written (Macs take them apart). Raises SourceError for a name that leads out of the folder.
+    """
+    written = name if (folder / name).exists() else name.replace("\\", "/")
+    parts = PurePosixPath(written).parts
+    if ".." in parts or "\0" in name or written.startswith("/") or re.match(r"[A-Za-z]:", written):
+        raise SourceError(f"{as_text(name)!r} leads out of {as_text(str(folder))}; expected a file below it")
+    for form in (None, "NFC", "NFD"):
+        path = folder / (unicodedata.normalize(form, written) if form else written)
+        if path.exists():
+            return path
+    return folder / written

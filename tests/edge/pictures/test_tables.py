@@ -1,0 +1,83 @@
+"""Tables as people have them: Excel's in all its dialects, and names that lead nowhere else."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from edge.errors import SourceError
+from edge.pictures.tables import inside, read_table
+
+COLUMNS = ("image", "mask", "class", "group")
+ROWS = [("a.png", "", "ok", "p 1"), ("b.png", "m/b.png", "scratch", "p;2")]
+
+
+def written(delimiter: str, end: str = "\n") -> str:
+    """Write the table with a delimiter; a value that holds it is quoted."""
+    quoted = [[f'"{value}"' if delimiter in value else value for value in row] for row in (COLUMNS, *ROWS)]
+    return end.join(delimiter.join(row) for row in quoted) + end
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        written(",").encode(),
+        written(";").encode(),
+        written("\t", "\r\n").encode("utf-16"),
+        written("\t", "\r").encode(),
+        b"\xef\xbb\xbf" + written(";", "\r\n").encode(),
+        b"sep=;\r\n" + written(";", "\r\n").encode(),
+        b'"sep=|"\n' + written("|").encode(),
+        b"\n ;;; \n" + written(";").replace("\na.png", "\n;;;\na.png").encode(),
+        written(",").replace("image,mask,class,group", " Image ,MASK,Class, Group").encode(),
+        written(";").replace("image;", "nr;image;").replace("\na", "\n1;a").replace("\nb", "\n2;b").encode(),
+    ],
+)
+def test_every_dialect_of_excel_is_the_same_table(tmp_path: Path, content: bytes) -> None:
+    """Semicolons, tabs, bars, UTF-16, `sep=`, capitals, blanks, empty rows and other columns change nothing."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    table = read_table(path, COLUMNS)
+    assert [tuple(row.values[column] for column in COLUMNS) for row in table.rows] == ROWS
+
+
+def test_rows_have_the_lines_that_an_editor_shows(tmp_path: Path) -> None:
+    """`sep=`, empty rows and values of two lines count."""
+    path = tmp_path / "t.csv"
+    path.write_text('sep=;\n\nimage;mask;class;group\na;;ok;"one\ntwo"\n;;;\nb;;ok;g\n')
+    assert [(row.number, row.values["image"]) for row in read_table(path, COLUMNS).rows] == [(4, "a"), (7, "b")]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "received none"),
+        (b"picture,label\na,b\n", "received picture, label"),
+        (b"image,Image,mask,class,group\n", "received twice: image"),
+        ("image,mask,class,group\ngr\u00f6\u00dfe.png,,ok,1\n".encode("cp1252"), "line 2 has the byte 0xf6"),
+    ],
+)
+def test_what_is_no_such_table_is_said(tmp_path: Path, content: bytes, why: str) -> None:
+    """The error says what was expected and what came."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=why):
+        read_table(path, COLUMNS)
+
+
+def test_names_are_found_as_they_were_meant(tmp_path: Path) -> None:
+    """Backslashes are folders, and accents count however they are composed."""
+    (tmp_path / "images").mkdir()
+    composed = unicodedata.normalize("NFC", "gr\u00f6\u00dfe.png")
+    (tmp_path / "images" / unicodedata.normalize("NFD", composed)).write_bytes(b"")
+    assert inside(tmp_path, f"images\\{composed}").is_file()
+    assert inside(tmp_path, f"./images/{composed}").is_file()
+
+
+@pytest.mark.parametrize("name", ["../x.png", "images/../../x.png", "/etc/passwd", "C:\\x.png", "..\\x.png", "a\0b"])
+def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
+    """A table names nothing outside its folder."""
+    with pytest.raises(SourceError, match="leads out"):
+        inside(tmp_path, name)
