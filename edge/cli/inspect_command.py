@@ -64,7 +64,7 @@ def inspect(
         settings = Settings()
         loaded = load_bundle(require_bundle(settings, bundle))
     asked = settings.inspect if mm_per_px is None else settings.inspect.model_copy(update={"mm_per_px": mm_per_px})
-    paths = pictures_at(images, lambda told: warn(escape(told)))
+    paths = pictures_at(images, warn)
     reading = FileReading(settings.camera.depth(loaded), settings.camera.watched_files())
     folder = OverlaysFolder(overlays, loaded.classes) if overlays else None
     with ExitStack() as scope:
@@ -86,7 +86,7 @@ def inspect(
         write_text(json_file, json.dumps(figures(totals, rows, loaded), indent=1) + "\n")
     for told in dict.fromkeys(told for row in rows for told in row["told"]):
         of = [row["picture"] for row in rows if told in row["told"]]
-        warn(escape(f"{len(of)} pictures, {of[0]} the first: {told}"))
+        warn(f"{len(of)} pictures, {of[0]} the first: {told}")
     for row in rows:
         if row["verdict"] == "NO_READ":
             warn(f"{row['picture']}: {row['reason']}")
