@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,33 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
         f"{path} cannot be written: {error.strerror or error}. What was written before it is whole; "
         "free some space or choose another place"
     )
+
+
+@contextlib.contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """Yield an empty folder that is gone afterwards. Raises StoreError where none can be made."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StoreError(
+            f"No temporary folder can be made: {error.strerror or error}. Name a place that can be written in TMPDIR"
+        ) from error
+    with folder as name:
+        yield Path(name)
+
+
+def cache_home() -> Path | None:
+    """Return where this account keeps what can be made anew: $XDG_CACHE_HOME, else ~/.cache; None without either.
+
+    The XDG base directory specification has a relative path in the variable ignored.
+    """
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if named.is_absolute():
+        return named
+    try:
+        return Path.home() / ".cache"
+    except (RuntimeError, KeyError):  # neither HOME nor an account, as in a container or a hardened unit
+        return None
 
 
 def _sync(path: Path) -> None:

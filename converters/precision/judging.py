@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -18,6 +17,7 @@ from converters.precision.plan import PrecisionPlan
 from converters.precision.tensor_ranges import NodeDone
 from edge.bundle import Bundle
 from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.files import scratch_folder
 from edge.inspection.inference import Inference
 from edge.protocols import Engine
 from edge.records import PreparedFrame
@@ -87,8 +87,8 @@ class Judge:
         self._answer_searched()
         self._judged += 1
         words = f"Searching, choice {self._judged}"
-        with tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
-            model = Path(folder) / "model.onnx"
+        with scratch_folder("linewatch-") as folder:
+            model = folder / "model.onnx"
             model.write_bytes(graph)
             with OnnxRuntimeEngine(model, self._contract) as engine:
                 inference = self._inference(engine)
@@ -112,8 +112,8 @@ class Judge:
 
     def compare_graph(self, graph: bytes, words: str) -> Comparison:
         """Compare a graph, run by ONNX Runtime, with model.onnx on all pictures."""
-        with tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
-            model = Path(folder) / "model.onnx"
+        with scratch_folder("linewatch-") as folder:
+            model = folder / "model.onnx"
             model.write_bytes(graph)
             with OnnxRuntimeEngine(model, self._contract) as engine:
                 return self.compare(engine, words)

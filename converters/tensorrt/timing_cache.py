@@ -19,15 +19,17 @@ from typing import Any
 
 from edge.engines.device import Machine
 from edge.errors import StoreError
-from edge.files import write_bytes, write_text
+from edge.files import cache_home, write_bytes, write_text
 
 _IDENTITY = ("tensorrt", "gpu", "compute_capability", "sm_count", "l4t")
 
 
 def cache_folder() -> Path:
-    """Return where timing caches lie: $XDG_CACHE_HOME/linewatch/tensorrt, or beneath ~/.cache."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "linewatch" / "tensorrt"
+    """Return where timing caches lie: $XDG_CACHE_HOME/linewatch/tensorrt, or beneath ~/.cache. Raises StoreError."""
+    home = cache_home()
+    if home is None:
+        raise StoreError("No home folder for the timing cache: name one that can be written in HOME or XDG_CACHE_HOME")
+    return home / "linewatch" / "tensorrt"
 
 
 class TimingCache:

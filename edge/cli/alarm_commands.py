@@ -22,7 +22,7 @@ from edge.cli.terminal import Terminal
 from edge.errors import CommandError
 
 # in a pipe a table is as wide as it must be
-output = Terminal(width=None if sys.stdout.isatty() else 300)
+output = Terminal(width=None if sys.stdout and sys.stdout.isatty() else 300)
 
 _Config = Annotated[Path, typer.Argument(help="the line's settings, YAML; they say where its store is")]
 _Json = Annotated[bool, typer.Option("--json", help="print JSON in place of a table")]

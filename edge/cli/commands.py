@@ -16,7 +16,8 @@ from edge.cli import (
     simulate_command,
 )
 from edge.cli.console import output, run_app
-from edge.cli.terminal import log_to_stderr
+from edge.cli.terminal import let_no_character_end_a_command
+from edge.logs import log_on_stderr, native_lines_caught
 
 app = typer.Typer(
     name="linewatch",
@@ -28,7 +29,7 @@ app = typer.Typer(
         "Surface inspection for a production line: camera to coverage, defects and alarms over MQTT.\n\n"
         "Exit codes: 0 done, 2 wrong command line, 3 settings, 4 bundle, 5 camera or recording, 6 inference, "
         "7 something is not installed, 8 disk, 9 broker, 12 a picture is NG (inspect), 13 no line runs that could "
-        "obey, or it refused, 130 interrupted."
+        "obey, or it refused, 130 interrupted, 141 nobody reads the output."
     ),
 )
 
@@ -53,8 +54,9 @@ def version() -> None:
 
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
-    log_to_stderr()
-    run_app(app)
+    let_no_character_end_a_command()
+    with log_on_stderr(), native_lines_caught():
+        run_app(app)
 
 
 if __name__ == "__main__":

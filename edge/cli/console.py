@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +17,11 @@ from typer.rich_utils import rich_format_error
 
 from edge.cli.terminal import Terminal, lines
 from edge.cli.terminal import warn as warn_on
-from edge.errors import LinewatchError
+from edge.errors import LinewatchError, StoreError
 from edge.printable import printable
 
 INTERRUPTED = 130
+READER_GONE = 128 + signal.SIGPIPE
 # typer brings click's errors under a name that depends on its version
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
@@ -79,9 +81,19 @@ def progress_bar(total: Callable[[], int], what: str = "frames") -> Iterator[Cal
 
 
 def run_app(command: typer.Typer) -> None:
-    """Run a typer command line so that no error of ours, nor Ctrl-C, ends in a traceback."""
+    """Run a typer command line so that no error of ours, no disk, no reader that went away ends in a traceback."""
     try:
-        sys.exit(command(standalone_mode=False))
+        code = command(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:  # who read our output has enough
+        _forget_output()
+        sys.exit(READER_GONE)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename is not None else ""
+        _forget_output()
+        errors.print(lines(f"error: the system says: {error.strerror or error}{where}", style="red"))
+        sys.exit(StoreError.exit_code)
     except _UsageError as error:
         error.message = printable(error.message, keep="\n")  # it may quote a name that the shell found in a folder
         rich_format_error(error)
@@ -92,3 +104,11 @@ def run_app(command: typer.Typer) -> None:
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         sys.exit(INTERRUPTED)
+
+
+def _forget_output() -> None:
+    """Let what is still to be printed go nowhere, or Python would complain of it at its very end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from rich.text import Text
 from edge.alarms import FLOOD_ALARM, AlarmRule
 from edge.app import run_line
 from edge.bundle import load_bundle
+from edge.files import scratch_folder
 from edge.opencv import cv2
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.embedded_broker import EmbeddedBroker
@@ -192,7 +192,7 @@ def run_demo(stop: threading.Event, *, headless: bool, frames: int, seed: int, c
         camera = SimulatedCamera(
             "simulated", SimulatedLineSettings(fps=0 if headless else FPS, frames=frames, seed=seed)
         )
-        store = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="linewatch-demo-"))) / "outbox.db"
+        store = scope.enter_context(scratch_folder("linewatch-demo-")) / "outbox.db"
         screen = DemoScreen(listen)
         if headless:
             console.print(f"listen in:  {listen}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import ExitStack
 from enum import Enum
@@ -46,6 +45,7 @@ def replay(
     """Take a recording through the very same pipeline, in the recording's own time, with a store of its own."""
     from edge.app import make_recording, run_line
     from edge.cameras.pacing import PacedCamera
+    from edge.files import scratch_folder
     from edge.observers.replay_files import EventsFile, MapsFolder
     from edge.publishers.memory import MemoryPublisher
 
@@ -53,7 +53,7 @@ def replay(
     camera = make_recording(settings.camera.name, recording, settings.camera.depth(loaded))
     started_s = time.monotonic()
     with ExitStack() as scope:
-        store = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="linewatch-replay-"))) / "outbox.db"
+        store = scope.enter_context(scratch_folder("linewatch-replay-")) / "outbox.db"
         file = scope.enter_context(EventsFile(events))
         folder = MapsFolder(maps) if maps else None
         advance = scope.enter_context(progress_bar(lambda: camera.total))

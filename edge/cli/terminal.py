@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -22,6 +23,20 @@ class Terminal(Console):
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**{"soft_wrap": True, "highlight": False, "markup": False, "emoji": False} | how)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print, but for what stderr does not take: it only tells, and nothing may end for it."""
+        try:
+            super().print(*objects, **how)
+        except OSError:
+            if not self.stderr:
+                raise
+
+    def on_broken_pipe(self) -> None:
+        """Be silent on stderr that nobody reads, which is no reason to end; of stdout the command decides."""
+        if not self.stderr:
+            raise BrokenPipeError
+        self.quiet = True
 
     def render_str(self, text: str, **how: Any) -> Text:
         """Return what a str is shown as."""
@@ -46,9 +61,20 @@ def lines(*texts: str, style: str = "") -> Text:
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Have the log written to stderr, one line for each record, and let no character end a command."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not where a test has put something else in its place
-            stream.reconfigure(errors="backslashreplace")
+    let_no_character_end_a_command()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def let_no_character_end_a_command() -> None:
+    """Show what an output's encoding lacks as an escape; give a command that was started without outputs some."""
+    for number in range(3):
+        if not os.path.exists(f"/dev/fd/{number}"):  # noqa: PTH110 - a pipe's has no path to be resolved
+            # else the next file to be opened would take its place, and be printed into
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as we run
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as we run
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not where a test has put something else in its place
+            stream.reconfigure(errors="backslashreplace")

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge.errors import EngineError, LinewatchError, StoreError
-from edge.files import write_text
+from edge.files import cache_home, write_text
 from edge.protocols import Engine
 from edge.records import Float32, UInt8
 
@@ -108,10 +108,10 @@ def _version(package: str) -> str:
         return "none"
 
 
-def cache_file() -> Path:
-    """Return where choices are remembered: in $XDG_CACHE_HOME, else ~/.cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "linewatch" / "engines.json"
+def cache_file() -> Path | None:
+    """Return where choices are remembered: in $XDG_CACHE_HOME, else ~/.cache; None where there is neither."""
+    home = cache_home()
+    return home and home / "linewatch" / "engines.json"
 
 
 def choose(
@@ -119,7 +119,7 @@ def choose(
     key: str,
     accept: Callable[[Engine], str],
     thresholds: Float32,
-    cache: Path,
+    cache: Path | None,
     *,
     tiles: Callable[[], UInt8] | None = None,
 ) -> Choice:
@@ -129,10 +129,13 @@ def choose(
     `tiles`: gives what to measure on, uint8 [N, (T,) H, W, C]; noise if there are none. Raises the last candidate's
     error where none can be used.
     """
-    choice = _remembered(cache, key, openers)
+    choice = _remembered(cache, key, openers) if cache else None
     if choice is None:
         choice = _measured(openers, accept, thresholds, tiles() if tiles else None)
-        _remember(cache, key, choice)
+        if cache:
+            _remember(cache, key, choice)
+        else:
+            _LOG.warning("No home folder, so the next start measures again. Name one that can be written in HOME")
     _LOG.info("%s", choice)
     return choice
 

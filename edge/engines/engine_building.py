@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from edge.bundle import ONNX_MODEL, Bundle
 from edge.engines.engine_files import Precision, plan_path, sidecar_path
-from edge.errors import DependencyError, EngineError
+from edge.errors import DependencyError, EngineError, StoreError
 
 # TensorRT 8.6 cannot be stopped in the middle of a build.
 _PATIENCE_S = 20.0
@@ -44,7 +44,10 @@ class EngineBuild:
     def __init__(self, convert: Sequence[str], bundle: Path, precision: Precision, batch: int) -> None:
         options = ["--to", "tensorrt", "--precision", precision, "--batch", f"1,{batch},{batch}"]
         self._command = [*convert, str(bundle), *options]
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
+        try:
+            self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
+        except OSError as error:
+            raise StoreError(f"No temporary file can be made: {error}. Name another folder in TMPDIR") from error
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-import tempfile
-from pathlib import Path
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
 
 from edge.errors import DependencyError, PublishError
+from edge.files import scratch_folder
 from edge.installing import how_to_install
 
 HOST = "127.0.0.1"
@@ -42,7 +42,7 @@ class EmbeddedBroker:
         self.host = HOST
         self.port = port
         self._broker: Any = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._scope = ExitStack()
 
     def __enter__(self) -> Self:
         try:
@@ -53,14 +53,13 @@ class EmbeddedBroker:
                 f"{how_to_install('iotcore', extra='demo')}"
             ) from error
         self.port = self.port or _free_port()
-        self._folder = tempfile.TemporaryDirectory(prefix="linewatch-broker-")
-        config = Path(self._folder.name) / "broker.toml"
+        config = self._scope.enter_context(scratch_folder("linewatch-broker-")) / "broker.toml"
         config.write_text(_CONFIG.format(host=self.host, port=self.port), encoding="utf-8")
         self._broker = Broker(config_path=str(config))
         try:
             self._broker.start()
         except (OSError, RuntimeError) as error:
-            self._folder.cleanup()
+            self._scope.close()
             raise PublishError(
                 f"The embedded broker does not start on {self.host}:{self.port}: {error}. "
                 "Free that port or name another"
@@ -71,8 +70,7 @@ class EmbeddedBroker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._broker.stop()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._scope.close()
 
 
 def _free_port() -> int:

@@ -31,7 +31,7 @@ import numpy as np
 from edge import __version__
 from edge.bundle import sha256_of
 from edge.errors import DatasetError, StoreError
-from edge.files import write_bytes, write_text
+from edge.files import cache_home, write_bytes, write_text
 from edge.opencv import cv2
 from edge.preparing import PreparingStep
 from edge.records import UInt8
@@ -48,11 +48,10 @@ _FILES_AT_MOST = 60_000
 _unwritable: set[Path] = set()
 
 
-def default_cache_folder() -> Path:
-    """Return `$XDG_CACHE_HOME/linewatch/datasets`, or the same below `~/.cache`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # the XDG base directory specification has relative paths ignored
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "linewatch" / "datasets"
+def default_cache_folder() -> Path | None:
+    """Return `$XDG_CACHE_HOME/linewatch/datasets`, or the same below `~/.cache`; None where there is neither."""
+    home = cache_home()
+    return home and home / "linewatch" / "datasets"
 
 
 def load_cached(
