@@ -1,4 +1,4 @@
-"""The simulated line as a camera that also knows the truth, as a recording, and as a dataset to train on."""
+"""The simulated line as a camera that also knows the truth, and as a recording."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing_extensions import Self
 from edge.errors import SourceError, StoreError
 from edge.opencv import cv2
 from edge.records import CameraCondition, CameraState, Frame, UInt8
-from edge.simulation.rendering import CLASS_NAMES, RenderedLine, SimulatedLineSettings, varied_picture
+from edge.simulation.belt import SimulatedBelt
+from edge.simulation.rendering import CLASS_NAMES, RenderedLine, SimulatedLineSettings
 
 _REMEMBERED = 256
-_LINE_EVERY = 2  # of a dataset's pictures one is a frame of some simulated line, the others are varied further
-_LINE_SEEDS = 10**9  # lines to learn from have seeds from here on, so that no demo or test runs on one of them
 VIDEO_FPS = 25
 
 
 class SimulatedCamera:
     """Draws frames when they are read, at `fps` frames/s or, with 0, at once. Drops none: a slow reader slows the belt.
 
-    The truth of the last 256 frames is kept for `truth`.
+    Cameras over one `belt` see it at the same position at the same moment; without one a camera has its own. The truth
+    of the last 256 frames is kept for `truth`.
     """
 
     def __init__(
@@ -35,10 +35,12 @@ class SimulatedCamera:
         name: str,
         settings: SimulatedLineSettings,
         *,
+        belt: SimulatedBelt | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         sleep_s: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = name
+        self._belt = belt
         self.dropped = 0
         self._settings = settings
         self._monotonic_ns = monotonic_ns
@@ -49,11 +51,15 @@ class SimulatedCamera:
         self._due_ns: int | None = None
 
     def __enter__(self) -> Self:
+        if self._belt is not None:
+            self._belt.join(self.name)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._belt is not None:
+            self._belt.leave(self.name)
         self._truths.clear()
 
     @property
@@ -64,16 +70,28 @@ class SimulatedCamera:
     def read(self, timeout_s: float) -> Frame | CameraState:
         """Return the next frame when it is due, NO_FRAME_YET if that is later than `timeout_s`."""
         if self._settings.frames and self._index >= self._settings.frames:
+            if self._belt is not None:
+                self._belt.leave(self.name)
             return CameraState(self.name, CameraCondition.END_OF_STREAM)
-        if self._settings.fps and not self._wait_until_due(timeout_s):
+        taken = self._take(timeout_s)
+        if taken is None:
             return CameraState(self.name, CameraCondition.NO_FRAME_YET)
-        index = self._index
-        self._index += 1
+        index, captured_ns = taken
+        self._index = index + 1
         pixels, truth = self._line.frame(index)
         self._truths[index] = truth
         if len(self._truths) > _REMEMBERED:
             self._truths.popitem(last=False)
-        return Frame(self.name, index, pixels, self._monotonic_ns(), datetime.now(timezone.utc))
+        at_ns = self._monotonic_ns() if captured_ns is None else captured_ns
+        return Frame(self.name, index, pixels, at_ns, datetime.now(timezone.utc))
+
+    def _take(self, timeout_s: float) -> tuple[int, int | None] | None:
+        """Return the index of the frame that is due, and its moment where the belt tells it; None: not in time."""
+        if self._belt is not None:
+            return self._belt.take(self.name, timeout_s)
+        if self._settings.fps and not self._wait_until_due(timeout_s):
+            return None
+        return self._index, None
 
     def truth(self, index: int) -> UInt8:
         """Return the true class map, uint8 [H, W], of one of the last 256 frames. Raises SourceError."""
@@ -120,48 +138,6 @@ def write_video(path: Path, settings: SimulatedLineSettings, frames: int) -> Non
         writer.release()
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}. Free some space or name another") from error
-
-
-def write_dataset(out: Path, pictures: int, seed: int, size: tuple[int, int]) -> None:
-    """Write a dataset folder to train on: `pictures` of `size` (height, width) px in images/, masks/, manifest.csv.
-
-    Half are frames of simulated lines, each of another; the others vary further. Each picture is of a part of its
-    own, so each is its own group; clean ones are of class `ok`. Raises StoreError.
-    """
-    try:
-        (out / "images").mkdir(parents=True, exist_ok=True)
-        with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["image", "mask", "class", "group"])
-            for index in range(pictures):
-                pixels, truth = _dataset_picture(*size, seed, index)
-                image, group = f"images/{index:05d}.jpg", f"part{index:05d}"
-                _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 94])
-                (out / image).write_bytes(encoded.tobytes())
-                table.writerows(_rows(out, image, group, truth))
-    except OSError as error:
-        raise StoreError(f"{out} cannot be written: {error.strerror}. Free some space or name another") from error
-
-
-def _dataset_picture(height: int, width: int, seed: int, index: int) -> tuple[UInt8, UInt8]:
-    generator = np.random.default_rng([seed, index])
-    if index % _LINE_EVERY:
-        return varied_picture(height, width, generator)
-    line_seed = _LINE_SEEDS + int(generator.integers(10**9))
-    settings = SimulatedLineSettings(width=width, height=height, seed=line_seed, defective_share=0.7)
-    return RenderedLine(settings).frame(int(generator.integers(2 * settings.frames_per_part)))
-
-
-def _rows(out: Path, image: str, group: str, truth: UInt8) -> list[tuple[str, str, str, str]]:
-    rows = []
-    for class_id, name in enumerate(CLASS_NAMES, start=1):
-        mask = (truth == class_id).astype(np.uint8) * 255
-        if mask.any():
-            path = f"masks/{name}/{Path(image).stem}.png"
-            (out / path).parent.mkdir(parents=True, exist_ok=True)
-            _write_png(out / path, mask)
-            rows.append((image, path, name, group))
-    return rows or [(image, "", "ok", group)]
 
 
 def _write_png(path: Path, pixels: UInt8) -> None:
