@@ -59,7 +59,7 @@ proof: debian $(VENV)/.installed ## kill lines and brokers by the hundred, lose 
 
 model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glass from simulated pictures alone
 	rm -rf out/glass out/simulated-glass
-	$(VENV)/bin/linewatch simulate --dataset out/glass --frames 1400 --seed 1
+	$(VENV)/bin/linewatch simulate --dataset out/glass --frames 1800 --seed 1
 	$(VENV)/bin/linewatch-train fit config/train.glass.yaml --data out/glass --out out/simulated-glass
 	$(VENV)/bin/convert out/simulated-glass --to onnxruntime --precision fp16
 	$(VENV)/bin/linewatch-train ship out/simulated-glass --out edge/bundles/simulated-glass
