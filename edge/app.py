@@ -37,12 +37,14 @@ from edge.outbox import AckPolicy, Outbox, OutboxCounts, Sender
 from edge.pictures import SUFFIXES, as_text
 from edge.protocols import Camera, Engine, Publisher
 from edge.publishers.mqtt import MqttPublisher
-from edge.records import Grade, Message, UInt8
+from edge.records import CameraCondition, Grade, Message, UInt8
 from edge.settings import PRECISIONS, CameraSettings, EngineSettings, Settings, StoreSettings, effective_thresholds
 from edge.simulation.camera import SimulatedCamera
 from edge.simulation.engine import SimulatedEngine
 from edge.station.alarm_service import AlarmService
+from edge.station.change_log import ChangeLog
 from edge.station.engine_start import Waiting, build_missing_engine
+from edge.station.glance import Glance
 from edge.station.pipeline import Decided, Line, LineCounts
 from edge.station.resend import EventResender
 from edge.station.status import Reporter
@@ -50,6 +52,7 @@ from edge.station.watchdog import Heartbeats, Watchdog, notify
 
 # How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
 DRAIN_S = 3.0
+_LOOK_EVERY_NS = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -275,11 +278,13 @@ def open_line(
     watchers: Sequence[Callable[[Decided], None]] = (),
     stop: threading.Event | None = None,
     vendor: Vendor | None = None,
+    glances: Callable[[Glance], None] | None = None,
 ) -> Iterator[OpenLine]:
     """Open every part of a line, ready to `run`; stop and close them all, in order, on every path.
 
     `camera`, `publisher`, `outbox` and `ack_policy` stand in for the settings' own, `vendor` for NVIDIA's modules. A
-    TensorRT engine that is missing is built first, if the settings say so, until `stop` is set.
+    TensorRT engine that is missing is built first, if the settings say so, until `stop` is set. `glances` is told twice
+    a second how the line stands.
     """
     with ExitStack() as parts:
         progress = Heartbeats()
@@ -327,8 +332,11 @@ def open_line(
             alarms.audit(command, outcome, detail)
             line.answer_command(command, outcome, detail)
 
+        look = _Looks(glances, live=live)
+
         def each_turn() -> None:
             moved()
+            look.if_due(line, camera, outbox, sender)
             reporter.report_if_due(_counters(line, camera, outbox), line.camera_state, line.last_age_ms)
 
         line = Line(
@@ -341,7 +349,7 @@ def open_line(
             messages=messages,
             outbox=outbox,
             live=live,
-            watchers=(*watchers, *pictures),
+            watchers=(*watchers, *pictures, *look.watchers),
             each_turn=each_turn,
             commands=inbox.take,
             answer=sender.offer,
@@ -373,6 +381,7 @@ def run_line(
     ack_policy: AckPolicy | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
     vendor: Vendor | None = None,
+    glances: Callable[[Glance], None] | None = None,
 ) -> RunResult:
     """Run a line until its stream ends or `stop` is set; see `open_line`."""
     parts: dict[str, Any] = {
@@ -382,6 +391,7 @@ def run_line(
         "ack_policy": ack_policy,
         "watchers": watchers,
         "vendor": vendor,
+        "glances": glances,
     }
     try:
         with open_line(settings, bundle, store=store, live=live, stop=stop, **parts) as opened:
@@ -390,6 +400,48 @@ def run_line(
             return RunResult(counts, opened.outbox.counts(), opened.sender.published)
     except _StoppedEarlyError as early:
         return early.result
+
+
+class _Looks:
+    """Looks at a running line twice a second, for who watches it and for the log."""
+
+    def __init__(self, glances: Callable[[Glance], None] | None, *, live: bool) -> None:
+        self._glances = glances
+        self._changes = ChangeLog() if live else None
+        self.watchers = [self._changes.decided] if self._changes else []
+        self._next_ns = 0
+
+    def if_due(self, line: Line, camera: Camera, outbox: Outbox, sender: Sender) -> None:
+        """Look, if it is time to."""
+        now_ns = time.monotonic_ns()
+        if now_ns < self._next_ns or (self._glances is None and self._changes is None):
+            return
+        self._next_ns = now_ns + _LOOK_EVERY_NS
+        if self._changes is not None:
+            self._changes.delivery(sender.delivery)
+        if self._glances is not None:
+            self._glances(_glance(now_ns, line, camera, outbox, sender))
+
+
+def _glance(now_ns: int, line: Line, camera: Camera, outbox: Outbox, sender: Sender) -> Glance:
+    counts, stored, state = line.counts, outbox.counts(), line.camera_state
+    manager = line.alarms.manager
+    shown = set(manager.shown_alarms)
+    silent = state is not None and (line.last_age_ms is None or state.condition is not CameraCondition.NO_FRAME_YET)
+    return Glance(
+        at_ns=now_ns,
+        frames=counts.frames,
+        ok=counts.ok,
+        ng=counts.ng,
+        no_read=counts.no_read,
+        dropped=camera.dropped,
+        age_ms=line.last_age_ms,
+        camera=f"{state.condition.value} {state.detail}".strip() if state is not None and silent else "",
+        connected=sender.connected,
+        broker=sender.trouble or "",
+        waiting=stored.pending + stored.waiting,
+        alarms=tuple((rule.id, rule.text) for rule in manager.rules if rule.id in shown),
+    )
 
 
 def _offer(sender: Sender, messages: Sequence[Message]) -> None:

@@ -78,6 +78,17 @@ def _largest(rule: AlarmRule, measurement: Measurement, side: Callable[[Defect],
     return max(known, default=0.0) if len(known) == len(sizes) else None
 
 
+def why_of(rule: AlarmRule, inspection: FrameResult | PartResult) -> str:
+    """Say why the value that `rule`, which is about frames, watches is what it is, as far as the inspection says so."""
+    about_reading = rule.measure in {"camera", "no_read"} and inspection.judgement.verdict is Verdict.NO_READ
+    return (inspection.judgement.reason or "") if about_reading else ""
+
+
+def delivery_why_of(rule: AlarmRule, delivery: DeliveryState) -> str:
+    """Say what troubles delivery, of what `rule` watches."""
+    return "; ".join(told for trouble in rule.delivery if (told := getattr(delivery, trouble)))
+
+
 def delivery_measure_of(rule: AlarmRule, delivery: DeliveryState) -> float:
     """Return the value that `rule`, which is about delivery, watches."""
     if rule.measure == "queue_age_ms":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 
-from edge.alarms.conditions import concerns, delivery_measure_of, measure_of, measure_of_part
+from edge.alarms.conditions import concerns, delivery_measure_of, delivery_why_of, measure_of, measure_of_part, why_of
 from edge.alarms.model import (
     AlarmState,
     By,
@@ -33,6 +33,7 @@ from edge.records.parts import PartResult
 
 CHATTERING_RAISES = 3  # within CHATTERING_WITHIN_NS, after the usual alarm management practice
 CHATTERING_WITHIN_NS = 60_000_000_000
+WHY_CHARACTERS = 500
 # A flood of more raisings is counted no further.
 _RAISES_AT_MOST = 2_000
 # The flood alarm's count is told anew at most this often.
@@ -61,6 +62,8 @@ class AlarmManager:
         self.rules = tuple(rules)
         self.states: dict[str, AlarmState] = {name: AlarmState() for name in self._rules}
         self.chattered = 0
+        # why each alarm that stands does so, as it was last seen; none where nothing says so
+        self.why: dict[str, str] = {}
         self._operators = frozenset(operators)
         self._new_occurrence = new_occurrence
         self._raised_ns: dict[str, deque[int]] = {name: deque(maxlen=100) for name in self._rules}
@@ -80,7 +83,7 @@ class AlarmManager:
             value = None
             if known:
                 value = measure_of_part(rule, result) if isinstance(result, PartResult) else measure_of(rule, result)
-            self._look(rule, value, now_ns, events, known=known)
+            self._look(rule, value, now_ns, events, known=known, why=why_of(rule, result) if known else "")
         self._look_at_floods(now_ns, events)
         return tuple(events)
 
@@ -90,7 +93,8 @@ class AlarmManager:
         for rule in self._rules.values():
             about_delivery = rule.measure in OF_DELIVERY
             value = delivery_measure_of(rule, delivery) if about_delivery else None
-            self._look(rule, value, now_ns, events, known=about_delivery)
+            why = delivery_why_of(rule, delivery) if about_delivery else ""
+            self._look(rule, value, now_ns, events, known=about_delivery, why=why)
         self._look_at_floods(now_ns, events)
         return tuple(events)
 
@@ -103,7 +107,14 @@ class AlarmManager:
         return tuple(events)
 
     def _look(
-        self, rule: AlarmRule, value: float | None, now_ns: int, events: list[AlarmEvent], *, known: bool
+        self,
+        rule: AlarmRule,
+        value: float | None,
+        now_ns: int,
+        events: list[AlarmEvent],
+        *,
+        known: bool,
+        why: str = "",
     ) -> None:
         by = tuple(name for name in self._suppressed_by[rule.id] if self._suppresses(name))
         # what is over together with its explanation was explained to its end
@@ -112,10 +123,18 @@ class AlarmManager:
             self._take(rule, *suppress(rule, self.states[rule.id], by, now_ns), events)
         self._take(rule, *pass_time(rule, self.states[rule.id], now_ns), events)
         if known:
-            self._take(rule, *step(rule, self.states[rule.id], value, now_ns, self._new_occurrence), events)
+            state, happened = step(rule, self.states[rule.id], value, now_ns, self._new_occurrence)
+            self._take(rule, state, tuple(_because(event, why) for event in happened), events)
+            self._note_why(rule.id, why)
         if not suppressed_first:
             self._take(rule, *suppress(rule, self.states[rule.id], by, now_ns), events)
         self._note_chattering(rule.id, now_ns)
+
+    def _note_why(self, alarm: str, why: str) -> None:
+        if not self.states[alarm].active:
+            self.why.pop(alarm, None)
+        elif why:
+            self.why[alarm] = why
 
     def _suppresses(self, name: str) -> bool:
         """Tell whether an alarm suppresses others: it stands, and the operator sees it. One put aside hides none."""
@@ -298,6 +317,11 @@ class AlarmManager:
     def in_flood(self, alarm: str) -> bool:
         """Whether a flood hides this alarm."""
         return alarm in self._flooded
+
+
+def _because(event: AlarmEvent, why: str) -> AlarmEvent:
+    """Say with a raising why."""
+    return replace(event, detail=why[:WHY_CHARACTERS]) if why and event.transition == "raised" else event
 
 
 def _window_ns(rule: AlarmRule) -> int:

@@ -14,12 +14,16 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
-    """Inspect a live camera until stopped: results and alarms go to the broker, through the outbox."""
+    """Inspect a live camera until stopped: results and alarms go to the broker, through the outbox.
+
+    In a terminal a panel shows how the line stands; elsewhere the log says it once a minute.
+    """
     from edge.app import run_line
+    from edge.cli.line_view import introduced, watching
 
     settings, loaded = load_line(config, bundle)
-    with stop_on_signals() as stop:
-        result = run_line(settings, loaded, stop, store=settings.store.path, live=True)
+    with stop_on_signals() as stop, watching(errors, introduced(settings, loaded)) as glances:
+        result = run_line(settings, loaded, stop, store=settings.store.path, live=True, glances=glances)
     counts = result.counts
     errors.print(
         f"stopped after {counts.frames} frames: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "

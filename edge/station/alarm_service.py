@@ -10,13 +10,16 @@ import logging
 from collections.abc import Sequence
 
 from edge.alarms import AlarmManager, AlarmRule, By, Decision, recall, remember
+from edge.alarms.manager import WHY_CHARACTERS
 from edge.commands.requests import Acknowledge, Command, CommandOutcome, Reset, Shelve, Unshelve
 from edge.messages.writer import MessageWriter
 from edge.outbox import Outbox
 from edge.records import AlarmEvent, AlarmRecord, DeliveryState, FrameResult, JournalEntry, Message
+from edge.repeats import likeness
 
 _log = logging.getLogger(__name__)
 
+_REASONS_AT_MOST = 10
 # A record of an alarm that is no more.
 _FORGOTTEN = "null"
 
@@ -28,6 +31,8 @@ class AlarmService:
         self.manager = manager
         self._messages = messages
         self._outbox = outbox
+        # of each alarm that stands: its occurrence, and what was told of why
+        self._reasons: dict[str, tuple[str | None, set[str]]] = {}
 
     def begin(self, now_ns: int, *, live: bool = True) -> None:
         """Take up each alarm as a former run left it, and tell the broker how each stands.
@@ -71,13 +76,32 @@ class AlarmService:
         """Step the alarms about frames by one inspection; the transitions are in the outbox when this returns."""
         events = self.manager.look_at(inspection, now_ns)
         self._write(events, now_ns)
+        self._write_reasons()
         return events
 
     def tick(self, delivery: DeliveryState, now_ns: int) -> tuple[AlarmEvent, ...]:
         """Step the alarms about the line itself, and end what time ends."""
         events = self.manager.tick(delivery, now_ns)
         self._write(events, now_ns)
+        self._write_reasons()
         return events
+
+    def _write_reasons(self) -> None:
+        """Note in the journal when an alarm stands for another reason than it was raised for.
+
+        A camera that is looked for is silent first, and only later known to refuse us. The same words with other
+        numbers are no other reason; an occurrence has at most _REASONS_AT_MOST of them.
+        """
+        for alarm, why in self.manager.why.items():
+            occurrence_id = self.manager.states[alarm].occurrence_id
+            known_of, known = self._reasons.get(alarm, (None, set()))
+            if known_of != occurrence_id:
+                self._reasons[alarm] = (occurrence_id, {likeness(why)})
+            elif likeness(why) not in known and len(known) < _REASONS_AT_MOST:
+                known.add(likeness(why))
+                told = why[:WHY_CHARACTERS]
+                entry = self._messages.journal_entry("reason", alarm=alarm, occurrence_id=occurrence_id, detail=told)
+                self._outbox.put(None, journal=[entry])
 
     def obey(self, command: Command, now_ns: int) -> tuple[CommandOutcome, str] | None:
         """Obey a command about alarms; None where it is about something else."""

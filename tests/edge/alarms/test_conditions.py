@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from edge.alarms import NO_READ_ALARM, AlarmRule, measure_of
+from edge.alarms import NO_READ_ALARM, AlarmManager, AlarmRule, alarm_rules, measure_of
 from edge.alarms.conditions import delivery_measure_of
 from edge.records import (
     CameraFault,
@@ -131,3 +131,23 @@ def test_the_old_name_of_the_priority_is_still_read() -> None:
     """`severity` means `priority`; a deadband is a limit below the other."""
     assert rule(severity="high").priority == "high"
     assert rule(clear_below=None, deadband=0.125).clear_limit == 0.375
+
+
+def test_a_raised_alarm_says_why() -> None:
+    """The camera's own words go with camera-lost and no-read, those of delivery with its alarms; no other has any."""
+    rules = alarm_rules([rule(raise_at=0.1, clear_below=0.1)])
+    manager = AlarmManager(rules)
+    lost = replace(
+        inspection(Verdict.NO_READ, None),
+        judgement=Judgement(Verdict.NO_READ, "no frame for 1000 ms: 401 Unauthorized"),
+        camera_fault=CameraFault.LOST,
+    )
+    raised = {event.alarm: event for event in manager.look_at(lost, 0) if event.transition == "raised"}
+    assert {name: event.detail for name, event in raised.items()} == {
+        "camera-lost": "no frame for 1000 ms: 401 Unauthorized",
+        "no-read": "no frame for 1000 ms: 401 Unauthorized",
+    }
+    full = [event for event in manager.tick(DeliveryState(disk="no space"), 1) if event.transition == "raised"]
+    assert [(event.alarm, event.detail) for event in full] == [("outbox-disk", "no space")]
+    dirty = [event for event in manager.look_at(inspection(Verdict.OK, measured(0.9)), 2) if event.alarm == "dirt"]
+    assert [event.detail for event in dirty if event.transition == "raised"] == [""]

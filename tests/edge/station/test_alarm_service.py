@@ -16,7 +16,16 @@ from edge.alarms import AlarmManager, AlarmRule, alarm_rules
 from edge.commands.requests import COMMANDS, Command, Inbox
 from edge.messages.writer import MessageWriter, Stamp
 from edge.outbox import Outbox
-from edge.records import AlarmRecord, CameraFault, DeliveryState, Message, Received
+from edge.records import (
+    AlarmRecord,
+    CameraFault,
+    DeliveryState,
+    FrameResult,
+    Judgement,
+    Message,
+    Received,
+    Verdict,
+)
 from edge.station.alarm_service import AlarmService
 from tests.edge.alarms.making import MS, NOON, S, rule, seen
 from tests.edge.messages.test_messages import IDENTITY, VALIDATORS
@@ -226,3 +235,29 @@ def test_delivery_raises_alarms_of_its_own(tmp_path: Path) -> None:
             ("broker-refuses", "raised"),
         ]
         assert {event.state for event in keeper.tick(DeliveryState(), 6)} == {"returned"}
+
+
+def test_the_journal_says_when_an_alarm_stands_for_another_reason(tmp_path: Path) -> None:
+    """A camera that is silent and then refuses us: the second reason is an entry; other numbers are none."""
+
+    def lost(reason: str) -> FrameResult:
+        return replace(seen(None, CameraFault.LOST), judgement=Judgement(Verdict.NO_READ, reason))
+
+    with kept(tmp_path / "o.db") as (keeper, outbox):
+        for second, reason in enumerate(
+            ["silent for 1 s", "silent for 2 s", "401", "silent for 4 s", "no route", "401"]
+        ):
+            keeper.look_at(lost(reason.replace("401", "refused: 401")), second * S)
+        messages(outbox)
+        entries = [entry for entry in outbox.journal(100) if entry.alarm == "camera-lost"]
+        assert [(entry.kind, entry.detail) for entry in entries] == [
+            ("raised", "silent for 1 s; 1 against 1"),
+            ("reason", "refused: 401"),
+            ("reason", "no route"),
+        ]
+        assert len({entry.occurrence_id for entry in entries}) == 1
+        for word in range(100):
+            keeper.look_at(lost("".join(chr(97 + int(digit)) for digit in str(word))), (10 + word) * S)
+        messages(outbox)
+        # of an occurrence at most ten, the first among them
+        assert sum(entry.kind == "reason" and entry.alarm == "camera-lost" for entry in outbox.journal(1_000)) == 9
