@@ -17,13 +17,13 @@ from edge.simulation.recording import part_truths, read_parts, station_cameras, 
 from edge.simulation.rendering import CLASS_NAMES
 from tests.conftest import ROOT
 
-FRAMES = 100
+FRAMES = 110  # the fourth part is open at the end
 CAMERAS = station_cameras((96, 128), seed=4)
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a small station of 100 frames."""
+    """Write a small station of 110 frames: three whole parts and the beginning of a fourth."""
     out = tmp_path_factory.mktemp("station") / "new"
     assert write_station(out, CAMERAS, FRAMES) == 3
     return out
