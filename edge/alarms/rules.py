@@ -28,7 +28,7 @@ Measure = Literal[
     "raises",
 ]
 
-Trouble = Literal["disk", "broker", "refused", "no_consumer", "set_aside", "overflow"]
+Trouble = Literal["disk", "broker", "refused", "no_consumer", "set_aside", "overflow", "unwritable"]
 
 _DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -211,7 +211,7 @@ DELIVERY_ALARMS = (
         measure="delivery",
         delivery=("set_aside",),
         priority="high",
-        text="The store of messages was corrupt and a new one was begun: keep the old file, and check the disk",
+        text="The store was corrupt, removed or replaced, and was begun anew: ask who did it, check the disk",
     ),
     AlarmRule(
         id="alarms-lost",
@@ -219,6 +219,13 @@ DELIVERY_ALARMS = (
         delivery=("overflow",),
         priority="high",
         text="Alarm messages were dropped for want of room: bring the broker back, and read the journal on the device",
+    ),
+    AlarmRule(
+        id="messages-unwritable",
+        measure="delivery",
+        delivery=("unwritable",),
+        priority="high",
+        text="The store does not take a message of this line, which was set aside: read the log, and tell the maker",
     ),
     AlarmRule(
         id="broker-refuses",

@@ -10,10 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from heapq import merge
-from itertools import count, islice
+from itertools import count, groupby
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -22,17 +22,21 @@ from typing_extensions import Self
 
 from edge.errors import StoreError
 from edge.outbox.reader import OutboxReader
-from edge.outbox.records import Job, Put, Repeat, Repeated, Row, Settle
-from edge.outbox.store import Caps, Store, is_corrupt, open_store, remove, set_aside
+from edge.outbox.records import Job, Lane, Put, Repeat, Repeated, Row, Settle, Unwritable
+from edge.outbox.store import Caps, Store, copy_of, is_corrupt, open_store, remove, set_aside
+from edge.printable import encodable
 from edge.records import AlarmRecord, JournalEntry, Message
 
 _log = logging.getLogger(__name__)
 
 GROUP_S = 0.05  # results share one commit (one fsync) for at most this long
 RETRY_S = 1.0
+LOOK_S = 1.0  # how often an idle writer looks whether its file is still where it was
+CLOSING_S = 5.0  # how long a closing outbox goes on trying to write what waits
 SETTLED_AT_MOST = 5000  # rows that the broker took, of which a disk that takes nothing does not know
 _PAGE = 64
 _AT_ONCE = 1000  # jobs in one commit: what waited while the disk took nothing must find room in steps
+_SHOWN_OF_UNWRITABLE = 20_000  # characters
 _T = TypeVar("_T")
 
 
@@ -41,8 +45,9 @@ class OutboxCounts:
     """How many messages are where.
 
     `waiting`: accepted, not yet on disk. `pending`: on disk, not yet acknowledged. `parked`: refused by the broker,
-    kept, and tried again when the outbox is next opened. Since opening: `acknowledged`, and for want of room `dropped`
-    results and `alarms_dropped`.
+    kept, and tried again when the outbox is next opened. Since opening: `acknowledged`; for want of room `dropped`
+    results, `alarms_dropped`, and `records_dropped` of commands; `unwritable`, which the store does not take at all;
+    and once it is closed `lost`, those messages and entries of the journal that never came to the disk.
     """
 
     waiting: int
@@ -51,6 +56,9 @@ class OutboxCounts:
     acknowledged: int
     dropped: int
     alarms_dropped: int
+    records_dropped: int = 0
+    unwritable: int = 0
+    lost: int = 0
 
 
 class Outbox:
@@ -60,8 +68,10 @@ class Outbox:
     apart from them, `max_alarms` urgent messages that the broker has not acknowledged; beyond that the oldest go first,
     and are counted. Acknowledged ones are kept for `kept_s` seconds, as far as there is room, to be sent again.
     `max_waiting` bounds the results in memory for as long as the disk takes none, `max_alarms` the urgent messages. A
-    corrupt file is moved to the path `set_aside` and a new one begun, also while it is open. `generation` counts how
-    often rows have become pending that are not behind those that were. Entering raises StoreError
+    corrupt file is moved to the path `set_aside` and a new one begun, also while it is open. One that is removed or
+    replaced while it is open is written again with all that it held. `replaced` says so. `generation` counts how
+    often rows have become pending that are not behind those that were. A job that the store alone does not take is set
+    aside, which `unwritable` says, and all others go on. Entering raises StoreError
     where the file cannot be written, is in use, or is something else. `kind` makes the store.
     """
 
@@ -82,7 +92,7 @@ class Outbox:
         self._changed = threading.Condition()
         self._order = count()
         # by class, so that the oldest of one is found at once; the number beside each job is its turn
-        self._waiting: dict[bool, deque[tuple[int, Job]]] = {False: deque(), True: deque()}
+        self._waiting: dict[Lane, deque[tuple[int, Job]]] = {"results": deque(), "alarms": deque(), "records": deque()}
         self._settles: deque[tuple[int, Job]] = deque()
         self._settling: set[int] = set()
         self._committing: list[tuple[int, Job]] = []
@@ -91,7 +101,11 @@ class Outbox:
         self._first_at_s: float | None = None
         self._retry_at_s = 0.0
         self._closing = True
-        self._dropped = {False: 0, True: 0}
+        self._dropped: dict[Lane, int] = {"results": 0, "alarms": 0, "records": 0}
+        self._group = 0
+        self._unwritable = 0
+        self._lost = 0
+        self._give_up_at_s = 0.0
         self._trouble: str | None = None
         self._listener: Callable[[], None] = lambda: None
         self._corrupt: str | None = None
@@ -99,6 +113,8 @@ class Outbox:
             False  # the corrupt file; what lies in its place meanwhile is a new one that was not finished
         )
         self.set_aside: Path | None = None
+        self.replaced: str | None = None
+        self.unwritable: str | None = None
         self.generation = 0
 
     def __enter__(self) -> Self:
@@ -108,6 +124,8 @@ class Outbox:
         except BaseException:
             os.close(self._lock_file)
             raise
+        if self.set_aside is not None:
+            self.replaced = f"the corrupt outbox was set aside as {self.set_aside}"
         self._seq = self._store.totals.committed
         self._alarms = dict(self._store.alarm_records)
         self._closing = False
@@ -120,6 +138,7 @@ class Outbox:
     ) -> None:
         with self._changed:
             self._closing = True
+            self._give_up_at_s = time.monotonic() + CLOSING_S
             self._changed.notify_all()
         self._writer.join()
         self._store.close()
@@ -154,8 +173,11 @@ class Outbox:
                 pending=totals.results + totals.alarms - totals.parked,
                 parked=totals.parked,
                 acknowledged=totals.acknowledged,
-                dropped=totals.dropped + self._dropped[False],
-                alarms_dropped=totals.alarms_dropped + self._dropped[True],
+                dropped=totals.dropped + self._dropped["results"],
+                alarms_dropped=totals.alarms_dropped + self._dropped["alarms"],
+                records_dropped=self._dropped["records"],
+                unwritable=self._unwritable,
+                lost=self._lost,
             )
 
     def reserve(self) -> int:
@@ -177,15 +199,15 @@ class Outbox:
         of `seq`, the reserved number of the event that they tell of; None if they tell of none. Raises StoreError if
         closed.
         """
-        job = Put(seq, messages, tuple(alarms), tuple(journal))
         with self._changed:
             if self._closing:
                 raise StoreError(f"The outbox {self._path} is closed; put messages while it is open")
-            waiting = self._waiting[job.urgent]
+            job = Put(seq, messages, tuple(alarms), tuple(journal), self._group)
+            waiting = self._waiting[job.lane]
             waiting.append((next(self._order), job))
             self._messages_waiting += len(messages)
             self._make_room()
-            self._wake(hurry=job.urgent or len(waiting) > self._max_waiting // 2)
+            self._wake(hurry=job.lane == "alarms" or len(waiting) > self._max_waiting // 2)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -194,7 +216,12 @@ class Outbox:
         The writer waits meanwhile, so be quick.
         """
         with self._changed:
-            yield
+            outer = self._group
+            self._group = outer or next(self._order)
+            try:
+                yield
+            finally:
+                self._group = outer
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was accepted is on disk; False if it is not within `timeout_s`."""
@@ -206,7 +233,7 @@ class Outbox:
         """Return what was last put of each alarm, also before this start, in the order of their names."""
         with self._changed:
             records = dict(self._alarms)
-            for _, job in (*self._committing, *self._waiting[True]):
+            for _, job in (*self._committing, *self._waiting["alarms"]):
                 if isinstance(job, Put):
                     records |= {record.alarm: record.body for record in job.alarms}
         return [AlarmRecord(alarm, body) for alarm, body in sorted(records.items())]
@@ -215,6 +242,12 @@ class Outbox:
         """Return the last `limit` entries on disk, of one alarm if it is named, oldest first. Reads the disk."""
         with OutboxReader(self._path) as reader:
             return reader.journal(limit, alarm)
+
+    def unwritten_journal(self) -> list[JournalEntry]:
+        """Return the entries that are not on disk yet, oldest first."""
+        with self._changed:
+            turns = merge(self._committing, *self._waiting.values(), key=lambda turn: turn[0])
+            return [entry for _, job in turns if isinstance(job, Put) for entry in job.journal]
 
     def pending(
         self,
@@ -305,18 +338,19 @@ class Outbox:
             self._changed.notify_all()
 
     def _some_wait(self) -> bool:
-        return bool(self._settles or self._waiting[False] or self._waiting[True])
+        return bool(self._settles) or any(self._waiting.values())
 
     def _make_room(self) -> None:
         """Drop the oldest waiting jobs of a class beyond its bound: the disk takes nothing, and memory ends.
 
-        For urgent ones the bound is as high as that of the disk; no result displaces one.
+        For those about alarms the bound is as high as that of the disk; nothing else displaces one.
         """
-        for urgent, bound in ((False, self._max_waiting), (True, self._caps.alarms)):
-            while len(self._waiting[urgent]) > bound:
-                _, job = self._waiting[urgent].popleft()
+        for lane, waiting in self._waiting.items():
+            bound = self._caps.alarms if lane == "alarms" else self._max_waiting
+            while len(waiting) > bound:
+                _, job = waiting.popleft()
                 if isinstance(job, Put):
-                    self._dropped[urgent] += len(job.messages)
+                    self._dropped[lane] += len(job.journal) if lane == "records" else len(job.messages)
                     self._messages_waiting -= len(job.messages)
 
     def _read(self, what: Callable[[Store], _T]) -> _T:
@@ -334,21 +368,104 @@ class Outbox:
         while self._next_jobs():
             jobs = [job for _, job in self._committing]
             try:
-                if self._corrupt is not None:
-                    self._begin_anew(self._corrupt)
-                elif self._trouble is not None:
-                    self._store.make_room()
-                self._store.commit(jobs)
+                self._mend()
+                self._commit(jobs)
             except Exception as error:  # noqa: BLE001 - a writer that ended would take everything and say nothing
                 if isinstance(error, sqlite3.Error) and is_corrupt(error):
                     self._corrupt = str(error)
-                if not isinstance(error, (sqlite3.Error, StoreError)):
+                if not isinstance(error, (sqlite3.Error, StoreError, OSError)):
                     _log.error("The outbox %s met what it does not know", self._path, exc_info=error)
                 if not self._keep(error):
                     return
                 continue
-            self._note_done(jobs)
+            self._note_done([job for _, job in self._committing])
             self._listener()
+        try:
+            self._mend()  # what was done to the file since the last look
+        except Exception as error:  # noqa: BLE001 - it is counted
+            self._give_up(error)
+
+    def _mend(self) -> None:
+        """Begin anew, or write again, what was done to the file; give the disk room if it lacked some.
+
+        Raises sqlite3.Error, OSError or StoreError where it cannot be done now.
+        """
+        self._lock_again()
+        why = self._store.displaced()
+        if self._corrupt is None and why is None and self._store.cut_short():
+            self._corrupt = f"{self._path.name} was cut short"
+        if self._corrupt is not None:
+            self._begin_anew(self._corrupt)
+        elif why is not None:
+            self._write_again(why)
+        elif self._trouble is not None:
+            self._store.make_room()
+
+    def _lock_again(self) -> None:
+        """Hold the file beside the store that keeps other processes out, also when somebody removed it."""
+        held = os.fstat(self._lock_file)
+        with suppress(FileNotFoundError):
+            there = self._path.with_name(f"{self._path.name}.lock").stat()
+            if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino):
+                return
+        again = _lock(self._path)
+        os.close(self._lock_file)
+        self._lock_file = again
+
+    def _commit(self, jobs: Sequence[Job]) -> None:
+        """Commit all jobs; take them apart where one of them is to blame. Raises what is the store's own trouble."""
+        if not jobs:
+            return
+        try:
+            self._store.commit(jobs)
+        except Exception as error:
+            if _of_store(error):
+                raise
+            # what was put together stays together, if it can
+            for _, turns in groupby(self._committing.copy(), lambda turn: _group_of(*turn)):
+                self._commit_group(list(turns))
+
+    def _commit_group(self, turns: list[tuple[int, Job]]) -> None:
+        """Commit some of the jobs, or set aside those that are to blame, and note that they are done."""
+        to_blame = self._blame([job for _, job in turns])
+        if to_blame is not None and len(turns) > 1:
+            for turn in turns:
+                self._commit_group([turn])
+            return
+        if to_blame is not None:
+            self._set_aside(turns[0][1], to_blame)
+        # so that it is not written twice if the rest cannot be
+        self._note_done([job for _, job in turns])
+
+    def _blame(self, jobs: Sequence[Job]) -> Exception | None:
+        """Commit jobs; return the error if it is their own: the store takes others, and does not take these twice."""
+        try:
+            self._store.commit(jobs)
+        except Exception as error:
+            if _of_store(error):
+                raise
+        else:
+            return None
+        self._store.commit([])
+        try:
+            self._store.commit(jobs)
+        except Exception as error:
+            if _of_store(error):
+                raise
+            return error
+        return None
+
+    def _set_aside(self, job: Job, error: Exception) -> None:
+        content = encodable(ascii(job))[:_SHOWN_OF_UNWRITABLE]
+        self._store.commit([Unwritable(encodable(str(error)), content)])
+        what = [str(message.kind) for message in job.messages] if isinstance(job, Put) else [type(job).__name__.lower()]
+        told = f"{', '.join(what) or 'an entry of the journal'} cannot be written and was set aside: {error}"
+        _log.error("The outbox %s: %s", self._path, told)
+        if isinstance(job, Repeat):
+            job.outcome = Repeated(0, 0, max(0, job.last_seq - job.first_seq + 1))
+        with self._changed:
+            self._unwritable += (len(job.messages) or 1) if isinstance(job, Put) else 1
+            self.unwritable = told
 
     def _note_done(self, jobs: Sequence[Job]) -> None:
         wishes = [job for job in jobs if isinstance(job, Repeat)]
@@ -359,7 +476,8 @@ class Outbox:
                     self._alarms |= {record.alarm: record.body for record in job.alarms}
                 elif isinstance(job, Settle):
                     self._settling.discard(job.row)
-            self._committing = []
+            done = set(map(id, jobs))
+            self._committing = [turn for turn in self._committing if id(turn[1]) not in done]
             self._trouble = None
             for wish in wishes:
                 self.generation += 1
@@ -375,30 +493,40 @@ class Outbox:
                     _log.exception("The answer to a wish to send again could not be given")
 
     def _next_jobs(self) -> bool:
-        """Wait until a commit is due and take what it holds; False when the outbox closes empty."""
+        """Wait until a commit is due, or a look at the file, and take what it holds; False when closing and empty."""
         with self._changed:
-            while not self._closing:
+            look_at_s = time.monotonic() + LOOK_S
+            while not (self._closing and time.monotonic() >= self._retry_at_s):
                 now_s = time.monotonic()
                 due_s = max(self._retry_at_s, now_s if self._hurry else (self._first_at_s or 0.0) + GROUP_S)
                 waits = self._some_wait() or self._corrupt is not None
-                if waits and now_s >= due_s:
+                if now_s >= due_s if waits else now_s >= look_at_s:
                     break
-                self._changed.wait(due_s - now_s if waits else None)
-            queues = (self._settles, *self._waiting.values())
-            self._committing = list(islice(merge(*queues, key=lambda turn: turn[0]), _AT_ONCE))
-            for queue in queues:
-                while queue and queue[0][0] <= self._committing[-1][0]:
-                    queue.popleft()
+                self._changed.wait((due_s if waits else look_at_s) - now_s)
+            self._committing = self._taken()
             self._hurry = self._some_wait()
             self._first_at_s = time.monotonic() if self._hurry else None
             return bool(self._committing) or not self._closing
+
+    def _taken(self) -> list[tuple[int, Job]]:
+        """Take the next jobs out of their queues, in their order, and never a part of a group."""
+        queues = (self._settles, *self._waiting.values())
+        taken: list[tuple[int, Job]] = []
+        for turn in merge(*queues, key=lambda turn: turn[0]):
+            if len(taken) >= _AT_ONCE and _group_of(*turn) != _group_of(*taken[-1]):
+                break
+            taken.append(turn)
+        for queue in queues:
+            while queue and queue[0][0] <= taken[-1][0]:
+                queue.popleft()
+        return taken
 
     def _keep(self, error: Exception) -> bool:
         """Take back what could not be written, to try again; False if there is no again."""
         with self._changed:
             for turn in reversed(self._committing):
                 job = turn[1]
-                (self._waiting[job.urgent] if isinstance(job, Put) else self._settles).appendleft(turn)
+                (self._waiting[job.lane] if isinstance(job, Put) else self._settles).appendleft(turn)
             self._committing = []
             self._retry_at_s = time.monotonic() + RETRY_S
             if self._trouble is None:
@@ -406,10 +534,20 @@ class Outbox:
             self._trouble = f"the outbox cannot be written: {error}"
             self._make_room()
             self._wake(hurry=True)
-            if self._closing:
-                lost = self._messages_waiting
-                _log.error("%d messages are lost: the outbox %s closed unwritten: %s", lost, self._path, error)
-            return not self._closing
+            if self._closing and time.monotonic() >= self._give_up_at_s:
+                self._give_up(error)
+                return False
+            return True
+
+    def _give_up(self, error: Exception) -> None:
+        """Count what an outbox loses that closes while it cannot write."""
+        puts = [job for lane in self._waiting.values() for _, job in lane if isinstance(job, Put)]
+        self._lost = sum(len(put.messages) + len(put.journal) for put in puts)
+        if self._store.displaced() is not None:  # what was on the disk goes with the last file that had no name
+            self._lost += self._store.totals.results + self._store.totals.alarms
+        _log.error(
+            "%d messages and entries are lost: the outbox %s closed unwritten: %s", self._lost, self._path, error
+        )
 
     def _begin_anew(self, why: str) -> None:
         """Set a file aside that went bad while it was open. The numbers are known here, so they and the epoch go on.
@@ -423,6 +561,7 @@ class Outbox:
                 remove(self._path)
             elif self._path.exists():
                 self.set_aside = set_aside(self._path)
+                self.replaced = f"the corrupt outbox was set aside as {self.set_aside}"
                 _log.error(
                     "The outbox %s went bad (%s): set aside as %s, a new one is begun", self._path, why, self.set_aside
                 )
@@ -445,6 +584,51 @@ class Outbox:
             self._corrupt = None
             self._moved_away = False
             self.generation += 1
+
+    def _write_again(self, why: str) -> None:
+        """Write all that the store held to a file of its own again: it is still open, and has only lost its name.
+
+        Another file in its place is moved aside. Raises sqlite3.Error or OSError where it cannot be done now.
+        """
+        old, path = self._store, self._path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            old.copy_to(copy_of(path))
+        except sqlite3.Error as error:
+            if not is_corrupt(error):
+                raise
+            self._corrupt = f"{why}, and what it held cannot be read: {error}"
+            self._begin_anew(self._corrupt)
+            return
+        moved = set_aside(path, "replaced") if path.exists() else None
+        old.close()  # before there is another: SQLite removes the log beside it by its name
+        copy_of(path).replace(path)
+        store = self._kind(path, self._caps)
+        store.totals = replace(
+            store.totals,
+            acknowledged=old.totals.acknowledged,
+            dropped=old.totals.dropped,
+            alarms_dropped=old.totals.alarms_dropped,
+        )
+        told = f"{why} while the line ran; {path} was written again with all that it held"
+        told += f", and what lay there was moved to {moved}" if moved else ""
+        _log.error("The outbox: %s", told)
+        with self._changed:
+            self._store = store
+            self.replaced = told
+            self.generation += 1
+
+
+def _of_store(error: Exception) -> bool:
+    """Tell the store's own trouble (full, locked, damaged) from that of a job which it cannot take."""
+    return isinstance(error, (sqlite3.OperationalError, OSError, StoreError)) or (
+        isinstance(error, sqlite3.Error) and is_corrupt(error)
+    )
+
+
+def _group_of(turn: int, job: Job) -> int:
+    """Return what a job is committed together with; its own turn, which no group has, if with nothing."""
+    return (job.group if isinstance(job, Put) else 0) or turn
 
 
 def _lock(path: Path) -> int:

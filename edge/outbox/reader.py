@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
 
 from edge.errors import StoreError
+from edge.outbox.journal import COLUMNS, JournalRow, Link, as_row, verified
 from edge.outbox.store import BUSY_S, SCHEMA_VERSION
 from edge.records import AlarmRecord, JournalEntry
 
@@ -60,7 +60,7 @@ class OutboxReader:
         self._db.close()
 
     def _opened(self, how: str) -> sqlite3.Connection:
-        db = sqlite3.connect(f"{self._path.resolve().as_uri()}?{how}", uri=True, timeout=BUSY_S)
+        db = sqlite3.connect(f"{self._path.resolve().as_uri()}?{how}", uri=True, timeout=BUSY_S, isolation_level=None)
         try:
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.Error:
@@ -98,23 +98,36 @@ class OutboxReader:
 
     def journal(self, limit: int, alarm: str | None = None) -> list[JournalEntry]:
         """Return the last `limit` entries, of one alarm if it is named, oldest first."""
+        return [row.entry for row in self.journal_rows(limit, alarm)]
+
+    def journal_rows(
+        self, limit: int, alarm: str | None = None, part: str | None = None, before: int | None = None
+    ) -> list[JournalRow]:
+        """Return the last `limit` rows, oldest first: of one alarm, of one part, before a place, if named."""
         found = self._rows(
-            "SELECT at, boot_id, monotonic_ns, kind, alarm, occurrence_id, user, comment, detail FROM journal"
-            " WHERE ?1 IS NULL OR alarm = ?1 ORDER BY entry DESC LIMIT ?2",
+            f"SELECT {COLUMNS} FROM journal WHERE (?1 IS NULL OR alarm = ?1) AND (?2 IS NULL OR part = ?2)"  # noqa: S608 - ours
+            " AND (?3 IS NULL OR entry < ?3) ORDER BY entry DESC LIMIT ?4",
             alarm,
+            part,
+            before,
             limit,
         )
-        return [
-            JournalEntry(
-                at=datetime.fromisoformat(str(at)),
-                boot_id=str(boot_id),
-                monotonic_ns=int(str(monotonic_ns)),
-                kind=str(kind),
-                alarm=str(of),
-                occurrence_id=None if occurrence_id is None else str(occurrence_id),
-                user=str(user),
-                comment=str(comment),
-                detail=str(detail),
-            )
-            for at, boot_id, monotonic_ns, kind, of, occurrence_id, user, comment, detail in reversed(found)
-        ]
+        return [as_row(row) for row in reversed(found)]
+
+    def verify_journal(self) -> tuple[dict[str, Link], list[str]]:
+        """Follow the chains of the journal, all as of one moment; return where each part ends, and what is wrong."""
+        try:
+            self._db.execute("BEGIN")
+            try:
+                return verified(self._db)
+            finally:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise self._unreadable(str(error)) from error
+
+    def waiting(self) -> tuple[int, int, float | None]:
+        """Return how many messages wait for the broker, how many it refused, and since when the oldest waits, s."""
+        rows = self._rows("SELECT state, count(*), min(created_s) FROM message WHERE state != 2 GROUP BY state")
+        by = {int(str(state)): (int(str(count)), oldest) for state, count, oldest in rows}
+        pending, oldest = by.get(0, (0, None))
+        return pending, by.get(1, (0, None))[0], None if oldest is None else float(str(oldest))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from edge.records import AlarmRecord, JournalEntry, Message
+
+# Puts wait by class: alarms, results, and records of commands. Each has its own room.
+Lane = Literal["alarms", "results", "records"]
 
 
 @dataclass(frozen=True)
@@ -19,17 +23,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Put:
-    """What is committed together or not at all."""
+    """What is committed together or not at all; with others of the same `group`, unless it is 0, if they can be."""
 
     seq: int | None
     messages: tuple[Message, ...]
     alarms: Sequence[AlarmRecord] = ()
     journal: Sequence[JournalEntry] = ()
+    group: int = 0
 
     @property
-    def urgent(self) -> bool:
-        """Whether it is committed at once and never dropped for a result's sake."""
-        return bool(self.alarms or self.journal) or any(message.urgent for message in self.messages)
+    def lane(self) -> Lane:
+        """Where it waits: what is about alarms is committed at once and never dropped for the sake of anything else."""
+        if self.alarms or any(message.urgent for message in self.messages):
+            return "alarms"
+        if any(entry.part != "commands" for entry in self.journal):
+            return "alarms"
+        return "records" if self.journal and not self.messages else "results"
 
 
 @dataclass(frozen=True)
@@ -76,4 +85,12 @@ class Repeat:
     outcome: Repeated | None = None
 
 
-Job = Put | Settle | Repeat
+@dataclass(frozen=True)
+class Unwritable:
+    """A job that the store does not take, though it takes others: for which `reason`, and its `content` in ASCII."""
+
+    reason: str
+    content: str
+
+
+Job = Put | Settle | Repeat | Unwritable

@@ -134,7 +134,8 @@ class Sender:
             broker=self.trouble if self._connected is False else None,
             refused=parked if counts.parked else None,
             no_consumer=f"nobody at the broker takes {', '.join(unheard)}" if unheard else None,
-            set_aside=f"the corrupt outbox was set aside as {outbox.set_aside}" if outbox.set_aside else None,
+            set_aside=outbox.replaced,
+            unwritable=outbox.unwritable,
             overflow=f"{counts.alarms_dropped} alarm messages had no room" if counts.alarms_dropped else None,
         )
 

@@ -9,18 +9,21 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from edge.errors import StoreError
-from edge.outbox.records import Job, Put, Repeat, Repeated, Row, Settle
-from edge.records import JournalEntry, Message
+from edge.files import replacing
+from edge.outbox.journal import TABLES, JournalTables, take_over_version_2
+from edge.outbox.records import Job, Put, Repeat, Repeated, Row, Settle, Unwritable
+from edge.printable import encodable
+from edge.records import JournalPart, Message
 
 _log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PENDING, PARKED, ACKNOWLEDGED = 0, 1, 2
 BUSY_S = 1.0
 _STEP = 1000  # rows that one commit repeats or forgets at most: an alarm that comes meanwhile waits for no more
@@ -39,25 +42,25 @@ _ADDED = (
       expiry_s INTEGER, urgent INTEGER NOT NULL
     )""",
     "CREATE TABLE alarm (alarm TEXT PRIMARY KEY, body TEXT NOT NULL)",
-    """CREATE TABLE journal (
-      entry INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, boot_id TEXT NOT NULL, monotonic_ns INTEGER NOT NULL,
-      kind TEXT NOT NULL, alarm TEXT NOT NULL, occurrence_id TEXT, user TEXT NOT NULL, comment TEXT NOT NULL,
-      detail TEXT NOT NULL
-    )""",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
-_NEW = ("CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL)", _MESSAGE, *_ADDED)
+# What version 3 added: the journal in three parts, and what could not be written. Version 2 had a journal of one part.
+_UNWRITABLE = """CREATE TABLE unwritable (
+  entry INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, reason TEXT NOT NULL, content TEXT NOT NULL
+)"""
+_NEW = ("CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL)", _MESSAGE, *_ADDED, *TABLES, _UNWRITABLE)
 _FROM_VERSION_1 = (
     "ALTER TABLE message ADD COLUMN created_s REAL",
     "ALTER TABLE message ADD COLUMN settled_s REAL",
     "ALTER TABLE message ADD COLUMN resent INTEGER NOT NULL DEFAULT 0",
     "DROP INDEX message_by_class",
     *_ADDED,
+    *TABLES,
+    _UNWRITABLE,
     """INSERT OR REPLACE INTO retained SELECT topic, id, kind, payload, qos, expiry_s, urgent
       FROM message WHERE retain ORDER BY row""",
 )
 _COLUMNS = "row, seq, id, kind, topic, payload, qos, retain, expiry_s, urgent, resent"
-_JOURNAL_COLUMNS = "at, boot_id, monotonic_ns, kind, alarm, occurrence_id, user, comment, detail"
+_UNWRITABLE_AT_MOST = 1000
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Caps:
     """What there is room for.
 
     `results`, `alarms`: messages that the broker has not acknowledged. Of acknowledged ones, `kept_s` seconds, as long
-    as those of a class have at most `kept_results_bytes` or `kept_alarms_bytes` of payload. `journal`: entries.
+    as those of a class have at most `kept_results_bytes` or `kept_alarms_bytes` of payload. `journal`: entries about
+    alarms; `journal_commands`, `journal_station`: those of its other parts.
     """
 
     results: int = 200_000
@@ -74,6 +78,8 @@ class Caps:
     kept_results_bytes: int = 256_000_000
     kept_alarms_bytes: int = 64_000_000
     journal: int = 500_000
+    journal_commands: int = 100_000
+    journal_station: int = 50_000
 
     def unsettled(self, urgent: int) -> int:
         """Messages of a class that wait or are parked."""
@@ -82,6 +88,11 @@ class Caps:
     def kept_bytes(self, urgent: int) -> int:
         """Payload of acknowledged messages of a class."""
         return self.kept_alarms_bytes if urgent else self.kept_results_bytes
+
+    @property
+    def of_journal(self) -> dict[JournalPart, int]:
+        """Entries of each part of the journal."""
+        return {"alarms": self.journal, "commands": self.journal_commands, "station": self.journal_station}
 
 
 @dataclass(frozen=True)
@@ -111,16 +122,60 @@ class Store:
     """
 
     def __init__(self, path: Path, caps: Caps, *, epoch: str | None = None, committed: int = 0) -> None:
+        self._path = path
         self._caps = caps
+        self._journal = JournalTables(caps.of_journal)
         self._forget_at_s = 0.0
         self._opened_s = time.time() - time.monotonic()
         self._writing = connect(path)
         try:
             self._prepare(path, epoch or str(uuid.uuid4()), committed)
             self._reading = connect(path)
+            self._files = {file: _place_of(file) for file in (path, _beside(path, "-wal"))}
+            self._size = path.stat().st_size
         except BaseException:
             self._writing.close()
             raise
+
+    def displaced(self) -> str | None:
+        """Say what somebody did to the file while it was open; None while it is where it was."""
+        for file, known in self._files.items():
+            try:
+                found = file.stat()
+            except FileNotFoundError:
+                found = None
+            except OSError:  # what cannot be looked at is not known to be gone
+                continue
+            if known is None:  # the log comes with the first row
+                self._files[file] = _place_of(file)
+            elif found is None:
+                return f"{file.name} was removed"
+            elif (found.st_dev, found.st_ino) != known:
+                return f"{file.name} was replaced by another file"
+        return None
+
+    def cut_short(self) -> bool:
+        """Tell whether the file lost its end, or all that it held, while it was open: it never does by itself."""
+        try:
+            size = self._path.stat().st_size
+        except OSError:
+            return False
+        before, self._size = self._size, max(self._size, size)
+        return size < before
+
+    def copy_to(self, path: Path) -> None:
+        """Write all that this store holds to another file, also where its own has no name any more.
+
+        Raises sqlite3.Error or OSError, and then leaves nothing.
+        """
+        with replacing(path) as unfinished:
+            try:
+                with contextlib.closing(sqlite3.connect(unfinished, isolation_level=None)) as copy:
+                    self._writing.backup(copy)
+                    copy.execute("PRAGMA journal_mode=DELETE")  # all of it is in the one file
+            except BaseException:
+                remove(unfinished)
+                raise
 
     def clock_s(self) -> float:
         """Return the wall time as it was when the store was opened and has run since, s: it is never set.
@@ -134,7 +189,7 @@ class Store:
         db = self._writing
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version not in {0, 1, SCHEMA_VERSION} or (tables and not version):
+        if version not in {0, 1, 2, SCHEMA_VERSION} or (tables and not version):
             raise StoreError(
                 f"{path} is no outbox of this version: expected schema {SCHEMA_VERSION}, received {version}. "
                 "Name another file with the key store.path, or move this one away"
@@ -147,13 +202,17 @@ class Store:
         if version != SCHEMA_VERSION:
             with db:
                 db.execute("BEGIN IMMEDIATE")
-                for statement in _FROM_VERSION_1 if version else _NEW:
+                for statement in {0: _NEW, 1: _FROM_VERSION_1, 2: (_UNWRITABLE,)}[version]:
                     db.execute(statement)
+                if version == 2:
+                    take_over_version_2(db, self._caps.of_journal)
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 if not version:
                     db.execute("INSERT INTO meta VALUES ('epoch', ?), ('committed', ?)", (epoch, committed))
         db.execute("UPDATE message SET state = ?, reason = NULL WHERE state = ?", (PENDING, PARKED))
         meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
         self.epoch = str(meta["epoch"])
+        self._journal.load(db)
         self.alarm_records = dict(db.execute("SELECT alarm, body FROM alarm ORDER BY alarm").fetchall())
         count = {
             (state, urgent): (rows, size)
@@ -174,7 +233,7 @@ class Store:
 
     def commit(self, jobs: Sequence[Job]) -> None:
         """Do all jobs in one transaction, or none of them; raises sqlite3.Error. A `Repeat` may want several."""
-        before = self.totals
+        before, journal = self.totals, self._journal.state()
         db = self._writing
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -183,6 +242,8 @@ class Store:
                     self._insert(job)
                 elif isinstance(job, Settle):
                     self._settle(job)
+                elif isinstance(job, Unwritable):
+                    self._keep_aside(job)
                 else:
                     self._repeat(job)
             self._drop_oldest()
@@ -191,6 +252,7 @@ class Store:
             db.execute("COMMIT")
         except BaseException:
             self.totals = before
+            self._journal.back_to(journal)
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
@@ -199,9 +261,9 @@ class Store:
         db, now_s = self._writing, self.clock_s()
         for m in put.messages:
             added = db.execute(
-                "INSERT OR IGNORE INTO message"
+                "INSERT INTO message"
                 " (seq, id, kind, topic, payload, qos, retain, expiry_s, urgent, created_s)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
                 (put.seq, m.id, m.kind, m.topic, m.payload, m.qos, m.retain, m.expiry_s, m.urgent, now_s),
             ).rowcount
             self._count(alarms=added * m.urgent, results=added * (not m.urgent))
@@ -213,19 +275,22 @@ class Store:
         for record in put.alarms:
             db.execute("INSERT OR REPLACE INTO alarm VALUES (?, ?)", (record.alarm, record.body))
         if put.journal:
-            db.executemany(
-                f"INSERT INTO journal ({_JOURNAL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - ours
-                [(_iso(entry.at), *_entry(entry)) for entry in put.journal],
-            )
-            db.execute("DELETE FROM journal WHERE entry <= (SELECT max(entry) FROM journal) - ?", (self._caps.journal,))
+            self._journal.add(db, put.journal)
         if put.seq is not None and put.seq > self.totals.committed:
             self.totals = replace(self.totals, committed=put.seq)
+
+    def _keep_aside(self, job: Unwritable) -> None:
+        db, at = self._writing, datetime.now(timezone.utc).isoformat(timespec="microseconds")
+        db.execute("INSERT INTO unwritable (at, reason, content) VALUES (?, ?, ?)", (at, job.reason, job.content))
+        db.execute(
+            "DELETE FROM unwritable WHERE entry <= (SELECT max(entry) FROM unwritable) - ?", (_UNWRITABLE_AT_MOST,)
+        )
 
     def _settle(self, settle: Settle) -> None:
         if settle.reason is not None:
             parked = self._writing.execute(
                 "UPDATE message SET state = ?, reason = ? WHERE row = ? AND id = ? AND state = ?",
-                (PARKED, settle.reason, settle.row, settle.id, PENDING),
+                (PARKED, encodable(settle.reason), settle.row, settle.id, PENDING),
             ).rowcount
             self._count(parked=parked)
             return
@@ -375,8 +440,13 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def open_store(path: Path, caps: Caps, kind: type[Store] = Store) -> tuple[Store, Path | None]:
-    """Open the store; a corrupt one is set aside under the returned path and replaced. Raises StoreError."""
+    """Open the store; a corrupt one is set aside under the returned path and replaced. Raises StoreError.
+
+    A copy that was whole when the line was killed, and had not got its place yet, gets it.
+    """
     try:
+        if not path.exists() and copy_of(path).exists():
+            copy_of(path).replace(path)
         try:
             return kind(path, caps), None
         except sqlite3.DatabaseError as error:
@@ -397,13 +467,30 @@ def is_corrupt(error: sqlite3.Error) -> bool:
     return type(error) is sqlite3.DatabaseError
 
 
-def set_aside(path: Path) -> Path:
+def copy_of(path: Path) -> Path:
+    """Return where a whole copy of an open store waits for its place."""
+    return _beside(path, ".copy")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.name}{suffix}")
+
+
+def _place_of(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def set_aside(path: Path, because: str = "corrupt") -> Path:
     """Move a store out of the way and return where it is now."""
     moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}{suffix}", f"{path}.corrupt-{moment}{suffix}")  # noqa: PTH105 - suffixed strings
-    return path.with_name(f"{path.name}.corrupt-{moment}")
+            os.replace(f"{path}{suffix}", f"{path}.{because}-{moment}{suffix}")  # noqa: PTH105 - suffixed strings
+    return path.with_name(f"{path.name}.{because}-{moment}")
 
 
 def remove(path: Path) -> None:
@@ -416,12 +503,3 @@ def _row(columns: tuple[Any, ...]) -> Row:
     row, seq, identifier, kind, topic, payload, qos, retain, expiry_s, urgent, resent = columns
     message = Message(identifier, kind, topic, payload, qos, bool(retain), expiry_s, bool(urgent), resent=bool(resent))
     return Row(row, seq, message)
-
-
-def _entry(entry: JournalEntry) -> tuple[Any, ...]:
-    """Return an entry's values behind its time, in the order of _JOURNAL_COLUMNS."""
-    return tuple(asdict(entry).values())[1:]
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")

@@ -11,6 +11,7 @@ from edge.records.alarms import (
     AlarmStanding,
     AlarmTransition,
     JournalEntry,
+    JournalPart,
     StandingShelf,
 )
 from edge.records.arrays import (
@@ -79,6 +80,7 @@ __all__ = [
     "Grade",
     "GraphContract",
     "JournalEntry",
+    "JournalPart",
     "Judgement",
     "Maps",
     "Measurement",

@@ -20,6 +20,9 @@ AlarmTransition = Literal[
     "returned_to_service",
 ]
 
+JournalPart = Literal["alarms", "commands", "station"]
+# What the journal tells of the station itself.
+STATION_KINDS = frozenset({"started", "ended", "settings", "bundle"})
 
 # What becomes of a command about an alarm.
 AlarmOutcome = Literal[
@@ -106,10 +109,11 @@ class AlarmRecord:
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """One line of the journal on the device: what happened to `alarm`, and by whom.
+    """One line of the journal on the device: what happened to `alarm`, or else to the station, and by whom.
 
-    `at`: UTC wall time. `monotonic_ns` means something within `boot_id` only. `kind`: a transition, or a command and
-    its outcome. `user`, `comment`, `detail` are for people and may be empty.
+    `at`: UTC wall time. `monotonic_ns` means something within `boot_id` only. `kind`: a transition, a command, or one
+    of STATION_KINDS. `user`, `comment`, `detail` are for people and may be empty. `account`: of what came through the
+    device's socket, who the system says it was; `user` is who it says it is.
     """
 
     at: datetime
@@ -121,3 +125,11 @@ class JournalEntry:
     user: str
     comment: str
     detail: str
+    account: str = ""
+
+    @property
+    def part(self) -> JournalPart:
+        """The part of the journal that keeps it, for none is to push out the entries of another."""
+        if self.kind in STATION_KINDS:
+            return "station"
+        return "commands" if self.kind == "command" else "alarms"

@@ -35,7 +35,8 @@ class DeliveryState:
     `oldest_s`: how long the oldest message has waited for the broker, in seconds; 0 = none waits. The others say in
     words what is wrong, None = nothing: `disk`, nothing can be written; `broker`, it is not there; `refused`, it
     refused messages, which are parked; `no_consumer`, nobody there takes what expects a consumer; `set_aside`, a
-    corrupt store was moved away and a new one begun; `overflow`, alarms had to be dropped for want of room.
+    corrupt store was moved away and a new one begun, or one that somebody removed or replaced was written again;
+    `overflow`, alarms had to be dropped for want of room; `unwritable`, the store does not take a message.
     """
 
     oldest_s: float = 0.0
@@ -45,6 +46,7 @@ class DeliveryState:
     no_consumer: str | None = None
     set_aside: str | None = None
     overflow: str | None = None
+    unwritable: str | None = None
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ def test_a_full_disk_loses_nothing_that_memory_can_hold(tmp_path: Path) -> None:
 
 # RLIMIT_FSIZE makes the kernel refuse the write itself, as a full disk does.
 _FULL_DISK = """
-small = 60_000
+small = 120_000
 resource.setrlimit(resource.RLIMIT_FSIZE, (small, resource.RLIM_INFINITY))
 with Outbox(path) as outbox:
     for number in range(40):
@@ -601,7 +601,7 @@ class OddStore(Store):
 def test_nothing_ends_the_writer(tmp_path: Path) -> None:
     """What no commit should raise is told as trouble, as a full disk is; then all that waited is written."""
     with Outbox(tmp_path / "outbox.db", kind=OddStore) as outbox:
-        OddStore.odd = 2
+        OddStore.odd = 3  # together, alone, and of nothing at all: it is the store's own trouble
         outbox.put(outbox.reserve(), result(1))
         wait_for(lambda: outbox.trouble)
         assert "too large" in str(outbox.trouble)

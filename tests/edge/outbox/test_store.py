@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -23,6 +24,9 @@ BOOT = "0d3c2a54-6f0e-4f7a-9a39-0d6a4f3d8b11"
 # Written by version 1 of the store, whose process was ended by hand: events 1 to 7, of which the broker took 1 and
 # refused 2; the seventh is an alarm with its retained state.
 VERSION_1 = Path(__file__).parent / "version_1.db"
+# Written by version 2: results 1 to 4, of which the broker took 1 and refused 3; event 5 is an alarm with its state;
+# seven entries of the journal, of which 3 and 6 are commands.
+VERSION_2 = Path(__file__).parent / "version_2.db"
 
 
 def entry(number: int, alarm: str = "scratched", occurrence_id: str | None = None) -> JournalEntry:
@@ -104,7 +108,7 @@ def test_a_file_of_version_1_is_taken_over(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
         ((epoch,),) = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
-    with pytest.raises(StoreError, match="expected schema 2, received 1"), OutboxReader(path):
+    with pytest.raises(StoreError, match="expected schema 3, received 1"), OutboxReader(path):
         pass
     with Outbox(path) as outbox:
         assert (outbox.epoch, outbox.committed, outbox.set_aside) == (epoch, 7, None)
@@ -121,19 +125,63 @@ def test_a_file_of_version_1_is_taken_over(tmp_path: Path) -> None:
         assert [kept.payload for kept in outbox.retained()] == [b"state 7"]
         assert outbox.reserve() == 8
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_file_of_version_2_is_taken_over(tmp_path: Path) -> None:
+    """Events, alarm records and every entry of the journal go on, in parts and with chains that hold."""
+    path = tmp_path / "outbox.db"
+    shutil.copy(VERSION_2, path)
+    with Outbox(path) as outbox:
+        assert (outbox.committed, outbox.set_aside, outbox.replaced) == (5, None, None)
+        assert [row.message.id for row in outbox.pending(0, 99)] == ["r2", "r3", "r4", "a5", "s5"]
+        assert outbox.alarm_records() == [AlarmRecord("scratched", '{"version":1}')]
+        outbox.put(None, journal=[entry(8)])
+        assert outbox.flush(10)
+    with OutboxReader(path) as reader:
+        kinds = ["raised", "acknowledged", "command", "acknowledged", "acknowledged", "command", "acknowledged"]
+        rows = reader.journal_rows(99)
+        assert [row.entry for row in rows] == [
+            *(
+                replace(entry(number, "scratched", "77" if number % 2 else None), kind=kind)
+                for number, kind in enumerate(kinds, 1)
+            ),
+            entry(8),
+        ]
+        assert [row.part for row in rows].count("commands") == 2
+        assert reader.verify_journal()[1] == []
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_kill_while_a_file_is_taken_over_leaves_the_old_one(tmp_path: Path) -> None:
+    """The change of version is one transaction: killed within it, the file is still of version 2, and whole."""
+    path = tmp_path / "outbox.db"
+    shutil.copy(VERSION_2, path)
+    killed = (
+        "import os, sys; from pathlib import Path; import edge.outbox.store as store; from edge.outbox import Outbox\n"
+        "store.take_over_version_2 = lambda *_: os.kill(os.getpid(), 9)\n"
+        "Outbox(Path(sys.argv[1])).__enter__()"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, str(path)], check=False).returncode == -signal.SIGKILL
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("SELECT count(*) FROM journal").fetchone() == (7,)
+    with Outbox(path) as outbox:
+        assert len(outbox.journal(99)) == 7
 
 
 def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     """Neither a line nor a reader touches what it does not understand."""
     path = tmp_path / "outbox.db"
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute("PRAGMA user_version = 4")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="expected schema 2, received 3"):
+    with pytest.raises(StoreError, match="expected schema 3, received 4"):
         Outbox(path).__enter__()
-    with pytest.raises(StoreError, match="expected schema 2, received 3"):
+    with pytest.raises(StoreError, match="expected schema 3, received 4"):
         OutboxReader(path).__enter__()
     assert path.read_bytes() == before
 
