@@ -45,8 +45,10 @@ from edge.station.alarm_service import AlarmService
 from edge.station.change_log import ChangeLog
 from edge.station.engine_start import Waiting, build_missing_engine
 from edge.station.glance import Glance
+from edge.station.live_status import LiveStatus
 from edge.station.pipeline import Decided, Line, LineCounts
 from edge.station.resend import EventResender
+from edge.station.station_journal import StationJournal
 from edge.station.status import Reporter
 from edge.station.watchdog import Heartbeats, Watchdog, notify
 
@@ -235,6 +237,10 @@ class _Announcements:
         self._reason = reason
         return self()
 
+    def said(self) -> tuple[str, str]:
+        """Return the status and its reason, as they were last said."""
+        return self._status, self._reason
+
     def ready(self) -> list[Message]:
         """Note that frames are taken from now on, and return what is to be said at once."""
         self._status, self._reason = "online", "inspecting"
@@ -242,9 +248,9 @@ class _Announcements:
 
 
 class _StoppedEarlyError(Exception):
-    """The line was stopped before it could inspect; with what the run came to."""
+    """The line was stopped before it could inspect; with what the run came to, once all is closed."""
 
-    def __init__(self, result: RunResult) -> None:
+    def __init__(self, result: Callable[[], RunResult]) -> None:
         super().__init__("stopped while starting")
         self.result = result
 
@@ -291,25 +297,21 @@ def open_line(
         outbox = parts.enter_context(outbox or make_outbox(store, settings.store))
         messages = MessageWriter(identity_of(settings, bundle, outbox.epoch))
         announcements = _Announcements(messages, settings, bundle)
-        if publisher is None:
-            client_id = settings.broker.client_id or settings.line.device
-            publisher = MqttPublisher(
-                settings.broker,
-                client_id,
-                messages.will(),
-                [f"{messages.identity.root}/cmd/+"],
-                alive=progress.mark("network"),
-            )
-        parts.enter_context(publisher)
+        publisher = parts.enter_context(publisher or _make_publisher(settings, messages, progress))
         inbox = Inbox(messages.identity.root)
         # a recording's events are for whoever is there while it is replayed
         ack_policy = ack_policy or AckPolicy(settings.store.expect_consumer if live else ())
         alive = progress.mark("outbox")
+        if live:
+            parts.enter_context(StationJournal(messages, outbox, settings, bundle))
         sender = parts.enter_context(
             Sender(outbox, publisher, announcements, inbox.put, ack_policy=ack_policy, alive=alive)
         )
         # reached with the sender still open only where something below failed to open
         parts.callback(lambda: sender.stop(DRAIN_S, messages.status("offline", "could not start")))
+        status = _live_status(settings, messages, announcements, outbox, sender)
+        if live:  # as early as can be, to tell what a start waits for
+            parts.enter_context(CommandSocket(store, messages.identity.root, inbox.put, questions=status.questions()))
         if camera is None:
             camera = make_camera(settings.camera, progress, settings.camera.depth(bundle))
         truth = camera.truth if isinstance(camera, SimulatedCamera) else None
@@ -319,11 +321,9 @@ def open_line(
         build = partial(build_missing_engine, settings.engine, bundle, vendor=vendor, waiting=waiting)
         if not build(stop or threading.Event(), say=lambda reason: _offer(sender, announcements.starting(reason))):
             sender.stop(DRAIN_S, messages.status("offline", "stopped"))
-            raise _StoppedEarlyError(RunResult(LineCounts(), outbox.counts(), sender.published))
+            raise _StoppedEarlyError(lambda: RunResult(LineCounts(), outbox.counts(), sender.published))
         engine = parts.enter_context(make_engine(settings.engine, bundle, truth, vendor))
         parts.enter_context(camera)
-        if live:
-            parts.enter_context(CommandSocket(store, messages.identity.root, inbox.put))
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
         pictures = [LastPicture(settings.report.picture_every_s, bundle, messages, sender)] if live else []
         moved = progress.mark("pipeline")
@@ -349,7 +349,7 @@ def open_line(
             messages=messages,
             outbox=outbox,
             live=live,
-            watchers=(*watchers, *pictures, *look.watchers),
+            watchers=(*watchers, *pictures, *look.watchers, *([status] if live else [])),
             each_turn=each_turn,
             commands=inbox.take,
             answer=sender.offer,
@@ -358,6 +358,7 @@ def open_line(
             watch=settings.camera.watched(live=live),
         )
         line.counts.alarms_raised += waiting.raised
+        status.camera_state = lambda: line.camera_state
         _offer(sender, announcements.ready())
         if live:
             parts.enter_context(Watchdog(progress))
@@ -366,6 +367,27 @@ def open_line(
         opened = OpenLine(line, outbox, sender, messages)
         parts.callback(opened.stop)
         yield opened
+
+
+def _make_publisher(settings: Settings, messages: MessageWriter, progress: Heartbeats) -> MqttPublisher:
+    client_id = settings.broker.client_id or settings.line.device
+    commands = [f"{messages.identity.root}/cmd/+"]
+    return MqttPublisher(settings.broker, client_id, messages.will(), commands, alive=progress.mark("network"))
+
+
+def _live_status(
+    settings: Settings, messages: MessageWriter, announcements: _Announcements, outbox: Outbox, sender: Sender
+) -> LiveStatus:
+    return LiveStatus(
+        messages.identity,
+        announcements.rules,
+        outbox,
+        sender,
+        said=announcements.said,
+        camera=settings.camera.name,
+        max_age_ms=settings.camera.max_age_ms,
+        broker="{}:{}".format(*settings.broker.address),
+    )
 
 
 def run_line(
@@ -397,9 +419,10 @@ def run_line(
         with open_line(settings, bundle, store=store, live=live, stop=stop, **parts) as opened:
             counts = opened.line.run(stop)
             opened.stop()
-            return RunResult(counts, opened.outbox.counts(), opened.sender.published)
     except _StoppedEarlyError as early:
-        return early.result
+        return early.result()
+    # only a closed outbox knows what it lost
+    return RunResult(counts, opened.outbox.counts(), opened.sender.published)
 
 
 class _Looks:

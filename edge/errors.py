@@ -13,7 +13,8 @@ LinewatchError                     1
 ├── PublishError                   9   a message that the broker refused or that could not be handed over
 ├── DatasetError                  10   training data that cannot be used
 ├── ConversionError               11   a converted model that differs from its original by more than is allowed
-└── CommandError                  13   no line runs that could be told, or it refused what it was told
+├── CommandError                  13   no line runs that could be told, or it refused what it was told
+└── JournalError                  14   a journal whose rows are not as they were written
 
 Exit code 0 is success, 2 a wrong command line, 130 an interrupted command. Each message says what happened, what
 was expected, what was received, and what to do.
@@ -106,3 +107,9 @@ class CommandError(LinewatchError):
     """A command of the shell for which no line runs, that the line refused, or that it did not answer."""
 
     exit_code = 13
+
+
+class JournalError(LinewatchError):
+    """A journal in which a row was altered, taken out or put in."""
+
+    exit_code = 14

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +17,7 @@ from edge.errors import SettingsError
 from edge.inspection.settings import InspectSettings
 from edge.preparing import depth_bits
 from edge.publishers.broker_settings import BrokerSettings
+from edge.redacting import redacted
 from edge.simulation.rendering import SimulatedLineSettings
 from edge.yaml_settings import ModelT, StrictModel, load_yaml
 
@@ -223,6 +226,12 @@ def settings_warnings(settings: Settings, bundle: Bundle) -> list[str]:
         for where, name in named
         if name not in known
     ]
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return the SHA-256 of what the settings come to, defaults and absolute paths included, and no secrets."""
+    told = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(redacted(told).encode()).hexdigest()
 
 
 def effective_thresholds(settings: Settings, bundle: Bundle) -> tuple[float, ...]:

@@ -11,9 +11,11 @@ from edge.cli import (
     check_command,
     demo_command,
     inspect_command,
+    journal_command,
     replay_command,
     run_command,
     simulate_command,
+    status_command,
 )
 from edge.cli.console import output, run_app
 from edge.cli.terminal import let_no_character_end_a_command
@@ -29,7 +31,7 @@ app = typer.Typer(
         "Surface inspection for a production line: camera to coverage, defects and alarms over MQTT.\n\n"
         "Exit codes: 0 done, 2 wrong command line, 3 settings, 4 bundle, 5 camera or recording, 6 inference, "
         "7 something is not installed, 8 disk, 9 broker, 12 a picture is NG (inspect), 13 no line runs that could "
-        "obey, or it refused, 130 interrupted, 141 nobody reads the output."
+        "obey, or it refused, 14 the journal was altered, 130 interrupted, 141 nobody reads the output."
     ),
 )
 
@@ -42,6 +44,8 @@ for _verbs in (
     demo_command,
     simulate_command,
     alarm_commands,
+    journal_command,
+    status_command,
 ):
     _verbs.add_to(app)
 

@@ -66,6 +66,16 @@ def load_line(config: Path, bundle: Path | None) -> tuple[Any, Any]:
     return settings, loaded
 
 
+def require_kept(outbox: Any) -> None:
+    """Raise StoreError where a line came to its end and lost what it had accepted. `outbox`: its counts."""
+    if outbox.lost or outbox.unwritable:
+        raise StoreError(
+            f"{outbox.lost} messages and entries of the journal are lost, which the disk did not take before the line "
+            f"ended; {outbox.unwritable} could not be written at all and are set aside in the store. Expected a disk "
+            "with room that this user may write: free some space before the next start, and see the log"
+        )
+
+
 def grades_of(grades: Any) -> str:
     """Say how many were of which grade, before what else is said; nothing without grades."""
     return f"{grades}; " if grades.counts else ""

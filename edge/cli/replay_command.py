@@ -10,7 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.cli.console import INTERRUPTED, BundleOption, grades_of, load_line, output, progress_bar, stop_on_signals
+from edge.cli.console import (
+    INTERRUPTED,
+    BundleOption,
+    grades_of,
+    load_line,
+    output,
+    progress_bar,
+    require_kept,
+    stop_on_signals,
+)
 from edge.errors import EngineError, PublishError, SourceError
 
 
@@ -81,6 +90,7 @@ def replay(
         f"{counts.ng} NG, {counts.no_read} NO_READ; alarms: {counts.alarms_raised} raised, "
         f"{counts.alarms_cleared} cleared; {grades_of(counts.grades)}results: {events}"
     )
+    require_kept(result.outbox)
     if stop.is_set():
         raise typer.Exit(INTERRUPTED)
     if counts.ended_early:

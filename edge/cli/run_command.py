@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edge.cli.console import BundleOption, ConfigArgument, errors, grades_of, load_line, stop_on_signals
+from edge.cli.console import BundleOption, ConfigArgument, errors, grades_of, load_line, require_kept, stop_on_signals
 from edge.errors import SourceError
 
 
@@ -24,10 +24,13 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
     settings, loaded = load_line(config, bundle)
     with stop_on_signals() as stop, watching(errors, introduced(settings, loaded)) as glances:
         result = run_line(settings, loaded, stop, store=settings.store.path, live=True, glances=glances)
-    counts = result.counts
+    counts, outbox = result.counts, result.outbox
+    gone = outbox.dropped + outbox.alarms_dropped
+    dropped = f"; {gone} had no room and were dropped" if gone else ""
     errors.print(
         f"stopped after {counts.frames} frames: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "
-        f"{grades_of(counts.grades)}{result.outbox.pending} messages wait in the outbox"
+        f"{grades_of(counts.grades)}{outbox.pending} messages wait in the outbox{dropped}"
     )
+    require_kept(outbox)
     if not stop.is_set() and counts.ended_early:
         raise SourceError(counts.ended_early)

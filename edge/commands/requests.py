@@ -128,7 +128,8 @@ class Answer:
 class Command:
     """One command: `body` is what is to be done, None where `problem` says why it cannot be.
 
-    `source`: the way by which it came. `reply` takes its answer where that way is not MQTT.
+    `source`: the way by which it came. `reply` takes its answer where that way is not MQTT. `account`: who gave it, as
+    the system says; nothing where only the broker could know.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Command:
     correlation: bytes | None
     source: Literal["mqtt", "shell"] = "mqtt"
     reply: Callable[[CommandOutcome, str], None] | None = field(default=None, compare=False)
+    account: str = ""
 
     def answer(self, outcome: CommandOutcome, detail: str) -> Answer | None:
         """Return the answer, or None where none was asked for."""
@@ -197,11 +199,16 @@ class Inbox:
         self._lock = threading.Lock()
         self.dropped = 0
 
-    def put(self, received: Received, reply: Callable[[CommandOutcome, str], None] | None = None) -> None:
-        """Accept a message from any thread. With `reply` it is from the device's own shell, which is so answered."""
+    def put(
+        self,
+        received: Received,
+        reply: Callable[[CommandOutcome, str], None] | None = None,
+        account: str = "",
+    ) -> None:
+        """Accept a message from any thread. With `reply` it is from `account` of the device, which is so answered."""
         command = read_command(received, self._root)
         if reply is not None:
-            command = replace(command, source="shell", reply=reply)
+            command = replace(command, source="shell", reply=reply, account=account)
         until_s = self._monotonic_s() + min(received.expiry_s or MAX_EXPIRY_S, MAX_EXPIRY_S)
         with self._lock:
             if len(self._waiting) < MAX_WAITING:

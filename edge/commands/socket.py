@@ -1,7 +1,8 @@
-"""Commands from the device's own shell: a Unix socket beside the store, that its owner alone may open.
+"""Commands and questions from the device's own shell: a Unix socket beside the store, that its owner alone may open.
 
-One line of JSON each way: `{"command": "ack", "body": {…}}`, answered by `{"outcome": "ok", "detail": ""}`. What comes
-is put where MQTT's commands wait, so the loop obeys both alike.
+One line of JSON each way: `{"command": "ack", "body": {…}}`, answered by `{"outcome": "ok", "detail": ""}`. A command
+is put where MQTT's commands wait, so the loop obeys both alike. A question, such as `status`, is answered at once, also
+by a line whose loop is stuck: `{"outcome": "ok", "detail": "", "told": {…}}`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 import logging
 import math
 import os
+import pwd
 import socket
+import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +24,8 @@ from typing import Any
 from typing_extensions import Self
 
 from edge.commands.requests import MAX_BYTES, CommandOutcome
-from edge.errors import CommandError, StoreError
+from edge.errors import CommandError, LinewatchError, StoreError
+from edge.printable import as_json
 from edge.records import Received
 
 _log = logging.getLogger(__name__)
@@ -29,8 +33,10 @@ _log = logging.getLogger(__name__)
 ANSWER_S = 5.0
 _HEAR_S = 2.0
 _LOOK_S = 0.2
+_TOLD_BYTES = 16_000_000  # of an answer
 
-Put = Callable[[Received, Callable[[CommandOutcome, str], None]], None]
+Put = Callable[[Received, Callable[[CommandOutcome, str], None], str], None]
+Question = Callable[[dict[str, Any]], Any]
 
 
 def socket_path(store: Path) -> Path:
@@ -49,31 +55,34 @@ def _address(path: Path) -> Iterator[str]:
 
 
 class CommandSocket:
-    """Listens beside `store`, in a thread of its own, and hands what comes to `put`, with a way to answer.
+    """Listens beside `store`, in a thread of its own, and hands commands to `put`, with a way to answer and an account.
 
-    `root`: what the line's topics begin with. The socket has mode 0600: who may open it may give commands.
-    `answer_s`: for how long a command waits for the loop. Entering raises StoreError where there can be no socket.
+    `root`: what the line's topics begin with. `questions`: what answers each, by its name, from this thread; it may
+    raise LinewatchError. The socket has mode 0600: who may open it may give commands. It is made again where somebody
+    removed it. `answer_s`: for how long a command waits for the loop. Entering raises StoreError where there can be no
+    socket.
     """
 
-    def __init__(self, store: Path, root: str, put: Put, *, answer_s: float = ANSWER_S) -> None:
+    def __init__(
+        self,
+        store: Path,
+        root: str,
+        put: Put,
+        *,
+        questions: Mapping[str, Question] | None = None,
+        answer_s: float = ANSWER_S,
+    ) -> None:
         self._path = socket_path(store)
         self._answer_s = answer_s
         self._root = root
         self._put = put
+        self._questions = questions or {}
         self._stop = threading.Event()
 
     def __enter__(self) -> Self:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            # the mode that the file gets when it is bound, so that there is no moment when others may open it
-            os.fchmod(self._socket.fileno(), 0o600)
-            with _address(self._path) as address:
-                self._path.unlink(missing_ok=True)  # of a line that was killed: ours alone is running on this store
-                self._socket.bind(address)
-            self._socket.listen(8)
-            self._socket.settimeout(_LOOK_S)
+            self._open()
         except OSError as error:
-            self._socket.close()
             raise StoreError(
                 f"The socket {self._path} for commands cannot be made: {error.strerror or error}. "
                 "Expected a folder that this user may write; name another with the key store.path"
@@ -82,19 +91,37 @@ class CommandSocket:
         self._thread.start()
         return self
 
+    def _open(self) -> None:
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            # the mode that the file gets when it is bound, so that there is no moment when others may open it
+            os.fchmod(listening.fileno(), 0o600)
+            with _address(self._path) as address:
+                self._path.unlink(missing_ok=True)  # of a line that was killed: ours alone is running on this store
+                listening.bind(address)
+            listening.listen(8)
+            listening.settimeout(_LOOK_S)
+            self._inode = self._path.lstat().st_ino
+        except OSError:
+            listening.close()
+            raise
+        self._socket = listening
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
         self._thread.join(self._answer_s + _HEAR_S + 1)
         self._socket.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may be gone
+            self._path.unlink(missing_ok=True)
 
     def _listen(self) -> None:
         while not self._stop.is_set():
             try:
                 caller, _ = self._socket.accept()
             except TimeoutError:
+                self._open_again()
                 continue
             except OSError as error:
                 _log.warning("The socket for commands fails: %s", error)
@@ -105,18 +132,37 @@ class CommandSocket:
                     self._serve(caller)
                 except OSError as error:
                     _log.warning("A command of the shell was not heard to its end: %s", error)
+                except Exception:  # noqa: BLE001 - one caller's trouble silences no other
+                    _log.exception("A command of the shell could not be answered")
+
+    def _open_again(self) -> None:
+        """Make the socket again where its file is gone, or is another's."""
+        with contextlib.suppress(OSError):  # as when the folder is gone; it is looked at again
+            try:
+                if self._path.lstat().st_ino == self._inode:
+                    return
+            except FileNotFoundError:
+                pass
+            before = self._socket
+            self._open()
+            before.close()
+            _log.warning("The socket %s was removed; it is there again", self._path)
 
     def _serve(self, caller: socket.socket) -> None:
         caller.settimeout(_HEAR_S)
-        answer = self._answer(_line_of(caller))
-        caller.sendall(json.dumps(answer).encode() + b"\n")
+        answer = self._answer(_line_of(caller), _account_of(caller))
+        caller.sendall(as_json(answer).encode() + b"\n")
 
-    def _answer(self, line: bytes) -> dict[str, str]:
+    def _answer(self, line: bytes, account: str) -> dict[str, Any]:
         try:
             asked = json.loads(line)
-            name, body = asked["command"], json.dumps(asked["body"]).encode()
+            name, given = asked["command"], asked["body"]
+            body = json.dumps(given).encode()
         except (ValueError, KeyError, TypeError, RecursionError):
             return {"outcome": "invalid", "detail": "expected one line of JSON with a command and a body"}
+        question = self._questions.get(name) if isinstance(name, str) else None
+        if question is not None:
+            return _told(question, given)
         answered: list[dict[str, str]] = []
         ready = threading.Event()
 
@@ -124,21 +170,43 @@ class CommandSocket:
             answered.append({"outcome": outcome, "detail": detail})
             ready.set()
 
-        self._put(Received(f"{self._root}/cmd/{name}", body, expiry_s=math.ceil(self._answer_s)), reply)
+        received = Received(f"{self._root}/cmd/{name}", body, expiry_s=math.ceil(self._answer_s))
+        self._put(received, reply, account)
         if not ready.wait(self._answer_s):
             return {"outcome": "no_answer", "detail": f"the line did not come to it within {self._answer_s:g} s"}
-        return answered[0]
+        return dict(answered[0])
 
 
-def _line_of(caller: socket.socket) -> bytes:
-    """Read up to the end of a line, or MAX_BYTES and a little more."""
-    heard = b""
-    while not heard.endswith(b"\n") and len(heard) <= MAX_BYTES + 1000:
-        part = caller.recv(4096)
+def _told(question: Question, given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        return {"outcome": "invalid", "detail": "expected a body with keys and values"}
+    try:
+        return {"outcome": "ok", "detail": "", "told": question(given)}
+    except (KeyError, TypeError, ValueError) as error:
+        return {"outcome": "invalid", "detail": f"{type(error).__name__}: {error}"}
+    except LinewatchError as error:
+        return {"outcome": "failed", "detail": str(error)}
+
+
+def _account_of(caller: socket.socket) -> str:
+    """Say which account of the device is at the other end, as the kernel knows it: `anna (uid 1000, pid 4711)`."""
+    pid, uid, _ = struct.unpack("3i", caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = "without a name"
+    return f"{name} (uid {uid}, pid {pid})"
+
+
+def _line_of(caller: socket.socket, at_most: int = MAX_BYTES + 1000) -> bytes:
+    """Read up to the end of a line, or a little more than `at_most` bytes."""
+    heard = bytearray()
+    while not heard.endswith(b"\n") and len(heard) <= at_most:
+        part = caller.recv(65_536)
         if not part:
             break
         heard += part
-    return heard
+    return bytes(heard)
 
 
 def tell(store: Path, command: str, body: dict[str, Any]) -> tuple[str, str]:
@@ -146,14 +214,32 @@ def tell(store: Path, command: str, body: dict[str, Any]) -> tuple[str, str]:
 
     Raises CommandError where none runs, where this user may not, or where it does not answer.
     """
+    answer = _asked(store, command, body)
+    return answer["outcome"], answer["detail"]
+
+
+def ask(store: Path, question: str, body: dict[str, Any] | None = None) -> Any:
+    """Ask the line that runs on this store; return what it tells.
+
+    Raises CommandError where none runs, where this user may not, or where it does not answer.
+    """
+    answer = _asked(store, question, body or {})
+    if answer["outcome"] != "ok" or "told" not in answer:
+        raise CommandError(
+            f"The line on the store {store} does not tell its {question}: {answer['outcome']} {answer['detail']}"
+        )
+    return answer["told"]
+
+
+def _asked(store: Path, command: str, body: dict[str, Any]) -> dict[str, Any]:
     path = socket_path(store)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line, _address(path) as address:
             line.settimeout(ANSWER_S + 2 * _HEAR_S)
             line.connect(address)
             line.sendall(json.dumps({"command": command, "body": body}).encode() + b"\n")
-            answer = json.loads(_line_of(line))
-            return str(answer["outcome"]), str(answer["detail"])
+            answer: dict[str, Any] = json.loads(_line_of(line, _TOLD_BYTES))
+            return answer | {"outcome": str(answer["outcome"]), "detail": str(answer["detail"])}
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise CommandError(
             f"No line runs on the store {store}: nothing listens at {path}. Start it with `linewatch run`, or name the "

@@ -258,10 +258,11 @@ class MessageWriter:
         user: str = "",
         comment: str = "",
         detail: str = "",
+        account: str = "",
     ) -> JournalEntry:
         """Return one row of the journal on the device, as of now on both clocks."""
         stamp = self._stamp()
-        said = (encodable(text) for text in (user, comment, detail))
+        said = (encodable(text) for text in (user, comment, detail, account))
         return JournalEntry(stamp.wall, self.identity.boot_id, stamp.mono_ns, kind, alarm, occurrence_id, *said)
 
     def moment(self, now_ns: int) -> Moment:

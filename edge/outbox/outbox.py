@@ -145,6 +145,11 @@ class Outbox:
         os.close(self._lock_file)
 
     @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return self._path
+
+    @property
     def epoch(self) -> str:
         """The id of this store: event numbers of another epoch count from another beginning."""
         return self._store.epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -113,6 +114,18 @@ class OutboxReader:
             limit,
         )
         return [as_row(row) for row in reversed(found)]
+
+    def every_journal_row(self, alarm: str | None = None, part: str | None = None) -> Iterator[JournalRow]:
+        """Yield all rows, oldest first: of one alarm, of one part, if named. Raises StoreError."""
+        try:
+            for row in self._db.execute(
+                f"SELECT {COLUMNS} FROM journal WHERE (?1 IS NULL OR alarm = ?1) AND (?2 IS NULL OR part = ?2)"  # noqa: S608 - ours
+                " ORDER BY entry",
+                (alarm, part),
+            ):
+                yield as_row(row)
+        except sqlite3.Error as error:
+            raise self._unreadable(str(error)) from error
 
     def verify_journal(self) -> tuple[dict[str, Link], list[str]]:
         """Follow the chains of the journal, all as of one moment; return where each part ends, and what is wrong."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from edge.errors import PublishError, StoreError
-from edge.outbox.ack_policy import AckPolicy
+from edge.outbox.ack_policy import NO_MATCHING_SUBSCRIBERS, AckPolicy
 from edge.outbox.outbox import RETRY_S, Outbox
 from edge.outbox.records import Row
 from edge.protocols import Publisher
@@ -98,6 +98,7 @@ class Sender:
         self._farewell: Message | None = None
         self._thread: threading.Thread | None = None
         self._refused: str | None = None
+        self._listeners: dict[str, tuple[bool, float]] = {}
         self._oldest_s = 0.0
         self._oldest_at_s = 0.0
         self.published = 0
@@ -138,6 +139,10 @@ class Sender:
             unwritable=outbox.unwritable,
             overflow=f"{counts.alarms_dropped} alarm messages had no room" if counts.alarms_dropped else None,
         )
+
+    def listeners(self) -> dict[str, tuple[bool, float]]:
+        """Tell of each topic of events whether somebody took the last one, and when, on the monotonic clock, s."""
+        return dict(self._listeners)
 
     def offer(self, message: Message) -> None:
         """Accept a message that need not survive: sent while connected, and only the latest of its topic.
@@ -258,6 +263,9 @@ class Sender:
                 self._outbox.park(row, event.reason)
                 self._release(message.topic)
         elif row is not None:
+            if not message.retain:
+                heard = event.reason_code != NO_MATCHING_SUBSCRIBERS
+                self._listeners[message.topic] = (heard, time.monotonic())
             if self._ack_policy.done(message, event.reason_code):
                 self._outbox.acknowledge(row)
                 self._release(message.topic)

@@ -132,6 +132,7 @@ class AlarmService:
             user=getattr(body, "user", ""),
             comment=getattr(body, "comment", ""),
             detail=told[:500],
+            account=command.account,
         )
         self._outbox.put(None, journal=[entry])
 

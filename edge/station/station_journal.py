@@ -1,0 +1,86 @@
+"""What the journal tells of the station itself: starts and ends, and with which settings and bundle it inspected."""
+
+from __future__ import annotations
+
+import os
+import platform
+import pwd
+from types import TracebackType
+
+from typing_extensions import Self
+
+import edge
+from edge.bundle import Bundle
+from edge.errors import StoreError
+from edge.messages.writer import MessageWriter
+from edge.outbox import Outbox, OutboxReader
+from edge.records import JournalEntry
+from edge.settings import Settings, fingerprint
+
+
+class StationJournal:
+    """Writes down when the line on `outbox` starts and ends, and with which settings and bundle.
+
+    Entering notes the start, and whether they are others than at the last one; leaving notes the end, and the
+    error that brought it, if any did.
+    """
+
+    def __init__(self, messages: MessageWriter, outbox: Outbox, settings: Settings, bundle: Bundle) -> None:
+        self._messages = messages
+        self._outbox = outbox
+        self._settings = settings
+        self._bundle = bundle
+
+    def __enter__(self) -> Self:
+        last = self._last()
+        bundle, manifest = self._bundle, self._bundle.manifest
+        software = f"linewatch {edge.__version__}, Python {platform.python_version()}"
+        if last and "ended" not in last:
+            software += "; the run before did not come to its end"
+        model = f"{manifest.name} {manifest.version}, model sha256 {bundle.model_sha256 or 'unknown'}"
+        entries = [
+            self._entry("started", software),
+            self._entry("settings", _compared(f"sha256 {fingerprint(self._settings)}", last.get("settings"))),
+            self._entry("bundle", _compared(f"{model}, {bundle.path}", last.get("bundle"))),
+        ]
+        self._outbox.put(None, journal=entries)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        told = "stopped" if error is None or kind is None else f"{kind.__name__}: {error}"
+        self._outbox.put(None, journal=[self._entry("ended", told[:500])])
+
+    def _entry(self, kind: str, detail: str) -> JournalEntry:
+        return self._messages.journal_entry(kind, detail=detail, account=account())
+
+    def _last(self) -> dict[str, str]:
+        """Return what the last run told of itself, by kind; nothing where nothing can be read."""
+        try:
+            with OutboxReader(self._outbox.path) as reader:
+                rows = reader.journal_rows(4, part="station")
+        except StoreError:
+            return {}
+        told: dict[str, str] = {}
+        for row in rows:
+            if row.entry.kind == "started":
+                told.clear()
+            told[row.entry.kind] = row.entry.detail
+        return told
+
+
+def _compared(told: str, before: str | None) -> str:
+    """Say, where there was a last time, whether it is the same."""
+    if before is None:
+        return told
+    return f"{told}; {'as' if before.partition(';')[0] == told else 'other than'} at the last start"
+
+
+def account() -> str:
+    """Say in which account of the device this process runs: `linewatch (uid 998, pid 4711)`."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = "without a name"
+    return f"{name} (uid {os.getuid()}, pid {os.getpid()})"
