@@ -301,11 +301,10 @@ def open_line(
         inbox = Inbox(messages.identity.root)
         # a recording's events are for whoever is there while it is replayed
         ack_policy = ack_policy or AckPolicy(settings.store.expect_consumer if live else ())
-        alive = progress.mark("outbox")
         if live:
             parts.enter_context(StationJournal(messages, outbox, settings, bundle))
         sender = parts.enter_context(
-            Sender(outbox, publisher, announcements, inbox.put, ack_policy=ack_policy, alive=alive)
+            Sender(outbox, publisher, announcements, inbox.put, ack_policy=ack_policy, alive=progress.mark("outbox"))
         )
         # reached with the sender still open only where something below failed to open
         parts.callback(lambda: sender.stop(DRAIN_S, messages.status("offline", "could not start")))

@@ -119,7 +119,7 @@ def test_a_line_that_is_stuck_is_said_to_be(store: Path) -> None:
     """The shell does not wait for ever for a loop that does not turn."""
     heard: list[Received] = []
 
-    def put(received: Received, _: Callable[[CommandOutcome, str], None]) -> None:
+    def put(received: Received, _reply: Callable[[CommandOutcome, str], None], _account: str) -> None:
         heard.append(received)
 
     with CommandSocket(store, ROOT, put, answer_s=0.2):
