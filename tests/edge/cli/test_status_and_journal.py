@@ -129,7 +129,9 @@ def _look_at_the_journal(config: Path) -> None:
         shell("journal", config, "--export", path)
         text = path.read_text()
         rows = (
-            [json.loads(line) for line in text.splitlines()] if suffix == "jsonl" else list(csv.DictReader(path.open()))
+            [json.loads(line) for line in text.splitlines()]
+            if suffix == "jsonl"
+            else list(csv.DictReader(text.splitlines()))
         )
         assert [row["hash"] for row in rows] == [entry["hash"] for entry in entries]
         assert "\x1b" not in text
