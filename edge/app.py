@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +29,9 @@ from edge.engines.engine_files import Precision, plan_path
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
 from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
+from edge.engines.time_limit import TimeLimitedEngine
 from edge.errors import SettingsError, SourceError
-from edge.inspection.golden import check_golden, golden_tiles
+from edge.inspection.golden import check_golden, golden_tiles, require_passed
 from edge.inspection.inference import Inference
 from edge.messages.writer import Counters, Identity, MessageWriter, ModelIdentity
 from edge.observers.preview import LastPicture
@@ -52,6 +54,7 @@ from edge.station.station_journal import StationJournal
 from edge.station.status import Reporter
 from edge.station.watchdog import Heartbeats, Watchdog, notify
 
+_LOG = logging.getLogger(__name__)
 # How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
 DRAIN_S = 3.0
 _LOOK_EVERY_NS = 500_000_000
@@ -59,11 +62,15 @@ _LOOK_EVERY_NS = 500_000_000
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: what was inspected, and what became of the messages. `published`: rows handed to the broker."""
+    """How a run ended: what was inspected, and what became of the messages.
+
+    `published`: rows handed to the broker. `engine_hangs`: an inference had not come back when the line was stopped.
+    """
 
     counts: LineCounts
     outbox: OutboxCounts
     published: int
+    engine_hangs: bool = False
 
 
 def make_camera(settings: CameraSettings, progress: Heartbeats, depth_bits: int | None = None) -> Camera:
@@ -110,7 +117,7 @@ def make_engine(
     truth: Callable[[int], UInt8] | None = None,
     vendor: Vendor | None = None,
 ) -> Engine:
-    """Return the settings' engine, not yet opened; the simulated one needs the simulated line's `truth`.
+    """Return the settings' engine, not opened, without a time limit; the simulated one needs the line's `truth`.
 
     `auto` measures here what is the fastest, the first time; later starts remember it. `vendor` stands in for NVIDIA's
     modules. Raises SettingsError for a simulated engine without truth, and for bf16 on a CPU without it.
@@ -118,10 +125,18 @@ def make_engine(
     if settings.backend == "simulated":
         if truth is None:
             raise SettingsError("key engine.backend: the simulated engine answers only for the simulated camera")
-        return SimulatedEngine(bundle.contract(settings.batch), truth, settings.simulated_tiles_per_s)
-    openers = {each: partial(_open_engine, each, settings, bundle, vendor) for each in _candidates(settings, bundle)}
-    if len(openers) == 1:
-        return next(iter(openers.values()))()
+        tiles_per_s, fault = settings.simulated_tiles_per_s, settings.simulated_fault
+        return SimulatedEngine(bundle.contract(settings.batch), truth, tiles_per_s, fault)
+    candidates = _candidates(settings, bundle)
+    if len(candidates) == 1:
+        return _open_engine(candidates[0], settings, bundle, vendor)
+
+    def opener(each: Candidate) -> TimeLimitedEngine:  # what hangs while it is measured is not chosen
+        return TimeLimitedEngine(
+            _open_engine(each, settings, bundle, vendor), settings.max_batch_s, f"the engine {each}"
+        )
+
+    openers = {each: partial(opener, each) for each in candidates}
     built = [plan_path(bundle.path, each.precision) for each in openers if each.backend == "tensorrt"]
     about = {
         "batch": settings.batch,
@@ -134,7 +149,20 @@ def make_engine(
     key = machine_key(json.dumps(bundle.manifest.files, sort_keys=True), **about)
     thresholds = np.array([entry.threshold for entry in bundle.classes], np.float32)
     tiles = partial(golden_tiles, bundle)
-    return openers[choose(openers, key, partial(_why_not, bundle), thresholds, cache_file(), tiles=tiles).candidate]()
+    choice = choose(openers, key, partial(_why_not, bundle), thresholds, cache_file(), tiles=tiles)
+    return _open_engine(choice.candidate, settings, bundle, vendor)
+
+
+def make_limited_engine(
+    settings: EngineSettings,
+    bundle: Bundle,
+    truth: Callable[[int], UInt8] | None = None,
+    vendor: Vendor | None = None,
+    stop: threading.Event | None = None,
+) -> TimeLimitedEngine:
+    """Return what `make_engine` returns, with the time limit for a batch; a shorter one once `stop` is set."""
+    engine = make_engine(settings, bundle, truth, vendor)
+    return TimeLimitedEngine(engine, settings.max_batch_s, f"the engine ({settings.backend})", stop)
 
 
 def _candidates(settings: EngineSettings, bundle: Bundle) -> list[Candidate]:
@@ -189,6 +217,23 @@ def _why_not(bundle: Bundle, engine: Engine) -> str:
     """Say why an engine must not be chosen: a golden frame that it sees otherwise; or nothing."""
     failed = [result.image for result in check_golden(bundle, engine) if not result.passed]
     return f"it sees {', '.join(failed)} otherwise than at conversion" if failed else ""
+
+
+@contextmanager
+def _opened(engine: TimeLimitedEngine, bundle: Bundle, *, prove: bool) -> Iterator[TimeLimitedEngine]:
+    """Open an engine; to `prove`, refuse one that sees a golden frame otherwise than the bundle says."""
+    with engine:
+        if prove:
+            results = check_golden(bundle, engine)
+            if not results:
+                _LOG.warning(
+                    "%s has no golden frames, so nothing shows that it sees here what it saw when it was converted. "
+                    "Convert it again: convert %s --to onnxruntime",
+                    bundle.path,
+                    bundle.path,
+                )
+            require_passed(bundle, results)
+        yield engine
 
 
 def make_outbox(path: Path, settings: StoreSettings) -> Outbox:
@@ -263,6 +308,7 @@ class OpenLine:
     outbox: Outbox
     sender: Sender
     messages: MessageWriter
+    engine: TimeLimitedEngine
 
     def stop(self) -> None:
         """Send what waits for a few seconds, then the farewell, so that the Will is not needed; once is enough."""
@@ -321,11 +367,18 @@ def open_line(
         if not build(stop or threading.Event(), say=lambda reason: _offer(sender, announcements.starting(reason))):
             sender.stop(DRAIN_S, messages.status("offline", "stopped"))
             raise _StoppedEarlyError(lambda: RunResult(LineCounts(), outbox.counts(), sender.published))
-        engine = parts.enter_context(make_engine(settings.engine, bundle, truth, vendor))
+        # the simulated engine answers for the simulated camera alone; a recording's bundle is proven by its line
+        engine = parts.enter_context(
+            _opened(
+                make_limited_engine(settings.engine, bundle, truth, vendor, stop),
+                bundle,
+                prove=live and not settings.engine.simulated,
+            )
+        )
         parts.enter_context(camera)
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
         pictures = [LastPicture(settings.report.picture_every_s, bundle, messages, sender)] if live else []
-        moved = progress.mark("pipeline")
+        moved = _moved(progress, engine)
 
         def answer_replay(command: Command, outcome: CommandOutcome, detail: str) -> None:
             alarms.audit(command, outcome, detail)
@@ -363,7 +416,7 @@ def open_line(
             parts.enter_context(Watchdog(progress))
             notify("READY=1\nSTATUS=inspecting")
             parts.callback(notify, "STOPPING=1")
-        opened = OpenLine(line, outbox, sender, messages)
+        opened = OpenLine(line, outbox, sender, messages, engine)
         parts.callback(opened.stop)
         yield opened
 
@@ -418,10 +471,11 @@ def run_line(
         with open_line(settings, bundle, store=store, live=live, stop=stop, **parts) as opened:
             counts = opened.line.run(stop)
             opened.stop()
+            hangs = opened.engine.hangs
     except _StoppedEarlyError as early:
         return early.result()
     # only a closed outbox knows what it lost
-    return RunResult(counts, opened.outbox.counts(), opened.sender.published)
+    return RunResult(counts, opened.outbox.counts(), opened.sender.published, hangs)
 
 
 class _Looks:
@@ -464,6 +518,21 @@ def _glance(now_ns: int, line: Line, camera: Camera, outbox: Outbox, sender: Sen
         waiting=stored.pending + stored.waiting,
         alarms=tuple((rule.id, rule.text) for rule in manager.rules if rule.id in shown),
     )
+
+
+def _moved(progress: Heartbeats, engine: TimeLimitedEngine) -> Callable[[], None]:
+    """Return what the loop calls on every turn. While the engine hangs systemd is not told that all is well.
+
+    It then restarts the line, which is what helps against a hung driver.
+    """
+    pipeline, answering = progress.mark("pipeline"), progress.mark("engine")
+
+    def moved() -> None:
+        pipeline()
+        if not engine.hangs:
+            answering()
+
+    return moved
 
 
 def _offer(sender: Sender, messages: Sequence[Message]) -> None:

@@ -8,6 +8,8 @@ LinewatchError                     1
 ├── SourceError                    5   a camera, recording or picture that cannot be read
 │   └── ProductNotFoundError       5   a picture without the product that a preparing step was to find
 ├── EngineError                    6   inference failed
+│   ├── WrongAnswerError           6   a model that answered what no model of this contract may
+│   └── EngineHangsError           6   an inference that did not end in time
 ├── DependencyError                7   a package or program that is not installed
 ├── StoreError                     8   the outbox or another file cannot be written (disk full, not ours, corrupt)
 ├── PublishError                   9   a message that the broker refused or that could not be handed over
@@ -71,6 +73,14 @@ class EngineError(LinewatchError):
     """An inference backend that failed; the vendor's message is in the text."""
 
     exit_code = 6
+
+
+class WrongAnswerError(EngineError):
+    """A model's answer that does not keep the graph contract: its count, shape, dtype, classes or scores."""
+
+
+class EngineHangsError(EngineError):
+    """An inference, or an opening, that did not end within its time; the thread that waits for it is left behind."""
 
 
 class DependencyError(LinewatchError):

@@ -18,6 +18,7 @@ from edge.inspection.settings import InspectSettings
 from edge.preparing import depth_bits
 from edge.publishers.broker_settings import BrokerSettings
 from edge.redacting import redacted
+from edge.simulation.engine import SimulatedFault
 from edge.simulation.rendering import SimulatedLineSettings
 from edge.yaml_settings import ModelT, StrictModel, load_yaml
 
@@ -92,18 +93,27 @@ class EngineSettings(StrictModel):
     """What runs the model. `batch`: tiles at once; `threads` 0 = as many as the machine has cores.
 
     `backend` auto: the fastest here that sees the golden frames as they were seen; `precision` auto: likewise, of those
-    that the backend has. The rest is TensorRT's: `missing`, what to do without an engine for this device; `memory`,
-    whether tiles are copied to the device or read in place; `cuda_graphs`, whether inferences are replayed.
+    that the backend has. `max_batch_s`: an inference that takes longer hangs. `simulated_fault`: what the simulated
+    engine does wrong, to try it. The rest is TensorRT's: `missing`, what to do without an engine for this device;
+    `memory`, whether tiles are copied to the device or read in place; `cuda_graphs`, whether inferences are replayed.
     """
 
     backend: Literal["auto", "onnxruntime", "openvino", "tensorrt", "simulated"] = "onnxruntime"
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     batch: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=0, le=256)] = 0
+    # below the 60 s after which systemd's watchdog takes the line for dead
+    max_batch_s: Annotated[float, Field(ge=0.1, le=45)] = 10.0
     simulated_tiles_per_s: Annotated[float, Field(ge=0)] = 0.0
+    simulated_fault: SimulatedFault | None = None
     missing: Literal["build", "refuse"] = "build"
     memory: Literal["copied", "mapped"] = "copied"
     cuda_graphs: bool = False
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it is the simulated engine, which answers for the simulated camera alone."""
+        return self.backend == "simulated"
 
     def without_simulation(self) -> EngineSettings:
         """Return the same, with ONNX Runtime in place of the simulated engine, which answers for its camera alone."""

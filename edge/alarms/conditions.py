@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edge.alarms.rules import OF_FRAMES, AlarmRule
+from edge.alarms.rules import OF_FAULTS, OF_FRAMES, AlarmRule
 from edge.records import Defect, DeliveryState, FrameResult, Measurement, Verdict
 from edge.records.parts import PartResult
 
@@ -44,8 +44,8 @@ def measure_of(rule: AlarmRule, inspection: FrameResult) -> float | None:
     """
     if rule.measure == "no_read":
         return float(inspection.judgement.verdict is Verdict.NO_READ)
-    if rule.measure == "camera":
-        return float(inspection.camera_fault in rule.camera)
+    if rule.measure in OF_FAULTS:
+        return _of_fault(rule, inspection)
     if inspection.measurement is None:
         return None
     if rule.measure == "ng":
@@ -54,6 +54,15 @@ def measure_of(rule: AlarmRule, inspection: FrameResult) -> float | None:
         return None if inspection.grade is None else float(inspection.grade.name in rule.grades)
     measurement = inspection.measurement if rule.zone is None else inspection.zones.get(rule.zone)
     return None if measurement is None else _of_surface(rule, measurement)
+
+
+def _of_fault(rule: AlarmRule, inspection: FrameResult) -> float | None:
+    """Return whether camera or engine show one of the rule's faults; a frame that no engine got tells nothing of it."""
+    if rule.measure == "camera":
+        return float(inspection.camera_fault in rule.camera)
+    if inspection.engine_fault is None and inspection.measurement is None:
+        return None
+    return float(inspection.engine_fault in rule.engine)
 
 
 def _of_surface(rule: AlarmRule, measurement: Measurement) -> float | None:
@@ -80,7 +89,7 @@ def _largest(rule: AlarmRule, measurement: Measurement, side: Callable[[Defect],
 
 def why_of(rule: AlarmRule, inspection: FrameResult | PartResult) -> str:
     """Say why the value that `rule`, which is about frames, watches is what it is, as far as the inspection says so."""
-    about_reading = rule.measure in {"camera", "no_read"} and inspection.judgement.verdict is Verdict.NO_READ
+    about_reading = rule.measure in {*OF_FAULTS, "no_read"} and inspection.judgement.verdict is Verdict.NO_READ
     return (inspection.judgement.reason or "") if about_reading else ""
 
 

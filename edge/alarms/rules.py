@@ -10,7 +10,7 @@ from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from edge.alarms.states import Guard, traits_of
 from edge.bundle import Name
-from edge.records import CameraFault
+from edge.records import CameraFault, EngineFault
 from edge.yaml_settings import StrictModel
 
 Priority = Literal["low", "medium", "high"]
@@ -23,6 +23,7 @@ Measure = Literal[
     "no_read",
     "grade",
     "camera",
+    "engine",
     "queue_age_ms",
     "delivery",
     "raises",
@@ -35,14 +36,16 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 # What is seen on the surface, by class and zone if wished; a camera that sees nothing suppresses all of it.
 OF_SURFACE = frozenset({"coverage", "count", "area_mm2", "length_mm"})
-OF_FRAMES = OF_SURFACE | {"ng", "no_read", "grade", "camera"}
+OF_FRAMES = OF_SURFACE | {"ng", "no_read", "grade", "camera", "engine"}
 OF_DELIVERY = frozenset({"queue_age_ms", "delivery"})
-# Measures that a part has as well as a frame; a camera's fault is of frames alone.
-OF_PARTS = OF_FRAMES - {"camera"}
+# Measures about what a frame comes from and goes through; they suppress what is seen on it.
+OF_FAULTS = frozenset({"camera", "engine"})
+# Measures that a part has as well as a frame; a camera's fault, or an engine's, is of frames alone.
+OF_PARTS = OF_FRAMES - OF_FAULTS
 # Measures that are 1 or 0 and need no limits.
-_FLAGS = frozenset({"ng", "no_read", "grade", "camera", "delivery"})
+_FLAGS = frozenset({"ng", "no_read", "grade", "camera", "engine", "delivery"})
 # Alarms about the line itself. They are shown in a flood too: they may be its cause.
-OF_LINE = frozenset({"no_read", "camera", "raises"}) | OF_DELIVERY
+OF_LINE = frozenset({"no_read", "raises"}) | OF_FAULTS | OF_DELIVERY
 
 DAY_S = 86_400
 FLOOD_WITHIN_S = 600
@@ -66,9 +69,9 @@ class AlarmRule(StrictModel):
 
     `measure`: `coverage` (fraction of the region or zone, 0-1), `count` (defects), `area_mm2` (largest defect),
     `length_mm` (longest defect), each optionally of one `class` and one `zone`; `ng`, `no_read` (the frame's verdict),
-    `grade` (one of `grades`), `camera` (one of the faults in `camera`) and `delivery` (one of the troubles in
-    `delivery`, see DeliveryState), which need no limits; `queue_age_ms` (for how long the oldest undelivered message
-    has waited) and `raises` (alarms raised within `within_s`).
+    `grade` (one of `grades`), `camera` (one of the faults in `camera`), `engine` (one of the faults in `engine`) and
+    `delivery` (one of the troubles in `delivery`, see DeliveryState), which need no limits; `queue_age_ms` (for how
+    long the oldest undelivered message has waited) and `raises` (alarms raised within `within_s`).
 
     Raises when the value has been ≥ `raise_at` for `on_delay_ms`, clears when it has been < `clear_below` (≤
     `raise_at`, which is its default; or `raise_at` - `deadband`) for `off_delay_ms`. With `frames` at least N of the
@@ -87,6 +90,7 @@ class AlarmRule(StrictModel):
     per: Literal["frame", "part"] | None = None
     grades: Annotated[tuple[Name, ...], Field(max_length=20)] = ()
     camera: Annotated[tuple[CameraFault, ...], Field(max_length=10)] = ()
+    engine: Annotated[tuple[EngineFault, ...], Field(max_length=10)] = ()
     delivery: Annotated[tuple[Trouble, ...], Field(max_length=10)] = ()
     raise_at: _Positive | None = None
     clear_below: _Positive | None = None
@@ -116,16 +120,19 @@ class AlarmRule(StrictModel):
             ("per", OF_FRAMES),
             ("grades", {"grade"}),
             ("camera", {"camera"}),
+            ("engine", {"engine"}),
             ("delivery", {"delivery"}),
             ("within_s", {"raises"}),
         ):
             if getattr(self, key) and self.measure not in fits:
                 shown = "class" if key == "class_name" else key
                 raise ValueError(f"expected no {shown} for the measure {self.measure}")
-        if self.measure in {"grade", "camera", "delivery"} and not getattr(self, _named_by(self.measure)):
+        if self.measure in {"grade", "camera", "engine", "delivery"} and not getattr(self, _named_by(self.measure)):
             raise ValueError(f"expected {_named_by(self.measure)} for the measure {self.measure}, received none")
-        if self.measure == "camera" and self.per == "part":
-            raise ValueError("expected per: frame for the measure camera, for a part has no such fault; received part")
+        if self.measure in OF_FAULTS and self.per == "part":
+            raise ValueError(
+                f"expected per: frame for the measure {self.measure}, for a part has no such fault; received part"
+            )
         if self.id in self.suppressed_by:
             raise ValueError("expected suppressed_by to name other alarms, received this one's own id")
         return self
@@ -198,6 +205,30 @@ CAMERA_ALARMS = (
         text="The camera sees nothing: check its light and its lens; stop shipping until frames are read",
     ),
 )
+ENGINE_ALARMS = (
+    AlarmRule(
+        id="engine-hangs",
+        measure="engine",
+        engine=(EngineFault.HANGS,),
+        priority="high",
+        text="The engine that runs the model does not answer: restart the line; stop shipping until frames are read",
+        cause="A hung driver or GPU, or a model whose loop does not end",
+    ),
+    AlarmRule(
+        id="engine-fails",
+        measure="engine",
+        engine=(EngineFault.FAILS,),
+        priority="high",
+        text="The engine that runs the model fails: read the results' reasons; stop shipping until frames are read",
+    ),
+    AlarmRule(
+        id="engine-answers-wrong",
+        measure="engine",
+        engine=(EngineFault.WRONG_ANSWER,),
+        priority="high",
+        text="The engine gives answers that no model may give: convert the bundle again; stop shipping until then",
+    ),
+)
 DELIVERY_ALARMS = (
     AlarmRule(
         id="outbox-disk",
@@ -263,7 +294,9 @@ def alarm_rules(own: Sequence[AlarmRule]) -> tuple[AlarmRule, ...]:
     """Add the built-in alarms that the settings do not define themselves. Those about the line itself come first."""
     defined = {rule.id for rule in own}
     built_in = [
-        rule for rule in (*CAMERA_ALARMS, NO_READ_ALARM, *DELIVERY_ALARMS, FLOOD_ALARM) if rule.id not in defined
+        rule
+        for rule in (*CAMERA_ALARMS, *ENGINE_ALARMS, NO_READ_ALARM, *DELIVERY_ALARMS, FLOOD_ALARM)
+        if rule.id not in defined
     ]
     return tuple(sorted([*built_in, *own], key=lambda rule: rule.measure not in OF_LINE))
 
@@ -309,7 +342,7 @@ def _of_one_camera(rule: AlarmRule, other: AlarmRule) -> bool:
 
 
 def suppressors(rule: AlarmRule, rules: Sequence[AlarmRule]) -> tuple[str, ...]:
-    """Return the ids of the alarms that suppress `rule`: those it names, and a camera's of all that the camera sees.
+    """Return the ids of the alarms that suppress `rule`: those it names, and a camera's or engine's of all they see.
 
     An alarm of parts is suppressed by no camera where the station has several: the others still see the part.
     """
@@ -318,7 +351,7 @@ def suppressors(rule: AlarmRule, rules: Sequence[AlarmRule]) -> tuple[str, ...]:
     cameras = [
         other.id
         for other in rules
-        if other.measure == "camera" and other.id != rule.id and seen and _of_one_camera(rule, other)
+        if other.measure in OF_FAULTS and other.id != rule.id and seen and _of_one_camera(rule, other)
     ]
     if rule.per == "part" and several and len(rule.cameras) != 1:
         cameras = []

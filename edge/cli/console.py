@@ -91,7 +91,21 @@ def progress_bar(total: Callable[[], int], what: str = "frames") -> Iterator[Cal
 
 
 def run_app(command: typer.Typer) -> None:
-    """Run a typer command line so that no error of ours, no disk, no reader that went away ends in a traceback."""
+    """Run a typer command line so that nothing that may happen ends in a traceback, nor a hung engine stays."""
+    try:
+        _run_app(command)
+    except SystemExit as leaving:
+        time_limit = sys.modules.get("edge.engines.time_limit")  # not imported only to be asked
+        if time_limit is None or not time_limit.hanging():
+            raise
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        # all is said and stored; the interpreter would now wait for threads that the vendor's call never gives back
+        os._exit(leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None))
+
+
+def _run_app(command: typer.Typer) -> None:
     try:
         code = command(standalone_mode=False)
         sys.stdout.flush()

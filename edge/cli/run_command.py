@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from edge.cli.console import BundleOption, ConfigArgument, errors, grades_of, load_line, require_kept, stop_on_signals
-from edge.errors import SourceError
+from edge.errors import EngineHangsError, SourceError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,5 +32,10 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
         f"{grades_of(counts.grades)}{outbox.pending} messages wait in the outbox{dropped}"
     )
     require_kept(outbox)
+    if result.engine_hangs:
+        raise EngineHangsError(
+            "The engine had not answered when the line was stopped, and was left behind. Look at the driver and at the "
+            "reasons of the last results"
+        )
     if not stop.is_set() and counts.ended_early:
         raise SourceError(counts.ended_early)

@@ -12,6 +12,7 @@ import numpy as np
 from typing_extensions import Self
 
 from edge.bundle import HashedFile
+from edge.engines.answers import checked
 from edge.engines.onnx_scan import read_onnx
 from edge.errors import ContractError, DependencyError, EngineError
 from edge.installing import how_to_install
@@ -52,7 +53,7 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         # Bytes do not keep a graph from naming other files, which ONNX Runtime looks for in the working directory: the
         # scan does, of the very bytes that are given to it.
-        content = read_onnx(self._file)
+        content = read_onnx(self._file, "ONNX Runtime")
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
@@ -106,16 +107,17 @@ class OnnxRuntimeEngine:
         future = self._worker.submit(
             self._session.run, ["classes", "scores"], {"tiles": batch.tiles[:count], "thresholds": thresholds}
         )
-        return Ticket(next(self._serial), count, future)
+        return Ticket(next(self._serial), count, (future, thresholds))
 
     def collect(self, ticket: Ticket) -> Maps:
         """Wait for a ticket's maps, uint8 [count, h, w] each."""
-        future: Future[list[Any]] = ticket.token
+        future: Future[list[Any]]
+        future, thresholds = ticket.token
         try:
             classes, scores = future.result()
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
             raise EngineError(f"ONNX Runtime failed on a batch of {ticket.count} tiles: {error}") from error
-        return Maps(classes, scores)
+        return checked(Maps(classes, scores), ticket.count, self.contract, thresholds)
 
 
 def _words(node: tuple[str, list[int | None]] | None) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from typing_extensions import Self
 
 from edge.bundle import HashedFile
+from edge.engines.answers import checked
 from edge.engines.onnx_scan import read_onnx
 from edge.engines.openvino_graph import first_line, flatten_head, with_precise_beginning
 from edge.errors import ContractError, DependencyError, EngineError, StoreError
@@ -79,7 +80,7 @@ class OpenVinoEngine:
             settings["INFERENCE_NUM_THREADS"] = self._threads
         # Bytes do not keep a graph from naming other files, which OpenVINO looks for in the working directory: the scan
         # does, of the very bytes that are given to it.
-        content = read_onnx(self._file)
+        content = read_onnx(self._file, "OpenVINO")
         try:
             graph = core.read_model(content)
             self._check(graph)
@@ -149,12 +150,14 @@ class OpenVinoEngine:
 
     def collect(self, ticket: Ticket) -> Maps:
         """Wait for a ticket's maps, uint8 [count, h, w] each, in OpenVINO's own memory."""
-        request, _ = ticket.token
+        request, thresholds = ticket.token
         try:
             request.wait()
-            return Maps(request.get_tensor("classes").data, request.get_tensor("scores").data)
+            maps = Maps(request.get_tensor("classes").data, request.get_tensor("scores").data)
         except Exception as error:  # OpenVINO raises bare exceptions of many kinds
             raise _failed(ticket.count, error) from error
+        # what bf16 leaves without a probability is asked again of FP32 (edge.engines.cascade), and told there
+        return checked(maps, ticket.count, self.contract, thresholds if self._precision == "fp32" else None)
 
 
 def _failed(count: int, error: Exception) -> EngineError:

@@ -27,6 +27,7 @@ import numpy as np
 from typing_extensions import Self
 
 from edge.bundle import ONNX_MODEL, Bundle
+from edge.engines.answers import checked
 from edge.engines.device import Vendor, VendorLog, load_vendor, machine_of
 from edge.engines.engine_files import Precision, plan_path, rebuild_command, verified_plan
 from edge.engines.onnx_scan import read_onnx
@@ -135,12 +136,13 @@ class TensorRtEngine:
             raise EngineError(f"expected 1 to {self.contract.max_batch} tiles, received {count}")
         serial = next(self._serial)
         buffers.serial = serial
-        return Ticket(serial, count, (buffers.number, owner.submit(session.begin, buffers, count, thresholds.copy())))
+        asked = thresholds.copy()
+        return Ticket(serial, count, (buffers.number, owner.submit(session.begin, buffers, count, asked), asked))
 
     def collect(self, ticket: Ticket) -> Maps:
         """Wait for a ticket's maps, uint8 [count, h, w] each; they are valid until the batch's buffer is used again."""
         session, owner = self._opened()
-        number, begun = ticket.token
+        number, begun, thresholds = ticket.token
         buffers = session.sets[number]
         if buffers.serial != ticket.serial:
             raise EngineError(f"Ticket {ticket.serial} was collected before; its buffers are used for another batch")
@@ -152,7 +154,8 @@ class TensorRtEngine:
             raise EngineError(f"TensorRT failed on a batch of {ticket.count} tiles: {error}") from error
         finally:
             buffers.serial = None
-        return Maps(buffers.host["classes"][: ticket.count], buffers.host["scores"][: ticket.count])
+        maps = Maps(buffers.host["classes"][: ticket.count], buffers.host["scores"][: ticket.count])
+        return checked(maps, ticket.count, self.contract, thresholds)
 
     def _opened(self) -> tuple[_Session, ThreadPoolExecutor]:
         if self._session is None or self._owner is None:

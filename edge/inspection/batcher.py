@@ -18,6 +18,7 @@ from types import TracebackType
 import numpy as np
 from typing_extensions import Self
 
+from edge.engines.answers import checked
 from edge.errors import BundleError, EngineError
 from edge.inspection.tiling import TilePlan, canvas, cut_sequence, pad, plan, stitch
 from edge.protocols import Engine
@@ -203,7 +204,7 @@ class Batcher:
         ticket, tiles = self._in_flight.popleft()
         self._at_work = tiles
         try:
-            maps = self._engine.collect(ticket)
+            maps = checked(self._engine.collect(ticket), len(tiles), self._engine.contract)
         except EngineError as error:
             _fail(tiles, error)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -14,7 +15,7 @@ from edge.inspection.inference import Inference
 from edge.inspection.measuring import measure, region
 from edge.inspection.tiling import cut_sequence, pad, plan
 from edge.opencv import cv2
-from edge.pictures import read_decoded, read_picture
+from edge.pictures import Decoded, NotReadableError, as_frame_of, decode
 from edge.preparing import prepare
 from edge.protocols import Engine
 from edge.records import Frame, PreparedFrame, Transform, UInt8
@@ -45,18 +46,18 @@ def check_golden(bundle: Bundle, engine: Engine) -> list[GoldenResult]:
     inference = Inference(engine, [entry.threshold for entry in bundle.classes], manifest.tile.overlap_px)
     results = []
     for index, golden in enumerate(manifest.golden):
-        pixels = read_picture(bundle.path / golden.image)
+        pixels = _frame(bundle, golden.image)
         prepared, to_frame = _prepared(bundle, golden.image, pixels)
         frame = Frame("golden", index, pixels, 0, datetime.now(timezone.utc), golden.image)
         (job,) = inference.begin([PreparedFrame(frame, prepared, to_frame)])
         found = inference.finish(job)
         whole = region((found.classes.shape[0], found.classes.shape[1]), None, to_frame)
         _, kept = measure(found, bundle.classes, whole, to_frame, None)
-        expected = read_decoded(bundle.path / golden.expected_map).pixels
+        expected = _decoded(bundle, golden.expected_map).pixels
         if expected.shape != kept.classes.shape or expected.dtype != np.uint8:
             raise BundleError(
                 f"{bundle.path / golden.expected_map}: expected a defect map of {kept.classes.shape} cells, received "
-                f"{expected.shape}. Convert the bundle again"
+                f"{expected.dtype} {expected.shape}. Convert the bundle again"
             )
         results.append(
             GoldenResult(
@@ -68,6 +69,29 @@ def check_golden(bundle: Bundle, engine: Engine) -> list[GoldenResult]:
             )
         )
     return results
+
+
+def require_passed(bundle: Bundle, results: Sequence[GoldenResult]) -> None:
+    """Raise BundleError where a golden frame was seen otherwise than at conversion."""
+    if failed := [result.image for result in results if not result.passed]:
+        raise BundleError(
+            f"{bundle.path} does not see here what it saw when it was converted, on {', '.join(failed)}: expected no "
+            f"defect lost or gained and at most {CHANGED_PIXELS_AT_MOST:.2%} of pixels changed. Convert it again here"
+        )
+
+
+def _decoded(bundle: Bundle, name: str) -> Decoded:
+    """Decode a golden picture from the very bytes whose hash the manifest states. Raises BundleError."""
+    try:
+        return decode(bundle.file(name).read())
+    except NotReadableError as error:
+        raise BundleError(
+            f"{bundle.path / name} is no picture that can be read: {error}. Convert the bundle again"
+        ) from error
+
+
+def _frame(bundle: Bundle, name: str) -> UInt8:
+    return as_frame_of(bundle.path / name, _decoded(bundle, name), None)
 
 
 def _prepared(bundle: Bundle, image: str, pixels: UInt8) -> tuple[UInt8, Transform]:
@@ -87,7 +111,7 @@ def golden_tiles(bundle: Bundle) -> UInt8:
     shape = (*frames, contract.tile_height, contract.tile_width, contract.channels)
     found: list[UInt8] = []
     for golden in manifest.golden:
-        prepared, _ = _prepared(bundle, golden.image, read_picture(bundle.path / golden.image))
+        prepared, _ = _prepared(bundle, golden.image, _frame(bundle, golden.image))
         height, width = prepared.shape[:2]
         tile = (contract.tile_height, contract.tile_width)
         tiles = plan(height, width, tile, manifest.tile.overlap_px, contract.stride)

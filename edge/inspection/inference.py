@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edge.engines.answers import checked
 from edge.errors import BundleError, EngineError
 from edge.inspection.tiling import TilePlan, canvas, cut_sequence, pad, plan, stitch
 from edge.protocols import Engine
@@ -117,7 +118,7 @@ class Inference:
     def _collect_oldest(self) -> None:
         ticket, members = self._in_flight.popleft()
         try:
-            maps = self._engine.collect(ticket)
+            maps = checked(self._engine.collect(ticket), len(members), self._engine.contract, self._thresholds)
         except EngineError as error:
             _fail(members, error)
             return

@@ -99,6 +99,14 @@ class CameraFault(str, Enum):
     BLIND = "blind"
 
 
+class EngineFault(str, Enum):
+    """What is wrong with an engine: it does not answer in time, it fails, or it answers what no model may."""
+
+    HANGS = "hangs"
+    FAILS = "fails"
+    WRONG_ANSWER = "wrong_answer"
+
+
 @dataclass(frozen=True)
 class Grade:
     """What a part is worth: the grade's name, and the share of the full price, 0-1 or more."""
@@ -115,7 +123,8 @@ class FrameResult:
     `trigger_count`: how often the camera was triggered, None where it is not or does not tell. `frame` is None where
     no frame came at all. `measurement` is None exactly when the verdict is NO_READ. `age_ms`: from capture to decision
     on the line's clock. `zones`: what each named zone of the settings shows, for alarms. `grade`: None without a table
-    of grades, and on NO_READ. `camera_fault`: why the camera cannot be believed.
+    of grades, and on NO_READ. `camera_fault`: why the camera cannot be believed; `engine_fault`: why the engine gave no
+    answer, or none that can be believed.
     """
 
     camera: str
@@ -132,6 +141,7 @@ class FrameResult:
     recipe: str | None = None
     model: str | None = None
     trigger_count: int | None = None
+    engine_fault: EngineFault | None = None
 
     @property
     def view(self) -> str:

@@ -3,18 +3,60 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 from typing_extensions import Self
 
+from edge.engines.answers import checked
 from edge.errors import EngineError
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
 from edge.simulation.rendering import CLASS_NAMES
+from edge.yaml_settings import StrictModel
 
 _BUFFERS = 3
+
+
+class SimulatedFault(StrictModel):
+    """What the simulated engine does wrong: from the batch after `after_batches` on, `batches` times (0 = always).
+
+    `hangs` does not answer for `hangs_s` seconds (0 = for ever), `fails` raises; the others answer what no model may: a
+    class that the bundle lacks, a map of one cell, too few tiles, numbers of another kind, NaN, and a class without the
+    probability that it needs.
+    """
+
+    kind: Literal[
+        "hangs", "fails", "unknown_class", "small_map", "few_tiles", "floats", "not_a_number", "no_probability"
+    ]
+    after_batches: Annotated[int, Field(ge=0)] = 0
+    batches: Annotated[int, Field(ge=0)] = 0
+    hangs_s: Annotated[float, Field(ge=0)] = 0.0
+
+    def strikes(self, batch: int) -> bool:
+        """Tell whether the batch of this number, from 0, is answered wrongly."""
+        return batch >= self.after_batches and not 0 < self.batches <= batch - self.after_batches
+
+    def spoil(self, maps: Maps) -> Any:
+        """Return what is answered in the place of `maps`; not at all, or late, where it hangs."""
+        classes, scores = maps.classes, maps.scores
+        if self.kind == "hangs":
+            threading.Event().wait(self.hangs_s or None)
+            return maps
+        if self.kind == "fails":
+            raise EngineError("The simulated engine fails, as it was told to")
+        return {
+            "unknown_class": lambda: Maps(np.full_like(classes, 255), np.full_like(scores, 255)),
+            "small_map": lambda: Maps(classes[:, :1, :1], scores[:, :1, :1]),
+            "few_tiles": lambda: Maps(classes[:-1], scores[:-1]),
+            "floats": lambda: Maps(classes.astype(np.float32), scores),
+            "not_a_number": lambda: Maps(classes, np.full(scores.shape, np.nan)),
+            "no_probability": lambda: Maps(np.ones_like(classes), np.zeros_like(scores)),
+        }[self.kind]()
 
 
 class SimulatedEngine:
@@ -22,13 +64,20 @@ class SimulatedEngine:
 
     A model may number its classes otherwise, so they are matched by name; one that the contract lacks is not answered.
     `tiles_per_s` 0 answers at once. What lies beyond the frame is clean. The score is 255 wherever there is a defect;
-    a class whose threshold is above 1 would not be answered, as in the graph contract.
+    a class whose threshold is above 1 would not be answered, as in the graph contract. `fault`: what it does wrong.
     """
 
-    def __init__(self, contract: GraphContract, truth: Callable[[int], UInt8], tiles_per_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        contract: GraphContract,
+        truth: Callable[[int], UInt8],
+        tiles_per_s: float = 0.0,
+        fault: SimulatedFault | None = None,
+    ) -> None:
         self.contract = contract
         self._truth = truth
         self._tiles_per_s = tiles_per_s
+        self._fault = fault
         self._serial = itertools.count()
         self._free_at_s = 0.0
         self._open = False
@@ -69,11 +118,12 @@ class SimulatedEngine:
             self._free_at_s = max(self._free_at_s, time.monotonic()) + count / self._tiles_per_s
         cells = classes[:, :: c.stride, :: c.stride]
         maps = Maps(cells, np.where(cells > 0, 255, 0).astype(np.uint8))
-        return Ticket(next(self._serial), count, (maps, self._free_at_s))
+        return Ticket(next(self._serial), count, (maps, self._free_at_s, thresholds))
 
     def collect(self, ticket: Ticket) -> Maps:
         """Return a ticket's maps, uint8 [count, h, w] each, once they are due."""
-        maps, due_s = ticket.token
+        maps, due_s, thresholds = ticket.token
         time.sleep(max(0.0, due_s - time.monotonic()))
-        result: Maps = maps
-        return result
+        if self._fault is not None and self._fault.strikes(ticket.serial):
+            maps = self._fault.spoil(maps)
+        return checked(maps, ticket.count, self.contract, thresholds)

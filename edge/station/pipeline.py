@@ -17,7 +17,7 @@ from typing import Any
 from edge.bundle import Bundle
 from edge.cameras.camera_watch import CameraWatch, WatchSettings
 from edge.commands.requests import COMMANDS, Command, CommandOutcome
-from edge.errors import EngineError
+from edge.errors import EngineError, EngineHangsError, WrongAnswerError
 from edge.inspection.grading import GradeCounts
 from edge.inspection.inference import FrameJob, Inference
 from edge.inspection.inspector import Inspected, Inspector, garbled_pixels
@@ -33,6 +33,7 @@ from edge.records import (
     CameraState,
     DefectMap,
     DeliveryState,
+    EngineFault,
     Frame,
     FrameResult,
     Grade,
@@ -90,6 +91,12 @@ class LineCounts:
         """Count what was raised and cleared, shown or not."""
         self.alarms_raised += sum(event.transition == "raised" for event in events)
         self.alarms_cleared += sum(event.transition == "cleared" for event in events)
+
+
+def _engine_fault(error: EngineError) -> EngineFault:
+    if isinstance(error, EngineHangsError):
+        return EngineFault.HANGS
+    return EngineFault.WRONG_ANSWER if isinstance(error, WrongAnswerError) else EngineFault.FAILS
 
 
 def _unknown(command: Command) -> tuple[CommandOutcome, str] | None:
@@ -225,7 +232,7 @@ class Line:
             outcome = self._inspector.finish(job)
         except EngineError as error:
             self.counts.engine_errors += 1
-            self._conclude(frame, Inspected(no_read(f"inference failed: {error}")))
+            self._conclude(frame, Inspected(no_read(f"inference failed: {error}")), engine_fault=_engine_fault(error))
             return
         if outcome.measurement is None:
             self._conclude(frame, outcome)
@@ -261,7 +268,13 @@ class Line:
         told = f"no frame for {silent_ms:.0f} ms ({state.condition.value})"
         self._conclude_unseen(state, no_read(f"{told}: {state.detail}" if state.detail else told), CameraFault.LOST)
 
-    def _conclude(self, frame: Frame, inspected: Inspected, fault: CameraFault | None = None) -> None:
+    def _conclude(
+        self,
+        frame: Frame,
+        inspected: Inspected,
+        fault: CameraFault | None = None,
+        engine_fault: EngineFault | None = None,
+    ) -> None:
         inspection = FrameResult(
             camera=frame.camera,
             frame=frame.index,
@@ -274,6 +287,7 @@ class Line:
             zones=inspected.zones,
             grade=inspected.grade,
             camera_fault=fault,
+            engine_fault=engine_fault,
         )
         now_ns = self._monotonic_ns() if self._live else frame.captured_ns
         self._publish(inspection, now_ns, None if garbled_pixels(frame.pixels) else frame, inspected.kept)

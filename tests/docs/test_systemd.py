@@ -34,6 +34,18 @@ def test_the_verifier_would_notice(tmp_path: Path, good: str, bad: str) -> None:
     assert verify(mutated).returncode != 0
 
 
+def test_a_path_in_a_model_leads_nowhere() -> None:
+    """The line works in its own folder, reaches no other service's secrets, and a crash leaves nothing on disk."""
+    lines = UNIT.read_text().splitlines()
+    assert "WorkingDirectory=/var/lib/linewatch" in lines
+    assert "StateDirectory=linewatch" in lines  # which is that folder
+    assert "LimitCORE=0" in lines
+    hidden = {path for line in lines if line.startswith("InaccessiblePaths=") for path in line.split("=")[1].split()}
+    assert {"-/etc/shadow", "-/etc/ssh", "-/var/log", "-/run/docker.sock"} <= hidden
+    assert all(path.startswith("-/") for path in hidden)  # absent ones keep no line from starting
+    assert not any("linewatch" in path or path in {"-/etc", "-/opt", "-/var/lib"} for path in hidden)
+
+
 def test_the_unit_is_hardened() -> None:
     """The exposure score that systemd gives stays at 2.0 or below."""
     command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", str(UNIT)]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
+from edge.engines.answers import checked
 from edge.errors import BundleError, EngineError
 from edge.inspection.tiling import TilePlan, cut_sequence, pad
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
@@ -36,10 +37,10 @@ def head(probabilities: Float32, thresholds: Float32) -> Maps:
     """Apply the graph contract's head to float32 [N, h, w, K] probabilities and [K] thresholds."""
     ratios = probabilities / thresholds
     best = ratios.argmax(axis=-1)  # the lowest class wins a tie
-    defective = ratios.max(axis=-1) >= 1
+    defective = ~(ratios.max(axis=-1) < 1)  # as in the graph: a net that answers NaN must never read as clean
     probability = np.take_along_axis(probabilities, best[..., None], axis=-1)[..., 0]
     classes = np.where(defective, best + 1, 0).astype(np.uint8)
-    scores = np.where(defective, np.round(probability * np.float32(255)), 0).astype(np.uint8)
+    scores = np.nan_to_num(np.where(defective, np.round(probability * np.float32(255)), 0)).astype(np.uint8)
     return Maps(classes, scores)
 
 
@@ -79,12 +80,13 @@ class KerasEngine:
 
     def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:
         """Answer at once; `collect` only hands the maps over."""
-        return Ticket(next(self._serial), count, head(self.probabilities(batch.tiles[:count]), thresholds))
+        answer = head(self.probabilities(batch.tiles[:count]), thresholds)
+        return Ticket(next(self._serial), count, (answer, thresholds))
 
     def collect(self, ticket: Ticket) -> Maps:
         """Return a ticket's maps, uint8 [count, h, w] each."""
-        maps: Maps = ticket.token
-        return maps
+        maps, thresholds = ticket.token
+        return checked(maps, ticket.count, self.contract, thresholds)
 
     def probabilities(self, tiles: UInt8) -> Float32:
         """Return float32 [N, h, w, K] for uint8 [N, (T,) H, W, C]. Raises EngineError with TensorFlow's words."""

@@ -1,0 +1,78 @@
+"""What an engine answered, looked at before anybody believes it: count, shape, dtype, classes and scores.
+
+A class that the bundle lacks would be wiped as a speck, a map of one cell would be spread over a tile, NaN would be no
+defect: each would read as OK. What breaks the graph contract is an error instead, so the frame is NO_READ.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edge.errors import WrongAnswerError
+from edge.opencv import cv2
+from edge.records import Float32, GraphContract, Maps
+
+# A score is round(probability x 255), and half precision rounds the probability: so far below its threshold may it be.
+_SCORE_MARGIN = 2
+
+
+def checked(maps: Any, count: int, contract: GraphContract, thresholds: Float32 | None = None) -> Maps:
+    """Return the maps of `count` tiles if they keep the contract. Raises WrongAnswerError, with what was received.
+
+    `thresholds`, float32 [K]: those that the tiles were answered at; a class below its own has no probability (NaN).
+    """
+    classes, scores = getattr(maps, "classes", None), getattr(maps, "scores", None)
+    shape = (count, contract.tile_height // contract.stride, contract.tile_width // contract.stride)
+    for name, array in (("classes", classes), ("scores", scores)):
+        if not isinstance(array, np.ndarray):
+            raise _wrong(name, f"an array of {_words(shape)}", f"{type(array).__name__}")
+        if array.dtype != np.uint8:
+            raise _wrong(name, "whole numbers of 0 to 255 (uint8)", _kind_of(array))
+        if array.shape != shape:
+            raise _wrong(name, f"{_words(shape)} (tiles, rows, columns)", _words(array.shape))
+    assert isinstance(classes, np.ndarray)  # noqa: S101 - the loop saw to it
+    assert isinstance(scores, np.ndarray)  # noqa: S101 - the loop saw to it
+    if not classes.size:
+        return Maps(classes, scores)
+    highest, known = int(classes.max()), len(contract.classes)
+    if highest > known:
+        raise _wrong("classes", f"0 to {known}, the bundle's classes", str(highest))
+    if thresholds is not None and highest:
+        _check_scores(Maps(classes, scores), thresholds)
+    return Maps(classes, scores)
+
+
+def _check_scores(maps: Maps, thresholds: Float32) -> None:
+    """Refuse a class whose score lies below its threshold: the model answered something that is no probability."""
+    lowest = np.zeros(256, np.uint8)
+    lowest[1 : len(thresholds) + 1] = np.clip(np.floor(thresholds * 255) - _SCORE_MARGIN, 0, 255).astype(np.uint8)
+    for classes, scores in zip(maps.classes, maps.scores, strict=True):
+        if not classes.any():
+            continue
+        short = cv2.subtract(cv2.LUT(np.ascontiguousarray(classes), lowest), np.ascontiguousarray(scores))
+        if cv2.countNonZero(short):
+            row, column = (int(place) for place in np.argwhere(short)[0])
+            class_id, score = int(classes[row, column]), int(scores[row, column])
+            raise _wrong(
+                "scores",
+                f"at least {lowest[class_id]} where class {class_id} is answered, whose threshold it reached",
+                f"{score}, as of a model that answers NaN",
+            )
+
+
+def _wrong(name: str, expected: str, received: str) -> WrongAnswerError:
+    return WrongAnswerError(
+        f"the model's answer breaks the graph contract: expected {name} to be {expected}, received {received}. "
+        "Convert the bundle again; if that does not help, run another engine.backend"
+    )
+
+
+def _kind_of(array: Any) -> str:
+    finite = array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    return f"{array.dtype}{'' if finite else ' with numbers that are not finite (NaN)'}"
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "one number"

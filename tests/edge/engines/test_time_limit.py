@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from typing_extensions import Self
+
+from edge.engines import time_limit
+from edge.engines.time_limit import TimeLimitedEngine
+from edge.errors import EngineError, EngineHangsError
+from edge.records import Cell, GraphContract, TileRef, UInt8
+from edge.simulation.engine import SimulatedEngine, SimulatedFault
+from edge.simulation.rendering import CLASS_NAMES
+
+CONTRACT = GraphContract(8, 8, 1, 1, 1, ("scratch",), 2)
+THRESHOLDS = np.array([0.5], np.float32)
+SCRATCHED: UInt8 = np.full((8, 8), CLASS_NAMES.index("scratch") + 1, np.uint8)
+
+
+def limited(seconds: float = 0.2, stop: threading.Event | None = None, **fault: object) -> TimeLimitedEngine:
+    """Make a simulated engine with a fault and a time limit."""
+    told = SimulatedFault.model_validate({"kind": "hangs", **fault})
+    return TimeLimitedEngine(SimulatedEngine(CONTRACT, lambda _: SCRATCHED, 0.0, told), seconds, "the fake", stop)
+
+
+def answer(engine: TimeLimitedEngine) -> int:
+    """Have one tile answered, and return its highest class."""
+    batch = engine.buffer()
+    batch.refs.append(TileRef("c", 0, Cell(0, 0, 0, 0, 8, 0, 8)))
+    return int(engine.collect(engine.submit(batch, 1, THRESHOLDS)).classes.max())
+
+
+def test_what_answers_in_time_is_handed_on() -> None:
+    """A time limit changes no answer, batch after batch."""
+    with limited(30, after_batches=100) as engine:
+        assert [answer(engine) for _ in range(20)] == [1] * 20
+        assert not engine.hangs
+
+
+def test_what_does_not_answer_is_an_error_and_then_at_once() -> None:
+    """The first batch waits for the limit; while the engine hangs, each further one fails without waiting."""
+    with limited(0.2, after_batches=1) as engine:
+        assert answer(engine) == 1
+        with pytest.raises(EngineHangsError, match=r"the fake has not answered 1 tiles by 0\.2 s"):
+            answer(engine)
+        assert engine.hangs
+        assert time_limit.hanging()
+        for _ in range(50):
+            with pytest.raises(EngineHangsError, match="the fake has not answered for"):
+                answer(engine)
+
+
+def test_both_batches_under_way_fail() -> None:
+    """What was submitted behind the batch that hangs is failed too, and not waited for."""
+    with limited(0.2) as engine:
+        tickets = []
+        for _ in range(2):
+            batch = engine.buffer()
+            batch.refs.append(TileRef("c", 0, Cell(0, 0, 0, 0, 8, 0, 8)))
+            tickets.append(engine.submit(batch, 1, THRESHOLDS))
+        for ticket in tickets:
+            with pytest.raises(EngineHangsError):
+                engine.collect(ticket)
+
+
+def test_what_comes_back_is_used_again() -> None:
+    """Late answers are thrown away, and the next batch is answered rightly."""
+    with limited(0.1, hangs_s=0.5, batches=1) as engine:
+        with pytest.raises(EngineHangsError):
+            answer(engine)
+        ends_s = time.monotonic() + 20
+        while engine.hangs and time.monotonic() < ends_s:
+            time.sleep(0.02)
+        assert answer(engine) == 1
+
+
+def test_a_stop_does_not_wait_for_the_limit() -> None:
+    """With `stop` set an engine that hangs is waited for no longer than a few seconds, whatever the limit."""
+    stop = threading.Event()
+    with limited(3600, stop) as engine:
+        threading.Timer(0.2, stop.set).start()
+        begun_s = time.monotonic()
+        with pytest.raises(EngineHangsError, match="before it was stopped"):
+            answer(engine)
+        assert time.monotonic() - begun_s < 60  # of an hour
+
+
+def test_what_hangs_while_it_is_opened_or_closed_is_left_behind() -> None:
+    """Opening ends with an error, and leaving ends; neither is waited for without end."""
+
+    class Stuck(SimulatedEngine):
+        where = "opened"
+
+        def __enter__(self) -> Self:
+            if self.where == "opened":
+                threading.Event().wait()
+            return super().__enter__()
+
+        def __exit__(self, *_: object) -> None:
+            threading.Event().wait()
+
+    stuck = Stuck(CONTRACT, lambda _: SCRATCHED)
+    limit = TimeLimitedEngine(stuck, 1, opening_at_most_s=0.2)
+    with pytest.raises(EngineHangsError, match="has not opened the model"), limit:
+        pass
+    stuck.where = "closed"
+    with TimeLimitedEngine(stuck, 5, closing_at_most_s=0.2) as engine:
+        assert answer(engine) == 1
+
+
+def test_an_error_of_the_engine_stays_what_it_is() -> None:
+    """What the engine raises is raised, and is no hang."""
+    with limited(5, kind="fails", batches=1) as engine:
+        with pytest.raises(EngineError, match="as it was told to") as refused:
+            answer(engine)
+        assert not isinstance(refused.value, EngineHangsError)
+        assert answer(engine) == 1

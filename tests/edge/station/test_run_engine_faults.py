@@ -1,0 +1,107 @@
+"""The whole line with an engine that hangs, fails or lies: NO_READ, an alarm that names the engine, and a stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from edge.app import run_line
+from edge.bundle import Bundle, load_bundle
+from edge.cli.demo import BUNDLE
+from edge.publishers.memory import MemoryPublisher
+from edge.settings import Settings
+from edge.station.pipeline import Decided
+from tests.brokers import Mosquitto, Subscriber, wait_for
+from tests.edge.station.test_run import bodies, running, status
+
+LINE = """
+bundle: {bundle}
+camera: {{source: simulated, max_age_ms: 5000, simulated: {{width: 256, height: 256, fps: 20}}}}
+store: {{path: outbox.db}}
+broker: {{port: {port}, keepalive_s: 2}}
+engine: {{backend: simulated, max_batch_s: {limit}, simulated_fault: {{kind: {kind}, after_batches: 10}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    """Return the shipped bundle."""
+    return load_bundle(BUNDLE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "alarm"),
+    [
+        ("hangs", "engine-hangs"),
+        ("fails", "engine-fails"),
+        ("unknown_class", "engine-answers-wrong"),
+        ("small_map", "engine-answers-wrong"),
+        ("few_tiles", "engine-answers-wrong"),
+        ("floats", "engine-answers-wrong"),
+        ("not_a_number", "engine-answers-wrong"),
+        ("no_probability", "engine-answers-wrong"),
+    ],
+)
+def test_an_engine_that_cannot_be_believed_is_no_read_and_an_alarm(
+    bundle: Bundle, tmp_path: Path, kind: str, alarm: str
+) -> None:
+    """From the first wrong batch on no frame is OK, the alarm stands, and the line goes on and stops when told."""
+    text = (
+        '{"camera": {"source": "simulated", "max_age_ms": 60000, "simulated": {"fps": 0, "width": 256, "height": 256}},'
+        f'"engine": {{"backend": "simulated", "max_batch_s": 0.3, "simulated_fault": {{"kind": "{kind}",'
+        ' "after_batches": 10}}}'
+    )
+    stop, decided, publisher = threading.Event(), [], MemoryPublisher()
+
+    def watch(one: Decided) -> None:
+        decided.append(one)
+        if len(decided) >= 40:
+            stop.set()
+
+    settings = Settings.model_validate_json(text)
+    result = run_line(settings, bundle, stop, store=tmp_path / "o.db", live=True, publisher=publisher, watchers=[watch])
+    verdicts = [one.body["verdict"] for one in decided]
+    first = verdicts.index("NO_READ")
+    assert "NO_READ" not in verdicts[:first]
+    assert first >= 8
+    assert set(verdicts[first + 1 :]) == {"NO_READ"}
+    assert "inference failed" in decided[-1].body["reason"]
+    raised = [event for one in decided for event in one.alarms if event.transition == "raised"]
+    assert alarm in {event.alarm for event in raised}
+    assert result.engine_hangs == (kind == "hangs")
+
+
+def test_a_line_whose_engine_hangs_says_so_and_stops(tmp_path: Path) -> None:
+    """`linewatch run`: NO_READ, alarm `engine-hangs`; SIGTERM ends it with `offline` by its own hand and code 6."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        config = tmp_path / "line.yaml"
+        config.write_text(LINE.format(bundle=BUNDLE, port=broker.port, limit=1, kind="hangs"))
+        with running(config) as line:
+            wait_for(lambda: "engine-hangs" in [each["alarm"] for each in bodies(subscriber, "event/alarm")], 40)
+            before = len(bodies(subscriber, "event/result"))
+            wait_for(lambda: len(bodies(subscriber, "event/result")) > before + 5, 20)  # it goes on telling
+            assert {each["verdict"] for each in bodies(subscriber, "event/result")[before:]} == {"NO_READ"}
+            line.send_signal(signal.SIGTERM)
+            _, stderr = line.communicate(timeout=30)
+        assert line.returncode == 6, stderr
+        assert "was left behind" in stderr
+        assert "Traceback" not in stderr
+        wait_for(lambda: status(subscriber)[-1] == "offline")
+        assert bodies(subscriber, "status")[-1]["reason"] == "stopped"
+
+
+def test_sigterm_ends_a_line_within_the_limit_of_a_batch(tmp_path: Path) -> None:
+    """A stop that comes while a batch hangs does not wait for the 40 s that it may take."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        config = tmp_path / "line.yaml"
+        config.write_text(LINE.format(bundle=BUNDLE, port=broker.port, limit=40, kind="hangs"))
+        with running(config) as line:
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 8, 40)
+            time.sleep(2)  # the tenth batch hangs by now
+            line.send_signal(signal.SIGTERM)
+            _, stderr = line.communicate(timeout=30)
+        assert line.returncode == 6, stderr
