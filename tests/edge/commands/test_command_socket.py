@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge.commands.requests import MAX_BYTES, Acknowledge, CommandOutcome, Inbox
-from edge.commands.socket import CommandSocket, socket_path, tell
-from edge.errors import CommandError
+from edge.commands.socket import CommandSocket, ask, socket_path, tell
+from edge.errors import CommandError, StoreError
 from edge.records import Received
+from tests.brokers import wait_for
 from tests.edge.commands.test_commands import ACK, ROOT
 
 
@@ -125,3 +128,53 @@ def test_a_line_that_is_stuck_is_said_to_be(store: Path) -> None:
     with CommandSocket(store, ROOT, put, answer_s=0.2):
         assert tell(store, "ack", ACK) == ("no_answer", "the line did not come to it within 0.2 s")
     assert heard[0].topic == f"{ROOT}/cmd/ack"
+
+
+def test_who_gave_a_command_is_what_the_kernel_says(store: Path) -> None:
+    """A command comes with the account at the other end, whatever user its body names."""
+    given: list[str] = []
+
+    def put(_received: Received, reply: Callable[[CommandOutcome, str], None], account: str) -> None:
+        given.append(account)
+        reply("ok", "")
+
+    with CommandSocket(store, ROOT, put):
+        assert tell(store, "ack", ACK | {"user": "somebody else"}) == ("ok", "")
+    assert given == [f"{pwd.getpwuid(os.getuid()).pw_name} (uid {os.getuid()}, pid {os.getpid()})"]
+
+
+QUESTIONS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "none such": (lambda _: 1 / 0, "does not tell its other: unknown"),
+    "without a key": (lambda body: body["limit"], "KeyError: 'limit'"),
+    "of a disk that fails": (lambda _: (_ for _ in ()).throw(StoreError("no disk")), "failed no disk"),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), QUESTIONS.values(), ids=QUESTIONS)
+def test_a_question_that_cannot_be_answered_says_why(
+    store: Path, answer: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    """The shell gets a reason, and the socket goes on to answer."""
+    asked = "other" if "other" in said else "journal"
+
+    def put(_received: Received, reply: Callable[[CommandOutcome, str], None], _account: str) -> None:
+        reply("unknown_command", "")
+
+    with CommandSocket(store, ROOT, put, questions={"journal": answer, "status": lambda body: body | {"up": True}}):
+        with pytest.raises(CommandError, match=said):
+            ask(store, asked)
+        assert ask(store, "status", {"name": "half\ud83d"}) == {"name": r"half\ud83d", "up": True}
+        assert raw(store, b'{"command": "status", "body": []}')["outcome"] == "invalid"
+        assert raw(store, b'{"command": ["status"], "body": {}}')["outcome"] in {"unknown_command", "invalid"}
+
+
+def test_a_socket_that_somebody_removed_is_made_again(store: Path) -> None:
+    """Removed, or replaced by a file, it is there again within moments, for its owner alone."""
+    with CommandSocket(store, ROOT, lambda *_: None, questions={"status": lambda _: "here"}):
+        for replaced in (False, True):
+            socket_path(store).unlink()
+            if replaced:
+                socket_path(store).write_text("no socket")
+            wait_for(lambda: socket_path(store).is_socket())
+            assert stat.S_IMODE(socket_path(store).stat().st_mode) == 0o600
+            assert ask(store, "status") == "here"
