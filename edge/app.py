@@ -312,6 +312,7 @@ class OpenLine:
 
     def stop(self) -> None:
         """Send what waits for a few seconds, then the farewell, so that the Will is not needed; once is enough."""
+        self.line.alarms.note_refusals(time.monotonic_ns(), all_of_it=True)
         self.sender.stop(DRAIN_S, self.messages.status("offline", "stopped"))
         self.outbox.flush(DRAIN_S)
 

@@ -7,6 +7,7 @@ starts again.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 from edge.alarms import AlarmManager, AlarmRule, By, Decision, recall, remember
@@ -16,10 +17,13 @@ from edge.messages.writer import MessageWriter
 from edge.outbox import Outbox
 from edge.records import AlarmEvent, AlarmRecord, DeliveryState, FrameResult, JournalEntry, Message
 from edge.repeats import likeness
+from edge.station.refusals import WITHIN_NS, Refusals
 
 _log = logging.getLogger(__name__)
 
 _REASONS_AT_MOST = 10
+# What is no refusal, and noted each time.
+_OBEYED = frozenset({"ok", "already_acked", "some_missing"})
 # A record of an alarm that is no more.
 _FORGOTTEN = "null"
 
@@ -31,6 +35,7 @@ class AlarmService:
         self.manager = manager
         self._messages = messages
         self._outbox = outbox
+        self._refusals = Refusals()
         # of each alarm that stands: its occurrence, and what was told of why
         self._reasons: dict[str, tuple[str | None, set[str]]] = {}
 
@@ -77,6 +82,7 @@ class AlarmService:
         events = self.manager.look_at(inspection, now_ns)
         self._write(events, now_ns)
         self._write_reasons()
+        self.note_refusals(now_ns)
         return events
 
     def tick(self, delivery: DeliveryState, now_ns: int) -> tuple[AlarmEvent, ...]:
@@ -122,7 +128,15 @@ class AlarmService:
         return outcome, detail
 
     def audit(self, command: Command, outcome: CommandOutcome, detail: str) -> None:
-        """Note in the journal that a command came, by which way, of whom, and what became of it."""
+        """Note in the journal that a command came, by which way, of whom, and what became of it.
+
+        Of a flood of refusals the first are noted, and then how many more there were.
+        """
+        if outcome not in _OBEYED:
+            now_ns = time.monotonic_ns()
+            self.note_refusals(now_ns)
+            if not self._refusals.told((command.source, outcome), now_ns):
+                return
         body = command.body
         told = f"{command.name} by {command.source}: {outcome}" + (f": {detail}" if detail else "")
         entry = self._messages.journal_entry(
@@ -135,6 +149,17 @@ class AlarmService:
             account=command.account,
         )
         self._outbox.put(None, journal=[entry])
+
+    def note_refusals(self, now_ns: int, *, all_of_it: bool = False) -> None:
+        """Note in the journal how many refusals were not noted one by one, where their time is over."""
+        entries = [
+            self._messages.journal_entry(
+                "command", detail=f"{count} more by {source} within {WITHIN_NS // 1_000_000_000} s: {outcome}"
+            )
+            for (source, outcome), count in self._refusals.due(now_ns, all_of_it=all_of_it)
+        ]
+        if entries:
+            self._outbox.put(None, journal=entries)
 
     def _write(self, events: Sequence[AlarmEvent], now_ns: int) -> None:
         for event in events:
