@@ -1,6 +1,9 @@
-"""`linewatch check`: settings, bundle and golden frames, on this machine."""
+"""`linewatch check`: settings, bundle, golden frames, and what else a line needs, on this machine."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -8,6 +11,7 @@ from rich.text import Text
 
 from edge.cli.console import BundleOption, ConfigArgument, load_line, output, warn
 from edge.errors import BundleError
+from edge.printable import printable
 
 
 def add_to(app: typer.Typer) -> None:
@@ -15,18 +19,68 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: `linewatch check config/line.yaml`")(check)
 
 
-def check(config: ConfigArgument, bundle: BundleOption = None) -> None:
-    """Verify settings and bundle, and replay the bundle's golden frames on this machine."""
+def check(
+    config: ConfigArgument,
+    bundle: BundleOption = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="try neither camera nor broker, store and secrets; the model alone")
+    ] = False,
+) -> None:
+    """Verify settings and bundle, replay the bundle's golden frames on this machine, and try what a line needs.
+
+    Store, secrets, broker and camera are each tried, without disturbing a line that runs but for a camera that only
+    one program may open. The exit code is that of the first that a line could not use.
+    """
     from edge.app import make_limited_engine
-    from edge.inspection.golden import check_golden, require_passed
 
     settings, loaded = load_line(config, bundle)
     manifest = loaded.manifest
     output.print(f"settings {config}: valid")
     output.print(f"bundle {manifest.name} {manifest.version}: {len(manifest.files)} files verified")
-    engine_settings = settings.engine.without_simulation()
-    with make_limited_engine(engine_settings, loaded) as engine:
-        results = check_golden(loaded, engine)
+    with make_limited_engine(settings.engine.without_simulation(), loaded) as engine:
+        _replay_golden(loaded, engine)
+        trials = _tried(settings, loaded, engine, offline=offline)
+    for error in (trial.error for trial in trials):
+        if error is not None:
+            raise error
+
+
+def _tried(settings: Any, loaded: Any, engine: Any, *, offline: bool) -> list[Any]:
+    """Try each thing, print what came of it at once, and return all of it."""
+    from edge.cli.trials import CameraTrial, golden_frame, tried, try_secrets, try_speed, try_store, try_to_connect
+
+    camera = CameraTrial()
+    trials = []
+
+    def speed() -> str:
+        frame = camera.frame or golden_frame(loaded)
+        if frame is None:
+            return "no frame to measure on"
+        return try_speed(settings, loaded, engine, frame, camera.frames_per_s)
+
+    parts: dict[str, Callable[[], str]] = {
+        "store": lambda: try_store(settings.store.path),
+        "secrets": lambda: try_secrets(settings),
+        "broker": lambda: try_to_connect(settings),
+        "camera": lambda: camera(settings, loaded),
+        "speed": speed,
+    }
+    for name, part in parts.items():
+        if offline and name != "speed":
+            continue
+        trial = tried(name, part)
+        trials.append(trial)
+        failed = trial.error is not None
+        # an error is told in full at the end, where it is the first
+        mark = Text("failed", style="red") if failed else Text("ok", style="green")
+        output.print(Text.assemble(f"{name}: ", mark, ", ", printable(trial.found)))
+    return trials
+
+
+def _replay_golden(loaded: Any, engine: Any) -> None:
+    from edge.inspection.golden import check_golden, require_passed
+
+    results = check_golden(loaded, engine)
     table = Table("golden frame", "prepared", "pixels changed", "defects lost", "gained", "")
     for result in results:
         table.add_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,19 @@ class TlsSettings(StrictModel):
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("expected cert_file and key_file together, received only one of them")
         return self
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files as they are now. Raises SettingsError where one cannot be used."""
+        try:
+            context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
+            if self.cert_file is not None and self.key_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise SettingsError(
+                f"key broker.tls: expected readable PEM files, received ca_file {self.ca_file}, cert_file "
+                f"{self.cert_file}, key_file {self.key_file}: {error}. Check their paths, rights and contents"
+            ) from error
+        return context
 
 
 class BrokerSettings(StrictModel):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -18,8 +17,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from typing_extensions import Self
 
-from edge.errors import PublishError, SettingsError
-from edge.publishers.broker_settings import BrokerSettings, TlsSettings
+from edge.errors import PublishError
+from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.network import NetworkThread
 from edge.records import (
     Acknowledged,
@@ -104,7 +103,7 @@ class MqttPublisher:
         if settings.username is not None:
             client.username_pw_set(settings.username, settings.read_password())
         if settings.tls is not None:
-            client.tls_set_context(_tls_context(settings.tls))
+            client.tls_set_context(settings.tls.context())
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it so
         session.SessionExpiryInterval = SESSION_EXPIRY_S
         session.MaximumPacketSize = LARGEST_RECEIVED
@@ -260,16 +259,3 @@ def _properties(message: Message, packet: int) -> Properties:
     if message.expiry_s is not None:
         properties.MessageExpiryInterval = message.expiry_s
     return properties
-
-
-def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
-        if tls.cert_file is not None and tls.key_file is not None:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingsError(
-            f"key broker.tls: expected readable PEM files, received ca_file {tls.ca_file}, cert_file {tls.cert_file}, "
-            f"key_file {tls.key_file}: {error}. Check their paths, rights and contents"
-        ) from error
-    return context

@@ -47,7 +47,7 @@ def test_what_leaves_the_machine_is_counted(tmp_path: Path) -> None:
 
 
 VERBS = {
-    "check": ["check", "CONFIG", "--bundle", str(BUNDLE)],
+    "check": ["check", "CONFIG", "--offline", "--bundle", str(BUNDLE)],
     "replay": ["replay", "VIDEO", "--bundle", str(BUNDLE), "--config", "CONFIG", "--events", "OUT/events.jsonl"],
     "inspect": ["inspect", "VIDEO.pictures", "--bundle", str(BUNDLE), "--config", "CONFIG", "--report", "OUT/r.html"],
     "run": ["run", "CONFIG", "--bundle", str(BUNDLE)],

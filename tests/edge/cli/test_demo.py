@@ -137,7 +137,7 @@ def test_the_shipped_bundle_is_small_and_holds_no_keras_file() -> None:
 
 def test_the_shipped_bundle_sees_here_what_it_saw_when_it_was_made() -> None:
     """`linewatch check` replays its golden frames on this machine and finds them as they were."""
-    command = [sys.executable, "-m", "edge", "check", str(ROOT / "config" / "line.yaml")]
+    command = [sys.executable, "-m", "edge", "check", str(ROOT / "config" / "line.yaml"), "--offline"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "passed" in result.stdout
