@@ -26,7 +26,7 @@ import numpy as np
 
 from edge.app import make_recording, run_line
 from edge.bundle import Bundle, load_bundle
-from edge.cameras.opencv import OpenCvCamera
+from edge.cameras.recordings import recorded_camera
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.inspection.measuring import Calibration, measure, region
 from edge.inspection.tiling import TilePlan, canvas, cut, pad, plan, stitch
@@ -78,7 +78,7 @@ def cut_tiles(clip: Path, bundle: Bundle, tiles: TilePlan) -> UInt8:
     """Return every tile of the clip, prepared and cut as the line does: uint8 [N, H, W, C]."""
     manifest = bundle.manifest
     cut_out = []
-    with OpenCvCamera("bench", "file", str(clip)) as camera:
+    with recorded_camera("bench", clip) as camera:
         while isinstance(frame := camera.read(10.0), Frame):
             prepared, _ = prepare(frame.pixels, manifest.preparing, manifest.channels)
             padded = pad(prepared, tiles)

@@ -16,7 +16,7 @@ from converters.comparison.real_tiles import pictures_of, prepare_picture
 from converters.precision.plan import GRAPHS, Precision
 from converters.precision.tensor_ranges import NodeDone
 from edge.bundle import KERAS_MODEL, MANIFEST, Bundle, load_bundle
-from edge.cameras.opencv import OpenCvCamera
+from edge.cameras.recordings import recorded_camera
 from edge.engines.cascade import openvino_bf16
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
@@ -25,7 +25,7 @@ from edge.inspection.inference import Inference
 from edge.pictures import SUFFIXES
 from edge.preparing import depth_bits, prepare
 from edge.protocols import Engine
-from edge.records import Frame, PreparedFrame
+from edge.records import CameraCondition, CameraState, Frame, PreparedFrame
 
 _BATCH = 4
 # What each engine computes in; the first is meant where none is named.
@@ -206,8 +206,10 @@ def _pictures(data: Path, bundle: Bundle, every: int) -> Iterable[Path | Prepare
 
 
 def _of_video(video: Path, bundle: Bundle, every: int) -> Iterator[PreparedFrame]:
-    with OpenCvCamera("compare", "file", str(video), depth_bits=depth_bits(bundle.manifest.preparing)) as camera:
-        while isinstance(frame := camera.read(10.0), Frame):
+    with recorded_camera("compare", video, depth_bits=depth_bits(bundle.manifest.preparing)) as camera:
+        while not isinstance(frame := camera.read(10.0), CameraState) or frame.condition is CameraCondition.UNREADABLE:
+            if isinstance(frame, CameraState):
+                raise SourceError(f"{video}, frame {frame.index}: {frame.detail}; compare on a recording that is whole")
             if frame.index % every:
                 continue
             pixels, to_frame = prepare(frame.pixels, bundle.manifest.preparing, bundle.manifest.channels)

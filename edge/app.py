@@ -17,9 +17,12 @@ import numpy as np
 
 from edge.alarms import AlarmManager, alarm_rules
 from edge.bundle import INT8_MODEL, ONNX_MODEL, Bundle
+from edge.cameras.capture import CapturedCamera, CaptureLimits, PictureSource
 from edge.cameras.images import ImagesCamera
-from edge.cameras.opencv import OpenCvCamera
+from edge.cameras.network import NetworkStream
+from edge.cameras.opencv import OpenCvSource, require_gstreamer
 from edge.cameras.pacing import PacedCamera
+from edge.cameras.recordings import recorded_camera
 from edge.commands.requests import Command, CommandOutcome, Inbox
 from edge.commands.socket import CommandSocket
 from edge.engines.autotune import Candidate, cache_file, choose, cpu_has_bf16, machine_key
@@ -39,7 +42,7 @@ from edge.outbox import AckPolicy, Outbox, OutboxCounts, Sender
 from edge.pictures import SUFFIXES, as_text
 from edge.protocols import Camera, Engine, Publisher
 from edge.publishers.mqtt import MqttPublisher
-from edge.records import CameraCondition, Grade, Message, UInt8
+from edge.records import CameraCondition, CameraState, Grade, Message, UInt8
 from edge.settings import PRECISIONS, CameraSettings, EngineSettings, Settings, StoreSettings, effective_thresholds
 from edge.simulation.camera import SimulatedCamera
 from edge.simulation.engine import SimulatedEngine
@@ -88,15 +91,31 @@ def make_camera(settings: CameraSettings, progress: Heartbeats, depth_bits: int 
             "received nothing"
         )
     if kind == "images" or kind == "file":  # noqa: PLR1714 - mypy narrows the kind by this
-        return PacedCamera(make_recording(settings.name, Path(str(settings.source)), depth_bits), as_live=True)
-    alive = progress.mark("camera")
-    return OpenCvCamera(settings.name, kind, str(settings.source), alive=alive, depth_bits=depth_bits)
+        recording = make_recording(settings.name, Path(str(settings.source)), depth_bits, settings.expected_px)
+        return PacedCamera(recording, as_live=True)
+    if kind == "gstreamer":
+        require_gstreamer(settings.name)
+    limits = CaptureLimits(settings.max_age_ms, settings.expected_px)
+    make = partial(_live_source, settings, kind, depth_bits)
+    return CapturedCamera(settings.name, make, live=True, limits=limits, alive=progress.mark("camera"))
 
 
-def make_recording(name: str, path: Path, depth_bits: int | None = None) -> ImagesCamera | OpenCvCamera:
+def _live_source(
+    settings: CameraSettings, kind: Literal["device", "rtsp", "gstreamer"], depth_bits: int | None
+) -> PictureSource:
+    source, age_ms, clock = str(settings.source), settings.max_age_ms, settings.compare_clocks
+    if kind == "rtsp":
+        return NetworkStream(source, max_age_ms=age_ms, clock=clock, depth_bits=depth_bits)
+    return OpenCvSource(kind, source, max_age_ms=age_ms, device=settings.device, clock=clock, depth_bits=depth_bits)
+
+
+def make_recording(
+    name: str, path: Path, depth_bits: int | None = None, expected_px: tuple[int, int] | None = None
+) -> ImagesCamera | CapturedCamera:
     """Return the camera that plays a folder, a picture or a video. Raises SourceError if there is nothing at `path`.
 
-    `depth_bits`: how many bits of pictures of 16 count, where that is known.
+    `depth_bits`: how many bits of pictures of 16 count, where that is known. `expected_px`: width and height that a
+    video's pictures must have; without it, those of the first one.
     """
     try:
         if not path.exists():
@@ -104,11 +123,12 @@ def make_recording(name: str, path: Path, depth_bits: int | None = None) -> Imag
                 f"Nothing at {as_text(str(path))}: expected a video, a picture, or a folder with pictures"
             )
         is_folder = path.is_dir()
-    except OSError as error:
-        raise SourceError(f"{as_text(str(path))} cannot be read: {error.strerror}. Look at its rights") from error
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise SourceError(f"{as_text(str(path))} cannot be read: {told}. Look at its name and its rights") from error
     if is_folder or path.suffix.lower() in SUFFIXES:
         return ImagesCamera(name, path, depth_bits=depth_bits)
-    return OpenCvCamera(name, "file", str(path), depth_bits=depth_bits)
+    return recorded_camera(name, path, size_px=expected_px, depth_bits=depth_bits)
 
 
 def make_engine(
@@ -264,6 +284,7 @@ class _Announcements:
         self._messages = messages
         self._status: Literal["starting", "online"] = "starting"
         self._reason = "opening the camera and the model"
+        self._camera_told = False
         self._cameras = [settings.camera.name]
         self._classes = [entry.name for entry in bundle.classes]
         self.rules = alarm_rules(settings.alarms)
@@ -285,6 +306,25 @@ class _Announcements:
     def said(self) -> tuple[str, str]:
         """Return the status and its reason, as they were last said."""
         return self._status, self._reason
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it was said that frames are taken."""
+        return self._status == "online"
+
+    def opened(self, camera: str, *, live: bool) -> list[Message]:
+        """Return what is to be said when all is open: a recording is inspected, a camera's first frame is awaited."""
+        return self.starting(f"waiting for the first frame of the camera {camera}") if live else self.ready()
+
+    def of_camera(self, sees: bool, state: CameraState | None) -> list[Message]:
+        """Return what is to be said when the first frame is there, and when the camera cannot be opened."""
+        if sees:
+            notify("STATUS=inspecting")
+            return self.ready()
+        if state is None or state.condition is not CameraCondition.LOST or self._camera_told:
+            return []
+        self._camera_told = True
+        return self.starting(f"the camera is lost: {state.detail}")
 
     def ready(self) -> list[Message]:
         """Note that frames are taken from now on, and return what is to be said at once."""
@@ -390,6 +430,8 @@ def open_line(
         def each_turn() -> None:
             moved()
             look.if_due(line, camera, outbox, sender)
+            if not announcements.is_ready and (news := announcements.of_camera(line.sees, line.camera_state)):
+                _offer(sender, news)
             reporter.report_if_due(_counters(line, camera, outbox), line.camera_state, line.last_age_ms)
 
         line = Line(
@@ -412,10 +454,10 @@ def open_line(
         )
         line.counts.alarms_raised += waiting.raised
         status.camera_state = lambda: line.camera_state
-        _offer(sender, announcements.ready())
+        _offer(sender, announcements.opened(camera.name, live=live))
         if live:
             parts.enter_context(Watchdog(progress))
-            notify("READY=1\nSTATUS=inspecting")
+            notify("READY=1\nSTATUS=waiting for the first frame")
             parts.callback(notify, "STOPPING=1")
         opened = OpenLine(line, outbox, sender, messages, engine)
         parts.callback(opened.stop)

@@ -8,12 +8,14 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from edge.alarms.rules import AlarmRule, alarm_rules, suppressors
 from edge.bundle import Bundle, Name
 from edge.cameras.camera_watch import WatchSettings
-from edge.errors import SettingsError
+from edge.cameras.device_settings import DeviceSettings
+from edge.cameras.opencv import device_number
+from edge.errors import SettingsError, SourceError
 from edge.inspection.settings import InspectSettings
 from edge.preparing import depth_bits
 from edge.publishers.broker_settings import BrokerSettings
@@ -42,12 +44,17 @@ class LineSettings(StrictModel):
     recipe: Name = "default"
 
 
+_SidePx = Annotated[int, Field(ge=16, le=16384)]
+
+
 class CameraSettings(StrictModel):
     """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line.
 
     `depth_bits`: how many bits of a camera's, or of a picture's, 16 count; none: as the bundle's `preparing` says.
     `watch`: when the camera is frozen or blind; `auto` watches live cameras, and neither recordings, whose pictures may
-    rightly stand still, nor the simulated line.
+    rightly stand still, nor the simulated line. `size_px`: width and height that pictures must have; without it, those
+    of the first one. `compare_clocks`: whether a stream's own clock tells how old its pictures are. `device`: what a
+    USB camera is set to.
     """
 
     name: Name = "camera"
@@ -55,8 +62,30 @@ class CameraSettings(StrictModel):
     source: str | int | None = None
     max_age_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 1000
     depth_bits: Annotated[int, Field(ge=8, le=16)] | None = None
+    size_px: tuple[_SidePx, _SidePx] | None = None
+    compare_clocks: bool = True
+    device: DeviceSettings = DeviceSettings()
     watch: WatchSettings | Literal["auto", "off"] = "auto"
     simulated: SimulatedLineSettings = SimulatedLineSettings()
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _source_can_be_one(cls, source: object, info: ValidationInfo) -> object:
+        if isinstance(source, bool) or source == "" or "\0" in str(source):
+            raise ValueError("expected a device, file, folder, URL or pipeline")
+        if isinstance(source, int) and source < 0:
+            raise ValueError("expected the number of a device, from 0 on")
+        if source is not None and info.data.get("kind") in {"auto", "device"}:
+            try:
+                device_number(str(source))
+            except SourceError as error:
+                raise ValueError(str(error)) from error
+        return source
+
+    @property
+    def expected_px(self) -> tuple[int, int] | None:
+        """Width and height that pictures must have, by `size_px` or else by what the device is set to."""
+        return self.size_px or self.device.size_px
 
     def watched(self, *, live: bool) -> WatchSettings | None:
         """Tell how the camera of a live line, or a recording, is watched; None for not at all."""
@@ -80,13 +109,21 @@ class CameraSettings(StrictModel):
         source = str(self.source)
         if source == "simulated":
             return "simulated"
-        if source.isdecimal() or source.startswith("/dev/"):
+        if (source.isascii() and source.isdecimal()) or source.startswith("/dev/"):
             return "device"
-        if "!" in source:
+        # a pipeline ends in appsink; a file's name may hold an exclamation mark
+        if "!" in source and ("appsink" in source or (" ! " in source and not Path(source).suffix)):
             return "gstreamer"
         if "://" in source:  # FFmpeg takes MJPEG over HTTP and the like on the same road
             return "rtsp"
-        return "images" if Path(source).is_dir() else "file"
+        return "images" if _is_folder(source) else "file"
+
+
+def _is_folder(source: str) -> bool:
+    try:
+        return Path(source).is_dir()
+    except (OSError, ValueError):  # too long, or no name of a file at all: it is refused when it is opened
+        return False
 
 
 class EngineSettings(StrictModel):

@@ -1,12 +1,37 @@
-"""Signals that stop long work at its next step, rather than in the middle of one."""
+"""Signals that stop long work at its next step, rather than in the middle of one; and how a process ends at all.
+
+A thread that is held in a driver's or codec's own code cannot be ended. If Python shuts down around it, the thread
+comes back into what is gone and the process dies of SIGABRT. So whoever gives up on a thread names it here, and the
+command then ends without that shutdown, after everything was said, sent and written.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+_LEFT_BEHIND: list[threading.Thread] = []
+
+
+def leave_behind(thread: threading.Thread) -> None:
+    """Note that a thread is held in foreign code and is no longer waited for."""
+    _LEFT_BEHIND.append(thread)
+
+
+def end_process(code: int, *, at_once: bool = False) -> None:
+    """End the process, if asked `at_once` or if a thread that was left behind is still held; return otherwise."""
+    if at_once or any(thread.is_alive() for thread in _LEFT_BEHIND):
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 @contextmanager

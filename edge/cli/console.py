@@ -19,6 +19,7 @@ from edge.cli.terminal import Terminal, lines
 from edge.cli.terminal import warn as warn_on
 from edge.errors import LinewatchError, StoreError
 from edge.printable import printable
+from edge.stopping import end_process
 
 INTERRUPTED = 130
 READER_GONE = 128 + signal.SIGPIPE
@@ -91,18 +92,14 @@ def progress_bar(total: Callable[[], int], what: str = "frames") -> Iterator[Cal
 
 
 def run_app(command: typer.Typer) -> None:
-    """Run a typer command line so that nothing that may happen ends in a traceback, nor a hung engine stays."""
+    """Run a command line so that nothing ends in a traceback, nor a thread that hangs in foreign code in SIGABRT."""
     try:
         _run_app(command)
     except SystemExit as leaving:
         time_limit = sys.modules.get("edge.engines.time_limit")  # not imported only to be asked
-        if time_limit is None or not time_limit.hanging():
-            raise
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        # all is said and stored; the interpreter would now wait for threads that the vendor's call never gives back
-        os._exit(leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None))
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        end_process(code, at_once=time_limit is not None and time_limit.hanging())
+        raise
 
 
 def _run_app(command: typer.Typer) -> None:

@@ -59,7 +59,7 @@ def replay(
     from edge.publishers.memory import MemoryPublisher
 
     settings, loaded = load_line(config, bundle)
-    camera = make_recording(settings.camera.name, recording, settings.camera.depth(loaded))
+    camera = make_recording(settings.camera.name, recording, settings.camera.depth(loaded), settings.camera.expected_px)
     started_s = time.monotonic()
     with ExitStack() as scope:
         store = scope.enter_context(scratch_folder("linewatch-replay-")) / "outbox.db"

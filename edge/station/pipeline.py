@@ -153,6 +153,8 @@ class Line:
         self._monotonic_ns = monotonic_ns
         self._seen_ns = monotonic_ns()
         self._silence_told_ns = 0
+        # whether any frame has come; until then the line is starting
+        self.sees = False
         self.camera_state: CameraState | None = None
         self.last_age_ms: float | None = None
 
@@ -166,6 +168,7 @@ class Line:
             item = self._camera.read(0.0 if begun else _WAIT_S)
             self.camera_state = None if isinstance(item, Frame) or begun else item
             if isinstance(item, Frame):
+                self.sees = True
                 self._seen_ns = self._monotonic_ns()
                 job, fault = self._begin(item)
                 if begun is not None:
@@ -257,6 +260,8 @@ class Line:
             self._watch.forget()
             self._conclude_unseen(state, no_read(state.detail), None)
             return
+        if state.condition is CameraCondition.STARTING:
+            return  # it is being opened, for a bounded time; a camera that cannot be is LOST
         now_ns = self._monotonic_ns()
         silent_ms = (now_ns - self._seen_ns) / 1e6
         if state.condition is CameraCondition.LOST or silent_ms > self._max_age_ms:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edge.cameras.images import ImagesCamera
-from edge.cameras.opencv import OpenCvCamera
 from edge.cameras.pacing import PacedCamera
+from edge.cameras.recordings import recorded_camera
 from edge.opencv import cv2
 from edge.protocols import Camera
 from edge.records import CameraCondition, CameraState, Frame
@@ -33,7 +33,7 @@ def file(folder: Path) -> Camera:
     for index in range(FRAMES):
         writer.write(np.full((64, 80, 3), 40 * index, np.uint8))
     writer.release()
-    return OpenCvCamera("eye", "file", str(folder / "c.mp4"))
+    return recorded_camera("eye", folder / "c.mp4")
 
 
 def simulated(folder: Path) -> Camera:  # noqa: ARG001 - one signature for all

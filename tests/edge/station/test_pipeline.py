@@ -12,7 +12,8 @@ import pytest
 from edge.alarms import NO_READ_ALARM, AlarmManager, alarm_rules
 from edge.app import RunResult, identity_of, run_line
 from edge.bundle import Bundle
-from edge.cameras.opencv import OpenCvCamera
+from edge.cameras.capture import CapturedCamera
+from edge.cameras.opencv import OpenCvSource
 from edge.errors import EngineError
 from edge.inspection.inference import Inference
 from edge.inspection.settings import InspectSettings
@@ -41,7 +42,7 @@ def settings(text: str) -> Settings:
 
 
 def run_until(
-    count: int, bundle: Bundle, line: Settings, tmp_path: Path, camera: OpenCvCamera | SimulatedCamera
+    count: int, bundle: Bundle, line: Settings, tmp_path: Path, camera: CapturedCamera | SimulatedCamera
 ) -> tuple[RunResult, list[Decided], MemoryPublisher]:
     """Run a live line until it has decided `count` times."""
     stop, decided, publisher = threading.Event(), [], MemoryPublisher()
@@ -68,11 +69,12 @@ def assert_unread(decided: list[Decided], why: str) -> None:
 
 def test_a_dead_camera_is_no_read_and_an_alarm(bundle: Bundle, tmp_path: Path) -> None:
     """A device that is not there never reads as OK: NO_READ without a frame, again and again, and the alarm stands."""
-    camera = OpenCvCamera("eye", "device", str(tmp_path / "video9"))
+    absent = str(tmp_path / "video9")
+    camera = CapturedCamera("eye", lambda: OpenCvSource("device", absent), live=True)
     line = settings('{"camera": {"name": "eye", "max_age_ms": 50}}')
     result, decided, publisher = run_until(2, bundle, line, tmp_path, camera)
     assert_unread(decided, "no frame for")
-    assert "cannot be opened" in decided[-1].body["reason"]
+    assert "there is no" in decided[-1].body["reason"]
     assert {one.body["frame"] for one in decided} == {None}
     assert (result.counts.frames, result.counts.no_read, result.counts.alarms_raised) == (0, 2, 2)
     standing = {
