@@ -307,17 +307,14 @@ class _Announcements:
         """Return the status and its reason, as they were last said."""
         return self._status, self._reason
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether it was said that frames are taken."""
-        return self._status == "online"
-
     def opened(self, camera: str, *, live: bool) -> list[Message]:
         """Return what is to be said when all is open: a recording is inspected, a camera's first frame is awaited."""
         return self.starting(f"waiting for the first frame of the camera {camera}") if live else self.ready()
 
     def of_camera(self, sees: bool, state: CameraState | None) -> list[Message]:
         """Return what is to be said when the first frame is there, and when the camera cannot be opened."""
+        if self._status == "online":
+            return []
         if sees:
             notify("STATUS=inspecting")
             return self.ready()
@@ -398,8 +395,7 @@ def open_line(
         status = _live_status(settings, messages, announcements, outbox, sender)
         if live:  # as early as can be, to tell what a start waits for
             parts.enter_context(CommandSocket(store, messages.identity.root, inbox.put, questions=status.questions()))
-        if camera is None:
-            camera = make_camera(settings.camera, progress, settings.camera.depth(bundle))
+        camera = camera or make_camera(settings.camera, progress, settings.camera.depth(bundle))
         truth = camera.truth if isinstance(camera, SimulatedCamera) else None
         alarms = AlarmService(AlarmManager(announcements.rules, settings.operators), messages, outbox)
         alarms.begin(time.monotonic_ns() if live else 0, live=live)
@@ -430,8 +426,7 @@ def open_line(
         def each_turn() -> None:
             moved()
             look.if_due(line, camera, outbox, sender)
-            if not announcements.is_ready and (news := announcements.of_camera(line.sees, line.camera_state)):
-                _offer(sender, news)
+            _offer(sender, announcements.of_camera(line.sees, line.camera_state))
             reporter.report_if_due(_counters(line, camera, outbox), line.camera_state, line.last_age_ms)
 
         line = Line(
