@@ -49,12 +49,14 @@ def _check_scores(maps: Maps, thresholds: Float32) -> None:
     lowest = np.zeros(256, np.uint8)
     lowest[1 : len(thresholds) + 1] = np.clip(np.floor(thresholds * 255) - _SCORE_MARGIN, 0, 255).astype(np.uint8)
     for classes, scores in zip(maps.classes, maps.scores, strict=True):
-        if not classes.any():
+        x, y, width, height = cv2.boundingRect(np.ascontiguousarray(classes))
+        if not width:
             continue
-        short = cv2.subtract(cv2.LUT(np.ascontiguousarray(classes), lowest), np.ascontiguousarray(scores))
+        box = np.s_[y : y + height, x : x + width]
+        short = cv2.subtract(cv2.LUT(classes[box], lowest), scores[box])
         if cv2.countNonZero(short):
             row, column = (int(place) for place in np.argwhere(short)[0])
-            class_id, score = int(classes[row, column]), int(scores[row, column])
+            class_id, score = int(classes[box][row, column]), int(scores[box][row, column])
             raise _wrong(
                 "scores",
                 f"at least {lowest[class_id]} where class {class_id} is answered, whose threshold it reached",

@@ -7,14 +7,18 @@ import threading
 import time
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edge.app import run_line
-from edge.bundle import Bundle, load_bundle
+from edge.bundle import Bundle, load_bundle, write_manifest
 from edge.cli.demo import BUNDLE
+from edge.opencv import cv2
 from edge.publishers.memory import MemoryPublisher
 from edge.settings import Settings
 from edge.station.pipeline import Decided
+from tests.bright_bundle import part, write_bright_bundle
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.edge.station.test_run import bodies, running, status
 
@@ -105,3 +109,63 @@ def test_sigterm_ends_a_line_within_the_limit_of_a_batch(tmp_path: Path) -> None
             line.send_signal(signal.SIGTERM)
             _, stderr = line.communicate(timeout=30)
         assert line.returncode == 6, stderr
+
+
+def write_endless_line(folder: Path, port: int) -> Path:
+    """Write a line whose real model goes round for ever on a tile that shows a scratch, and not before."""
+    bundle = write_bright_bundle(folder / "bundle")
+    model = onnx.load(bundle.onnx_path)
+    graph = model.graph
+    for name, kind, value in (("limit", TensorProto.FLOAT, 200.0), ("none", TensorProto.FLOAT, 0.0)):
+        graph.initializer.append(helper.make_tensor(name, kind, [], [value]))
+    graph.initializer.append(helper.make_tensor("trips", TensorProto.INT64, [], [2**62]))
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["goes"], ["goes_on"]), helper.make_node("Identity", ["level"], ["same"])],
+        "body",
+        [
+            helper.make_tensor_value_info("trip", TensorProto.INT64, []),
+            helper.make_tensor_value_info("goes", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("level", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("same", TensorProto.FLOAT, []),
+        ],
+    )
+    cast = next(node for node in graph.node if "tiles" in node.input)
+    pixels = cast.output[0]
+    for node in graph.node:
+        node.input[:] = ["looped" if name == pixels else name for name in node.input]
+    added = [
+        helper.make_node("ReduceMax", [pixels], ["brightest"], keepdims=0),
+        helper.make_node("Less", ["brightest", "limit"], ["dark"]),
+        helper.make_node("Not", ["dark"], ["bright"]),
+        helper.make_node("Loop", ["trips", "bright", "brightest"], ["after"], body=body),
+        helper.make_node("Mul", ["after", "none"], ["nothing"]),
+        helper.make_node("Add", [pixels, "nothing"], ["looped"]),
+    ]
+    for node in reversed(added):
+        graph.node.insert(list(graph.node).index(cast) + 1, node)
+    bundle.onnx_path.write_bytes(model.SerializeToString())
+    write_manifest(bundle.path, bundle.manifest)
+    (folder / "parts").mkdir()
+    for index in range(60):
+        cv2.imwrite(str(folder / "parts" / f"{index:03d}.png"), part(100, 150, *[(10, 10, 20, 4)] * (index == 2)))
+    (folder / "line.yaml").write_text(
+        f"bundle: bundle\ncamera: {{source: parts, max_age_ms: 5000}}\nbroker: {{port: {port}, keepalive_s: 2}}\n"
+        "store: {path: outbox.db}\nengine: {backend: onnxruntime, max_batch_s: 1}\n"
+    )
+    return folder / "line.yaml"
+
+
+def test_a_model_that_loops_without_end_is_no_read_and_the_line_stops(tmp_path: Path) -> None:
+    """A real graph on the real engine: the frames before are judged, then `engine-hangs`, and SIGTERM ends it."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        with running(write_endless_line(tmp_path, broker.port)) as line:
+            wait_for(lambda: "engine-hangs" in [each["alarm"] for each in bodies(subscriber, "event/alarm")], 60)
+            line.send_signal(signal.SIGTERM)
+            _, stderr = line.communicate(timeout=30)
+        assert line.returncode == 6, stderr
+        verdicts = [each["verdict"] for each in bodies(subscriber, "event/result")]
+        assert verdicts[:2] == ["OK", "OK"]
+        assert set(verdicts[2:]) == {"NO_READ"}
