@@ -415,7 +415,7 @@ def open_line(
         parts.enter_context(camera)
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
         pictures = [LastPicture(settings.report.picture_every_s, bundle, messages, sender)] if live else []
-        moved = _moved(progress, engine)
+        moved = turns_of(progress, engine)
 
         def answer_replay(command: Command, outcome: CommandOutcome, detail: str) -> None:
             alarms.audit(command, outcome, detail)
@@ -558,7 +558,7 @@ def _glance(now_ns: int, line: Line, camera: Camera, outbox: Outbox, sender: Sen
     )
 
 
-def _moved(progress: Heartbeats, engine: TimeLimitedEngine) -> Callable[[], None]:
+def turns_of(progress: Heartbeats, engine: TimeLimitedEngine) -> Callable[[], None]:
     """Return what the loop calls on every turn. While the engine hangs systemd is not told that all is well.
 
     It then restarts the line, which is what helps against a hung driver.

@@ -207,7 +207,7 @@ def _refuse_open_to_all(path: Path, mode: int) -> None:
     if mode & stat.S_IWOTH:
         raise BundleError(
             f"{path} may be written by every user of this machine (mode {stat.S_IMODE(mode):04o}), and it decides "
-            f"what is good. If nobody has changed it, run: chmod -R o-w on the bundle's folder"
+            f"what is good. If nobody has changed it, run: chmod -R o-w {path if stat.S_ISDIR(mode) else path.parent}"
         )
 
 

@@ -25,6 +25,7 @@ from edge.errors import EngineError, LinewatchError, StoreError
 from edge.files import cache_home, write_text
 from edge.protocols import Engine
 from edge.records import Float32, UInt8
+from edge.strict_json import parse_json
 
 _LOG = logging.getLogger(__name__)
 _SCHEMA = "linewatch/engines/2"
@@ -206,7 +207,7 @@ def _remembered(cache: Path, key: str, openers: Mapping[Candidate, Callable[[], 
 
 def _read(cache: Path) -> dict[str, Any]:
     try:
-        stored = json.loads(cache.read_text(encoding="utf-8"))
+        stored = parse_json(cache.read_bytes())
         if isinstance(stored, dict) and stored.get("schema") == _SCHEMA and isinstance(stored.get("choices"), dict):
             return dict(stored["choices"])
     except (OSError, ValueError):

@@ -21,11 +21,14 @@ from typer.testing import CliRunner
 from converters.__main__ import app as convert
 from converters.file_facts import facts
 from converters.graph.onnx_from_keras import with_head
+from converters.tensorrt.building import EngineOptions, build_engine
 from edge.bundle import INT8_MODEL, ONNX_MODEL, Bundle, load_bundle, write_manifest
 from edge.engines.onnx_scan import OPERATORS, scan_onnx
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.engines.openvino import OpenVinoEngine
+from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.errors import BundleError, ContractError
+from edge.simulation.device import SimulatedDevice
 from tests.bright_bundle import write_bright_bundle
 from tests.conftest import ROOT
 
@@ -244,6 +247,21 @@ def test_no_backend_starts_with_a_hostile_bundle(tmp_path: Path, good: bytes, ba
         assert told.returncode in {4, 7}, told.stderr
     else:
         assert (told.returncode, OUTSIDE in told.stderr) == (4, True), told.stderr
+
+
+def test_tensorrt_builds_and_starts_no_hostile_model(tmp_path: Path, good: bytes) -> None:
+    """No engine is built of such a graph; and a plan beside one, however it came there, is not read."""
+    device = SimulatedDevice()
+    bundle = write_bright_bundle(tmp_path / "bundle")
+    options = EngineOptions("fp32", (1, 1, 1))
+    build_engine(bundle, options, lambda *_: None, vendor=device.vendor)
+    bundle.onnx_path.write_bytes(harmed(good, HOSTILE["in a branch"][0]))
+    bundle = write_manifest(bundle.path, bundle.manifest)
+    with pytest.raises(ContractError, match=OUTSIDE):
+        build_engine(bundle, options, lambda *_: None, vendor=device.vendor)
+    engine = TensorRtEngine(bundle, bundle.contract(1), TensorRtOptions("fp32"), device.vendor)
+    with pytest.raises(ContractError, match=OUTSIDE), engine:
+        pass
 
 
 def test_a_graph_of_another_precision_is_looked_at_too(tmp_path: Path, good: bytes) -> None:

@@ -3,8 +3,13 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edge.app import turns_of
+from edge.engines.time_limit import TimeLimitedEngine
+from edge.records import GraphContract
+from edge.simulation.engine import SimulatedEngine
 from edge.station.watchdog import Heartbeats, Watchdog, notify
 
 
@@ -58,3 +63,20 @@ def test_without_systemd_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.Mon
     assert notify("READY=1") is False
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     assert notify("READY=1") is False
+
+
+def test_a_hung_engine_is_named_and_the_watchdog_starves() -> None:
+    """While the engine hangs the loop goes round, and systemd is yet to restart the line."""
+    clock = Clock()
+    progress = Heartbeats(clock)
+    engine = TimeLimitedEngine(
+        SimulatedEngine(GraphContract(8, 8, 1, 1, 1, ("a",), 1), lambda _: np.zeros((8, 8), np.uint8)), 1
+    )
+    moved = turns_of(progress, engine)
+    clock.now_ns = 100_000_000_000
+    moved()
+    assert progress.stalled(60) == []
+    engine._stuck_since_s = 1.0  # as after a batch that did not end
+    clock.now_ns *= 2
+    moved()
+    assert progress.stalled(60) == ["engine"]
