@@ -94,7 +94,7 @@ def build_engine(
     dialect = dialect_of(vendor.tensorrt.__version__)
     source = source_of(bundle, options.precision, dialect)
     graph = HashedFile(source.graph, source.graph_sha256)
-    read_onnx(source.graph)
+    read_onnx(source.graph, "TensorRT cannot read")
     machine = machine_of(vendor)
     with (
         building_alone(bundle.path) as folder,

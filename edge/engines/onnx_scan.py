@@ -95,13 +95,13 @@ def scan_onnx(model: bytes, name: object = "The model") -> OnnxScan:
 def read_onnx(model: Path | HashedFile, by: str = "") -> bytes:
     """Read a model once, and return the very bytes that were hashed and scanned. Raises BundleError, ContractError.
 
-    `by`: who would run it, for messages.
+    `by`: who would run it, for messages: "ONNX Runtime cannot load".
     """
     file = model if isinstance(model, HashedFile) else HashedFile(model)
     if not file.path.exists():
-        raise ContractError(f"{by or 'An engine'} cannot load {file.path}: there is no such file. {_AGAIN}")
+        raise ContractError(f"{by or 'An engine cannot load'} {file.path}: there is no such file. {_AGAIN}")
     content = file.read()
-    scan_onnx(content, f"{by} cannot load {file.path}: it" if by else file.path)
+    scan_onnx(content, f"{by} {file.path}: it" if by else file.path)
     return content
 
 

@@ -53,7 +53,7 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         # Bytes do not keep a graph from naming other files, which ONNX Runtime looks for in the working directory: the
         # scan does, of the very bytes that are given to it.
-        content = read_onnx(self._file, "ONNX Runtime")
+        content = read_onnx(self._file, "ONNX Runtime cannot load")
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds

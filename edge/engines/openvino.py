@@ -80,7 +80,7 @@ class OpenVinoEngine:
             settings["INFERENCE_NUM_THREADS"] = self._threads
         # Bytes do not keep a graph from naming other files, which OpenVINO looks for in the working directory: the scan
         # does, of the very bytes that are given to it.
-        content = read_onnx(self._file, "OpenVINO")
+        content = read_onnx(self._file, "OpenVINO cannot load")
         try:
             graph = core.read_model(content)
             self._check(graph)
