@@ -248,8 +248,16 @@ def split_dataset(
         together=together,
     )
     if console is not None:
-        for line in _remarks(entries, parts, found, settings):
+        across = _across_groups(entries, found)
+        for line in _remarks(across, settings):
             console.print(line)
+        if leaking := leaks(parts, across):
+            warn(
+                console,
+                f"{len(leaking)} of {sum(part == 'test' for part in parts.values())} held-out pictures "
+                "show nearly what is learned from or chosen by, so figures on them flatter. With "
+                "split.near_duplicates: together such pictures are in one part",
+            )
         if unread:
             more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
             names = ", ".join(unread[:3])
@@ -257,11 +265,12 @@ def split_dataset(
     return parts
 
 
-def _remarks(
-    entries: Sequence[Entry], parts: dict[str, Split], found: Sequence[Sequence[str]], settings: SplitSettings
-) -> list[str]:
+def _across_groups(entries: Sequence[Entry], found: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     group_of = {entry.image: entry.group for entry in entries}
-    across = [images for images in found if len({group_of[image] for image in images}) > 1]
+    return [images for images in found if len({group_of[image] for image in images}) > 1]
+
+
+def _remarks(across: Sequence[Sequence[str]], settings: SplitSettings) -> list[str]:
     remarks = []
     if settings.folds is not None:
         remarks.append(f"fold {settings.fold} of {settings.folds} is held out; split.test is not used")
@@ -269,13 +278,6 @@ def _remarks(
         remarks.append(
             f"{sum(map(len, across))} pictures of different groups are near-duplicates, in {len(across)} sets; each "
             "set is in one part"
-        )
-    leaking = leaks(parts, across)
-    if leaking:
-        remarks.append(
-            f"[yellow]warning[/]: {len(leaking)} of {sum(part == 'test' for part in parts.values())} held-out pictures "
-            "show nearly what is learned from or chosen by, so figures on them flatter. With split.near_duplicates: "
-            "together such pictures are in one part"
         )
     return remarks
 
