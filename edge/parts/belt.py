@@ -1,0 +1,149 @@
+"""What the empty belt looks like, learned from a few empty frames, and whether a frame shows something else.
+
+A frame is made small and grey, and its brightness is brought to that of the belt, so that a lamp that ages is no part.
+A cell differs where it is farther from the learned mean than `spread` standard deviations and `least_levels`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.errors import SettingsError
+from edge.files import write_bytes
+from edge.opencv import cv2
+from edge.records import Float32, UInt8
+
+SCHEMA = "linewatch/belt/1"
+FRAMES_AT_LEAST = 5
+_LONG_SIDE = 96  # cells; a part of a hundredth of the picture still covers tens of them
+
+
+@dataclass(frozen=True)
+class Belt:
+    """The empty belt in one camera.
+
+    `mean`, `deviation`: float32 [h, w], grey levels. `size_px`: (width, height) of the frames. `region`: x, y, width,
+    height in px of the frame, the part of it that is looked at. `share`: of its cells, from which on a part is there.
+    """
+
+    mean: Float32
+    deviation: Float32
+    size_px: tuple[int, int]
+    region: tuple[int, int, int, int]
+    share: float = 0.02
+    spread: float = 6.0
+    least_levels: float = 12.0
+
+    def differing_share(self, pixels: UInt8) -> float | None:
+        """Return the share of cells, 0-1, that do not look like the belt; None for a frame of another size.
+
+        `pixels`: uint8 [H, W] or BGR [H, W, 3].
+        """
+        if (pixels.shape[1], pixels.shape[0]) != self.size_px:
+            return None
+        cells = _cells(pixels, self.region, self.mean.shape)
+        # the median of the quotient is the light's change as long as less than half of the cells show a part
+        gain = float(np.median(cells / np.maximum(self.mean, 1.0)))
+        level = cells / gain if 0.5 <= gain <= 2.0 else cells
+        far = np.abs(level - self.mean) > np.maximum(self.spread * self.deviation, self.least_levels)
+        return float(far.mean())
+
+    def shows_part(self, pixels: UInt8) -> bool | None:
+        """Tell whether a frame shows more than the belt; None for a frame of another size."""
+        share = self.differing_share(pixels)
+        return None if share is None else share >= self.share
+
+
+def learn_belt(frames: Sequence[UInt8], region: tuple[int, int, int, int] | None = None, share: float = 0.02) -> Belt:
+    """Learn the empty belt from frames of it, uint8 [H, W] or BGR [H, W, 3], all of one size.
+
+    Raises SettingsError for too few frames, for sizes that differ, for a region outside them, and where one of the
+    frames shows a part by what the others look like.
+    """
+    if len(frames) < FRAMES_AT_LEAST:
+        raise SettingsError(
+            f"learning the belt: expected at least {FRAMES_AT_LEAST} empty frames, received {len(frames)}"
+        )
+    sizes = {(pixels.shape[1], pixels.shape[0]) for pixels in frames}
+    if len(sizes) > 1:
+        raise SettingsError(f"learning the belt: expected frames of one size, received {sorted(sizes)}")
+    (width, height) = sizes.pop()
+    x, y, w, h = region or (0, 0, width, height)
+    if not (0 <= x < x + w <= width and 0 <= y < y + h <= height):
+        raise SettingsError(f"learning the belt: the region {[x, y, w, h]} does not lie in {width} x {height} px")
+    scale = min(1.0, _LONG_SIDE / max(w, h))
+    shape = (max(1, round(h * scale)), max(1, round(w * scale)))
+    cells = np.stack([_cells(pixels, (x, y, w, h), shape) for pixels in frames])
+    belt = Belt(cells.mean(axis=0), cells.std(axis=0), (width, height), (x, y, w, h), share)
+    _check_empty(cells, frames, belt)
+    return belt
+
+
+def _check_empty(cells: Float32, frames: Sequence[UInt8], belt: Belt) -> None:
+    """Look at each frame by what all the others look like: one with a part on it would teach that parts are belt."""
+    for place, pixels in enumerate(frames):
+        others = np.delete(cells, place, axis=0)
+        without = Belt(np.median(others, axis=0), others.std(axis=0), belt.size_px, belt.region, belt.share)
+        if without.shows_part(pixels):
+            raise SettingsError(
+                f"learning the belt: frame {place + 1} of {len(frames)} does not look like the others. "
+                "Clear the belt and learn again"
+            )
+
+
+def _cells(pixels: UInt8, region: tuple[int, int, int, int], shape: tuple[int, ...]) -> Float32:
+    x, y, w, h = region
+    part = pixels[y : y + h, x : x + w]
+    small = cv2.resize(part, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    return np.asarray(grey, np.float32)
+
+
+def write_belt(path: Path, belt: Belt) -> None:
+    """Write a belt to a file. Raises StoreError."""
+    content = io.BytesIO()
+    np.savez(
+        content,
+        schema=np.array(SCHEMA),
+        mean=belt.mean,
+        deviation=belt.deviation,
+        size_px=np.array(belt.size_px),
+        region=np.array(belt.region),
+        rules=np.array([belt.share, belt.spread, belt.least_levels]),
+    )
+    write_bytes(path, content.getvalue())
+
+
+def read_belt(path: Path) -> Belt:
+    """Read a belt. Raises SettingsError for a file that is none, or is missing."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            belt = _belt_of(kept)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _no_belt(path, str(error)) from error
+    if belt is None:
+        raise _no_belt(path, f"its schema is another than {SCHEMA}, or its tables do not fit together")
+    return belt
+
+
+def _belt_of(kept: Mapping[str, Any]) -> Belt | None:
+    if str(kept["schema"]) != SCHEMA:
+        return None
+    mean, deviation = (np.asarray(kept[name], np.float32) for name in ("mean", "deviation"))
+    size, region = (tuple(int(side) for side in kept[name]) for name in ("size_px", "region"))
+    share, spread, least = (float(number) for number in kept["rules"])
+    whole = mean.ndim == 2 and mean.shape == deviation.shape and len(size) == 2 and len(region) == 4
+    if not whole or not np.isfinite([mean.sum(), deviation.sum(), share, spread, least]).all():
+        return None
+    x, y, w, h = region
+    return Belt(mean, deviation, (size[0], size[1]), (x, y, w, h), share, spread, least)
+
+
+def _no_belt(path: Path, why: str) -> SettingsError:
+    return SettingsError(f"{path} is no learned belt: {why}. Make it with: linewatch learn-belt CONFIG CAMERA")

@@ -1,0 +1,102 @@
+"""A part begins and ends with the frames that show it, and the belt is what was learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.errors import SettingsError
+from edge.parts.belt import learn_belt, read_belt, write_belt
+from edge.parts.presence import Presence, PresenceRules, step
+from edge.records import UInt8
+from edge.records.parts import PartClosed, PartOpened, TriggerEvent
+
+
+def play(rules: PresenceRules, shown: str) -> list[TriggerEvent]:
+    """Step through one frame a nanosecond: `#` shows a part, `.` the belt, `?` cannot be read."""
+    state, told = Presence(), []
+    for at_ns, letter in enumerate(shown):
+        present = None if letter == "?" else letter == "#"
+        state, events = step(rules, state, present=present, captured_ns=at_ns)
+        told += events
+    return told
+
+
+def test_parts_are_the_runs_of_frames_that_show_one() -> None:
+    """`..###..#..`: a part from frame 2 to 4 and one of a single frame, 7."""
+    assert play(PresenceRules(), "..###..#..") == [PartOpened(2), PartClosed(4), PartOpened(7), PartClosed(7)]
+
+
+def test_one_frame_without_it_does_not_end_a_part() -> None:
+    """With two frames to end, a reflection in one frame makes no second part; an unread frame says nothing at all."""
+    assert play(PresenceRules(off_frames=2), "##.##?.??.") == [PartOpened(0), PartClosed(4)]
+    assert play(PresenceRules(on_frames=2), "#.##...") == [PartOpened(2), PartClosed(3)]
+
+
+@given(st.text("#.?", max_size=60), st.integers(1, 3), st.integers(1, 3))
+def test_openings_and_closings_alternate(shown: str, on_frames: int, off_frames: int) -> None:
+    """Every part that ended had begun, parts do not overlap, and each begins and ends at a frame that shows it."""
+    told = play(PresenceRules(on_frames, off_frames), shown)
+    assert [type(event) for event in told] == [PartOpened, PartClosed] * (len(told) // 2) + [PartOpened] * (
+        len(told) % 2
+    )
+    assert all(shown[event.at_ns] == "#" for event in told)
+    times = [event.at_ns for event in told]
+    assert times == sorted(times)
+
+
+def belt_frame(seed: int, light: float = 1.0) -> UInt8:
+    """Draw an empty belt, BGR [240, 320, 3]: a gradient with noise, under more or less light."""
+    across = np.linspace(60, 120, 320, dtype=np.float32)[None, :].repeat(240, axis=0)
+    noisy = across * light + np.random.default_rng(seed).normal(0, 3, (240, 320))
+    grey = np.clip(noisy, 0, 255).astype(np.uint8)
+    return np.dstack([grey] * 3)
+
+
+def with_part(frame: UInt8, level: int, side: int = 60) -> UInt8:
+    """Lay a square of one grey level onto a frame."""
+    shown = frame.copy()
+    shown[80 : 80 + side, 100 : 100 + side] = level
+    return shown
+
+
+BELT = learn_belt([belt_frame(seed) for seed in range(10)])
+
+
+@pytest.mark.parametrize("light", [0.8, 1.0, 1.25])
+def test_a_part_is_told_from_the_belt_also_under_other_light(light: float) -> None:
+    """60 x 60 of 240 x 320 px are 4.7 % of the picture; a lamp that lost a fifth of its light is no part."""
+    for seed in range(100, 120):
+        assert BELT.shows_part(belt_frame(seed, light)) is False
+        assert BELT.shows_part(with_part(belt_frame(seed, light), 20)) is True
+        assert BELT.shows_part(with_part(belt_frame(seed, light), 200)) is True
+
+
+def test_what_cannot_be_known_or_learned_is_said(tmp_path: Path) -> None:
+    """A frame of another size is unknown; too few frames, a part among them and a region outside are refused."""
+    assert BELT.shows_part(np.zeros((120, 160, 3), np.uint8)) is None
+    frames = [belt_frame(seed) for seed in range(8)]
+    with pytest.raises(SettingsError, match="at least 5"):
+        learn_belt(frames[:4])
+    with pytest.raises(SettingsError, match="frame 8 of 8 does not look like the others"):
+        learn_belt([*frames[:7], with_part(frames[7], 200)])
+    with pytest.raises(SettingsError, match="does not lie in"):
+        learn_belt(frames, (300, 0, 40, 40))
+    with pytest.raises(SettingsError, match="one size"):
+        learn_belt([*frames, frames[0][:100]])
+    (tmp_path / "belt.npz").write_bytes(b"no belt")
+    with pytest.raises(SettingsError, match="learn-belt"):
+        read_belt(tmp_path / "belt.npz")
+
+
+def test_a_belt_survives_its_file(tmp_path: Path) -> None:
+    """What was written is what is read."""
+    write_belt(tmp_path / "belt.npz", BELT)
+    again = read_belt(tmp_path / "belt.npz")
+    frame = with_part(belt_frame(5), 200)
+    assert again.differing_share(frame) == pytest.approx(BELT.differing_share(frame))
+    assert (again.size_px, again.region, again.share) == (BELT.size_px, BELT.region, BELT.share)
