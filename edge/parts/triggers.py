@@ -1,0 +1,133 @@
+"""What opens and closes parts, under `edge.protocols.Trigger`: frames, parts that are seen, or somebody's word."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge.parts.presence import Presence, PresenceRules, step
+from edge.records.parts import PartClosed, PartOpened, TriggerEvent
+
+MOST_WAITING = 10_000  # of told events; a trigger that is faster than this is told to be
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a trigger is told of each frame before it is judged: which view, when, and whether it shows a part.
+
+    `captured_ns`: the station's clock. `present`: None where that is not looked at or cannot be known.
+    """
+
+    view: str
+    captured_ns: int
+    present: bool | None = None
+
+
+class PresenceTrigger:
+    """A part is there while one view shows it."""
+
+    def __init__(self, view: str, rules: PresenceRules = PresenceRules()) -> None:  # noqa: B008 - it is frozen
+        self._view, self._rules, self._state = view, rules, Presence()
+
+    def glance(self, glance: Glance) -> Sequence[TriggerEvent]:
+        """Return what begins or ends with a frame."""
+        if glance.view != self._view:
+            return ()
+        self._state, events = step(self._rules, self._state, present=glance.present, captured_ns=glance.captured_ns)
+        return events
+
+    def events(self, now_ns: int) -> Sequence[TriggerEvent]:
+        """Return nothing: parts come with frames."""
+        del now_ns
+        return ()
+
+
+@dataclass
+class _Shot:
+    """One triggering of all cameras; `seen`: frames by view."""
+
+    at_ns: int
+    seen: dict[str, int]
+
+
+class CameraTrigger:
+    """Cameras that are triggered themselves: so many frames of each view are one part.
+
+    Frames of several views that were captured within `together_ns` of the first belong together. Silence between is no
+    fault; a view that does not come in that time is missing.
+    """
+
+    def __init__(self, views: Sequence[str], frames: int = 1, together_ns: int = 50_000_000) -> None:
+        self._views, self._frames = tuple(views), frames
+        self._together_ns = together_ns if len(self._views) > 1 else 0
+        self._open: deque[_Shot] = deque()
+
+    def glance(self, glance: Glance) -> Sequence[TriggerEvent]:
+        """Return the part that a frame begins or completes."""
+        if glance.view not in self._views:
+            return ()
+        told = list(self.events(glance.captured_ns))
+        shot = next((each for each in self._open if self._takes(each, glance)), None)
+        if shot is None:
+            shot = _Shot(glance.captured_ns, {})
+            self._open.append(shot)
+            told.append(PartOpened(glance.captured_ns - self._together_ns, exactly=self._frames))
+        shot.seen[glance.view] = shot.seen.get(glance.view, 0) + 1
+        if all(shot.seen.get(view, 0) >= self._frames for view in self._views):
+            told += self._close_until(shot, glance.captured_ns)
+        return told
+
+    def events(self, now_ns: int) -> Sequence[TriggerEvent]:
+        """Return the parts whose other views did not come in time; frames of one view are waited for without end."""
+        told: list[TriggerEvent] = []
+        while len(self._views) > 1 and self._open and now_ns - self._open[0].at_ns > self._together_ns:
+            shot = self._open.popleft()
+            told.append(PartClosed(shot.at_ns + self._together_ns))
+        return told
+
+    def _takes(self, shot: _Shot, glance: Glance) -> bool:
+        near = len(self._views) == 1 or abs(glance.captured_ns - shot.at_ns) <= self._together_ns
+        return near and shot.seen.get(glance.view, 0) < self._frames
+
+    def _close_until(self, last: _Shot, at_ns: int) -> list[TriggerEvent]:
+        """Close a part, and those before it, which no frame completes any more: parts are closed in their order."""
+        told: list[TriggerEvent] = []
+        while self._open:
+            shot = self._open.popleft()
+            told.append(PartClosed(max(at_ns, shot.at_ns)))
+            if shot is last:
+                break
+        return told
+
+
+class ToldTrigger:
+    """Parts are opened and closed by whoever says so: a command, a simulated light barrier, a test. Any thread may."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[TriggerEvent] = deque()
+        self._lock = threading.Lock()
+        self.refused = 0
+
+    def tell(self, event: TriggerEvent) -> bool:
+        """Accept an opening or closing; False where too many wait already, which is counted in `refused`."""
+        with self._lock:
+            if len(self._waiting) >= MOST_WAITING:
+                self.refused += 1
+                return False
+            self._waiting.append(event)
+            return True
+
+    def glance(self, glance: Glance) -> Sequence[TriggerEvent]:
+        """Return nothing: frames open no part."""
+        del glance
+        return ()
+
+    def events(self, now_ns: int) -> Sequence[TriggerEvent]:
+        """Return what was told up to now, in its order; what is due later waits."""
+        told = []
+        with self._lock:
+            while self._waiting and self._waiting[0].at_ns <= now_ns:
+                told.append(self._waiting.popleft())
+        return told

@@ -1,0 +1,121 @@
+"""Every kind of trigger opens and closes parts in their order, and one bad part among a thousand is never missed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.parts.assembler import Parts, step, stop
+from edge.parts.rules import PartRules, ViewRule
+from edge.parts.triggers import CameraTrigger, Glance, PresenceTrigger, ToldTrigger
+from edge.records import Verdict
+from edge.records.parts import PartClosed, PartOpened, PartResult, TriggerEvent
+from tests.edge.parts.test_assembler import seen
+
+MS = 1_000_000
+OK, NG, NO_READ = Verdict.OK, Verdict.NG, Verdict.NO_READ
+Trigger = CameraTrigger | PresenceTrigger | ToldTrigger
+
+
+def run(
+    trigger: Trigger, views: list[str], glances: list[tuple[float, str, bool | None, Verdict | None]]
+) -> list[PartResult]:
+    """Let frames come, each (ms, view, shows a part, verdict or None = not judged), and return the parts."""
+    rules = PartRules({view: ViewRule() for view in views}, timeout_ns=5000 * MS, wait_ns=200 * MS)
+    parts, told = Parts(), []
+    for at_ms, view, present, verdict in glances:
+        now_ns = round(at_ms * MS)
+        events: list[TriggerEvent] = [*trigger.events(now_ns), *trigger.glance(Glance(view, now_ns, present))]
+        for event in events:
+            parts, concluded = step(rules, parts, event, now_ns)
+            told += concluded
+        if verdict is not None:
+            parts, concluded = step(rules, parts, seen(at_ms, verdict, view), now_ns)
+            told += concluded
+    end_ns = 10**15
+    for event in trigger.events(end_ns):
+        parts, concluded = step(rules, parts, event, end_ns)
+        told += concluded
+    _, ended = stop(rules, parts, end_ns)
+    return [each for each in [*told, *ended] if isinstance(each, PartResult)]
+
+
+def test_each_frame_of_a_triggered_camera_is_a_part() -> None:
+    """Sixty pictures, one bad: sixty parts, one NG, each concluded with its own frame."""
+    frames = [(k * 1000.0, "top", None, NG if k == 40 else OK) for k in range(60)]
+    parts = run(CameraTrigger(["top"]), ["top"], frames)
+    assert Counter(part.judgement.verdict for part in parts) == {OK: 59, NG: 1}
+    assert [part.number for part in parts if part.judgement.verdict is NG] == [41]
+
+
+def test_three_frames_a_part() -> None:
+    """Of a camera that takes three pictures a part every third frame ends one."""
+    parts = run(CameraTrigger(["top"], frames=3), ["top"], [(k * 10.0, "top", None, OK) for k in range(9)])
+    assert [part.views["top"].frames for part in parts] == [3, 3, 3]
+
+
+def test_two_cameras_triggered_together_of_which_one_misses_a_part() -> None:
+    """Frames within 50 ms are one part; a part that the side camera missed is NO_READ, and the next one is whole."""
+    frames = []
+    for k in range(4):
+        frames.append((k * 1000.0, "top", None, OK))
+        frames += [] if k == 1 else [(k * 1000.0 + 3, "side", None, OK)]
+    parts = run(CameraTrigger(["top", "side"]), ["top", "side"], frames)
+    assert [part.judgement.verdict for part in parts] == [OK, NO_READ, OK, OK]
+    assert parts[1].missing_views == ("side",)
+
+
+def test_told_parts_come_in_their_order_and_not_before_their_time() -> None:
+    """What is told for later waits; more than can wait is refused and counted."""
+    trigger = ToldTrigger()
+    trigger.tell(PartOpened(10, "a"))
+    trigger.tell(PartClosed(20, "a"))
+    assert trigger.events(15) == [PartOpened(10, "a")]
+    assert trigger.events(25) == [PartClosed(20, "a")]
+    for k in range(10_001):
+        trigger.tell(PartOpened(k))
+    assert trigger.refused == 1
+
+
+@pytest.mark.parametrize("kind", ["camera", "presence", "told"])
+@pytest.mark.parametrize("seed", range(3))
+def test_one_bad_part_among_a_thousand(kind: str, seed: int) -> None:
+    """Whatever opens the parts, a single bad one, shown in one frame, is one NG part of a thousand."""
+    bad = (seed * 137 + 41) % 1000
+    frames: list[tuple[float, str, bool | None, Verdict | None]] = []
+    told = ToldTrigger()
+    for k in range(1000):
+        at = k * 100.0
+        told.tell(PartOpened(round((at + 20) * MS)))
+        told.tell(PartClosed(round((at + 60) * MS)))
+        if kind == "camera":
+            frames.append((at + 30, "top", None, NG if k == bad else OK))
+        else:
+            frames += [(at + 10 * j, "top", 3 <= j <= 5, NG if (k == bad and j == 4) else OK) for j in range(8)]
+    triggers: dict[str, Trigger] = {
+        "camera": CameraTrigger(["top"]),
+        "presence": PresenceTrigger("top"),
+        "told": told,
+    }
+    parts = run(triggers[kind], ["top"], frames)
+    assert Counter(part.judgement.verdict for part in parts) == {OK: 999, NG: 1}
+    assert [part.number for part in parts if part.judgement.verdict is NG] == [bad + 1]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["top", "side"]), st.integers(0, 80)), max_size=60), st.integers(1, 3))
+def test_cameras_open_and_close_the_same_number(frames: list[tuple[str, int]], count: int) -> None:
+    """However the frames of two cameras come, every part that was opened is closed once, after it was opened."""
+    trigger, now_ns, told = CameraTrigger(["top", "side"], count), 0, []
+    for view, later_ms in frames:
+        now_ns += later_ms * MS
+        told += [*trigger.events(now_ns), *trigger.glance(Glance(view, now_ns))]
+    told += trigger.events(10**15)
+    opened = closed = 0
+    for event in told:
+        opened += isinstance(event, PartOpened)
+        closed += isinstance(event, PartClosed)
+        assert closed <= opened
+    assert opened == closed
