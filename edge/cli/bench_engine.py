@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.app import make_engine
+from edge.app import make_limited_engine
 from edge.bundle import Bundle
 from edge.engines.device import Vendor
 from edge.errors import SettingsError
@@ -86,7 +86,7 @@ def bench(
     thresholds = np.array([entry.threshold for entry in bundle.classes], np.float32)
     tiles = golden_tiles(bundle)
     for name, way in ways(settings.model_copy(update={"batch": max(sizes)})):
-        with make_engine(way, bundle, vendor=vendor) as engine:
+        with make_limited_engine(way, bundle, vendor=vendor) as engine:
             for size in sizes:
                 yield _measure(name, engine, size, seconds, thresholds=thresholds, tiles=tiles)
 
