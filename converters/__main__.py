@@ -19,6 +19,7 @@ from edge.cli.terminal import Terminal, lines, log_to_stderr
 from edge.errors import ConversionError, DependencyError, LinewatchError, StoreError
 
 if TYPE_CHECKING:  # imported where it is used, so that --help does not wait for ONNX
+    from converters.foreign.expectations import ModelFlags
     from converters.tensorrt.building import EngineOptions
 
 _HELP = """Turn a trained bundle into one that a line can run.
@@ -31,17 +32,18 @@ Example: convert scratch-phone-1.0.0 --to onnxruntime --data pictures
 
 Example: convert scratch-phone-1.0.0 --to tensorrt --precision fp16 --batch 1,4,8
 
-Example: convert model.onnx --to openvino --tile 512x512 --classes oil,scratch --data pictures
+Example: convert unet.onnx --to onnxruntime --tile 512x512 --classes oil,scratch --background 0 --activation softmax
+--input-range 0,1 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --colour rgb --data pictures
 
 Other verbs, each with a --help of its own: `convert plan BUNDLE --for 10.3` prints what a TensorRT build would call;
-`convert inspect FILE` says what a file is; `convert compare A B --data DIR` counts defects gained and lost. A bundle
-whose name is a verb is reached as ./plan.
+`convert inspect FILE` says what a file is; `convert compare A B --data DIR` counts defects gained and lost; `convert
+merge-data MODEL.onnx` merges weights that lie beside it. A bundle whose name is a verb is reached as ./plan.
 
-Exit codes: 0 converted; 2 wrong command line; 3 a wrong TensorRT version or batch; 4 bundle or model cannot be used, or
-has no real pictures; 5 a picture cannot be read; 6 inference or a TensorRT build failed; 7 a package is missing; 8
-bundle or report cannot be written, or another conversion runs; 10 the dataset of --data cannot be used; 11 the
-converted model differs too much, and the bundle is left as it was; 130 interrupted. An interrupted search for FP16 or
-INT8 goes on where it stood.
+Exit codes: 0 converted; 2 wrong command line; 3 a YAML, TensorRT version or batch that cannot be; 4 bundle or model
+cannot be used, or has no real pictures; 5 a picture cannot be read; 6 inference or a TensorRT build failed; 7 a
+package is missing; 8 bundle or report cannot be written, or another conversion runs; 10 the dataset of --data cannot
+be used; 11 the converted model differs too much, and the bundle is left as it was; 130 interrupted. An interrupted
+search for FP16 or INT8 goes on where it stood.
 """
 _INTERRUPTED = 130
 
@@ -102,50 +104,135 @@ def build(
         float, typer.Option(min=0, max=1, help="largest allowed share of pixels whose class changes, 0-1")
     ] = 0.0005,
     json_file: JsonOption = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="what the original answered, an .npz: proved against that", rich_help_panel=_BARE),
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="overlay sheet of what the net sees; default: beside the bundle")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="go on where none or nearly all is defective", rich_help_panel=_BARE)
+    ] = False,
     tile: Annotated[str | None, typer.Option(metavar="WxH", help="tile size, px", rich_help_panel=_BARE)] = None,
-    classes: Annotated[str, typer.Option(help="defect classes in order, by commas", rich_help_panel=_BARE)] = "",
+    classes: Annotated[
+        str | None, typer.Option(help="defect classes in order, by commas, no background", rich_help_panel=_BARE)
+    ] = None,
     thresholds: Annotated[
-        str, typer.Option(help="probability per class, or one for all", rich_help_panel=_BARE)
-    ] = "0.5",
-    overlap: Annotated[int, typer.Option(min=0, help="of neighbouring tiles, px", rich_help_panel=_BARE)] = 0,
-    channels: Annotated[int, typer.Option(help="1 (grey) or 3", min=1, max=3, rich_help_panel=_BARE)] = 1,
-    frames: Annotated[int, typer.Option(min=1, help="frames of a sequence", rich_help_panel=_BARE)] = 1,
-    stride: Annotated[int, typer.Option(min=1, help="px per answered cell", rich_help_panel=_BARE)] = 1,
-    min_area: Annotated[float, typer.Option(min=0, help="smallest defect, px", rich_help_panel=_BARE)] = 0.0,
+        str | None, typer.Option(help="probability per class, or one for all; default: 0.5", rich_help_panel=_BARE)
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(min=0, help="of neighbouring tiles, px; default: 0", rich_help_panel=_BARE)
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="1 (grey) or 3, where the net does not state it", rich_help_panel=_BARE)
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="frames of a sequence; default: 1", rich_help_panel=_BARE)
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="px per answered cell; default: the net's", rich_help_panel=_BARE)
+    ] = None,
+    min_area: Annotated[
+        float | None, typer.Option(min=0, help="smallest defect, px; default: 0", rich_help_panel=_BARE)
+    ] = None,
     name: Annotated[str | None, typer.Option(help="of the bundle; default: the file's", rich_help_panel=_BARE)] = None,
+    input_range: Annotated[
+        str | None, typer.Option(metavar="LO,HI", help="black and white: 0,1 or -1,1 or 0,255", rich_help_panel=_BARE)
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="subtracted, in the net's colour order", rich_help_panel=_BARE)
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="divided by, in the net's colour order", rich_help_panel=_BARE)
+    ] = None,
+    colour: Annotated[
+        str | None, typer.Option("--colour", "--color", help="rgb, bgr or grey", rich_help_panel=_BARE)
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="nhwc or nchw, where the sizes do not tell", rich_help_panel=_BARE)
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="sigmoid or softmax of logits, none", rich_help_panel=_BARE)
+    ] = None,
+    background: Annotated[
+        int | None, typer.Option(min=0, help="the answer's channel that is no defect", rich_help_panel=_BARE)
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="which answer is meant, of several", rich_help_panel=_BARE)] = None,
+    preparing: Annotated[
+        Path | None, typer.Option(help="YAML with the key preparing, as in a recipe", rich_help_panel=_BARE)
+    ] = None,
 ) -> None:
     """Run `convert BUNDLE`; described to users by `_HELP`."""
     sizes = _batch(batch)
-    tile_px = _tile(tile)
-    probabilities = _numbers(thresholds)
+    said = {
+        "tile": tile,
+        "classes": classes,
+        "overlap": overlap,
+        "channels": channels,
+        "frames": frames,
+        "stride": stride,
+        "min_area": min_area,
+        "name": name,
+        "colour": colour,
+        "layout": layout,
+        "activation": activation,
+        "background": background,
+        "output": output,
+        "preparing": preparing,
+        "thresholds": _numbers("--thresholds", thresholds),
+        "input_range": _numbers("--input-range", input_range),
+        "mean": _numbers("--mean", mean),
+        "std": _numbers("--std", std),
+    }
     if to is Target.TENSORRT:
         _require_tensorrt()
     from converters.flow import Order, run
     from converters.reporting import print_outcome
-    from converters.sources import ManifestFlags
 
-    flags = ManifestFlags(
-        tile=tile_px,
-        classes=tuple(part.strip() for part in classes.split(",") if part.strip()),
-        thresholds=probabilities,
-        overlap_px=overlap,
-        channels=channels,
-        frames=frames,
-        stride=stride,
-        min_area_px=min_area,
-        name=name,
+    flags = _model_flags({key: value for key, value in said.items() if value is not None})
+    order = Order(
+        to=to.value,
+        precision=precision.value,
+        data=data,
+        calibration=calibration,
+        out=out,
+        max_changed_share=max_changed_pixels,
+        flags=flags,
+        reference=reference,
+        sheet=sheet,
+        confirm=lambda doubt: yes or _asked(doubt),
     )
-    order = Order(to.value, precision.value, data, calibration, out, max_changed_pixels, flags)
     outcome = run(bundle, order, _progress)
     report = outcome.report
-    output = _output(json_file)
-    print_outcome(outcome, output, Terminal(soft_wrap=False, stderr=True))
+    console = _output(json_file)
+    print_outcome(outcome, console, Terminal(soft_wrap=False, stderr=True))
     if to is Target.TENSORRT:
         from converters.tensorrt.building import EngineOptions
 
         options = EngineOptions(precision.value, sizes, workspace_mb, builder_level)
-        report |= _build_tensorrt(outcome.bundle.path, options, output)
+        report |= _build_tensorrt(outcome.bundle.path, options, console)
     _write_json(json_file, report)
+
+
+def _model_flags(said: dict[str, Any]) -> ModelFlags:
+    """Return the flags of a bare model. Raises BadParameter naming the one that cannot be."""
+    from pydantic import ValidationError
+
+    from converters.foreign.expectations import ModelFlags
+
+    try:
+        return ModelFlags.model_validate(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        expected = str(first["msg"]).removeprefix("Value error, ").replace("Input should be", "expected")
+        raise typer.BadParameter(f"--{key.replace('_', '-')}: {expected}, received {said.get(key)!r}") from error
+
+
+def _asked(doubt: str) -> bool:
+    """Ask whoever sits there; nobody there is no yes."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and typer.confirm(f"{doubt}. Go on all the same?", err=True)
 
 
 def _build_tensorrt(path: Path, options: EngineOptions, output: Console) -> dict[str, Any]:
@@ -181,6 +268,21 @@ def plan(
     options = EngineOptions(precision.value, _batch(batch), workspace_mb, builder_level)
     for call in planned_calls(load_bundle(bundle), version, options):
         Terminal().print(call)
+
+
+@app.command("merge-data", epilog="Example: `convert merge-data model.onnx`")
+def merge_data(
+    model: Annotated[Path, typer.Argument(help="an .onnx with weights in a file beside it", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="the one file; default: NAME.merged.onnx")] = None,
+) -> None:
+    """Merge an ONNX graph and the weights in a file beside it, as PyTorch writes them, into one file.
+
+    Exit codes: 0 merged, 2 wrong command line, 4 nothing to merge, or the weights are missing or cut off, 8 the file
+    cannot be written.
+    """
+    from converters.foreign.external_data import merge_data as merge
+
+    Terminal().print(f"Wrote {merge(model, out)}")
 
 
 @app.command(epilog="Example: `convert inspect scratch-phone-1.0.0/engines/fp16.plan`")
@@ -270,22 +372,11 @@ def _batch(text: str) -> tuple[int, int, int]:
     return least, usual, most
 
 
-def _tile(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise typer.BadParameter(f"--tile: expected WIDTHxHEIGHT such as 512x512, received {text!r}")
-    return int(height), int(width)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
+def _numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
     try:
-        return tuple(float(part) for part in text.split(","))
+        return None if text is None else tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise typer.BadParameter(
-            f"--thresholds: expected numbers by commas such as 0.6,0.5, received {text!r}"
-        ) from error
+        raise typer.BadParameter(f"{flag}: expected numbers by commas such as 0.6,0.5, received {text!r}") from error
 
 
 def main(arguments: list[str] | None = None) -> None:

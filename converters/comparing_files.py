@@ -13,7 +13,7 @@ import numpy as np
 
 from converters.comparison.comparing import Comparison, FoundDefects, compare_maps, without_specks
 from converters.comparison.real_tiles import pictures_of, prepare_picture
-from converters.precision.plan import GRAPHS, Precision
+from converters.precision.plan import GRAPHS, Precision, variant_of
 from converters.precision.tensor_ranges import NodeDone
 from edge.bundle import KERAS_MODEL, MANIFEST, Bundle, load_bundle
 from edge.cameras.recordings import recorded_camera
@@ -166,7 +166,7 @@ def _engine(side: Operand, bundle: Bundle) -> Engine:
     precision = side.precision or ENGINES[side.engine][0]
     contract = bundle.contract(_BATCH)
     graph: Precision = "fp16" if precision == "fp16" else "int8" if precision == "int8" else "fp32"
-    inside = KERAS_MODEL if side.engine == "keras" else GRAPHS[graph]
+    inside = KERAS_MODEL if side.engine == "keras" else GRAPHS[variant_of(graph, side.engine)]
     model = side.path / inside if side.path.is_dir() else side.path
     if side.engine != "tensorrt" and not model.is_file():
         raise BundleError(f"{side.path} holds no {inside}. Make it: convert {side.path} --to onnxruntime")

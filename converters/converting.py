@@ -1,67 +1,118 @@
-"""A bundle from the trainer → one that runs on a line. Either all of it is replaced, or nothing.
+"""A model as it was trained → a bundle that runs on a line. Either all of it is replaced, or nothing.
 
-model.keras → ONNX graph → contract checked → compared with Keras on real pictures → written into the bundle
+model.keras or the original as it was given → ONNX graph → contract checked → compared with that model, run by its own
+runtime, on real pictures → written into the bundle
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from converters.comparison.comparing import Comparison, compare_picture
 from converters.comparison.real_tiles import MAP_SUFFIX, golden_pictures, pictures_of, prepare_picture, real_tiles
+from converters.comparison.sight import Looking, Sight
+from converters.foreign.nets import open_net
+from converters.foreign.originals import (
+    OriginalEngine,
+    Seen,
+    WatchedKerasEngine,
+    check_probabilities,
+    check_reference,
+    check_steady,
+)
+from converters.foreign.understanding import Asked, Reading, understand
+from converters.foreign.wrapping import graph_of
 from converters.graph.contract import check_graph
 from converters.graph.float_graph import FloatGraph
-from converters.graph.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions, with_head
+from converters.graph.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions
 from converters.precision.plan import GRAPHS, PLANS
 from converters.precision.tensor_ranges import full_ranges
+from converters.sources import expectations_in, original_of
 from converters.staging import Staging
 from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, Bundle, GoldenEntry, load_bundle, sha256_of, write_manifest
 from edge.engines.onnxruntime import OnnxRuntimeEngine
-from edge.errors import BundleError, ConversionError
+from edge.errors import BundleError, ConversionError, EngineError
 from edge.inspection.inference import Inference
 from edge.opencv import cv2
 from edge.protocols import Engine
-from trainer.evaluation.keras_engine import KerasEngine
+from edge.records import Float32, UInt8
 
 _BATCH = 4  # tiles at once: few, so that two engines with large tiles fit into memory
 _STEP = "onnx"
 _LOOKED_AT = 8  # tiles whose every tensor is looked at
+PROBABILITIES = "probabilities"  # as the head names them, [N, K, h, w]
 
 Progress = Callable[[list[Path]], Iterable[Path]]
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a conversion must keep, and who is asked about what it cannot know.
+
+    `max_changed_share`: of the pixels, 0-1, that may get another class. `reference`: an .npz of the original's own
+    answers, which may name the pictures `named`. `sheet`: where the overlay sheet goes, None for none. `confirm`: is
+    told why a model that somebody else trained can hardly be right; True goes on all the same.
+    """
+
+    max_changed_share: float = 0.0005
+    reference: Path | None = None
+    named: tuple[Path, ...] = ()
+    sheet: Path | None = None
+    confirm: Callable[[str], bool] = lambda _: False
+
+
+@dataclass(frozen=True)
 class Conversion:
-    """A finished conversion: the bundle as it now is, and how its two models compare."""
+    """A finished conversion: the bundle as it now is, how its two models compare, and what the net sees.
+
+    `comparison` is None where nothing was translated, so that there is nothing to compare. `seen`: least and greatest
+    probability by class name, of those that were answered. `original`: what was compared with, for people.
+    """
 
     bundle: Bundle
-    comparison: Comparison
+    comparison: Comparison | None
+    sight: Sight
+    seen: dict[str, tuple[float, float]]
+    original: str
+    sheet: Path | None = None
+    reference: dict[str, Any] | None = None
 
     def report(self) -> dict[str, Any]:
         """Return what `--json` writes."""
         manifest = self.bundle.manifest
+        sight = {
+            **self.sight.as_dict(),
+            "probabilities": {name: {"least": low, "greatest": high} for name, (low, high) in self.seen.items()},
+            "sheet": str(self.sheet) if self.sheet else None,
+        }
         return {
             "bundle": f"{manifest.name}-{manifest.version}",
             "onnx_sha256": self.bundle.model_sha256,
             "onnx_bytes": self.bundle.onnx_path.stat().st_size,
             "opset": OPSET,
             "golden": len(manifest.golden),
-            "comparison": self.comparison.as_dict(),
+            "original": self.original,
+            "comparison": self.comparison.as_dict() if self.comparison else None,
+            "sight": sight,
+            **({"reference": self.reference} if self.reference else {}),
         }
 
 
-def convert_bundle(path: Path, data: Path | None, max_changed_share: float, progress: Progress) -> Conversion:
-    """Write `model.onnx`, golden maps, hashes and provenance into the bundle at `path`.
+def convert_bundle(path: Path, data: Path | None, limits: Limits, progress: Progress) -> Conversion:
+    """Write `model.onnx`, golden maps, hashes and provenance into the bundle of the trainer at `path`.
 
     Compared on the golden pictures and on the pictures of `data`; `progress` wraps their list. Raises ConversionError,
-    and leaves the bundle as it was, where more than `max_changed_share` (0-1) of the pixels get another class or any
-    defect is lost or gained.
+    and leaves the bundle as it was, where more than the allowed share of the pixels get another class or any defect is
+    lost or gained.
     """
     bundle = load_bundle(path, need_onnx=False)
     if KERAS_MODEL not in bundle.manifest.files:
@@ -75,55 +126,173 @@ def convert_bundle(path: Path, data: Path | None, max_changed_share: float, prog
             f"{path} has no pictures in {GOLDEN}/ to compare the converted model on. "
             f"Name a folder of real pictures with --data, or train again: the trainer leaves some in {GOLDEN}/"
         )
-    return install(bundle, convert(bundle.keras_path, bundle.contract(_BATCH)), further, max_changed_share, progress)
+    return install(bundle, convert(bundle.keras_path, bundle.contract(_BATCH)), further, limits, progress)
 
 
-def install(
-    bundle: Bundle, graph: bytes, further: list[Path], max_changed_share: float, progress: Progress
-) -> Conversion:
+def install(bundle: Bundle, graph: bytes, further: list[Path], limits: Limits, progress: Progress) -> Conversion:
     """Put a serialised ONNX graph into a bundle, if it keeps the contract and finds what model.keras finds.
 
     Compared on the golden pictures and on `further` ones. Raises ContractError, ConversionError, StoreError.
     """
     contract = bundle.contract(_BATCH)
-    check_graph(graph, contract)
-    check_finite(graph, bundle, [*golden_pictures(bundle), *further])
-    with Staging(bundle.path) as staging:
-        candidate = staging.write(ONNX_MODEL, graph)
-        with KerasEngine(bundle.keras_path, contract) as keras, OnnxRuntimeEngine(candidate, contract) as onnx:
-            comparison, entries = _compare(bundle, (keras, onnx), further, staging, progress)
-        if failures := comparison.failures(max_changed_share):
-            raise ConversionError(
-                f"The converted model differs from {bundle.keras_path} on {comparison.pictures} pictures: "
-                f"{'; '.join(failures)}. The bundle was left as it was. Train the model again; where the pictures show "
-                "that such pixels do not matter, raise --max-changed-pixels"
-            )
-        outdated = {_STEP, *_leave_outdated(bundle, graph, staging)}
-        earlier = (entry for entry in bundle.manifest.provenance if entry.get("step") not in outdated)
-        provenance = (*earlier, _provenance(bundle, graph, comparison))
-        manifest = bundle.manifest.model_copy(update={"golden": entries, "provenance": provenance})
-        return Conversion(staging.commit(lambda: write_manifest(bundle.path, manifest)), comparison)
+    original = WatchedKerasEngine(bundle.keras_path, contract)
+    job = _Job(bundle, graph, str(bundle.keras_path), further=further, limits=limits, progress=progress)
+    return job.run(original, original.seen, {"keras_sha256": bundle.manifest.files[KERAS_MODEL]})
 
 
-def install_bare(bundle: Bundle, source: Path, pictures: Sequence[Path]) -> Bundle:
-    """Make the bare model.onnx of a bundle one that a line can run: with a head, checked, with golden maps.
+def install_original(
+    bundle: Bundle, shown: Path, data: Sequence[Path], limits: Limits, progress: Progress
+) -> Conversion:
+    """Make model.onnx of the original in the bundle, a model that somebody else trained, and prove it against that.
 
-    A graph from float pixels to probabilities is given the contract's head. There is no original to compare it with;
-    that it answers finite numbers is looked at on `pictures`. `source` is the file that was given, for messages.
-    Raises ContractError, ConversionError, StoreError.
+    What the net expects and gives stands in the bundle's provenance. `shown`: the file as the user named it; `data`:
+    pictures beside the golden ones. Raises ContractError where its answers are no probabilities or depend on the batch,
+    ConversionError where the graph answers otherwise, or where nobody confirms that so few or many defects are right.
     """
+    original = original_of(bundle)
+    assert original is not None  # noqa: S101 - the caller looked
+    expects = expectations_in(bundle)
     contract = bundle.contract(_BATCH)
-    graph = with_head(bundle.onnx_path.read_bytes(), source, contract)
-    check_graph(graph, contract)
-    check_finite(graph, bundle, pictures)
-    with Staging(bundle.path) as staging:
-        candidate = staging.write(ONNX_MODEL, graph)
-        with OnnxRuntimeEngine(candidate, contract) as engine:
-            _, entries = _compare(bundle, (engine, engine), [], staging, list)
-        step = {"step": _STEP, "at": datetime.now(timezone.utc).isoformat(timespec="seconds"), "opset": OPSET}
-        provenance = (*bundle.manifest.provenance, {**step, "onnx_sha256": hashlib.sha256(graph).hexdigest()})
-        manifest = bundle.manifest.model_copy(update={"golden": entries, "provenance": provenance})
-        return staging.commit(lambda: write_manifest(bundle.path, manifest))
+    net = open_net(original, expects.output if expects else None)
+    net.path = shown
+    sha256 = {"original_sha256": bundle.manifest.files[original.name]}
+    if expects is None:
+        job = _Job(bundle, original.read_bytes(), "", further=list(data), limits=limits, progress=progress)
+        return job.run(None, Seen(), sha256)
+    manifest = bundle.manifest
+    tile = (manifest.tile.height, manifest.tile.width)
+    asked = Asked(tile, len(manifest.classes), manifest.frames, None, manifest.stride)
+    reading = understand(net, expects, asked)
+    engine = OriginalEngine(net, reading, contract)
+    tiles = real_tiles(bundle, [*golden_pictures(bundle), *data], _LOOKED_AT)
+    engine.probabilities(tiles)
+    check_probabilities(shown, engine.seen, reading)
+    check_steady(shown, engine.probabilities, tiles)
+    job = _Job(
+        bundle,
+        graph_of(net, reading, contract),
+        f"{shown} by {net.runtime}",
+        further=list(data),
+        limits=limits,
+        progress=progress,
+    )
+    job.reading = reading
+    return job.run(engine, engine.seen, sha256)
+
+
+class _Job:
+    """One graph on its way into a bundle."""
+
+    def __init__(
+        self, bundle: Bundle, graph: bytes, original: str, *, further: list[Path], limits: Limits, progress: Progress
+    ) -> None:
+        self.reading: Reading | None = None
+        self._bundle = bundle
+        self._graph = graph
+        self._original = original
+        self._further = further
+        self._limits = limits
+        self._progress = progress
+
+    def run(self, original: Engine | None, seen: Seen, sha256: dict[str, str]) -> Conversion:
+        """Check, compare with `original` (None: the graph is the original), and put all of it in, or nothing."""
+        bundle, graph, limits = self._bundle, self._graph, self._limits
+        pictures = [*golden_pictures(bundle), *self._further]
+        check_graph(graph, bundle.contract(_BATCH))
+        check_finite(graph, bundle, pictures)
+        tiles = real_tiles(bundle, pictures, _LOOKED_AT)
+        answer = probabilities_of(graph, [entry.threshold for entry in bundle.classes])
+        check_steady(self._original or bundle.path, answer, tiles)
+        looking = Looking(bundle.classes, len(pictures))
+        with Staging(bundle.path) as staging:
+            candidate = staging.write(ONNX_MODEL, graph)
+            converted = OnnxRuntimeEngine(candidate, bundle.contract(_BATCH))
+            with converted, original if original is not None else nullcontext():
+                engines = (original or converted, converted)
+                found, entries = _compare(
+                    bundle, engines, self._further, staging=staging, progress=self._progress, looking=looking
+                )
+            comparison = found if original is not None else None
+            if comparison and (failures := comparison.failures(limits.max_changed_share)):
+                raise ConversionError(
+                    f"The converted model differs from {self._original} on {comparison.pictures} pictures: "
+                    f"{'; '.join(failures)}. The bundle was left as it was. Train the model again; where the "
+                    "pictures show that such pixels do not matter, raise --max-changed-pixels"
+                )
+            reference = self._compared_with_reference(answer)
+            if limits.sheet is not None:
+                looking.write(limits.sheet)
+            if "original_sha256" in sha256:
+                self._confirm(looking.sight)
+            outdated = {_STEP, *_leave_outdated(bundle, graph, staging)}
+            earlier = (entry for entry in bundle.manifest.provenance if entry.get("step") not in outdated)
+            provenance = (*earlier, _provenance(graph, comparison, sha256))
+            manifest = bundle.manifest.model_copy(update={"golden": entries, "provenance": provenance})
+            written = staging.commit(lambda: write_manifest(bundle.path, manifest))
+        ranges = dict(zip((entry.name for entry in bundle.classes), seen.ranges, strict=False))
+        return Conversion(written, comparison, looking.sight, ranges, self._original, limits.sheet, reference)
+
+    def _confirm(self, sight: Sight) -> None:
+        if not sight.doubt:
+            return
+        sheet = f" Look at {self._limits.sheet}." if self._limits.sheet else ""
+        doubt = (
+            f"This model can hardly be right: {sight.doubt}.{sheet} Mend what it expects and gives (--input-range, "
+            "--mean, --std, --colour, --activation, --background, --thresholds), or show it pictures with defects by "
+            "--data"
+        )
+        if not self._limits.confirm(doubt):
+            raise ConversionError(f"{doubt}. Nothing was written. If it is right all the same, confirm it with --yes")
+
+    def _compared_with_reference(self, answer: Callable[[UInt8], Float32]) -> dict[str, Any] | None:
+        if self._limits.reference is None:
+            return None
+        if self.reading is None:
+            raise BundleError(
+                "--reference: expected a bare model with what it expects and gives; this graph is its own original"
+            )
+        contract = self._bundle.contract(1)
+        size = (contract.tile_height, contract.tile_width)
+        shown = [(picture.name, prepare_picture(picture, self._bundle).pixels) for picture in self._limits.named]
+        tiles = [(name, pixels.reshape(*size, contract.channels)) for name, pixels in shown if pixels.shape[:2] == size]
+        if contract.frames > 1:
+            tiles = [(name, np.stack([pixels] * contract.frames)) for name, pixels in tiles]
+        return check_reference(self._limits.reference, tiles, answer, self.reading)
+
+
+def probabilities_of(graph: bytes, thresholds: Sequence[float]) -> Callable[[UInt8], Float32]:
+    """Return what gives a graph's probabilities, float32 [N, h, w, K], for uint8 tiles [N, (T,) H, W, C].
+
+    A graph that was made elsewhere may not tell them: then it is its classes and scores, [N, h, w, 2], 0-1.
+    """
+    import onnx
+    import onnxruntime
+
+    proto = onnx.load_model_from_string(graph)
+    known = any(PROBABILITIES in node.output for node in proto.graph.node)
+    names = [PROBABILITIES] if known else ["classes", "scores"]
+    if known:
+        proto.graph.output.append(onnx.ValueInfoProto(name=PROBABILITIES))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    asked = np.array(thresholds, np.float32)
+
+    def answer(tiles: UInt8) -> Float32:
+        try:
+            found = session.run(names, {"tiles": tiles, "thresholds": asked})
+        except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
+            raise EngineError(
+                f"ONNX Runtime cannot run the converted graph on {len(tiles)} tiles: {error}. Export the model again "
+                "with a free batch: dynamic_axes={'pixels': {0: 'N'}} in torch.onnx.export"
+            ) from error
+        if known:
+            probabilities: Float32 = np.moveaxis(found[0], 1, -1)
+            return probabilities
+        classes, scores = found
+        return np.stack([classes > 0, scores / np.float32(255)], axis=-1).astype(np.float32)
+
+    return answer
 
 
 def check_finite(graph: bytes, bundle: Bundle, pictures: Sequence[Path]) -> None:
@@ -154,10 +323,15 @@ def _compare(
     bundle: Bundle,
     engines: tuple[Engine, Engine],
     further: list[Path],
+    *,
     staging: Staging,
     progress: Progress,
+    looking: Looking,
 ) -> tuple[Comparison, tuple[GoldenEntry, ...]]:
-    """Compare (original, converted) on the golden pictures, whose maps it stages, and on `further` ones."""
+    """Compare (original, converted) on the golden pictures, whose maps it stages, and on `further` ones.
+
+    What the converted one sees is added to `looking`.
+    """
     golden = golden_pictures(bundle)
     thresholds = [entry.threshold for entry in bundle.classes]
     original, converted = (Inference(engine, thresholds, bundle.manifest.tile.overlap_px) for engine in engines)
@@ -167,6 +341,7 @@ def _compare(
         prepared = prepare_picture(picture, bundle)
         found, kept = compare_picture(prepared, original, converted, bundle.classes)
         comparisons.append(found)
+        looking.add(prepared, kept)
         if place < len(golden):
             name = f"{GOLDEN}/{picture.stem}{MAP_SUFFIX}"
             staging.write(name, cv2.imencode(".png", kept)[1].tobytes())
@@ -175,14 +350,14 @@ def _compare(
     return reduce(Comparison.plus, comparisons), tuple(entries)
 
 
-def _provenance(bundle: Bundle, graph: bytes, comparison: Comparison) -> dict[str, Any]:
+def _provenance(graph: bytes, comparison: Comparison | None, sha256: dict[str, str]) -> dict[str, Any]:
     return {
         "step": _STEP,
         "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "tools": tool_versions(),
         "opset": OPSET,
         "ir_version": IR_VERSION,
-        "keras_sha256": bundle.manifest.files[KERAS_MODEL],
+        **sha256,
         "onnx_sha256": hashlib.sha256(graph).hexdigest(),
-        "comparison": comparison.as_dict(),
+        **({"comparison": comparison.as_dict()} if comparison else {}),
     }

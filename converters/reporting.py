@@ -9,32 +9,68 @@ from rich.table import Table
 
 from converters.comparing_files import Difference
 from converters.comparison.comparing import Comparison
-from converters.flow import Conversion
+from converters.converting import Conversion
+from converters.flow import Outcome
 from converters.precision.half_precision import Half
 from converters.precision.int8_precision import Quantised
-from converters.precision.plan import GRAPHS, PLANS
 from converters.precision.tensor_ranges import NodeReport
+from edge.bundle import Bundle
 
 _TROUBLED_AT_MOST = 20
 
 
-def print_outcome(outcome: Conversion, console: Console, notes: Console) -> None:
-    """Print the comparisons of every stage, what FP16 or INT8 needed, and which files were written."""
+def print_outcome(outcome: Outcome, console: Console, notes: Console) -> None:
+    """Print how a model was understood, what it sees, the comparisons of every stage, and which files were written."""
     bundle = outcome.bundle
-    if outcome.comparison is not None:
-        console.print(_comparison_table("compared with model.keras", outcome.comparison))
-        console.print(f"Wrote {bundle.onnx_path}", soft_wrap=True)
+    for sentence in outcome.told:
+        console.print(f"{sentence}.", soft_wrap=True, highlight=False, markup=False)
+    if outcome.conversion is not None:
+        _print_conversion(outcome.conversion, bundle, console)
     made = outcome.precision
     if made is not None:
         _print_precision(made, console)
-        for name in (GRAPHS[made.plan.precision], PLANS[made.plan.precision]):
+        for name in made.files:
             console.print(f"Wrote {bundle.path / name}", soft_wrap=True)
-    for name, found in outcome.openvino.items():
-        console.print(_comparison_table(f"OpenVINO {name} compared with ONNX Runtime", found))
-    if outcome.comparison is None and made is None:
+    for precision, found in outcome.openvino.items():
+        console.print(_comparison_table(f"OpenVINO {precision} compared with ONNX Runtime", found))
+    if outcome.conversion is None and made is None:
         console.print(f"Wrote {bundle.path}", soft_wrap=True)
     if not bundle.manifest.golden:
         notes.print("The bundle has no golden pictures, so `linewatch check` cannot replay any on the device.")
+
+
+def _print_conversion(conversion: Conversion, bundle: Bundle, console: Console) -> None:
+    sight, found = conversion.sight, conversion.comparison
+    table = Table("what the net sees", f"on {sight.pictures} pictures", title_justify="left")
+    table.add_row("pixels that are defective", f"{sight.share:.2%}")
+    table.add_row("defects per picture", f"{sight.total / max(1, sight.pictures):.2f} ({_words(sight.defects)})")
+    for name, (least, greatest) in conversion.seen.items():
+        table.add_row(f"probability of {name}", f"{least:.3f} to {greatest:.3f}")
+    if conversion.sheet is not None:
+        table.add_row("overlay sheet", str(conversion.sheet))
+    console.print(table)
+    if found is not None:
+        console.print(_comparison_table(f"compared with {conversion.original}", found))
+        if not found.defects:
+            console.print(
+                "This comparison proves nothing: there is not one defect on these pictures. Name some with defects by "
+                "--data.",
+                soft_wrap=True,
+            )
+    if conversion.reference is not None:
+        told = conversion.reference
+        console.print(
+            f"The reference agrees on {told['tiles']} tiles; the largest difference of a probability is "
+            f"{told['largest_difference']:.4f}.",
+            soft_wrap=True,
+        )
+    elif found is not None and "model.keras" not in conversion.original:
+        console.print(
+            "The graph computes what the flags say. Whether the net was trained so, the overlay sheet or --reference "
+            "tells.",
+            soft_wrap=True,
+        )
+    console.print(f"Wrote {bundle.onnx_path}", soft_wrap=True)
 
 
 def _comparison_table(title: str, comparison: Comparison) -> Table:

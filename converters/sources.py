@@ -11,15 +11,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from converters.comparison.real_tiles import pictures_of
+from converters.foreign.expectations import (
+    Expectations,
+    ModelFlags,
+    expectations_from,
+    expectations_of,
+    preparing_of,
+    with_yaml_beside,
+)
+from converters.foreign.nets import OnnxNet, open_net
+from converters.foreign.understanding import Asked, understand
 from converters.locking import locked
 from edge.bundle import (
     GOLDEN,
-    KERAS_MODEL,
-    ONNX_MODEL,
+    ORIGINAL_KERAS,
+    ORIGINAL_ONNX,
+    Bundle,
     ClassEntry,
     Manifest,
     TileEntry,
@@ -31,7 +43,8 @@ from edge.opencv import cv2
 from edge.pictures import read_picture
 from edge.preparing import Grey
 
-BARE = {".keras": KERAS_MODEL, ".onnx": ONNX_MODEL}
+BARE = {".keras": ORIGINAL_KERAS, ".onnx": ORIGINAL_ONNX}
+BARE_STEP = "bare"
 GOLDEN_PICTURES = 4
 # What a device built for itself, and what was left by an interrupted conversion.
 _NOT_COPIED = shutil.ignore_patterns("engines", "*.tmp")
@@ -39,59 +52,88 @@ _COLOURS = ((230, 25, 75), (0, 130, 200), (255, 225, 25), (60, 180, 75), (245, 1
 
 
 @dataclass(frozen=True)
-class ManifestFlags:
-    """What the manifest of a bare model would have held. `tile`: (height, width) px; `thresholds`: one, or K.
+class Bare:
+    """A bare model understood: the manifest of its bundle, and how it was understood, in sentences."""
 
-    `stride`: pixels per answered cell. A model of one channel is shown grey pictures.
+    manifest: Manifest
+    told: tuple[str, ...]
+
+
+def bare_model(source: Path, flags: ModelFlags) -> Bare:
+    """Understand a bare model by flags, the YAML beside it, and what it shows itself.
+
+    Raises BundleError or ContractError naming what is missing, SettingsError for a YAML that cannot be used.
     """
+    if not source.is_file():
+        raise BundleError(f"No model at {source}: expected a .keras or .onnx file, or a bundle")
+    flags, beside = with_yaml_beside(source, flags)
+    if flags.tile is None or not flags.classes:
+        raise BundleError(
+            f"{source} is a bare model: expected --tile WIDTHxHEIGHT and --classes NAME,NAME, which a bundle's "
+            "manifest would hold"
+        )
+    told = [f"Read {beside}"] if beside else []
+    draft = _manifest(source, flags, channels=flags.channels or 1, stride=flags.stride or 1, expects=None)
+    net = open_net(source, flags.output)
+    if isinstance(net, OnnxNet) and net.keeps_contract:
+        return Bare(draft, (*told, "It keeps the graph contract already and is taken as it is"))
+    expects = expectations_of(flags, source)
+    asked = Asked(flags.tile, len(flags.classes), flags.frames or 1, flags.channels, flags.stride)
+    reading = understand(net, expects, asked)
+    manifest = _manifest(source, flags, channels=reading.channels, stride=reading.stride, expects=expects)
+    return Bare(manifest, (*told, *reading.told()))
 
-    tile: tuple[int, int] | None = None
-    classes: tuple[str, ...] = ()
-    thresholds: tuple[float, ...] = (0.5,)
-    overlap_px: int = 0
-    channels: int = 1
-    frames: int = 1
-    stride: int = 1
-    min_area_px: float = 0.0
-    name: str | None = None
-    version: str = "1.0.0"
 
-    def manifest(self, model: Path) -> Manifest:
-        """Return the manifest of a bundle around `model`. Raises BundleError for what cannot be."""
-        if self.tile is None or not self.classes:
-            raise BundleError(
-                f"{model} is a bare model: expected --tile WIDTHxHEIGHT and --classes NAME,NAME, which a bundle's "
-                "manifest would hold"
-            )
-        count = len(self.classes)
-        thresholds = self.thresholds * count if len(self.thresholds) == 1 else self.thresholds
-        if len(thresholds) != count:
-            raise BundleError(
-                f"--thresholds: expected one, or one for each of the {count} classes, received {len(thresholds)}"
-            )
-        try:
-            return Manifest(
-                name=safe_name(self.name or model.stem),
-                version=self.version,
-                classes=tuple(
-                    ClassEntry(
-                        id=i + 1,
-                        name=name,
-                        colour=_COLOURS[i % len(_COLOURS)],
-                        threshold=thresholds[i],
-                        min_area_px=self.min_area_px,
-                    )
-                    for i, name in enumerate(self.classes)
-                ),
-                tile=TileEntry(height=self.tile[0], width=self.tile[1], overlap_px=self.overlap_px),
-                stride=self.stride,
-                channels=3 if self.channels == 3 else 1,
-                frames=self.frames,
-                preparing=(Grey(),) if self.channels == 1 else (),
-                provenance=({"step": "bare", "file": model.name},),
-            )
-        except ValueError as error:
-            raise BundleError(f"What was given with {model} makes no manifest: {error}") from error
+def _manifest(source: Path, flags: ModelFlags, *, channels: int, stride: int, expects: Expectations | None) -> Manifest:
+    assert flags.tile is not None  # noqa: S101 - `bare_model` asked for both
+    assert flags.classes is not None  # noqa: S101
+    count, given = len(flags.classes), flags.thresholds or (0.5,)
+    thresholds = given * count if len(given) == 1 else given
+    if len(thresholds) != count:
+        raise BundleError(
+            f"--thresholds: expected one, or one for each of the {count} classes, received {len(thresholds)}"
+        )
+    steps = preparing_of(flags)
+    if steps is None:
+        steps = (Grey(),) if channels == 1 else ()
+    bare: dict[str, Any] = {"step": BARE_STEP, "file": source.name}
+    if expects is not None:
+        bare["expects"] = expects.as_dict()
+    try:
+        return Manifest(
+            name=safe_name(flags.name or source.stem),
+            version="1.0.0",
+            classes=tuple(
+                ClassEntry(
+                    id=i + 1,
+                    name=name,
+                    colour=_COLOURS[i % len(_COLOURS)],
+                    threshold=thresholds[i],
+                    min_area_px=flags.min_area or 0.0,
+                )
+                for i, name in enumerate(flags.classes)
+            ),
+            tile=TileEntry(height=flags.tile[0], width=flags.tile[1], overlap_px=flags.overlap or 0),
+            stride=stride,
+            channels=3 if channels == 3 else 1,
+            frames=flags.frames or 1,
+            preparing=steps,
+            provenance=(bare,),
+        )
+    except ValueError as error:
+        raise BundleError(f"What was given with {source} makes no manifest: {error}") from error
+
+
+def original_of(bundle: Bundle) -> Path | None:
+    """Return the original in a bundle of a model that somebody else trained; None in one of the trainer."""
+    return next((bundle.path / name for name in BARE.values() if name in bundle.manifest.files), None)
+
+
+def expectations_in(bundle: Bundle) -> Expectations | None:
+    """Return what the bundle's original expects and gives; None where it keeps the contract itself."""
+    step = next((each for each in bundle.manifest.provenance if each.get("step") == BARE_STEP), {})
+    raw = step.get("expects")
+    return expectations_from(raw) if isinstance(raw, dict) else None
 
 
 def is_bare(source: Path) -> bool:
@@ -101,24 +143,20 @@ def is_bare(source: Path) -> bool:
 
 @contextmanager
 def working_folder(
-    source: Path, out: Path | None, flags: ManifestFlags, pictures: Sequence[Path | None]
+    source: Path, out: Path | None, bare: Bare | None, pictures: Sequence[Path | None]
 ) -> Iterator[tuple[Path, Path]]:
     """Yield (the folder to convert in, the bundle that it will be), locked against another conversion.
 
-    Without `out` a bundle is converted where it lies; a bare model becomes the bundle NAME-VERSION beside it.
+    Without `out` a bundle is converted where it lies; a `bare` model becomes the bundle NAME-VERSION beside it.
     `pictures`: folders that a bare model's golden pictures are taken from. Raises BundleError, StoreError.
     """
-    bare = is_bare(source)
-    if bare and not source.is_file():
-        raise BundleError(f"No model at {source}: expected a .keras or .onnx file, or a bundle")
-    if not bare and out is None:
+    if bare is None and out is None:
         with locked(source):
             yield source, source
         return
-    manifest = flags.manifest(source) if bare else None
     if out is None:
-        assert manifest is not None  # noqa: S101 - a bundle without --out was handled above
-        out = source.parent / f"{manifest.name}-{manifest.version}"
+        assert bare is not None  # noqa: S101 - a bundle without --out was handled above
+        out = source.parent / f"{bare.manifest.name}-{bare.manifest.version}"
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StoreError(f"{out} already exists and is not empty. Name another folder with --out, or remove it")
     beside = out.with_name(f"{out.name}.tmp")
@@ -129,8 +167,8 @@ def working_folder(
     with locked(beside):
         try:
             _empty(beside)
-            if manifest is not None:
-                _wrap(source, manifest, beside, [each for each in pictures if each is not None])
+            if bare is not None:
+                _wrap(source, bare.manifest, beside, pictures)
             else:
                 shutil.copytree(source, beside, ignore=_NOT_COPIED, dirs_exist_ok=True)
             yield beside, out
@@ -152,14 +190,18 @@ def _empty(folder: Path) -> None:
             entry.unlink()
 
 
-def _wrap(model: Path, manifest: Manifest, folder: Path, data: list[Path]) -> None:
+def chosen_as_golden(folders: Sequence[Path | None]) -> list[Path]:
+    """Return the few pictures of the folders, spread over all, that become a bare model's golden ones."""
+    pictures = [picture for folder in folders if folder is not None for picture in pictures_of(folder)]
+    places = sorted({int(place) for place in np.linspace(0, len(pictures) - 1, GOLDEN_PICTURES)} if pictures else ())
+    return [pictures[place] for place in places]
+
+
+def _wrap(model: Path, manifest: Manifest, folder: Path, data: Sequence[Path | None]) -> None:
     """Write a bundle around a bare model, with a few of the given pictures as golden ones."""
     shutil.copyfile(model, folder / BARE[model.suffix.lower()])
     (folder / GOLDEN).mkdir()
-    pictures = [picture for each in data for picture in pictures_of(each)]
-    chosen = sorted({int(place) for place in np.linspace(0, len(pictures) - 1, GOLDEN_PICTURES)} if pictures else ())
-    for number, place in enumerate(chosen):
-        picture = pictures[place]
+    for number, picture in enumerate(chosen_as_golden(data)):
         name = f"{number}-{safe_name(picture.stem)}.png"
         cv2.imwrite(str(folder / GOLDEN / name), read_picture(picture))
     write_manifest(folder, manifest)

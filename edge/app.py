@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from edge.alarms import AlarmManager, alarm_rules
-from edge.bundle import INT8_MODEL, ONNX_MODEL, Bundle
+from edge.bundle import INT8_MODEL, INT8_OPENVINO_MODEL, ONNX_MODEL, Bundle
 from edge.cameras.capture import CapturedCamera, CaptureLimits, PictureSource
 from edge.cameras.images import ImagesCamera
 from edge.cameras.network import NetworkStream
@@ -209,9 +209,17 @@ def _lacking(candidate: Candidate, bundle: Bundle) -> str:
         return "" if plan_path(bundle.path, precision).exists() else "no engine was built on this device"
     if precision == "bf16" and not cpu_has_bf16():
         return "this CPU does not compute in bf16 (no avx512_bf16 or amx_bf16 in /proc/cpuinfo); use fp32"
-    if precision == "int8" and INT8_MODEL not in bundle.manifest.files:
-        return f"the bundle holds no {INT8_MODEL}; run convert {bundle.path} --to onnxruntime --precision int8"
+    if precision == "int8" and _int8_model(backend) not in bundle.manifest.files:
+        return (
+            f"the bundle holds no {_int8_model(backend)}, which is chosen and judged on {backend} itself; run convert "
+            f"{bundle.path} --to {backend} --precision int8"
+        )
     return ""
+
+
+def _int8_model(backend: str) -> str:
+    """Name the INT8 graph of a backend: each rounds in its own way, and is judged by what it finds itself."""
+    return INT8_OPENVINO_MODEL if backend == "openvino" else INT8_MODEL
 
 
 def _open_engine(
@@ -223,7 +231,7 @@ def _open_engine(
             cast("Precision", candidate.precision), settings.memory, cuda_graphs=settings.cuda_graphs
         )
         return TensorRtEngine(bundle, contract, options, vendor)
-    model = bundle.file(INT8_MODEL if candidate.precision == "int8" else ONNX_MODEL)
+    model = bundle.file(_int8_model(candidate.backend) if candidate.precision == "int8" else ONNX_MODEL)
     match candidate.backend:
         case "openvino":
             if candidate.precision == "bf16":

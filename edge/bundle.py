@@ -34,8 +34,13 @@ MANIFEST = "manifest.json"
 ONNX_MODEL = "model.onnx"
 FP16_MODEL = "model.fp16.onnx"
 INT8_MODEL = "model.int8.onnx"
-PRECISION_PLANS = ("precision.json", "precision.int8.json")  # beside the two: which nodes are excepted, and why
+INT8_OPENVINO_MODEL = "model.int8.openvino.onnx"
+# beside them: which nodes are excepted, and why
+PRECISION_PLANS = ("precision.json", "precision.int8.json", "precision.int8.openvino.json")
 KERAS_MODEL = "model.keras"
+# A model that somebody else trained, as it was given; model.onnx is made of it.
+ORIGINAL_KERAS = "original.keras"
+ORIGINAL_ONNX = "original.onnx"
 SPLIT = "split.csv"
 GOLDEN = "golden"
 # What the manifest's hashes leave out: itself, what the device builds, and a training run's own state.
@@ -237,7 +242,8 @@ def _load(path: Path, *, need_onnx: bool) -> Bundle:
         )
     manifest = read_manifest(path)
     maps = (entry.expected_map for entry in manifest.golden)
-    made_anew = set() if need_onnx else {ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS, *maps}
+    graphs = {ONNX_MODEL, FP16_MODEL, INT8_MODEL, INT8_OPENVINO_MODEL}
+    made_anew = set() if need_onnx else {*graphs, *PRECISION_PLANS, *maps}
     _verify(path, manifest, made_anew)
     if need_onnx and ONNX_MODEL not in manifest.files:
         raise BundleError(f"{path} holds no {ONNX_MODEL}. Run: convert {path} --to onnxruntime")

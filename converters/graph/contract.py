@@ -52,13 +52,13 @@ def _broken(name: str, expected: str, received: str) -> ContractError:
     )
 
 
-def _graphs(graph: Any) -> Iterator[Any]:
+def graphs_within(graph: Any) -> Iterator[Any]:
     """Yield a graph and all graphs nested in its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for nested in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                yield from _graphs(nested)
+                yield from graphs_within(nested)
 
 
 def _check_self_contained(name: str, proto: Any) -> None:
@@ -67,7 +67,7 @@ def _check_self_contained(name: str, proto: Any) -> None:
 
     if proto.functions:
         raise _broken(name, "no functions of its own", f"{[function.name for function in proto.functions]}")
-    for graph in _graphs(proto.graph):
+    for graph in graphs_within(proto.graph):
         tensors = [
             *graph.initializer,
             *(a.t for node in graph.node for a in node.attribute if a.HasField("t")),

@@ -17,12 +17,16 @@ from __future__ import annotations
 import itertools
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from converters.graph.layout import channels_first
-from edge.engines.onnx_scan import scan_onnx
 from edge.errors import ContractError, ConversionError, DependencyError
 from edge.installing import how_to_install
 from edge.records import GraphContract
@@ -87,21 +91,109 @@ def _map_shape(contract: GraphContract) -> tuple[int, int]:
 
 def _translate(model: Any, contract: GraphContract) -> Any:
     """Return the onnx.GraphProto of the net alone, with one input and one output."""
+    translated = translate(lambda pixels: model(pixels, training=False), model, _tile_shape(contract))
+    return channels_first(simplified(translated).graph, OPSET)
+
+
+def translate(answer: Callable[[Any], Any], model: Any, sizes: tuple[int, ...]) -> Any:
+    """Return the onnx.ModelProto of `answer`, a function of float32 [N, *sizes] that calls the keras.Model `model`.
+
+    Raises ConversionError where tf2onnx cannot.
+    """
     import tensorflow as tf
     import tf2onnx
 
-    signature = [tf.TensorSpec((None, *_tile_shape(contract)), tf.float32, name="pixels")]
-    net = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
+    _learn_operators()
+    signature = [tf.TensorSpec((None, *sizes), tf.float32, name="pixels")]
     try:
-        translated, _ = tf2onnx.convert.from_function(net, signature, opset=OPSET)
+        with _plain_layers(model):
+            net = tf.function(answer, input_signature=signature)
+            translated, _ = tf2onnx.convert.from_function(net, signature, opset=OPSET)
     except Exception as error:  # tf2onnx raises exceptions of many kinds
         raise ConversionError(
-            f"tf2onnx cannot translate the net to ONNX opset {OPSET}: {error}. Use a model family of the trainer"
+            f"tf2onnx cannot translate the net to ONNX opset {OPSET}: {_words_of(error)}. Replace the layer that it "
+            "names, or use a model family of the trainer"
         ) from error
-    return channels_first(_simplified(translated).graph, OPSET)
+    if len(translated.graph.input) != 1:
+        names = [value.name for value in translated.graph.input[1:]]
+        raise ConversionError(
+            f"tf2onnx would make inputs of what the layers {names[:3]} hold: expected one input, the pixels. Replace "
+            "these layers, or use a model family of the trainer"
+        )
+    return translated
 
 
-def _simplified(model: Any) -> Any:
+def _words_of(error: Exception) -> str:
+    """Return what a library says; of operators that it does not know tf2onnx quotes bytes that are no text."""
+    try:
+        return " ".join(str(error).split())[:600]
+    except (UnicodeError, ValueError):
+        return f"an operator that it does not know ({type(error).__name__})"
+
+
+@cache
+def _learn_operators() -> None:
+    """Teach tf2onnx what it lacks: erfc(x) = 1 - erf(x), which Keras computes GELU with."""
+    from tf2onnx.handler import tf_op
+
+    @tf_op("Erfc")
+    class _Erfc:
+        @classmethod
+        def version_9(cls, ctx: Any, node: Any, **_: Any) -> None:
+            source, outputs = node.input[0], list(node.output)
+            shapes, dtypes = [ctx.get_shape(outputs[0])], [ctx.get_dtype(outputs[0])]
+            ctx.remove_node(node.name)
+            erf = ctx.make_node("Erf", [source], shapes=shapes, dtypes=dtypes)
+            one = ctx.make_const(f"{node.name}/one", np.array(1, np.float32))
+            ctx.make_node(
+                "Sub", [one.output[0], erf.output[0]], name=node.name, outputs=outputs, shapes=shapes, dtypes=dtypes
+            )
+
+
+@contextmanager
+def _plain_layers(model: Any) -> Iterator[None]:
+    """Have layers trace what tf2onnx can translate; afterwards they are as they were.
+
+    Convolutions in groups are compiled by XLA, which no translation enters: TensorFlow has them too. What a
+    Normalization has learnt are tensors that the trace would take for further inputs: numbers it takes for constants.
+    """
+    import keras
+
+    changed: list[tuple[Any, str, Any]] = []
+    for layer in layers_within(model):
+        if isinstance(layer, keras.layers.Conv2D) and layer.groups > 1 and layer.data_format == "channels_last":
+            changed.append((layer, "convolution_op", _grouped_convolution(layer)))
+        elif isinstance(layer, keras.layers.Normalization) and getattr(layer, "mean", None) is not None:
+            changed += [(layer, name, np.asarray(getattr(layer, name))) for name in ("mean", "variance")]
+    before = [(layer, name, layer.__dict__.get(name)) for layer, name, _ in changed]
+    for layer, name, value in changed:
+        object.__setattr__(layer, name, value)
+    try:
+        yield
+    finally:
+        for layer, name, value in before:
+            if value is None:
+                object.__delattr__(layer, name)
+            else:
+                object.__setattr__(layer, name, value)
+
+
+def layers_within(model: Any) -> list[Any]:
+    """List the layers of a keras.Model, those within layers too."""
+    return list(model._flatten_layers())  # noqa: SLF001 - Keras tells them nowhere else
+
+
+def _grouped_convolution(layer: Any) -> Callable[[Any, Any], Any]:
+    import tensorflow as tf
+
+    def convolve(inputs: Any, kernel: Any) -> Any:
+        strides, spread = (1, *layer.strides, 1), (1, *layer.dilation_rate, 1)
+        return tf.nn.conv2d(inputs, kernel, strides, layer.padding.upper(), dilations=spread)
+
+    return convolve
+
+
+def simplified(model: Any) -> Any:
     """Fold what is constant and join what normalisation follows; onnxslim keeps names and answers."""
     import onnxslim
 
@@ -164,66 +256,6 @@ def add_head(net: Any, contract: GraphContract) -> Any:
     return helper.make_model(
         graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="linewatch"
     )
-
-
-def with_head(raw: bytes, model: Path, contract: GraphContract) -> bytes:
-    """Return a graph of the contract from the content of an ONNX file: one already, or a net to probabilities.
-
-    Such a net takes float32 [N, (T,) H, W, C] pixel values (0-255) and answers float32 [N, h, w, K] of the defect
-    classes. `model` is the file for messages. Raises ContractError for one that is no ONNX or keeps weights elsewhere.
-    """
-    import onnx
-
-    try:
-        proto = onnx.load_model_from_string(raw)
-    except Exception as error:  # protobuf raises exceptions of many kinds
-        raise ContractError(f"{model} cannot be read as ONNX: {error}. Export it again") from error
-    _check_weights(proto, model)
-    scan_onnx(raw, model)  # before ONNX's own tools look for anything
-    weights = {each.name for each in proto.graph.initializer}
-    inputs = [value for value in proto.graph.input if value.name not in weights]
-    is_net = len(inputs) == len(proto.graph.output) == 1
-    if not is_net or "tiles" in {value.name for value in inputs}:
-        return raw
-    _check_sizes(proto.graph, inputs[0], model, contract)
-    opset = max((entry.version for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
-    if opset != OPSET:
-        try:
-            proto = onnx.version_converter.convert_version(proto, OPSET)
-        except Exception as error:  # the version converter raises exceptions of many kinds
-            raise ContractError(f"{model} is of opset {opset}: expected {OPSET}. Export it again: {error}") from error
-    try:
-        net = channels_first(_simplified(proto).graph, OPSET)
-    except Exception as error:  # onnxslim and shape inference raise exceptions of many kinds
-        raise ContractError(
-            f"{model} cannot be understood: {error}. Export it again with plain ONNX operators"
-        ) from error
-    return bytes(add_head(net, contract).SerializeToString(deterministic=True))
-
-
-def _check_weights(proto: Any, model: Path) -> None:
-    """Name the weights that lie in other files; large nets are exported so unless the exporter is told otherwise."""
-    from onnx import TensorProto
-
-    if outside := [each.name for each in proto.graph.initializer if each.data_location == TensorProto.EXTERNAL]:
-        raise ContractError(
-            f"{model} keeps the weights {outside[:3]} in other files: expected all inside. Export it without external "
-            "data"
-        )
-
-
-def _check_sizes(graph: Any, pixels: Any, model: Path, contract: GraphContract) -> None:
-    """Raise ContractError where a net states other sizes than the contract; one that states none fits any."""
-    expected = {"input": [None, *_tile_shape(contract)], "output": [None, *_map_shape(contract), len(contract.classes)]}
-    for side, value in (("input", pixels), ("output", graph.output[0])):
-        found = [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
-        wanted = expected[side]
-        other = [a for a, b in zip(found, wanted, strict=False) if a is not None and b is not None and a != b]
-        if len(found) != len(wanted) or other:
-            raise ContractError(
-                f"{model} does not keep the graph contract: expected the {side} {wanted} (N, height, width and "
-                f"channels or classes), received {found}. Give its own --tile, --classes, --channels and --stride"
-            )
 
 
 def _class_planes(net: Any, helper: Any, *, one_cell: bool) -> tuple[list[Any], str]:

@@ -81,7 +81,9 @@ def to_half(bundle: Bundle, pictures: Pictures, max_changed_share: float, progre
         sha256_of(bundle.onnx_path),
         tuple(Pin(node, pins[node]) for node in sorted(pins, key=order.__getitem__)),
     )
-    return Half(plan, typed, comparison, search.measured, measurements.reused, tuple(without_pins), tuple(nodes))
+    return Half(
+        plan, typed, comparison, search.measured, measurements.reused, "fp16", tuple(without_pins), tuple(nodes)
+    )
 
 
 class _Search:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from converters.comparison.real_tiles import Pictures, real_tiles
 from converters.graph.contract import check_graph
 from converters.graph.float_graph import FloatGraph
 from converters.precision.int8_graph import int8_graph, quantisable
 from converters.precision.judging import Decided, Judge
-from converters.precision.plan import Pin, PrecisionPlan
+from converters.precision.plan import Pin, PrecisionPlan, variant_of
 from converters.precision.search import Measurements, measured_about, minimal, search_file
 from converters.precision.tensor_ranges import NodeDone, TensorRange, full_ranges
 from edge.bundle import Bundle, sha256_of
+from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.openvino import OpenVinoEngine
 from edge.errors import ConversionError
 
 TILES = 64  # whose ranges set the scales, spread over all pictures
@@ -32,8 +34,16 @@ class Quantised(Decided):
         return {**super().report(), "quantised": self.quantised}
 
 
-def to_int8(bundle: Bundle, pictures: Pictures, max_changed_share: float, progress: NodeDone[Any]) -> Quantised:
+def to_int8(
+    bundle: Bundle,
+    pictures: Pictures,
+    max_changed_share: float,
+    progress: NodeDone[Any],
+    backend: Literal["onnxruntime", "openvino"] = "onnxruntime",
+) -> Quantised:
     """Quantise as much of model.onnx as leaves the defects on real pictures as they are.
+
+    They are counted on the `backend` that is to run it.
 
     `pictures`: those whose tiles set the scales, and those that defects are counted on.
     Raises ConversionError where nothing can be quantised without losing or gaining one.
@@ -46,8 +56,10 @@ def to_int8(bundle: Bundle, pictures: Pictures, max_changed_share: float, progre
         raise ConversionError(f"{bundle.onnx_path} has no convolution or matrix product to quantise; use fp32 or fp16")
     thresholds = [entry.threshold for entry in bundle.classes]
     ranges = full_ranges(graph, real_tiles(bundle, shown, TILES), thresholds, progress)
-    judge = Judge(bundle, judged, max_changed_share, progress)
-    measurements = Measurements(search_file(bundle, "int8"), measured_about(bundle, judge.searched, max_changed_share))
+    variant = variant_of("int8", backend)
+    opener = OpenVinoEngine if backend == "openvino" else OnnxRuntimeEngine
+    judge = Judge(bundle, judged, max_changed_share, progress, opener)
+    measurements = Measurements(search_file(bundle, variant), measured_about(bundle, judge.searched, max_changed_share))
     search = _Search(graph, ranges, judge, measurements)
     excepted = minimal(search.fails, frozenset(), [frozenset({name}) for name in nodes])
     if excepted == set(nodes):
@@ -60,7 +72,7 @@ def to_int8(bundle: Bundle, pictures: Pictures, max_changed_share: float, progre
     measurements.forget()
     pins = tuple(Pin(name, _SEARCHED) for name in nodes if name in excepted)
     plan = PrecisionPlan("int8", sha256_of(bundle.onnx_path), pins)
-    return Quantised(plan, quantised, comparison, search.measured, measurements.reused, len(nodes) - len(pins))
+    return Quantised(plan, quantised, comparison, search.measured, measurements.reused, variant, len(nodes) - len(pins))
 
 
 def _refusal(bundle: Bundle, failures: list[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -13,14 +13,14 @@ import numpy as np
 
 from converters.comparison.comparing import Comparison, FoundDefects, compare_maps, without_specks
 from converters.comparison.real_tiles import prepare_picture
-from converters.precision.plan import PrecisionPlan
+from converters.precision.plan import GRAPHS, PLANS, PrecisionPlan
 from converters.precision.tensor_ranges import NodeDone
 from edge.bundle import Bundle
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.files import scratch_folder
 from edge.inspection.inference import Inference
 from edge.protocols import Engine
-from edge.records import PreparedFrame
+from edge.records import GraphContract, PreparedFrame
 
 _BATCH = 2  # tiles at once: few, since an emulated graph holds every tensor several times
 # A search asks the same pictures again and again: so many of them, spread over all.
@@ -31,7 +31,8 @@ _SEARCHED_AT_MOST = 24
 class Decided:
     """A model in a lower precision, as it was decided: its plan, its serialised ONNX graph, and how it compares.
 
-    `measured`: how often the search judged, of which `reused` had been judged before an interruption.
+    `measured`: how often the search judged, of which `reused` had been judged before an interruption. `variant`: its
+    key in GRAPHS and PLANS.
     """
 
     plan: PrecisionPlan
@@ -39,6 +40,12 @@ class Decided:
     comparison: Comparison
     measured: int
     reused: int
+    variant: str
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """The names of graph and plan within the bundle."""
+        return GRAPHS[self.variant], PLANS[self.variant]
 
     def report(self) -> dict[str, Any]:
         """Return what `--json` writes."""
@@ -54,12 +61,21 @@ class Decided:
 
 
 class Judge:
-    """Compares graphs with a bundle's model.onnx on the same pictures; what model.onnx answers is computed once."""
+    """Compares graphs with a bundle's model.onnx on the same pictures; what model.onnx answers is computed once.
+
+    `opener`: of the engine that the graphs are judged on; model.onnx is always answered by ONNX Runtime.
+    """
 
     def __init__(
-        self, bundle: Bundle, pictures: Sequence[Path], max_changed_share: float, progress: NodeDone[Any]
+        self,
+        bundle: Bundle,
+        pictures: Sequence[Path],
+        max_changed_share: float,
+        progress: NodeDone[Any],
+        opener: Callable[[Path, GraphContract], Engine] = OnnxRuntimeEngine,
     ) -> None:
         self.bundle = bundle
+        self._opener = opener
         self.max_changed_share = max_changed_share
         self._pictures = list(pictures)
         self._progress = progress
@@ -90,7 +106,7 @@ class Judge:
         with scratch_folder("linewatch-") as folder:
             model = folder / "model.onnx"
             model.write_bytes(graph)
-            with OnnxRuntimeEngine(model, self._contract) as engine:
+            with self._opener(model, self._contract) as engine:
                 inference = self._inference(engine)
                 found = [
                     self._compare(inference, prepared, answer)
@@ -111,11 +127,11 @@ class Judge:
         return reduce(Comparison.plus, found)
 
     def compare_graph(self, graph: bytes, words: str) -> Comparison:
-        """Compare a graph, run by ONNX Runtime, with model.onnx on all pictures."""
+        """Compare a graph, run by the judge's engine, with model.onnx on all pictures."""
         with scratch_folder("linewatch-") as folder:
             model = folder / "model.onnx"
             model.write_bytes(graph)
-            with OnnxRuntimeEngine(model, self._contract) as engine:
+            with self._opener(model, self._contract) as engine:
                 return self.compare(engine, words)
 
     def _inference(self, engine: Engine) -> Inference:

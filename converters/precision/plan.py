@@ -5,6 +5,7 @@ the pins as layer precisions; for TensorRT 10.12 and later they are already Cast
 
     precision.json       the plan of model.fp16.onnx
     precision.int8.json  the plan of model.int8.onnx: its pins are the nodes that were not quantised
+    precision.int8.openvino.json  that of model.int8.openvino.onnx: OpenVINO rounds otherwise, so it is judged apart
 
 This module needs neither onnx nor TensorFlow.
 """
@@ -17,17 +18,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edge.bundle import FP16_MODEL, INT8_MODEL, ONNX_MODEL, PRECISION_PLANS, Bundle
+from edge.bundle import FP16_MODEL, INT8_MODEL, INT8_OPENVINO_MODEL, ONNX_MODEL, PRECISION_PLANS, Bundle
 from edge.errors import BundleError
 from edge.files import write_bytes
 from edge.strict_json import parse_json
 
 SCHEMA = "linewatch/precision/1"
 Precision = Literal["fp32", "fp16", "int8"]
-# The graph of each precision and its plan, by their names within a bundle.
-GRAPHS: dict[Precision, str] = {"fp32": ONNX_MODEL, "fp16": FP16_MODEL, "int8": INT8_MODEL}
-PLANS: dict[Precision, str] = dict(zip(("fp16", "int8"), PRECISION_PLANS, strict=True))
+# The graph of each precision and its plan, by their names within a bundle. INT8 is one for each that rounds otherwise.
+INT8_OPENVINO = "int8-openvino"
+GRAPHS: dict[str, str] = {
+    "fp32": ONNX_MODEL,
+    "fp16": FP16_MODEL,
+    "int8": INT8_MODEL,
+    INT8_OPENVINO: INT8_OPENVINO_MODEL,
+}
+PLANS: dict[str, str] = dict(zip(("fp16", "int8", INT8_OPENVINO), PRECISION_PLANS, strict=True))
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def variant_of(precision: Precision, backend: str) -> str:
+    """Return the key of GRAPHS and PLANS for a precision on a backend."""
+    return INT8_OPENVINO if (precision, backend) == ("int8", "openvino") else precision
 
 
 @dataclass(frozen=True)

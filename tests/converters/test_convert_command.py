@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 from converters.__main__ import main
-from converters.converting import install
+from converters.converting import Limits, install
 from converters.graph.onnx_from_keras import convert
 from edge.bundle import load_bundle, sha256_of, write_manifest
 from edge.engines.onnxruntime import OnnxRuntimeEngine
@@ -173,7 +173,7 @@ def test_a_graph_with_other_weights_is_refused(bundle: Path) -> None:
     before = _content(bundle)
     loaded = load_bundle(bundle, need_onnx=False)
     with pytest.raises(ConversionError, match=r"pixels \(.*%\) have another class.*The bundle was left") as refused:
-        install(loaded, convert(other, loaded.contract(4)), [], 0.0005, lambda pictures: pictures)
+        install(loaded, convert(other, loaded.contract(4)), [], Limits(), lambda pictures: pictures)
     assert refused.value.exit_code == 11
     assert _content(bundle) == before
 
@@ -186,7 +186,7 @@ def test_a_graph_that_breaks_the_contract_is_refused(bundle: Path) -> None:
     graph.graph.node.insert(0, onnx.helper.make_node("Identity", ["tiles"], ["copy"], name="first"))
     graph.graph.node[1].input[0] = "copy"
     with pytest.raises(ContractError, match="tiles to be read by a Cast"):
-        install(loaded, graph.SerializeToString(), [], 0.0005, lambda pictures: pictures)
+        install(loaded, graph.SerializeToString(), [], Limits(), lambda pictures: pictures)
     assert _content(bundle) == before
 
 

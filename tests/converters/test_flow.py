@@ -88,7 +88,7 @@ def test_a_shipped_bundle_gets_both_precisions(
         assert (plan.precision, plan.onnx_sha256) == (precision, before)
         assert plan.pinned_nodes <= {node.name for node in onnx.load(bundle / "model.onnx").graph.node}
         assert {f"model.{precision}.onnx", name} <= set(loaded.manifest.files)
-    with make_engine(EngineSettings(backend="openvino", precision="int8"), loaded) as engine:
+    with make_engine(EngineSettings(backend="onnxruntime", precision="int8"), loaded) as engine:
         assert engine.contract.max_batch == 4
     assert not list(bundle.parent.glob("*search*")), "a finished search leaves nothing"
 
@@ -151,7 +151,10 @@ def float_model(path: Path, net: Any) -> Path:
     return path
 
 
-FLAGS = ("--tile", "32x32", "--classes", "scratch", "--thresholds", "0.6", "--overlap", "8", "--min-area", "4")
+FLAGS = (
+    *("--tile", "32x32", "--classes", "scratch", "--thresholds", "0.6", "--overlap", "8", "--min-area", "4"),
+    *("--input-range", "0,255"),
+)
 
 
 @pytest.mark.parametrize("with_contract", [False, True])
@@ -170,7 +173,12 @@ def test_a_bare_onnx_becomes_a_bundle(tmp_path: Path, kept: Path, pictures: Path
         results = check_golden(made, engine)
     assert len(results) == 2
     assert all(result.passed for result in results)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine-1.0.0", "mine.onnx", "pictures"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "mine-1.0.0",
+        "mine-1.0.0.sheet.jpg",
+        "mine.onnx",
+        "pictures",
+    ]
 
 
 def test_a_bare_keras_model_becomes_a_bundle(nets: dict[int, Any], tmp_path: Path) -> None:
@@ -178,7 +186,18 @@ def test_a_bare_keras_model_becomes_a_bundle(nets: dict[int, Any], tmp_path: Pat
     nets[1].save(tmp_path / "m.keras")
     (tmp_path / "pictures").mkdir()
     cv2.imwrite(str(tmp_path / "pictures" / "a.png"), glass(100, 150, 1))
-    flags = ("--tile", "64x64", "--classes", "stain", "--name", "glass", "--out", tmp_path / "out")
+    flags = (
+        "--tile",
+        "64x64",
+        "--classes",
+        "stain",
+        "--input-range",
+        "0,255",
+        "--name",
+        "glass",
+        "--out",
+        tmp_path / "out",
+    )
     assert run(tmp_path / "m.keras", "--to", "onnxruntime", "--data", tmp_path / "pictures", *flags) == 0
     made = load_bundle(tmp_path / "out")
     assert made.manifest.name == "glass"
@@ -270,7 +289,8 @@ def test_bad_models_end_with_a_message(
         (("--tile", "32x32", "--classes", "a,b", "--thresholds", "0.1,0.2,0.3"), 4, "for each of the 2 classes"),
         (("--tile", "32", "--classes", "a"), 2, "WIDTHxHEIGHT"),
         (("--tile", "32x32", "--classes", "a b"), 4, "makes no manifest"),
-        (("--tile", "32x32", "--classes", "a"), 4, "no real pictures"),
+        (("--tile", "32x32", "--classes", "a"), 4, "--input-range 0,1"),
+        (("--tile", "32x32", "--classes", "a", "--input-range", "0,255"), 4, "no real pictures"),
     ],
 )
 def test_a_bare_model_needs_what_a_manifest_would_hold(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from edge.bundle import KERAS_MODEL, MANIFEST, Bundle, load_bundle, write_manifest
+from edge.bundle import KERAS_MODEL, MANIFEST, ORIGINAL_KERAS, ORIGINAL_ONNX, Bundle, load_bundle, write_manifest
 from edge.errors import StoreError
 
 # Not shipped: what only a workstation reads, and what every device builds for itself.
-_LEFT_BEHIND = (KERAS_MODEL, "training", "engines", "manifest.sig")
+_LEFT_BEHIND = (KERAS_MODEL, ORIGINAL_KERAS, ORIGINAL_ONNX, "training", "engines", "manifest.sig")
 
 
 def ship(source: Path, target: Path) -> Bundle:
