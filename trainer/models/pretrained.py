@@ -89,7 +89,13 @@ def _load(make: Any, name: str, settings: PretrainedSettings) -> Any:
             )
     whole = make(include_top=False, weights=None, input_shape=(None, None, 3))
     if settings.width_share < 1:
-        whole = keras.models.clone_model(whole, clone_function=partial(_narrowed, share=settings.width_share))
+        try:
+            whole = keras.models.clone_model(whole, clone_function=partial(_narrowed, share=settings.width_share))
+        except (TypeError, ValueError) as error:  # convolutions in groups, and layers that know their width
+            raise SettingsError(
+                f"key model.width_share: the layers of {name} depend on its width, so it cannot be made narrower: "
+                f"{in_plain_words(error)[:200]}. Use width_share 1, or another backbone"
+            ) from error
     if isinstance(settings.weights, Path):
         _read_weights(whole, name, settings.weights)
     else:
