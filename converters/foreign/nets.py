@@ -290,7 +290,7 @@ class KerasNet:
 
 def _called_in_training(model: Any) -> list[str]:
     """Name the layers that a net of layers calls in training mode whatever it is used for."""
-    config = getattr(model, "get_config", dict)()
+    config: Any = getattr(model, "get_config", dict)()
     found = []
     for layer in config.get("layers", []) if isinstance(config, dict) else []:
         nodes = layer.get("inbound_nodes", [])

@@ -286,7 +286,7 @@ def _class_numbers(path: Path) -> Path:
     [
         (_batch_norm, "is in training mode"),
         (_batch_statistics, "what else is in the batch decides"),
-        (_noise, "noise or dropout is left on"),
+        (_noise, "RandomNormalLike"),
         (_dropout, "is in training mode"),
         (_class_numbers, "without its ArgMax"),
     ],
