@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -244,6 +247,7 @@ def _build_tensorrt(path: Path, options: EngineOptions, output: Console) -> dict
         built = build_engine(
             load_bundle(path), options, lambda step, done, total: status.update(f"{step}: {done} of {total}")
         )
+    output.print(f"Replayed {built.golden} golden frames on it: none lost or gained a defect", soft_wrap=True)
     output.print(f"Wrote {built.plan_path}", soft_wrap=True)
     return {"engine": built.report()}
 
@@ -379,12 +383,31 @@ def _numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
         raise typer.BadParameter(f"{flag}: expected numbers by commas such as 0.6,0.5, received {text!r}") from error
 
 
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Take SIGTERM, which systemd and `kill` send, like Ctrl-C: what was begun is cleared away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; an error becomes its message and its exit code."""
     console = Terminal(stderr=True)
     log_to_stderr(logging.WARNING)
     try:
-        app(arguments, prog_name="convert")
+        with _told_to_end():
+            app(arguments, prog_name="convert")
     except (LinewatchError, OSError) as error:
         console.print(lines(*f"convert: {error}".split("\n")))
         sys.exit(error.exit_code if isinstance(error, LinewatchError) else StoreError.exit_code)

@@ -38,6 +38,7 @@ ENUMERATIONS = (
     "ProfilingVerbosity",
     "TensorIOMode",
 )
+FUNCTIONS = ("init_libnvinfer_plugins",)
 # Classes that are inherited from or made of plain values; they really work without TensorRT's libraries.
 INTERFACES = ("Dims", "ILogger", "IProgressMonitor")
 # Some signatures name the C++ class.
@@ -79,12 +80,13 @@ class Class:
 
 @dataclass(frozen=True)
 class Api:
-    """One version of the binding. `interfaces`: those of INTERFACES that it has."""
+    """One version of the binding. `interfaces`, `functions`: those of INTERFACES and FUNCTIONS that it has."""
 
     version: str
     interfaces: tuple[str, ...]
     classes: dict[str, Class]
     enumerations: dict[str, dict[str, int]]
+    functions: dict[str, tuple[Signature, ...]]
 
     def as_json(self) -> str:
         """Return what `apis/` keeps."""
@@ -101,7 +103,8 @@ def api_from_json(text: str) -> Api:
         )
         for name, entry in raw["classes"].items()
     }
-    return Api(raw["version"], tuple(raw["interfaces"]), classes, raw["enumerations"])
+    functions = {name: tuple(_signature(one) for one in each) for name, each in raw["functions"].items()}
+    return Api(raw["version"], tuple(raw["interfaces"]), classes, raw["enumerations"], functions)
 
 
 def _signature(raw: dict[str, Any]) -> Signature:
@@ -137,7 +140,8 @@ def api_of(binding: Any) -> Api:
         for name in ENUMERATIONS
     }
     interfaces = tuple(name for name in INTERFACES if name in vars(binding))
-    return Api(binding.__version__, interfaces, classes, enumerations)
+    functions = {name: signatures(getattr(binding, name).__doc__ or "", name) for name in FUNCTIONS}
+    return Api(binding.__version__, interfaces, classes, enumerations, functions)
 
 
 def _getter_type(value: property) -> str:

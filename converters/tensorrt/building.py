@@ -20,14 +20,16 @@ from converters.locking import locked
 from converters.precision.plan import GRAPHS, PLANS, Precision, graph_path, plan_path, read_plan
 from converters.staging import Staging
 from converters.tensorrt.dialects import Dialect, dialect_of
-from converters.tensorrt.layers import EngineInformation, read_information
+from converters.tensorrt.layers import EngineInformation, disobeyed_pins, read_information
 from converters.tensorrt.network import BuildProgress, Built, Order, TimingCacheRefusedError, build_plan
 from converters.tensorrt.timing_cache import TimingCache, locked_timing_cache
 from edge.bundle import Bundle, HashedFile
 from edge.engines import engine_files
-from edge.engines.device import Machine, Vendor, current_context, load_vendor, machine_of
+from edge.engines.device import Machine, Vendor, current_context, free_memory, let_go, load_vendor, machine_of
 from edge.engines.onnx_scan import read_onnx
-from edge.errors import BundleError, ContractError, EngineError, SettingsError, StoreError
+from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
+from edge.errors import BundleError, ContractError, ConversionError, EngineError, SettingsError, StoreError
+from edge.inspection.golden import check_golden
 from edge.stopping import stopping_on_signals
 
 _LOG = logging.getLogger(__name__)
@@ -61,14 +63,19 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """A finished engine: where its plan lies, and what stands beside it."""
+    """A finished engine: where its plan lies, what stands beside it, and how many golden frames it was shown."""
 
     plan_path: Path
     sidecar: engine_files.Sidecar
+    golden: int = 0
 
     def report(self) -> dict[str, Any]:
         """Return what `--json` writes."""
-        return {"plan": str(self.plan_path), **self.sidecar.model_dump(mode="json", by_alias=True)}
+        return {
+            "plan": str(self.plan_path),
+            "golden": self.golden,
+            **self.sidecar.model_dump(mode="json", by_alias=True),
+        }
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,8 @@ def build_engine(
 
     `vendor` stands in for NVIDIA's own modules. Ctrl-C and SIGTERM end a build that tells its progress at its next
     step. Raises BundleError without the graph of that precision, StoreError where another build runs or the disk is
-    full, EngineError where TensorRT gives up, ConversionError where a pin meets no layer.
+    full, EngineError where TensorRT gives up, ConversionError where a pin meets no layer or was not obeyed, and where
+    the engine sees a golden frame otherwise than it was seen at conversion.
     """
     vendor = vendor or load_vendor()
     dialect = dialect_of(vendor.tensorrt.__version__)
@@ -106,7 +114,11 @@ def build_engine(
         def build() -> tuple[Order, Built]:
             with current_context(vendor):
                 order = order_of(bundle, options, source, _workspace_bytes(vendor, options), timings)
-                return order, build_plan(vendor.tensorrt, dialect, order, progress, stopped)
+                try:
+                    return order, build_plan(vendor.tensorrt, dialect, order, progress, stopped)
+                except BaseException as error:
+                    let_go(error)  # or the builder would be freed after its context
+                    raise
 
         try:
             # in a thread of its own, so that this one, which alone hears signals, is not deep within TensorRT
@@ -120,6 +132,10 @@ def build_engine(
             raise cache.refused(str(error)) from error
         except vendor.cuda.Error as error:
             raise EngineError(f"CUDA failed while the engine was built: {error}") from error
+        except (RuntimeError, TypeError, ValueError) as error:  # pybind's, of a call or a value that it does not take
+            raise EngineError(
+                f"TensorRT {vendor.tensorrt.__version__} failed while the engine was built: {error}"
+            ) from error
         graph.read()  # TensorRT reads the file by itself: it is still the one that was looked at
         information = _checked(built, dialect, order)
         sidecar = _sidecar(built, information, options, source, machine, workspace_bytes=order.workspace_bytes)
@@ -127,9 +143,9 @@ def build_engine(
         with Staging(folder) as staging:
             for path, content in ((plan, built.plan), (engine_files.sidecar_path(plan), sidecar.serialised())):
                 staging.write(path.name, content).chmod(0o600)
-            staging.commit(lambda: None)
+            golden = staging.commit(lambda: _prove(bundle, options, vendor))
         _keep(cache, built.timing_cache)
-    return BuiltEngine(plan, sidecar)
+    return BuiltEngine(plan, sidecar, golden)
 
 
 def source_of(bundle: Bundle, precision: Precision, dialect: Dialect) -> Source:
@@ -196,7 +212,7 @@ def building_alone(bundle: Path) -> Iterator[Path]:
 
 def _workspace_bytes(vendor: Vendor, options: EngineOptions) -> int:
     """Return what TensorRT may use while it tries tactics: as asked, or half of what is free now."""
-    free, total = vendor.cuda.mem_get_info()
+    free, total = free_memory(vendor)
     wanted = free // 2 if options.workspace_mb is None else options.workspace_mb * _MB
     if wanted > total or wanted < _LEAST_WORKSPACE_BYTES:
         raise EngineError(
@@ -216,6 +232,7 @@ def _checked(built: Built, dialect: Dialect, order: Order) -> EngineInformation 
             "The engine was not kept"
         )
     information = read_information(built.information)
+    _check_pins(information, order)
     if information is None:
         _LOG.warning("TensorRT's inspector did not answer in JSON, so the share of half-precision layers is unknown")
         return None
@@ -232,6 +249,52 @@ def _checked(built: Built, dialect: Dialect, order: Order) -> EngineInformation 
             order.precision,
         )
     return information
+
+
+def _check_pins(information: EngineInformation | None, order: Order) -> None:
+    """Refuse an engine in which a pin was passed over: TensorRT 8.6 may fuse a layer away from what it was told."""
+    if not order.pinned:
+        return
+    if information is None:
+        raise ConversionError(
+            "TensorRT's inspector did not answer in JSON, so nothing shows that the layers that must stay in FP32 "
+            "did. The engine was not kept. Build it in fp32"
+        )
+    lower, unseen = disobeyed_pins(information, order.pinned)
+    if lower:
+        raise ConversionError(
+            f"TensorRT did not obey the precision plan: {', '.join(lower[:5])} must stay in FP32 and answer in lower "
+            "precision, where they would overflow or lose defects. The engine was not kept. Build it in fp32, or on "
+            "TensorRT 10, where the types stand in the graph"
+        )
+    if unseen:
+        _LOG.warning(
+            "of %d nodes that stay in FP32, %d were fused into layers that do not name them: the golden frames judge "
+            "them",
+            len(order.pinned),
+            len(unseen),
+        )
+
+
+def _prove(bundle: Bundle, options: EngineOptions, vendor: Vendor) -> int:
+    """Replay the golden frames on the engine that was just built; return how many.
+
+    Raises ConversionError where a defect is lost or gained: such an engine is not kept.
+    """
+    contract = bundle.contract(options.batch[2])
+    with TensorRtEngine(bundle, contract, TensorRtOptions(options.precision), vendor) as engine:
+        results = check_golden(bundle, engine)
+    failed = [result for result in results if not result.passed]
+    if failed:
+        lost, gained = (sum(getattr(each, f"defects_{word}") for each in failed) for word in ("lost", "gained"))
+        raise ConversionError(
+            f"The engine in {options.precision} sees {', '.join(each.image for each in failed)} otherwise than at "
+            f"conversion: {lost} defects lost, {gained} gained. It was not kept; what was there before is as it was. "
+            "Build it in another --precision"
+        )
+    if not results:
+        _LOG.warning("%s has no golden frames, so nothing shows that this engine sees what the model sees", bundle.path)
+    return len(results)
 
 
 def _keep(cache: TimingCache, content: bytes) -> None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from edge.engines.device import parse_version
 from edge.errors import DependencyError
 
-_TYPED_SINCE = (10, 12)
-
 
 @dataclass(frozen=True)
 class Dialect:
@@ -30,8 +28,7 @@ def dialect_of(version: str) -> Dialect:
     numbers = parse_version(version)
     if numbers[0] == 8 and numbers >= (8, 6):
         return Dialect(numbers, "EXPLICIT_BATCH", typed=False, monitored=False)
-    if numbers[0] == 10 and numbers < _TYPED_SINCE:
-        return Dialect(numbers, None, typed=False, monitored=True)
+    # strongly typed networks are there from 10.0 on, and in them a type cannot be passed over as a pin can
     if numbers[0] == 10:
         return Dialect(numbers, "STRONGLY_TYPED", typed=True, monitored=True)
     if numbers[0] == 11:

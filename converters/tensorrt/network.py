@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Protocol
 
 from converters.precision.plan import Precision
 from converters.tensorrt.dialects import Dialect
-from edge.engines.device import VendorLog
+from edge.engines.device import VendorLog, initialise_plugins
 from edge.errors import ContractError, ConversionError, EngineError, StoreError
 
 _MB = 1 << 20
@@ -70,6 +70,7 @@ def build_plan(
     cannot read, EngineError where the build fails, KeyboardInterrupt where it was stopped.
     """
     log = VendorLog(trt)
+    initialise_plugins(trt, log)
     builder = trt.Builder(log.listener)
     network = builder.create_network(_network_flags(trt, dialect))
     _parse(trt, network, order.graph, log)
@@ -116,7 +117,7 @@ def _parse(trt: Any, network: Any, graph: Path, log: VendorLog) -> None:
 
 
 def _set_precision(trt: Any, network: Any, config: Any, order: Order) -> None:
-    """Allow the lower precision by flags and forbid it at the pins: TensorRT 8.6 and 10.3."""
+    """Allow the lower precision by flags and forbid it at the pins: TensorRT 8.6."""
     if order.precision == "int8":
         config.set_flag(trt.BuilderFlag.INT8)  # Q/DQ in the graph says where; the rest stays in FP32
         return

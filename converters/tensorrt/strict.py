@@ -19,6 +19,7 @@ from edge.simulation.tensorrt import plain_values
 
 _INTEGERS = ("int", "SupportsInt")
 _BUFFERS = ("buffer", "Buffer")
+_CAPSULES = ("capsule", "CapsuleType")
 _NAMES = {
     "EngineInspector": "inspector",
     "IBuilderConfig": "config",
@@ -65,6 +66,8 @@ class StrictTensorRT:
         api = self.api
         if name in api.enumerations or name in api.interfaces:
             return getattr(self.values, name)
+        if name in api.functions:
+            return self._function(name)
         made = api.classes.get(name)
         if made is None or "__init__" not in made.methods:
             raise WrongCallError(f"TensorRT {api.version} has no tensorrt.{name}")
@@ -79,6 +82,14 @@ class StrictTensorRT:
             )
 
         return make
+
+    def _function(self, name: str) -> Any:
+        def call(*positional: Any, **named: Any) -> Any:
+            self._check(f"tensorrt.{name}", self.api.functions[name], positional, named)
+            self.calls.append(f"tensorrt.{name}({self._arguments(positional, named)})")
+            return getattr(self._target, name)(*self._plain(positional), **self._plain_named(named))
+
+        return call
 
     def _check(
         self, call: str, overloads: Sequence[Signature], positional: Sequence[Any], named: dict[str, Any]
@@ -115,6 +126,8 @@ class StrictTensorRT:
             return isinstance(value, _StrictObject) and value.strict_class == kind
         if kind in self.api.enumerations or kind in self.api.interfaces:
             return isinstance(value, getattr(self.values, kind))
+        if kind in _CAPSULES:  # the binding takes its logger as a bare pointer
+            return isinstance(value, self.values.ILogger)
         plain = {"bool": bool, "str": str, "float": float, "tuple": tuple, "list": list, "object": object}.get(kind)
         return plain is not None and isinstance(value, plain)
 

@@ -8,8 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from edge.installing import how_to_install
 
 _LOG = logging.getLogger(__name__)
 _TEGRA_RELEASE = Path("/etc/nv_tegra_release")
+_MEMINFO = Path("/proc/meminfo")
 _NVPMODEL_TIMEOUT_S = 5.0
 _REMEMBERED_MESSAGES = 20
 
@@ -49,7 +51,7 @@ class Vendor:
     """What NVIDIA brings: the modules `tensorrt` and `pycuda.driver`, graphs, and what the system says of itself.
 
     `l4t`: the release of Jetson's Linux, such as 36.4.3; None elsewhere. `power_mode`: as `nvpmodel` names it.
-    `convert`: the command that builds engines for it.
+    `convert`: the command that builds engines for it. `available_bytes`: what Linux could give away now, on a Jetson.
     """
 
     tensorrt: Any
@@ -58,11 +60,14 @@ class Vendor:
     l4t: str | None = None
     power_mode: str | None = None
     convert: tuple[str, ...] = (sys.executable, "-m", "converters")
+    available_bytes: Callable[[], int | None] = lambda: None
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What an engine runs on. A plan serves only where all but `cuda` and `power_mode` are the same.
+    """What an engine runs on. A plan serves only where all but `cuda`, `sm_count` and `power_mode` are the same.
+
+    The power mode switches multiprocessors off, so their count tells the mode and not the device.
 
     `tensorrt`, `cuda` (the driver's), `l4t`: versions. `compute_capability`: such as 8.7. `sm_count`: multiprocessors.
     """
@@ -94,7 +99,9 @@ def load_vendor() -> Vendor:
     cuda = _imported("pycuda.driver", how_to_install("pycuda", extra="jetson"))
     from edge.engines.cuda_graphs import DriverGraphs
 
-    return Vendor(tensorrt, cuda, DriverGraphs(), l4t_release(), power_mode())
+    l4t = l4t_release()
+    available = tegra_available_bytes if l4t else lambda: None
+    return Vendor(tensorrt, cuda, DriverGraphs(), l4t, power_mode(), available_bytes=available)
 
 
 def _imported(name: str, how: str) -> Any:
@@ -112,6 +119,35 @@ def l4t_release(path: Path = _TEGRA_RELEASE) -> str | None:
         return None
     found = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", text)
     return f"{found[1]}.{found[2]}" if found else None
+
+
+def tegra_available_bytes(path: Path = _MEMINFO) -> int | None:
+    """Return what Linux could give away now, in bytes; None where it does not say.
+
+    A Jetson's GPU shares the memory of the CPU, and CUDA counts as taken what the page cache would give back at once:
+    so MemAvailable is what can be allocated there (NVIDIA, CUDA for Tegra, "Estimating total allocatable memory").
+    """
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", path.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def free_memory(vendor: Vendor) -> tuple[int, int]:
+    """Return (free, total) bytes of the device's memory; on a Jetson free is what Linux could give away."""
+    free, total = (int(each) for each in vendor.cuda.mem_get_info())
+    available = vendor.available_bytes()
+    return (free if available is None else min(total, max(free, available))), total
+
+
+def initialise_plugins(tensorrt: Any, log: VendorLog) -> None:
+    """Register TensorRT's own plugins, without which a plan that holds one cannot be read, nor a graph built."""
+    if not tensorrt.init_libnvinfer_plugins(log.listener, ""):
+        raise EngineError(
+            f"TensorRT {tensorrt.__version__} cannot register its plugins: {log.words()}. Install libnvinfer-plugin of "
+            "the same version"
+        )
 
 
 def power_mode() -> str | None:
@@ -166,6 +202,14 @@ def current_context(vendor: Vendor) -> Iterator[None]:
             context.pop()
     finally:
         context.detach()
+
+
+def let_go(error: BaseException) -> None:
+    """Clear what an error's frames hold: who keeps it must not keep the device's objects alive beyond their context."""
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
 
 
 class VendorLog:

@@ -33,6 +33,13 @@ def missing_precision(bundle: Bundle, precision: str) -> Precision | None:
     return next(iter(able or asked), None)
 
 
+def built_precisions(bundle: Bundle, precision: str) -> list[Precision]:
+    """Return the precisions that the settings allow and that something was built in, in the order they are taken."""
+    every: tuple[Precision, ...] = ("fp16", "fp32", "int8")
+    asked = [each for each in every if precision in {"auto", each}]
+    return [each for each in asked if plan_path(bundle.path, each).exists() or _described(bundle, each)]
+
+
 def _described(bundle: Bundle, precision: Precision) -> bool:
     """Tell whether a plan's description is left without it, which is for a person to look at, not to build over."""
     return sidecar_path(plan_path(bundle.path, precision)).exists()

@@ -32,12 +32,12 @@ _MAGIC = 0x74727466
 _HEADER_BYTES = 28
 _VERSION_AT = 24
 # What decides whether a plan runs: a plan belongs to one TensorRT on one kind of GPU.
-_BINDING_FACTS = ("tensorrt", "compute_capability", "gpu", "sm_count", "l4t")
+# Not the multiprocessors: the power mode switches some of them off.
+_BINDING_FACTS = ("tensorrt", "compute_capability", "gpu", "l4t")
 _WORDS = {
     "tensorrt": "TensorRT",
     "compute_capability": "compute capability",
     "gpu": "GPU",
-    "sm_count": "multiprocessors",
     "l4t": "L4T",
 }
 
@@ -47,6 +47,10 @@ _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 class MissingEngineError(EngineError):
     """There is no engine for this bundle and precision yet; the message says how to build it."""
+
+
+class RefusedPlanError(EngineError):
+    """There is an engine that must not be used here; the message says why. Building it again mends it."""
 
 
 class Sidecar(BaseModel):
@@ -137,7 +141,8 @@ def read_sidecar(plan: Path) -> Sidecar:
 def verified_plan(bundle: Bundle, precision: str, max_batch: int, machine: Machine) -> bytes:
     """Return the bytes of the bundle's plan, once nothing speaks against it on this machine.
 
-    Takes no memory of the GPU. Raises MissingEngineError where none was built yet, EngineError where it is refused.
+    Takes no memory of the GPU. Raises MissingEngineError where none was built yet, RefusedPlanError where it
+    is refused, EngineError where its folder is open to others.
     """
     path = plan_path(bundle.path, precision)
     again = f"Build it again on this device: {rebuild_command(bundle.path, precision, max_batch)}"
@@ -148,13 +153,16 @@ def verified_plan(bundle: Bundle, precision: str, max_batch: int, machine: Machi
         )
     try:
         _check_folder(path.parent, os.geteuid())
+    except (OSError, EngineError) as error:  # for a person to look at, not to build over
+        raise EngineError(f"{path} is refused: {error}. {again}") from error
+    try:
         plan = path.read_bytes()
         sidecar = read_sidecar(path)
         refusals(plan, sidecar, machine, bundle=bundle, precision=precision, max_batch=max_batch)
     except OSError as error:
-        raise EngineError(f"{path} cannot be read: {error}. {again}") from error
+        raise RefusedPlanError(f"{path} cannot be read: {error}. {again}") from error
     except EngineError as error:
-        raise EngineError(f"{path} is refused: {error}. {again}") from error
+        raise RefusedPlanError(f"{path} is refused: {error}. {again}") from error
     return plan
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ from typing_extensions import Self
 
 from edge.bundle import ONNX_MODEL, Bundle
 from edge.engines.answers import checked
-from edge.engines.device import Vendor, VendorLog, load_vendor, machine_of
-from edge.engines.engine_files import Precision, plan_path, rebuild_command, verified_plan
+from edge.engines.device import Vendor, VendorLog, initialise_plugins, let_go, load_vendor, machine_of
+from edge.engines.engine_files import Precision, RefusedPlanError, plan_path, rebuild_command, verified_plan
 from edge.engines.onnx_scan import read_onnx
 from edge.errors import ContractError, EngineError
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
@@ -150,7 +149,7 @@ class TensorRtEngine:
             begun.result()
             owner.submit(session.wait, buffers).result()
         except EngineError as error:
-            _let_go(error)
+            let_go(error)
             raise EngineError(f"TensorRT failed on a batch of {ticket.count} tiles: {error}") from error
         finally:
             buffers.serial = None
@@ -163,12 +162,10 @@ class TensorRtEngine:
         return self._session, self._owner
 
 
-def _let_go(error: BaseException) -> None:
-    """Clear what an error's frames hold: who keeps it must not keep the device's objects alive beyond their context."""
-    link: BaseException | None = error
-    while link is not None:
-        traceback.clear_frames(link.__traceback__)
-        link = link.__cause__ or link.__context__
+def check_plan(bundle: Bundle, contract: GraphContract, precision: Precision, vendor: Vendor | None) -> None:
+    """Load a bundle's engine and let it go. Raises as the engine: RefusedPlanError where it must not be used."""
+    with TensorRtEngine(bundle, contract, TensorRtOptions(precision), vendor):
+        pass
 
 
 class _Session:
@@ -198,7 +195,7 @@ class _Session:
         try:
             self._translated(self._open, plan)
         except BaseException as error:
-            _let_go(error)
+            let_go(error)
             self.close()
             raise
 
@@ -249,10 +246,11 @@ class _Session:
         self._copy_in = self._compute = self._copy_out = None
 
     def _load(self, plan: bytes) -> None:
+        initialise_plugins(self._vendor.tensorrt, self._log)
         self._runtime = self._vendor.tensorrt.Runtime(self._log.listener)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise EngineError(
+            raise RefusedPlanError(
                 f"TensorRT {self._vendor.tensorrt.__version__} refuses {self._plan}: {self._log.words()}. Build it "
                 f"again on this device: {self._rebuild}"
             )

@@ -55,12 +55,14 @@ class Faults:
     """What is to go wrong next.
 
     `build`: TensorRT's words before it gives up building; `load`: before it answers None; `run`: before it refuses to
-    run a batch. `cuda_after`: so many operations run well, and the next fails as CUDA's do, with all that was enqueued;
-    `allocations_after` likewise. With `breaks` the context is `broken` then: every call fails, as after most faults of
-    a real chip.
+    run a batch. `raises`: what a build raises, as pybind does. `disobeys`: pins are passed over. `cuda_after`: so many
+    operations run well, and the next fails as CUDA's do, with all that was enqueued; `allocations_after` likewise. With
+    `breaks` the context is `broken` then: every call fails, as after most faults of a real chip.
     """
 
     build: str | None = None
+    raises: Exception | None = None
+    disobeys: bool = False
     load: str | None = None
     run: str | None = None
     cuda_after: int | None = None

@@ -18,6 +18,7 @@ import numpy as np
 from edge.engines.device import parse_version
 from edge.engines.onnx_outline import OnnxNode, OnnxOutline, read_outline
 from edge.errors import LinewatchError
+from edge.simulation.cuda import Misuse
 
 if TYPE_CHECKING:
     from edge.simulation.device import SimulatedDevice
@@ -82,6 +83,7 @@ class SimulatedTensorRT:
     def __init__(self, device: SimulatedDevice, version: str, values: Any = None) -> None:
         self.device = device
         self.__version__ = version
+        self.plugins = False
         self.values = values or plain_values()
 
     def __getattr__(self, name: str) -> Any:
@@ -102,6 +104,11 @@ class SimulatedTensorRT:
         """Begin to load engines."""
         self.device.require_context("Runtime")
         return _Runtime(self, logger)
+
+    def init_libnvinfer_plugins(self, logger: Any, namespace: str) -> bool:  # noqa: ARG002 - the vendor's signature
+        """Register the plugins; a plan is not read before."""
+        self.plugins = True
+        return True
 
     def error(self, logger: Any, message: str) -> None:
         """Say what is wrong the way TensorRT does, to the logger."""
@@ -262,6 +269,7 @@ class _Builder:
     def __init__(self, tensorrt: SimulatedTensorRT, logger: Any) -> None:
         self._tensorrt = tensorrt
         self._logger = logger
+        tensorrt.device.objects.add(self)  # which must be freed while the context is there
 
     def create_network(self, flags: int = 0) -> _Network:
         return _Network(self._tensorrt, flags)
@@ -280,6 +288,8 @@ class _Builder:
         if config.profile is None or config.cache is None:
             self._tensorrt.error(self._logger, "Network has dynamic inputs, but no optimization profile was defined")
             return None
+        if faults.raises is not None:
+            raise faults.raises
         if faults.build is not None:
             self._tensorrt.error(self._logger, faults.build)
             faults.build = None
@@ -308,7 +318,7 @@ class _Builder:
         """Name the type of a layer's answers: by the graph's own weights, or by the flags and pins."""
         if layer.get_output(0).dtype.name == "INT32":
             return "Int32"
-        if layer.pinned:
+        if layer.pinned and not self._tensorrt.device.faults.disobeys:
             return "FP32"
         if any(node.op_type == "QuantizeLinear" for node in network.outline.nodes):
             return "Int8"
@@ -324,6 +334,8 @@ class _Runtime:
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> _Engine | None:
         self._tensorrt.device.require_context("deserialize_cuda_engine")
         faults = self._tensorrt.device.faults
+        if not self._tensorrt.plugins:
+            raise Misuse("A plan was read before the plugins were registered: one that holds any could not be")
         if faults.load is not None:
             self._tensorrt.error(self._logger, faults.load)
             return None

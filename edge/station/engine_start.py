@@ -10,7 +10,10 @@ from datetime import datetime, timezone
 
 from edge.bundle import Bundle
 from edge.engines.device import Vendor
-from edge.engines.engine_building import EngineBuild, missing_precision
+from edge.engines.engine_building import EngineBuild, built_precisions, missing_precision
+from edge.engines.engine_files import Precision, RefusedPlanError
+from edge.engines.tensorrt import check_plan
+from edge.errors import LinewatchError
 from edge.inspection.limits import no_read
 from edge.messages.writer import MessageWriter
 from edge.outbox import Outbox
@@ -62,6 +65,31 @@ class Waiting:
         self.raised += sum(event.transition == "raised" for event in events)
 
 
+def _refused_precision(settings: EngineSettings, bundle: Bundle, vendor: Vendor | None) -> Precision | None:
+    """Return the precision whose engine is there and must not be used here, so that it has to be built again.
+
+    None where one can be used. What a person has to look at, a folder open to others, is raised when it is opened.
+    """
+    built = built_precisions(bundle, settings.precision)
+    refused = [(each, _refusal(settings, bundle, each, vendor)) for each in built]
+    if not refused or not all(why for _, why in refused):
+        return None
+    precision, why = refused[0]
+    _LOG.warning("%s. It is built again in %s, which takes minutes", why, precision)
+    return precision
+
+
+def _refusal(settings: EngineSettings, bundle: Bundle, precision: Precision, vendor: Vendor | None) -> str:
+    """Say why an engine must be built again; "" where it can be used, or where that would not mend it."""
+    try:
+        check_plan(bundle, bundle.contract(settings.batch), precision, vendor)
+    except RefusedPlanError as error:
+        return str(error)
+    except LinewatchError:
+        return ""
+    return ""
+
+
 def build_missing_engine(
     settings: EngineSettings,
     bundle: Bundle,
@@ -80,8 +108,13 @@ def build_missing_engine(
         return True
     precision = missing_precision(bundle, settings.precision)
     if precision is None:
-        return True
-    _LOG.warning("%s has no TensorRT engine for this device: building it in %s takes minutes", bundle.path, precision)
+        precision = _refused_precision(settings, bundle, vendor)
+        if precision is None:
+            return True
+    else:
+        _LOG.warning(
+            "%s has no TensorRT engine for this device: building it in %s takes minutes", bundle.path, precision
+        )
     say(BUILDING)
     convert = (vendor or Vendor(None, None)).convert
     with EngineBuild(convert, bundle.path, precision, settings.batch) as build:

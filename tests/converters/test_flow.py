@@ -403,3 +403,23 @@ def test_an_overflowing_model_is_told_of(tmp_path: Path, capsys: pytest.CaptureF
     assert run(bundle.path, "--to", "onnxruntime", "--precision", "fp16") == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "Nodes that stay in FP32: 3 (overflows)" in told
+
+
+def test_sigterm_leaves_nothing_behind(tmp_path: Path, pictures: Path) -> None:
+    """`kill` in the middle of a conversion to --out is exit code 130; no half-written folder is left."""
+    rng = np.random.default_rng(0)
+    for seed in range(40):
+        cv2.imwrite(str(pictures / f"more-{seed}.png"), rng.integers(0, 256, (400, 600), np.uint8))
+    model = float_model(tmp_path / "m.onnx", blurring_net())
+    arguments = [str(model), "--to", "onnxruntime", "--data", str(pictures), "--yes", *FLAGS]
+    with subprocess.Popen(
+        [sys.executable, "-m", "converters", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline_s = time.monotonic() + 60
+        while not (tmp_path / "m-1.0.0.tmp" / "golden").exists() and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "interrupted" in stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "pictures"]

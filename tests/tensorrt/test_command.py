@@ -28,7 +28,7 @@ def test_an_engine_is_built_from_the_command_line(bundle: Bundle, tmp_path: Path
     assert f"Wrote {plan}" in done.stdout.replace("\n", "")
     engine = json.loads(report.read_text())["engine"]
     assert (engine["plan"], engine["tensorrt"], engine["batch"]) == (str(plan), "10.3.0", [1, 2, 3])
-    assert (engine["workspace_mb"], engine["half_share"]) == (256, 0.9)
+    assert (engine["workspace_mb"], engine["half_share"]) == (256, 20 / 21)
 
 
 def test_what_cannot_be_built_ends_with_a_message_and_a_code(bundle: Bundle) -> None:

@@ -19,7 +19,7 @@ def test_the_plan_of_each_version_names_its_way_to_half_precision(bundle: Bundle
     """`BuilderFlag.FP16` on 8.6 and 10.3, a typed graph above; batches, workspace and level as asked for."""
     for version in ("8.6", "10.3", "10.13", "10.16", "11.4"):
         calls = planned_calls(bundle, version, EngineOptions("fp16", (1, 2, 3), 256, builder_level=5))
-        flagged = version in {"8.6", "10.3"}
+        flagged = version == "8.6"
         graph = "model.onnx" if flagged else "model.fp16.onnx"
         assert f"parser.parse_from_file('{bundle.path}/{graph}')" in calls
         assert ("config.set_flag(BuilderFlag.FP16)" in calls) == flagged

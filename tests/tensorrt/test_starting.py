@@ -87,6 +87,39 @@ def test_a_missing_engine_is_built_while_the_line_says_no_read(
     assert standing[-1] == "returned"  # over, and to be acknowledged: somebody should know that parts went by unseen
 
 
+def test_a_refused_engine_is_built_again(bundle: Bundle, vendor: Vendor, tmp_path: Path) -> None:
+    """JetPack was updated: `missing: build` builds again what must not be used; `refuse` ends the line."""
+    old = SimulatedDevice("10.2.0")
+    build_engine(bundle, EngineOptions("fp16", (1, 3, 3)), lambda *_: None, vendor=old.vendor)
+    before = plan_path(bundle.path, "fp16").read_bytes()
+    with pytest.raises(EngineError, match=r"expected a plan of TensorRT 10\.3\.0, found one of TensorRT 10\.2\.0"):
+        run(tmp_path, line(tmp_path, missing="refuse"), bundle, vendor)
+    (tmp_path / "o.db").unlink()
+    _, told, _ = run(tmp_path, line(tmp_path), bundle, vendor)
+    assert plan_path(bundle.path, "fp16").read_bytes() != before
+    assert [body["verdict"] for topic, body in told if topic == "event/result"][-1] == "OK"
+
+
+def test_an_engine_in_a_folder_that_others_may_write_is_not_built_over(
+    bundle: Bundle, vendor: Vendor, tmp_path: Path
+) -> None:
+    """Plans are run as code: a person looks first."""
+    build_engine(bundle, EngineOptions("fp16", (1, 3, 3)), lambda *_: None, vendor=vendor)
+    plan_path(bundle.path, "fp16").parent.chmod(0o777)
+    before = plan_path(bundle.path, "fp16").read_bytes()
+    with pytest.raises(EngineError, match=r"is open to other users"):
+        run(tmp_path, line(tmp_path), bundle, vendor)
+    assert plan_path(bundle.path, "fp16").read_bytes() == before
+
+
+def test_fewer_multiprocessors_are_another_power_mode(bundle: Bundle, tmp_path: Path) -> None:
+    """Nvpmodel switches some off: the plan serves as before."""
+    build_engine(bundle, EngineOptions("fp16", (1, 3, 3)), lambda *_: None, vendor=SimulatedDevice(sm_count=16).vendor)
+    saving = replace(SimulatedDevice(sm_count=8).vendor, convert=("false",))
+    _, told, _ = run(tmp_path, line(tmp_path), bundle, saving)
+    assert {body["verdict"] for topic, body in told if topic == "event/result"} == {"OK"}
+
+
 def test_an_engine_that_is_there_is_not_built_again(bundle: Bundle, vendor: Vendor, tmp_path: Path) -> None:
     """The second start inspects at once."""
     build_engine(bundle, EngineOptions("fp16", (1, 3, 3)), lambda *_: None, vendor=vendor)
@@ -113,7 +146,7 @@ def test_a_build_that_fails_ends_the_line_with_its_words(bundle: Bundle, vendor:
     (bundle.path / "model.onnx").write_bytes(b"no graph")
     broken = write_manifest(bundle.path, bundle.manifest)
     publisher = MemoryPublisher()
-    with pytest.raises(EngineError, match=r"could not be built: .* ended with 4: (.|\n)*cannot read"):
+    with pytest.raises(EngineError, match=r"could not be built: .* ended with 4: (.|\n)*is refused"):
         run_line(
             line(tmp_path, precision="fp32"), broken, threading.Event(), store=tmp_path / "o.db", live=True,
             publisher=publisher, vendor=vendor,
