@@ -421,5 +421,4 @@ def test_sigterm_leaves_nothing_behind(tmp_path: Path, pictures: Path) -> None:
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert "interrupted" in stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "pictures"]
