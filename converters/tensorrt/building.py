@@ -282,8 +282,13 @@ def _prove(bundle: Bundle, options: EngineOptions, vendor: Vendor) -> int:
     Raises ConversionError where a defect is lost or gained: such an engine is not kept.
     """
     contract = bundle.contract(options.batch[2])
-    with TensorRtEngine(bundle, contract, TensorRtOptions(options.precision), vendor) as engine:
-        results = check_golden(bundle, engine)
+    try:
+        with TensorRtEngine(bundle, contract, TensorRtOptions(options.precision), vendor) as engine:
+            results = check_golden(bundle, engine)
+    except EngineError as error:
+        raise EngineError(
+            f"The engine in {options.precision} was built and cannot answer the golden frames: {error} It was not kept"
+        ) from error
     failed = [result for result in results if not result.passed]
     if failed:
         lost, gained = (sum(getattr(each, f"defects_{word}") for each in failed) for word in ("lost", "gained"))
