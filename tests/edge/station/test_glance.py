@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from edge.station.glance import Glance, LastMinute, Minute, told
 from tests.brokers import Mosquitto, free_port
 from tests.conftest import ROOT
@@ -141,3 +143,24 @@ def test_in_a_pipe_a_lost_camera_is_one_line_with_its_reason(tmp_path: Path) -> 
     journal = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert "cannot be opened" in journal
     assert "hunter2" not in journal
+
+
+@pytest.mark.soak
+def test_in_a_pipe_a_line_says_once_a_minute_how_it_stands(tmp_path: Path) -> None:
+    """Two minutes and a half are two such lines, and nothing else repeats."""
+    with Mosquitto(tmp_path) as broker:
+        config = write_line(tmp_path, broker.port)
+        config.write_text(
+            config.read_text() + "alarms: [{id: rejects, measure: ng, text: look, out_of_service: true}]\n"
+        )
+        command = [sys.executable, "-m", "edge", "run", str(config)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as line:
+            time.sleep(155)
+            line.send_signal(signal.SIGTERM)
+            _, stderr = line.communicate(timeout=60)
+    assert line.returncode == 0, stderr
+    minutes = [text for text in stderr.splitlines() if "frames/s" in text]
+    assert len(minutes) == 2, stderr
+    assert all(re.search(r"[\d.]+ frames/s, \d+ verdicts in 6\d s: .*broker connected", text) for text in minutes), (
+        stderr
+    )
