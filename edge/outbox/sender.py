@@ -212,6 +212,8 @@ class Sender:
 
     def _handle(self, event: PublisherEvent) -> None:
         if isinstance(event, Connected):
+            if self._connected is False:
+                _log.info("The broker is there again: %d messages wait", self._outbox.counts().pending)
             self._connected, self.trouble = True, None
             self._window = min(WINDOW, event.window or WINDOW)
             # at once with asking for it: what is offered meanwhile is newer, and must not be replaced by this
@@ -225,8 +227,8 @@ class Sender:
         elif isinstance(event, SessionLost):
             if self._connected:
                 self._lost_at_s = time.monotonic()
-            if self._connected is not False:
-                _log.warning("No broker: %s. Messages wait in the outbox", event.reason)
+            # the log counts what is said again; another reason is told at once
+            _log.warning("No broker: %s. Messages wait in the outbox", event.reason)
             self._connected, self.trouble = False, f"no broker: {event.reason}"
         elif isinstance(event, Received):
             self._heard(event)

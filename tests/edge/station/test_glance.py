@@ -145,6 +145,30 @@ def test_in_a_pipe_a_lost_camera_is_one_line_with_its_reason(tmp_path: Path) -> 
     assert "hunter2" not in journal
 
 
+def test_a_broker_that_goes_and_comes_back_is_told_with_each_reason(tmp_path: Path) -> None:
+    """Gone, refusing, and there again: a line each, however often the line tries in between."""
+    with Mosquitto(tmp_path) as broker:
+        command = [sys.executable, "-m", "edge", "run", str(write_line(tmp_path, broker.port))]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT) as line:
+            assert line.stderr is not None
+            seen = bytearray()
+            try:
+                until("frames are read", line.stderr.fileno(), seen)
+                broker.stop()
+                until("No broker: .*ended", line.stderr.fileno(), seen)
+                until("No broker: .*refused", line.stderr.fileno(), seen)
+                # while it tries again and again
+                time.sleep(4)
+                broker.start()
+                until("The broker is there again", line.stderr.fileno(), seen)
+                line.send_signal(signal.SIGTERM)
+                until("stopped after", line.stderr.fileno(), seen)
+            finally:
+                line.kill()
+    told = [text for text in seen.decode().splitlines() if "No broker: " in text]
+    assert len([text for text in told if "more in" not in text]) <= 3, told
+
+
 @pytest.mark.soak
 def test_in_a_pipe_a_line_says_once_a_minute_how_it_stands(tmp_path: Path) -> None:
     """Two minutes and a half are two such lines, and nothing else repeats."""
