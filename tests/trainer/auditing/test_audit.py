@@ -325,7 +325,7 @@ def test_the_command_ends_with_10_only_where_training_would_refuse(folder: Path,
     assert getattr(done.exception, "exit_code", None) == 10
     assert "training would refuse" in str(done.exception)
     assert json.loads((tmp_path / "audit.json").read_text())["refused"] >= 10
-    assert (tmp_path / "audit.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "audit.html").read_text().startswith("<!DOCTYPE html>")
 
 
 def test_the_real_sets_have_nothing_that_training_refuses(real_data: Path) -> None:
