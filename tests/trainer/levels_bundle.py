@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry, sha256_of, write_manifest
+from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry, read_manifest, sha256_of, write_manifest
 
 NAMES = ("scratch", "stain")
 TILE = 64
@@ -56,3 +56,4 @@ def note_split(bundle: Path, data: Path, learned: list[str]) -> None:
         for row in rows:
             part = "train" if row["image"] in learned else "test"
             writer.writerow([row["image"], row["class"], row["group"], part, sha256_of(data / row["image"])])
+    write_manifest(bundle, read_manifest(bundle))
