@@ -17,9 +17,9 @@ OWN_NAME = re.compile(r"linewatch\[")
 
 
 def packages_of(extra: str) -> set[str]:
-    """Name the packages of an extra, with those of the extras that it takes in."""
+    """Name the packages that installing an extra brings: everybody's, its own, and those of extras that it takes in."""
     names: set[str] = set()
-    for requirement in PROJECT["optional-dependencies"][extra]:
+    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra]]:
         if own := re.match(r"linewatch\[([^\]]+)\]", requirement):
             names |= {name for inner in own[1].split(",") for name in packages_of(inner)}
         else:
