@@ -15,8 +15,6 @@ from edge.opencv import cv2
 from edge.protocols import Camera
 from edge.records import CameraCondition, CameraState, Frame
 
-SERVER = Path(__file__).with_name("rtsp_server.py")
-
 
 def write_clip(path: Path, frames: int) -> Path:
     """Write a clip at 20 frames/s whose frame i is uniformly grey with value 5 i."""
@@ -71,14 +69,14 @@ def state_with(camera: Camera, condition: CameraCondition, within_s: float = 30.
 
 
 @contextmanager
-def rtsp_server(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def rtsp_server(*arguments: str, server: str = "rtsp_server.py") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Start GStreamer's RTSP server; yields it and the port that it prints once it listens."""
-    command = ["/usr/bin/python3", str(SERVER), *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    command = ["/usr/bin/python3", str(Path(__file__).with_name(server)), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert server.stdout is not None
-            port = server.stdout.readline().strip()
+            assert process.stdout is not None
+            port = process.stdout.readline().strip()
             assert port, "the RTSP server did not start; it needs gir1.2-gst-rtsp-server-1.0 and python3-gi"
-            yield server, port
+            yield process, port
         finally:
-            server.kill()
+            process.kill()
