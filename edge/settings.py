@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from edge.alarms.rules import AlarmRule, alarm_rules, suppressors
 from edge.bundle import Bundle, Name
+from edge.cameras.addresses import parse_address
 from edge.cameras.camera_watch import WatchSettings
 from edge.cameras.device_settings import DeviceSettings
 from edge.cameras.opencv import device_number
@@ -80,6 +81,11 @@ class CameraSettings(StrictModel):
                 device_number(str(source))
             except SourceError as error:
                 raise ValueError(str(error)) from error
+        if isinstance(source, str) and _is_address(source, str(info.data.get("kind"))):
+            try:
+                parse_address(source)
+            except SourceError as error:
+                raise ValueError(str(error)) from error
         return source
 
     @property
@@ -117,6 +123,10 @@ class CameraSettings(StrictModel):
         if "://" in source:  # FFmpeg takes MJPEG over HTTP and the like on the same road
             return "rtsp"
         return "images" if _is_folder(source) else "file"
+
+
+def _is_address(source: str, kind: str) -> bool:
+    return kind == "rtsp" or (kind == "auto" and "://" in source and "!" not in source)
 
 
 def _is_folder(source: str) -> bool:

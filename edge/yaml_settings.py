@@ -45,7 +45,7 @@ class StrictModel(BaseModel):
             return switch
         if isinstance(value, bool) and bool not in wanted and wanted & {int, float}:
             raise ValueError("expected a number")
-        if isinstance(value, str) and str not in wanted and wanted & {int, float}:
+        if isinstance(value, str) and value not in words and str not in wanted and wanted & {int, float}:
             raise ValueError("expected a number without quotes")
         return value
 

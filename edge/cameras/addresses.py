@@ -16,7 +16,9 @@ _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rt
 # These send without being asked: there is nobody to look for.
 _LISTENING = {"udp", "rtp"}
 # What is a host rather than a user or a piece of a path: a name with a dot, an address, localhost.
-_NAMES_A_HOST = re.compile(r"(?:\[|localhost\b|[^\s:/?#@]+\.[^\s:/?#@.]+(?=[:/?#]|$))")
+_NAMES_A_HOST = re.compile(
+    r"(?:\[[0-9A-Fa-f:.%]+\]|localhost|\d+\.\d+\.\d+\.\d+|[^\s:/?#@]+\.[^\s:/?#@.]*[A-Za-z][^\s:/?#@.]*)(?=[:/?#]|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,12 @@ def parse_address(source: str) -> Address:
             "give the path alone"
         )
     if any(ord(character) < 0x20 for character in rest):
-        raise SourceError(f"{shown}: the address holds a control character; write it in percent encoding")
-    signs_in, place = _apart(rest, shown)
+        raise SourceError("the address holds a control character; write it in percent encoding")
+    signs_in, place = _apart(rest)
     matched = re.match(rf"(?P<host>{HOST})(?=[/?#]|$)", place)
     if not matched:
-        raise SourceError(f"{shown}: expected host or host:port after {scheme}://, and a port from 1 to 65535")
-    host, port = _host_and_port(matched["host"], shown)
+        raise SourceError(f"expected host or host:port after {scheme}://, and a port from 1 to 65535")
+    host, port = _host_and_port(matched["host"])
     shown = redacted(f"{scheme}://{'user@' if signs_in else ''}{place.replace('@', '%40')}")
     if signs_in is not None:
         user, colon, password = signs_in.partition(":")
@@ -58,7 +60,7 @@ def parse_address(source: str) -> Address:
     return Address(url, shown, scheme, host, port or _PORTS.get(scheme))
 
 
-def _apart(rest: str, shown: str) -> tuple[str | None, str]:
+def _apart(rest: str) -> tuple[str | None, str]:
     """Part user:password from host and path at the one @ that can stand between them."""
     whole = rf"{HOST}(?:[/?#].*)?"
     ways = [at.start() for at in re.finditer("@", rest) if re.fullmatch(whole, rest[at.end() :])]
@@ -69,7 +71,7 @@ def _apart(rest: str, shown: str) -> tuple[str | None, str]:
             rest[way + 1 :] for way in ways if not rest[way + 1].isdecimal() or _NAMES_A_HOST.match(rest[way + 1 :])
         ]
         if hosts and ":" in authority and not _NAMES_A_HOST.match(authority):
-            raise _two_ways(shown)
+            raise _two_ways()
         return None, rest
     if "@" in authority:
         # after the last @ before the path, as browsers and FFmpeg read it, unless one in the path fits as well
@@ -79,13 +81,18 @@ def _apart(rest: str, shown: str) -> tuple[str | None, str]:
     if not ways:
         return None, rest
     if len(ways) > 1:
-        raise _two_ways(shown)
+        # p@ss/w@10.0.0.1: one way leads to what is plainly a host, the others to a word without a dot or a port
+        plain = [way for way in ways if _NAMES_A_HOST.match(rest[way + 1 :])]
+        words = [way for way in ways if re.match(r"[^\s:/?#@.]+(?=[/?#])", rest[way + 1 :])]
+        if len(plain) != 1 or len(plain) + len(words) != len(ways):
+            raise _two_ways()
+        ways = plain
     return rest[: ways[0]], rest[ways[0] + 1 :]
 
 
-def _two_ways(shown: str) -> SourceError:
+def _two_ways() -> SourceError:
     return SourceError(
-        f"{shown}: the address can be read in two ways, for it is not clear which @ stands before the host; write %40 "
+        "the address can be read in two ways, for it is not clear which @ stands before the host; write %40 "
         "for @, %23 for #, %2F for / and %3F for ? in the password or the path"
     )
 
@@ -95,12 +102,12 @@ def _encoded(text: str) -> str:
     return quote(unquote(text), safe="")
 
 
-def _host_and_port(text: str, shown: str) -> tuple[str, int | None]:
+def _host_and_port(text: str) -> tuple[str, int | None]:
     host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     if not colon:
         return text.strip("[]"), None
     if not 1 <= int(port) <= 65535:
-        raise SourceError(f"{shown}: expected a port from 1 to 65535, received {port}")
+        raise SourceError(f"expected a port from 1 to 65535, received {port}")
     return host.strip("[]"), int(port)
 
 
@@ -124,7 +131,10 @@ def why_not(error: Exception, address: Address, waited_s: float, limit_s: float)
     if name in _SENTENCES:
         return _SENTENCES[name].format(place=place)
     if waited_s >= 0.9 * limit_s:
-        return f"nothing came from {place} within {limit_s:g} s: the camera or the network between hangs"
+        return (
+            f"nothing that can be read came from {place} within {limit_s:g} s: the camera or the network hangs, or "
+            "another service answers there"
+        )
     if isinstance(error, EOFError):
         return f"{place} ended the connection"
     told = _NUMBERS.get(getattr(error, "errno", None) or 0, "")
