@@ -202,3 +202,30 @@ def test_what_is_measured_is_what_was_simulated(bundle: Bundle, tmp_path: Path) 
             assert missing <= 4 * 20
             scratched += bool(found.any())
     assert scratched > 5
+
+
+def test_a_camera_that_is_not_there_leaves_the_status_at_starting(bundle: Bundle, tmp_path: Path) -> None:
+    """Nobody is told `online: inspecting` of a line that has seen nothing; the reason is the camera's."""
+    absent = str(tmp_path / "video9")
+    camera = CapturedCamera("eye", lambda: OpenCvSource("device", absent), live=True)
+    line = settings('{"camera": {"name": "eye", "max_age_ms": 50}}')
+    _, _, publisher = run_until(2, bundle, line, tmp_path, camera)
+    said = statuses(publisher)
+    assert "online" not in {status for status, _ in said}
+    assert any(status == "starting" and "there is no" in reason for status, reason in said)
+
+
+def test_the_first_frame_makes_a_line_online(bundle: Bundle, tmp_path: Path) -> None:
+    """And not before."""
+    camera = SimulatedCamera("eye", SimulatedLineSettings(width=64, height=64, fps=20, frames=4))
+    line = settings('{"camera": {"max_age_ms": 5000}}')
+    _, _, publisher = run_until(9, bundle, line, tmp_path, camera)
+    said = [status for status, _ in statuses(publisher)]
+    assert "starting" in said
+    assert said.index("starting") < said.index("online")
+
+
+def statuses(publisher: MemoryPublisher) -> list[tuple[str, str]]:
+    """List what was said of the line's status, in order."""
+    bodies = [json.loads(m.payload)["body"] for m in publisher.messages if m.kind == "status"]
+    return [(body["status"], body["reason"]) for body in bodies]
