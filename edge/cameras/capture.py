@@ -35,7 +35,6 @@ _JOIN_S = 2.0
 _STEP_S = 0.1
 # No second opening is begun while so many have not come back: each holds a thread.
 _HUNG_AT_MOST = 3
-_TOLD_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,6 @@ class CapturedCamera:
         self._index = 0
         self._latest_ns = 0
         self._hung: list[_Opening] = []
-        self._told = _Told(name)
         self._began_ns = monotonic_ns()
         self._thread = threading.Thread(target=self._run, name=f"camera {name}", daemon=True)
 
@@ -285,7 +283,6 @@ class CapturedCamera:
         captured_at = self._started_at + timedelta(microseconds=shot.captured_ns / 1000)
         if self._live:
             captured_at = datetime.now(timezone.utc) - timedelta(milliseconds=age_ms)
-            self._told.picture(trouble, self._state.condition is CameraCondition.LOST)
         # alarms step with these times, so they never go back
         self._latest_ns = captured_ns = max(self._latest_ns, shot.captured_ns)
         item: Frame | CameraState
@@ -310,7 +307,6 @@ class CapturedCamera:
 
     def _lose(self, trouble: str, pause_s: float) -> None:
         detail = f"{self._source.shown}: {printable(trouble)}"
-        self._told.lost(detail)
         self._set_state(CameraCondition.LOST, f"{detail}; trying again in {pause_s:g} s")
 
     def _wait(self, seconds: float) -> None:
@@ -322,34 +318,3 @@ class CapturedCamera:
         with self._changed:
             self._state = CameraState(self.name, condition, detail)
             self._changed.notify_all()
-
-
-class _Told:
-    """Logs each change of a live camera once, with its reason; the same again once a minute."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._last = ""
-        self._at_s = 0.0
-        self._unread = 0
-
-    def lost(self, detail: str) -> None:
-        now_s = time.monotonic()
-        if detail != self._last or now_s - self._at_s >= _TOLD_EVERY_S:
-            _log.warning("camera %s is lost: %s", self._name, detail)
-            self._last, self._at_s = detail, now_s
-
-    def picture(self, trouble: str, was_lost: bool) -> None:
-        now_s = time.monotonic()
-        if was_lost:
-            _log.info("camera %s gives pictures again", self._name)
-            self._last = ""
-        if trouble:
-            self._unread += 1
-            if self._unread == 1 or now_s - self._at_s >= _TOLD_EVERY_S:
-                more = f" ({self._unread} pictures so far)" if self._unread > 1 else ""
-                _log.warning("camera %s gives what cannot be read%s: %s", self._name, more, trouble)
-                self._at_s = now_s
-        elif self._unread and now_s - self._at_s >= _TOLD_EVERY_S:
-            _log.info("camera %s: %d pictures could not be read; they can again", self._name, self._unread)
-            self._unread = 0

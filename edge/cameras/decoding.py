@@ -7,6 +7,7 @@ decoded, and when any picture that it may be made from was damaged: from the dam
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,8 @@ from edge.installing import how_to_install
 from edge.pictures import NotReadableError, as_frame, decode, to_eight_bits
 from edge.records import UInt8
 
+_log = logging.getLogger(__name__)
+
 DAMAGED = "the picture is damaged"
 AFTER_DAMAGE = "the picture is made from a damaged one"
 # 2^27 pixels, as in edge/opencv.py
@@ -27,6 +30,8 @@ _PIXELS_AT_MOST = 2**27
 _STRICT = {"err_detect": "explode", "max_pixels": str(_PIXELS_AT_MOST)}
 # Each picture stands for itself: no damage reaches the next one.
 _INTRA = frozenset({"mjpeg", "png", "rawvideo", "ffv1", "huffyuv", "ffvhuff", "prores", "dnxhd", "dvvideo", "jpeg2000"})
+# Of these FFmpeg tells next to nothing, and shows what was damaged as if it were whole: see docs/cameras.md.
+_UNTOLD = frozenset({"hevc", "vp8", "vp9", "av1", "libdav1d", "libvpx-vp9"})
 _DISPLAY_MATRIX = "DISPLAYMATRIX"
 
 
@@ -78,6 +83,8 @@ class Decoder:
         self._depth_bits = depth_bits
         self._turn: Callable[[UInt8], UInt8] | None = None
         self._turn_known = False
+        if self._context.name in _UNTOLD:
+            _log.warning("damage of %s cannot be known: let the camera send H.264 instead", self._context.name)
         self.intra_only = self._context.name in _INTRA
 
     def decode(self, packet: Any, tag: Any) -> list[Picture]:
