@@ -17,6 +17,7 @@ from converters.graph.float_graph import require_onnx
 from converters.graph.onnx_from_keras import layers_within, load_tools, translate
 from edge.engines.onnx_scan import scan_onnx
 from edge.errors import BundleError, ContractError, DependencyError, EngineError
+from edge.installing import how_to_install
 from edge.records import Float32
 from trainer.evaluation.keras_engine import load_model
 
@@ -192,8 +193,8 @@ class OnnxNet:
                 import onnxruntime
             except ImportError as error:
                 raise DependencyError(
-                    f"ONNX files are run with ONNX Runtime, and `import onnxruntime` failed: {error}. Install it with: "
-                    "pip install 'linewatch[convert]'"
+                    f"ONNX files are run with ONNX Runtime, and `import onnxruntime` failed: {error}. "
+                    f"{how_to_install('onnxruntime', extra='convert')}"
                 ) from error
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
