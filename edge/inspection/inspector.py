@@ -216,7 +216,7 @@ def _of_folder(folder: Path, tell: Callable[[str], object]) -> list[Path]:
         names = [row.values.get("image", "") for row in read_table(manifest, ("image",)).rows]
         own = [inside(folder, name) for name in dict.fromkeys(names) if name]
     except SourceError as error:
-        raise SourceError(f"{as_text(str(manifest))}: {error}. Mend it, or name the folder of pictures") from error
+        raise SourceError(f"{error}. Mend {as_text(str(manifest))}, or name the folder of pictures") from error
     if not own:
         raise SourceError(f"{as_text(str(manifest))} names no picture; expected at least one row")
     return own

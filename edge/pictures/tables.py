@@ -43,43 +43,50 @@ def read_table(path: Path, *wanted: Sequence[str]) -> Table:
     """Read a CSV that has the columns of one of `wanted`, in any capitals and any order, beside others.
 
     Commas, semicolons, tabs or bars may separate; Excel's `sep=;`, its UTF-16, and empty rows are taken as meant.
-    Raises SourceError, without the file's name, saying what was received.
+    Raises SourceError saying what was received.
     """
-    told, begins, text = _beyond_sep(_text(path))
+    shown = as_text(str(path))
+    told, begins, text = _beyond_sep(_text(path, shown))
     for delimiter in [told] if told else _DELIMITERS:
-        table = _split(text, begins, delimiter)
+        table = _split(text, begins, delimiter, shown)
         columns = [_as_wanted(column, wanted) for column in table.columns]
         if any(set(each) <= set(columns) for each in wanted):
             if twice := sorted({column for column in columns if columns.count(column) > 1}):
-                raise SourceError(f"expected each column once, received twice: {', '.join(twice)}")
+                raise SourceError(f"{shown}: expected each column once, received twice: {', '.join(twice)}")
             renamed = dict(zip(table.columns, columns, strict=True))
             rows = [
                 TableRow(row.number, {renamed[name]: value for name, value in row.values.items()}, row.fewer, row.more)
                 for row in table.rows
             ]
             return Table(tuple(columns), tuple(rows))
-    received = ", ".join(_split(text, begins, told or ",").columns)
-    raise SourceError(f"expected the columns {_or(wanted)}, received {received[:200] or 'none'}")
+    received = _split(text, begins, told or ",", shown).columns
+    missing = sorted(set(wanted[0]) - {_as_wanted(column, wanted) for column in received})
+    raise SourceError(
+        f"{shown}: expected the columns {_or(wanted)}, received {', '.join(received)[:200] or 'none'}"
+        + (f": missing {', '.join(missing)}" if len(wanted) == 1 else "")
+    )
 
 
 def _or(wanted: Sequence[Sequence[str]]) -> str:
     return " or ".join(", ".join(each) for each in wanted)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, shown: str) -> str:
     try:
         if path.stat().st_size > _BYTES_AT_MOST:
-            raise SourceError(f"expected a table of at most {_BYTES_AT_MOST // 2**20} MiB, received a larger one")
+            raise SourceError(
+                f"{shown}: expected a table of at most {_BYTES_AT_MOST // 2**20} MiB, received a larger one"
+            )
         raw = path.read_bytes()
     except OSError as error:
-        raise SourceError(f"it cannot be read: {error.strerror or error}") from error
+        raise SourceError(f"{shown} cannot be read: {error.strerror or error}") from error
     encoding = "utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise SourceError(
-            f"it cannot be read as CSV in UTF-8: line {line} has the byte {raw[error.start]:#04x}. "
+            f"{shown} cannot be read as CSV in UTF-8: line {line} has the byte {raw[error.start]:#04x}. "
             "Save it as `CSV UTF-8`"
         ) from error
 
@@ -90,7 +97,7 @@ def _beyond_sep(text: str) -> tuple[str, int, str]:
     return (match.group(1), 1 + match.group().count("\n"), text[match.end() :]) if match else ("", 1, text)
 
 
-def _split(text: str, begins: int, delimiter: str) -> Table:
+def _split(text: str, begins: int, delimiter: str, shown: str) -> Table:
     csv.field_size_limit(max(csv.field_size_limit(), _FIELD_AT_MOST))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     columns: tuple[str, ...] | None = None
@@ -110,7 +117,7 @@ def _split(text: str, begins: int, delimiter: str) -> Table:
             extra = any(value.strip() for value in values[len(columns) :])
             rows.append(TableRow(number, named, fewer=len(values) < len(columns), more=extra))
     except csv.Error as error:
-        raise SourceError(f"it cannot be read as CSV: line {begins + reader.line_num}: {error}") from error
+        raise SourceError(f"{shown} cannot be read as CSV: line {begins + reader.line_num}: {error}") from error
     return Table(columns or (), tuple(rows))
 
 

@@ -19,8 +19,10 @@ from rich.table import Column, Table
 from edge.bundle import SPLIT, sha256_of
 from edge.cli.terminal import lines
 from edge.errors import BundleError, DatasetError
+from edge.preparing import depth_bits
 from trainer.auditing.annotator_styles import MEASURES, StyleDifference, style_differences
 from trainer.auditing.audit_reading import PictureFacts, Reading, read_mask, read_tolerantly
+from trainer.datasets.class_naming import questions
 from trainer.datasets.dataset import Entry
 from trainer.datasets.near_duplicates import Pair, clusters, near_duplicates
 from trainer.datasets.split_manifest import SplitRow, read_split
@@ -49,6 +51,10 @@ KINDS: dict[str, Kind] = {
     "unreadable-picture": Kind("refused", "pictures that cannot be read"),
     "missing-mask": Kind("refused", "masks that are missing"),
     "unreadable-mask": Kind("refused", "masks that cannot be read"),
+    "unclear-mask": Kind("refused", "masks whose levels have no clear meaning"),
+    "depth": Kind("refused", "pictures of 16 bits whose depth nothing says"),
+    "leads-out": Kind("refused", "files outside of the dataset"),
+    "look-alikes": Kind("refused", "classes that differ in capitals only"),
     "mask-size": Kind("refused", "masks of another size than their picture"),
     "no-mask": Kind("refused", "defects without a mask"),
     "class-name": Kind("refused", "classes whose name cannot be used"),
@@ -57,8 +63,10 @@ KINDS: dict[str, Kind] = {
     "empty-class": Kind("refused", "classes without a pixel in any mask"),
     "no-split": Kind("refused", "classes that cannot be split"),
     "empty-mask": Kind("doubtful", "empty masks"),
-    "faint-mask": Kind("doubtful", "masks that nowhere reach 128"),
-    "not-binary": Kind("doubtful", "masks that are not binary"),
+    "not-binary": Kind("doubtful", "masks that are not 0 and 255"),
+    "turned": Kind("doubtful", "pictures that are turned by their orientation"),
+    "odd-class": Kind("doubtful", "classes that may be none"),
+    "levels-lost": Kind("note", "pictures of more than 8 bits"),
     "nearly-full-mask": Kind("doubtful", "masks that cover nearly everything"),
     "overlapping-masks": Kind("doubtful", "masks that overlap"),
     "mask-on-clean": Kind("doubtful", "clean rows with a mask that is not empty"),
@@ -154,11 +162,13 @@ def audit(data: Path, console: Console, *, bundle: Path | None = None, settings:
     rows = _split_of(bundle) if bundle is not None else None
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading", total=None)
-        reading = read_tolerantly(data, lambda total: progress.update(task, total=total, advance=1))
+        depth = depth_bits(settings.preparing) if settings is not None else None
+        reading = read_tolerantly(data, lambda total: progress.update(task, total=total, advance=1), depth)
     pairs = near_duplicates([picture.thumbnail for picture in reading.pictures])
     sets = clusters(pairs)
     findings = [Finding(problem.kind, problem.text, (problem.image,)) for problem in reading.problems]
     groups = _groups(reading.pictures)
+    findings += _odd_classes(reading)
     findings += _duplicates(reading.pictures) + _near_duplicates(reading.pictures, sets)
     findings += _mixed_groups(groups, reading.pictures) + _several_labels(reading)
     parts: Mapping[str, Split] | None = {row.image: row.part for row in rows} if rows is not None else None
@@ -196,6 +206,22 @@ def _split_of(bundle: Path) -> list[SplitRow]:
     return read_split(bundle / SPLIT)
 
 
+def _odd_classes(reading: Reading) -> list[Finding]:
+    """Name classes that differ in capitals only, or that sound as if they were no defects."""
+    of: dict[str, list[str]] = defaultdict(list)
+    for row in reading.rows:
+        if row.name and not row.clean:
+            of[row.name].append(row.image)
+    found = []
+    known: dict[str, str] = {}
+    for name, images in sorted(of.items()):
+        if (before := known.setdefault(name.casefold(), name)) != name:
+            found.append(Finding("look-alikes", f"{before} and {name}", tuple(of[before] + images)))
+        if question := next(iter(questions([name], {})), ""):
+            found.append(Finding("odd-class", question, tuple(images)))
+    return found
+
+
 def _duplicates(pictures: Sequence[PictureFacts]) -> list[Finding]:
     alike: dict[str, list[PictureFacts]] = defaultdict(list)
     for picture in pictures:
@@ -224,7 +250,7 @@ def _agreement(first: PictureFacts, second: PictureFacts) -> float:
         for facts in picture.masks:
             mask = read_mask(facts.path)
             if mask is not None:
-                np.logical_or(union, mask > 127, out=union)
+                np.logical_or(union, mask > 0, out=union)
     either = int((drawn[0] | drawn[1]).sum())
     return int((drawn[0] & drawn[1]).sum()) / either if either else 1.0
 

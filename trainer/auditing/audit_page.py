@@ -192,6 +192,6 @@ class _Drawer:
         for facts in picture.masks:
             mask = read_mask(facts.path)
             if mask is not None:
-                share = cv2.resize((mask > 127).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+                share = cv2.resize((mask > 0).astype(np.float32), size, interpolation=cv2.INTER_AREA)
                 classes[share > 0] = self._ids[facts.row.name]
         return classes

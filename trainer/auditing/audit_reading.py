@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,16 +12,17 @@ import numpy as np
 from edge.bundle import safe_name, sha256_of
 from edge.errors import DatasetError, SourceError
 from edge.opencv import cv2
-from edge.pictures import read_picture
+from edge.pictures import Decoded, NotReadableError, depth_of, levels_lost, read_decoded, to_look_at
+from edge.pictures.tables import inside, read_table
 from edge.records import UInt8
 from trainer.auditing.annotator_styles import Style, measure_style
-from trainer.datasets.dataset import CLEAN, COLUMNS, RESERVED, find_manifest
+from trainer.datasets.dataset import ANNOTATOR, CLEAN, COLUMNS, RESERVED, find_manifest
+from trainer.datasets.masks import Meaning, defective, meaning_of, plane_of
 from trainer.datasets.near_duplicates import Thumbnail, thumbnail
 
 SPECK_PX = 16
 _NEARLY_FULL = 0.9
 _READERS = 4
-ANNOTATOR = "annotator"
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,10 @@ class Reading:
     has_annotators: bool
 
 
-def read_tolerantly(folder: Path, done: Callable[[int], object] = lambda _: None) -> Reading:
+def read_tolerantly(folder: Path, done: Callable[[int], object] = lambda _: None, depth: int | None = None) -> Reading:
     """Read all that can be read; `done` is called with the number of pictures after each of them.
+
+    `depth`: how many bits of pictures of 16 count, where a recipe says so.
 
     Raises DatasetError only where there is no manifest that is a table with the needed columns.
     """
@@ -101,11 +103,11 @@ def read_tolerantly(folder: Path, done: Callable[[int], object] = lambda _: None
         found = _row_problem(folder, row, by_image, masks_needed=masks_needed)
         if found is not None:
             problems.append(found)
-        if row.image and (folder / row.image).is_file():
+        if _file(folder, row.image) is not None:
             by_image.setdefault(row.image, []).append(row)
     pictures: list[PictureFacts] = []
     with ThreadPoolExecutor(_READERS, thread_name_prefix="audit") as pool:
-        for facts, wrong in pool.map(lambda item: _examine(folder, item[0], item[1]), by_image.items()):
+        for facts, wrong in pool.map(lambda item: _examine(folder, item[0], item[1], depth), by_image.items()):
             done(len(by_image))
             problems += wrong
             if facts is not None:
@@ -116,22 +118,23 @@ def read_tolerantly(folder: Path, done: Callable[[int], object] = lambda _: None
 def _rows(folder: Path) -> tuple[list[Row], bool]:
     manifest = find_manifest(folder)
     try:
-        with manifest.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or ()
-            if missing := sorted(set(COLUMNS[:4]) - set(names)):
-                raise DatasetError(
-                    f"{manifest}: expected the columns {', '.join(COLUMNS)}, missing {', '.join(missing)}"
-                )
-            read = [
-                Row(number, *((row.get(key) or "").strip() for key in ("image", "mask", "class", "group", ANNOTATOR)))
-                for number, row in enumerate(reader, start=2)
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{manifest} cannot be read as CSV in UTF-8: {error}") from error
+        table = read_table(manifest, COLUMNS)
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
+    keys = ("image", "mask", "class", "group", ANNOTATOR)
+    read = [Row(row.number, *(row.values.get(key, "") for key in keys)) for row in table.rows]
     if not read:
         raise DatasetError(f"{manifest} names no picture; expected at least one row")
-    return read, ANNOTATOR in names
+    return read, ANNOTATOR in table.columns
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    """Return the file that a manifest names, or None where there is none below its folder."""
+    try:
+        path = inside(folder, name)
+    except SourceError:
+        return None
+    return path if name and path.is_file() else None
 
 
 def _row_problem(folder: Path, row: Row, known: dict[str, list[Row]], *, masks_needed: bool) -> Problem | None:
@@ -141,7 +144,12 @@ def _row_problem(folder: Path, row: Row, known: dict[str, list[Row]], *, masks_n
     kind, text = "", ""
     if lacking:
         kind, text = "incomplete-row", f"no {' and no '.join(lacking)}"
-    elif not (folder / row.image).is_file():
+    elif _leads_out(folder, row.image) or _leads_out(folder, row.mask):
+        kind, text = (
+            "leads-out",
+            f"{row.image if _leads_out(folder, row.image) else row.mask} is outside of the dataset",
+        )
+    elif _file(folder, row.image) is None:
         kind, text = "missing-picture", f"{row.image} is missing"
     elif before and before[0].group != row.group:
         earlier = f"in {before[0].group!r} in row {before[0].number}"
@@ -154,24 +162,35 @@ def _row_problem(folder: Path, row: Row, known: dict[str, list[Row]], *, masks_n
         kind, text = "class-name", f"{row.name!r} is what figures call something else"
     elif not row.mask and masks_needed:
         kind, text = "no-mask", f"{row.image} shows {row.name} and has no mask"
-    elif row.mask and not (folder / row.mask).is_file():
+    elif row.mask and _file(folder, row.mask) is None:
         kind, text = "missing-mask", f"{row.mask} is missing"
     return Problem(kind, row.image, f"row {row.number}: {text}") if kind else None
 
 
-def _examine(folder: Path, image: str, rows: Sequence[Row]) -> tuple[PictureFacts | None, list[Problem]]:
-    path = folder / image
+def _leads_out(folder: Path, name: str) -> bool:
     try:
-        pixels = read_picture(path)
+        inside(folder, name)
+    except SourceError:
+        return True
+    return False
+
+
+def _examine(
+    folder: Path, image: str, rows: Sequence[Row], depth: int | None
+) -> tuple[PictureFacts | None, list[Problem]]:
+    path = inside(folder, image)
+    try:
+        decoded = read_decoded(path)
+        pixels = to_look_at(path, decoded)
     except SourceError as error:
         return None, [Problem("unreadable-picture", image, str(error))]
-    problems: list[Problem] = []
+    problems = _understood(image, decoded, depth)
     masks: list[MaskFacts] = []
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     taken: UInt8 = np.zeros(grey.shape, np.uint8)
     for row in rows:
-        if row.mask and (folder / row.mask).is_file():
-            facts, wrong = _examine_mask(folder / row.mask, row, grey, taken)
+        if row.mask and (mask_path := _file(folder, row.mask)) is not None:
+            facts, wrong = _examine_mask(mask_path, row, grey, taken)
             problems += wrong
             if facts is not None and not row.clean:
                 masks.append(facts)
@@ -190,26 +209,48 @@ def _examine(folder: Path, image: str, rows: Sequence[Row]) -> tuple[PictureFact
     return facts_of_picture, problems
 
 
-def read_mask(path: Path) -> UInt8 | None:
-    """Read a mask as uint8 [H, W]; None where it cannot be read."""
+def _understood(image: str, decoded: Decoded, depth: int | None) -> list[Problem]:
+    """Say how a picture's orientation and depth were understood, where that is worth a word."""
+    found = []
+    if decoded.header.turned:
+        found.append(
+            Problem("turned", image, f"{image} is turned by its orientation; its masks are laid on it as shown")
+        )
     try:
-        mask: UInt8 | None = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    except cv2.error:
+        count = depth_of(decoded.pixels, depth, decoded.header.declared_bits)
+    except NotReadableError as error:
+        return [*found, Problem("depth", image, f"{image}: {error}")]
+    if lost := levels_lost(decoded.pixels, count):
+        found.append(Problem("levels-lost", image, f"{image}: {lost}"))
+    return found
+
+
+def read_mask(path: Path) -> UInt8 | None:
+    """Read a mask as uint8 [H, W] of 0 and 255, as training takes it; None where it cannot be read."""
+    try:
+        levels = plane_of(read_decoded(path)).levels
+        return defective(levels, meaning_of(levels))
+    except (SourceError, ValueError):
         return None
-    return mask
 
 
 def _examine_mask(path: Path, row: Row, grey: UInt8, taken: UInt8) -> tuple[MaskFacts | None, list[Problem]]:
     """Look at one mask; `taken` collects which pixels have a class by now."""
     where = f"row {row.number}: {row.mask}"
-    mask = read_mask(path)
-    if mask is None:
+    try:
+        levels = plane_of(read_decoded(path)).levels
+    except (SourceError, ValueError) as error:
         # a clean row's mask is not read in training
-        return None, [] if row.clean else [Problem("unreadable-mask", row.image, f"{where} is no picture")]
-    if mask.shape != grey.shape:
-        text = f"{where} is {mask.shape[1]} x {mask.shape[0]} px, {row.image} {grey.shape[1]} x {grey.shape[0]}"
+        kind = "unreadable-mask" if isinstance(error, SourceError) else "unclear-mask"
+        return None, [] if row.clean else [Problem(kind, row.image, f"{where}: {error}")]
+    if levels.shape != grey.shape:
+        text = f"{where} is {levels.shape[1]} x {levels.shape[0]} px, {row.image} {grey.shape[1]} x {grey.shape[0]}"
         return None, [] if row.clean else [Problem("mask-size", row.image, text)]
-    drawn = (mask > 127).astype(np.uint8)
+    meaning = meaning_of(levels)
+    try:
+        drawn = defective(levels, meaning) & np.uint8(1)
+    except ValueError as error:
+        return None, [] if row.clean else [Problem("unclear-mask", row.image, f"{where}: {error}")]
     if row.clean:
         text = f"{where} has {int(drawn.sum())} px of a defect, but the row says {row.name}; training takes it as clean"
         return None, [Problem("mask-on-clean", row.image, text)] if drawn.any() else []
@@ -218,28 +259,37 @@ def _examine_mask(path: Path, row: Row, grey: UInt8, taken: UInt8) -> tuple[Mask
     specks = int((areas < SPECK_PX).sum())
     touching = bool(drawn[0].any() or drawn[-1].any() or drawn[:, 0].any() or drawn[:, -1].any())
     facts = MaskFacts(row, path, int(drawn.sum()), count - 1, specks, touching, measure_style(grey, drawn))
-    problems = [Problem(kind, row.image, f"{where} {text}") for kind, text in _mask_problems(row, mask, facts, taken)]
+    seen = _Seen(drawn, meaning, int(((drawn > 0) & (taken > 0)).sum()))
+    problems = [Problem(kind, row.image, f"{where} {text}") for kind, text in _mask_problems(row, facts, seen)]
     taken |= drawn
     return facts, problems
 
 
-def _mask_problems(row: Row, mask: UInt8, facts: MaskFacts, taken: UInt8) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class _Seen:
+    """What a mask shows, 0 or 1 per pixel; what its levels mean; and how many of its pixels another mask has too."""
+
+    drawn: UInt8
+    meaning: Meaning
+    overlap_px: int
+
+
+def _mask_problems(row: Row, facts: MaskFacts, seen: _Seen) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
 
     def add(kind: str, text: str) -> None:
         found.append((kind, text))
 
-    between = int(((mask > 0) & (mask < 255)).sum())
-    if not facts.area_px and between:
-        add("faint-mask", f"has {between} px up to {mask.max()}, none above 127: training takes it as empty")
-    elif not facts.area_px:
+    if not facts.area_px:
         add("empty-mask", f"is empty, but the row says {row.name}")
-    elif between:
-        add("not-binary", f"has {between} px that are neither 0 nor 255, {between / facts.area_px:.1%} of its defects")
-    if overlap := int(((mask > 127) & (taken > 0)).sum()):
-        add("overlapping-masks", f"shares {overlap} px with another mask of {row.image}; the last row wins")
-    if facts.area_px > _NEARLY_FULL * mask.size:
-        add("nearly-full-mask", f"covers {facts.area_px / mask.size:.0%} of the picture; is it inverted?")
+    elif seen.meaning.kind == "soft":
+        add("not-binary", f"has soft edges, {seen.meaning.count} levels above 0; training divides them in the middle")
+    elif seen.meaning.above != (255,):
+        add("not-binary", f"has the level {seen.meaning.above[0]} beside 0; training takes it as the defect")
+    if seen.overlap_px:
+        add("overlapping-masks", f"shares {seen.overlap_px} px with another mask of {row.image}; the last row wins")
+    if facts.area_px > _NEARLY_FULL * seen.drawn.size:
+        add("nearly-full-mask", f"covers {facts.area_px / seen.drawn.size:.0%} of the picture; is it inverted?")
     if facts.specks:
         add("specks", f"has {facts.specks} of {facts.defects} defects below {SPECK_PX} px")
     if facts.touches_border:

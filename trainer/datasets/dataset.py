@@ -1,14 +1,14 @@
 """A dataset folder with `manifest.csv` → checked entries, and prepared pixels with their class maps.
 
-`manifest.csv` has the columns image, mask, class, group. One picture may have several rows: a row's mask pixels above
-127 get its class. `Free`, `ok` and `good`, in any case, are clean; their mask may be left out.
+`manifest.csv` has the columns image, mask, class, group. One picture may have several rows: what a row's mask says is
+defective (trainer/datasets/masks.py) gets its class. `Free`, `ok` and `good`, in any case, are clean; their mask may be
+left out.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,17 +16,17 @@ import numpy as np
 
 from edge.bundle import safe_name, sha256_of
 from edge.errors import DatasetError, ProductNotFoundError, SourceError
-from edge.opencv import cv2
 from edge.pictures import read_picture
+from edge.pictures.tables import inside, read_table
 from edge.preparing import PreparingStep, depth_bits, prepare, prepare_map
 from edge.records import UInt8
+from trainer.datasets.masks import read_mask
 
 CLEAN = frozenset({"free", "ok", "good"})
 COLUMNS = ("image", "mask", "class", "group")
+ANNOTATOR = "annotator"
 # What figures call something else: all classes together, what is left between defects, a picture without any.
 RESERVED = frozenset({"all", "background", "clean"})
-# A mask's pixel belongs to its class above this level.
-MASK_ABOVE = 127
 
 
 @dataclass(frozen=True)
@@ -65,30 +65,25 @@ def find_manifest(folder: Path) -> Path:
     return manifest
 
 
-def read_manifest(folder: Path, *, need_masks: bool = True) -> list[Entry]:
+def read_manifest(folder: Path, *, need_masks: bool = True, any_names: bool = False) -> list[Entry]:
     """Read and check a dataset's manifest; DatasetError names the file and the row before hours are spent.
 
-    `need_masks` is False for classification, which learns what a picture shows and not where.
+    `need_masks` is False for classification, which learns what a picture shows and not where. `any_names`: classes may
+    be called anything, for they are to be renamed.
     """
     manifest = find_manifest(folder)
     try:
-        with manifest.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = sorted(set(COLUMNS) - set(reader.fieldnames or ()))
-            if missing:
-                raise DatasetError(
-                    f"{manifest}: expected the columns {', '.join(COLUMNS)}, missing {', '.join(missing)}"
-                )
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{manifest} cannot be read as CSV in UTF-8: {error}") from error
+        rows = read_table(manifest, COLUMNS).rows
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
     entries: dict[str, Entry] = {}
-    for number, row in enumerate(rows, start=2):
-        entry = _entry(folder, f"{manifest}, row {number}", row, need_masks=need_masks)
+    for row in rows:
+        where = f"{manifest}, row {row.number}"
+        entry = _entry(folder, where, row.values, need_masks=need_masks, any_names=any_names)
         known = entries.get(entry.image)
         if known is not None and known.group != entry.group:
             raise DatasetError(
-                f"{manifest}, row {number}: {entry.image} is in group {entry.group!r}, and in {known.group!r} before; "
+                f"{where}: {entry.image} is in group {entry.group!r}, and in {known.group!r} before; "
                 "a picture shows one piece"
             )
         if known is not None:
@@ -96,27 +91,46 @@ def read_manifest(folder: Path, *, need_masks: bool = True) -> list[Entry]:
         entries[entry.image] = entry
     if not entries:
         raise DatasetError(f"{manifest} names no picture; expected at least one row")
+    if not any_names:
+        _refuse_look_alikes(manifest, class_names(entries.values()))
     return list(entries.values())
 
 
-def _entry(folder: Path, where: str, row: dict[str, str | None], *, need_masks: bool) -> Entry:
-    image, mask, name, group = ((row.get(column) or "").strip() for column in COLUMNS)
+def _refuse_look_alikes(manifest: Path, names: Sequence[str]) -> None:
+    """Raise DatasetError for classes that differ in capitals only."""
+    known: dict[str, str] = {}
+    for name in names:
+        if (before := known.setdefault(name.casefold(), name)) != name:
+            raise DatasetError(
+                f"{manifest}: the classes {before} and {name} differ in capitals only; expected one of them, or names "
+                "that differ more. Mend the manifest, or `linewatch-train import manifest` with --rename"
+            )
+
+
+def _entry(folder: Path, where: str, row: Mapping[str, str], *, need_masks: bool, any_names: bool) -> Entry:
+    image, mask, name, group = (row.get(column, "") for column in COLUMNS)
     if not image or not name or not group:
         raise DatasetError(f"{where}: expected image, class and group, received {image!r}, {name!r}, {group!r}")
-    path = folder / image
-    if not path.is_file():
-        raise DatasetError(f"{where}: the picture {path} is missing")
+    path = _named_file(folder, where, image, "picture")
     if name.lower() in CLEAN:
         return Entry(image, path, (), group)
-    if safe_name(name) != name:
+    if safe_name(name) != name and not any_names:
         raise DatasetError(f"{where}: expected a class of letters, digits, _ and -, received {name!r}")
     if not mask and need_masks:
         raise DatasetError(f"{where}: the class {name} is a defect and has no mask; clean classes are Free, ok, good")
     if not mask:
         return Entry(image, path, (), group, frozenset({name}))
-    if not (folder / mask).is_file():
-        raise DatasetError(f"{where}: the mask {folder / mask} is missing")
-    return Entry(image, path, ((name, folder / mask),), group, frozenset({name}))
+    return Entry(image, path, ((name, _named_file(folder, where, mask, "mask")),), group, frozenset({name}))
+
+
+def _named_file(folder: Path, where: str, name: str, kind: str) -> Path:
+    try:
+        path = inside(folder, name)
+    except SourceError as error:
+        raise DatasetError(f"{where}: {error}") from error
+    if not path.is_file():
+        raise DatasetError(f"{where}: the {kind} {path} is missing")
+    return path
 
 
 def read_judged(folder: Path) -> tuple[list[Entry], bool]:
@@ -178,24 +192,8 @@ def _truth(entry: Entry, names: Sequence[str], shape_px: tuple[int, int]) -> UIn
     if without_mask:
         truth[:] = names.index(without_mask[0]) + 1
     for name, mask_path in entry.masks:
-        truth[read_mask(mask_path, entry.path, shape_px) > MASK_ABOVE] = names.index(name) + 1
+        truth[read_mask(mask_path, entry.path, shape_px) > 0] = names.index(name) + 1
     return truth
-
-
-def read_mask(path: Path, picture: Path, shape_px: tuple[int, int]) -> UInt8:
-    """Read a mask as uint8 [H, W] of levels; `shape_px`: (height, width) of its picture. Raises DatasetError."""
-    try:
-        mask: UInt8 | None = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    except cv2.error:  # a header that promises more than OPENCV_IO_MAX_IMAGE_PIXELS
-        mask = None
-    if mask is None:
-        raise DatasetError(f"{path} is no picture that can be read; expected the mask of {picture}")
-    if mask.shape != shape_px:
-        raise DatasetError(
-            f"{path}: expected {shape_px[1]} x {shape_px[0]} px as in {picture}, "
-            f"received {mask.shape[1]} x {mask.shape[0]}"
-        )
-    return mask
 
 
 def check_classes(pictures: Iterable[Picture], names: Sequence[str]) -> tuple[str, ...]:
@@ -217,8 +215,8 @@ def check_classes(pictures: Iterable[Picture], names: Sequence[str]) -> tuple[st
         if not shown[name]:
             raise DatasetError(
                 f"The class {name} cannot be learned: expected pictures that show it, received "
-                f"{_named_or_none(bare[name])}. A mask's pixels count above {MASK_ABOVE}, and a later row covers "
-                "an earlier one. Mend the masks, or remove the rows of this class"
+                f"{_named_or_none(bare[name])}. A later row covers an earlier one. Mend the masks, or remove the "
+                "rows of this class"
             )
     return tuple(
         f"{len(images)} of {len(images) + shown[name]} pictures of {name} have no pixel of it in their masks: "

@@ -35,10 +35,10 @@ from edge.files import cache_home, write_bytes, write_text
 from edge.opencv import cv2
 from edge.preparing import PreparingStep
 from edge.records import UInt8
-from trainer.datasets.dataset import MASK_ABOVE, Entry, Picture, load_picture
+from trainer.datasets.dataset import Entry, Picture, load_picture
 
 _log = logging.getLogger(__name__)
-_LAYOUT = 1
+_LAYOUT = 2
 # A file that is younger when it is hashed could change again within one tick of its clock; its time tells nothing.
 _SETTLED_NS = 2_000_000_000
 # Each mapped picture keeps a file open; so many are left to everything else.
@@ -76,7 +76,6 @@ def _name(entry: Entry, names: Sequence[str], steps: tuple[PreparingStep, ...], 
     made_of = {
         "layout": _LAYOUT,
         "versions": [__version__, str(cv2.__version__)],
-        "mask_above": MASK_ABOVE,
         "picture": _content(entry.path, folder),
         "masks": [[name, _content(path, folder)] for name, path in entry.masks],
         "labels": sorted(entry.labels),

@@ -15,6 +15,7 @@ from edge.engines.answers import checked
 from edge.errors import BundleError, EngineError
 from edge.inspection.tiling import TilePlan, cut_sequence, pad
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
+from trainer.models.keras_file import refuse_bombs
 from trainer.training.quiet_imports import import_quietly
 
 _BUFFERS = 3
@@ -26,6 +27,7 @@ def load_model(path: Path) -> Any:
     import keras
 
     try:
+        refuse_bombs(path)
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras and zipfile raise exceptions of many kinds
         raise BundleError(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edge.bundle import sha256_of
 from edge.errors import DatasetError
-from trainer.importing.class_naming import is_clean
-from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
-from trainer.importing.pairing import pictures_below, read_whole
+from edge.pictures import SUFFIXES
+from trainer.datasets.class_naming import is_clean
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource, one_by_one
+from trainer.importing.pairing import pictures_below, read_file
 
 
 def read_class_folders(folder: Path, *, at_most: int | None, seed: int) -> LabelSource:
@@ -21,25 +21,31 @@ def read_class_folders(folder: Path, *, at_most: int | None, seed: int) -> Label
     """
     if not folder.is_dir():
         raise DatasetError(f"No folder at {folder}; expected one with a folder of pictures for each class")
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not folders:
+    if not any(path.is_dir() for path in folder.iterdir()):
         raise DatasetError(f"{folder}: expected a folder of pictures for each class, received none")
-    if stray := [name for name in pictures_below(folder) if "/" not in name]:
+    told: list[str] = []
+    names = pictures_below(folder, told)
+    if stray := [name for name in names if "/" not in name]:
         raise DatasetError(f"{folder / stray[0]} is in no class's folder; expected all pictures in one")
+    folders = sorted({name.split("/")[0] for name in names} | {path.name for path in folder.iterdir() if path.is_dir()})
+    by_class = {
+        each: [name for name in names if name.split("/")[0] == each]
+        for each in folders
+        if not each.startswith((".", "__"))
+    }
+    if bare := [each for each, own in by_class.items() if not own]:
+        raise DatasetError(f"{folder / bare[0]} holds no file with one of the suffixes {', '.join(SUFFIXES)}")
     chosen: dict[str, tuple[str, Path]] = {}
-    for class_folder in folders:
-        found = pictures_below(class_folder)
-        names = sorted(found)
-        if at_most is not None and len(names) > at_most:
-            names = sorted(random.Random(f"{seed} {class_folder.name}").sample(names, at_most))
-        chosen |= {f"{class_folder.name}/{name}": (class_folder.name, found[name]) for name in names}
-    return LabelSource(len(chosen), _pictures(chosen))
-
-
-def _pictures(chosen: Mapping[str, tuple[str, Path]]) -> Iterator[LabelledPicture]:
+    for class_name, own in by_class.items():
+        taken = own
+        if at_most is not None and len(own) > at_most:
+            taken = sorted(random.Random(f"{seed} {class_name}").sample(sorted(own), at_most))
+        chosen |= {name: (class_name, names[name]) for name in taken}
     classes: dict[str, tuple[str, Path]] = {}
-    for name, (class_name, path) in chosen.items():
-        pixels = read_whole(path)
+
+    def make(name: str, item: tuple[str, Path]) -> LabelledPicture:
+        class_name, path = item
+        file, _ = read_file(path)
         known_class, known = classes.setdefault(sha256_of(path), (class_name, path))
         if known_class != class_name:
             raise DatasetError(
@@ -47,4 +53,15 @@ def _pictures(chosen: Mapping[str, tuple[str, Path]]) -> Iterator[LabelledPictur
             )
         clean = is_clean(class_name)
         findings = () if clean else (ClassMask(class_name, None),)
-        yield LabelledPicture(name, path, (pixels.shape[0], pixels.shape[1]), findings, str(path), declared_clean=clean)
+        return LabelledPicture(
+            name,
+            path,
+            file.shape_px,
+            findings,
+            str(path),
+            declared_clean=clean,
+            notes=file.notes(),
+            greatest=file.greatest,
+        )
+
+    return LabelSource(len(chosen), one_by_one(chosen.items(), make), told=told)

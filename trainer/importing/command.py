@@ -13,7 +13,7 @@ import typer
 from edge.cli.terminal import Terminal, warn
 
 if TYPE_CHECKING:
-    from trainer.importing.labelled import LabelSource
+    from trainer.importing.labelled import LabelsLie, LabelSource
     from trainer.importing.writing import WritingSettings
 
 import_app = typer.Typer(
@@ -32,6 +32,20 @@ class Outlines(str, Enum):
 
     FILL = "fill"
     KEEP = "keep"
+
+
+class DefectIs(str, Enum):
+    """Which of black and white is the defect."""
+
+    WHITE = "white"
+    BLACK = "black"
+
+
+class LabelsLieOn(str, Enum):
+    """How labels lie on pictures that are turned by their orientation."""
+
+    SHOWN = "shown"
+    STORED = "stored"
 
 
 class Form(str, Enum):
@@ -87,6 +101,13 @@ NamesOption = Annotated[
 MissingOption = Annotated[
     bool, typer.Option("--missing-is-clean", help="nothing is wrong with pictures that have no labels")
 ]
+LabelsLieOption = Annotated[
+    LabelsLieOn | None,
+    typer.Option(
+        "--labels-lie",
+        help="pictures that are turned by their orientation (Exif): were labels drawn on them as shown, or as stored",
+    ),
+]
 ImagesArgument = Annotated[Path, typer.Argument(help="the folder with the pictures, subfolders included")]
 
 
@@ -99,8 +120,8 @@ def _settings(
     seed: int,
     annotator: str,
 ) -> WritingSettings:
+    from trainer.datasets.class_naming import renaming
     from trainer.datasets.whole_folders import check_target
-    from trainer.importing.class_naming import renaming
     from trainer.importing.writing import WritingSettings
 
     try:
@@ -119,7 +140,7 @@ def _settings(
 
 
 def _names(text: str) -> Mapping[int, str]:
-    from trainer.importing.class_naming import names_by_number
+    from trainer.datasets.class_naming import names_by_number
 
     try:
         return names_by_number(text)
@@ -184,7 +205,15 @@ def red_marker(
 
     paint = Paint(hue, hue_tolerance, min_saturation, outlines.value, gap_px)
     mismatches: list[Mismatch] = []
-    settings = _settings(out, empty, group_from, None, preview, seed, annotator)
+    settings = _settings(
+        out,
+        empty,
+        group_from,
+        [f"{class_name}={class_name}"] if class_name.isidentifier() else None,
+        preview,
+        seed,
+        annotator,
+    )
     source = read_red_marker(
         photos, drawings, RedMarkerSettings(class_name, paint, suffix, missing_is_clean), mismatches
     )
@@ -199,7 +228,10 @@ def red_marker(
     write_report(report or out / REPORT, mismatches)
     if mismatches:
         console.print(mismatch_table(mismatches))
-        warn(console, f"{len(mismatches)} photos or drawings do not fit; see {report or out / REPORT}")
+        warn(
+            console,
+            f"{len(mismatches)} photos or drawings do not fit or are to be looked at; see {report or out / REPORT}",
+        )
 
 
 @import_app.command(
@@ -210,6 +242,7 @@ def rle(
     images: Annotated[Path, typer.Option("--images", help="the folder with the pictures, subfolders included")],
     out: OutOption,
     names: NamesOption = "",
+    labels_lie: LabelsLieOption = None,
     rename: RenameOption = None,
     empty: EmptyOption = "keep",
     group_from: GroupOption = None,
@@ -225,7 +258,7 @@ def rle(
     from trainer.importing.rle_csv import read_rle
 
     settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
-    _write(read_rle(table, images, _names(names)), out, settings)
+    _write(read_rle(table, images, _names(names), labels_lie.value if labels_lie else ""), out, settings)
 
 
 @import_app.command(
@@ -244,6 +277,17 @@ def masks(
             "--names", metavar="1=NAME,2=NAME", help="one mask per picture whose values are class ids; 0 is clean"
         ),
     ] = "",
+    colours: Annotated[
+        str,
+        typer.Option("--colours", metavar="RRGGBB=NAME,…", help="one mask per picture whose colours are classes"),
+    ] = "",
+    objects: Annotated[
+        bool, typer.Option("--objects", help="masks number objects of one class: every level above 0 is the defect")
+    ] = False,
+    defect_is: Annotated[
+        DefectIs | None, typer.Option("--defect-is", help="what the defect is in black and white masks")
+    ] = None,
+    labels_lie: LabelsLieOption = None,
     suffix: SuffixOption = "",
     missing_is_clean: MissingOption = False,
     rename: RenameOption = None,
@@ -255,15 +299,30 @@ def masks(
 ) -> None:
     """Masks of the same names as the pictures: a folder for each class, or one mask per picture.
 
-    Without `--class` and `--names`, MASKS has a folder of black and white masks for each class.
+    Without `--class`, `--names` and `--colours`, MASKS has a folder of black and white masks for each class.
     """
+    from trainer.datasets.class_naming import colours_by_name
     from trainer.importing.mask_folders import read_masks, read_masks_by_class
+    from trainer.importing.mask_sets import MaskChoices
 
-    if class_name and names:
-        raise typer.BadParameter("expected --class or --names, received both")
+    if (
+        len(
+            given := [
+                flag for flag, value in (("--class", class_name), ("--names", names), ("--colours", colours)) if value
+            ]
+        )
+        > 1
+    ):
+        raise typer.BadParameter(f"expected one of --class, --names and --colours, received {' and '.join(given)}")
+    try:
+        named_colours = colours_by_name(colours)
+    except ValueError as error:
+        raise typer.BadParameter(f"--colours: {error}") from error
+    choices = MaskChoices(objects, defect_is.value if defect_is else "")
+    lie: LabelsLie = labels_lie.value if labels_lie else ""
     settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
-    if not class_name and not names:
-        source = read_masks_by_class(images, masks_folder, suffix)
+    if not given:
+        source = read_masks_by_class(images, masks_folder, suffix, choices=choices, labels_lie=lie)
     else:
         source = read_masks(
             images,
@@ -271,6 +330,9 @@ def masks(
             suffix,
             class_name=class_name,
             ids=_names(names),
+            colours=named_colours,
+            choices=choices,
+            labels_lie=lie,
             missing_is_clean=missing_is_clean,
         )
     _write(source, out, settings)
@@ -284,6 +346,7 @@ def voc(
     first_pixel: Annotated[
         int, typer.Option("--first-pixel", min=0, max=1, help="what the first column and row are called; VOC says 1")
     ] = 1,
+    labels_lie: LabelsLieOption = None,
     missing_is_clean: MissingOption = False,
     rename: RenameOption = None,
     empty: EmptyOption = "keep",
@@ -296,7 +359,13 @@ def voc(
     from trainer.importing.voc_boxes import read_voc
 
     settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
-    source = read_voc(images, annotations, first_pixel=first_pixel, missing_is_clean=missing_is_clean)
+    source = read_voc(
+        images,
+        annotations,
+        first_pixel=first_pixel,
+        missing_is_clean=missing_is_clean,
+        labels_lie=labels_lie.value if labels_lie else "",
+    )
     _write(source, out, settings)
 
 

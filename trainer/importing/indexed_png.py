@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.errors import DatasetError
-from edge.opencv import cv2
+from edge.errors import DatasetError, SourceError
+from edge.pictures import NotReadableError, decode, read_bytes
 from edge.records import UInt8
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -24,18 +24,18 @@ _PALETTE_CHUNKS = (b"PLTE", b"tRNS", b"bKGD", b"hIST")
 def read_indexed(path: Path) -> UInt8:
     """Read a mask as uint8 [H, W] of class ids. Raises DatasetError naming the file."""
     try:
-        encoded = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+        encoded = read_bytes(path)
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
     bits = 8
     if encoded.startswith(_SIGNATURE):
         encoded, bits = _as_grey(encoded, path)
     try:
-        ids: UInt8 | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED) if encoded else None
-    except cv2.error:  # a header that promises more than OPENCV_IO_MAX_IMAGE_PIXELS
-        ids = None
-    if ids is None:
-        raise DatasetError(f"{path} is no picture that can be read; expected a mask of class ids")
+        ids = decode(encoded).pixels
+    except NotReadableError as error:
+        raise DatasetError(f"{path} is no picture that can be read: {error}; expected a mask of class ids") from error
+    if ids.ndim == 3 and ids.shape[2] == 4 and bool((ids[:, :, 3] == ids[0, 0, 3]).all()):
+        ids = np.ascontiguousarray(ids[:, :, :3])  # a transparency that says nothing
     if ids.ndim == 3 and ids.shape[2] == 3 and bool((ids == ids[:, :, :1]).all()):
         ids = np.ascontiguousarray(ids[:, :, 0])  # grey, saved as colour
     if ids.ndim != 2 or ids.dtype != np.uint8:

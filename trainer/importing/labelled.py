@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeVar
 
+from edge.errors import DatasetError
 from edge.records import UInt8
+
+Item = TypeVar("Item")
+# How labels lie on a picture that is turned: as a viewer shows it, as its file stores it, or not said.
+LabelsLie = Literal["shown", "stored", ""]
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,10 @@ class LabelledPicture:
     """One picture as a format labels it.
 
     `name`: its path below `images/`, with its suffix, `/` between folders. `path`: the file, which has been read and
-    found whole. `shape_px`: (height, width). `declared_clean`: the label says in words that nothing is wrong with it,
-    rather than by a mask without pixels. `group`: of the physical piece, where the format knows it. `where`: the
-    label's file, and row if it has rows, for messages.
+    found whole. `shape_px`: (height, width) as shown. `declared_clean`: the label says in words that nothing is wrong
+    with it, rather than by a mask without pixels. `group`: of the physical piece, where the format knows it. `where`:
+    the label's file, and row if it has rows, for messages. `notes`: how it was understood, for people; alike notes of
+    many pictures are told once. `greatest`: the greatest level of a picture of 16 bits that states no depth, else 0.
     """
 
     name: str
@@ -40,15 +47,43 @@ class LabelledPicture:
     where: str
     declared_clean: bool = False
     group: str | None = None
+    notes: tuple[str, ...] = ()
+    greatest: int = 0
+
+
+@dataclass(frozen=True)
+class BrokenPicture:
+    """A picture, or its labels, that cannot be used, and why: the import names all of them before it ends."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class LabelSource:
     """How many pictures a format offers at most, for a bar that shows what is left, and the pictures, read lazily.
 
-    `names`: the classes that somebody has named for it, each of which is to be on a picture.
+    `names`: the classes that somebody has named for it, each of which is to be on a picture. `told`: how files were
+    understood and what was left out, for people.
     """
 
     total: int
-    pictures: Iterator[LabelledPicture]
+    pictures: Iterator[LabelledPicture | BrokenPicture]
     names: tuple[str, ...] = ()
+    told: Sequence[str] = field(default_factory=list)
+
+
+def one_by_one(
+    items: Iterable[tuple[str, Item]], make: Callable[[str, Item], LabelledPicture | None]
+) -> Iterator[LabelledPicture | BrokenPicture]:
+    """Make a labelled picture of each (name, what is known of it), or None to leave it out.
+
+    What raises DatasetError is a broken one.
+    """
+    for name, item in items:
+        try:
+            made = make(name, item)
+            if made is not None:
+                yield made
+        except DatasetError as error:  # noqa: PERF203 - all that is broken is told at once
+            yield BrokenPicture(name, str(error))

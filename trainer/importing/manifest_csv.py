@@ -5,28 +5,28 @@ Several folders may label the same pictures with different classes, such as red 
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from edge.bundle import sha256_of
 from edge.errors import DatasetError
-from trainer.datasets.dataset import Entry, read_manifest, read_mask
-from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
-from trainer.importing.mask_folders import binary
-from trainer.importing.pairing import read_whole
+from edge.pictures.tables import TableRow, read_table
+from trainer.datasets.dataset import ANNOTATOR, COLUMNS, Entry, read_manifest
+from trainer.datasets.masks import read_mask
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource, one_by_one
+from trainer.importing.pairing import read_file
 
 
 def read_manifests(folders: Sequence[Path]) -> LabelSource:
     """Read the datasets in `folders`, whose pictures of one name must be the same picture. Raises DatasetError."""
     by_name: dict[str, list[tuple[Path, Entry]]] = defaultdict(list)
     for folder in folders:
-        for entry in read_manifest(folder, need_masks=False):
+        for entry in read_manifest(folder, need_masks=False, any_names=True):
             by_name[_below_images(entry.image)].append((folder, entry))
     rows = {folder: _row_numbers(folder) for folder in folders}
     drawn_by = {folder: _annotators(folder) for folder in folders}
-    return LabelSource(len(by_name), _pictures(by_name, rows, drawn_by))
+    return LabelSource(len(by_name), one_by_one(by_name.items(), _labelling(rows, drawn_by)))
 
 
 def _below_images(image: str) -> str:
@@ -34,35 +34,34 @@ def _below_images(image: str) -> str:
     return "/".join(part for part in PurePosixPath(image.removeprefix("images/")).parts if part not in {"..", "/"})
 
 
+def _rows(folder: Path) -> tuple[TableRow, ...]:
+    """Return the rows of a manifest that has been read and found whole."""
+    return read_table(folder / "manifest.csv", COLUMNS).rows
+
+
 def _row_numbers(folder: Path) -> dict[str, int]:
-    """Return the first row of each picture, for messages; the manifest has been read and found whole."""
+    """Return the first row of each picture, for messages."""
     numbers: dict[str, int] = {}
-    with (folder / "manifest.csv").open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            numbers.setdefault(row["image"].strip(), number)
+    for row in _rows(folder):
+        numbers.setdefault(row.values["image"], row.number)
     return numbers
 
 
 def _annotators(folder: Path) -> dict[tuple[str, str], str]:
     """Return who drew each (picture, class), where the manifest has a column for it; several, with + between them."""
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
-    with (folder / "manifest.csv").open(newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file):
-            annotator = (row.get("annotator") or "").strip()
-            found[row["image"].strip(), row["class"].strip()] |= {annotator} - {""}
+    for row in _rows(folder):
+        found[row.values["image"], row.values["class"]] |= {row.values.get(ANNOTATOR, "")} - {""}
     return {key: "+".join(sorted(who)) for key, who in found.items()}
 
 
-def _pictures(
-    by_name: Mapping[str, list[tuple[Path, Entry]]],
-    rows: Mapping[Path, Mapping[str, int]],
-    drawn_by: Mapping[Path, Mapping[tuple[str, str], str]],
-) -> Iterator[LabelledPicture]:
-    for name, found in by_name.items():
+def _labelling(
+    rows: Mapping[Path, Mapping[str, int]], drawn_by: Mapping[Path, Mapping[tuple[str, str], str]]
+) -> Callable[[str, list[tuple[Path, Entry]]], LabelledPicture]:
+    def make(name: str, found: list[tuple[Path, Entry]]) -> LabelledPicture:
         (folder, first), *others = found
         where = f"{folder / 'manifest.csv'}, row {rows[folder][first.image]}"
-        pixels = read_whole(first.path)
-        shape_px = (pixels.shape[0], pixels.shape[1])
+        file, _ = read_file(first.path)
         for other_folder, other in others:
             if sha256_of(other.path) != sha256_of(first.path) or other.group != first.group:
                 raise DatasetError(
@@ -74,13 +73,25 @@ def _pictures(
             for in_folder, entry in found
             for finding in _findings(
                 entry,
-                shape_px,
+                file.shape_px,
                 f"{in_folder / 'manifest.csv'}, row {rows[in_folder][entry.image]}",
                 drawn_by[in_folder],
             )
         )
         declared_clean = any(not entry.classes for _, entry in found)
-        yield LabelledPicture(name, first.path, shape_px, findings, where, declared_clean, first.group)
+        return LabelledPicture(
+            name,
+            first.path,
+            file.shape_px,
+            findings,
+            where,
+            declared_clean,
+            first.group,
+            file.notes(by_labels=True if findings else None),
+            file.greatest,
+        )
+
+    return make
 
 
 def _findings(
@@ -88,7 +99,7 @@ def _findings(
 ) -> Iterator[ClassMask]:
     for name, path in entry.masks:
         try:
-            mask = binary(read_mask(path, entry.path, shape_px), path)
+            mask = read_mask(path, entry.path, shape_px)
         except DatasetError as error:
             raise DatasetError(f"{where}: {error}") from error
         yield ClassMask(name, mask, str(path), drawn_by[entry.image, name])

@@ -1,49 +1,63 @@
 """Pictures, and masks of the same names → labels.
 
-There are three kinds of folders: one folder of masks per class; one mask per picture, all of one class; one mask per
-picture whose values are class ids.
+There are four kinds of folders: one folder of masks per class; one mask per picture, all of one class; one mask per
+picture whose values are class ids; one mask per picture whose colours are classes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from edge.errors import DatasetError
+from edge.errors import DatasetError, SourceError
+from edge.pictures import read_decoded
 from edge.records import UInt8
-from trainer.datasets.dataset import MASK_ABOVE, read_mask
-from trainer.importing.class_naming import checked_name, is_clean
+from trainer.datasets.class_naming import checked_name, is_clean
 from trainer.importing.indexed_png import read_indexed
-from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
-from trainer.importing.pairing import NameIndex, pictures_below, read_whole, some, without_suffix
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
+from trainer.importing.mask_sets import Colour, MaskChoices, MaskSet, by_colour
+from trainer.importing.pairing import (
+    NameIndex,
+    PictureFile,
+    listed,
+    pictures_below,
+    read_file,
+    some,
+    without_suffix,
+)
 
-_Reader = Callable[[Path, Path, tuple[int, int]], tuple[ClassMask, ...]]
+# Gives the masks of one file by class, uint8 [H, W], before they are placed on the picture.
+_Reader = Callable[[Path], Sequence[tuple[str, UInt8 | None]]]
+_Masks = Mapping[str, Sequence[tuple[Path, _Reader]]]
 
 
-def read_masks_by_class(images: Path, masks: Path, suffix: str) -> LabelSource:
+def read_masks_by_class(
+    images: Path, masks: Path, suffix: str, *, choices: MaskChoices | None = None, labels_lie: LabelsLie = ""
+) -> LabelSource:
     """Read `masks/<class>/…`: each folder's masks are of its class. A picture without any mask has empty ones.
 
-    `suffix`: what a mask's name has behind its picture's. Raises DatasetError naming the file.
+    `suffix`: what a mask's name has behind its picture's. Raises DatasetError naming every mask without a picture.
     """
+    told: list[str] = []
     folders = sorted(path for path in masks.iterdir() if path.is_dir()) if masks.is_dir() else []
-    folders = [folder for folder in folders if not folder.name.startswith(".")]
+    folders = [folder for folder in folders if not folder.name.startswith((".", "__"))]
     if not folders:
         raise DatasetError(
             f"{masks}: expected a folder of masks for each class, received none. One mask per picture is read with "
             "--class NAME, or with --names 1=NAME,2=NAME if its values are class ids"
         )
-    found = _pictures_apart(images, masks, suffix)
-    index = NameIndex(tuple(found), "picture")
-    by_picture: dict[str, list[tuple[Path, _Reader]]] = defaultdict(list)
+    found = _pictures_apart(images, masks, suffix, told)
+    pairs = _Pairs(found, frozenset(folder.name for folder in folders))
     for folder in folders:
-        for name, path in pictures_below(folder).items():
+        files = pictures_below(folder, told)
+        reader = _one_class(folder.name, list(files.values()), choices or MaskChoices(), told)
+        for name, path in files.items():
             called = without_suffix(name).removesuffix(suffix)
-            picture = _picture_of(index, path, called, f"{folder.name}/{called}")
-            by_picture[picture].append((path, _binary(folder.name)))
-    return LabelSource(len(found), _labelled(found, by_picture))
+            pairs.add(path, reader, called, f"{folder.name}/{called}", of_class=folder.name)
+    return LabelSource(len(found), one_by_one(found.items(), _labelling(pairs.finish(), labels_lie)), told=told)
 
 
 def read_masks(
@@ -53,35 +67,43 @@ def read_masks(
     *,
     class_name: str = "",
     ids: Mapping[int, str] | None = None,
+    colours: Mapping[Colour, str] | None = None,
+    choices: MaskChoices | None = None,
+    labels_lie: LabelsLie = "",
     missing_is_clean: bool,
 ) -> LabelSource:
-    """Read one mask per picture: all of `class_name`, or of `ids`, class by pixel value, where 0 is clean.
+    """Read one mask per picture: all of `class_name`, or of `ids` by pixel value (0 is clean), or of `colours`.
 
-    A picture without a mask is an error, unless `missing_is_clean`. Raises DatasetError naming the file.
+    A picture without a mask is an error, unless `missing_is_clean`. Raises DatasetError naming every mask without a
+    picture.
     """
-    found = _pictures_apart(images, masks, suffix)
-    index = NameIndex(tuple(found), "picture")
-    reader = _indexed(ids) if ids else _binary(checked_name(class_name, "--class"))
-    by_picture: dict[str, list[tuple[Path, _Reader]]] = {}
-    for name, path in pictures_below(masks).items():
-        if not without_suffix(name).endswith(suffix):
-            continue
-        picture = _picture_of(index, path, without_suffix(name).removesuffix(suffix))
-        if picture in by_picture:
-            raise DatasetError(f"{found[picture]}: expected one mask, received {by_picture[picture][0][0]} and {path}")
-        by_picture[picture] = [(path, reader)]
+    told: list[str] = []
+    found = _pictures_apart(images, masks, suffix, told)
+    files = {name: path for name, path in pictures_below(masks, told).items() if without_suffix(name).endswith(suffix)}
+    if ids or colours:
+        reader = _indexed(ids) if ids else _coloured(colours or {})
+        named = list(ids.values() if ids else (colours or {}).values())
+    else:
+        name = checked_name(class_name, "--class")
+        reader, named = _one_class(name, list(files.values()), choices or MaskChoices(), told), [class_name]
+    pairs = _Pairs(found)
+    for name, path in files.items():
+        pairs.add(path, reader, without_suffix(name).removesuffix(suffix), of_class="")
+    by_picture = pairs.finish()
     lacking = [str(path) for name, path in found.items() if name not in by_picture]
     if lacking and not missing_is_clean:
         raise DatasetError(
             f"{len(lacking)} pictures have no mask in {masks}: {some(lacking)}. "
             "If nothing is wrong with them give --missing-is-clean, otherwise add their masks"
         )
-    return LabelSource(len(found), _labelled(found, by_picture), tuple(ids.values()) if ids else (class_name,))
+    return LabelSource(
+        len(found), one_by_one(found.items(), _labelling(by_picture, labels_lie)), tuple(dict.fromkeys(named)), told
+    )
 
 
-def _pictures_apart(images: Path, masks: Path, suffix: str) -> dict[str, Path]:
+def _pictures_apart(images: Path, masks: Path, suffix: str, told: list[str]) -> dict[str, Path]:
     """List the pictures; where masks lie among them, they are left out by their suffix or their folder."""
-    found = pictures_below(images)
+    found = pictures_below(images, told)
     if images.resolve() == masks.resolve():
         if not suffix:
             raise DatasetError(f"{images} holds pictures and masks: expected --suffix, which tells masks from pictures")
@@ -93,56 +115,106 @@ def _pictures_apart(images: Path, masks: Path, suffix: str) -> dict[str, Path]:
     return found
 
 
-def _picture_of(index: NameIndex, mask: Path, *called: str) -> str:
-    picture = index.find(*called, where=str(mask))
-    if picture is None:
-        raise DatasetError(f"{mask}: expected a picture of the name {called[0]} for this mask, received none")
-    return picture
+class _Pairs:
+    """Which masks belong to which picture; what does not pair is collected, and told of all at once.
+
+    `classes`: the folders that masks lie in by class. A picture in a folder that has another one's name, or that says
+    that it is clean, is none of this class.
+    """
+
+    def __init__(self, found: Mapping[str, Path], classes: frozenset[str] = frozenset()) -> None:
+        self._found, self._classes = found, classes
+        self._index = NameIndex(tuple(found), "picture")
+        self._by_picture: dict[str, list[tuple[Path, _Reader]]] = defaultdict(list)
+        self._first: dict[tuple[str, str], Path] = {}
+        self._problems: list[str] = []
+
+    def add(self, mask: Path, reader: _Reader, *called: str, of_class: str) -> None:
+        """Pair one mask by what it is called."""
+        try:
+            picture = self._index.find(*reversed(called), where=str(mask))
+        except DatasetError as error:
+            self._problems.append(str(error))
+            return
+        if picture is not None and (folder := self._contradicts(picture, of_class)):
+            self._problems.append(f"{mask}: {picture} has its name, and lies in the folder {folder}")
+        elif picture is None:
+            self._problems.append(f"{mask}: expected a picture of the name {called[0]} for this mask, received none")
+        elif (before := self._first.setdefault((picture, of_class), mask)) != mask:
+            self._problems.append(f"{self._found[picture]}: expected one mask, received {before} and {mask}")
+        else:
+            self._by_picture[picture].append((mask, reader))
+
+    def _contradicts(self, picture: str, of_class: str) -> str:
+        folders = picture.split("/")[:-1]
+        if not of_class or of_class in folders:
+            return ""
+        return next((each for each in folders if each in self._classes or is_clean(each)), "")
+
+    def finish(self) -> Mapping[str, list[tuple[Path, _Reader]]]:
+        """Return the masks of each picture. Raises DatasetError with all that does not pair."""
+        if len(self._problems) == 1:
+            raise DatasetError(self._problems[0])
+        if self._problems:
+            raise DatasetError(
+                f"{len(self._problems)} masks do not pair:\n  " + listed(self._problems).replace(", /", "\n  /")
+            )
+        return self._by_picture
 
 
-def _labelled(found: Mapping[str, Path], masks: Mapping[str, list[tuple[Path, _Reader]]]) -> Iterator[LabelledPicture]:
-    for name, path in found.items():
-        pixels = read_whole(path)
-        shape_px = (pixels.shape[0], pixels.shape[1])
-        own = masks.get(name, [])
-        findings = tuple(finding for mask, read in own for finding in read(mask, path, shape_px))
+def _labelling(masks: _Masks, labels_lie: LabelsLie) -> Callable[[str, Path], LabelledPicture]:
+    def make(name: str, path: Path) -> LabelledPicture:
+        file, _ = read_file(path)
+        own = masks.get(name, ())
+        findings: list[ClassMask] = []
+        shown: bool | None = None
+        for mask_path, read in own:
+            for class_name, mask in read(mask_path):
+                if mask is None:
+                    findings.append(ClassMask(class_name, None))
+                    continue
+                placed, lies_shown = _placed(file, mask, mask_path, labels_lie)
+                shown = lies_shown if shown is None else shown and lies_shown
+                findings.append(ClassMask(class_name, placed, str(mask_path)))
         where = str(own[0][0]) if own else str(path)
-        yield LabelledPicture(name, path, shape_px, findings, where)
+        notes = file.notes(by_labels=shown)
+        return LabelledPicture(name, path, file.shape_px, tuple(findings), where, notes=notes, greatest=file.greatest)
+
+    return make
 
 
-def _binary(name: str) -> _Reader:
-    def read(mask: Path, picture: Path, shape_px: tuple[int, int]) -> tuple[ClassMask, ...]:
-        if is_clean(name):
-            return (ClassMask(name, None),)
-        return (ClassMask(name, binary(read_mask(mask, picture, shape_px), mask), str(mask)),)
+def _placed(file: PictureFile, mask: UInt8, path: Path, labels_lie: LabelsLie) -> tuple[UInt8, bool | None]:
+    shape = (mask.shape[0], mask.shape[1])
+    own = read_decoded(path).header.orientation if file.orientation != 1 and mask.any() else 1
+    if own == file.orientation or (not mask.any() and shape == file.shape_px):
+        file.place(shape, "shown", str(path))
+        return mask, True if mask.any() else None
+    shown = file.place(shape, labels_lie, str(path))
+    return (mask if shown else file.as_shown(mask)), shown
+
+
+def _one_class(name: str, paths: Sequence[Path], choices: MaskChoices, told: list[str]) -> _Reader:
+    if is_clean(name):
+        return lambda _: ((name, None),)
+    masks = MaskSet(paths, choices)
+    told += [f"{name}: {line}" for line in masks.told]
+    return lambda path: ((name, masks.read(path)[0]),)
+
+
+def _coloured(colours: Mapping[Colour, str]) -> _Reader:
+    def read(mask: Path) -> Sequence[tuple[str, UInt8 | None]]:
+        try:
+            decoded = read_decoded(mask)
+        except SourceError as error:
+            raise DatasetError(str(error)) from error
+        return [each for each in by_colour(decoded, mask, colours) if not is_clean(each[0])]
 
     return read
 
 
-def binary(levels: UInt8, path: Path) -> UInt8:
-    """Make a mask of levels one of 0 and 255: 0 and 1 are told apart, otherwise what is above 127 is defect.
-
-    Raises DatasetError for levels above 0 none of which would count, such as a mask of class ids.
-    """
-    largest = int(levels.max())
-    if largest == 1:
-        return levels * np.uint8(255)
-    if 1 < largest <= MASK_ABOVE:
-        raise DatasetError(
-            f"{path}: expected a mask of 0 and 255, received levels up to {largest}. If they are class ids give "
-            "--names 1=NAME,2=NAME"
-        )
-    return np.where(levels > MASK_ABOVE, np.uint8(255), np.uint8(0))
-
-
 def _indexed(ids: Mapping[int, str]) -> _Reader:
-    def read(mask: Path, picture: Path, shape_px: tuple[int, int]) -> tuple[ClassMask, ...]:
+    def read(mask: Path) -> Sequence[tuple[str, UInt8 | None]]:
         values = read_indexed(mask)
-        if values.shape != shape_px:
-            raise DatasetError(
-                f"{mask}: expected {shape_px[1]} x {shape_px[0]} px as in {picture}, "
-                f"received {values.shape[1]} x {values.shape[0]}"
-            )
         counts = np.bincount(values.reshape(-1), minlength=256)
         present = [int(value) for value in np.flatnonzero(counts) if value]
         if unknown := [value for value in present if value not in ids]:
@@ -150,10 +222,10 @@ def _indexed(ids: Mapping[int, str]) -> _Reader:
                 f"{mask}: expected the values 0 and {', '.join(map(str, sorted(ids)))}, received {unknown[0]} on "
                 f"{int(counts[unknown[0]])} px. Name it: --names {unknown[0]}=NAME, or =ok if it says nothing"
             )
-        return tuple(
-            ClassMask(ids[value], np.where(values == value, np.uint8(255), np.uint8(0)))
+        return [
+            (ids[value], np.where(values == value, np.uint8(255), np.uint8(0)))
             for value in present
             if not is_clean(ids[value])
-        )
+        ]
 
     return read

@@ -2,45 +2,131 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
 
 from edge.errors import DatasetError, SourceError
-from edge.pictures import SUFFIXES, read_picture
+from edge.pictures import (
+    SUFFIXES,
+    as_text,
+    is_text,
+    list_files,
+    read_decoded,
+    read_to_look_at,
+    to_look_at,
+    turned,
+)
 from edge.records import UInt8
+from trainer.importing.labelled import LabelsLie
+
+_NAMED = 20
 
 
-def files_below(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Return the files of a folder and its subfolders by their path below it (`/` between), sorted.
+def files_below(folder: Path, suffixes: Sequence[str], told: list[str] | None = None) -> dict[str, Path]:
+    """Return the files of a folder and its subfolders by their path below it (`/` between), in natural order.
 
-    Hidden ones are left out. `suffixes` are in lower case; a file's may be in any. Raises DatasetError where the
-    folder is none or holds none.
+    `suffixes` are in lower case; a file's may be in any. What is left out is added to `told`. Raises DatasetError where
+    the folder is none or holds none, or for a name that no table can hold.
     """
     if not folder.is_dir():
         raise DatasetError(f"No folder at {folder}; expected one with files {', '.join(suffixes)} in it")
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        below = path.relative_to(folder)
-        # a Mac leaves ._picture.jpg beside picture.jpg
-        if path.suffix.lower() in suffixes and not any(part.startswith(".") for part in below.parts) and path.is_file():
-            found[below.as_posix()] = path
-    if not found:
-        raise DatasetError(f"{folder} holds no file with one of the suffixes {', '.join(suffixes)}")
+    try:
+        listing = list_files(folder, suffixes)
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
+    if told is not None:
+        told += listing.told()
+    if not listing.files:
+        raise DatasetError(
+            "; ".join((f"{folder} holds no file with one of the suffixes {', '.join(suffixes)}", *listing.told()))
+        )
+    found = {path.relative_to(folder).as_posix(): path for path in listing.files}
+    if odd := [as_text(name) for name in found if not is_text(name)]:
+        raise DatasetError(f"{folder}: expected names in UTF-8, which a table can hold; rename {listed(odd)}")
     return found
 
 
-def pictures_below(folder: Path) -> dict[str, Path]:
+def pictures_below(folder: Path, told: list[str] | None = None) -> dict[str, Path]:
     """Return the pictures of a folder and its subfolders, as `files_below` does."""
-    return files_below(folder, SUFFIXES)
+    return files_below(folder, SUFFIXES, told)
 
 
 def read_whole(path: Path) -> UInt8:
-    """Read a picture as uint8 BGR [H, W, 3]. Raises DatasetError naming the file."""
+    """Read a picture to look at, as uint8 BGR [H, W, 3]. Raises DatasetError naming the file."""
     try:
-        return read_picture(path)
+        return read_to_look_at(path)
     except SourceError as error:
         raise DatasetError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture that was read and found whole, and how it is turned. Shapes are (height, width), px.
+
+    `orientation`: Exif's, 1 = as stored. `greatest`: the greatest level of one of 16 bits that states no depth, else 0.
+    """
+
+    path: Path
+    shape_px: tuple[int, int]
+    stored_px: tuple[int, int]
+    orientation: int
+    greatest: int
+
+    def place(self, labels_px: tuple[int, int] | None, lie: LabelsLie, where: str) -> bool:
+        """Tell whether labels of `labels_px` (None: they do not say) lie on the picture as shown; else as stored.
+
+        Raises DatasetError for labels of another size, and where a picture is turned and nothing says which.
+        """
+        fits_shown = labels_px in {None, self.shape_px}
+        fits_stored = self.orientation != 1 and labels_px in {None, self.stored_px}
+        if fits_shown and fits_stored and not lie:
+            raise DatasetError(
+                f"{where}: {self.path} is turned by its orientation ({self.orientation}), and its labels fit it turned "
+                "and unturned. Give --labels-lie shown if they were drawn on the picture as a viewer shows it, or "
+                "--labels-lie stored"
+            )
+        if fits_shown and (lie != "stored" or not fits_stored):
+            return True
+        if fits_stored:
+            return False
+        assert labels_px is not None  # noqa: S101 - None fits what is shown
+        raise DatasetError(
+            f"{where}: expected {self.shape_px[1]} x {self.shape_px[0]} px as in {self.path}, "
+            f"received {labels_px[1]} x {labels_px[0]}"
+        )
+
+    def as_shown(self, mask: UInt8) -> UInt8:
+        """Turn a mask that lies on the picture as stored."""
+        found: UInt8 = turned(mask, self.orientation)
+        return found
+
+    def notes(self, *, by_labels: bool | None = None) -> tuple[str, ...]:
+        """Say that the picture is turned, and how its labels were taken: None = it has none."""
+        if self.orientation == 1:
+            return ()
+        labels = {None: "", True: "; their labels lie on them as shown", False: "; their labels were turned with them"}
+        return (f"turned by their orientation{labels[by_labels]}",)
+
+
+def read_file(path: Path) -> tuple[PictureFile, UInt8]:
+    """Read a picture and return what is known of it, and its pixels to look at. Raises DatasetError naming the file."""
+    try:
+        decoded = read_decoded(path)
+        pixels = to_look_at(path, decoded)
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
+    deep = decoded.pixels.dtype == np.uint16 and decoded.header.declared_bits is None
+    greatest = int(decoded.pixels.max()) if deep else 0
+    height, width = decoded.shape_px
+    orientation = decoded.header.orientation
+    stored = (width, height) if orientation >= 5 else (height, width)
+    return PictureFile(path, (height, width), stored, orientation, greatest), pixels
 
 
 def some(names: Sequence[str]) -> str:
@@ -48,41 +134,62 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def listed(names: Sequence[Any]) -> str:
+    """Name all of a few, or the first twenty of many and how many more there are."""
+    return ", ".join(map(str, names[:_NAMED])) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
 def without_suffix(name: str) -> str:
     """`a/b.jpg` → `a/b`."""
     return PurePosixPath(name).with_suffix("").as_posix()
 
 
+def _key(name: str) -> str:
+    """Return a name whose accents are composed, as tables of one system and folders of another may not have them."""
+    return unicodedata.normalize("NFC", name)
+
+
 class NameIndex:
-    """Finds a file by what another program calls it: with folders or without, with its suffix or without."""
+    """Finds a file by what another program calls it: with folders or without, with its suffix or without.
+
+    Folders count: of a name and a file's path, one must be the end of the other, part by part.
+    """
 
     def __init__(self, names: Sequence[str], kind: str) -> None:
         self._kind = kind
         self._by_name: dict[str, set[str]] = defaultdict(set)
-        for name in names:
-            for called in (name, without_suffix(name)):
-                self._by_name[called].add(name)
         self._by_last: dict[str, set[str]] = defaultdict(set)
         for name in names:
-            last = PurePosixPath(name).name
-            for called in (last, without_suffix(last)):
-                self._by_last[called].add(name)
+            for called in (_key(name), without_suffix(_key(name))):
+                self._by_name[called].add(name)
+                self._by_last[PurePosixPath(called).name].add(name)
 
     def find(self, *called: str, where: str) -> str | None:
-        """Return the one file of the first name that fits: the whole path first, then the last part of it.
+        """Return the one file of the first name that fits: the whole path first, then one that ends as the other.
 
         None where no file has one of these names. Raises DatasetError where several have, naming them.
         """
-        for known, wanted in (
-            *((self._by_name, name) for name in called),
-            *((self._by_last, PurePosixPath(name).name) for name in called),
-        ):
-            found = sorted(known.get(wanted, ()))
-            if len(found) > 1:
-                raise DatasetError(
-                    f"{where}: expected one {self._kind} of the name {wanted}, received {', '.join(found)}. "
-                    "Keep one of them, or let both folders have the same subfolders"
-                )
-            if found:
-                return found[0]
+        wanted = [_key(name) for name in called]
+        for name in wanted:
+            if found := self._one(self._by_name.get(name, set()), name, where):
+                return found
+        for name in wanted:
+            alike = {file for file in self._by_last.get(PurePosixPath(name).name, ()) if _ends_alike(name, file)}
+            if found := self._one(alike, name, where):
+                return found
         return None
+
+    def _one(self, files: set[str], name: str, where: str) -> str:
+        found = sorted(files)
+        if len(found) > 1:
+            raise DatasetError(
+                f"{where}: expected one {self._kind} of the name {name}, received {', '.join(found)}. "
+                "Keep one of them, or let both folders have the same subfolders"
+            )
+        return found[0] if found else ""
+
+
+def _ends_alike(name: str, file: str) -> bool:
+    folders, others = PurePosixPath(name).parts[:-1], PurePosixPath(_key(file)).parts[:-1]
+    shared = min(len(folders), len(others))
+    return not shared or folders[-shared:] == others[-shared:]

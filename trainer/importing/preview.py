@@ -13,7 +13,8 @@ from edge.opencv import cv2
 from edge.records import UInt8
 from trainer.datasets.colours import COLOURS
 from trainer.datasets.contact_sheets import SheetCell, contact_sheet, write_sheet
-from trainer.datasets.dataset import Entry, class_names, read_mask
+from trainer.datasets.dataset import Entry, class_names
+from trainer.datasets.masks import read_mask
 from trainer.importing.pairing import read_whole
 
 _CELL_PX = 240

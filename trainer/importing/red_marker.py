@@ -8,23 +8,24 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from edge.errors import DatasetError
+from edge.errors import DatasetError, SourceError
 from edge.files import write_text
 from edge.opencv import cv2
-from edge.pictures import SUFFIXES
+from edge.pictures import SUFFIXES, Decoded, natural_order, read_decoded, to_look_at
 from edge.records import UInt8
-from trainer.importing.class_naming import checked_name
-from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
-from trainer.importing.pairing import NameIndex, pictures_below, read_whole, without_suffix
-from trainer.importing.red_paint import BLEEDING_PX, Paint, painted_mask, painted_seeds
+from trainer.datasets.class_naming import checked_name
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource, one_by_one
+from trainer.importing.pairing import NameIndex, pictures_below, read_file, without_suffix
+from trainer.importing.phone_copies import as_pair, names_of_photo
+from trainer.importing.red_paint import BLEEDING_PX, Paint, fill_outlines, painted_mask, painted_seeds
 from trainer.importing.same_photo import compare
 
 # JPEG works in blocks of 8 px, of 16 px for colour: so far from paint a copy is untouched.
@@ -39,6 +40,10 @@ _ONE_HUE_DEGREES, _MOST, _PAINT_SATURATION = 20.0, 0.8, 0.2
 
 NO_DRAWING, NO_PHOTO, OTHER_SIZE, SHIFTED = "no drawing", "no photo", "other size", "shifted"
 ANOTHER_PHOTO, NOTHING_DRAWN, OTHER_COLOUR = "another photo", "nothing drawn", "other colour"
+SECOND, NEARLY, OPEN = "second drawing", "nearly the colour", "open outline"
+# Beyond what counts as paint, but not by much; and how far apart the ends of an outline may be to look like one.
+_NEARLY_DEGREES, _NEARLY_SATURATION = 20.0, 0.25
+_GAPS_PX = (8, 12, 16, 24, 32, 50)
 
 
 @dataclass(frozen=True)
@@ -73,29 +78,53 @@ def read_red_marker(
     Raises DatasetError for a folder without pictures, two drawings of one photo, or a picture that cannot be read.
     """
     checked_name(settings.class_name, "--class")
-    found_photos, found_drawings = _sorted_out(photos, drawings, settings.suffix)
-    index = NameIndex(tuple(found_photos), "photo")
+    told: list[str] = []
+    found_photos, found_drawings = _sorted_out(photos, drawings, settings.suffix, told)
+    pairs = _paired(found_photos, found_drawings, photos, settings.suffix, mismatches)
+    make = _labelling(found_drawings, pairs, settings, mismatches)
+    wanted = {name: path for name, path in found_photos.items() if name in pairs or settings.missing_is_clean}
+    for photo in found_photos.keys() - wanted.keys():
+        called = f"{without_suffix(photo)}{settings.suffix}"
+        mismatches.append(Mismatch(photo, "", NO_DRAWING, f"no drawing called {called}"))
+    mismatches.sort(key=lambda mismatch: natural_order(mismatch.photo or mismatch.drawing))
+    return LabelSource(len(wanted), one_by_one(wanted.items(), make), (settings.class_name,), told)
+
+
+def _paired(
+    photos: Mapping[str, Path], drawings: Mapping[str, Path], folder: Path, suffix: str, mismatches: list[Mismatch]
+) -> dict[str, str]:
+    """Return the drawing of each photo: by the photo's own name, else by what phones make of it for a copy."""
+    index = NameIndex(tuple(photos), "photo")
     pairs: dict[str, str] = {}
-    for drawing in found_drawings:
-        called = without_suffix(drawing).removesuffix(settings.suffix)
-        photo = index.find(called, where=str(found_drawings[drawing]))
+    left: list[str] = []
+    for drawing, path in drawings.items():
+        photo = index.find(without_suffix(drawing).removesuffix(suffix), where=str(path))
         if photo is None:
-            mismatches.append(Mismatch("", drawing, NO_PHOTO, f"no photo called {called} in {photos}"))
+            left.append(drawing)
         elif photo in pairs:
             raise DatasetError(
-                f"{found_photos[photo]}: expected one drawing, received {pairs[photo]} and {drawing}. Remove one"
+                f"{photos[photo]}: expected one drawing, received {pairs[photo]} and {drawing}. Remove one"
             )
         else:
             pairs[photo] = drawing
-    pictures = _pictures(found_photos, found_drawings, pairs, settings, mismatches)
-    return LabelSource(len(found_photos), pictures, (settings.class_name,))
+    for drawing in left:
+        called = without_suffix(drawing).removesuffix(suffix)
+        tried = names_of_photo(called)
+        photo = index.find(*tried, where=str(drawings[drawing])) if tried else None
+        if photo is None:
+            mismatches.append(Mismatch("", drawing, NO_PHOTO, f"no photo called {called} in {folder}"))
+        elif photo in pairs:
+            mismatches.append(Mismatch(photo, drawing, SECOND, f"{pairs[photo]} is the drawing of this photo already"))
+        else:
+            pairs[photo] = drawing
+    return pairs
 
 
-def _sorted_out(photos: Path, drawings: Path, suffix: str) -> tuple[dict[str, Path], dict[str, Path]]:
+def _sorted_out(photos: Path, drawings: Path, suffix: str, told: list[str]) -> tuple[dict[str, Path], dict[str, Path]]:
     """List photos and drawings; if they share a folder, the suffix tells them apart."""
-    found_photos = pictures_below(photos)
+    found_photos = pictures_below(photos, told)
     if photos.resolve() != drawings.resolve():
-        found = pictures_below(drawings)
+        found = pictures_below(drawings, told)
         drawn = {name: path for name, path in found.items() if without_suffix(name).endswith(suffix)}
     elif not suffix:
         raise DatasetError(f"{photos} holds photos and drawings: expected --suffix, which tells drawings from photos")
@@ -110,31 +139,50 @@ def _sorted_out(photos: Path, drawings: Path, suffix: str) -> tuple[dict[str, Pa
     return found_photos, drawn
 
 
-def _pictures(
-    photos: dict[str, Path],
-    drawings: dict[str, Path],
-    pairs: dict[str, str],
-    settings: RedMarkerSettings,
-    mismatches: list[Mismatch],
-) -> Iterator[LabelledPicture]:
-    for photo, path in photos.items():
+def _labelling(
+    drawings: Mapping[str, Path], pairs: Mapping[str, str], settings: RedMarkerSettings, mismatches: list[Mismatch]
+) -> Callable[[str, Path], LabelledPicture | None]:
+    def make(photo: str, path: Path) -> LabelledPicture | None:
+        file, pixels = read_file(path)
         drawing = pairs.get(photo)
-        if drawing is None and settings.missing_is_clean:
-            pixels = read_whole(path)
-            shape_px = (pixels.shape[0], pixels.shape[1])
-            yield LabelledPicture(photo, path, shape_px, (), str(path), declared_clean=True)
-            continue
         if drawing is None:
-            called = f"{without_suffix(photo)}{settings.suffix}"
-            mismatches.append(Mismatch(photo, "", NO_DRAWING, f"no drawing called {called}"))
-            continue
-        pixels, drawn = read_whole(path), read_whole(drawings[drawing])
-        mask, reason, detail = judge_drawing(pixels, drawn, settings.paint)
+            return LabelledPicture(
+                photo, path, file.shape_px, (), str(path), True, notes=file.notes(), greatest=file.greatest
+            )
+        decoded, drawn = _read_drawing(drawings[drawing])
+        pair = as_pair(pixels, decoded, drawn)
+        if pair is None:
+            mask, reason, detail = None, OTHER_SIZE, _other_size(pixels, decoded)
+        else:
+            mask, reason, detail = judge_drawing(pair.photo, pair.drawing, settings.paint)
         if reason:
             mismatches.append(Mismatch(photo, drawing, reason, detail))
-        if mask is not None:
-            finding = ClassMask(settings.class_name, mask)
-            yield LabelledPicture(photo, path, (mask.shape[0], mask.shape[1]), (finding,), str(drawings[drawing]))
+        if mask is None or pair is None:
+            return None
+        if mask.shape != file.shape_px:
+            mask = cv2.resize(mask, file.shape_px[::-1], interpolation=cv2.INTER_NEAREST)
+        finding = ClassMask(settings.class_name, mask)
+        where, notes = str(drawings[drawing]), (*file.notes(by_labels=True), *pair.notes)
+        return LabelledPicture(photo, path, file.shape_px, (finding,), where, notes=notes, greatest=file.greatest)
+
+    return make
+
+
+def _read_drawing(path: Path) -> tuple[Decoded, UInt8 | None]:
+    """Read a drawing; its pixels are None where it is a layer, transparent in parts. Raises DatasetError."""
+    try:
+        decoded = read_decoded(path)
+        pixels = decoded.pixels
+        layer = pixels.ndim == 3 and pixels.shape[2] == 4 and int(pixels[:, :, 3].min()) < np.iinfo(pixels.dtype).max
+        return decoded, None if layer else to_look_at(path, decoded)
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _other_size(photo: UInt8, decoded: Decoded) -> str:
+    (height, width), (drawn_height, drawn_width) = photo.shape[:2], decoded.shape_px
+    turned = ", turned by a quarter" if (drawn_height, drawn_width) == (width, height) else ""
+    return f"expected {width} x {height} px, received {drawn_width} x {drawn_height}{turned}"
 
 
 def judge_drawing(photo: UInt8, drawing: UInt8, paint: Paint) -> tuple[UInt8 | None, str, str]:
@@ -164,12 +212,43 @@ def judge_drawing(photo: UInt8, drawing: UInt8, paint: Paint) -> tuple[UInt8 | N
             else f", and shares {max(0.0, comparison.detail_shared):.0%} of its details"
         )
         return None, ANOTHER_PHOTO, f"brightness differs by up to {comparison.means_differ:.0f} levels{shared}"
-    mask = painted_mask(photo, drawing, seeds, paint)
-    if mask is not None:
-        return mask, "", ""
+    strokes = painted_mask(photo, drawing, seeds, replace(paint, outlines="keep"))
+    if strokes is not None:
+        mask = painted_mask(photo, drawing, seeds, paint)
+        assert mask is not None  # noqa: S101 - it has the strokes
+        return mask, *_doubts(photo, drawing, paint, strokes, mask)
     if otherwise.sum() >= _OTHER_COLOUR_PX:
         return None, OTHER_COLOUR, _other_colour(drawing, otherwise)
     return np.zeros(photo.shape[:2], np.uint8), NOTHING_DRAWN, "the drawing is the photo"
+
+
+def _doubts(photo: UInt8, drawing: UInt8, paint: Paint, strokes: UInt8, mask: UInt8) -> tuple[str, str]:
+    """Say what of a drawing that is taken may be missing: paint that is nearly of the colour, outlines left open."""
+    wide = replace(
+        paint,
+        tolerance_degrees=min(60.0, paint.tolerance_degrees + _NEARLY_DEGREES),
+        min_saturation=max(0.1, paint.min_saturation - _NEARLY_SATURATION),
+    )
+    around = cv2.dilate(mask, np.ones((2 * BLEEDING_PX + 1, 2 * BLEEDING_PX + 1), np.uint8)) > 0
+    nearly = painted_seeds(photo, drawing, wide) & ~around
+    if int(nearly.sum()) >= _OTHER_COLOUR_PX:
+        hue, saturation = _median_colour(drawing, nearly)
+        return NEARLY, (
+            f"{int(nearly.sum())} px that were not taken have hue {hue:.0f} degrees and saturation {saturation:.2f}, "
+            f"just beyond --hue-tolerance {paint.tolerance_degrees:g} and --min-saturation {paint.min_saturation:g}"
+        )
+    if paint.outlines == "fill":
+        area, drawn = int(np.count_nonzero(mask)), int(np.count_nonzero(strokes))
+        for gap_px in _GAPS_PX:
+            if gap_px <= paint.gap_px:
+                continue
+            filled = int(np.count_nonzero(fill_outlines((strokes > 0).astype(np.uint8), gap_px)))
+            if filled - area > max(_OTHER_COLOUR_PX, drawn):
+                return OPEN, (
+                    f"an outline is left open: with --gap {gap_px} it would hold {filled - area} px more, which are "
+                    "not taken"
+                )
+    return "", ""
 
 
 def _touched(painted: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -18,17 +18,18 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from edge.errors import DatasetError, StoreError
+from edge.errors import DatasetError, SourceError, StoreError
 from edge.files import replacing
+from edge.pictures.tables import read_table
 from edge.records import UInt8
-from trainer.datasets.dataset import MASK_ABOVE, Entry, class_names, read_manifest, read_mask
-from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
-from trainer.importing.pairing import NameIndex, pictures_below, read_whole
+from trainer.datasets.dataset import Entry, class_names, read_manifest
+from trainer.datasets.masks import read_mask
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
+from trainer.importing.pairing import NameIndex, listed, pictures_below, read_file, read_whole
 
 Form = Literal["separate", "joined"]
 SEPARATE = ("ImageId", "ClassId", "EncodedPixels")
 JOINED = ("ImageId_ClassId", "EncodedPixels")
-_FIELD_BYTES_AT_MOST = 1 << 27
 _UNNAMED = "class-"
 
 
@@ -89,21 +90,23 @@ class _Row:
     runs: str
 
 
-def read_rle(table: Path, images: Path, names: Mapping[int, str]) -> LabelSource:
+def read_rle(table: Path, images: Path, names: Mapping[int, str], labels_lie: LabelsLie = "") -> LabelSource:
     """Read a CSV's labels of the pictures in a folder; `names`: ClassId → class, otherwise `class-1` and so on.
 
-    A picture that no row gives pixels to is offered as one with an empty mask. Raises DatasetError naming file and row.
+    `labels_lie`: how runs lie on pictures that are turned. A picture that no row gives pixels to is offered as one with
+    an empty mask. Raises DatasetError naming file and row.
     """
-    found = pictures_below(images)
+    told: list[str] = []
+    found = pictures_below(images, told)
     index = NameIndex(tuple(found), "picture")
     by_picture: dict[str, dict[int, _Row]] = defaultdict(dict)
+    unknown: dict[str, str] = {}
     for row in _rows(table):
         where = f"{table}, row {row.number}"
         name = index.find(row.image_id, where=where)
         if name is None:
-            raise DatasetError(
-                f"{where}: no picture {row.image_id} in {images}. Give the folder that the table was made for"
-            )
+            unknown.setdefault(row.image_id, where)
+            continue
         if names and row.class_id not in names:
             raise DatasetError(
                 f"{where}: expected one of the classes {', '.join(map(str, sorted(names)))} that --names has, received "
@@ -115,61 +118,59 @@ def read_rle(table: Path, images: Path, names: Mapping[int, str]) -> LabelSource
                 f"{where}: {row.image_id} has class {row.class_id} in row {before.number} already; expected one row "
                 "per picture and class"
             )
-    return LabelSource(len(found), _pictures(table, found, by_picture, names), tuple(names.values()))
+    if unknown:
+        image_id, where = next(iter(unknown.items()))
+        more = f" ({len(unknown)} such pictures: {listed(list(unknown))})" if len(unknown) > 1 else ""
+        raise DatasetError(
+            f"{where}: no picture {image_id} in {images}{more}. Give the folder that the table was made for"
+        )
+    make = _labelling(table, by_picture, names, labels_lie)
+    return LabelSource(len(found), one_by_one(found.items(), make), tuple(names.values()), told)
 
 
-def _pictures(
-    table: Path, found: Mapping[str, Path], rows: Mapping[str, Mapping[int, _Row]], names: Mapping[int, str]
-) -> Iterator[LabelledPicture]:
-    for name, path in found.items():
-        pixels = read_whole(path)
-        shape_px = (pixels.shape[0], pixels.shape[1])
+def _labelling(
+    table: Path, rows: Mapping[str, Mapping[int, _Row]], names: Mapping[int, str], labels_lie: LabelsLie
+) -> Callable[[str, Path], LabelledPicture]:
+    def make(name: str, path: Path) -> LabelledPicture:
+        file, _ = read_file(path)
         own = tuple(rows.get(name, {}).values())
         where = f"{table}, row {own[0].number}" if own else str(table)
-        findings = tuple(
-            ClassMask(
-                names.get(row.class_id, f"{_UNNAMED}{row.class_id}"),
-                decode_rle(row.runs, shape_px, f"{table}, row {row.number}"),
-                f"{table}, row {row.number}",
-            )
-            for row in own
-        )
-        yield LabelledPicture(name, path, shape_px, findings, where)
+        drawn = any(row.runs.strip() for row in own)
+        shown = file.place(None, labels_lie, where) if drawn else True
+        findings = []
+        for row in own:
+            at = f"{table}, row {row.number}"
+            mask = decode_rle(row.runs, file.shape_px if shown else file.stored_px, at)
+            called = names.get(row.class_id, f"{_UNNAMED}{row.class_id}")
+            findings.append(ClassMask(called, mask if shown else file.as_shown(mask), at))
+        notes = file.notes(by_labels=shown if drawn else None)
+        return LabelledPicture(name, path, file.shape_px, tuple(findings), where, notes=notes, greatest=file.greatest)
+
+    return make
 
 
 def _rows(table: Path) -> Iterator[_Row]:
-    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_BYTES_AT_MOST))  # a mask may be a million characters
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = set(reader.fieldnames or ())
-            separate = set(SEPARATE) <= columns
-            if not separate and not set(JOINED) <= columns:
-                raise DatasetError(
-                    f"{table}: expected the columns {', '.join(SEPARATE)} or {', '.join(JOINED)}, received "
-                    f"{', '.join(reader.fieldnames or ()) or 'none'}"
-                )
-            for number, row in enumerate(reader, start=2):
-                image_id, class_id = _key(row, f"{table}, row {number}", separate=separate)
-                runs = row["EncodedPixels"]
-                if runs is None or None in row:  # cut off, or runs with commas between them
-                    raise DatasetError(
-                        f"{table}, row {number}: expected a value for each of the columns "
-                        f"{', '.join(reader.fieldnames or ())}, received {'fewer' if runs is None else 'more'}. "
-                        "Separate the numbers of runs by blanks; no runs are an empty value"
-                    )
-                yield _Row(number, image_id, class_id, runs)
-    except OSError as error:
-        raise DatasetError(f"{table} cannot be read: {error.strerror or error}. Give the CSV with the runs") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table} cannot be read as CSV in UTF-8: {error}") from error
+        read = read_table(table, SEPARATE, JOINED)
+    except SourceError as error:
+        raise DatasetError(f"{error}. Give the CSV with the runs") from error
+    separate = set(SEPARATE) <= set(read.columns)
+    for row in read.rows:
+        image_id, class_id = _key(row.values, f"{table}, row {row.number}", separate=separate)
+        if row.fewer or row.more:  # cut off, or runs with commas between them
+            raise DatasetError(
+                f"{table}, row {row.number}: expected a value for each of the columns "
+                f"{', '.join(read.columns)}, received {'fewer' if row.fewer else 'more'}. "
+                "Separate the numbers of runs by blanks; no runs are an empty value"
+            )
+        yield _Row(row.number, image_id.replace("\\", "/"), class_id, row.values["EncodedPixels"])
 
 
-def _key(row: Mapping[str, str | None], where: str, *, separate: bool) -> tuple[str, int]:
+def _key(row: Mapping[str, str], where: str, *, separate: bool) -> tuple[str, int]:
     if separate:
-        image_id, class_id = ((row[column] or "").strip() for column in ("ImageId", "ClassId"))
+        image_id, class_id = (row.get(column, "") for column in ("ImageId", "ClassId"))
     else:
-        image_id, _, class_id = (row["ImageId_ClassId"] or "").strip().rpartition("_")
+        image_id, _, class_id = row.get("ImageId_ClassId", "").rpartition("_")
     if not image_id or not (class_id.isascii() and class_id.isdecimal()) or not 1 <= int(class_id[:4]) <= 255:
         raise DatasetError(
             f"{where}: expected a picture and a class from 1 to 255, received {image_id!r}, {class_id!r}"
@@ -217,7 +218,7 @@ def _rows_of(entry: Entry, image_id: str, ids: Mapping[int, str], form: Form) ->
     pixels = read_whole(entry.path)
     masks: dict[str, UInt8] = {}
     for name, path in entry.masks:
-        mask = np.asarray(read_mask(path, entry.path, (pixels.shape[0], pixels.shape[1])) > MASK_ABOVE, np.uint8)
+        mask = np.asarray(read_mask(path, entry.path, (pixels.shape[0], pixels.shape[1])) > 0, np.uint8)
         masks[name] = masks[name] | mask if name in masks else mask
     in_order = list(masks)  # where classes overlap the later one counts, so that their order is part of the truth
     by_order = sorted(ids.items(), key=lambda item: in_order.index(item[1]) if item[1] in masks else len(in_order))

@@ -5,7 +5,7 @@ A box is as good as its corners: everything in it counts as defect, so a model l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -16,10 +16,12 @@ from defusedxml.ElementTree import fromstring
 
 from edge.errors import DatasetError
 from edge.records import UInt8
-from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource
-from trainer.importing.pairing import NameIndex, files_below, pictures_below, read_whole, some, without_suffix
+from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
+from trainer.importing.pairing import NameIndex, files_below, pictures_below, read_file, some, without_suffix
 
 _BYTES_AT_MOST = 4_000_000
+# Each class on a picture has a mask of its size.
+_MASK_BYTES_AT_MOST = 1 << 28
 # Tools round differently, and some write the pixel after the last: a box may pass the edge by so much, and is cut.
 _PAST_EDGE_PX = 1
 
@@ -30,35 +32,53 @@ class _Annotation:
     root: Element
 
 
-def read_voc(images: Path, annotations: Path, *, first_pixel: int, missing_is_clean: bool) -> LabelSource:
+def read_voc(
+    images: Path, annotations: Path, *, first_pixel: int, missing_is_clean: bool, labels_lie: LabelsLie = ""
+) -> LabelSource:
     """Pair XML files with pictures by name (their own, or what <filename> says) and read their boxes.
 
     `first_pixel`: what the tool calls the first column and row, 0 or 1: VOC says 1; corners belong to the box. Raises
     DatasetError naming the file and the object.
     """
-    found = pictures_below(images)
+    told: list[str] = []
+    found = pictures_below(images, told)
     index = NameIndex(tuple(found), "picture")
     by_picture: dict[str, _Annotation] = {}
-    for name, path in files_below(annotations, (".xml",)).items():
-        root = _parse(path)
-        called = [without_suffix(name)]
-        if told := (root.findtext("filename") or "").strip():
-            called += [told, without_suffix(told)] if not told.startswith((".", "/")) else []
-        picture = index.find(*called, where=str(path))
-        if picture is None:
-            raise DatasetError(f"{path}: expected a picture of the name {called[0]} in {images}, received none")
+    problems: list[str] = []
+    for name, path in files_below(annotations, (".xml",), told).items():
+        try:
+            annotation = _Annotation(path, _parse(path))
+            picture = _picture_of(annotation, name, index, images)
+        except DatasetError as error:
+            problems.append(str(error))
+            continue
         if picture in by_picture:
-            raise DatasetError(
+            problems.append(
                 f"{found[picture]}: expected one annotation, received {by_picture[picture].path} and {path}"
             )
-        by_picture[picture] = _Annotation(path, root)
+        by_picture[picture] = annotation
+    if problems:
+        raise DatasetError(
+            "\n".join(problems[:20]) + (f"\nand {len(problems) - 20} more" if len(problems) > 20 else "")
+        )
     lacking = [str(path) for name, path in found.items() if name not in by_picture]
     if lacking and not missing_is_clean:
         raise DatasetError(
             f"{len(lacking)} pictures have no XML in {annotations}: {some(lacking)}. "
             "If nothing is wrong with them give --missing-is-clean, otherwise add their files"
         )
-    return LabelSource(len(found), _pictures(found, by_picture, first_pixel))
+    make = _labelling(by_picture, first_pixel, labels_lie)
+    return LabelSource(len(found), one_by_one(found.items(), make), told=told)
+
+
+def _picture_of(annotation: _Annotation, name: str, index: NameIndex, images: Path) -> str:
+    called = [without_suffix(name)]
+    if written := (annotation.root.findtext("filename") or "").strip().replace("\\", "/"):
+        called += [written, without_suffix(written)] if not written.startswith((".", "/")) else []
+    picture = index.find(*called, where=str(annotation.path))
+    if picture is None:
+        raise DatasetError(f"{annotation.path}: expected a picture of the name {called[0]} in {images}, received none")
+    return picture
 
 
 def _parse(path: Path) -> Element:
@@ -80,29 +100,39 @@ def _parse(path: Path) -> Element:
     return root
 
 
-def _pictures(
-    found: Mapping[str, Path], annotations: Mapping[str, _Annotation], first_pixel: int
-) -> Iterator[LabelledPicture]:
-    for name, path in found.items():
-        pixels = read_whole(path)
-        shape_px = (pixels.shape[0], pixels.shape[1])
+def _labelling(
+    annotations: Mapping[str, _Annotation], first_pixel: int, labels_lie: LabelsLie
+) -> Callable[[str, Path], LabelledPicture]:
+    def make(name: str, path: Path) -> LabelledPicture:
+        file, _ = read_file(path)
         own = annotations.get(name)
-        findings = _findings(own, path, shape_px, first_pixel) if own else ()
-        yield LabelledPicture(name, path, shape_px, findings, str(own.path if own else path))
+        findings: tuple[ClassMask, ...] = ()
+        shown: bool | None = None
+        if own and own.root.find("object") is None:
+            file.place(_told_size(own), "shown", str(own.path))
+        elif own:
+            shown = file.place(_told_size(own), labels_lie, str(own.path))
+            drawn = _findings(own, file.shape_px if shown else file.stored_px, first_pixel)
+            findings = drawn if shown else tuple(ClassMask(each.name, file.as_shown(_mask(each))) for each in drawn)
+        where = str(own.path if own else path)
+        notes = file.notes(by_labels=shown)
+        return LabelledPicture(name, path, file.shape_px, findings, where, notes=notes, greatest=file.greatest)
+
+    return make
 
 
-def _findings(
-    annotation: _Annotation, picture: Path, shape_px: tuple[int, int], first_pixel: int
-) -> tuple[ClassMask, ...]:
-    height, width = shape_px
-    told = tuple(
-        _number(annotation.root.findtext(f"size/{side}") or "0", annotation.path) for side in ("height", "width")
-    )
-    if any(told) and told != shape_px:  # some tools leave zeros
-        raise DatasetError(
-            f"{annotation.path}: expected boxes for {width} x {height} px as in {picture}, received "
-            f"{told[1]:g} x {told[0]:g}"
-        )
+def _mask(finding: ClassMask) -> UInt8:
+    assert finding.mask is not None  # noqa: S101 - boxes have one each
+    return finding.mask
+
+
+def _told_size(annotation: _Annotation) -> tuple[int, int] | None:
+    """Return (height, width), px, as an annotation states it; None where a tool left zeros."""
+    told = [_number(annotation.root.findtext(f"size/{side}") or "0", annotation.path) for side in ("height", "width")]
+    return (round(told[0]), round(told[1])) if any(told) else None
+
+
+def _findings(annotation: _Annotation, shape_px: tuple[int, int], first_pixel: int) -> tuple[ClassMask, ...]:
     masks: dict[str, UInt8] = {}
     for number, item in enumerate(annotation.root.iterfind("object"), start=1):
         where = f"{annotation.path}, object {number}"
@@ -110,6 +140,11 @@ def _findings(
         if not name:
             raise DatasetError(f"{where}: expected <name>, received none")
         left, top, right, bottom = _box(item, where, shape_px, first_pixel)
+        if name not in masks and (len(masks) + 1) * shape_px[0] * shape_px[1] > _MASK_BYTES_AT_MOST:
+            raise DatasetError(
+                f"{where}: expected at most {len(masks)} classes on a picture of {shape_px[1]} x {shape_px[0]} px, "
+                "received one more. Are these the names of objects rather than of classes?"
+            )
         mask = masks.setdefault(name, np.zeros(shape_px, np.uint8))
         mask[top : bottom + 1, left : right + 1] = 255
     return tuple(ClassMask(name, mask) for name, mask in masks.items())

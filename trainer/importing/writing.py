@@ -11,7 +11,7 @@ import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -20,17 +20,18 @@ from rich.progress import track
 
 from edge.errors import DatasetError, StoreError
 from edge.opencv import cv2
+from edge.pictures import bits_seen
 from edge.records import UInt8
-from trainer.datasets.dataset import COLUMNS, read_manifest
+from trainer.datasets.class_naming import is_clean, questions, renamed
+from trainer.datasets.dataset import ANNOTATOR, COLUMNS, read_manifest
 from trainer.datasets.whole_folders import unwritable, whole_or_absent
-from trainer.importing.class_naming import is_clean, renamed
-from trainer.importing.labelled import LabelledPicture, LabelSource
+from trainer.importing.labelled import BrokenPicture, LabelledPicture, LabelSource
 from trainer.importing.pairing import some, without_suffix
 from trainer.importing.preview import write_preview
 
 IMAGES, MASKS, MANIFEST, PREVIEW, REPORT = "images", "masks", "manifest.csv", "preview.png", "report.csv"
 CLEAN_NAME = "ok"
-ANNOTATOR = "annotator"
+_NAMED = 20
 _CLEAN_ROW = ("", CLEAN_NAME, "")
 
 
@@ -57,7 +58,7 @@ class Written:
     """What an import came to. `by_class`: pictures of each class; `clean`: pictures without any, the empty included.
 
     `empty_kept`, `empty_dropped`: names of pictures whose masks have no pixel. `overlapping`: names of pictures with
-    pixels of two classes, where the class that comes last counts.
+    pixels of two classes, where the class that comes last counts. `notes`: how files were understood, for people.
     """
 
     pictures: int
@@ -67,6 +68,7 @@ class Written:
     empty_kept: tuple[str, ...]
     empty_dropped: tuple[str, ...]
     overlapping: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, console: Console) -> Written:
@@ -84,8 +86,8 @@ def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, con
             transient=True,
             disable=not console.is_terminal,
         ):
-            writer.add(picture)
-        return writer.finish(source.names)
+            writer.take(picture)
+        return writer.finish(source.names, source.told)
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,30 @@ class _DatasetWriter:
         self._overlapping: list[str] = []
         self._shown: set[str] = set()
         self._bare: dict[str, list[str]] = {}  # where masks of a class are that have no pixel
+        self._broken: list[str] = []
+        self._notes: Counter[str] = Counter()
+        self._greatest = self._deep = 0
+        self._called: set[str] = set()  # classes as the labels call them
         for name in (IMAGES, MASKS):
             (folder / name).mkdir()
+
+    def take(self, picture: LabelledPicture | BrokenPicture) -> None:
+        """Add a picture; what is wrong with it is kept, so that all that is wrong can be told at once."""
+        if isinstance(picture, BrokenPicture):
+            self._broken.append(picture.reason)
+            return
+        try:
+            self.add(picture)
+        except DatasetError as error:
+            self._broken.append(str(error))
 
     def add(self, picture: LabelledPicture) -> None:
         if picture.name in self._names:
             raise DatasetError(f"{picture.where}: the picture {picture.name} comes twice; expected each once")
         self._names.add(picture.name)
+        self._notes.update(picture.notes)
+        if picture.greatest:
+            self._greatest, self._deep = max(self._greatest, picture.greatest), self._deep + 1
         masks, labels, declared_clean = self._by_class(picture)
         if not masks and not labels and not declared_clean:
             self._empty.append((len(self._kept), _without_masks(picture)))
@@ -133,6 +152,7 @@ class _DatasetWriter:
         declared_clean = picture.declared_clean
         for finding in picture.findings:
             where = finding.where or picture.where
+            self._called.add(finding.name)
             name = renamed(finding.name, self._settings.rename, where)
             if is_clean(name):  # said in words, unless by a mask that has no pixel either
                 declared_clean |= finding.mask is None or bool(finding.mask.any())
@@ -199,7 +219,10 @@ class _DatasetWriter:
                     f"or leave the class out, with --rename {name}=ok where an import takes it"
                 )
 
-    def finish(self, expected: Iterable[str]) -> Written:
+    def finish(self, expected: Iterable[str], told: Sequence[str]) -> Written:
+        if self._broken:
+            raise DatasetError(_all_of(self._broken))
+        self._check_names()
         if self._names:  # where no picture fits at all there is more amiss than a class
             self._check_classes(expected)
         kept, dropped = self._keep_a_share_of_the_empty()
@@ -221,7 +244,31 @@ class _DatasetWriter:
             empty_kept=kept,
             empty_dropped=dropped,
             overlapping=tuple(self._overlapping),
+            notes=(*told, *self._told()),
         )
+
+    def _check_names(self) -> None:
+        """Ask about classes that may not be what they seem, and about renamings of what is not there."""
+        names = self._settings.rename
+        if unused := sorted(old for old, new in names.items() if old != new and old not in self._called):
+            raise DatasetError(
+                f"--rename {unused[0]}={names[unused[0]]}: expected one of the classes "
+                f"{', '.join(sorted(self._called)) or 'none'}, received {unused[0]}"
+            )
+        if asked := questions(self._shown | self._bare.keys(), names):
+            raise DatasetError("\n".join(asked))
+
+    def _told(self) -> list[str]:
+        lines = [f"{count} pictures are {note}" for note, count in self._notes.items()]
+        if self._deep:
+            bits = bits_seen(self._greatest)
+            lines.append(
+                f"{self._deep} pictures have 16 bits for each level and none above {self._greatest}: say how many bits "
+                f"count in the recipe, such as preparing: [{{step: depth, bits: {bits}}}]"
+                if bits < 16
+                else f"{self._deep} pictures have 16 bits for each level; the upper 8 of them are used"
+            )
+        return lines
 
     def _keep_a_share_of_the_empty(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         count = round(self._settings.empty_share * len(self._empty))
@@ -264,11 +311,17 @@ class _DatasetWriter:
             raise unwritable(path, error) from error
 
 
+def _all_of(problems: Sequence[str]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    shown = [f"  {problem}" for problem in problems[:_NAMED]]
+    left = len(problems) - len(shown)
+    return "\n".join((f"{len(problems)} pictures cannot be used:", *shown, *([f"  and {left} more"] if left else [])))
+
+
 def _without_masks(picture: LabelledPicture) -> LabelledPicture:
     """Forget masks that have no pixel, so that many empty pictures do not fill the memory."""
-    return LabelledPicture(
-        picture.name, picture.path, picture.shape_px, (), picture.where, picture.declared_clean, picture.group
-    )
+    return replace(picture, findings=())
 
 
 def _group_by(expression: re.Pattern[str], file_name: str) -> str:
@@ -301,5 +354,6 @@ def summary_lines(written: Written, out: Path) -> Sequence[str]:
             f"  on {len(written.overlapping)} pictures classes overlap, and the one that comes last counts there: "
             f"{some(written.overlapping)}"
         )
+    lines += [f"  {note}" for note in written.notes]
     lines.append(f"  look at {out / PREVIEW} before training")
     return lines

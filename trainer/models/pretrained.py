@@ -21,6 +21,7 @@ from keras import layers
 from edge.errors import DependencyError, SettingsError
 from edge.records import Float32
 from trainer.models.efficientnet_lite import EfficientNetLite0
+from trainer.models.keras_file import refuse_bombs
 from trainer.models.normalising import MOMENTUM
 from trainer.recipe.model_settings import LiteUnetSettings, Resnet50DecoderSettings, TransferSettings, Vgg16UnetSettings
 
@@ -118,6 +119,7 @@ def _read_weights(whole: Any, name: str, path: Path) -> None:
     if not path.is_file():
         raise SettingsError(f"key model.weights: no file at {path}; expected weights of {name}, .h5 or .keras")
     try:
+        refuse_bombs(path)
         if path.suffix == ".keras":
             whole.set_weights(keras.saving.load_model(path, compile=False, safe_mode=True).get_weights())
         else:

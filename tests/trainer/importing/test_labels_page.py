@@ -101,7 +101,7 @@ def test_the_page_s_datasets_are_what_it_says(workplace: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        ("import masks pictures masks --class a --names 1=a --out x", 2, "expected --class or --names, received both"),
+        ("import masks pictures masks --class a --names 1=a --out x", 2, "received --class and --names"),
         ("import masks pictures masks --names 1:a --out x", 2, "expected NUMBER=NAME"),
         ("import masks pictures masks --names 1=a,1=b --out x", 2, "named twice"),
         ("import rle train.csv --images pictures --empty 1.5 --out x", 2, "expected keep, drop or a share"),

@@ -109,7 +109,7 @@ def test_corners_may_pass_the_edge_by_rounding(folder: Path) -> None:
         (annotation(box("", 1, 1, 2, 2)), r"a\.xml, object 1: expected <name>"),
         (annotation(box("a dent", 1, 1, 2, 2)), r"a\.xml: expected a class of letters.*--rename 'a dent=a-dent'"),
         (annotation("<object><name>dent</name></object>"), r"a\.xml, object 1: expected <bndbox>"),
-        (annotation(size=(21, 30)), r"a\.xml: expected boxes for 30 x 20 px as in .*a\.jpg, received 30 x 21"),
+        (annotation(size=(21, 30)), r"a\.xml: expected 30 x 20 px as in .*a\.jpg, received 30 x 21"),
         ("<annotation>", r"a\.xml is no XML"),
         ("", r"a\.xml is no XML"),
         ("<html></html>", r"a\.xml: expected <annotation> as Pascal VOC has it, received <html>"),

@@ -1,0 +1,149 @@
+"""The names that classes get: by number, as `1=scratch,2=stain`, or in place of another, as `Scratches=scratch`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from edge.bundle import safe_name
+from edge.errors import DatasetError
+from trainer.datasets.dataset import CLEAN, RESERVED
+
+
+def is_clean(name: str) -> bool:
+    """Tell whether a class's name says that nothing is wrong: Free, ok or good, in any case."""
+    return name.lower() in CLEAN
+
+
+def checked_name(name: str, where: str) -> str:
+    """Return `name` if a class may be called so. Raises DatasetError that says how to rename it."""
+    if safe_name(name) != name and sounds_good(name):
+        raise DatasetError(
+            f"{where}: {name!r} sounds as if nothing were wrong. Give --rename '{name}=ok' if these pictures are "
+            f"clean, or --rename '{name}={safe_name(name)}' if it is a defect"
+        )
+    if safe_name(name) != name:
+        raise DatasetError(
+            f"{where}: expected a class of letters, digits, _ and -, received {name!r}. "
+            f"Rename it: --rename '{name}={safe_name(name)}'"
+        )
+    if name.lower() in RESERVED:
+        raise DatasetError(
+            f"{where}: {name} cannot be the name of a class of defects. Rename it: --rename {name}=NAME, or "
+            f"--rename {name}=ok where pictures of it have no defect"
+        )
+    return name
+
+
+def names_by_number(text: str) -> dict[int, str]:
+    """Read `1=scratch,2=stain`; numbers from 0 to 255, each once. Raises ValueError."""
+    names: dict[int, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        number, equals, name = (piece.strip() for piece in part.partition("="))
+        if not equals or not number.isdecimal() or int(number) > 255 or safe_name(name) != name:
+            raise ValueError(f"expected NUMBER=NAME,... such as 1=scratch,2=stain, received {part!r}")
+        if int(number) in names:
+            raise ValueError(f"the number {number} is named twice: {names[int(number)]} and {name}")
+        names[int(number)] = name
+    return names
+
+
+def renaming(pairs: Sequence[str]) -> dict[str, str]:
+    """Read `OLD=NEW` pairs; several may become one, and `OLD=ok` declares a class clean. Raises ValueError."""
+    names: dict[str, str] = {}
+    for pair in pairs:
+        old, equals, new = pair.rpartition("=")
+        if not equals or not old.strip() or safe_name(new.strip()) != new.strip():
+            raise ValueError(f"expected OLD=NEW, NEW of letters, digits, _ and -, received {pair!r}")
+        names[old.strip()] = new.strip()
+    return names
+
+
+def colours_by_name(text: str) -> dict[tuple[int, int, int], str]:
+    """Read `FF0000=scratch,00FF00=dent`: (red, green, blue) → class, each colour once. Raises ValueError."""
+    names: dict[tuple[int, int, int], str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        colour, equals, name = (piece.strip() for piece in part.partition("="))
+        digits = colour.removeprefix("#")
+        if not equals or not re.fullmatch(r"[0-9A-Fa-f]{6}", digits) or safe_name(name) != name:
+            raise ValueError(f"expected RRGGBB=NAME,... such as FF0000=scratch,00FF00=dent, received {part!r}")
+        key = (int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16))
+        if key in names:
+            raise ValueError(f"the colour {colour} is named twice: {names[key]} and {name}")
+        names[key] = name
+    return names
+
+
+def renamed(name: str, names: Mapping[str, str], where: str) -> str:
+    """Return what a class is to be called. Raises DatasetError for a name that no class may have."""
+    return checked_name(names.get(name, name), where)
+
+
+# Names that people give the folders of a split, or of what belongs to a dataset, and that no defect has.
+_OF_SPLITS = frozenset({
+    "train", "training", "trainset", "test", "testing", "testset", "val", "valid", "validation", "dev", "eval",
+    "holdout",    "images", "imgs", "labels", "masks", "annotations", "all", "unlabeled", "unlabelled",
+})  # fmt: skip
+_GOOD = frozenset({
+    "ok", "okay", "io", "good", "goods", "normal", "clean", "pass", "passed", "free", "fine", "healthy", "gut",
+    "intact", "perfect", "acceptable", "accepted", "nondefective", "defectfree", "nodefect", "nodefects",
+    "undamaged", "flawless",
+})  # fmt: skip
+_DEFECTS = frozenset({
+    "defect", "defects", "defective", "fault", "faults", "faulty", "flaw", "flaws", "error", "errors", "damage",
+    "damaged", "crack", "cracks", "cracked", "anomaly", "anomalies", "anomalous", "issue", "issues",
+    "problem", "problems",
+})  # fmt: skip
+_NOT = frozenset({"no", "not", "non", "without", "ohne", "zero", "un", "in"})
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+
+
+def words_of(name: str) -> list[str]:
+    """`NoDefect`, `no-defect` and `No defect 2` have the same words but for the number, in lower case."""
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def sounds_good(name: str) -> bool:
+    """Tell whether a name says in words that nothing is wrong: `normal`, `ok_front`, `No Defect`; not `not_ok`."""
+    words = words_of(name)
+    if "".join(words) in _GOOD:
+        return True
+    for place, word in enumerate(words):
+        denied = place > 0 and words[place - 1] in _NOT
+        if (word in _GOOD and not denied) or (word in _DEFECTS and denied):
+            return True
+        if word == "free" and place > 0:
+            return True
+    return False
+
+
+def questions(names: Iterable[str], answered: Mapping[str, str]) -> list[str]:
+    """Return what must be asked about classes of defects before they are taken, each with the flag that answers it.
+
+    `answered`: the renaming as it was given; a class renamed to itself is meant as it is called.
+    """
+    meant = {new for old, new in answered.items() if old == new}
+    asked = []
+    alike: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        alike.setdefault("".join(words_of(name)) or name, []).append(name)
+        if name in meant:
+            continue
+        if name.lower() in _OF_SPLITS:
+            asked.append(
+                f"{name} looks like a folder of a split rather than a class. Import each split's folder by itself and "
+                f"join them (import manifest A B); or give --rename {name}={name} if it is a class"
+            )
+        elif sounds_good(name):
+            asked.append(
+                f"{name} sounds as if nothing were wrong. Give --rename '{name}=ok' if these pictures are clean, or "
+                f"--rename '{name}={name}' if it is a defect"
+            )
+    for group in alike.values():
+        if len(group) > 1 and not set(group) <= meant:
+            first, *others = group
+            asked.append(
+                f"{' and '.join(group)} differ in capitals or separators only. Give "
+                f"{' '.join(f'--rename {name}={first}' for name in others)} if they are one class, or other names"
+            )
+    return asked
