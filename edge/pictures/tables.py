@@ -141,3 +141,8 @@ def inside(folder: Path, name: str) -> Path:
         if path.exists():
             return path
     return folder / written
+
+
+def below(folder: Path, name: str) -> str:
+    """Return what a table calls `name` as one name for one file: below its folder, `/` between. Raises SourceError."""
+    return inside(folder, name).relative_to(folder).as_posix() if name else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from edge.bundle import safe_name, sha256_of
 from edge.errors import DatasetError, SourceError
 from edge.opencv import cv2
 from edge.pictures import Decoded, NotReadableError, depth_of, levels_lost, read_decoded, to_look_at
-from edge.pictures.tables import inside, read_table
+from edge.pictures.tables import below, inside, read_table
 from edge.records import UInt8
 from trainer.auditing.annotator_styles import Style, measure_style
 from trainer.datasets.dataset import ANNOTATOR, CLEAN, COLUMNS, RESERVED, find_manifest
@@ -122,7 +122,8 @@ def _rows(folder: Path) -> tuple[list[Row], bool]:
     except SourceError as error:
         raise DatasetError(str(error)) from error
     keys = ("image", "mask", "class", "group", ANNOTATOR)
-    read = [Row(row.number, *(row.values.get(key, "") for key in keys)) for row in table.rows]
+    rows = [Row(row.number, *(row.values.get(key, "") for key in keys)) for row in table.rows]
+    read = [row if _leads_out(folder, row.image) else replace(row, image=below(folder, row.image)) for row in rows]
     if not read:
         raise DatasetError(f"{manifest} names no picture; expected at least one row")
     return read, ANNOTATOR in table.columns

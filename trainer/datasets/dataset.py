@@ -112,6 +112,7 @@ def _entry(folder: Path, where: str, row: Mapping[str, str], *, need_masks: bool
     if not image or not name or not group:
         raise DatasetError(f"{where}: expected image, class and group, received {image!r}, {name!r}, {group!r}")
     path = _named_file(folder, where, image, "picture")
+    image = path.relative_to(folder).as_posix()
     if name.lower() in CLEAN:
         return Entry(image, path, (), group)
     if safe_name(name) != name and not any_names:

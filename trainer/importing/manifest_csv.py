@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from edge.bundle import sha256_of
 from edge.errors import DatasetError
-from edge.pictures.tables import TableRow, read_table
+from edge.pictures.tables import TableRow, below, read_table
 from trainer.datasets.dataset import ANNOTATOR, COLUMNS, Entry, read_manifest
 from trainer.datasets.masks import read_mask
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource, one_by_one
@@ -43,7 +43,7 @@ def _row_numbers(folder: Path) -> dict[str, int]:
     """Return the first row of each picture, for messages."""
     numbers: dict[str, int] = {}
     for row in _rows(folder):
-        numbers.setdefault(row.values["image"], row.number)
+        numbers.setdefault(below(folder, row.values["image"]), row.number)
     return numbers
 
 
@@ -51,7 +51,7 @@ def _annotators(folder: Path) -> dict[tuple[str, str], str]:
     """Return who drew each (picture, class), where the manifest has a column for it; several, with + between them."""
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in _rows(folder):
-        found[row.values["image"], row.values["class"]] |= {row.values.get(ANNOTATOR, "")} - {""}
+        found[below(folder, row.values["image"]), row.values["class"]] |= {row.values.get(ANNOTATOR, "")} - {""}
     return {key: "+".join(sorted(who)) for key, who in found.items()}
 
 
