@@ -15,7 +15,9 @@ import numpy as np
 from benchmarks.results.running import ROOT, command
 from edge.bundle import Bundle, load_bundle
 from edge.opencv import cv2
+from edge.pictures import read_decoded
 from edge.records import UInt8
+from trainer.datasets.masks import plane_of
 from trainer.evaluation.bootstrap import share_interval
 
 SHIPPED = ROOT / "edge" / "bundles" / "simulated-glass"
@@ -66,8 +68,8 @@ def replay(recording: Path, bundle: Path, out: Path) -> list[dict[str, Any]]:
 
 def seen(event: dict[str, Any], bundle: Bundle, maps: Path, row: dict[str, str], folder: Path) -> Seen:
     """Put one event beside its truth: a `row` of the manifest of the dataset in `folder`."""
-    drawn = cv2.imread(str(maps / f"{event['frame']:06d}.png"), cv2.IMREAD_UNCHANGED)
-    mask = cv2.imread(str(folder / row["mask"]), cv2.IMREAD_GRAYSCALE)
+    drawn = read_decoded(maps / f"{event['frame']:06d}.png").pixels
+    mask = plane_of(read_decoded(folder / row["mask"])).levels
     if mask.shape != drawn.shape:  # maps are of a model's own pixels, and no bundle here crops
         mask = cv2.resize(mask, drawn.shape[::-1], interpolation=cv2.INTER_AREA)
     answered = {

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results.sets import SETS
+from edge.errors import SourceError
 from edge.opencv import cv2
+from edge.pictures import read_picture
 from edge.web.page import Html, Section, heading, page, paragraph, picture, table
 
 PAGE = "worst.html"
@@ -78,9 +80,10 @@ def _shown(pictures: Path, worst: Worst) -> list[Html]:
         if not worst[kind.key]:
             blocks.append(paragraph(f"No {title}."))
             continue
-        sheet = cv2.imread(str(pictures / kind.sheet))
-        if sheet is None:
-            raise SystemExit(f"{pictures / kind.sheet} cannot be read; remove {pictures.parent}/report.html, run again")
+        try:
+            sheet = read_picture(pictures / kind.sheet)
+        except SourceError as error:
+            raise SystemExit(f"{error}; remove {pictures.parent}/report.html, run again") from error
         photographs = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
         rows = [
             [case["image"], case["class"], *_counts(case), "yes" if case["whole_picture"] else "no"]

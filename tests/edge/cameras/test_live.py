@@ -78,6 +78,18 @@ def test_a_gstreamer_pipeline_gives_its_newest_frame() -> None:
 
 
 @pytest.mark.gstreamer
+def test_a_camera_of_16_bits_keeps_its_upper_eight_and_a_depth_that_is_too_small_is_told() -> None:
+    """Mono16 of a real pipeline arrives as 8 bits; of 12 bits, whose levels it exceeds, no frame can be read."""
+    pipeline = "videotestsrc is-live=true ! video/x-raw,format=GRAY16_LE,width=160,height=120 ! appsink"
+    with CapturedCamera("c", lambda: OpenCvSource("gstreamer", pipeline, depth_bits=16), live=True) as camera:
+        frame = first_frame(camera)
+        assert (frame.pixels.dtype.name, int(frame.pixels.max())) == ("uint8", 60395 >> 8)
+    with CapturedCamera("c", lambda: OpenCvSource("gstreamer", pipeline, depth_bits=12), live=True) as camera:
+        told = state_with(camera, CameraCondition.UNREADABLE)
+        assert "12 bits end at 4095" in told.detail
+
+
+@pytest.mark.gstreamer
 def test_a_pipeline_that_never_starts_is_lost_and_does_not_hold_the_line() -> None:
     """Opening that does not come back is told after its time limit, while the watchdog is fed; leaving is quick."""
     alive = []

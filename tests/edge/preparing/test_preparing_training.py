@@ -12,14 +12,15 @@ import pytest
 
 from edge.errors import DatasetError, StoreError
 from edge.opencv import cv2
-from edge.preparing import CropRectangle, Grey, LevelLight, Resize, Smooth
+from edge.pictures import to_eight_bits
+from edge.preparing import CropRectangle, Depth, Grey, LevelLight, Resize, Smooth
 from edge.records import UInt8
 from tests.bright_bundle import write_bright_bundle
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, write_painted
 from trainer.datasets.contact_sheets import _CAPTION_PX, _GAP_PX
 from trainer.datasets.cutting import cut_dataset
-from trainer.datasets.dataset import load_picture, read_manifest
+from trainer.datasets.dataset import Entry, load_picture, read_manifest
 from trainer.reports.preparing_sheet import _CELL_PX, draw, load_steps, walk
 
 
@@ -221,3 +222,16 @@ def test_a_misspelt_step_is_told_with_its_place(tmp_path: Path) -> None:
     assert result.returncode == 3
     assert "preparing.1" in result.stderr
     assert "'flat_field'" in result.stderr
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_training_and_the_line_see_the_same_levels_of_a_deep_camera(tmp_path: Path, bits: int) -> None:
+    """With `depth` in the recipe a file's levels and a live frame's become the same; without it training refuses."""
+    deep = np.linspace(0, (1 << bits) - 1, 48 * 64).astype(np.uint16).reshape(48, 64)
+    cv2.imwrite(str(tmp_path / "a.png"), deep)
+    entry = Entry("a.png", tmp_path / "a.png", (), "g")
+    seen = load_picture(entry, (), (Depth(bits=bits), Grey()), 1).pixels[:, :, 0]
+    assert np.array_equal(seen, to_eight_bits(deep, bits))
+    assert len(np.unique(seen)) == 256
+    with pytest.raises(DatasetError, match=f"depth, bits: {bits}"):
+        load_picture(entry, (), (Grey(),), 1)
