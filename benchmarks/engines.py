@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from converters.comparing_files import Operand, compare
-from edge.bundle import INT8_MODEL, Bundle, load_bundle
+from edge.bundle import INT8_MODEL, INT8_OPENVINO_MODEL, Bundle, load_bundle
 from edge.engines.autotune import Candidate, cpu_has_bf16, cpu_name
 from edge.engines.cascade import CascadeEngine, openvino_bf16
 from edge.engines.onnxruntime import OnnxRuntimeEngine
@@ -78,7 +78,8 @@ def engines_of(bundle: Bundle) -> dict[Candidate, Engine]:
         engines[Candidate("openvino", "bf16")] = openvino_bf16(bundle.onnx_path, contract, bundle.classes)
     if INT8_MODEL in bundle.manifest.files:
         engines[Candidate("onnxruntime", "int8")] = OnnxRuntimeEngine(bundle.path / INT8_MODEL, contract)
-        engines[Candidate("openvino", "int8")] = OpenVinoEngine(bundle.path / INT8_MODEL, contract)
+    if INT8_OPENVINO_MODEL in bundle.manifest.files:
+        engines[Candidate("openvino", "int8")] = OpenVinoEngine(bundle.path / INT8_OPENVINO_MODEL, contract)
     return engines
 
 

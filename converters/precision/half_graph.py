@@ -1,4 +1,4 @@
-"""The typed FP16 graph: what TensorRT 10.12 and later build from, since there the types in the graph decide.
+"""The typed FP16 graph: what TensorRT 10 and later build from, since there the types in the graph decide.
 
 Every node that is not pinned reads and writes FLOAT16; at the borders stand Casts, one per tensor and type. The graph
 keeps the contract: `tiles` are cast to FLOAT first, and the two last Casts to UINT8 come from FLOAT, because their

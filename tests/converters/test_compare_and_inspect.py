@@ -97,7 +97,7 @@ def test_sides_that_cannot_be_compared_say_why(pair: tuple[Path, Path], pictures
         compare(operand(str(tmp_path / "nowhere")), operand(str(pair[0])), pictures, quiet)
     with pytest.raises(BundleError, match="expected onnxruntime with fp32, fp16, int8, received 'bf16'"):
         operand(f"{pair[0]}@onnxruntime:bf16")
-    with pytest.raises(BundleError, match=r"holds no model\.int8\.onnx"):
+    with pytest.raises(BundleError, match=r"holds no model\.int8\.openvino\.onnx"):
         compare(operand(str(pair[0])), operand(f"{pair[0]}@openvino:int8"), pictures, quiet)
     (tmp_path / "none").mkdir()
     with pytest.raises(SourceError, match="holds no pictures"):

@@ -24,6 +24,7 @@ from converters.locking import locked
 from converters.precision.plan import read_plan
 from edge.app import make_engine
 from edge.bundle import load_bundle, sha256_of
+from edge.errors import SettingsError
 from edge.inspection.golden import check_golden
 from edge.opencv import cv2
 from edge.settings import EngineSettings
@@ -91,6 +92,26 @@ def test_a_shipped_bundle_gets_both_precisions(
     with make_engine(EngineSettings(backend="onnxruntime", precision="int8"), loaded) as engine:
         assert engine.contract.max_batch == 4
     assert not list(bundle.parent.glob("*search*")), "a finished search leaves nothing"
+
+
+def test_int8_is_judged_on_the_backend_that_runs_it(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """INT8 that ONNX Runtime was judged with is none of OpenVINO's: that gets a graph of its own, judged there."""
+    limit = ("--precision", "int8", "--max-changed-pixels", "0.02")
+    assert run(bundle, "--to", "onnxruntime", *limit) == 0
+    with pytest.raises(SettingsError, match=r"holds no model\.int8\.openvino\.onnx.*--to openvino --precision int8"):
+        make_engine(EngineSettings(backend="openvino", precision="int8"), load_bundle(bundle))
+    report = tmp_path / "report.json"
+    assert run(bundle, "--to", "openvino", *limit, "--json", report) == 0
+    assert "Wrote" in capsys.readouterr().out
+    found = json.loads(report.read_text())
+    assert found["openvino"]["int8"]["lost"] == found["int8"]["comparison"]["lost"] == {"scratch": 0}
+    loaded = load_bundle(bundle)
+    assert {"model.int8.onnx", "model.int8.openvino.onnx", "precision.int8.openvino.json"} <= set(loaded.manifest.files)
+    assert [step["step"] for step in loaded.manifest.provenance] == ["int8", "int8-openvino"]
+    with make_engine(EngineSettings(backend="openvino", precision="int8"), loaded) as engine:
+        assert all(result.passed for result in check_golden(loaded, engine))
 
 
 def test_openvino_is_compared_before_it_is_used(bundle: Path, tmp_path: Path) -> None:

@@ -138,7 +138,10 @@ def test_auto_opens_a_real_engine_and_remembers_it(tmp_path: Path) -> None:
 def test_a_precision_that_is_not_there_is_a_settings_error(tmp_path: Path) -> None:
     """int8 without its graph names the command that makes it; a precision of another backend names those it has."""
     bundle = write_bright_bundle(tmp_path / "bundle")
-    with pytest.raises(SettingsError, match=r"holds no model\.int8\.onnx; run convert"):
+    with pytest.raises(
+        SettingsError,
+        match=r"holds no model\.int8\.onnx, which is chosen and judged on onnx.*; run convert",
+    ):
         make_engine(EngineSettings(precision="int8"), bundle)
     line = tmp_path / "line.yaml"
     line.write_text("engine: {backend: onnxruntime, precision: bf16}")
