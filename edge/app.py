@@ -38,10 +38,12 @@ from edge.inspection.golden import check_golden, golden_tiles, require_passed
 from edge.inspection.inference import Inference
 from edge.messages.writer import Counters, Identity, MessageWriter, ModelIdentity
 from edge.observers.preview import LastPicture
-from edge.outbox import AckPolicy, Outbox, OutboxCounts, Sender
+from edge.outbox import AckPolicy, Outbox, OutboxCounts, OwnTopics, Sender
 from edge.pictures import SUFFIXES, as_text
 from edge.protocols import Camera, Engine, Publisher
+from edge.publishers.client_id import default_client_id
 from edge.publishers.mqtt import MqttPublisher
+from edge.publishers.network import Reload
 from edge.records import CameraCondition, CameraState, Grade, Message, UInt8
 from edge.settings import PRECISIONS, CameraSettings, EngineSettings, Settings, StoreSettings, effective_thresholds
 from edge.simulation.camera import SimulatedCamera
@@ -289,6 +291,7 @@ class _Announcements:
     """What is said at every connection: who the line is and whether it is ready."""
 
     def __init__(self, messages: MessageWriter, settings: Settings, bundle: Bundle) -> None:
+        self.own = OwnTopics(messages.identity.root, settings.line.device)
         self._messages = messages
         self._status: Literal["starting", "online"] = "starting"
         self._reason = "opening the camera and the model"
@@ -337,6 +340,30 @@ class _Announcements:
         return self()
 
 
+def _to_broker(
+    settings: Settings,
+    messages: MessageWriter,
+    own: OwnTopics,
+    progress: Heartbeats,
+    *,
+    live: bool,
+    reload: Reload | None,
+) -> MqttPublisher:
+    """Return the way to the settings' broker, not yet opened. A replay's client id is not that of the line itself."""
+    will, root = messages.will(), messages.identity.root
+    speaker = settings.line.device if live else f"{settings.line.device} replay"
+    own.sent(will)  # which the broker may publish when this line comes back
+    return MqttPublisher(
+        settings.broker,
+        settings.broker.client_id or default_client_id(root, speaker),
+        will,
+        [f"{root}/cmd/+"],
+        progress.mark("network"),
+        watches=own.filters,
+        reload=reload,
+    )
+
+
 class _StoppedEarlyError(Exception):
     """The line was stopped before it could inspect; with what the run came to, once all is closed."""
 
@@ -375,28 +402,39 @@ def open_line(
     ack_policy: AckPolicy | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
     stop: threading.Event | None = None,
+    reload: Reload | None = None,
     vendor: Vendor | None = None,
     glances: Callable[[Glance], None] | None = None,
 ) -> Iterator[OpenLine]:
     """Open every part of a line, ready to `run`; stop and close them all, in order, on every path.
 
     `camera`, `publisher`, `outbox` and `ack_policy` stand in for the settings' own, `vendor` for NVIDIA's modules. A
-    TensorRT engine that is missing is built first, if the settings say so, until `stop` is set. `glances` is told twice
-    a second how the line stands.
+    TensorRT engine that is missing is built first, if the settings say so, until `stop` is set. When `reload` is set,
+    the broker's certificates and password are read again. `glances` is told twice a second how the line stands.
     """
     with ExitStack() as parts:
         progress = Heartbeats()
         outbox = parts.enter_context(outbox or make_outbox(store, settings.store))
         messages = MessageWriter(identity_of(settings, bundle, outbox.epoch))
         announcements = _Announcements(messages, settings, bundle)
-        publisher = parts.enter_context(publisher or _make_publisher(settings, messages, progress))
-        inbox = Inbox(messages.identity.root)
+        publisher = parts.enter_context(
+            publisher or _to_broker(settings, messages, announcements.own, progress, live=live, reload=reload)
+        )
+        inbox = Inbox(messages.identity.root, answer_prefix=settings.commands.prefix(messages.identity.root))
         # a recording's events are for whoever is there while it is replayed
         ack_policy = ack_policy or AckPolicy(settings.store.expect_consumer if live else ())
         if live:
             parts.enter_context(StationJournal(messages, outbox, settings, bundle))
         sender = parts.enter_context(
-            Sender(outbox, publisher, announcements, inbox.put, ack_policy=ack_policy, alive=progress.mark("outbox"))
+            Sender(
+                outbox,
+                publisher,
+                announcements,
+                inbox.put,
+                ack_policy=ack_policy,
+                alive=progress.mark("outbox"),
+                own=announcements.own,
+            )
         )
         # reached with the sender still open only where something below failed to open
         parts.callback(lambda: sender.stop(DRAIN_S, messages.status("offline", "could not start")))
@@ -435,7 +473,7 @@ def open_line(
             moved()
             look.if_due(line, camera, outbox, sender)
             _offer(sender, announcements.of_camera(line.sees, line.camera_state))
-            reporter.report_if_due(_counters(line, camera, outbox), line.camera_state, line.last_age_ms)
+            reporter.report_if_due(_counters(line, camera, outbox, sender, inbox), line.camera_state, line.last_age_ms)
 
         line = Line(
             camera=camera,
@@ -467,12 +505,6 @@ def open_line(
         yield opened
 
 
-def _make_publisher(settings: Settings, messages: MessageWriter, progress: Heartbeats) -> MqttPublisher:
-    client_id = settings.broker.client_id or settings.line.device
-    commands = [f"{messages.identity.root}/cmd/+"]
-    return MqttPublisher(settings.broker, client_id, messages.will(), commands, alive=progress.mark("network"))
-
-
 def _live_status(
     settings: Settings, messages: MessageWriter, announcements: _Announcements, outbox: Outbox, sender: Sender
 ) -> LiveStatus:
@@ -500,6 +532,7 @@ def run_line(
     outbox: Outbox | None = None,
     ack_policy: AckPolicy | None = None,
     watchers: Sequence[Callable[[Decided], None]] = (),
+    reload: Reload | None = None,
     vendor: Vendor | None = None,
     glances: Callable[[Glance], None] | None = None,
 ) -> RunResult:
@@ -510,6 +543,7 @@ def run_line(
         "outbox": outbox,
         "ack_policy": ack_policy,
         "watchers": watchers,
+        "reload": reload,
         "vendor": vendor,
         "glances": glances,
     }
@@ -586,7 +620,7 @@ def _offer(sender: Sender, messages: Sequence[Message]) -> None:
         sender.offer(message)
 
 
-def _counters(line: Line, camera: Camera, outbox: Outbox) -> Counters:
+def _counters(line: Line, camera: Camera, outbox: Outbox, sender: Sender, inbox: Inbox) -> Counters:
     counts, stored = line.counts, outbox.counts()
     return Counters(
         frames=counts.frames,
@@ -600,6 +634,9 @@ def _counters(line: Line, camera: Camera, outbox: Outbox) -> Counters:
         parked=stored.parked,
         results_dropped=stored.dropped,
         alarms_chattering=line.alarms.manager.chattered,
+        commands_refused=inbox.dropped,
+        answers_withheld=inbox.unanswered,
+        **vars(sender.counts),
         grades=dict(counts.grades.counts),
         value_factor_mean=counts.grades.value_factor_mean,
     )

@@ -75,10 +75,14 @@ class Engine(_Scoped, Protocol):
 
 
 class Publisher(_Scoped, Protocol):
-    """A way to a broker, and back: what comes on the topics that it was made to hear is among its `events`."""
+    """A way to a broker, and back: what comes on the topics that it was made to hear is among its `events`.
+
+    A message belongs to the connection on which it was sent: it is acknowledged or refused, or `SessionLost` says that
+    neither is known, and then it is the sender's again.
+    """
 
     def send(self, message: Message) -> Token:
-        """Accept a message for delivery, or raise PublishError; never drop silently. Does not wait for the broker."""
+        """Send a message, or raise PublishError: closed, full, or no broker. Does not wait for the broker."""
         ...
 
     def events(self) -> Iterator[PublisherEvent]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ from edge.cameras.addresses import parse_address
 from edge.cameras.camera_watch import WatchSettings
 from edge.cameras.device_settings import DeviceSettings
 from edge.cameras.opencv import device_number
+from edge.commands.requests import CommandSettings
 from edge.errors import SettingsError, SourceError
 from edge.inspection.settings import InspectSettings
 from edge.preparing import depth_bits
@@ -43,6 +45,11 @@ class LineSettings(StrictModel):
     cell: Name = "cell"
     device: Name = "linewatch"
     recipe: Name = "default"
+
+    @property
+    def root(self) -> str:
+        """What every topic of this line begins with."""
+        return f"{self.enterprise}/{self.site}/{self.area}/{self.line}/{self.cell}/inspect/v1"
 
 
 _SidePx = Annotated[int, Field(ge=16, le=16384)]
@@ -206,8 +213,14 @@ class Settings(StrictModel):
     alarms: tuple[AlarmRule, ...] = ()
     operators: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
     broker: BrokerSettings = BrokerSettings()
+    commands: CommandSettings = CommandSettings()
     store: StoreSettings = StoreSettings()
     report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="after")
+    def _answers_have_topics_of_their_own(self) -> Settings:
+        self.commands.prefix(self.line.root)
+        return self
 
     @model_validator(mode="after")
     def _alarm_ids_differ(self) -> Settings:
@@ -289,6 +302,21 @@ def fingerprint(settings: Settings) -> str:
     """Return the SHA-256 of what the settings come to, defaults and absolute paths included, and no secrets."""
     told = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(redacted(told).encode()).hexdigest()
+
+
+def readable_secrets(settings: Settings, path: Path) -> str | None:
+    """Say that every user of the device may read a password in the settings file; None where all is well."""
+    source = str(settings.camera.source)
+    secrets = [
+        *(["broker.password"] if settings.broker.password is not None else []),
+        *(["camera.source"] if redacted(source) != source else []),
+    ]
+    if not secrets or not path.stat().st_mode & stat.S_IROTH:
+        return None
+    return (
+        f"{path} holds a secret ({', '.join(secrets)}) and every user of this device may read it. "
+        f"Run: chmod 0640 {path}, with the service's group"
+    )
 
 
 def effective_thresholds(settings: Settings, bundle: Bundle) -> tuple[float, ...]:

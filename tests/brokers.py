@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -109,7 +109,9 @@ class Mosquitto:
 class Subscriber:
     """A client of its own that remembers each message of `topics`. `keeps_session`: the broker queues for it."""
 
-    def __init__(self, port: int, topics: str = "#", *, keeps_session: bool = False, user: str | None = None) -> None:
+    def __init__(
+        self, port: int, topics: str | Sequence[str] = "#", *, keeps_session: bool = False, user: str | None = None
+    ) -> None:
         self.messages: list[MQTTMessage] = []
         self._topics = topics
         self._subscribed = threading.Event()
@@ -125,7 +127,8 @@ class Subscriber:
         self._client.connect(HOST, port, 30, clean_start=not keeps_session, properties=session)
 
     def _on_connect(self, client: Client, *_: Any) -> None:
-        client.subscribe(self._topics, qos=1)
+        topics = [self._topics] if isinstance(self._topics, str) else self._topics
+        client.subscribe([(topic, 1) for topic in topics])
 
     def __enter__(self) -> Self:
         self._client.loop_start()

@@ -102,7 +102,7 @@ class Consumer:
 
     @property
     def _all_topics(self) -> list[str]:
-        return [*self._topics, f"answers/{self._name}"]
+        return [*self._topics, f"{TOPICS}/answer/{self._name}"]
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         if not message.payload:
@@ -113,7 +113,7 @@ class Consumer:
             self.last[level] = (time.monotonic(), envelope["body"])
             if level == "seq":
                 self.committed = max(self.committed, envelope["body"]["committed"])
-            elif level.startswith("answers/"):
+            elif level.startswith("answer/"):
                 outcome = envelope["body"]["outcome"]
                 self.answers[outcome] = self.answers.get(outcome, 0) + 1
             elif level.startswith("event/"):
@@ -152,7 +152,7 @@ class Consumer:
         self.asked += 1
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho leaves it so
         properties.MessageExpiryInterval = 30
-        properties.ResponseTopic = f"answers/{self._name}"
+        properties.ResponseTopic = f"{TOPICS}/answer/{self._name}"
         properties.CorrelationData = str(self.asked).encode()
         wish = {
             "schema": "linewatch/command-replay/1",

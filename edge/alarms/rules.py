@@ -29,7 +29,9 @@ Measure = Literal[
     "raises",
 ]
 
-Trouble = Literal["disk", "broker", "refused", "no_consumer", "set_aside", "overflow", "unwritable"]
+Trouble = Literal[
+    "disk", "broker", "refused", "no_consumer", "set_aside", "overflow", "unwritable", "taken_over", "foreign"
+]
 
 _DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -270,6 +272,20 @@ DELIVERY_ALARMS = (
         measure="delivery",
         delivery=("no_consumer",),
         text="Nobody takes the alarms of this line from the broker: start what should listen to it",
+    ),
+    AlarmRule(
+        id="session-taken-over",
+        measure="delivery",
+        delivery=("taken_over",),
+        priority="high",
+        text="Another client uses this line's id at the broker, and each throws the other out: change its client_id",
+    ),
+    AlarmRule(
+        id="foreign-messages",
+        measure="delivery",
+        delivery=("foreign",),
+        priority="high",
+        text="Somebody else writes on this line's own topics: find who; let the line alone write there (access list)",
     ),
 )
 NO_READ_ALARM = AlarmRule(

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from edge.cli.console import BundleOption, ConfigArgument, load_line, output, warn
+from edge.cli.console import BundleOption, ConfigArgument, load_line, output, warn, warn_of_secrets
 from edge.errors import BundleError
 from edge.printable import printable
 
@@ -34,6 +34,7 @@ def check(
     from edge.app import make_limited_engine
 
     settings, loaded = load_line(config, bundle)
+    warn_of_secrets(settings, config)
     manifest = loaded.manifest
     output.print(f"settings {config}: valid")
     output.print(f"bundle {manifest.name} {manifest.version}: {len(manifest.files)} files verified")

@@ -77,6 +77,28 @@ def require_kept(outbox: Any) -> None:
         )
 
 
+def warn_of_secrets(settings: Any, config: Path) -> None:
+    """Say where the broker's messages, or the secrets in the settings, may be read by others."""
+    from edge.settings import readable_secrets
+
+    for warning in (settings.broker.plaintext_warning, readable_secrets(settings, config)):
+        if warning is not None:
+            warn(warning)
+
+
+@contextmanager
+def reload_on_sighup() -> Iterator[Any]:
+    """Turn SIGHUP, which would end the process, into a wish (Reload) to read certificates and passwords again."""
+    from edge.publishers.network import Reload
+
+    reload = Reload()
+    before = signal.signal(signal.SIGHUP, lambda *_: reload.set())
+    try:
+        yield reload
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def grades_of(grades: Any) -> str:
     """Say how many were of which grade, before what else is said; nothing without grades."""
     return f"{grades}; " if grades.counts else ""

@@ -19,6 +19,7 @@ from edge.cli.console import (
     progress_bar,
     require_kept,
     stop_on_signals,
+    warn_of_secrets,
 )
 from edge.errors import EngineError, PublishError, SourceError
 
@@ -59,6 +60,8 @@ def replay(
     from edge.publishers.memory import MemoryPublisher
 
     settings, loaded = load_line(config, bundle)
+    if publish:
+        warn_of_secrets(settings, config)
     camera = make_recording(settings.camera.name, recording, settings.camera.depth(loaded), settings.camera.expected_px)
     started_s = time.monotonic()
     with ExitStack() as scope:

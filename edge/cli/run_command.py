@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from edge.cli.console import BundleOption, ConfigArgument, errors, grades_of, load_line, require_kept, stop_on_signals
+from edge.cli.console import (
+    BundleOption,
+    ConfigArgument,
+    errors,
+    grades_of,
+    load_line,
+    reload_on_sighup,
+    require_kept,
+    stop_on_signals,
+    warn_of_secrets,
+)
 from edge.errors import EngineHangsError, SourceError
 
 
@@ -16,14 +26,21 @@ def add_to(app: typer.Typer) -> None:
 def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
     """Inspect a live camera until stopped: results and alarms go to the broker, through the outbox.
 
-    In a terminal a panel shows how the line stands; elsewhere the log says it once a minute.
+    In a terminal a panel shows how the line stands; elsewhere the log says it once a minute. SIGHUP has the broker's
+    certificates and password read again; a connection is only given up for one that they make.
     """
     from edge.app import run_line
     from edge.cli.line_view import introduced, watching
 
     settings, loaded = load_line(config, bundle)
-    with stop_on_signals() as stop, watching(errors, introduced(settings, loaded)) as glances:
-        result = run_line(settings, loaded, stop, store=settings.store.path, live=True, glances=glances)
+    warn_of_secrets(settings, config)
+    with (
+        stop_on_signals() as stop,
+        reload_on_sighup() as reload,
+        watching(errors, introduced(settings, loaded)) as glances,
+    ):
+        store = settings.store.path
+        result = run_line(settings, loaded, stop, store=store, live=True, reload=reload, glances=glances)
     counts, outbox = result.counts, result.outbox
     gone = outbox.dropped + outbox.alarms_dropped
     dropped = f"; {gone} had no room and were dropped" if gone else ""

@@ -14,12 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from edge.records import AlarmOutcome, Received
+from edge.rates import Rate
+from edge.records import AlarmOutcome, Crowded, Received
 from edge.yaml_settings import StrictModel
 
 MAX_WAITING = 100
+PER_S = 50  # commands from the broker, on average; MAX_WAITING at once
+REPLAYS_PER_S, REPLAYS_AT_ONCE = 1, 10
+TOLD_EVERY_S = 10.0  # what was crowded out is told together
+MAX_DETAIL = 500
+MAX_ANSWER_TOPIC = 200  # characters
+MAX_ANSWER_LEVELS = 20
+MAX_CORRELATION = 1_024  # bytes
 MAX_EXPIRY_S = 60
 MAX_BYTES = 16_384
 MAX_REPLAYED = 10_000  # events that one command may ask for
@@ -124,12 +132,75 @@ class Answer:
     correlation: bytes | None
 
 
+class CommandSettings(StrictModel):
+    """How commands are answered. `answer_prefix`: what the topics of answers begin with; None = ROOT/answer/.
+
+    It is nobody else's: a command can have the line publish anywhere below it.
+    """
+
+    answer_prefix: Annotated[str, Field(min_length=2, max_length=MAX_ANSWER_TOPIC - 20)] | None = None
+
+    @field_validator("answer_prefix")
+    @classmethod
+    def _is_a_topic(cls, prefix: str | None) -> str | None:
+        if prefix is None:
+            return None
+        if wrong := _illegal(prefix.removesuffix("/")) or _of_a_line(prefix.removesuffix("/")):
+            raise ValueError(f"expected the beginning of a topic for answers alone, received {prefix!r}: {wrong}")
+        return f"{prefix.removesuffix('/')}/"
+
+    def prefix(self, root: str) -> str:
+        """Return what the topics of a line's answers begin with. Raises ValueError for one above its own topics."""
+        prefix = f"{root}/answer/" if self.answer_prefix is None else self.answer_prefix
+        if f"{root}/".startswith(prefix):
+            raise ValueError(
+                f"key commands.answer_prefix: expected topics beside those of the line, received {prefix!r}, below "
+                f"which {root} lies. Name one of its own, e.g. {root}/answer/"
+            )
+        return prefix
+
+
+def _illegal(topic: str) -> str:
+    """Say why a topic cannot be published to by every broker; or nothing."""
+    levels = topic.split("/")
+    if "+" in topic or "#" in topic or topic.startswith("$"):
+        return "it has a wildcard, or is the broker's own"
+    if not topic.isprintable() or not all(levels):
+        return "it has an empty level, or a character that cannot be printed"
+    if len(topic) > MAX_ANSWER_TOPIC or len(topic.encode(errors="replace")) > 4 * MAX_ANSWER_TOPIC:
+        return f"it has {len(topic)} characters, at most {MAX_ANSWER_TOPIC} are answered"
+    if len(levels) > MAX_ANSWER_LEVELS:
+        return f"it has {len(levels)} levels, at most {MAX_ANSWER_LEVELS} are answered"
+    return ""
+
+
+def _of_a_line(topic: str) -> str:
+    """Say which of the topics of a line this is, of this one or of any other; or nothing."""
+    levels = topic.split("/")
+    for level, version, kind in zip(levels, levels[1:], [*levels[2:], ""], strict=False):
+        if level == "inspect" and version == "v1" and kind != "answer":
+            return "it belongs to a line's own messages"
+    return ""
+
+
+def why_unanswered(response_topic: str, correlation: bytes | None, prefix: str) -> str:
+    """Say why nothing is published to a response topic; or nothing, where it may be."""
+    if not response_topic.startswith(prefix):
+        return f"answers go below {prefix} only"
+    if wrong := _illegal(response_topic) or _of_a_line(response_topic):
+        return wrong
+    if correlation is not None and len(correlation) > MAX_CORRELATION:
+        return f"its correlation data has {len(correlation)} bytes, at most {MAX_CORRELATION} are given back"
+    return ""
+
+
 @dataclass(frozen=True)
 class Command:
     """One command: `body` is what is to be done, None where `problem` says why it cannot be.
 
     `source`: the way by which it came. `reply` takes its answer where that way is not MQTT. `account`: who gave it, as
-    the system says; nothing where only the broker could know.
+    the system says; nothing where only the broker could know. `unanswered`: why its answer goes nowhere, though one was
+    wanted; else empty.
     """
 
     name: str
@@ -141,6 +212,7 @@ class Command:
     source: Literal["mqtt", "shell"] = "mqtt"
     reply: Callable[[CommandOutcome, str], None] | None = field(default=None, compare=False)
     account: str = ""
+    unanswered: str = ""
 
     def answer(self, outcome: CommandOutcome, detail: str) -> Answer | None:
         """Return the answer, or None where none was asked for."""
@@ -153,19 +225,24 @@ class Command:
         return replace(self, body=None, outcome=outcome, problem=problem)
 
 
-def read_command(received: Received, root: str) -> Command:
+def read_command(received: Received, root: str, prefix: str | None = None) -> Command:
     """Return the command that a message gives to the line whose topics begin with `root`.
 
     What a broker had retained is nobody's command of now: it is refused without an answer, since it would come again at
-    every connection. An answer never goes below `root`: nobody may have the line write an alarm that is none.
+    every connection. An answer goes below `prefix` only (ROOT/answer/ without one) and to a topic that every broker
+    takes: nobody may have the line write an alarm that is none, or speak for others, or be cut off.
     """
     name = received.topic.removeprefix(f"{root}/cmd/")
-    wanted = received.response_topic
-    where = None if wanted is None or wanted == root or wanted.startswith((f"{root}/", "$")) else wanted
+    wanted, correlation = received.response_topic, received.correlation
     if received.retained:
         return Command(name, None, "retained", "a retained command is not obeyed", None, None)
     body, outcome, problem = _body(name, received)
-    return Command(name, body, outcome, problem, where, received.correlation)
+    problem = problem[:MAX_DETAIL]
+    why = "" if wanted is None else why_unanswered(wanted, correlation, prefix or f"{root}/answer/")
+    if why:
+        told = f"not answered at {str(wanted)[:80]!a}: {why}"
+        return Command(name, body, outcome, problem, None, None, unanswered=told)
+    return Command(name, body, outcome, problem, wanted, correlation)
 
 
 def _body(name: str, received: Received) -> tuple[StrictModel | None, CommandOutcome, str]:
@@ -185,54 +262,89 @@ def _body(name: str, received: Received) -> tuple[StrictModel | None, CommandOut
 
 
 class Inbox:
-    """Commands between the threads that hear them and the loop that obeys. At most MAX_WAITING wait.
+    """Commands between the threads that hear them and the loop that obeys.
 
-    What has waited for longer than its expiry is not obeyed: who gave it has given it up. Nor is what found no room.
-    Both come out as refused, so that the loop can note them; of what found no room only the number is kept.
+    At most MAX_WAITING wait of those from the broker, and as many from the shell; from the broker at most PER_S are
+    taken in a second, and REPLAYS_PER_S wishes to send again. What has waited for longer than its expiry is not obeyed:
+    who gave it has given it up. Nor is what found no room: of that the number is kept, and comes out as one refused
+    command now and then, so that the loop can note it. `dropped` counts both, `unanswered` the commands whose answer
+    goes nowhere though one was wanted.
     """
 
-    def __init__(self, root: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, root: str, monotonic_s: Callable[[], float] = time.monotonic, *, answer_prefix: str | None = None
+    ) -> None:
         self._root = root
+        self._answer_prefix = answer_prefix
         self._monotonic_s = monotonic_s
         self._waiting: deque[tuple[float, Command]] = deque()
+        self._rate = Rate(PER_S, MAX_WAITING, monotonic_s)
+        self._replays = Rate(REPLAYS_PER_S, REPLAYS_AT_ONCE, monotonic_s)
         self._crowded_out = 0
+        self._told_at_s = -TOLD_EVERY_S
         self._lock = threading.Lock()
         self.dropped = 0
+        self.unanswered = 0
 
     def put(
         self,
-        received: Received,
+        received: Received | Crowded,
         reply: Callable[[CommandOutcome, str], None] | None = None,
         account: str = "",
     ) -> None:
         """Accept a message from any thread. With `reply` it is from `account` of the device, which is so answered."""
-        command = read_command(received, self._root)
+        if isinstance(received, Crowded):
+            self._crowd_out(received.count)
+            return
+        with self._lock:
+            refused = self._why_not(received, of_shell=reply is not None)
+        if refused:
+            self._crowd_out(1)
+            if reply is not None:
+                reply("crowded_out", refused)
+            return
+        command = read_command(received, self._root, self._answer_prefix)
         if reply is not None:
             command = replace(command, source="shell", reply=reply, account=account)
         until_s = self._monotonic_s() + min(received.expiry_s or MAX_EXPIRY_S, MAX_EXPIRY_S)
         with self._lock:
-            if len(self._waiting) < MAX_WAITING:
-                self._waiting.append((until_s, command))
-                return
-            self.dropped += 1
-            self._crowded_out += 1
-        if reply is not None:
-            reply("crowded_out", f"{MAX_WAITING} commands wait")
+            self._waiting.append((until_s, command))
+            self.unanswered += bool(command.unanswered)
+
+    def _why_not(self, received: Received, *, of_shell: bool) -> str:
+        """Say why a message finds no room; or nothing. It is not read for that, which would cost too much."""
+        if sum((command.source == "shell") == of_shell for _, command in self._waiting) >= MAX_WAITING:
+            return f"{MAX_WAITING} commands wait"
+        if of_shell:
+            return ""
+        if received.topic == f"{self._root}/cmd/replay" and not self._replays.take():
+            return f"more than {REPLAYS_PER_S} wish in a second to send again"
+        return "" if self._rate.take() else f"more than {PER_S} commands in a second"
+
+    def _crowd_out(self, count: int) -> None:
+        with self._lock:
+            self.dropped += count
+            self._crowded_out += count
 
     def take(self) -> list[Command]:
         """Return what waited, in order."""
-        if not self._waiting:  # most turns; reading a length needs no lock
+        if not self._waiting and not self._crowded_out:  # most turns; reading a length needs no lock
             return []
         now_s = self._monotonic_s()
         with self._lock:
             waited, self._waiting = self._waiting, deque()
-            crowded_out, self._crowded_out = self._crowded_out, 0
+            crowded_out = self._crowded_out if now_s - self._told_at_s >= TOLD_EVERY_S else 0
+            if crowded_out:
+                self._crowded_out, self._told_at_s = 0, now_s
         taken = []
         for until_s, command in waited:
             late = now_s > until_s
             self.dropped += late
             taken.append(command.refused("expired", "it waited for longer than its expiry") if late else command)
         if crowded_out:
-            told = f"{crowded_out} commands came while {MAX_WAITING} waited"
+            told = (
+                f"{crowded_out} commands came while {MAX_WAITING} waited, or faster than {PER_S} in a second "
+                f"({REPLAYS_PER_S} of them to send again)"
+            )
             taken.append(Command("", None, "crowded_out", told, None, None))
         return taken

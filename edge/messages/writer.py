@@ -55,6 +55,8 @@ KINDS: Mapping[str, _Kind] = {
     "answer": _Kind("{response_topic}", retain=False, expiry_s=60),
 }
 PICTURE = "image/jpeg"
+# Of a body that has changed since its first version.
+_VERSIONS: Mapping[str, int] = {"counters": 2}
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,9 @@ class Health:
 class Counters:
     """What happened since the process started. `frames_dropped` were replaced by newer ones before inspection.
 
-    `alarms_chattering`: how often an alarm began to chatter. `grades`: frames by grade; `value_factor_mean`: of those,
-    what they are worth on average, None without any.
+    `alarms_chattering`: how often an alarm began to chatter. `commands_refused`: unread, since too many came, or late;
+    `answers_withheld`: wanted where the line does not publish. The next six are the sender's (SenderCounts). `grades`:
+    frames by grade; `value_factor_mean`: of those, what they are worth on average, None without any.
     """
 
     frames: int
@@ -162,6 +165,14 @@ class Counters:
     parked: int
     results_dropped: int
     alarms_chattering: int = 0
+    commands_refused: int = 0
+    answers_withheld: int = 0
+    answers_dropped: int = 0
+    announcements_dropped: int = 0
+    resent: int = 0
+    connections_lost: int = 0
+    taken_over: int = 0
+    foreign: int = 0
     grades: Mapping[str, int] = field(default_factory=dict)
     value_factor_mean: float | None = None
 
@@ -389,7 +400,7 @@ class MessageWriter:
 
 
 def _schema(kind: str) -> str:
-    return f"linewatch/{kind}/1"
+    return f"linewatch/{kind}/{_VERSIONS.get(kind, 1)}"
 
 
 def _iso(moment: datetime) -> str:

@@ -10,27 +10,32 @@ from edge.inspection.overlaying import as_bgr, write_on
 from edge.messages.writer import MessageWriter
 from edge.opencv import cv2
 from edge.outbox import Sender
+from edge.outbox.size_limits import LARGEST_PICTURE
 from edge.records import DefectClass, FrameResult, UInt8, Verdict
 from edge.station.pipeline import Decided
 
-LARGEST_BYTES = 200_000
+LARGEST_BYTES = LARGEST_PICTURE
+_SMALLEST_PX = 32
 _LONG_SIDE_PX = 1280
 _QUALITIES = (80, 60, 40, 20)
 _GREEN, _RED, _YELLOW = (80, 175, 76), (54, 67, 244), (59, 235, 255)  # blue, green, red
 _COLOURS = {Verdict.OK: _GREEN, Verdict.NG: _RED, Verdict.NO_READ: _YELLOW}
 
 
-def draw(pixels: UInt8, inspection: FrameResult, classes: Sequence[DefectClass]) -> bytes:
-    """Return a JPEG of at most LARGEST_BYTES: the frame, a box around each defect, the verdict and its reason.
+def draw(
+    pixels: UInt8, inspection: FrameResult, classes: Sequence[DefectClass], largest_bytes: int = LARGEST_BYTES
+) -> bytes:
+    """Return a JPEG of at most `largest_bytes`: the frame, a box around each defect, the verdict and its reason.
 
-    `pixels`: uint8 [H, W] or BGR [H, W, 3], left as they are. The picture is made smaller until it fits.
+    `pixels`: uint8 [H, W] or BGR [H, W, 3], left as they are. The picture is made smaller until it fits; one that would
+    be too small to show anything is returned as it is.
     """
     long_side = min(_LONG_SIDE_PX, max(pixels.shape[:2]))
     while True:
         drawn = _drawn(pixels, inspection, classes, long_side / max(pixels.shape[:2]))
         for quality in _QUALITIES:
             _, encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, quality])
-            if encoded.size <= LARGEST_BYTES:
+            if encoded.size <= largest_bytes or long_side <= _SMALLEST_PX:
                 return bytes(encoded)
         long_side //= 2  # noise at its worst takes about 1 byte per pixel: 640 px across always fit
 
@@ -76,6 +81,9 @@ class LastPicture:
         now_s = self._monotonic_s()
         if decided.frame is None or not self._every_s or now_s < self._due_s or not self._sender.connected:
             return
+        largest_bytes = min(LARGEST_BYTES, self._sender.picture_bytes)
+        if not largest_bytes:
+            return
         self._due_s = now_s + self._every_s
-        jpeg = draw(decided.frame.pixels, decided.inspection, self._classes)
+        jpeg = draw(decided.frame.pixels, decided.inspection, self._classes, largest_bytes)
         self._sender.offer(self._messages.picture(jpeg))

@@ -9,9 +9,21 @@ a broker that is absent or forgets.
 from edge.outbox.ack_policy import AckPolicy
 from edge.outbox.journal import JournalRow
 from edge.outbox.outbox import Outbox, OutboxCounts
+from edge.outbox.own_topics import OwnTopics
 from edge.outbox.reader import OutboxReader
 from edge.outbox.records import Repeated, Row
 from edge.outbox.sender import Sender
 from edge.outbox.store import Store
 
-__all__ = ["AckPolicy", "JournalRow", "Outbox", "OutboxCounts", "OutboxReader", "Repeated", "Row", "Sender", "Store"]
+__all__ = [
+    "AckPolicy",
+    "JournalRow",
+    "Outbox",
+    "OutboxCounts",
+    "OutboxReader",
+    "OwnTopics",
+    "Repeated",
+    "Row",
+    "Sender",
+    "Store",
+]

@@ -22,7 +22,7 @@ from typing_extensions import Self
 
 from edge.errors import StoreError
 from edge.outbox.reader import OutboxReader
-from edge.outbox.records import Job, Lane, Put, Repeat, Repeated, Row, Settle, Unwritable
+from edge.outbox.records import BROKE, Job, Lane, Put, Repeat, Repeated, Row, Settle, Unpark, Unwritable
 from edge.outbox.store import Caps, Store, copy_of, is_corrupt, open_store, remove, set_aside
 from edge.printable import encodable
 from edge.records import AlarmRecord, JournalEntry, Message
@@ -260,17 +260,22 @@ class Outbox:
         limit: int,
         *,
         urgent: bool | None = None,
+        resent: bool | None = None,
         topic: str | None = None,
         without: Collection[str] = (),
     ) -> list[Row]:
         """Return at most `limit` committed rows behind row `after` that wait for the broker, in order.
 
-        `urgent`: only those of one class. `topic`: only its own. `without`: none of these topics. What was settled is
-        not among them, though the disk may not know yet. No results come while the disk takes nothing and much is
-        settled already, which memory must hold until it does. For one thread only.
+        `urgent`: only those of one class. `resent`: only those that the broker took before, or only the others.
+        `topic`: only its own. `without`: none of these topics. What was settled is not among them, though the disk may
+        not know yet. No results come while the disk takes nothing and much is settled already, which memory must hold
+        until it does. For one thread only.
         """
         if urgent is None:
-            both = (self.pending(after, limit, urgent=which, topic=topic, without=without) for which in (False, True))
+            both = (
+                self.pending(after, limit, urgent=which, resent=resent, topic=topic, without=without)
+                for which in (False, True)
+            )
             return list(merge(*both, key=lambda row: row.row))[:limit]
         with self._changed:
             if not urgent and self._trouble is not None and len(self._settling) >= SETTLED_AT_MOST:
@@ -281,7 +286,7 @@ class Outbox:
             size = max(limit - len(found), _PAGE if settling else 0)
             page = self._read(
                 lambda store, after=after, size=size: store.read(  # type: ignore[misc] # mypy#15459
-                    after, size, urgent=urgent, topic=topic, without=without
+                    after, size, urgent=urgent, resent=resent, topic=topic, without=without
                 )
             )
             found += [row for row in page if row.row not in settling]
@@ -295,7 +300,10 @@ class Outbox:
         return self._read(lambda store: store.retained())
 
     def oldest_s(self) -> float:
-        """Return for how long the oldest pending message has waited, s; 0 if none does. For `pending`'s thread."""
+        """Return for how long the oldest message has waited that the broker never took, s; 0 if none does.
+
+        For `pending`'s thread.
+        """
         put_at_s = self._read(lambda store: store.oldest_s())
         return 0.0 if put_at_s is None else max(0.0, self._store.clock_s() - put_at_s)
 
@@ -303,18 +311,25 @@ class Outbox:
         """Let a row go that the broker took."""
         self._settle(row, None)
 
-    def park(self, row: Row, reason: str) -> None:
-        """Keep a row that the broker refused out of the way, with its reason, until the outbox is opened again."""
-        self._settle(row, reason)
+    def park(self, row: Row, reason: str, *, broke: bool = False) -> None:
+        """Keep a row that the broker refused out of the way, until `unpark` or until the outbox is opened again.
+
+        `broke`: it refused by breaking the connection.
+        """
+        self._settle(row, f"{BROKE}{reason}" if broke else reason)
+
+    def unpark(self, topic: str | None = None, *, broken: int = 0) -> None:
+        """Have parked rows tried again: all of `topic`, or the oldest of each, and `broken` of those that broke it."""
+        self._add(Unpark(topic, broken))
 
     def repeat(self, first_seq: int, last_seq: int, done: Callable[[Repeated], None]) -> None:
         """Send acknowledged events of these numbers again; `done` is called from the writer's thread."""
         self._add(Repeat(self._store.clock_s(), first_seq, last_seq, done=done))
 
-    def repeat_since(self, seconds: float) -> None:
-        """Send again what was acknowledged in the last `seconds`: the broker has forgotten it."""
+    def repeat_since(self, seconds: float, *, forgotten: bool = False) -> None:
+        """Send again what was first acknowledged in the last `seconds`: the broker may have forgotten it, or has."""
         now_s = self._store.clock_s()
-        self._add(Repeat(now_s, since_s=now_s - seconds))
+        self._add(Repeat(now_s, since_s=now_s - seconds, forgotten=forgotten))
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Have `listener` called, from the writer thread, after each commit."""
@@ -328,7 +343,7 @@ class Outbox:
             self._settles.append((next(self._order), settle))
             self._wake(hurry=False)
 
-    def _add(self, wish: Repeat) -> None:
+    def _add(self, wish: Repeat | Unpark) -> None:
         with self._changed:
             self._settles.append((next(self._order), wish))
             self._wake(hurry=True)
@@ -475,6 +490,7 @@ class Outbox:
     def _note_done(self, jobs: Sequence[Job]) -> None:
         wishes = [job for job in jobs if isinstance(job, Repeat)]
         with self._changed:
+            self.generation += sum(isinstance(job, Unpark) for job in jobs)
             for job in jobs:
                 if isinstance(job, Put):
                     self._messages_waiting -= len(job.messages)

@@ -21,6 +21,10 @@ class Row:
     message: Message
 
 
+# How the reason begins of a row that was parked because the connection broke, twice, while it alone was on its way.
+BROKE = "broke: "
+
+
 @dataclass(frozen=True)
 class Put:
     """What is committed together or not at all; with others of the same `group`, unless it is 0, if they can be."""
@@ -72,8 +76,10 @@ class Repeated:
 class Repeat:
     """A wish to send acknowledged events again: those numbered `first_seq` to `last_seq`, or acknowledged since then.
 
-    Times are of the store's clock, s. Only what was acknowledged before `asked_s` is meant. It is done in steps, so
-    that an alarm never waits for it; `done` is called with the `outcome`, which is None until all is done.
+    Times are of the store's clock, s. Only what was acknowledged before `asked_s` is meant. An event keeps the time of
+    its first acknowledgement, so that what was sent again is not for that reason sent again once more; but where the
+    broker has `forgotten`, it counts as never acknowledged. It is done in steps, so that an alarm never waits for it;
+    `done` is called with the `outcome`, which is None until all is done. `after`: the last row that was seen to.
     """
 
     asked_s: float
@@ -83,6 +89,8 @@ class Repeat:
     done: Callable[[Repeated], None] = lambda _: None
     repeated: int = 0
     outcome: Repeated | None = None
+    forgotten: bool = False
+    after: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,4 +101,15 @@ class Unwritable:
     content: str
 
 
-Job = Put | Settle | Repeat | Unwritable
+@dataclass(frozen=True)
+class Unpark:
+    """A wish to try parked rows again: all of `topic`; or, with None, the oldest of each topic that was refused.
+
+    With None those too that were parked since the connection broke over them, at most `broken` of them.
+    """
+
+    topic: str | None = None
+    broken: int = 0
+
+
+Job = Put | Settle | Repeat | Unpark | Unwritable

@@ -1,4 +1,4 @@
-"""The one thread that carries committed rows to the broker."""
+"""The one way out: committed rows to the publisher, and what the publisher says back to the outbox."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ from typing_extensions import Self
 
 from edge.errors import PublishError, StoreError
 from edge.outbox.ack_policy import NO_MATCHING_SUBSCRIBERS, AckPolicy
+from edge.outbox.blame import Blame, Flight
+from edge.outbox.holds import Hold, Holds
+from edge.outbox.offers import ANSWER, Offers
 from edge.outbox.outbox import RETRY_S, Outbox
+from edge.outbox.own_topics import OwnTopics
 from edge.outbox.records import Row
+from edge.outbox.size_limits import SizeLimits
 from edge.protocols import Publisher
+from edge.rates import Rate
 from edge.records import (
     Acknowledged,
     Connected,
+    Crowded,
     DeliveryState,
+    Displaced,
     Message,
     PublisherEvent,
     Received,
@@ -34,34 +42,69 @@ _log = logging.getLogger(__name__)
 WINDOW = 16  # below the 20 unacknowledged messages that mosquitto allows
 RESEND_S = 600.0  # as long as a broker keeps our session; what it took before that, others have had time to fetch
 DOUBTED_S = 10.0  # before a connection broke: a broker that was killed may remember us, and not these
-PROBE_S = (1.0, 8.0)  # how soon, and in the end how often, a topic without a consumer is tried again
 NO_CONSUMER_S = 10.0  # a consumer that reconnects is no reason to call anybody
+RETRY_PARKED_S = 3600.0
+ANSWERS_PER_S = 100
+RESENT_PER_S = 1_000
+BROKEN_RETRIED = 20  # rows over which the connection broke, of those that are tried again together
+_SPARE = 2  # places of the window that results leave to what comes behind them
 _OLDEST_EVERY_S = 1.0
+_TOLD_FOR_S = 60.0  # so long an alarm about somebody else stands after the last sign of them
+_CORRECT_EVERY_S = 10.0  # the same topic: two lines on one root would answer each other for ever
+_CORRECTED_AT_MOST = 100
+_QUOTA_S = 10.0
+_REFUSED_S = 60.0
+_PICTURE_AGAIN_S = 5.0
+_NOT_AUTHORISED, _TAKEN_OVER, _TOO_LARGE = 0x87, 0x8E, 0x95
+# MQTT 5: busy, number in use, rate too high, quota exceeded: another time the same message may be taken
+_ANOTHER_TIME = frozenset({0x89, 0x91, 0x96, 0x97})
 
 
-@dataclass
-class _Hold:
-    """A topic that nobody at the broker takes: one row of it is tried at `retry_at_s`, the others wait in the store."""
+@dataclass(frozen=True)
+class SenderCounts:
+    """What was refused, dropped or done again since the start.
 
-    since_s: float
-    wait_s: float
-    retry_at_s: float
-    probing: bool = False
+    `answers_dropped` for want of room or time; `announcements_dropped` since the broker does not take them; rows
+    `resent` to a broker that had taken them; `connections_lost`; `taken_over` by another client with this line's id;
+    `foreign` messages on the line's own topics.
+    """
+
+    answers_dropped: int = 0
+    announcements_dropped: int = 0
+    resent: int = 0
+    connections_lost: int = 0
+    taken_over: int = 0
+    foreign: int = 0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """After how many seconds something is told or tried again.
+
+    `no_consumer_s`: a topic without a consumer is told; `retry_parked_s`: what the broker refused is tried again.
+    """
+
+    no_consumer_s: float = NO_CONSUMER_S
+    retry_parked_s: float = RETRY_PARKED_S
 
 
 class Sender:
     """One thread that carries committed rows to the publisher.
 
-    At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go before results, and each class
-    goes in order. A row is let go when acknowledged and parked when refused. What `ack_policy` keeps, since nobody was
-    there to get it, stays: then one row of that topic is tried now and then, and all follow, in order, once it is
-    taken; other topics go on meanwhile. What the publisher has accepted is its to deliver across reconnections, so
-    nothing is handed over twice but after a restart. At every connection the sender sends what `announce` returns
-    (status, birth, state): a Will may have replaced it. A broker that forgot the session also gets each durable
-    retained message again, such as standing alarms, and what it acknowledged in the last RESEND_S seconds; one that
-    remembers us gets what it acknowledged in the last DOUBTED_S seconds before the connection broke. What the publisher
-    hears is given to `heard`, in the sender's thread. `alive` is called while this thread moves and the outbox's is
-    there. A topic is told to have no consumer after `no_consumer_s` seconds.
+    At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go first, then results, then
+    answers, then what the broker has taken before and may have lost; each class in its order, the last two at a bounded
+    rate. A row is let go when acknowledged, and parked when refused: it is tried again after `patience.retry_parked_s`,
+    what the broker has no room for just now much sooner. What `ack_policy` keeps, since nobody was there to get it,
+    stays: then one row of that topic is tried now and then, and all follow, in order, once it is taken.
+
+    When a connection breaks, what was on its way is sent again, one by one; what breaks the connection twice while it
+    alone is on its way is put aside (see `blame.py`). At every connection the sender sends what `announce` returns, the
+    status first: a Will may have replaced it. A broker that forgot the session also gets each durable retained message
+    again, such as standing alarms, and what it acknowledged in the last RESEND_S seconds; one that remembers us gets
+    what it first acknowledged in the last DOUBTED_S seconds before the connection broke.
+
+    What the publisher hears is given to `heard`, in the sender's thread; what somebody else wrote on the line's `own`
+    topics is corrected. `alive` is called while this thread moves and the outbox's is there.
     """
 
     def __init__(
@@ -69,11 +112,12 @@ class Sender:
         outbox: Outbox,
         publisher: Publisher,
         announce: Callable[[], Sequence[Message]],
-        heard: Callable[[Received], None] = lambda _: None,
+        heard: Callable[[Received | Crowded], None] = lambda _: None,
         *,
         ack_policy: AckPolicy | None = None,
         alive: Callable[[], None] = lambda: None,
-        no_consumer_s: float = NO_CONSUMER_S,
+        patience: Patience | None = None,
+        own: OwnTopics | None = None,
     ) -> None:
         self._outbox = outbox
         self._publisher = publisher
@@ -81,18 +125,29 @@ class Sender:
         self._heard = heard
         self._ack_policy = ack_policy or AckPolicy()
         self._alive = alive
-        self._no_consumer_s = no_consumer_s
-        self._offers: dict[tuple[str, bytes | None], Message] = {}
-        self._offers_lock = threading.Lock()
-        self._in_flight: dict[int, tuple[Message, Row | None]] = {}
-        self._cursor = {True: 0, False: 0}
-        self._holds: dict[str, _Hold] = {}
+        self._patience = patience or Patience()
+        self._own = own
+        self._offers = Offers()
+        self._blame = Blame()
+        self._holds = Holds()
+        self._limits = SizeLimits()
+        self._answers = Rate(ANSWERS_PER_S, ANSWERS_PER_S)
+        self._resends = Rate(RESENT_PER_S, WINDOW)
+        self._in_flight: dict[int, Flight] = {}
+        self._unproven: dict[int, Flight] = {}  # QoS 0: harmless once something later was acknowledged
+        self._shunned: dict[str, tuple[float, str]] = {}  # announcements that the broker does not take, until when, why
+        self._unauthorised: set[str] = set()
+        self._cursor: dict[tuple[bool, bool], int] = {}
+        self._resent_wait, self._resent_found = True, False  # rows that are sent again: there may be some; there were
         self._generation = outbox.generation
-        self._forgotten = False
+        self._forgotten = self._states_due = self._noted = False
+        self._reminded: set[str] = set()  # the retained messages that a broker that forgot was told again
+        self._status: Message | None = None
         self._lost_at_s: float | None = None
         self._window = WINDOW
         self._connected: bool | None = None  # None: not known yet
         self._hold_until_s = 0.0
+        self._retry_at_s = time.monotonic() + self._patience.retry_parked_s
         self._wake = threading.Event()
         self._stop_at_s: float | None = None
         self._farewell: Message | None = None
@@ -101,6 +156,9 @@ class Sender:
         self._listeners: dict[str, tuple[bool, float]] = {}
         self._oldest_s = 0.0
         self._oldest_at_s = 0.0
+        self._seen: dict[str, tuple[float, str]] = {}  # signs of somebody else: when, and what
+        self._corrected: dict[str, float] = {}
+        self._counts = SenderCounts()
         self.published = 0
         self.trouble: str | None = None
 
@@ -121,24 +179,43 @@ class Sender:
         return bool(self._connected)
 
     @property
+    def counts(self) -> SenderCounts:
+        """What was refused, dropped or done again; of any thread."""
+        return replace(self._counts, answers_dropped=self._counts.answers_dropped + self._offers.dropped)
+
+    @property
+    def picture_bytes(self) -> int:
+        """How large a picture the broker takes, bytes; 0 = none that is worth sending. Of any thread."""
+        return self._limits.picture
+
+    @property
     def delivery(self) -> DeliveryState:
         """How it stands between deciding and the broker; of any thread, without waiting."""
         outbox, counts = self._outbox, self._outbox.counts()
-        parked = f"{counts.parked} messages are parked; {self._refused or 'the broker refused them before'}"
         now_s = time.monotonic()
-        unheard = sorted(
-            topic for topic, hold in list(self._holds.items()) if now_s - hold.since_s >= self._no_consumer_s
-        )
+        unheard = self._holds.unheard(now_s, self._patience.no_consumer_s)
         return DeliveryState(
             oldest_s=self._oldest_s if counts.pending else 0.0,
             disk=outbox.trouble,
             broker=self.trouble if self._connected is False else None,
-            refused=parked if counts.parked else None,
+            refused=self._what_is_refused(counts.parked, now_s),
             no_consumer=f"nobody at the broker takes {', '.join(unheard)}" if unheard else None,
             set_aside=outbox.replaced,
             unwritable=outbox.unwritable,
             overflow=f"{counts.alarms_dropped} alarm messages had no room" if counts.alarms_dropped else None,
+            taken_over=self._sign("taken_over", now_s),
+            foreign=self._sign("foreign", now_s),
         )
+
+    def _what_is_refused(self, parked: int, now_s: float) -> str | None:
+        if parked:
+            return f"{parked} messages are parked; {self._refused or 'the broker refused them before'}"
+        shunned = next((why for until_s, why in list(self._shunned.values()) if now_s < until_s), None)
+        return self._holds.refusal or shunned or self._blame.deferred
+
+    def _sign(self, of: str, now_s: float) -> str | None:
+        seen_s, what = self._seen.get(of, (0.0, ""))
+        return what if what and now_s - seen_s < _TOLD_FOR_S else None
 
     def listeners(self) -> dict[str, tuple[bool, float]]:
         """Tell of each topic of events whether somebody took the last one, and when, on the monotonic clock, s."""
@@ -147,16 +224,10 @@ class Sender:
     def offer(self, message: Message) -> None:
         """Accept a message that need not survive: sent while connected, and only the latest of its topic.
 
-        Answers are each sent, though several may go to one topic: they differ in their correlation.
+        Answers are each sent, as far as there is room.
         """
-        with self._offers_lock:
-            self._put_offer(message)
+        self._offers.put(message)
         self._wake.set()
-
-    def _put_offer(self, message: Message) -> None:
-        key = (message.topic, message.correlation)
-        self._offers.pop(key, None)
-        self._offers[key] = message
 
     def stop(self, drain_s: float, farewell: Message | None = None) -> None:
         """Send for at most `drain_s` what is left, then `farewell`, and end; rows that remain stay in the outbox."""
@@ -192,17 +263,16 @@ class Sender:
         if self._generation != self._outbox.generation:
             self._generation = self._outbox.generation
             self._from_the_start()
+            self._noted = True
         self._note_oldest()
-        if not self._connected or time.monotonic() < self._hold_until_s:
+        now_s = time.monotonic()
+        if now_s >= self._retry_at_s:
+            self._retry_at_s = now_s + self._patience.retry_parked_s
+            self._try_parked_again()
+        if not self._connected or now_s < self._hold_until_s:
             return
         try:
-            if self._forgotten:
-                self._remind()
-                self._forgotten = False
-            self._send_offers()
-            self._probe()
-            for urgent in (True, False):
-                self._send_rows(urgent=urgent)
+            self._send_what_waits(now_s)
         except (PublishError, StoreError) as error:
             self.trouble = str(error)
             self._hold_until_s = time.monotonic() + RETRY_S
@@ -210,131 +280,422 @@ class Sender:
             if self._hold_until_s:
                 self.trouble, self._hold_until_s = None, 0.0
 
+    def _send_what_waits(self, now_s: float) -> None:
+        if self._forgotten:
+            self._remind()
+            self._forgotten = self._noted = False
+        if self._states_due and self._noted:
+            self._offer_states()
+            self._states_due = False
+        self._blame.look_at(now_s)
+        if self._blame.suspects:
+            self._send_alone()
+            return
+        self._send_announcements(only=self._status)
+        self._send_rows(urgent=True)
+        self._probe(now_s)
+        self._send_announcements()
+        self._send_rows(urgent=False, leave=_SPARE if self._others_wait() else 0)
+        self._send_answers()
+        self._send_resent()
+
+    def _others_wait(self) -> bool:
+        """Whether something waits that goes behind the results."""
+        return self._resent_found or self._offers.answer() is not None
+
+    # What the publisher says.
+
     def _handle(self, event: PublisherEvent) -> None:
         if isinstance(event, Connected):
-            if self._connected is False:
-                _log.info("The broker is there again: %d messages wait", self._outbox.counts().pending)
-            self._connected, self.trouble = True, None
-            self._window = min(WINDOW, event.window or WINDOW)
-            # at once with asking for it: what is offered meanwhile is newer, and must not be replaced by this
-            with self._offers_lock:
-                for message in self._announce():
-                    self._put_offer(message)
-            self._forgotten = self._forgotten or not event.session_present
-            if event.session_present and self._lost_at_s is not None:
-                self._outbox.repeat_since(time.monotonic() - self._lost_at_s + DOUBTED_S)
-            self._lost_at_s = None
+            self._begin_connection(event)
         elif isinstance(event, SessionLost):
-            if self._connected:
-                self._lost_at_s = time.monotonic()
-            # the log counts what is said again; another reason is told at once
-            _log.warning("No broker: %s. Messages wait in the outbox", event.reason)
-            self._connected, self.trouble = False, f"no broker: {event.reason}"
+            self._end_connection(event)
         elif isinstance(event, Received):
+            if self._own is not None and self._own.concerns(event.topic):
+                self._look_at_own(event, self._own)
+            else:
+                self._heard(event)
+        elif isinstance(event, Crowded):
             self._heard(event)
+        elif isinstance(event, Displaced):
+            self._note_takeover(event.reason)
         elif isinstance(event, Unheard):
+            if self._own is not None and event.topic in self._own.filters:
+                _log.warning("Foreign messages on the line's own topics go unnoticed: %s", event.reason)
+                return
             self.trouble = event.reason
             _log.warning("No commands: %s", event.reason)
         else:
             self._settle(event)
 
+    def _begin_connection(self, event: Connected) -> None:
+        if self._connected is False:
+            _log.info("The broker is there again: %d messages wait", self._outbox.counts().pending)
+        self._connected, self.trouble, self._hold_until_s = True, None, 0.0
+        self._window = max(1, min(WINDOW, event.window or WINDOW))
+        self._limits.announced = event.largest_packet
+        announced = self._offers.put_all(self._announce)
+        self._status = announced[0] if announced else None
+        if self._own is not None:
+            self._own.connected(time.monotonic())
+        self._forgotten = self._forgotten or not event.session_present
+        if event.session_present and self._lost_at_s is not None:
+            self._outbox.repeat_since(time.monotonic() - self._lost_at_s + DOUBTED_S)
+        self._lost_at_s = None
+
+    def _end_connection(self, event: SessionLost) -> None:
+        if self._connected:
+            self._lost_at_s = time.monotonic()
+            self._note_cut(event)
+        # the log counts what is said again
+        _log.warning("No broker: %s. Messages wait in the outbox", event.reason)
+        self._connected, self.trouble = False, f"no broker: {event.reason}"
+        if event.reason_code == _TAKEN_OVER:
+            self._note_takeover(event.reason)
+
+    def _note_takeover(self, why: str) -> None:
+        self._count(taken_over=1)
+        self._seen["taken_over"] = (time.monotonic(), why)
+        _log.error("This line is thrown out: %s", why)
+
+    def _note_cut(self, event: SessionLost) -> None:
+        """Take back what was on its way when a connection ended, and look for whom to blame."""
+        flights = [*self._in_flight.values(), *self._unproven.values()]
+        self._in_flight.clear()
+        self._unproven.clear()
+        self._holds.broke(time.monotonic())
+        self._from_the_start()
+        for flight in reversed(flights):
+            if flight.row is None and flight.message.durable:
+                self._reminded.discard(flight.message.id)  # a forgetful broker was being told what stands
+                self._states_due = True
+            elif flight.row is None and not flight.fence:
+                self._offers.put_back(flight.message)
+        self._count(connections_lost=not event.ours)
+        if event.ours or self._stop_at_s is not None:
+            return
+        found = self._blame.broke(flights, event.reason_code, time.monotonic())
+        if found is None:
+            return
+        flight, sentence = found
+        if sentence == "condemned":
+            self._put_aside(flight, event)
+        elif sentence == "deferred":
+            told = f"{self._named(flight)} was alone on its way: it is tried again, others go on"
+            _log.warning("The connection broke again: %s", told)
+
+    def _put_aside(self, flight: Flight, event: SessionLost) -> None:
+        """Send something no more over which connections break, for a while."""
+        message = flight.message
+        why = f"the connection broke twice while {self._named(flight)} alone was on its way: {event.reason}"
+        if event.reason_code == _TOO_LARGE:
+            self._limits.refused(message)
+        if flight.row is not None:
+            self._limits.broke(message)
+            self._park(flight.row, why, broke=True)
+        elif message.kind == ANSWER:
+            self._drop_answer(message)
+            _log.error("An answer is dropped: %s", why)
+        else:
+            for_s = self._patience.retry_parked_s
+            if message.kind == "picture":
+                self._limits.too_large_picture(message)
+                for_s = _PICTURE_AGAIN_S
+            self._shun(message, why, for_s)
+
+    def _named(self, flight: Flight) -> str:
+        return f"a message of {len(flight.message.payload)} bytes to {flight.message.topic}"
+
+    def _settle(self, event: Acknowledged | Refused) -> None:
+        flight = self._in_flight.pop(event.token.number, None)
+        if flight is None:
+            return
+        if isinstance(event, Refused):
+            self._blame.cleared(flight)
+            self._unproven.pop(event.token.number, None)
+            self._note_refusal(flight, event)
+            return
+        if flight.message.qos:
+            self._note_taken(flight, event.token.number)
+        if flight.row is not None:
+            if not flight.message.retain:
+                heard = event.reason_code != NO_MATCHING_SUBSCRIBERS
+                self._listeners[flight.message.topic] = (heard, time.monotonic())
+            if self._ack_policy.done(flight.message, event.reason_code):
+                self._outbox.acknowledge(flight.row)
+                if flight.message.resent:
+                    self._count(resent=1)
+                self._release(flight.message.topic)
+            else:
+                self._holds.hold(flight.message.topic, time.monotonic())
+
+    def _note_taken(self, flight: Flight, number: int) -> None:
+        """Note what an acknowledgement shows: this message, and what was sent before it, did no harm."""
+        self._blame.cleared(flight)
+        for earlier in [earlier for earlier in self._unproven if earlier < number]:
+            self._blame.cleared(self._unproven.pop(earlier))
+        self._limits.taken(flight.message)
+        if flight.message.topic in self._unauthorised:
+            self._unauthorised.discard(flight.message.topic)
+            self._outbox.unpark(flight.message.topic)
+
+    def _note_refusal(self, flight: Flight, event: Refused) -> None:
+        message = flight.message
+        why = f"the broker refused {message.topic}: {event.reason} (0x{event.reason_code:02X})"
+        another_time = event.reason_code in _ANOTHER_TIME
+        if event.reason_code == _TOO_LARGE:
+            self._limits.refused(message)
+        if flight.row is not None and another_time:
+            self.trouble = why
+            self._holds.hold(message.topic, time.monotonic(), why)
+            _log.warning("The broker takes something later: %s", why)
+        elif flight.row is not None:
+            if event.reason_code == _NOT_AUTHORISED:
+                self._unauthorised.add(message.topic)
+            self._park(flight.row, why)
+        elif message.kind == ANSWER:
+            self._count(answers_dropped=1)
+            _log.error("An answer is dropped: %s", why)
+        elif not flight.fence:
+            for_s = _QUOTA_S if another_time else _REFUSED_S
+            if event.reason_code == _TOO_LARGE:
+                for_s = _PICTURE_AGAIN_S if message.kind == "picture" else self._patience.retry_parked_s
+            self._shun(message, why, for_s)
+
+    def _park(self, row: Row, why: str, *, broke: bool = False) -> None:
+        self._refused = self.trouble = why
+        _log.error("A message is put aside: %s", why)
+        self._outbox.park(row, why, broke=broke)
+        self._release(row.message.topic)
+
+    def _shun(self, message: Message, why: str, for_s: float) -> None:
+        """Say something no more for a while that the broker does not take."""
+        self._refused = self.trouble = why
+        self._shunned[message.topic] = (time.monotonic() + for_s, why)
+        self._offers.forget(message.topic, message)
+        self._count(announcements_dropped=1)
+        _log.error("An announcement is not said for a while: %s", why)
+
+    def _try_parked_again(self) -> None:
+        self._limits.forget()
+        self._outbox.unpark(broken=BROKEN_RETRIED)
+
+    # What a broker is to be told again.
+
     def _remind(self) -> None:
         """Tell a broker that forgot us what it should still know."""
-        handed = {message.topic for message, _ in self._in_flight.values() if message.retain}
-        for message in self._outbox.retained():
-            # else the publisher may deliver the older one, which it has already, after this
-            if message.topic not in handed:
-                self.offer(replace(message, resent=True))
-        self._outbox.repeat_since(RESEND_S)
+        self._outbox.repeat_since(RESEND_S, forgotten=True)
+        self._reminded.clear()
+        self._offer_states()
+        self._states_due = True  # once more when all that was acknowledged is noted on disk
         self._holds.clear()
         self._from_the_start()
 
+    def _offer_states(self) -> None:
+        """Offer each durable retained message of which no newer one waits, and which was not offered before."""
+        for message in self._outbox.retained():
+            if message.id not in self._reminded:
+                self._reminded.add(message.id)
+                self._offers.put(replace(message, resent=True))
+
     def _from_the_start(self) -> None:
         """Look for rows to send among all that are pending, not only behind those that were sent last."""
-        self._cursor = {True: 0, False: 0}
-
-    def _settle(self, event: Acknowledged | Refused) -> None:
-        message, row = self._in_flight.pop(event.token.number, (None, None))
-        if message is None:
-            return
-        if isinstance(event, Refused):
-            self._refused = f"the broker refused {message.topic}: {event.reason} (0x{event.reason_code:02X})"
-            self.trouble = self._refused
-            _log.error("%s", self.trouble)
-            if row is not None:
-                self._outbox.park(row, event.reason)
-                self._release(message.topic)
-        elif row is not None:
-            if not message.retain:
-                heard = event.reason_code != NO_MATCHING_SUBSCRIBERS
-                self._listeners[message.topic] = (heard, time.monotonic())
-            if self._ack_policy.done(message, event.reason_code):
-                self._outbox.acknowledge(row)
-                self._release(message.topic)
-            else:
-                self._hold(message.topic)
-
-    def _hold(self, topic: str) -> None:
-        """Keep a topic back that nobody takes, and try it again later, less and less often."""
-        now_s = time.monotonic()
-        hold = self._holds.get(topic)
-        if hold is None:
-            self._holds[topic] = _Hold(now_s, PROBE_S[0], now_s + PROBE_S[0])
-        elif hold.probing:
-            hold.wait_s = min(2 * hold.wait_s, PROBE_S[1])
-            hold.retry_at_s, hold.probing = now_s + hold.wait_s, False
+        self._cursor.clear()
+        self._resent_wait = True
 
     def _release(self, topic: str) -> None:
-        if self._holds.pop(topic, None) is not None:
+        if self._holds.release(topic):
             self._from_the_start()
 
-    def _probe(self) -> None:
-        """Try the oldest row of each topic that is held and due."""
+    def _look_at_own(self, received: Received, own: OwnTopics) -> None:
+        """Correct what somebody else wrote on the line's own topics, and remember that they did."""
         now_s = time.monotonic()
-        for topic, hold in list(self._holds.items()):
-            if hold.probing or now_s < hold.retry_at_s or len(self._in_flight) >= self._window:
-                continue
-            sent = self._rows_in_flight()
-            oldest = [row for row in self._outbox.pending(0, 1 + len(sent), topic=topic) if row.row not in sent]
-            if not oldest:
-                self._release(topic)
-                continue
-            self._send(oldest[0].message, oldest[0])
-            hold.probing = True
-
-    def _send_offers(self) -> None:
-        while len(self._in_flight) < self._window:
-            with self._offers_lock:
-                key, message = next(iter(self._offers.items()), (None, None))
-            if key is None or message is None:
+        judgement = own.judge(received, now_s)
+        if judgement == "ours":
+            return
+        if judgement == "foreign":
+            self._count(foreign=1)
+            told = f"somebody else wrote {len(received.payload)} bytes at {received.topic[:200]!a}"
+            self._seen["foreign"] = (now_s, told)
+            _log.warning("The line's own topics are not its own: %s", told)
+        if now_s < self._corrected.get(received.topic, 0.0):
+            return
+        if len(self._corrected) >= _CORRECTED_AT_MOST:
+            self._corrected = {topic: until_s for topic, until_s in self._corrected.items() if now_s < until_s}
+            if len(self._corrected) >= _CORRECTED_AT_MOST:
                 return
-            self._send(message, None)
-            with self._offers_lock:
-                if self._offers.get(key) is message:
-                    del self._offers[key]
+        self._corrected[received.topic] = now_s + _CORRECT_EVERY_S
+        self._correct(received, own)
 
-    def _send_rows(self, *, urgent: bool) -> None:
-        room = self._window - len(self._in_flight)
+    def _correct(self, received: Received, own: OwnTopics) -> None:
+        """Say again what is true at a topic; where nothing is, remove what is retained there."""
+        topic = received.topic
+        if self._offers.said(topic) is not None:
+            return  # the truth is on its way
+        last = own.last(topic)
+        if last is None or last.durable:
+            last = next((message for message in self._outbox.retained() if message.topic == topic), None)
+            if last is None and any(self._outbox.pending(0, 1, topic=topic)):
+                return
+        if last is None:
+            last = Message(f"removed-{received.id or ''}"[:100], "removed", topic, b"", retain=True, durable=False)
+        if last.id != received.id or last.payload != received.payload:
+            self._offers.put_back(replace(last, resent=last.durable))
+
+    # What is sent, in order of its urgency.
+
+    def _room(self) -> int:
+        return self._window - len(self._in_flight)
+
+    def _send_alone(self) -> None:
+        """Send one message and wait for what comes of it: the status, a new alarm, or else a suspect."""
+        if self._in_flight:
+            return
+        if self._status is not None and self._send_announcements(only=self._status):
+            return
+        if self._send_rows(urgent=True, at_most=1):
+            return
+        suspect = self._blame.next()
+        if suspect is None:
+            return
+        flight = suspect.flight
+        if flight.row is not None:
+            self._send(flight.message, flight.row)
+            return
+        if flight.message.kind == ANSWER:
+            message = self._offers.answer()
+            self._offers.given(flight.message)
+        else:
+            message = self._offers.said(flight.message.topic)
+        if message is None or (message.kind == ANSWER and message is not flight.message) or self._is_shunned(message):
+            self._blame.cleared(flight)
+            return
+        self._offers.forget(message.topic, message)
+        if message.qos:
+            self._send(message, None)
+        elif self._status is None or self._status.topic in self._shunned:
+            self._blame.cleared(flight)
+        else:  # nothing answers QoS 0, so something behind it must
+            self._send(message, None)
+            self._send(self._offers.said(self._status.topic) or self._status, None, fence=True)
+
+    def _is_shunned(self, message: Message) -> bool:
+        """Tell whether an announcement is not to be said now; then it is dropped, and counted."""
+        until_s, _ = self._shunned.get(message.topic, (0.0, ""))
+        if time.monotonic() >= until_s:
+            self._shunned.pop(message.topic, None)
+            why = self._limits.too_large(message)
+            if why is None or message.durable:
+                return False
+            if message.kind != "picture":
+                self._refused = f"{message.topic} is not said: {why}"
+        self._offers.forget(message.topic, message)
+        self._count(announcements_dropped=1)
+        return True
+
+    def _send_announcements(self, only: Message | None = None) -> bool:
+        """Send what the line says of itself, or the status alone; whether anything was sent."""
+        topics = self._offers.topics() if only is None else [only.topic]
+        some = False
+        for topic in topics:
+            if self._room() <= 0:
+                break
+            message = self._offers.said(topic)
+            if message is None or self._is_shunned(message):
+                continue
+            if message.kind == "picture" and self._limits.picture_unsure:
+                message = replace(message, qos=1)
+            self._send(message, None)
+            self._offers.forget(topic)
+            some = True
+        return some
+
+    def _send_answers(self) -> None:
+        while self._room() > 0 and (message := self._offers.answer()) is not None and self._answers.take():
+            self._send(message, None)
+            self._offers.given(message)
+
+    def _send_resent(self) -> None:
+        """Send again what the broker took before, at a bounded rate, and always with room left for the rest."""
+        if not self._resent_wait:
+            return
+        others = sum(flight.row is not None and flight.message.resent for flight in self._in_flight.values())
+        live = len(self._in_flight) > others
+        share = max(1, self._window // (4 if live else 2))
+        room = min(self._room(), share - others, self._resends.left)
         if room <= 0:
             return
-        sent = self._rows_in_flight()
-        rows = self._outbox.pending(self._cursor[urgent], room + len(sent), urgent=urgent, without=self._holds)
-        for row in rows[: room + len(sent)]:
-            if row.row in sent:
+        sent = self._send_rows(urgent=True, resent=True, at_most=room)
+        sent += self._send_rows(urgent=False, resent=True, at_most=room - sent)
+        for _ in range(sent):
+            self._resends.take()
+        self._resent_wait = self._resent_found = bool(sent or others)
+
+    def _probe(self, now_s: float) -> None:
+        """Try the oldest row of each topic that is held and due."""
+        for topic, hold in self._holds.due(now_s):
+            if self._room() > 0:
+                self._try_one(topic, hold)
+
+    def _try_one(self, topic: str, hold: Hold) -> None:
+        kept_back = self._rows_kept_back()
+        oldest = [row for row in self._outbox.pending(0, 1 + len(kept_back), topic=topic) if row.row not in kept_back]
+        if oldest:
+            self._send(oldest[0].message, oldest[0])
+            hold.probing = True
+        elif not any(flight.message.topic == topic for flight in self._in_flight.values()):
+            self._release(topic)
+
+    def _send_rows(self, *, urgent: bool, resent: bool = False, at_most: int = WINDOW, leave: int = 0) -> int:
+        """Send rows of a class, behind those that were sent last, or park them; return how many."""
+        room = min(self._room() - leave, at_most)
+        if room <= 0:
+            return 0
+        kept_back, which = self._rows_kept_back(), (urgent, resent)
+        rows = self._outbox.pending(
+            self._cursor.get(which, 0),
+            room + len(kept_back),
+            urgent=urgent,
+            resent=resent,
+            without=[*self._holds.topics(), *self._blame.topics],
+        )
+        done = 0
+        for row in rows:
+            if row.row in kept_back:
                 continue
-            if not room:
-                return
-            self._send(row.message, row)
-            self._cursor[urgent] = row.row
-            room -= 1
+            if done == room or self._blame.caught(Flight(row.message, row)):
+                break
+            self._cursor[which] = row.row
+            if (why := self._limits.too_large(row.message)) is not None:
+                self._park(row, f"{row.message.topic} is not sent: {why}")
+            else:
+                self._send(row.message, row)
+            done += 1
+        return done
 
-    def _rows_in_flight(self) -> set[int]:
-        return {row.row for _, row in self._in_flight.values() if row is not None}
+    def _rows_kept_back(self) -> set[int]:
+        on_their_way = {flight.row.row for flight in self._in_flight.values() if flight.row is not None}
+        return on_their_way | self._blame.rows
 
-    def _send(self, message: Message, row: Row | None) -> None:
+    def _send(self, message: Message, row: Row | None, *, fence: bool = False) -> None:
         token = self._publisher.send(message)
-        self._in_flight[token.number] = (message, row)
+        flight = self._in_flight[token.number] = Flight(message, row, fence)
+        if not message.qos:
+            self._unproven[token.number] = flight
+        if message.retain and row is not None:
+            self._offers.forget(message.topic)  # it is older
+        if self._own is not None:
+            self._own.sent(message)
         self.published += row is not None
+
+    def _count(self, **by: int) -> None:
+        self._counts = replace(
+            self._counts, **{name: getattr(self._counts, name) + change for name, change in by.items()}
+        )
+
+    def _drop_answer(self, message: Message) -> None:
+        self._offers.given(message)
+        self._count(answers_dropped=1)
 
     def _note_oldest(self) -> None:
         now_s = time.monotonic()
@@ -363,7 +724,6 @@ class Sender:
 
     def _rows_left(self) -> bool:
         """Whether there are rows that somebody takes."""
-        return any(
-            self._outbox.pending(self._cursor[urgent], 1, urgent=urgent, without=self._holds)
-            for urgent in (True, False)
-        )
+        without, kept_back = self._holds.topics(), self._rows_kept_back()
+        rows = self._outbox.pending(0, 1 + len(kept_back), without=without)
+        return any(row.row not in kept_back for row in rows)

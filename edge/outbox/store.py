@@ -17,7 +17,7 @@ from typing import Any
 from edge.errors import StoreError
 from edge.files import replacing
 from edge.outbox.journal import TABLES, JournalTables, take_over_version_2
-from edge.outbox.records import Job, Put, Repeat, Repeated, Row, Settle, Unwritable
+from edge.outbox.records import BROKE, Job, Put, Repeat, Repeated, Row, Settle, Unpark, Unwritable
 from edge.printable import encodable
 from edge.records import JournalPart, Message
 
@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 SCHEMA_VERSION = 3
 PENDING, PARKED, ACKNOWLEDGED = 0, 1, 2
 BUSY_S = 1.0
+RESENT_AT_MOST = 5  # times that one event is sent again to a broker that forgot it, without being asked for
 _STEP = 1000  # rows that one commit repeats or forgets at most: an alarm that comes meanwhile waits for no more
 _MESSAGE = """CREATE TABLE message (
   row INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
@@ -244,6 +245,8 @@ class Store:
                     self._settle(job)
                 elif isinstance(job, Unwritable):
                     self._keep_aside(job)
+                elif isinstance(job, Unpark):
+                    self._unpark(job)
                 else:
                     self._repeat(job)
             self._drop_oldest()
@@ -295,7 +298,7 @@ class Store:
             self._count(parked=parked)
             return
         taken = self._writing.execute(
-            "UPDATE message SET state = ?, settled_s = ? WHERE row = ? AND id = ? AND state = ?",
+            "UPDATE message SET state = ?, settled_s = coalesce(settled_s, ?) WHERE row = ? AND id = ? AND state = ?",
             (ACKNOWLEDGED, self.clock_s(), settle.row, settle.id, PENDING),
         ).rowcount
         self._count(acknowledged=1)
@@ -314,20 +317,50 @@ class Store:
         if wish.since_s is None:
             meant, given = "seq BETWEEN ? AND ?", [float(wish.first_seq), float(wish.last_seq)]
         else:
-            meant, given = "settled_s >= ?", [wish.since_s]
+            meant, given = "settled_s >= ? AND resent < ?", [wish.since_s, RESENT_AT_MOST]
         room = min(self._caps.results - self.totals.results, self._caps.alarms - self.totals.alarms, _STEP)
         found = db.execute(
             # what was settled later than now was settled before, by a clock that was ahead
             "SELECT row, urgent, length(payload) FROM message WHERE state = ? AND NOT retain"  # noqa: S608 - ours
-            f" AND (settled_s < ? OR settled_s > ?) AND {meant} ORDER BY row LIMIT ?",
-            (ACKNOWLEDGED, wish.asked_s, self.clock_s(), *given, max(0, room)),
+            f" AND (settled_s < ? OR settled_s > ?) AND {meant} AND row > ? ORDER BY row LIMIT ?",
+            (ACKNOWLEDGED, wish.asked_s, self.clock_s(), *given, wish.after, max(0, room)),
         ).fetchall()
         for row, urgent, size in found:
-            db.execute("UPDATE message SET state = ?, resent = 1 WHERE row = ?", (PENDING, row))
+            db.execute(
+                "UPDATE message SET state = ?, resent = max(1, resent + ?), settled_s = iif(?, NULL, settled_s)"
+                " WHERE row = ?",
+                (PENDING, wish.forgotten, wish.forgotten, row),
+            )
             self._move(-1, -size, urgent)
+            wish.after = row
         wish.repeated += len(found)
         if len(found) < _STEP:
             wish.outcome = self._outcome(wish)
+
+    def _unpark(self, wish: Unpark) -> None:
+        """Have parked rows tried again. A retained one with a newer behind it is done with: it would undo that."""
+        db = self._writing
+        done = db.execute(
+            "SELECT row, urgent, length(payload) FROM message AS old WHERE state = ? AND retain AND EXISTS"
+            " (SELECT 1 FROM message AS new WHERE new.topic = old.topic AND new.retain AND new.row > old.row)",
+            (PARKED,),
+        ).fetchall()
+        for row, urgent, size in done:
+            db.execute("UPDATE message SET state = ?, settled_s = ? WHERE row = ?", (ACKNOWLEDGED, self.clock_s(), row))
+            self._move(1, size, urgent)
+        which = "topic = ?"
+        given: tuple[str | int | None, ...] = (wish.topic,)
+        if wish.topic is None:
+            which = (
+                "(row IN (SELECT min(row) FROM message WHERE state = ? AND reason NOT LIKE ? GROUP BY topic)"
+                " OR row IN (SELECT row FROM message WHERE state = ? AND reason LIKE ? ORDER BY row LIMIT ?))"
+            )
+            given = (PARKED, f"{BROKE}%", PARKED, f"{BROKE}%", wish.broken)
+        tried = db.execute(
+            f"UPDATE message SET state = ?, reason = NULL WHERE state = ? AND {which}",  # noqa: S608 - ours
+            (PENDING, PARKED, *given),
+        ).rowcount
+        self._count(parked=-tried - len(done))
 
     def _outcome(self, wish: Repeat) -> Repeated:
         last = min(wish.last_seq, self.totals.committed)
@@ -388,17 +421,26 @@ class Store:
         self.totals = self.totals.more(**by)
 
     def read(
-        self, after: int, limit: int, *, urgent: bool, topic: str | None = None, without: Collection[str] = ()
+        self,
+        after: int,
+        limit: int,
+        *,
+        urgent: bool,
+        resent: bool | None = None,
+        topic: str | None = None,
+        without: Collection[str] = (),
     ) -> list[Row]:
         """Return at most `limit` pending rows of a class behind row `after`, in order; raises sqlite3.Error.
 
-        Only those of `topic`, where one is named, and none of the topics `without`.
+        Only those that are sent again, or are not, if `resent` says so; only those of `topic`, where one is named, and
+        none of the topics `without`.
         """
         marks = ",".join("?" * len(without))
         found = self._reading.execute(
             f"SELECT {_COLUMNS} FROM message WHERE state = ? AND urgent = ? AND row > ?"  # noqa: S608 - ours
-            f" AND (? IS NULL OR topic = ?) AND topic NOT IN ({marks}) ORDER BY row LIMIT ?",
-            (PENDING, urgent, after, topic, topic, *without, limit),
+            f" AND (? IS NULL OR topic = ?) AND (? IS NULL OR (resent > 0) = ?) AND topic NOT IN ({marks})"
+            " ORDER BY row LIMIT ?",
+            (PENDING, urgent, after, topic, topic, resent, resent, *without, limit),
         ).fetchall()
         return [_row(columns) for columns in found]
 
@@ -415,12 +457,17 @@ class Store:
         ]
 
     def oldest_s(self) -> float | None:
-        """Return when the oldest pending message was put, by `clock_s`; None if there is none. Raises sqlite3.Error."""
+        """Return when the oldest message was put that the broker never took, by `clock_s`; None if there is none.
+
+        Raises sqlite3.Error.
+        """
         (found,) = self._reading.execute(
             """SELECT min(created_s) FROM (
-              SELECT * FROM (SELECT created_s FROM message WHERE state = 0 AND urgent = 0 ORDER BY row LIMIT 1)
+              SELECT * FROM (
+                SELECT created_s FROM message WHERE state = 0 AND urgent = 0 AND resent = 0 ORDER BY row LIMIT 1)
               UNION ALL
-              SELECT * FROM (SELECT created_s FROM message WHERE state = 0 AND urgent = 1 ORDER BY row LIMIT 1))"""
+              SELECT * FROM (
+                SELECT created_s FROM message WHERE state = 0 AND urgent = 1 AND resent = 0 ORDER BY row LIMIT 1))"""
         ).fetchone()
         return None if found is None else float(found)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
+import stat
 from pathlib import Path
 from typing import Annotated
 
@@ -29,11 +31,13 @@ class TlsSettings(StrictModel):
         return self
 
     def context(self) -> ssl.SSLContext:
-        """Read the files as they are now. Raises SettingsError where one cannot be used."""
+        """Read the files as they are now. Raises SettingsError where one cannot be used, or the key is anybody's."""
+        if self.key_file is not None:
+            _require_private("broker.tls.key_file", self.key_file)
         try:
             context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
             if self.cert_file is not None and self.key_file is not None:
-                context.load_cert_chain(self.cert_file, self.key_file)
+                context.load_cert_chain(self.cert_file, self.key_file, self._ask_nobody)
         except OSError as error:  # ssl.SSLError is one
             raise SettingsError(
                 f"key broker.tls: expected readable PEM files, received ca_file {self.ca_file}, cert_file "
@@ -41,12 +45,20 @@ class TlsSettings(StrictModel):
             ) from error
         return context
 
+    def _ask_nobody(self) -> str:
+        """Take the place of OpenSSL's own question, which would wait at a terminal that nobody looks at."""
+        raise SettingsError(
+            f"key broker.tls.key_file: expected a key without a password, received {self.key_file}, which is "
+            "encrypted. Write it without one (openssl pkey -in KEY -out NEW), readable by the service's user only"
+        )
+
 
 class BrokerSettings(StrictModel):
     """The MQTT 5 broker. `port` defaults to 1883, with TLS to 8883.
 
-    `client_id` must be unique at the broker; without one the device's name serves. `keepalive_s`: after about twice
-    this time of silence the broker publishes the Will of a hung device.
+    `client_id` must be unique at the broker; without one it is made of the line's topics, its device and its machine.
+    `keepalive_s`: after about twice this time of silence the broker publishes the Will of a hung device.
+    `require_tls`: settings without TLS are refused.
     """
 
     host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/]+$")] = "127.0.0.1"
@@ -55,6 +67,7 @@ class BrokerSettings(StrictModel):
     password: SecretStr | None = None
     password_file: Path | None = None
     tls: TlsSettings | None = None
+    require_tls: bool = False
     keepalive_s: Annotated[int, Field(ge=2, le=600)] = 10
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = None
 
@@ -65,6 +78,23 @@ class BrokerSettings(StrictModel):
         if self.username is None and (self.password is not None or self.password_file is not None):
             raise ValueError("expected a username beside the password, received none")
         return self
+
+    @model_validator(mode="after")
+    def _tls_where_it_is_required(self) -> BrokerSettings:
+        if self.require_tls and self.tls is None:
+            raise ValueError("expected the key tls, for require_tls is true; received none. Write tls: {ca_file: …}")
+        return self
+
+    @property
+    def plaintext_warning(self) -> str | None:
+        """What to tell who sends messages and password over a network that anybody may read; None for nothing."""
+        if self.tls is not None or _is_loopback(self.host):
+            return None
+        secret = "" if self.username is None else " and the password"
+        return (
+            f"broker.host: messages{secret} go to {self.host} in plain text, which others on the network can read and "
+            "change. Set broker.tls, and broker.require_tls: true to be sure"
+        )
 
     @property
     def address(self) -> tuple[str, int]:
@@ -77,11 +107,38 @@ class BrokerSettings(StrictModel):
             return self.password.get_secret_value()
         if self.password_file is None:
             return None
+        _require_private("broker.password_file", self.password_file)
         try:
-            return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            password = self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-            raise SettingsError(
-                f"key broker.password_file: expected a readable text file, received {self.password_file} ({reason}). "
-                "Create it, readable by the service's user only"
-            ) from error
+            raise _unusable("broker.password_file", self.password_file, str(reason)) from error
+        if not password:
+            raise _unusable("broker.password_file", self.password_file, "it is empty")
+        return password
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+def _require_private(key: str, path: Path) -> None:
+    """Refuse a secret that every user of the device may read or replace."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise _unusable(key, path, str(error.strerror)) from error
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise SettingsError(
+            f"key {key}: expected a file for the service's user only, received {path}, which every user of this device "
+            f"may read or write (mode {stat.S_IMODE(mode):04o}). Run: chmod 0640 {path}"
+        )
+
+
+def _unusable(key: str, path: Path, why: str) -> SettingsError:
+    return SettingsError(
+        f"key {key}: expected a readable file, received {path} ({why}). Create it, readable by the service's user only"
+    )

@@ -19,7 +19,7 @@ NOT_AUTHORISED = 0x87
 class MemoryPublisher:
     """Acknowledges at once and keeps the last `keep` messages and every topic's retained one.
 
-    `refuses` tells which messages are refused. While `away`, messages of QoS 1 wait, as they would in an MQTT client.
+    `refuses` tells which messages are refused. While `away` it takes none.
     """
 
     def __init__(
@@ -31,7 +31,6 @@ class MemoryPublisher:
         self._away = away
         self._open = False
         self._numbers = itertools.count(1)
-        self._waiting: list[tuple[Token, Message]] = []
         self._events: deque[PublisherEvent] = deque()
         self._lock = threading.Lock()
 
@@ -46,15 +45,14 @@ class MemoryPublisher:
         self._open = False
 
     def send(self, message: Message) -> Token:
-        """Deliver a message, or keep it until the broker is back; QoS 0 without a broker raises PublishError."""
+        """Deliver a message. Raises PublishError without a broker, and when closed."""
         with self._lock:
             if not self._open:
                 raise PublishError("The publisher is closed; open it with `with` before sending")
-            if self._away and message.qos == 0:
-                raise PublishError(f"{message.topic} was not sent: no broker, and QoS 0 does not wait for one")
+            if self._away:
+                raise PublishError(f"{message.topic} was not sent: no broker. Send it again when it is connected")
             token = Token(next(self._numbers))
-            self._waiting.append((token, message))
-            self._deliver()
+            self._events.append(self._answer(token, message))
             return token
 
     def events(self) -> Iterator[PublisherEvent]:
@@ -75,23 +73,17 @@ class MemoryPublisher:
             if not session_present:
                 self.retained.clear()
             self._events.append(Connected(session_present))
-            self._deliver()
 
     def hear(self, received: Received) -> None:
         """Have the line hear a message, as if somebody had published it."""
         self._events.append(received)
 
-    def _deliver(self) -> None:
-        if self._away:
-            return
-        for token, message in self._waiting:
-            if self.refuses(message):
-                self._events.append(Refused(token, NOT_AUTHORISED, "Not authorized"))
-                continue
-            self.messages.append(message)
-            if message.retain:
-                self.retained[message.topic] = message
-                if not message.payload:
-                    del self.retained[message.topic]
-            self._events.append(Acknowledged(token))
-        self._waiting.clear()
+    def _answer(self, token: Token, message: Message) -> Acknowledged | Refused:
+        if self.refuses(message):
+            return Refused(token, NOT_AUTHORISED, "Not authorized")
+        self.messages.append(message)
+        if message.retain:
+            self.retained[message.topic] = message
+            if not message.payload:
+                del self.retained[message.topic]
+        return Acknowledged(token)

@@ -1,8 +1,11 @@
-"""MQTT 5 by paho. Its callbacks only fill a queue; everything is decided by the caller of `send` and `events`."""
+"""MQTT 5 by paho. Its callbacks only fill queues; everything is decided by the caller of `send` and `events`."""
 
 from __future__ import annotations
 
 import itertools
+import secrets
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -10,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -19,10 +22,13 @@ from typing_extensions import Self
 
 from edge.errors import PublishError
 from edge.publishers.broker_settings import BrokerSettings
-from edge.publishers.network import NetworkThread
+from edge.publishers.network import NetworkThread, Reload
+from edge.publishers.paho_client import PahoClient
 from edge.records import (
     Acknowledged,
     Connected,
+    Crowded,
+    Displaced,
     Message,
     PublisherEvent,
     Received,
@@ -35,16 +41,25 @@ from edge.records import (
 MAX_INFLIGHT = 20  # what mosquitto allows; the sender keeps to less
 SESSION_EXPIRY_S = 600  # a broker that restarts within this time and still knows us has kept its memory
 STOP_S = 3.0
-LARGEST_RECEIVED = 65_536  # bytes; the broker keeps larger packets to itself
-_NOT_WHEN_SUBSCRIBING = 2  # MQTT 5 retain handling: what is retained is not sent
+LARGEST_RECEIVED = 1_048_576  # bytes; the broker keeps larger packets to itself …
+KEPT_RECEIVED = 65_536  # … and of a payload no more than this is looked at
+MAX_WAITING = 200  # messages to the line that nobody has looked at yet; more are thrown away, and counted
+_LOOKED_AT_ONCE = 100
+_SLOW_S = 0.0005  # for each that is thrown away: who is flooded must not spend all its time on it
+_DOUBT_S = 1.0  # a link that breaks takes both connections within this time
+_QUIET_S = 0.2  # a message of QoS 0 over which the broker ends a connection was sent within this time
+_AS_SUBSCRIBED, _NEVER = 0, 2  # MQTT 5 retain handling: what is retained is sent at once, or not at all
 _JSON = "application/json"
 _FAILURE = 0x80
+_KEEP_ALIVE = 0x8D  # the broker, or nothing that lies before it, has answered in time
+_TAKEN_OVER = 0x8E
 _TOPIC_INVALID = 0x90
 _PACKET_TOO_LARGE = 0x95
 
 
 @dataclass(frozen=True)
 class _Accepted:
+    client: PahoClient
     session_present: bool
     largest_packet: int | None
     window: int | None
@@ -52,6 +67,7 @@ class _Accepted:
 
 @dataclass(frozen=True)
 class _Answered:
+    client: Client
     packet: int
     reason_code: int
     reason: str
@@ -60,77 +76,108 @@ class _Answered:
 class MqttPublisher:
     """Publishes to an MQTT 5 broker and reconnects for ever, also when the broker is absent at the start.
 
-    `will` is published by the broker when the connection ends without a farewell. An accepted message of QoS 1 is
-    delivered across reconnections until it is acknowledged, refused, or the publisher is closed: never send it again
-    before that. Leaving disconnects normally, so the Will is not published. One thread calls `send` and `events`.
-    Messages on the topic filters `hears` are `Received` among the events. `alive` is called from `events` as long as
-    the thread that serves the network moves; one that has ended is replaced there.
-    Entering raises SettingsError for a certificate or password file that cannot be used.
+    `will` is published by the broker when the connection ends without a farewell. Every message belongs to one
+    connection: what it has not answered when that ends is forgotten here, and its sender's again. Leaving disconnects
+    normally, so the Will is not published. One thread calls `send` and `events`. Messages on the topic filters `hears`
+    are `Received` among the events, and so is what others write, or have written, on the filters `watches`: the line's
+    own retained topics. What is heard comes over a connection of its own, whose client id begins with `client_id`:
+    acknowledgements must not wait behind what others say. It also shows whether the broker ended the one connection and
+    kept the other: then another client has the same id, and `Displaced` says so. `alive` is called from `events` as
+    long as the thread that serves the network moves; one that has ended is replaced there. Certificates and passwords
+    are read before each attempt to connect, and anew when `reload` is set. Entering raises SettingsError for a file of
+    them that cannot be used.
     """
+
+    _session_s = SESSION_EXPIRY_S
+    _listens: Sequence[str] = ()
 
     def __init__(
         self,
         settings: BrokerSettings,
         client_id: str,
-        will: Message,
+        will: Message | None,
         hears: Sequence[str] = (),
         alive: Callable[[], None] = lambda: None,
+        *,
+        watches: Sequence[str] = (),
+        reload: Reload | None = None,
     ) -> None:
         self._settings = settings
-        self._hears = hears
+        self._ears = _Ears(settings, f"{client_id}-{secrets.token_hex(3)}", hears, reload) if hears else None
+        self._watches = watches
         self._alive = alive
         self._client_id = client_id
         self._will = will
-        self._client: Client | None = None
+        self._reload = reload or Reload()
+        self._client: PahoClient | None = None
+        self._open = False
         self._happened: SimpleQueue[_Accepted | _Answered | PublisherEvent] = SimpleQueue()
+        self._received: deque[Received] = deque()
+        self._thrown_away = self._told_away = 0
         self._numbers = itertools.count(1)
         self._tokens: dict[int, Token] = {}
         self._largest_packet: int | None = None
         self._refused = False
+        self.listening = False  # whether the broker has answered what this connection asked to hear
+        self._unanswered_at_s = 0.0  # when QoS 0 was last sent
+        self._doubt: tuple[float, str] | None = None  # when the connection ended for no reason, and what was told of it
 
     def __enter__(self) -> Self:
+        self._make().close()
+        self._network = NetworkThread(self._make, f"mqtt-{self._client_id}", self._on_trouble, self._reload)
+        self._network.start()
+        self._open = True
+        if self._ears is not None:
+            self._ears.__enter__()
+        return self
+
+    def _make(self) -> PahoClient:
+        """Return the client of one connection. Raises SettingsError for files that cannot be used."""
         settings, will = self._settings, self._will
-        client = Client(CallbackAPIVersion.VERSION2, self._client_id, protocol=MQTTProtocolVersion.MQTTv5)
-        # An exception in a callback would leave paho's own book-keeping half done.
-        client.suppress_exceptions = True
+        client = PahoClient(self._client_id)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
         client.max_inflight_messages_set(MAX_INFLIGHT)
-        client.will_set(will.topic, will.payload, will.qos, will.retain, _properties(will, PacketTypes.WILLMESSAGE))
+        if will is not None:
+            client.will_set(will.topic, will.payload, will.qos, will.retain, _properties(will, PacketTypes.WILLMESSAGE))
         if settings.username is not None:
             client.username_pw_set(settings.username, settings.read_password())
         if settings.tls is not None:
             client.tls_set_context(settings.tls.context())
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it so
-        session.SessionExpiryInterval = SESSION_EXPIRY_S
+        session.SessionExpiryInterval = self._session_s
         session.MaximumPacketSize = LARGEST_RECEIVED
         host, port = settings.address
-        client.connect_async(host, port, settings.keepalive_s, clean_start=False, properties=session)
-        self._network = NetworkThread(client, f"mqtt-{self._client_id}", self._on_trouble)
-        self._network.start()
-        self._client = client
-        return self
+        client.connect_async(host, port, settings.keepalive_s, clean_start=not self._session_s, properties=session)
+        return client
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        client, self._client = self._client, None
-        if client is None:
-            return
-        client.disconnect()
-        self._network.stop(STOP_S)
+        if self._open:
+            self._open, self._client = False, None
+            if self._ears is not None:
+                self._ears.__exit__(kind, error, trace)
+            self._network.stop(STOP_S)
+
+    @property
+    def hears(self) -> bool:
+        """Whether the broker has answered what this line asked to hear."""
+        return self._ears is None or self._ears.listening
 
     def send(self, message: Message) -> Token:
-        """Hand a message to paho. Raises PublishError if it takes none, or without a broker for QoS 0.
+        """Hand a message to paho. Raises PublishError if it takes none, or without a broker.
 
         What the broker would never take (a wrong topic, more bytes than it allows) is answered by `Refused`. QoS 0 is
         `Acknowledged` once it was handed to the network.
         """
-        if self._client is None:
+        if not self._open:
             raise PublishError("The MQTT publisher is closed; open it with `with` before sending")
+        if self._client is None:
+            raise PublishError(f"{message.topic} was not sent: no broker. Send it again when it is connected")
         token = Token(next(self._numbers))
         properties = _properties(message, PacketTypes.PUBLISH)
         packed = properties.pack()  # type: ignore[no-untyped-call] # paho leaves it so
@@ -144,64 +191,113 @@ class MqttPublisher:
         except ValueError as error:
             self._happened.put(Refused(token, _TOPIC_INVALID, str(error)))
             return token
-        if message.qos == 0:
-            if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                raise PublishError(f"{message.topic} was not sent: no broker, and QoS 0 does not wait for one")
-            self._happened.put(Acknowledged(token))
-        elif sent.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+        if sent.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             raise PublishError(
                 f"{message.topic} was not sent: too many messages are unacknowledged; wait and try again"
             )
-        else:  # without a broker too (MQTT_ERR_NO_CONN) the message is paho's now, and will be sent
+        if message.qos == 0:
+            self._unanswered_at_s = time.monotonic()
+            if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                raise PublishError(f"{message.topic} was not sent: the connection to the broker has just ended")
+            self._happened.put(Acknowledged(token))
+        else:  # on a connection that has just ended (MQTT_ERR_NO_CONN) too: SessionLost is on its way
             self._tokens[sent.mid] = token
         return token
 
     def events(self) -> Iterator[PublisherEvent]:
-        """Yield what has happened since the last call."""
-        if self._client is not None:
+        """Yield what has happened since the last call; of what others said to the line, a bounded part."""
+        if self._open:
             if self._network.revive():
+                self._forget()
                 yield SessionLost(f"the thread that serves {self._where} ended; a new one connects again")
             if self._network.moves:
                 self._alive()
-        while True:
+        for _ in range(self._happened.qsize()):
             try:
                 happened = self._happened.get_nowait()
             except Empty:
-                return
-            if isinstance(happened, _Accepted):
-                self._largest_packet = happened.largest_packet
-                self._subscribe()
-                yield Connected(happened.session_present, happened.window)
-            elif isinstance(happened, _Answered):
-                token = self._tokens.pop(happened.packet, None)  # None: paho's echo of QoS 0, answered already
-                if token is None:
-                    continue
-                if happened.reason_code >= _FAILURE:
-                    yield Refused(token, happened.reason_code, happened.reason)
-                else:
-                    yield Acknowledged(token, happened.reason_code)
-            else:
-                yield happened
+                break
+            event = self._event(happened)
+            if event is not None:
+                yield event
+        if more := self._thrown_away - self._told_away:
+            self._told_away += more
+            yield Crowded(more)
+        for _ in range(min(len(self._received), _LOOKED_AT_ONCE)):
+            yield self._received.popleft()
+        if self._ears is not None:
+            yield from self._heard(self._ears)
 
-    def _subscribe(self) -> None:
+    def _heard(self, ears: _Ears) -> Iterator[PublisherEvent]:
+        """Yield what came over the other connection, and what it shows about this one."""
+        for event in ears.events():
+            if isinstance(event, Received | Crowded | Unheard):
+                yield event
+            elif isinstance(event, SessionLost):
+                self._doubt = None  # then it was the link, or the broker
+                if self._client is not None and event.reason_code is not None:
+                    yield Unheard(event.reason)
+        if self._doubt is not None and time.monotonic() >= self._doubt[0] + _DOUBT_S:
+            (_, told), self._doubt = self._doubt, None
+            if ears.listening:
+                self._network.displaced()
+                yield Displaced(
+                    f"{self._where} ended the connection of the client id {self._client_id}, over no message, and kept "
+                    f"another of this device: a second client seems to use that id ({told})"
+                )
+
+    def _event(self, happened: _Accepted | _Answered | PublisherEvent) -> PublisherEvent | None:
+        """Say what has happened in the words of the caller; None for what concerns nobody any more."""
+        if isinstance(happened, _Accepted):
+            self._forget()
+            self._client = happened.client
+            self._largest_packet = happened.largest_packet
+            self._subscribe(happened.client)
+            return Connected(happened.session_present, happened.window, happened.largest_packet)
+        if isinstance(happened, _Answered):
+            if happened.client is not self._client:
+                return None
+            token = self._tokens.pop(happened.packet, None)  # None: paho's echo of QoS 0, answered already
+            if token is None:
+                return None
+            if happened.reason_code >= _FAILURE:
+                return Refused(token, happened.reason_code, happened.reason)
+            return Acknowledged(token, happened.reason_code)
+        if isinstance(happened, SessionLost):
+            quiet_s = time.monotonic() - self._unanswered_at_s
+            if self._client is not None and not happened.ours and happened.reason_code is None:
+                blameless = not self._tokens and quiet_s > _QUIET_S
+                self._doubt = (time.monotonic(), happened.reason) if blameless else None
+            self._forget()
+        return happened
+
+    def _forget(self) -> None:
+        """Forget the connection and what was on its way."""
+        self._client = None
+        self.listening = False
+        self._tokens.clear()
+
+    def _subscribe(self, client: PahoClient) -> None:
         """Ask for what is to be heard; again at every connection, since a broker may have forgotten."""
-        if self._client is not None and self._hears:
-            how = SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=_NOT_WHEN_SUBSCRIBING)
-            self._client.subscribe([(topic, how) for topic in self._hears])
+        told = SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=_NEVER)
+        own = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True, retainHandling=_AS_SUBSCRIBED)
+        wanted = [*((topic, told) for topic in self._listens), *((topic, own) for topic in self._watches)]
+        if wanted:
+            client.subscribe(wanted)
 
-    # The callbacks run in paho's thread, with its locks held: they only put into the queue.
+    # The callbacks run in paho's thread, with its locks held: they only put into queues.
 
     def _on_connect(
-        self, _client: Client, _data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+        self, client: Client, _data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         self._refused = reason.is_failure
         if reason.is_failure:
-            self._happened.put(SessionLost(f"{self._where} refused the connection: {reason}"))
-        else:
+            self._happened.put(SessionLost(f"{self._where} refused the connection: {reason}", reason.value))
+        elif isinstance(client, PahoClient):
             self._network.accepted()
             largest = getattr(properties, "MaximumPacketSize", None)
             window = getattr(properties, "ReceiveMaximum", None)  # which paho does not read
-            self._happened.put(_Accepted(flags.session_present, largest, window))
+            self._happened.put(_Accepted(client, flags.session_present, largest, window))
 
     def _on_trouble(self, what: str) -> None:
         self._happened.put(SessionLost(f"{self._where} {what}"))
@@ -210,42 +306,68 @@ class MqttPublisher:
         self,
         _client: Client,
         _data: Any,
-        _flags: DisconnectFlags,
+        flags: DisconnectFlags,
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        if not self._refused:  # else on_connect has said why, in better words
-            self._happened.put(SessionLost(f"the connection to {self._where} ended: {reason}"))
+        if self._refused:  # on_connect has said why, in better words
+            return
+        theirs = flags.is_disconnect_packet_from_server
+        code = reason.value if theirs or reason.value == _KEEP_ALIVE else None
+        told = f"the connection to {self._where} ended: {reason}"
+        if code == _TAKEN_OVER:
+            self._network.displaced()
+            told = (
+                f"{self._where} gave the place of this line to another client with its id {self._client_id}: {reason} "
+                f"(0x{_TAKEN_OVER:02X})"
+            )
+        ours = not theirs and not reason.is_failure
+        self._happened.put(SessionLost(told, code, ours))
 
-    def _on_publish(
-        self, _client: Client, _data: Any, packet: int, reason: ReasonCode, _properties: Properties
-    ) -> None:
-        self._happened.put(_Answered(packet, reason.value, str(reason)))
+    def _on_publish(self, client: Client, _data: Any, packet: int, reason: ReasonCode, _properties: Properties) -> None:
+        code, name = client.reason_of(packet, reason) if isinstance(client, PahoClient) else (reason.value, str(reason))
+        self._happened.put(_Answered(client, packet, code, name))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        if len(self._received) >= MAX_WAITING:
+            self._thrown_away += 1
+            time.sleep(_SLOW_S)
+            return
         properties = message.properties
-        self._happened.put(
+        self._received.append(
             Received(
                 topic=message.topic,
-                payload=bytes(message.payload),
+                payload=bytes(message.payload[: KEPT_RECEIVED + 1]),
                 retained=message.retain,
                 expiry_s=getattr(properties, "MessageExpiryInterval", None),
                 response_topic=getattr(properties, "ResponseTopic", None),
                 correlation=getattr(properties, "CorrelationData", None),
+                id=dict(getattr(properties, "UserProperty", ())).get("id"),
             )
         )
 
     def _on_subscribe(
         self, _client: Client, _data: Any, _packet: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        for topic, reason in zip(self._hears, reasons, strict=False):
+        self.listening = True
+        for topic, reason in zip([*self._listens, *self._watches], reasons, strict=False):
             if reason.is_failure:
-                self._happened.put(Unheard(f"{self._where} lets this line not hear {topic}: {reason}"))
+                self._happened.put(Unheard(f"{self._where} lets this line not hear {topic}: {reason}", topic))
 
     @property
     def _where(self) -> str:
         host, port = self._settings.address
         return f"the broker at {host}:{port}"
+
+
+class _Ears(MqttPublisher):
+    """The connection over which a line hears: it publishes nothing, has no Will, and leaves no session behind."""
+
+    _session_s = 0
+
+    def __init__(self, settings: BrokerSettings, client_id: str, listens: Sequence[str], reload: Reload | None) -> None:
+        super().__init__(settings, client_id, None, reload=reload)
+        self._listens = listens
 
 
 def _properties(message: Message, packet: int) -> Properties:

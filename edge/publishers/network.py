@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
+
+from edge.errors import LinewatchError
+from edge.publishers.paho_client import PahoClient
 
 _log = logging.getLogger(__name__)
 
@@ -17,25 +19,42 @@ RECONNECT_S = (1.0, 30.0)  # between attempts, doubled each time; drawn from the
 _TURN_S = 0.25
 _MOVES_WITHIN_S = 10.0
 _CONNECTS_WITHIN_S = 120.0  # a name server that answers nothing may hold an attempt for so long
+_LEAVES_WITHIN_S = 1.0
+
+
+class Reload:
+    """A wish, of any thread or signal handler, that certificates and passwords be read again."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def set(self) -> None:
+        """Wish it."""
+        self.asked += 1
 
 
 class NetworkThread:
-    """Connects and serves `client`, again and again, until stopped; `trouble` is told of each failure, in words.
+    """Connects and serves one client after another until stopped; `trouble` is told of each failure, in words.
 
-    paho's own thread ends for good at an exception, with nobody told. Here an exception ends the connection only, which
-    is then made anew: what paho has accepted stays with it. A thread that ended all the same is replaced by `revive`.
-    `trouble` is called from this thread.
+    `make` gives a new client for each connection: it reads certificates and passwords as they are then, and nothing
+    that an earlier connection had begun comes again by itself. paho's own thread ends for good at an exception, with
+    nobody told. Here an exception ends the connection only, which is then made anew. A thread that ended all the same
+    is replaced by `revive`. When `reload` is set and a new client can be made, the connection is changed for a new one;
+    where none can be made, the old one stays. `make` and `trouble` are called from this thread.
     """
 
-    def __init__(self, client: Client, name: str, trouble: Callable[[str], None]) -> None:
-        self._client = client
+    def __init__(
+        self, make: Callable[[], PahoClient], name: str, trouble: Callable[[str], None], reload: Reload
+    ) -> None:
+        self._make = make
         self._name = name
         self._trouble = trouble
+        self._reload = reload
+        self._read = reload.asked
         self._stopping = threading.Event()
-        self._accepted = threading.Event()
+        self._settled = threading.Event()
+        self._displaced = threading.Event()
         self._due_s = 0.0
-        # else publish() would write to the socket from its caller's thread, beside this one
-        client.on_socket_register_write = lambda *_: None
 
     def start(self) -> None:
         """Begin, or begin again."""
@@ -45,7 +64,11 @@ class NetworkThread:
 
     def accepted(self) -> None:
         """Note that the broker has accepted the connection: the next attempt comes soon again."""
-        self._accepted.set()
+        self._settled.set()
+
+    def displaced(self) -> None:
+        """Note that another client took the connection over: whoever comes back at once only throws it out in turn."""
+        self._displaced.set()
 
     @property
     def moves(self) -> bool:
@@ -61,34 +84,67 @@ class NetworkThread:
         return True
 
     def stop(self, timeout_s: float) -> None:
-        """End once the client has disconnected, or after `timeout_s`: a broker that hangs is not waited for."""
+        """Disconnect and end, at the latest after `timeout_s`: a broker that hangs is not waited for."""
         self._stopping.set()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
         wait_s = RECONNECT_S[0]
         while not self._stopping.is_set():
-            self._accepted.clear()
+            self._settled.clear()
+            self._read = self._reload.asked  # whatever it asks to be read is read now
             try:
                 self._move(_CONNECTS_WITHIN_S)
-                self._client.reconnect()
-                self._serve()
+                client = self._make()
+                try:
+                    client.reconnect()
+                    self._serve(client)
+                finally:
+                    client.close()
+            except LinewatchError as error:
+                self._trouble(f"is not asked: {error}")
             except OSError as error:
                 self._trouble(f"cannot be reached: {error}")
             except Exception as error:  # noqa: BLE001 - it may be anything, and would end the thread unseen
                 _log.exception("paho failed; its connection is made anew")
                 self._trouble(f"is no longer served: {error!r}")
-            wait_s = RECONNECT_S[0] if self._accepted.is_set() else min(2 * wait_s, RECONNECT_S[1])
-            self._move(wait_s + _MOVES_WITHIN_S)
-            self._stopping.wait(wait_s * random.uniform(0.5, 1.0))
+            at_once = self._settled.is_set() and not self._displaced.is_set()
+            wait_s = RECONNECT_S[0] if at_once else min(2 * wait_s, RECONNECT_S[1])
+            self._displaced.clear()
+            self._pause(wait_s * random.uniform(0.5, 1.0))
 
-    def _serve(self) -> None:
-        leaving = 0
-        while leaving * _TURN_S < 1.0:
-            self._move(_MOVES_WITHIN_S)
-            if self._client.loop(_TURN_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+    def _pause(self, seconds: float) -> None:
+        """Wait for the next attempt; who asks for a new connection need not."""
+        until_s = time.monotonic() + seconds
+        self._move(seconds + _MOVES_WITHIN_S)
+        while not self._is_to_reload and (left_s := until_s - time.monotonic()) > 0:
+            if self._stopping.wait(min(_TURN_S, left_s)):
                 return
-            leaving += self._stopping.is_set()
+
+    def _serve(self, client: PahoClient) -> None:
+        leave_at_s: float | None = None
+        while leave_at_s is None or time.monotonic() < leave_at_s:
+            self._move(_MOVES_WITHIN_S)
+            if client.loop(_TURN_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                return
+            if leave_at_s is None and (self._stopping.is_set() or (self._is_to_reload and self._renewable())):
+                leave_at_s = time.monotonic() + _LEAVES_WITHIN_S
+                client.disconnect()
+
+    @property
+    def _is_to_reload(self) -> bool:
+        return self._reload.asked != self._read
+
+    def _renewable(self) -> bool:
+        """Tell whether the files of the settings make a client; what does not is told, and changes nothing."""
+        try:
+            self._make().close()
+        except LinewatchError as error:
+            self._read = self._reload.asked
+            _log.error("Not reloaded, the connection stays as it was: %s", error)
+            return False
+        _log.info("Certificates and passwords are read again; a new connection is made")
+        return True
 
     def _move(self, for_s: float) -> None:
         self._due_s = time.monotonic() + for_s

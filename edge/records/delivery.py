@@ -36,7 +36,9 @@ class DeliveryState:
     words what is wrong, None = nothing: `disk`, nothing can be written; `broker`, it is not there; `refused`, it
     refused messages, which are parked; `no_consumer`, nobody there takes what expects a consumer; `set_aside`, a
     corrupt store was moved away and a new one begun, or one that somebody removed or replaced was written again;
-    `overflow`, alarms had to be dropped for want of room; `unwritable`, the store does not take a message.
+    `overflow`, alarms had to be dropped for want of room; `unwritable`, the store does not take a message;
+    `taken_over`, another client uses this line's id at the broker; `foreign`, somebody else wrote at the line's own
+    topics.
     """
 
     oldest_s: float = 0.0
@@ -47,6 +49,8 @@ class DeliveryState:
     set_aside: str | None = None
     overflow: str | None = None
     unwritable: str | None = None
+    taken_over: str | None = None
+    foreign: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,23 +81,34 @@ class Refused:
 class Connected:
     """The broker accepted the connection. Without `session_present` it has forgotten earlier unfinished messages.
 
-    `window`: how many messages it takes before it has acknowledged any; None = it does not say.
+    `window`: how many messages it takes before it has acknowledged any, `largest_packet`: how many bytes in one; None =
+    it does not say.
     """
 
     session_present: bool
     window: int | None = None
+    largest_packet: int | None = None
 
 
 @dataclass(frozen=True)
 class SessionLost:
-    """The connection ended or could not be made; the publisher keeps trying. `reason` in words."""
+    """The connection ended or could not be made; the publisher keeps trying. `reason` in words.
+
+    What was sent and not answered is forgotten by the publisher: it is its sender's again. `reason_code`: the broker's
+    own word where it gave one (MQTT 5 DISCONNECT). `ours`: this side ended it, on purpose.
+    """
 
     reason: str
+    reason_code: int | None = None
+    ours: bool = False
 
 
 @dataclass(frozen=True)
 class Received:
-    """A message from the broker to this line. `expiry_s`: what is left of its time, None = it never expires."""
+    """A message from the broker to this line. `expiry_s`: what is left of its time, None = it never expires.
+
+    `id`: the user property of that name, which every message of a line has.
+    """
 
     topic: str
     payload: bytes
@@ -101,13 +116,29 @@ class Received:
     expiry_s: int | None = None
     response_topic: str | None = None
     correlation: bytes | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Crowded:
+    """So many messages to this line were thrown away, since more came than it can look at."""
+
+    count: int
 
 
 @dataclass(frozen=True)
 class Unheard:
-    """The broker lets this line hear none of its commands. `reason` in words."""
+    """The broker does not let this line hear the topics of `topic`, a filter. `reason` in words."""
+
+    reason: str
+    topic: str = ""
+
+
+@dataclass(frozen=True)
+class Displaced:
+    """Another client seems to use this line's id at the broker: it ended this connection alone, over no message."""
 
     reason: str
 
 
-PublisherEvent = Acknowledged | Refused | Connected | SessionLost | Received | Unheard
+PublisherEvent = Acknowledged | Refused | Connected | SessionLost | Received | Crowded | Displaced | Unheard

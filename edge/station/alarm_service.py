@@ -139,6 +139,8 @@ class AlarmService:
                 return
         body = command.body
         told = f"{command.name} by {command.source}: {outcome}" + (f": {detail}" if detail else "")
+        if command.unanswered:
+            told = f"{told[:300]}; {command.unanswered}"
         entry = self._messages.journal_entry(
             "command",
             alarm=getattr(body, "alarm", ""),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.publishers.mqtt import MqttPublisher
-from edge.records import Acknowledged, Connected, SessionLost
+from edge.records import Acknowledged, Connected, Refused, SessionLost
 from edge.station.watchdog import Heartbeats
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.edge.contracts.test_publishers import WILL, BrokerSettings, Listener, message, mqtt
@@ -43,25 +43,21 @@ def test_a_callback_that_raises_ends_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_died_is_noticed_and_replaced(tmp_path: Path) -> None:
-    """Where the network's thread ends, that is told, a new one connects, and what was accepted is acknowledged."""
-    with (
-        Mosquitto(tmp_path) as broker,
-        Subscriber(broker.port, "line/event") as subscriber,
-        mqtt(broker) as publisher,
-    ):
+    """Where the network's thread ends, that is told, a new one connects, and messages are taken again."""
+    with Mosquitto(tmp_path) as broker, mqtt(broker) as publisher:
         listener = Listener(publisher)
         listener.connected()
         thread = disturbed(publisher, SystemExit("the thread ends"))
-        tokens = [publisher.send(message(payload=str(number).encode())) for number in range(10)]
+        publisher.send(message())
         wait_for(lambda: not thread.is_alive())
-        assert all(isinstance(listener.answer(token), Acknowledged) for token in tokens)
+        wait_for(lambda: listener.wait(lambda event: isinstance(event, SessionLost)) and listener.times(Connected) == 2)
+        assert isinstance(listener.answer(publisher.send(message())), Acknowledged)
         told = [type(event) for event in listener.events if not isinstance(event, Acknowledged)]
         assert told == [Connected, SessionLost, Connected]
-        wait_for(lambda: {int(payload) for payload in subscriber.payloads()} == set(range(10)))
 
 
 def test_a_failure_outside_of_callbacks_costs_the_connection_only(tmp_path: Path) -> None:
-    """An exception in paho's own reading is told, the connection is made anew, and what was accepted arrives."""
+    """An exception in paho's own reading is told, the connection is made anew, and messages are taken again."""
     with Mosquitto(tmp_path) as broker, mqtt(broker) as publisher:
         listener = Listener(publisher)
         listener.connected()
@@ -74,10 +70,10 @@ def test_a_failure_outside_of_callbacks_costs_the_connection_only(tmp_path: Path
             raise KeyError("in paho")
 
         client.loop_misc = raising
-        token = publisher.send(message())
         lost = listener.wait(lambda event: isinstance(event, SessionLost))
         assert "KeyError('in paho')" in str(lost)
-        assert isinstance(listener.answer(token), Acknowledged)
+        wait_for(lambda: listener.times(Connected) == 2)
+        assert isinstance(listener.answer(publisher.send(message())), Acknowledged)
 
 
 def test_the_watchdog_is_fed_while_the_network_moves_also_without_a_broker(tmp_path: Path) -> None:
@@ -126,19 +122,32 @@ class _stuck:  # noqa: N801 - reads as a state
         self._go.set()
 
 
-def test_a_message_accepted_without_a_broker_is_sent_once(tmp_path: Path) -> None:
-    """Paho reports no connection, and keeps the message all the same: handed over once, it comes once."""
-    broker = Mosquitto(tmp_path)
-    with mqtt(broker) as publisher:
+def test_what_was_on_its_way_when_a_connection_broke_does_not_come_by_itself(tmp_path: Path) -> None:
+    """Paho sends what was not answered again, first thing at the next connection; here it is its sender's again."""
+    with Mosquitto(tmp_path) as broker, mqtt(broker) as publisher:
         listener = Listener(publisher)
+        listener.connected()
+        broker.pause()
+        tokens = [publisher.send(message(payload=str(number).encode())) for number in range(5)]
+        broker.kill9()
         listener.wait(lambda event: isinstance(event, SessionLost))
-        tokens = [publisher.send(message(payload=str(number).encode(), retain=False)) for number in range(5)]
         with broker, Subscriber(broker.port, "line/event") as subscriber:
-            for token in tokens:
-                assert isinstance(listener.answer(token), Acknowledged)
+            wait_for(lambda: listener.times(Connected) == 2)
             listener.answer(publisher.send(message(payload=b"end")))
-            wait_for(lambda: b"end" in subscriber.payloads())
-            assert len(subscriber.payloads()) == len(set(subscriber.payloads()))
+            wait_for(subscriber.payloads)
+            assert subscriber.payloads() == [b"end"]
+        assert not any(getattr(event, "token", None) in tokens for event in listener.events)
+
+
+def test_a_reason_that_the_standard_does_not_list_is_a_refusal(tmp_path: Path) -> None:
+    """Mosquitto answers more than message_size_limit by 0x95, on which paho raises: it is Refused, and others go on."""
+    with Mosquitto(tmp_path, config="message_size_limit 1000") as broker, mqtt(broker) as publisher:
+        listener = Listener(publisher)
+        listener.connected()
+        large, small = publisher.send(message(payload=b"x" * 1001)), publisher.send(message(payload=b"x" * 1000))
+        assert listener.answer(large) == Refused(large, 0x95, "Packet too large")
+        assert isinstance(listener.answer(small), Acknowledged)
+        assert listener.times(SessionLost) == 0
 
 
 def test_a_broker_without_subscribers_says_so(tmp_path: Path) -> None:

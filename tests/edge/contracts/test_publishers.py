@@ -61,6 +61,15 @@ class Listener:
         """Wait for the broker."""
         return self.wait(lambda event: isinstance(event, Connected))
 
+    def hears(self, publisher: MqttPublisher) -> None:
+        """Wait until the publisher's subscription stands."""
+        wait_for(lambda: self._look(lambda _: publisher.hears))
+
+    def times(self, kind: type) -> int:
+        """Return how many events of a kind have come by now."""
+        self.events.extend(self.publisher.events())
+        return sum(isinstance(event, kind) for event in self.events)
+
     def _look(self, condition: Callable[[PublisherEvent], bool]) -> bool:
         self.events.extend(self.publisher.events())
         return any(condition(event) for event in self.events)
@@ -131,7 +140,7 @@ def test_commands_are_heard_with_what_an_answer_needs(broker: Broker) -> None:
     ):
         listener = Listener(publisher)
         listener.connected()
-        listener.answer(publisher.send(message("desk/hello")))  # by then the subscription stands too
+        listener.hears(publisher)
         desk.publish("line/event", b"not for the line")
         desk.publish(
             "line/cmd/ack", b"{}", MessageExpiryInterval=30, ResponseTopic="desk/answers", CorrelationData=b"7"
@@ -166,7 +175,7 @@ def test_a_retained_command_is_known_as_such_and_does_not_come_back(tmp_path: Pa
             with MqttPublisher(BrokerSettings(port=broker.port), f"line{times}", WILL, ["line/cmd/+"]) as publisher:
                 listener = Listener(publisher)
                 listener.connected()
-                listener.answer(publisher.send(message("desk/hello")))
+                listener.hears(publisher)
                 if times:
                     desk.publish("line/cmd/old", b"{}", retain=True)
                 desk.publish("line/cmd/new", b"{}")
@@ -261,23 +270,24 @@ with MqttPublisher(BrokerSettings(port={port}), "line", WILL) as publisher:
 """
 
 
-def test_messages_wait_for_a_broker_that_comes_later(tmp_path: Path) -> None:
-    """Without a broker at the start the publisher says so, and delivers what it accepted when the broker appears."""
+def test_a_broker_may_come_later(tmp_path: Path) -> None:
+    """Without a broker at the start the publisher says so and takes nothing; once it appears, messages are taken."""
     broker = Mosquitto(tmp_path)
     with mqtt(broker) as publisher:
         listener = Listener(publisher)
         listener.wait(lambda event: isinstance(event, SessionLost))
-        token = publisher.send(message(retain=True))
-        with pytest.raises(PublishError, match="no broker"):
-            publisher.send(message(qos=0))
+        for qos in (0, 1):
+            with pytest.raises(PublishError, match="no broker"):
+                publisher.send(message(qos=qos))
         with broker:
-            assert isinstance(listener.answer(token), Acknowledged)
+            listener.connected()
+            assert isinstance(listener.answer(publisher.send(message(retain=True))), Acknowledged)
             with Subscriber(broker.port) as subscriber:
                 wait_for(lambda: subscriber.payloads("line/event") == [b"{}"])
 
 
-def test_accepted_messages_survive_a_broken_connection(tmp_path: Path) -> None:
-    """What was accepted before the broker was killed is acknowledged after it came back, without being sent again."""
+def test_what_was_not_answered_is_lost_with_its_connection(tmp_path: Path) -> None:
+    """What was on its way when the broker was killed is never answered; after SessionLost it is its sender's again."""
     with Mosquitto(tmp_path) as broker, mqtt(broker) as publisher:
         listener = Listener(publisher)
         listener.connected()
@@ -285,9 +295,12 @@ def test_accepted_messages_survive_a_broken_connection(tmp_path: Path) -> None:
         tokens = [publisher.send(message()) for _ in range(16)]
         broker.kill9()
         listener.wait(lambda event: isinstance(event, SessionLost))
+        with pytest.raises(PublishError, match="no broker"):
+            publisher.send(message())
         broker.start()
-        for token in tokens:
-            assert isinstance(listener.answer(token), Acknowledged)
+        wait_for(lambda: listener.times(Connected) == 2)
+        assert isinstance(listener.answer(publisher.send(message())), Acknowledged)
+        assert not any(getattr(event, "token", None) in tokens for event in listener.events)
 
 
 def test_what_the_broker_denies_is_refused_with_its_reason(tmp_path: Path) -> None:
@@ -302,17 +315,18 @@ def test_what_the_broker_denies_is_refused_with_its_reason(tmp_path: Path) -> No
 
 
 def test_the_memory_publisher_refuses_and_waits_as_a_broker_would() -> None:
-    """It refuses what it is told to, holds QoS 1 while away, loses QoS 0, and bounds what it keeps."""
+    """It refuses what it is told to, takes nothing while away, and bounds what it keeps."""
     with MemoryPublisher(keep=2, refuses=lambda m: m.topic == "no") as publisher:
         assert [type(event) for event in publisher.events()] == [Connected]
         refused = publisher.send(message("no"))
         assert list(publisher.events()) == [Refused(refused, 0x87, "Not authorized")]
         publisher.go_away("unplugged")
-        held = publisher.send(message("held", retain=True))
-        with pytest.raises(PublishError, match="no broker"):
-            publisher.send(message(qos=0))
+        for qos in (0, 1):
+            with pytest.raises(PublishError, match="no broker"):
+                publisher.send(message(qos=qos))
         assert list(publisher.events()) == [SessionLost("unplugged")]
         publisher.come_back()
+        held = publisher.send(message("held", retain=True))
         assert list(publisher.events()) == [Connected(session_present=False), Acknowledged(held)]
         assert publisher.retained["held"].payload == b"{}"
         publisher.go_away()
@@ -346,11 +360,13 @@ def test_a_refused_login_is_reported_with_the_brokers_reason_and_no_secret(tmp_p
     with Mosquitto(tmp_path, config=f"password_file {passwords}\nallow_anonymous false") as broker:
         with mqtt(broker, username="line", password="wrong-0815") as publisher:  # noqa: S106 - a password of the test
             listener = Listener(publisher)
-            refused = SessionLost(f"the broker at 127.0.0.1:{broker.port} refused the connection: Not authorized")
+            told = f"the broker at 127.0.0.1:{broker.port} refused the connection: Not authorized"
+            refused = SessionLost(told, reason_code=0x87)
             listener.wait(lambda _: len(listener.events) > 1)
             assert set(listener.events) == {refused}
             assert "wrong-0815" not in repr((publisher, vars(publisher)["_settings"], listener.events))
         (tmp_path / "secret").write_text("right-4711\n")
+        (tmp_path / "secret").chmod(0o640)
         with mqtt(broker, username="line", password_file=tmp_path / "secret") as publisher:
             Listener(publisher).connected()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge.outbox import AckPolicy, Outbox, Repeated, Sender
+from edge.outbox.sender import Patience
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.memory import MemoryPublisher
 from edge.publishers.mqtt import MqttPublisher
@@ -71,7 +72,7 @@ def test_what_nobody_takes_stays_and_holds_up_nothing_else(tmp_path: Path) -> No
 def test_a_topic_that_nobody_takes_is_told_after_a_while(tmp_path: Path) -> None:
     """The state of delivery names the topic, once it has lasted; and how old the oldest event is."""
     publisher = PickyPublisher("line/event")
-    with running(tmp_path / "outbox.db", publisher, no_consumer_s=2.0) as (outbox, sender):
+    with running(tmp_path / "outbox.db", publisher, patience=Patience(no_consumer_s=2.0)) as (outbox, sender):
         put(outbox, 1)
         wait_for(lambda: sender.delivery.no_consumer)
         assert sender.delivery.no_consumer == "nobody at the broker takes line/event"

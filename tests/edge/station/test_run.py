@@ -104,7 +104,7 @@ def test_an_operator_acknowledges_an_alarm_and_sees_the_last_frame(tmp_path: Pat
             }
             outcomes = []
             for what in (command, command, command | {"occurrence_id": str(uuid.uuid4())}, {}):
-                asked = f"desk/{len(outcomes)}"
+                asked = f"{ROOT_TOPIC}/answer/{len(outcomes)}"
                 desk.publish(
                     f"{ROOT_TOPIC}/cmd/ack", json.dumps(what).encode(), MessageExpiryInterval=30, ResponseTopic=asked
                 )

@@ -78,11 +78,11 @@ def test_alarms_from_the_shell_and_over_mqtt_and_through_a_kill(tmp_path: Path) 
                 f"{ROOT_TOPIC}/cmd/shelve",
                 json.dumps(shelve).encode(),
                 MessageExpiryInterval=30,
-                ResponseTopic="desk/answers",
+                ResponseTopic=f"{ROOT_TOPIC}/answer/desk",
                 CorrelationData=b"7",
             )
-            wait_for(lambda: desk.last("desk/answers"))
-            answer = desk.last("desk/answers")
+            wait_for(lambda: desk.last(f"{ROOT_TOPIC}/answer/desk"))
+            answer = desk.last(f"{ROOT_TOPIC}/answer/desk")
             assert answer is not None
             assert answer.properties.CorrelationData == b"7"
             body = json.loads(answer.payload)["body"]

@@ -1,0 +1,57 @@
+"""paho's client, without the two habits that would silence a line."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+
+_UNSPECIFIED = 0x80
+_REASON_AT = 2  # in a PUBACK, behind the packet's number
+_NAMES = {0x95: "Packet too large"}  # mosquitto's answer to more than message_size_limit
+
+
+class PahoClient(Client):
+    """One connection's client: MQTT 5, exceptions in callbacks held back, served by one thread only.
+
+    paho raises on a reason code that the standard does not list for a PUBACK, and so ends a connection whose broker
+    has only refused a message. Here such a code reaches `on_publish` as unspecified, and `reason_of` tells what it was.
+    """
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        # An exception in a callback would leave paho's own book-keeping half done.
+        self.suppress_exceptions = True
+        # else publish() would write to the socket from its caller's thread, beside the one that serves the network
+        self.on_socket_register_write = lambda *_: None
+        self._unlisted: dict[int, int] = {}
+
+    def reason_of(self, packet: int, reason: ReasonCode) -> tuple[int, str]:
+        """Return the broker's answer to a packet, and its name."""
+        code = self._unlisted.pop(packet, None)
+        return (reason.value, str(reason)) if code is None else (code, _NAMES.get(code, "a code of its own"))
+
+    def close(self) -> None:
+        """Close the sockets, whatever state the connection is in."""
+        self._reset_sockets()
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        packet: Any = self._in_packet["packet"]
+        if cmd == "PUBACK" and len(packet) > _REASON_AT and not _listed(packet[_REASON_AT]):
+            code = int(packet[_REASON_AT])
+            self._unlisted[int.from_bytes(packet[:_REASON_AT], "big")] = code
+            # below 0x80 it is an acknowledgement, whatever else it is to say
+            known = _UNSPECIFIED if code >= _UNSPECIFIED else 0
+            self._in_packet["packet"] = bytearray([*packet[:_REASON_AT], known])
+        return super()._handle_pubackcomp(cmd)
+
+
+def _listed(code: int) -> bool:
+    try:
+        ReasonCode(PacketTypes.PUBACK).unpack(bytes([code]))
+    except Exception:  # noqa: BLE001 - paho asserts, or finds no key, as its version has it
+        return False
+    return True

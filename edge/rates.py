@@ -1,0 +1,32 @@
+"""How often something may be done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class Rate:
+    """At most `per_s` times a second on average, and at most `burst` times at once. For one thread only."""
+
+    def __init__(self, per_s: float, burst: int, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._monotonic_s = monotonic_s
+        self._left = float(burst)
+        self._looked_s = monotonic_s()
+
+    @property
+    def left(self) -> int:
+        """How many times it may be done now."""
+        now_s = self._monotonic_s()
+        self._left = min(self._burst, self._left + (now_s - self._looked_s) * self._per_s)
+        self._looked_s = now_s
+        return int(self._left)
+
+    def take(self) -> bool:
+        """Take one of them; False where none is left."""
+        if self.left < 1:
+            return False
+        self._left -= 1
+        return True
