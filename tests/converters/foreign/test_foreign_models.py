@@ -100,7 +100,6 @@ def test_weights_beside_the_graph_are_merged(tmp_path: Path, parts: Path, capsys
 def test_what_a_net_expects_stands_in_a_yaml_beside_it(tmp_path: Path, parts: Path) -> None:
     """The keys are the flags' names, with - or _; a flag goes before its key; preparing may be a file or its steps."""
     torch_like(tmp_path / "unet.onnx", batch="batch", names=("image", "mask"), outputs=2)
-    (tmp_path / "steps.yaml").write_text("preparing:\n  - {step: crop-rectangle, x: 0, y: 0, width: 50, height: 40}\n")
     (tmp_path / "unet.yaml").write_text(
         "tile: 32x32\nclasses: red\nthresholds: 0.9\ninput-range: 0,1\n"
         f"mean: {list(MEAN)}\nstd: {list(STD)}\ncolour: rgb\nlayout: nchw\nactivation: softmax\nbackground: 0\n"
@@ -429,3 +428,53 @@ def test_files_of_other_tools_have_their_way(
     assert words in said
     assert "docs/other-models.md" in said
     assert content(tmp_path) == before
+
+
+def test_preparing_steps_come_from_a_file(tmp_path: Path, parts: Path) -> None:
+    """--preparing names a YAML like a recipe's; its steps stand in the bundle and the golden frames are prepared so."""
+    steps = "preparing:\n  - {step: level_light}\n"
+    (tmp_path / "steps.yaml").write_text(steps)
+    model = torch_like(tmp_path / "unet.onnx")
+    flags = ("--preparing", tmp_path / "steps.yaml", "--yes")
+    assert run(model, *BASE, *NORMAL, *SOFTMAX, *flags, "--data", parts) == 0
+    made = load_bundle(tmp_path / "unet-1.0.0")
+    assert [step.step for step in made.manifest.preparing] == ["level_light"]
+    with make_engine(EngineSettings(), made) as engine:
+        assert all(result.passed for result in check_golden(made, engine))
+    (tmp_path / "steps.yaml").write_text("preparing: [{step: none-such}]\n")
+    assert run(model, *BASE, *NORMAL, *SOFTMAX, *flags, "--data", parts, "--out", tmp_path / "o") == 3
+
+
+def test_sequences_are_fed_frame_by_frame(tmp_path: Path, parts: Path) -> None:
+    """A net of two frames, channels before height, sees the same numbers in each: the answer is the formula's."""
+    path = tmp_path / "net.onnx"
+    around(path, [helper.make_node("Identity", ["logits"], ["output"])], {"axis": np.array([1])}, 18)
+    model = onnx.load(path)
+    model.graph.node[0].input[0] = "mean"
+    model.graph.node.insert(0, helper.make_node("ReduceMean", ["input", "axis"], ["mean"], keepdims=0))
+    del model.graph.input[:]
+    model.graph.input.append(helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 2, 3, TILE, TILE]))
+    path.write_bytes(model.SerializeToString())
+    flags = ("--activation", "sigmoid", "--frames", "2")
+    assert run(path, *BASE, *NORMAL, *flags, "--data", parts) == 0
+    tile = part(77, TILE, TILE)
+    classes, _ = answered(tmp_path / "net-1.0.0", np.stack([tile, tile]))
+    assert (classes == (expected_probability(tile) >= 0.5)).all()
+
+
+def test_grey_in_three_channels(tmp_path: Path) -> None:
+    """--colour grey gives the same grey to each of three channels; the bundle's tiles have one."""
+    parts = write_parts(tmp_path / "parts")
+    nodes = [
+        helper.make_node("Add", ["logits", "up"], ["same"]),
+        helper.make_node("Sigmoid", ["same"], ["output"]),
+    ]
+    path = around(tmp_path / "net.onnx", nodes, {"up": np.float32(3)}, 17)
+    flags = ("--input-range", "0,1", "--colour", "grey", "--yes")
+    assert run(path, *BASE, *flags, "--data", parts) == 0
+    made = load_bundle(tmp_path / "net-1.0.0")
+    assert made.manifest.channels == 1
+    # 12 (grey - grey) + 0 is 0, so p is 0.5 everywhere
+    classes, scores = answered(made.path, np.full((TILE, TILE, 1), 200, np.uint8), thresholds=0.4)
+    assert set(np.unique(classes)) == {1}
+    assert set(np.unique(scores)) == {128}
