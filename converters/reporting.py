@@ -64,7 +64,7 @@ def _print_conversion(conversion: Conversion, bundle: Bundle, console: Console) 
             f"{told['largest_difference']:.4f}.",
             soft_wrap=True,
         )
-    elif found is not None and "model.keras" not in conversion.original:
+    elif conversion.original.endswith((" by Keras", " by ONNX Runtime")):
         console.print(
             "The graph computes what the flags say. Whether the net was trained so, the overlay sheet or --reference "
             "tells.",

@@ -154,7 +154,7 @@ class OnnxNet:
                 f"{self.path} takes {known.type}: expected float pixels (or uint8 ones). Export it with a float input"
             )
         batch = known.shape[0] if known.shape and isinstance(known.shape[0], int) else None
-        given = pixels.astype(kind)
+        given = np.rint(pixels).astype(kind) if kind is np.uint8 else pixels.astype(kind)
         answers = []
         for first in range(0, len(given), batch or len(given)):
             part = given[first : first + (batch or len(given))]

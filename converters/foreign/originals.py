@@ -23,6 +23,7 @@ _BUFFERS = 3
 _BEYOND = 1e-3
 # What a change of the batch may do to a probability: other orders of summing. Statistics of a batch do far more.
 _UNSTEADY = 1e-2
+_UNSTEADY_CELLS = 1e-3  # the share of a tile's cells
 
 
 @dataclass
@@ -133,20 +134,25 @@ def check_steady(path: Path | str, answer: Callable[[UInt8], Float32], tiles: UI
     first = tiles[:1]
     others = tiles[1:4] if len(tiles) > 1 else np.concatenate([255 - first, np.flip(first, axis=-2)])
     alone = answer(first)
-    again = float(np.abs(answer(first) - alone).max())
-    if again > _UNSTEADY:
+    again = np.abs(answer(first) - alone)
+    if _unsteady(again):
         raise ContractError(
-            f"{path} answers one tile in two ways, {again:.2g} apart: noise or dropout is left on. Save it for "
+            f"{path} answers one tile in two ways, {again.max():.2g} apart: noise or dropout is left on. Save it for "
             "inference: model.eval() in PyTorch, training=False in Keras"
         )
     for other in (others, 255 - others):
-        beside = float(np.abs(answer(np.concatenate([first, other]))[:1] - alone).max())
-        if beside > _UNSTEADY:
+        beside = np.abs(answer(np.concatenate([first, other]))[:1] - alone)
+        if _unsteady(beside):
             raise ContractError(
-                f"{path} answers one tile in two ways, {beside:.2g} apart: what else is in the batch decides. Its "
-                "normalisation is left in training mode. Save it for inference: model.eval() in PyTorch, and in "
+                f"{path} answers one tile in two ways, {beside.max():.2g} apart: what else is in the batch decides. "
+                "Its normalisation is left in training mode. Save it for inference: model.eval() in PyTorch, and in "
                 "Keras no layer called with training=True"
             )
+
+
+def _unsteady(difference: Float32) -> bool:
+    """Tell whether more than rounding differs: a single cell at a threshold may."""
+    return float(np.mean(difference > _UNSTEADY)) > _UNSTEADY_CELLS
 
 
 def check_reference(

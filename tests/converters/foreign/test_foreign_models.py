@@ -478,3 +478,20 @@ def test_grey_in_three_channels(tmp_path: Path) -> None:
     classes, scores = answered(made.path, np.full((TILE, TILE, 1), 200, np.uint8), thresholds=0.4)
     assert set(np.unique(classes)) == {1}
     assert set(np.unique(scores)) == {128}
+
+
+def test_a_net_that_takes_bytes_comes_in(tmp_path: Path, parts: Path) -> None:
+    """A net with a uint8 input that it casts itself is given the tiles as they are, and nothing is rounded away."""
+    nodes = [helper.make_node("Sigmoid", ["logits"], ["output"])]
+    path = around(tmp_path / "net.onnx", nodes, {"scale": np.float32(1 / 255)}, 17)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    model.graph.node[0].input[0] = "scaled"
+    model.graph.node.insert(0, helper.make_node("Mul", ["real", "scale"], ["scaled"]))
+    model.graph.node.insert(0, helper.make_node("Cast", ["input"], ["real"], to=TensorProto.FLOAT))
+    path.write_bytes(model.SerializeToString())
+    assert run(path, *BASE, "--input-range", "0,255", "--colour", "rgb", "--data", parts) == 0
+    tile = part(77, TILE, TILE)
+    logit = tile[..., ::-1].astype(np.float64) / 255 @ np.array([12, 0, -12.0]) - 3
+    classes, _ = answered(tmp_path / "net-1.0.0", tile)
+    assert (classes == (logit >= 0)).all()
