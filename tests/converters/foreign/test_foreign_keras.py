@@ -144,7 +144,7 @@ def test_convnext_converts(tmp_path: Path) -> None:
         include_top=False,
         weights=None,
         input_shape=(None, None, 3),
-        model_name="small",
+        name="small",
     )
     cell = layers.GlobalAveragePooling2D(keepdims=True)(backbone(pixels))
     net = keras.Model(pixels, layers.Conv2D(1, 1, activation="sigmoid")(cell))
