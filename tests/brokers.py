@@ -43,19 +43,25 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
 
 
 class Mosquitto:
-    """Debian's mosquitto. `config` is added to its settings; `persistent` keeps its memory on disk at every change."""
+    """Debian's mosquitto. `config` is added to its settings; `persistent` keeps its memory on disk at every change.
 
-    def __init__(self, folder: Path, *, config: str = "", persistent: bool = False) -> None:
+    `whole_config` stands in for all of that; then it listens on `port`.
+    """
+
+    def __init__(
+        self, folder: Path, *, config: str = "", persistent: bool = False, whole_config: str = "", port: int = 0
+    ) -> None:
         program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
         assert program, "these tests need mosquitto: sudo apt-get install mosquitto"
         self._program = program
         self.host = HOST
-        self.port = free_port()
+        self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._config = folder / "mosquitto.conf"
         memory = f"persistence true\npersistence_location {folder}/\nautosave_on_changes true\nautosave_interval 1\n"
         self._config.write_text(
-            f"listener {self.port} {HOST}\nallow_anonymous true\nuser root\n{memory if persistent else ''}{config}\n"
+            whole_config
+            or f"listener {self.port} {HOST}\nallow_anonymous true\nuser root\n{memory if persistent else ''}{config}\n"
         )
 
     def __enter__(self) -> Self:

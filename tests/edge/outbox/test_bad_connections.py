@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.proof.proxy import FaultProxy
+from edge.opencv import cv2
 from edge.outbox import Outbox, Sender
 from edge.outbox.sender import Patience
 from edge.publishers.broker_settings import BrokerSettings
@@ -18,6 +20,8 @@ from edge.records import Message
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.edge.outbox.test_outbox import WILL, put, result, settled, state
 from tests.edge.outbox.test_sender import running
+from tests.edge.station.test_run import ROOT_TOPIC, bodies, write_line
+from tests.edge.station.test_run import running as station
 from tests.scripted_broker import CUT, ScriptedBroker
 
 Judge = Callable[[str, bytes], int | tuple[int, int]]
@@ -250,3 +254,20 @@ def test_what_is_new_goes_before_what_is_sent_again(tmp_path: Path) -> None:
         assert max(places) <= behind + 50
         settled(outbox)
         assert len(broker.messages) == 3002
+
+
+def test_a_line_at_a_broker_with_a_limit_shows_pictures_that_fit(tmp_path: Path) -> None:
+    """With message_size_limit 6000 the birth is refused and told; results, state and smaller pictures come."""
+    noise = np.random.default_rng(3).integers(0, 60, (480, 640, 3), np.uint8)
+    with Mosquitto(tmp_path, config="message_size_limit 6000") as broker, Subscriber(broker.port) as desk:
+        config = write_line(tmp_path, broker.port)
+        for path in (tmp_path / "parts").glob("*.png"):
+            cv2.imwrite(str(path), noise)
+        with station(config):
+            wait_for(lambda: desk.payloads(f"{ROOT_TOPIC}/image/last"))
+            wait_for(lambda: len(bodies(desk, "event/result")) >= 3)
+            wait_for(lambda: bodies(desk, "state/counters")[-1]["announcements_dropped"] >= 1)
+            assert bodies(desk, "birth") == []
+            assert bodies(desk, "state/counters")[-1]["connections_lost"] == 0
+            assert max(map(len, desk.payloads(f"{ROOT_TOPIC}/image/last"))) <= 6000
+            wait_for(lambda: any(event["alarm"] == "broker-refuses" for event in bodies(desk, "event/alarm")))
