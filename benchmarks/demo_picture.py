@@ -12,7 +12,7 @@ from rich.console import Console
 
 from edge.app import run_line
 from edge.bundle import load_bundle
-from edge.cli.demo import BUNDLE, DEMO_ALARMS, FPS, DemoScore, DemoScreen
+from edge.cli.demo import BUNDLE, DEMO_ALARMS, FPS, DemoScore, DemoScreen, how_to_listen
 from edge.publishers.memory import MemoryPublisher
 from edge.settings import CameraSettings, LineSettings, Settings
 from edge.simulation.camera import SimulatedCamera
@@ -31,7 +31,9 @@ def main() -> None:
         line=LineSettings(enterprise="demo", device="demo"), camera=CameraSettings(kind="simulated"), alarms=DEMO_ALARMS
     )
     score = DemoScore(bundle.classes)
-    screen = DemoScreen("mosquitto_sub -h 127.0.0.1 -p 1883 -V mqttv5 -v -t 'demo/site/area/line/cell/inspect/v1/#'")
+    # the demo's broker takes any free port
+    listen = how_to_listen("127.0.0.1", 40123, "demo/site/area/line/cell/inspect/v1")
+    screen = DemoScreen([*listen, "Ctrl-C ends it"])
     last_s: list[float] = []
 
     def watch(decided: Decided) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from typer.core import TyperGroup
 
+from edge.cli.console import VersionOption
 from edge.cli.terminal import Terminal, lines, log_to_stderr
 from edge.errors import ConversionError, DependencyError, LinewatchError, StoreError
 
@@ -55,13 +56,18 @@ class _BuildByDefault(TyperGroup):
     """Takes a command line that begins with none of the verbs for `build`: `convert BUNDLE --to …` needs no verb."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        verb = args[0] if args and args[0] in self.commands else None
-        return super().parse_args(ctx, args if verb else ["build", *args])
+        of_all = args and (args[0] in self.commands or args[0] == "--version")
+        return super().parse_args(ctx, args if of_all else ["build", *args])
 
 
 app = typer.Typer(
     cls=_BuildByDefault, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False
 )
+
+
+@app.callback()
+def _options(_version: VersionOption = False) -> None:
+    pass
 
 
 class Target(str, Enum):

@@ -19,6 +19,7 @@ from edge.alarms import AlarmManager, alarm_rules
 from edge.bundle import INT8_MODEL, INT8_OPENVINO_MODEL, ONNX_MODEL, Bundle
 from edge.cameras.capture import CapturedCamera, CaptureLimits, PictureSource
 from edge.cameras.images import ImagesCamera
+from edge.cameras.looping import LoopingCamera
 from edge.cameras.network import NetworkStream
 from edge.cameras.opencv import OpenCvSource, require_gstreamer
 from edge.cameras.pacing import PacedCamera
@@ -93,8 +94,8 @@ def make_camera(settings: CameraSettings, progress: Heartbeats, depth_bits: int 
             "received nothing"
         )
     if kind == "images" or kind == "file":  # noqa: PLR1714 - mypy narrows the kind by this
-        recording = make_recording(settings.name, Path(str(settings.source)), depth_bits, settings.expected_px)
-        return PacedCamera(recording, as_live=True)
+        play = partial(make_recording, settings.name, Path(str(settings.source)), depth_bits, settings.expected_px)
+        return PacedCamera(LoopingCamera(settings.name, play) if settings.loop else play(), as_live=True)
     if kind == "gstreamer":
         require_gstreamer(settings.name)
     limits = CaptureLimits(settings.max_age_ms, settings.expected_px)

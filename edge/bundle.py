@@ -27,6 +27,7 @@ from edge.files import replacing
 from edge.preparing import PreparingStep
 from edge.records import DefectClass, GraphContract
 from edge.strict_json import BYTES_AT_MOST, parse_json
+from edge.wording import command
 from edge.yaml_settings import StrictModel
 
 SCHEMA = "linewatch/bundle/1"
@@ -246,7 +247,7 @@ def _load(path: Path, *, need_onnx: bool) -> Bundle:
     made_anew = set() if need_onnx else {*graphs, *PRECISION_PLANS, *maps}
     _verify(path, manifest, made_anew)
     if need_onnx and ONNX_MODEL not in manifest.files:
-        raise BundleError(f"{path} holds no {ONNX_MODEL}. Run: convert {path} --to onnxruntime")
+        raise BundleError(f"{path} holds no {ONNX_MODEL}. Run: {command('convert', path, '--to', 'onnxruntime')}")
     _check_golden_frames(path, manifest)
     _check_folders(path, {*manifest.files, *made_anew})
     return Bundle(path, manifest)
@@ -313,7 +314,7 @@ def _check_golden_frames(path: Path, manifest: Manifest) -> None:
             if name not in manifest.files:
                 raise BundleError(
                     f"{path / MANIFEST} names the golden frame {name!r:.200} and states no hash of it. Convert the "
-                    f"bundle again: convert {path} --to onnxruntime"
+                    f"bundle again: {command('convert', path, '--to', 'onnxruntime')}"
                 )
 
 

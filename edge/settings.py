@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+from collections.abc import Sequence
+from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,6 +29,9 @@ from edge.simulation.engine import SimulatedFault
 from edge.simulation.rendering import SimulatedLineSettings
 from edge.yaml_settings import ModelT, StrictModel, load_yaml
 
+# What `--bundle demo` means: the model that comes with Linewatch, and has seen simulated pictures only.
+DEMO = "demo"
+SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "simulated-glass"
 # What each backend can compute in; the first is what it does without being asked.
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("fp32", "int8"),
@@ -58,7 +63,8 @@ _SidePx = Annotated[int, Field(ge=16, le=16384)]
 class CameraSettings(StrictModel):
     """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line.
 
-    `depth_bits`: how many bits of a camera's, or of a picture's, 16 count; none: as the bundle's `preparing` says.
+    `loop`: a file or folder begins anew when it is over. `depth_bits`: how many bits of a camera's, or of a picture's,
+    16 count; none: as the bundle's `preparing` says.
     `watch`: when the camera is frozen or blind; `auto` watches live cameras, and neither recordings, whose pictures may
     rightly stand still, nor the simulated line. `size_px`: width and height that pictures must have; without it, those
     of the first one. `compare_clocks`: whether a stream's own clock tells how old its pictures are. `device`: what a
@@ -68,6 +74,7 @@ class CameraSettings(StrictModel):
     name: Name = "camera"
     kind: Literal["auto", "device", "file", "images", "rtsp", "gstreamer", "simulated"] = "auto"
     source: str | int | None = None
+    loop: bool = False
     max_age_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 1000
     depth_bits: Annotated[int, Field(ge=8, le=16)] | None = None
     size_px: tuple[_SidePx, _SidePx] | None = None
@@ -94,6 +101,14 @@ class CameraSettings(StrictModel):
             except SourceError as error:
                 raise ValueError(str(error)) from error
         return source
+
+    @model_validator(mode="after")
+    def _only_files_loop(self) -> CameraSettings:
+        if self.loop and self.resolved_kind() not in {"file", "images"}:
+            raise ValueError(
+                f"expected loop for a file or folder only, received it for a {self.resolved_kind()} camera"
+            )
+        return self
 
     @property
     def expected_px(self) -> tuple[int, int] | None:
@@ -281,21 +296,37 @@ def _at_home(model: ModelT, home: Path, *names: str) -> ModelT:
     return model.model_copy(update={name: home / path for name in names if (path := getattr(model, name)) is not None})
 
 
-def settings_warnings(settings: Settings, bundle: Bundle) -> list[str]:
-    """Say what in the settings the bundle cannot honour: limits, thresholds and alarms of classes that it lacks."""
-    known = {entry.name for entry in bundle.classes}
+def unknown_classes(settings: Settings, bundle: Bundle) -> list[str]:
+    """Name each key of limits, thresholds, grades and alarms whose class the bundle lacks, and what it may mean."""
+    known = sorted(entry.name for entry in bundle.classes)
     named = [
         *((f"inspect.limits.{name}", name) for name in settings.inspect.limits),
         *((f"inspect.thresholds.{name}", name) for name in settings.inspect.thresholds),
-        *((f"alarms.{rule.id}", rule.class_name) for rule in settings.alarms if rule.class_name is not None),
-        *((f"inspect.grades.{row.name}.limits", name) for row in settings.inspect.grades for name in row.limits or {}),
+        *((f"alarms.{rule.id}.class", rule.class_name) for rule in settings.alarms if rule.class_name is not None),
+        *(
+            (f"inspect.grades.{row.name}.limits.{name}", name)
+            for row in settings.inspect.grades
+            for name in row.limits or {}
+        ),
     ]
     return [
-        f"{where}: the bundle {bundle.manifest.name} has no class {name!r} (it has {', '.join(sorted(known))}); "
-        "this setting has no effect"
+        f"key {where}: expected a class of the bundle {bundle.manifest.name} ({', '.join(known)}), received {name!r}"
+        f"{_meant(name, known)}"
         for where, name in named
         if name not in known
     ]
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    lowered = {one.lower(): one for one in known}
+    near = get_close_matches(name.lower(), lowered, n=1)
+    return f"; did you mean {lowered[near[0]]}?" if near else ""
+
+
+def require_known_classes(settings: Settings, bundle: Bundle, file: Path) -> None:
+    """Raise SettingsError with every class in the settings that the bundle lacks: such a limit or alarm never acts."""
+    if unknown := unknown_classes(settings, bundle):
+        raise SettingsError(f"{file}: {'. '.join(unknown)}. A limit, grade or alarm of another class never acts")
 
 
 def fingerprint(settings: Settings) -> str:
@@ -327,7 +358,18 @@ def effective_thresholds(settings: Settings, bundle: Bundle) -> tuple[float, ...
 
 def require_bundle(settings: Settings, given: Path | None) -> Path:
     """Return the bundle's path from the command line or else the settings. Raises SettingsError without either."""
-    path = given or settings.bundle
+    path = settings.bundle if given is None else shipped_if_demo(given)
     if path is None:
         raise SettingsError("No bundle: expected the key `bundle` in the settings, or --bundle; received neither")
     return path
+
+
+def shipped_if_demo(given: Path) -> Path:
+    """Return the shipped bundle for `demo`, else what was given. Raises SettingsError where a folder is so called."""
+    if given != Path(DEMO):
+        return given
+    if given.exists():
+        raise SettingsError(
+            f"--bundle {DEMO} means the shipped model, and there is {given.resolve()} too. Give the folder's whole path"
+        )
+    return SHIPPED_BUNDLE

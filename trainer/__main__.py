@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from edge.bundle import Bundle
-from edge.cli.console import run_app
+from edge.cli.console import VersionOption, run_app
 from edge.cli.terminal import Terminal, log_to_stderr, warn
 from edge.files import write_text
+from edge.wording import command, counted
 from edge.yaml_settings import load_yaml
 from trainer.importing.command import export_app, import_app
 
@@ -31,6 +32,12 @@ app = typer.Typer(
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 console = Terminal()
+
+
+@app.callback()
+def _options(_version: VersionOption = False) -> None:
+    pass
+
 
 BundleArgument = Annotated[Path, typer.Argument(help="a bundle")]
 
@@ -60,7 +67,7 @@ def fit(
         raise typer.BadParameter("expected --resume or --from, received both: --resume goes on with its own weights")
     kept_in = None if no_cache else cache or default_cache_folder()
     recipe = load_yaml(config, TrainSettings)
-    bundle = run_fit(recipe, data, out, console, resume=resume, cache=kept_in, start=start)
+    bundle = run_fit(recipe, data, out, console, resume=resume, cache=kept_in, start=start, recipe=config)
     training = bundle.manifest.training
     more = training.get("finish", {}).get("epochs", 0)
     then = f", then {more} more with the validation pictures" if more else ""
@@ -69,12 +76,13 @@ def fit(
         f"{training['seconds'] / 60:.1f} minutes"
     )
     _tell_thresholds(bundle)
-    chosen = f"Those thresholds were chosen on {training['pictures']['validation']} pictures, so these figures flatter"
+    chosen_on = counted(training["pictures"]["validation"], "picture")
+    chosen = f"Those thresholds were chosen on {chosen_on}, so these figures flatter"
     if presumption_asked_for(bundle.manifest):
         chosen = "These figures are of the weights before the last part"
     console.print(
         f"{chosen}. Judge on the {training['pictures']['test']} held out: "
-        f"linewatch-train evaluate {out} {data} --json figures.json"
+        f"{command('linewatch-train', 'evaluate', out, data, '--json', 'figures.json')}"
     )
 
 
@@ -88,7 +96,7 @@ def _tell_thresholds(bundle: Bundle) -> None:
         found = validation[entry.name]
         console.print(
             f"  {entry.name}: threshold {entry.threshold:g}, from {entry.min_area_px:g} px on; on validation "
-            f"{found['missed']} of {found['shown']} pictures missed, {found['false']} falsely flagged"
+            f"{found['missed']} of {counted(found['shown'], 'picture')} missed, {found['false']} falsely flagged"
         )
         if found["presumed"] and asked_for:
             console.print("    presumed, as the recipe asks: what was fitted would suit other weights")
@@ -137,7 +145,9 @@ def evaluate(
     evaluation = run_evaluate(bundle, data, console, wanted=wanted)
     write_text(json_file, json.dumps(evaluation.report | {"per_picture": evaluation.pictures}, indent=1) + "\n")
     report = evaluation.report
-    console.print(f"{report['pictures']} pictures judged; {report['excluded_pictures']} left out: learned from")
+    console.print(
+        f"{counted(report['pictures'], 'picture')} judged; {report['excluded_pictures']} left out: learned from"
+    )
     for table in tables(report):
         console.print(table)
 
@@ -167,8 +177,8 @@ def refit(
             f"No further picture shows {', '.join(step['kept'])}: thresholds, areas and counts are those of before"
         )
     console.print(
-        f"Those thresholds were chosen on {pictures} further pictures, which judge no more. Now convert the bundle: "
-        f"convert {bundle} --to onnxruntime"
+        f"Those thresholds were chosen on {counted(pictures, 'further picture')}, which can judge no more. "
+        f"Now convert the bundle: {command('convert', bundle, '--to', 'onnxruntime')}"
     )
 
 
@@ -200,7 +210,8 @@ def report(
     if written.verdict is not None:
         console.print(f"training, {written.verdict.kind}: {written.verdict.evidence}. {written.verdict.remedy}")
     console.print(
-        f"{written.page}: open it in a browser; figures in {written.figures}, {len(written.pictures)} pictures"
+        f"{written.page}: open it in a browser; figures in {written.figures}, "
+        f"{counted(len(written.pictures), 'picture')}"
     )
 
 
@@ -213,7 +224,7 @@ def held_out(
     """Copy the pictures that a bundle held out, with their masks, to replay or evaluate them."""
     from trainer.evaluation.holding_out import copy_held_out
 
-    console.print(f"{copy_held_out(bundle, data, out)} pictures copied to {out}")
+    console.print(f"{counted(copy_held_out(bundle, data, out), 'picture')} copied to {out}")
 
 
 @app.command(epilog="Example: `linewatch-train models --tile 256 --json`")
@@ -319,8 +330,8 @@ def tiles(
         )
     left_out = f"; {counts.skipped} clean ones left out" if counts.skipped else ""
     console.print(
-        f"{out}: {counts.pictures} pictures cut into {counts.tiles} tiles of {tile} px, {counts.defective} of them "
-        f"defective{left_out}"
+        f"{out}: {counted(counts.pictures, 'picture')} cut into {counted(counts.tiles, 'tile')} of {tile} px, "
+        f"{counts.defective} of them defective{left_out}"
     )
 
 
@@ -333,13 +344,15 @@ def show_split(
     ] = None,
 ) -> None:
     """Show how a recipe would split a dataset, by class and group, without training."""
-    from trainer.datasets.dataset import read_manifest
+    from trainer.datasets.dataset import class_names, read_manifest
+    from trainer.datasets.recipe_classes import require_known_classes
     from trainer.datasets.split_manifest import write_split
     from trainer.datasets.splitting import split_dataset, split_table
     from trainer.recipe.settings import TrainSettings
 
     settings = load_yaml(config, TrainSettings)
     entries = read_manifest(data, need_masks=False)
+    require_known_classes(settings, class_names(entries), data, config)
     parts = split_dataset(entries, settings.split, settings.seed, console)
     console.print(split_table(entries, parts))
     if out is not None:
@@ -366,7 +379,7 @@ def audit(
     from trainer.recipe.settings import TrainSettings
 
     settings = load_yaml(config, TrainSettings) if config is not None else None
-    found = run_audit(data, console, bundle=bundle, settings=settings)
+    found = run_audit(data, console, bundle=bundle, settings=settings, recipe=config)
     for table in tables(found):
         console.print(table)
     if report is not None:
@@ -375,7 +388,7 @@ def audit(
     if json_file is not None:
         write_text(json_file, json.dumps(found.report(), indent=1) + "\n")
     refuse_broken(found)
-    console.print(f"Nothing that training would refuse; {found.count('doubtful')} doubtful findings")
+    console.print(f"Nothing that training would refuse; {counted(found.count('doubtful'), 'doubtful finding')}")
 
 
 @app.command(epilog="Example: `linewatch-train augmentations config/train.phone.yaml --data phone_msd --out sheet.png`")
@@ -392,7 +405,7 @@ def augmentations(
 
     settings = load_yaml(config, TrainSettings)
     shown = write_augmentation_sheet(settings, data, out, count=count, seed=settings.seed if seed is None else seed)
-    console.print(f"{out}: {shown} crops")
+    console.print(f"{out}: {counted(shown, 'crop')}")
 
 
 def main() -> None:

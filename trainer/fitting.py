@@ -15,6 +15,7 @@ from rich.console import Console
 from edge.bundle import SPLIT, Bundle
 from edge.cli.terminal import warn
 from edge.errors import DatasetError, StoreError
+from edge.wording import command, counted
 from trainer.bundling.bundle import Trained, write_bundle
 from trainer.datasets.cells import labelled_whole
 from trainer.datasets.dataset import (
@@ -31,6 +32,7 @@ from trainer.datasets.dataset import (
 )
 from trainer.datasets.dataset_cache import load_cached
 from trainer.datasets.memory import check_memory
+from trainer.datasets.recipe_classes import require_known_classes
 from trainer.datasets.split_manifest import write_split
 from trainer.datasets.splitting import Split, split_dataset
 from trainer.evaluation.sample_size import what_can_be_shown
@@ -57,21 +59,23 @@ def fit(
     resume: bool = False,
     cache: Path | None = None,
     start: Path | None = None,
+    recipe: Path | None = None,
 ) -> Bundle:
     """Train on the dataset folder `data` and write the bundle `out`. `cache`: where prepared pictures are kept.
 
     `start`: weights of an earlier training to begin with, see `training.starting.find_start`; not beside `resume`.
+    `recipe`: the file that the settings were read from, for what is said of it.
     Raises DatasetError, SettingsError, StoreError, InterruptedTrainingError; what can be found before training is.
     """
     _check_target(out, settings, resume=resume)
     begins_with = None if start is None else find_start(start)
     # where labels alone will do, either all defects have masks or none: a mixture could be learned, and not judged
     entries = read_judged(data)[0] if _answers_whole_tiles(settings) else read_manifest(data)
-    names = _checked_names(settings, data, entries)
+    names = _checked_names(settings, data, entries, recipe)
     parts = split_dataset(entries, settings.split, settings.seed, console)
     counts = {part: sum(p == part for p in parts.values()) for part in ("train", "validation", "test")}
     console.print(
-        f"{len(entries)} pictures, classes {', '.join(names)}: {counts['train']} to learn from, "
+        f"{counted(len(entries), 'picture')}, classes {', '.join(names)}: {counts['train']} to learn from, "
         f"{counts['validation']} to choose by, {counts['test']} held out"
     )
     if begins_with is not None:
@@ -145,22 +149,19 @@ def _answers_whole_tiles(settings: TrainSettings) -> bool:
     return settings.model.stride_px(settings.tile.height) == settings.tile.height
 
 
-def _checked_names(settings: TrainSettings, data: Path, entries: Sequence[Entry]) -> tuple[str, ...]:
+def _checked_names(
+    settings: TrainSettings, data: Path, entries: Sequence[Entry], recipe: Path | None
+) -> tuple[str, ...]:
     names = class_names(entries)
     if not names:
         raise DatasetError(f"{data}: every picture is clean; expected masks of at least one class of defect")
     if taken := [name for name in names if name.lower() in RESERVED]:
         raise DatasetError(
             f"{data}: {taken[0]} cannot be the name of a class of defects, since figures call something else so. "
-            f"Rename it: linewatch-train import manifest {data} --rename {taken[0]}=NAME --out NEW; the name "
-            "ok makes it clean"
+            f"Rename it: {command('linewatch-train', 'import', 'manifest', data, '--rename', taken[0] + '=NAME')} "
+            "--out NEW; the name ok makes it clean"
         )
-    named = {*settings.classes, *settings.sampling.class_weights} | settings.loss.named_classes
-    unknown = sorted(named - set(names))
-    if unknown:
-        raise DatasetError(
-            f"{data} has no class {', '.join(unknown)}, which the recipe names; it has {', '.join(names)}"
-        )
+    require_known_classes(settings, names, data, recipe)
     settings.loss.sum_of(names)  # a preset may not know so many classes
     return names
 
@@ -180,7 +181,8 @@ def _check_target(out: Path, settings: TrainSettings, *, resume: bool) -> None:
             more = f" and {len(differing) - _NAMED_KEYS} more" if len(differing) > _NAMED_KEYS else ""
             raise StoreError(
                 f"{out} was begun with another recipe: {'; '.join(differing[:_NAMED_KEYS])}{more}. Give the recipe "
-                f"that it was begun with, or leave --resume out and begin another folder with its weights: --from {out}"
+                f"that it was begun with, or leave --resume out and begin another folder with its "
+                f"weights: {command('--from', out)}"
             )
 
 

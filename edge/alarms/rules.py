@@ -230,6 +230,14 @@ ENGINE_ALARMS = (
         priority="high",
         text="The engine gives answers that no model may give: convert the bundle again; stop shipping until then",
     ),
+    AlarmRule(
+        id="engine-slow",
+        measure="engine",
+        engine=(EngineFault.SLOW,),
+        priority="high",
+        text="The model is too slow for this device, and frames grow too old: take a faster engine or a smaller region",
+        cause="Another backend or precision, another program that computes here, or a device that is too hot",
+    ),
 )
 DELIVERY_ALARMS = (
     AlarmRule(
@@ -271,7 +279,7 @@ DELIVERY_ALARMS = (
         id="no-consumer",
         measure="delivery",
         delivery=("no_consumer",),
-        text="Nobody takes the alarms of this line from the broker: start what should listen to it",
+        text="Nobody takes the results or alarms of this line from the broker: start what should listen to them",
     ),
     AlarmRule(
         id="session-taken-over",
@@ -292,7 +300,7 @@ NO_READ_ALARM = AlarmRule(
     id="no-read",
     measure="no_read",
     priority="high",
-    text="Frames cannot be inspected: check the camera, its light and its cable; stop shipping until frames are read",
+    text="Frames cannot be inspected: read the reason, which names what to check; stop shipping until frames are read",
 )
 FLOOD_ALARM = AlarmRule(
     id="alarm-flood",

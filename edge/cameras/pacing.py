@@ -1,11 +1,11 @@
-"""A recording played at its own speed."""
+"""A recording played at its own speed, and as a camera would give it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from types import TracebackType
 
 from typing_extensions import Self
@@ -17,8 +17,9 @@ from edge.records import CameraCondition, CameraState, Frame
 class PacedCamera:
     """Gives another camera's frames no sooner than their `captured_ns`, counted from the first one, allows.
 
-    With `as_live` each frame is stamped as captured when its time has come, so that a live line takes the recording for
-    a camera.
+    With `as_live` a live line may take the recording for a camera: each frame is stamped as captured when its time had
+    come, and of several whose time has come only the newest is given, the others being counted as dropped. A recording
+    that cannot be decoded as fast as it plays is played more slowly.
     """
 
     def __init__(
@@ -35,12 +36,13 @@ class PacedCamera:
         self._monotonic_ns = monotonic_ns
         self._sleep_s = sleep_s
         self._ahead_ns: int | None = None
-        self._held: Frame | None = None
+        self._held: Frame | CameraState | None = None
+        self._passed_over = 0
 
     @property
     def dropped(self) -> int:
-        """How many frames the paced camera dropped."""
-        return self._inner.dropped
+        """How many frames were passed over, here or by the paced camera."""
+        return self._inner.dropped + self._passed_over
 
     def __enter__(self) -> Self:
         self._inner.__enter__()
@@ -57,15 +59,46 @@ class PacedCamera:
         self._held = None
         if not isinstance(item, Frame):
             return item
-        if self._ahead_ns is None:
-            self._ahead_ns = self._monotonic_ns() - item.captured_ns
-        early_s = (item.captured_ns + self._ahead_ns - self._monotonic_ns()) / 1e9
+        if self._as_live:
+            item = self._newest(item, timeout_s)
+        early_s = (self._due_ns(item) - self._monotonic_ns()) / 1e9
         if early_s > timeout_s:
             self._held = item
             self._sleep_s(timeout_s)
             return CameraState(self.name, CameraCondition.NO_FRAME_YET)
         if early_s > 0:
             self._sleep_s(early_s)
-        if self._as_live:
-            return replace(item, captured_ns=self._monotonic_ns(), captured_at=datetime.now(timezone.utc))
+        return self._stamped(item) if self._as_live else item
+
+    def _due_ns(self, frame: Frame) -> int:
+        """Return when a frame's time comes, on our clock; the first frame's is now."""
+        if self._ahead_ns is None:
+            self._ahead_ns = self._monotonic_ns() - frame.captured_ns
+        return frame.captured_ns + self._ahead_ns
+
+    def _newest(self, item: Frame, timeout_s: float) -> Frame:
+        """Pass over frames while the next one's time has come too; give up after `timeout_s`."""
+        ends_ns = self._monotonic_ns() + round(timeout_s * 1e9)
+        while self._due_ns(item) < (now_ns := self._monotonic_ns()):
+            following = self._inner.read(max(0.0, (ends_ns - now_ns) / 1e9))
+            if not isinstance(following, Frame):
+                waits = following.condition is CameraCondition.NO_FRAME_YET
+                self._held = None if waits else following
+                break
+            if self._due_ns(following) > self._monotonic_ns():
+                self._held = following
+                break
+            item = following
+            self._passed_over += 1
+            if self._monotonic_ns() >= ends_ns:
+                # the disk or the decoder is slower than the recording: let it play later, or every frame would be old
+                self._ahead_ns = self._monotonic_ns() - item.captured_ns
+                break
         return item
+
+    def _stamped(self, frame: Frame) -> Frame:
+        """Return a frame as captured when its time had come."""
+        now_ns = self._monotonic_ns()
+        late_ns = max(0, now_ns - self._due_ns(frame))
+        captured_at = datetime.now(timezone.utc) - timedelta(microseconds=late_ns / 1000)
+        return replace(frame, captured_ns=now_ns - late_ns, captured_at=captured_at)

@@ -12,6 +12,7 @@ from rich.text import Text
 from edge.cli.console import BundleOption, ConfigArgument, load_line, output, warn, warn_of_secrets
 from edge.errors import BundleError
 from edge.printable import printable
+from edge.wording import command
 
 
 def add_to(app: typer.Typer) -> None:
@@ -95,7 +96,8 @@ def _replay_golden(loaded: Any, engine: Any) -> None:
     output.print(table)
     if not results:
         raise BundleError(
-            f"{loaded.path} has no golden frames. Convert it again: convert {loaded.path} --to onnxruntime"
+            f"{loaded.path} has no golden frames. Convert it again: "
+            f"{command('convert', loaded.path, '--to', 'onnxruntime')}"
         )
     if not all(result.prepared_same for result in results):
         warn("this OpenCV prepares pixels a little differently from the one that the bundle was converted with")

@@ -17,7 +17,7 @@ from edge.cli import (
     simulate_command,
     status_command,
 )
-from edge.cli.console import output, run_app
+from edge.cli.console import VersionOption, output, run_app
 from edge.cli.terminal import let_no_character_end_a_command
 from edge.logs import log_on_stderr, native_lines_caught
 
@@ -48,6 +48,11 @@ for _verbs in (
     status_command,
 ):
     _verbs.add_to(app)
+
+
+@app.callback()
+def _options(_version: VersionOption = False) -> None:
+    pass
 
 
 @app.command()

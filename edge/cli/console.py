@@ -15,6 +15,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.rich_utils import rich_format_error
 
+from edge import __version__
 from edge.cli.terminal import Terminal, lines
 from edge.cli.terminal import warn as warn_on
 from edge.errors import LinewatchError, StoreError
@@ -31,6 +32,17 @@ output = Terminal()
 
 ConfigArgument = Annotated[Path, typer.Argument(help="the line's settings, YAML; see config/line.yaml")]
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="a bundle, in place of the settings' own")]
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        output.print(__version__)
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="print the version and end")
+]
 
 
 @contextmanager
@@ -56,14 +68,16 @@ def warn(text: str) -> None:
 
 
 def load_line(config: Path, bundle: Path | None) -> tuple[Any, Any]:
-    """Read the settings and the bundle that they, or the command line, name; print what in them does not fit."""
+    """Read the settings and the bundle that they, or the command line, name.
+
+    Raises SettingsError, also for a limit, grade or alarm of a class that the bundle lacks.
+    """
     from edge.bundle import load_bundle
-    from edge.settings import load_settings, require_bundle, settings_warnings
+    from edge.settings import load_settings, require_bundle, require_known_classes
 
     settings = load_settings(config)
     loaded = load_bundle(require_bundle(settings, bundle))
-    for warning in settings_warnings(settings, loaded):
-        warn(warning)
+    require_known_classes(settings, loaded, config)
     return settings, loaded
 
 

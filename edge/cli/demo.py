@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import statistics
 import threading
 import time
@@ -9,7 +11,6 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -25,16 +26,18 @@ from edge.opencv import cv2
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.embedded_broker import EmbeddedBroker
 from edge.records import DefectClass, UInt8, Verdict
-from edge.settings import CameraSettings, LineSettings, Settings
+from edge.settings import SHIPPED_BUNDLE, CameraSettings, LineSettings, Settings
 from edge.simulation.camera import SimulatedCamera
 from edge.simulation.rendering import CLASS_NAMES, SimulatedLineSettings
 from edge.station.pipeline import Decided, LineCounts
+from edge.wording import counted
 
-BUNDLE = Path(__file__).parent.parent / "bundles" / "simulated-glass"
+BUNDLE = SHIPPED_BUNDLE
 FPS = 15.0
 # A quarter of the smallest stain: what is less of an entering defect nobody would call one. Not the model's to choose.
 VISIBLE_PX = 60
 _ROWS = 12
+_TOLD_EVERY_S = 10.0
 _COLOURS = {Verdict.OK: "bold green", Verdict.NG: "bold red", Verdict.NO_READ: "bold yellow"}
 
 DEMO_ALARMS = (
@@ -132,9 +135,9 @@ class DemoScore:
 
 @dataclass
 class DemoScreen:
-    """The table that lives: the last frames, the standing alarms, and how to listen in."""
+    """The table that lives: the last frames, the standing alarms, and how to listen in and end it."""
 
-    listen: str
+    listen: Sequence[str]
     rows: deque[tuple[str | Text, ...]] = field(default_factory=lambda: deque(maxlen=_ROWS))
     alarms: dict[str, str] = field(default_factory=dict)
 
@@ -166,13 +169,57 @@ class DemoScreen:
         for row in self.rows:
             table.add_row(*row)
         standing = [Text(f"ALARM {name}: {text}", style="bold white on red") for name, text in self.alarms.items()]
-        return Group(table, *standing, Text(f"listen in:  {self.listen}", style="cyan"))
+        return Group(table, *standing, *(Text(line, style="cyan") for line in self.listen))
+
+
+@dataclass
+class DemoLines:
+    """What a pipe, a log or a headless demo shows: one line every ten seconds."""
+
+    console: Console
+    ends: str
+    counts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
+    alarms: set[str] = field(default_factory=set)
+    began_s: float | None = None
+    told_s: float = 0.0
+
+    def add(self, decided: Decided, now_s: float, frames_per_s: float) -> None:
+        """Count one more frame, and say how it stands if ten seconds have passed since it was last said."""
+        self.counts[decided.inspection.judgement.verdict] += 1
+        for event in decided.alarms:
+            stands = event.state in {"active", "acknowledged"} and event.shown
+            (self.alarms.add if stands else self.alarms.discard)(event.alarm)
+        if self.began_s is None:
+            self.began_s = self.told_s = now_s
+        if now_s - self.told_s < _TOLD_EVERY_S:
+            return
+        self.told_s = now_s
+        verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in self.counts.items())
+        self.console.print(
+            f"{now_s - self.began_s:.0f} s: {counted(sum(self.counts.values()), 'frame')}, {verdicts}; "
+            f"{frames_per_s:.1f} frames/s; alarms: {', '.join(sorted(self.alarms)) or 'none'}. {self.ends}"
+        )
+
+
+def how_to_listen(host: str, port: int, root: str) -> list[str]:
+    """Return what to type in another terminal to see results and alarms as text, and where the client comes from.
+
+    `image/last`, which is a JPEG, is not among them.
+    """
+    client = f"mosquitto_sub -h {host} -p {port} -V mqttv5 -v"
+    return [
+        "listen in from another terminal:",
+        f"  results:  {client} -t {shlex.quote(root + '/event/result')}",
+        f"  alarms:   {client} -t {shlex.quote(root + '/event/alarm')}",
+        "  without mosquitto_sub: sudo apt-get install mosquitto-clients",
+    ]
 
 
 def run_demo(stop: threading.Event, *, headless: bool, frames: int, seed: int, console: Console) -> dict[str, Any]:
     """Inspect until `frames` are done (0: until `stop` is set) and return the summary.
 
-    Headless, frames come as fast as they are inspected; else 15 per second.
+    Headless, frames come as fast as they are inspected; else 15 per second. A terminal gets a table that lives;
+    a pipe, a log and `headless` get a line every ten seconds.
     """
     bundle = load_bundle(BUNDLE)
     score = DemoScore(bundle.classes)
@@ -187,24 +234,29 @@ def run_demo(stop: threading.Event, *, headless: bool, frames: int, seed: int, c
             broker=BrokerSettings(host=broker.host, port=broker.port),
         )
         line = settings.line
-        topics = f"{line.enterprise}/{line.site}/{line.area}/{line.line}/{line.cell}/inspect/v1/#"
-        listen = f"mosquitto_sub -h {broker.host} -p {broker.port} -V mqttv5 -v -t '{topics}'"
+        root = f"{line.enterprise}/{line.site}/{line.area}/{line.line}/{line.cell}/inspect/v1"
+        ends = f"It ends after {counted(frames, 'frame')}, or with Ctrl-C" if frames else "Ctrl-C ends it"
+        listen = [*how_to_listen(broker.host, broker.port, root), f"{ends}; so does: kill {os.getpid()}"]
         camera = SimulatedCamera(
             "simulated", SimulatedLineSettings(fps=0 if headless else FPS, frames=frames, seed=seed)
         )
         store = scope.enter_context(scratch_folder("linewatch-demo-")) / "outbox.db"
-        screen = DemoScreen(listen)
-        if headless:
-            console.print(f"listen in:  {listen}")
-        else:
+        screen, told = DemoScreen(listen), DemoLines(console, ends)
+        shows_table = console.is_terminal and not headless
+        if shows_table:
             scope.enter_context(Live(screen, console=console, refresh_per_second=8))
+        else:
+            console.print(Text("\n".join(listen)))
 
         def watch(decided: Decided) -> None:
             ends_s.append(time.monotonic())
             if decided.inspection.frame is None:
                 return
             true_coverage = score.add(camera.truth(decided.inspection.frame), decided)
-            screen.add(decided, true_coverage, _frames_per_s(ends_s[-30:]))
+            if shows_table:
+                screen.add(decided, true_coverage, _frames_per_s(ends_s[-30:]))
+            else:
+                told.add(decided, ends_s[-1], _frames_per_s(ends_s[-30:]))
 
         result = run_line(settings, bundle, stop, store=store, live=True, camera=camera, watchers=[watch])
     return score.summary(result.counts, result.published, result.outbox.acknowledged, _frames_per_s(ends_s))

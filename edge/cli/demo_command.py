@@ -17,12 +17,15 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    headless: Annotated[bool, typer.Option("--headless", help="show nothing while running")] = False,
+    headless: Annotated[bool, typer.Option("--headless", help="as fast as it can, without the table")] = False,
     frames: Annotated[int, typer.Option("--frames", min=0, help="end by itself after so many frames; 0 = never")] = 0,
     summary: Annotated[Path | None, typer.Option("--summary", help="write what it came to here, as JSON")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="another seed, other parts")] = 7,
 ) -> None:
-    """Inspect a simulated line with the shipped model and a broker of its own, and compare with the truth."""
+    """Inspect a simulated line with the shipped model and a broker of its own, and compare with the truth.
+
+    A terminal shows a table that lives. A pipe, a log and --headless get a line every ten seconds. Ctrl-C ends it.
+    """
     from edge.cli.demo import run_demo
 
     with stop_on_signals() as stop:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import webbrowser
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge.bundle import MANIFEST
 from edge.cli.console import (
     INTERRUPTED,
     BundleOption,
@@ -19,6 +21,11 @@ from edge.cli.console import (
     stop_on_signals,
     warn,
 )
+from edge.errors import SettingsError
+from edge.wording import counted
+
+if TYPE_CHECKING:
+    from edge.inspection.report import Totals
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,6 +33,24 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         epilog="Example: `linewatch inspect pictures --bundle my-bundle --report report.html --mm-per-px 0.05`"
     )(inspect)
+
+
+def only_bundle(folder: Path) -> Path:
+    """Return the one bundle that `folder` is or holds. Raises SettingsError where there is none, or several."""
+    found = [path.parent for path in sorted([folder / MANIFEST, *folder.glob(f"*/{MANIFEST}")]) if path.is_file()]
+    if len(found) == 1:
+        return found[0]
+    received = f"several: {', '.join(map(str, found))}" if found else "none"
+    raise SettingsError(
+        f"No bundle is named: expected --bundle, or one bundle in {folder.resolve()}, received {received}. "
+        "--bundle demo takes the shipped model, which has seen simulated pictures only"
+    )
+
+
+def show(report: Path) -> None:
+    """Open a page in the user's browser, or say where it is."""
+    if not webbrowser.open(report.resolve().as_uri()):
+        warn(f"no browser can be started here; the report is {report.resolve()}")
 
 
 def inspect(
@@ -39,11 +64,15 @@ def inspect(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="write one row per picture here")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write pictures and defects here")] = None,
     overlays: Annotated[Path | None, typer.Option("--overlays", help="write each picture, drawn on, here")] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="open the report in the browser")] = False,
     picture_px: Annotated[
         int, typer.Option("--picture-px", min=0, max=8192, help="longer side of the report's pictures; 0 = none")
     ] = 1100,
 ) -> None:
     """Inspect pictures with a bundle and write a report. Without limits in the settings no defect is tolerated.
+
+    Without --bundle it takes that of the settings or, without settings, the only one in this folder. The shipped model
+    has seen simulated pictures only: it is taken where --bundle demo or the settings ask for it.
 
     The exit code is the worst that happened: 0 every picture is OK, 12 at least one is NG, 5 one could not be read or
     shows no product, 6 inference failed on one.
@@ -54,7 +83,7 @@ def inspect(
     from edge.inspection.inference import Inference
     from edge.inspection.inspector import FileReading, Inspector, inspect_pictures, pictures_at
     from edge.inspection.report import HtmlReport, OverlaysFolder, as_csv, figures, write_inspection
-    from edge.settings import Settings, effective_thresholds, require_bundle
+    from edge.settings import SHIPPED_BUNDLE, Settings, effective_thresholds, require_bundle
 
     if mm_per_px is not None and not mm_per_px > 0:
         raise typer.BadParameter(f"--mm-per-px: expected a size above 0 mm, received {mm_per_px}")
@@ -62,7 +91,9 @@ def inspect(
         settings, loaded = load_line(config, bundle)
     else:
         settings = Settings()
-        loaded = load_bundle(require_bundle(settings, bundle))
+        loaded = load_bundle(require_bundle(settings, bundle or only_bundle(Path())))
+    if loaded.path.resolve() == SHIPPED_BUNDLE.resolve():
+        warn("this is the shipped model: it has seen simulated pictures only. Name your own with --bundle")
     asked = settings.inspect if mm_per_px is None else settings.inspect.model_copy(update={"mm_per_px": mm_per_px})
     paths = pictures_at(images, warn)
     reading = FileReading(settings.camera.depth(loaded), settings.camera.watched_files())
@@ -84,16 +115,23 @@ def inspect(
         write_text(csv_file, as_csv(rows, [entry.name for entry in loaded.classes]))
     if json_file:
         write_text(json_file, json.dumps(figures(totals, rows, loaded), indent=1) + "\n")
+    _tell(rows, totals, report)
+    if open_page:
+        show(report)
+    if left:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(totals.exit_code)
+
+
+def _tell(rows: list[dict[str, Any]], totals: Totals, report: Path) -> None:
+    """Say what was told of the pictures, which could not be read, and what it came to."""
     for told in dict.fromkeys(told for row in rows for told in row["told"]):
         of = [row["picture"] for row in rows if told in row["told"]]
-        warn(f"{len(of)} pictures, {of[0]} the first: {told}")
+        warn(f"{counted(len(of), 'picture')}, {of[0]} the first: {told}")
     for row in rows:
         if row["verdict"] == "NO_READ":
             warn(f"{row['picture']}: {row['reason']}")
     output.print(
-        f"{totals.pictures} pictures: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ; "
+        f"{counted(totals.pictures, 'picture')}: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ; "
         f"{grades_of(totals.grades)}report: {report}"
     )
-    if left:
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(totals.exit_code)

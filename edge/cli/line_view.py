@@ -15,6 +15,7 @@ from edge.cli.terminal import Terminal
 from edge.printable import printable
 from edge.redacting import redacted
 from edge.station.glance import Glance, LastMinute, Minute, told
+from edge.wording import counted
 
 _log = logging.getLogger("edge.line")
 _MINUTE_NS = 60_000_000_000
@@ -104,7 +105,7 @@ def _rows(glance: Glance, minute: Minute) -> Iterator[tuple[str, Text]]:
         ),
     )
     there = Text("connected", style="green") if glance.connected else Text(printable(glance.broker or "not there yet"))
-    yield "delivery", Text.assemble(there, f", {glance.waiting} messages wait")
+    yield "delivery", Text.assemble(there, f", {counted(glance.waiting, 'message waits', 'messages wait')}")
     for alarm, text in glance.alarms:
         yield "ALARM", Text(printable(f"{alarm}: {text}"), style="bold white on red")
     if not glance.alarms:

@@ -22,6 +22,7 @@ from edge.cli.console import (
     warn_of_secrets,
 )
 from edge.errors import EngineError, PublishError, SourceError
+from edge.wording import counted
 
 
 class Pace(str, Enum):
@@ -89,7 +90,7 @@ def replay(
         )
     counts, seconds = result.counts, time.monotonic() - started_s
     output.print(
-        f"{counts.frames} frames in {seconds:.1f} s ({counts.tiles / seconds:.1f} tiles/s): {counts.ok} OK, "
+        f"{counted(counts.frames, 'frame')} in {seconds:.1f} s ({counts.tiles / seconds:.1f} tiles/s): {counts.ok} OK, "
         f"{counts.ng} NG, {counts.no_read} NO_READ; alarms: {counts.alarms_raised} raised, "
         f"{counts.alarms_cleared} cleared; {grades_of(counts.grades)}results: {events}"
     )
@@ -99,11 +100,16 @@ def replay(
     if counts.ended_early:
         raise SourceError(f"{counts.ended_early}. The results up to there are in {events}")
     if counts.unreadable:
-        raise SourceError(f"{counts.unreadable} pictures could not be read; their results in {events} are NO_READ")
+        raise SourceError(
+            f"{counted(counts.unreadable, 'picture')} could not be read: NO_READ in the results in {events}"
+        )
     if counts.engine_errors:
-        raise EngineError(f"inference failed on {counts.engine_errors} frames; their results in {events} are NO_READ")
+        raise EngineError(
+            f"inference failed on {counted(counts.engine_errors, 'frame')}: NO_READ in the results in {events}"
+        )
     if left := result.outbox.pending + result.outbox.parked:
         raise PublishError(
-            f"{left} messages did not reach the broker at {settings.broker.address[0]}:{settings.broker.address[1]}; "
-            f"the results are in {events}. Start the broker and replay again"
+            f"{counted(left, 'message')} did not reach the broker at "
+            f"{settings.broker.address[0]}:{settings.broker.address[1]}; the results are in {events}. "
+            "Start the broker and replay again"
         )

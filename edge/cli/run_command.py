@@ -16,6 +16,7 @@ from edge.cli.console import (
     warn_of_secrets,
 )
 from edge.errors import EngineHangsError, SourceError
+from edge.wording import counted
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,8 +46,8 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
     gone = outbox.dropped + outbox.alarms_dropped
     dropped = f"; {gone} had no room and were dropped" if gone else ""
     errors.print(
-        f"stopped after {counts.frames} frames: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "
-        f"{grades_of(counts.grades)}{outbox.pending} messages wait in the outbox{dropped}"
+        f"stopped after {counted(counts.frames, 'frame')}: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "
+        f"{grades_of(counts.grades)}{counted(outbox.pending, 'message waits', 'messages wait')} in the outbox{dropped}"
     )
     require_kept(outbox)
     if result.engine_hangs:

@@ -22,6 +22,7 @@ from edge.bundle import Bundle
 from edge.engines.device import Machine, parse_version
 from edge.errors import EngineError
 from edge.strict_json import parse_json
+from edge.wording import command
 
 ENGINES = "engines"
 PLAN_SUFFIX = ".plan"
@@ -107,7 +108,9 @@ def sidecar_path(plan: Path) -> Path:
 def rebuild_command(bundle: Path, precision: str, batch: int | tuple[int, int, int]) -> str:
     """Return the command that builds a bundle's engine on this device."""
     fewest, usual, most = (1, batch, batch) if isinstance(batch, int) else batch
-    return f"convert {bundle} --to tensorrt --precision {precision} --batch {fewest},{usual},{most}"
+    return command(
+        "convert", bundle, "--to", "tensorrt", "--precision", precision, "--batch", f"{fewest},{usual},{most}"
+    )
 
 
 def read_header(plan: bytes) -> PlanHeader:

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edge.records import Judgement, Measurement, Verdict
+from edge.wording import counted
 from edge.yaml_settings import StrictModel
 
 
@@ -38,7 +39,7 @@ def judge(measurement: Measurement, limits: Mapping[str, Limit]) -> Judgement:
     for name, seen in measurement.classes.items():
         limit = limits.get(name, NOTHING_TOLERATED)
         if limit.max_count is not None and seen.count > limit.max_count:
-            reasons.append(f"{name}: {seen.count} defects, at most {limit.max_count} allowed")
+            reasons.append(f"{name}: {counted(seen.count, 'defect')}, at most {limit.max_count} allowed")
         if limit.max_coverage is not None and seen.coverage > limit.max_coverage:
             reasons.append(f"{name}: coverage {seen.coverage:.5f}, at most {limit.max_coverage:g} allowed")
         own = [defect for defect in measurement.defects if defect.class_name == name]

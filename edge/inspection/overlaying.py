@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
@@ -39,8 +40,12 @@ def overlay(
 
 
 def write_on(canvas: UInt8, text: str, at: tuple[int, int], colour: tuple[int, ...] = (255, 255, 255)) -> None:
-    """Write at (x, y), the text's lower left, in `colour` (blue, green, red) on a dark bar. ASCII only."""
-    plain = text.encode("ascii", "replace").decode()
+    """Write at (x, y), the text's lower left, in `colour` (blue, green, red) on a dark bar.
+
+    OpenCV's letters are ASCII: mm² is written as mm2, ä as a.
+    """
+    apart = unicodedata.normalize("NFKD", text)
+    plain = "".join(c for c in apart if not unicodedata.combining(c)).encode("ascii", "replace").decode()
     # a bar, not an outline of thicker letters: from OpenCV 5 on thicker letters are wider too
     (width, height), below = cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
     x, y = at

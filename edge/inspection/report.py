@@ -36,11 +36,13 @@ from edge.preparing import map_to_frame
 from edge.printable import printable
 from edge.records import Defect, DefectClass, UInt8, Verdict
 from edge.web.page import FOOT, escaped, head
+from edge.wording import counted
 
 NG_EXIT, NO_READ_EXIT, FAILED_EXIT = 12, 5, 6
 _DEFECTS_LISTED = 100
 _JPEG_QUALITY = 85
 _BARS = 20
+_FIRST = 10
 
 
 @dataclass
@@ -211,6 +213,7 @@ class HtmlReport:
         self._path, self._bundle, self._settings, self._picture_px = path, bundle, settings, picture_px
         self._rows: list[str] = []
         self._unread: list[str] = []
+        self._worst: list[tuple[float, int, str]] = []
         self._sections: IO[str] | None = None
         self._started = datetime.now(timezone.utc)
 
@@ -236,6 +239,10 @@ class HtmlReport:
         row, place = as_row(picture), self.totals.pictures
         if row["verdict"] == Verdict.NO_READ.value:
             self._unread.append(f'<a href="#p{place}">{escaped(row["picture"])}</a>')
+        elif row["verdict"] == Verdict.NG.value:
+            link = f'<a href="#p{place}">{escaped(row["picture"])}</a>: {escaped(row["reason"] or "")}'
+            # the worst first; of two alike the one that came first
+            self._worst = sorted([*self._worst, (-(row["coverage"] or 0.0), place, link)])[:_FIRST]
         self._rows.append(_table_row(place, row, self._names, calibrated=self._calibrated))
         canvas = drawn(picture, self._bundle.classes, self._picture_px) if self._picture_px else None
         self._guarded(lambda file: file.write(_section(place, row, canvas, calibrated=self._calibrated)))
@@ -289,22 +296,27 @@ class HtmlReport:
             for entry in self._bundle.classes
             for r, g, b in [entry.colour]
         )
+        mood = "ng" if totals.ng else "no_read" if totals.no_read else "ok"
         area = "mm²" if self._calibrated else "px"
         columns = ["picture", "verdict", "coverage", *([f"defective {area}"] if self._calibrated else []), *self._names]
         return "".join(
             [
                 head(title, _STYLE),
-                f"<h1>{escaped(title)}</h1>",
+                f'<h1 class="{mood}">{escaped(headline(totals))}</h1>',
+                f"<p>{escaped(title)}, {self._started:%Y-%m-%d %H:%M} UTC</p>",
                 f'<p class="no_read">{escaped(ended_early)}</p>' if ended_early else "",
-                "<dl>" + "".join(f"<dt>{escaped(k)}</dt><dd>{escaped(v)}</dd>" for k, v in facts) + "</dl>",
+                self._first(),
+                f'<p class="no_read">Not read: {", ".join(self._unread)}</p>' if self._unread else "",
                 '<div class="tiles">',
                 *(f'<div class="tile {c}"><b>{count}</b>{escaped(name)}</div>' for name, count, c in tiles),
                 "</div>",
-                f'<p class="no_read">Not read: {", ".join(self._unread)}</p>' if self._unread else "",
                 f'<ul class="legend">{legend}</ul><div class="charts">',
                 histogram([100 * value for value in totals.coverages], "coverage per picture", "%", "pictures"),
                 histogram(totals.areas, "area per defect", area, "defects", logarithmic=True),
-                '</div><h2>Pictures</h2><div class="wide"><table><thead><tr><th>#</th>',
+                "</div><details><summary>How they were inspected</summary><dl>",
+                *(f"<dt>{escaped(k)}</dt><dd>{escaped(v)}</dd>" for k, v in facts),
+                "</dl></details>",
+                '<h2>Pictures</h2><div class="wide"><table><thead><tr><th>#</th>',
                 *(f"<th>{escaped(name)}</th>" for name in columns),
                 f"<th>largest, {area}</th><th>reason</th></tr></thead><tbody>",
                 *self._rows,
@@ -312,12 +324,35 @@ class HtmlReport:
             ]
         )
 
+    def _first(self) -> str:
+        """List the NG pictures to look at first: those with the largest coverage, each with its reason."""
+        if not self._worst:
+            return ""
+        more = self.totals.ng - len(self._worst)
+        rest = f"<p>and {more} more in the table below</p>" if more else ""
+        listed = "".join(f"<li>{link}</li>" for _, _, link in self._worst)
+        return f'<h2>Look at these first</h2><ol class="first">{listed}</ol>{rest}'
+
     def _rule(self, entry: DefectClass) -> str:
         threshold = self._settings.thresholds.get(entry.name, entry.threshold)
         limit = self._settings.limits.get(entry.name)
         kept = limit.model_dump(exclude_none=True) if limit else {"max_count": 0}
         allowed = ", ".join(f"{key} {value:g}" for key, value in kept.items()) or "no limit"
         return f"from probability {threshold:g} and {entry.min_area_px:g} prepared px on; {allowed}"
+
+
+def headline(totals: Totals) -> str:
+    """Say in one line what a person asks first: how many pictures are NG or were not read, and what was found."""
+    if not totals.pictures:
+        return "No picture was inspected"
+    whole = counted(totals.pictures, "picture")
+    of = "The one picture" if totals.pictures == 1 else f"All {whole}"
+    if totals.ok == totals.pictures:
+        return f"{of} {'is' if totals.pictures == 1 else 'are'} OK"
+    said = [f"{totals.ng} of {whole} NG"] if totals.ng else []
+    said += [f"{totals.no_read} of {whole} NO_READ"] if totals.no_read else []
+    found = ", ".join(f"{count} {name}" for name, count in sorted(totals.by_class.items()) if count)
+    return ", ".join(said) + (f". Found: {found}" if found else "")
 
 
 def _number(value: float | None) -> str:
@@ -424,7 +459,10 @@ def histogram(values: Sequence[float], title: str, unit: str, counted: str, *, l
 
 _STYLE = """
 :root{color-scheme:light}body{margin:0;background:#f4f5f7;color:#1d232b;font:15px/1.45 system-ui,sans-serif}
-main{max-width:1100px;margin:0 auto;padding:24px}h1{font-size:24px;margin:0 0 12px}h2{font-size:19px;margin:28px 0 8px}
+main{max-width:1100px;margin:0 auto;padding:24px}h1{font-size:24px;margin:0 0 4px}
+h1.ok{color:#1d7a34}h1.ng{color:#b3261e}
+h1.no_read{color:#8a5a00}.first li{overflow-wrap:anywhere}details{margin:12px 0}summary{cursor:pointer}
+h2{font-size:19px;margin:28px 0 8px}
 h3{font-size:16px;margin:0 0 8px;overflow-wrap:anywhere}small{color:#5b6572;font-weight:400}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:0 0 16px}dt{color:#5b6572}dd{margin:0}
 .tiles{display:flex;flex-wrap:wrap;gap:10px}.tile{background:#fff;border-radius:8px;padding:10px 18px;min-width:70px}

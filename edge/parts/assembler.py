@@ -24,6 +24,7 @@ from edge.records.parts import (
     TriggerTrouble,
     ViewResult,
 )
+from edge.wording import counted
 
 REMEMBERED_IDS = 1000  # of the last parts; an id is surely told to be repeated within so many
 PartEvent = TriggerEvent | FrameResult | FrameLost
@@ -242,7 +243,9 @@ def _judgement(rules: Mapping[str, ViewRule], views: Mapping[str, ViewResult], m
     for name in missing:
         seen, wanted = views[name], rules[name].frames
         if seen.lost:
-            return Judgement(Verdict.NO_READ, f"{name}: {seen.lost} frames were dropped unjudged")
+            return Judgement(
+                Verdict.NO_READ, f"{name}: {counted(seen.lost, 'frame was', 'frames were')} dropped unjudged"
+            )
         told = f"{name}: {seen.readable} readable frames of {wanted}"
         reason = seen.unread.judgement.reason if seen.unread is not None else None
         return Judgement(Verdict.NO_READ, f"{told}; {reason}" if reason else told)

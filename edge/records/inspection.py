@@ -100,11 +100,12 @@ class CameraFault(str, Enum):
 
 
 class EngineFault(str, Enum):
-    """What is wrong with an engine: it does not answer in time, it fails, or it answers what no model may."""
+    """What is wrong with an engine: it hangs, fails, answers what no model may, or is too slow for the line."""
 
     HANGS = "hangs"
     FAILS = "fails"
     WRONG_ANSWER = "wrong_answer"
+    SLOW = "slow"
 
 
 @dataclass(frozen=True)

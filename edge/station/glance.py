@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from edge.wording import counted
+
 _MINUTE_NS = 60_000_000_000
 
 
@@ -78,6 +80,7 @@ def told(glance: Glance, minute: Minute) -> str:
     broker = "broker connected" if glance.connected else glance.broker or "no broker"
     alarms = ", ".join(alarm for alarm, _ in glance.alarms) or "none"
     return (
-        f"{minute.frames_per_s:.1f} frames/s, {verdicts} verdicts in {minute.seconds:.0f} s: {minute.ok} OK, "
-        f"{minute.ng} NG, {minute.no_read} NO_READ; {camera}{age}; {broker}, {glance.waiting} wait; alarms: {alarms}"
+        f"{minute.frames_per_s:.1f} frames/s, {counted(verdicts, 'verdict')} in {minute.seconds:.0f} s: "
+        f"{minute.ok} OK, {minute.ng} NG, {minute.no_read} NO_READ; {camera}{age}; "
+        f"{broker}, {glance.waiting} wait; alarms: {alarms}"
     )

@@ -93,6 +93,14 @@ class LineCounts:
         self.alarms_cleared += sum(event.transition == "cleared" for event in events)
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """A frame that the engine was given, and when, on our clock."""
+
+    job: FrameJob
+    at_ns: int
+
+
 def _engine_fault(error: EngineError) -> EngineFault:
     if isinstance(error, EngineHangsError):
         return EngineFault.HANGS
@@ -160,7 +168,7 @@ class Line:
 
     def run(self, stop: threading.Event) -> LineCounts:
         """Inspect until the stream ends or `stop` is set; whatever was begun is decided before returning."""
-        begun: FrameJob | None = None
+        begun: _Begun | None = None
         while not stop.is_set():
             self._each_turn()
             self._obey_commands()
@@ -173,7 +181,7 @@ class Line:
                 job, fault = self._begin(item)
                 if begun is not None:
                     self._decide(begun)
-                begun = job if isinstance(job, FrameJob) else None
+                begun = _Begun(job, self._seen_ns) if isinstance(job, FrameJob) else None
                 if isinstance(job, Judgement):
                     self._conclude(item, Inspected(job), fault)
                 continue
@@ -229,7 +237,8 @@ class Line:
         self._around_at_ns = now_ns + _AROUND_EVERY_NS
         self.counts.count_alarms(self.alarms.tick(self._delivery(), now_ns))
 
-    def _decide(self, job: FrameJob) -> None:
+    def _decide(self, begun: _Begun) -> None:
+        job = begun.job
         frame = job.prepared.frame
         try:
             outcome = self._inspector.finish(job)
@@ -243,10 +252,18 @@ class Line:
         self.counts.tiles += len(job.tiles.cells)
         self.last_age_ms = age_ms = self._age_ms(frame)
         if age_ms > self._max_age_ms:
-            stale = no_read(f"stale frame: {age_ms:.0f} ms old, at most {self._max_age_ms} ms allowed")
-            self._conclude(frame, Inspected(stale))
+            stale, fault = self._stale(age_ms, (self._monotonic_ns() - begun.at_ns) / 1e6)
+            self._conclude(frame, Inspected(stale), engine_fault=fault)
             return
         self._conclude(frame, outcome)
+
+    def _stale(self, age_ms: float, took_ms: float) -> tuple[Judgement, EngineFault | None]:
+        """Say of a frame that is too old where its age comes from: `took_ms` of it was the inspection."""
+        told = f"stale frame: {age_ms:.0f} ms old, at most {self._max_age_ms} ms allowed"
+        if took_ms < age_ms / 2:
+            return no_read(f"{told}; it was {age_ms - took_ms:.0f} ms old when the camera gave it"), None
+        told = f"{told}; {took_ms:.0f} ms of that is the inspection, which is too slow here"
+        return no_read(told), EngineFault.SLOW
 
     def _age_ms(self, frame: Frame) -> float:
         """Milliseconds since capture; a recording's frames do not grow old."""

@@ -9,7 +9,15 @@ from pydantic import BaseModel, TypeAdapter
 from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry
 from edge.errors import SettingsError
 from edge.preparing import PreparingStep
-from edge.settings import Settings, effective_thresholds, load_settings, require_bundle, settings_warnings
+from edge.settings import (
+    SHIPPED_BUNDLE,
+    Settings,
+    effective_thresholds,
+    load_settings,
+    require_bundle,
+    require_known_classes,
+    unknown_classes,
+)
 from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
 from trainer.grid import GridSettings, runs_of
@@ -165,21 +173,38 @@ def bundle(*names: str) -> Bundle:
     return Bundle(Path("b"), Manifest(name="glass", version="1.0.0", classes=classes, tile=tile))
 
 
-def test_what_the_bundle_lacks_is_a_warning(tmp_path: Path) -> None:
-    """A limit, threshold or alarm of an unknown class is told, and does not stop the line."""
+def test_a_class_that_the_bundle_lacks_is_named_with_its_key(tmp_path: Path) -> None:
+    """A limit, threshold, grade or alarm of an unknown class is refused with its key and the class that is meant."""
     text = """
-    inspect: {limits: {dent: {}, scratch: {}}, thresholds: {dent: 0.4, scratch: 0.7}}
+    inspect:
+      limits: {scrach: {}, scratch: {}}
+      thresholds: {dent: 0.4, scratch: 0.7}
+      grades: [{name: A, value_factor: 1, limits: {Stain: {}}}, {name: B, value_factor: 0}]
     alarms: [{id: dented, measure: count, class: dent, raise_at: 1, text: t}]
     """
     settings = load_settings(write(tmp_path, text))
-    warnings = settings_warnings(settings, bundle("scratch", "stain"))
-    assert [warning.split(":")[0] for warning in warnings] == [
-        "inspect.limits.dent",
-        "inspect.thresholds.dent",
-        "alarms.dented",
+    own = bundle("scratch", "stain")
+    of = "expected a class of the bundle glass (scratch, stain)"
+    assert unknown_classes(settings, own) == [
+        f"key inspect.limits.scrach: {of}, received 'scrach'; did you mean scratch?",
+        f"key inspect.thresholds.dent: {of}, received 'dent'",
+        f"key alarms.dented.class: {of}, received 'dent'",
+        f"key inspect.grades.A.limits.Stain: {of}, received 'Stain'; did you mean stain?",
     ]
-    assert "has no class 'dent' (it has scratch, stain)" in warnings[0]
-    assert effective_thresholds(settings, bundle("scratch", "stain")) == (0.7, 0.5)
+    with pytest.raises(SettingsError, match=r"line.yaml: key inspect.limits.scrach"):
+        require_known_classes(settings, own, Path("line.yaml"))
+    require_known_classes(settings, bundle("scrach", "scratch", "dent", "Stain"), Path("line.yaml"))
+    assert effective_thresholds(settings, own) == (0.7, 0.5)
+
+
+def test_demo_is_the_shipped_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--bundle demo` means the model that comes with Linewatch; a folder of that name is asked about."""
+    monkeypatch.chdir(tmp_path)
+    assert require_bundle(Settings(), Path("demo")) == SHIPPED_BUNDLE
+    (tmp_path / "demo").mkdir()
+    with pytest.raises(SettingsError, match="Give the folder's whole path"):
+        require_bundle(Settings(), Path("demo"))
+    assert require_bundle(Settings(), tmp_path / "demo") == tmp_path / "demo"
 
 
 def test_a_bundle_must_be_named_somewhere(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from trainer.auditing.audit_reading import PictureFacts, Reading, read_mask, rea
 from trainer.datasets.class_naming import questions
 from trainer.datasets.dataset import Entry
 from trainer.datasets.near_duplicates import Pair, clusters, near_duplicates
+from trainer.datasets.recipe_classes import unknown_classes
 from trainer.datasets.split_manifest import SplitRow, read_split
 from trainer.datasets.splitting import Split, leaks, split
 from trainer.recipe.settings import TrainSettings
@@ -61,6 +62,7 @@ KINDS: dict[str, Kind] = {
     "two-groups": Kind("refused", "pictures in two groups"),
     "several-labels": Kind("refused", "pictures of several classes without masks"),
     "empty-class": Kind("refused", "classes without a pixel in any mask"),
+    "unknown-class": Kind("refused", "classes of the recipe that the dataset lacks"),
     "no-split": Kind("refused", "classes that cannot be split"),
     "empty-mask": Kind("doubtful", "empty masks"),
     "not-binary": Kind("doubtful", "masks that are not 0 and 255"),
@@ -154,8 +156,17 @@ class Audit:
         }
 
 
-def audit(data: Path, console: Console, *, bundle: Path | None = None, settings: TrainSettings | None = None) -> Audit:
+def audit(
+    data: Path,
+    console: Console,
+    *,
+    bundle: Path | None = None,
+    settings: TrainSettings | None = None,
+    recipe: Path | None = None,
+) -> Audit:
     """Look through the dataset folder `data`; with a bundle or a recipe also at what its split would leak.
+
+    With a recipe's `settings`, read from the file `recipe`, also at the classes that it names.
 
     Raises DatasetError where there is no manifest to read, BundleError where the bundle's split cannot be read.
     """
@@ -175,6 +186,7 @@ def audit(data: Path, console: Console, *, bundle: Path | None = None, settings:
     if rows is not None:
         findings += _changed(rows, reading)
     if settings is not None:
+        findings += _unknown_classes(reading.pictures, settings, data, recipe)
         parts = _parts(reading.pictures, settings, sets, findings)
     if parts is not None:
         findings += _leaks(parts, reading.pictures, sets)
@@ -325,6 +337,13 @@ def _changed(rows: Sequence[SplitRow], reading: Reading) -> list[Finding]:
 
 def _entries(pictures: Sequence[PictureFacts]) -> list[Entry]:
     return [Entry(p.image, p.path, (), p.group, frozenset(p.classes)) for p in pictures]
+
+
+def _unknown_classes(
+    pictures: Sequence[PictureFacts], settings: TrainSettings, data: Path, recipe: Path | None
+) -> list[Finding]:
+    names = sorted({name for picture in pictures for name in picture.classes})
+    return [Finding("unknown-class", told, ()) for told in unknown_classes(settings, names, data, recipe)]
 
 
 def _parts(

@@ -22,6 +22,7 @@ from edge.errors import DatasetError, StoreError
 from edge.opencv import cv2
 from edge.pictures import bits_seen
 from edge.records import UInt8
+from edge.wording import counted
 from trainer.datasets.class_naming import is_clean, questions, renamed
 from trainer.datasets.dataset import ANNOTATOR, COLUMNS, read_manifest
 from trainer.datasets.whole_folders import unwritable, whole_or_absent
@@ -338,9 +339,8 @@ def _group_by(expression: re.Pattern[str], file_name: str) -> str:
 def summary_lines(written: Written, out: Path) -> Sequence[str]:
     """Say in a few lines what an import came to and where to look."""
     classes = ", ".join(f"{name} {count}" for name, count in written.by_class.items()) or "none"
-    lines = [
-        f"{out}: {written.pictures} pictures in {written.groups} groups; classes: {classes}; clean: {written.clean}"
-    ]
+    found = f"{counted(written.pictures, 'picture')} in {counted(written.groups, 'group')}"
+    lines = [f"{out}: {found}; classes: {classes}; clean: {written.clean}"]
     if not written.by_class:
         lines.append("  no picture shows a defect: nothing can be learned from these alone")
     if written.empty_kept:
@@ -351,8 +351,8 @@ def summary_lines(written: Written, out: Path) -> Sequence[str]:
         )
     if written.overlapping:
         lines.append(
-            f"  on {len(written.overlapping)} pictures classes overlap, and the one that comes last counts there: "
-            f"{some(written.overlapping)}"
+            f"  on {counted(len(written.overlapping), 'picture')} classes overlap, and the one that "
+            f"comes last counts there: {some(written.overlapping)}"
         )
     lines += [f"  {note}" for note in written.notes]
     lines.append(f"  look at {out / PREVIEW} before training")

@@ -140,11 +140,6 @@ class LossSettings(StrictModel):
             raise ValueError("expected class_weights beside preset: cce-dice only; each of the terms has its own")
         return self
 
-    @property
-    def named_classes(self) -> set[str]:
-        """The defect classes that some weight names."""
-        return {name for term in (self, *self.terms) for name in term.class_weights} - {BACKGROUND}
-
     def sum_of(self, names: Sequence[str]) -> tuple[LossTerm, ...]:
         """Return the terms for a data set's classes, `names` in id order.
 

@@ -33,6 +33,7 @@ from edge.web.page import (
     picture,
     table,
 )
+from edge.wording import counted
 from trainer.datasets.recordings import told
 from trainer.evaluation.evaluating import RATES, Evaluation, Wanted, evaluate, figure, interval, rates_of
 from trainer.evaluation.metrics import ALL, BACKGROUND
@@ -293,7 +294,8 @@ def _not_found(bundle: Bundle) -> list[Html]:
             )
             blocks.append(note(f"{name}'s threshold is presumed", text))
         elif found.get("shown") and found.get("missed") == found["shown"]:
-            text = f"On validation it was found on none of {found['shown']} pictures; do not use the model for it."
+            of = counted(found["shown"], "picture")
+            text = f"On validation it was found on none of {of}; do not use the model for it."
             blocks.append(note(f"{name} cannot be found", text, "bad"))
     return blocks
 

@@ -31,6 +31,7 @@ from edge.cli.terminal import warn
 from edge.errors import DatasetError, LinewatchError, SettingsError
 from edge.records import Float32
 from edge.stopping import stopping_on_signals
+from edge.wording import command
 from trainer.recipe.settings import TrainSettings
 from trainer.training import checkpointing
 from trainer.training.batches import Batches, DrawnBatch
@@ -132,6 +133,15 @@ class TrainingLoop:
         by_clock = self.run.elapsed_s / (s.max_minutes * 60) if s.max_minutes else 0.0
         return min(1.0, max(by_steps, by_clock))
 
+    def _steps_in_all(self) -> int:
+        """Tell how many steps there will be: those of the recipe or, if the clock ends it sooner, as many as fit."""
+        progress = self.progress()
+        return max(self.run.steps, round(self.run.steps / progress)) if progress else self._steps_of_the_recipe
+
+    @property
+    def _steps_of_the_recipe(self) -> int:
+        return self._settings.epochs * self._settings.sampling.steps_per_epoch
+
     def train(self, *, resume: bool) -> None:
         """Run epochs until the schedule is over or nothing gets better.
 
@@ -148,7 +158,7 @@ class TrainingLoop:
         heard = [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []
         try:
             with stopping_on_signals(*heard) as self._interrupted, progress_bar(self._console) as bar:
-                task = bar.add_task("training", total=1000, completed=round(1000 * self.progress()))
+                task = bar.add_task("training", total=self._steps_in_all(), completed=self.run.steps)
                 while self.progress() < 1 and self.run.epoch - self.run.best_epoch < patience:
                     self._epoch(partial(self._show, bar, task))
                     self._end_if_interrupted()
@@ -193,8 +203,8 @@ class TrainingLoop:
                 f"Stopped after epoch {self.run.epoch}, as guard.action asks: {' '.join(reasons)}. The weights of "
                 f"epoch {self.run.best_epoch} are kept in {self._folder / checkpointing.CHECKPOINT}; with "
                 "guard.action: warn it would have gone on. Change the recipe, and begin from them with: "
-                f"linewatch-train fit RECIPE --data DATA --out NEW --from "
-                f"{self._folder.parent if self._after is None else self._folder}"
+                f"linewatch-train fit RECIPE --data DATA --out NEW "
+                f"{command('--from', self._folder.parent if self._after is None else self._folder)}"
             )
 
     def _restore(self) -> None:
@@ -221,7 +231,7 @@ class TrainingLoop:
             self._console.print(f"stage {due} of {len(self._stages)}: {trained:,} parameters are trained")
 
     def _show(self, bar: Progress, task: TaskID, text: str) -> None:
-        bar.update(task, completed=round(1000 * self.progress()), description=text)
+        bar.update(task, completed=self.run.steps, total=self._steps_in_all(), description=text)
 
     def _epoch(self, show: Callable[[str], None]) -> None:
         s, run = self._settings, self.run
@@ -307,7 +317,9 @@ class TrainingLoop:
         epochs = f", those of epoch {run.epoch} in {checkpoint}" if run.epoch else ""
         start = path or (checkpoint if run.epoch else None)
         again = (
-            f", from these weights: linewatch-train fit RECIPE --data DATA --out NEW --from {start}" if start else ""
+            f", from these weights: linewatch-train fit RECIPE --data DATA --out NEW {command('--from', start)}"
+            if start
+            else ""
         )
         return DatasetError(
             f"The {what} is {value} at step {run.steps + 1} (epoch {run.epoch + 1}), in a batch with {named}{more}. "
@@ -352,7 +364,8 @@ class TrainingLoop:
         speed = f"  {(len(self._recent_s) - 1) / span_s:.2f} steps/s" if span_s else ""
         run = self.run
         loss = np.mean(losses[-_RECENT_STEPS:])
-        return f"epoch {run.epoch + 1}  loss {loss:.3f}  validation dice {run.best_dice:.3f}{speed}"
+        best = f"{run.best_dice:.3f}" if run.epoch else "not known yet"
+        return f"epoch {run.epoch + 1}  loss {loss:.3f}  validation dice {best}{speed}"
 
     def _tell_epoch(self, judged: Judgement, loss: float) -> None:
         """Say how the epoch went, and warn once of each class that is being lost."""

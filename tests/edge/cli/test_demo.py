@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from edge.bundle import load_bundle
-from edge.cli.demo import BUNDLE, DemoScore
+from edge.cli.demo import BUNDLE, DemoLines, DemoScore
 from edge.records import (
     ClassMeasure,
     DefectClass,
@@ -80,6 +82,7 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     assert "mosquitto_sub -h 127.0.0.1" in result.stdout
+    assert "It ends after 120 frames, or with Ctrl-C" in result.stdout
     loaded: dict[str, float] = json.loads(path.read_text())
     return loaded
 
@@ -141,3 +144,36 @@ def test_the_shipped_bundle_sees_here_what_it_saw_when_it_was_made() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "passed" in result.stdout
+
+
+def test_into_a_pipe_a_line_every_ten_seconds() -> None:
+    """A log sees at once how the demo ends, and every ten seconds how it stands: frames, verdicts, alarms."""
+    shown = io.StringIO()
+    lines = DemoLines(Console(file=shown, width=200), "Ctrl-C ends it")
+    for tenth in range(251):
+        lines.add(decided(None if tenth % 2 else square(0)), 100 + tenth / 10, 10.0)
+    assert shown.getvalue().splitlines() == [
+        "10 s: 101 frames, 51 OK, 0 NG, 50 NO_READ; 10.0 frames/s; alarms: none. Ctrl-C ends it",
+        "20 s: 201 frames, 101 OK, 0 NG, 100 NO_READ; 10.0 frames/s; alarms: none. Ctrl-C ends it",
+    ]
+
+
+def test_what_the_demo_says_to_type_shows_text() -> None:
+    """The two printed lines, typed as they stand, give results and alarms as text; the printed kill ends the demo."""
+    command = [sys.executable, "-m", "edge", "demo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as demo:
+        assert demo.stdout is not None
+        printed = [demo.stdout.readline() for _ in range(5)]
+        assert "apt-get install mosquitto-clients" in printed[3]
+        typed = [line.split(":", 1)[1].strip() for line in printed[1:3]]
+        for line, field in zip(typed, ("verdict", "transition"), strict=True):
+            heard = subprocess.run(
+                ["bash", "-c", f"{line} -C 1"], capture_output=True, text=True, timeout=100, check=True
+            )
+            topic, _, body = heard.stdout.partition(" ")
+            assert topic.startswith("demo/")
+            assert field in body
+            assert json.loads(body)
+        subprocess.run(["bash", "-c", printed[4].split("so does: ")[1]], check=True)
+        demo.communicate(timeout=60)
+        assert demo.returncode == 0

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,7 +23,16 @@ from edge.bundle import load_bundle, write_manifest
 from edge.errors import EngineError
 from edge.inspection.inference import Inference
 from edge.inspection.inspector import Inspector, inspect_pictures, pictures_at
-from edge.inspection.report import HtmlReport, OverlaysFolder, bars, drawn, histogram, write_inspection
+from edge.inspection.report import (
+    HtmlReport,
+    OverlaysFolder,
+    Totals,
+    bars,
+    drawn,
+    headline,
+    histogram,
+    write_inspection,
+)
 from edge.inspection.settings import InspectSettings
 from edge.opencv import cv2
 from edge.preparing import CropRectangle
@@ -347,6 +357,72 @@ def test_a_failed_inference_is_no_read_and_the_worst(bundle: Path, tmp_path: Pat
     assert report.totals.exit_code == 6
     assert not Page(tmp_path / "r.html").pictures  # picture_px = 0
     assert len(list((tmp_path / "o").iterdir())) == 3
+
+
+def test_a_report_opens_with_what_is_asked_first(bundle: Path, tmp_path: Path) -> None:
+    """How many pictures are NG or unread and what was found; then the worst NG picture first; then all else."""
+    small, large = part(100, 150, (10, 10, 20, 4)), part(100, 150, (10, 10, 60, 40))
+    folder = write(tmp_path / "parts", a=part(), b=small, c=large)
+    (folder / "broken.png").write_bytes(b"no picture")
+    linewatch("inspect", folder, "--bundle", bundle, "--report", tmp_path / "r.html")
+    text = " ".join(Page(tmp_path / "r.html").text.split())
+    asked = ["2 of 4 pictures NG, 1 of 4 pictures NO_READ. Found: 2 scratch", "Look at these first", "c.png", "b.png"]
+    places = [text.index(one) for one in [*asked, "Not read:", "broken.png", "How they were inspected", "Pictures"]]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("ok", "ng", "unread", "says"),
+    [
+        (3, 0, 0, "All 3 pictures are OK"),
+        (1, 0, 0, "The one picture is OK"),
+        (0, 1, 0, "1 of 1 picture NG. Found: 1 scratch"),
+        (1, 0, 1, "1 of 2 pictures NO_READ"),
+        (0, 0, 0, "No picture was inspected"),
+    ],
+)
+def test_the_headline(ok: int, ng: int, unread: int, says: str) -> None:
+    """Nothing reads as OK that is not."""
+    assert headline(Totals(ok, ng, unread, by_class={"scratch": ng})) == says
+
+
+def test_without_a_bundle_the_only_one_in_the_folder_is_taken(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bundle here: it is taken. None or two: refused, and never the shipped one unless `demo` asks for it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    folder = write(tmp_path / "parts", a=part())
+
+    def inspect(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edge", "inspect", str(folder), "--report", "r.html", *more]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    none = inspect()
+    assert none.returncode == 3
+    assert "one bundle in" in none.stderr
+    assert "received none" in none.stderr
+    assert not Path("r.html").exists()
+    shutil.copytree(bundle, tmp_path / "mine")
+    assert inspect().returncode == 0
+    assert "bright 1.0.0" in Page(tmp_path / "r.html").text
+    shutil.copytree(bundle, tmp_path / "other")
+    several = inspect()
+    assert several.returncode == 3
+    assert "received several: mine, other" in several.stderr
+    asked = inspect("--bundle", "demo")
+    assert "this is the shipped model" in asked.stderr
+    assert "simulated-glass" in Page(tmp_path / "r.html").text
+
+
+def test_the_report_is_opened_if_asked(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--open hands the page to the browser that the user has set."""
+    (browser := tmp_path / "browser").write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    folder = write(tmp_path / "parts", a=part())
+    linewatch("inspect", folder, "--bundle", bundle, "--report", tmp_path / "my report.html", "--open")
+    assert (tmp_path / "opened").read_text().strip() == (tmp_path / "my report.html").as_uri()
 
 
 def test_bars_hold_every_value_once() -> None:

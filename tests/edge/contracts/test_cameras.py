@@ -42,8 +42,8 @@ def simulated(folder: Path) -> Camera:  # noqa: ARG001 - one signature for all
 
 
 def paced(folder: Path) -> Camera:
-    """Play a video at its own speed, as if it were live."""
-    return PacedCamera(file(folder), as_live=True)
+    """Play a video at its own speed."""
+    return PacedCamera(file(folder))
 
 
 @pytest.fixture(params=[images, file, simulated, paced])

@@ -216,14 +216,14 @@ def test_bad_input_is_an_error_with_its_exit_code(tmp_path: Path, break_it: str,
     assert says in result.stderr.replace("\n", " ")
 
 
-def test_a_limit_for_a_class_that_the_bundle_lacks_is_a_warning(bright: Path, tmp_path: Path) -> None:
-    """The replay goes on and says that the limit has no effect."""
+def test_a_limit_for_a_class_that_the_bundle_lacks_is_refused(bright: Path, tmp_path: Path) -> None:
+    """Nothing is replayed by a limit that would never act."""
     (bright / "dent.yaml").write_text("inspect: {limits: {dent: {max_count: 3}}}")
     pictures = write_pictures(tmp_path / "parts", part())
     result, events = replay(bright, pictures, tmp_path, config="dent.yaml")
-    assert result.returncode == 0
-    assert "inspect.limits.dent: the bundle bright has no class 'dent'" in result.stderr
-    assert len(events) == 1
+    assert result.returncode == 3
+    assert "inspect.limits.dent: expected a class of the bundle bright (scratch), received 'dent'" in result.stderr
+    assert not events
 
 
 def test_a_region_outside_the_frame_is_no_read(bright: Path, tmp_path: Path) -> None:

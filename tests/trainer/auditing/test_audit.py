@@ -306,6 +306,20 @@ def test_the_page_is_whole_escaped_and_loads_nothing(folder: Path) -> None:
     assert "http" not in html.replace("http-equiv", "")
 
 
+def test_a_class_that_the_recipe_names_and_the_dataset_lacks_is_found(folder: Path, tmp_path: Path) -> None:
+    """`audit` and `split` refuse it as `fit` does, and name the file, the key and what is meant."""
+    own = tmp_path / "recipe.yaml"
+    own.write_text(RECIPE + "classes: {scrach: {}}\nloss: {terms: [{kind: dice, class_weights: {dent: 2}}]}\n")
+    audited = CliRunner().invoke(app, ["audit", str(folder), "--config", str(own)])
+    assert getattr(audited.exception, "exit_code", None) == 10
+    split = CliRunner().invoke(app, ["split", str(folder), "--config", str(own)])
+    assert getattr(split.exception, "exit_code", None) == 10
+    shows = f"expected a class that {folder} shows (scratch, stain)"
+    assert f"{own}: key classes.scrach: {shows}, received scrach; did you mean scratch?" in str(audited.exception)
+    for key, name in (("classes.scrach", "scrach"), ("loss.terms.0.class_weights.dent", "dent")):
+        assert f"{own}: key {key}: {shows}, received {name}" in str(split.exception)
+
+
 def test_the_command_ends_with_10_only_where_training_would_refuse(folder: Path, tmp_path: Path) -> None:
     """0 with doubts, 10 with broken labels; the page and the JSON are written either way."""
     (tmp_path / "recipe.yaml").write_text(RECIPE)
