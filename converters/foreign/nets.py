@@ -81,9 +81,6 @@ class OnnxNet:
         graph = self.proto.graph
         if not graph.node:
             raise ContractError(f"{path} cannot be read as ONNX: it has no nodes. Export it again")
-        if self.proto.functions:  # whose nodes then are seen like all others
-            self.proto = onnx.inliner.inline_local_functions(self.proto)
-            self._raw = self.proto.SerializeToString()
         self._refuse_what_cannot_be()
         scan_onnx(self._raw, path)  # before any runtime looks for anything
         weights = {each.name for each in graph.initializer}

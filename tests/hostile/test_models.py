@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from converters.__main__ import app as convert
 from converters.file_facts import facts
-from converters.graph.onnx_from_keras import with_head
+from converters.foreign.nets import OnnxNet
 from converters.tensorrt.building import EngineOptions, build_engine
 from edge.bundle import INT8_MODEL, ONNX_MODEL, Bundle, load_bundle, write_manifest
 from edge.engines.onnx_scan import OPERATORS, scan_onnx
@@ -228,7 +228,7 @@ def test_a_hostile_model_is_refused(good: bytes, tmp_path: Path, name: str) -> N
             pass
         assert says in str(refused.value)
     with pytest.raises(ContractError):
-        with_head(path.read_bytes(), path, contract)
+        OnnxNet(path, None)
     with pytest.raises(BundleError):
         facts(path)
 
