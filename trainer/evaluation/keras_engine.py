@@ -15,7 +15,6 @@ from edge.engines.answers import checked
 from edge.errors import BundleError, EngineError
 from edge.inspection.tiling import TilePlan, cut_sequence, pad
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
-from trainer.models.keras_file import refuse_bombs
 from trainer.training.quiet_imports import import_quietly
 
 _BUFFERS = 3
@@ -25,6 +24,8 @@ def load_model(path: Path) -> Any:
     """Open a model.keras in safe mode. Raises BundleError with Keras's words."""
     import_quietly(("tensorflow", "keras"))
     import keras
+
+    from trainer.models.keras_file import refuse_bombs  # the families beside it import Keras
 
     try:
         refuse_bombs(path)
