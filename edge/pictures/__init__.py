@@ -14,8 +14,9 @@ from edge.pictures.decoding import (
 )
 from edge.pictures.depth import bits_seen, depth_of, levels_lost, to_eight_bits
 from edge.pictures.folders import SUFFIXES, LeftOut, Listing, list_files, list_pictures
-from edge.pictures.header import Header, NotReadableError, read_header
+from edge.pictures.header import Header, read_header
 from edge.pictures.names import as_text, is_text, natural_order
+from edge.pictures.not_readable import NotReadableError
 
 __all__ = [
     "SUFFIXES",

@@ -7,8 +7,9 @@ libjpeg-turbo (the package simplejpeg) decodes those: its warnings are errors he
 from __future__ import annotations
 
 import os
+import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from edge.errors import SourceError
 from edge.opencv import cv2
 from edge.pictures.depth import bits_seen, to_eight_bits
-from edge.pictures.header import Header, NotReadableError, read_header
+from edge.pictures.header import Header, read_header
 from edge.pictures.names import as_text
+from edge.pictures.not_readable import NotReadableError
+from edge.pictures.tiff import check_tiff
 from edge.records import UInt8
 
 BYTES_AT_MOST = 1 << 29
@@ -80,14 +83,19 @@ def decode(encoded: bytes) -> Decoded:
         raise NotReadableError(f"it holds {header.pages} pictures; expected one. Save the one that is meant by itself")
     if header.kind == "jpeg":
         pixels = _jpeg(encoded, header)
-    elif header.kind == "pnm" and encoded[1:2] in b"456":
-        pixels = _raw_pnm(encoded, header)
+    elif header.kind == "pnm":
+        pixels = _raw_pnm(encoded, header) if encoded[1:2] in b"456" else _plain_pnm(encoded, header)
     else:
+        if header.kind == "tiff":
+            check_tiff(encoded)
         pixels = _by_opencv(encoded, header)
     if pixels.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)}:
         raise NotReadableError(f"its levels are {pixels.dtype.name}; expected whole numbers of 8 or 16 bits")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
+    if header.clear_level is not None:
+        pixels = _with_clear_level(pixels, header)
+    header = _scaled(pixels, header)
     # OpenCV turns a TIFF itself, whatever it is asked for
     return Decoded(pixels if header.kind == "tiff" else turned(pixels, header.orientation), header)
 
@@ -103,12 +111,58 @@ def _jpeg(encoded: bytes, header: Header) -> UInt8:
     return pixels
 
 
+def _with_clear_level(pixels: NDArray[Any], header: Header) -> NDArray[Any]:
+    """Give a grey PNG the opacity that OpenCV drops where one of its levels is transparent."""
+    # 1, 2 and 4 bits are spread over 8 when they are read
+    level = (header.clear_level or 0) * (1 if header.bits >= 8 else 255 // ((1 << header.bits) - 1))
+    clear = pixels == level
+    if pixels.ndim != 2 or not clear.any():
+        return pixels
+    opacity = np.where(clear, 0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+    return np.dstack([pixels, pixels, pixels, opacity])
+
+
+def _scaled(pixels: NDArray[Any], header: Header) -> Header:
+    """Return a PNG's header with what its sBIT comes to: by the specification its levels are scaled to 16 bits.
+
+    Cameras' programs write them unscaled. Levels that may be either, for they are low and end in zeros, say nothing.
+    """
+    bits = header.declared_bits
+    if header.kind != "png" or bits is None or bits == 16:
+        return header
+    if int(pixels.max(initial=0)) >= 1 << bits:
+        return replace(header, declared_bits=16)
+    said = bool((pixels & ((1 << (16 - bits)) - 1)).any())
+    return header if said else replace(header, declared_bits=None)
+
+
+def _plain_pnm(encoded: bytes, header: Header) -> NDArray[Any]:
+    channels = 3 if encoded[1:2] == b"3" else 1
+    count = header.width * header.height * channels
+    text = encoded[header.begins - 1 :]
+    words = re.findall(rb"[01]", text) if encoded[1:2] == b"1" else text.split()
+    try:
+        levels = np.array([int(word) for word in words[:count]], np.int64)
+    except ValueError as error:
+        raise NotReadableError("it is a PGM, PPM or PBM whose levels are no numbers: damaged") from error
+    if len(words) != count:
+        raise NotReadableError(f"it is a damaged PGM, PPM or PBM: expected {count} levels, received {len(words)}")
+    if count and (levels.min() < 0 or levels.max() > header.most):
+        raise NotReadableError(f"it is a damaged PGM or PPM: it has levels beyond {header.most}")
+    if header.bits == 1:
+        levels = (1 - levels) * 255
+    shaped = levels.reshape(header.height, header.width, channels).astype(np.uint8 if header.bits <= 8 else np.uint16)
+    return shaped[:, :, 0] if channels == 1 else np.ascontiguousarray(shaped[:, :, ::-1])
+
+
 def _raw_pnm(encoded: bytes, header: Header) -> NDArray[Any]:
     channels = 3 if encoded[1:2] == b"6" else 1
     row = (header.width + 7) // 8 if header.bits == 1 else header.width * channels * (header.bits // 8)
     body = encoded[header.begins : header.begins + row * header.height]
     if len(body) < row * header.height:
         raise NotReadableError("it is a PGM, PPM or PBM that is cut off")
+    if encoded[header.begins + len(body) :].lstrip()[:1] == b"P":
+        raise NotReadableError("it is a PGM, PPM or PBM that holds several pictures; expected one")
     if header.bits == 1:
         ones = np.unpackbits(np.frombuffer(body, np.uint8).reshape(header.height, row), axis=1)[:, : header.width]
         return np.asarray((1 - ones) * 255, np.uint8)  # 1 is black

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.pictures.header import NotReadableError
+from edge.pictures.not_readable import NotReadableError
 from edge.records import UInt8
 
 UInt16 = NDArray[np.uint16]

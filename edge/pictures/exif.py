@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _ORIENTATION = 274
-# Types of TIFF whose values are whole numbers: BYTE, SHORT, LONG, LONG8.
-_NUMBERS = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 16: ("Q", 8)}
+# Types of TIFF whose values are whole numbers: BYTE, UNDEFINED, SHORT, LONG, LONG8.
+_NUMBERS = {1: ("B", 1), 7: ("B", 1), 3: ("H", 2), 4: ("I", 4), 16: ("Q", 8)}
 _DIRECTORIES_AT_MOST = 10_000
 _TAGS_AT_MOST = 4096
 
 
 @dataclass(frozen=True)
 class TiffTags:
-    """The first whole number of each tag of one directory."""
+    """The first whole number of each tag of one directory.
+
+    `places`: where all values of a tag lie: their code for `struct`, how many there are, and the first one's byte.
+    """
 
     numbers: Mapping[int, int]
+    places: Mapping[int, tuple[str, int, int]] = field(default_factory=dict)
+
+    def all_of(self, tag: int, encoded: bytes) -> tuple[int, ...]:
+        """Return all values of a tag; none where it is absent or leads out of the file."""
+        code, count, at = self.places.get(tag, ("<B", 0, 0))
+        if at + count * struct.calcsize(code) > len(encoded):
+            return ()
+        return struct.unpack_from(f"{code[0]}{count}{code[1]}", encoded, at)
 
     def number(self, tag: int, default: int = 0) -> int:
         """Return a tag's first value."""
@@ -62,6 +73,7 @@ def _directory(encoded: bytes, order: str, at: int, *, big: bool) -> tuple[TiffT
     if count > _TAGS_AT_MOST:
         raise struct.error("more tags than a picture has")
     numbers: dict[int, int] = {}
+    places: dict[int, tuple[str, int, int]] = {}
     for number in range(count):
         begins = at + number * entry
         tag, kind, length = struct.unpack_from(f"{order}HH{'Q' if big else 'I'}", encoded, begins)
@@ -73,6 +85,7 @@ def _directory(encoded: bytes, order: str, at: int, *, big: bool) -> tuple[TiffT
             (inside,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", encoded, inside)
         if inside + size <= len(encoded):
             numbers[tag] = int(struct.unpack_from(f"{order}{code}", encoded, inside)[0])
+            places[tag] = f"{order}{code}", length, inside
     following = at + count * entry
     (after,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", encoded, following)
-    return TiffTags(numbers), int(after)
+    return TiffTags(numbers, places), int(after)

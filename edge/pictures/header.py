@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from edge.pictures.exif import TiffTags, orientation_of, read_directories
+from edge.pictures.not_readable import NotReadableError
+from edge.pictures.tiff import refuse_unread
 
 # More pages or chunks than any picture has; a file that goes on so long goes in circles.
 _STEPS_AT_MOST = 100_000
@@ -34,17 +36,14 @@ _UNREAD: tuple[tuple[bytes, int, str], ...] = (
 )
 
 
-class NotReadableError(ValueError):
-    """A file that is no picture, is damaged, or would have to be guessed at. The text says why, for people."""
-
-
 @dataclass(frozen=True)
 class Header:
     """What a file promises. `kind`: jpeg, png, tiff, webp, bmp, pnm or jp2.
 
     `width`, `height`: px as stored. `bits`: per level in the file; `declared_bits`: how many of them count, where the
     file says so. `orientation`: Exif's, 1-8, 1 = as stored. `pages`: pictures in the file, thumbnails not counted.
-    `begins`: where a raw PGM, PPM or PBM has its pixels, in bytes.
+    `begins`: where a PGM, PPM or PBM has its pixels, in bytes, and `most` its greatest level. `clear_level`: the level
+    of a grey PNG that is transparent.
     """
 
     kind: str
@@ -55,6 +54,8 @@ class Header:
     orientation: int = 1
     pages: int = 1
     begins: int = 0
+    most: int = 255
+    clear_level: int | None = None
 
     @property
     def turned(self) -> bool:
@@ -90,9 +91,9 @@ def sniff(first_bytes: bytes) -> str:
 
 def _jpeg(encoded: bytes) -> Header:
     found: Header | None = None
-    orientation = 1
+    orientation: int | None = None
     for marker, body in _segments(encoded):
-        if marker == 0xE1 and body.startswith(b"Exif\x00\x00"):
+        if marker == 0xE1 and body.startswith(b"Exif\x00\x00") and orientation is None:  # viewers heed the first
             orientation = orientation_of(body[6:])
         if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
             bits, height, width, channels = struct.unpack_from(">BHHB", body)
@@ -101,7 +102,7 @@ def _jpeg(encoded: bytes) -> Header:
             found = found or Header("jpeg", width, height, bits)
     if found is None:
         raise NotReadableError("it is a JPEG without a frame: damaged")
-    return replace(found, orientation=orientation)
+    return replace(found, orientation=orientation or 1)
 
 
 def _segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:
@@ -126,6 +127,8 @@ def _segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:
 def _png(encoded: bytes) -> Header:
     width, height, bits = struct.unpack_from(">IIB", encoded, 16)
     header = Header("png", width, height, bits)
+    grey = encoded[25] == 0
+    animated = hidden = at_data = False
     at = 8
     for _ in range(_STEPS_AT_MOST):
         if at + 8 > len(encoded):
@@ -139,9 +142,15 @@ def _png(encoded: bytes) -> Header:
         elif kind == b"eXIf":
             header = replace(header, orientation=orientation_of(body))
         elif kind == b"acTL":
+            animated, hidden = True, True  # until a frame's control precedes the picture's data
             header = replace(header, pages=max(1, int(struct.unpack_from(">I", body)[0])))
+        elif kind == b"fcTL" and not at_data:
+            hidden = False
+        elif kind == b"tRNS" and grey:
+            header = replace(header, clear_level=int(struct.unpack_from(">H", body)[0]))
+        at_data = at_data or kind == b"IDAT"
         at += 12 + length
-    return header
+    return replace(header, pages=header.pages + 1) if animated and hidden else header
 
 
 def _declared(bits: int) -> int | None:
@@ -149,25 +158,22 @@ def _declared(bits: int) -> int | None:
 
 
 def _tiff(encoded: bytes) -> Header:
-    pages = 0
-    first: TiffTags | None = None
-    for tags in read_directories(encoded):
-        if first is None:
-            first = tags
-        if not tags.number(254) & 1:  # NewSubfileType: a smaller copy of another page
-            pages += 1
-    if first is None:
+    found = list(read_directories(encoded))
+    if not found:
         raise NotReadableError("it is a TIFF that is cut off or damaged: it has no directory")
+    pages = sum(not _is_smaller_copy(tags) for tags in found)
+    first = found[0]
+    if pages and _is_smaller_copy(first):
+        raise NotReadableError("its first page is a smaller copy of another one; save that one by itself")
+    refuse_unread(first)
     bits = first.number(258, 1)
-    if bits not in {1, 2, 4, 8, 16, 32, 64}:
-        raise NotReadableError(f"it is a TIFF with {bits} bits packed for each level; save it with 16")
-    if first.number(339, 1) == 3:
-        raise NotReadableError(
-            "its levels are floating-point numbers, whose black and white nothing says; save 8 or 16 bits"
-        )
     most = first.number(281)
     declared = most.bit_length() if bits == 16 and 255 <= most < 65535 and most & (most + 1) == 0 else None
     return Header("tiff", first.number(256), first.number(257), bits, declared, first.orientation, max(1, pages))
+
+
+def _is_smaller_copy(tags: TiffTags) -> bool:
+    return bool(tags.number(254) & 1)  # NewSubfileType
 
 
 def _webp(encoded: bytes) -> Header:
@@ -224,13 +230,13 @@ def _pnm(encoded: bytes) -> Header:
     width, height = fields[0], fields[1]
     most = 1 if bitmap else fields[2]
     if bitmap:
-        return Header("pnm", width, height, 1, begins=at + 1)
+        return Header("pnm", width, height, 1, begins=at + 1, most=1)
     if not (1 <= most <= 65535) or most & (most + 1):
         raise NotReadableError(f"its greatest level is {most}; expected 255, or 1023, 4095, 16383 or 65535")
     if most < 255:
         raise NotReadableError(f"its greatest level is {most}: too few levels to see a surface by; save it with 255")
     bits, declared = (8, None) if most == 255 else (16, most.bit_length())
-    return Header("pnm", width, height, bits, declared, begins=at + 1)
+    return Header("pnm", width, height, bits, declared, begins=at + 1, most=most)
 
 
 def _jp2(encoded: bytes) -> Header:

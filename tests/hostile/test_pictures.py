@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +55,46 @@ def half_a_jpeg() -> bytes:
     return whole[: len(whole) // 2] + b"\xff\xd9"
 
 
+def tiff(body: bytes, height: int, width: int, **tags: int) -> bytes:
+    """Return a TIFF of one strip. `tags`: `t259=5` sets tag 259; grey of 8 bits but for them."""
+    numbers = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 0, 277: 1, 278: height, 279: len(body)}
+    numbers |= {int(name[1:]): value for name, value in tags.items()}
+    numbers[273] = 8 + 2 + 12 * len(numbers) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(numbers.items()))
+    return b"II*\0" + struct.pack("<IH", 8, len(numbers)) + entries + bytes(4) + body
+
+
+def lossy_tiff(kind: str, begins: float) -> bytes:
+    """Return a TIFF whose strips are packed, with a twelfth of the file overwritten by zeros."""
+    whole = bytearray(by_pillow(grainy(SCRATCHED), "TIFF", compression=kind))
+    at = int(len(whole) * begins)
+    whole[at : at + len(whole) // 12] = bytes(len(whole) // 12)
+    return bytes(whole)
+
+
+def grey_png(extra: bytes, kind: bytes) -> bytes:
+    """Return a grey PNG of two levels, 40 and 250, with one more chunk before its data."""
+    plain = by_opencv(".png", np.where(SCRATCHED[:, :, 0] > 128, 250, 40).astype(np.uint8))
+    chunk = kind + extra
+    return plain[:33] + struct.pack(">I", len(extra)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + plain[33:]
+
+
+def plain_pgm(most: int, shift: int) -> bytes:
+    """Return a PGM whose levels are written in digits."""
+    levels = (SCRATCHED[:, :, 0].astype(int) << shift).reshape(-1)
+    return f"P2\n# by hand\n128 96\n{most}\n".encode() + "\n".join(map(str, levels)).encode()
+
+
+def thumbnail_first() -> bytes:
+    """Return a TIFF whose first page is a small copy of its second."""
+    whole, small = Image.fromarray(SCRATCHED), Image.fromarray(part(24, 32))
+    whole.encoderinfo = {"tiffinfo": {254: 0}}
+    target = io.BytesIO()
+    small.save(target, "TIFF", save_all=True, append_images=[whole], tiffinfo={254: 1})
+    return target.getvalue()
+
+
+GREY = SCRATCHED[:, :, 0]
 EXIF = Image.Exif()
 EXIF[274] = 6
 
@@ -95,6 +137,34 @@ TABLE: dict[str, tuple[Callable[[], bytes], str, str]] = {
         lambda: by_pillow(np.zeros((16, 16, 3), np.uint8), "PNG")[:0] + _cmyk(), "NO_READ", "CMYK",
     ),
     "float.tif": (lambda: by_opencv(".tif", np.ones((16, 16), np.float32)), "NO_READ", "floating-point"),
+    "white-is-0.tif": (lambda: tiff((255 - GREY).tobytes(), 96, 128, t262=0), "NG", "scratch"),
+    "white-is-0-deep.tif": (
+        lambda: tiff((65535 - GREY.astype("<u2") * 257).tobytes(), 96, 128, t258=16, t262=0), "NO_READ", "0 is white",
+    ),
+    "planes-deep.tif": (
+        lambda: tiff(bytes(96 * 128 * 6), 96, 128, t258=16, t262=2, t277=3, t284=2), "NO_READ", "each colour by itself",
+    ),
+    "jpeg2000.tif": (lambda: tiff(bytes(99), 96, 128, t259=34712), "NO_READ", "compressed by JPEG 2000"),
+    "zstandard.tif": (lambda: tiff(bytes(99), 96, 128, t259=50000), "NO_READ", "compressed by Zstandard"),
+    "cmyk.tif": (lambda: tiff(bytes(96 * 128 * 4), 96, 128, t262=5, t277=4), "NO_READ", "CMYK"),
+    "lab.tif": (lambda: tiff(bytes(96 * 128 * 3), 96, 128, t262=8, t277=3), "NO_READ", "CIELab"),
+    "thumbnail-first.tif": (thumbnail_first, "NO_READ", "smaller copy"),
+    "short-strip.tif": (lambda: tiff(GREY.tobytes()[:-1], 96, 128), "NO_READ", "strip or tile 1 has 12287 bytes"),
+    "lzw.tif": (lambda: by_pillow(SCRATCHED, "TIFF", compression="tiff_lzw"), "NG", "scratch"),
+    "lzw-damaged.tif": (lambda: lossy_tiff("tiff_lzw", 0.5), "NO_READ", "damaged TIFF"),
+    "deflate.tif": (lambda: by_pillow(SCRATCHED, "TIFF", compression="tiff_adobe_deflate"), "NG", "scratch"),
+    "deflate-damaged.tif": (lambda: lossy_tiff("tiff_adobe_deflate", 0.5), "NO_READ", "damaged TIFF"),
+    "packbits.tif": (lambda: by_pillow(SCRATCHED, "TIFF", compression="packbits"), "NG", "scratch"),
+    "jpeg.tif": (lambda: by_pillow(SCRATCHED, "TIFF", compression="jpeg", quality=95), "NG", "scratch"),
+    "jpeg-damaged.tif": (lambda: lossy_tiff("jpeg", 0.5), "NO_READ", "damaged TIFF"),
+    "clear-level.png": (lambda: grey_png(b"\x00\xfa", b"tRNS"), "NO_READ", "transparent"),
+    "clear-level-unused.png": (lambda: grey_png(b"\x00\x07", b"tRNS"), "NG", "scratch"),
+    "animation-behind.png": (lambda: grey_png(struct.pack(">II", 1, 0), b"acTL"), "NO_READ", "2 pictures"),
+    "plain.pgm": (lambda: plain_pgm(255, 0), "NG", "scratch"),
+    "plain12.pgm": (lambda: plain_pgm(4095, 4), "NG", "scratch"),
+    "plain-cut.pgm": (lambda: plain_pgm(255, 0)[:-40], "NO_READ", "expected 12288 levels"),
+    "plain-beyond.pgm": (lambda: plain_pgm(255, 4), "NO_READ", "levels beyond 255"),
+    "two.pgm": (lambda: by_opencv(".pgm", GREY) * 2, "NO_READ", "several pictures"),
     "r\udcf6t.png": (lambda: by_opencv(".png", SCRATCHED), "NG", "scratch"),
 }  # fmt: skip
 LEFT_OUT = ("._x.jpg", "__MACOSX/good.png", ".ipynb_checkpoints/good.png", "phone.heic", "no-suffix")

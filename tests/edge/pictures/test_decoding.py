@@ -125,6 +125,19 @@ def test_transparent_pictures_are_refused_and_opaque_ones_read() -> None:
         as_frame(decode(encoded(".png", opaque)))
 
 
+def test_the_first_exif_counts() -> None:
+    """As viewers have it, a second block of Exif turns nothing, nor takes back what the first has turned."""
+    exif = Image.Exif()
+    exif[274] = 6
+    target = io.BytesIO()
+    Image.fromarray(surface(20, 30)).save(target, "JPEG", exif=exif)
+    exif[274] = 1
+    second = exif.tobytes()
+    block = b"\xff\xe1" + (len(second) + 2).to_bytes(2, "big") + second
+    data = target.getvalue().replace(b"\xff\xdb", block + b"\xff\xdb", 1)
+    assert decode(data).header.orientation == 6
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

@@ -70,6 +70,20 @@ def test_files_that_state_their_depth_are_believed() -> None:
         assert np.array_equal(as_frame(decode(data))[:, :, 0], pixels >> 4)
 
 
+def test_levels_that_are_scaled_to_16_bits_as_png_has_it_are_of_16() -> None:
+    """By PNG's specification sBIT tells of levels scaled to 16 bits; low ones that may be either are asked about."""
+    pixels = deep(12)
+    body = b"sBIT\x0c"
+
+    def stated(levels: np.ndarray) -> bytes:
+        plain = png(levels)
+        return plain[:33] + struct.pack(">I", 1) + body + struct.pack(">I", zlib.crc32(body)) + plain[33:]
+
+    assert np.array_equal(as_frame(decode(stated(pixels << 4)))[:, :, 0], pixels >> 4)
+    with pytest.raises(NotReadableError, match="expected to be told"):
+        as_frame(decode(stated(deep(12, 200) << 4)))
+
+
 def test_what_is_lost_is_told() -> None:
     """Of 12 bits 16 levels become one; a depth that is larger than any level needs is asked about."""
     pixels = deep(12)
