@@ -57,7 +57,7 @@ def _life(config: Path) -> None:
         told = status(config)
         assert (told["running"], told["status"], told["reason"]) == (True, "online", "inspecting")
         ng = told["last"]["NG"]
-        assert (ng["reason"], ng["defects"]) == ("scratch: 1 defects, at most 0 allowed", {"scratch": 1})
+        assert (ng["reason"], ng["defects"]) == ("scratch: 1 defect, at most 0 allowed", {"scratch": 1})
         assert 0 <= told["picture_age_ms"] < 60_000
         assert told["max_age_ms"] == 1500
         assert sum(told["last_minute"].values()) >= 2
@@ -66,7 +66,7 @@ def _life(config: Path) -> None:
         assert told["waiting"]["pending"] >= 2
         assert [row["alarm"] for row in told["alarms"]] == ["scratched"]
         words, _ = shell("status", config)
-        assert "NG: scratch: 1 defects, at most 0 allowed (frame" in words
+        assert "NG: scratch: 1 defect, at most 0 allowed (frame" in words
         assert "not connected: no broker" in words
         assert "ms old; NO_READ from 1500 ms on" in words
         assert tell(store, "shelve", _shelving(EVIL))[0] == "ok"

@@ -88,7 +88,7 @@ def test_a_frame_that_was_dropped_unjudged_is_no_ok() -> None:
     told = play(
         ONE_VIEW, (0, PartOpened(0)), (10, seen(10)), (15, FrameLost("top", 15 * MS)), (20, PartClosed(20 * MS))
     )
-    assert results(told)[0].judgement == Judgement(NO_READ, "top: 1 frames were dropped unjudged")
+    assert results(told)[0].judgement == Judgement(NO_READ, "top: 1 frame was dropped unjudged")
 
 
 def test_n_of_m_frames() -> None:
