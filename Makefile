@@ -67,8 +67,9 @@ model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glas
 golden: $(VENV)/.installed ## record anew what the golden replay comes to; look at what differs
 	LINEWATCH_WRITE_GOLDEN=1 $(VENV)/bin/python -m pytest -q tests/edge/station/test_golden_replay.py
 
-picture: $(VENV)/.installed ## draw docs/demo.svg, what the demo shows
+picture: $(VENV)/.installed ## draw docs/demo.svg, what the demo shows, and docs/pictures
 	$(VENV)/bin/python benchmarks/demo_picture.py
+	$(VENV)/bin/python -m benchmarks.pictures
 
 alarm-diagram: $(VENV)/.installed ## draw the table of alarm states into docs/alarms.md
 	$(VENV)/bin/python -m edge.alarms.drawing docs/alarms.md
