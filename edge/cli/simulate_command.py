@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.cli.console import output, progress_bar
+from edge.wording import counted
+
 if TYPE_CHECKING:
     from edge.simulation.products import ProductName
 
@@ -45,15 +48,20 @@ def simulate(
         raise typer.BadParameter(f"--size: expected WIDTHxHEIGHT such as 640x480, each 64 to 4096, received {size}")
     if video is not None:
         settings = SimulatedLineSettings(width=int(width), height=int(height), seed=seed)
-        write_video(video, settings, frames)
+        with progress_bar(lambda: frames) as advance:
+            write_video(video, settings, frames, advance)
+        output.print(f"{video}: {counted(frames, 'frame')}")
     elif dataset is not None:
-        write_dataset(dataset, frames, seed, (int(height), int(width)))
+        with progress_bar(lambda: frames, "pictures") as advance:
+            write_dataset(dataset, frames, seed, (int(height), int(width)), advance)
+        output.print(f"{dataset}: {counted(frames, 'picture')}")
     elif station is not None:
         cameras = station_cameras(
             (int(height), int(width)), seed, products=_products(products), parts_per_product=parts_per_product
         )
-        parts = write_station(station, cameras, frames)
-        typer.echo(f"{station}: {frames} frames of each camera, {parts} whole parts")
+        with progress_bar(lambda: frames * len(cameras)) as advance:
+            parts = write_station(station, cameras, frames, advance)
+        output.print(f"{station}: {counted(frames, 'frame')} of each camera, {counted(parts, 'whole part')}")
 
 
 def _products(names: str) -> tuple[ProductName, ...]:

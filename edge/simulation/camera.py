@@ -113,10 +113,12 @@ class SimulatedCamera:
         return True
 
 
-def write_video(path: Path, settings: SimulatedLineSettings, frames: int) -> None:
+def write_video(
+    path: Path, settings: SimulatedLineSettings, frames: int, each: Callable[[], object] = lambda: None
+) -> None:
     """Write an mp4 at 25 frames/s; beside it `<name>-truth/000000.png` (class ids) and `<name>-truth.csv`.
 
-    Raises StoreError where it cannot be written.
+    `each` is called after each frame. Raises StoreError where it cannot be written.
     """
     folder = path.with_name(f"{path.stem}-truth")
     line = RenderedLine(settings)
@@ -135,6 +137,7 @@ def write_video(path: Path, settings: SimulatedLineSettings, frames: int) -> Non
                 writer.write(pixels)
                 _write_png(folder / f"{index:06d}.png", truth)
                 table.writerow([index, *np.bincount(truth.ravel(), minlength=len(CLASS_NAMES) + 1)[1:].tolist()])
+                each()
         writer.release()
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}. Free some space or name another") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,14 @@ _SHOWN: tuple[tuple[str, ProductName | None], ...] = (
 )
 
 
-def write_dataset(out: Path, pictures: int, seed: int, size: tuple[int, int]) -> None:
+def write_dataset(
+    out: Path, pictures: int, seed: int, size: tuple[int, int], each: Callable[[], object] = lambda: None
+) -> None:
     """Write a dataset folder to train on: `pictures` of `size` (height, width) px in images/, masks/, manifest.csv.
 
     Some are frames of simulated lines, each of another; the others vary further. Some frames of lines are wide: three
     quarters as high. Each picture is of a part of its own, so each is its own group; clean ones are of class `ok`.
-    Raises StoreError.
+    `each` is called after each picture. Raises StoreError.
     """
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
@@ -49,6 +52,7 @@ def write_dataset(out: Path, pictures: int, seed: int, size: tuple[int, int]) ->
                 _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 94])
                 (out / image).write_bytes(encoded.tobytes())
                 table.writerows(_rows(out, image, group, truth))
+                each()
     except OSError as error:
         raise StoreError(f"{out} cannot be written: {error.strerror}. Free some space or name another") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -56,17 +56,23 @@ def part_truths(cameras: Mapping[str, SimulatedLineSettings], frames: int) -> It
         yield PartTruth(part.part_id, part.product, part.opened_ns(fps), part.closed_ns(fps), shown)
 
 
-def write_station(out: Path, cameras: Mapping[str, SimulatedLineSettings], frames: int) -> int:
+def write_station(
+    out: Path,
+    cameras: Mapping[str, SimulatedLineSettings],
+    frames: int,
+    each: Callable[[], object] = lambda: None,
+) -> int:
     """Write `out`/<camera>.mp4 with its truth for each camera, and `out`/parts.csv; return how many parts it has.
 
     Frames of one index were captured at one moment: `index` / 25 s. Parts that are not closed within the recording are
-    left out. Raises StoreError where something cannot be written, SettingsError where the cameras do not fit together.
+    left out. `each` is called after each frame of each camera. Raises StoreError where something cannot be written,
+    SettingsError where the cameras do not fit together.
     """
     recorded = {name: settings.model_copy(update={"fps": VIDEO_FPS}) for name, settings in cameras.items()}
     parts = list(part_truths(recorded, frames))
     write_parts(out / "parts.csv", parts)
     for name, settings in recorded.items():
-        write_video(out / f"{name}.mp4", settings, frames)
+        write_video(out / f"{name}.mp4", settings, frames, each)
     return len(parts)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -148,6 +149,12 @@ def _names(text: str) -> Mapping[int, str]:
         raise typer.BadParameter(f"--names: {error}") from error
 
 
+def _read(reader: Callable[..., LabelSource], *labels: Any, **how: Any) -> LabelSource:
+    """Call a reader of labels, and show meanwhile that it works."""
+    with console.status("reading the labels") if console.is_terminal else nullcontext():
+        return reader(*labels, **how)
+
+
 def _write(source: LabelSource, out: Path, settings: WritingSettings) -> None:
     from trainer.importing.writing import summary_lines, write_dataset
 
@@ -214,8 +221,8 @@ def red_marker(
         seed,
         annotator,
     )
-    source = read_red_marker(
-        photos, drawings, RedMarkerSettings(class_name, paint, suffix, missing_is_clean), mismatches
+    source = _read(
+        read_red_marker, photos, drawings, RedMarkerSettings(class_name, paint, suffix, missing_is_clean), mismatches
     )
     try:
         _write(source, out, settings)
@@ -258,7 +265,7 @@ def rle(
     from trainer.importing.rle_csv import read_rle
 
     settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
-    _write(read_rle(table, images, _names(names), labels_lie.value if labels_lie else ""), out, settings)
+    _write(_read(read_rle, table, images, _names(names), labels_lie.value if labels_lie else ""), out, settings)
 
 
 @import_app.command(
@@ -322,9 +329,10 @@ def masks(
     lie: LabelsLie = labels_lie.value if labels_lie else ""
     settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
     if not given:
-        source = read_masks_by_class(images, masks_folder, suffix, choices=choices, labels_lie=lie)
+        source = _read(read_masks_by_class, images, masks_folder, suffix, choices=choices, labels_lie=lie)
     else:
-        source = read_masks(
+        source = _read(
+            read_masks,
             images,
             masks_folder,
             suffix,
@@ -359,7 +367,8 @@ def voc(
     from trainer.importing.voc_boxes import read_voc
 
     settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
-    source = read_voc(
+    source = _read(
+        read_voc,
         images,
         annotations,
         first_pixel=first_pixel,
@@ -389,7 +398,7 @@ def class_folders(
     from trainer.importing.class_folders import read_class_folders
 
     settings = _settings(out, "keep", group_from, rename, preview, seed, annotator)
-    _write(read_class_folders(folder, at_most=at_most, seed=seed), out, settings)
+    _write(_read(read_class_folders, folder, at_most=at_most, seed=seed), out, settings)
 
 
 @import_app.command(name="manifest", epilog="Example: `linewatch-train import manifest scratches stains --out both`")
@@ -410,7 +419,7 @@ def manifest(
     from trainer.importing.manifest_csv import read_manifests
 
     settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
-    _write(read_manifests(folders), out, settings)
+    _write(_read(read_manifests, folders), out, settings)
 
 
 @export_app.command(name="rle", epilog="Example: `linewatch-train export rle steel steel.csv`")

@@ -33,7 +33,7 @@ from edge.web.page import (
     picture,
     table,
 )
-from edge.wording import counted
+from edge.wording import command, counted
 from trainer.datasets.recordings import told
 from trainer.evaluation.evaluating import RATES, Evaluation, Wanted, evaluate, figure, interval, rates_of
 from trainer.evaluation.metrics import ALL, BACKGROUND
@@ -49,6 +49,8 @@ _LAST_LOG = Path("training") / FOLDER / "log.csv"  # of the part that `finish` a
 _PARTS = ("train", "validation", "test")
 # Fewer pieces than this leave any figure to luck.
 _FEW_GROUPS = 30
+# An average precision from which a class is told apart well, and a share of pictures that is far too many wrong ones.
+_TOLD_APART, _WRONG = 0.9, 0.5
 _TITLES = {
     "healthy": "The training is healthy",
     "still_learning": "It was still learning",
@@ -268,6 +270,7 @@ def _advice(
         blocks.append(note("It only sorts", text))
     blocks += _not_found(bundle)
     if judged is not None:
+        blocks += [note(title, text, "bad") for title, text in threshold_at_fault(judged, bundle)]
         blocks += [note(title, text) for title, text in _warnings(judged)]
     return Section("What to make of it", blocks)
 
@@ -298,6 +301,36 @@ def _not_found(bundle: Bundle) -> list[Html]:
             text = f"On validation it was found on none of {of}; do not use the model for it."
             blocks.append(note(f"{name} cannot be found", text, "bad"))
     return blocks
+
+
+def threshold_at_fault(judged: Mapping[str, Any], bundle: Bundle) -> list[tuple[str, str]]:
+    """Name each class that is told apart well, and answered wrongly all the same: its threshold is at fault.
+
+    Told apart well: pictures ranked by its probability have an average precision of 0.9 or more. Answered wrongly: on
+    half of the pictures without it, or not on half of those with it.
+    """
+    ranked = (judged["ranking"] or {}).get("by_picture") or {}
+    found = []
+    for entry in bundle.classes:
+        precision = ranked.get(entry.name, {}).get("average_precision")
+        if precision is None or precision < _TOLD_APART:
+            continue
+        shown = judged["counts"]["shown"][entry.name]
+        tells = f"Its probabilities tell pictures apart (average precision {precision:.2f}), yet at {entry.threshold:g}"
+        remedy = (
+            f"Fit it anew on further pictures: {command('linewatch-train', 'refit', bundle.path)} DATA. Or set "
+            f"inspect.thresholds.{entry.name} in the line's settings"
+        )
+        others, false = judged["pictures"] - shown, judged["false_pictures"][entry.name] or 0.0
+        if others and false >= _WRONG:
+            text = f"{tells} it is answered on {round(false * others)} of {counted(others, 'picture')} without it."
+            found.append((f"{entry.name}'s threshold is too low", f"{text} {remedy}: a higher one."))
+        missed = judged["missed_pictures"][entry.name] or 0.0
+        if shown and missed >= _WRONG:
+            area = f"{entry.min_area_px:g} px"
+            text = f"{tells} and from {area} on it is missed on {round(missed * shown)} of {counted(shown, 'picture')}."
+            found.append((f"{entry.name}'s threshold or smallest area is too high", f"{text} {remedy}: a lower one."))
+    return found
 
 
 def _warnings(judged: Mapping[str, Any]) -> list[tuple[str, str]]:

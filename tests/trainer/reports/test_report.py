@@ -9,12 +9,13 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from edge.bundle import load_bundle, write_manifest
+from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry, load_bundle, write_manifest
 from edge.errors import DatasetError, StoreError
 from edge.opencv import cv2
 from edge.web.page import Card, Section, page, paragraph, table
@@ -27,7 +28,7 @@ from trainer.evaluation.evaluating import Wanted
 from trainer.fitting import fit
 from trainer.recipe.settings import TrainSettings
 from trainer.reports.plotting import draw_confusion, draw_rankings, draw_training
-from trainer.reports.reporting import Report, report
+from trainer.reports.reporting import Report, report, threshold_at_fault
 
 LOG = "epoch,steps,seconds,loss,dice,dice_scratch,dice_stain\n" + "".join(
     f"{e},{60 * e},{9.5 * e},{0.2 + 1.5 * 0.8**e},{0.45 * (1 - 0.7**e)},{0.9 * (1 - 0.7**e)},0.0\n"
@@ -273,6 +274,39 @@ def test_a_classifier_that_never_saw_a_clean_picture_only_sorts(tmp_path: Path) 
     assert told.evaluation is not None
     assert told.evaluation.report["pictures"] == 16
     assert all(len(row["answered"]) == 1 for row in told.evaluation.pictures)
+
+
+def figures(*, false: float, missed: float, precision: float | None) -> dict[str, Any]:
+    """Make what is judged of 3 pictures with a scratch and 7 without."""
+    return {
+        "pictures": 10,
+        "counts": {"shown": {"scratch": 3}},
+        "false_pictures": {"scratch": false},
+        "missed_pictures": {"scratch": missed},
+        "ranking": {"by_picture": {"scratch": {"average_precision": precision}}},
+    }
+
+
+def test_a_threshold_is_named_where_it_alone_is_at_fault() -> None:
+    """Told apart perfectly and answered on 7 of 7 others: the threshold is too low; missed on all: it is too high."""
+    entry = ClassEntry(id=1, name="scratch", colour=(0, 0, 0), threshold=0.02, min_area_px=9)
+    manifest = Manifest(name="b", version="1.0.0", classes=(entry,), tile=TileEntry(height=64, width=64, overlap_px=0))
+    own = Bundle(Path("my bundle"), manifest)
+    ((title, text),) = threshold_at_fault(figures(false=1.0, missed=0.0, precision=1.0), own)
+    assert title == "scratch's threshold is too low"
+    assert "average precision 1.00), yet at 0.02 it is answered on 7 of 7 pictures without it." in text
+    assert "linewatch-train refit 'my bundle' DATA" in text
+    assert "inspect.thresholds.scratch" in text
+    ((title, text),) = threshold_at_fault(figures(false=0.0, missed=1.0, precision=0.95), own)
+    assert title == "scratch's threshold or smallest area is too high"
+    assert "from 9 px on it is missed on 3 of 3 pictures" in text
+    for good in (
+        figures(false=0.1, missed=0.1, precision=1.0),
+        figures(false=1.0, missed=0.0, precision=0.4),
+        figures(false=1.0, missed=0.0, precision=None),
+        figures(false=1.0, missed=0.0, precision=1.0) | {"ranking": None},
+    ):
+        assert threshold_at_fault(good, own) == []
 
 
 def test_an_earlier_report_survives_a_failure(bundle: Path, tmp_path: Path) -> None:
