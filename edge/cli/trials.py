@@ -62,7 +62,8 @@ def try_store(path: Path) -> str:
     except OSError as error:
         raise StoreError(
             f"{path}: {folder} takes no file: {error.strerror}. Expected a folder that this user may write; name "
-            "another with the key store.path, or run this as the service's user: sudo -u linewatch linewatch check …"
+            "another with the key store.path, or run this as the service's user: "
+            "sudo -u linewatch /opt/linewatch/bin/linewatch check …"
         ) from error
     if path.exists() and not os.access(path, os.W_OK):
         raise StoreError(f"{path} cannot be written by this user. Run this as the service's user")
