@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 SUITE = "bookworm"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # How this machine reaches its package registries: the root has to go the same way.
-_REGISTRIES = ("/etc/pip.conf", "/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt")
+_REGISTRIES = ("/etc/pip.conf", "/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt")
 _CONFIGURED = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 
 
@@ -40,16 +41,7 @@ class DebianRoot:
         environment |= {key: value for key, value in os.environ.items() if key.upper().startswith(_CONFIGURED)}
         inside = ["chroot", str(self.path), "bash", "-c", f"cd {self.home} && {line}"]
         if alone:
-            inside = [
-                "unshare",
-                "--net",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "sh",
-                "-c",
-                'ip link set lo up && exec "$@"',
-                "sh",
-                *inside,
-            ]
+            apart = ["unshare", "--net", "--pid", "--mount", "--fork", "--kill-child", "sh", "-c"]
+            begin = f'ip link set lo up && mount -t proc proc {shlex.quote(str(self.path / "proc"))} && exec "$@"'
+            inside = [*apart, begin, "sh", *inside]
         return subprocess.run(inside, env=environment, capture_output=True, text=True, timeout=1500, check=False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from edge import __version__
 from tests.conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -113,3 +116,35 @@ def test_auto_works_without_home_and_without_an_account(line: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "No home folder, so the next start measures again" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", ["linewatch", "linewatch-train", "convert"])
+def test_each_program_tells_its_version(program: str) -> None:
+    """`--version` prints the version and nothing else."""
+    done = subprocess.run([BIN / program, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("words", "file", "says"),
+    [
+        (("--video", "line.mp4"), "line.mp4", "line.mp4: 8 frames"),
+        (("--dataset", "glass"), "glass/manifest.csv", "glass: 8 pictures"),
+        (("--station", "station"), "station/parts.csv", "station: 8 frames of each camera, 0 whole parts"),
+    ],
+)
+def test_simulate_shows_how_far_it_is(words: tuple[str, ...], file: str, says: str, tmp_path: Path) -> None:
+    """A terminal sees a bar, and then what was written; a pipe sees the latter alone."""
+    command = [LINEWATCH, "simulate", *words, "--frames", "8"]
+    piped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert piped.stdout.strip() == says
+    assert (tmp_path / file).is_file()
+    master, slave = pty.openpty()
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=slave):
+        os.close(slave)
+        seen = b""
+        with contextlib.suppress(OSError):
+            while read := os.read(master, 4096):
+                seen += read
+    os.close(master)
+    assert b"/8" in seen or b"/16" in seen

@@ -94,6 +94,7 @@ def make_loop(
     *,
     stages: Sequence[Stage] = (),
     goes_on: bool = False,
+    terminal: bool = False,
 ) -> tuple[TrainingLoop, Stepper, io.StringIO]:
     """Put a loop together as `fit` does."""
     folder.mkdir(exist_ok=True)
@@ -106,10 +107,20 @@ def make_loop(
         validation=Validation(settings, NAMES, shown),
         stages=stages,
         folder=folder,
-        console=Console(file=words, width=300, soft_wrap=True),
+        console=Console(file=words, width=300, soft_wrap=True, force_terminal=terminal),
         goes_on=goes_on,
     )
     return loop, stepper, words
+
+
+def test_the_bar_counts_steps_and_shows_no_figure_that_is_not_known(tmp_path: Path) -> None:
+    """12 steps are 12 on the bar; before the first validation its Dice is not known, and never -1."""
+    loop, _, words = make_loop(recipe(), two_layers(), tmp_path / "run", pictures(), terminal=True)
+    loop.train(resume=False)
+    shown = words.getvalue()
+    assert "/12" in shown
+    assert "/1000" not in shown
+    assert "-1.000" not in shown
 
 
 def head_only(net: Any) -> None:
