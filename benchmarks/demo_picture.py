@@ -28,7 +28,9 @@ def main() -> None:
     bundle = load_bundle(BUNDLE)
     camera = SimulatedCamera("simulated", SimulatedLineSettings(fps=FPS, frames=FRAMES))
     settings = Settings(
-        line=LineSettings(enterprise="demo", device="demo"), camera=CameraSettings(kind="simulated"), alarms=DEMO_ALARMS
+        line=LineSettings(enterprise="demo", device="demo"),
+        camera=CameraSettings(kind="simulated", max_age_ms=5000),
+        alarms=DEMO_ALARMS,
     )
     score = DemoScore(bundle.classes)
     # the demo's broker takes any free port
