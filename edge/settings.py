@@ -88,6 +88,10 @@ class CameraSettings(StrictModel):
     def _source_can_be_one(cls, source: object, info: ValidationInfo) -> object:
         if isinstance(source, bool) or source == "" or "\0" in str(source):
             raise ValueError("expected a device, file, folder, URL or pipeline")
+        if isinstance(source, float):  # YAML reads 1e3 as one
+            raise ValueError(  # noqa: TRY004 - what pydantic takes as an answer
+                "expected the whole number of a device, or the name of a file in quotes"
+            )
         if isinstance(source, int) and source < 0:
             raise ValueError("expected the number of a device, from 0 on")
         if source is not None and info.data.get("kind") in {"auto", "device"}:
@@ -137,7 +141,7 @@ class CameraSettings(StrictModel):
         source = str(self.source)
         if source == "simulated":
             return "simulated"
-        if (source.isascii() and source.isdecimal()) or source.startswith("/dev/"):
+        if (source.isascii() and source.isdecimal()) or _is_device(source):
             return "device"
         # a pipeline ends in appsink; a file's name may hold an exclamation mark
         if "!" in source and ("appsink" in source or (" ! " in source and not Path(source).suffix)):
@@ -149,6 +153,10 @@ class CameraSettings(StrictModel):
 
 def _is_address(source: str, kind: str) -> bool:
     return kind == "rtsp" or (kind == "auto" and "://" in source and "!" not in source)
+
+
+def _is_device(source: str) -> bool:
+    return source.startswith("/dev/") and not source.startswith("/dev/shm/")  # noqa: S108 - holds files, in memory
 
 
 def _is_folder(source: str) -> bool:

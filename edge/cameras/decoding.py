@@ -27,11 +27,27 @@ DAMAGED = "the picture is damaged"
 AFTER_DAMAGE = "the picture is made from a damaged one"
 # 2^27 pixels, as in edge/opencv.py
 _PIXELS_AT_MOST = 2**27
-_STRICT = {"err_detect": "explode", "max_pixels": str(_PIXELS_AT_MOST)}
+# with the codec's own checksums (HEVC's picture hashes, PNG) and its grammar (WMV): FFmpeg looks at them only if asked
+_STRICT = {"err_detect": "crccheck+bitstream+buffer+explode", "max_pixels": str(_PIXELS_AT_MOST)}
 # Each picture stands for itself: no damage reaches the next one.
 _INTRA = frozenset({"mjpeg", "png", "rawvideo", "ffv1", "huffyuv", "ffvhuff", "prores", "dnxhd", "dvvideo", "jpeg2000"})
-# Of these FFmpeg tells next to nothing, and shows what was damaged as if it were whole: see docs/cameras.md.
-_UNTOLD = frozenset({"hevc", "vp8", "vp9", "av1", "libdav1d", "libvpx-vp9"})
+# Of all others FFmpeg tells next to nothing, and shows what was damaged as if it were whole: see docs/cameras.md.
+_TOLD = frozenset(
+    {
+        "h264",
+        "mpeg4",
+        "mpeg1video",
+        "mpeg2video",
+        "mjpeg",
+        "h263",
+        "flv",
+        "msmpeg4",
+        "msmpeg4v2",
+        "wmv1",
+        "wmv2",
+        "prores",
+    }
+)
 _DISPLAY_MATRIX = "DISPLAYMATRIX"
 
 
@@ -83,8 +99,8 @@ class Decoder:
         self._depth_bits = depth_bits
         self._turn: Callable[[UInt8], UInt8] | None = None
         self._turn_known = False
-        if self._context.name in _UNTOLD:
-            _log.warning("damage of %s cannot be known: let the camera send H.264 instead", self._context.name)
+        if self._context.name not in _TOLD:
+            _log.warning("damage of %s can hardly be known: let the camera send H.264 instead", self._context.name)
         self.intra_only = self._context.name in _INTRA
 
     def decode(self, packet: Any, tag: Any) -> list[Picture]:

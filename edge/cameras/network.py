@@ -17,6 +17,7 @@ from typing import Any
 from edge.cameras.addresses import parse_address, resolve, why_not
 from edge.cameras.capture import Shot
 from edge.cameras.decoding import Decoder, Picture, load_av
+from edge.cameras.recordings import picture_stream
 from edge.cameras.stream_clock import StreamClock
 from edge.errors import SourceError
 from edge.redacting import redacted
@@ -74,7 +75,7 @@ class NetworkStream:
         self._calm = threading.Event()
         self._ended = False
         self._stop = False
-        self._failure: Exception | None = None
+        self._failure: tuple[Exception, float] | None = None  # and how long was waited before it, in seconds
         self._key_since_s: float | None = None
         self._late_since_s: float | None = None
         self._thrown = 0
@@ -94,7 +95,7 @@ class NetworkStream:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             waited_s = time.monotonic() - began_s
             raise SourceError(why_not(error, address, waited_s, PATIENCE_S)) from None  # it quotes the address
-        stream = self._container.streams.best("video")
+        stream = picture_stream(self._container)
         if stream is None:
             raise SourceError("the stream holds no video: check the path of the address")
         self._compare = self._compare and self._container.format.name not in _CLOCKLESS
@@ -110,7 +111,7 @@ class NetworkStream:
         waiting = self._next()
         if waiting is None:
             if self._failure is not None:
-                raise SourceError(why_not(self._failure, self._address, PATIENCE_S, PATIENCE_S))
+                raise SourceError(why_not(self._failure[0], self._address, self._failure[1], PATIENCE_S))
             return None
         captured_ns = self._captured_ns(waiting)
         late_ms = (self._monotonic_ns() - captured_ns) / 1e6
@@ -136,8 +137,8 @@ class NetworkStream:
         self._container = self._decoder = self._reader = None
 
     def _read(self, stream: Any) -> None:
+        before_ns = self._monotonic_ns()
         try:
-            before_ns = self._monotonic_ns()
             for packet in self._container.demux(stream):
                 now_ns = self._monotonic_ns()
                 if now_ns - before_ns > _WAITED_NS:
@@ -147,7 +148,7 @@ class NetworkStream:
                 self._arrived(packet, now_ns)
                 before_ns = self._monotonic_ns()
         except Exception as error:  # noqa: BLE001 - whatever it was, whoever takes must hear of it
-            self._failure = error
+            self._failure = error, (self._monotonic_ns() - before_ns) / 1e9
         finally:
             self._calm.set()
             with self._changed:

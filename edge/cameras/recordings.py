@@ -55,7 +55,7 @@ class Recording:
                 f"{self.shown} is no video that can be read, or was cut off ({type(error).__name__}). Record or copy "
                 "it again"
             ) from error
-        stream = _picture_stream(self._container)
+        stream = picture_stream(self._container)
         if stream is None:
             self.close()
             raise SourceError(f"{self.shown} holds no video: expected a file with moving pictures")
@@ -124,8 +124,9 @@ def recorded_camera(
     return CapturedCamera(name, lambda: Recording(path, depth_bits), live=False, limits=limits, started_at=started_at)
 
 
-def _picture_stream(container: Any) -> Any:
+def picture_stream(container: Any) -> Any:
     """Return the stream of moving pictures; a cover, which is a picture beside sound, is none."""
-    streams = [each for each in container.streams.video if "attached_pic" not in str(each.disposition).lower()]
+    cover = load_av().stream.Disposition.attached_pic
+    streams = [each for each in container.streams.video if not each.disposition & cover]
     best = container.streams.best("video")
     return best if best in streams else next(iter(streams), None)

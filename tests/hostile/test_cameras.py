@@ -32,7 +32,7 @@ from tests.edge.cameras.clips import ffmpeg, first_frame, frames_of, play, rtsp_
 
 
 @contextmanager
-def answering(reply: bytes | None) -> Iterator[int]:
+def answering(reply: bytes | None, *, then_leaves: bool = False) -> Iterator[int]:
     """Listen, and give every request one reply with its CSeq, or none at all."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -51,7 +51,7 @@ def answering(reply: bytes | None) -> Iterator[int]:
                     if reply is None:
                         continue
                     connection.sendall(reply.replace(b"CSEQ", number))
-                    if not reply:
+                    if not reply or then_leaves:
                         return
 
         threading.Thread(target=serve, daemon=True).start()
@@ -82,6 +82,26 @@ def test_each_refusal_of_a_camera_has_its_own_sentence(reply: bytes | None, says
         stream.close()
     assert says in str(told.value)
     assert not any(secret in str(told.value) + stream.shown for secret in ("hunter2", "eye", "tttt"))
+
+
+def parts(count: int) -> Iterator[bytes]:
+    """Give the answer of a camera that sends Motion JPEG: head, then parts."""
+    jpeg = cv2.imencode(".jpg", np.full((64, 64, 3), 90, np.uint8))[1].tobytes()
+    yield b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n\r\n"
+    for _ in range(count):
+        yield b"--b\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg)
+
+
+def test_a_stream_that_ends_is_not_said_to_hang() -> None:
+    """The camera that hangs up after some pictures, and the one that sends nonsense after them, are no slow network."""
+    for last in (b"", b"--b\r\nContent-Type: text/html\r\nContent-Length: 5\r\n\r\nsorry\r\n"):
+        with answering(b"".join([*parts(8), last])[: -1 if last else None], then_leaves=True) as port:
+            limits = CaptureLimits(5000)
+            url = f"http://127.0.0.1:{port}/video"
+            with CapturedCamera("c", lambda: NetworkStream(url, max_age_ms=5000), live=True, limits=limits) as camera:  # noqa: B023
+                first_frame(camera)
+                detail = state_with(camera, CameraCondition.LOST).detail
+        assert "within 5 s" not in detail, detail
 
 
 def test_a_port_that_nobody_serves_and_a_name_that_nobody_has() -> None:
@@ -168,6 +188,8 @@ CODECS = {
     "mpeg4": (("-c:v", "mpeg4", "-q:v", "4", "-g", "25"), "c.mp4", 0.1),
     "mpeg2 interlaced": (("-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-q:v", "4", "-g", "12"), "d.mpg", 0.1),
     "mjpeg": (("-c:v", "mjpeg", "-q:v", "4"), "e.avi", 0.8),
+    "wmv": (("-c:v", "wmv2", "-q:v", "4", "-g", "25"), "f.wmv", 0.4),
+    "hevc with hashes": (("-c:v", "libx265", "-x265-params", "log-level=none:keyint=25:hash=1"), "g.mkv", 0.4),
 }
 
 
@@ -248,6 +270,28 @@ def test_a_list_of_other_files_is_no_video(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize("name", ["a.mp3", "b.m4a"])
+def test_a_cover_beside_sound_is_no_recording(tmp_path: Path, name: str) -> None:
+    """The picture of a sleeve was never before the camera."""
+    ffmpeg("-c:v", "mjpeg", "-frames:v", "1", tmp_path / "cover.jpg")
+    ffmpeg("-c:a", "pcm_s16le", tmp_path / "sound.wav", source="sine=duration=1")
+    inputs = ("-i", tmp_path / "sound.wav", "-i", tmp_path / "cover.jpg", "-map", "0:a", "-map", "1:v")
+    how = ("-c:v", "mjpeg", "-disposition:v:0", "attached_pic")
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *inputs, *how, tmp_path / name], check=True)
+    with pytest.raises(SourceError, match="holds no video"), recorded_camera("c", tmp_path / name):
+        pass
+
+
+def test_a_codec_whose_damage_is_not_told_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not only those that somebody thought of: all but those of which it was measured."""
+    for codec, warned in (("libx264", False), ("mjpeg", False), ("ffv1", True), ("libtheora", True), ("qtrle", True)):
+        caplog.clear()
+        ffmpeg("-c:v", codec, "-frames:v", "3", tmp_path / "clip.mkv")
+        with recorded_camera("c", tmp_path / "clip.mkv") as camera:
+            play(camera)
+        assert ("can hardly be known" in caplog.text) is warned, codec
+
+
 # --- names ----------------------------------------------------------------------------------------------------------
 
 NAMES = [b"caf\xe9.mp4", b"2026-01-01T12:30:00.mp4", b"http:.mp4", b"a b%20#?.mp4", b"wow!.mp4", b"-v.mp4"]
@@ -273,6 +317,8 @@ def test_a_recording_may_have_any_name(tmp_path: Path, name: bytes, monkeypatch:
         ("'256'", "expected the number of a video device, 0 to 255"),
         ("-1", "from 0 on"),
         ("true", "expected"),
+        ("1e3", "expected the whole number of a device, or the name of a file in quotes"),
+        ("2.0", "expected the whole number of a device, or the name of a file in quotes"),
         ("rtsp://u:p@cam/b@rear/c", "can be read in two ways"),
         ("file:///etc/passwd", "is no address of a camera"),
         ("/dev/video99999999999", "expected the number of a video device, 0 to 255"),
@@ -286,6 +332,12 @@ def test_a_source_that_is_none_is_refused_with_its_key(tmp_path: Path, source: s
     with pytest.raises(SettingsError, match=r"camera\.source") as told:
         load_settings(tmp_path / "line.yaml")
     assert says in str(told.value)
+
+
+def test_a_recording_in_memory_is_no_device(tmp_path: Path) -> None:
+    """The folder for files in memory begins as the names of devices do, and holds files."""
+    (tmp_path / "line.yaml").write_text("camera: {source: /dev/shm/line.mp4}\n")
+    assert load_settings(tmp_path / "line.yaml").camera.resolved_kind() == "file"
 
 
 def test_a_name_that_is_too_long_is_no_traceback(tmp_path: Path) -> None:
