@@ -51,7 +51,8 @@ def read_table(path: Path, *wanted: Sequence[str]) -> Table:
         table = _split(text, begins, delimiter, shown)
         columns = [_as_wanted(column, wanted) for column in table.columns]
         if any(set(each) <= set(columns) for each in wanted):
-            if twice := sorted({column for column in columns if columns.count(column) > 1}):
+            asked = {name for each in wanted for name in each}
+            if twice := sorted({column for column in columns if columns.count(column) > 1 and column in asked}):
                 raise SourceError(f"{shown}: expected each column once, received twice: {', '.join(twice)}")
             renamed = dict(zip(table.columns, columns, strict=True))
             rows = [
@@ -80,6 +81,10 @@ def _text(path: Path, shown: str) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{shown} cannot be read: {error.strerror or error}") from error
+    if raw.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise SourceError(f"{shown} is a workbook, and no CSV. Save it as `CSV UTF-8`")
+    if (b"\0" in raw and raw[:2] not in {b"\xff\xfe", b"\xfe\xff"}) or raw[:4] == b"\xff\xfe\0\0":
+        raise SourceError(f"{shown} cannot be read as CSV: it has zero bytes, as no UTF-8 has. Save it as `CSV UTF-8`")
     encoding = "utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     try:
         return raw.decode(encoding)
@@ -136,11 +141,11 @@ def inside(folder: Path, name: str) -> Path:
     parts = PurePosixPath(written).parts
     if ".." in parts or "\0" in name or written.startswith("/") or re.match(r"[A-Za-z]:", written):
         raise SourceError(f"{as_text(name)!r} leads out of {as_text(str(folder))}; expected a file below it")
-    for form in (None, "NFC", "NFD"):
-        path = folder / (unicodedata.normalize(form, written) if form else written)
-        if path.exists():
-            return path
-    return folder / written
+    path = folder
+    for part in parts:
+        forms = (part, unicodedata.normalize("NFC", part), unicodedata.normalize("NFD", part))
+        path /= next((form for form in forms if (path / form).exists()), part)
+    return path
 
 
 def below(folder: Path, name: str) -> str:

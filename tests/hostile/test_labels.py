@@ -56,6 +56,14 @@ def alpha(colours: UInt8, opacity: UInt8) -> bytes:
     return png(np.dstack([colours, opacity]))
 
 
+def by_pillow(pixels: np.ndarray, kind: str, mode: str = "", **options: object) -> bytes:
+    """Encode by Pillow."""
+    target = io.BytesIO()
+    image = Image.fromarray(pixels if pixels.ndim == 2 else pixels[:, :, ::-1])
+    (image.convert(mode) if mode else image).save(target, kind, **options)
+    return target.getvalue()
+
+
 FLAT = np.full((*SIZE, 3), 200, np.uint8)
 OTHER = rectangle(SIZE, 40, 50, 8, 9)
 
@@ -77,6 +85,21 @@ READ: dict[str, tuple[Callable[[], bytes], np.ndarray | str]] = {
     "one class id": (lambda: png(WANTED // 255 * 3), "--names 3=NAME"),
     "a feather of 20 px": (lambda: png(cv2.GaussianBlur(WANTED, (0, 0), 9)), "levels above 0"),
     "inverted": (lambda: png(255 - WANTED), "--defect-is black"),
+    "a class and 255 to ignore": (
+        lambda: png(np.where(OTHER > 0, 255, WANTED // 255).astype(np.uint8)),
+        "levels above 0",
+    ),
+    "16 bits, objects 41 and 60000": (
+        lambda: png(WANTED.astype(np.uint16) // 255 * 60000 + OTHER.astype(np.uint16) // 255 * 41),
+        "levels above 0",
+    ),
+    "a colour that JPEG blurred": (lambda: by_pillow(coloured((RED, WANTED)), "JPEG"), "that JPEG has blurred"),
+    "painted on a photo": (
+        lambda: png(np.where(WANTED[:, :, None] > 0, RED, surface(1)).astype(np.uint8)),
+        "as a photo",
+    ),
+    "transparent, of many colours": (lambda: alpha(surface(3), np.zeros(SIZE, np.uint8)), "transparent everywhere"),
+    "0 is white, 1 bit": (lambda: by_pillow(255 - WANTED, "TIFF", mode="1", tiffinfo={262: 0}), "--defect-is black"),
     "all white": (lambda: png(np.full(SIZE, 255, np.uint8)), "--defect-is"),
 }
 
@@ -156,6 +179,103 @@ def test_one_colour_per_mask_and_two_in_the_set_is_asked_about(tmp_path: Path) -
         save(tmp_path / "m" / f"{name}.png", coloured((colour, WANTED)))
     with pytest.raises(DatasetError, match=r"several colours.*--colours"):
         read_masks(tmp_path / "p", tmp_path / "m", "", class_name="scratch", missing_is_clean=False)
+
+
+def of_set(tmp_path: Path, **masks: np.ndarray) -> dict[str, int]:
+    """Import masks of one class, and return how many pixels of each picture are defective."""
+    for name, mask in masks.items():
+        save(tmp_path / "p" / f"{name}.png", surface(len(name), SIZE))
+        save(tmp_path / "m" / f"{name}.png", mask)
+    imported(
+        read_masks(tmp_path / "p", tmp_path / "m", "", class_name="dent", missing_is_clean=False), tmp_path / "out"
+    )
+    return {name: int(truth.sum()) for name, (_, truth) in truths(tmp_path / "out").items()}
+
+
+def test_a_layer_on_which_nothing_is_drawn_is_an_empty_mask(tmp_path: Path) -> None:
+    """White, but nowhere opaque: nothing is defective, rather than everything."""
+    white = np.full((*SIZE, 3), 255, np.uint8)
+    nothing, drawn = np.dstack([white, np.zeros(SIZE, np.uint8)]), np.dstack([white, WANTED])
+    assert of_set(tmp_path, a=nothing, b=drawn) == {"a.png": 0, "b.png": 600}
+
+
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [
+        (255 - WANTED, r"1 of 4 masks call most.*if only these are inverted mend them"),
+        (255 - rectangle(SIZE, 0, 0, 24, 80), r"1 of 4 masks call most"),
+        (coloured((RED, WANTED)), r"coloured and black and white.*--colours FF0000=NAME,FFFFFF=NAME"),
+    ],
+)
+def test_one_mask_of_a_set_that_is_otherwise_is_asked_about(tmp_path: Path, odd: np.ndarray, says: str) -> None:
+    """One inverted mask, or a red one, among white ones is not taken as they are."""
+    with pytest.raises(DatasetError, match=says):
+        of_set(tmp_path, a=odd, b=WANTED, c=OTHER, d=WANTED)
+
+
+def test_ids_of_classes_in_files_of_16_bits_are_read(tmp_path: Path) -> None:
+    """3 of 65535 is class 3; ids beyond 255 are numbers of objects."""
+    save(tmp_path / "p" / "a.png", surface(1, SIZE))
+    save(tmp_path / "m" / "a.png", WANTED.astype(np.uint16) // 255 * 3)
+    save(tmp_path / "n" / "a.png", WANTED.astype(np.uint16) // 255 * 300)
+    ids = {"ids": {3: "dent"}, "missing_is_clean": False}
+    imported(read_masks(tmp_path / "p", tmp_path / "m", "", **ids), tmp_path / "out")
+    assert truths(tmp_path / "out")["a.png"][1].sum() == 600
+    with pytest.raises(DatasetError, match=r"received up to 300.*--objects"):
+        imported(read_masks(tmp_path / "p", tmp_path / "n", "", **ids), tmp_path / "none")
+
+
+def test_masks_beside_the_classes_folders_are_not_lost(tmp_path: Path) -> None:
+    """A mask in no class's folder is an error: its picture would become clean."""
+    for name in ("1", "2"):
+        save(tmp_path / "p" / f"{name}.png", surface(1, SIZE))
+    save(tmp_path / "m" / "dent" / "1.png", WANTED)
+    save(tmp_path / "m" / "2.png", OTHER)
+    with pytest.raises(DatasetError, match=r"1 masks lie in no class's folder: .*2\.png"):
+        read_masks_by_class(tmp_path / "p", tmp_path / "m", "")
+
+
+@pytest.mark.parametrize("folder", ["good", "OK", "i.O.", "Gut", "normal", "fehlerfrei"])
+def test_a_defect_on_a_picture_in_a_folder_of_good_ones_is_refused(tmp_path: Path, folder: str) -> None:
+    """With one class for all masks the picture's folder counts, too; an empty mask contradicts nothing."""
+    for name, mask in {f"{folder}/1": OTHER * 0, "bad/2": WANTED}.items():
+        save(tmp_path / "p" / f"{name}.png", surface(1, SIZE))
+        save(tmp_path / "m" / f"{name}.png", mask)
+    how = {"class_name": "dent", "missing_is_clean": False}
+    written = imported(read_masks(tmp_path / "p", tmp_path / "m", "", **how), tmp_path / "out")
+    assert written.by_class == {"dent": 1}
+    save(tmp_path / "m" / folder / "1.png", OTHER)
+    with pytest.raises(DatasetError, match=r"it has a defect, and its picture .* lies in the folder"):
+        imported(read_masks(tmp_path / "p", tmp_path / "m", "", **how), tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("picture", "mask", "says"),
+    [
+        ("img_1", "img_1_mask", "Give --suffix _mask"),
+        ("img_1", "mask_img_1", "take mask_ off"),
+        ("IMG_1", "img_1", "differs from it in capitals"),
+        ("train/images/1", "train/masks/1", "in another folder"),
+    ],
+)
+def test_a_mask_that_does_not_pair_is_told_why(tmp_path: Path, picture: str, mask: str, says: str) -> None:
+    """The error names the flag, or what to rename."""
+    save(tmp_path / "p" / f"{picture}.png", surface(1, SIZE))
+    save(tmp_path / "m" / f"{mask}.png", WANTED)
+    with pytest.raises(DatasetError, match=says):
+        read_masks(tmp_path / "p", tmp_path / "m", "", class_name="dent", missing_is_clean=True)
+
+
+def test_masks_without_the_suffix_are_told(tmp_path: Path) -> None:
+    """What lies among masks and has not their suffix is left out, and named; accents may be taken apart."""
+    for name in ("1", "2"):
+        save(tmp_path / "p" / f"{name}.png", surface(1, SIZE))
+    save(tmp_path / "m" / "1_ma\u0308.png", WANTED)  # as a Mac writes it
+    save(tmp_path / "m" / "2.png", OTHER)
+    how = {"class_name": "dent", "missing_is_clean": True}
+    source = read_masks(tmp_path / "p", tmp_path / "m", "_m\u00e4", **how)
+    assert any("2.png" in line and "do not end in" in line for line in source.told)
+    assert imported(source, tmp_path / "out").by_class == {"dent": 1}
 
 
 def test_folders_count_where_names_repeat(tmp_path: Path) -> None:
@@ -253,6 +373,18 @@ def test_every_broken_file_is_listed_at_once(tmp_path: Path) -> None:
         "defect-free",
         "good part",
         "passed",
+        "i.O.",
+        "in Ordnung",
+        "GUTTEILE",
+        "fehlerfrei",
+        "keine Fehler",
+        "ohne_Befund",
+        "sin defecto",
+        "conforme",
+        "GO",
+        "none",
+        "正常",
+        "良品",
     ],
 )
 def test_names_that_mean_good_are_asked_about(name: str) -> None:
@@ -261,7 +393,28 @@ def test_names_that_mean_good_are_asked_about(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["not_ok", "NotGood", "nok", "abnormal", "scratch", "broken", "ng", "defect", "crack", "book", "unfinished"]
+    "name",
+    [
+        "not_ok",
+        "NotGood",
+        "nok",
+        "abnormal",
+        "scratch",
+        "broken",
+        "ng",
+        "defect",
+        "crack",
+        "book",
+        "unfinished",
+        "n.i.O.",
+        "niO",
+        "nicht in Ordnung",
+        "nicht_gut",
+        "non-conforme",
+        "NOGO",
+        "不良品",
+        "Ausschuss",
+    ],
 )
 def test_names_of_defects_are_taken(name: str) -> None:
     """A name that denies the good, or only holds its letters, is a defect's."""
@@ -274,6 +427,8 @@ def test_names_of_defects_are_taken(name: str) -> None:
         (("Scratch", "scratch"), "differ in capitals", {"scratch": "Scratch"}),
         (("deep-scratch", "deep_scratch"), "differ in capitals or separators", {"deep_scratch": "deep-scratch"}),
         (("train", "dent"), "a folder of a split", {"train": "train"}),
+        (("test1", "dent"), "a folder of a split", {"test1": "test1"}),
+        (("fold_2", "dent"), "a folder of a split", {"fold_2": "stain"}),
         (("valid", "dent"), "a folder of a split", {"valid": "stain"}),
         (("normal", "dent"), "--rename 'normal=ok'", {"normal": "ok"}),
         (("No Defect", "dent"), "--rename 'No Defect=ok'", {"No Defect": "ok"}),
@@ -313,6 +468,32 @@ def test_a_manifest_as_excel_writes_it_is_read_and_its_classes_renamed(tmp_path:
     classes, truth = truths(tmp_path / "out")["a.png"]
     assert classes == ("scratch",)
     assert np.array_equal(truth * 255, WANTED)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("images/a.png,masks/a.png,dent, deep,1\n", "row 2: it has more values than there are columns"),
+        ("images/a.png,masks/a.png,dent,1\nimages/a.png,,ok,1\n", "row 3: .* is clean in one row and shows dent"),
+        ("images/a.png,,ok,1\n./images/a.png,masks/a.png,dent,1\n", "row 3: .* is clean in one row and shows dent"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(tmp_path: Path, rows: str, says: str) -> None:
+    """A comma that nobody quoted moves no value into another column, and no picture is clean and defective."""
+    save(tmp_path / "images" / "a.png", surface(1, SIZE))
+    save(tmp_path / "masks" / "a.png", WANTED)
+    (tmp_path / "manifest.csv").write_text(f"image,mask,class,group\n{rows}")
+    with pytest.raises(DatasetError, match=says):
+        read_manifests([tmp_path])
+
+
+def test_folders_that_are_left_out_of_the_classes_are_told(tmp_path: Path) -> None:
+    """`__ignore__` is no class; its pictures are named."""
+    for name in ("__ignore__", "dent"):
+        save(tmp_path / "in" / name / "0.png", surface(len(name), SIZE))
+    source = read_class_folders(tmp_path / "in", at_most=None, seed=0)
+    assert any("__ignore__/0.png" in line for line in source.told)
+    assert imported(source, tmp_path / "out").by_class == {"dent": 1}
 
 
 def test_voc_files_with_1000_classes_are_bounded(tmp_path: Path) -> None:

@@ -82,20 +82,28 @@ def renamed(name: str, names: Mapping[str, str], where: str) -> str:
 # Names that people give the folders of a split, or of what belongs to a dataset, and that no defect has.
 _OF_SPLITS = frozenset({
     "train", "training", "trainset", "test", "testing", "testset", "val", "valid", "validation", "dev", "eval",
-    "holdout",    "images", "imgs", "labels", "masks", "annotations", "all", "unlabeled", "unlabelled",
+    "holdout", "fold", "split", "subset", "ignore", "ignored", "unsorted",
+    "images", "imgs", "labels", "masks", "annotations", "all", "unlabeled", "unlabelled",
 })  # fmt: skip
 _GOOD = frozenset({
     "ok", "okay", "io", "good", "goods", "normal", "clean", "pass", "passed", "free", "fine", "healthy", "gut",
     "intact", "perfect", "acceptable", "accepted", "nondefective", "defectfree", "nodefect", "nodefects",
-    "undamaged", "flawless",
+    "undamaged", "flawless", "none", "nan", "null", "nothing", "go", "inordnung", "ordnung", "fehlerfrei", "gutteil",
+    "gutteile", "bon", "bonne", "bien", "bueno", "buena", "buono", "conforme", "conform", "sain", "sano",
 })  # fmt: skip
+# The same in Chinese, Japanese and Korean, which have no capitals and no blanks.
+_GOOD_SIGNS = ("良品", "正常", "合格", "良好", "무결함", "양품", "정상")
+_BAD_SIGNS = ("不", "非", "未", "異常", "불")
 _DEFECTS = frozenset({
     "defect", "defects", "defective", "fault", "faults", "faulty", "flaw", "flaws", "error", "errors", "damage",
     "damaged", "crack", "cracks", "cracked", "anomaly", "anomalies", "anomalous", "issue", "issues",
-    "problem", "problems",
+    "problem", "problems", "fehler", "defekt", "defekte", "befund", "mangel", "defaut", "défaut", "defecto", "defectos",
+    "difetto", "difetti",
 })  # fmt: skip
-_NOT = frozenset({"no", "not", "non", "without", "ohne", "zero", "un", "in"})
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_NOT = frozenset({
+    "no", "not", "non", "without", "ohne", "zero", "un", "in", "kein", "keine", "nicht", "sin", "sans", "senza",
+})  # fmt: skip
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zäöüßé]+|[0-9]+")
 
 
 def words_of(name: str) -> list[str]:
@@ -103,10 +111,18 @@ def words_of(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(name)]
 
 
+def means_clean(name: str) -> bool:
+    """Tell whether a name is a word for good and nothing else, as folders are called: `good`, `i.O.`, `Gut 2`."""
+    words = [word for word in words_of(name) if not word.isdigit()]
+    return is_clean(name) or "".join(words) in _GOOD
+
+
 def sounds_good(name: str) -> bool:
     """Tell whether a name says in words that nothing is wrong: `normal`, `ok_front`, `No Defect`; not `not_ok`."""
     words = words_of(name)
-    if "".join(words) in _GOOD:
+    if means_clean(name) or (
+        any(sign in name for sign in _GOOD_SIGNS) and not any(sign in name for sign in _BAD_SIGNS)
+    ):
         return True
     for place, word in enumerate(words):
         denied = place > 0 and words[place - 1] in _NOT
@@ -129,7 +145,7 @@ def questions(names: Iterable[str], answered: Mapping[str, str]) -> list[str]:
         alike.setdefault("".join(words_of(name)) or name, []).append(name)
         if name in meant:
             continue
-        if name.lower() in _OF_SPLITS:
+        if "".join(word for word in words_of(name) if not word.isdigit()) in _OF_SPLITS:
             asked.append(
                 f"{name} looks like a folder of a split rather than a class. Import each split's folder by itself and "
                 f"join them (import manifest A B); or give --rename {name}={name} if it is a class"

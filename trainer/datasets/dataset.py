@@ -79,12 +79,21 @@ def read_manifest(folder: Path, *, need_masks: bool = True, any_names: bool = Fa
     entries: dict[str, Entry] = {}
     for row in rows:
         where = f"{manifest}, row {row.number}"
+        if row.more:
+            raise DatasetError(
+                f"{where}: it has more values than there are columns. Quote values that hold the separator"
+            )
         entry = _entry(folder, where, row.values, need_masks=need_masks, any_names=any_names)
         known = entries.get(entry.image)
         if known is not None and known.group != entry.group:
             raise DatasetError(
                 f"{where}: {entry.image} is in group {entry.group!r}, and in {known.group!r} before; "
                 "a picture shows one piece"
+            )
+        if known is not None and bool(known.classes) != bool(entry.classes):
+            raise DatasetError(
+                f"{where}: {entry.image} is clean in one row and shows {', '.join(known.classes or entry.classes)} in "
+                "another; expected one of both. Remove the wrong row"
             )
         if known is not None:
             entry = replace(entry, masks=known.masks + entry.masks, labels=known.labels | entry.labels)

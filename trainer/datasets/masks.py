@@ -28,6 +28,9 @@ _STRAY = 0.02
 # JPEG gives grey pixels a tint.
 _GREY_WITHIN = 12
 _LEVELS_LOOKED_AT = 40
+_FEW_LEVELS = 12
+# More colours than anybody has classes.
+_COLOURS_AT_MOST = 64
 # So many different levels, each one connected object, are no classes: they number objects.
 OBJECTS_FROM = 8
 # Full scale of 1, 8 and 16 bits: different ways to write the same white. A low level may be a class's number.
@@ -65,6 +68,8 @@ def plane_of(decoded: Decoded) -> Plane:
     pixels = decoded.pixels
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         opacity = np.ascontiguousarray(pixels[:, :, 3])
+        if not opacity.any():
+            return _of_nothing(pixels)
         if int(opacity.min()) == int(opacity.max()):
             pixels = np.ascontiguousarray(pixels[:, :, :3])
         else:
@@ -74,6 +79,13 @@ def plane_of(decoded: Decoded) -> Plane:
     if int((pixels.max(axis=2) - pixels.min(axis=2)).max()) <= _GREY_WITHIN:
         return Plane(np.ascontiguousarray(pixels[:, :, 1]))
     return _of_colour(pixels)
+
+
+def _of_nothing(pixels: Levels) -> Plane:
+    """Read a mask that is transparent everywhere: nothing is drawn, unless its colours say otherwise."""
+    if bool((pixels[:, :, :3] == pixels[:1, :1, :3]).all()):
+        return Plane(np.zeros(pixels.shape[:2], np.uint8), from_alpha=True)
+    raise ValueError("it is transparent everywhere, and its colours vary. Save it without transparency")
 
 
 def _of_alpha(pixels: Levels, opacity: Levels) -> Plane:
@@ -93,6 +105,11 @@ def _of_colour(pixels: Levels) -> Plane:
     colours = colours_of(pixels)
     if len(colours) == 1:
         return Plane((pixels.max(axis=2) > 0).astype(np.uint8) * np.uint8(255), colours[0])
+    if len(colours) > _COLOURS_AT_MOST:
+        raise ValueError(
+            f"it has {len(colours)} colours beside black, as a photo has, or a mask that JPEG has blurred. Save it as "
+            "PNG with a colour for each class, without soft edges"
+        )
     named = ", ".join(f"{red:02X}{green:02X}{blue:02X}" for red, green, blue in colours[:4])
     raise ValueError(
         f"it has {len(colours)} colours beside black ({named}{' and more' if len(colours) > 4 else ''}), and one class "
@@ -132,6 +149,8 @@ def _soft(levels: Levels, greatest: int) -> bool:
     white = levels >= (1 - _QUARTER) * most
     black = levels <= _QUARTER * most
     between = ~(white | black)
+    if _plateaus(levels, most):
+        return False
     if not between.any():
         return True
     square = np.ones((2 * _EDGE_PX + 1, 2 * _EDGE_PX + 1), np.uint8)
@@ -140,6 +159,20 @@ def _soft(levels: Levels, greatest: int) -> bool:
     stray = between & ~(near_white & near_black)
     # numbered objects of 1 to 255 have levels in between that fill whole objects
     return int(stray.sum()) <= _STRAY * int(between.sum()) and int(between.sum()) <= int(white.sum()) + 64
+
+
+def _plateaus(levels: Levels, most: int) -> bool:
+    """Whether levels beside black and one white fill whole areas, as numbers do and soft edges do not.
+
+    A drawing has few levels; JPEG gives many, and may move black and white by a few.
+    """
+    square = np.ones((3, 3), np.uint8)
+    whole = cv2.erode(levels, square) == cv2.dilate(levels, square)
+    flat = [int(level) for level in np.unique(levels[whole])]
+    few = np.unique(levels).size <= _FEW_LEVELS
+    strays = 0 if few else most // 64
+    areas = [level for level in flat if level > strays]
+    return bool(areas) and (areas[0] <= _QUARTER * most or areas[-1] - areas[0] > strays)
 
 
 def _are_objects(levels: Levels, above: Levels) -> bool:

@@ -10,7 +10,7 @@ from edge.errors import DatasetError
 from edge.pictures import SUFFIXES
 from trainer.datasets.class_naming import is_clean
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource, one_by_one
-from trainer.importing.pairing import pictures_below, read_file
+from trainer.importing.pairing import pictures_below, read_file, some
 
 
 def read_class_folders(folder: Path, *, at_most: int | None, seed: int) -> LabelSource:
@@ -33,6 +33,8 @@ def read_class_folders(folder: Path, *, at_most: int | None, seed: int) -> Label
         for each in folders
         if not each.startswith((".", "__"))
     }
+    if apart := [name for name in names if name.startswith((".", "__"))]:
+        told.append(f"left out, for their folders' names begin with __: {some(apart)}")
     if bare := [each for each, own in by_class.items() if not own]:
         raise DatasetError(f"{folder / bare[0]} holds no file with one of the suffixes {', '.join(SUFFIXES)}")
     chosen: dict[str, tuple[str, Path]] = {}

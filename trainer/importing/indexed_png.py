@@ -38,6 +38,13 @@ def read_indexed(path: Path) -> UInt8:
         ids = np.ascontiguousarray(ids[:, :, :3])  # a transparency that says nothing
     if ids.ndim == 3 and ids.shape[2] == 3 and bool((ids == ids[:, :, :1]).all()):
         ids = np.ascontiguousarray(ids[:, :, 0])  # grey, saved as colour
+    if ids.ndim == 2 and ids.dtype == np.uint16 and int(ids.max(initial=0)) <= 255:
+        ids = ids.astype(np.uint8)  # ids of classes in a file of 16 bits
+    if ids.ndim == 2 and ids.dtype == np.uint16:
+        raise DatasetError(
+            f"{path}: expected the ids of classes, from 0 to 255, received up to {int(ids.max())}. If each level is an "
+            "object of one class give --class NAME --objects"
+        )
     if ids.ndim != 2 or ids.dtype != np.uint8:
         raise DatasetError(
             f"{path}: expected one value of 8 bits per pixel, the class id; received {ids.shape[2:] or 1} of "

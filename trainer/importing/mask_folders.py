@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import DatasetError, SourceError
-from edge.pictures import read_decoded
+from edge.pictures import list_pictures, read_decoded
 from edge.records import UInt8
-from trainer.datasets.class_naming import checked_name, is_clean
+from trainer.datasets.class_naming import checked_name, is_clean, means_clean
 from trainer.importing.indexed_png import read_indexed
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
 from trainer.importing.mask_sets import Colour, MaskChoices, MaskSet, by_colour
 from trainer.importing.pairing import (
     NameIndex,
     PictureFile,
+    has_suffix,
     listed,
     pictures_below,
     read_file,
@@ -49,13 +50,14 @@ def read_masks_by_class(
             f"{masks}: expected a folder of masks for each class, received none. One mask per picture is read with "
             "--class NAME, or with --names 1=NAME,2=NAME if its values are class ids"
         )
+    _refuse_stray(masks, folders)
     found = _pictures_apart(images, masks, suffix, told)
     pairs = _Pairs(found, frozenset(folder.name for folder in folders))
     for folder in folders:
         files = pictures_below(folder, told)
         reader = _one_class(folder.name, list(files.values()), choices or MaskChoices(), told)
         for name, path in files.items():
-            called = without_suffix(name).removesuffix(suffix)
+            called = without_suffix(name, suffix)
             pairs.add(path, reader, called, f"{folder.name}/{called}", of_class=folder.name)
     return LabelSource(len(found), one_by_one(found.items(), _labelling(pairs.finish(), labels_lie)), told=told)
 
@@ -79,7 +81,14 @@ def read_masks(
     """
     told: list[str] = []
     found = _pictures_apart(images, masks, suffix, told)
-    files = {name: path for name, path in pictures_below(masks, told).items() if without_suffix(name).endswith(suffix)}
+    below = pictures_below(masks, told)
+    files = {name: path for name, path in below.items() if has_suffix(name, suffix)}
+    if images.resolve() != masks.resolve() and (
+        others := [str(path) for name, path in below.items() if name not in files]
+    ):
+        told.append(
+            f"{len(others)} files of {masks} are no masks, for their names do not end in {suffix}: {some(others)}"
+        )
     if ids or colours:
         reader = _indexed(ids) if ids else _coloured(colours or {})
         named = list(ids.values() if ids else (colours or {}).values())
@@ -88,7 +97,7 @@ def read_masks(
         reader, named = _one_class(name, list(files.values()), choices or MaskChoices(), told), [class_name]
     pairs = _Pairs(found)
     for name, path in files.items():
-        pairs.add(path, reader, without_suffix(name).removesuffix(suffix), of_class="")
+        pairs.add(path, reader, without_suffix(name, suffix), of_class="")
     by_picture = pairs.finish()
     lacking = [str(path) for name, path in found.items() if name not in by_picture]
     if lacking and not missing_is_clean:
@@ -101,13 +110,25 @@ def read_masks(
     )
 
 
+def _refuse_stray(masks: Path, folders: Sequence[Path]) -> None:
+    """Raise DatasetError for masks beside the folders of the classes: of which class they are nothing says."""
+    listing = list_pictures(masks)
+    inside = {folder.name for folder in folders}
+    stray = [str(path) for path in listing.files if path.relative_to(masks).parts[0] not in inside]
+    if stray:
+        raise DatasetError(
+            f"{len(stray)} masks lie in no class's folder: {some(stray)}. Move them into one, or read masks of one "
+            "class with --class NAME"
+        )
+
+
 def _pictures_apart(images: Path, masks: Path, suffix: str, told: list[str]) -> dict[str, Path]:
     """List the pictures; where masks lie among them, they are left out by their suffix or their folder."""
     found = pictures_below(images, told)
     if images.resolve() == masks.resolve():
         if not suffix:
             raise DatasetError(f"{images} holds pictures and masks: expected --suffix, which tells masks from pictures")
-        found = {name: path for name, path in found.items() if not without_suffix(name).endswith(suffix)}
+        found = {name: path for name, path in found.items() if not has_suffix(name, suffix)}
     elif masks.resolve().is_relative_to(images.resolve()):
         found = {name: path for name, path in found.items() if not path.resolve().is_relative_to(masks.resolve())}
     if not found:
@@ -139,17 +160,35 @@ class _Pairs:
         if picture is not None and (folder := self._contradicts(picture, of_class)):
             self._problems.append(f"{mask}: {picture} has its name, and lies in the folder {folder}")
         elif picture is None:
-            self._problems.append(f"{mask}: expected a picture of the name {called[0]} for this mask, received none")
+            self._problems.append(
+                f"{mask}: expected a picture of the name {called[0]} for this mask, received none"
+                + self._hint(called[0])
+            )
         elif (before := self._first.setdefault((picture, of_class), mask)) != mask:
             self._problems.append(f"{self._found[picture]}: expected one mask, received {before} and {mask}")
         else:
             self._by_picture[picture].append((mask, reader))
 
+    def _hint(self, called: str) -> str:
+        """Name the suffix that would pair a mask, or what its name has before its picture's."""
+        last = called.rpartition("/")[2]
+        stems = sorted((without_suffix(name).rpartition("/")[2] for name in self._found), key=len, reverse=True)
+        for stem in stems:
+            if last.startswith(stem) and last[len(stem) : len(stem) + 1] in {"_", "-", ".", " "}:
+                return f". Give --suffix {last[len(stem) :]}, if that is what masks have behind their pictures' names"
+            if last.endswith(stem) and not last[: -len(stem)][-1:].isalnum() and last != stem:
+                return f". Is it {stem}'s? Then take {last[: -len(stem)]} off the names of the masks"
+            if last == stem:
+                return f". A picture called {stem} lies in another folder: give both the same folders"
+            if last.casefold() == stem.casefold():
+                return f". {stem} differs from it in capitals: give both the same name"
+        return ""
+
     def _contradicts(self, picture: str, of_class: str) -> str:
         folders = picture.split("/")[:-1]
         if not of_class or of_class in folders:
             return ""
-        return next((each for each in folders if each in self._classes or is_clean(each)), "")
+        return next((each for each in folders if each in self._classes or means_clean(each)), "")
 
     def finish(self) -> Mapping[str, list[tuple[Path, _Reader]]]:
         """Return the masks of each picture. Raises DatasetError with all that does not pair."""
@@ -173,6 +212,11 @@ def _labelling(masks: _Masks, labels_lie: LabelsLie) -> Callable[[str, Path], La
                 if mask is None:
                     findings.append(ClassMask(class_name, None))
                     continue
+                if mask.any() and (clean := next((part for part in name.split("/")[:-1] if means_clean(part)), "")):
+                    raise DatasetError(
+                        f"{mask_path}: it has a defect, and its picture {path} lies in the folder {clean}. Is it "
+                        "another picture's mask? Otherwise move the picture to another folder"
+                    )
                 placed, lies_shown = _placed(file, mask, mask_path, labels_lie)
                 shown = lies_shown if shown is None else shown and lies_shown
                 findings.append(ClassMask(class_name, placed, str(mask_path)))

@@ -17,7 +17,7 @@ from trainer.datasets.masks import WHITES, Levels, Meaning, colours_of, defectiv
 from trainer.importing.pairing import listed, some
 
 DefectIs = Literal["white", "black", ""]
-_NEARLY_ALL, _MOST = 0.9, 0.5
+_NEARLY_ALL, _MOST, _BORDER = 0.9, 0.5, 0.5
 Colour = tuple[int, int, int]
 
 
@@ -37,6 +37,7 @@ class _Looked:
     path: Path
     meaning: Meaning
     share: float
+    border: float
     colour: Colour | None
     from_alpha: bool
     deep: bool
@@ -84,6 +85,13 @@ class MaskSet:
                 f"Masks of one class have several colours: {some(examples)}. If each is a class give --colours, "
                 f"such as {','.join(f'{_hex(colour)}=NAME' for colour in sorted(colours)[:2])}"
             )
+        grey = [each for each in looked if each.colour is None and each.meaning.kind != "empty" and not each.from_alpha]
+        if colours and grey:
+            raise DatasetError(
+                f"Masks of one class are coloured and black and white: {_hex(next(iter(colours)))} in "
+                f"{next(each.path for each in looked if each.colour is not None)}, white in {grey[0].path}. If each is "
+                f"a class give --colours {_hex(next(iter(colours)))}=NAME,FFFFFF=NAME; otherwise save all in one way"
+            )
         if self._objects:
             return
         unclear = [each for each in looked if each.meaning.kind == "many"]
@@ -112,7 +120,9 @@ class MaskSet:
         if self._choices.defect_is:
             return
         drawn = [each for each in looked if each.meaning.kind != "empty"]
-        nearly_all = [each for each in drawn if each.share > _NEARLY_ALL]
+        nearly_all = [
+            each for each in drawn if each.share > _NEARLY_ALL or (each.share > _MOST and each.border > _BORDER)
+        ]
         most = sum(each.share > _MOST for each in drawn)
         if not nearly_all and 2 * most <= len(drawn):
             return
@@ -121,6 +131,7 @@ class MaskSet:
         raise DatasetError(
             f"{len(shown)} of {len(drawn)} masks call most of their picture defective, as inverted ones would: "
             f"{some(examples)}. Give --defect-is white if white is the defect all the same, or --defect-is black"
+            + ("" if len(shown) == len(drawn) else " if it is black in all masks; if only these are inverted mend them")
         )
 
     def _tell(self, looked: Sequence[_Looked]) -> None:
@@ -157,7 +168,15 @@ def _look(path: Path) -> _Looked:
         raise DatasetError(f"{as_text(str(path))}: {error}") from error
     meaning = meaning_of(plane.levels)
     share = float(np.count_nonzero(plane.levels)) / plane.levels.size
-    return _Looked(path, meaning, share, plane.colour, plane.from_alpha, plane.levels.dtype == np.uint16)
+    return _Looked(
+        path, meaning, share, _of_border(plane.levels), plane.colour, plane.from_alpha, plane.levels.dtype == np.uint16
+    )
+
+
+def _of_border(levels: Levels) -> float:
+    """Return which share of the pixels at the picture's edge is above 0: most of them where a mask is inverted."""
+    edge = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
+    return float(np.count_nonzero(edge)) / edge.size
 
 
 def _decoded(path: Path) -> Decoded:

@@ -139,9 +139,15 @@ def listed(names: Sequence[Any]) -> str:
     return ", ".join(map(str, names[:_NAMED])) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
-def without_suffix(name: str) -> str:
-    """`a/b.jpg` → `a/b`."""
-    return PurePosixPath(name).with_suffix("").as_posix()
+def without_suffix(name: str, added: str = "") -> str:
+    """`a/b.jpg` → `a/b`; `a/b_mask.png` → `a/b` where `_mask` is added."""
+    bare = PurePosixPath(name).with_suffix("").as_posix()
+    return _key(bare).removesuffix(_key(added)) if added else bare
+
+
+def has_suffix(name: str, added: str) -> bool:
+    """Tell whether a file's name ends in what is added, before its own suffix; accents in either form."""
+    return _key(without_suffix(name)).endswith(_key(added))
 
 
 def _key(name: str) -> str:

@@ -81,3 +81,35 @@ def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
     """A table names nothing outside its folder."""
     with pytest.raises(SourceError, match="leads out"):
         inside(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("image,class\na.png,dent\n".encode("utf-16-le"), "zero bytes"),
+        ("image,class\na.png,dent\n".encode("utf-32"), "zero bytes"),
+        (b"PK\x03\x04" + bytes(40), "is a workbook"),
+    ],
+)
+def test_what_excel_writes_beside_csv_is_named(tmp_path: Path, content: bytes, why: str) -> None:
+    """Workbooks and encodings that nothing states are told by what they are, and by what to do."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=f"{why}.*Save it as `CSV UTF-8`"):
+        read_table(path, ("image", "class"))
+
+
+def test_columns_without_a_name_and_others_that_repeat_do_no_harm(tmp_path: Path) -> None:
+    """Excel leaves empty columns behind, and a note may be there twice."""
+    path = tmp_path / "t.csv"
+    path.write_text("image,note,class,note,,\na.png,x,dent,y,,\n")
+    (row,) = read_table(path, ("image", "class")).rows
+    assert (row.values["image"], row.values["class"], row.more) == ("a.png", "dent", False)
+
+
+def test_accents_may_be_taken_apart_in_one_folder_and_not_in_the_next(tmp_path: Path) -> None:
+    """Each part of a path is found in either form."""
+    path = tmp_path / "a\u0308" / "\u00f6.png"
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    assert inside(tmp_path, "\u00e4/\u00f6.png") == path

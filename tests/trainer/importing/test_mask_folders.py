@@ -52,13 +52,15 @@ def test_class_ids_come_out_of_any_png(
 
 
 def test_what_holds_no_class_ids_is_refused(tmp_path: Path) -> None:
-    """Colours, 16 bits, a cut-off PNG and no picture are errors that name the file; grey saved as colour is not."""
+    """Colours, ids beyond 255, a cut-off PNG and no picture are errors that name the file; grey saved as colour is not."""
     ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
     np.testing.assert_array_equal(read_indexed(save(tmp_path / "bgr.png", np.dstack([ids] * 3))), ids)
     with pytest.raises(DatasetError, match=r"colour\.png: expected one value of 8 bits"):
         read_indexed(save(tmp_path / "colour.png", np.dstack([ids, ids, 2 * ids])))
-    assert cv2.imwrite(str(tmp_path / "deep.png"), ids.astype(np.uint16))
-    with pytest.raises(DatasetError, match=r"deep\.png: expected one value of 8 bits.*uint16"):
+    assert cv2.imwrite(str(tmp_path / "deep.png"), ids.astype(np.uint16) * 300)
+    with pytest.raises(
+        DatasetError, match=r"deep\.png: expected the ids of classes, from 0 to 255, received up to 3300"
+    ):
         read_indexed(tmp_path / "deep.png")
     whole = palette_png(ids, 8)
     for name, content in (
