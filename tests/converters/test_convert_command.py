@@ -326,6 +326,6 @@ def test_without_tensorflow_it_says_what_to_install(fresh: Path) -> None:
     code = f"import sys; sys.modules['tensorflow'] = None\nimport converters.__main__ as c\nc.main({[str(fresh)]!r} + "
     code += "['--to', 'onnxruntime'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 7
+    assert done.returncode == 7, done.stderr
     assert "pip install tensorflow tf2onnx onnx;" in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -120,7 +122,8 @@ def test_a_bundle_that_cannot_be_written_is_as_it_was(bundle: Path, further: Pat
     (bundle / ONNX_MODEL).write_bytes(b"as converted")
     write_manifest(bundle, load_bundle(bundle, need_onnx=False).manifest)
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
-    (in_the_way := bundle / "manifest.json.tmp").mkdir()
+    # what edge/files.py writes to before it renames it
+    (in_the_way := bundle / f".manifest.json.{os.getpid()}-{threading.get_ident()}.tmp").mkdir()
     with pytest.raises(StoreError, match="cannot be written"):
         refit(bundle, further, quiet())
     assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before

@@ -52,7 +52,7 @@ def test_class_ids_come_out_of_any_png(
 
 
 def test_what_holds_no_class_ids_is_refused(tmp_path: Path) -> None:
-    """Colours, ids beyond 255, a cut-off PNG and no picture are errors that name the file; grey saved as colour is not."""
+    """Colours, ids beyond 255, a cut-off PNG and no picture are errors that name the file; grey in colours is none."""
     ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
     np.testing.assert_array_equal(read_indexed(save(tmp_path / "bgr.png", np.dstack([ids] * 3))), ids)
     with pytest.raises(DatasetError, match=r"colour\.png: expected one value of 8 bits"):
