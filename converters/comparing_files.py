@@ -26,6 +26,7 @@ from edge.pictures import SUFFIXES
 from edge.preparing import depth_bits, prepare
 from edge.protocols import Engine
 from edge.records import CameraCondition, CameraState, Frame, PreparedFrame
+from edge.wording import command
 
 _BATCH = 4
 # What each engine computes in; the first is meant where none is named.
@@ -169,7 +170,8 @@ def _engine(side: Operand, bundle: Bundle) -> Engine:
     inside = KERAS_MODEL if side.engine == "keras" else GRAPHS[variant_of(graph, side.engine)]
     model = side.path / inside if side.path.is_dir() else side.path
     if side.engine != "tensorrt" and not model.is_file():
-        raise BundleError(f"{side.path} holds no {inside}. Make it: convert {side.path} --to onnxruntime")
+        made_by = command("convert", side.path, "--to", "onnxruntime")
+        raise BundleError(f"{side.path} holds no {inside}. Make it: {made_by}")
     if side.engine == "keras":
         from trainer.evaluation.keras_engine import KerasEngine
 

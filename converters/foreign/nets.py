@@ -19,6 +19,7 @@ from edge.engines.onnx_scan import scan_onnx
 from edge.errors import BundleError, ContractError, DependencyError, EngineError
 from edge.installing import how_to_install
 from edge.records import Float32
+from edge.wording import command
 from trainer.evaluation.keras_engine import load_model
 
 Dims = tuple[int | None, ...]
@@ -115,7 +116,7 @@ class OnnxNet:
         if outside := external_tensors(self.proto):
             raise ContractError(
                 f"{self.path} keeps the weights {[each.name for each in outside][:3]} in other files: expected all "
-                f"inside. Merge them first: convert merge-data {self.path}"
+                f"inside. Merge them first: {command('convert', 'merge-data', self.path)}"
             )
         local = {function.domain for function in self.proto.functions}
         foreign = {node.domain for graph in graphs_within(self.proto.graph) for node in graph.node if node.domain} - {

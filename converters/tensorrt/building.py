@@ -31,6 +31,7 @@ from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.errors import BundleError, ContractError, ConversionError, EngineError, SettingsError, StoreError
 from edge.inspection.golden import check_golden
 from edge.stopping import stopping_on_signals
+from edge.wording import command
 
 _LOG = logging.getLogger(__name__)
 _HEARD_WITHIN_S = 0.2
@@ -158,9 +159,10 @@ def source_of(bundle: Bundle, precision: Precision, dialect: Dialect) -> Source:
     name = GRAPHS[typed]
     for needed in (onnx, name, *([PLANS[precision]] if precision != "fp32" else [])):
         if needed not in bundle.manifest.files:
+            wanted = () if needed == onnx else ("--precision", precision)
             raise BundleError(
                 f"{bundle.path} holds no {needed}, of which an engine in {precision} is made. Run on a workstation: "
-                f"convert {bundle.path} --to onnxruntime{'' if needed == onnx else f' --precision {precision}'}"
+                f"{command('convert', bundle.path, '--to', 'onnxruntime', *wanted)}"
             )
     onnx_sha256 = bundle.manifest.files[onnx]
     pinned: frozenset[str] = frozenset()
@@ -170,7 +172,7 @@ def source_of(bundle: Bundle, precision: Precision, dialect: Dialect) -> Source:
             raise BundleError(
                 f"{plan_path(bundle, precision)} speaks of another model: expected the sha256 {onnx_sha256} of "
                 f"{onnx}, found {plan.onnx_sha256}. Run on a workstation: "
-                f"convert {bundle.path} --to onnxruntime --precision {precision}"
+                f"{command('convert', bundle.path, '--to', 'onnxruntime', '--precision', precision)}"
             )
         if precision == "fp16" and not dialect.typed:
             pinned = plan.pinned_nodes
