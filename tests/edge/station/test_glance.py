@@ -135,13 +135,13 @@ def test_in_a_pipe_a_lost_camera_is_one_line_with_its_reason(tmp_path: Path) -> 
             line.kill()
     text = seen.decode()
     assert text.count("Camera top: lost") == 1
-    assert "cannot be opened" in text
+    assert "refuses the connection" in text
     assert "model simulated-glass 1.0.0" in text
     assert "hunter2" not in text
     assert "\x1b" not in text
     asked = [sys.executable, "-m", "edge", "journal", str(config), "--alarm", "camera-lost", "--json"]
     journal = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert "cannot be opened" in journal
+    assert "refuses the connection" in journal
     assert "hunter2" not in journal
 
 
