@@ -212,7 +212,30 @@ def _bmp(encoded: bytes) -> Header:
     row = (abs(width) * bits + 31) // 32 * 4
     if packing in {0, 3} and begins + row * abs(height) > len(encoded):
         raise NotReadableError("it is a BMP that is cut off")
+    if packing in {1, 2} and not _runs_fill(encoded[begins:], abs(width), abs(height), bits):
+        raise NotReadableError("it is a BMP whose runs leave out pixels: damaged, or cut off")
     return Header("bmp", abs(width), abs(height))
+
+
+def _runs_fill(data: bytes, width: int, height: int, bits: int) -> bool:
+    """Tell whether the runs of a BMP (RLE8, RLE4) come to all of its pixels."""
+    at = across = rows = 0
+    while at + 1 < len(data) and rows < height:
+        count, what = data[at], data[at + 1]
+        at += 2
+        if count:
+            across += count
+        elif what in {0, 1}:  # the end of a row, or of all
+            rows += across >= width
+            if across < width or what == 1:
+                break
+            across = 0
+        elif what == 2:  # a jump
+            break
+        else:
+            across += what
+            at += -(-what * bits // 16) * 2
+    return rows >= height
 
 
 _PNM_FIELD = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])+([0-9]{1,9})")

@@ -487,6 +487,17 @@ def test_a_manifest_that_contradicts_itself_is_refused(tmp_path: Path, rows: str
         read_manifests([tmp_path])
 
 
+def test_a_clean_picture_with_a_mask_that_has_pixels_is_refused(tmp_path: Path) -> None:
+    """A row of the class ok may name a mask; where that shows something one of both is wrong."""
+    save(tmp_path / "d" / "images" / "a.png", surface(1, SIZE))
+    save(tmp_path / "d" / "masks" / "a.png", WANTED * 0)
+    (tmp_path / "d" / "manifest.csv").write_text("image,mask,class,group\nimages/a.png,masks/a.png,ok,1\n")
+    assert imported(read_manifests([tmp_path / "d"]), tmp_path / "out").by_class == {}
+    save(tmp_path / "d" / "masks" / "a.png", WANTED)
+    with pytest.raises(DatasetError, match=r"row 2: images/a\.png is ok, and its mask has 600 px"):
+        imported(read_manifests([tmp_path / "d"]), tmp_path / "none")
+
+
 def test_folders_that_are_left_out_of_the_classes_are_told(tmp_path: Path) -> None:
     """`__ignore__` is no class; its pictures are named."""
     for name in ("__ignore__", "dent"):

@@ -94,6 +94,15 @@ def thumbnail_first() -> bytes:
     return target.getvalue()
 
 
+def run_length_bmp(rows: int) -> bytes:
+    """Return the scratched part as a BMP of runs, of which only the lower rows are there, and the end."""
+    runs = b"".join(b"".join(bytes((1, int(level))) for level in row) + b"\0\0" for row in SCRATCHED[::-1, :, 0][:rows])
+    palette = b"".join(bytes((level, level, level, 0)) for level in range(256))
+    begins, body = 14 + 40 + len(palette), runs + b"\0\1"
+    head = struct.pack("<IiiHHIIiiII", 40, 128, 96, 1, 8, 1, len(body), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", begins + len(body), 0, 0, begins) + head + palette + body
+
+
 GREY = SCRATCHED[:, :, 0]
 EXIF = Image.Exif()
 EXIF[274] = 6
@@ -160,6 +169,8 @@ TABLE: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "clear-level.png": (lambda: grey_png(b"\x00\xfa", b"tRNS"), "NO_READ", "transparent"),
     "clear-level-unused.png": (lambda: grey_png(b"\x00\x07", b"tRNS"), "NG", "scratch"),
     "animation-behind.png": (lambda: grey_png(struct.pack(">II", 1, 0), b"acTL"), "NO_READ", "2 pictures"),
+    "runs.bmp": (lambda: run_length_bmp(96), "NG", "scratch"),
+    "runs-missing.bmp": (lambda: run_length_bmp(40), "NO_READ", "leave out pixels"),
     "plain.pgm": (lambda: plain_pgm(255, 0), "NG", "scratch"),
     "plain12.pgm": (lambda: plain_pgm(4095, 4), "NG", "scratch"),
     "plain-cut.pgm": (lambda: plain_pgm(255, 0)[:-40], "NO_READ", "expected 12288 levels"),

@@ -9,9 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from edge.bundle import sha256_of
 from edge.errors import DatasetError
-from edge.pictures.tables import TableRow, below, read_table
+from edge.pictures.tables import TableRow, below, inside, read_table
+from trainer.datasets.class_naming import is_clean
 from trainer.datasets.dataset import ANNOTATOR, COLUMNS, Entry, read_manifest
 from trainer.datasets.masks import read_mask
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource, one_by_one
@@ -26,7 +29,17 @@ def read_manifests(folders: Sequence[Path]) -> LabelSource:
             by_name[_below_images(entry.image)].append((folder, entry))
     rows = {folder: _row_numbers(folder) for folder in folders}
     drawn_by = {folder: _annotators(folder) for folder in folders}
-    return LabelSource(len(by_name), one_by_one(by_name.items(), _labelling(rows, drawn_by)))
+    make = _labelling(rows, drawn_by)
+    clean = {folder: _masks_of_clean(folder) for folder in folders}
+
+    def checked(name: str, found: list[tuple[Path, Entry]]) -> LabelledPicture:
+        made = make(name, found)
+        for folder, entry in found:
+            for row, mask in clean[folder].get(entry.image, ()):
+                _refuse_drawn(folder, row, mask, entry, made.shape_px)
+        return made
+
+    return LabelSource(len(by_name), one_by_one(by_name.items(), checked))
 
 
 def _below_images(image: str) -> str:
@@ -53,6 +66,25 @@ def _annotators(folder: Path) -> dict[tuple[str, str], str]:
     for row in _rows(folder):
         found[below(folder, row.values["image"]), row.values["class"]] |= {row.values.get(ANNOTATOR, "")} - {""}
     return {key: "+".join(sorted(who)) for key, who in found.items()}
+
+
+def _masks_of_clean(folder: Path) -> dict[str, list[tuple[TableRow, str]]]:
+    """Return the masks that rows of clean classes name, by picture: they are to be empty."""
+    found: dict[str, list[tuple[TableRow, str]]] = defaultdict(list)
+    for row in _rows(folder):
+        if is_clean(row.values["class"]) and row.values["mask"]:
+            found[below(folder, row.values["image"])].append((row, row.values["mask"]))
+    return found
+
+
+def _refuse_drawn(folder: Path, row: TableRow, mask: str, entry: Entry, shape_px: tuple[int, int]) -> None:
+    """Raise DatasetError where a picture that is called clean has a mask with pixels."""
+    path = inside(folder, mask)
+    if path.is_file() and (drawn := int(np.count_nonzero(read_mask(path, entry.path, shape_px)))):
+        raise DatasetError(
+            f"{folder / 'manifest.csv'}, row {row.number}: {entry.image} is {row.values['class']}, and its mask has "
+            f"{drawn} px. Name the class of the defect, or leave the mask out"
+        )
 
 
 def _labelling(
