@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+import numpy as np
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from edge.errors import BundleError
 from edge.files import replacing
@@ -52,8 +53,26 @@ FILE_BYTES_AT_MOST = 1 << 30
 # The largest tile there may be, in pixels. A larger smallest area would call every defect a speck.
 _MIN_AREA_AT_MOST_PX = 4096 * 4096
 
+# Frames of a sequence, and of one engine's buffer; the trainer's models take at most half as many.
+_FRAMES_AT_MOST = 64
+# A file that this program was writing when it was ended (`edge.files.replacing`), or had put aside.
+_UNFINISHED = re.compile(r"\..+\.\d+-\d+\.tmp|(learned-before\.csv|.+\.onnx|.+\.map\.png|precision.*\.json)\.tmp")
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+_Level = Annotated[int, Field(ge=0, le=255)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _below_one_in_float32(threshold: float) -> float:
+    """Refuse a threshold that a model, which computes in float32, takes for 1: hardly any pixel would reach it."""
+    if not 0 < np.float32(threshold) < 1:
+        raise ValueError(
+            f"expected more than 0 and less than 1, also in 32 bits, which make it {np.float32(threshold)}"
+        )
+    return threshold
+
+
+Threshold = Annotated[float, Field(gt=0, lt=1), AfterValidator(_below_one_in_float32)]
 
 
 class ClassEntry(StrictModel):
@@ -62,8 +81,8 @@ class ClassEntry(StrictModel):
     id: Annotated[int, Field(ge=1, le=255)]
     name: Name
     severity: Literal["minor", "major", "critical"] = "major"
-    colour: tuple[int, int, int]
-    threshold: Annotated[float, Field(gt=0, lt=1)]
+    colour: tuple[_Level, _Level, _Level]
+    threshold: Threshold
     min_area_px: Annotated[float, Field(ge=0, le=_MIN_AREA_AT_MOST_PX)]
 
 
@@ -88,13 +107,13 @@ class Manifest(StrictModel):
 
     schema_: Annotated[Literal["linewatch/bundle/1"], Field(alias="schema")] = "linewatch/bundle/1"
     name: Name
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    version: Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")]
     task: Literal["segmentation"] = "segmentation"
     classes: Annotated[tuple[ClassEntry, ...], Field(min_length=1)]
     tile: TileEntry
     stride: Annotated[int, Field(ge=1)] = 1
     channels: Literal[1, 3] = 1
-    frames: Annotated[int, Field(ge=1)] = 1
+    frames: Annotated[int, Field(ge=1, le=_FRAMES_AT_MOST)] = 1
     preparing: tuple[PreparingStep, ...] = ()
     training: dict[str, Any] = Field(default_factory=dict)
     validation: dict[str, Any] = Field(default_factory=dict)
@@ -112,6 +131,11 @@ class Manifest(StrictModel):
             raise ValueError(f"expected distinct class names, received {names}")
         if self.tile.overlap_px >= min(self.tile.height, self.tile.width):
             raise ValueError(f"expected an overlap below the tile's size, received {self.tile.overlap_px} px")
+        if self.tile.height % self.stride or self.tile.width % self.stride:
+            raise ValueError(
+                f"expected a stride that divides the tile of {self.tile.width} x {self.tile.height} px, received "
+                f"{self.stride} px"
+            )
         return self
 
 
@@ -198,10 +222,12 @@ def _digest_of(file: IO[bytes]) -> str:
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a regular file of a bundle once; what is looked at is what is read. Raises BundleError, OSError."""
     # without O_NONBLOCK a pipe in the place of a file would be waited for without end
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path} is no file; expected one. Copy the bundle again")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise BundleError(f"{path} is no file; expected one. Copy the bundle again")
+    with os.fdopen(descriptor, "rb") as file:
         if status.st_size > FILE_BYTES_AT_MOST:
             raise BundleError(f"{path}: expected at most {FILE_BYTES_AT_MOST} bytes, received {status.st_size}")
         _refuse_open_to_all(path, status.st_mode)
@@ -230,7 +256,7 @@ def load_bundle(path: Path, *, need_onnx: bool = True) -> Bundle:
     """
     try:
         return _load(path, need_onnx=need_onnx)
-    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+    except (OSError, ValueError, RuntimeError) as error:  # a path that no file can have; links that go in a circle
         raise BundleError(
             f"The bundle {path} cannot be read: {error}. Look at the rights of its folder and files"
         ) from error
@@ -256,6 +282,8 @@ def _load(path: Path, *, need_onnx: bool) -> Bundle:
 def read_manifest(path: Path) -> Manifest:
     """Read a bundle's manifest; no other file is looked at. Raises BundleError, OSError."""
     manifest_path = path / MANIFEST
+    if not manifest_path.resolve().is_relative_to(path.resolve()):
+        raise BundleError(f"{manifest_path} is a link to a file outside the bundle; do not use it")
     if not manifest_path.is_file():
         raise BundleError(f"{path} is no bundle: it has no {MANIFEST}. Make one with `linewatch-train fit`")
     try:
@@ -325,12 +353,13 @@ def _check_folders(path: Path, named: set[str]) -> None:
     for folder, folders, files in os.walk(path, onerror=_raise):
         here = Path(folder)
         if here == path:
-            folders[:] = [name for name in folders if name not in _UNHASHED]
+            folders[:] = [name for name in folders if name not in _UNHASHED or (here / name).is_symlink()]
         for name in folders:
             _refuse_open_to_all(here / name, (here / name).lstat().st_mode & ~_of_link(here / name))
         for name in [*files, *(each for each in folders if (here / each).is_symlink())]:
             inside = (here / name).relative_to(path).as_posix()
-            if inside not in named and inside not in _UNHASHED and not name.endswith(".tmp"):
+            known = inside in named or (inside in _UNHASHED and not (here / name).is_symlink())
+            if not known and inside != MANIFEST and not _UNFINISHED.fullmatch(name):
                 unnamed.append(inside)
     if unnamed:
         shown = ", ".join(repr(name)[:200] for name in sorted(unnamed)[:5])

@@ -15,7 +15,7 @@ import typer
 
 from edge.cli.console import errors
 from edge.cli.terminal import Terminal, warn
-from edge.errors import CommandError
+from edge.errors import CommandError, StoreError
 
 # in a pipe a table is as wide as it must be
 output = Terminal(width=None if sys.stdout and sys.stdout.isatty() else 300)
@@ -73,7 +73,28 @@ def alarm_rows(settings: Any, *, quiet: bool = False) -> list[dict[str, Any]]:
         with from_file(settings.store.path, answer.why_not, quiet=quiet) as reader:
             records = {record.alarm: record.body for record in reader.alarm_records()}
         rules = [vars(rule) for rule in alarm_rules(settings.alarms)]
-    return [_alarm_row(rule, json.loads(records.get(rule["id"], "null")) or {}) for rule in rules]
+    return [_alarm_row(rule, _kept(settings.store.path, rule["id"], records.get(rule["id"]))) for rule in rules]
+
+
+def _kept(store: Path, alarm: str, body: str | None) -> dict[str, Any]:
+    """Return what is remembered of an alarm. Raises StoreError for a record that no line writes."""
+    from edge.alarms.states import Condition
+
+    if body is None:
+        return {}
+    try:
+        kept: dict[str, Any] = json.loads(body)
+        if not kept and isinstance(kept, dict | None):
+            return {}
+        Condition(kept["condition"])
+        local(kept["since"])
+        _alarm_row({"id": alarm, "priority": "", "text": ""}, kept)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"The record of the alarm {alarm} in {store} was altered: expected how it stands, received {body!r:.80}. "
+            "How it stands is not known; start the line, which begins it anew"
+        ) from error
+    return kept
 
 
 def _alarm_row(rule: Mapping[str, Any], kept: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from edge.bundle import HashedFile
 from edge.engines.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, packed
 from edge.errors import ContractError
@@ -57,7 +59,18 @@ _LINES = (
 OPERATORS = frozenset(word for line in _LINES for word in line.split())
 DOMAINS = frozenset({"", "ai.onnx"})
 
+# The operator sets of ONNX itself and the versions of the file's own form that are known: what a later one means by an
+# operator nobody here knows, and OpenVINO takes any.
+OPSETS = range(7, 28)
+IR_VERSIONS = range(3, 14)
+
 _STRING_TENSOR = 8  # TensorProto.STRING
+# TensorProto.DataType → bits of one number in raw_data.
+_BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128, 16: 16}
+_BITS |= {17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2}
+# Those whose numbers can be NaN, and how numpy reads them; bfloat16 is the upper half of a float32.
+_FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
+_BFLOAT16 = 16
 _AGAIN = (
     "Convert the bundle again: convert BUNDLE --to onnxruntime; a bare model is to be exported with all weights inside "
     "and plain ONNX operators"
@@ -129,18 +142,19 @@ class _Scanner:
 
     def model(self, raw: memoryview) -> None:
         """ModelProto."""
+        told: dict[str, Any] = {"ir": 0, "opsets": []}
         self._walk(
             raw,
             "the model",
             {
-                1: _NUMBER,  # ir_version
+                1: (VARINT, lambda value: told.update(ir=value)),  # ir_version
                 2: _TEXT,  # producer_name
                 3: _TEXT,  # producer_version
                 4: _TEXT,  # domain
                 5: _NUMBER,  # model_version
                 6: _BLOB,  # doc_string
                 7: (BYTES, lambda value: self.graph(value, 1)),
-                8: (BYTES, self._opset),
+                8: (BYTES, lambda value: self._opset(value, told["opsets"])),
                 14: (BYTES, self._pair),  # metadata_props
                 20: (BYTES, lambda _: self._never("training graphs")),
                 25: (BYTES, lambda _: self._never("functions of the model's own")),
@@ -150,9 +164,15 @@ class _Scanner:
         )
         if not self.nodes:
             raise ValueError("no graph with nodes")
+        if told["ir"] not in IR_VERSIONS:
+            raise _refused("the model", f"an IR version of {_span(IR_VERSIONS)}", str(told["ir"]))
+        if len(told["opsets"]) != 1 or told["opsets"][0] not in OPSETS:
+            received = ", ".join(map(str, told["opsets"])) or "none"
+            raise _refused("the model", f"one operator set of ONNX itself, of version {_span(OPSETS)}", received)
 
     def graph(self, raw: memoryview, depth: int) -> None:
         """GraphProto."""
+        weights: set[str] = set()
         if depth > DEPTH_AT_MOST:
             raise _refused("graphs within graphs", f"at most {DEPTH_AT_MOST} levels", "more")
         self._walk(
@@ -161,7 +181,7 @@ class _Scanner:
             {
                 1: (BYTES, lambda value: self._node(value, depth)),
                 2: _TEXT,  # name
-                5: (BYTES, lambda value: self._tensor(value, "a weight")),
+                5: (BYTES, lambda value: _once_each(weights, self._tensor(value, "a weight"))),
                 10: _BLOB,  # doc_string
                 11: (BYTES, self._value_info),  # input
                 12: (BYTES, self._value_info),  # output
@@ -216,12 +236,12 @@ class _Scanner:
             "an attribute",
             {
                 1: _TEXT,  # name
-                2: (FIXED32, _nothing),  # f
+                2: (FIXED32, lambda value: _refuse_nan("an attribute", value, "<f4")),  # f
                 3: _NUMBER,  # i
                 4: _TEXT,  # s
                 5: (BYTES, lambda value: self._tensor(value, "a tensor in an attribute")),
                 6: (BYTES, lambda value: self.graph(value, depth + 1)),
-                7: ((BYTES, FIXED32), _nothing),  # floats
+                7: ((BYTES, FIXED32), lambda value: _refuse_nan("an attribute", value, "<f4")),  # floats
                 8: ((BYTES, VARINT), _nothing),  # ints
                 9: _TEXT,  # strings
                 10: (BYTES, lambda value: self._tensor(value, "a tensor in an attribute")),
@@ -237,8 +257,9 @@ class _Scanner:
             once=frozenset({1, 2, 3, 4, 5, 6, 13, 14, 20, 21, 22}),
         )
 
-    def _tensor(self, raw: memoryview, what: str) -> None:
-        told: dict[str, Any] = {"name": "", "dims": [], "type": 0}
+    def _tensor(self, raw: memoryview, what: str) -> str:
+        """TensorProto; return its name."""
+        told: dict[str, Any] = {"name": "", "dims": [], "type": 0, "raw": None}
         self._walk(
             raw,
             what,
@@ -246,13 +267,13 @@ class _Scanner:
                 1: ((BYTES, VARINT), lambda value: self._dims(told["dims"], value)),
                 2: (VARINT, lambda value: told.update(type=value)),
                 3: (BYTES, lambda _: self._never("a tensor in segments")),
-                4: ((BYTES, FIXED32), _nothing),  # float_data
+                4: ((BYTES, FIXED32), lambda value: _refuse_nan(what, value, "<f4")),  # float_data
                 5: ((BYTES, VARINT), _nothing),  # int32_data
                 6: (BYTES, lambda _: self._never("a tensor of text")),
                 7: ((BYTES, VARINT), _nothing),  # int64_data
                 8: (BYTES, lambda value: told.update(name=_text(value))),
-                9: _BLOB,  # raw_data
-                10: ((BYTES, FIXED64), _nothing),  # double_data
+                9: (BYTES, lambda value: told.update(raw=value)),  # raw_data
+                10: ((BYTES, FIXED64), lambda value: _refuse_nan(what, value, "<f8")),  # double_data
                 11: ((BYTES, VARINT), _nothing),  # uint64_data
                 12: _BLOB,  # doc_string
                 13: (BYTES, lambda _: self._outside(what, told["name"])),  # external_data
@@ -268,6 +289,25 @@ class _Scanner:
             raise _refused(
                 f"{what} {told['name']!r:.200}", f"at most {2 * len(raw)} numbers in it", f"a shape of {told['dims']}"
             )
+        self._numbers(told, what)
+        return str(told["name"])
+
+    def _numbers(self, told: dict[str, Any], what: str) -> None:
+        """Refuse bytes that are not as many as the shape says, and NaN, of which a verdict would come that means OK."""
+        what = f"{what} {told['name']!r:.200}"
+        bits = _BITS.get(told["type"])
+        if bits is None:
+            raise _refused(what, "numbers of a type that ONNX has", f"type {told['type']}")
+        if told["raw"] is None:
+            return
+        length = (_elements(told["dims"]) * bits + 7) // 8
+        if len(told["raw"]) != length:
+            raise _refused(what, f"{length} bytes, as its shape {told['dims']} says", str(len(told["raw"])))
+        if told["type"] in _FLOATS:
+            _refuse_nan(what, told["raw"], _FLOATS[told["type"]])
+        elif told["type"] == _BFLOAT16:
+            halves = np.frombuffer(told["raw"], "<u2").astype(np.uint32)
+            _refuse_nan(what, (halves << 16).tobytes(), "<f4")
 
     def _sparse(self, raw: memoryview, what: str) -> None:
         dims: list[int] = []
@@ -304,8 +344,15 @@ class _Scanner:
     def _annotation(self, raw: memoryview) -> None:
         self._walk(raw, "a quantisation's note", {1: _TEXT, 2: (BYTES, self._pair)})
 
-    def _opset(self, raw: memoryview) -> None:
-        self._walk(raw, "an operator set", {1: _TEXT, 2: _NUMBER})
+    def _opset(self, raw: memoryview, found: list[int]) -> None:
+        told: dict[int, Any] = {1: "", 2: 0}
+        known: _Table = {
+            1: (BYTES, lambda value: told.update({1: _text(value)})),
+            2: (VARINT, lambda value: told.update({2: value})),
+        }
+        self._walk(raw, "an operator set", known, once=frozenset({1, 2}))
+        if told[1] in DOMAINS:
+            found.append(told[2])
 
     def _pair(self, raw: memoryview) -> None:
         self._walk(raw, "metadata", {1: _BLOB, 2: _BLOB})
@@ -336,6 +383,21 @@ class _Scanner:
                 raise _refused(what, f"one field {number}", "several, which readers understand differently")
             found.add(number)
             act(value)
+
+
+def _once_each(names: set[str], name: str) -> None:
+    if name in names:
+        raise _refused("a graph", f"one weight named {name!r:.200}", "several, of which readers take another one")
+    names.add(name)
+
+
+def _refuse_nan(what: str, value: Any, numbers: str) -> None:
+    if np.isnan(np.frombuffer(value, numbers)).any():
+        raise _refused(what, "numbers", "NaN, of which every answer would be NaN, or none")
+
+
+def _span(versions: range) -> str:
+    return f"{versions[0]} to {versions[-1]}"
 
 
 def _nothing(_: Any) -> None:

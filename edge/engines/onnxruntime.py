@@ -50,7 +50,7 @@ class OnnxRuntimeEngine:
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised; its own lines would show a model's names as they are
         # Bytes do not keep a graph from naming other files, which ONNX Runtime looks for in the working directory: the
         # scan does, of the very bytes that are given to it.
         content = read_onnx(self._file, "ONNX Runtime cannot load")
@@ -80,9 +80,9 @@ class OnnxRuntimeEngine:
             "classes": ("tensor(uint8)", [None, *cells]),
             "scores": ("tensor(uint8)", [None, *cells]),
         }
+        ports = [*self._session.get_inputs(), *self._session.get_outputs()]
         found = {
-            node.name: (node.type, [size if isinstance(size, int) else None for size in node.shape])
-            for node in [*self._session.get_inputs(), *self._session.get_outputs()]
+            node.name: (node.type, [size if isinstance(size, int) else None for size in node.shape]) for node in ports
         }
         for name, want in expected.items():
             if found.get(name) != want:
@@ -90,7 +90,8 @@ class OnnxRuntimeEngine:
                     f"{self._model} does not keep the graph contract: expected {name} as {_words(want)}, "
                     f"received {_words(found.get(name))}. {_AGAIN}"
                 )
-        if extra := sorted(set(found) - set(expected)):
+        names = [node.name for node in ports]
+        if extra := sorted({*(set(found) - set(expected)), *(name for name in names if names.count(name) > 1)}):
             raise ContractError(
                 f"{self._model} does not keep the graph contract: it has the unexpected inputs or outputs {extra}. "
                 f"{_AGAIN}"

@@ -112,14 +112,15 @@ class OpenVinoEngine:
             "classes": ("u8", [None, *cells]),
             "scores": ("u8", [None, *cells]),
         }
+        ports = [*graph.inputs, *graph.outputs]
         found = {
             port.get_any_name(): (
                 port.get_element_type().get_type_name(),
                 [None if size.is_dynamic else size.get_length() for size in port.get_partial_shape()],
             )
-            for port in [*graph.inputs, *graph.outputs]
+            for port in ports
         }
-        if found != expected:
+        if found != expected or len(ports) != len(expected):
             raise ContractError(
                 f"{self._model} does not keep the graph contract: expected {expected}, received {found}. {_AGAIN}"
             )

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Self
 
-from edge.errors import EngineHangsError
+from edge.errors import EngineError, EngineHangsError, LinewatchError
 from edge.protocols import Engine
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket
 
@@ -42,8 +43,10 @@ def hanging() -> bool:
 class _Call:
     """One call on its way to the thread, and what came of it."""
 
-    def __init__(self, run: Callable[[], Any]) -> None:
+    def __init__(self, run: Callable[[], Any], late: Callable[[Any], object] | None = None) -> None:
         self.run = run
+        self.late = late  # what is done with a result for which nobody waits any more
+        self.given_up = False
         self.done = threading.Event()
         self.result: Any = None
         self.error: BaseException | None = None
@@ -120,6 +123,8 @@ class TimeLimitedEngine:
             )
         except EngineHangsError as late:
             _LOG.error("%s: it is left behind", late)
+        except LinewatchError as failed:  # all that it answered is told and kept
+            _LOG.error("The model was not let go of: %s", failed)
         finally:
             self._calls.put(None)
 
@@ -127,12 +132,19 @@ class TimeLimitedEngine:
         while (call := calls.get()) is not None:
             call()
             with self._lock:
+                unwanted = call.given_up and call.error is None
+            if unwanted and call.late is not None:
+                with suppress(Exception):
+                    call.late(call.result)
+            with self._lock:
                 if self._stuck_since_s is not None and calls.empty():
                     _LOG.warning("%s answers again", self._name)
                     self._stuck_since_s = None
 
-    def _within(self, run: Callable[[], Any], seconds: float, did: str) -> Any:
-        call = _Call(run)
+    def _within(
+        self, run: Callable[[], Any], seconds: float, did: str, late: Callable[[Any], object] | None = None
+    ) -> Any:
+        call = _Call(run, late)
         self._calls.put(call)
         begun_s = time.monotonic()
         ends_s, stopping = begun_s + seconds, False
@@ -145,15 +157,21 @@ class TimeLimitedEngine:
             with self._lock:
                 if call.done.is_set():  # in this very moment
                     break
-                self._stuck_since_s = begun_s
+                self._stuck_since_s, call.given_up = begun_s, True
                 for ticket in self._under_way.values():
                     self._abandoned.add(ticket.serial)
                     self._calls.put(_Call(partial(self.inner.collect, ticket)))
                 self._under_way.clear()
             told = f" by {seconds:g} s" if not stopping else " before it was stopped"
             raise EngineHangsError(f"{self._name} has not {did}{told}, {now_s - begun_s:.1f} s after it was asked")
-        if call.error is not None:
+        if isinstance(call.error, LinewatchError):
             raise call.error
+        if call.error is not None:  # a vendor's code may raise anything, SystemExit too
+            told = " ".join(str(call.error).split())[:500]
+            raise EngineError(
+                f"{self._name} failed: {type(call.error).__name__}: {told}. If that does not pass, run another "
+                "engine.backend"
+            ) from call.error
         return call.result
 
     def _why(self) -> str:
@@ -176,7 +194,12 @@ class TimeLimitedEngine:
         """Hand tiles to the engine. Raises EngineHangsError at once while it hangs."""
         if self.hangs or batch is self._spare:
             raise EngineHangsError(self._why())
-        ticket = self.inner.submit(batch, count, thresholds)
+        ticket: Ticket = self._within(
+            partial(self.inner.submit, batch, count, thresholds),
+            self._max_batch_s,
+            f"taken {count} tiles",
+            late=self.inner.collect,  # or its buffer would never be free again
+        )
         self._under_way[ticket.serial] = ticket
         return ticket
 

@@ -85,6 +85,8 @@ class Inspector:
         inspected = self._region(stitched, to_frame, size, self._settings.region)
         if not inspected.cells:
             return Inspected(no_read("the inspected region holds no pixel"))
+        if hidden := self._never_found(inspected.cells * stitched.stride**2):
+            return Inspected(no_read(hidden))
         measurement, kept = measure(stitched, self._bundle.classes, inspected, to_frame, self._calibration)
         zones: dict[str, Measurement] = {}
         for name, asked in self._settings.zones.items():
@@ -94,6 +96,16 @@ class Inspector:
             zones[name], _ = measure(kept, self._bundle.classes, zone, to_frame, self._calibration)
         judgement = judge(measurement, self._settings.limits)
         return Inspected(judgement, measurement, kept, zones, grade(measurement, self._settings.grades))
+
+    def _never_found(self, area_px: int) -> str:
+        """Say so if a class could not be found were all of it defective, `area_px` prepared pixels: never OK then."""
+        for entry in self._bundle.classes:
+            if entry.min_area_px > area_px:
+                return (
+                    f"no {entry.name} could be found: its smallest area is {entry.min_area_px:g} prepared px, and "
+                    f"{area_px} are inspected"
+                )
+        return ""
 
     def _outside(self, size: tuple[int, int]) -> str:
         """Say so if what is inspected does not lie within the frame, as when a camera changed its resolution."""

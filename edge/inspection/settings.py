@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from edge.bundle import Name
+from edge.bundle import Name, Threshold
 from edge.inspection.grading import GradeRow, problem_of
 from edge.inspection.limits import Limit
 from edge.yaml_settings import StrictModel
@@ -43,7 +43,7 @@ class InspectSettings(StrictModel):
 
     region: RegionSettings | None = None
     mm_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None
-    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    thresholds: dict[str, Threshold] = Field(default_factory=dict)
     limits: dict[str, Limit] = Field(default_factory=dict)
     zones: Annotated[dict[Name, RegionSettings], Field(max_length=20)] = Field(default_factory=dict)
     grades: Annotated[tuple[GradeRow, ...], Field(max_length=20)] = ()

@@ -34,6 +34,7 @@ TABLES = (
       part TEXT PRIMARY KEY, first INTEGER NOT NULL, before TEXT NOT NULL, last INTEGER NOT NULL, hash TEXT NOT NULL
     )""",
 )
+_NO_TIME = datetime(1970, 1, 1, tzinfo=timezone.utc)  # of a row whose time cannot be read
 _FINDINGS_AT_MOST = 20  # of a part: more tell nothing new
 
 
@@ -60,7 +61,7 @@ class Link:
 
 def digest(before: str, values: Sequence[Any]) -> str:
     """Return the hash of a row: of the one before it, and of its values in the order of COLUMNS without the hash."""
-    return hashlib.sha256(f"{before}\n{json.dumps(list(values))}".encode()).hexdigest()
+    return hashlib.sha256(f"{before}\n{json.dumps(list(values), default=ascii)}".encode()).hexdigest()
 
 
 class JournalTables:
@@ -143,10 +144,15 @@ def _values(entry: JournalEntry) -> tuple[Any, ...]:
 
 def _entry(values: Sequence[Any]) -> JournalEntry:
     at, boot_id, monotonic_ns, kind, alarm, occurrence_id, user, comment, detail, account = values
+    try:
+        moment, ticks = datetime.fromisoformat(str(at)).astimezone(timezone.utc), int(monotonic_ns)
+    except (ValueError, OverflowError):  # somebody wrote into the file; `verified` says so as well
+        moment, ticks = _NO_TIME, 0
+        detail = f"{detail} (this row was altered: its time was {at!r:.80}, {monotonic_ns!r:.80} ns)"
     return JournalEntry(
-        at=datetime.fromisoformat(str(at)),
+        at=moment,
         boot_id=str(boot_id),
-        monotonic_ns=int(monotonic_ns),
+        monotonic_ns=ticks,
         kind=str(kind),
         alarm=str(alarm),
         occurrence_id=None if occurrence_id is None else str(occurrence_id),

@@ -49,9 +49,10 @@ class OutboxReader:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version != SCHEMA_VERSION:
             self._db.close()
+            old = 0 < version < SCHEMA_VERSION
+            do = "A line of this version makes it one when it starts" if old else "Name another file with store.path"
             raise StoreError(
-                f"{path} is no outbox of this version: expected schema {SCHEMA_VERSION}, received {version}. "
-                "A line of this version makes it one when it starts"
+                f"{path} is no outbox of this version: expected schema {SCHEMA_VERSION}, received {version}. {do}"
             )
         return self
 
@@ -140,7 +141,9 @@ class OutboxReader:
 
     def waiting(self) -> tuple[int, int, float | None]:
         """Return how many messages wait for the broker, how many it refused, and since when the oldest waits, s."""
-        rows = self._rows("SELECT state, count(*), min(created_s) FROM message WHERE state != 2 GROUP BY state")
+        rows = self._rows(
+            "SELECT state, count(*), min(CAST(created_s AS REAL)) FROM message WHERE state != 2 GROUP BY state"
+        )
         by = {int(str(state)): (int(str(count)), oldest) for state, count, oldest in rows}
         pending, oldest = by.get(0, (0, None))
         return pending, by.get(1, (0, None))[0], None if oldest is None else float(str(oldest))

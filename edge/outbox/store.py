@@ -62,6 +62,15 @@ _FROM_VERSION_1 = (
 )
 _COLUMNS = "row, seq, id, kind, topic, payload, qos, retain, expiry_s, urgent, resent"
 _UNWRITABLE_AT_MOST = 1000
+_SHOWN_OF_ODD = 20_000  # characters
+_GONE = ("no such table", "no such column")
+# What every row that waits for the broker must be, or the sender could not go on behind it.
+_SOUND = (
+    "typeof(id) = 'text' AND typeof(kind) = 'text' AND typeof(topic) = 'text' AND typeof(payload) = 'blob'"
+    " AND ifnull(typeof(seq) IN ('integer', 'null'), 0) AND qos IN (0, 1, 2) AND retain IN (0, 1) AND urgent IN (0, 1)"
+    " AND typeof(expiry_s) IN ('integer', 'null') AND state IN (0, 1, 2)"
+    " AND typeof(created_s) IN ('real', 'integer', 'null') AND typeof(settled_s) IN ('real', 'integer', 'null')"
+)
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,8 @@ class Store:
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 if not version:
                     db.execute("INSERT INTO meta VALUES ('epoch', ?), ('committed', ?)", (epoch, committed))
+        _check_tables(db)
+        self._set_odd_rows_aside()
         db.execute("UPDATE message SET state = ?, reason = NULL WHERE state = ?", (PENDING, PARKED))
         meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
         self.epoch = str(meta["epoch"])
@@ -231,6 +242,19 @@ class Store:
             kept_alarms_bytes=kept_alarms[1],
             committed=int(meta["committed"]),
         )
+
+    def _set_odd_rows_aside(self) -> None:
+        """Put rows aside that no outbox writes: somebody wrote into the file, and the sender would stop at them."""
+        db = self._writing
+        odd = db.execute(f"SELECT * FROM message WHERE NOT ({_SOUND})").fetchall()  # noqa: S608 - ours
+        if not odd:
+            return
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            for row in odd:
+                self._keep_aside(Unwritable("a row that no outbox writes", ascii(row)[:_SHOWN_OF_ODD]))
+            db.executemany("DELETE FROM message WHERE row = ?", [(row[0],) for row in odd])
+        _log.error("The outbox %s: %d rows that no outbox writes were set aside in it", self._path, len(odd))
 
     def commit(self, jobs: Sequence[Job]) -> None:
         """Do all jobs in one transaction, or none of them; raises sqlite3.Error. A `Repeat` may want several."""
@@ -481,6 +505,16 @@ class Store:
         self._writing.close()
 
 
+def _check_tables(db: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError, as for any damage, where a table or what every store holds was taken out."""
+    for table in ("message", "retained", "alarm", "journal", "chain", "unwritable"):
+        db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()  # noqa: S608 - ours
+    meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+    committed = meta.get("committed")
+    if not isinstance(meta.get("epoch"), str) or not isinstance(committed, int) or committed < 0:
+        raise sqlite3.DatabaseError(f"expected an epoch and the last number in it, found {meta!r:.200}")
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """Open a SQLite file to write to."""
     return sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
@@ -492,6 +526,11 @@ def open_store(path: Path, caps: Caps, kind: type[Store] = Store) -> tuple[Store
     A copy that was whole when the line was killed, and had not got its place yet, gets it.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise StoreError(
+                f"The outbox {path} is no file; expected one, or nothing, which a line makes one. Move away what lies "
+                "there, or name another file with the key store.path"
+            )
         if not path.exists() and copy_of(path).exists():
             copy_of(path).replace(path)
         try:
@@ -511,7 +550,9 @@ def open_store(path: Path, caps: Caps, kind: type[Store] = Store) -> tuple[Store
 
 def is_corrupt(error: sqlite3.Error) -> bool:
     """Tell a damaged file from one that is locked, full or not ours, which are children of the same error."""
-    return type(error) is sqlite3.DatabaseError
+    # our statements never change, so a table or column that they miss was taken out of the file
+    gone = isinstance(error, sqlite3.OperationalError) and str(error).startswith(_GONE)
+    return type(error) is sqlite3.DatabaseError or gone
 
 
 def copy_of(path: Path) -> Path:

@@ -7,6 +7,7 @@ delays a result. Frames are decided in the order in which they were captured.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,7 @@ from edge.records import (
 )
 from edge.station.alarm_service import AlarmService
 
+_LOG = logging.getLogger(__name__)
 _WAIT_S = 0.25
 # A camera that is silent is reported this often, so that consumers and alarm timers see it go on.
 _SILENCE_EVERY_NS = 1_000_000_000
@@ -163,6 +165,7 @@ class Line:
         self._silence_told_ns = 0
         # whether any frame has come; until then the line is starting
         self.sees = False
+        self._failure = ""
         self.camera_state: CameraState | None = None
         self.last_age_ms: float | None = None
 
@@ -204,7 +207,17 @@ class Line:
         if distrust is not None:
             self._inspector.forget()
             return no_read(distrust.reason), distrust.fault
-        return self._inspector.begin(frame), None
+        try:
+            return self._inspector.begin(frame), None
+        except Exception as error:  # noqa: BLE001 - one frame never ends the line, nor is it OK
+            return self._not_inspected("prepared", error), None
+
+    def _not_inspected(self, done: str, error: Exception) -> Judgement:
+        """Return NO_READ for a frame on which our own code or a library failed, and log where."""
+        if str(error) != self._failure:
+            _LOG.error("A frame cannot be %s, and is NO_READ", done, exc_info=error)
+        self._failure = str(error)
+        return no_read(f"it cannot be {done}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
     def _obey_commands(self) -> None:
         for command in self._commands():
@@ -245,6 +258,9 @@ class Line:
         except EngineError as error:
             self.counts.engine_errors += 1
             self._conclude(frame, Inspected(no_read(f"inference failed: {error}")), engine_fault=_engine_fault(error))
+            return
+        except Exception as error:  # noqa: BLE001 - one frame never ends the line, nor is it OK
+            self._conclude(frame, Inspected(self._not_inspected("measured", error)))
             return
         if outcome.measurement is None:
             self._conclude(frame, outcome)

@@ -67,6 +67,22 @@ def linked_folder(bundle: Path) -> None:
     (bundle / "golden").symlink_to(bundle.parent / "pictures")
 
 
+def manifest_elsewhere(bundle: Path) -> None:
+    """Let the manifest be a link to one that lies elsewhere."""
+    shutil.move(bundle / "manifest.json", bundle.parent / "elsewhere.json")
+    (bundle / "manifest.json").symlink_to(bundle.parent / "elsewhere.json")
+
+
+def in_the_place_of_the_model(make: Harm) -> Harm:
+    """Put something in the place of the model."""
+
+    def harm(bundle: Path) -> None:
+        (bundle / "model.onnx").unlink()
+        make(bundle / "model.onnx")
+
+    return harm
+
+
 HOSTILE: dict[str, tuple[Harm, str]] = {
     "area infinite": (text_change('"min_area_px": 4.0', '"min_area_px": Infinity'), "received Infinity"),
     "area as 1e999": (text_change('"min_area_px": 4.0', '"min_area_px": 1e999'), "received 1e999"),
@@ -86,6 +102,32 @@ HOSTILE: dict[str, tuple[Harm, str]] = {
     "a very long number": (text_change('"training": {}', f'"training": {{"a": {"9" * 5000}}}'), "as JSON"),
     "not UTF-8": (lambda bundle: (bundle / "manifest.json").write_bytes(b'{"schema": "\xff"}'), "as JSON"),
     "a manifest of 40 MB": (lambda bundle: (bundle / "manifest.json").write_bytes(b" " * 40_000_000), "at most"),
+    "a threshold that 32 bits make 1": (text_change('"threshold": 0.5', '"threshold": 0.99999999'), "32 bits"),
+    "a threshold that 32 bits make 0": (text_change('"threshold": 0.5', '"threshold": 1e-46'), "32 bits"),
+    "a threshold that is true": (text_change('"threshold": 0.5', '"threshold": true'), "expected a number"),
+    "an area of 400 digits": (text_change('"min_area_px": 4.0', f'"min_area_px": {"9" * 400}'), "min_area_px"),
+    "a stride that divides no tile": (key_change(stride=7), "divides the tile"),
+    "a stride beyond the tile": (key_change(stride=10**9), "divides the tile"),
+    "frames without end": (key_change(frames=10**9), "key frames"),
+    "a colour that is none": (text_change("255", "300"), "colour"),
+    "a version of other digits": (key_change(version="\u0661.\u0662.\u0663"), "key version"),
+    "a version without end": (key_change(version="1" * 100_000 + ".0.0"), "key version"),
+    "with a byte order mark": (
+        lambda bundle: (bundle / "manifest.json").write_bytes(
+            b"\xef\xbb\xbf" + (bundle / "manifest.json").read_bytes()
+        ),
+        "as JSON",
+    ),
+    "in UTF-16": (
+        lambda bundle: (bundle / "manifest.json").write_text((bundle / "manifest.json").read_text(), "utf-16"),
+        "as JSON",
+    ),
+    "a manifest elsewhere": (manifest_elsewhere, "outside the bundle"),
+    "a folder as the model": (in_the_place_of_the_model(lambda model: model.mkdir()), "is no file"),
+    "a link to itself": (in_the_place_of_the_model(lambda model: model.symlink_to("model.onnx")), "model.onnx"),
+    "a device as the model": (in_the_place_of_the_model(lambda model: model.symlink_to("/dev/zero")), "outside"),
+    "engines by a link": (lambda bundle: (bundle / "engines").symlink_to("/etc"), "'engines'"),
+    "a file that looks unfinished": (lambda bundle: (bundle / "weights.tmp").write_bytes(b"x"), "'weights.tmp'"),
     "an unlisted file": (lambda bundle: (bundle / "libcustom.so").write_bytes(b"\x7fELF"), "'libcustom.so'"),
     "an unlisted file deep inside": (
         lambda bundle: [(bundle / "a").mkdir(), (bundle / "a" / "weights.bin").write_bytes(b"x")],

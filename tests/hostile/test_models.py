@@ -141,6 +141,11 @@ def constant_of(tensor: Any) -> Any:
     return node
 
 
+def weight(value: Any) -> Any:
+    """Make a weight of four numbers of a kind."""
+    return numpy_helper.from_array(np.full(4, value), "number")
+
+
 OUTSIDE = "external data"
 HOSTILE: dict[str, tuple[Harm, str]] = {
     "a weight outside": (lambda m: m.graph.initializer.append(outside()), OUTSIDE),
@@ -165,6 +170,14 @@ HOSTILE: dict[str, tuple[Harm, str]] = {
     ),
     "in a training graph": (training, "training graphs"),
     "in a function": (lambda m: function(m, "mine", constant_of(outside())), "functions of the model's own"),
+    "in a function that is called": (
+        lambda m: (
+            function(m, "mine", constant_of(outside()), helper.make_node("Identity", ["constant"], ["y"]))
+            or m.opset_import.append(helper.make_opsetid("mine", 1))
+            or add(m, helper.make_node("f", ["thresholds"], ["f"], domain="mine"))
+        ),
+        "is refused",
+    ),
     "a function in the place of ONNX's own operator": (lambda m: function(m, ""), "functions of the model's own"),
     "graphs 30 deep": (in_branch(30), "at most 8 levels"),
     "another library's operator": (
@@ -196,6 +209,40 @@ HOSTILE: dict[str, tuple[Harm, str]] = {
         "at most 16 dimensions",
     ),
     "a name of 5,000 bytes": (lambda m: m.graph.node[0].__setattr__("name", "n" * 5000), "at most 4096 bytes"),
+    "an operator set of the future": (lambda m: m.opset_import[0].__setattr__("version", 999), "received 999"),
+    "an operator set below all": (lambda m: m.opset_import[0].__setattr__("version", -5), "one operator set"),
+    "no operator set": (lambda m: m.ClearField("opset_import"), "received none"),
+    "two operator sets": (lambda m: m.opset_import.append(helper.make_opsetid("", 7)), "received 17, 7"),
+    "two by the domain's other name": (lambda m: m.opset_import.append(helper.make_opsetid("ai.onnx", 17)), "17, 17"),
+    "a file of the future": (lambda m: m.__setattr__("ir_version", 99), "received 99"),
+    "ONNX's domain in capitals": (lambda m: m.graph.node[0].__setattr__("domain", "AI.ONNX"), "of 'AI.ONNX'"),
+    "a domain of a zero byte": (lambda m: m.graph.node[0].__setattr__("domain", "\0"), "another library's code"),
+    "a weight twice": (lambda m: m.graph.initializer.append(m.graph.initializer[0]), "received several"),
+    "weights of NaN": (lambda m: m.graph.initializer.append(weight(np.float32(np.nan))), "received NaN"),
+    "weights of NaN in half": (lambda m: m.graph.initializer.append(weight(np.float16(np.nan))), "received NaN"),
+    "weights of NaN in double": (lambda m: m.graph.initializer.append(weight(np.float64(np.nan))), "received NaN"),
+    "weights of NaN one by one": (
+        lambda m: m.graph.initializer.append(helper.make_tensor("n", TensorProto.FLOAT, [2], [1.0, np.nan])),
+        "received NaN",
+    ),
+    "weights of NaN in bfloat16": (
+        lambda m: m.graph.initializer.append(TensorProto(name="n", data_type=16, dims=[1], raw_data=b"\xc0\x7f")),
+        "received NaN",
+    ),
+    "an attribute of NaN": (with_attribute(float("nan"), "value_float"), "received NaN"),
+    "attributes of NaN": (with_attribute([1.0, float("nan")], "value_floats"), "received NaN"),
+    "fewer bytes than the shape": (
+        lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=1, dims=[2], raw_data=b"1234")),
+        "expected 8 bytes",
+    ),
+    "more bytes than the shape": (
+        lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=7, dims=[0], raw_data=b"12345678")),
+        "expected 0 bytes",
+    ),
+    "numbers of no type": (
+        lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=99, dims=[1], raw_data=b"1234")),
+        "received type 99",
+    ),
     "a sequence": (
         lambda m: m.graph.value_info.append(helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, [1])),
         "no tensor's",
@@ -231,6 +278,25 @@ def test_a_hostile_model_is_refused(good: bytes, tmp_path: Path, name: str) -> N
         OnnxNet(path, None)
     with pytest.raises(BundleError):
         facts(path)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda m: m.graph.output.append(helper.make_tensor_value_info("thresholds", TensorProto.FLOAT, [1])),
+        lambda m: m.graph.output.append(m.graph.output[0]),
+    ],
+)
+def test_outputs_that_are_too_many_are_refused(good: bytes, tmp_path: Path, harm: Harm) -> None:
+    """An output under an input's name, or one twice, breaks the contract for both engines on the CPU."""
+    (tmp_path / "model.onnx").write_bytes(harmed(good, harm))
+    contract = write_bright_bundle(tmp_path / "bundle").contract(1)
+    for engine in (OnnxRuntimeEngine, OpenVinoEngine):
+        with (
+            pytest.raises(ContractError, match="does not keep the graph contract"),
+            engine(tmp_path / "model.onnx", contract),
+        ):
+            pass
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "tensorrt", "auto"])

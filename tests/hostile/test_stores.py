@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from edge.cli.commands import app as linewatch
 from edge.errors import StoreError
 from edge.messages.writer import Identity, MessageWriter, ModelIdentity
 from edge.outbox import Outbox, OutboxReader
@@ -344,3 +346,105 @@ def test_a_flood_of_records_displaces_no_alarm_and_no_result(tmp_path: Path) -> 
         assert len(details) + counts.records_dropped == 1000
         assert details[-100:] == [str(number) for number in range(900, 1000)]
         assert (counts.dropped, counts.alarms_dropped) == (0, 0)
+
+
+# What somebody does to a store's tables: a statement, and whether the file can be used on.
+TAMPERED: dict[str, tuple[str, bool]] = {
+    "no journal": ("DROP TABLE journal", False),
+    "no chain": ("DROP TABLE chain", False),
+    "no alarms": ("DROP TABLE alarm", False),
+    "no messages": ("DROP TABLE message", False),
+    "no meta": ("DROP TABLE meta", False),
+    "nothing in meta": ("DELETE FROM meta", False),
+    "a last number that is none": ("UPDATE meta SET value = 'abc' WHERE key = 'committed'", False),
+    "a last number below 0": ("UPDATE meta SET value = -99999999999999 WHERE key = 'committed'", False),
+    "a journal without times": ("UPDATE journal SET at = 'yesterday'", True),
+    "a journal without clocks": ("UPDATE journal SET monotonic_ns = 'x'", True),
+    "a user of bytes": ("UPDATE journal SET user = x'ff00ff'", True),
+    "a time of bytes": ("UPDATE journal SET at = x'00'", True),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_store_that_was_tampered_with_holds_up_no_line(tmp_path: Path, name: str) -> None:
+    """What cannot be used is set aside, and a new store works; rows of the journal are read on, and are found out."""
+    path = tmp_path / "outbox.db"
+    with Outbox(path) as outbox:
+        outbox.put(outbox.reserve(), message(1), alarms=[AlarmRecord("a", "1")], journal=[entry()])
+        assert outbox.flush(10)
+    statement, usable = TAMPERED[name]
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+        db.commit()
+    with Outbox(path) as outbox:
+        assert (outbox.set_aside is None) == usable
+        outbox.put(outbox.reserve(), message(2), journal=[entry()])
+        assert outbox.flush(10)
+        assert [row.message.id for row in outbox.pending(0, 9)] == ["m1", "m2"][not usable :]
+    assert outbox.counts().lost == 0
+    with OutboxReader(path) as reader:
+        assert len(reader.journal_rows(9)) == 1 + usable
+        assert bool(reader.verify_journal()[1]) == usable
+
+
+@pytest.mark.parametrize("statement", [told for told, _ in TAMPERED.values() if "TABLE" in told])
+def test_a_table_that_is_taken_from_a_running_line(tmp_path: Path, statement: str) -> None:
+    """Within moments a new store is begun that goes on with numbers and alarms; nothing that comes later is lost."""
+    path = tmp_path / "outbox.db"
+    with Outbox(path) as outbox:
+        outbox.put(outbox.reserve(), message(1), alarms=[AlarmRecord("a", "1")], journal=[entry()])
+        assert outbox.flush(10)
+        with closing(sqlite3.connect(path)) as db:
+            db.execute(statement)
+            db.commit()
+        outbox.put(outbox.reserve(), message(2), alarms=[AlarmRecord("a", "2")], journal=[entry()])
+        assert outbox.flush(20)
+        assert "set aside" in str(outbox.replaced)
+    assert outbox.counts().lost == 0
+    with Outbox(path) as outbox:
+        assert [row.message.id for row in outbox.pending(0, 9)] == ["m2"]
+        assert outbox.alarm_records() == [AlarmRecord("a", "2")]
+        assert outbox.reserve() == 3
+
+
+def test_rows_that_no_outbox_writes_do_not_stop_the_others(tmp_path: Path) -> None:
+    """Messages that somebody wrote into the file are set aside in it, and all others go on."""
+    path = tmp_path / "outbox.db"
+    with Outbox(path) as outbox:
+        for number in range(6):
+            outbox.put(outbox.reserve(), message(number))
+        assert outbox.flush(10)
+    harms = ("payload = 'text'", "topic = x'ff'", "qos = 'x'", "qos = 7", "created_s = 'abc'")
+    with closing(sqlite3.connect(path)) as db:
+        for number, harm in enumerate(harms):
+            db.execute(f"UPDATE message SET {harm} WHERE id = ?", (f"m{number}",))  # noqa: S608 - the test's own
+        db.commit()
+    with OutboxReader(path) as reader:
+        assert reader.waiting()[:2] == (6, 0)
+    with Outbox(path) as outbox:
+        assert [row.message.id for row in outbox.pending(0, 9)] == ["m5"]
+        assert outbox.set_aside is None
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM unwritable").fetchone() == (5,)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["a folder", "a pipe"])
+def test_what_is_no_file_is_no_store(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """It is refused at once and in words, and left as it is."""
+    make(tmp_path / "outbox.db")
+    with pytest.raises(StoreError, match="is no file"), Outbox(tmp_path / "outbox.db"):
+        pass
+
+
+@pytest.mark.parametrize("body", ["not json", "[]", '{"a": NaN}', "7", '"text"', '{"condition": "odd", "since": ""}'])
+def test_an_alarm_whose_record_was_altered_is_not_said_to_be_normal(tmp_path: Path, body: str) -> None:
+    """`alarms` and `status` refuse in words, for how it stands is not known; a line begins the alarm anew."""
+    store = tmp_path / "outbox.db"
+    with Outbox(store) as outbox:
+        outbox.put(None, alarms=[AlarmRecord("no-read", body)])
+        assert outbox.flush(10)
+    (tmp_path / "line.yaml").write_text(f"camera: {{source: simulated}}\nstore: {{path: {store}}}\n")
+    for command in ("alarms", "status"):
+        told = CliRunner().invoke(linewatch, [command, str(tmp_path / "line.yaml")])
+        assert isinstance(told.exception, StoreError), told.output
+        assert "The record of the alarm no-read" in str(told.exception)

@@ -10,7 +10,7 @@ from typing_extensions import Self
 from edge.engines import time_limit
 from edge.engines.time_limit import TimeLimitedEngine
 from edge.errors import EngineError, EngineHangsError
-from edge.records import Cell, GraphContract, TileRef, UInt8
+from edge.records import Batch, Cell, Float32, GraphContract, Maps, Ticket, TileRef, UInt8
 from edge.simulation.engine import SimulatedEngine, SimulatedFault
 from edge.simulation.rendering import CLASS_NAMES
 
@@ -116,4 +116,87 @@ def test_an_error_of_the_engine_stays_what_it_is() -> None:
         with pytest.raises(EngineError, match="as it was told to") as refused:
             answer(engine)
         assert not isinstance(refused.value, EngineHangsError)
+        assert answer(engine) == 1
+
+
+class RaisingEngine(SimulatedEngine):
+    """An engine whose vendor raises whatever it likes, in one of its calls."""
+
+    def __init__(self, where: str, error: BaseException) -> None:
+        super().__init__(CONTRACT, lambda _: SCRATCHED)
+        self._where = where
+        self._error = error
+
+    def _raise_in(self, where: str) -> None:
+        if where == self._where:
+            raise self._error
+
+    def __enter__(self) -> Self:
+        self._raise_in("open")
+        return super().__enter__()
+
+    def __exit__(self, *how: object) -> None:
+        self._raise_in("close")
+
+    def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:
+        """Raise, or hand the tiles over."""
+        self._raise_in("submit")
+        return super().submit(batch, count, thresholds)
+
+    def collect(self, ticket: Ticket) -> Maps:
+        """Raise, or answer."""
+        self._raise_in("collect")
+        return super().collect(ticket)
+
+
+ODD = [
+    RuntimeError("CUDA error \x1b[2J"),
+    MemoryError(),
+    SystemExit(0),
+    KeyboardInterrupt(),
+    StopIteration(),
+    OSError(5),
+]
+
+
+@pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["open", "submit", "collect"])
+def test_whatever_a_vendor_raises_is_a_failed_inference(where: str, error: BaseException) -> None:
+    """Not even SystemExit ends a line: it is an EngineError that names it, and the engine is used on."""
+    engine = TimeLimitedEngine(RaisingEngine(where, error), 10, "the fake")
+    with pytest.raises(EngineError, match=f"the fake failed: {type(error).__name__}") as told, engine:
+        answer(engine)
+    assert "\x1b" not in str(told.value)
+
+
+def test_what_fails_while_it_is_closed_is_told_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """All frames are decided by then, so the line ends as it would have."""
+    with TimeLimitedEngine(RaisingEngine("close", RuntimeError("gone")), 10, "the fake") as engine:
+        assert answer(engine) == 1
+    assert "was not let go of: the fake failed: RuntimeError: gone" in caplog.text
+
+
+class StuckInSubmit(SimulatedEngine):
+    """An engine that hangs while it takes the tiles of its second batch, until it is let go."""
+
+    free = threading.Event()
+
+    def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:
+        """Hand the tiles over; the second ones only when it is let go."""
+        ticket = super().submit(batch, count, thresholds)
+        if ticket.serial == 1:
+            self.free.wait(30)
+        return ticket
+
+
+def test_tiles_that_are_not_taken_in_time_are_an_error() -> None:
+    """A driver can hang where tiles are handed to it as well as where answers are waited for."""
+    with TimeLimitedEngine(StuckInSubmit(CONTRACT, lambda _: SCRATCHED), 0.2, "the fake") as engine:
+        assert answer(engine) == 1
+        with pytest.raises(EngineHangsError, match=r"has not taken 1 tiles by 0\.2 s"):
+            answer(engine)
+        StuckInSubmit.free.set()
+        ends_s = time.monotonic() + 20
+        while engine.hangs and time.monotonic() < ends_s:
+            time.sleep(0.02)
         assert answer(engine) == 1

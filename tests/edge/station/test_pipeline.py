@@ -183,6 +183,35 @@ def test_a_failed_inference_is_no_read_and_the_line_goes_on(bundle: Bundle, tmp_
     assert (counts.engine_errors, counts.alarms_raised, counts.alarms_cleared) == (1, 2, 2)
 
 
+class BrokenTransform(SimulatedCamera):
+    """The simulated line, of which one frame is so odd that a library fails on it."""
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Return the next frame; the second one has no pixel."""
+        item = super().read(timeout_s)
+        return replace(item, pixels=item.pixels[:0]) if isinstance(item, Frame) and item.index == 1 else item
+
+
+def test_a_frame_on_which_a_library_fails_ends_no_line(bundle: Bundle, tmp_path: Path) -> None:
+    """It is NO_READ with the reason, and the frames behind it are inspected."""
+    camera = BrokenTransform("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=4))
+    line = settings('{"camera": {"max_age_ms": 60000}, "engine": {"backend": "simulated"}}')
+    _, decided, _ = run_until(9, bundle, line, tmp_path, camera)
+    assert [one.body["verdict"] == "NO_READ" for one in decided] == [False, True, False, False]
+    assert_unread([decided[1]], "it cannot be prepared: ")
+
+
+def test_a_class_that_no_frame_could_show_is_no_read(bundle: Bundle, tmp_path: Path) -> None:
+    """A smallest area beyond the frame would wipe every defect, however large: that is never OK."""
+    entry = bundle.manifest.classes[0]
+    entries = (entry.model_copy(update={"min_area_px": 5000.0}), *bundle.manifest.classes[1:])
+    blinded = Bundle(bundle.path, bundle.manifest.model_copy(update={"classes": entries}))
+    camera = SimulatedCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=2, defective_share=1))
+    line = settings('{"camera": {"max_age_ms": 60000}, "engine": {"backend": "simulated"}}')
+    _, decided, _ = run_until(9, blinded, line, tmp_path, camera)
+    assert_unread(decided, f"no {entry.name} could be found: its smallest area is 5000 prepared px")
+
+
 def test_what_is_measured_is_what_was_simulated(bundle: Bundle, tmp_path: Path) -> None:
     """With an engine that knows the truth, tiles, stitching and measuring add and lose no pixel of a scratch."""
     scratched_line = SimulatedLineSettings(width=300, height=200, fps=0, frames=80, defective_share=1)
