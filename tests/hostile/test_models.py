@@ -114,6 +114,13 @@ def function(model: Any, domain: str = "mine", *nodes: Any) -> None:
     )
 
 
+def called_function(model: Any) -> None:
+    """Add a function with a weight outside, and call it."""
+    function(model, "mine", constant_of(outside()), helper.make_node("Identity", ["constant"], ["y"]))
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    add(model, helper.make_node("f", ["thresholds"], ["called"], domain="mine"))
+
+
 def training(model: Any) -> None:
     """Add a graph for training, with a weight outside."""
     info = model.training_info.add()
@@ -170,14 +177,7 @@ HOSTILE: dict[str, tuple[Harm, str]] = {
     ),
     "in a training graph": (training, "training graphs"),
     "in a function": (lambda m: function(m, "mine", constant_of(outside())), "functions of the model's own"),
-    "in a function that is called": (
-        lambda m: (
-            function(m, "mine", constant_of(outside()), helper.make_node("Identity", ["constant"], ["y"]))
-            or m.opset_import.append(helper.make_opsetid("mine", 1))
-            or add(m, helper.make_node("f", ["thresholds"], ["f"], domain="mine"))
-        ),
-        "is refused",
-    ),
+    "in a function that is called": (called_function, "is refused"),
     "a function in the place of ONNX's own operator": (lambda m: function(m, ""), "functions of the model's own"),
     "graphs 30 deep": (in_branch(30), "at most 8 levels"),
     "another library's operator": (
