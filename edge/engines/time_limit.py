@@ -89,6 +89,7 @@ class TimeLimitedEngine:
         self._abandoned: set[int] = set()
         self._lock = threading.Lock()
         self._spare: Batch | None = None
+        self._open = False
 
     @property
     def contract(self) -> GraphContract:
@@ -109,11 +110,13 @@ class TimeLimitedEngine:
         except BaseException:
             self._calls.put(None)
             raise
+        self._open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._open = False
         try:
             if self.hangs:
                 _LOG.error("%s: it is left behind", self._why())
@@ -194,6 +197,8 @@ class TimeLimitedEngine:
         """Hand tiles to the engine. Raises EngineHangsError at once while it hangs."""
         if self.hangs or batch is self._spare:
             raise EngineHangsError(self._why())
+        if not self._open:
+            return self.inner.submit(batch, count, thresholds)  # which says that it is closed
         ticket: Ticket = self._within(
             partial(self.inner.submit, batch, count, thresholds),
             self._max_batch_s,
