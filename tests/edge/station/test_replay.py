@@ -139,7 +139,7 @@ def test_a_picture_that_is_none_is_no_read_and_the_rest_is_inspected(bright: Pat
     (pictures / "1.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     result, events = replay(bright, pictures, tmp_path)
     assert result.returncode == 5
-    assert "1 pictures could not be read" in result.stderr
+    assert "1 picture could not be read" in result.stderr
     assert [event["verdict"] for event in events] == ["OK", "NO_READ", "OK"]
     bad = events[1]
     assert {bad[key] for key in ("coverage", "coverage_mm2", "classes", "defects")} == {None}
