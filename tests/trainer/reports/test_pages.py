@@ -91,7 +91,7 @@ def test_preparing_shows_every_step_of_the_recipe_on_the_page(outputs: dict[str,
 
 def test_a_picture_of_3520_x_3200_becomes_11_x_10_tiles_exactly(outputs: dict[str, str], workplace: Path) -> None:
     """Side by side the 110 tiles of 320 px are the picture again, and their masks the mask; no tile is left over."""
-    assert any("1 pictures cut into 110 tiles of 320 px" in printed for printed in outputs.values())
+    assert any("1 picture cut into 110 tiles of 320 px" in printed for printed in outputs.values())
     pixels, mask = panel()
     rebuilt, rebuilt_mask = np.zeros_like(pixels), np.zeros_like(mask)
     with (workplace / "panel-tiles" / "manifest.csv").open(newline="") as file:
