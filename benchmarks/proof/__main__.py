@@ -53,12 +53,12 @@ def scenes(*, quick: bool) -> dict[str, Scene]:
         "chatter": lambda *_: _pytest(
             "alarms that chatter: 10 Hz noise around the limit for 10 minutes of simulated time",
             "≤ 1 alarm",
-            "tests/edge/alarms/test_desk.py::test_noise_around_the_limit_is_one_alarm_at_most",
+            "tests/edge/alarms/test_manager.py::test_noise_around_the_limit_is_one_alarm_at_most",
         ),
         "flood": lambda *_: _pytest(
             "a flood of alarms: 1,000 raises in 60 s",
             "≤ 10 shown, all 1,000 journalled",
-            "tests/edge/alarms/test_desk.py::test_a_flood_is_shown_as_one",
+            "tests/edge/alarms/test_manager.py::test_a_flood_is_shown_as_one",
         ),
         "will": lambda folder, _, say: will(folder, say, 1 if quick else 5),
         HASTY: lambda folder, seed, say: broken(folder, seed, say, few, HASTY),
