@@ -30,18 +30,15 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
     In a terminal a panel shows how the line stands; elsewhere the log says it once a minute. SIGHUP has the broker's
     certificates and password read again; a connection is only given up for one that they make.
     """
-    from edge.app import run_line
-    from edge.cli.line_view import introduced, watching
+    with stop_on_signals() as stop:  # before anything that takes time, so that a stop while it starts is one too
+        from edge.app import run_line
+        from edge.cli.line_view import introduced, watching
 
-    settings, loaded = load_line(config, bundle)
-    warn_of_secrets(settings, config)
-    with (
-        stop_on_signals() as stop,
-        reload_on_sighup() as reload,
-        watching(errors, introduced(settings, loaded)) as glances,
-    ):
-        store = settings.store.path
-        result = run_line(settings, loaded, stop, store=store, live=True, reload=reload, glances=glances)
+        settings, loaded = load_line(config, bundle)
+        warn_of_secrets(settings, config)
+        with reload_on_sighup() as reload, watching(errors, introduced(settings, loaded)) as glances:
+            store = settings.store.path
+            result = run_line(settings, loaded, stop, store=store, live=True, reload=reload, glances=glances)
     counts, outbox = result.counts, result.outbox
     gone = outbox.dropped + outbox.alarms_dropped
     dropped = f"; {gone} had no room and were dropped" if gone else ""
