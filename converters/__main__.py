@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from edge.cli.console import VersionOption
 from edge.cli.terminal import Terminal, lines, log_to_stderr
 from edge.errors import ConversionError, DependencyError, LinewatchError, StoreError
+from edge.wording import counted
 
 if TYPE_CHECKING:  # imported where it is used, so that --help does not wait for ONNX
     from converters.foreign.expectations import ModelFlags
@@ -248,12 +249,15 @@ def _build_tensorrt(path: Path, options: EngineOptions, output: Console) -> dict
     """Build an engine on this device. `build_engine` calls back with (step, done, total) as it goes on."""
     from converters.tensorrt.building import build_engine
     from edge.bundle import load_bundle
+    from edge.inspection.golden import require_golden
 
+    bundle = load_bundle(path)
+    require_golden(bundle, f"a TensorRT engine in {options.precision}")
     with Terminal(soft_wrap=False, stderr=True).status("Building") as status:
-        built = build_engine(
-            load_bundle(path), options, lambda step, done, total: status.update(f"{step}: {done} of {total}")
-        )
-    output.print(f"Replayed {built.golden} golden frames on it: none lost or gained a defect", soft_wrap=True)
+        built = build_engine(bundle, options, lambda step, done, total: status.update(f"{step}: {done} of {total}"))
+    output.print(
+        f"Replayed {counted(built.golden, 'golden frame')} on it: no defect was lost or gained", soft_wrap=True
+    )
     output.print(f"Wrote {built.plan_path}", soft_wrap=True)
     return {"engine": built.report()}
 

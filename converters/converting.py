@@ -36,15 +36,27 @@ from converters.graph.float_graph import FloatGraph
 from converters.graph.onnx_from_keras import IR_VERSION, OPSET, convert, tool_versions
 from converters.precision.plan import GRAPHS, PLANS
 from converters.precision.tensor_ranges import full_ranges
-from converters.sources import expectations_in, original_of
+from converters.sources import expectations_in, original_of, spread_over
 from converters.staging import Staging
-from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, Bundle, GoldenEntry, load_bundle, sha256_of, write_manifest
+from edge.bundle import (
+    GOLDEN,
+    KERAS_MODEL,
+    ONNX_MODEL,
+    Bundle,
+    GoldenEntry,
+    load_bundle,
+    safe_name,
+    sha256_of,
+    write_manifest,
+)
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.errors import BundleError, ConversionError, EngineError
 from edge.inspection.inference import Inference
 from edge.opencv import cv2
+from edge.pictures import read_picture
 from edge.protocols import Engine
 from edge.records import Float32, UInt8
+from edge.wording import counted
 
 _BATCH = 4  # tiles at once: few, so that two engines with large tiles fit into memory
 _STEP = "onnx"
@@ -210,12 +222,17 @@ class _Job:
             with converted, original if original is not None else nullcontext():
                 engines = (original or converted, converted)
                 found, entries = _compare(
-                    bundle, engines, self._further, staging=staging, progress=self._progress, looking=looking
+                    bundle,
+                    engines,
+                    self._golden_and_further(staging),
+                    staging=staging,
+                    progress=self._progress,
+                    looking=looking,
                 )
             comparison = found if original is not None else None
             if comparison and (failures := comparison.failures(limits.max_changed_share)):
                 raise ConversionError(
-                    f"The converted model differs from {self._original} on {comparison.pictures} pictures: "
+                    f"The converted model differs from {self._original} on {counted(comparison.pictures, 'picture')}: "
                     f"{'; '.join(failures)}. The bundle was left as it was. Train the model again; where the "
                     "pictures show that such pixels do not matter, raise --max-changed-pixels"
                 )
@@ -231,6 +248,18 @@ class _Job:
             written = staging.commit(lambda: write_manifest(bundle.path, manifest))
         ranges = dict(zip((entry.name for entry in bundle.classes), seen.ranges, strict=False))
         return Conversion(written, comparison, looking.sight, ranges, self._original, limits.sheet, reference)
+
+    def _golden_and_further(self, staging: Staging) -> tuple[dict[str, Path], list[Path]]:
+        """Return the golden pictures by name, and the others; a bundle without golden ones takes some of the others."""
+        if golden := golden_pictures(self._bundle):
+            return {picture.name: picture for picture in golden}, self._further
+        chosen = spread_over(self._further)
+        (self._bundle.path / GOLDEN).mkdir(exist_ok=True)
+        taken: dict[str, Path] = {}
+        for number, picture in enumerate(chosen):
+            name = f"{number}-{safe_name(picture.stem)}.png"
+            taken[name] = staging.write(f"{GOLDEN}/{name}", cv2.imencode(".png", read_picture(picture))[1].tobytes())
+        return taken, [picture for picture in self._further if picture not in chosen]
 
     def _confirm(self, sight: Sight) -> None:
         if not sight.doubt:
@@ -322,31 +351,33 @@ def _leave_outdated(bundle: Bundle, graph: bytes, staging: Staging) -> set[str]:
 def _compare(
     bundle: Bundle,
     engines: tuple[Engine, Engine],
-    further: list[Path],
+    pictures: tuple[dict[str, Path], list[Path]],
     *,
     staging: Staging,
     progress: Progress,
     looking: Looking,
 ) -> tuple[Comparison, tuple[GoldenEntry, ...]]:
-    """Compare (original, converted) on the golden pictures, whose maps it stages, and on `further` ones.
+    """Compare (original, converted) on the golden pictures, whose maps it stages, and on further ones.
 
-    What the converted one sees is added to `looking`.
+    `pictures`: golden ones by their names in the bundle, and further ones. What the converted one sees is added to
+    `looking`.
     """
-    golden = golden_pictures(bundle)
+    golden, further = pictures
+    names = list(golden)
     thresholds = [entry.threshold for entry in bundle.classes]
     original, converted = (Inference(engine, thresholds, bundle.manifest.tile.overlap_px) for engine in engines)
     comparisons = []
     entries = []
-    for place, picture in enumerate(progress(golden + further)):
+    for place, picture in enumerate(progress([*golden.values(), *further])):
         prepared = prepare_picture(picture, bundle)
         found, kept = compare_picture(prepared, original, converted, bundle.classes)
         comparisons.append(found)
         looking.add(prepared, kept)
         if place < len(golden):
-            name = f"{GOLDEN}/{picture.stem}{MAP_SUFFIX}"
+            name = f"{GOLDEN}/{Path(names[place]).stem}{MAP_SUFFIX}"
             staging.write(name, cv2.imencode(".png", kept)[1].tobytes())
             digest = hashlib.sha256(prepared.pixels.tobytes()).hexdigest()
-            entries.append(GoldenEntry(image=f"{GOLDEN}/{picture.name}", prepared_sha256=digest, expected_map=name))
+            entries.append(GoldenEntry(image=f"{GOLDEN}/{names[place]}", prepared_sha256=digest, expected_map=name))
     return reduce(Comparison.plus, comparisons), tuple(entries)
 
 

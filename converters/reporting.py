@@ -15,6 +15,7 @@ from converters.precision.half_precision import Half
 from converters.precision.int8_precision import Quantised
 from converters.precision.tensor_ranges import NodeReport
 from edge.bundle import Bundle
+from edge.wording import counted
 
 _TROUBLED_AT_MOST = 20
 
@@ -41,7 +42,7 @@ def print_outcome(outcome: Outcome, console: Console, notes: Console) -> None:
 
 def _print_conversion(conversion: Conversion, bundle: Bundle, console: Console) -> None:
     sight, found = conversion.sight, conversion.comparison
-    table = Table("what the net sees", f"on {sight.pictures} pictures", title_justify="left")
+    table = Table("what the net sees", f"on {counted(sight.pictures, 'picture')}", title_justify="left")
     table.add_row("pixels that are defective", f"{sight.share:.2%}")
     table.add_row("defects per picture", f"{sight.total / max(1, sight.pictures):.2f} ({_words(sight.defects)})")
     for name, (least, greatest) in conversion.seen.items():

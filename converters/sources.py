@@ -192,7 +192,11 @@ def _empty(folder: Path) -> None:
 
 def chosen_as_golden(folders: Sequence[Path | None]) -> list[Path]:
     """Return the few pictures of the folders, spread over all, that become a bare model's golden ones."""
-    pictures = [picture for folder in folders if folder is not None for picture in pictures_of(folder)]
+    return spread_over([picture for folder in folders if folder is not None for picture in pictures_of(folder)])
+
+
+def spread_over(pictures: Sequence[Path]) -> list[Path]:
+    """Return as many of the pictures as become golden ones, spread over all."""
     places = sorted({int(place) for place in np.linspace(0, len(pictures) - 1, GOLDEN_PICTURES)} if pictures else ())
     return [pictures[place] for place in places]
 

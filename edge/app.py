@@ -35,7 +35,7 @@ from edge.engines.openvino import OpenVinoEngine
 from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.engines.time_limit import TimeLimitedEngine
 from edge.errors import SettingsError, SourceError
-from edge.inspection.golden import check_golden, golden_tiles, require_passed
+from edge.inspection.golden import check_golden, golden_tiles, require_golden, require_passed
 from edge.inspection.inference import Inference
 from edge.messages.writer import Counters, Identity, MessageWriter, ModelIdentity
 from edge.observers.preview import LastPicture
@@ -59,11 +59,14 @@ from edge.station.resend import EventResender
 from edge.station.station_journal import StationJournal
 from edge.station.status import Reporter
 from edge.station.watchdog import Heartbeats, Watchdog, notify
+from edge.wording import command
 
 _LOG = logging.getLogger(__name__)
 # How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
 DRAIN_S = 3.0
 _LOOK_EVERY_NS = 500_000_000
+# Bundles are judged on it when they are converted; any other engine is proven before it judges.
+REFERENCE = Candidate("onnxruntime", "fp32")
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,16 @@ def make_engine(
             raise SettingsError("key engine.backend: the simulated engine answers only for the simulated camera")
         tiles_per_s, fault = settings.simulated_tiles_per_s, settings.simulated_fault
         return SimulatedEngine(bundle.contract(settings.batch), truth, tiles_per_s, fault)
+    return _open_engine(_chosen(settings, bundle, vendor), settings, bundle, vendor)
+
+
+def _chosen(settings: EngineSettings, bundle: Bundle, vendor: Vendor | None) -> Candidate:
+    """Return what the settings ask for; of several, the fastest that sees the golden frames."""
     candidates = _candidates(settings, bundle)
+    if not bundle.manifest.golden and REFERENCE in candidates:
+        candidates = [REFERENCE]  # nothing could prove another
     if len(candidates) == 1:
-        return _open_engine(candidates[0], settings, bundle, vendor)
+        return candidates[0]
 
     def opener(each: Candidate) -> TimeLimitedEngine:  # what hangs while it is measured is not chosen
         return TimeLimitedEngine(
@@ -172,8 +182,7 @@ def make_engine(
     key = machine_key(json.dumps(bundle.manifest.files, sort_keys=True), **about)
     thresholds = np.array([entry.threshold for entry in bundle.classes], np.float32)
     tiles = partial(golden_tiles, bundle)
-    choice = choose(openers, key, partial(_why_not, bundle), thresholds, cache_file(), tiles=tiles)
-    return _open_engine(choice.candidate, settings, bundle, vendor)
+    return choose(openers, key, partial(_why_not, bundle), thresholds, cache_file(), tiles=tiles).candidate
 
 
 def make_limited_engine(
@@ -186,6 +195,50 @@ def make_limited_engine(
     """Return what `make_engine` returns, with the time limit for a batch; a shorter one once `stop` is set."""
     engine = make_engine(settings, bundle, truth, vendor)
     return TimeLimitedEngine(engine, settings.max_batch_s, f"the engine ({settings.backend})", stop)
+
+
+@contextmanager
+def proven_engine(
+    settings: EngineSettings,
+    bundle: Bundle,
+    truth: Callable[[int], UInt8] | None = None,
+    vendor: Vendor | None = None,
+    stop: threading.Event | None = None,
+    *,
+    live: bool = False,
+) -> Iterator[TimeLimitedEngine]:
+    """Open what `make_limited_engine` returns for what judges by it, once it saw the bundle's golden frames alike.
+
+    An engine that is not the reference (ONNX Runtime in fp32, on which a bundle is judged when it is converted) is
+    proven whenever it opens; a bundle without golden frames is refused there. A `live` line proves the reference as
+    well, and only warns where it cannot. The simulated engine answers for the simulated camera alone: nothing to prove.
+    Raises BundleError, and as `make_limited_engine`.
+    """
+    if settings.simulated:
+        with make_limited_engine(settings, bundle, truth, vendor, stop) as engine:
+            yield engine
+        return
+    chosen = _chosen(settings, bundle, vendor)
+    reference = chosen == REFERENCE
+    if not reference:
+        require_golden(bundle, f"the engine {chosen}")
+    made = _open_engine(chosen, settings, bundle, vendor)
+    with TimeLimitedEngine(made, settings.max_batch_s, f"the engine ({settings.backend})", stop) as engine:
+        if live or not reference:
+            _prove(bundle, engine, chosen)
+        yield engine
+
+
+def _prove(bundle: Bundle, engine: Engine, chosen: Candidate) -> None:
+    results = check_golden(bundle, engine)
+    if not results:
+        _LOG.warning(
+            "%s has no golden frames, so nothing shows that it sees here what it saw when it was converted. "
+            "Convert it again: %s",
+            bundle.path,
+            command("convert", bundle.path, "--to", "onnxruntime", "--data", "PICTURES"),
+        )
+    require_passed(bundle, results, f"the engine {chosen}" if chosen != REFERENCE else "")
 
 
 def _candidates(settings: EngineSettings, bundle: Bundle) -> list[Candidate]:
@@ -248,23 +301,6 @@ def _why_not(bundle: Bundle, engine: Engine) -> str:
     """Say why an engine must not be chosen: a golden frame that it sees otherwise; or nothing."""
     failed = [result.image for result in check_golden(bundle, engine) if not result.passed]
     return f"it sees {', '.join(failed)} otherwise than at conversion" if failed else ""
-
-
-@contextmanager
-def _opened(engine: TimeLimitedEngine, bundle: Bundle, *, prove: bool) -> Iterator[TimeLimitedEngine]:
-    """Open an engine; to `prove`, refuse one that sees a golden frame otherwise than the bundle says."""
-    with engine:
-        if prove:
-            results = check_golden(bundle, engine)
-            if not results:
-                _LOG.warning(
-                    "%s has no golden frames, so nothing shows that it sees here what it saw when it was converted. "
-                    "Convert it again: convert %s --to onnxruntime",
-                    bundle.path,
-                    bundle.path,
-                )
-            require_passed(bundle, results)
-        yield engine
 
 
 def make_outbox(path: Path, settings: StoreSettings) -> Outbox:
@@ -451,14 +487,7 @@ def open_line(
         if not build(stop or threading.Event(), say=lambda reason: _offer(sender, announcements.starting(reason))):
             sender.stop(DRAIN_S, messages.status("offline", "stopped"))
             raise _StoppedEarlyError(lambda: RunResult(LineCounts(), outbox.counts(), sender.published))
-        # the simulated engine answers for the simulated camera alone; a recording's bundle is proven by its line
-        engine = parts.enter_context(
-            _opened(
-                make_limited_engine(settings.engine, bundle, truth, vendor, stop),
-                bundle,
-                prove=live and not settings.engine.simulated,
-            )
-        )
+        engine = parts.enter_context(proven_engine(settings.engine, bundle, truth, vendor, stop, live=live))
         parts.enter_context(camera)
         reporter = Reporter(settings.report, messages=messages, camera=camera, outbox=outbox, sender=sender)
         pictures = [LastPicture(settings.report.picture_every_s, bundle, messages, sender)] if live else []

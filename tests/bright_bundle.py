@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from converters.graph.onnx_from_keras import add_head
-from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry, write_manifest
+from edge.bundle import Bundle, ClassEntry, GoldenEntry, Manifest, TileEntry, write_manifest
+from edge.opencv import cv2
 from edge.records import UInt8
 
 TILE = 64
@@ -42,6 +44,22 @@ def part(height: int = 100, width: int = 150, *scratches: tuple[int, int, int, i
     for x, y, w, h in scratches:
         pixels[y : y + h, x : x + w] = 250
     return pixels
+
+
+def add_golden(bundle: Bundle) -> Bundle:
+    """Add a golden frame of one tile with two scratches; its map by hand: what is drawn bright is scratched."""
+    pixels = part(TILE, TILE, (5, 5, 10, 10), (30, 40, 20, 8))
+    expected = np.where(pixels[..., 0] >= 128, 1, 0).astype(np.uint8)
+    (bundle.path / "golden").mkdir()
+    cv2.imwrite(str(bundle.path / "golden" / "0.png"), pixels)
+    cv2.imwrite(str(bundle.path / "golden" / "0.map.png"), expected)
+    grey = np.ascontiguousarray(pixels[..., :1])
+    entry = GoldenEntry(
+        image="golden/0.png",
+        prepared_sha256=hashlib.sha256(grey.tobytes()).hexdigest(),
+        expected_map="golden/0.map.png",
+    )
+    return write_manifest(bundle.path, bundle.manifest.model_copy(update={"golden": (entry,)}))
 
 
 def write_bright_cells(path: Path, overlap_px: int = 0, frames: int = 1) -> Bundle:

@@ -15,6 +15,7 @@ from edge.inspection.inference import Inference
 from edge.inspection.measuring import measure, region
 from edge.opencv import cv2
 from edge.records import DefectClass, DefectMap, PreparedFrame, UInt8
+from edge.wording import counted
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class Comparison:
                 f"at most {max_changed_share:.4%} allowed"
             )
         for word, counts in (("lost", self.lost), ("gained", self.gained)):
-            found += [f"{count} {name} defects {word}, none allowed" for name, count in counts.items() if count]
+            found += [
+                f"{counted(count, f'{name} defect')} {word}, none allowed" for name, count in counts.items() if count
+            ]
         return found
 
     def as_dict(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from edge.inspection.overlaying import overlay
 from edge.opencv import cv2
 from edge.records import DefectClass, PreparedFrame, UInt8
+from edge.wording import counted
 from trainer.datasets.contact_sheets import SheetCell, contact_sheet, write_sheet
 
 NEARLY_ALL = 0.75  # of the pixels
@@ -41,7 +42,7 @@ class Sight:
     def doubt(self) -> str:
         """Why this can hardly be right; "" where it can."""
         if not self.total:
-            return f"it finds no defect on {self.pictures} pictures"
+            return f"it finds no defect on {counted(self.pictures, 'picture')}"
         if self.share >= NEARLY_ALL:
             return f"it finds {self.share:.0%} of all pixels defective"
         return ""

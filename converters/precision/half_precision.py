@@ -18,6 +18,7 @@ from converters.precision.search import Measurements, measured_about, minimal, s
 from converters.precision.tensor_ranges import NodeDone, NodeReport, full_ranges, half_report
 from edge.bundle import Bundle, sha256_of
 from edge.errors import ConversionError
+from edge.wording import counted
 
 TILES = 32  # whose tensors are looked at, spread over all pictures
 # Fewer defects say too little to give up a pin that a rule asks for.
@@ -68,7 +69,7 @@ def to_half(bundle: Bundle, pictures: Pictures, max_changed_share: float, progre
     comparison = judge.compare_graph(emulated(graph, set(pins)), "Comparing in FP16")
     if failures := comparison.failures(max_changed_share):
         raise ConversionError(
-            f"In FP16 the model differs from {bundle.onnx_path} on {comparison.pictures} pictures: "
+            f"In FP16 the model differs from {bundle.onnx_path} on {counted(comparison.pictures, 'picture')}: "
             f"{'; '.join(failures)}. The bundle was left as it was. Use --precision fp32; where the pictures show "
             "that such pixels do not matter, raise --max-changed-pixels"
         )

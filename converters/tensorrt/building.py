@@ -31,7 +31,7 @@ from edge.engines.tensorrt import TensorRtEngine, TensorRtOptions
 from edge.errors import BundleError, ContractError, ConversionError, EngineError, SettingsError, StoreError
 from edge.inspection.golden import check_golden
 from edge.stopping import stopping_on_signals
-from edge.wording import command
+from edge.wording import command, counted
 
 _LOG = logging.getLogger(__name__)
 _HEARD_WITHIN_S = 0.2
@@ -100,7 +100,7 @@ def build_engine(
     the engine sees a golden frame otherwise than it was seen at conversion.
     """
     vendor = vendor or load_vendor()
-    dialect = dialect_of(vendor.tensorrt.__version__)
+    dialect = dialect_of(vendor.tensorrt.__version__, jetson=vendor.l4t is not None)
     source = source_of(bundle, options.precision, dialect)
     graph = HashedFile(source.graph, source.graph_sha256)
     read_onnx(source.graph, "TensorRT cannot read")
@@ -296,8 +296,8 @@ def _prove(bundle: Bundle, options: EngineOptions, vendor: Vendor) -> int:
         lost, gained = (sum(getattr(each, f"defects_{word}") for each in failed) for word in ("lost", "gained"))
         raise ConversionError(
             f"The engine in {options.precision} sees {', '.join(each.image for each in failed)} otherwise than at "
-            f"conversion: {lost} defects lost, {gained} gained. It was not kept; what was there before is as it was. "
-            "Build it in another --precision"
+            f"conversion: {counted(lost, 'defect')} lost, {gained} gained. It was not kept; what was there before is "
+            "as it was. Build it in another --precision"
         )
     if not results:
         _LOG.warning("%s has no golden frames, so nothing shows that this engine sees what the model sees", bundle.path)

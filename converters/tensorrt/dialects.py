@@ -23,9 +23,21 @@ class Dialect:
     monitored: bool
 
 
-def dialect_of(version: str) -> Dialect:
-    """Return how to speak to this version. Raises DependencyError for one that nobody has checked."""
+# NVIDIA's release notes of 11: before this, TensorRT 11 does not support Jetson.
+_ON_JETSON_FROM = (11, 4, 1)
+
+
+def dialect_of(version: str, *, jetson: bool = False) -> Dialect:
+    """Return how to speak to this version. Raises DependencyError for one that nobody has checked.
+
+    `jetson`: the device is one, where the first versions of TensorRT 11 are not supported.
+    """
     numbers = parse_version(version)
+    if jetson and (11,) <= numbers < _ON_JETSON_FROM:
+        raise DependencyError(
+            f"TensorRT {version} does not support Jetson: expected 11.4.1 or later, or TensorRT 10 as JetPack 6 and 7 "
+            "bring it. Remove it and install JetPack's own: sudo apt-get install python3-libnvinfer"
+        )
     if numbers[0] == 8 and numbers >= (8, 6):
         return Dialect(numbers, "EXPLICIT_BATCH", typed=False, monitored=False)
     # strongly typed networks are there from 10.0 on, and in them a type cannot be passed over as a pin can

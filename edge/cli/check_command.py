@@ -97,7 +97,7 @@ def _replay_golden(loaded: Any, engine: Any) -> None:
     if not results:
         raise BundleError(
             f"{loaded.path} has no golden frames. Convert it again: "
-            f"{command('convert', loaded.path, '--to', 'onnxruntime')}"
+            f"{command('convert', loaded.path, '--to', 'onnxruntime', '--data', 'PICTURES')}"
         )
     if not all(result.prepared_same for result in results):
         warn("this OpenCV prepares pixels a little differently from the one that the bundle was converted with")

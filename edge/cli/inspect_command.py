@@ -77,7 +77,7 @@ def inspect(
     The exit code is the worst that happened: 0 every picture is OK, 12 at least one is NG, 5 one could not be read or
     shows no product, 6 inference failed on one.
     """
-    from edge.app import make_limited_engine
+    from edge.app import proven_engine
     from edge.bundle import load_bundle
     from edge.files import write_text
     from edge.inspection.inference import Inference
@@ -102,7 +102,7 @@ def inspect(
         page = scope.enter_context(HtmlReport(report, loaded, asked, picture_px))
         # the simulated engine answers for the simulated camera alone
         onnx = settings.engine.without_simulation()
-        engine = scope.enter_context(make_limited_engine(onnx, loaded))
+        engine = scope.enter_context(proven_engine(onnx, loaded))
         inference = Inference(engine, effective_thresholds(settings, loaded), loaded.manifest.tile.overlap_px)
         stop = scope.enter_context(stop_on_signals())
         advance = scope.enter_context(progress_bar(lambda: len(paths)))

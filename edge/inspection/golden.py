@@ -19,6 +19,7 @@ from edge.pictures import Decoded, NotReadableError, as_frame_of, decode
 from edge.preparing import prepare
 from edge.protocols import Engine
 from edge.records import Frame, PreparedFrame, Transform, UInt8
+from edge.wording import command, counted
 
 # Other CPUs round a few probabilities to the other side of a threshold.
 CHANGED_PIXELS_AT_MOST = 0.001
@@ -71,12 +72,36 @@ def check_golden(bundle: Bundle, engine: Engine) -> list[GoldenResult]:
     return results
 
 
-def require_passed(bundle: Bundle, results: Sequence[GoldenResult]) -> None:
-    """Raise BundleError where a golden frame was seen otherwise than at conversion."""
-    if failed := [result.image for result in results if not result.passed]:
+def require_passed(bundle: Bundle, results: Sequence[GoldenResult], engine: str = "") -> None:
+    """Raise BundleError where a golden frame was seen otherwise than at conversion.
+
+    `engine`: names what saw them, where that is not the reference; another one may see them alike.
+    """
+    failed = [result for result in results if not result.passed]
+    if not failed:
+        return
+    lost, gained = sum(each.defects_lost for each in failed), sum(each.defects_gained for each in failed)
+    found = (
+        f"{counted(lost, 'defect')} lost, {gained} gained, {max(each.changed_pixels for each in failed):.2%} changed"
+    )
+    mend = f"Convert it again: convert {bundle.path} --to onnxruntime"
+    if engine:
+        mend = "Take another: engine: {backend: onnxruntime, precision: fp32} is the one it was judged on"
+    raise BundleError(
+        f"{bundle.path} does not see here what it saw when it was converted, on "
+        f"{', '.join(each.image for each in failed)}{f', with {engine}' if engine else ''}: expected no defect lost or "
+        f"gained and at most {CHANGED_PIXELS_AT_MOST:.2%} of pixels changed, received {found}. {mend}"
+    )
+
+
+def require_golden(bundle: Bundle, engine: str) -> None:
+    """Raise BundleError where a bundle has no golden frames, by which alone `engine` could be proven."""
+    if not bundle.manifest.golden:
+        again = command("convert", bundle.path, "--to", "onnxruntime", "--data", "PICTURES")
         raise BundleError(
-            f"{bundle.path} does not see here what it saw when it was converted, on {', '.join(failed)}: expected no "
-            f"defect lost or gained and at most {CHANGED_PIXELS_AT_MOST:.2%} of pixels changed. Convert it again here"
+            f"{bundle.path} has no golden frames, so nothing can show that {engine} sees what the model sees. Convert "
+            f"it again with real pictures: {again}; or run it on its reference: "
+            "engine: {backend: onnxruntime, precision: fp32}"
         )
 
 

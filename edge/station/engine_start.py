@@ -14,6 +14,7 @@ from edge.engines.engine_building import EngineBuild, built_precisions, missing_
 from edge.engines.engine_files import Precision, RefusedPlanError
 from edge.engines.tensorrt import check_plan
 from edge.errors import LinewatchError
+from edge.inspection.golden import require_golden
 from edge.inspection.limits import no_read
 from edge.messages.writer import MessageWriter
 from edge.outbox import Outbox
@@ -102,7 +103,7 @@ def build_missing_engine(
     """Build the engine that the settings want and this device lacks; do nothing where there is none to build.
 
     `say` is told once what is going on, `waiting` each second. False where `stop` was set meanwhile. Raises EngineError
-    where the build fails.
+    where the build fails, BundleError where no golden frame could prove the engine.
     """
     if settings.backend != "tensorrt" or settings.missing != "build":
         return True
@@ -115,6 +116,7 @@ def build_missing_engine(
         _LOG.warning(
             "%s has no TensorRT engine for this device: building it in %s takes minutes", bundle.path, precision
         )
+    require_golden(bundle, f"a TensorRT engine in {precision}")  # or minutes would be spent on what is refused then
     say(BUILDING)
     convert = (vendor or Vendor(None, None)).convert
     with EngineBuild(convert, bundle.path, precision, settings.batch) as build:

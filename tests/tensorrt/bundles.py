@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from converters.precision.plan import GRAPHS, PLANS, Pin, PrecisionPlan, write_plan
 from edge.bundle import Bundle, write_manifest
-from tests.bright_bundle import write_bright_bundle
+from tests.bright_bundle import add_golden, write_bright_bundle
 
 PINNED = "net/1/Mul"
 
@@ -20,7 +20,7 @@ def write_precise_bundle(path: Path) -> Bundle:
     Both answer what model.onnx does, to the pixel. FP16: 1/255 is 0.0039215088 there, so 128 comes to 0.50195 and 127
     to 0.49803. INT8 of scale 1/127: 128/255 is 64 of 127, 0.5039, and 127/255 is 63, 0.4961. The threshold is 0.5.
     """
-    bundle = write_bright_bundle(path)
+    bundle = add_golden(write_bright_bundle(path))
     model = onnx.load(bundle.onnx_path)
     weight = next(entry for entry in model.graph.initializer if entry.name.startswith("net/weights/"))
     weight.CopyFrom(helper.make_tensor("net/weights/half", TensorProto.FLOAT16, [], [1 / 255]))

@@ -27,7 +27,7 @@ from tests.bright_bundle import TILE
 def main(path: Path) -> dict[str, Any]:
     """Return the report that the test looks at."""
     api = api_of(tensorrt_bindings)
-    device = SimulatedDevice(api.version, values=tensorrt_bindings)
+    device = SimulatedDevice(api.version, l4t=None, values=tensorrt_bindings)
     strict = StrictTensorRT(api, device.tensorrt, tensorrt_bindings)
     vendor = Vendor(strict, device.vendor.cuda, device, device.vendor.l4t, device.vendor.power_mode)
     bundle = load_bundle(path)

@@ -59,7 +59,8 @@ def engines(bundle: Bundle) -> dict[str, bytes]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_plan_and_sidecar_are_kept_for_this_user_alone(bundle: Bundle, version: str) -> None:
     """A 0700 folder with 0600 files; the sidecar says everything that decides whether the plan may run."""
-    device = SimulatedDevice(version)
+    jetson = "36.4.3" if version != VERSIONS[-1] else None  # which 11.4.0 does not support
+    device = SimulatedDevice(version, l4t=jetson)
     built = build(bundle, device, workspace_mb=512)
     assert stat.S_IMODE(built.plan_path.parent.stat().st_mode) == 0o700
     assert set(engines(bundle)) == {"fp16.plan", "fp16.json"}
@@ -68,7 +69,7 @@ def test_plan_and_sidecar_are_kept_for_this_user_alone(bundle: Bundle, version: 
     kept = Sidecar.model_validate_json(sidecar_path(built.plan_path).read_bytes())
     assert kept == built.sidecar
     assert (kept.tensorrt, kept.cuda, kept.gpu, kept.compute_capability) == (version, "12.6", "Simulated Orin", "8.7")
-    assert (kept.sm_count, kept.l4t, kept.power_mode, kept.batch) == (16, "36.4.3", "MAXN", (1, 2, 3))
+    assert (kept.sm_count, kept.l4t, kept.power_mode, kept.batch) == (16, jetson, "MAXN", (1, 2, 3))
     assert (kept.workspace_mb, kept.onnx_sha256) == (512, bundle.model_sha256)
     typed = not version.startswith("8")
     assert kept.graph_sha256 == bundle.manifest.files[GRAPHS["fp16" if typed else "fp32"]]
@@ -319,6 +320,19 @@ def test_a_version_that_nobody_has_checked_is_refused(bundle: Bundle, version: s
         build(bundle, SimulatedDevice(version))
     assert dialect_of("10.0.1").typed
     assert not dialect_of("8.6.1").typed
+
+
+@pytest.mark.parametrize("version", ["11.0.0", "11.4.0.106"])
+def test_a_jetson_is_not_given_a_tensorrt_that_does_not_support_it(bundle: Bundle, version: str) -> None:
+    """TensorRT 11 supports Jetson from 11.4.1 on; before, a build ends with what to install. Other GPUs are served."""
+    with pytest.raises(
+        DependencyError, match=rf"TensorRT {version} does not support Jetson: expected 11\.4\.1 or later"
+    ):
+        build(bundle, SimulatedDevice(version, l4t="39.0"))
+    assert engines(bundle) == {}
+    assert dialect_of("11.4.1.2", jetson=True).typed
+    assert dialect_of("10.16.1.11", jetson=True).typed
+    build(bundle, SimulatedDevice(version, l4t=None))
 
 
 @pytest.mark.parametrize("batch", [(0, 1, 1), (2, 1, 3), (1, 4, 3)])

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from edge.bundle import Bundle
+import pytest
+
+from edge.bundle import Bundle, write_manifest
 from edge.engines.engine_files import plan_path
 from tests.conftest import ROOT
 
@@ -46,3 +51,35 @@ def test_what_cannot_be_built_ends_with_a_message_and_a_code(bundle: Bundle) -> 
     assert (done.returncode, "Traceback" in done.stderr) == (4, False), done.stderr
     assert "precision.json is corrupt or was altered" in done.stderr.replace("\n", " ")
     assert not (bundle.path / "engines" / "fp16.plan").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_told_to_end_leaves_nothing(bundle: Bundle, tmp_path: Path, number: signal.Signals) -> None:
+    """In the middle of a TensorRT build: exit code 130; no plan, and no file in bundle, cache or temporary folder."""
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "temporary").mkdir()
+    begun = tmp_path / "begun"
+    own = {"SIMULATED_STEP_S": "0.5", "SIMULATED_BEGUN": str(begun), "TMPDIR": str(tmp_path / "temporary")}
+    command = [sys.executable, "-m", "tests.tensorrt.convert_simulated", str(bundle.path)]
+    with subprocess.Popen(
+        [*command, "--to", "tensorrt", "--precision", "fp16"],
+        cwd=ROOT, env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        while not begun.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    begun.unlink()
+    assert {path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size} == before
+
+
+def test_a_bundle_without_golden_frames_is_not_built(bundle: Bundle) -> None:
+    """Nothing could prove the engine: exit code 4, and the command that adds golden frames."""
+    write_manifest(bundle.path, bundle.manifest.model_copy(update={"golden": ()}))
+    done = convert(bundle.path, "--to", "tensorrt", "--precision", "fp32")
+    assert (done.returncode, "Traceback" in done.stderr) == (4, False), done.stderr
+    assert "has no golden frames" in done.stderr
+    assert "--data PICTURES" in " ".join(done.stderr.split())
+    assert not plan_path(bundle.path, "fp32").exists()

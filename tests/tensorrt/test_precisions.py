@@ -46,7 +46,7 @@ def test_what_convert_decided_is_built_and_run(prepared: Bundle, version: str) -
     That FP16 answers as FP32 is `convert`'s to prove; here a typed engine is compared with its own graph, and one that
     is told by flags with model.onnx, which is what it is built from.
     """
-    device = SimulatedDevice(version)
+    device = SimulatedDevice(version, l4t=None)
     build = build_engine(prepared, EngineOptions("fp16", (1, 2, 3)), lambda *_: None, vendor=device.vendor)
     typed = not version.startswith("8")
     contract = prepared.contract(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import threading
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from converters.tensorrt.building import EngineOptions, build_engine
@@ -17,8 +19,8 @@ from edge.app import RunResult, make_engine, run_line
 from edge.bundle import Bundle, write_manifest
 from edge.engines.device import Vendor
 from edge.engines.engine_building import missing_precision
-from edge.engines.engine_files import MissingEngineError, plan_path
-from edge.errors import DependencyError, EngineError
+from edge.engines.engine_files import MissingEngineError, plan_path, sidecar_path
+from edge.errors import BundleError, DependencyError, EngineError
 from edge.opencv import cv2
 from edge.publishers.memory import MemoryPublisher
 from edge.settings import EngineSettings, Settings
@@ -98,6 +100,43 @@ def test_a_refused_engine_is_built_again(bundle: Bundle, vendor: Vendor, tmp_pat
     _, told, _ = run(tmp_path, line(tmp_path), bundle, vendor)
     assert plan_path(bundle.path, "fp16").read_bytes() != before
     assert [body["verdict"] for topic, body in told if topic == "event/result"][-1] == "OK"
+
+
+def test_an_engine_that_tensorrt_itself_does_not_take_is_built_again(
+    bundle: Bundle, vendor: Vendor, tmp_path: Path
+) -> None:
+    """Hash, header and description are in order and TensorRT answers None: `build` builds, `refuse` ends."""
+    built = build_engine(bundle, EngineOptions("fp16", (1, 3, 3)), lambda *_: None, vendor=vendor)
+    useless = built.plan_path.read_bytes()[:40]
+    built.plan_path.write_bytes(useless)
+    described = built.sidecar.model_copy(update={"plan_sha256": hashlib.sha256(useless).hexdigest()})
+    sidecar_path(built.plan_path).write_bytes(described.serialised())
+    with pytest.raises(EngineError, match=r"TensorRT 10\.3\.0 refuses .*Serialization assertion failed"):
+        run(tmp_path, line(tmp_path, missing="refuse"), bundle, vendor)
+    assert built.plan_path.read_bytes() == useless
+    (tmp_path / "o.db").unlink()
+    _, told, _ = run(tmp_path, line(tmp_path), bundle, vendor)
+    assert built.plan_path.read_bytes() != useless
+    assert [body["verdict"] for topic, body in told if topic == "event/result"][-1] == "OK"
+
+
+def test_what_no_golden_frame_could_prove_is_not_built(bundle: Bundle, vendor: Vendor, tmp_path: Path) -> None:
+    """Before minutes are spent on it: the line ends with what to do, and nothing was built."""
+    bare = write_manifest(bundle.path, bundle.manifest.model_copy(update={"golden": ()}))
+    with pytest.raises(BundleError, match=r"has no golden frames, so nothing can show .* TensorRT .*--data PICTURES"):
+        run(tmp_path, line(tmp_path), bare, vendor)
+    assert not plan_path(bundle.path, "fp16").exists()
+
+
+def test_an_engine_that_sees_a_golden_frame_otherwise_judges_nothing(
+    bundle: Bundle, vendor: Vendor, tmp_path: Path
+) -> None:
+    """One that was built and proven, of a bundle whose golden map was then mended: the line does not start with it."""
+    build_engine(bundle, EngineOptions("fp16", (1, 3, 3)), lambda *_: None, vendor=vendor)
+    cv2.imwrite(str(bundle.path / "golden" / "0.map.png"), np.zeros((64, 64), np.uint8))
+    other = write_manifest(bundle.path, bundle.manifest)
+    with pytest.raises(BundleError, match=r"with the engine tensorrt fp16: .* received 0 defects lost, 2 gained"):
+        run(tmp_path, line(tmp_path), other, vendor)
 
 
 def test_an_engine_in_a_folder_that_others_may_write_is_not_built_over(
@@ -198,6 +237,7 @@ def test_the_settings_reach_the_engine(
 ) -> None:
     """`engine.memory` and `engine.cuda_graphs` decide how the device is used."""
     build_engine(bundle, EngineOptions("fp16", (1, 3, 3)), lambda *_: None, vendor=vendor)
+    device.copied_in_bytes = device.launched_graphs = 0  # those of the build's golden frames are not counted
     run(tmp_path, line(tmp_path, memory=memory, cuda_graphs=cuda_graphs), bundle, vendor)
     assert (device.copied_in_bytes > 0) == (memory == "copied")
     assert (device.launched_graphs > 0) == cuda_graphs

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge.app import make_engine
-from edge.bundle import load_bundle
+from edge.bundle import load_bundle, write_manifest
 from edge.cameras.images import read_picture
 from edge.inspection.golden import check_golden
 from edge.opencv import cv2
 from edge.settings import EngineSettings
+from tests.conftest import ROOT
 from tests.converters.foreign.nets import MEAN, STD, TILE, around, expected_probability, part, torch_like, write_parts
 from tests.converters.test_flow import content, run
 
@@ -125,6 +129,32 @@ def test_a_bundle_of_such_a_model_is_built_again(tmp_path: Path, parts: Path) ->
     assert run(bundle, "--to", "onnxruntime", "--precision", "fp16") == 0
 
 
+def test_a_bundle_without_golden_frames_gets_some_of_the_data(tmp_path: Path, parts: Path) -> None:
+    """Those of --data, spread over all, at most four; by them another engine can be proven from then on."""
+    assert run(torch_like(tmp_path / "unet.onnx"), *BASE, *NORMAL, *SOFTMAX, "--data", parts) == 0
+    bundle = load_bundle(tmp_path / "unet-1.0.0")
+    shutil.rmtree(bundle.path / "golden")
+    write_manifest(bundle.path, bundle.manifest.model_copy(update={"golden": ()}))
+    assert run(bundle.path, "--to", "onnxruntime", "--data", parts) == 0
+    made = load_bundle(bundle.path)
+    assert [entry.image for entry in made.manifest.golden] == [f"golden/{n}-part-{n}.png" for n in range(4)]
+    with make_engine(EngineSettings(backend="openvino", precision="fp32"), made) as engine:
+        assert all(result.passed and result.prepared_same for result in check_golden(made, engine))
+
+
+def test_check_accepts_such_a_bundle_built_again(tmp_path: Path, parts: Path) -> None:
+    """`linewatch check` verifies files and golden frames of a bundle of somebody else's model that was built again."""
+    assert run(torch_like(tmp_path / "unet.onnx"), *BASE, *NORMAL, *SOFTMAX, "--data", parts) == 0
+    assert run(tmp_path / "unet-1.0.0", "--to", "onnxruntime") == 0
+    line = tmp_path / "line.yaml"
+    line.write_text(f"bundle: unet-1.0.0\ncamera: {{kind: images, source: {parts}}}\n")
+    command = [sys.executable, "-m", "edge", "check", str(line), "--offline"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert told.returncode == 0, told.stderr
+    assert "bundle unet 1.0.0: " in told.stdout
+    assert told.stdout.count("passed") == 4
+
+
 @pytest.mark.parametrize(
     ("missing", "words"),
     [
@@ -191,7 +221,7 @@ def test_none_or_nearly_all_defective_must_be_confirmed(
     clean.mkdir()
     cv2.imwrite(str(clean / "a.png"), np.full((40, 60, 3), 120, np.uint8))
     assert run(model, *BASE, *NORMAL, *SOFTMAX, "--data", clean) == 11
-    assert "no defect on 1 pictures" in capsys.readouterr().err
+    assert "no defect on 1 picture." in capsys.readouterr().err
     assert run(model, *BASE, *NORMAL, *SOFTMAX, "--data", clean, "--yes") == 0
     assert "proves nothing" in " ".join(capsys.readouterr().out.split())
 

@@ -20,7 +20,7 @@ from edge.protocols import Engine
 from edge.records import GraphContract
 from edge.settings import EngineSettings, load_settings
 from edge.simulation.engine import SimulatedEngine
-from tests.bright_bundle import write_bright_bundle
+from tests.bright_bundle import add_golden, write_bright_bundle
 
 CONTRACT = GraphContract(16, 16, 1, 1, 1, ("scratch",), 4)
 THRESHOLDS = np.array([0.5], np.float32)
@@ -127,7 +127,7 @@ def test_speed_never_wins_over_the_golden_frames(tmp_path: Path) -> None:
 
 def test_auto_opens_a_real_engine_and_remembers_it(tmp_path: Path) -> None:
     """With `backend: auto` a bundle runs on what was faster here, and the cache says which."""
-    bundle = write_bright_bundle(tmp_path / "bundle")
+    bundle = add_golden(write_bright_bundle(tmp_path / "bundle"))
     engine = make_engine(EngineSettings(backend="auto"), bundle)
     kinds = {"onnxruntime": OnnxRuntimeEngine, "openvino": OpenVinoEngine}
     stored: dict[str, Any] = json.loads(cache_file().read_text())["choices"]
