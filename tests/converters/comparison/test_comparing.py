@@ -34,7 +34,7 @@ def test_a_defect_is_lost_where_nothing_of_its_class_overlaps() -> None:
     found = _compare(answer(["1..1", "1..1", "...."]), answer(["...1", "...1", "...."]))
     assert (found.changed_pixels, found.pixels, found.defects) == (2, 12, 2)
     assert (found.lost, found.gained) == ({"scratch": 1, "stain": 0}, {"scratch": 0, "stain": 0})
-    assert found.failures(1.0) == ["1 scratch defects lost, none allowed"]
+    assert found.failures(1.0) == ["1 scratch defect lost, none allowed"]
 
 
 def test_a_defect_of_another_class_is_one_lost_and_one_gained() -> None:

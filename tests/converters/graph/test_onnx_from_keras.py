@@ -40,17 +40,27 @@ def _tiles_of(channels: int, count: int) -> UInt8:
 
 
 def head_of(probabilities: Float32) -> bytes:
-    """Build a graph whose net answers `probabilities`, float32 [h, w, K], whatever it is shown: 0 x pixels + them."""
+    """Build a graph whose net answers `probabilities`, float32 [h, w, K], whatever it is shown: 0 x pixels + them.
+
+    What is not a number comes up while computing, as 0 / 0, for a graph that holds it is refused.
+    """
+    unknown = np.isnan(probabilities)
+    above, below = np.where(unknown, 0, probabilities), np.where(unknown, 0, 1)
     height, width, classes = probabilities.shape
     shape = ["N", height, width, classes]
     net = helper.make_graph(
-        [helper.make_node("Mul", ["pixels", "zero"], ["none"]), helper.make_node("Add", ["none", "given"], ["answer"])],
+        [
+            helper.make_node("Mul", ["pixels", "zero"], ["none"]),
+            helper.make_node("Add", ["none", "above"], ["moved"]),
+            helper.make_node("Div", ["moved", "below"], ["answer"]),
+        ],
         "net",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("answer", TensorProto.FLOAT, shape)],
         [
             helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
-            helper.make_tensor("given", TensorProto.FLOAT, probabilities.shape, probabilities.ravel()),
+            helper.make_tensor("above", TensorProto.FLOAT, probabilities.shape, above.ravel()),
+            helper.make_tensor("below", TensorProto.FLOAT, probabilities.shape, below.ravel()),
         ],
     )
     wanted = GraphContract(height, width, classes, 1, 1, tuple(f"c{i}" for i in range(classes)), 4)

@@ -152,7 +152,10 @@ def hostile_bundle(folder: Path, kind: str) -> Bundle:
     graph = model.graph
     if kind == "not_a_number":
         (weight,) = (each for each in graph.initializer if each.name.startswith("net/weights/"))
-        weight.CopyFrom(helper.make_tensor(weight.name, TensorProto.FLOAT, [], [float("nan")]))
+        # 0 / 0 while computing: a graph that holds NaN among its weights is refused before it is opened
+        name = weight.name
+        weight.CopyFrom(helper.make_tensor("nothing", TensorProto.FLOAT, [], [0.0]))
+        graph.node.insert(0, helper.make_node("Div", ["nothing", "nothing"], [name]))
     elif kind == "unknown_class":
         graph.initializer.append(helper.make_tensor("seven", TensorProto.FLOAT, [], [7.0]))
         last = next(node for node in graph.node if list(node.output) == ["classes"])
@@ -221,7 +224,5 @@ def test_a_hostile_answer_is_an_error(tmp_path: Path, engine: str, kind: str) ->
     with pytest.raises((EngineError, ContractError)) as refused:
         answer(hostile_opener(engine, kind, tmp_path / "bundle"))
     assert "Traceback" not in str(refused.value)
-    if kind == "unknown_class":
+    if kind in {"unknown_class", "not_a_number"}:
         assert isinstance(refused.value, WrongAnswerError), refused.value
-    if kind == "not_a_number":  # a graph with NaN in its weights is not even opened
-        assert isinstance(refused.value, WrongAnswerError) or "NaN" in str(refused.value), refused.value
