@@ -73,7 +73,7 @@ def test_differences_are_counted_in_defects_pixels_and_coverage(
     assert run("compare", pair[1], pair[0], "--data", pictures, "--json", "-") == 0
     assert json.loads(capsys.readouterr().out)["comparison"]["gained"] == {"scratch": 1}
     assert run("compare", pair[0], pair[1], "--data", pictures, "--strict") == 11
-    assert "1 scratch defects lost" in capsys.readouterr().err
+    assert "1 scratch defect lost" in capsys.readouterr().err
 
 
 def test_model_files_and_videos_are_compared_too(pair: tuple[Path, Path], tmp_path: Path) -> None:
