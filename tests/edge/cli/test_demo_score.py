@@ -91,7 +91,7 @@ def test_without_a_defective_frame_there_is_no_coverage_error() -> None:
 
 def test_the_screen_shows_the_frame_the_alarm_and_how_to_listen() -> None:
     """A raised alarm stands until it is cleared; verdicts are words, not colours alone."""
-    screen = DemoScreen("mosquitto_sub -t 'demo/#'")
+    screen = DemoScreen(["mosquitto_sub -t 'demo/#'"])
     console = Console(file=io.StringIO(), width=140, record=True)
     raised = AlarmEvent("scratched", "raised", "active", "1", "high", 0, 0.01, 0.0003, "Scratched glass")
     cleared = AlarmEvent("scratched", "cleared", "returned", "1", "high", 1, 0.0, 0.0001, "Scratched glass")
