@@ -13,8 +13,9 @@ DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 DEBIAN_PACKAGES := mosquitto mosquitto-clients debootstrap python3-opencv python3-numpy python3-venv python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly ffmpeg systemd openssl gcc libc6-dev iproute2
 # What must also hold with the oldest OpenCV that serves, Debian's.
-OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.py tests/edge/preparing \
-  tests/edge/simulation/test_simulated_line.py
+OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.py \
+  tests/edge/preparing/test_preparing.py tests/edge/preparing/test_preparing_geometry.py \
+  tests/edge/preparing/test_preparing_locating.py tests/edge/simulation/test_simulated_line.py
 # Any device, from JetPack 6's Python on, x86_64 and aarch64; the versions that the tests use, but for NumPy's.
 DEVICE_LOCK := -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate -c <(grep -v ^numpy requirements.lock)
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
