@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.bundle import MANIFEST
 from edge.cli.console import (
     INTERRUPTED,
     BundleOption,
@@ -37,6 +36,8 @@ def add_to(app: typer.Typer) -> None:
 
 def only_bundle(folder: Path) -> Path:
     """Return the one bundle that `folder` is or holds. Raises SettingsError where there is none, or several."""
+    from edge.bundle import MANIFEST  # with it comes OpenCV, which may be missing
+
     found = [path.parent for path in sorted([folder / MANIFEST, *folder.glob(f"*/{MANIFEST}")]) if path.is_file()]
     if len(found) == 1:
         return found[0]
