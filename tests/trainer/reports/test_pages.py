@@ -45,7 +45,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "edge" / "bundles" / "simulated-glass", folder / "phone-bundle")
     (recipe,) = code_blocks("preparing.md", "yaml")
     (folder / "recipe.yaml").write_text(recipe)
-    write_painted(folder / "phones", pictures=24)
+    manifest = write_painted(folder / "phones", pictures=24) / "manifest.csv"
+    # every second stain is oil, a class of its own in the recipe for phones
+    oil = re.sub(r"(masks/(?:4|10|16|22)\.png),stain", r"\1,oil", manifest.read_text())
+    manifest.write_text(oil)
     pixels, mask = panel()
     (folder / "panels").mkdir()
     cv2.imwrite(str(folder / "picture.jpg"), cv2.resize(pixels, (704, 640), interpolation=cv2.INTER_AREA))
@@ -114,7 +117,7 @@ def test_audit_and_split_print_and_write_the_same_dataset(outputs: dict[str, str
     """24 pictures, 8 of each kind: in the JSON, in the split's table and in its file."""
     audited = json.loads((workplace / "audit.json").read_text())
     assert audited["pictures"] == 24
-    assert {line["name"]: line["pictures"] for line in audited["classes"]} == {"scratch": 8, "stain": 8}
+    assert {line["name"]: line["pictures"] for line in audited["classes"]} == {"scratch": 8, "stain": 4, "oil": 4}
     assert audited["clean"] == {"pictures": 8, "groups": 4}
     with (workplace / "split.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
