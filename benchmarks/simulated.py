@@ -1,4 +1,4 @@
-"""What a bundle finds on simulated lines that it did not learn from, for each product and view, beside the truth.
+"""Measures a bundle on simulated lines that it did not learn from, for each product and view.
 
     python -m benchmarks.simulated --bundle edge/bundles/simulated-glass --json out/simulated.json
 

@@ -1,1 +1,1 @@
-"""What is typed: the `linewatch` command and its verbs."""
+"""The `linewatch` command: each verb is a file."""

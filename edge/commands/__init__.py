@@ -1,1 +1,1 @@
-"""What a station may be told, over MQTT and from the device's shell."""
+"""Commands to a station, over MQTT and from the device's shell."""

@@ -51,7 +51,7 @@ class _Tile:
 
 @dataclass(frozen=True)
 class BatcherCounts:
-    """What went through an engine: batches, tiles, and how many of the batches were full."""
+    """Counts of one engine: `batches`, `tiles`, and `full` batches."""
 
     batches: int = 0
     tiles: int = 0

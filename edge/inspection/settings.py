@@ -1,4 +1,4 @@
-"""What is looked at and what is still good: the section `inspect` of the settings."""
+"""The section `inspect` of the settings: region, thresholds, limits, zones and grades."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RegionSettings(StrictModel):
 
 
 class InspectSettings(StrictModel):
-    """What is looked at and what is still good."""
+    """Region, scale, thresholds, limits, zones and grades of one view."""
 
     region: RegionSettings | None = None
     mm_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None

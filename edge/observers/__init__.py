@@ -1,1 +1,1 @@
-"""Who sees what was decided: the preview, and the files of a replay."""
+"""Observers see decided frames: the preview, and the files of a replay."""

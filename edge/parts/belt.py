@@ -1,4 +1,4 @@
-"""What the empty belt looks like, learned from a few empty frames, and whether a frame shows something else.
+"""The empty belt is learned from a few empty frames; a frame that differs from it shows a part.
 
 A frame is made small and grey, and its brightness is brought to that of the belt, so that a lamp that ages is no part.
 A cell differs where it is farther from the learned mean than `spread` standard deviations and `least_levels`.

@@ -9,7 +9,7 @@ from edge.records.parts import PartClosed, PartOpened, TriggerEvent
 
 @dataclass(frozen=True)
 class PresenceRules:
-    """How many frames in a row must agree before a part begins, or has ended."""
+    """`on_frames` in a row begin a part, `off_frames` in a row without it end it."""
 
     on_frames: int = 1
     off_frames: int = 2
@@ -17,7 +17,7 @@ class PresenceRules:
 
 @dataclass(frozen=True)
 class Presence:
-    """What is remembered between two frames.
+    """The state between two frames.
 
     `inside`: whether a part is open. `agreeing`: frames in a row that say otherwise, the first of them captured at
     `since_ns`. `last_ns`: when a frame showed the part last.

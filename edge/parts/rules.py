@@ -1,4 +1,4 @@
-"""How parts are put together: what a recipe and the settings say of it."""
+"""The rules by which parts are put together, from a recipe and the settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ViewRule:
-    """What a part needs of one view.
+    """The frames that a part needs of one view.
 
     `frames`: readable frames without which the part is NO_READ. `ng_frames`: NG frames from which the part is NG.
     `offset_ns`: how much later than the trigger the view sees the part.
@@ -21,7 +21,7 @@ class ViewRule:
 
 @dataclass(frozen=True)
 class PartRules:
-    """How the parts of one recipe are put together.
+    """The rules for the parts of one recipe.
 
     `views`: by name. `timeout_ns`: the longest that a part may stay open. `wait_ns`: how long judged frames may come
     after the part has ended. `most_open`: parts at once.

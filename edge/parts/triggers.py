@@ -1,4 +1,4 @@
-"""What opens and closes parts, under `edge.protocols.Trigger`: frames, parts that are seen, or somebody's word."""
+"""Triggers open and close parts: by frames, by parts that are seen, or by somebody's word."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_WAITING = 10_000  # of told events; a trigger that is faster than this is t
 
 @dataclass(frozen=True)
 class Glance:
-    """What a trigger is told of each frame before it is judged: which view, when, and whether it shows a part.
+    """A frame as a trigger is told of it: its view, its time, and whether it shows a part.
 
     `captured_ns`: the station's clock. `present`: None where that is not looked at or cannot be known.
     """

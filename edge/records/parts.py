@@ -44,7 +44,7 @@ TriggerEvent = PartOpened | PartClosed
 
 @dataclass(frozen=True)
 class ViewResult:
-    """What one view showed of a part.
+    """The frames of a part in one view.
 
     `frames`: how many were judged; `readable`, `ng`: how many of them could be read, were NG. `lost`: how many were
     dropped unjudged. `worst`: of the readable frames the one that speaks for the view. `unread`: the first that could
@@ -100,7 +100,7 @@ class StrayFrame:
 
 
 class TriggerFault(str, Enum):
-    """What is wrong with a trigger."""
+    """The faults of a trigger."""
 
     CLOSES_NOTHING = "closes_nothing"
     REPEATS_ID = "repeats_id"

@@ -1,1 +1,1 @@
-"""What pages have in common, whoever makes them."""
+"""The pieces of HTML pages."""

@@ -1,1 +1,1 @@
-"""What is wrong or odd with labels, before a model learns it."""
+"""Audits find labels that are wrong or odd, before a model learns them."""

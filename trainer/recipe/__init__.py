@@ -1,1 +1,1 @@
-"""What a training recipe may say: YAML → frozen typed settings."""
+"""Training recipes: YAML → frozen typed settings."""
