@@ -23,10 +23,11 @@ from pathlib import Path
 
 import paho.mqtt
 
+from .frame_loop import frame_loop
 from .kills import Faults, alone, broken, kills, naive
-from .line import BREAKS, CARELESS, HASTY
+from .line import BREAKS, CARELESS, HASTY, WAITING
 from .setting import ROOT, ProofError, Row
-from .troubles import disk_full, frame_loop, outage, will
+from .troubles import disk_full, outage, will
 
 PAGE = ROOT / "docs" / "proof.md"
 KEPT = ROOT / "out" / "proof.json"
@@ -63,6 +64,7 @@ def scenes(*, quick: bool) -> dict[str, Scene]:
         "will": lambda folder, _, say: will(folder, say, 1 if quick else 5),
         HASTY: lambda folder, seed, say: broken(folder, seed, say, few, HASTY),
         CARELESS: lambda folder, seed, say: broken(folder, seed, say, few, CARELESS),
+        WAITING: lambda folder, _, say: frame_loop(folder, say, 3.0 if quick else 6.0, WAITING),
     }
 
 
@@ -122,9 +124,10 @@ what is in its database. The faults are random, but for the seed.
 
 A proof that cannot fail proves nothing. `acknowledge-before-commit` tells line and broker of events that come to the disk
 only up to half a second later. `drop-no-consumer-rule` takes the broker's acknowledgement for delivery, though it says
-that nobody was there (reason 0x10).
+that nobody was there (reason 0x10). `wait-for-the-disk` has the frame loop wait until each frame's events are on the
+disk.
 
-| | what the kills come to | the proof | when, by which seed |
+| | what it comes to | the proof | when, by which seed |
 |---|---|---|---|
 {broken}
 

@@ -17,11 +17,12 @@ from edge.app import run_line
 from edge.bundle import load_bundle
 from edge.outbox import AckPolicy, Outbox, Store
 from edge.outbox.store import Caps
+from edge.publishers.memory import MemoryPublisher
 from edge.records import Message
 from edge.settings import load_settings, require_bundle
 
-HASTY, CARELESS = "acknowledge-before-commit", "drop-no-consumer-rule"
-BREAKS = (HASTY, CARELESS)
+HASTY, CARELESS, WAITING = "acknowledge-before-commit", "drop-no-consumer-rule", "wait-for-the-disk"
+BREAKS = (HASTY, CARELESS, WAITING)
 _LATE_S = 0.5
 
 
@@ -99,22 +100,39 @@ class TimedOutbox(Outbox):
         self._sum_s, self._began_s = self._sum_s + time.perf_counter() - began_s, None
 
 
+class WaitingOutbox(TimedOutbox):
+    """Waits until each frame's events are on the disk, as a queue without a writer of its own does."""
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Add up what one frame costs, the disk included."""
+        with super().together():
+            yield
+        began_s = time.perf_counter()
+        self.flush(10.0)
+        at_s, took_s = self.took[-1]
+        self.took[-1] = at_s, took_s + time.perf_counter() - began_s
+
+
 def main() -> None:
     """Run a line until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("--break", dest="broken", choices=BREAKS)
-    parser.add_argument("--timed", type=Path)
+    parser.add_argument("--timed", type=Path, help="write there what publishing takes from each frame")
+    parser.add_argument("--no-broker", action="store_true", help="publish to memory")
     given = parser.parse_args()
     settings = load_settings(given.config)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    timed = TimedOutbox(settings.store.path) if given.timed else None
-    outbox = timed or (Outbox(settings.store.path, kind=HastyStore) if given.broken == HASTY else None)
+    path = settings.store.path
+    timed = (WaitingOutbox if given.broken == WAITING else TimedOutbox)(path) if given.timed else None
+    outbox = timed or (Outbox(path, kind=HastyStore) if given.broken == HASTY else None)
     ack_policy = CarelessSettling() if given.broken == CARELESS else None
+    publisher = MemoryPublisher() if given.no_broker else None
     bundle = load_bundle(require_bundle(settings, None))
-    run_line(settings, bundle, stop, store=settings.store.path, live=True, outbox=outbox, ack_policy=ack_policy)
+    run_line(settings, bundle, stop, store=path, live=True, outbox=outbox, publisher=publisher, ack_policy=ack_policy)
     if timed:
         given.timed.write_text(json.dumps(timed.took), encoding="utf-8")
 

@@ -110,7 +110,8 @@ class Line:
     """`linewatch run` on the simulated line with the simulated engine, in a process of its own.
 
     `broken`: which rule of the outbox is broken on purpose; then the line is run by `line.py` beside this file.
-    `fps` 0: as fast as it can. `timed`: a file for the time that publishing took from each frame.
+    `fps` 0: as fast as it can. `timed`: a file for the time that publishing took from each frame. `no_broker`: what is
+    published goes to memory.
     """
 
     folder: Path
@@ -122,6 +123,7 @@ class Line:
     kept_h: float = 24.0
     broken: str = ""
     timed: Path | None = None
+    no_broker: bool = False
     lives: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -137,7 +139,9 @@ class Line:
         config.write_text(self._settings(), encoding="utf-8")
         command = [sys.executable, "-m", "edge", "run", str(config)]
         if self.broken or self.timed:
-            how = ["--break", self.broken] if self.broken else ["--timed", str(self.timed)]
+            how = ["--break", self.broken] if self.broken else []
+            how += ["--timed", str(self.timed)] if self.timed else []
+            how += ["--no-broker"] if self.no_broker else []
             command = [sys.executable, "-m", "benchmarks.proof.line", str(config), *how]
         with (self.folder / "line.log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)

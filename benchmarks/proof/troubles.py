@@ -1,25 +1,21 @@
-"""Long outages, disks that are full or stall, brokers that hang and lines that die: one scene each."""
+"""Long outages, disks that are full, and lines that die or hang: one scene each."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 from .consumer import Consumer
-from .machine import StallingDisk, small_disk
-from .proxy import FaultProxy
+from .machine import small_disk
 from .setting import Broker, Line, ProofError, Row, ended, wait_for
 
 _GROWTH_MB = 50.0
 _PER_S = 500.0
-_P99_MS = 1.0
 _BYTES_PER_WRITE = 65_536
 
 
@@ -71,82 +67,6 @@ def outage(folder: Path, say: Callable[[str], None], events: int) -> Row:
         "alarms; 0 lost",
         growth_mb < _GROWTH_MB and per_s >= _PER_S and overtaken <= 16,
         time.monotonic() - began_s,
-    )
-
-
-def frame_loop(folder: Path, say: Callable[[str], None], phase_s: float) -> Row:
-    """Time what publishing takes from each frame, through every trouble of broker and disk."""
-    began_s = time.monotonic()
-    phases: dict[str, tuple[float, float]] = {}
-    with ExitStack() as scene:
-        disk = scene.enter_context(StallingDisk(folder))
-        broker = scene.enter_context(Broker())
-        proxy = scene.enter_context(FaultProxy(broker.port))
-        scene.enter_context(Consumer(broker.port))
-        timed = folder / "timed.json"
-        line = scene.enter_context(ended(Line(folder, proxy.port, store=disk.path / "outbox.db", timed=timed)))
-        line.start()
-        wait_for(lambda: line.committed() >= 100, "the first events")
-
-        def phase(name: str, act: Callable[[], None]) -> None:
-            say(f"  {name}")
-            at_s = time.monotonic()
-            act()
-            phases[name] = (at_s, time.monotonic())
-
-        def hang() -> None:
-            broker.signal(signal.SIGSTOP)
-            time.sleep(phase_s)
-
-        def die() -> None:
-            broker.kill()
-            time.sleep(phase_s)
-
-        def refuse() -> None:
-            proxy.refuse(on=True)
-            time.sleep(phase_s)
-
-        def stall() -> None:
-            ends_s = time.monotonic() + phase_s
-            while time.monotonic() < ends_s:
-                disk.freeze(on=True)
-                time.sleep(min(3.0, phase_s / 2))
-                disk.freeze(on=False)
-                time.sleep(0.5)
-
-        phase("no fault", lambda: time.sleep(phase_s))
-        phase("the broker hangs", hang)
-        broker.signal(signal.SIGCONT)
-        time.sleep(2.0)
-        phase("the broker is dead", die)
-        broker.start()
-        time.sleep(2.0)
-        phase("the broker refuses", refuse)
-        proxy.refuse(on=False)
-        time.sleep(2.0)
-        phase("the disk stalls", stall)
-        time.sleep(2.0)
-        phase("no fault again", lambda: time.sleep(phase_s))
-        line.stop()
-        took = [(float(at_s), float(seconds)) for at_s, seconds in json.loads(timed.read_text(encoding="utf-8"))]
-    return _judged(phases, took, time.monotonic() - began_s)
-
-
-def _judged(phases: dict[str, tuple[float, float]], took: list[tuple[float, float]], seconds: float) -> Row:
-    p99_ms: dict[str, float] = {}
-    frames: dict[str, int] = {}
-    for name, (from_s, to_s) in phases.items():
-        within = [took_s * 1000 for at_s, took_s in took if from_s <= at_s < to_s]
-        frames[name] = len(within)
-        p99_ms[name] = statistics.quantiles(within, n=100)[98] if len(within) > 1 else float("inf")
-    median_ms = 1000 * statistics.median(took_s for _, took_s in took)
-    return Row(
-        "the frame loop while the broker hangs, dies, refuses, and while the disk stalls",
-        f"p99 of the time that publishing takes from a frame ≤ {_P99_MS:g} ms, in one run beside no fault",
-        "; ".join(f"{name}: {p99_ms[name]:.2f} ms of {frames[name]:,} frames" for name in phases),
-        all(value <= _P99_MS for value in p99_ms.values()),
-        seconds,
-        [f"median {median_ms:.2f} ms, longest {1000 * max(took_s for _, took_s in took):.1f} ms"],
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.proof.frame_loop import compare
 from benchmarks.proof.kills import Count, Faults, survive
 from benchmarks.proof.proxy import FaultProxy
 from tests.brokers import wait_for
@@ -33,6 +34,31 @@ def test_the_judge_finds_each_kind_of_failure() -> None:
         wrong = [int(place == index) for index in range(5)]
         assert not Count(9, 1, *wrong, intact=True).good
     assert not Count(9, 1, 0, 0, 0, 0, 0, intact=False).good
+
+
+def frames(took_ms: float, *, from_s: float = 0.0, to_s: float = 6.0, per_s: int = 100) -> list[tuple[float, float]]:
+    """Return when frames were decided, and how long publishing took from each."""
+    return [(number / per_s, took_ms / 1000) for number in range(int(from_s * per_s), int(to_s * per_s))]
+
+
+def test_a_loop_that_is_as_fast_as_its_twin_holds_on_any_machine() -> None:
+    """Both slow alike, or the line slow for a moment: it holds. Three times as slow: it still does."""
+    assert compare(frames(40.0), frames(39.0), 0.0, 6.0).holds
+    assert compare(frames(9.0, to_s=2.0) + frames(1.0, from_s=2.0), frames(1.0), 0.0, 6.0).holds  # 2 of 6 slices
+    compared = compare(frames(3.0), frames(1.0), 0.0, 6.0)
+    assert compared.holds
+    assert (round(compared.times, 6), compared.frames, compared.twin_frames) == (3.0, 600, 600)
+
+
+@pytest.mark.parametrize(
+    "took",
+    [frames(3.1), frames(9.0, to_s=4.0) + frames(1.0, from_s=4.0), frames(1.0, per_s=79), frames(1.0, to_s=2.0), []],
+    ids=["slower", "slower for most of the time", "fewer frames", "stalled after a while", "none at all"],
+)
+def test_a_loop_that_waits_for_the_disk_does_not_hold(took: list[tuple[float, float]]) -> None:
+    """A line that is slower than its twin, or that inspects fewer frames, fails; so does one with a twin that stands."""
+    assert not compare(took, frames(1.0), 0.0, 6.0).holds
+    assert not compare(frames(1.0), [], 0.0, 6.0).holds
 
 
 @pytest.fixture
