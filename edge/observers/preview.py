@@ -12,7 +12,7 @@ from edge.opencv import cv2
 from edge.outbox import Sender
 from edge.outbox.size_limits import LARGEST_PICTURE
 from edge.records import DefectClass, FrameResult, UInt8, Verdict
-from edge.station.pipeline import Decided
+from edge.records.decided import Decided
 
 LARGEST_BYTES = LARGEST_PICTURE
 _SMALLEST_PX = 32

@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 
 from edge.records import DeliveryState, FrameResult, Verdict
+from edge.records.decided import Decided
 from edge.repeats import likeness
-from edge.station.pipeline import Decided
 
 _log = logging.getLogger("edge.line")
 

@@ -21,7 +21,7 @@ from edge.errors import StoreError
 from edge.messages.writer import Identity
 from edge.outbox import JournalRow, Outbox, OutboxReader, Sender
 from edge.records import CameraState, JournalEntry
-from edge.station.pipeline import Decided
+from edge.records.decided import Decided
 
 _WITHIN_S = 60
 _ROWS_AT_MOST = 500  # of the journal in one answer

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
 
 from edge.bundle import Bundle
 from edge.cameras.camera_watch import CameraWatch, WatchSettings
@@ -42,6 +41,7 @@ from edge.records import (
     Message,
     Verdict,
 )
+from edge.records.decided import Decided as Decided  # noqa: PLC0414 - taken from here too
 from edge.station.alarm_service import AlarmService
 
 _LOG = logging.getLogger(__name__)
@@ -50,20 +50,6 @@ _WAIT_S = 0.25
 _SILENCE_EVERY_NS = 1_000_000_000
 # How often a live line looks at the alarms that are not about frames, and at what time ends.
 _AROUND_EVERY_NS = 200_000_000
-
-
-@dataclass(frozen=True)
-class Decided:
-    """One decided frame for those who watch the line: replay files, the demo, the last picture.
-
-    `body` is the result message's body. `frame` is None where there are no pixels that can be looked at.
-    """
-
-    inspection: FrameResult
-    body: dict[str, Any]
-    frame: Frame | None
-    defect_map: DefectMap | None
-    alarms: tuple[AlarmEvent, ...]
 
 
 @dataclass

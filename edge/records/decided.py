@@ -1,0 +1,35 @@
+"""What was decided, as those who watch a station are told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edge.records.alarms import AlarmEvent
+from edge.records.arrays import DefectMap, Frame
+from edge.records.inspection import FrameResult
+from edge.records.parts import PartResult
+
+
+@dataclass(frozen=True)
+class Decided:
+    """One decided frame.
+
+    `body`: the result message's body. `frame`: None where there are no pixels that can be looked at. `alarms`: the
+    transitions that it caused.
+    """
+
+    inspection: FrameResult
+    body: dict[str, Any]
+    frame: Frame | None
+    defect_map: DefectMap | None
+    alarms: tuple[AlarmEvent, ...]
+
+
+@dataclass(frozen=True)
+class DecidedPart:
+    """One decided part. `body`: the result message's body. `alarms`: the transitions that it caused."""
+
+    part: PartResult
+    body: dict[str, Any]
+    alarms: tuple[AlarmEvent, ...]
