@@ -56,7 +56,7 @@ def test_a_loop_that_is_as_fast_as_its_twin_holds_on_any_machine() -> None:
     ids=["slower", "slower for most of the time", "fewer frames", "stalled after a while", "none at all"],
 )
 def test_a_loop_that_waits_for_the_disk_does_not_hold(took: list[tuple[float, float]]) -> None:
-    """A line that is slower than its twin, or that inspects fewer frames, fails; so does one with a twin that stands."""
+    """A line that is slower than its twin, or that inspects fewer frames, fails; so does a twin that stands."""
     assert not compare(took, frames(1.0), 0.0, 6.0).holds
     assert not compare(frames(1.0), [], 0.0, 6.0).holds
 
