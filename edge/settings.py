@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,7 @@ from edge.cameras.opencv import device_number
 from edge.commands.requests import CommandSettings
 from edge.errors import SettingsError, SourceError
 from edge.inspection.settings import InspectSettings
+from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
 from edge.preparing import depth_bits
 from edge.publishers.broker_settings import BrokerSettings
 from edge.redacting import redacted
@@ -29,6 +31,7 @@ from edge.simulation.engine import SimulatedFault
 from edge.simulation.rendering import SimulatedLineSettings
 from edge.yaml_settings import ModelT, StrictModel, load_yaml
 
+SHIFTS_AT_MOST = 12  # a day
 # What `--bundle demo` means: the model that comes with Linewatch, and has seen simulated pictures only.
 DEMO = "demo"
 SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "simulated-glass"
@@ -226,7 +229,10 @@ class ReportSettings(StrictModel):
 
 
 class Settings(StrictModel):
-    """One line's settings. Relative paths count from the settings file."""
+    """One line's settings. Relative paths count from the settings file.
+
+    `shifts`: when shifts begin, "HH:MM" by the clock of `time_zone`, an IANA name such as Europe/Berlin.
+    """
 
     line: LineSettings = LineSettings()
     bundle: Path | None = None
@@ -239,6 +245,27 @@ class Settings(StrictModel):
     commands: CommandSettings = CommandSettings()
     store: StoreSettings = StoreSettings()
     report: ReportSettings = ReportSettings()
+    shifts: Annotated[tuple[str, ...], Field(min_length=1, max_length=SHIFTS_AT_MOST)] = ("00:00",)
+    time_zone: str = "UTC"
+
+    @field_validator("shifts")
+    @classmethod
+    def _shifts_follow_each_other(cls, shifts: tuple[str, ...]) -> tuple[str, ...]:
+        starts = [time_of_day(text) for text in shifts]
+        if any(later <= earlier for earlier, later in pairwise(starts)):
+            raise ValueError("expected each shift to begin later in the day than the one before it")
+        return shifts
+
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone_is_known(cls, name: str) -> str:
+        zone_of(name)
+        return name
+
+    @property
+    def shift_plan(self) -> ShiftPlan:
+        """Which shift a moment belongs to, by these settings."""
+        return ShiftPlan(tuple(time_of_day(text) for text in self.shifts), zone_of(self.time_zone))
 
     @model_validator(mode="after")
     def _answers_have_topics_of_their_own(self) -> Settings:

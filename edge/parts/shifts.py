@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo, available_timezones
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,45 @@ class Shift:
     ends: datetime
 
 
-def shift_at(moment: datetime, starts: Sequence[time], zone: ZoneInfo) -> Shift:
+@dataclass(frozen=True)
+class ShiftPlan:
+    """When shifts begin, by the clock of a place: `starts`, times of day, ascending."""
+
+    starts: tuple[time, ...]
+    zone: tzinfo
+
+    def at(self, moment: datetime) -> Shift:
+        """Return the shift that holds a moment."""
+        return shift_at(moment, self.starts, self.zone)
+
+    def key(self, shift: Shift) -> str:
+        """Return what a shift is counted under: its beginning, local, with its offset, as `2026-11-30T06:00+01:00`."""
+        return shift.begins.astimezone(self.zone).isoformat(timespec="minutes")
+
+
+def time_of_day(text: str) -> time:
+    """Read "HH:MM". Raises ValueError."""
+    if not re.fullmatch(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError(f"expected times of day as HH:MM, from 00:00 to 23:59, such as 06:00; {text!r:.40} is none")
+    return time(int(text[:2]), int(text[3:]))
+
+
+def zone_of(name: str) -> tzinfo:
+    """Return the time zone of an IANA name; UTC is known on every system. Raises ValueError that says what to do."""
+    if name == "UTC":
+        return timezone.utc
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:
+        if not available_timezones():
+            raise ValueError(
+                "expected UTC, since this system knows no other time zone; install its package tzdata "
+                "(apt install tzdata) or PyPI's (pip install tzdata)"
+            ) from error
+        raise ValueError("expected the IANA name of a time zone, such as Europe/Berlin or UTC") from error
+
+
+def shift_at(moment: datetime, starts: Sequence[time], zone: tzinfo) -> Shift:
     """Return the shift that holds a moment. `starts`: local times of day; without any a day is one shift from 00:00.
 
     A start that a change to summer time leaves out begins when the clock has passed it; one that comes twice begins
@@ -36,7 +75,7 @@ def shift_at(moment: datetime, starts: Sequence[time], zone: ZoneInfo) -> Shift:
     return Shift(f"{day.isoformat()} {at:%H:%M}", begins, begun[place + 1][0])
 
 
-def _instant(day: date, at: time, zone: ZoneInfo) -> datetime:
+def _instant(day: date, at: time, zone: tzinfo) -> datetime:
     """Return when a local time comes, in UTC; of one that is left out, when the clock has jumped over it."""
     naive = datetime.combine(day, at)
     first = naive.replace(tzinfo=zone, fold=0).astimezone(timezone.utc)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from datetime import datetime, time, timezone
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry
 from edge.errors import SettingsError
+from edge.parts.shifts import ShiftPlan
 from edge.preparing import PreparingStep
 from edge.settings import (
     SHIPPED_BUNDLE,
@@ -105,6 +110,15 @@ def test_every_key_is_explained(name: str, model: type[BaseModel], elsewhere: st
         ("line: {cell: a}\nline: {cell: b}", "the key 'line' is given twice"),
         ("!!python/object/apply:os.system ['true']", "is no valid YAML"),
         ("1: 2", "expected a word as key, received 1"),
+        ("time_zone: Mars/Base", r"key time_zone: expected the IANA name of a time zone.*; received 'Mars/Base'"),
+        ("time_zone: ../etc/passwd", "expected the IANA name"),
+        ("shifts: [06:00, 24:00]", "key shifts: expected times of day as HH:MM, .*'24:00' is none"),
+        ("shifts: [6:00]", "'6:00' is none"),
+        ("shifts: ['06:00', '06:00']", "key shifts: expected each shift to begin later in the day"),
+        ("shifts: [14:00, 06:00]", "key shifts: expected each shift to begin later in the day"),
+        ("shifts: []", "key shifts: .*at least 1"),
+        (f"shifts: {[f'{hour:02}:00' for hour in range(13)]}", "key shifts: .*at most 12"),
+        ("shifts: 06:00", "key shifts: expected a valid tuple"),
     ],
 )
 def test_wrong_settings_name_file_key_expected_and_received(tmp_path: Path, text: str, says: str) -> None:
@@ -273,3 +287,36 @@ def test_the_examples_in_the_page_on_alarms_are_valid(tmp_path: Path) -> None:
     assert (rule.frames.at_least, rule.frames.of, rule.re_alarm_ms) == (3, 5, 600_000)
     graded = load_settings(write(tmp_path, grades.replace("inspect:", "inspect:\n  mm_per_px: 0.1")))
     assert [row.name for row in graded.inspect.grades] == ["A", "B", "C", "scrap"]
+
+
+def test_shifts_and_time_zone_make_a_plan(tmp_path: Path) -> None:
+    """Shifts are as they are written, with or without quotes; without the keys a day in UTC is one shift."""
+    plain = load_settings(write(tmp_path, "line: {}"))
+    assert (plain.shifts, plain.time_zone, plain.shift_plan) == (
+        ("00:00",),
+        "UTC",
+        ShiftPlan((time(),), timezone.utc),
+    )
+    three = load_settings(write(tmp_path, "shifts: [06:00, '14:00', 22:00]\ntime_zone: Europe/Berlin"))
+    plan = three.shift_plan
+    shift = plan.at(datetime(2026, 11, 30, 5, tzinfo=timezone.utc))
+    assert (shift.name, plan.key(shift)) == ("2026-11-30 06:00", "2026-11-30T06:00+01:00")
+
+
+def test_a_system_without_time_zones_says_what_to_install() -> None:
+    """UTC needs no data base of time zones; any other name tells of the package that brings one."""
+    program = (
+        "import sys; sys.modules['tzdata'] = None\n"
+        "from edge.settings import Settings\n"
+        "print(Settings().shift_plan.zone)\n"
+        "Settings(time_zone='Europe/Berlin')"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONTZPATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout == "UTC\n"
+    assert "install its package tzdata (apt install tzdata)" in run.stderr
