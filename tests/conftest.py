@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,20 @@ os.environ["KERAS_HOME"] = _KERAS_HOME.name
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep what the commands under test cache out of the user's own cache."""
+def _no_users_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what session fixtures cache out of the user's own cache."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give each module a cache of its own; its variables and its current directory end with it."""
+    before, folder = dict(os.environ), Path.cwd()
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    os.chdir(folder)
 
 
 @pytest.fixture(scope="session")

@@ -25,10 +25,11 @@ def driven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("binding")
     bundle = write_precise_bundle(folder / "bundle").path
     stubs = compiled_stubs(folder / "stubs", binding.libraries)
+    environment = os.environ | {"PYTHONPATH": str(installed(binding)), "LD_LIBRARY_PATH": str(stubs)}
     ended = subprocess.run(
         [sys.executable, "-m", "tests.tensorrt.drive_binding", str(bundle)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(installed(binding)), "LD_LIBRARY_PATH": str(stubs)},
+        env=environment | {"XDG_CACHE_HOME": str(folder / "cache")},
         capture_output=True,
         text=True,
         check=False,
