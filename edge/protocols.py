@@ -1,7 +1,7 @@
-"""The three things that may be swapped: where frames come from, what answers tiles, where messages go.
+"""The seams: where frames come from, what answers tiles, where messages go, and who watches.
 
-Each is a context manager: entering opens the device, leaving releases it on every path. One suite of tests
-(`tests/contracts/`) runs over every implementation, the simulated ones included.
+Each of the first three is a context manager: entering opens the device, leaving releases it on every path. One suite of
+tests (`tests/contracts/`) runs over every implementation, the simulated ones included.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from edge.records import (
     Ticket,
     Token,
 )
+from edge.records.decided import Decided, DecidedPart
 
 
 class _Scoped(Protocol):
@@ -87,4 +88,15 @@ class Publisher(_Scoped, Protocol):
 
     def events(self) -> Iterator[PublisherEvent]:
         """Yield what has happened since the last call, without waiting."""
+        ...
+
+
+class Observer(Protocol):
+    """Sees what was decided. It may be dropped; it changes nothing."""
+
+    def offer(self, decided: Decided | DecidedPart) -> None:
+        """Take note of a frame or part. Returns at once, and never raises.
+
+        Only what writes a replay's files may wait for the disk and raise StoreError, which ends the replay.
+        """
         ...

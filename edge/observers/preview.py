@@ -11,8 +11,10 @@ from edge.messages.writer import MessageWriter
 from edge.opencv import cv2
 from edge.outbox import Sender
 from edge.outbox.size_limits import LARGEST_PICTURE
+from edge.printable import printable
 from edge.records import DefectClass, FrameResult, UInt8, Verdict
-from edge.records.decided import Decided
+from edge.records.decided import Decided, DecidedPart
+from edge.records.parts import PartResult
 
 LARGEST_BYTES = LARGEST_PICTURE
 _SMALLEST_PX = 32
@@ -23,16 +25,23 @@ _COLOURS = {Verdict.OK: _GREEN, Verdict.NG: _RED, Verdict.NO_READ: _YELLOW}
 
 
 def draw(
-    pixels: UInt8, inspection: FrameResult, classes: Sequence[DefectClass], largest_bytes: int = LARGEST_BYTES
+    pixels: UInt8,
+    inspection: FrameResult,
+    classes: Sequence[DefectClass],
+    largest_bytes: int = LARGEST_BYTES,
+    part: PartResult | None = None,
 ) -> bytes:
     """Return a JPEG of at most `largest_bytes`: the frame, a box around each defect, the verdict and its reason.
 
-    `pixels`: uint8 [H, W] or BGR [H, W, 3], left as they are. The picture is made smaller until it fits; one that would
-    be too small to show anything is returned as it is.
+    `pixels`: uint8 [H, W] or BGR [H, W, 3], left as they are. `part`: the last part, whose verdict is written too. The
+    picture is made smaller until it fits; one that would be too small to show anything is returned as it is.
     """
     long_side = min(_LONG_SIDE_PX, max(pixels.shape[:2]))
     while True:
         drawn = _drawn(pixels, inspection, classes, long_side / max(pixels.shape[:2]))
+        if part is not None:
+            told = f"part {part.part_id}  {part.judgement.verdict.value}  {part.judgement.reason or ''}"
+            write_on(drawn, printable(told), (4, 30), _COLOURS[part.judgement.verdict])
         for quality in _QUALITIES:
             _, encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, quality])
             if encoded.size <= largest_bytes or long_side <= _SMALLEST_PX:
@@ -59,7 +68,10 @@ def _drawn(pixels: UInt8, inspection: FrameResult, classes: Sequence[DefectClass
 
 
 class LastPicture:
-    """Watches a line and offers a picture each `every_s` seconds; 0 = never. NO_READ frames are shown too."""
+    """Watches a line and offers a picture each `every_s` seconds; 0 = never. NO_READ frames are shown too.
+
+    It is called by an observer's thread, with the newest that was decided.
+    """
 
     def __init__(
         self,
@@ -75,9 +87,13 @@ class LastPicture:
         self._sender = sender
         self._monotonic_s = monotonic_s
         self._due_s = 0.0
+        self._part: PartResult | None = None
 
-    def __call__(self, decided: Decided) -> None:
-        """Draw the frame if a picture is due and anybody could get it."""
+    def __call__(self, decided: Decided | DecidedPart) -> None:
+        """Draw the frame if a picture is due and anybody could get it; remember a part."""
+        if isinstance(decided, DecidedPart):
+            self._part = decided.part
+            return
         now_s = self._monotonic_s()
         if decided.frame is None or not self._every_s or now_s < self._due_s or not self._sender.connected:
             return
@@ -85,5 +101,5 @@ class LastPicture:
         if not largest_bytes:
             return
         self._due_s = now_s + self._every_s
-        jpeg = draw(decided.frame.pixels, decided.inspection, self._classes, largest_bytes)
+        jpeg = draw(decided.frame.pixels, decided.inspection, self._classes, largest_bytes, self._part)
         self._sender.offer(self._messages.picture(jpeg))

@@ -1,7 +1,11 @@
-"""What a replay leaves on disk: one JSON line per result, one indexed PNG per defect map."""
+"""What a replay leaves on disk: one JSON line per result, one indexed PNG per defect map.
+
+These files must be complete. So they are written in the loop's thread, and a disk that takes nothing ends the replay.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -12,6 +16,7 @@ from edge.errors import StoreError
 from edge.opencv import cv2
 from edge.printable import as_json
 from edge.records import UInt8
+from edge.records.decided import Decided, DecidedPart
 
 
 class EventsFile:
@@ -52,23 +57,51 @@ class EventsFile:
 
 
 class MapsFolder:
-    """Writes each frame's defect map as an 8-bit PNG whose pixel values are class ids, named by the frame's index."""
+    """Writes each frame's defect map as an 8-bit PNG whose pixel values are class ids, named by the frame's index.
 
-    def __init__(self, folder: Path) -> None:
+    `cameras`: their names where there are several; each then has a folder of its own, for they count alike.
+    """
+
+    def __init__(self, folder: Path, cameras: Sequence[str] = ()) -> None:
+        self._folders = {name: folder / name for name in cameras} if len(cameras) > 1 else {}
         self._folder = folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            for each in self._folders.values() or [folder]:
+                each.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(folder, error) from error
 
-    def write(self, frame: int, classes: UInt8) -> None:
+    def write(self, frame: int, classes: UInt8, camera: str = "") -> None:
         """Write uint8 [h, w] as `000123.png`. Raises StoreError."""
         _, encoded = cv2.imencode(".png", classes, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        path = self._folder / f"{frame:06d}.png"
+        path = self._folders.get(camera, self._folder) / f"{frame:06d}.png"
         try:
             path.write_bytes(encoded.tobytes())
         except OSError as error:
             raise _unwritable(path, error) from error
+
+
+class ReplayFiles:
+    """Observes a replay: writes each result's body, and each map.
+
+    `parts`: whether the results are parts; the bodies of their frames are not written then. Unlike other observers it
+    waits for the disk, and raises StoreError where that takes nothing.
+    """
+
+    def __init__(self, events: EventsFile, maps: MapsFolder | None = None, *, parts: bool = False) -> None:
+        self._events = events
+        self._maps = maps
+        self._parts = parts
+
+    def offer(self, decided: Decided | DecidedPart) -> None:
+        """Write what was decided, whole, before this returns. Raises StoreError."""
+        if isinstance(decided, DecidedPart) == self._parts:
+            self._events.write(decided.body)
+        if self._maps is None or isinstance(decided, DecidedPart) or decided.defect_map is None:
+            return
+        seen = decided.inspection
+        if seen.frame is not None:
+            self._maps.write(seen.frame, decided.defect_map.classes_per_pixel(), seen.camera)
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:

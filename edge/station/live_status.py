@@ -21,7 +21,7 @@ from edge.errors import StoreError
 from edge.messages.writer import Identity
 from edge.outbox import JournalRow, Outbox, OutboxReader, Sender
 from edge.records import CameraState, JournalEntry
-from edge.records.decided import Decided
+from edge.records.decided import Decided, DecidedPart
 
 _WITHIN_S = 60
 _ROWS_AT_MOST = 500  # of the journal in one answer
@@ -77,8 +77,10 @@ class LiveStatus:
         self._totals: Counter[str] = Counter()
         self.camera_state: Callable[[], CameraState | None] = lambda: None
 
-    def __call__(self, decided: Decided) -> None:
-        """Note a decided frame; in the loop's thread."""
+    def __call__(self, decided: Decided | DecidedPart) -> None:
+        """Note a decided frame; in an observer's thread. A part is not noted."""
+        if isinstance(decided, DecidedPart):
+            return
         inspection, now_ns = decided.inspection, time.monotonic_ns()
         measurement, verdict = inspection.measurement, inspection.judgement.verdict.value
         counts = {name: seen.count for name, seen in measurement.classes.items() if seen.count} if measurement else {}

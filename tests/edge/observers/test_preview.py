@@ -17,7 +17,8 @@ from edge.opencv import cv2
 from edge.outbox import Outbox, Sender
 from edge.publishers.memory import MemoryPublisher
 from edge.records import Defect, Frame, FrameResult, Judgement, Measurement, UInt8, Verdict
-from edge.station.pipeline import Decided
+from edge.records.decided import Decided, DecidedPart
+from edge.records.parts import Closing, PartResult
 from tests.bright_bundle import write_bright_bundle
 from tests.brokers import wait_for
 from tests.edge.messages.test_messages import IDENTITY
@@ -96,3 +97,22 @@ def test_pictures_are_offered_at_their_interval_and_only_while_somebody_may_get_
         wait_for(lambda: len(publisher.messages) == 2)
         assert {message.kind for message in publisher.messages} == {"picture"}
         assert opened(publisher.messages[0].payload).shape == (48, 64, 3)
+
+
+def test_the_last_part_is_written_on_the_picture(bundle: Bundle, tmp_path: Path) -> None:
+    """Where there are parts, a second line is written beneath the frame's own: the last part with its verdict."""
+    pixels: UInt8 = np.full((480, 640), 128, np.uint8)
+    decided = Decided(inspection(), {}, Frame("top", 7, pixels, 0, NOW), None, ())
+    judgement = Judgement(Verdict.NG, "top: 1 scratch")
+    part = DecidedPart(PartResult(1, "P-1", False, None, 0, 1, Closing.TRIGGER, judgement), {}, ())
+    with Outbox(tmp_path / "o.db") as outbox, MemoryPublisher() as publisher, Sender(outbox, publisher, list) as sender:
+        wait_for(lambda: sender.connected)
+        watch = LastPicture(1e-9, bundle, MessageWriter(IDENTITY), sender)
+        watch(decided)
+        wait_for(lambda: publisher.messages)
+        watch(part)
+        watch(decided)
+        wait_for(lambda: len(publisher.messages) == 2)
+    before, after = (opened(message.payload)[20:36] for message in publisher.messages)
+    assert (before == 128).all()
+    assert (after < 64).mean() > 0.1  # the dark bar
