@@ -26,6 +26,7 @@ from edge.outbox.records import BROKE, Job, Lane, Put, Repeat, Repeated, Row, Se
 from edge.outbox.store import Caps, Store, copy_of, is_corrupt, open_store, remove, set_aside
 from edge.printable import encodable
 from edge.records import AlarmRecord, JournalEntry, Message
+from edge.records.ledger import CountDelta, WorstPart
 
 _log = logging.getLogger(__name__)
 
@@ -103,6 +104,8 @@ class Outbox:
         self._closing = True
         self._dropped: dict[Lane, int] = {"results": 0, "alarms": 0, "records": 0}
         self._group = 0
+        # what dropped results had counted: no part goes uncounted because its message had no room
+        self._still_to_count: dict[tuple[str, str, str], float] = {}
         self._unwritable = 0
         self._lost = 0
         self._give_up_at_s = 0.0
@@ -197,8 +200,12 @@ class Outbox:
         *messages: Message,
         alarms: Sequence[AlarmRecord] = (),
         journal: Sequence[JournalEntry] = (),
+        counts: Sequence[CountDelta] = (),
+        worst: Sequence[WorstPart] = (),
     ) -> None:
-        """Accept messages, alarm records and journal entries, together or not at all, without waiting for the disk.
+        """Accept messages, alarm records, journal entries and what to count, together or not at all.
+
+        It does not wait for the disk.
 
         All of it is committed in one transaction; at once, if any of it is urgent or about an alarm. Put in the order
         of `seq`, the reserved number of the event that they tell of; None if they tell of none. Raises StoreError if
@@ -207,7 +214,7 @@ class Outbox:
         with self._changed:
             if self._closing:
                 raise StoreError(f"The outbox {self._path} is closed; put messages while it is open")
-            job = Put(seq, messages, tuple(alarms), tuple(journal), self._group)
+            job = Put(seq, messages, tuple(alarms), tuple(journal), self._group, tuple(counts), tuple(worst))
             waiting = self._waiting[job.lane]
             waiting.append((next(self._order), job))
             self._messages_waiting += len(messages)
@@ -247,6 +254,11 @@ class Outbox:
         """Return the last `limit` entries on disk, of one alarm if it is named, oldest first. Reads the disk."""
         with OutboxReader(self._path) as reader:
             return reader.journal(limit, alarm)
+
+    def shift_counts(self, shift: str) -> dict[tuple[str, str], float]:
+        """Return what is on disk of a shift's counters, by recipe and name. Reads the disk: ask at the start."""
+        with OutboxReader(self._path) as reader:
+            return {(count.recipe, count.name): count.by for count in reader.counts(shift)}
 
     def unwritten_journal(self) -> list[JournalEntry]:
         """Return the entries that are not on disk yet, oldest first."""
@@ -370,6 +382,9 @@ class Outbox:
             while len(waiting) > bound:
                 _, job = waiting.popleft()
                 if isinstance(job, Put):
+                    for delta in job.counts:
+                        key = (delta.shift, delta.recipe, delta.name)
+                        self._still_to_count[key] = self._still_to_count.get(key, 0) + delta.by
                     self._dropped[lane] += len(job.journal) if lane == "records" else len(job.messages)
                     self._messages_waiting -= len(job.messages)
 
@@ -540,6 +555,10 @@ class Outbox:
         for queue in queues:
             while queue and queue[0][0] <= taken[-1][0]:
                 queue.popleft()
+        if self._still_to_count:
+            counts = tuple(CountDelta(*key, by) for key, by in self._still_to_count.items())
+            self._still_to_count.clear()
+            taken.append((next(self._order), Put(None, (), counts=counts)))
         return taken
 
     def _keep(self, error: Exception) -> bool:
@@ -598,7 +617,8 @@ class Outbox:
             dropped=old.totals.dropped,
             alarms_dropped=old.totals.alarms_dropped,
         )
-        store.commit([Put(None, (), [AlarmRecord(alarm, body) for alarm, body in alarms.items()])])
+        records = [AlarmRecord(alarm, body) for alarm, body in alarms.items()]
+        store.commit([Put(None, (), records, counts=old.running_counts())])
         with self._changed:
             self._store = store
             self._settling.clear()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
@@ -11,8 +12,10 @@ from typing_extensions import Self
 
 from edge.errors import StoreError
 from edge.outbox.journal import COLUMNS, JournalRow, Link, as_row, verified
+from edge.outbox.ledger import COUNTS, SHIFTS, WORST, as_worst
 from edge.outbox.store import BUSY_S, SCHEMA_VERSION
 from edge.records import AlarmRecord, JournalEntry
+from edge.records.ledger import CountDelta, WorstPart
 
 
 class OutboxReader:
@@ -128,6 +131,56 @@ class OutboxReader:
         except sqlite3.Error as error:
             raise self._unreadable(str(error)) from error
 
+    def journal_between(self, begins: datetime, ends: datetime) -> list[JournalEntry]:
+        """Return the entries of a stretch of time, its end excluded, oldest first."""
+        found = self._rows(
+            f"SELECT {COLUMNS} FROM journal WHERE at >= ? AND at < ? ORDER BY entry",  # noqa: S608 - ours
+            _utc(begins),
+            _utc(ends),
+        )
+        return [as_row(row).entry for row in found]
+
+    def last_before(self, moment: datetime, kinds: Collection[str]) -> list[JournalEntry]:
+        """Return of each alarm its last entry of these kinds before a moment, and of what is about none, oldest first.
+
+        Of what is about no alarm there is one entry for each kind.
+        """
+        marks = ", ".join("?" * len(kinds))
+        found = self._rows(
+            f"SELECT {COLUMNS} FROM journal WHERE entry IN (SELECT max(entry) FROM journal WHERE at < ?"  # noqa: S608 - ours
+            f" AND kind IN ({marks}) GROUP BY alarm, iif(alarm = '', kind, '')) ORDER BY entry",
+            _utc(moment),
+            *kinds,
+        )
+        return [as_row(row).entry for row in found]
+
+    def shifts(self) -> list[str]:
+        """Return the shifts of which anything was counted, by their beginnings, oldest first."""
+        return [str(shift) for (shift,) in self._rows(SHIFTS)]
+
+    def counts(self, shift: str) -> list[CountDelta]:
+        """Return what the counters of a shift came to, by recipe and name. Raises StoreError for one that is none."""
+        try:
+            return [
+                CountDelta(str(key), str(recipe), str(name), _number(value))
+                for key, recipe, name, value in self._rows(COUNTS, shift)
+            ]
+        except ValueError as error:
+            raise self._altered("a counter", error) from error
+
+    def worst(self, shift: str) -> list[WorstPart]:
+        """Return the worst parts of a shift, the worst first. Raises StoreError for a row that no line writes."""
+        try:
+            return [as_worst(row) for row in self._rows(WORST, shift)]
+        except (ValueError, TypeError, OverflowError) as error:
+            raise self._altered("a part", error) from error
+
+    def _altered(self, what: str, error: Exception) -> StoreError:
+        return StoreError(
+            f"{self._path} was altered: {what} of a shift is none that a line writes ({error}). What was counted is "
+            "not known; restore the file from a backup, or ask for another shift"
+        )
+
     def verify_journal(self) -> tuple[dict[str, Link], list[str]]:
         """Follow the chains of the journal, all as of one moment; return where each part ends, and what is wrong."""
         try:
@@ -147,3 +200,13 @@ class OutboxReader:
         by = {int(str(state)): (int(str(count)), oldest) for state, count, oldest in rows}
         pending, oldest = by.get(0, (0, None))
         return pending, by.get(1, (0, None))[0], None if oldest is None else float(str(oldest))
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+
+def _number(value: object) -> float:
+    if isinstance(value, int | float):
+        return value
+    raise ValueError(f"expected a number, found {value!r:.80}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge.records import AlarmRecord, JournalEntry, Message
+from edge.records.ledger import CountDelta, WorstPart
 
 # Puts wait by class: alarms, results, and records of commands. Each has its own room.
 Lane = Literal["alarms", "results", "records"]
@@ -34,6 +35,8 @@ class Put:
     alarms: Sequence[AlarmRecord] = ()
     journal: Sequence[JournalEntry] = ()
     group: int = 0
+    counts: Sequence[CountDelta] = ()
+    worst: Sequence[WorstPart] = ()
 
     @property
     def lane(self) -> Lane:

@@ -17,13 +17,15 @@ from typing import Any
 from edge.errors import StoreError
 from edge.files import replacing
 from edge.outbox.journal import TABLES, JournalTables, take_over_version_2
+from edge.outbox.ledger import LEDGER_TABLES, LedgerTables
 from edge.outbox.records import BROKE, Job, Put, Repeat, Repeated, Row, Settle, Unpark, Unwritable
 from edge.printable import encodable
 from edge.records import JournalPart, Message
+from edge.records.ledger import CountDelta
 
 _log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PENDING, PARKED, ACKNOWLEDGED = 0, 1, 2
 BUSY_S = 1.0
 RESENT_AT_MOST = 5  # times that one event is sent again to a broker that forgot it, without being asked for
@@ -48,7 +50,15 @@ _ADDED = (
 _UNWRITABLE = """CREATE TABLE unwritable (
   entry INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, reason TEXT NOT NULL, content TEXT NOT NULL
 )"""
-_NEW = ("CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL)", _MESSAGE, *_ADDED, *TABLES, _UNWRITABLE)
+# What version 4 added: the ledger of shifts.
+_NEW = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL)",
+    _MESSAGE,
+    *_ADDED,
+    *TABLES,
+    _UNWRITABLE,
+    *LEDGER_TABLES,
+)
 _FROM_VERSION_1 = (
     "ALTER TABLE message ADD COLUMN created_s REAL",
     "ALTER TABLE message ADD COLUMN settled_s REAL",
@@ -57,9 +67,11 @@ _FROM_VERSION_1 = (
     *_ADDED,
     *TABLES,
     _UNWRITABLE,
+    *LEDGER_TABLES,
     """INSERT OR REPLACE INTO retained SELECT topic, id, kind, payload, qos, expiry_s, urgent
       FROM message WHERE retain ORDER BY row""",
 )
+_FROM = {0: _NEW, 1: _FROM_VERSION_1, 2: (_UNWRITABLE, *LEDGER_TABLES), 3: LEDGER_TABLES}
 _COLUMNS = "row, seq, id, kind, topic, payload, qos, retain, expiry_s, urgent, resent"
 _UNWRITABLE_AT_MOST = 1000
 _SHOWN_OF_ODD = 20_000  # characters
@@ -135,6 +147,7 @@ class Store:
         self._path = path
         self._caps = caps
         self._journal = JournalTables(caps.of_journal)
+        self._ledger = LedgerTables()
         self._forget_at_s = 0.0
         self._opened_s = time.time() - time.monotonic()
         self._writing = connect(path)
@@ -199,7 +212,7 @@ class Store:
         db = self._writing
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version not in {0, 1, 2, SCHEMA_VERSION} or (tables and not version):
+        if version not in {*_FROM, SCHEMA_VERSION} or (tables and not version):
             raise StoreError(
                 f"{path} is no outbox of this version: expected schema {SCHEMA_VERSION}, received {version}. "
                 "Name another file with the key store.path, or move this one away"
@@ -212,7 +225,7 @@ class Store:
         if version != SCHEMA_VERSION:
             with db:
                 db.execute("BEGIN IMMEDIATE")
-                for statement in {0: _NEW, 1: _FROM_VERSION_1, 2: (_UNWRITABLE,)}[version]:
+                for statement in _FROM[version]:
                     db.execute(statement)
                 if version == 2:
                     take_over_version_2(db, self._caps.of_journal)
@@ -225,6 +238,7 @@ class Store:
         meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
         self.epoch = str(meta["epoch"])
         self._journal.load(db)
+        self._ledger.load(db)
         self.alarm_records = dict(db.execute("SELECT alarm, body FROM alarm ORDER BY alarm").fetchall())
         count = {
             (state, urgent): (rows, size)
@@ -258,7 +272,7 @@ class Store:
 
     def commit(self, jobs: Sequence[Job]) -> None:
         """Do all jobs in one transaction, or none of them; raises sqlite3.Error. A `Repeat` may want several."""
-        before, journal = self.totals, self._journal.state()
+        before, journal, ledger = self.totals, self._journal.state(), self._ledger.state()
         db = self._writing
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -280,12 +294,14 @@ class Store:
         except BaseException:
             self.totals = before
             self._journal.back_to(journal)
+            self._ledger.back_to(ledger)
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
 
     def _insert(self, put: Put) -> None:
         db, now_s = self._writing, self.clock_s()
+        new = not put.messages
         for m in put.messages:
             added = db.execute(
                 "INSERT INTO message"
@@ -293,6 +309,7 @@ class Store:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
                 (put.seq, m.id, m.kind, m.topic, m.payload, m.qos, m.retain, m.expiry_s, m.urgent, now_s),
             ).rowcount
+            new = new or bool(added)
             self._count(alarms=added * m.urgent, results=added * (not m.urgent))
             if m.retain:
                 db.execute(
@@ -303,6 +320,8 @@ class Store:
             db.execute("INSERT OR REPLACE INTO alarm VALUES (?, ?)", (record.alarm, record.body))
         if put.journal:
             self._journal.add(db, put.journal)
+        if new and (put.counts or put.worst):  # a message that is there already was counted when it came
+            self._ledger.add(db, put.counts, put.worst)
         if put.seq is not None and put.seq > self.totals.committed:
             self.totals = replace(self.totals, committed=put.seq)
 
@@ -495,6 +514,10 @@ class Store:
         ).fetchone()
         return None if found is None else float(found)
 
+    def running_counts(self) -> tuple[CountDelta, ...]:
+        """Return the counters of the shift that was counted last, as this store has them in memory."""
+        return self._ledger.running()
+
     def make_room(self) -> None:
         """Give the disk back what the write-ahead log takes, as far as it can be; raises sqlite3.Error."""
         self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -507,7 +530,7 @@ class Store:
 
 def _check_tables(db: sqlite3.Connection) -> None:
     """Raise sqlite3.DatabaseError, as for any damage, where a table or what every store holds was taken out."""
-    for table in ("message", "retained", "alarm", "journal", "chain", "unwritable"):
+    for table in ("message", "retained", "alarm", "journal", "chain", "unwritable", "shift_count", "shift_worst"):
         db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()  # noqa: S608 - ours
     meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
     committed = meta.get("committed")

@@ -18,6 +18,7 @@ import pytest
 from edge.errors import StoreError
 from edge.outbox import Outbox, OutboxReader
 from edge.records import AlarmRecord, JournalEntry, Message
+from edge.records.ledger import CountDelta
 from tests.brokers import wait_for
 
 BOOT = "0d3c2a54-6f0e-4f7a-9a39-0d6a4f3d8b11"
@@ -27,6 +28,9 @@ VERSION_1 = Path(__file__).parent / "version_1.db"
 # Written by version 2: results 1 to 4, of which the broker took 1 and refused 3; event 5 is an alarm with its state;
 # seven entries of the journal, of which 3 and 6 are commands.
 VERSION_2 = Path(__file__).parent / "version_2.db"
+# Written by version 3: results 1 to 3, of which the broker took 1 and refused 3; event 4 is an alarm with its state;
+# an entry of each part of the journal.
+VERSION_3 = Path(__file__).parent / "version_3.db"
 
 
 def entry(number: int, alarm: str = "scratched", occurrence_id: str | None = None) -> JournalEntry:
@@ -108,7 +112,7 @@ def test_a_file_of_version_1_is_taken_over(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
         ((epoch,),) = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
-    with pytest.raises(StoreError, match="expected schema 3, received 1"), OutboxReader(path):
+    with pytest.raises(StoreError, match="expected schema 4, received 1"), OutboxReader(path):
         pass
     with Outbox(path) as outbox:
         assert (outbox.epoch, outbox.committed, outbox.set_aside) == (epoch, 7, None)
@@ -125,7 +129,7 @@ def test_a_file_of_version_1_is_taken_over(tmp_path: Path) -> None:
         assert [kept.payload for kept in outbox.retained()] == [b"state 7"]
         assert outbox.reserve() == 8
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -152,7 +156,26 @@ def test_a_file_of_version_2_is_taken_over(tmp_path: Path) -> None:
         assert [row.part for row in rows].count("commands") == 2
         assert reader.verify_journal()[1] == []
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_file_of_version_3_is_taken_over(tmp_path: Path) -> None:
+    """Events, alarm records and the journal go on, and the ledger begins empty."""
+    path = tmp_path / "outbox.db"
+    shutil.copy(VERSION_3, path)
+    with Outbox(path) as outbox:
+        assert (outbox.committed, outbox.set_aside, outbox.replaced) == (4, None, None)
+        assert [row.message.id for row in outbox.pending(0, 99)] == ["r2", "r3", "a4", "s4"]
+        assert outbox.alarm_records() == [AlarmRecord("scratched", '{"version":1}')]
+        outbox.put(None, journal=[entry(4)], counts=[CountDelta("2026-11-30T06:00+01:00", "r", "parts", 1)])
+        assert outbox.flush(10)
+    with OutboxReader(path) as reader:
+        assert [row.part for row in reader.journal_rows(99)] == ["alarms", "commands", "station", "alarms"]
+        assert reader.verify_journal()[1] == []
+        assert reader.shifts() == ["2026-11-30T06:00+01:00"]
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -177,11 +200,11 @@ def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     """Neither a line nor a reader touches what it does not understand."""
     path = tmp_path / "outbox.db"
     with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 4")
+        db.execute("PRAGMA user_version = 5")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="expected schema 3, received 4"):
+    with pytest.raises(StoreError, match="expected schema 4, received 5"):
         Outbox(path).__enter__()
-    with pytest.raises(StoreError, match="expected schema 3, received 4"):
+    with pytest.raises(StoreError, match="expected schema 4, received 5"):
         OutboxReader(path).__enter__()
     assert path.read_bytes() == before
 
