@@ -25,7 +25,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from edge.errors import BundleError
 from edge.files import replacing
-from edge.preparing import PreparingStep
+from edge.preparing import PreparingSteps
 from edge.records import DefectClass, GraphContract
 from edge.strict_json import BYTES_AT_MOST, parse_json
 from edge.wording import command
@@ -55,6 +55,8 @@ _MIN_AREA_AT_MOST_PX = 4096 * 4096
 
 # Frames of a sequence, and of one engine's buffer; the trainer's models take at most half as many.
 _FRAMES_AT_MOST = 64
+# The trainer and the converters write four.
+_GOLDEN_AT_MOST = 64
 # A file that this program was writing when it was ended (`edge.files.replacing`), or had put aside.
 _UNFINISHED = re.compile(r"\..+\.\d+-\d+\.tmp|(learned-before\.csv|.+\.onnx|.+\.map\.png|precision.*\.json)\.tmp")
 
@@ -87,11 +89,17 @@ class ClassEntry(StrictModel):
 
 
 class TileEntry(StrictModel):
-    """Tile size and the overlap of neighbours, in prepared pixels."""
+    """Tile size and the overlap of neighbours, in prepared pixels. They overlap by at most half of their size."""
 
     height: Annotated[int, Field(ge=8, le=4096)]
     width: Annotated[int, Field(ge=8, le=4096)]
     overlap_px: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _overlaps_by_half_at_most(self) -> TileEntry:
+        if self.overlap_px * 2 > min(self.height, self.width):
+            raise ValueError(f"expected an overlap of at most half the tile's size, received {self.overlap_px} px")
+        return self
 
 
 class GoldenEntry(StrictModel):
@@ -114,10 +122,10 @@ class Manifest(StrictModel):
     stride: Annotated[int, Field(ge=1)] = 1
     channels: Literal[1, 3] = 1
     frames: Annotated[int, Field(ge=1, le=_FRAMES_AT_MOST)] = 1
-    preparing: tuple[PreparingStep, ...] = ()
+    preparing: PreparingSteps = ()
     training: dict[str, Any] = Field(default_factory=dict)
     validation: dict[str, Any] = Field(default_factory=dict)
-    golden: tuple[GoldenEntry, ...] = ()
+    golden: Annotated[tuple[GoldenEntry, ...], Field(max_length=_GOLDEN_AT_MOST)] = ()
     files: dict[str, _Digest] = Field(default_factory=dict)
     provenance: tuple[dict[str, Any], ...] = ()
 
@@ -129,8 +137,6 @@ class Manifest(StrictModel):
         names = [entry.name for entry in self.classes]
         if len(set(names)) != len(names):
             raise ValueError(f"expected distinct class names, received {names}")
-        if self.tile.overlap_px >= min(self.tile.height, self.tile.width):
-            raise ValueError(f"expected an overlap below the tile's size, received {self.tile.overlap_px} px")
         if self.tile.height % self.stride or self.tile.width % self.stride:
             raise ValueError(
                 f"expected a stride that divides the tile of {self.tile.width} x {self.tile.height} px, received "

@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 from edge.bundle import FP16_MODEL, INT8_MODEL, INT8_OPENVINO_MODEL, ONNX_MODEL, PRECISION_PLANS, Bundle
 from edge.errors import BundleError
 from edge.files import write_bytes
-from edge.strict_json import parse_json
+from edge.strict_json import read_json
 
 SCHEMA = "linewatch/precision/1"
 Precision = Literal["fp32", "fp16", "int8"]
@@ -86,7 +86,7 @@ def write_plan(path: Path, plan: PrecisionPlan) -> None:
 def read_plan(path: Path) -> PrecisionPlan:
     """Read a plan. Raises BundleError where there is none, or where the file is no plan."""
     try:
-        raw = parse_json(path.read_bytes())
+        raw = read_json(path)
         return _plan_of(raw)
     except FileNotFoundError as error:
         raise BundleError(

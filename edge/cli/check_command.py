@@ -49,7 +49,8 @@ def check(
 
 def _tried(settings: Any, loaded: Any, engine: Any, *, offline: bool) -> list[Any]:
     """Try each thing, print what came of it at once, and return all of it."""
-    from edge.cli.trials import CameraTrial, golden_frame, tried, try_secrets, try_speed, try_store, try_to_connect
+    from edge.cli.trials import CameraTrial, tried, try_secrets, try_speed, try_store, try_to_connect
+    from edge.inspection.golden import golden_frame
 
     camera = CameraTrial()
     trials = []

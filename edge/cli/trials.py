@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from edge.app import make_camera
@@ -18,7 +17,6 @@ from edge.errors import LinewatchError, SettingsError, SourceError, StoreError
 from edge.inspection.inference import FrameJob, Inference
 from edge.inspection.inspector import Inspector
 from edge.outbox import OutboxReader
-from edge.pictures import read_picture
 from edge.protocols import Camera, Engine
 from edge.publishers.trial import try_broker
 from edge.records import CameraCondition, CameraState, Frame
@@ -133,14 +131,6 @@ def _first_frame(camera: Camera) -> Frame:
         f"The camera {camera.name} gave no frame within {_FIRST_FRAME_S:g} s: {why}. Check the key camera.source, its "
         "cable and its power; is another program using it?"
     )
-
-
-def golden_frame(bundle: Bundle) -> Frame | None:
-    """Return the bundle's first golden frame as a camera would give it, or None."""
-    for golden in bundle.manifest.golden:
-        pixels = read_picture(bundle.path / golden.image)
-        return Frame("golden", 0, pixels, time.monotonic_ns(), datetime.now(timezone.utc), golden.image)
-    return None
 
 
 def try_speed(settings: Settings, bundle: Bundle, engine: Engine, frame: Frame, camera_frames_per_s: float) -> str:

@@ -25,7 +25,7 @@ from edge.errors import EngineError, LinewatchError, StoreError
 from edge.files import cache_home, write_text
 from edge.protocols import Engine
 from edge.records import Float32, UInt8
-from edge.strict_json import parse_json
+from edge.strict_json import read_json
 
 _LOG = logging.getLogger(__name__)
 _SCHEMA = "linewatch/engines/2"
@@ -207,7 +207,7 @@ def _remembered(cache: Path, key: str, openers: Mapping[Candidate, Callable[[], 
 
 def _read(cache: Path) -> dict[str, Any]:
     try:
-        stored = parse_json(cache.read_bytes())
+        stored = read_json(cache)
         if isinstance(stored, dict) and stored.get("schema") == _SCHEMA and isinstance(stored.get("choices"), dict):
             return dict(stored["choices"])
     except (OSError, ValueError):

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge.bundle import Bundle
 from edge.engines.device import Machine, parse_version
 from edge.errors import EngineError
-from edge.strict_json import parse_json
+from edge.strict_json import read_json
 from edge.wording import command
 
 ENGINES = "engines"
@@ -130,7 +130,7 @@ def read_sidecar(plan: Path) -> Sidecar:
     """Read what stands beside a plan. Raises EngineError where it is missing or unreadable."""
     path = sidecar_path(plan)
     try:
-        return Sidecar.model_validate_json(json.dumps(parse_json(path.read_bytes())))
+        return Sidecar.model_validate_json(json.dumps(read_json(path)))
     except OSError as error:
         raise EngineError(f"expected the description of {plan.name} at {path}, received: {error}") from error
     except ValidationError as error:

@@ -35,6 +35,7 @@ __all__ = [
     "LevelLight",
     "Levels",
     "PreparingStep",
+    "PreparingSteps",
     "Resize",
     "Smooth",
     "depth_bits",
@@ -48,6 +49,7 @@ PreparingStep = Annotated[
     Depth | Grey | LevelLight | Levels | FlatField | Resize | CropCircle | CropRectangle | Smooth | Edges,
     Field(discriminator="step"),
 ]
+PreparingSteps = Annotated[tuple[PreparingStep, ...], Field(max_length=64)]
 
 
 def stages(pixels: UInt8, steps: tuple[PreparingStep, ...]) -> Iterator[tuple[UInt8, Transform]]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
+import subprocess
+import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +17,14 @@ from typer.testing import CliRunner
 
 from converters.__main__ import app as convert
 from converters.file_facts import facts
-from edge.bundle import Bundle, HashedFile, load_bundle, read_manifest, write_manifest
+from edge.bundle import Bundle, GoldenEntry, HashedFile, TileEntry, load_bundle, read_manifest, write_manifest
 from edge.engines.engine_files import read_sidecar
+from edge.engines.onnxruntime import OnnxRuntimeEngine
+from edge.engines.openvino import OpenVinoEngine
 from edge.errors import BundleError, EngineError
-from tests.bright_bundle import write_bright_bundle
+from edge.inspection.golden import check_golden, golden_frame, golden_tiles, require_passed
+from edge.opencv import cv2
+from tests.bright_bundle import add_golden, write_bright_bundle
 
 Harm = Callable[[Path], object]
 
@@ -101,7 +109,14 @@ HOSTILE: dict[str, tuple[Harm, str]] = {
     "a lone surrogate": (text_change('"training": {}', '"training": {"a": "\\ud800"}'), "surrogates not allowed"),
     "a very long number": (text_change('"training": {}', f'"training": {{"a": {"9" * 5000}}}'), "as JSON"),
     "not UTF-8": (lambda bundle: (bundle / "manifest.json").write_bytes(b'{"schema": "\xff"}'), "as JSON"),
+    "a manifest of 200 MB": (lambda bundle: os.truncate(bundle / "manifest.json", 200_000_000), "at most"),
     "a manifest of 40 MB": (lambda bundle: (bundle / "manifest.json").write_bytes(b" " * 40_000_000), "at most"),
+    "golden frames without end": (
+        key_change(golden=[{"image": "a", "prepared_sha256": "0" * 64, "expected_map": "b"}] * 65),
+        "key golden",
+    ),
+    "steps without end": (key_change(preparing=[{"step": "grey"}] * 65), "key preparing"),
+    "tiles that overlap almost wholly": (text_change('"overlap_px": 8', '"overlap_px": 63'), "half the tile"),
     "a threshold that 32 bits make 1": (text_change('"threshold": 0.5', '"threshold": 0.99999999'), "32 bits"),
     "a threshold that 32 bits make 0": (text_change('"threshold": 0.5', '"threshold": 1e-46'), "32 bits"),
     "a threshold that is true": (text_change('"threshold": 0.5', '"threshold": true'), "expected a number"),
@@ -229,3 +244,148 @@ def test_inspect_refuses_what_is_no_model(tmp_path: Path, name: str) -> None:
     os.mkfifo(path) if name == "fifo" else path.write_bytes(b"PK\x03\x04" + b"rubbish" * 40)
     with pytest.raises(BundleError):
         facts(path)
+
+
+def png(width: int, height: int, rows: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """Return a black PNG of 8 bits that says it is so large, and holds so many of its rows."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    packing = zlib.compressobj(9)
+    data = b"".join(packing.compress(bytes(width + 1)) for _ in range(rows)) + packing.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    inner = b"".join(chunk(kind, body) for kind, body in chunks)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + inner + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def with_golden(bundle: Bundle, picture: bytes, expected_map: bytes, **changes: object) -> Bundle:
+    """Give a bundle a golden frame, as its maker would: the hashes are right."""
+    (bundle.path / "golden").mkdir()
+    (bundle.path / "golden" / "0.png").write_bytes(picture)
+    (bundle.path / "golden" / "0.map.png").write_bytes(expected_map)
+    entry = GoldenEntry(image="golden/0.png", prepared_sha256="0" * 64, expected_map="golden/0.map.png")
+    return write_manifest(bundle.path, bundle.manifest.model_copy(update={"golden": (entry,), **changes}))
+
+
+SMALL = png(64, 64, 64)
+A_PROFILE = b"bomb\0\0" + zlib.compress(bytes(200_000_000), 9)
+# Golden frames that ask for more memory than there is, with right hashes: a picture, its map, and what refuses it.
+BOMBS: dict[str, tuple[Callable[[], bytes], Callable[[], bytes], str]] = {
+    "60,000 px a side": (lambda: png(60_000, 60_000, 10), lambda: SMALL, "3,600,000,000 px"),
+    "a map of 60,000 px a side": (lambda: SMALL, lambda: png(60_000, 60_000, 10), "60000 x 60000 px"),
+    "2 thousand million px a side": (lambda: png(2**31 - 1, 2**31 - 1, 0), lambda: SMALL, "px"),
+    "the largest that is read": (lambda: png(11_500, 11_500, 11_500), lambda: SMALL, "expected a defect map of"),
+    "cut off behind its header": (lambda: png(11_500, 11_500, 0), lambda: SMALL, "no picture that can be read"),
+    "a profile that unpacks to 200 MB": (
+        lambda: png(65, 65, 65, (b"iCCP", A_PROFILE)),
+        lambda: SMALL,
+        "expected a defect map of",
+    ),
+    "a text that unpacks to 200 MB": (
+        lambda: png(65, 65, 65, (b"zTXt", A_PROFILE)),
+        lambda: SMALL,
+        "expected a defect map of",
+    ),
+    "no picture": (lambda: b"rubbish", lambda: SMALL, "no picture that can be read"),
+}
+
+_MEASURED = """
+import resource, sys
+from edge.cli.commands import main
+sys.argv[0] = "linewatch"
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)
+"""
+
+
+def measured(*arguments: str) -> tuple[int, str, int]:
+    """Run `linewatch` and return its exit code, what it printed, and the most memory that it took, MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
+    *lines, most_mb = done.stderr.strip().splitlines()
+    return done.returncode, done.stdout + "\n".join(lines), int(most_mb)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_golden_frame_that_is_a_bomb_is_refused_in_little_memory(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    """`check` ends with 4 and our own words, within the memory that the largest picture takes that is read."""
+    picture, expected_map, says = BOMBS[name]
+    with_golden(bundle, picture(), expected_map())
+    (tmp_path / "line.yaml").write_text(f"camera: {{source: simulated}}\nbundle: {bundle.path}\n")
+    code, told, most_mb = measured("check", "--offline", str(tmp_path / "line.yaml"))
+    assert (code, says in " ".join(told.split()), "Traceback" in told) == (4, True, False), told
+    assert most_mb < 1_300
+
+
+@pytest.mark.parametrize("verb", ["check", "run", "inspect"])
+def test_a_manifest_of_200_mb_is_refused_in_little_memory(bundle: Bundle, tmp_path: Path, verb: str) -> None:
+    """Each verb ends with 4; no more of the file is read than a manifest may have."""
+    os.truncate(bundle.path / "manifest.json", 200_000_000)
+    (tmp_path / "line.yaml").write_text(f"camera: {{source: simulated}}\nbundle: {bundle.path}\n")
+    given = [verb, str(tmp_path / "line.yaml")]
+    if verb == "inspect":
+        given = [verb, str(tmp_path), "--bundle", str(bundle.path), "--report", str(tmp_path / "report.html")]
+    code, told, most_mb = measured(*given)
+    assert (code, "at most" in told, "Traceback" in told) == (4, True, False), told
+    assert most_mb < 300
+
+
+def open_engine(kind: type[OnnxRuntimeEngine | OpenVinoEngine], bundle: Bundle) -> None:
+    """Open an engine on the bundle's model."""
+    with kind(bundle.file("model.onnx"), bundle.contract(4), 1):
+        pass
+
+
+def replay_golden(bundle: Bundle) -> None:
+    """Replay the golden frames."""
+    with OnnxRuntimeEngine(bundle.file("model.onnx"), bundle.contract(4), 1) as engine:
+        require_passed(bundle, check_golden(bundle, engine))
+
+
+def test_many_of_the_largest_golden_frames_are_refused(bundle: Bundle) -> None:
+    """One such picture, named five times, does not hold up the start of a line: 5 x 11,500 squared is above 2 to 29."""
+    large = with_golden(bundle, png(11_500, 11_500, 0), SMALL)
+    manifest = large.manifest.model_copy(update={"golden": large.manifest.golden * 5})
+    large = write_manifest(large.path, manifest)
+    for ask in (golden_tiles, replay_golden):
+        with pytest.raises(BundleError, match="its golden frames have 661,250,000 px"):
+            ask(large)
+
+
+def test_a_golden_frame_of_too_many_tiles_is_refused(bundle: Bundle) -> None:
+    """Tiles of 8 px that overlap by half cut 11,500 px squared into 8 million, which no start has time for."""
+    tile = TileEntry(height=8, width=8, overlap_px=4)
+    cut = with_golden(bundle, png(11_500, 11_500, 11_500), SMALL, tile=tile)
+    with pytest.raises(BundleError, match="would be cut into 8,265,625 tiles"):
+        golden_tiles(cut)
+
+
+USED: dict[str, tuple[str, Callable[[Bundle], object]]] = {
+    "the model, by ONNX Runtime": ("model.onnx", lambda b: open_engine(OnnxRuntimeEngine, b)),
+    "the model, by OpenVINO": ("model.onnx", lambda b: open_engine(OpenVinoEngine, b)),
+    "a golden frame, as a tile": ("golden/0.png", golden_tiles),
+    "a golden frame, as a camera's": ("golden/0.png", golden_frame),
+    "a golden frame": ("golden/0.png", replay_golden),
+    "a golden map": ("golden/0.map.png", replay_golden),
+}
+
+
+@pytest.mark.parametrize("name", USED)
+def test_a_bundle_that_changes_after_it_was_verified_is_refused(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    """Whoever loads a file that was verified, and is another meanwhile, refuses it, also where that one is sound."""
+    bundle = add_golden(bundle)
+    other = add_golden(write_bright_bundle(tmp_path / "other", min_area_px=9))
+    file, use = USED[name]
+    use(load_bundle(bundle.path))
+    verified = load_bundle(bundle.path)
+    pixels = cv2.imread(str(other.path / "golden" / "0.png"))
+    if file.endswith(".png"):
+        cv2.imwrite(str(bundle.path / file), pixels[::-1] if file == "golden/0.png" else pixels[::-1, :, 0] // 200)
+    else:
+        (bundle.path / file).write_bytes(other.onnx_path.read_bytes() + b"\x00")
+    with pytest.raises(BundleError, match="was altered: expected sha256"):
+        use(verified)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from edge.bundle import Name, TileEntry
-from edge.preparing import PreparingStep
+from edge.preparing import PreparingSteps
 from edge.yaml_settings import StrictModel
 from trainer.recipe.loss_settings import LossSettings
 from trainer.recipe.model_settings import AnyModelSettings, EdgeUnetSettings
@@ -166,7 +166,7 @@ class TrainSettings(StrictModel):
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "1.0.0"
     classes: dict[Name, ClassSettings] = Field(default_factory=dict)
     channels: Literal[1, 3] = 1
-    preparing: tuple[PreparingStep, ...] = ()
+    preparing: PreparingSteps = ()
     tile: TileEntry = TileEntry(height=256, width=256, overlap_px=32)
     model: AnyModelSettings = EdgeUnetSettings()
     split: SplitSettings = SplitSettings()
