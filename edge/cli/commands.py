@@ -16,6 +16,7 @@ from edge.cli import (
     run_command,
     simulate_command,
     status_command,
+    watch_command,
 )
 from edge.cli.console import VersionOption, output, run_app
 from edge.cli.terminal import let_no_character_end_a_command
@@ -46,6 +47,7 @@ for _verbs in (
     alarm_commands,
     journal_command,
     status_command,
+    watch_command,
 ):
     _verbs.add_to(app)
 

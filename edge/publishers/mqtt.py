@@ -334,6 +334,7 @@ class MqttPublisher:
             time.sleep(_SLOW_S)
             return
         properties = message.properties
+        told = dict(getattr(properties, "UserProperty", ()))
         self._received.append(
             Received(
                 topic=message.topic,
@@ -342,7 +343,8 @@ class MqttPublisher:
                 expiry_s=getattr(properties, "MessageExpiryInterval", None),
                 response_topic=getattr(properties, "ResponseTopic", None),
                 correlation=getattr(properties, "CorrelationData", None),
-                id=dict(getattr(properties, "UserProperty", ())).get("id"),
+                id=told.get("id"),
+                resent=told.get("resent") == "1",
             )
         )
 

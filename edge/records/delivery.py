@@ -107,7 +107,7 @@ class SessionLost:
 class Received:
     """A message from the broker to this line. `expiry_s`: what is left of its time, None = it never expires.
 
-    `id`: the user property of that name, which every message of a line has.
+    `id`, `resent`: the user properties of these names, which messages of a line have.
     """
 
     topic: str
@@ -117,6 +117,7 @@ class Received:
     response_topic: str | None = None
     correlation: bytes | None = None
     id: str | None = None
+    resent: bool = False
 
 
 @dataclass(frozen=True)
