@@ -23,6 +23,7 @@ from typing_extensions import Self
 from edge.errors import StoreError
 from edge.outbox.reader import OutboxReader
 from edge.outbox.records import BROKE, Job, Lane, Put, Repeat, Repeated, Row, Settle, Unpark, Unwritable
+from edge.outbox.rescue import take_over
 from edge.outbox.store import Caps, Store, copy_of, is_corrupt, open_store, remove, set_aside
 from edge.printable import encodable
 from edge.records import AlarmRecord, JournalEntry, Message
@@ -112,9 +113,9 @@ class Outbox:
         self._trouble: str | None = None
         self._listener: Callable[[], None] = lambda: None
         self._corrupt: str | None = None
-        self._moved_away = (
-            False  # the corrupt file; what lies in its place meanwhile is a new one that was not finished
-        )
+        # the corrupt file; what lies in its place meanwhile is a new one that was not finished
+        self._moved_away = False
+        self._to_rescue: Path | None = None
         self.set_aside: Path | None = None
         self.replaced: str | None = None
         self.unwritable: str | None = None
@@ -600,7 +601,7 @@ class Outbox:
             if self._moved_away:
                 remove(self._path)
             elif self._path.exists():
-                self.set_aside = set_aside(self._path)
+                self.set_aside = self._to_rescue = set_aside(self._path)
                 self.replaced = f"the corrupt outbox was set aside as {self.set_aside}"
                 _log.error(
                     "The outbox %s went bad (%s): set aside as %s, a new one is begun", self._path, why, self.set_aside
@@ -610,6 +611,7 @@ class Outbox:
         self._moved_away = True
         with self._changed:
             seq, alarms = self._seq, dict(self._alarms)
+            settled = [job for _, job in (*self._committing, *self._settles) if isinstance(job, Settle)]
         store = self._kind(self._path, self._caps, epoch=old.epoch, committed=seq)
         store.totals = replace(
             store.totals,
@@ -619,11 +621,15 @@ class Outbox:
         )
         records = [AlarmRecord(alarm, body) for alarm, body in alarms.items()]
         store.commit([Put(None, (), records, counts=old.running_counts())])
+        if self._to_rescue is not None:
+            acknowledged = {settle.id for settle in settled if settle.reason is None}
+            rescued = take_over(store, self._to_rescue, acknowledged)
+            self.replaced = f"the corrupt outbox was set aside as {self._to_rescue}; {rescued}"
         with self._changed:
             self._store = store
             self._settling.clear()
             self._corrupt = None
-            self._moved_away = False
+            self._moved_away, self._to_rescue = False, None
             self.generation += 1
 
     def _write_again(self, why: str) -> None:

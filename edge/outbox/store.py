@@ -72,12 +72,12 @@ _FROM_VERSION_1 = (
       FROM message WHERE retain ORDER BY row""",
 )
 _FROM = {0: _NEW, 1: _FROM_VERSION_1, 2: (_UNWRITABLE, *LEDGER_TABLES), 3: LEDGER_TABLES}
-_COLUMNS = "row, seq, id, kind, topic, payload, qos, retain, expiry_s, urgent, resent"
+COLUMNS = "row, seq, id, kind, topic, payload, qos, retain, expiry_s, urgent, resent"
 _UNWRITABLE_AT_MOST = 1000
 _SHOWN_OF_ODD = 20_000  # characters
 _GONE = ("no such table", "no such column")
 # What every row that waits for the broker must be, or the sender could not go on behind it.
-_SOUND = (
+SOUND = (
     "typeof(id) = 'text' AND typeof(kind) = 'text' AND typeof(topic) = 'text' AND typeof(payload) = 'blob'"
     " AND ifnull(typeof(seq) IN ('integer', 'null'), 0) AND qos IN (0, 1, 2) AND retain IN (0, 1) AND urgent IN (0, 1)"
     " AND typeof(expiry_s) IN ('integer', 'null') AND state IN (0, 1, 2)"
@@ -260,7 +260,7 @@ class Store:
     def _set_odd_rows_aside(self) -> None:
         """Put rows aside that no outbox writes: somebody wrote into the file, and the sender would stop at them."""
         db = self._writing
-        odd = db.execute(f"SELECT * FROM message WHERE NOT ({_SOUND})").fetchall()  # noqa: S608 - ours
+        odd = db.execute(f"SELECT * FROM message WHERE NOT ({SOUND})").fetchall()  # noqa: S608 - ours
         if not odd:
             return
         with db:
@@ -480,12 +480,12 @@ class Store:
         """
         marks = ",".join("?" * len(without))
         found = self._reading.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE state = ? AND urgent = ? AND row > ?"  # noqa: S608 - ours
+            f"SELECT {COLUMNS} FROM message WHERE state = ? AND urgent = ? AND row > ?"  # noqa: S608 - ours
             f" AND (? IS NULL OR topic = ?) AND (? IS NULL OR (resent > 0) = ?) AND topic NOT IN ({marks})"
             " ORDER BY row LIMIT ?",
             (PENDING, urgent, after, topic, topic, resent, resent, *without, limit),
         ).fetchall()
-        return [_row(columns) for columns in found]
+        return [as_row(columns) for columns in found]
 
     def retained(self) -> list[Message]:
         """Return the last message of each retained topic of which none is pending; raises sqlite3.Error."""
@@ -610,7 +610,8 @@ def remove(path: Path) -> None:
         path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
 
 
-def _row(columns: tuple[Any, ...]) -> Row:
+def as_row(columns: tuple[Any, ...]) -> Row:
+    """Return a row of what was selected by COLUMNS."""
     row, seq, identifier, kind, topic, payload, qos, retain, expiry_s, urgent, resent = columns
     message = Message(identifier, kind, topic, payload, qos, bool(retain), expiry_s, bool(urgent), resent=bool(resent))
     return Row(row, seq, message)

@@ -23,7 +23,7 @@ from edge.cli.commands import app as linewatch
 from edge.errors import StoreError
 from edge.messages.writer import Identity, MessageWriter, ModelIdentity
 from edge.outbox import Outbox, OutboxReader
-from edge.outbox.records import Job
+from edge.outbox.records import Job, Put
 from edge.outbox.store import Store
 from edge.records import AlarmRecord, JournalEntry, Message, Verdict
 from tests.brokers import wait_for
@@ -235,7 +235,7 @@ def test_what_is_taken_away_just_before_the_end_is_written_again(tmp_path: Path)
 
 
 def test_a_store_that_is_cut_short_is_begun_anew(tmp_path: Path) -> None:
-    """An emptied file is told of within moments; numbers, alarms and what comes later go on."""
+    """An emptied file is told of within moments; numbers, alarms, what waits in its log and what comes later go on."""
     path = tmp_path / "outbox.db"
     with Outbox(path) as outbox:
         outbox.put(outbox.reserve(), message(1), alarms=[AlarmRecord("a", "1")])
@@ -245,7 +245,8 @@ def test_a_store_that_is_cut_short_is_begun_anew(tmp_path: Path) -> None:
         assert "set aside" in str(outbox.replaced)
         outbox.put(outbox.reserve(), message(2))
         assert outbox.flush(10)
-        assert [(row.seq, row.message.id) for row in outbox.pending(0, 99)] == [(2, "m2")]
+        # the log beside it still had the first
+        assert [(row.seq, row.message.id) for row in outbox.pending(0, 99)] == [(1, "m1"), (2, "m2")]
     with Outbox(path) as outbox:
         assert outbox.alarm_records() == [AlarmRecord("a", "1")]
 
@@ -389,22 +390,90 @@ def test_a_store_that_was_tampered_with_holds_up_no_line(tmp_path: Path, name: s
 
 @pytest.mark.parametrize("statement", [told for told, _ in TAMPERED.values() if "TABLE" in told])
 def test_a_table_that_is_taken_from_a_running_line(tmp_path: Path, statement: str) -> None:
-    """Within moments a new store is begun that goes on with numbers and alarms; nothing that comes later is lost."""
+    """Within moments a new store is begun that goes on with numbers and alarms, and with what waited, if it is read."""
     path = tmp_path / "outbox.db"
+    readable = statement != "DROP TABLE message"
     with Outbox(path) as outbox:
-        outbox.put(outbox.reserve(), message(1), alarms=[AlarmRecord("a", "1")], journal=[entry()])
+        for number in range(3):
+            outbox.put(outbox.reserve(), message(number), alarms=[AlarmRecord("a", "1")], journal=[entry()])
         assert outbox.flush(10)
+        outbox.acknowledge(outbox.pending(0, 1)[0])
         with closing(sqlite3.connect(path)) as db:
             db.execute(statement)
             db.commit()
-        outbox.put(outbox.reserve(), message(2), alarms=[AlarmRecord("a", "2")], journal=[entry()])
+        outbox.put(outbox.reserve(), message(3), alarms=[AlarmRecord("a", "2")], journal=[entry()])
         assert outbox.flush(20)
-        assert "set aside" in str(outbox.replaced)
+        told = str(outbox.replaced)
+        assert "set aside" in told
+        assert ("2 messages that waited in it went on" in told) == readable
+        assert ("cannot be read: no such table" in told) != readable
+        found = [(row.seq, row.message.id) for row in outbox.pending(0, 99)]
+        assert found == [(2, "m1"), (3, "m2"), (4, "m3")][0 if readable else 2 :]
     assert outbox.counts().lost == 0
     with Outbox(path) as outbox:
-        assert [row.message.id for row in outbox.pending(0, 9)] == ["m2"]
+        assert [row.message.id for row in outbox.pending(0, 9)] == ["m1", "m2", "m3"][0 if readable else 2 :]
         assert outbox.alarm_records() == [AlarmRecord("a", "2")]
-        assert outbox.reserve() == 3
+        assert outbox.reserve() == 5
+
+
+def test_as_much_goes_on_as_can_be_read(tmp_path: Path) -> None:
+    """Of 2,500 messages in a file with a torn page those before it go on, in order, none altered; the rest is told."""
+    path = tmp_path / "outbox.db"
+    with Outbox(path, max_waiting=9999) as outbox:
+        for number in range(2500):
+            outbox.put(outbox.reserve(), message(number, payload=b'{"of": "%04d%s"}' % (number, b"x" * 400)))
+        assert outbox.flush(30)
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            pages = db.execute("SELECT pageno FROM dbstat WHERE name = 'message' AND pagetype = 'leaf'").fetchall()
+            db.execute("DROP TABLE chain")
+        # torn as a bad sector tears: a page of the middle holds something else
+        with path.open("r+b") as file:
+            file.seek(4096 * (pages[len(pages) // 2][0] - 1))
+            file.write(b"\xff" * 4096)
+        outbox.put(outbox.reserve(), message(2500), journal=[entry()])
+        assert outbox.flush(30)
+        told = str(outbox.replaced)
+        found = [row.message for row in outbox.pending(0, 9999)]
+    assert "cannot be read: database disk image is malformed" in told
+    *before, last = [each.id for each in found]
+    assert before == [f"m{number}" for number in range(len(before))]
+    assert 1000 < len(before) < 1500
+    assert all(each.payload.startswith(b'{"of": "%04d' % number) for number, each in enumerate(found[:-1]))
+    assert last == "m2500"
+
+
+class FullForOneStore(Store):
+    """A store that has no room for one message, a few times."""
+
+    refusals = 0
+
+    def commit(self, jobs: Sequence[Job]) -> None:
+        """Fail, or commit."""
+        ids = [each.id for job in jobs if isinstance(job, Put) for each in job.messages]
+        if FullForOneStore.refusals and "m1" in ids:
+            FullForOneStore.refusals -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        super().commit(jobs)
+
+
+def test_a_rescue_that_the_disk_breaks_off_is_done_again(tmp_path: Path) -> None:
+    """A disk that is full while a store is begun anew costs nothing: what waited is taken over, once."""
+    path = tmp_path / "outbox.db"
+    with Outbox(path, kind=FullForOneStore) as outbox:
+        for number in range(3):
+            outbox.put(outbox.reserve(), message(number))
+        assert outbox.flush(10)
+        FullForOneStore.refusals = 2
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("DROP TABLE journal")
+            db.commit()
+        outbox.put(outbox.reserve(), message(3), journal=[entry()])
+        wait_for(lambda: outbox.flush(1), 20)
+        assert [row.message.id for row in outbox.pending(0, 99)] == ["m0", "m1", "m2", "m3"]
+        assert FullForOneStore.refusals == 0
+    assert outbox.counts().lost == 0
+    assert len(list(tmp_path.glob("*.corrupt-*"))) == 1
 
 
 def test_rows_that_no_outbox_writes_do_not_stop_the_others(tmp_path: Path) -> None:
