@@ -122,7 +122,7 @@ def build(
         Path | None, typer.Option(help="overlay sheet of what the net sees; default: beside the bundle")
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="go on where none or nearly all is defective", rich_help_panel=_BARE)
+        bool, typer.Option("--yes", help="go on where the net finds no defect, or nearly all defective")
     ] = False,
     tile: Annotated[str | None, typer.Option(metavar="WxH", help="tile size, px", rich_help_panel=_BARE)] = None,
     classes: Annotated[

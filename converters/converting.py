@@ -72,7 +72,7 @@ class Limits:
 
     `max_changed_share`: of the pixels, 0-1, that may get another class. `reference`: an .npz of the original's own
     answers, which may name the pictures `named`. `sheet`: where the overlay sheet goes, None for none. `confirm`: is
-    told why a model that somebody else trained can hardly be right; True goes on all the same.
+    told why a model can hardly be right; True goes on all the same.
     """
 
     max_changed_share: float = 0.0005
@@ -239,8 +239,7 @@ class _Job:
             reference = self._compared_with_reference(answer)
             if limits.sheet is not None:
                 looking.write(limits.sheet)
-            if "original_sha256" in sha256:
-                self._confirm(looking.sight)
+            self._confirm(looking.sight)
             outdated = {_STEP, *_leave_outdated(bundle, graph, staging)}
             earlier = (entry for entry in bundle.manifest.provenance if entry.get("step") not in outdated)
             provenance = (*earlier, _provenance(graph, comparison, sha256))
@@ -265,10 +264,14 @@ class _Job:
         if not sight.doubt:
             return
         sheet = f" Look at {self._limits.sheet}." if self._limits.sheet else ""
+        mend = "Train it again with more pictures or for longer, or fit its thresholds"
+        if original_of(self._bundle) is not None:
+            mend = (
+                "Mend what it expects and gives (--input-range, --mean, --std, --colour, --activation, --background, "
+                "--thresholds)"
+            )
         doubt = (
-            f"This model can hardly be right: {sight.doubt}.{sheet} Mend what it expects and gives (--input-range, "
-            "--mean, --std, --colour, --activation, --background, --thresholds), or show it pictures with defects by "
-            "--data"
+            f"This model can hardly be right: {sight.doubt}.{sheet} {mend}, or show it pictures with defects by --data"
         )
         if not self._limits.confirm(doubt):
             raise ConversionError(f"{doubt}. Nothing was written. If it is right all the same, confirm it with --yes")

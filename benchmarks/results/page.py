@@ -27,7 +27,7 @@ is learned by its recipe in `config/`, in at most 25 minutes on two cores, conve
 were held out by group, at the thresholds of the bundle. For each set the commands were
 
     linewatch-train fit config/train.SET.yaml --data DIR/FOLDER --out B
-    convert B --to onnxruntime
+    convert B --to onnxruntime --yes
     linewatch-train report B DIR/FOLDER --out report.html
 
 The worst cases are named below, and `out/results/worst.html`, written by the same command, shows them: no picture of

@@ -74,7 +74,7 @@ def run(picture_set: PictureSet, data: Path, out: Path) -> Ran:
         begun = ["--resume"] if (bundle / "training" / "checkpoint.npz").is_file() else []
         command("linewatch-train", "fit", picture_set.recipe, "--data", pictures, "--out", bundle, *begun)
     if not conversion.is_file():
-        command("convert", bundle, "--to", "onnxruntime", "--json", conversion)
+        command("convert", bundle, "--to", "onnxruntime", "--yes", "--json", conversion)
     if not page.is_file():
         tolerance = [] if picture_set.tolerance_px is None else ["--tolerance-px", str(picture_set.tolerance_px)]
         command("linewatch-train", "report", bundle, pictures, "--out", page, *tolerance)

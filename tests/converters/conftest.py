@@ -53,7 +53,9 @@ def slim_unet(classes: int, channels: int = 1, seed: int = 1) -> Any:
     logits = np.asarray(keras.Model(pixels, last.output)(tiles))
     scale = 3 / logits.std(axis=(0, 1, 2))
     kernel, _ = last.get_weights()
-    last.set_weights([kernel * scale, -np.median(logits, axis=(0, 1, 2)) * scale])
+    bias = -np.median(logits, axis=(0, 1, 2)) * scale
+    bias[0] += 3 if background else -3  # most of a part is clean
+    last.set_weights([kernel * scale, bias])
     return model
 
 

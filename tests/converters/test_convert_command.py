@@ -208,6 +208,32 @@ def test_a_conversion_that_loses_defects_ends_the_command(
     assert _content(path) == before
 
 
+@pytest.mark.parametrize(("bias", "words"), [(-20.0, "it finds no defect on 3 pictures"), (20.0, "100% of all pixels")])
+def test_a_trained_net_that_finds_nothing_or_all_must_be_confirmed(
+    make_bundle: MakeBundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], bias: float, words: str
+) -> None:
+    """The trainer's own bundle is asked about like a foreign net: without a terminal 11, unchanged; with --yes, 0."""
+    import keras
+
+    pixels = keras.Input((TILE, TILE, 1))
+    last = keras.layers.Conv2D(1, 1, activation="sigmoid")
+    net = keras.Model(pixels, last(keras.layers.Rescaling(1 / 255)(pixels)))
+    last.set_weights([np.zeros((1, 1, 1, 1), np.float32), np.array([bias], np.float32)])
+    path = make_bundle(tmp_path / "bundle", net)
+    data = tmp_path / "data"
+    data.mkdir()
+    cv2.imwrite(str(data / "part.png"), glass(80, 80, seed=9))
+    before = _content(path)
+    assert _run(path, "--to", "onnxruntime", "--data", data) == 11
+    told = " ".join(capsys.readouterr().err.split())
+    assert words in told
+    assert "Train it again" in told
+    assert "confirm it with --yes" in told
+    assert _content(path) == before
+    assert _run(path, "--to", "onnxruntime", "--data", data, "--yes") == 0
+    assert load_bundle(path).manifest.golden
+
+
 def _remove_manifest(bundle: Path) -> None:
     (bundle / "manifest.json").unlink()
 

@@ -228,7 +228,7 @@ def test_the_command_converts_and_the_device_checks(
     for_inference(lively(name), tiny(name), (TILE, TILE, 1), len(CLASSES)).save(tmp_path / KERAS_MODEL)
     bundle = _bundle(tmp_path / "bundle", name, tmp_path / KERAS_MODEL)
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle.path), "--to", "onnxruntime"])
+        main([str(bundle.path), "--to", "onnxruntime", "--yes"])  # a random net may mark all
     assert ended.value.code == 0, capsys.readouterr().err
     loaded = load_bundle(bundle.path)
     with OnnxRuntimeEngine(loaded.onnx_path, loaded.contract(4)) as engine:

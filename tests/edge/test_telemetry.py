@@ -106,7 +106,7 @@ def test_training_and_converting_tell_nobody(tmp_path: Path) -> None:
     home = home_of(tmp_path)
     for words in (
         ["linewatch-train", "fit", str(recipe), "--data", str(data), "--out", str(out), "--no-cache"],
-        ["convert", str(out), "--to", "onnxruntime"],
+        ["convert", str(out), "--to", "onnxruntime", "--yes"],  # two steps learn nothing
         ["convert", str(out), "--to", "openvino"],
     ):
         came = run_alone([str(BIN / words[0]), *words[1:]], home)
