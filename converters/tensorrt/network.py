@@ -39,10 +39,12 @@ class BuildProgress(Protocol):
 class Order:
     """What is to be built. `batch`: fewest, usual and most tiles; `tile_shape`: of one tile, without the batch.
 
-    `pinned`: names of the graph's nodes that stay in FP32 where the graph's own types do not say so.
+    `pinned`: names of the graph's nodes that stay in FP32 where the graph's own types do not say so. `graph`: the
+    content of the file `path`, which TensorRT is given as it was hashed; the path is for messages.
     """
 
-    graph: Path
+    graph: bytes
+    path: Path
     precision: Precision
     pinned: frozenset[str]
     tile_shape: tuple[int, ...]
@@ -73,7 +75,7 @@ def build_plan(
     initialise_plugins(trt, log)
     builder = trt.Builder(log.listener)
     network = builder.create_network(_network_flags(trt, dialect))
-    _parse(trt, network, order.graph, log)
+    _parse(trt, network, order, log)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, order.workspace_bytes)
     config.builder_optimization_level = order.builder_level
@@ -104,14 +106,14 @@ def _network_flags(trt: Any, dialect: Dialect) -> int:
     return 1 << int(getattr(trt.NetworkDefinitionCreationFlag, dialect.network_flag))
 
 
-def _parse(trt: Any, network: Any, graph: Path, log: VendorLog) -> None:
+def _parse(trt: Any, network: Any, order: Order, log: VendorLog) -> None:
     parser = trt.OnnxParser(network, log.listener)
-    if parser.parse_from_file(str(graph)):
+    if parser.parse(order.graph):
         return
     problems = [parser.get_error(number) for number in range(parser.num_errors)]
     told = "; ".join(f"node {problem.node()}: {problem.desc()}" for problem in problems) or log.words()
     raise ContractError(
-        f"TensorRT {trt.__version__} cannot read {graph}: {told}. Convert the bundle again on the workstation: "
+        f"TensorRT {trt.__version__} cannot read {order.path}: {told}. Convert the bundle again on the workstation: "
         "convert BUNDLE --to onnxruntime"
     )
 

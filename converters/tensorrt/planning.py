@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from converters.tensorrt.api import known_apis
 from converters.tensorrt.building import EngineOptions, order_of, source_of
 from converters.tensorrt.dialects import dialect_of
 from converters.tensorrt.network import build_plan
 from converters.tensorrt.strict import StrictTensorRT, values_of
-from edge.bundle import Bundle
+from edge.bundle import Bundle, HashedFile
 from edge.engines.device import current_context
+from edge.engines.onnx_scan import read_onnx
 from edge.errors import SettingsError
 from edge.simulation.device import SimulatedDevice
 
@@ -20,6 +23,15 @@ class _HalfOfFree(int):
 
     def __repr__(self) -> str:
         return "<half of the device's free memory>"
+
+
+class _Content(bytes):
+    """A graph that is shown by its file's name."""
+
+    path: Path
+
+    def __repr__(self) -> str:
+        return f"<bytes of {self.path}>"
 
 
 def planned_calls(bundle: Bundle, version: str, options: EngineOptions) -> list[str]:
@@ -35,7 +47,10 @@ def planned_calls(bundle: Bundle, version: str, options: EngineOptions) -> list[
         raise SettingsError(f"--for: expected one of {known}, whose signatures are known; received {version}")
     dialect = dialect_of(api.version)
     workspace = _HalfOfFree(_MB) if options.workspace_mb is None else options.workspace_mb * _MB
-    order = order_of(bundle, options, source_of(bundle, options.precision, dialect), workspace)
+    source = source_of(bundle, options.precision, dialect)
+    graph = _Content(read_onnx(HashedFile(source.graph, source.graph_sha256), "TensorRT cannot read"))
+    graph.path = source.graph
+    order = order_of(bundle, options, (source, graph), workspace)
     values = values_of(api)
     device = SimulatedDevice(api.version, values=values)
     strict = StrictTensorRT(api, device.tensorrt, values)

@@ -182,7 +182,7 @@ class StrictTensorRT:
         for name in self.api.interfaces:
             if isinstance(value, getattr(self.values, name)):
                 return str(tuple(value)) if name == "Dims" else _variable(name)
-        return "<bytes>" if isinstance(value, bytes) and value else repr(value)
+        return "<bytes>" if type(value) is bytes and value else repr(value)
 
 
 class _StrictObject:

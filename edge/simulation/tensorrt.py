@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import struct
 from enum import IntEnum
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -192,12 +191,12 @@ class _Parser:
     def get_error(self, index: int) -> _ParserError:
         return self._errors[index]
 
-    def parse_from_file(self, model: str) -> bool:
+    def parse(self, model: bytes, path: str | None = None) -> bool:  # noqa: ARG002 - the vendor's signature
         network = self._network
         try:
-            network.model = Path(model).read_bytes()
+            network.model = bytes(model)
             network.outline = read_outline(network.model)
-        except (OSError, LinewatchError) as error:
+        except LinewatchError as error:
             self._errors.append(_ParserError(str(error)))
             return False
         network.layers = [_Layer(node, network.tensorrt.values) for node in network.outline.nodes]

@@ -38,6 +38,7 @@ from edge.errors import (
     StoreError,
 )
 from edge.simulation.device import SimulatedDevice
+from edge.simulation.tensorrt import SimulatedTensorRT, plain_values
 from tests.conftest import ROOT
 from tests.tensorrt.bundles import PINNED
 
@@ -307,9 +308,36 @@ def test_a_pin_that_meets_no_layer_is_refused(bundle: Bundle) -> None:
 
 
 def test_a_graph_that_tensorrt_cannot_read_is_refused(bundle: Bundle, device: SimulatedDevice) -> None:
-    """With the parser's own words."""
+    """With what is wrong with it."""
     bundle.onnx_path.write_bytes(b"no graph")
     with pytest.raises(ContractError, match=r"refused: expected a serial"):
+        build(write_manifest(bundle.path, bundle.manifest), device, "fp32")
+
+
+class _Swapping(SimulatedTensorRT):
+    """Somebody else writes another graph into the bundle while TensorRT builds, and the right one back after it."""
+
+    def Builder(self, logger: Any) -> Any:  # noqa: N802 - the vendor's name
+        """Begin a build."""
+        self.values.path.write_bytes(b"another graph")
+        return super().Builder(logger)
+
+    def Runtime(self, logger: Any) -> Any:  # noqa: N802 - the vendor's name
+        """Begin to load the engine."""
+        self.values.path.write_bytes(self.values.content)
+        return super().Runtime(logger)
+
+
+def test_tensorrt_is_given_the_very_bytes_that_were_hashed(bundle: Bundle, device: SimulatedDevice) -> None:
+    """A file that is another one only while TensorRT builds changes nothing; one that stays another is refused."""
+    plain = build(bundle, device, "fp32").plan_path.read_bytes()
+    values = plain_values()
+    values.path, values.content = bundle.onnx_path, bundle.onnx_path.read_bytes()
+    vendor = replace(device.vendor, tensorrt=_Swapping(device, "10.3.0", values))
+    built = build_engine(bundle, EngineOptions("fp32", (1, 2, 3)), lambda *_: None, vendor=vendor)
+    assert built.plan_path.read_bytes() == plain
+    bundle.onnx_path.write_bytes(b"another graph")
+    with pytest.raises(BundleError, match=r"altered: expected sha256"):
         build(bundle, device, "fp32")
 
 
