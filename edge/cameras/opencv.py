@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from edge.cameras.capture import Shot
 from edge.cameras.device_settings import DeviceSettings, VideoDevice, apply
 from edge.cameras.gstreamer import pipeline_trouble
@@ -38,6 +40,7 @@ _LATE_AT_MOST_S = 3.0
 _MJPEG = frozenset({cv2.VideoWriter_fourcc(*"MJPG"), cv2.VideoWriter_fourcc(*"JPEG"), cv2.VideoWriter_fourcc(*"mjpg")})
 # Video4Linux's names for grey levels of more than 8 bits, which OpenCV would cut to the upper or lower 8.
 _DEEP = frozenset(cv2.VideoWriter_fourcc(*code) for code in ("Y16 ", "Y10 ", "Y12 ", "Y14 "))
+_BIG_ENDIAN = 1 << 31  # in the code of a format whose upper byte comes first
 
 
 def open_capture(kind: Kind, source: str) -> VideoDevice:
@@ -100,6 +103,7 @@ class OpenCvSource:
         self._compare = clock
         self._depth_bits = depth_bits
         self._encoded = False  # it gives JPEGs, decoded here, so that damage is told
+        self._swapped = False  # the upper byte of each level comes first
         self._opener = opener
         self._monotonic_ns = monotonic_ns
         self._clock = StreamClock()
@@ -125,8 +129,9 @@ class OpenCvSource:
                 _log.warning("%s: %s", self.shown, difference)
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
             code = int(self._capture.get(cv2.CAP_PROP_FOURCC))
-            self._encoded = code in _MJPEG
-            if self._encoded or code in _DEEP:  # JPEGs come as they are, and grey levels with all their bits
+            deep = code & ~_BIG_ENDIAN in _DEEP
+            self._encoded, self._swapped = code in _MJPEG, deep and bool(code & _BIG_ENDIAN)
+            if self._encoded or deep:  # JPEGs come as they are, and grey levels with all their bits
                 self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
 
     def take(self) -> Sequence[Shot] | None:
@@ -167,9 +172,11 @@ class OpenCvSource:
         """Return what was retrieved as uint8 levels. Raises NotReadableError."""
         if self._encoded:
             return as_frame(decode(pixels.tobytes()), self._depth_bits)
-        deep = pixels.dtype.name == "uint16"
-        readable: UInt8 = to_eight_bits(pixels, self._depth_bits) if deep else pixels
-        return readable
+        if pixels.dtype.name != "uint16":
+            eight: UInt8 = pixels
+            return eight
+        eight = to_eight_bits(pixels.byteswap() if self._swapped else pixels, self._depth_bits)
+        return np.repeat(eight[:, :, None], 3, axis=2) if eight.ndim == 2 else eight
 
     def _captured_ns(self, arrived_ns: int) -> int:
         position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC) if self._capture and self._compare else 0.0

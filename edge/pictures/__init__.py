@@ -12,7 +12,7 @@ from edge.pictures.decoding import (
     to_look_at,
     turned,
 )
-from edge.pictures.depth import bits_seen, depth_of, levels_lost, to_eight_bits
+from edge.pictures.depth import UInt16, bits_seen, depth_of, levels_lost, to_eight_bits
 from edge.pictures.folders import SUFFIXES, LeftOut, Listing, list_files, list_pictures
 from edge.pictures.header import Header, read_header
 from edge.pictures.names import as_text, is_text, natural_order
@@ -25,6 +25,7 @@ __all__ = [
     "LeftOut",
     "Listing",
     "NotReadableError",
+    "UInt16",
     "as_frame",
     "as_frame_of",
     "as_text",
