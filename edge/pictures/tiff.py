@@ -10,7 +10,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 
 from edge.pictures.exif import TiffTags, read_directories
 from edge.pictures.not_readable import NotReadableError
@@ -23,6 +25,12 @@ _NAMES = {6: "JPEG of an old kind", 34712: "JPEG 2000", 34925: "LZMA", 50000: "Z
           50002: "JPEG XL", 34887: "LERC"}  # fmt: skip
 _COLOURS = {5: "in CMYK, as for print", 8: "in the colours CIELab", 9: "in the colours ICCLab"}
 _CLEAR, _END = 256, 257
+# The n-th code after a clear code is one of at most 258 + n, and the table may have 4096 (TIFF 6.0, section 13).
+_CODE_WIDTHS = np.searchsorted([254, 766, 1790], np.arange(3840), side="right") + 9
+_CODE_ENDS = np.cumsum(_CODE_WIDTHS)
+_CODE_BEGINS = _CODE_ENDS - _CODE_WIDTHS
+_CODE_SHIFTS, _CODE_MASKS = (24 - _CODE_WIDTHS).astype(np.int32), ((1 << _CODE_WIDTHS) - 1).astype(np.int32)
+_PLACES = np.arange(3840, dtype=np.int32)
 
 
 def refuse_unread(tags: TiffTags) -> None:
@@ -50,13 +58,16 @@ def check_tiff(encoded: bytes) -> None:
     """Look at the data of the first page. Raises NotReadableError where some is missing or damaged."""
     tags = next(read_directories(encoded))
     tables = bytes(tags.all_of(347, encoded))
-    for number, (data, expected) in enumerate(_pieces(tags, encoded), start=1):
-        if reason := _amiss(tags.number(259, 1), data, expected, tables):
+    for number, (data, sizes) in enumerate(_pieces(tags, encoded), start=1):
+        if reason := _amiss(tags.number(259, 1), data, sizes, tables):
             raise NotReadableError(f"it is a damaged TIFF: strip or tile {number} {reason}")
 
 
-def _pieces(tags: TiffTags, encoded: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield the data of each strip or tile, and how many bytes it comes to when unpacked."""
+def _pieces(tags: TiffTags, encoded: bytes) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """Yield the data of each strip or tile, and how many bytes it comes to when unpacked.
+
+    The second number is that of a whole strip, which some programs also write where fewer rows are left.
+    """
     tiled = 322 in tags.numbers
     begins, counts = (324, 325) if tiled else (273, 279)
     starts, lengths = tags.all_of(begins, encoded), tags.all_of(counts, encoded)
@@ -78,21 +89,24 @@ def _pieces(tags: TiffTags, encoded: bytes) -> Iterator[tuple[bytes, int]]:
         data = encoded[start : start + length]
         if len(data) < length:
             raise NotReadableError(f"it is a TIFF that is cut off: {length - len(data)} bytes are missing")
-        yield data, 0 if mixed else row_bytes * own
+        yield data, (0, 0) if mixed else (row_bytes * own, row_bytes * rows)
 
 
-def _amiss(packing: int, data: bytes, expected: int, tables: bytes) -> str:
+def _amiss(packing: int, data: bytes, sizes: tuple[int, int], tables: bytes) -> str:
     """Say what is wrong with a strip or tile; nothing where it is whole or cannot be known."""
     if packing in _FAX:
         return ""
     if packing == _JPEG:
         return _amiss_jpeg(data, tables)
+    expected, whole = sizes
     if packing in _DEFLATE:
         return _amiss_deflate(data, expected)
     length = len(data) if packing == 1 else _length_lzw(data) if packing == _LZW else _length_packbits(data)
     if length < 0:
         return "cannot be unpacked"
-    return f"has {length} bytes of {expected}" if length < expected else ""
+    # codes that are damaged come to another number of bytes, mostly to more
+    beyond = packing == _LZW and expected and length > expected and length != whole
+    return f"has {length} bytes of {expected}" if length < expected or beyond else ""
 
 
 def _amiss_jpeg(data: bytes, tables: bytes) -> str:
@@ -128,31 +142,40 @@ def _length_packbits(data: bytes) -> int:
 
 
 def _length_lzw(data: bytes) -> int:
-    """Return how many bytes LZW's codes come to (TIFF 6.0, section 13); -1 for codes that say nothing, or no end."""
-    lengths = [1] * 256 + [0, 0]
-    bits, kept, held, before, total = 9, 0, 0, 0, 0
-    for byte in data:
-        held = held << 8 | byte
-        kept += 8
-        if kept < bits:
-            continue
-        kept -= bits
-        code = held >> kept
-        held &= (1 << kept) - 1
-        if code == _CLEAR:
-            del lengths[258:]
-            bits, before = 9, 0
-            continue
-        if code == _END:
-            return total
-        if code > len(lengths) or (not before and code > 255):
+    """Return how many bytes LZW's codes come to (TIFF 6.0, section 13); -1 for codes that say nothing, or no end.
+
+    From one clear code to the next, each code has a width that its place decides, and stands for one level or for an
+    earlier code's string and one level more. So its length is its distance from a level, found by doubling.
+    """
+    padded = np.frombuffer(data + bytes(3), np.uint8).astype(np.int32)
+    windows = padded[:-2] << 16 | padded[1:-1] << 8 | padded[2:]
+    begins, total = 0, 0
+    while True:
+        count = int(np.searchsorted(_CODE_ENDS, 8 * len(data) - begins, side="right"))
+        at = _CODE_BEGINS[:count] + begins
+        codes = (windows[at >> 3] >> (_CODE_SHIFTS[:count] - (at & 7))) & _CODE_MASKS[:count]
+        ends = np.flatnonzero(codes >> 1 == _CLEAR >> 1)  # the clear code and the end
+        if not ends.size:
             return -1
-        if before:
-            lengths.append(before + 1)
-            if len(lengths) in {511, 1023, 2047}:
-                bits += 1
-            elif len(lengths) > 4096:
-                return -1
-        before = lengths[code]
-        total += before
-    return -1
+        last = int(ends[0])
+        length = _length_of_strings(codes[:last])
+        if length < 0:
+            return -1
+        total += length
+        if codes[last] == _END:
+            return total
+        begins += int(_CODE_ENDS[last])
+
+
+def _length_of_strings(codes: NDArray[np.int32]) -> int:
+    """Return how many bytes the codes after a clear code come to; -1 where one stands for no earlier string."""
+    places = _PLACES[: len(codes)]
+    parents = codes - (_END + 1)
+    if (parents >= places).any():
+        return -1
+    steps = (parents >= 0).astype(np.int32)
+    parents = np.maximum(parents, 0) * steps + places * (1 - steps)
+    while (further := steps[parents]).any():
+        steps += further
+        parents = parents[parents]
+    return len(codes) + int(steps.sum())
