@@ -17,6 +17,8 @@ from typing import Any
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _ODD = re.compile(r"[^\x20-\x7e]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# A spreadsheet would take text that begins so for a formula, and who wrote it may be anybody.
+_FORMULA = ("=", "+", "-", "@")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -38,6 +40,12 @@ def _shown(character: str, keep: str) -> str:
 def encodable(text: str) -> str:
     """Return a text that UTF-8 can hold: a half of a surrogate pair, such as a file name's odd byte, is an escape."""
     return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def csv_cell(value: object) -> str:
+    """Return what stands for a value in a CSV: printable, nothing for None, and no text that is taken for a formula."""
+    text = "" if value is None else printable(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:

@@ -13,6 +13,7 @@ from edge.cli import (
     inspect_command,
     journal_command,
     replay_command,
+    report_command,
     run_command,
     simulate_command,
     status_command,
@@ -46,6 +47,7 @@ for _verbs in (
     simulate_command,
     alarm_commands,
     journal_command,
+    report_command,
     status_command,
     watch_command,
 ):

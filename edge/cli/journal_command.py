@@ -15,13 +15,11 @@ from edge.cli.asking import AsJson, Config, ask_line, from_file, local, output, 
 from edge.cli.console import errors
 from edge.cli.terminal import warn
 from edge.errors import JournalError, StoreError
-from edge.printable import as_json, printable
+from edge.printable import as_json, csv_cell
 
 _SHOWN = 50
 _TOLD = ("place", "part", "number", "at", "kind", "alarm", "occurrence_id", "user", "account", "comment", "detail")
 _COLUMNS = (*_TOLD, "boot_id", "monotonic_ns", "hash")
-# A spreadsheet would take text that begins so for a formula, and who wrote it may be anybody.
-_FORMULA = ("=", "+", "-", "@")
 
 
 class Part(str, Enum):
@@ -154,12 +152,7 @@ def _write(suffix: str, file: IO[str], *parts: Iterable[dict[str, Any]]) -> int:
         for entry in part:
             count += 1
             if suffix == ".csv":
-                writer.writerow([_cell(entry[name]) for name in _COLUMNS])
+                writer.writerow([csv_cell(entry[name]) for name in _COLUMNS])
             else:
                 file.write(as_json(entry) + "\n")
     return count
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else printable(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text

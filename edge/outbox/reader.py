@@ -141,14 +141,11 @@ class OutboxReader:
         return [as_row(row).entry for row in found]
 
     def last_before(self, moment: datetime, kinds: Collection[str]) -> list[JournalEntry]:
-        """Return of each alarm its last entry of these kinds before a moment, and of what is about none, oldest first.
-
-        Of what is about no alarm there is one entry for each kind.
-        """
+        """Return of each alarm, and of what is about none, the last entry of these kinds before a moment, in order."""
         marks = ", ".join("?" * len(kinds))
         found = self._rows(
             f"SELECT {COLUMNS} FROM journal WHERE entry IN (SELECT max(entry) FROM journal WHERE at < ?"  # noqa: S608 - ours
-            f" AND kind IN ({marks}) GROUP BY alarm, iif(alarm = '', kind, '')) ORDER BY entry",
+            f" AND kind IN ({marks}) GROUP BY alarm) ORDER BY entry",
             _utc(moment),
             *kinds,
         )

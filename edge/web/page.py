@@ -70,6 +70,8 @@ pre { background: var(--ground); border: 1px solid var(--line); border-radius: 6
 .note.bad { border-color: var(--bad); } .note.good { border-color: var(--good); }
 .chip { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 6px;
   border: 1px solid rgba(0, 0, 0, .3); }
+.bar { background: var(--line); border-radius: 3px; width: 180px; height: 11px; overflow: hidden; }
+.bar i { display: block; height: 100%; background: var(--bad); }
 .row { display: flex; flex-wrap: wrap; gap: 18px; align-items: flex-start; } .row figure { flex: 1 1 300px; }
 summary { cursor: pointer; font-weight: 600; }
 @media print { section, .card { break-inside: avoid; } body { background: #fff; } }
@@ -120,6 +122,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool 
     body = "".join("<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     kind = f' class="{"words" if words else f"named{named}"}"'
     return Html(f'<div class="scroll"><table{kind}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def bar(share: float) -> Html:
+    """Draw a share, 0 to 1, as a bar."""
+    return Html(f'<div class="bar"><i style="width: {100 * min(1.0, max(0.0, share)):.1f}%"></i></div>')
 
 
 def picture(data: bytes, kind: str, alt: str, caption: str = "") -> Html:

@@ -24,3 +24,14 @@ def test_the_interval_is_wilson_s(case: tuple[int, int]) -> None:
     theirs = binomtest(*case).proportion_ci(0.95, method="wilson")
     assert ours is not None
     assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0000, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_is_the_published_one(successes: int, trials: int, low: float, high: float) -> None:
+    """Newcombe 1998, Statistics in Medicine 17: 857-872, table I: the score interval to four digits."""
+    ours = wilson_interval(successes, trials)
+    assert ours is not None
+    assert tuple(round(side, 4) for side in ours) == (low, high)
