@@ -159,8 +159,11 @@ def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
         raise SettingsError(
             f"No settings at {path}: expected a YAML file. See config/ for commented examples"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise SettingsError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in a name
+        told = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{path} cannot be read: {told}. Expected a file that this user may read") from error
     if len(text) > _BYTES_AT_MOST:
         raise SettingsError(f"{path}: expected settings of at most {_BYTES_AT_MOST} characters, received more")
     try:

@@ -234,6 +234,13 @@ class Store:
                     db.execute("INSERT INTO meta VALUES ('epoch', ?), ('committed', ?)", (epoch, committed))
         _check_tables(db)
         self._set_odd_rows_aside()
+        now_s = self.clock_s()
+        # what a clock that was ahead has stamped would be kept, and seem new, until that time comes
+        db.execute(
+            "UPDATE message SET created_s = min(created_s, ?), settled_s = min(settled_s, ?)"
+            " WHERE created_s > ? OR settled_s > ?",
+            (now_s,) * 4,
+        )
         db.execute("UPDATE message SET state = ?, reason = NULL WHERE state = ?", (PENDING, PARKED))
         meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
         self.epoch = str(meta["epoch"])
