@@ -34,6 +34,22 @@ class ShiftPlan:
         return shift.begins.astimezone(self.zone).isoformat(timespec="minutes")
 
 
+class ShiftClock:
+    """Tells which shift a moment is counted under; it works that out once for each shift, not for each part."""
+
+    def __init__(self, plan: ShiftPlan) -> None:
+        self._plan = plan
+        self._shift: Shift | None = None
+        self._key = ""
+
+    def key(self, moment: datetime) -> str:
+        """Return what the shift of a moment is counted under, as `2026-11-30T06:00+01:00`."""
+        if self._shift is None or not self._shift.begins <= moment < self._shift.ends:
+            self._shift = self._plan.at(moment)
+            self._key = self._plan.key(self._shift)
+        return self._key
+
+
 def time_of_day(text: str) -> time:
     """Read "HH:MM". Raises ValueError."""
     if not re.fullmatch(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", text):

@@ -222,9 +222,7 @@ def _stretch(shift: str, following: str | None, plan: ShiftPlan, now: datetime) 
 
 def figures_of(counts: Iterable[CountDelta]) -> Figures:
     """Add counters up, of whatever recipes."""
-    total: dict[str, float] = {}
-    for count in counts:
-        total[count.name] = total.get(count.name, 0) + count.by
+    total = _added_up(counts)
     ng_of, shown_of = _family(total, NG_CLASS), _family(total, CLASS)
     classes = [ClassCount(name, ng_of.get(name, 0), shown_of.get(name, 0)) for name in {*ng_of, *shown_of}]
     return Figures(
@@ -252,9 +250,7 @@ def _family(total: Mapping[str, float], begins: str) -> dict[str, int]:
 
 def time_figures(counts: Iterable[CountDelta], stretch: Stretch) -> TimeFigures:
     """Return how the time of a shift was spent."""
-    total: dict[str, float] = {}
-    for count in counts:
-        total[count.name] = total.get(count.name, 0) + count.by
+    total = _added_up(counts)
     up_ms, down_ms = int(total.get(UP_MS, 0)), _family(total, DOWN_MS)
     passed_ms = (stretch.known_to - stretch.begins) // timedelta(milliseconds=1)
     longest_first = dict(sorted(down_ms.items(), key=lambda each: (-each[1], each[0])))
@@ -286,11 +282,7 @@ def alarm_figures(
             since[alarm] = at
     for alarm, begun in since.items():
         active[alarm] = active.get(alarm, timedelta()) + max(timedelta(), stretch.known_to - begun)
-    counted: dict[str, int] = {}
-    for count in counts:
-        if count.name.startswith(ALARM):
-            name = count.name.removeprefix(ALARM)
-            counted[name] = counted.get(name, 0) + int(count.by)
+    counted = _raised_by_the_ledger(counts)
     told = [
         AlarmFigures(
             alarm,
@@ -303,3 +295,15 @@ def alarm_figures(
         if alarm
     ]
     return tuple(sorted(told, key=lambda each: (-each.raised, -each.active, each.alarm)))
+
+
+def _raised_by_the_ledger(counts: Iterable[CountDelta]) -> dict[str, int]:
+    return _family(_added_up(counts), ALARM)
+
+
+def _added_up(counts: Iterable[CountDelta]) -> dict[str, float]:
+    """Add counters up by name, of whatever recipes."""
+    total: dict[str, float] = {}
+    for count in counts:
+        total[count.name] = total.get(count.name, 0) + count.by
+    return total

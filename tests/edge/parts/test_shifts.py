@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.parts.shifts import shift_at
+from edge.parts.shifts import ShiftClock, ShiftPlan, shift_at
 
 BERLIN = ZoneInfo("Europe/Berlin")
 THREE = (time(6), time(14), time(22))
@@ -57,3 +57,12 @@ def test_every_moment_is_in_one_shift(naive: datetime, starts: list[time], zone:
     assert shift_at(shift.begins, starts, ZoneInfo(zone)) == shift
     following = shift_at(shift.ends, starts, ZoneInfo(zone))
     assert following.begins == shift.ends
+
+
+@given(st.lists(st.integers(-200_000, 200_000), max_size=30))
+def test_a_clock_that_remembers_its_shift_says_what_the_plan_says(seconds: list[int]) -> None:
+    """Forward and backward over the night of a change, each moment is counted under its own shift."""
+    plan = ShiftPlan(THREE, BERLIN)
+    clock = ShiftClock(plan)
+    for moment in [utc(2026, 10, 25, 1) + timedelta(seconds=each) for each in seconds]:
+        assert clock.key(moment) == plan.key(plan.at(moment))
