@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from edge.alarms.rules import OF_FAULTS, OF_FRAMES, AlarmRule
 from edge.records import Defect, DeliveryState, FrameResult, Measurement, Verdict
+from edge.records.interventions import StationTroubles
 from edge.records.parts import PartResult
 
 
@@ -103,3 +104,13 @@ def delivery_measure_of(rule: AlarmRule, delivery: DeliveryState) -> float:
     if rule.measure == "queue_age_ms":
         return delivery.oldest_s * 1000
     return float(any(getattr(delivery, trouble) is not None for trouble in rule.delivery))
+
+
+def station_why_of(rule: AlarmRule, troubles: StationTroubles) -> str:
+    """Say what is wrong with the inspection, of what `rule` watches."""
+    return "; ".join(told for trouble in rule.station if (told := getattr(troubles, trouble)))
+
+
+def station_measure_of(rule: AlarmRule, troubles: StationTroubles) -> float:
+    """Return the value that `rule`, which is about the inspection itself, watches."""
+    return float(any(getattr(troubles, trouble) is not None for trouble in rule.station))

@@ -12,7 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 
-from edge.alarms.conditions import concerns, delivery_measure_of, delivery_why_of, measure_of, measure_of_part, why_of
+from edge.alarms.conditions import (
+    concerns,
+    delivery_measure_of,
+    delivery_why_of,
+    measure_of,
+    measure_of_part,
+    station_measure_of,
+    station_why_of,
+    why_of,
+)
 from edge.alarms.model import (
     AlarmState,
     By,
@@ -29,6 +38,7 @@ from edge.alarms.model import (
 from edge.alarms.rules import FLOOD_WITHIN_S, OF_DELIVERY, OF_LINE, AlarmRule, suppressors
 from edge.alarms.states import Condition, Service, Shelving
 from edge.records import AlarmEvent, AlarmOutcome, AlarmStanding, DeliveryState, FrameResult, StandingShelf
+from edge.records.interventions import StationTroubles
 from edge.records.parts import PartResult
 
 CHATTERING_RAISES = 3  # within CHATTERING_WITHIN_NS, after the usual alarm management practice
@@ -95,6 +105,17 @@ class AlarmManager:
             value = delivery_measure_of(rule, delivery) if about_delivery else None
             why = delivery_why_of(rule, delivery) if about_delivery else ""
             self._look(rule, value, now_ns, events, known=about_delivery, why=why)
+        self._look_at_floods(now_ns, events)
+        return tuple(events)
+
+    def look_at_station(self, troubles: StationTroubles, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Step the alarms that are about the inspection itself, and return the transitions, in order."""
+        events: list[AlarmEvent] = []
+        for rule in self._rules.values():
+            known = rule.measure == "station"
+            value = station_measure_of(rule, troubles) if known else None
+            why = station_why_of(rule, troubles) if known else ""
+            self._look(rule, value, now_ns, events, known=known, why=why)
         self._look_at_floods(now_ns, events)
         return tuple(events)
 

@@ -26,12 +26,16 @@ Measure = Literal[
     "engine",
     "queue_age_ms",
     "delivery",
+    "station",
     "raises",
 ]
 
 Trouble = Literal[
     "disk", "broker", "refused", "no_consumer", "set_aside", "overflow", "unwritable", "taken_over", "foreign"
 ]
+
+# What may be wrong with the inspection itself, see StationTroubles.
+StationTrouble = Literal["bypassed", "challenge_missed", "challenge_due"]
 
 _DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -45,9 +49,11 @@ OF_FAULTS = frozenset({"camera", "engine"})
 # Measures that a part has as well as a frame; a camera's fault, or an engine's, is of frames alone.
 OF_PARTS = OF_FRAMES - OF_FAULTS
 # Measures that are 1 or 0 and need no limits.
-_FLAGS = frozenset({"ng", "no_read", "grade", "camera", "engine", "delivery"})
+_FLAGS = frozenset({"ng", "no_read", "grade", "camera", "engine", "delivery", "station"})
+# Measures that need the names of what they watch.
+_NAMED = frozenset({"grade", "camera", "engine", "delivery", "station"})
 # Alarms about the line itself. They are shown in a flood too: they may be its cause.
-OF_LINE = frozenset({"no_read", "raises"}) | OF_FAULTS | OF_DELIVERY
+OF_LINE = frozenset({"no_read", "raises", "station"}) | OF_FAULTS | OF_DELIVERY
 
 DAY_S = 86_400
 FLOOD_WITHIN_S = 600
@@ -72,8 +78,9 @@ class AlarmRule(StrictModel):
     `measure`: `coverage` (fraction of the region or zone, 0-1), `count` (defects), `area_mm2` (largest defect),
     `length_mm` (longest defect), each optionally of one `class` and one `zone`; `ng`, `no_read` (the frame's verdict),
     `grade` (one of `grades`), `camera` (one of the faults in `camera`), `engine` (one of the faults in `engine`) and
-    `delivery` (one of the troubles in `delivery`, see DeliveryState), which need no limits; `queue_age_ms` (for how
-    long the oldest undelivered message has waited) and `raises` (alarms raised within `within_s`).
+    `delivery` (one of the troubles in `delivery`, see DeliveryState) and `station` (one of the troubles in `station`,
+    see StationTroubles), which need no limits; `queue_age_ms` (for how long the oldest undelivered message has waited)
+    and `raises` (alarms raised within `within_s`).
 
     Raises when the value has been ≥ `raise_at` for `on_delay_ms`, clears when it has been < `clear_below` (≤
     `raise_at`, which is its default; or `raise_at` - `deadband`) for `off_delay_ms`. With `frames` at least N of the
@@ -94,6 +101,7 @@ class AlarmRule(StrictModel):
     camera: Annotated[tuple[CameraFault, ...], Field(max_length=10)] = ()
     engine: Annotated[tuple[EngineFault, ...], Field(max_length=10)] = ()
     delivery: Annotated[tuple[Trouble, ...], Field(max_length=10)] = ()
+    station: Annotated[tuple[StationTrouble, ...], Field(max_length=10)] = ()
     raise_at: _Positive | None = None
     clear_below: _Positive | None = None
     deadband: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -124,12 +132,13 @@ class AlarmRule(StrictModel):
             ("camera", {"camera"}),
             ("engine", {"engine"}),
             ("delivery", {"delivery"}),
+            ("station", {"station"}),
             ("within_s", {"raises"}),
         ):
             if getattr(self, key) and self.measure not in fits:
                 shown = "class" if key == "class_name" else key
                 raise ValueError(f"expected no {shown} for the measure {self.measure}")
-        if self.measure in {"grade", "camera", "engine", "delivery"} and not getattr(self, _named_by(self.measure)):
+        if self.measure in _NAMED and not getattr(self, _named_by(self.measure)):
             raise ValueError(f"expected {_named_by(self.measure)} for the measure {self.measure}, received none")
         if self.measure in OF_FAULTS and self.per == "part":
             raise ValueError(
@@ -296,6 +305,28 @@ DELIVERY_ALARMS = (
         text="Somebody else writes on this line's own topics: find who; let the line alone write there (access list)",
     ),
 )
+STATION_ALARMS = (
+    AlarmRule(
+        id="bypass",
+        measure="station",
+        station=("bypassed",),
+        priority="high",
+        text="Inspection is taken out, and no part is judged: stop shipping, or check parts by hand, until it is back",
+    ),
+    AlarmRule(
+        id="challenge-missed",
+        measure="station",
+        station=("challenge_missed",),
+        priority="high",
+        text="A known bad part was not NG: stop shipping, check what went out since the last challenge, and repeat it",
+    ),
+    AlarmRule(
+        id="challenge-due",
+        measure="station",
+        station=("challenge_due",),
+        text="This shift had no challenge: send the known bad parts through (linewatch challenge)",
+    ),
+)
 NO_READ_ALARM = AlarmRule(
     id="no-read",
     measure="no_read",
@@ -319,7 +350,7 @@ def alarm_rules(own: Sequence[AlarmRule]) -> tuple[AlarmRule, ...]:
     defined = {rule.id for rule in own}
     built_in = [
         rule
-        for rule in (*CAMERA_ALARMS, *ENGINE_ALARMS, NO_READ_ALARM, *DELIVERY_ALARMS, FLOOD_ALARM)
+        for rule in (*STATION_ALARMS, *CAMERA_ALARMS, *ENGINE_ALARMS, NO_READ_ALARM, *DELIVERY_ALARMS, FLOOD_ALARM)
         if rule.id not in defined
     ]
     return tuple(sorted([*built_in, *own], key=lambda rule: rule.measure not in OF_LINE))
@@ -368,6 +399,8 @@ def _of_one_camera(rule: AlarmRule, other: AlarmRule) -> bool:
 def suppressors(rule: AlarmRule, rules: Sequence[AlarmRule]) -> tuple[str, ...]:
     """Return the ids of the alarms that suppress `rule`: those it names, and a camera's or engine's of all they see.
 
+    While inspection is bypassed nothing is read, and `bypass` says so in place of the alarms about that.
+
     An alarm of parts is suppressed by no camera where the station has several: the others still see the part.
     """
     seen = rule.measure in OF_PARTS
@@ -379,4 +412,5 @@ def suppressors(rule: AlarmRule, rules: Sequence[AlarmRule]) -> tuple[str, ...]:
     ]
     if rule.per == "part" and several and len(rule.cameras) != 1:
         cameras = []
-    return tuple(dict.fromkeys([*cameras, *rule.suppressed_by]))
+    bypass = [other.id for other in rules if rule.measure == "no_read" and "bypassed" in other.station]
+    return tuple(dict.fromkeys([*cameras, *bypass, *rule.suppressed_by]))

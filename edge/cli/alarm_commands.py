@@ -6,20 +6,18 @@ runs, through the socket beside its store.
 
 from __future__ import annotations
 
-import getpass
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from edge.cli.asking import AsJson, Config, alarm_rows, local, output, settings_of
+from edge.cli.telling import Comment, User, tell_line, who
 from edge.errors import CommandError
 
-_User = Annotated[str | None, typer.Option("--user", help="who says so; the user of this shell if not given")]
-_Comment = Annotated[str, typer.Option("--comment", "-m", help="what is to be remembered of it, for the journal")]
 _Occurrence = Annotated[
     str,
     typer.Argument(metavar="ALARM|OCCURRENCE", help="an alarm, meaning its present occurrence, or an occurrence id"),
@@ -28,7 +26,6 @@ _Alarm = Annotated[str, typer.Argument(metavar="ALARM", help="the alarm's id")]
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DONE = frozenset({"ok", "already_acked"})
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,14 +63,18 @@ def alarms(
     output.print(table if rows else "no alarm stands")
 
 
-def ack(config: Config, occurrence: _Occurrence, user: _User = None, comment: _Comment = "") -> None:
+def ack(config: Config, occurrence: _Occurrence, user: User = None, comment: Comment = "") -> None:
     """Acknowledge an alarm: somebody has seen it. Said twice it is the same."""
-    _tell(config, "ack", {"occurrence_id": _occurrence_id(config, occurrence)}, user, comment)
+    tell_line(
+        config, "ack", {"occurrence_id": _occurrence_id(config, occurrence), "user": who(user), "comment": comment}
+    )
 
 
-def reset(config: Config, occurrence: _Occurrence, user: _User = None, comment: _Comment = "") -> None:
+def reset(config: Config, occurrence: _Occurrence, user: User = None, comment: Comment = "") -> None:
     """Let a latched alarm go whose cause is gone."""
-    _tell(config, "reset", {"occurrence_id": _occurrence_id(config, occurrence)}, user, comment)
+    tell_line(
+        config, "reset", {"occurrence_id": _occurrence_id(config, occurrence), "user": who(user), "comment": comment}
+    )
 
 
 def shelve(
@@ -82,40 +83,20 @@ def shelve(
     lasting: Annotated[str | None, typer.Option("--for", metavar="TIME", help="so long: 90s, 30m, 8h")] = None,
     *,
     once: Annotated[bool, typer.Option("--once", help="until it next returns to normal")] = False,
-    user: _User = None,
-    comment: _Comment = "",
+    user: User = None,
+    comment: Comment = "",
 ) -> None:
     """Put an alarm aside for a time, at most its max_shelve_s. It goes on working, and the journal goes on."""
     if (lasting is None) != once:
         raise typer.BadParameter("expected either --for with a time such as 30m, or --once")
     duration_s = None if lasting is None else _seconds(lasting)
     body = {"alarm": alarm, "kind": "one_shot" if once else "timed", "duration_s": duration_s}
-    _tell(config, "shelve", body, user, comment)
+    tell_line(config, "shelve", body | {"user": who(user), "comment": comment})
 
 
-def unshelve(config: Config, alarm: _Alarm, user: _User = None, comment: _Comment = "") -> None:
+def unshelve(config: Config, alarm: _Alarm, user: User = None, comment: Comment = "") -> None:
     """Take an alarm back from its shelf."""
-    _tell(config, "unshelve", {"alarm": alarm}, user, comment)
-
-
-def _account() -> str:
-    """Return the name of the account that this runs in."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:  # a container's user, which has none
-        raise typer.BadParameter("expected --user: the account that this runs in has no name") from error
-
-
-def _tell(config: Path, command: str, body: dict[str, Any], user: str | None, comment: str) -> None:
-    from edge.commands.socket import tell
-
-    who = {"user": user or _account(), "comment": comment}
-    outcome, detail = tell(
-        settings_of(config).store.path, command, {"schema": f"linewatch/command-{command}/1", **body, **who}
-    )
-    if outcome not in _DONE:
-        raise CommandError(f"The line refused to {command}: {outcome}" + (f", {detail}" if detail else ""))
-    output.print(f"{outcome}: {detail}" if detail else outcome)
+    tell_line(config, "unshelve", {"alarm": alarm, "user": who(user), "comment": comment})
 
 
 def _occurrence_id(config: Path, named: str) -> str:

@@ -31,10 +31,18 @@ MAX_CORRELATION = 1_024  # bytes
 MAX_EXPIRY_S = 60
 MAX_BYTES = 16_384
 MAX_REPLAYED = 10_000  # events that one command may ask for
+MAX_CHALLENGE_PARTS = 1_000
+MIN_CHALLENGE_S, MAX_CHALLENGE_S = 10, 86_400
+MAX_BYPASS_MINUTES = 480
 MAX_SEQ = 2**63 - 1  # the store numbers no further
 
 CommandOutcome = Literal[
     AlarmOutcome,
+    "already_running",
+    "not_running",
+    "no_parts",
+    "bypassed",
+    "not_bypassed",
     "unknown_epoch",
     "some_missing",
     "unknown_command",
@@ -111,6 +119,49 @@ class Replay(StrictModel):
         return self
 
 
+class Challenge(StrictModel):
+    """Body of `cmd/challenge`: known bad parts go through next, and all must be NG; or `cancel` the one that runs.
+
+    `parts`, `within_s`: None = as the settings say.
+    """
+
+    schema_name: Annotated[Literal["linewatch/command-challenge/1"], Field(alias="schema")]
+    action: Literal["begin", "cancel"]
+    parts: Annotated[int, Field(ge=1, le=MAX_CHALLENGE_PARTS)] | None
+    within_s: Annotated[int, Field(ge=MIN_CHALLENGE_S, le=MAX_CHALLENGE_S)] | None
+    user: _User
+    comment: _Comment
+
+    @model_validator(mode="after")
+    def _cancelling_has_no_size(self) -> Challenge:
+        if self.action == "cancel" and (self.parts, self.within_s) != (None, None):
+            raise ValueError("expected parts and within_s null to cancel")
+        return self
+
+
+class Bypass(StrictModel):
+    """Body of `cmd/bypass`: take inspection out for `minutes`, for a `reason`; or put it back."""
+
+    schema_name: Annotated[Literal["linewatch/command-bypass/1"], Field(alias="schema")]
+    action: Literal["on", "off"]
+    minutes: Annotated[int, Field(ge=1, le=MAX_BYPASS_MINUTES)] | None
+    reason: _Comment
+    user: _User
+
+    @model_validator(mode="after")
+    def _inspection_is_not_taken_out_for_nothing(self) -> Bypass:
+        if (self.action == "on") != (self.minutes is not None):
+            raise ValueError("expected minutes for the action on, and null for off")
+        if self.action == "on" and not self.reason.strip():
+            raise ValueError("expected a reason why inspection is taken out, received none")
+        return self
+
+    @property
+    def comment(self) -> str:
+        """What the journal notes beside the command."""
+        return self.reason
+
+
 # Every command that a line knows, by the last level of its topic; its body is told by schemas/command-<name>.json.
 COMMANDS: dict[str, type[StrictModel]] = {
     "ack": Acknowledge,
@@ -118,6 +169,8 @@ COMMANDS: dict[str, type[StrictModel]] = {
     "unshelve": Unshelve,
     "reset": Reset,
     "replay": Replay,
+    "challenge": Challenge,
+    "bypass": Bypass,
 }
 
 

@@ -22,7 +22,7 @@ AlarmTransition = Literal[
 
 JournalPart = Literal["alarms", "commands", "station"]
 # What the journal tells of the station itself.
-STATION_KINDS = frozenset({"started", "ended", "settings", "bundle"})
+STATION_KINDS = frozenset({"started", "ended", "settings", "bundle", "challenge", "bypass_begin", "bypass_end"})
 
 # What becomes of a command about an alarm.
 AlarmOutcome = Literal[
@@ -101,10 +101,18 @@ class AlarmStanding:
 
 @dataclass(frozen=True)
 class AlarmRecord:
-    """What is to be remembered of one alarm across restarts. `body`: JSON that only the alarm room reads."""
+    """What is to be remembered of one alarm across restarts. `body`: JSON that only the alarm room reads.
+
+    A name with a slash, which no alarm has, is of the station itself: `station/bypass`, `station/challenge`.
+    """
 
     alarm: str
     body: str
+
+    @property
+    def of_station(self) -> bool:
+        """Whether it is of the station itself and of no alarm."""
+        return "/" in self.alarm
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from edge.commands.requests import Acknowledge, Command, CommandOutcome, Reset, 
 from edge.messages.writer import MessageWriter
 from edge.outbox import Outbox
 from edge.records import AlarmEvent, AlarmRecord, DeliveryState, FrameResult, JournalEntry, Message
+from edge.records.interventions import StationTroubles
 from edge.repeats import likeness
 from edge.station.refusals import WITHIN_NS, Refusals
 
@@ -57,6 +58,8 @@ class AlarmService:
         records: list[AlarmRecord] = []
         journal: list[JournalEntry] = []
         for record in self._outbox.alarm_records():
+            if record.of_station:
+                continue
             rule = rules.get(record.alarm)
             if rule is None:
                 if record.body != _FORGOTTEN:
@@ -88,6 +91,13 @@ class AlarmService:
     def tick(self, delivery: DeliveryState, now_ns: int) -> tuple[AlarmEvent, ...]:
         """Step the alarms about the line itself, and end what time ends."""
         events = self.manager.tick(delivery, now_ns)
+        self._write(events, now_ns)
+        self._write_reasons()
+        return events
+
+    def look_at_station(self, troubles: StationTroubles, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Step the alarms about the inspection itself; the transitions are in the outbox when this returns."""
+        events = self.manager.look_at_station(troubles, now_ns)
         self._write(events, now_ns)
         self._write_reasons()
         return events

@@ -17,6 +17,9 @@ from edge.outbox import Outbox, OutboxReader
 from edge.records import JournalEntry
 from edge.settings import Settings, fingerprint
 
+# Challenges and bypasses of the last run stand behind its start.
+_ROWS_LOOKED_AT = 500
+
 
 class StationJournal:
     """Writes down when the line on `outbox` starts and ends, and with which settings and bundle.
@@ -59,7 +62,7 @@ class StationJournal:
         """Return what the last run told of itself, by kind; nothing where nothing can be read."""
         try:
             with OutboxReader(self._outbox.path) as reader:
-                rows = reader.journal_rows(4, part="station")
+                rows = reader.journal_rows(_ROWS_LOOKED_AT, part="station")
         except StoreError:
             return {}
         told: dict[str, str] = {}

@@ -55,7 +55,7 @@ def test_a_retained_command_is_nobodys() -> None:
         (
             {"topic": f"{ROOT}/cmd/selfdestruct"},
             "unknown_command",
-            "expected one of ack, shelve, unshelve, reset, replay, received 'selfdestruct'",
+            "expected one of ack, shelve, unshelve, reset, replay, challenge, bypass, received 'selfdestruct'",
         ),
         ({"expiry_s": None}, "invalid", "message expiry of at most 60 s, received none"),
         ({"expiry_s": 3600}, "invalid", "received 3600 s"),
@@ -116,6 +116,34 @@ def test_the_published_schema_and_the_line_agree(body: dict[str, Any]) -> None:
 def test_the_published_schemas_of_the_other_commands_and_the_line_agree(name: str, body: dict[str, Any]) -> None:
     """Likewise for shelving and resetting: a time needs its length, an alarm a name."""
     named = {"schema": f"linewatch/command-{name}/1", **body}
+    command = read_command(ack(topic=f"{ROOT}/cmd/{name}", payload=json.dumps(named).encode()), ROOT)
+    schema: Draft202012Validator = VALIDATORS[f"command-{name}"]
+    assert schema.is_valid(named) == (command.body is not None)
+
+
+@given(
+    st.sampled_from(["challenge", "bypass"]),
+    st.fixed_dictionaries(
+        {"user": st.sampled_from(["anna", ""])},
+        optional={
+            "action": st.sampled_from(["begin", "cancel", "on", "off"]),
+            "comment": st.sampled_from(["", "x" * 501]),
+            "parts": st.none() | st.sampled_from([0, 1, 1000, 1001, True, "5"]),
+            "within_s": st.none() | st.sampled_from([9, 10, 86_400, 86_401]),
+            "minutes": st.none() | st.sampled_from([0, 1, 480, 481, 1.5]),
+            "reason": st.sampled_from(["", "  ", "lens", "x" * 500, "x" * 501]) | st.text(max_size=3),
+        },
+    ),
+    st.booleans(),
+)
+def test_the_schemas_of_challenge_and_bypass_and_the_line_agree(name: str, body: dict[str, Any], whole: bool) -> None:
+    """Likewise for these: no bypass without a reason and a time, nothing beside a cancelling but who and why."""
+    keys = {"challenge": ("action", "parts", "within_s", "user", "comment")}
+    keys["bypass"] = ("action", "minutes", "reason", "user")
+    fill = {"action": {"challenge": "begin", "bypass": "on"}[name], "parts": None, "within_s": None, "comment": ""}
+    fill |= {"minutes": 30, "reason": "lens"}
+    named = {key: body.get(key, fill.get(key)) for key in keys[name]} if whole else body
+    named = {"schema": f"linewatch/command-{name}/1", **named}
     command = read_command(ack(topic=f"{ROOT}/cmd/{name}", payload=json.dumps(named).encode()), ROOT)
     schema: Draft202012Validator = VALIDATORS[f"command-{name}"]
     assert schema.is_valid(named) == (command.body is not None)

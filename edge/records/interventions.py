@@ -1,0 +1,29 @@
+"""What people do to a station's inspection: they challenge it, and they take it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What is to be noted in the journal, of whom; `comment` is the person's own, `detail` says what happened."""
+
+    kind: Literal["challenge", "bypass_begin", "bypass_end"]
+    user: str
+    comment: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class StationTroubles:
+    """How it stands with the inspection itself: what the measure `station` of alarms is decided from.
+
+    Each says in words what is wrong, None = nothing. `bypassed`: inspection is taken out. `challenge_missed`: a known
+    bad part was not NG. `challenge_due`: the shift had no challenge.
+    """
+
+    bypassed: str | None = None
+    challenge_missed: str | None = None
+    challenge_due: str | None = None
