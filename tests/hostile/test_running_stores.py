@@ -30,7 +30,8 @@ def write_line(folder: Path, store: Path, port: int, *, also: str = "", rules: s
     """Write the settings of a simulated line with a store of its own choice."""
     config = folder / "line.yaml"
     config.write_text(
-        f"bundle: {BUNDLE}\ncamera: {SIMULATED}\nengine: {{backend: simulated}}\nbroker: {{port: {port}, keepalive_s: 2}}\n"
+        f"bundle: {BUNDLE}\ncamera: {SIMULATED}\nengine: {{backend: simulated}}\n"
+        f"broker: {{port: {port}, keepalive_s: 2}}\n"
         f"store: {{path: {store}}}\nreport: {{health_every_s: 0.5}}\nalarms: {rules}\n{also}"
     )
     return config
