@@ -23,7 +23,7 @@ _STATES = {
     "no_broker": ("NO BROKER", _LOUD),
 }
 _ALARMS_SHOWN = 8
-_SEES = frozenset({"running", "no_frame_yet"})  # the latter between two frames
+_SEES = {"running": "running", "no_frame_yet": "between frames"}
 _COUNTED = (
     "frames_dropped",
     "results_dropped",
@@ -120,13 +120,14 @@ def _who(picture: Mapping[str, Any]) -> str:
 def _of_cameras(picture: Mapping[str, Any], *, believable: bool) -> Iterator[tuple[str, Text]]:
     for camera in picture["cameras"]:
         runs = camera["condition"] in _SEES
-        words = f"{camera['name']}: {camera['condition']} {camera['detail']}".rstrip()
-        yield "camera", Text(printable(words), style="dim" if not believable else "green" if runs else "bold yellow")
-    if picture["frames_per_s"] is not None:
-        age_ms = picture["picture_age_ms"]
-        age = "no picture" if age_ms is None else f"picture {age_ms:.0f} ms old"
-        told = f"{picture['frames_per_s']:.1f} frames/s, {age}"
-        yield "pace", Text(told, style="" if believable else "dim")
+        condition = _SEES.get(camera["condition"], camera["condition"])
+        told = [f"{camera['name']}: {condition} {camera['detail']}".rstrip()]
+        if camera["frames_per_s"] is not None:
+            told.append(f"{camera['frames_per_s']:.1f} frames/s")
+        if camera["picture_age_ms"] is not None:
+            told.append(f"picture {camera['picture_age_ms']:.0f} ms old")
+        style = "dim" if not believable else "green" if runs else "bold yellow"
+        yield "camera", Text(printable(", ".join(told)), style=style)
 
 
 def _of_counts(picture: Mapping[str, Any], *, believable: bool) -> Iterator[tuple[str, Text]]:

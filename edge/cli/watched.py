@@ -23,6 +23,7 @@ _PRIORITIES = {"high": 0, "medium": 1, "low": 2}
 _ALARMS_AT_MOST = 500
 _TEXT_AT_MOST = 500
 _COUNTERS_AT_MOST = 100
+_CAMERAS_AT_MOST = 32
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,6 @@ class Watched:
         """Return how the station stands, in values that JSON holds. `wall`: now, UTC. Ages in s, None = not known."""
         state, why = self._state(now_ns)
         status, recipe, last = self._told.get("status"), self._told.get("state/recipe"), self._last
-        model = _mapping(recipe.body.get("model")) if recipe else {}
         silent_ns = None if self._live_ns is None else now_ns - self._live_ns
         return {
             "root": self._root,
@@ -176,7 +176,7 @@ class Watched:
             "last_sign_s_ago": self._last_sign(now_ns, wall),
             "silent_s": _seconds(silent_ns),
             "recipe": _text(recipe.body.get("name")) if recipe else None,
-            "model": f"{_text(model.get('name'))} {_text(model.get('version'))}".strip() if recipe else None,
+            "models": _models(recipe.body) if recipe else [],
             **self._health(now_ns),
             **self._counts(now_ns),
             "last": None if last is None else _result(last, now_ns),
@@ -224,24 +224,10 @@ class Watched:
     def _health(self, now_ns: int) -> dict[str, Any]:
         heard = self._told.get("state/health")
         body = heard.body if heard else {}
-        several = body.get("cameras")
-        cameras = several if isinstance(several, list) else [body["camera"]] if "camera" in body else []
-        if isinstance(several, dict):
-            cameras = [{"name": name, **_mapping(one)} for name, one in several.items()]
         broker, outbox = _mapping(body.get("broker")), _mapping(body.get("outbox"))
         return {
-            "cameras": [
-                {
-                    "name": _text(one.get("name")),
-                    "condition": _text(one.get("condition")),
-                    "detail": _text(one.get("detail")),
-                }
-                for one in cameras[:32]
-                if isinstance(one, dict)
-            ],
+            "cameras": _cameras(body),
             "health_s_ago": _seconds(now_ns - heard.at_ns) if heard and heard.live else None,
-            "frames_per_s": _number(body.get("frames_per_s")),
-            "picture_age_ms": _number(body.get("age_ms")),
             "station_broker": {"connected": broker.get("connected") is True, "trouble": _text(broker.get("trouble"))},
             "outbox": {
                 "pending": _whole(outbox.get("pending")),
@@ -253,15 +239,13 @@ class Watched:
     def _counts(self, now_ns: int) -> dict[str, Any]:
         counters = self._told.get("state/counters")
         body = counters.body if counters else {}
-        of_parts = any(_whole(body.get(f"parts_{name.lower()}")) is not None for name in VERDICTS)
-        prefix = "parts_" if of_parts else ""
         seen_ns = now_ns - (self._connected_ns if self._connected_ns is not None else now_ns)
         since = now_ns // 1_000_000_000 - MINUTE_S
         minute = sum((counts for second, counts in self._results if second > since), Counter[str]())
-        parts = of_parts or (self._last is not None and self._last.body.get("part_id") is not None)
+        of_part = self._last is not None and self._last.body.get("part_id") is not None
         return {
-            "counted": "parts" if parts else "frames",
-            "since_start": {name: _whole(body.get(prefix + name.lower())) for name in VERDICTS} if counters else None,
+            "counted": "parts" if of_part or _whole(body.get("parts")) else "frames",
+            "since_start": {name: _whole(body.get(name.lower())) for name in VERDICTS} if counters else None,
             "last_minute": {name: minute[name] for name in VERDICTS} if self._hears_events else None,
             "last_minute_s": round(min(MINUTE_S, seen_ns / 1e9), 1),
             "counters": {
@@ -325,9 +309,34 @@ def _heard(envelope: Mapping[str, Any], body: Mapping[str, Any], received: Recei
     )
 
 
+def _cameras(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the cameras of a health message: each by its name, or the one of a line that has one."""
+    several, one = _mapping(body.get("cameras")), _mapping(body.get("camera"))
+    named = list(several.items())[:_CAMERAS_AT_MOST]
+    if one and not named:
+        named = [(_text(one.get("name")), {**body, **one})]
+    return [
+        {
+            "name": _text(name),
+            "condition": _text(_mapping(camera).get("condition")),
+            "detail": _text(_mapping(camera).get("detail")),
+            "frames_per_s": _number(_mapping(camera).get("frames_per_s")),
+            "picture_age_ms": _number(_mapping(camera).get("age_ms")),
+        }
+        for name, camera in named
+    ]
+
+
+def _models(body: Mapping[str, Any]) -> list[str]:
+    """Return the models in force, each once: one for each view, or the one of a line that has one."""
+    models = [*list(_mapping(body.get("models")).values())[:_CAMERAS_AT_MOST], body.get("model")]
+    told = (f"{_text(model.get('name'))} {_text(model.get('version'))}".strip() for model in map(_mapping, models))
+    return list(dict.fromkeys(model for model in told if model))
+
+
 def _result(heard: _Heard, now_ns: int) -> dict[str, Any]:
     body = heard.body
-    views = {_text(name): _mapping(view) for name, view in list(_mapping(body.get("views")).items())[:32]}
+    views = {_text(name): _mapping(view) for name, view in list(_mapping(body.get("views")).items())[:_CAMERAS_AT_MOST]}
     missing = body.get("missing_views")
     return {
         "verdict": body["verdict"],
@@ -337,8 +346,8 @@ def _result(heard: _Heard, now_ns: int) -> dict[str, Any]:
         "frame": _whole(body.get("frame")),
         "recipe": _text(body.get("recipe")) or None,
         "grade": _text(_mapping(body.get("grade")).get("name")) or None,
-        "missing_views": [_text(name) for name in missing[:32]] if isinstance(missing, list) else [],
-        "views": {name: _text(view.get("verdict")) for name, view in views.items()},
+        "missing_views": [_text(name) for name in missing[:_CAMERAS_AT_MOST]] if isinstance(missing, list) else [],
+        "views": {name: _text(view.get("reason")) or None for name, view in views.items()},
         "challenge": body.get("challenge") is True,
         "s_ago": _seconds(now_ns - heard.at_ns),
     }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from edge.cli.terminal import Terminal
 from edge.cli.watch_view import lasting, line, panel
 from edge.cli.watched import Watched
-from edge.messages.writer import Counters, Health, MessageWriter, Stamp
+from edge.messages.writer import MessageWriter, Stamp
 from edge.records import AlarmStanding, FrameResult, Judgement, Message, Received, Verdict
 from edge.strict_json import parse_json
 from tests.edge.messages.test_messages import IDENTITY
@@ -25,14 +25,25 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 S = 1_000_000_000
 ROOT = IDENTITY.root
 WRITER = MessageWriter(IDENTITY, lambda: Stamp(NOW, 1_000 * S, True))
-HEALTH = Health("top", "running", "", 12.5, 38.4, True, 2, 0, None, None)
-COUNTERS = Counters(1285, 1190, 94, 1, 3, 2, 1, 1286, 0, 0)
+BROKER = {"broker": {"connected": True, "trouble": None}, "outbox": {"pending": 2, "parked": 0, "trouble": None}}
+TOP = {"condition": "running", "detail": "", "frames_per_s": 12.5, "age_ms": 38.4}
+COUNTED = {"frames": 1285, "ok": 1190, "ng": 94, "no_read": 1}
 EVIL = "\x1b[2J\u202ewiped\n"
 
 
 def heard(message: Message, *, retained: bool = False) -> Received:
     """Return a message as a subscriber hears it."""
     return Received(message.topic, message.payload, retained=retained, id=message.id, resent=message.resent)
+
+
+def said(topic: str, body: dict[str, Any], wall: datetime = NOW) -> Message:
+    """Return a message with this body, as a station of any version may say it."""
+    envelope = parse_json(WRITER.sequence(1).payload) | {"body": body, "ts": wall.isoformat()}
+    return Message("id", "any", f"{ROOT}/{topic}", json.dumps(envelope).encode())
+
+
+HEALTH = said("state/health", {"cameras": {"top": TOP}, **BROKER})
+COUNTERS = said("state/counters", COUNTED)
 
 
 def result(verdict: Verdict, seq: int, reason: str | None = None) -> Message:
@@ -82,8 +93,8 @@ def test_a_station_that_speaks_is_online_with_all_that_it_says() -> None:
     seen = watched(
         ONLINE,
         WRITER.recipe(),
-        WRITER.health(HEALTH),
-        WRITER.counters(COUNTERS),
+        HEALTH,
+        COUNTERS,
         result(Verdict.OK, 1),
         result(Verdict.NG, 2, "scratch: 1 defect"),
         standing("scratches"),
@@ -93,11 +104,24 @@ def test_a_station_that_speaks_is_online_with_all_that_it_says() -> None:
     assert told["since_start"] == {"OK": 1190, "NG": 94, "NO_READ": 1}
     assert told["last_minute"] == {"OK": 1, "NG": 1, "NO_READ": 0}
     assert (told["last"]["verdict"], told["last"]["reason"], told["last"]["s_ago"]) == ("NG", "scratch: 1 defect", 5.0)
-    assert told["cameras"] == [{"name": "top", "condition": "running", "detail": ""}]
+    top = {"name": "top", "condition": "running", "detail": "", "frames_per_s": 12.5, "picture_age_ms": 38.4}
+    assert told["cameras"] == [top]
     # on the device's clock it stood for 1,000 - 820 s when it was told, 5 s ago
     assert [(row["alarm"], row["age_s"], row["text"]) for row in told["alarms"]] == [("scratches", 185.0, "look")]
     assert told["broker"]["connected"] is True
     assert told["outbox"]["pending"] == 2
+
+
+def test_a_line_of_one_camera_is_told_as_it_says_it() -> None:
+    """A health message of one camera, and a recipe of one model, are told as those of several."""
+    camera = {"name": "top", "condition": "lost", "detail": "unplugged"}
+    health = {"camera": camera, "frames_per_s": 0.0, "age_ms": None}
+    recipe = {"name": "phone", "model": {"name": "glass", "version": "1"}}
+    told = watched(ONLINE, said("state/health", health | BROKER), said("state/recipe", recipe)).picture(S, NOW)
+    assert [(one["name"], one["condition"], one["frames_per_s"]) for one in told["cameras"]] == [("top", "lost", 0.0)]
+    assert (told["recipe"], told["models"]) == ("phone", ["glass 1"])
+    several = {"name": "phone", "models": {"top": {"name": "a", "version": "1"}, "side": {"name": "a", "version": "1"}}}
+    assert watched(said("state/recipe", several)).picture(S, NOW)["models"] == ["a 1"]
 
 
 def test_silence_is_stale_and_never_ok() -> None:
@@ -111,7 +135,7 @@ def test_silence_is_stale_and_never_ok() -> None:
 
 def test_what_was_retained_is_no_sign_of_life() -> None:
     """A retained `online` may be of a station that is gone: it is waited for, and then it is stale."""
-    seen = watched(ONLINE, WRITER.health(HEALTH), retained=True)
+    seen = watched(ONLINE, HEALTH, retained=True)
     assert (seen.picture(2 * S, NOW)["state"], seen.is_live) == ("waiting", False)
     assert seen.picture(15 * S, NOW)["state"] == "stale"
     seen.take(heard(WRITER.sequence(5)), 16 * S)
@@ -120,8 +144,8 @@ def test_what_was_retained_is_no_sign_of_life() -> None:
 
 def test_the_will_is_as_old_as_the_last_sign_of_life() -> None:
     """A Will was written at noon, at the connection; the last word came at 12:30; at 12:33 it is 3 min ago."""
-    later = MessageWriter(IDENTITY, lambda: Stamp(NOW + timedelta(minutes=30), 2_800 * S, True))
-    seen = watched(WRITER.will(), later.counters(COUNTERS), retained=True)
+    later = said("state/counters", COUNTED, NOW + timedelta(minutes=30))
+    seen = watched(WRITER.will(), later, retained=True)
     told = seen.picture(2 * S, NOW + timedelta(minutes=33))
     assert (told["state"], told["why"], told["status"]["age_s"]) == ("offline", "the connection was lost", 180.0)
     live = watched(WRITER.will())
@@ -165,18 +189,17 @@ def test_a_part_is_told_as_one() -> None:
     envelope["body"] |= {
         "part_id": "P-17",
         "missing_views": ["side"],
-        "views": {"top": {"verdict": "OK"}, "side": 3},
+        "views": {"top": {"reason": "scratch"}, "side": 3},
         "challenge": True,
     }
-    counters = parse_json(WRITER.counters(COUNTERS).payload)
-    counters["body"] |= {"parts_ok": 5, "parts_ng": 2, "parts_no_read": 1}
+    counters = said("state/counters", {"frames": 99, "parts": 8, "ok": 5, "ng": 2, "no_read": 1})
     seen = watched(ONLINE)
     seen.take(Received(f"{ROOT}/event/result", json.dumps(envelope).encode()), S)
-    seen.take(Received(f"{ROOT}/state/counters", json.dumps(counters).encode()), S)
+    seen.take(heard(counters), S)
     told = seen.picture(2 * S, NOW)
     assert (told["counted"], told["since_start"]) == ("parts", {"OK": 5, "NG": 2, "NO_READ": 1})
     assert (told["last"]["part_id"], told["last"]["missing_views"]) == ("P-17", ["side"])
-    assert told["last"]["views"] == {"top": "OK", "side": ""}
+    assert told["last"]["views"] == {"top": "scratch", "side": None}
     assert "NO_READ part P-17, 1 s ago, of a challenge: side: 0 readable frames of 1 (missing: side)" in line(told)
 
 
@@ -191,8 +214,8 @@ def test_a_late_result_is_counted_but_does_not_take_the_place_of_the_last() -> N
 
 def test_a_missing_event_is_told_and_whether_it_only_waits() -> None:
     """A gap of two is told after ten seconds, with how many wait in the station's outbox."""
-    seen = watched(ONLINE, WRITER.health(HEALTH), result(Verdict.OK, 1), result(Verdict.OK, 4))
-    seen.take(heard(WRITER.health(HEALTH)), 11 * S)
+    seen = watched(ONLINE, HEALTH, result(Verdict.OK, 1), result(Verdict.OK, 4))
+    seen.take(heard(HEALTH), 11 * S)
     told = seen.picture(11 * S, NOW)
     assert (told["events"]["missing"], told["events"]["gaps"]) == (2, [[2, 3]])
     assert "2 events have not come: 2-3; 2 wait in the station's outbox" in line(told)
@@ -223,9 +246,7 @@ def shown(told: dict[str, Any], width: int = 80) -> str:
 
 def test_the_panel_reads_well_at_80_columns() -> None:
     """No line is longer than 80; whatever is said stands whole in it, and an alarm with age and what to do."""
-    seen = watched(
-        ONLINE, WRITER.health(HEALTH), result(Verdict.NG, 2, "scratch: " + "long words " * 12), standing("a")
-    )
+    seen = watched(ONLINE, HEALTH, result(Verdict.NG, 2, "scratch: " + "long words " * 12), standing("a"))
     told = shown(seen.picture(6 * S, NOW))
     assert max(len(row) for row in told.splitlines()) <= 80
     assert "ONLINE: inspecting" in told
@@ -257,7 +278,9 @@ def test_nothing_old_looks_well(state: str) -> None:
 def test_what_comes_from_the_wire_cannot_steer_a_terminal() -> None:
     """Escapes, overrides of direction and line breaks in every text are shown as escapes, in panel and line."""
     messages = [WRITER.status("online", EVIL), standing("a"), result(Verdict.NG, 1, EVIL)]
-    seen = watched(WRITER.health(Health(EVIL, EVIL, EVIL, 1, 1, False, 1, 1, EVIL, EVIL)), *messages)
+    trouble = {"connected": False, "trouble": EVIL}
+    health = {"cameras": {EVIL: {"condition": EVIL, "detail": EVIL}}, "broker": trouble, "outbox": trouble}
+    seen = watched(said("state/health", health), *messages)
     seen.unheard(EVIL, EVIL)
     picture = seen.picture(2 * S, NOW)
     for told in (shown(picture).replace("\n", ""), line(picture)):
@@ -273,9 +296,10 @@ JSON = st.recursive(
 TOPICS = ("status", "state/health", "state/counters", "state/recipe", "seq", "alarm/a", "event/result", "event/alarm")
 # fmt: off
 KEYS = [
-    "status", "reason", "camera", "cameras", "frames_per_s", "broker", "outbox", "ok", "ng", "parts_ok", "verdict",
+    "status", "reason", "camera", "cameras", "frames_per_s", "broker", "outbox", "ok", "ng", "parts", "verdict",
+    "models",
     "part_id", "views", "missing_views", "grade", "state", "priority", "at_ns", "text", "user", "shown", "value",
-    "committed", "name", "model",
+    "committed", "name", "model", "condition", "detail",
 ]
 # fmt: on
 
