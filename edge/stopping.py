@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 _LEFT_BEHIND: list[threading.Thread] = []
+_WISHES: list[Callable[[], bool]] = []
 
 
 def leave_behind(thread: threading.Thread) -> None:
@@ -32,6 +33,22 @@ def end_process(code: int, *, at_once: bool = False) -> None:
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(code)
+
+
+@contextmanager
+def heard_by_long_work(asked: Callable[[], bool]) -> Iterator[None]:
+    """Have long work of the process end by `end_if_asked` once `asked` says yes; a signal's handler sets it."""
+    _WISHES.append(asked)
+    try:
+        yield
+    finally:
+        _WISHES.remove(asked)
+
+
+def end_if_asked() -> None:
+    """Raise KeyboardInterrupt, as Ctrl-C does by itself, where a signal has asked the command to stop."""
+    if any(asked() for asked in _WISHES):
+        raise KeyboardInterrupt
 
 
 @contextmanager

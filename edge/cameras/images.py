@@ -47,6 +47,8 @@ class ImagesCamera:
                 self._pictures = list(listing.files)
                 for told in listing.told():
                     _log.warning("%s", told)
+        except KeyboardInterrupt:  # the line is being stopped: it will see that there is nothing to do
+            return self
         except OSError as error:
             raise SourceError(
                 f"{as_text(str(self._source))} cannot be read: {error.strerror}. Look at its rights"

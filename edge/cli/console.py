@@ -20,7 +20,7 @@ from edge.cli.terminal import Terminal, lines
 from edge.cli.terminal import warn as warn_on
 from edge.errors import LinewatchError, StoreError
 from edge.printable import printable
-from edge.stopping import end_process
+from edge.stopping import end_process, heard_by_long_work
 
 INTERRUPTED = 130
 READER_GONE = 128 + signal.SIGPIPE
@@ -56,7 +56,8 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
     before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        with heard_by_long_work(stop.is_set):
+            yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

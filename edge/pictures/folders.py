@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge.errors import SourceError
 from edge.pictures.header import sniff
 from edge.pictures.names import as_text, natural_order
+from edge.stopping import end_if_asked
 
 SUFFIXES = (
     ".bmp", ".dib", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
@@ -30,7 +32,14 @@ _LEFT_BY_PROGRAMS = {
     "System Volume Information": "left by Windows",
     "lost+found": "left by the disk",
 }
+# What the kernel only makes up: some of it never ends, or waits for ever.
+_NO_DISKS = (
+    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
+    "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "sysfs", "tracefs",
+)  # fmt: skip
 _DEEPEST = 64
+_ENTRIES_AT_MOST = 1_000_000
+_LOOKED_EVERY = 1000  # entries
 _SHOWN = 3
 
 
@@ -63,15 +72,19 @@ class Listing:
 
 
 def list_pictures(folder: Path) -> Listing:
-    """List the pictures in a folder and its subfolders, linked ones too. Raises SourceError if it is unreadable."""
+    """List the pictures in a folder and its subfolders, linked ones too.
+
+    Raises SourceError if it is unreadable or holds more than a million entries, and KeyboardInterrupt where a signal
+    asks the command to stop meanwhile.
+    """
     return list_files(folder, SUFFIXES)
 
 
-def list_files(folder: Path, suffixes: Sequence[str]) -> Listing:
+def list_files(folder: Path, suffixes: Sequence[str], *, entries_at_most: int = _ENTRIES_AT_MOST) -> Listing:
     """List the files with these suffixes (in lower case; a file's may be in any) as `list_pictures` does."""
-    walk = _Walk(tuple(suffixes))
+    walk = _Walk(folder, tuple(suffixes), entries_at_most)
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: natural_order(entry.name))
+        entries = walk.entries(folder)
     except OSError as error:
         raise SourceError(f"{as_text(str(folder))} cannot be read: {error.strerror}. Look at its rights") from error
     walk.enter(folder)
@@ -80,8 +93,12 @@ def list_files(folder: Path, suffixes: Sequence[str]) -> Listing:
 
 
 class _Walk:
-    def __init__(self, suffixes: tuple[str, ...]) -> None:
+    def __init__(self, root: Path, suffixes: tuple[str, ...], entries_at_most: int) -> None:
+        self._entries_at_most = entries_at_most
+        self._root = root
         self._suffixes = suffixes
+        self._seen = 0
+        self._no_disks = _made_up_devices()
         self._pictures = ".png" in suffixes
         self._folders: dict[tuple[int, int], Path] = {}
         self.left_out: list[LeftOut] = []
@@ -92,8 +109,29 @@ class _Walk:
         known = self._folders.setdefault((status.st_dev, status.st_ino), folder)
         return None if known is folder else known
 
+    def entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        """Return what lies in a folder, in natural order. Raises OSError, SourceError, KeyboardInterrupt."""
+        found = []
+        with os.scandir(folder) as inside:
+            for entry in inside:
+                found.append(entry)
+                self._count()
+        return sorted(found, key=lambda entry: natural_order(entry.name))
+
+    def _count(self) -> None:
+        self._seen += 1
+        if self._seen > self._entries_at_most:
+            raise SourceError(
+                f"{as_text(str(self._root))} holds more than {self._entries_at_most:,} files and folders; expected a "
+                "folder of pictures. Name one below it"
+            )
+        if self._seen % _LOOKED_EVERY == 0:
+            end_if_asked()
+
     def visit(self, entries: Sequence[os.DirEntry[str]], depth: int) -> Iterator[Path]:
-        for entry in entries:
+        for number, entry in enumerate(entries):
+            if number % _LOOKED_EVERY == 0:
+                end_if_asked()
             path = Path(entry.path)
             try:
                 if entry.is_dir():
@@ -109,14 +147,14 @@ class _Walk:
         reason = _LEFT_BY_PROGRAMS.get(entry.name, "a hidden folder" if entry.name.startswith(".") else "")
         if not reason and depth >= _DEEPEST:
             reason = "too deep"
+        if not reason and path.stat().st_dev in self._no_disks:
+            reason = "made up by the kernel"
         if not reason and (before := self.enter(path)) is not None:
             reason = f"the same folder as {as_text(str(before))}"
         if reason:
             self.left_out.append(LeftOut(path, reason))
             return
-        with os.scandir(path) as inside:
-            entries = sorted(inside, key=lambda item: natural_order(item.name))
-        yield from self.visit(entries, depth + 1)
+        yield from self.visit(self.entries(path), depth + 1)
 
     def _why_not(self, entry: os.DirEntry[str], path: Path) -> str:
         """Say why something that is no folder is left out, if that is worth a word."""
@@ -136,9 +174,23 @@ class _Walk:
 
     @staticmethod
     def _unnamed_picture(path: Path) -> str:
-        with path.open("rb") as file:
-            content = sniff(file.read(16))
+        # a file of a driver may make whoever reads it wait
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            content = sniff(file.read(16) or b"")
         return {
             "picture": "a picture without a picture's suffix; rename it",
             "unread": "a picture that is not read",
         }.get(content, "")
+
+
+def _made_up_devices() -> frozenset[int]:
+    """Return the device numbers of the mounted file systems that are on no disk."""
+    found: set[int] = set()
+    with suppress(OSError), Path("/proc/self/mounts").open(encoding="utf-8", errors="surrogateescape") as mounts:
+        for mount in mounts:
+            _, place, kind, *_ = mount.split(" ")
+            if kind in _NO_DISKS:
+                with suppress(OSError):
+                    found.add(Path(place.encode().decode("unicode_escape")).stat().st_dev)
+    return frozenset(found)

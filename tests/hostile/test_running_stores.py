@@ -54,7 +54,7 @@ def linewatch(*arguments: str | Path, before: tuple[str, ...] = (), **environmen
     """Run a verb; return its exit code and all that it said, in one line."""
     done = subprocess.run(
         [*before, sys.executable, "-m", "edge", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60, env=os.environ | environment,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=180, env=os.environ | environment,
     )  # fmt: skip
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
@@ -202,7 +202,14 @@ def of_process(pid: int) -> Mapping[str, float]:
     }
 
 
+def reached(store: Path, seq: int) -> None:
+    """Wait for an event's number, and ask seldom: whoever asks takes time from the line."""
+    while committed(store) < seq:
+        time.sleep(1.0)
+
+
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_an_engine_that_fails_20_000_times_costs_nothing(tmp_path: Path) -> None:
     """Every frame is NO_READ and told; memory, threads and descriptors stay as they were after the first thousands."""
     store = tmp_path / "outbox.db"
@@ -213,9 +220,9 @@ def test_an_engine_that_fails_20_000_times_costs_nothing(tmp_path: Path) -> None
         .replace("{backend: simulated}", "{backend: simulated, simulated_fault: {kind: fails}}")
     )
     with line(config) as process:
-        wait_for(lambda: committed(store) > 4_000, 600)
+        reached(store, 4_000)
         first = of_process(process.pid)
-        wait_for(lambda: committed(store) > 20_000, 1200)
+        reached(store, 20_000)
         last = of_process(process.pid)
         assert stopped(process) == 0
     assert (last["threads"], last["descriptors"]) == (first["threads"], first["descriptors"])
