@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,8 @@ import typer
 from rich.table import Table
 
 from edge.cli.console import output, progress_bar
+
+_LARGEST = 256
 
 
 class Backend(str, Enum):
@@ -48,9 +51,9 @@ def bench_engine(
     from edge.cli.bench_engine import bench, fastest, ways
     from edge.settings import EngineSettings, load_settings
 
-    sizes = [int(size) for size in batch.split(",") if size.strip().isdecimal()]
-    if len(sizes) != len(batch.split(",")):
-        raise typer.BadParameter(f"--batch: expected numbers such as 1,2,4, received {batch}")
+    sizes = [int(size) for size in batch.split(",") if re.fullmatch(r"\s*[0-9]{1,4}\s*", size)]
+    if len(sizes) != len(batch.split(",")) or not all(1 <= size <= _LARGEST for size in sizes):
+        raise typer.BadParameter(f"--batch: expected numbers from 1 to {_LARGEST} such as 1,2,4, received {batch:.200}")
     own = load_settings(config).engine.without_simulation() if config else EngineSettings()
     asked = {"backend": backend and backend.value, "precision": precision}
     try:

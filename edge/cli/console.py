@@ -153,7 +153,7 @@ def _run_app(command: typer.Typer) -> None:
         errors.print(lines(f"error: the system says: {error.strerror or error}{where}", style="red"))
         sys.exit(StoreError.exit_code)
     except _UsageError as error:
-        error.message = printable(error.message, keep="\n")  # it may quote a name that the shell found in a folder
+        error.message = printable(error.message)  # it may quote a name that the shell found in a folder
         rich_format_error(error)
         sys.exit(error.exit_code)
     except LinewatchError as error:
