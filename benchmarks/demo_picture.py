@@ -14,10 +14,10 @@ from edge.app import run_line
 from edge.bundle import load_bundle
 from edge.cli.demo import BUNDLE, DEMO_ALARMS, FPS, DemoScore, DemoScreen, how_to_listen
 from edge.publishers.memory import MemoryPublisher
+from edge.records.decided import Decided
 from edge.settings import CameraSettings, LineSettings, Settings
 from edge.simulation.camera import SimulatedCamera
 from edge.simulation.rendering import SimulatedLineSettings
-from edge.station.pipeline import Decided
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMES = 75

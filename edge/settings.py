@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
@@ -14,15 +14,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from edge.alarms.rules import AlarmRule, alarm_rules, suppressors
-from edge.bundle import Bundle, Name
+from edge.alarms.rules import AlarmRule, alarm_rules, station_rules, suppressors
+from edge.bundle import Bundle, Name, load_bundle
 from edge.cameras.addresses import parse_address
 from edge.cameras.camera_watch import WatchSettings
 from edge.cameras.device_settings import DeviceSettings
 from edge.cameras.opencv import device_number
 from edge.commands.requests import CommandSettings
 from edge.errors import SettingsError, SourceError
+from edge.inspection.recipe_settings import RecipeSettings, ViewSettings
 from edge.inspection.settings import InspectSettings
+from edge.parts.settings import PartSettings
 from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
 from edge.preparing import depth_bits
 from edge.publishers.broker_settings import BrokerSettings
@@ -35,6 +37,8 @@ SHIFTS_AT_MOST = 12  # a day
 # What `--bundle demo` means: the model that comes with Linewatch, and has seen simulated pictures only.
 DEMO = "demo"
 SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "simulated-glass"
+MOST_CAMERAS = 16
+MOST_RECIPES = 200
 # What each backend can compute in; the first is what it does without being asked.
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("fp32", "int8"),
@@ -67,11 +71,12 @@ class CameraSettings(StrictModel):
     """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line.
 
     `loop`: a file or folder begins anew when it is over. `depth_bits`: how many bits of a camera's, or of a picture's,
-    16 count; none: as the bundle's `preparing` says.
-    `watch`: when the camera is frozen or blind; `auto` watches live cameras, and neither recordings, whose pictures may
-    rightly stand still, nor the simulated line. `size_px`: width and height that pictures must have; without it, those
-    of the first one. `compare_clocks`: whether a stream's own clock tells how old its pictures are. `device`: what a
-    USB camera is set to.
+    16 count; none: as the bundle's `preparing` says. `watch`: when the camera is frozen or blind; `auto` watches live
+    cameras, and neither recordings, whose pictures may rightly stand still, nor the simulated line. `size_px`: width
+    and height that pictures must have; without it, those of the first one. `compare_clocks`: whether a stream's own
+    clock tells how old its pictures are. `device`: what a USB camera is set to. `fps`: the pace of a folder of
+    pictures, per second; without it one per second. `triggered`: the camera gives a frame only when it is triggered, so
+    its silence is no fault, and none of its frames is left out.
     """
 
     name: Name = "camera"
@@ -80,6 +85,8 @@ class CameraSettings(StrictModel):
     loop: bool = False
     max_age_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 1000
     depth_bits: Annotated[int, Field(ge=8, le=16)] | None = None
+    fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    triggered: bool = False
     size_px: tuple[_SidePx, _SidePx] | None = None
     compare_clocks: bool = True
     device: DeviceSettings = DeviceSettings()
@@ -114,6 +121,15 @@ class CameraSettings(StrictModel):
         if self.loop and self.resolved_kind() not in {"file", "images"}:
             raise ValueError(
                 f"expected loop for a file or folder only, received it for a {self.resolved_kind()} camera"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_folders_have_a_pace(self) -> CameraSettings:
+        if self.fps is not None and self.resolved_kind() not in {"images", "file"}:
+            raise ValueError(
+                f"expected fps for a folder of pictures only, received it for a {self.resolved_kind()} camera; "
+                "device.fps sets a USB camera"
             )
         return self
 
@@ -229,15 +245,22 @@ class ReportSettings(StrictModel):
 
 
 class Settings(StrictModel):
-    """One line's settings. Relative paths count from the settings file.
+    """One station's settings. Relative paths count from the settings file.
 
-    `shifts`: when shifts begin, "HH:MM" by the clock of `time_zone`, an IANA name such as Europe/Berlin.
+    `camera`, `bundle` and `inspect` are short for one camera and one recipe; `cameras` and `recipes` are the long form.
+    `cameras` with `bundle` and `inspect` is one recipe that judges every camera alike. `recipe`: the one in force at
+    the start; it may be left out where there is only one. `shifts`: when shifts begin, "HH:MM" by the clock of
+    `time_zone`, an IANA name such as Europe/Berlin.
     """
 
     line: LineSettings = LineSettings()
     bundle: Path | None = None
     camera: CameraSettings = CameraSettings()
+    cameras: Annotated[dict[Name, CameraSettings], Field(max_length=MOST_CAMERAS)] = Field(default_factory=dict)
     inspect: InspectSettings = InspectSettings()
+    recipes: Annotated[dict[Name, RecipeSettings], Field(max_length=MOST_RECIPES)] = Field(default_factory=dict)
+    recipe: Name | None = None
+    parts: PartSettings = PartSettings()
     engine: EngineSettings = EngineSettings()
     alarms: tuple[AlarmRule, ...] = ()
     operators: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
@@ -268,6 +291,158 @@ class Settings(StrictModel):
         return ShiftPlan(tuple(time_of_day(text) for text in self.shifts), zone_of(self.time_zone))
 
     @model_validator(mode="after")
+    def _one_form_of_each(self) -> Settings:
+        if self.cameras and "camera" in self.model_fields_set:
+            raise ValueError("key cameras: expected either camera or cameras, received both")
+        short = [key for key in ("bundle", "inspect") if key in self.model_fields_set]
+        if self.recipes and short:
+            raise ValueError(
+                f"key recipes: expected either recipes or {' and '.join(short)}, received both. Put the bundle and its "
+                "limits below recipes.NAME.views.CAMERA"
+            )
+        if named := [name for name, camera in self.cameras.items() if "name" in camera.model_fields_set]:
+            raise ValueError(f"key cameras.{named[0]}.name: expected no name beside the key, which names the camera")
+        return self
+
+    @model_validator(mode="after")
+    def _recipes_and_cameras_fit(self) -> Settings:
+        if not self.recipes:
+            if self.recipe not in {None, self.line.recipe}:
+                raise ValueError(f"key recipe: expected one of recipes, which has none, received {self.recipe!r}")
+            return self
+        known = sorted(self.recipes)
+        if self.recipe is None and len(known) > 1:
+            raise ValueError(f"key recipe: expected one of {', '.join(known)}, received none")
+        if self.recipe is not None and self.recipe not in self.recipes:
+            raise ValueError(f"key recipe: expected one of {', '.join(known)}, received {self.recipe!r}")
+        cameras = self.station_cameras
+        for name, recipe in self.recipes.items():
+            for view, entry in recipe.views.items():
+                if view not in cameras:
+                    raise ValueError(
+                        f"key recipes.{name}.views.{view}: expected the name of a camera ({', '.join(cameras)}), "
+                        f"received {view!r}"
+                    )
+                if entry.bundle is None:
+                    raise ValueError(f"key recipes.{name}.views.{view}.bundle: expected a bundle, received none")
+        if idle := [name for name in cameras if not any(name in recipe.views for recipe in self.recipes.values())]:
+            raise ValueError(
+                f"key cameras.{idle[0]}: expected a view of it in a recipe, received none. Add "
+                f"recipes.NAME.views.{idle[0]}, or take the camera out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> Settings:
+        taken: dict[str, str] = {}
+        for name, camera in self.cameras.items():
+            kind, source = camera.resolved_kind(), str(camera.source)
+            if kind in {"device", "gstreamer"} and source in taken:
+                raise ValueError(
+                    f"key cameras.{name}.source: expected a device of its own, received {redacted(source)!r}, which is "
+                    f"that of cameras.{taken[source]}"
+                )
+            taken[source] = name
+        return self
+
+    @model_validator(mode="after")
+    def _prefixes_name_one_recipe(self) -> Settings:
+        whose: dict[str, str] = {}
+        for name, recipe in self.recipes.items():
+            for prefix in recipe.part_id_prefixes:
+                if prefix in whose:
+                    raise ValueError(
+                        f"key recipes.{name}.part_id_prefixes: expected prefixes of its own, received {prefix!r}, "
+                        f"which is that of {whose[prefix]}"
+                    )
+                whose[prefix] = name
+        return self
+
+    @model_validator(mode="after")
+    def _presence_looks_at_a_view(self) -> Settings:
+        if self.parts.trigger != "presence":
+            return self
+        view, cameras = self.parts.presence.view, self.station_cameras
+        if view is None and len(cameras) > 1:
+            raise ValueError(f"key parts.presence.view: expected one of {', '.join(cameras)}, received none")
+        if view is not None and view not in cameras:
+            raise ValueError(f"key parts.presence.view: expected one of {', '.join(cameras)}, received {view!r}")
+        return self
+
+    @property
+    def station_cameras(self) -> dict[str, CameraSettings]:
+        """The cameras by name, from either form."""
+        triggered = self.parts.trigger == "camera"
+        return {
+            name: camera.model_copy(update={"name": name, "triggered": camera.triggered or triggered})
+            for name, camera in (self.cameras or {self.camera.name: self.camera}).items()
+        }
+
+    @property
+    def station_recipes(self) -> dict[str, RecipeSettings]:
+        """The recipes by name, from either form."""
+        if self.recipes:
+            return dict(self.recipes)
+        view = ViewSettings(bundle=self.bundle, inspect=self.inspect)
+        return {self.line.recipe: RecipeSettings(views=dict.fromkeys(self.station_cameras, view))}
+
+    @property
+    def alarm_rules(self) -> tuple[AlarmRule, ...]:
+        """Every alarm of the station: of which camera each is, and whether of frames or of parts."""
+        return station_rules(self.alarms, list(self.station_cameras), parts=self.parts.exist)
+
+    def _inspected(self, cameras: Sequence[str]) -> list[InspectSettings]:
+        """Return how each view of these cameras is judged, in every recipe; of no camera = of all."""
+        return [
+            recipe.inspect(view)
+            for recipe in self.station_recipes.values()
+            for view in recipe.views
+            if not cameras or view in cameras
+        ]
+
+    @property
+    def first_recipe(self) -> str:
+        """The recipe that is in force at the start."""
+        return self.recipe or next(iter(self.station_recipes))
+
+    def of_view(self, camera: str | None = None, recipe: str | None = None) -> Settings:
+        """Return the settings of one view alone, in the short form. Raises SettingsError where there are several.
+
+        `camera`, `recipe`: which; left out where there is only one, or for the recipe that is in force at the start.
+        """
+        recipe = recipe or self.first_recipe
+        if recipe not in self.station_recipes:
+            raise SettingsError(f"Expected a recipe of {', '.join(self.station_recipes)}; received {recipe!r}")
+        views = self.station_recipes[recipe].views
+        if camera is None and len(views) > 1:
+            raise SettingsError(
+                f"Expected which camera, one of {', '.join(views)}; received none. Name it with --camera"
+            )
+        name = camera or next(iter(views))
+        if name not in views:
+            raise SettingsError(f"Expected a camera of the recipe {recipe}, {', '.join(views)}; received {name!r}")
+        return self.model_copy(
+            update={
+                "camera": self.station_cameras[name],
+                "cameras": {},
+                "bundle": views[name].bundle,
+                "inspect": self.station_recipes[recipe].inspect(name),
+                "recipes": {},
+                "recipe": None,
+                "line": self.line.model_copy(update={"recipe": recipe}),
+            }
+        )
+
+    def with_bundle(self, bundle: Path) -> Settings:
+        """Return the same with another bundle, as the command line names it. Raises SettingsError for several views."""
+        if self.recipes:
+            raise SettingsError(
+                f"--bundle {bundle}: expected settings with one bundle, received recipes, each view of which names its "
+                "own. Change recipes.NAME.views.CAMERA.bundle"
+            )
+        return self.model_copy(update={"bundle": bundle})
+
+    @model_validator(mode="after")
     def _answers_have_topics_of_their_own(self) -> Settings:
         self.commands.prefix(self.line.root)
         return self
@@ -281,23 +456,34 @@ class Settings(StrictModel):
 
     @model_validator(mode="after")
     def _alarms_name_what_is_there(self) -> Settings:
-        rules = alarm_rules(self.alarms)
-        ids, zones = {rule.id for rule in rules}, self.inspect.zones
-        grades = {row.name for row in self.inspect.grades}
+        rules = self.alarm_rules
+        ids = {rule.id for rule in rules} | {rule.id for rule in alarm_rules(self.alarms)}
+        cameras, where = self.station_cameras, "recipes.NAME.views.CAMERA.inspect" if self.recipes else "inspect"
         for rule in self.alarms:
+            views = self._inspected(rule.cameras)
+            zones = {zone for inspect in views for zone in inspect.zones}
+            grades = {row.name for inspect in views for row in inspect.grades}
             if unknown := sorted(set(rule.suppressed_by) - ids):
                 raise ValueError(f"key alarms.{rule.id}.suppressed_by: expected ids of alarms, received {unknown}")
+            if unknown := sorted(set(rule.cameras) - set(cameras)):
+                raise ValueError(
+                    f"key alarms.{rule.id}.cameras: expected some of {', '.join(cameras)}, received {unknown}"
+                )
+            if rule.per == "part" and not self.parts.exist:
+                raise ValueError(
+                    f"key alarms.{rule.id}.per: expected frame, for parts.trigger is every_frame; received part"
+                )
             if rule.zone is not None and rule.zone not in zones:
                 raise ValueError(
-                    f"key alarms.{rule.id}.zone: expected one of inspect.zones {sorted(zones)}, received {rule.zone!r}"
+                    f"key alarms.{rule.id}.zone: expected one of {where}.zones {sorted(zones)}, received {rule.zone!r}"
                 )
             if unknown := sorted(set(rule.grades) - grades):
                 raise ValueError(
-                    f"key alarms.{rule.id}.grades: expected some of inspect.grades {sorted(grades)}, received {unknown}"
+                    f"key alarms.{rule.id}.grades: expected some of {where}.grades {sorted(grades)}, received {unknown}"
                 )
-            if rule.needs_calibration and self.inspect.mm_per_px is None:
+            if rule.needs_calibration and not all(inspect.mm_per_px for inspect in views):
                 raise ValueError(
-                    f"key inspect.mm_per_px: expected a size, for alarms.{rule.id} is in millimetres; received nothing"
+                    f"key {where}.mm_per_px: expected a size, for alarms.{rule.id} is in millimetres; received nothing"
                 )
         try:
             TopologicalSorter({rule.id: suppressors(rule, rules) for rule in rules}).prepare()
@@ -308,22 +494,35 @@ class Settings(StrictModel):
 
 
 def load_settings(path: Path) -> Settings:
-    """Read one line's settings and make their paths absolute. Raises SettingsError."""
+    """Read one station's settings and make their paths absolute. Raises SettingsError."""
     settings = load_yaml(path, Settings)
     home = path.resolve().parent
-    camera, broker = settings.camera, settings.broker
-    if isinstance(camera.source, str) and camera.resolved_kind() in {"file", "images"}:
-        camera = camera.model_copy(update={"source": str(home / camera.source)})
+    broker = settings.broker
     if broker.tls is not None:
         broker = broker.model_copy(update={"tls": _at_home(broker.tls, home, "ca_file", "cert_file", "key_file")})
+    presence = _at_home(settings.parts.presence, home, "belt")
     return settings.model_copy(
         update={
             "bundle": settings.bundle and home / settings.bundle,
-            "camera": camera,
+            "camera": _camera_at_home(settings.camera, home),
+            "cameras": {name: _camera_at_home(camera, home) for name, camera in settings.cameras.items()},
+            "recipes": {name: _recipe_at_home(recipe, home) for name, recipe in settings.recipes.items()},
+            "parts": settings.parts.model_copy(update={"presence": presence}),
             "broker": _at_home(broker, home, "password_file"),
             "store": settings.store.model_copy(update={"path": home / settings.store.path}),
         }
     )
+
+
+def _camera_at_home(camera: CameraSettings, home: Path) -> CameraSettings:
+    if isinstance(camera.source, str) and camera.resolved_kind() in {"file", "images"}:
+        return camera.model_copy(update={"source": str(home / camera.source)})
+    return camera
+
+
+def _recipe_at_home(recipe: RecipeSettings, home: Path) -> RecipeSettings:
+    views = {name: _at_home(view, home, "bundle") for name, view in recipe.views.items()}
+    return recipe.model_copy(update={"views": views})
 
 
 def _at_home(model: ModelT, home: Path, *names: str) -> ModelT:
@@ -331,25 +530,52 @@ def _at_home(model: ModelT, home: Path, *names: str) -> ModelT:
     return model.model_copy(update={name: home / path for name in names if (path := getattr(model, name)) is not None})
 
 
-def unknown_classes(settings: Settings, bundle: Bundle) -> list[str]:
-    """Name each key of limits, thresholds, grades and alarms whose class the bundle lacks, and what it may mean."""
+def unknown_classes(settings: Settings, bundles: Mapping[Path | None, Bundle]) -> list[str]:
+    """Name each key of limits, thresholds, grades and alarms whose class the bundles lack, and what it may mean.
+
+    `bundles`: by their path in the settings.
+    """
+    told: list[str] = []
+    for name, recipe in settings.station_recipes.items():
+        for key, view in recipe.views.items():
+            where = f"recipes.{name}.views.{key}.inspect" if settings.recipes else "inspect"
+            told += _unknown_in(where, recipe.inspect(key), bundles[view.bundle])
+    told = list(dict.fromkeys(told))  # cameras of the short form share its keys
+    named = "/".join(dict.fromkeys(bundle.manifest.name for bundle in bundles.values()))
+    for rule in settings.alarms:
+        seen = _classes_seen(settings, rule, bundles)
+        if rule.class_name is not None and rule.class_name not in seen:
+            told.append(_unknown(f"alarms.{rule.id}.class", rule.class_name, seen, named))
+    return told
+
+
+def _classes_seen(settings: Settings, rule: AlarmRule, bundles: Mapping[Path | None, Bundle]) -> list[str]:
+    """Return the classes of every bundle whose views an alarm is about, sorted."""
+    concerned = {
+        view.bundle
+        for recipe in settings.station_recipes.values()
+        for name, view in recipe.views.items()
+        if not rule.cameras or name in rule.cameras
+    }
+    return sorted({entry.name for path in concerned for entry in bundles[path].classes})
+
+
+def _unknown_in(where: str, inspect: InspectSettings, bundle: Bundle) -> list[str]:
+    """Name the keys of one view's section `inspect`, called `where`, whose class its bundle lacks."""
     known = sorted(entry.name for entry in bundle.classes)
     named = [
-        *((f"inspect.limits.{name}", name) for name in settings.inspect.limits),
-        *((f"inspect.thresholds.{name}", name) for name in settings.inspect.thresholds),
-        *((f"alarms.{rule.id}.class", rule.class_name) for rule in settings.alarms if rule.class_name is not None),
-        *(
-            (f"inspect.grades.{row.name}.limits.{name}", name)
-            for row in settings.inspect.grades
-            for name in row.limits or {}
-        ),
+        *((f"{where}.limits.{name}", name) for name in inspect.limits),
+        *((f"{where}.thresholds.{name}", name) for name in inspect.thresholds),
+        *((f"{where}.grades.{row.name}.limits.{name}", name) for row in inspect.grades for name in row.limits or {}),
     ]
-    return [
-        f"key {where}: expected a class of the bundle {bundle.manifest.name} ({', '.join(known)}), received {name!r}"
+    return [_unknown(key, name, known, bundle.manifest.name) for key, name in named if name not in known]
+
+
+def _unknown(key: str, name: str, known: Sequence[str], bundle: str) -> str:
+    return (
+        f"key {key}: expected a class of the bundle {bundle} ({', '.join(known)}), received {name!r}"
         f"{_meant(name, known)}"
-        for where, name in named
-        if name not in known
-    ]
+    )
 
 
 def _meant(name: str, known: Sequence[str]) -> str:
@@ -358,10 +584,16 @@ def _meant(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {lowered[near[0]]}?" if near else ""
 
 
-def require_known_classes(settings: Settings, bundle: Bundle, file: Path) -> None:
-    """Raise SettingsError with every class in the settings that the bundle lacks: such a limit or alarm never acts."""
-    if unknown := unknown_classes(settings, bundle):
+def require_known_classes(settings: Settings, bundles: Mapping[Path | None, Bundle], file: Path) -> None:
+    """Raise SettingsError with every class in the settings that the bundles lack: such a limit or alarm never acts."""
+    if unknown := unknown_classes(settings, bundles):
         raise SettingsError(f"{file}: {'. '.join(unknown)}. A limit, grade or alarm of another class never acts")
+
+
+def load_bundles(settings: Settings) -> dict[Path | None, Bundle]:
+    """Load each bundle that a recipe names, once, by its path. Raises BundleError."""
+    paths = {view.bundle for recipe in settings.station_recipes.values() for view in recipe.views.values()}
+    return {path: load_bundle(path) for path in sorted(path for path in paths if path is not None)}
 
 
 def fingerprint(settings: Settings) -> str:
@@ -372,10 +604,13 @@ def fingerprint(settings: Settings) -> str:
 
 def readable_secrets(settings: Settings, path: Path) -> str | None:
     """Say that every user of the device may read a password in the settings file; None where all is well."""
-    source = str(settings.camera.source)
+    sources = {
+        f"cameras.{name}.source" if settings.cameras else "camera.source": str(camera.source)
+        for name, camera in settings.station_cameras.items()
+    }
     secrets = [
         *(["broker.password"] if settings.broker.password is not None else []),
-        *(["camera.source"] if redacted(source) != source else []),
+        *(key for key, source in sources.items() if redacted(source) != source),
     ]
     if not secrets or not path.stat().st_mode & stat.S_IROTH:
         return None
@@ -385,9 +620,9 @@ def readable_secrets(settings: Settings, path: Path) -> str | None:
     )
 
 
-def effective_thresholds(settings: Settings, bundle: Bundle) -> tuple[float, ...]:
-    """Return the probability per class, in id order: the settings' own, else the bundle's."""
-    own = settings.inspect.thresholds
+def effective_thresholds(inspect: InspectSettings, bundle: Bundle) -> tuple[float, ...]:
+    """Return the probability per class, in id order: the view's own, else the bundle's."""
+    own = inspect.thresholds
     return tuple(own.get(entry.name, entry.threshold) for entry in bundle.classes)
 
 

@@ -7,16 +7,25 @@ from collections.abc import Callable
 from edge.alarms.rules import OF_FAULTS, OF_FRAMES, AlarmRule
 from edge.records import Defect, DeliveryState, FrameResult, Measurement, Verdict
 from edge.records.interventions import StationTroubles
-from edge.records.parts import PartResult
+from edge.records.parts import Closing, PartResult, TriggerTrouble
 
 
-def concerns(rule: AlarmRule, result: FrameResult | PartResult) -> bool:
-    """Tell whether a rule is about such a result: of a frame or of a part, and of this camera."""
-    if rule.measure not in OF_FRAMES:
+def concerns(rule: AlarmRule, result: FrameResult | PartResult | TriggerTrouble) -> bool:
+    """Tell whether a rule is about such a result: of a frame or of a part, and of this camera; or about the trigger."""
+    if rule.measure == "trigger":
+        return not isinstance(result, FrameResult)
+    if isinstance(result, TriggerTrouble) or rule.measure not in OF_FRAMES:
         return False
     if isinstance(result, PartResult):
         return rule.per == "part"
     return rule.per != "part" and (not rule.cameras or result.view in rule.cameras)
+
+
+def measure_of_trigger(result: PartResult | TriggerTrouble) -> float:
+    """Return 1 for what no part can do, and for a part that came of it; else 0."""
+    if isinstance(result, TriggerTrouble):
+        return 1.0
+    return float(result.repeated or result.closing in {Closing.TIMEOUT, Closing.CROWDED})
 
 
 def measure_of_part(rule: AlarmRule, part: PartResult) -> float | None:
@@ -88,8 +97,10 @@ def _largest(rule: AlarmRule, measurement: Measurement, side: Callable[[Defect],
     return max(known, default=0.0) if len(known) == len(sizes) else None
 
 
-def why_of(rule: AlarmRule, inspection: FrameResult | PartResult) -> str:
+def why_of(rule: AlarmRule, inspection: FrameResult | PartResult | TriggerTrouble) -> str:
     """Say why the value that `rule`, which is about frames, watches is what it is, as far as the inspection says so."""
+    if isinstance(inspection, TriggerTrouble):
+        return inspection.detail
     about_reading = rule.measure in {*OF_FAULTS, "no_read"} and inspection.judgement.verdict is Verdict.NO_READ
     return (inspection.judgement.reason or "") if about_reading else ""
 

@@ -18,6 +18,7 @@ from edge.alarms.conditions import (
     delivery_why_of,
     measure_of,
     measure_of_part,
+    measure_of_trigger,
     station_measure_of,
     station_why_of,
     why_of,
@@ -27,6 +28,7 @@ from edge.alarms.model import (
     By,
     Obeyed,
     acknowledge,
+    end,
     pass_time,
     reset,
     serve,
@@ -35,11 +37,11 @@ from edge.alarms.model import (
     suppress,
     unshelve,
 )
-from edge.alarms.rules import FLOOD_WITHIN_S, OF_DELIVERY, OF_LINE, AlarmRule, suppressors
+from edge.alarms.rules import FLOOD_WITHIN_S, OF_DELIVERY, OF_LINE, OF_PARTS, AlarmRule, suppressors
 from edge.alarms.states import Condition, Service, Shelving
 from edge.records import AlarmEvent, AlarmOutcome, AlarmStanding, DeliveryState, FrameResult, StandingShelf
 from edge.records.interventions import StationTroubles
-from edge.records.parts import PartResult
+from edge.records.parts import PartResult, TriggerTrouble
 
 CHATTERING_RAISES = 3  # within CHATTERING_WITHIN_NS, after the usual alarm management practice
 CHATTERING_WITHIN_NS = 60_000_000_000
@@ -85,14 +87,12 @@ class AlarmManager:
         self._members_told = (0, 0)
         self._changed: set[str] = set()
 
-    def look_at(self, result: FrameResult | PartResult, now_ns: int) -> tuple[AlarmEvent, ...]:
-        """Step the alarms that a frame or a part concerns, and return the transitions, in order."""
+    def look_at(self, result: FrameResult | PartResult | TriggerTrouble, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Step the alarms that a frame, a part or a trigger's fault concerns; return the transitions, in order."""
         events: list[AlarmEvent] = []
         for rule in self._rules.values():
             known = concerns(rule, result)
-            value = None
-            if known:
-                value = measure_of_part(rule, result) if isinstance(result, PartResult) else measure_of(rule, result)
+            value = _value_of(rule, result) if known else None
             self._look(rule, value, now_ns, events, known=known, why=why_of(rule, result) if known else "")
         self._look_at_floods(now_ns, events)
         return tuple(events)
@@ -329,6 +329,16 @@ class AlarmManager:
         """The ids of the alarms that an operator is to see."""
         return [rule.id for rule in self.rules if self.shown(rule.id)]
 
+    def end_surfaces(self, now_ns: int, why: str) -> tuple[AlarmEvent, ...]:
+        """Let go of every alarm about surfaces and parts, since what they were about is inspected no longer."""
+        events: list[AlarmEvent] = []
+        for rule in self._rules.values():
+            if rule.measure not in OF_PARTS:
+                continue
+            state, happened = end(rule, self.states[rule.id], now_ns)
+            self._take(rule, state, tuple(replace(event, detail=why) for event in happened), events)
+        return tuple(events)
+
     def put_back(self, alarm: str, state: AlarmState, *, in_flood: bool) -> None:
         """Take up an alarm as a former run of the line left it."""
         self.states[alarm] = state
@@ -343,6 +353,14 @@ class AlarmManager:
 def _because(event: AlarmEvent, why: str) -> AlarmEvent:
     """Say with a raising why."""
     return replace(event, detail=why[:WHY_CHARACTERS]) if why and event.transition == "raised" else event
+
+
+def _value_of(rule: AlarmRule, result: FrameResult | PartResult | TriggerTrouble) -> float | None:
+    if isinstance(result, FrameResult):
+        return measure_of(rule, result)
+    if rule.measure == "trigger" or isinstance(result, TriggerTrouble):
+        return measure_of_trigger(result)
+    return measure_of_part(rule, result)
 
 
 def _window_ns(rule: AlarmRule) -> int:

@@ -133,6 +133,12 @@ def _return(rule: AlarmRule, state: AlarmState, value: float | None, now_ns: int
     return cleared, tuple(events)
 
 
+def end(rule: AlarmRule, state: AlarmState, now_ns: int) -> Stepped:
+    """Let an alarm return at once, and begin its delays anew: what it watched is inspected no longer."""
+    state = replace(state, delays=Delays())
+    return _return(rule, state, None, now_ns) if state.active else (state, ())
+
+
 def pass_time(rule: AlarmRule, state: AlarmState, now_ns: int) -> Stepped:
     """End a shelf whose time is over, and alarm again what has stood for too long."""
     events: list[AlarmEvent] = []

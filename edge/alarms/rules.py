@@ -24,6 +24,7 @@ Measure = Literal[
     "grade",
     "camera",
     "engine",
+    "trigger",
     "queue_age_ms",
     "delivery",
     "station",
@@ -49,11 +50,11 @@ OF_FAULTS = frozenset({"camera", "engine"})
 # Measures that a part has as well as a frame; a camera's fault, or an engine's, is of frames alone.
 OF_PARTS = OF_FRAMES - OF_FAULTS
 # Measures that are 1 or 0 and need no limits.
-_FLAGS = frozenset({"ng", "no_read", "grade", "camera", "engine", "delivery", "station"})
+_FLAGS = frozenset({"ng", "no_read", "grade", "camera", "engine", "trigger", "delivery", "station"})
 # Measures that need the names of what they watch.
 _NAMED = frozenset({"grade", "camera", "engine", "delivery", "station"})
 # Alarms about the line itself. They are shown in a flood too: they may be its cause.
-OF_LINE = frozenset({"no_read", "raises", "station"}) | OF_FAULTS | OF_DELIVERY
+OF_LINE = frozenset({"no_read", "raises", "station", "trigger"}) | OF_FAULTS | OF_DELIVERY
 
 DAY_S = 86_400
 FLOOD_WITHIN_S = 600
@@ -77,10 +78,11 @@ class AlarmRule(StrictModel):
 
     `measure`: `coverage` (fraction of the region or zone, 0-1), `count` (defects), `area_mm2` (largest defect),
     `length_mm` (longest defect), each optionally of one `class` and one `zone`; `ng`, `no_read` (the frame's verdict),
-    `grade` (one of `grades`), `camera` (one of the faults in `camera`), `engine` (one of the faults in `engine`) and
-    `delivery` (one of the troubles in `delivery`, see DeliveryState) and `station` (one of the troubles in `station`,
-    see StationTroubles), which need no limits; `queue_age_ms` (for how long the oldest undelivered message has waited)
-    and `raises` (alarms raised within `within_s`).
+    `grade` (one of `grades`), `camera` (one of the faults in `camera`), `engine` (one of the faults in `engine`),
+    `trigger` (it did what no part can do; over with the next part that is in order), `delivery` (one of the troubles in
+    `delivery`, see DeliveryState) and `station` (one of the troubles in `station`, see StationTroubles), which need no
+    limits; `queue_age_ms` (for how long the oldest undelivered message has waited) and `raises` (alarms raised within
+    `within_s`).
 
     Raises when the value has been ≥ `raise_at` for `on_delay_ms`, clears when it has been < `clear_below` (≤
     `raise_at`, which is its default; or `raise_at` - `deadband`) for `off_delay_ms`. With `frames` at least N of the
@@ -345,6 +347,15 @@ FLOOD_ALARM = AlarmRule(
 )
 
 
+TRIGGER_ALARM = AlarmRule(
+    id="trigger-fault",
+    measure="trigger",
+    off_delay_ms=10_000,
+    text="The trigger does not fit the parts: read the reason; check the trigger's signal and parts.timeout_ms",
+    cause="A bouncing light barrier, a part id that is sent twice, a part that is never closed",
+)
+
+
 def alarm_rules(own: Sequence[AlarmRule]) -> tuple[AlarmRule, ...]:
     """Add the built-in alarms that the settings do not define themselves. Those about the line itself come first."""
     defined = {rule.id for rule in own}
@@ -363,7 +374,11 @@ def station_rules(own: Sequence[AlarmRule], cameras: Sequence[str], *, parts: bo
     of frames becomes one rule for each camera, called `<id>-<camera>`, so that a good camera never ends the alarm of a
     bad one. A rule that names one camera keeps its id.
     """
-    became = {rule.id: _of_station(rule, cameras, parts=parts) for rule in alarm_rules(own)}
+    defined = {rule.id for rule in own}
+    rules = alarm_rules(own)
+    if parts and TRIGGER_ALARM.id not in defined:
+        rules = (TRIGGER_ALARM, *rules)
+    became = {rule.id: _of_station(rule, cameras, parts=parts) for rule in rules}
     return tuple(_renamed(rule, became) for rules in became.values() for rule in rules)
 
 

@@ -77,12 +77,14 @@ class PictureSource(Protocol):
 class CaptureLimits:
     """`max_age_ms`: an older live picture is not given, 0 = any age. `size_px`: width, height, None = the first one's.
 
-    `open_s`: how long opening, and then the first picture, may take.
+    `open_s`: how long opening, and then the first picture, may take. `keeps`: how many live pictures may wait to be
+    read.
     """
 
     max_age_ms: int = 0
     size_px: tuple[int, int] | None = None
     open_s: float = 20.0
+    keeps: int = 1
 
 
 @dataclass
@@ -296,8 +298,10 @@ class CapturedCamera:
     def _hand_over(self, item: Frame | CameraState, lost: int) -> None:
         with self._changed:
             if self._live:
-                self.dropped += len(self._items) + lost
-                self._items.clear()
+                self.dropped += lost
+                while len(self._items) >= self._limits.keeps:
+                    self._items.popleft()
+                    self.dropped += 1
                 self._state = CameraState(self.name, CameraCondition.NO_FRAME_YET)
             else:
                 self._changed.wait_for(lambda: len(self._items) < _READ_AHEAD or self._stop.is_set())

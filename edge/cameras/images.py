@@ -1,4 +1,4 @@
-"""A folder of pictures (or one picture) as a recording: name order, one picture per second of its own time."""
+"""A folder of pictures (or one picture) as a recording, in the order of names, at a steady pace of its own time."""
 
 from __future__ import annotations
 
@@ -15,24 +15,30 @@ from edge.pictures import SUFFIXES, as_text, list_pictures, read_picture
 from edge.records import CameraCondition, CameraState, Frame, UInt8
 
 _log = logging.getLogger(__name__)
-INTERVAL_NS = 1_000_000_000
 
 
 class ImagesCamera:
     """Reads the pictures under a folder, recursively, in the order of their paths; never drops one.
 
     A thread of its own reads the next picture while the last is inspected. `depth_bits`: how many bits of pictures of
-    16 count, where that is known.
+    16 count, where that is known. `fps`: pictures per second of the recording's own time.
     """
 
     def __init__(
-        self, name: str, source: Path, started_at: datetime | None = None, depth_bits: int | None = None
+        self,
+        name: str,
+        source: Path,
+        started_at: datetime | None = None,
+        depth_bits: int | None = None,
+        *,
+        fps: float = 1.0,
     ) -> None:
         self.name = name
         self.dropped = 0
         self._source = source
         self._started_at = started_at or datetime.now(timezone.utc)
         self._depth_bits = depth_bits
+        self._interval_ns = round(1e9 / fps)
         self._pictures: list[Path] = []
         self._next = 0
         self._reader: ThreadPoolExecutor | None = None
@@ -86,7 +92,7 @@ class ImagesCamera:
         self._next += 1
         self._read_ahead()
         name = as_text(str(path.relative_to(self._source)) if path != self._source else path.name)
-        captured_ns = index * INTERVAL_NS
+        captured_ns = index * self._interval_ns
         captured_at = self._started_at + timedelta(microseconds=captured_ns / 1000)
         try:
             pixels = ahead.result()

@@ -18,8 +18,9 @@ class PacedCamera:
     """Gives another camera's frames no sooner than their `captured_ns`, counted from the first one, allows.
 
     With `as_live` a live line may take the recording for a camera: each frame is stamped as captured when its time had
-    come, and of several whose time has come only the newest is given, the others being counted as dropped. A recording
-    that cannot be decoded as fast as it plays is played more slowly.
+    come, and of several whose time has come only the newest is given, the others being counted as dropped. Without
+    `drops` each is given, as of a camera that is triggered. A recording that cannot be decoded as fast as it plays is
+    played more slowly.
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class PacedCamera:
         inner: Camera,
         *,
         as_live: bool = False,
+        drops: bool = True,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         sleep_s: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = inner.name
         self._inner = inner
         self._as_live = as_live
+        self._drops = drops
         self._monotonic_ns = monotonic_ns
         self._sleep_s = sleep_s
         self._ahead_ns: int | None = None
@@ -59,7 +62,7 @@ class PacedCamera:
         self._held = None
         if not isinstance(item, Frame):
             return item
-        if self._as_live:
+        if self._as_live and self._drops:
             item = self._newest(item, timeout_s)
         early_s = (self._due_ns(item) - self._monotonic_ns()) / 1e9
         if early_s > timeout_s:

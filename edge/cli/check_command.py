@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from edge.cli.console import BundleOption, ConfigArgument, load_line, output, warn, warn_of_secrets
+from edge.cli.console import BundleOption, ConfigArgument, load_station, output, warn, warn_of_secrets
 from edge.errors import BundleError
 from edge.printable import printable
 from edge.wording import command
+
+# Measures by which a single bad part is to raise an alarm.
+_OF_ONE_PART = frozenset({"ng", "grade", "coverage", "count", "area_mm2", "length_mm"})
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,43 +38,72 @@ def check(
     """
     from edge.app import make_limited_engine
 
-    settings, loaded = load_line(config, bundle)
+    settings, bundles = load_station(config, bundle)
     warn_of_secrets(settings, config)
-    manifest = loaded.manifest
     output.print(f"settings {config}: valid")
-    output.print(f"bundle {manifest.name} {manifest.version}: {len(manifest.files)} files verified")
-    with make_limited_engine(settings.engine.without_simulation(), loaded) as engine:
-        _replay_golden(loaded, engine)
-        trials = _tried(settings, loaded, engine, offline=offline)
-    for error in (trial.error for trial in trials):
+    for told in slow_alarms(settings):
+        warn(told)
+    for loaded in {id(each): each for each in bundles.values()}.values():
+        manifest = loaded.manifest
+        output.print(f"bundle {manifest.name} {manifest.version}: {len(manifest.files)} files verified")
+        with make_limited_engine(settings.engine.without_simulation(), loaded) as engine:
+            _replay_golden(loaded, engine)
+    for error in (trial.error for trial in _tried(_parts(settings, bundles, offline=offline))):
         if error is not None:
             raise error
 
 
-def _tried(settings: Any, loaded: Any, engine: Any, *, offline: bool) -> list[Any]:
-    """Try each thing, print what came of it at once, and return all of it."""
-    from edge.cli.trials import CameraTrial, tried, try_secrets, try_speed, try_store, try_to_connect
-    from edge.inspection.golden import golden_frame
+def _parts(settings: Any, bundles: Any, *, offline: bool) -> dict[str, Callable[[], str]]:
+    """Return what is to be tried, by its name: store, secrets, broker, each camera, and each view's speed."""
+    from edge.cli.trials import CameraTrial, try_secrets, try_store, try_to_connect, try_view
 
-    camera = CameraTrial()
-    trials = []
-
-    def speed() -> str:
-        frame = camera.frame or golden_frame(loaded)
-        if frame is None:
-            return "no frame to measure on"
-        return try_speed(settings, loaded, engine, frame, camera.frames_per_s)
-
-    parts: dict[str, Callable[[], str]] = {
+    cameras = {name: CameraTrial() for name in settings.station_cameras}
+    several, recipes = len(cameras) > 1, settings.station_recipes
+    views = {
+        f"speed{' ' + camera if several else ''}{' ' + recipe if len(recipes) > 1 else ''}": (
+            settings.of_view(camera, recipe),
+            cameras[camera],
+        )
+        for recipe, entry in recipes.items()
+        for camera in entry.views
+    }
+    speeds: dict[str, Callable[[], str]] = {
+        name: partial(try_view, one, bundles[one.bundle], camera) for name, (one, camera) in views.items()
+    }
+    if offline:
+        return speeds
+    own = {camera: next(one for one, seen in views.values() if seen is trial) for camera, trial in cameras.items()}
+    return {
         "store": lambda: try_store(settings.store.path),
         "secrets": lambda: try_secrets(settings),
         "broker": lambda: try_to_connect(settings),
-        "camera": lambda: camera(settings, loaded),
-        "speed": speed,
+        **{
+            f"camera{' ' + name if several else ''}": partial(trial, own[name], bundles[own[name].bundle])
+            for name, trial in cameras.items()
+        },
+        **speeds,
     }
+
+
+def slow_alarms(settings: Any) -> list[str]:
+    """Name the alarms of frames or parts whose delay is longer than a part can last: one bad part never raises them."""
+    if not settings.parts.exist:
+        return []
+    lasts_ms = settings.parts.timeout_ms
+    return [
+        f"alarms.{rule.id}.on_delay_ms is {rule.on_delay_ms}, and a part lasts {lasts_ms} ms at most: one bad part "
+        "may never raise it. Set on_delay_ms: 0, or count parts with frames: {at_least: N, of: M}"
+        for rule in settings.alarms
+        if rule.measure in _OF_ONE_PART and rule.on_delay_ms > (lasts_ms if rule.per == "frame" else 0)
+    ]
+
+
+def _tried(parts: dict[str, Callable[[], str]]) -> list[Any]:
+    """Try each thing, print what came of it at once, and return all of it."""
+    from edge.cli.trials import tried
+
+    trials = []
     for name, part in parts.items():
-        if offline and name != "speed":
-            continue
         trial = tried(name, part)
         trials.append(trial)
         failed = trial.error is not None

@@ -21,6 +21,7 @@ from edge.cli.terminal import warn as warn_on
 from edge.errors import LinewatchError, StoreError
 from edge.printable import printable
 from edge.stopping import end_process, heard_by_long_work
+from edge.wording import counted
 
 INTERRUPTED = 130
 READER_GONE = 128 + signal.SIGPIPE
@@ -68,18 +69,19 @@ def warn(text: str) -> None:
     warn_on(errors, text)
 
 
-def load_line(config: Path, bundle: Path | None) -> tuple[Any, Any]:
-    """Read the settings and the bundle that they, or the command line, name.
+def load_station(config: Path, bundle: Path | None) -> tuple[Any, Any]:
+    """Read the settings and the bundles that they, or the command line, name; the bundles by their path.
 
-    Raises SettingsError, also for a limit, grade or alarm of a class that the bundle lacks.
+    Raises SettingsError, also for a limit, grade or alarm of a class that a bundle lacks.
     """
-    from edge.bundle import load_bundle
-    from edge.settings import load_settings, require_bundle, require_known_classes
+    from edge.settings import load_bundles, load_settings, require_bundle, require_known_classes
 
     settings = load_settings(config)
-    loaded = load_bundle(require_bundle(settings, bundle))
-    require_known_classes(settings, loaded, config)
-    return settings, loaded
+    if bundle is not None or not settings.recipes:
+        settings = settings.with_bundle(require_bundle(settings, bundle))
+    bundles = load_bundles(settings)
+    require_known_classes(settings, bundles, config)
+    return settings, bundles
 
 
 def require_kept(outbox: Any) -> None:
@@ -112,6 +114,12 @@ def reload_on_sighup() -> Iterator[Any]:
         yield reload
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def units_of(settings: Any, counts: Any) -> str:
+    """Say how many parts and frames came."""
+    frames = counted(counts.frames, "frame")
+    return f"{counted(counts.parts, 'part')} in {frames}" if settings.parts.exist else frames
 
 
 def grades_of(grades: Any) -> str:

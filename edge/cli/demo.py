@@ -26,10 +26,11 @@ from edge.opencv import cv2
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.embedded_broker import EmbeddedBroker
 from edge.records import DefectClass, UInt8, Verdict
+from edge.records.decided import Decided
 from edge.settings import SHIPPED_BUNDLE, CameraSettings, LineSettings, Settings
 from edge.simulation.camera import SimulatedCamera
 from edge.simulation.rendering import CLASS_NAMES, SimulatedLineSettings
-from edge.station.pipeline import Decided, LineCounts
+from edge.station.counts import LineCounts
 from edge.wording import counted
 
 BUNDLE = SHIPPED_BUNDLE

@@ -14,7 +14,7 @@ from edge.cli.console import (
     INTERRUPTED,
     BundleOption,
     grades_of,
-    load_line,
+    load_station,
     output,
     progress_bar,
     stop_on_signals,
@@ -59,6 +59,8 @@ def inspect(
     report: Annotated[Path, typer.Option("--report", help="write the report here: one HTML file with its pictures")],
     bundle: BundleOption = None,
     config: Annotated[Path | None, typer.Option("--config", help="a line's settings: region, limits, engine")] = None,
+    camera: Annotated[str | None, typer.Option("--camera", help="of the settings' cameras, this one")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="of the settings' recipes, this one")] = None,
     mm_per_px: Annotated[
         float | None, typer.Option("--mm-per-px", max=1000, help="size of a pixel on the part, mm")
     ] = None,
@@ -89,7 +91,9 @@ def inspect(
     if mm_per_px is not None and not mm_per_px > 0:
         raise typer.BadParameter(f"--mm-per-px: expected a size above 0 mm, received {mm_per_px}")
     if config:
-        settings, loaded = load_line(config, bundle)
+        station, bundles = load_station(config, bundle)
+        settings = station.of_view(camera, recipe)
+        loaded = bundles[settings.bundle]
     else:
         settings = Settings()
         loaded = load_bundle(require_bundle(settings, bundle or only_bundle(Path())))
@@ -104,7 +108,7 @@ def inspect(
         # the simulated engine answers for the simulated camera alone
         onnx = settings.engine.without_simulation()
         engine = scope.enter_context(proven_engine(onnx, loaded))
-        inference = Inference(engine, effective_thresholds(settings, loaded), loaded.manifest.tile.overlap_px)
+        inference = Inference(engine, effective_thresholds(settings.inspect, loaded), loaded.manifest.tile.overlap_px)
         stop = scope.enter_context(stop_on_signals())
         advance = scope.enter_context(progress_bar(lambda: len(paths)))
         inspected = inspect_pictures(paths, Inspector(inference, loaded, asked), stop, reading)

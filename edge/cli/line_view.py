@@ -21,17 +21,29 @@ _log = logging.getLogger("edge.line")
 _MINUTE_NS = 60_000_000_000
 
 
-def introduced(settings: Any, bundle: Any) -> list[tuple[str, str]]:
-    """Say what a line is made of, without its secrets: camera, model, engine, broker, store, alarms."""
-    camera, manifest, engine, broker = settings.camera, bundle.manifest, settings.engine, settings.broker
+def introduced(settings: Any, bundles: Any) -> list[tuple[str, str]]:
+    """Say what a station is made of, without its secrets: cameras, models, engine, broker, store."""
+    engine, broker = settings.engine, settings.broker
     host, port = broker.address
+    models = {id(bundle): bundle for bundle in bundles.values()}.values()
+    parts = settings.parts
     return [
-        ("camera", f"{camera.name}: {redacted(str(camera.source))} ({camera.resolved_kind()})"),
-        ("model", f"{manifest.name} {manifest.version}: {', '.join(entry.name for entry in bundle.classes)}"),
+        *(
+            ("camera", f"{camera.name}: {redacted(str(camera.source))} ({camera.resolved_kind()})")
+            for camera in settings.station_cameras.values()
+        ),
+        *([("parts", f"opened by {parts.trigger}")] if parts.exist else []),
+        *([("recipe", f"{settings.first_recipe} of {len(settings.recipes)}")] if settings.recipes else []),
+        *(("model", _model(bundle)) for bundle in models),
         ("engine", f"{engine.backend}, precision {engine.precision}, {engine.batch} tiles at once"),
         ("broker", f"{host}:{port}{', TLS' if broker.tls else ''}"),
         ("store", str(settings.store.path)),
     ]
+
+
+def _model(bundle: Any) -> str:
+    manifest = bundle.manifest
+    return f"{manifest.name} {manifest.version}: {', '.join(entry.name for entry in bundle.classes)}"
 
 
 @contextmanager
@@ -88,7 +100,8 @@ class _Panel:
 
 
 def _rows(glance: Glance, minute: Minute) -> Iterator[tuple[str, Text]]:
-    rate = Text(f"{minute.frames_per_s:.1f} frames/s, {glance.frames} so far, {glance.dropped} dropped")
+    parts = "" if glance.parts is None else f"{counted(glance.parts, 'part')}; "
+    rate = Text(f"{parts}{minute.frames_per_s:.1f} frames/s, {glance.frames} so far, {glance.dropped} dropped")
     yield "frames", rate if not glance.camera else Text(printable(glance.camera), style="bold yellow")
     age = "none yet" if glance.age_ms is None else f"{glance.age_ms:.0f} ms old"
     yield "picture", Text(age)

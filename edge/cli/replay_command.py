@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
@@ -14,14 +15,15 @@ from edge.cli.console import (
     INTERRUPTED,
     BundleOption,
     grades_of,
-    load_line,
+    load_station,
     output,
     progress_bar,
     require_kept,
     stop_on_signals,
+    units_of,
     warn_of_secrets,
 )
-from edge.errors import EngineError, PublishError, SourceError
+from edge.errors import EngineError, PublishError, SettingsError, SourceError
 from edge.wording import counted
 
 
@@ -40,10 +42,20 @@ def add_to(app: typer.Typer) -> None:
 
 
 def replay(
-    recording: Annotated[Path, typer.Argument(metavar="VIDEO|FOLDER", help="a video, a picture, or a folder of them")],
-    config: Annotated[Path, typer.Option("--config", help="the line's settings, YAML")],
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(metavar="VIDEO|FOLDER...", help="a video, a picture, or a folder of them; one for each camera"),
+    ],
+    config: Annotated[Path, typer.Option("--config", help="the station's settings, YAML")],
     events: Annotated[Path, typer.Option("--events", help="write one result per line of JSON here")],
     bundle: BundleOption = None,
+    cameras: Annotated[
+        str | None, typer.Option("--cameras", help="whose recordings they are, in order: top,side")
+    ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option("--parts", help="a table of when parts were opened and closed; see docs/simulation.md"),
+    ] = None,
     maps: Annotated[Path | None, typer.Option("--maps", help="write each frame's defect map here, as PNG")] = None,
     pace: Annotated[Pace, typer.Option("--pace", help="as fast as it can, or at the recording's own speed")] = Pace.MAX,
     publish: Annotated[
@@ -53,49 +65,109 @@ def replay(
         ),
     ] = False,
 ) -> None:
-    """Take a recording through the very same pipeline, in the recording's own time, with a store of its own."""
-    from edge.app import make_recording, run_line
+    """Take recordings through the very same pipeline, in their own time, with a store of its own.
+
+    Several recordings play as one station: their frames are merged by time, and two replays tell the same.
+    """
+    from edge.app import StandIns, Watchers, run_station
     from edge.cameras.pacing import PacedCamera
     from edge.files import scratch_folder
-    from edge.observers.replay_files import EventsFile, MapsFolder
+    from edge.observers.direct import DirectObserver
+    from edge.observers.replay_files import EventsFile, MapsFolder, ReplayFiles
     from edge.publishers.memory import MemoryPublisher
 
-    settings, loaded = load_line(config, bundle)
+    settings, bundles = load_station(config, bundle)
     if publish:
         warn_of_secrets(settings, config)
-    camera = make_recording(settings.camera.name, recording, settings.camera.depth(loaded), settings.camera.expected_px)
+    sources = _recordings(settings, bundles, recordings, cameras)
     started_s = time.monotonic()
     with ExitStack() as scope:
         store = scope.enter_context(scratch_folder("linewatch-replay-")) / "outbox.db"
         file = scope.enter_context(EventsFile(events))
-        folder = MapsFolder(maps) if maps else None
-        advance = scope.enter_context(progress_bar(lambda: camera.total))
+        folder = MapsFolder(maps, list(sources)) if maps else None
+        advance = scope.enter_context(progress_bar(lambda: sum(each.total for each in sources.values())))
         stop = scope.enter_context(stop_on_signals())
-
-        def keep(decided: Any) -> None:
-            file.write(decided.body)
-            if folder and decided.defect_map is not None and decided.inspection.frame is not None:
-                folder.write(decided.inspection.frame, decided.defect_map.classes_per_pixel())
-            advance()
-
-        result = run_line(
+        result = run_station(
             settings,
-            loaded,
+            bundles,
             stop,
             store=store,
             live=False,
-            camera=PacedCamera(camera) if pace is Pace.REAL else camera,
-            publisher=None if publish else MemoryPublisher(),
-            watchers=[keep],
+            instead=StandIns(
+                cameras={n: PacedCamera(each) for n, each in sources.items()} if pace is Pace.REAL else sources,
+                trigger=_trigger(settings, parts),
+                publisher=None if publish else MemoryPublisher(),
+            ),
+            watchers=Watchers(
+                [ReplayFiles(file, folder), DirectObserver(lambda decided: _each_frame(decided, advance))]
+            ),
         )
     counts, seconds = result.counts, time.monotonic() - started_s
     output.print(
-        f"{counted(counts.frames, 'frame')} in {seconds:.1f} s ({counts.tiles / seconds:.1f} tiles/s): {counts.ok} OK, "
+        f"{units_of(settings, counts)} in {seconds:.1f} s ({counts.tiles / seconds:.1f} tiles/s): {counts.ok} OK, "
         f"{counts.ng} NG, {counts.no_read} NO_READ; alarms: {counts.alarms_raised} raised, "
         f"{counts.alarms_cleared} cleared; {grades_of(counts.grades)}results: {events}"
     )
+    _end(settings, result, events, interrupted=stop.is_set())
+
+
+def _each_frame(decided: Any, advance: Callable[[], None]) -> None:
+    if hasattr(decided, "inspection"):
+        advance()
+
+
+def _recordings(settings: Any, bundles: Any, paths: list[Path], named: str | None) -> dict[str, Any]:
+    """Return what plays each camera's recording, by the camera's name. Raises SettingsError where they do not fit."""
+    from edge.app import make_recording
+
+    own = settings.station_cameras
+    names = list(own) if named is None else [name.strip() for name in named.split(",")]
+    if named is None and len(own) > 1 and len(paths) != len(own):
+        raise SettingsError(f"Expected a recording for each of {', '.join(own)}, received {len(paths)}. Name --cameras")
+    if len(names) != len(paths) or len(set(names)) != len(names):
+        raise SettingsError(
+            f"--cameras: expected a camera for each recording, received {len(paths)} recordings and {', '.join(names)}"
+        )
+    if unknown := [name for name in names if name not in own]:
+        raise SettingsError(f"--cameras: expected some of {', '.join(own)}, received {', '.join(unknown)}")
+    if missing := [name for name in settings.station_recipes[settings.first_recipe].views if name not in names]:
+        raise SettingsError(
+            f"Expected recordings of all cameras of the recipe {settings.first_recipe}; missing: {', '.join(missing)}"
+        )
+    found = {}
+    for name, path in zip(names, paths, strict=True):
+        one = settings.of_view(name)
+        depth = own[name].depth(bundles[one.bundle])
+        found[name] = make_recording(name, path, depth, own[name].expected_px, fps=own[name].fps or 1.0)
+    return found
+
+
+def _trigger(settings: Any, parts: Path | None) -> Any:
+    """Return what opens and closes the parts of a recording; None for the settings' own. Raises SettingsError."""
+    from edge.parts.triggers import ToldTrigger
+    from edge.simulation.recording import read_parts, trigger_events
+
+    if parts is None:
+        if settings.parts.trigger in {"mqtt", "software"}:
+            raise SettingsError(
+                f"Expected --parts, a table of when parts were opened and closed: a recording has no trigger "
+                f"{settings.parts.trigger}; received none. Name the table, or another parts.trigger"
+            )
+        return None
+    if not settings.parts.exist:
+        raise SettingsError("--parts: expected settings with parts, received parts.trigger: every_frame")
+    trigger = ToldTrigger()
+    for event in trigger_events(read_parts(parts), recipes=bool(settings.recipes) and len(settings.recipes) > 1):
+        if not trigger.tell(event):
+            raise SettingsError(f"{parts} has more parts than can wait at once; expected at most 5000. Divide it")
+    return trigger
+
+
+def _end(settings: Any, result: Any, events: Path, *, interrupted: bool) -> None:
+    """Raise what the replay comes to, where that is not all well."""
+    counts = result.counts
     require_kept(result.outbox)
-    if stop.is_set():
+    if interrupted:
         raise typer.Exit(INTERRUPTED)
     if counts.ended_early:
         raise SourceError(f"{counts.ended_early}. The results up to there are in {events}")

@@ -1,4 +1,4 @@
-"""`linewatch run`: a live camera, until stopped."""
+"""`linewatch run`: live cameras, until stopped."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from edge.cli.console import (
     ConfigArgument,
     errors,
     grades_of,
-    load_line,
+    load_station,
     reload_on_sighup,
     require_kept,
     stop_on_signals,
+    units_of,
     warn_of_secrets,
 )
 from edge.errors import EngineHangsError, SourceError
@@ -25,25 +26,27 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
-    """Inspect a live camera until stopped: results and alarms go to the broker, through the outbox.
+    """Inspect with live cameras until stopped: results and alarms go to the broker, through the outbox.
 
     In a terminal a panel shows how the line stands; elsewhere the log says it once a minute. SIGHUP has the broker's
     certificates and password read again; a connection is only given up for one that they make.
     """
     with stop_on_signals() as stop:  # before anything that takes time, so that a stop while it starts is one too
-        from edge.app import run_line
+        from edge.app import Watchers, run_station
         from edge.cli.line_view import introduced, watching
 
-        settings, loaded = load_line(config, bundle)
+        settings, loaded = load_station(config, bundle)
         warn_of_secrets(settings, config)
         with reload_on_sighup() as reload, watching(errors, introduced(settings, loaded)) as glances:
             store = settings.store.path
-            result = run_line(settings, loaded, stop, store=store, live=True, reload=reload, glances=glances)
+            watchers = Watchers(glances=glances)
+            result = run_station(settings, loaded, stop, store=store, live=True, reload=reload, watchers=watchers)
     counts, outbox = result.counts, result.outbox
     gone = outbox.dropped + outbox.alarms_dropped
     dropped = f"; {gone} had no room and were dropped" if gone else ""
+    ended = "stopped" if stop.is_set() else "ended"
     errors.print(
-        f"stopped after {counted(counts.frames, 'frame')}: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "
+        f"{ended} after {units_of(settings, counts)}: {counts.ok} OK, {counts.ng} NG, {counts.no_read} NO_READ; "
         f"{grades_of(counts.grades)}{counted(outbox.pending, 'message waits', 'messages wait')} in the outbox{dropped}"
     )
     require_kept(outbox)

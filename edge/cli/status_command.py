@@ -60,7 +60,9 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
     if told["running"]:
         yield "line", f"{told['root']}, device {told['device']}, recipe {told['recipe']}"
         yield "process", f"linewatch {told['software']}, pid {told['pid']}, since {local(told['started_at'])}"
-        yield "model", f"{told['model']['name']} {told['model']['version']}"
+        for name, model in told["models"].items():
+            which = f"{name}: " if len(told["models"]) > 1 else ""
+            yield "model", f"{which}{model['name']} {model['version']}"
         yield "state", f"{told['status']}: {told['reason']}"
         yield from _of_picture(told)
         yield from _of_broker(told["broker"])
@@ -99,16 +101,20 @@ def _of_picture(told: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
             yield ("verdict" if name == verdict else "last " + name), Text(printable(words), style=_COLOURS[name])
     if verdict is None:
         yield "verdict", "none yet"
-    age = told["picture_age_ms"]
-    yield "picture", "there is none" if age is None else f"{age:.0f} ms old; NO_READ from {told['max_age_ms']} ms on"
-    camera = told["camera"]
-    yield "camera", f"{camera['name']}: {camera['condition']} {camera['detail']}".rstrip()
+    for name, camera in told["cameras"].items():
+        age = camera["picture_age_ms"]
+        shown = "there is none" if age is None else f"{age:.0f} ms old; NO_READ from {camera['max_age_ms']} ms on"
+        yield "picture", f"{name}: {shown}" if len(told["cameras"]) > 1 else shown
+        yield "camera", f"{name}: {camera['condition']} {camera['detail']}".rstrip()
     counts = told["last_minute"]
-    yield "last minute", ", ".join(f"{counts.get(name, 0)} {name}" for name in _COLOURS)
+    told_of = ", ".join(f"{counts.get(name, 0)} {name}" for name in _COLOURS)
+    yield "last minute", f"{told_of} {told['counts']}"
 
 
 def _which(seen: dict[str, Any]) -> str:
     parts = [f"{seen['s_ago']:g} s ago"]
+    if seen["part_id"] is not None:
+        parts.insert(0, f"part {seen['part_id']}")
     if seen["frame"] is not None:
         parts.insert(0, f"frame {seen['frame']}" + (f" {seen['name']}" if seen["name"] else ""))
     if seen["coverage"] is not None:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.app import make_camera
+from edge.app import make_camera, make_limited_engine
 from edge.bundle import Bundle
 from edge.errors import LinewatchError, SettingsError, SourceError, StoreError
+from edge.inspection.golden import golden_frame
 from edge.inspection.inference import FrameJob, Inference
 from edge.inspection.inspector import Inspector
 from edge.outbox import OutboxReader
@@ -133,12 +134,21 @@ def _first_frame(camera: Camera) -> Frame:
     )
 
 
+def try_view(settings: Settings, bundle: Bundle, camera: CameraTrial) -> str:
+    """Measure how fast one view is inspected here. `settings`: of the view alone. Raises as `try_speed`."""
+    frame = camera.frame or golden_frame(bundle)
+    if frame is None:
+        return "no frame to measure on"
+    with make_limited_engine(settings.engine.without_simulation(), bundle) as engine:
+        return try_speed(settings, bundle, engine, frame, camera.frames_per_s)
+
+
 def try_speed(settings: Settings, bundle: Bundle, engine: Engine, frame: Frame, camera_frames_per_s: float) -> str:
     """Inspect a frame again and again as the line does, and set its rate beside the camera's and `max_age_ms`.
 
     `camera_frames_per_s` 0 = not known. Raises SettingsError where a frame takes longer than `max_age_ms` allows.
     """
-    thresholds = effective_thresholds(settings, bundle)
+    thresholds = effective_thresholds(settings.inspect, bundle)
     inspector = Inspector(Inference(engine, thresholds, bundle.manifest.tile.overlap_px), bundle, settings.inspect)
     times_ms = [_one(inspector, frame) for _ in range(_FRAMES_AT_LEAST)]
     frames_per_s = _rate(inspector, frame)

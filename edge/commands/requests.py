@@ -23,6 +23,7 @@ from edge.yaml_settings import StrictModel
 MAX_WAITING = 100
 PER_S = 50  # commands from the broker, on average; MAX_WAITING at once
 REPLAYS_PER_S, REPLAYS_AT_ONCE = 1, 10
+PARTS_PER_S = 200  # openings and closings of parts; as many at once
 TOLD_EVERY_S = 10.0  # what was crowded out is told together
 MAX_DETAIL = 500
 MAX_ANSWER_TOPIC = 200  # characters
@@ -53,6 +54,7 @@ CommandOutcome = Literal[
 ]
 
 _Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 _AlarmId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 _User = Annotated[str, Field(min_length=1, max_length=100)]
 _Comment = Annotated[str, Field(max_length=500)]
@@ -162,6 +164,31 @@ class Bypass(StrictModel):
         return self.reason
 
 
+class OpenOrClosePart(StrictModel):
+    """Body of `cmd/part`: a part begins, or ends. Without `part_id` the station numbers it, or ends the oldest.
+
+    `recipe`: which product the part is; null = the one in force. Only an opening says so.
+    """
+
+    schema_name: Annotated[Literal["linewatch/command-part/1"], Field(alias="schema")]
+    action: Literal["open", "close"]
+    part_id: Annotated[str, Field(min_length=1, max_length=100)] | None
+    recipe: _Name | None
+
+    @model_validator(mode="after")
+    def _only_an_opening_names_a_recipe(self) -> OpenOrClosePart:
+        if self.action == "close" and self.recipe is not None:
+            raise ValueError("expected recipe null for the action close")
+        return self
+
+    @field_validator("part_id")
+    @classmethod
+    def _an_id_can_be_printed(cls, part_id: str | None) -> str | None:
+        if part_id is not None and (not part_id.isprintable() or part_id != part_id.strip()):
+            raise ValueError("expected characters that can be printed, and no space at either end")
+        return part_id
+
+
 # Every command that a line knows, by the last level of its topic; its body is told by schemas/command-<name>.json.
 COMMANDS: dict[str, type[StrictModel]] = {
     "ack": Acknowledge,
@@ -171,6 +198,7 @@ COMMANDS: dict[str, type[StrictModel]] = {
     "replay": Replay,
     "challenge": Challenge,
     "bypass": Bypass,
+    "part": OpenOrClosePart,
 }
 
 
@@ -253,7 +281,7 @@ class Command:
 
     `source`: the way by which it came. `reply` takes its answer where that way is not MQTT. `account`: who gave it, as
     the system says; nothing where only the broker could know. `unanswered`: why its answer goes nowhere, though one was
-    wanted; else empty.
+    wanted; else empty. `at_ns`: when it came, on the monotonic clock.
     """
 
     name: str
@@ -266,6 +294,7 @@ class Command:
     reply: Callable[[CommandOutcome, str], None] | None = field(default=None, compare=False)
     account: str = ""
     unanswered: str = ""
+    at_ns: int = 0
 
     def answer(self, outcome: CommandOutcome, detail: str) -> Answer | None:
         """Return the answer, or None where none was asked for."""
@@ -333,6 +362,7 @@ class Inbox:
         self._waiting: deque[tuple[float, Command]] = deque()
         self._rate = Rate(PER_S, MAX_WAITING, monotonic_s)
         self._replays = Rate(REPLAYS_PER_S, REPLAYS_AT_ONCE, monotonic_s)
+        self._parts = Rate(PARTS_PER_S, PARTS_PER_S, monotonic_s)
         self._crowded_out = 0
         self._told_at_s = -TOLD_EVERY_S
         self._lock = threading.Lock()
@@ -359,7 +389,9 @@ class Inbox:
         command = read_command(received, self._root, self._answer_prefix)
         if reply is not None:
             command = replace(command, source="shell", reply=reply, account=account)
-        until_s = self._monotonic_s() + min(received.expiry_s or MAX_EXPIRY_S, MAX_EXPIRY_S)
+        now_s = self._monotonic_s()
+        command = replace(command, at_ns=round(now_s * 1e9))
+        until_s = now_s + min(received.expiry_s or MAX_EXPIRY_S, MAX_EXPIRY_S)
         with self._lock:
             self._waiting.append((until_s, command))
             self.unanswered += bool(command.unanswered)
@@ -372,6 +404,8 @@ class Inbox:
             return ""
         if received.topic == f"{self._root}/cmd/replay" and not self._replays.take():
             return f"more than {REPLAYS_PER_S} wish in a second to send again"
+        if received.topic == f"{self._root}/cmd/part":
+            return "" if self._parts.take() else f"more than {PARTS_PER_S} openings and closings of parts in a second"
         return "" if self._rate.take() else f"more than {PER_S} commands in a second"
 
     def _crowd_out(self, count: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,7 +20,8 @@ from typing_extensions import Self
 
 from edge.engines.answers import checked
 from edge.errors import BundleError, EngineError
-from edge.inspection.tiling import TilePlan, canvas, cut_sequence, pad, plan, stitch
+from edge.inspection.inference import FrameJob
+from edge.inspection.tiling import TilePlan, cut_sequence, pad, plan, stitch
 from edge.protocols import Engine
 from edge.records import Cell, DefectMap, Float32, Maps, PreparedFrame, Ticket, TileRef, UInt8
 
@@ -30,21 +31,18 @@ _IDLE_S = 0.5
 _JOIN_S = 5.0
 
 
-class _Job:
-    """One frame on its way: `answer` is set once `waiting` has come to 0."""
-
-    __slots__ = ("answer", "canvas", "padded", "prepared", "tiles", "waiting")
+class SharedJob(FrameJob):
+    """One frame on its way: `answer` is set once `waiting` has come to 0. `padded`: what its tiles are cut from."""
 
     def __init__(self, prepared: PreparedFrame, padded: list[UInt8], tiles: TilePlan) -> None:
-        self.prepared, self.padded, self.tiles = prepared, padded, tiles
-        self.canvas: DefectMap = canvas(tiles)
-        self.waiting = len(tiles.cells)
+        super().__init__(prepared, tiles)
+        self.padded = padded
         self.answer: Future[DefectMap] = Future()
 
 
 @dataclass(frozen=True)
 class _Tile:
-    job: _Job
+    job: SharedJob
     cell: Cell
     since_s: float
 
@@ -84,7 +82,7 @@ class Batcher:
         self._monotonic_s, self._alive = monotonic_s, alive
         self._plans: dict[tuple[int, int], TilePlan] = {}
         self._waiting: dict[bytes, deque[_Tile]] = {}
-        self._in_flight: deque[tuple[Ticket, list[_Tile]]] = deque()
+        self._in_flight: deque[tuple[Ticket, list[_Tile], Float32]] = deque()
         self._at_work: list[_Tile] = []  # neither waiting nor in flight
         self._changed = threading.Condition()
         self._stopped = False
@@ -104,22 +102,22 @@ class Batcher:
             self._changed.notify_all()
         self._thread.join(_JOIN_S)
 
-    def infer(self, prepared: PreparedFrame, thresholds: Float32) -> Future[DefectMap]:
+    def infer(self, prepared: PreparedFrame, thresholds: Float32) -> SharedJob:
         """Accept a frame from any thread. `thresholds`: float32 [K], probabilities in id order.
 
-        The future gives the stitched map, or raises EngineError. Frames of one view are answered in their order.
+        The job's answer gives the stitched map, or raises EngineError. Frames of one view are answered in their order.
         """
         tiles = self._plan_for(*prepared.pixels.shape[:2])
-        job = _Job(prepared, [pad(pixels, tiles) for pixels in self._sequence(prepared)], tiles)
+        job = SharedJob(prepared, [pad(pixels, tiles) for pixels in self._sequence(prepared)], tiles)
         now_s = self._monotonic_s()
         with self._changed:
             if self._failure is not None or self._stopped:
                 job.answer.set_exception(self._failure or EngineError("the engine was closed"))
-                return job.answer
+                return job
             queue = self._waiting.setdefault(thresholds.tobytes(), deque())
             queue.extend(_Tile(job, cell, now_s) for cell in tiles.cells)
             self._changed.notify_all()
-        return job.answer
+        return job
 
     def _plan_for(self, height: int, width: int) -> TilePlan:
         key = (height, width)
@@ -181,7 +179,7 @@ class Batcher:
         tiles = [queue.popleft() for _ in range(min(largest, len(queue)))]
         if not queue:
             del self._waiting[key]
-        return np.frombuffer(key, np.float32), tiles
+        return np.frombuffer(key, np.float32).copy(), tiles  # OpenVINO takes none that cannot be written
 
     def _submit(self, thresholds: Float32, tiles: list[_Tile]) -> None:
         self._at_work = tiles
@@ -198,13 +196,13 @@ class Batcher:
         except EngineError as error:
             _fail(tiles, error)
         else:
-            self._in_flight.append((ticket, tiles))
+            self._in_flight.append((ticket, tiles, thresholds))
 
     def _collect(self) -> None:
-        ticket, tiles = self._in_flight.popleft()
+        ticket, tiles, thresholds = self._in_flight.popleft()
         self._at_work = tiles
         try:
-            maps = checked(self._engine.collect(ticket), len(tiles), self._engine.contract)
+            maps = checked(self._engine.collect(ticket), len(tiles), self._engine.contract, thresholds)
         except EngineError as error:
             _fail(tiles, error)
             return
@@ -216,17 +214,34 @@ class Batcher:
             self._failure = error
             left = [tile for queue in self._waiting.values() for tile in queue]
             self._waiting.clear()
-        _fail([*self._at_work, *(tile for _, tiles in self._in_flight for tile in tiles), *left], error)
+        _fail([*self._at_work, *(tile for _, tiles, _ in self._in_flight for tile in tiles), *left], error)
         self._in_flight.clear()
+
+
+class SharedInference:
+    """The frames of one view, answered by a batcher that other views use as well. `thresholds`: K, in id order."""
+
+    def __init__(self, batcher: Batcher, thresholds: Sequence[float]) -> None:
+        self._batcher = batcher
+        self._thresholds: Float32 = np.array(thresholds, np.float32)
+
+    def begin(self, frames: Sequence[PreparedFrame]) -> list[FrameJob]:
+        """Hand the frames to the batcher; `finish` each job later."""
+        return [self._batcher.infer(frame, self._thresholds) for frame in frames]
+
+    def finish(self, job: FrameJob) -> DefectMap:
+        """Wait until every tile of a job has been answered, and return its map. Raises EngineError."""
+        assert isinstance(job, SharedJob)  # noqa: S101 - it came from `begin`
+        return job.answer.result()
 
 
 def _stitch(maps: Maps, tiles: list[_Tile]) -> None:
     for place, tile in enumerate(tiles):
         job = tile.job
-        stitch(maps.classes[place], maps.scores[place], job.tiles, tile.cell, job.canvas)
+        stitch(maps.classes[place], maps.scores[place], job.tiles, tile.cell, job.map)
         job.waiting -= 1
         if not job.waiting and not job.answer.done():
-            job.answer.set_result(job.canvas)
+            job.answer.set_result(job.map)
 
 
 def _fail(tiles: list[_Tile], error: EngineError) -> None:

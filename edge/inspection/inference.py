@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -31,6 +32,18 @@ class FrameJob:
         self.map: DefectMap = canvas(tiles)
         self.waiting = len(tiles.cells)
         self.error: EngineError | None = None
+
+
+class Infers(Protocol):
+    """Answers prepared frames: `begin` and `finish` as of `Inference`."""
+
+    def begin(self, frames: Sequence[PreparedFrame]) -> list[FrameJob]:
+        """Begin frames; `finish` each job later."""
+        ...
+
+    def finish(self, job: FrameJob) -> DefectMap:
+        """Wait for a job's map. Raises EngineError."""
+        ...
 
 
 class Inference:

@@ -19,7 +19,7 @@ from edge.cameras.camera_watch import WatchSettings, blind
 from edge.errors import EngineError, ProductNotFoundError, SourceError
 from edge.inspection.frame_history import RecentFrames
 from edge.inspection.grading import grade
-from edge.inspection.inference import FrameJob, Inference
+from edge.inspection.inference import FrameJob, Infers
 from edge.inspection.limits import judge, no_read
 from edge.inspection.measuring import Calibration, Region, measure, region
 from edge.inspection.settings import InspectSettings, RegionSettings
@@ -28,7 +28,18 @@ from edge.pictures import SUFFIXES, as_frame_of, as_text, depth_of, levels_lost,
 from edge.pictures.tables import inside, read_table
 from edge.preparing import prepare
 from edge.preparing.geometry import is_identity
-from edge.records import DefectMap, Frame, Grade, Judgement, Measurement, PreparedFrame, Transform, UInt8
+from edge.records import (
+    DefectMap,
+    Frame,
+    Grade,
+    Judgement,
+    Measurement,
+    NotFound,
+    PreparedFrame,
+    Transform,
+    UInt8,
+    Verdict,
+)
 
 # A mask of the inspected region is as large as a frame; where each frame is cropped its own way few are of use again.
 _REGIONS_AT_MOST = 8
@@ -51,7 +62,7 @@ class Inspected:
 class Inspector:
     """Prepares frames, has them inferred, measures and judges them, by one bundle and one line's settings."""
 
-    def __init__(self, inference: Inference, bundle: Bundle, settings: InspectSettings) -> None:
+    def __init__(self, inference: Infers, bundle: Bundle, settings: InspectSettings) -> None:
         self._inference = inference
         self._bundle = bundle
         self._settings = settings
@@ -67,7 +78,7 @@ class Inspector:
         try:
             pixels, to_frame = prepare(frame.pixels, manifest.preparing, manifest.channels)
         except ProductNotFoundError as error:
-            return no_read(f"the product was not found: {error}")
+            return NotFound(Verdict.NO_READ, f"the product was not found: {error}")
         (job,) = self._inference.begin([self._recent.follow(PreparedFrame(frame, pixels, to_frame))])
         return job
 

@@ -22,6 +22,8 @@ from edge.alarms import AlarmRule, Moment
 from edge.commands.requests import COMMANDS, Answer
 from edge.printable import as_json, encodable
 from edge.records import AlarmEvent, AlarmStanding, Defect, FrameResult, Grade, JournalEntry, Measurement, Message
+from edge.records.models import ModelIdentity
+from edge.records.parts import PartResult, ViewResult
 
 ENVELOPE = "linewatch/envelope/1"
 LISTED_DEFECTS = 100  # keeps a result below 20 kB, the smallest packet limit among brokers
@@ -47,6 +49,7 @@ KINDS: Mapping[str, _Kind] = {
     "health": _Kind("state/health"),
     "counters": _Kind("state/counters"),
     "result": _Kind("event/result", retain=False, expiry_s=86_400, durable=True),
+    "part": _Kind("event/result", retain=False, expiry_s=86_400, durable=True),
     "alarm": _Kind("event/alarm", retain=False, urgent=True, durable=True),
     "alarm-state": _Kind("alarm/{alarm}", urgent=True, durable=True),
     "seq": _Kind("seq", qos=0),
@@ -56,16 +59,7 @@ KINDS: Mapping[str, _Kind] = {
 }
 PICTURE = "image/jpeg"
 # Of a body that has changed since its first version.
-_VERSIONS: Mapping[str, int] = {"counters": 2}
-
-
-@dataclass(frozen=True)
-class ModelIdentity:
-    """Which model judged: the bundle's name and version, and the sha256 of its `model.onnx`."""
-
-    name: str
-    version: str
-    sha256: str | None
+_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 2, "birth": 2, "recipe": 2}
 
 
 def boot_id() -> str:
@@ -98,6 +92,19 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class InForce:
+    """A recipe, and the model of each of its views."""
+
+    recipe: str
+    models: Mapping[str, ModelIdentity]
+
+    @property
+    def model(self) -> ModelIdentity | None:
+        """The model, where all views are judged by one; else None."""
+        return next(iter(self.models.values())) if len(set(self.models.values())) == 1 else None
+
+
+@dataclass(frozen=True)
 class Stamp:
     """One moment on both clocks. `synced`: whether the wall clock follows a reference; None where that is unknown."""
 
@@ -126,18 +133,24 @@ def _clock_synced() -> bool | None:
 
 
 @dataclass(frozen=True)
-class Health:
-    """How the line is now.
+class CameraHealth:
+    """How one camera is now. `condition`: `running` or why no frame comes; `detail` in words.
 
-    `camera_condition`: `running` or why no frame comes. `age_ms`: of the last frame, from capture to decision. Troubles
-    are for people, None = none.
+    `age_ms`: of its last frame, from capture to decision; None without one.
     """
 
-    camera: str
-    camera_condition: str
-    camera_detail: str
+    condition: str
+    detail: str
     frames_per_s: float
     age_ms: float | None
+    dropped: int
+
+
+@dataclass(frozen=True)
+class Health:
+    """How the line is now. Troubles are for people, None = none."""
+
+    cameras: Mapping[str, CameraHealth]
     connected: bool
     outbox_pending: int
     outbox_parked: int
@@ -147,7 +160,9 @@ class Health:
 
 @dataclass(frozen=True)
 class Counters:
-    """What happened since the process started. `frames_dropped` were replaced by newer ones before inspection.
+    """What happened since the process started. `ok`, `ng`, `no_read`: of parts where there are any, else of frames.
+
+    `frames_dropped` were replaced by newer ones before inspection.
 
     `alarms_chattering`: how often an alarm began to chatter. `commands_refused`: unread, since too many came, or late;
     `answers_withheld`: wanted where the line does not publish. The next six are the sender's (SenderCounts). `grades`:
@@ -155,6 +170,7 @@ class Counters:
     """
 
     frames: int
+    parts: int
     ok: int
     ng: int
     no_read: int
@@ -200,11 +216,56 @@ def result_body(inspection: FrameResult, model: ModelIdentity) -> dict[str, Any]
     }
 
 
+def part_body(part: PartResult, *, opened_at: datetime | None, challenge: bool = False) -> dict[str, Any]:
+    """Return the body of one `event/result` about a part, which is also one line of a replay's events.
+
+    `opened_at`: UTC, None where nothing tells. A view shows its worst readable frame; without one all that is measured
+    of it is None. `challenge`: a known bad part, which is in no counter.
+    """
+    lasted = timedelta(microseconds=(part.closed_ns - part.opened_ns) / 1000)
+    return {
+        "schema": _schema("part"),
+        "part_id": part.part_id,
+        "part_number": part.number,
+        "repeated_id": part.repeated,
+        "recipe": part.recipe,
+        "opened_at": None if opened_at is None else _iso(opened_at),
+        "closed_at": None if opened_at is None else _iso(opened_at + lasted),
+        "closing": part.closing.value,
+        "verdict": part.judgement.verdict.value,
+        "reason": part.judgement.reason,
+        "grade": None if part.grade is None else asdict(part.grade),
+        "challenge": challenge,
+        "views": {name: _view(seen, len(part.views)) for name, seen in part.views.items()},
+        "missing_views": list(part.missing_views),
+        "evidence_id": None,
+    }
+
+
+def _view(seen: ViewResult, views: int) -> dict[str, Any]:
+    shown = seen.worst or seen.unread
+    measurement = None if seen.worst is None else seen.worst.measurement
+    listed = LISTED_DEFECTS // views
+    return {
+        "frames": seen.frames,
+        "readable": seen.readable,
+        "ng": seen.ng,
+        "dropped": seen.lost,
+        "frame": None if shown is None else shown.frame,
+        "name": None if shown is None else shown.name or None,
+        "captured_at": None if shown is None else _iso(shown.captured_at),
+        "age_ms": None if shown is None else _rounded(shown.age_ms, 1),
+        "reason": None if shown is None else shown.judgement.reason,
+        **(_unmeasured() if measurement is None else _measured(measurement, listed)),
+        "model": None if shown is None or shown.model is None else asdict(shown.model),
+    }
+
+
 def _unmeasured() -> dict[str, Any]:
     return dict.fromkeys(("coverage", "coverage_mm2", "classes", "defects", "defects_omitted"))
 
 
-def _measured(measurement: Measurement) -> dict[str, Any]:
+def _measured(measurement: Measurement, listed: int = LISTED_DEFECTS) -> dict[str, Any]:
     largest = sorted(measurement.defects, key=lambda defect: -defect.area_px)
     return {
         "coverage": _rounded(measurement.coverage, 8),
@@ -213,8 +274,8 @@ def _measured(measurement: Measurement) -> dict[str, Any]:
             name: {"coverage": _rounded(seen.coverage, 8), "count": int(seen.count)}
             for name, seen in measurement.classes.items()
         },
-        "defects": [_defect(defect) for defect in largest[:LISTED_DEFECTS]],
-        "defects_omitted": max(0, len(largest) - LISTED_DEFECTS),
+        "defects": [_defect(defect) for defect in largest[:listed]],
+        "defects_omitted": max(0, len(largest) - listed),
     }
 
 
@@ -231,16 +292,43 @@ def _defect(defect: Defect) -> dict[str, Any]:
 
 
 class MessageWriter:
-    """Builds every message of one line. `seq` numbers events only: a gap in what a consumer got is a lost event."""
+    """Builds every message of one station. `seq` numbers events only: a gap in what a consumer got is a lost event.
+
+    `in_force`: the recipe that new parts are judged by, and the model of each of its views.
+    """
 
     def __init__(self, identity: Identity, stamp: Callable[[], Stamp] = stamp_now) -> None:
         self.identity = identity
         self._stamp = stamp
+        self.in_force = InForce(identity.recipe, {})
 
     def result(self, inspection: FrameResult, seq: int) -> tuple[Message, dict[str, Any]]:
         """Return the message of one inspection, and its body for those who write files."""
-        body = result_body(inspection, self.identity.model)
-        return self._message("result", body, seq=seq), body
+        model = inspection.model or self.in_force.model or self.identity.model
+        body = result_body(inspection, model)
+        by = InForce(inspection.recipe or self.in_force.recipe, {inspection.view: model})
+        return self._message("result", body, seq=seq, by=by), body
+
+    def part(
+        self, part: PartResult, seq: int, *, live: bool, challenge: bool = False
+    ) -> tuple[Message, dict[str, Any]]:
+        """Return the message of one part, and its body for those who write files. `live`: times are of our clock."""
+        body = part_body(part, opened_at=self._opened_at(part, live=live), challenge=challenge)
+        shown = {name: seen.worst or seen.unread for name, seen in part.views.items()}
+        models = {name: frame.model for name, frame in shown.items() if frame is not None and frame.model is not None}
+        by = InForce(part.recipe or self.in_force.recipe, models)
+        return self._message("part", body, seq=seq, by=by), body
+
+    def _opened_at(self, part: PartResult, *, live: bool) -> datetime | None:
+        """Return when a part was opened, UTC: by a frame of it, which has both clocks, or else by the station's."""
+        for seen in part.views.values():
+            frame = seen.worst or seen.unread
+            if frame is not None:
+                return frame.captured_at + timedelta(microseconds=(part.opened_ns - frame.captured_ns) / 1000)
+        if not live:
+            return None
+        stamp = self._stamp()
+        return stamp.wall - timedelta(microseconds=(stamp.mono_ns - part.opened_ns) / 1000)
 
     def alarm(self, event: AlarmEvent, seq: int) -> Message:
         """Return a transition's entry in the journal. Put it together with the alarm's state and record."""
@@ -295,12 +383,15 @@ class MessageWriter:
         alarms: Sequence[AlarmRule],
         operators: Sequence[str] = (),
         grades: Sequence[Grade] = (),
+        *,
+        recipes: Sequence[str] = (),
     ) -> Message:
-        """Return what a consumer needs to know of this line to show it without asking."""
+        """Return what a consumer needs to know of this station to show it without asking."""
         body = {
             "schema": _schema("birth"),
             "software": {"linewatch": edge.__version__, "python": platform.python_version()},
-            "model": asdict(self.identity.model),
+            "models": {name: asdict(model) for name, model in self.in_force.models.items()},
+            "recipes": list(recipes) or [self.in_force.recipe],
             "cameras": list(cameras),
             "classes": list(classes),
             "alarms": [rule.model_dump(mode="json", by_alias=True) for rule in alarms],
@@ -312,17 +403,25 @@ class MessageWriter:
         return self._message("birth", body)
 
     def recipe(self) -> Message:
-        """Return which recipe is loaded and with which model it judges."""
-        body = {"schema": _schema("recipe"), "name": self.identity.recipe, "model": asdict(self.identity.model)}
+        """Return which recipe is in force and with which model each of its views judges."""
+        models = {name: asdict(model) for name, model in self.in_force.models.items()}
+        body = {"schema": _schema("recipe"), "name": self.in_force.recipe, "models": models}
         return self._message("recipe", body)
 
     def health(self, health: Health) -> Message:
         """Return how the line is."""
         body = {
             "schema": _schema("health"),
-            "camera": {"name": health.camera, "condition": health.camera_condition, "detail": health.camera_detail},
-            "frames_per_s": _rounded(health.frames_per_s, 2),
-            "age_ms": _rounded(health.age_ms, 1),
+            "cameras": {
+                name: {
+                    "condition": camera.condition,
+                    "detail": camera.detail,
+                    "frames_per_s": _rounded(camera.frames_per_s, 2),
+                    "age_ms": _rounded(camera.age_ms, 1),
+                    "dropped": camera.dropped,
+                }
+                for name, camera in health.cameras.items()
+            },
             "broker": {"connected": health.connected, "trouble": health.broker_trouble},
             "outbox": {
                 "pending": health.outbox_pending,
@@ -365,14 +464,27 @@ class MessageWriter:
         written = self._message("answer", body)
         return replace(written, topic=answer.response_topic, correlation=answer.correlation)
 
-    def _message(self, kind: str, body: dict[str, Any] | None, *, seq: int | None = None, alarm: str = "") -> Message:
+    def _sha256(self, by: InForce) -> str | None:
+        """Return the hash of the one model; of the first recipe's before it is loaded; None of several."""
+        model = by.model if by.models else self.identity.model
+        return None if model is None else model.sha256
+
+    def _message(
+        self,
+        kind: str,
+        body: dict[str, Any] | None,
+        *,
+        seq: int | None = None,
+        alarm: str = "",
+        by: InForce | None = None,
+    ) -> Message:
         way = KINDS[kind]
         identifier = str(uuid.uuid4())
         return Message(
             id=identifier,
             kind=kind,
             topic=f"{self.identity.root}/{way.topic.format(alarm=alarm, response_topic='')}",
-            payload=b"" if body is None else self._envelope(identifier, seq, body),
+            payload=b"" if body is None else self._envelope(identifier, seq, body, by or self.in_force),
             qos=way.qos,
             retain=way.retain,
             expiry_s=way.expiry_s,
@@ -380,7 +492,7 @@ class MessageWriter:
             durable=way.durable,
         )
 
-    def _envelope(self, identifier: str, seq: int | None, body: dict[str, Any]) -> bytes:
+    def _envelope(self, identifier: str, seq: int | None, body: dict[str, Any], by: InForce) -> bytes:
         identity, stamp = self.identity, self._stamp()
         envelope = {
             "schema": ENVELOPE,
@@ -392,8 +504,8 @@ class MessageWriter:
             "mono_ns": stamp.mono_ns,
             "clock_synced": stamp.synced,
             "device": identity.device,
-            "recipe": identity.recipe,
-            "model_sha256": identity.model.sha256,
+            "recipe": by.recipe,
+            "model_sha256": self._sha256(by),
             "body": body,
         }
         return as_json(envelope).encode()

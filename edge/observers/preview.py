@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from edge.bundle import Bundle
 from edge.inspection.overlaying import as_bgr, write_on
 from edge.messages.writer import MessageWriter
 from edge.opencv import cv2
@@ -70,19 +69,19 @@ def _drawn(pixels: UInt8, inspection: FrameResult, classes: Sequence[DefectClass
 class LastPicture:
     """Watches a line and offers a picture each `every_s` seconds; 0 = never. NO_READ frames are shown too.
 
-    It is called by an observer's thread, with the newest that was decided.
+    It is called by an observer's thread, with the newest that was decided. `classes`: of each view's bundle.
     """
 
     def __init__(
         self,
         every_s: float,
-        bundle: Bundle,
+        classes: Mapping[str, Sequence[DefectClass]],
         messages: MessageWriter,
         sender: Sender,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._every_s = every_s
-        self._classes = bundle.classes
+        self.classes = classes
         self._messages = messages
         self._sender = sender
         self._monotonic_s = monotonic_s
@@ -101,5 +100,11 @@ class LastPicture:
         if not largest_bytes:
             return
         self._due_s = now_s + self._every_s
-        jpeg = draw(decided.frame.pixels, decided.inspection, self._classes, largest_bytes, self._part)
+        jpeg = draw(
+            decided.frame.pixels,
+            decided.inspection,
+            self.classes.get(decided.inspection.view, ()),
+            largest_bytes,
+            self._part,
+        )
         self._sender.offer(self._messages.picture(jpeg))

@@ -84,18 +84,17 @@ class MapsFolder:
 class ReplayFiles:
     """Observes a replay: writes each result's body, and each map.
 
-    `parts`: whether the results are parts; the bodies of their frames are not written then. Unlike other observers it
-    waits for the disk, and raises StoreError where that takes nothing.
+    A frame of a part has no body of its own. Unlike other observers it waits for the disk, and raises StoreError where
+    that takes nothing.
     """
 
-    def __init__(self, events: EventsFile, maps: MapsFolder | None = None, *, parts: bool = False) -> None:
+    def __init__(self, events: EventsFile, maps: MapsFolder | None = None) -> None:
         self._events = events
         self._maps = maps
-        self._parts = parts
 
     def offer(self, decided: Decided | DecidedPart) -> None:
         """Write what was decided, whole, before this returns. Raises StoreError."""
-        if isinstance(decided, DecidedPart) == self._parts:
+        if decided.body is not None:
             self._events.write(decided.body)
         if self._maps is None or isinstance(decided, DecidedPart) or decided.defect_map is None:
             return

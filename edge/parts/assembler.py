@@ -33,12 +33,16 @@ Concluded = PartResult | StrayFrame | TriggerTrouble
 
 @dataclass(frozen=True)
 class OpenPart:
-    """A part that is not concluded. `closes_ns`: its end, None while it is open to frames."""
+    """A part that is not concluded. `closes_ns`: its end, None while it is open to frames.
+
+    `rules`: those of its recipe, by which it is concluded even if the station has changed to another.
+    """
 
     number: int
     part_id: str
     repeated: bool
     recipe: str | None
+    rules: PartRules
     opened_ns: int
     closes_ns: int | None = None
     closing: Closing = Closing.TRIGGER
@@ -62,32 +66,42 @@ class Parts:
 
 
 def step(
-    rules: PartRules, parts: Parts, event: PartEvent | None, now_ns: int, *, name: str = "part"
+    rules: PartRules,
+    parts: Parts,
+    event: PartEvent | None,
+    now_ns: int,
+    *,
+    name: str = "part",
+    recipe: str | None = None,
 ) -> tuple[Parts, tuple[Concluded, ...]]:
     """Take one event, or None for the passing of time, and return what is concluded by it, in order.
 
-    `now_ns`: the station's clock, never earlier than the event. `name`: what numbered ids begin with.
+    `rules`, `recipe`: by which a part is judged that is opened now. `now_ns`: the station's clock, never earlier than
+    the event. `name`: what numbered ids begin with.
     """
     told: list[Concluded] = []
-    parts = _time_out(rules, parts, now_ns, told)
+    parts = _time_out(parts, now_ns, told)
     if isinstance(event, PartOpened):
-        parts = _opened(rules, parts, event, name, told)
+        parts = _opened(rules, parts, event, (name, recipe), told)
     elif isinstance(event, PartClosed):
         parts = _closed(parts, event, told)
     elif isinstance(event, FrameResult):
-        parts = _judged(rules, parts, event, told)
+        parts = _judged(parts, event, told)
     elif isinstance(event, FrameLost):
-        parts = _lost(rules, parts, event)
-    return _conclude(rules, parts, now_ns, told)
+        parts = _lost(parts, event)
+    return _conclude(parts, now_ns, told)
 
 
-def stop(rules: PartRules, parts: Parts, now_ns: int) -> tuple[Parts, tuple[PartResult, ...]]:
+def stop(parts: Parts, now_ns: int) -> tuple[Parts, tuple[PartResult, ...]]:
     """Conclude every part that is still open, since nothing more will come."""
     ended = (replace(part, closes_ns=_end(part, now_ns), closing=_why(part, Closing.STOPPED)) for part in parts.open)
-    return replace(parts, open=()), tuple(_result(rules, part) for part in ended)
+    return replace(parts, open=()), tuple(_result(part) for part in ended)
 
 
-def _opened(rules: PartRules, parts: Parts, event: PartOpened, name: str, told: list[Concluded]) -> Parts:
+def _opened(
+    rules: PartRules, parts: Parts, event: PartOpened, by: tuple[str, str | None], told: list[Concluded]
+) -> Parts:
+    name, recipe = by
     if parts.open and event.at_ns < parts.open[-1].opened_ns:
         detail = f"a part was opened {(parts.open[-1].opened_ns - event.at_ns) / 1e6:.0f} ms before the one before it"
         told.append(TriggerTrouble(TriggerFault.GOES_BACK, event.at_ns, detail))
@@ -104,9 +118,9 @@ def _opened(rules: PartRules, parts: Parts, event: PartOpened, name: str, told: 
         told.append(
             TriggerTrouble(TriggerFault.TOO_MANY_OPEN, event.at_ns, f"{rules.most_open} parts were open at once")
         )
-        told.append(_result(rules, crowded))
+        told.append(_result(crowded))
         still = still[1:]
-    opened = OpenPart(number, part_id, repeated, event.recipe, event.at_ns, exactly=event.exactly)
+    opened = OpenPart(number, part_id, repeated, event.recipe or recipe, rules, event.at_ns, exactly=event.exactly)
     return replace(parts, open=(*still, opened), number=number, ids=parts.ids | {part_id})
 
 
@@ -120,15 +134,18 @@ def _closed(parts: Parts, event: PartClosed, told: list[Concluded]) -> Parts:
     return parts
 
 
-def _judged(rules: PartRules, parts: Parts, frame: FrameResult, told: list[Concluded]) -> Parts:
+def _judged(parts: Parts, frame: FrameResult, told: list[Concluded]) -> Parts:
     view = frame.camera
     judged = dict(parts.judged_ns) | {view: max(frame.captured_ns, parts.judged_ns.get(view, frame.captured_ns))}
     parts = replace(parts, judged_ns=judged)
-    place = _place(rules, parts.open, view, frame.captured_ns)
+    place = _place(parts.open, view, frame.captured_ns)
     if place is None:
         told.append(StrayFrame(frame, "no part was open when it was captured"))
         return parts
-    seen = parts.open[place].views.get(view, ViewResult())
+    part = parts.open[place]
+    seen = part.views.get(view, ViewResult())
+    if part.recipe is not None and frame.recipe is not None and frame.recipe != part.recipe:
+        return _seen(parts, place, view, replace(seen, misjudged=seen.misjudged + 1))
     verdict = frame.judgement.verdict
     seen = replace(
         seen,
@@ -141,8 +158,8 @@ def _judged(rules: PartRules, parts: Parts, frame: FrameResult, told: list[Concl
     return _seen(parts, place, view, seen)
 
 
-def _lost(rules: PartRules, parts: Parts, event: FrameLost) -> Parts:
-    place = _place(rules, parts.open, event.view, event.at_ns)
+def _lost(parts: Parts, event: FrameLost) -> Parts:
+    place = _place(parts.open, event.view, event.at_ns)
     if place is None:
         return parts
     seen = parts.open[place].views.get(event.view, ViewResult())
@@ -155,13 +172,13 @@ def _seen(parts: Parts, place: int, view: str, seen: ViewResult) -> Parts:
     return replace(parts, open=(*parts.open[:place], moved, *parts.open[place + 1 :]))
 
 
-def _place(rules: PartRules, parts: Iterable[OpenPart], view: str, captured_ns: int) -> int | None:
+def _place(parts: Iterable[OpenPart], view: str, captured_ns: int) -> int | None:
     """Return which part a moment of a view belongs to: the youngest whose window holds it."""
-    rule = rules.views.get(view)
-    if rule is None:
-        return None
     found = None
     for place, part in enumerate(parts):
+        rule = part.rules.views.get(view)
+        if rule is None:
+            continue
         begins, ends = (
             part.opened_ns + rule.offset_ns,
             None if part.closes_ns is None else part.closes_ns + rule.offset_ns,
@@ -171,32 +188,31 @@ def _place(rules: PartRules, parts: Iterable[OpenPart], view: str, captured_ns: 
     return found
 
 
-def _time_out(rules: PartRules, parts: Parts, now_ns: int, told: list[Concluded]) -> Parts:
+def _time_out(parts: Parts, now_ns: int, told: list[Concluded]) -> Parts:
     open_: list[OpenPart] = []
     for part in parts.open:
-        late = part.closes_ns is None and now_ns - part.opened_ns > rules.timeout_ns
+        late = part.closes_ns is None and now_ns - part.opened_ns > part.rules.timeout_ns
         if late:
-            detail = f"the part {part.part_id!r} was not closed within {rules.timeout_ns / 1e6:.0f} ms"
-            told.append(TriggerTrouble(TriggerFault.NEVER_CLOSES, part.opened_ns + rules.timeout_ns, detail))
-        end = replace(part, closes_ns=part.opened_ns + rules.timeout_ns, closing=Closing.TIMEOUT) if late else part
+            detail = f"the part {part.part_id!r} was not closed within {part.rules.timeout_ns / 1e6:.0f} ms"
+            told.append(TriggerTrouble(TriggerFault.NEVER_CLOSES, part.opened_ns + part.rules.timeout_ns, detail))
+        end = replace(part, closes_ns=part.opened_ns + part.rules.timeout_ns, closing=Closing.TIMEOUT) if late else part
         open_.append(end)
     return replace(parts, open=tuple(open_))
 
 
-def _conclude(
-    rules: PartRules, parts: Parts, now_ns: int, told: list[Concluded]
-) -> tuple[Parts, tuple[Concluded, ...]]:
+def _conclude(parts: Parts, now_ns: int, told: list[Concluded]) -> tuple[Parts, tuple[Concluded, ...]]:
     still = []
     for part in parts.open:
-        if part.closes_ns is not None and _complete(rules, parts, part, part.closes_ns, now_ns):
-            told.append(_result(rules, part))
+        if part.closes_ns is not None and _complete(parts, part, part.closes_ns, now_ns):
+            told.append(_result(part))
         else:
             still.append(part)
     return replace(parts, open=tuple(still)), tuple(told)
 
 
-def _complete(rules: PartRules, parts: Parts, part: OpenPart, closes_ns: int, now_ns: int) -> bool:
+def _complete(parts: Parts, part: OpenPart, closes_ns: int, now_ns: int) -> bool:
     """Tell whether no further frame of a part can come, or may be waited for."""
+    rules = part.rules
     if part.exactly is not None and all(_come(part, view) >= part.exactly for view in rules.views):
         return True
     late = max((rule.offset_ns for rule in rules.views.values()), default=0)
@@ -209,12 +225,13 @@ def _complete(rules: PartRules, parts: Parts, part: OpenPart, closes_ns: int, no
 
 def _come(part: OpenPart, view: str) -> int:
     seen = part.views.get(view, ViewResult())
-    return seen.frames + seen.lost
+    return seen.frames + seen.lost + seen.misjudged
 
 
-def _result(rules: PartRules, part: OpenPart) -> PartResult:
+def _result(part: OpenPart) -> PartResult:
+    rules = part.rules
     views = {name: part.views.get(name, ViewResult()) for name in rules.views}
-    missing = tuple(name for name, seen in views.items() if seen.readable < rules.views[name].frames or seen.lost)
+    missing = tuple(name for name, seen in views.items() if _incomplete(seen, rules.views[name]))
     worst = None
     for seen in views.values():
         if seen.worst is not None:
@@ -235,6 +252,10 @@ def _result(rules: PartRules, part: OpenPart) -> PartResult:
     )
 
 
+def _incomplete(seen: ViewResult, rule: ViewRule) -> bool:
+    return seen.readable < rule.frames or bool(seen.lost or seen.misjudged)
+
+
 def _judgement(rules: Mapping[str, ViewRule], views: Mapping[str, ViewResult], missing: tuple[str, ...]) -> Judgement:
     """NG before NO_READ before OK: a defect that was seen stays seen, whatever was not."""
     for name, seen in views.items():
@@ -246,6 +267,9 @@ def _judgement(rules: Mapping[str, ViewRule], views: Mapping[str, ViewResult], m
             return Judgement(
                 Verdict.NO_READ, f"{name}: {counted(seen.lost, 'frame was', 'frames were')} dropped unjudged"
             )
+        if seen.misjudged:
+            told = counted(seen.misjudged, "frame was", "frames were")
+            return Judgement(Verdict.NO_READ, f"{name}: {told} judged by another recipe, which had just changed")
         told = f"{name}: {seen.readable} readable frames of {wanted}"
         reason = seen.unread.judgement.reason if seen.unread is not None else None
         return Judgement(Verdict.NO_READ, f"{told}; {reason}" if reason else told)

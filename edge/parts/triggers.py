@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from edge.parts.presence import Presence, PresenceRules, step
 from edge.records.parts import PartClosed, PartOpened, TriggerEvent
@@ -23,6 +24,18 @@ class Glance:
     view: str
     captured_ns: int
     present: bool | None = None
+
+
+class Trigger(Protocol):
+    """Opens and closes parts. Asked by the decider alone; what it is told by others may come from any thread."""
+
+    def glance(self, glance: Glance) -> Sequence[TriggerEvent]:
+        """Return what begins or ends with a frame, in order."""
+        ...
+
+    def events(self, now_ns: int) -> Sequence[TriggerEvent]:
+        """Return what began or ended up to now beside frames, in order."""
+        ...
 
 
 class PresenceTrigger:

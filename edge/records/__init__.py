@@ -55,6 +55,7 @@ from edge.records.inspection import (
     Grade,
     Judgement,
     Measurement,
+    NotFound,
     Verdict,
 )
 
@@ -91,6 +92,7 @@ __all__ = [
     "Maps",
     "Measurement",
     "Message",
+    "NotFound",
     "PreparedFrame",
     "PublisherEvent",
     "Received",

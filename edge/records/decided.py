@@ -15,12 +15,12 @@ from edge.records.parts import PartResult
 class Decided:
     """One decided frame.
 
-    `body`: the result message's body. `frame`: None where there are no pixels that can be looked at. `alarms`: the
-    transitions that it caused.
+    `body`: the result message's body; None where the station tells parts apart, and the part has the message. `frame`:
+    None where there are no pixels that can be looked at. `alarms`: the transitions that it caused.
     """
 
     inspection: FrameResult
-    body: dict[str, Any]
+    body: dict[str, Any] | None
     frame: Frame | None
     defect_map: DefectMap | None
     alarms: tuple[AlarmEvent, ...]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from edge.records.models import ModelIdentity
+
 
 class CameraCondition(str, Enum):
     """Why a camera gave no frame."""
@@ -91,6 +93,11 @@ class Judgement:
     reason: str | None
 
 
+@dataclass(frozen=True)
+class NotFound(Judgement):
+    """NO_READ because the product was not found in the frame: where parts come and go, none is there."""
+
+
 class CameraFault(str, Enum):
     """What is wrong with a camera: no frames come, the same one comes again and again, or it shows nothing."""
 
@@ -120,7 +127,7 @@ class Grade:
 class FrameResult:
     """One decided frame of one view: what the `event/result` message is made of.
 
-    `recipe`, `model`: what judged it, the model by the sha256 of its graph; None before any was loaded.
+    `recipe`, `model`: what judged it; None before any was loaded.
     `trigger_count`: how often the camera was triggered, None where it is not or does not tell. `frame` is None where
     no frame came at all. `measurement` is None exactly when the verdict is NO_READ. `age_ms`: from capture to decision
     on the line's clock. `zones`: what each named zone of the settings shows, for alarms. `grade`: None without a table
@@ -140,7 +147,7 @@ class FrameResult:
     grade: Grade | None = None
     camera_fault: CameraFault | None = None
     recipe: str | None = None
-    model: str | None = None
+    model: ModelIdentity | None = None
     trigger_count: int | None = None
     engine_fault: EngineFault | None = None
 

@@ -47,14 +47,16 @@ class ViewResult:
     """The frames of a part in one view.
 
     `frames`: how many were judged; `readable`, `ng`: how many of them could be read, were NG. `lost`: how many were
-    dropped unjudged. `worst`: of the readable frames the one that speaks for the view. `unread`: the first that could
-    not be read. Both are None where there was none.
+    dropped unjudged; `misjudged`: how many were judged by another recipe than the part's. `worst`: of the readable
+    frames the one that speaks for the view. `unread`: the first that could not be read. Both are None where there was
+    none.
     """
 
     frames: int = 0
     readable: int = 0
     ng: int = 0
     lost: int = 0
+    misjudged: int = 0
     worst: FrameResult | None = None
     unread: FrameResult | None = None
 

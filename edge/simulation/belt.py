@@ -183,9 +183,17 @@ class SimulatedTrigger:
         self._seen: deque[TriggerEvent] = deque()
         belt.listen(self._moved)
 
-    def events(self) -> tuple[TriggerEvent, ...]:
-        """Return what happened since the last call, in order."""
-        return tuple(self._seen.popleft() for _ in range(len(self._seen)))
+    def events(self, now_ns: int | None = None) -> tuple[TriggerEvent, ...]:
+        """Return what happened since the last call, in order; at most up to `now_ns`."""
+        told = []
+        while self._seen and (now_ns is None or self._seen[0].at_ns <= now_ns):
+            told.append(self._seen.popleft())
+        return tuple(told)
+
+    def glance(self, glance: object) -> tuple[TriggerEvent, ...]:
+        """Return nothing: frames open no part."""
+        del glance
+        return ()
 
     def _moved(self, index: int, before_ns: int, now_ns: int) -> None:
         while True:

@@ -20,6 +20,8 @@ from edge.simulation.rendering import CLASS_NAMES
 from edge.yaml_settings import StrictModel
 
 _BUFFERS = 3
+# The true class map, uint8 [H, W], of a camera's frame, by the camera's name and the frame's index.
+Truth = Callable[[str, int], UInt8]
 
 
 class SimulatedFault(StrictModel):
@@ -60,7 +62,7 @@ class SimulatedFault(StrictModel):
 
 
 class SimulatedEngine:
-    """Answers a tile with the truth of its place: `truth(frame index)` is uint8 [H, W] of the rendered line's ids.
+    """Answers a tile with the truth of its place: `truth` gives the rendered line's ids.
 
     A model may number its classes otherwise, so they are matched by name; one that the contract lacks is not answered.
     `tiles_per_s` 0 answers at once. What lies beyond the frame is clean. The score is 255 wherever there is a defect;
@@ -70,7 +72,7 @@ class SimulatedEngine:
     def __init__(
         self,
         contract: GraphContract,
-        truth: Callable[[int], UInt8],
+        truth: Truth,
         tiles_per_s: float = 0.0,
         fault: SimulatedFault | None = None,
     ) -> None:
@@ -109,7 +111,7 @@ class SimulatedEngine:
         c = self.contract
         classes: UInt8 = np.zeros((count, c.tile_height, c.tile_width), np.uint8)
         for place, ref in enumerate(batch.refs[:count]):
-            truth = self._truth(ref.frame)
+            truth = self._truth(ref.camera, ref.frame)
             seen = truth[ref.cell.y : ref.cell.y + c.tile_height, ref.cell.x : ref.cell.x + c.tile_width]
             classes[place, : seen.shape[0], : seen.shape[1]] = seen
         answered = np.concatenate([[0], np.arange(1, len(thresholds) + 1) * (thresholds <= 1)]).astype(np.uint8)

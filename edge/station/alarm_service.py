@@ -17,6 +17,7 @@ from edge.messages.writer import MessageWriter
 from edge.outbox import Outbox
 from edge.records import AlarmEvent, AlarmRecord, DeliveryState, FrameResult, JournalEntry, Message
 from edge.records.interventions import StationTroubles
+from edge.records.parts import PartResult, TriggerTrouble
 from edge.repeats import likeness
 from edge.station.refusals import WITHIN_NS, Refusals
 
@@ -80,12 +81,18 @@ class AlarmService:
         states += [self._state(rule, now_ns) for rule in self.manager.rules]
         self._outbox.put(None, *states, alarms=records, journal=journal)
 
-    def look_at(self, inspection: FrameResult, now_ns: int) -> tuple[AlarmEvent, ...]:
-        """Step the alarms about frames by one inspection; the transitions are in the outbox when this returns."""
+    def look_at(self, inspection: FrameResult | PartResult | TriggerTrouble, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Step the alarms that a result concerns; the transitions are in the outbox when this returns."""
         events = self.manager.look_at(inspection, now_ns)
         self._write(events, now_ns)
         self._write_reasons()
         self.note_refusals(now_ns)
+        return events
+
+    def recipe_changed(self, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """End the alarms about surfaces: they were about parts of another recipe."""
+        events = self.manager.end_surfaces(now_ns, "recipe changed")
+        self._write(events, now_ns)
         return events
 
     def tick(self, delivery: DeliveryState, now_ns: int) -> tuple[AlarmEvent, ...]:

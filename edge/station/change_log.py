@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from edge.records import DeliveryState, FrameResult, Verdict
-from edge.records.decided import Decided
+from edge.records import DeliveryState, FrameResult, NotFound, Verdict
+from edge.records.decided import Decided, DecidedPart
 from edge.repeats import likeness
 
 _log = logging.getLogger("edge.line")
@@ -39,9 +39,13 @@ class ChangeLog:
         self._troubles: dict[str, _Trouble | None] = {}
         self._delivery = DeliveryState()
 
-    def decided(self, decided: Decided) -> None:
-        """Look at one more result."""
+    def decided(self, decided: Decided | DecidedPart) -> None:
+        """Look at one more result of a frame."""
+        if isinstance(decided, DecidedPart):
+            return
         result = decided.inspection
+        if decided.body is None and isinstance(result.judgement, NotFound):
+            return  # no part was in the picture
         known = result.camera in self._troubles
         before, now = self._troubles.get(result.camera), _trouble_of(result)
         if now is None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 
 from edge.bundle import Bundle
 from edge.engines.device import Vendor
@@ -15,12 +13,8 @@ from edge.engines.engine_files import Precision, RefusedPlanError
 from edge.engines.tensorrt import check_plan
 from edge.errors import LinewatchError
 from edge.inspection.golden import require_golden
-from edge.inspection.limits import no_read
-from edge.messages.writer import MessageWriter
-from edge.outbox import Outbox
-from edge.records import FrameResult
 from edge.settings import EngineSettings
-from edge.station.alarm_service import AlarmService
+from edge.station.recorder import Waiting
 from edge.station.watchdog import notify
 
 BUILDING = "building the engine"
@@ -29,41 +23,6 @@ _LOG = logging.getLogger(__name__)
 _TELL_EVERY_S = 1.0
 # systemd would stop a unit that is not ready in time; it is asked for more as long as the build runs.
 _MORE_TIME = "EXTEND_TIMEOUT_USEC=60000000"
-
-
-class Waiting:
-    """Says, again and again, why nothing is inspected: a NO_READ without a frame, and the alarms that it raises.
-
-    Without an `outbox` nothing is said: a replay speaks of its own frames alone. `raised`: how many alarms were.
-    """
-
-    def __init__(self, camera: str, alarms: AlarmService, messages: MessageWriter, outbox: Outbox | None) -> None:
-        self.raised = 0
-        self._camera = camera
-        self._alarms = alarms
-        self._messages = messages
-        self._outbox = outbox
-
-    def tell(self, reason: str) -> None:
-        """Put one such result into the outbox."""
-        if self._outbox is None:
-            return
-        now_ns = time.monotonic_ns()
-        inspection = FrameResult(
-            camera=self._camera,
-            frame=None,
-            name="",
-            captured_at=datetime.now(timezone.utc),
-            captured_ns=now_ns,
-            age_ms=None,
-            judgement=no_read(reason),
-            measurement=None,
-        )
-        with self._outbox.together():
-            seq = self._outbox.reserve()
-            self._outbox.put(seq, self._messages.result(inspection, seq)[0])
-            events = self._alarms.look_at(inspection, now_ns)
-        self.raised += sum(event.transition == "raised" for event in events)
 
 
 def _refused_precision(settings: EngineSettings, bundle: Bundle, vendor: Vendor | None) -> Precision | None:

@@ -14,13 +14,15 @@ _MINUTE_NS = 60_000_000_000
 class Glance:
     """How a line stands at `at_ns` of its clock. The counts are since its start.
 
-    `camera`: why no frame comes, or empty. `age_ms`: of the last picture that was judged, None without one.
+    `ok`, `ng`, `no_read`: of parts where the station tells parts apart (`parts` is not None), else of frames. `camera`:
+    why no frame comes, or empty. `age_ms`: of the oldest picture that was judged last, None without one.
     `broker`: why it is not there, or empty. `waiting`: messages that it has not acknowledged. `alarms`: id and text of
     those that an operator is to see.
     """
 
     at_ns: int
     frames: int
+    parts: int | None
     ok: int
     ng: int
     no_read: int

@@ -18,10 +18,12 @@ from typing import Any
 import edge
 from edge.alarms import AlarmRule
 from edge.errors import StoreError
-from edge.messages.writer import Identity
+from edge.messages.writer import MessageWriter
 from edge.outbox import JournalRow, Outbox, OutboxReader, Sender
-from edge.records import CameraState, JournalEntry
+from edge.records import FrameResult, JournalEntry
 from edge.records.decided import Decided, DecidedPart
+from edge.records.parts import PartResult
+from edge.station.view import ViewNow
 
 _WITHIN_S = 60
 _ROWS_AT_MOST = 500  # of the journal in one answer
@@ -35,6 +37,7 @@ class _Seen:
     captured_ns: int
     age_ms: float | None
     frame: int | None
+    part_id: str | None
     name: str
     verdict: str
     reason: str | None
@@ -45,29 +48,29 @@ class _Seen:
 class LiveStatus:
     """Watches a line, and tells how it stands.
 
-    `said`: the status and reason that the line announces. `camera_state`: why no frame comes, None while frames come,
-    once the line is there.
+    `said`: the status and reason that the line announces. `cameras`: how each view stands, once the station is open.
+    `parts`: whether the station tells parts apart.
     """
 
     def __init__(
         self,
-        identity: Identity,
+        messages: MessageWriter,
         rules: Sequence[AlarmRule],
         outbox: Outbox,
         sender: Sender,
         *,
         said: Callable[[], tuple[str, str]],
-        camera: str,
-        max_age_ms: int,
+        max_age_ms: Mapping[str, int],
         broker: str,
+        parts: bool,
     ) -> None:
-        self._identity = identity
         self._rules = rules
         self._outbox = outbox
         self._sender = sender
         self._said = said
-        self._camera = camera
         self._max_age_ms = max_age_ms
+        self._messages = messages
+        self._parts = parts
         self._broker = broker
         self._started_at = datetime.now(timezone.utc)
         self._lock = threading.Lock()
@@ -75,33 +78,28 @@ class LiveStatus:
         self._last: _Seen | None = None
         self._frames: deque[tuple[int, Counter[str]]] = deque()
         self._totals: Counter[str] = Counter()
-        self.camera_state: Callable[[], CameraState | None] = lambda: None
+        self._captured_ns: dict[str, int | None] = {}
+        self.cameras: Callable[[], Sequence[ViewNow]] = tuple
 
     def __call__(self, decided: Decided | DecidedPart) -> None:
-        """Note a decided frame; in an observer's thread. A part is not noted."""
+        """Note what was decided, in an observer's thread: parts where the station tells them apart, else frames."""
         if isinstance(decided, DecidedPart):
+            self._note(_of_part(decided.part))
             return
-        inspection, now_ns = decided.inspection, time.monotonic_ns()
-        measurement, verdict = inspection.measurement, inspection.judgement.verdict.value
-        counts = {name: seen.count for name, seen in measurement.classes.items() if seen.count} if measurement else {}
-        seen = _Seen(
-            at_ns=now_ns,
-            captured_ns=inspection.captured_ns,
-            age_ms=inspection.age_ms,
-            frame=inspection.frame,
-            name=inspection.name,
-            verdict=verdict,
-            reason=inspection.judgement.reason,
-            coverage=measurement.coverage if measurement else None,
-            counts=counts,
-        )
-        second = now_ns // 1_000_000_000
+        seen = _of_frame(decided.inspection)
         with self._lock:
-            self._seen[verdict] = self._last = seen
+            self._captured_ns[decided.inspection.view] = None if seen.age_ms is None else seen.captured_ns
+        if decided.body is not None:
+            self._note(seen)
+
+    def _note(self, seen: _Seen) -> None:
+        second = seen.at_ns // 1_000_000_000
+        with self._lock:
+            self._seen[seen.verdict] = self._last = seen
             if not self._frames or self._frames[-1][0] != second:
                 self._frames.append((second, Counter()))
-            self._frames[-1][1][verdict] += 1
-            self._totals[verdict] += 1
+            self._frames[-1][1][seen.verdict] += 1
+            self._totals[seen.verdict] += 1
             while self._frames[0][0] <= second - _WITHIN_S:
                 self._frames.popleft()
 
@@ -112,13 +110,14 @@ class LiveStatus:
     def status(self, _asked: dict[str, Any]) -> dict[str, Any]:
         """Tell how the line stands, in values that JSON holds. Ages in ms or s, as their names say."""
         status, reason = self._said()
-        identity = self._identity
+        identity, in_force = self._messages.identity, self._messages.in_force
         return {
             "running": True,
             "root": identity.root,
             "device": identity.device,
-            "recipe": identity.recipe,
-            "model": asdict(identity.model),
+            "recipe": in_force.recipe,
+            "models": {name: asdict(model) for name, model in in_force.models.items()},
+            "counts": "parts" if self._parts else "frames",
             "software": edge.__version__,
             "pid": os.getpid(),
             "started_at": self._started_at.isoformat(timespec="seconds"),
@@ -135,20 +134,25 @@ class LiveStatus:
             seen, last, totals = dict(self._seen), self._last, dict(self._totals)
             since = now_ns // 1_000_000_000 - _WITHIN_S
             minute = sum((counts for second, counts in self._frames if second > since), Counter[str]())
-        state = self.camera_state()
+        with self._lock:
+            captured = dict(self._captured_ns)
         return {
             "verdict": None if last is None else last.verdict,
             "verdict_reason": None if last is None else last.reason,
             "last": {verdict: _told(one, now_ns) for verdict, one in seen.items()},
-            "picture_age_ms": None if last is None or last.age_ms is None else _ms(now_ns - last.captured_ns),
-            "max_age_ms": self._max_age_ms,
             "last_minute": dict(minute),
             "since_start": totals,
-            "camera": {
-                "name": self._camera,
-                "condition": "running" if state is None else state.condition.value,
-                "detail": "" if state is None else state.detail,
-            },
+            "cameras": {view.name: self._of_camera(view, captured.get(view.name), now_ns) for view in self.cameras()},
+        }
+
+    def _of_camera(self, view: ViewNow, captured_ns: int | None, now_ns: int) -> dict[str, Any]:
+        return {
+            "condition": "running" if view.state is None else view.state.condition.value,
+            "detail": "" if view.state is None else view.state.detail,
+            "picture_age_ms": None if captured_ns is None else _ms(now_ns - captured_ns),
+            "max_age_ms": self._max_age_ms[view.name],
+            "frames": view.frames,
+            "dropped": view.dropped,
         }
 
     def _delivery(self) -> dict[str, Any]:
@@ -221,10 +225,52 @@ def entry_as_json(entry: JournalEntry) -> dict[str, Any]:
     return {"place": None, "number": None, "part": entry.part, **asdict(entry), "at": at, "hash": None}
 
 
+def _of_frame(result: FrameResult) -> _Seen:
+    return _Seen(
+        at_ns=time.monotonic_ns(),
+        captured_ns=result.captured_ns,
+        age_ms=result.age_ms,
+        frame=result.frame,
+        part_id=None,
+        name=result.name,
+        verdict=result.judgement.verdict.value,
+        reason=result.judgement.reason,
+        coverage=result.measurement.coverage if result.measurement else None,
+        counts=_counts([result]),
+    )
+
+
+def _of_part(part: PartResult) -> _Seen:
+    worst = [seen.worst for seen in part.views.values() if seen.worst is not None]
+    coverages = [frame.measurement.coverage for frame in worst if frame.measurement is not None]
+    return _Seen(
+        at_ns=time.monotonic_ns(),
+        captured_ns=part.opened_ns,
+        age_ms=None,
+        frame=None,
+        part_id=part.part_id,
+        name="",
+        verdict=part.judgement.verdict.value,
+        reason=part.judgement.reason,
+        coverage=max(coverages, default=None),
+        counts=_counts(worst),
+    )
+
+
+def _counts(results: Sequence[FrameResult]) -> dict[str, int]:
+    """Count the defects of each class that the results show."""
+    counts: Counter[str] = Counter()
+    for result in results:
+        if result.measurement is not None:
+            counts.update({name: seen.count for name, seen in result.measurement.classes.items() if seen.count})
+    return dict(counts)
+
+
 def _told(seen: _Seen, now_ns: int) -> dict[str, Any]:
     return {
         "s_ago": round((now_ns - seen.at_ns) / 1e9, 1),
         "frame": seen.frame,
+        "part_id": seen.part_id,
         "name": seen.name or None,
         "reason": seen.reason,
         "coverage": None if seen.coverage is None else round(seen.coverage, 8),

@@ -23,8 +23,9 @@ class EventResender:
         self._answer = answer
         self._under_way = Semaphore(WISHES_AT_MOST)
 
-    def __call__(self, command: Command) -> tuple[CommandOutcome, str] | None:
+    def __call__(self, command: Command, now_ns: int) -> tuple[CommandOutcome, str] | None:
         """Obey the command: say at once why not, or None where the answer comes later."""
+        del now_ns
         body = command.body
         assert isinstance(body, Replay)  # noqa: S101 - the line gives each its own
         if body.epoch != self._outbox.epoch:

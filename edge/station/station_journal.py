@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import pwd
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
@@ -28,23 +30,24 @@ class StationJournal:
     error that brought it, if any did.
     """
 
-    def __init__(self, messages: MessageWriter, outbox: Outbox, settings: Settings, bundle: Bundle) -> None:
+    def __init__(
+        self, messages: MessageWriter, outbox: Outbox, settings: Settings, bundles: Mapping[Path | None, Bundle]
+    ) -> None:
         self._messages = messages
         self._outbox = outbox
         self._settings = settings
-        self._bundle = bundle
+        self._bundles = bundles
 
     def __enter__(self) -> Self:
         last = self._last()
-        bundle, manifest = self._bundle, self._bundle.manifest
         software = f"linewatch {edge.__version__}, Python {platform.python_version()}"
         if last and "ended" not in last:
             software += "; the run before did not come to its end"
-        model = f"{manifest.name} {manifest.version}, model sha256 {bundle.model_sha256 or 'unknown'}"
+        models = ", ".join(dict.fromkeys(_told(bundle) for bundle in self._bundles.values()))
         entries = [
             self._entry("started", software),
             self._entry("settings", _compared(f"sha256 {fingerprint(self._settings)}", last.get("settings"))),
-            self._entry("bundle", _compared(f"{model}, {bundle.path}", last.get("bundle"))),
+            self._entry("bundle", _compared(models, last.get("bundle"))),
         ]
         self._outbox.put(None, journal=entries)
         return self
@@ -71,6 +74,12 @@ class StationJournal:
                 told.clear()
             told[row.entry.kind] = row.entry.detail
         return told
+
+
+def _told(bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    model = f"{manifest.name} {manifest.version}, model sha256 {bundle.model_sha256 or 'unknown'}"
+    return f"{model}, {bundle.path}"
 
 
 def _compared(told: str, before: str | None) -> str:

@@ -199,16 +199,16 @@ def test_a_class_that_the_bundle_lacks_is_named_with_its_key(tmp_path: Path) -> 
     settings = load_settings(write(tmp_path, text))
     own = bundle("scratch", "stain")
     of = "expected a class of the bundle glass (scratch, stain)"
-    assert unknown_classes(settings, own) == [
+    assert unknown_classes(settings, {None: own}) == [
         f"key inspect.limits.scrach: {of}, received 'scrach'; did you mean scratch?",
         f"key inspect.thresholds.dent: {of}, received 'dent'",
-        f"key alarms.dented.class: {of}, received 'dent'",
         f"key inspect.grades.A.limits.Stain: {of}, received 'Stain'; did you mean stain?",
+        f"key alarms.dented.class: {of}, received 'dent'",
     ]
     with pytest.raises(SettingsError, match=r"line.yaml: key inspect.limits.scrach"):
-        require_known_classes(settings, own, Path("line.yaml"))
-    require_known_classes(settings, bundle("scrach", "scratch", "dent", "Stain"), Path("line.yaml"))
-    assert effective_thresholds(settings, own) == (0.7, 0.5)
+        require_known_classes(settings, {None: own}, Path("line.yaml"))
+    require_known_classes(settings, {None: bundle("scrach", "scratch", "dent", "Stain")}, Path("line.yaml"))
+    assert effective_thresholds(settings.inspect, own) == (0.7, 0.5)
 
 
 def test_demo_is_the_shipped_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,9 @@ from edge.engines.engine_files import MissingEngineError, plan_path, sidecar_pat
 from edge.errors import BundleError, DependencyError, EngineError
 from edge.opencv import cv2
 from edge.publishers.memory import MemoryPublisher
+from edge.records.decided import Decided
 from edge.settings import EngineSettings, Settings
 from edge.simulation.device import SimulatedDevice
-from edge.station.pipeline import Decided
 from tests.bright_bundle import part
 
 CONVERT = (sys.executable, "-m", "tests.tensorrt.convert_simulated")

@@ -23,7 +23,8 @@ from edge.records import (
     UInt8,
     Verdict,
 )
-from edge.station.pipeline import Decided, LineCounts
+from edge.records.decided import Decided
+from edge.station.counts import LineCounts
 from tests.conftest import ROOT
 
 SCRATCH = DefectClass(1, "scratch", "major", (0, 0, 0), 0.5, 10)

@@ -18,7 +18,8 @@ from edge.records import (
     UInt8,
     Verdict,
 )
-from edge.station.pipeline import Decided, LineCounts
+from edge.records.decided import Decided
+from edge.station.counts import LineCounts
 
 # numbered as a bundle does, in alphabetical order; the rendered line calls a scratch 1, a stain 2 and a chip 3
 CLASSES = (

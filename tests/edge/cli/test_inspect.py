@@ -334,7 +334,7 @@ def test_what_is_stopped_is_reported_up_to_there(bundle: Path, request: pytest.F
     assert "Interrupted: 3 of 6" in Page(tmp_path / "r.html").text
 
 
-def failing_truth(index: int) -> UInt8:
+def failing_truth(_camera: str, index: int) -> UInt8:
     """Answer that all is clean, but for the second picture."""
     if index == 1:
         raise EngineError("the accelerator fell off the bus")

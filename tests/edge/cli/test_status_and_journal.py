@@ -58,8 +58,8 @@ def _life(config: Path) -> None:
         assert (told["running"], told["status"], told["reason"]) == (True, "online", "inspecting")
         ng = told["last"]["NG"]
         assert (ng["reason"], ng["defects"]) == ("scratch: 1 defect, at most 0 allowed", {"scratch": 1})
-        assert 0 <= told["picture_age_ms"] < 60_000
-        assert told["max_age_ms"] == 1500
+        assert 0 <= told["cameras"]["camera"]["picture_age_ms"] < 60_000
+        assert told["cameras"]["camera"]["max_age_ms"] == 1500
         assert sum(told["last_minute"].values()) >= 2
         assert told["broker"]["connected"] is False
         assert "no broker" in told["broker"]["trouble"]

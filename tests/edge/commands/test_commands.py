@@ -55,7 +55,7 @@ def test_a_retained_command_is_nobodys() -> None:
         (
             {"topic": f"{ROOT}/cmd/selfdestruct"},
             "unknown_command",
-            "expected one of ack, shelve, unshelve, reset, replay, challenge, bypass, received 'selfdestruct'",
+            "expected one of ack, shelve, unshelve, reset, replay, challenge, bypass, part, received 'selfdestruct'",
         ),
         ({"expiry_s": None}, "invalid", "message expiry of at most 60 s, received none"),
         ({"expiry_s": 3600}, "invalid", "received 3600 s"),

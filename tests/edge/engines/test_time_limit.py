@@ -22,7 +22,7 @@ SCRATCHED: UInt8 = np.full((8, 8), CLASS_NAMES.index("scratch") + 1, np.uint8)
 def limited(seconds: float = 0.2, stop: threading.Event | None = None, **fault: object) -> TimeLimitedEngine:
     """Make a simulated engine with a fault and a time limit."""
     told = SimulatedFault.model_validate({"kind": "hangs", **fault})
-    return TimeLimitedEngine(SimulatedEngine(CONTRACT, lambda _: SCRATCHED, 0.0, told), seconds, "the fake", stop)
+    return TimeLimitedEngine(SimulatedEngine(CONTRACT, lambda *_: SCRATCHED, 0.0, told), seconds, "the fake", stop)
 
 
 def answer(engine: TimeLimitedEngine) -> int:
@@ -101,7 +101,7 @@ def test_what_hangs_while_it_is_opened_or_closed_is_left_behind() -> None:
         def __exit__(self, *_: object) -> None:
             threading.Event().wait()
 
-    stuck = Stuck(CONTRACT, lambda _: SCRATCHED)
+    stuck = Stuck(CONTRACT, lambda *_: SCRATCHED)
     limit = TimeLimitedEngine(stuck, 1, opening_at_most_s=0.2)
     with pytest.raises(EngineHangsError, match="has not opened the model"), limit:
         pass
@@ -123,7 +123,7 @@ class RaisingEngine(SimulatedEngine):
     """An engine whose vendor raises whatever it likes, in one of its calls."""
 
     def __init__(self, where: str, error: BaseException) -> None:
-        super().__init__(CONTRACT, lambda _: SCRATCHED)
+        super().__init__(CONTRACT, lambda *_: SCRATCHED)
         self._where = where
         self._error = error
 
@@ -191,7 +191,7 @@ class StuckInSubmit(SimulatedEngine):
 
 def test_tiles_that_are_not_taken_in_time_are_an_error() -> None:
     """A driver can hang where tiles are handed to it as well as where answers are waited for."""
-    with TimeLimitedEngine(StuckInSubmit(CONTRACT, lambda _: SCRATCHED), 0.2, "the fake") as engine:
+    with TimeLimitedEngine(StuckInSubmit(CONTRACT, lambda *_: SCRATCHED), 0.2, "the fake") as engine:
         assert answer(engine) == 1
         with pytest.raises(EngineHangsError, match=r"has not taken 1 tiles by 0\.2 s"):
             answer(engine)

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator, ValidationError
 import edge
 from edge.alarms import AlarmRule, alarm_rules
 from edge.commands.requests import COMMANDS, Answer
-from edge.messages.writer import KINDS, Counters, Health, Identity, MessageWriter, ModelIdentity, Stamp, result_body
+from edge.messages.writer import KINDS, CameraHealth, Counters, Health, Identity, MessageWriter, Stamp, result_body
 from edge.records import (
     AlarmEvent,
     AlarmStanding,
@@ -32,6 +32,8 @@ from edge.records import (
     StandingShelf,
     Verdict,
 )
+from edge.records.models import ModelIdentity
+from edge.records.parts import Closing, PartResult, ViewResult
 
 SCHEMAS = Path(edge.__file__).parent / "schemas"
 MQTT_PAGE = Path(__file__).resolve().parents[3] / "docs" / "mqtt.md"
@@ -67,9 +69,11 @@ SHELVED = replace(
     STANDS, state="normal", occurrence_id=None, value=None, shelf=StandingShelf("timed", 61_500_000_000, "anna", "")
 )
 # Not JSON in an envelope: a JPEG, and what others send to the line.
+# Of what has changed since its first version.
+VERSIONS = {"counters": 3, "health": 2, "birth": 2, "recipe": 2}
 NO_BODY, HEARD = {"picture"}, {f"command-{name}" for name in COMMANDS}
-HEALTH = Health("top", "running", "", 10.004, None, True, 3, 0, None, None)
-COUNTERS = Counters(10, 7, 2, 1, 0, 1, 1, 9, 0, 0)
+HEALTH = Health({"top": CameraHealth("running", "", 10.004, None, 0)}, True, 3, 0, None, None)
+COUNTERS = Counters(10, 0, 7, 2, 1, 0, 1, 1, 9, 0, 0)
 
 
 def schema(kind: str) -> dict[str, Any]:
@@ -103,6 +107,18 @@ def inspection(
     return FrameResult("top", 3, "a.png", NOON, 5, 12.345, Judgement(verdict, reason), measurement)
 
 
+def every_part() -> Iterator[PartResult]:
+    """Return a part in each of its forms: with a worst frame, with none, and repeated."""
+    worst = replace(inspection(Measurement(0.1, None, 9.0, {}, (defect(),)), Verdict.NG, "scratch"), model=MODEL)
+    views = {"top": ViewResult(1, 1, 1, worst=worst), "side": ViewResult()}
+    yield PartResult(
+        1, "p-1", False, "phone", 5, 9, Closing.TRIGGER, Judgement(Verdict.NG, "top: scratch"), views, ("side",)
+    )
+    unread = ViewResult(1, unread=inspection(None, Verdict.NO_READ, "stale frame"))
+    missing = Judgement(Verdict.NO_READ, "top: 0 readable frames of 1; stale frame")
+    yield PartResult(2, "p-1", True, None, 5, 9, Closing.TIMEOUT, missing, {"top": unread}, ("top",))
+
+
 def every_message() -> Iterator[Message]:
     """Build one message of each kind and of each form that a kind has."""
     rule = AlarmRule.model_validate({"id": "dirt", "measure": "count", "raise_at": 2, "class": "scratch", "text": "x"})
@@ -110,6 +126,7 @@ def every_message() -> Iterator[Message]:
     yield WRITER.result(inspection(None, Verdict.NO_READ, "stale frame"), 2)[0]
     graded = replace(inspection(Measurement(0.1, None, 9.0, {}, ())), grade=Grade("B", 0.6))
     yield WRITER.result(graded, 2)[0]
+    yield from (WRITER.part(each, 4, live=True)[0] for each in every_part())
     for event in (RAISED, SEEN, replace(RAISED, transition="shelved", state="normal", value=None, limit=None)):
         yield WRITER.alarm(event, 3)
     for standing in (None, STANDS, SHELVED, replace(STANDS, alarm="dirt", members=12, suppressed_by=("camera-lost",))):
@@ -135,7 +152,7 @@ def test_every_schema_is_strict_and_described() -> None:
     """Each schema is a valid JSON Schema 2020-12, names its own kind, refuses unknown keys, and describes each key."""
     for kind in VALIDATORS:
         Draft202012Validator.check_schema(schema(kind))
-        assert schema(kind)["properties"]["schema"]["const"] == f"linewatch/{kind}/{2 if kind == 'counters' else 1}"
+        assert schema(kind)["properties"]["schema"]["const"] == f"linewatch/{kind}/{VERSIONS.get(kind, 1)}"
         for part in _objects(schema(kind)):
             assert part["additionalProperties"] is False
             assert set(part["required"]) == set(part["properties"])
@@ -161,6 +178,7 @@ def test_how_each_kind_travels() -> None:
         ("status", "status", 1, True, None, False, False),
         ("birth", "birth", 1, True, None, False, False),
         ("recipe", "state/recipe", 1, True, None, False, False),
+        ("part", "event/result", 1, False, 86_400, False, True),
         ("health", "state/health", 1, True, None, False, False),
         ("counters", "state/counters", 1, True, None, False, False),
         ("result", "event/result", 1, False, 86_400, False, True),

@@ -84,14 +84,14 @@ def test_pictures_are_offered_at_their_interval_and_only_while_somebody_may_get_
         MemoryPublisher(away=True) as publisher,
         Sender(outbox, publisher, list) as sender,
     ):
-        watch = LastPicture(1.0, bundle, messages, sender, lambda: now_s[0])
+        watch = LastPicture(1.0, {"top": bundle.classes}, messages, sender, lambda: now_s[0])
         watch(decided)
         publisher.come_back()
         wait_for(lambda: sender.connected)
         for _ in range(9):
             watch(decided)
             watch(replace(decided, frame=None))
-            LastPicture(0.0, bundle, messages, sender, lambda: now_s[0])(decided)
+            LastPicture(0.0, {"top": bundle.classes}, messages, sender, lambda: now_s[0])(decided)
             wait_for(lambda: publisher.messages)
             now_s[0] += 0.125
         wait_for(lambda: len(publisher.messages) == 2)
@@ -107,7 +107,7 @@ def test_the_last_part_is_written_on_the_picture(bundle: Bundle, tmp_path: Path)
     part = DecidedPart(PartResult(1, "P-1", False, None, 0, 1, Closing.TRIGGER, judgement), {}, ())
     with Outbox(tmp_path / "o.db") as outbox, MemoryPublisher() as publisher, Sender(outbox, publisher, list) as sender:
         wait_for(lambda: sender.connected)
-        watch = LastPicture(1e-9, bundle, MessageWriter(IDENTITY), sender)
+        watch = LastPicture(1e-9, {"top": bundle.classes}, MessageWriter(IDENTITY), sender)
         watch(decided)
         wait_for(lambda: publisher.messages)
         watch(part)

@@ -198,7 +198,7 @@ def test_whatever_comes_in_whatever_order(events: list[tuple[int, object]]) -> N
         parts, concluded = step(RULES, parts, event, now_ms * MS)
         told += concluded
         assert len(parts.open) <= RULES.most_open
-    parts, ended = stop(RULES, parts, now_ms * MS)
+    parts, ended = stop(parts, now_ms * MS)
     told += ended
     done = results(told)
     assert sorted(part.number for part in done) == list(range(1, opened + 1))
@@ -231,7 +231,7 @@ def test_a_thousand_parts_each_shown_once_lose_no_bad_one() -> None:
         ):
             parts, concluded = step(ONE_VIEW, parts, event, round(now * MS))
             told += concluded
-    parts, ended = stop(ONE_VIEW, parts, 10**12)
+    parts, ended = stop(parts, 10**12)
     told += ended
     assert Counter(part.judgement.verdict for part in results(told)) == {OK: 999, NG: 1}
     assert [part.number for part in results(told) if part.judgement.verdict is NG] == [614]

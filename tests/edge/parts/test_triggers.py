@@ -39,7 +39,7 @@ def run(
     for event in trigger.events(end_ns):
         parts, concluded = step(rules, parts, event, end_ns)
         told += concluded
-    _, ended = stop(rules, parts, end_ns)
+    _, ended = stop(parts, end_ns)
     return [each for each in [*told, *ended] if isinstance(each, PartResult)]
 
 

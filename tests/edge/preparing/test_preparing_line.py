@@ -20,8 +20,8 @@ from edge.opencv import cv2
 from edge.preparing import CropCircle, CropRectangle, PreparingStep, Resize
 from edge.publishers.memory import MemoryPublisher
 from edge.records import DefectClass, DefectMap, Frame, Transform, UInt8
+from edge.records.decided import Decided
 from edge.settings import EngineSettings, Settings
-from edge.station.pipeline import Decided
 from tests.bright_bundle import part, write_bright_bundle
 
 BENCH, DEVICE, SCRATCH = 110, 40, 250

@@ -23,7 +23,7 @@ def answer(
     pixels = np.zeros((*truth.shape, 1), np.uint8)
     frame = Frame("c", 5, pixels, 0, datetime.now(timezone.utc))
     truths = {5: truth}
-    with SimulatedEngine(contract, truths.__getitem__) as engine:
+    with SimulatedEngine(contract, lambda _, index: truths[index]) as engine:
         inference = Inference(engine, thresholds or THRESHOLDS[: len(classes)], overlap_px=4)
         (job,) = inference.begin([PreparedFrame(frame, pixels, Transform.identity())])
         return inference.finish(job)
@@ -66,7 +66,7 @@ def test_the_set_speed_changes_no_answer(tiles_per_s: float) -> None:
     truth[3, 20] = 1
     pixels = np.zeros((*truth.shape, 1), np.uint8)
     frame = PreparedFrame(Frame("c", 0, pixels, 0, datetime.now(timezone.utc)), pixels, Transform.identity())
-    with SimulatedEngine(contract, lambda _: truth, tiles_per_s) as engine:
+    with SimulatedEngine(contract, lambda *_: truth, tiles_per_s) as engine:
         inference = Inference(engine, [0.5], overlap_px=0)
         for job in [*inference.begin([frame, frame]), *inference.begin([frame])]:
             np.testing.assert_array_equal(inference.finish(job).classes, truth)

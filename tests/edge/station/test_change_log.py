@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from edge.records import CameraFault, DeliveryState, FrameResult, Judgement, Verdict
+from edge.records.decided import Decided
 from edge.station.change_log import ChangeLog
-from edge.station.pipeline import Decided
 from tests.edge.alarms.making import S, seen
 
 

@@ -25,7 +25,7 @@ BUNDLE = ROOT / "edge" / "bundles" / "simulated-glass"
 def glance(at_s: float, ok: int = 0, ng: int = 0, no_read: int = 0, **how: object) -> Glance:
     """Return a glance at a line that is well."""
     given = {"dropped": 0, "age_ms": 41.0, "camera": "", "connected": True, "broker": "", "waiting": 0, "alarms": ()}
-    counts = {"frames": ok + ng, "ok": ok, "ng": ng, "no_read": no_read}
+    counts = {"frames": ok + ng, "parts": None, "ok": ok, "ng": ng, "no_read": no_read}
     return Glance(at_ns=round(at_s * S), **counts, **{**given, **how})  # type: ignore[arg-type]
 
 

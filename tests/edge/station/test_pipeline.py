@@ -14,19 +14,25 @@ from edge.app import RunResult, identity_of, run_line
 from edge.bundle import Bundle
 from edge.cameras.capture import CapturedCamera
 from edge.cameras.opencv import OpenCvSource
+from edge.engines.time_limit import TimeLimitedEngine
 from edge.errors import EngineError
-from edge.inspection.inference import Inference
+from edge.inspection.batcher import Batcher
 from edge.inspection.settings import InspectSettings
 from edge.messages.writer import MessageWriter
 from edge.outbox import Outbox
 from edge.publishers.memory import MemoryPublisher
+from edge.recipes.loaded import LoadedView
 from edge.records import CameraCondition, CameraFault, CameraState, Frame, UInt8
+from edge.records.decided import Decided
 from edge.settings import Settings
 from edge.simulation.camera import SimulatedCamera
-from edge.simulation.engine import SimulatedEngine
+from edge.simulation.engine import SimulatedEngine, Truth
 from edge.simulation.rendering import SimulatedLineSettings
 from edge.station.alarm_service import AlarmService
-from edge.station.pipeline import Decided, Line
+from edge.station.command_desk import CommandDesk
+from edge.station.decider import Decider
+from edge.station.recorder import Recorder
+from edge.station.view import View, ViewRules
 from tests.bright_bundle import write_bright_bundle
 
 
@@ -146,10 +152,11 @@ def test_pixels_of_another_format_are_no_read(bundle: Bundle, tmp_path: Path) ->
     assert [one.body["frame"] for one in decided] == [0, 1]
 
 
-def failing(frame: int, truth: Callable[[int], UInt8]) -> Callable[[int], UInt8]:
+def failing(frame: int, truth: Callable[[int], UInt8]) -> Truth:
     """Make an engine's truth fail on one frame."""
 
-    def answer(index: int) -> UInt8:
+    def answer(camera: str, index: int) -> UInt8:
+        del camera
         if index == frame:
             raise EngineError("the accelerator fell off the bus")
         return truth(index)
@@ -160,23 +167,21 @@ def failing(frame: int, truth: Callable[[int], UInt8]) -> Callable[[int], UInt8]
 def test_a_failed_inference_is_no_read_and_the_line_goes_on(bundle: Bundle, tmp_path: Path) -> None:
     """The frame whose inference failed is NO_READ with the reason; those before and after are inspected."""
     camera = SimulatedCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=4))
-    engine = SimulatedEngine(bundle.contract(4), failing(2, camera.truth))
+    engine = TimeLimitedEngine(SimulatedEngine(bundle.contract(4), failing(2, camera.truth)), 10.0)
     decided: list[Decided] = []
-    with Outbox(tmp_path / "o.db") as outbox, engine, camera:
+    with Outbox(tmp_path / "o.db") as outbox, engine, camera, Batcher(engine, 8) as batcher:
         messages = MessageWriter(identity_of(Settings(), bundle, outbox.epoch))
-        line = Line(
-            camera=camera,
-            inference=Inference(engine, [0.5], 8),
-            bundle=bundle,
-            inspect=InspectSettings(),
-            max_age_ms=60_000,
-            alarms=AlarmService(AlarmManager(alarm_rules(())), messages, outbox),
-            messages=messages,
-            outbox=outbox,
+        alarms = AlarmService(AlarmManager(alarm_rules(())), messages, outbox)
+        view = View("eye", camera, ViewRules(60_000, live=True))
+        view.use(LoadedView("default", bundle, InspectSettings(), batcher))
+        decider = Decider(
+            [view],
+            Recorder(messages, outbox, alarms, live=True),
+            CommandDesk(tuple, lambda _: None, alarms, messages, outbox),
             live=True,
-            watchers=[decided.append],
+            watch=decided.append,
         )
-        counts = line.run(threading.Event())
+        counts = decider.run(threading.Event())
     assert [one.body["verdict"] == "NO_READ" for one in decided] == [False, False, True, False]
     assert_unread([decided[2]], "the accelerator fell off the bus")
     # no-read, and engine-fails, which says why

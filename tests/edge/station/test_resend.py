@@ -50,10 +50,10 @@ def test_a_wish_is_answered_when_it_is_known_what_comes(tmp_path: Path) -> None:
         put(outbox, *range(1, 11))
         settled(outbox)
         repeater = EventResender(outbox, lambda _, outcome, detail: answers.append((outcome, detail)))
-        told = repeater(wish(1, 2))
+        told = repeater(wish(1, 2), 0)
         assert told is not None
         assert told[0] == "unknown_epoch"
-        assert repeater(wish(3, 6, outbox.epoch)) is None
+        assert repeater(wish(3, 6, outbox.epoch), 0) is None
         wait_for(lambda: answers)
         assert answers == [("ok", "4 sent again, 0 not yet acknowledged, 0 missing")]
         wait_for(lambda: len(publisher.messages) == 14)
@@ -70,7 +70,7 @@ def test_a_number_that_no_store_can_hold_is_invalid(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.db") as outbox:
         put(outbox, 1)
         repeater = EventResender(outbox, lambda _, outcome, detail: answers.append((outcome, detail)))
-        assert repeater(wish(2**63 - 1, 2**63 - 1, outbox.epoch)) is None
+        assert repeater(wish(2**63 - 1, 2**63 - 1, outbox.epoch), 0) is None
         wait_for(lambda: answers)
         put(outbox, 2)
         assert outbox.alive

@@ -16,8 +16,8 @@ from edge.bundle import Bundle, load_bundle, write_manifest
 from edge.cli.demo import BUNDLE
 from edge.opencv import cv2
 from edge.publishers.memory import MemoryPublisher
+from edge.records.decided import Decided
 from edge.settings import Settings
-from edge.station.pipeline import Decided
 from tests.bright_bundle import part, write_bright_bundle
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.edge.station.test_run import bodies, running, status

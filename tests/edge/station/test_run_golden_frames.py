@@ -40,7 +40,7 @@ def test_a_bundle_that_sees_what_it_saw_is_run(tmp_path: Path) -> None:
     """The shipped bundle starts, and inspects."""
     told = linewatch("run", line_of(tmp_path))
     assert told.returncode == 0, told.stderr
-    assert "stopped after 3 frames" in told.stderr
+    assert "ended after 3 frames" in told.stderr
 
 
 @pytest.mark.parametrize("verb", ["run", "check"])

@@ -7,8 +7,8 @@ from edge.app import run_line
 from edge.bundle import load_bundle
 from edge.cli.demo import BUNDLE
 from edge.publishers.memory import MemoryPublisher
+from edge.records.decided import Decided
 from edge.settings import Settings
-from edge.station.pipeline import Decided
 
 LINE = (
     '{"camera": {"source": "simulated", "max_age_ms": 300, "simulated": {"fps": 0, "width": 256, "height": 256}},'

@@ -15,8 +15,8 @@ from edge.cameras.images import ImagesCamera
 from edge.opencv import cv2
 from edge.publishers.memory import MemoryPublisher
 from edge.records import CameraFault, UInt8
+from edge.records.decided import Decided
 from edge.settings import Settings
-from edge.station.pipeline import Decided
 from tests.bright_bundle import part, write_bright_bundle
 
 

@@ -1,0 +1,459 @@
+"""Settings → parts → a station that runs. With cameras.py and engines.py all that names concrete classes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edge.alarms import AlarmManager
+from edge.app.cameras import Sources
+from edge.app.engines import proven_engine
+from edge.bundle import Bundle
+from edge.commands.requests import Inbox
+from edge.commands.socket import CommandSocket
+from edge.engines.device import Vendor
+from edge.messages.writer import Identity, MessageWriter
+from edge.observers.direct import DirectObserver
+from edge.observers.preview import LastPicture
+from edge.observers.queued import QueuedObserver
+from edge.outbox import AckPolicy, Outbox, OutboxCounts, OwnTopics, Sender
+from edge.parts.triggers import Trigger
+from edge.protocols import Camera, Observer, Publisher
+from edge.publishers.client_id import default_client_id
+from edge.publishers.mqtt import MqttPublisher
+from edge.publishers.network import Reload
+from edge.recipes.engines import OpenEngines
+from edge.recipes.loaded import LoadedRecipe, model_of
+from edge.recipes.loader import RecipeLoader
+from edge.records import Message
+from edge.records.decided import Decided, DecidedPart
+from edge.settings import Settings, StoreSettings
+from edge.station.alarm_service import AlarmService
+from edge.station.announcements import Announcements
+from edge.station.command_desk import CommandDesk
+from edge.station.counts import LineCounts
+from edge.station.decider import Decider
+from edge.station.engine_start import build_missing_engine
+from edge.station.glance import Glance
+from edge.station.live_status import LiveStatus
+from edge.station.looks import Looks, counters
+from edge.station.part_command import PartTeller
+from edge.station.part_stream import PartStream
+from edge.station.recorder import Recorder, Waiting
+from edge.station.resend import EventResender
+from edge.station.station_journal import StationJournal
+from edge.station.status import Reporter
+from edge.station.view import View
+from edge.station.watchdog import Heartbeats, Watchdog, notify
+
+# How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
+DRAIN_S = 3.0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: what was inspected, and what became of the messages.
+
+    `published`: rows handed to the broker. `engine_hangs`: an inference had not come back when the line was stopped.
+    """
+
+    counts: LineCounts
+    outbox: OutboxCounts
+    published: int
+    engine_hangs: bool = False
+
+
+def make_outbox(path: Path, settings: StoreSettings) -> Outbox:
+    """Return the outbox at `path`, not yet opened."""
+    return Outbox(path, max_results=settings.max_results, kept_s=settings.kept_h * 3600)
+
+
+def identity_of(settings: Settings, bundle: Bundle | Bundles, epoch: str) -> Identity:
+    """Say who speaks: the station's place, its device, and the recipe and model that it begins with."""
+    line, recipe = settings.line, settings.station_recipes[settings.first_recipe]
+    first = next(iter(recipe.views.values()))
+    return Identity(
+        enterprise=line.enterprise,
+        site=line.site,
+        area=line.area,
+        line=line.line,
+        cell=line.cell,
+        device=line.device,
+        recipe=settings.first_recipe,
+        model=model_of(bundles_of(settings, bundle)[first.bundle]),
+        epoch=epoch,
+    )
+
+
+def _to_broker(
+    settings: Settings,
+    messages: MessageWriter,
+    own: OwnTopics,
+    progress: Heartbeats,
+    *,
+    live: bool,
+    reload: Reload | None,
+) -> MqttPublisher:
+    """Return the way to the settings' broker, not yet opened. A replay's client id is not that of the line itself."""
+    will, root = messages.will(), messages.identity.root
+    speaker = settings.line.device if live else f"{settings.line.device} replay"
+    own.sent(will)  # which the broker may publish when this line comes back
+    return MqttPublisher(
+        settings.broker,
+        settings.broker.client_id or default_client_id(root, speaker),
+        will,
+        [f"{root}/cmd/+"],
+        progress.mark("network"),
+        watches=own.filters,
+        reload=reload,
+    )
+
+
+class _StoppedEarlyError(Exception):
+    """The line was stopped before it could inspect; with what the run came to, once all is closed."""
+
+    def __init__(self, result: Callable[[], RunResult]) -> None:
+        super().__init__("stopped while starting")
+        self.result = result
+
+
+@dataclass(frozen=True)
+class OpenStation:
+    """A station whose parts are all open."""
+
+    decider: Decider
+    outbox: Outbox
+    sender: Sender
+    messages: MessageWriter
+    engines: OpenEngines
+
+    def stop(self) -> None:
+        """Send what waits for a few seconds, then the farewell, so that the Will is not needed; once is enough."""
+        self.decider.recorder.alarms.note_refusals(time.monotonic_ns(), all_of_it=True)
+        self.sender.stop(DRAIN_S, self.messages.status("offline", "stopped"))
+        self.outbox.flush(DRAIN_S)
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """What stands in for the settings' own, for tests, replays and the demo. None, or nothing, = the settings' own.
+
+    `cameras`: by name, or the only one. `trigger`: what opens and closes parts. `vendor`: NVIDIA's modules.
+    """
+
+    cameras: Mapping[str, Camera] | None = None
+    trigger: Trigger | None = None
+    publisher: Publisher | None = None
+    outbox: Outbox | None = None
+    ack_policy: AckPolicy | None = None
+    vendor: Vendor | None = None
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Who watches a station. `observers`: of what is decided, called in its loop. `glances`: told twice a second."""
+
+    observers: Sequence[Observer] = ()
+    glances: Callable[[Glance], None] | None = None
+
+
+Bundles = Mapping[Path | None, Bundle]
+
+
+def bundles_of(settings: Settings, bundle: Bundle | Bundles) -> Bundles:
+    """Return the bundles by their path in the settings; one bundle is that of every view."""
+    if isinstance(bundle, Mapping):
+        return bundle
+    paths = {view.bundle for recipe in settings.station_recipes.values() for view in recipe.views.values()}
+    return dict.fromkeys(paths, bundle)
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    """What takes messages to the broker and commands from it, open."""
+
+    outbox: Outbox
+    messages: MessageWriter
+    announcements: Announcements
+    inbox: Inbox
+    sender: Sender
+    status: LiveStatus
+
+
+@contextmanager
+def _open_delivery(
+    settings: Settings,
+    bundles: Bundles,
+    progress: Heartbeats,
+    *,
+    store: Path,
+    live: bool,
+    reload: Reload | None,
+    instead: StandIns,
+) -> Iterator[_Delivery]:
+    with ExitStack() as scope:
+        outbox = scope.enter_context(instead.outbox or make_outbox(store, settings.store))
+        messages = MessageWriter(identity_of(settings, bundles, outbox.epoch))
+        announcements = Announcements(messages, settings)
+        publisher = scope.enter_context(
+            instead.publisher or _to_broker(settings, messages, announcements.own, progress, live=live, reload=reload)
+        )
+        inbox = Inbox(messages.identity.root, answer_prefix=settings.commands.prefix(messages.identity.root))
+        # a recording's events are for whoever is there while it is replayed
+        ack_policy = instead.ack_policy or AckPolicy(settings.store.expect_consumer if live else ())
+        if live:
+            scope.enter_context(StationJournal(messages, outbox, settings, bundles))
+        sender = scope.enter_context(
+            Sender(
+                outbox,
+                publisher,
+                announcements,
+                inbox.put,
+                ack_policy=ack_policy,
+                alive=progress.mark("outbox"),
+                own=announcements.own,
+            )
+        )
+        # reached with the sender still open only where something below failed to open
+        scope.callback(lambda: sender.stop(DRAIN_S, messages.status("offline", "could not start")))
+        status = _live_status(settings, messages, announcements, outbox, sender)
+        if live:  # as early as can be, to tell what a start waits for
+            scope.enter_context(CommandSocket(store, messages.identity.root, inbox.put, questions=status.questions()))
+        yield _Delivery(outbox, messages, announcements, inbox, sender, status)
+
+
+@contextmanager
+def open_station(
+    settings: Settings,
+    bundle: Bundle | Bundles,
+    *,
+    store: Path,
+    live: bool,
+    stop: threading.Event | None = None,
+    reload: Reload | None = None,
+    instead: StandIns = StandIns(),
+    watchers: Watchers = Watchers(),
+) -> Iterator[OpenStation]:
+    """Open every part of a station, ready to `run`; stop and close them all, in order, on every path.
+
+    A TensorRT engine that is missing is built first, if the settings say so, until `stop` is set. When `reload` is set,
+    the broker's certificates and password are read again.
+    """
+    bundles, stop = bundles_of(settings, bundle), stop or threading.Event()
+    with ExitStack() as scope:
+        progress = Heartbeats()
+        delivery = scope.enter_context(
+            _open_delivery(settings, bundles, progress, store=store, live=live, reload=reload, instead=instead)
+        )
+        messages, announcements, outbox = delivery.messages, delivery.announcements, delivery.outbox
+        sender, status = delivery.sender, delivery.status
+        sources = Sources(settings, bundles, progress, instead.cameras, instead.trigger)
+        alarms = AlarmService(AlarmManager(announcements.rules, settings.operators), messages, outbox)
+        alarms.begin(time.monotonic_ns() if live else 0, live=live)
+        recorder = Recorder(messages, outbox, alarms, live=live)
+        waiting = Waiting(tuple(settings.station_cameras), recorder if live else None)
+        open_engine = partial(
+            proven_engine, settings.engine, truth=sources.truths, vendor=instead.vendor, stop=stop, live=live
+        )
+        engines = scope.enter_context(OpenEngines(open_engine, progress.mark))
+        loader = RecipeLoader(settings, bundles, engines)
+        built = _build_engines(
+            settings,
+            loader.bundles_of(settings.first_recipe),
+            stop,
+            vendor=instead.vendor,
+            waiting=waiting,
+            say=lambda reason: _offer(sender, announcements.starting(reason)),
+        )
+        if not built:
+            sender.stop(DRAIN_S, messages.status("offline", "stopped"))
+            raise _StoppedEarlyError(lambda: RunResult(LineCounts(), outbox.counts(), sender.published))
+        first = loader.load(settings.first_recipe)
+        views = [
+            View(name, scope.enter_context(camera), sources.rules(name, live=live))
+            for name, camera in sources.cameras.items()
+        ]
+        trigger = sources.trigger
+        parts = _part_stream(settings, first, trigger, outbox, live=live)
+        observers = [*watchers.observers]
+        look = Looks(watchers.glances, live=live)
+        if live:
+            scope.callback(notify, "STOPPING=1")
+            picture = LastPicture(settings.report.picture_every_s, first.classes, messages, sender)
+            observers += [
+                scope.enter_context(QueuedObserver("picture", picture, most=2, pixels=True)),
+                scope.enter_context(QueuedObserver("status", status)),
+                scope.enter_context(QueuedObserver("log", look.changes)),
+            ]
+        desk = _desk(delivery, alarms, trigger, settings)
+        reporter = Reporter(settings.report, messages=messages, outbox=outbox, sender=sender)
+        moved = turns_of(progress, engines)
+
+        def each_turn() -> None:
+            moved()
+            look.if_due(decider, outbox, sender)
+            cameras = decider.cameras
+            _offer(sender, announcements.of_cameras(cameras))
+            reporter.report_if_due(lambda: counters(decider, outbox, sender, delivery.inbox), cameras)
+
+        decider = Decider(
+            views,
+            recorder,
+            desk,
+            live=live,
+            parts=parts,
+            watch=lambda decided: _offer_to(observers, decided),
+            each_turn=each_turn,
+            delivery=lambda: sender.delivery,
+        )
+        decider.use(first)
+        decider.counts.alarms_raised += waiting.raised
+        status.cameras = lambda: decider.cameras
+        _offer(sender, announcements.in_force(first))
+        _offer(sender, announcements.opened(live=live))
+        if live:
+            scope.enter_context(Watchdog(progress))
+            notify("READY=1\nSTATUS=waiting for the first frame")
+        opened = OpenStation(decider, outbox, sender, messages, engines)
+        scope.callback(opened.stop)
+        yield opened
+
+
+def _desk(delivery: _Delivery, alarms: AlarmService, trigger: Trigger | None, settings: Settings) -> CommandDesk:
+    """Return who obeys the station's commands."""
+    desk = CommandDesk(delivery.inbox.take, delivery.sender.offer, alarms, delivery.messages, delivery.outbox)
+    desk.add(
+        {
+            "replay": EventResender(delivery.outbox, desk.answer_later),
+            "part": PartTeller(trigger, settings.station_recipes),
+        }
+    )
+    return desk
+
+
+def _build_engines(
+    settings: Settings,
+    bundles: Sequence[Bundle],
+    stop: threading.Event,
+    *,
+    vendor: Vendor | None,
+    waiting: Waiting,
+    say: Callable[[str], None],
+) -> bool:
+    """Build the engines that the settings want and this device lacks; False where `stop` was set meanwhile."""
+    return all(
+        build_missing_engine(settings.engine, bundle, stop, vendor=vendor, waiting=waiting, say=say)
+        for bundle in bundles
+    )
+
+
+def _offer(sender: Sender, messages: Sequence[Message]) -> None:
+    for message in messages:
+        sender.offer(message)
+
+
+def _offer_to(observers: Sequence[Observer], decided: Decided | DecidedPart) -> None:
+    for observer in observers:
+        observer.offer(decided)
+
+
+def _part_stream(
+    settings: Settings, recipe: LoadedRecipe, trigger: Trigger | None, outbox: Outbox, *, live: bool
+) -> PartStream | None:
+    """Return what puts parts together; None where each frame has a verdict of its own.
+
+    Ids that a live station gives are unique: each part takes at least one number of the store's events. A replay gives
+    the same ones each time.
+    """
+    if trigger is None:
+        return None
+    name = f"{settings.line.cell}-{outbox.epoch[:8]}" if live else settings.line.cell
+    return PartStream(trigger, recipe.rules, recipe.name, name, outbox.committed)
+
+
+def _live_status(
+    settings: Settings, messages: MessageWriter, announcements: Announcements, outbox: Outbox, sender: Sender
+) -> LiveStatus:
+    return LiveStatus(
+        messages,
+        announcements.rules,
+        outbox,
+        sender,
+        said=announcements.said,
+        max_age_ms={name: camera.max_age_ms for name, camera in settings.station_cameras.items()},
+        broker="{}:{}".format(*settings.broker.address),
+        parts=settings.parts.exist,
+    )
+
+
+def run_station(
+    settings: Settings,
+    bundle: Bundle | Bundles,
+    stop: threading.Event,
+    *,
+    store: Path,
+    live: bool,
+    reload: Reload | None = None,
+    instead: StandIns = StandIns(),
+    watchers: Watchers = Watchers(),
+) -> RunResult:
+    """Run a station until its streams end or `stop` is set; see `open_station`."""
+    try:
+        with open_station(
+            settings, bundle, store=store, live=live, stop=stop, reload=reload, instead=instead, watchers=watchers
+        ) as opened:
+            counts = opened.decider.run(stop)
+            opened.stop()
+            hangs = opened.engines.hangs
+    except _StoppedEarlyError as early:
+        return early.result()
+    # only a closed outbox knows what it lost
+    return RunResult(counts, opened.outbox.counts(), opened.sender.published, hangs)
+
+
+def run_line(
+    settings: Settings,
+    bundle: Bundle | Bundles,
+    stop: threading.Event,
+    *,
+    store: Path,
+    live: bool,
+    camera: Camera | None = None,
+    publisher: Publisher | None = None,
+    watchers: Sequence[Callable[[Any], None]] = (),
+    **instead: Any,
+) -> RunResult:
+    """Run a station of one camera; `watchers` are called in its loop with everything that is decided."""
+    glances, reload = instead.pop("glances", None), instead.pop("reload", None)
+    cameras = None if camera is None else {next(iter(settings.station_cameras)): camera}
+    return run_station(
+        settings,
+        bundle,
+        stop,
+        store=store,
+        live=live,
+        reload=reload,
+        instead=StandIns(cameras=cameras, publisher=publisher, **instead),
+        watchers=Watchers([DirectObserver(watch) for watch in watchers], glances),
+    )
+
+
+def turns_of(progress: Heartbeats, engines: OpenEngines) -> Callable[[], None]:
+    """Return what the loop calls on every turn. While an engine hangs systemd is not told that all is well.
+
+    It then restarts the station, which is what helps against a hung driver.
+    """
+    decider, answering = progress.mark("decider"), progress.mark("engine")
+
+    def moved() -> None:
+        decider()
+        if not engines.hangs:
+            answering()
+
+    return moved

@@ -1,0 +1,60 @@
+"""The section `parts` of the settings: what opens and closes a part, and what it needs to be judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from edge.bundle import Name
+from edge.yaml_settings import StrictModel
+
+TriggerKind = Literal["every_frame", "presence", "camera", "mqtt", "software"]
+
+
+class PresenceSettings(StrictModel):
+    """When a view shows a part: it differs from the empty belt in `belt`, or the product is located in it.
+
+    `view`: the view that is looked at; none = the only one. `belt`: what `linewatch learn-belt` wrote. `on_frames`,
+    `off_frames`: so many in a row begin and end a part.
+    """
+
+    view: Name | None = None
+    belt: Path | None = None
+    on_frames: Annotated[int, Field(ge=1, le=100)] = 1
+    off_frames: Annotated[int, Field(ge=1, le=1000)] = 2
+
+
+class PartSettings(StrictModel):
+    """What opens and closes parts, and when they are judged.
+
+    `trigger`: every_frame = there are no parts, each frame has its own verdict; presence = a part is in the picture;
+    camera = the cameras are triggered, `frames` of each view are a part; mqtt = `cmd/part`; software = the simulated
+    light barrier. `timeout_ms`: the longest that a part stays open. `wait_ms`: how long after its end its frames may
+    still be judged. `frames_per_view`: readable frames without which a part is NO_READ; `ng_frames`: NG frames from
+    which a part is NG. `together_ms`: frames of several triggered cameras belong together if no farther apart.
+    """
+
+    trigger: TriggerKind = "every_frame"
+    timeout_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 10_000
+    wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 1000
+    frames_per_view: Annotated[int, Field(ge=1, le=1000)] = 1
+    ng_frames: Annotated[int, Field(ge=1, le=1000)] = 1
+    frames: Annotated[int, Field(ge=1, le=1000)] = 1
+    together_ms: Annotated[int, Field(ge=0, le=60_000)] = 50
+    presence: PresenceSettings = PresenceSettings()
+
+    @property
+    def exist(self) -> bool:
+        """Whether the station tells parts apart."""
+        return self.trigger != "every_frame"
+
+    @model_validator(mode="after")
+    def _frames_are_of_triggered_cameras(self) -> PartSettings:
+        if self.frames != 1 and self.trigger != "camera":
+            raise ValueError(
+                f"expected frames for the trigger camera only, received {self.frames} for {self.trigger}; "
+                "frames_per_view says how many readable frames a part needs"
+            )
+        return self

@@ -1,0 +1,1 @@
+"""Recipes: product types with their views, loaded beside the running one."""

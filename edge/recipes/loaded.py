@@ -1,0 +1,83 @@
+"""A recipe that is ready: each view with its bundle, and the batcher that answers its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from edge.bundle import Bundle
+from edge.inspection.batcher import Batcher, SharedInference
+from edge.inspection.inspector import Inspector
+from edge.inspection.recipe_settings import RecipeSettings
+from edge.inspection.settings import InspectSettings
+from edge.parts.rules import PartRules, ViewRule
+from edge.parts.settings import PartSettings
+from edge.records import DefectClass
+from edge.records.models import ModelIdentity
+from edge.settings import effective_thresholds
+
+
+@dataclass(frozen=True)
+class LoadedView:
+    """One camera under one recipe, ready to judge. `batcher`: that of the bundle's engine, which views share."""
+
+    recipe: str
+    bundle: Bundle
+    inspect: InspectSettings
+    batcher: Batcher
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Which model judges."""
+        return model_of(self.bundle)
+
+    def inspector(self) -> Inspector:
+        """Return what judges the view's frames; it remembers earlier frames, so each run of a view has its own."""
+        inference = SharedInference(self.batcher, effective_thresholds(self.inspect, self.bundle))
+        return Inspector(inference, self.bundle, self.inspect)
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """One product type whose views are ready. `rules`: how its parts are put together."""
+
+    name: str
+    views: Mapping[str, LoadedView]
+    rules: PartRules
+
+    @property
+    def models(self) -> dict[str, ModelIdentity]:
+        """Which model judges each view."""
+        return {name: view.model for name, view in self.views.items()}
+
+    @property
+    def classes(self) -> dict[str, tuple[DefectClass, ...]]:
+        """The defect classes of each view."""
+        return {name: tuple(view.bundle.classes) for name, view in self.views.items()}
+
+
+def model_of(bundle: Bundle) -> ModelIdentity:
+    """Return the identity of a bundle's model."""
+    return ModelIdentity(bundle.manifest.name, bundle.manifest.version, bundle.model_sha256)
+
+
+def part_rules(parts: PartSettings, recipe: RecipeSettings) -> PartRules:
+    """Return how parts of a recipe are put together."""
+    views = {
+        name: ViewRule(
+            view.frames or parts.frames_per_view, view.ng_frames or parts.ng_frames, view.offset_ms * 1_000_000
+        )
+        for name, view in recipe.views.items()
+    }
+    return PartRules(views, parts.timeout_ms * 1_000_000, parts.wait_ms * 1_000_000)
+
+
+def loaded(
+    name: str, recipe: RecipeSettings, parts: PartSettings, batcher_of: Callable[[str], tuple[Bundle, Batcher]]
+) -> LoadedRecipe:
+    """Return a recipe whose views are answered by what `batcher_of` gives for each view's name."""
+    views = {}
+    for view in recipe.views:
+        bundle, batcher = batcher_of(view)
+        views[view] = LoadedView(name, bundle, recipe.inspect(view), batcher)
+    return LoadedRecipe(name, views, part_rules(parts, recipe))

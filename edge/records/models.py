@@ -1,0 +1,14 @@
+"""Which model judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model judged: the bundle's name and version, and the sha256 of its `model.onnx`."""
+
+    name: str
+    version: str
+    sha256: str | None

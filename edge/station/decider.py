@@ -1,0 +1,255 @@
+"""The one loop that steps parts, alarms, counters, commands and recipe changes.
+
+It never waits for the network, the disk, an engine or a camera: views judge in threads of their own, and what is
+decided goes into the outbox's queue. A replay runs the same objects on one thread, its recordings merged by their own
+time, so that two replays decide the same.
+"""
+
+from __future__ import annotations
+
+import heapq
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from edge.recipes.loaded import LoadedRecipe
+from edge.records import DeliveryState, Verdict
+from edge.records.decided import Decided, DecidedPart
+from edge.records.parts import FrameLost, PartResult, StrayFrame, TriggerTrouble
+from edge.station.command_desk import CommandDesk
+from edge.station.counts import LineCounts
+from edge.station.part_stream import PartStream
+from edge.station.recorder import Recorder
+from edge.station.view import Seen, View, ViewNow
+from edge.stopping import leave_behind
+
+_WAIT_S = 0.05
+_JOIN_S = 15.0
+# Judged frames of one view that wait for the decider: each holds its pixels.
+_WAITING_AT_MOST = 4
+# How often a live station looks at the alarms that are not about frames, and at what time ends.
+_TICK_EVERY_NS = 200_000_000
+# How often open parts are looked at while no frame comes.
+_PARTS_EVERY_NS = 20_000_000
+
+Told = Seen | FrameLost
+
+
+class Decider:
+    """Decides on what views judge, in the order in which it comes.
+
+    `parts`: None where each frame has a verdict of its own. `watch` is called with everything decided, in this thread.
+    `each_turn`: what else the station does again and again. `delivery` tells how messages fare. `live`: see `View`.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[View],
+        recorder: Recorder,
+        desk: CommandDesk,
+        *,
+        live: bool,
+        parts: PartStream | None = None,
+        watch: Callable[[Decided | DecidedPart], None] = lambda _: None,
+        each_turn: Callable[[], None] = lambda: None,
+        delivery: Callable[[], DeliveryState] = DeliveryState,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.counts = LineCounts()
+        self.views = tuple(views)
+        self.recorder = recorder
+        self._desk = desk
+        self._live = live
+        self.parts = parts
+        self._watch = watch
+        self._each_turn = each_turn
+        self._delivery = delivery
+        self._monotonic_ns = monotonic_ns
+        self._tick_at_ns = 0
+        self._parts_at_ns = 0
+        self._now_ns = 0  # of a recording
+
+    @property
+    def cameras(self) -> list[ViewNow]:
+        """How each view stands."""
+        return [view.now for view in self.views]
+
+    def use(self, recipe: LoadedRecipe) -> None:
+        """Judge by this recipe from the next frame, and the next part, on."""
+        for view in self.views:
+            view.use(recipe.views.get(view.name))
+        if self.parts is not None:
+            self.parts.use(recipe.rules, recipe.name)
+        self.recorder.use(recipe)
+
+    def run(self, stop: threading.Event) -> LineCounts:
+        """Decide until the streams end or `stop` is set; whatever was begun is decided before returning."""
+        if self._live:
+            self._run_live(stop)
+        else:
+            self._run_recorded(stop)
+        if self.parts is not None:
+            for part in self.parts.stop(self._clock()):
+                self._part(part)
+        self.counts.ended_early = "; ".join(view.ended_early for view in self.views if view.ended_early)
+        return self.counts
+
+    def _clock(self) -> int:
+        return self._monotonic_ns() if self._live else self._now_ns
+
+    def _turn(self) -> None:
+        self._each_turn()
+        self._desk.turn(self._clock())
+        self.tick()
+
+    def tick(self) -> None:
+        """Step the alarms that no frame steps, and open parts; a recording has no such."""
+        if not self._live:
+            return
+        now_ns = self._monotonic_ns()
+        if self.parts is not None and now_ns >= self._parts_at_ns:
+            self._parts_at_ns = now_ns + _PARTS_EVERY_NS
+            self._concluded(self.parts.tick(now_ns))
+        if now_ns >= self._tick_at_ns:
+            self._tick_at_ns = now_ns + _TICK_EVERY_NS
+            self.counts.count_alarms(self.recorder.tick(self._delivery(), now_ns))
+
+    def _run_recorded(self, stop: threading.Event) -> None:
+        for told in heapq.merge(*(self._recorded(view, stop) for view in self.views), key=_at_ns):
+            self._now_ns = max(self._now_ns, _at_ns(told))
+            self._decide(told)
+
+    def _recorded(self, view: View, stop: threading.Event) -> Iterator[Told]:
+        """Yield what one recording comes to, in its own time."""
+        while not (view.ended or stop.is_set()):
+            self._turn()
+            yield from view.turn()
+        yield from view.finish()
+
+    def _run_live(self, stop: threading.Event) -> None:
+        runs = [_ViewRun(view, stop) for view in self.views]
+        told: queue.SimpleQueue[tuple[_ViewRun, Told]] = queue.SimpleQueue()
+        for run in runs:
+            run.start(told)
+        try:
+            while not stop.is_set() and not all(run.ended for run in runs):
+                self._turn()
+                self._take(told, _WAIT_S)
+            self._wait_for(runs, told)
+        finally:
+            for run in runs:
+                if run.thread.is_alive():
+                    leave_behind(run.thread)
+        while self._take(told, 0.0):
+            pass
+        for run in runs:
+            if run.error is not None:
+                raise run.error
+
+    def _wait_for(self, runs: Sequence[_ViewRun], told: queue.SimpleQueue[tuple[_ViewRun, Told]]) -> None:
+        """Decide on what views still judge, until each has come to its end, for a bounded time."""
+        until_s = time.monotonic() + _JOIN_S
+        while any(run.thread.is_alive() for run in runs) and time.monotonic() < until_s:
+            self._take(told, _WAIT_S)
+
+    def _take(self, told: queue.SimpleQueue[tuple[_ViewRun, Told]], wait_s: float) -> bool:
+        """Decide on what comes first within `wait_s`, and on what waits behind it; False where nothing came."""
+        try:
+            run, first = told.get(timeout=wait_s) if wait_s else told.get_nowait()
+        except queue.Empty:
+            return False
+        while True:
+            self._decide(first)
+            run.room.release()
+            try:
+                run, first = told.get_nowait()
+            except queue.Empty:
+                return True
+
+    def _decide(self, told: Told) -> None:
+        if self.parts is not None:
+            self._desk.turn(self._clock())  # a part may have been opened before this frame was captured
+        if isinstance(told, FrameLost):
+            if self.parts is not None:
+                self._concluded(self.parts.lost(told, self._clock()))
+            return
+        self.counts.look(told)
+        if self.parts is None:
+            self._frame(told)
+            return
+        events = self.recorder.frame_of_part(told.result, told.at_ns)
+        self.counts.count_alarms(events)
+        self._watch(Decided(told.result, None, told.frame, told.kept, events))
+        self._concluded(self.parts.frame(told, max(told.at_ns, self._clock())))
+
+    def _frame(self, seen: Seen) -> None:
+        """Decide on a frame that has a verdict of its own."""
+        self.counts.count(seen.result.judgement, seen.result.grade)
+        body, events = self.recorder.frame(seen.result, seen.at_ns)
+        self.counts.count_alarms(events)
+        self._watch(Decided(seen.result, body, seen.frame, seen.kept, events))
+
+    def _concluded(self, concluded: Sequence[PartResult | StrayFrame | TriggerTrouble]) -> None:
+        for one in concluded:
+            if isinstance(one, PartResult):
+                self._part(one)
+            elif isinstance(one, TriggerTrouble):
+                self.counts.trigger_faults += 1
+                self.counts.count_alarms(self.recorder.trouble(one, self._clock()))
+            else:
+                self._stray(one)
+
+    def _part(self, part: PartResult) -> None:
+        self.counts.parts += 1
+        self.counts.count(part.judgement, part.grade)
+        body, events = self.recorder.part(part, self._clock())
+        self.counts.count_alarms(events)
+        self._watch(DecidedPart(part, body, events))
+
+    def _stray(self, stray: StrayFrame) -> None:
+        """Count a frame without a part. A defect that was seen stays seen: an NG one is told as a frame of its own."""
+        self.counts.stray_frames += 1
+        if stray.result.judgement.verdict is Verdict.NG:
+            now_ns = self._clock()
+            body, events = self.recorder.frame(stray.result, now_ns)
+            self.counts.count_alarms(events)
+            self._watch(Decided(stray.result, body, None, None, events))
+
+
+class _ViewRun:
+    """A view in a thread of its own. `room`: how many more of its results the decider has room for."""
+
+    def __init__(self, view: View, stop: threading.Event) -> None:
+        self.view = view
+        self.ended = False
+        self.error: Exception | None = None
+        self.room = threading.Semaphore(_WAITING_AT_MOST)
+        self._stop = stop
+        self.thread = threading.Thread(target=self._run, name=f"view {view.name}", daemon=True)
+
+    def start(self, told: queue.SimpleQueue[tuple[_ViewRun, Told]]) -> None:
+        """Begin; results go to `told`."""
+        self._told = told
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not (self.view.ended or self._stop.is_set()):
+                self._hand_over(self.view.turn())
+            self._hand_over(self.view.finish())
+        except Exception as error:  # noqa: BLE001 - raised again in the decider's thread
+            self.error = error
+        finally:
+            self.ended = True
+
+    def _hand_over(self, results: Sequence[Told]) -> None:
+        for one in results:
+            while not self.room.acquire(timeout=_WAIT_S):
+                if self._stop.is_set():
+                    break  # the decider takes what is left, however much it is
+            self._told.put((self, one))
+
+
+def _at_ns(told: Told) -> int:
+    return told.at_ns

@@ -1,0 +1,68 @@
+"""Frames and triggers in, concluded parts out: the trigger and the assembler of one station."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge.parts.assembler import Concluded, PartEvent, Parts, step, stop
+from edge.parts.rules import PartRules
+from edge.parts.triggers import Glance, Trigger
+from edge.records.parts import FrameLost, PartResult, TriggerEvent
+from edge.station.view import Seen
+
+
+class PartStream:
+    """The parts of one station. Called by the decider alone.
+
+    `name`: what numbered ids begin with; `number`: of the last part before. `recipe`: the one in force, by which a part
+    is judged that names no other.
+    """
+
+    def __init__(self, trigger: Trigger, rules: PartRules, recipe: str, name: str, number: int = 0) -> None:
+        self._trigger = trigger
+        self._rules = rules
+        self._recipe = recipe
+        self._name = name
+        self._parts = Parts(number=number)
+
+    @property
+    def open(self) -> int:
+        """How many parts are not concluded."""
+        return len(self._parts.open)
+
+    def use(self, rules: PartRules, recipe: str) -> None:
+        """Put parts together by these rules from now on; parts that are open keep their recipe."""
+        self._rules, self._recipe = rules, recipe
+
+    def frame(self, seen: Seen, now_ns: int) -> list[Concluded]:
+        """Take a judged frame, and return what is concluded."""
+        result = seen.result
+        told = self._events(self._trigger.events(now_ns), now_ns)
+        if result.frame is None:  # nothing came: it is no frame of any part
+            return told
+        glance = Glance(result.view, result.captured_ns, seen.present)
+        told += self._events(self._trigger.glance(glance), now_ns)
+        return told + self._step(result, now_ns)
+
+    def lost(self, event: FrameLost, now_ns: int) -> list[Concluded]:
+        """Take a frame that nobody will judge."""
+        return self._step(event, now_ns)
+
+    def tick(self, now_ns: int) -> list[Concluded]:
+        """Let time pass."""
+        return self._events(self._trigger.events(now_ns), now_ns) + self._step(None, now_ns)
+
+    def stop(self, now_ns: int) -> Sequence[PartResult]:
+        """Conclude every part that is still open."""
+        self._parts, results = stop(self._parts, now_ns)
+        return results
+
+    def _events(self, events: Sequence[TriggerEvent], now_ns: int) -> list[Concluded]:
+        told: list[Concluded] = []
+        for event in events:
+            told += self._step(event, now_ns)
+        return told
+
+    def _step(self, event: PartEvent | None, now_ns: int) -> list[Concluded]:
+        self._parts, concluded = step(self._rules, self._parts, event, now_ns, name=self._name, recipe=self._recipe)
+        return list(concluded)

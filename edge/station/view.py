@@ -1,0 +1,340 @@
+"""One camera's frames on their way to a result: camera → prepared → tiles → map → measurement → judgement.
+
+A view judges its frames in the order in which they were captured. While the engine works on one frame it prepares the
+next, but only if that one is there already, so that looking ahead never delays a result. A view decides nothing about
+parts and alarms: it hands its results to the decider.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from edge.cameras.camera_watch import CameraWatch, WatchSettings
+from edge.errors import EngineError, EngineHangsError, WrongAnswerError
+from edge.inspection.inference import FrameJob
+from edge.inspection.inspector import Inspected, Inspector, garbled_pixels
+from edge.inspection.limits import no_read
+from edge.parts.belt import Belt
+from edge.protocols import Camera
+from edge.recipes.loaded import LoadedView
+from edge.records import (
+    CameraCondition,
+    CameraFault,
+    CameraState,
+    DefectMap,
+    EngineFault,
+    Frame,
+    FrameResult,
+    Judgement,
+    NotFound,
+)
+from edge.records.parts import FrameLost
+
+_LOG = logging.getLogger(__name__)
+_WAIT_S = 0.25
+# A camera that is silent is reported this often, so that consumers and alarm timers see it go on.
+_SILENCE_EVERY_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one frame, or the lack of one, came to.
+
+    `at_ns`: the station's clock when it was judged; the recording's own time in a replay. `frame` and `kept`, the map
+    without specks, are None where there are no pixels that can be looked at. `tiles`: how many an engine answered.
+    `present`: whether it shows a part, None where that is not looked at or cannot be known.
+    """
+
+    result: FrameResult
+    at_ns: int
+    frame: Frame | None = None
+    kept: DefectMap | None = None
+    tiles: int = 0
+    unreadable: bool = False
+    present: bool | None = None
+
+
+@dataclass(frozen=True)
+class ViewRules:
+    """How a view's camera is believed.
+
+    `max_age_ms`: an older frame, or none for so long, is NO_READ. `live`: time is the monotonic clock and frames grow
+    old; else time is the recording's own. `triggered`: the camera gives a frame only when it is triggered, so that only
+    a lost one is a fault. `watch`: when the picture itself is not to be believed. `belt`: the empty belt, by which a
+    frame shows a part; without it a frame shows one in which the product is located.
+    """
+
+    max_age_ms: int
+    live: bool
+    triggered: bool = False
+    watch: WatchSettings | None = None
+    belt: Belt | None = None
+
+
+@dataclass(frozen=True)
+class ViewNow:
+    """How a view stands. `state`: why no frame comes, None while frames come. `frames`: how many came.
+
+    `ready`: whether a frame has come, or the camera waits for its trigger. `age_ms`: of the last frame, from capture to
+    judgement; None without one.
+    """
+
+    name: str
+    state: CameraState | None
+    ready: bool
+    frames: int
+    dropped: int
+    age_ms: float | None
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A frame that the engine was given, when, on our clock, and by what it is judged."""
+
+    job: FrameJob
+    at_ns: int
+    loaded: LoadedView
+    inspector: Inspector
+
+
+def _engine_fault(error: EngineError) -> EngineFault:
+    if isinstance(error, EngineHangsError):
+        return EngineFault.HANGS
+    return EngineFault.WRONG_ANSWER if isinstance(error, WrongAnswerError) else EngineFault.FAILS
+
+
+class View:
+    """One camera under the recipe in force.
+
+    `use` changes the recipe from the next frame on, from any thread. `turn` is called again and again by one thread,
+    and returns what came of it.
+    """
+
+    def __init__(
+        self, name: str, camera: Camera, rules: ViewRules, *, monotonic_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self.name = name
+        self.camera = camera
+        self.triggered = rules.triggered
+        self._rules = rules
+        self._monotonic_ns = monotonic_ns
+        self._next: LoadedView | None = None
+        self._loaded: LoadedView | None = None
+        self._inspector: Inspector | None = None
+        self._watch = CameraWatch(rules.watch)
+        self._begun: _Begun | None = None
+        self._seen_ns = monotonic_ns()
+        self._silence_told_ns = 0
+        self._last_captured_ns: int | None = None
+        self._dropped = 0
+        self._failure = ""
+        self._frames = 0
+        # whether any frame has come; until then the view is starting
+        self.sees = False
+        self.ended = False
+        # why a recording stopped before its end, or empty
+        self.ended_early = ""
+        self.state: CameraState | None = None
+        self.last_age_ms: float | None = None
+
+    @property
+    def now(self) -> ViewNow:
+        """How it stands; from any thread."""
+        state = self.state
+        waits = self.triggered and state is not None and state.condition is CameraCondition.NO_FRAME_YET
+        return ViewNow(self.name, state, self.sees or waits, self._frames, self.camera.dropped, self.last_age_ms)
+
+    def use(self, loaded: LoadedView | None) -> None:
+        """Judge by this from the next frame on; None: the recipe in force does not look at this camera."""
+        self._next = loaded
+
+    def turn(self) -> list[Seen | FrameLost]:
+        """Read the camera once, and judge what is ready."""
+        begun, self._begun = self._begun, None
+        item = self.camera.read(0.0 if begun else _WAIT_S)
+        self.state = None if isinstance(item, Frame) or begun else item
+        if isinstance(item, Frame):
+            return self._with_frame(item, begun)
+        told: list[Seen | FrameLost] = [] if begun is None else [self._decide(begun)]
+        if begun is not None and item.condition is CameraCondition.NO_FRAME_YET:
+            return told
+        if item.condition is CameraCondition.END_OF_STREAM:
+            self.ended, self.ended_early = True, item.detail
+            return told
+        return [*told, *self._without_frame(item)]
+
+    def finish(self) -> list[Seen | FrameLost]:
+        """Judge the frame that was begun, since no further one is wanted."""
+        begun, self._begun = self._begun, None
+        return [] if begun is None else [self._decide(begun)]
+
+    def _with_frame(self, frame: Frame, begun: _Begun | None) -> list[Seen | FrameLost]:
+        self.sees = True
+        self._frames += 1
+        self._seen_ns = self._monotonic_ns()
+        lost = self._lost_before(frame)
+        self._adopt()
+        loaded, inspector = self._loaded, self._inspector
+        if loaded is None or inspector is None:
+            return [*lost, *([] if begun is None else [self._decide(begun)])]
+        job, fault = self._begin(frame, inspector)
+        told: list[Seen | FrameLost] = [] if begun is None else [self._decide(begun)]
+        if isinstance(job, FrameJob):
+            self._begun = _Begun(job, self._seen_ns, loaded, inspector)
+        else:
+            told.append(self._conclude(frame, loaded, Inspected(job), fault))
+        return [*lost, *told]
+
+    def _adopt(self) -> None:
+        if self._next is not self._loaded:
+            self._loaded = self._next
+            self._inspector = None if self._loaded is None else self._loaded.inspector()
+
+    def _lost_before(self, frame: Frame) -> list[Seen | FrameLost]:
+        """Tell where frames were dropped before this one: right after the last one, and right before this one."""
+        dropped, before_ns = self.camera.dropped, self._last_captured_ns
+        self._last_captured_ns = frame.captured_ns
+        if dropped == self._dropped:
+            return []
+        self._dropped = dropped
+        ends = {frame.captured_ns - 1} if before_ns is None else {before_ns + 1, frame.captured_ns - 1}
+        return [FrameLost(self.name, at_ns) for at_ns in sorted(ends)]
+
+    def _begin(self, frame: Frame, inspector: Inspector) -> tuple[FrameJob | Judgement, CameraFault | None]:
+        """Begin a frame, unless the camera that gave it is not to be believed."""
+        distrust = None if garbled_pixels(frame.pixels) else self._watch.look(frame)
+        if distrust is not None:
+            inspector.forget()
+            return no_read(distrust.reason), distrust.fault
+        try:
+            return inspector.begin(frame), None
+        except Exception as error:  # noqa: BLE001 - one frame never ends the line, nor is it OK
+            return self._not_inspected("prepared", error), None
+
+    def _not_inspected(self, done: str, error: Exception) -> Judgement:
+        """Return NO_READ for a frame on which our own code or a library failed, and log where."""
+        if str(error) != self._failure:
+            _LOG.error("A frame cannot be %s, and is NO_READ", done, exc_info=error)
+        self._failure = str(error)
+        return no_read(f"it cannot be {done}: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+    def _decide(self, begun: _Begun) -> Seen:
+        frame, loaded = begun.job.prepared.frame, begun.loaded
+        try:
+            outcome = begun.inspector.finish(begun.job)
+        except EngineError as error:
+            unanswered = Inspected(no_read(f"inference failed: {error}"))
+            return self._conclude(frame, loaded, unanswered, engine_fault=_engine_fault(error))
+        except Exception as error:  # noqa: BLE001 - one frame never ends the line, nor is it OK
+            return self._conclude(frame, loaded, Inspected(self._not_inspected("measured", error)))
+        if outcome.measurement is None:
+            return self._conclude(frame, loaded, outcome)
+        tiles = len(begun.job.tiles.cells)
+        self.last_age_ms = age_ms = self._age_ms(frame)
+        if age_ms > self._rules.max_age_ms:
+            stale, fault = self._stale(age_ms, (self._monotonic_ns() - begun.at_ns) / 1e6)
+            return self._conclude(frame, loaded, Inspected(stale), engine_fault=fault, tiles=tiles)
+        return self._conclude(frame, loaded, outcome, tiles=tiles)
+
+    def _stale(self, age_ms: float, took_ms: float) -> tuple[Judgement, EngineFault | None]:
+        """Say of a frame that is too old where its age comes from: `took_ms` of it was the inspection."""
+        told = f"stale frame: {age_ms:.0f} ms old, at most {self._rules.max_age_ms} ms allowed"
+        if took_ms < age_ms / 2:
+            return no_read(f"{told}; it was {age_ms - took_ms:.0f} ms old when the camera gave it"), None
+        told = f"{told}; {took_ms:.0f} ms of that is the inspection, which is too slow here"
+        return no_read(told), EngineFault.SLOW
+
+    def _age_ms(self, frame: Frame) -> float:
+        """Milliseconds since capture; a recording's frames do not grow old."""
+        return (self._monotonic_ns() - frame.captured_ns) / 1e6 if self._rules.live else 0.0
+
+    def _without_frame(self, state: CameraState) -> list[Seen | FrameLost]:
+        self.last_age_ms = None
+        if state.condition is CameraCondition.UNREADABLE:
+            self._forget()
+            self._watch.forget()
+            return self._unseen(state, no_read(state.detail), None, unreadable=True)
+        if state.condition is CameraCondition.STARTING:
+            return []  # it is being opened, for a bounded time; a camera that cannot be is LOST
+        now_ns, lost = self._monotonic_ns(), state.condition is CameraCondition.LOST
+        silent_ms = (now_ns - self._seen_ns) / 1e6
+        if lost or silent_ms > self._rules.max_age_ms:
+            # frames in a row are broken off; but the very same picture after a gap tells of a frozen camera as well
+            self._forget()
+        if not self._rules.live or (self._rules.triggered and not lost) or silent_ms <= self._rules.max_age_ms:
+            return []
+        if now_ns - self._silence_told_ns < _SILENCE_EVERY_NS:
+            return []
+        self._silence_told_ns = now_ns
+        told = f"no frame for {silent_ms:.0f} ms ({state.condition.value})"
+        return self._unseen(state, no_read(f"{told}: {state.detail}" if state.detail else told), CameraFault.LOST)
+
+    def _forget(self) -> None:
+        if self._inspector is not None:
+            self._inspector.forget()
+
+    def _conclude(
+        self,
+        frame: Frame,
+        loaded: LoadedView,
+        inspected: Inspected,
+        fault: CameraFault | None = None,
+        *,
+        engine_fault: EngineFault | None = None,
+        tiles: int = 0,
+    ) -> Seen:
+        result = FrameResult(
+            camera=self.name,
+            frame=frame.index,
+            name=frame.name,
+            captured_at=frame.captured_at,
+            captured_ns=frame.captured_ns,
+            age_ms=self._age_ms(frame),
+            judgement=inspected.judgement,
+            measurement=inspected.measurement,
+            zones=inspected.zones,
+            grade=inspected.grade,
+            camera_fault=fault,
+            recipe=loaded.recipe,
+            model=loaded.model,
+            engine_fault=engine_fault,
+        )
+        now_ns = self._monotonic_ns() if self._rules.live else frame.captured_ns
+        pixels = None if garbled_pixels(frame.pixels) else frame
+        return Seen(result, now_ns, pixels, inspected.kept, tiles, present=self._present(frame, inspected, fault))
+
+    def _present(self, frame: Frame, inspected: Inspected, fault: CameraFault | None) -> bool | None:
+        if fault is not None:
+            return None
+        if self._rules.belt is not None:
+            return self._rules.belt.shows_part(frame.pixels)
+        if isinstance(inspected.judgement, NotFound):
+            return False
+        return None if inspected.measurement is None else True
+
+    def _unseen(
+        self, state: CameraState, judgement: Judgement, fault: CameraFault | None, *, unreadable: bool = False
+    ) -> list[Seen | FrameLost]:
+        """Return the result of a frame that could not be read, or did not come; none where no recipe looks for it."""
+        self._adopt()
+        if self._loaded is None:
+            return []
+        now_ns = self._monotonic_ns() if self._rules.live or state.captured_ns is None else state.captured_ns
+        result = FrameResult(
+            camera=self.name,
+            frame=state.index,
+            name=state.name,
+            captured_at=state.captured_at or datetime.now(timezone.utc),
+            captured_ns=now_ns if state.captured_ns is None else state.captured_ns,
+            age_ms=None,
+            judgement=judgement,
+            measurement=None,
+            camera_fault=fault,
+            recipe=self._loaded.recipe,
+            model=self._loaded.model,
+        )
+        return [Seen(result, now_ns, unreadable=unreadable)]

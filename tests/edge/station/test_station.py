@@ -1,0 +1,238 @@
+"""Several cameras and parts as one station: what is told of each part, and what one camera costs the others."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+from typing_extensions import Self
+
+from edge.app import StandIns, Watchers, run_station
+from edge.bundle import Bundle
+from edge.observers.direct import DirectObserver
+from edge.opencv import cv2
+from edge.outbox.reader import OutboxReader
+from edge.parts.triggers import ToldTrigger
+from edge.protocols import Camera
+from edge.publishers.memory import MemoryPublisher
+from edge.records import CameraCondition, CameraState, Frame
+from edge.records.decided import Decided, DecidedPart
+from edge.records.parts import PartClosed, PartOpened
+from edge.settings import Settings
+from tests.bright_bundle import part, write_bright_bundle
+from tests.edge.station.test_replay import linewatch, write_pictures
+
+BAD = part(100, 150, (10, 10, 20, 4))
+ALARM = "alarms: [{id: reject, measure: ng, priority: high, text: Take it out}]"
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Write a bundle that finds bright pixels."""
+    return write_bright_bundle(tmp_path_factory.mktemp("station") / "bundle")
+
+
+class ListedCamera:
+    """Gives frames that were listed before, each with its moment in ms, then ends, or is silent for ever."""
+
+    def __init__(self, name: str, frames: list[tuple[int, Any]], *, ends: bool = True) -> None:
+        self.name = name
+        self.dropped = 0
+        self.total = len(frames)
+        self._frames = frames
+        self._next = 0
+        self._ends = ends
+        self.silent = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.silent.set()
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Return the next frame."""
+        if self._next == len(self._frames):
+            if self._ends:
+                return CameraState(self.name, CameraCondition.END_OF_STREAM)
+            self.silent.wait(timeout_s)
+            return CameraState(self.name, CameraCondition.NO_FRAME_YET)
+        at_ms, pixels = self._frames[self._next]
+        self._next += 1
+        return Frame(self.name, self._next - 1, pixels, at_ms * 1_000_000, NOON)
+
+
+class HungCamera(ListedCamera):
+    """Never comes back from its first read until it is closed, as a driver may."""
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Wait until it is closed."""
+        del timeout_s
+        self.silent.wait()
+        return CameraState(self.name, CameraCondition.LOST, "it was closed")
+
+
+def station(bright: Bundle, text: str) -> Settings:
+    """Make settings of two cameras, with `text` beside them."""
+    import yaml
+
+    given = {"cameras": {"top": {}, "side": {}}, "bundle": str(bright.path), **yaml.safe_load(text)}
+    return Settings.model_validate_json(json.dumps(given))
+
+
+def replayed(
+    settings: Settings, bright: Bundle, folder: Path, cameras: list[Camera], events: list[PartOpened | PartClosed]
+) -> tuple[list[DecidedPart], list[Decided]]:
+    """Take listed frames through a station in their own time, and return what was decided."""
+    trigger = ToldTrigger()
+    for event in events:
+        assert trigger.tell(event)
+    decided: list[Decided | DecidedPart] = []
+    run_station(
+        settings,
+        bright,
+        threading.Event(),
+        store=folder / "outbox.db",
+        live=False,
+        instead=StandIns({camera.name: camera for camera in cameras}, trigger, MemoryPublisher()),
+        watchers=Watchers([DirectObserver(decided.append)]),
+    )
+    parts = [one for one in decided if isinstance(one, DecidedPart)]
+    return parts, [one for one in decided if isinstance(one, Decided)]
+
+
+def opened_and_closed(*parts: tuple[str, int, int]) -> list[PartOpened | PartClosed]:
+    """Return the events of parts that are open from one ms to another."""
+    events: list[PartOpened | PartClosed] = []
+    for name, begin, end in parts:
+        events += [PartOpened(begin * 1_000_000, name), PartClosed(end * 1_000_000, name)]
+    return events
+
+
+PARTS = "parts: {trigger: mqtt, wait_ms: 100, timeout_ms: 1000}"
+
+
+def test_a_part_is_bad_if_one_view_of_it_is(bright: Bundle, tmp_path: Path) -> None:
+    """Frames go to the part in whose window they were captured; each part has one verdict, from both views."""
+    top = ListedCamera("top", [(10, part()), (110, part()), (210, part()), (310, part())])
+    side = ListedCamera("side", [(20, part()), (120, BAD), (220, part())])
+    events = opened_and_closed(("a", 0, 50), ("b", 100, 150), ("c", 200, 250), ("d", 300, 350))
+    parts, frames = replayed(station(bright, PARTS), bright, tmp_path, [top, side], events)
+    told = {one.part.part_id: (one.body["verdict"], one.body["missing_views"]) for one in parts}
+    # d was seen from above only: nobody knows what its side shows
+    assert told == {"a": ("OK", []), "b": ("NG", []), "c": ("OK", []), "d": ("NO_READ", ["side"])}
+    bad = next(one for one in parts if one.part.part_id == "b").body
+    assert bad["reason"].startswith("side: scratch")
+    assert (bad["views"]["side"]["ng"], bad["views"]["top"]["ng"]) == (1, 0)
+    assert len(bad["views"]["side"]["defects"]) == 1
+    assert [one.body for one in frames] == [None] * 7  # the part has the message
+
+
+def test_a_defect_outside_every_part_is_told_as_a_frame(bright: Bundle, tmp_path: Path) -> None:
+    """An NG frame that belongs to no part has a result of its own; an OK one is only counted."""
+    top = ListedCamera("top", [(10, part()), (110, BAD)])
+    side = ListedCamera("side", [(10, part())])
+    parts, frames = replayed(station(bright, PARTS), bright, tmp_path, [top, side], opened_and_closed(("a", 0, 50)))
+    assert [one.part.judgement.verdict.value for one in parts] == ["OK"]
+    assert [one.body["verdict"] for one in frames if one.body is not None] == ["NG"]
+
+
+def test_faults_of_the_trigger_are_an_alarm_and_in_the_journal(bright: Bundle, tmp_path: Path) -> None:
+    """A repeated id, a part that never closes and a closing of nothing: each part is judged, and each fault is told."""
+    top = ListedCamera("top", [(at, part()) for at in range(10, 3000, 100)])
+    events: list[PartOpened | PartClosed] = [
+        *opened_and_closed(("a", 0, 50), ("a", 100, 150)),
+        PartClosed(160_000_000, "nobody"),
+        PartOpened(200_000_000, "b"),
+    ]
+    parts, _ = replayed(station(bright, f"cameras: {{top: {{}}}}\n{PARTS}"), bright, tmp_path, [top], events)
+    assert [(one.part.part_id, one.part.repeated, one.part.closing.value) for one in parts] == [
+        ("a", False, "trigger"),
+        ("a", True, "trigger"),
+        ("b", False, "timeout"),
+    ]
+    assert [one.part.number for one in parts] == [1, 2, 3]  # which tell the two apart
+    with OutboxReader(tmp_path / "outbox.db") as reader:
+        told = [row.entry.detail for row in reader.journal_rows(50) if row.entry.kind == "trigger"]
+    assert [each.split(":")[0] for each in told] == ["repeats_id", "closes_nothing", "never_closes"]
+
+
+def test_a_part_without_any_frame_is_no_read(bright: Bundle, tmp_path: Path) -> None:
+    """A trigger without a frame is a fault: the part is NO_READ, never OK."""
+    top, side = ListedCamera("top", [(900, part())]), ListedCamera("side", [(900, part())])
+    parts, _ = replayed(station(bright, PARTS), bright, tmp_path, [top, side], opened_and_closed(("a", 0, 50)))
+    assert [(one.body["verdict"], one.body["missing_views"]) for one in parts] == [("NO_READ", ["top", "side"])]
+
+
+def test_a_camera_that_hangs_costs_the_others_nothing(bright: Bundle, tmp_path: Path) -> None:
+    """While one camera's driver never comes back, the frames of the other are judged, in their order."""
+    stop, seen = threading.Event(), list[Decided]()
+
+    def watch(decided: Decided | DecidedPart) -> None:
+        assert isinstance(decided, Decided)
+        seen.append(decided)
+        if len(seen) == 50:
+            stop.set()
+
+    frames = [(1000 + at, part()) for at in range(50)]
+    good, hung = ListedCamera("top", frames, ends=False), HungCamera("side", [])
+    threading.Timer(60, stop.set).start()
+    run_station(
+        station(bright, "cameras: {top: {max_age_ms: 3600000}, side: {max_age_ms: 3600000}}"),
+        bright,
+        stop,
+        store=tmp_path / "outbox.db",
+        live=True,
+        instead=StandIns({"top": good, "side": hung}, None, MemoryPublisher()),
+        watchers=Watchers([DirectObserver(watch)]),
+    )
+    assert [one.inspection.frame for one in seen if one.inspection.camera == "top"] == list(range(50))
+
+
+def test_a_folder_whose_pictures_are_parts(bright: Bundle, tmp_path: Path) -> None:
+    """Five pictures of a triggered camera, one bad: one NG part, its alarm once, no camera-lost; exit code 0."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(5):
+        cv2.imwrite(str(folder / f"{index:02d}.png"), BAD if index == 2 else part())
+    config = tmp_path / "station.yaml"
+    config.write_text(
+        f"cameras: {{top: {{kind: images, source: pictures, fps: 0.5, max_age_ms: 1500}}}}\nbundle: {bright.path}\n"
+        f"parts: {{trigger: camera}}\nstore: {{path: o.db}}\nbroker: {{port: 9}}\n{ALARM}\n"
+    )
+    done = linewatch("run", config)
+    assert done.returncode == 0, done.stderr
+    assert "ended after 5 parts in 5 frames: 4 OK, 1 NG, 0 NO_READ" in done.stderr
+    with OutboxReader(tmp_path / "o.db") as reader:
+        raised = [row.entry.alarm for row in reader.journal_rows(500) if row.entry.kind == "raised"]
+    assert raised.count("reject") == 1
+    assert "camera-lost" not in raised
+
+
+def test_two_recordings_play_as_one_station(bright: Bundle, tmp_path: Path) -> None:
+    """Recordings of two cameras are merged by time; two replays tell the same; a missing one is refused."""
+    top = write_pictures(tmp_path / "top", part(), BAD, part(), part())
+    side = write_pictures(tmp_path / "side", part(), part(), part(), BAD)
+    config = tmp_path / "station.yaml"
+    config.write_text(
+        f"cameras: {{top: {{}}, side: {{}}}}\nbundle: {bright.path}\nparts: {{trigger: camera}}\n{ALARM}\n"
+    )
+    told = []
+    for name in ("a", "b"):
+        events = tmp_path / f"{name}.jsonl"
+        done = linewatch("replay", top, side, "--cameras", "top,side", "--config", config, "--events", events)
+        assert done.returncode == 0, done.stderr
+        told.append(events.read_text())
+    assert [json.loads(line)["verdict"] for line in told[0].splitlines()] == ["OK", "NG", "OK", "NG"]
+    assert told[0] == told[1]
+    refused = linewatch("replay", top, "--cameras", "top", "--config", config, "--events", tmp_path / "c.jsonl")
+    assert refused.returncode == 3
+    assert "missing: side" in refused.stderr
