@@ -65,7 +65,7 @@ RECIPE = """
 name: painted
 tile: {height: 64, width: 64, overlap_px: 16}
 preparing: [{step: grey}]
-model: {widths: [8, 16], stem_stride: 2, dropout: 0.0}
+model: {family: slim-unet, widths: [8, 16], stem_stride: 2, dropout: 0.0}
 split: {test: 0.25, validation: 0.25}
 sampling: {crop_px: 64, batch: 8, steps_per_epoch: 15}
 augmentation: {noise: 2, contrast: 1.1, brightness: 4}

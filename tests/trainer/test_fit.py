@@ -38,6 +38,8 @@ from trainer.recipe.loss_settings import LossSettings
 from trainer.recipe.optimizer_settings import OptimizerSettings
 from trainer.recipe.settings import CellSettings, LogSettings, SequenceSettings, TrainSettings
 
+WHOLE = RECIPE.replace("family: slim-unet, ", "")  # the family that is the default
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,7 +51,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Train on it, for real."""
     folder = tmp_path_factory.mktemp("fit")
-    return fit(recipe(folder), data, folder / "bundle", quiet())
+    return fit(recipe(folder, WHOLE), data, folder / "bundle", quiet())
 
 
 def test_a_small_fit_learns_and_writes_a_bundle(bundle: Bundle, data: Path) -> None:
@@ -124,8 +126,8 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(data: Path, tmp_path: Pa
 
 def test_a_resumed_run_with_another_recipe_is_refused(bundle: Bundle, data: Path, tmp_path: Path) -> None:
     """The keys that differ are named with both values, however deep, and so is the way to go on with the weights."""
-    other = recipe(tmp_path, RECIPE.replace("seed: 4", "seed: 5").replace("epochs: 8", "epochs: 9"))
-    deep = recipe(tmp_path, RECIPE.replace("learning_rate: 0.02", "learning_rate: 0.01"))
+    other = recipe(tmp_path, WHOLE.replace("seed: 4", "seed: 5").replace("epochs: 8", "epochs: 9"))
+    deep = recipe(tmp_path, WHOLE.replace("learning_rate: 0.02", "learning_rate: 0.01"))
     with pytest.raises(StoreError, match=r"optimizer\.learning_rate was 0\.02 and is 0\.01\. Give"):
         fit(deep, data, bundle.path, quiet(), resume=True)
     with pytest.raises(StoreError, match=r"another recipe: epochs was 8 and is 9; seed was 4 and is 5. .*--from"):
@@ -140,9 +142,9 @@ def test_a_run_of_an_older_version_can_be_resumed(bundle: Bundle, data: Path, tm
     had = json.loads(kept.read_text(encoding="utf-8"))
     del had["sampling"]["inside"]
     kept.write_text(json.dumps(had), encoding="utf-8")
-    again = fit(recipe(tmp_path, RECIPE), data, older, quiet(), resume=True)
+    again = fit(recipe(tmp_path, WHOLE), data, older, quiet(), resume=True)
     assert again.manifest.classes == bundle.manifest.classes
-    other = recipe(tmp_path, RECIPE.replace("crop_px: 64", "crop_px: 64, inside: true"))
+    other = recipe(tmp_path, WHOLE.replace("crop_px: 64", "crop_px: 64, inside: true"))
     with pytest.raises(StoreError, match=r"sampling\.inside was false and is true"):
         fit(other, data, older, quiet(), resume=True)
 
@@ -349,7 +351,9 @@ def test_labels_and_masks_are_not_mixed(tmp_path: Path) -> None:
     lines[1] = lines[1].replace("masks/0.png", "")
     (data / "manifest.csv").write_text("\n".join(lines) + "\n")
     text = RECIPE.replace("overlap_px: 16", "overlap_px: 0")
-    text = text.replace("model: {widths: [8, 16], stem_stride: 2, dropout: 0.0}", "model: {family: cnn6}")
+    text = text.replace(
+        "model: {family: slim-unet, widths: [8, 16], stem_stride: 2, dropout: 0.0}", "model: {family: cnn6}"
+    )
     with pytest.raises(DatasetError, match="row 2: the class scratch is a defect and has no mask"):
         fit(recipe(tmp_path, text), data, tmp_path / "out", quiet())
 

@@ -13,12 +13,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from typer.testing import CliRunner
 
 from edge.errors import DependencyError, SettingsError
 from edge.records import Float32
 from edge.yaml_settings import load_yaml
-from tests.conftest import ROOT
 from tests.trainer.tiny_models import CLASSES, TILE, TINY, as_floats, learn, shown, taught, tiny
+from trainer.__main__ import app
 from trainer.evaluation.keras_engine import load_model
 from trainer.models import FAMILIES, build_for_training, describe, for_inference, stages
 from trainer.models.counting import flop_per_tile
@@ -277,9 +278,8 @@ def test_the_default_family_is_the_cheapest_segmenter() -> None:
 
 def test_the_command_lists_every_family() -> None:
     """`models --json` gives each family's facts; one that cannot take such tiles says why."""
-    command = [sys.executable, "-m", "trainer", "models", "--json", "--tile", "40", "--channels", "3", "--classes", "5"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert result.returncode == 0, result.stderr
+    result = CliRunner().invoke(app, ["models", "--json", "--tile", "40", "--channels", "3", "--classes", "5"])
+    assert result.exit_code == 0, result.output
     found = {about["family"]: about for about in json.loads(result.stdout)}
     assert list(found) == list(FAMILIES) == list(FAMILY_SETTINGS)
     expected = asdict(describe(FAMILY_SETTINGS["cnn6"](), 3, 5, 40))

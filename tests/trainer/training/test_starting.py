@@ -22,7 +22,6 @@ from trainer.training.checkpointing import LAST_GOOD, read_best
 from trainer.training.starting import BEFORE, find_start
 
 SHORT = RECIPE.replace("epochs: 8", "epochs: 1").replace("steps_per_epoch: 15", "steps_per_epoch: 2")
-SHORT = SHORT.replace("model: {widths", "model: {family: slim-unet, widths")
 
 
 @pytest.fixture(scope="module")
