@@ -5,6 +5,8 @@ PYTHON ?= python3
 DEMO_VENV := .venv-demo
 VENV := .venv
 GST_VENV := .venv-gstreamer
+# The tests start hundreds of processes: each would compile the modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 
@@ -16,11 +18,13 @@ DEBIAN_PACKAGES := mosquitto mosquitto-clients debootstrap python3-opencv python
 OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.py \
   tests/edge/preparing/test_preparing.py tests/edge/preparing/test_preparing_geometry.py \
   tests/edge/preparing/test_preparing_locating.py tests/edge/simulation/test_simulated_line.py
+MODEL_TESTS := tests/trainer/models tests/converters/test_models.py
+QUIET := -q -p no:cacheprovider
 # Any device, from JetPack 6's Python on, x86_64 and aarch64; the versions that the tests use, but for NumPy's.
 DEVICE_LOCK := -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate -c <(grep -v ^numpy requirements.lock)
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test test-trainer test-others soak check bench proof model golden picture alarm-diagram results lock debian clean
+.PHONY: help demo test test-edge test-trainer test-models test-others soak check bench proof model golden picture alarm-diagram results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -29,21 +33,27 @@ demo: $(DEMO_VENV)/.installed ## the simulated line with the shipped model and a
 	@$(DEMO_VENV)/bin/linewatch demo $(ARGS)
 
 test: debian $(VENV)/.installed $(GST_VENV)/.installed ## all checks and tests, as continuous integration runs them
-	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory -j2 -Oline test-trainer test-others
+	@$(MAKE) --no-print-directory -j3 -Oline check test-edge test-trainer test-models test-others
 
-# Two halves side by side: either waits more than it computes.
+# Parts of like length side by side: each waits for processes as long as it computes. Begun in the order of their length.
+test-edge:
+	$(GST_VENV)/bin/python -m pytest $(QUIET) -m "not soak" $(OLDEST_OPENCV_TESTS)
+	$(VENV)/bin/python -m pytest $(QUIET) -m "not gstreamer and not soak" tests/edge
+
 test-trainer:
-	$(VENV)/bin/python -m pytest -q -p no:cacheprovider -m "not soak" tests/trainer
+	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" tests/trainer --ignore tests/trainer/models
+
+# One process: each family is taught once for both.
+test-models:
+	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" $(MODEL_TESTS)
 
 test-others:
-	$(GST_VENV)/bin/python -m pytest -q -p no:cacheprovider -m "not soak" $(OLDEST_OPENCV_TESTS)
-	$(VENV)/bin/python -m pytest -q -m "not gstreamer and not soak" --ignore tests/trainer
+	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" --ignore tests/edge --ignore tests/trainer $(MODEL_TESTS:%=--ignore %)
 
 # Proofs that take minutes each. Exit code 5: no test is marked in a part.
 soak: debian $(VENV)/.installed $(GST_VENV)/.installed ## the tests that take minutes each: leaks, floods, long runs
-	$(GST_VENV)/bin/python -m pytest -q -p no:cacheprovider -m soak $(OLDEST_OPENCV_TESTS) || [ $$? = 5 ]
-	$(VENV)/bin/python -m pytest -q -p no:cacheprovider -m "soak and not gstreamer"
+	$(GST_VENV)/bin/python -m pytest $(QUIET) -m soak $(OLDEST_OPENCV_TESTS) || [ $$? = 5 ]
+	$(VENV)/bin/python -m pytest $(QUIET) -m "soak and not gstreamer"
 
 check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	$(VENV)/bin/ruff check .
