@@ -34,7 +34,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
     """Return as soon as `condition` holds; AssertionError if it does not come to hold."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
@@ -98,7 +98,7 @@ class Mosquitto:
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def pause(self) -> None:
@@ -138,7 +138,7 @@ class Subscriber:
 
     def __enter__(self) -> Self:
         self._client.loop_start()
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(60)
         return self
 
     def __exit__(

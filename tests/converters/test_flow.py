@@ -149,7 +149,7 @@ def test_an_interrupted_search_leaves_the_bundle_and_goes_on(tmp_path: Path) -> 
         while not search.exists() and time.monotonic() < deadline_s and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert content(path) == before
@@ -440,6 +440,6 @@ def test_sigterm_leaves_nothing_behind(tmp_path: Path, pictures: Path) -> None:
         while not (tmp_path / "m-1.0.0.tmp" / "golden").exists() and time.monotonic() < deadline_s:
             time.sleep(0.005)
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "pictures"]

@@ -166,7 +166,7 @@ def run(what: str) -> subprocess.CompletedProcess[str]:
     """Run a library that writes to descriptor 2, and then something else."""
     code = CAUGHT.replace("WHAT", what)
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120, cwd=ROOT
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=240, cwd=ROOT
     )
 
 

@@ -190,7 +190,7 @@ def _cmyk() -> bytes:
 def linewatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the real command."""
     command = [sys.executable, "-m", "edge", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     assert "Traceback" not in result.stderr, result.stderr
     return result
 

@@ -113,7 +113,7 @@ def test_a_passing_fault_blames_no_job(tmp_path: Path, odd: int) -> None:
         with outbox.together():
             for number in range(3):
                 outbox.put(outbox.reserve(), message(number))
-        wait_for(lambda: outbox.flush(1), 20)
+        wait_for(lambda: outbox.flush(1))
         assert [row.message.id for row in outbox.pending(0, 99)] == ["m0", "m1", "m2"]
         assert outbox.counts().unwritable == 0
 
@@ -203,7 +203,7 @@ def test_a_store_whose_file_is_taken_away_is_written_again(tmp_path: Path, do: C
         outbox.acknowledge(outbox.pending(0, 1)[0])
         assert outbox.flush(10)
         do(path)
-        wait_for(lambda: outbox.replaced, 10)
+        wait_for(lambda: outbox.replaced)
         assert "was written again with all that it held" in str(outbox.replaced)
         outbox.put(outbox.reserve(), message(20))
         assert outbox.flush(10)
@@ -241,7 +241,7 @@ def test_a_store_that_is_cut_short_is_begun_anew(tmp_path: Path) -> None:
         outbox.put(outbox.reserve(), message(1), alarms=[AlarmRecord("a", "1")])
         assert outbox.flush(10)
         os.truncate(path, 0)
-        wait_for(lambda: outbox.replaced, 10)
+        wait_for(lambda: outbox.replaced)
         assert "set aside" in str(outbox.replaced)
         outbox.put(outbox.reserve(), message(2))
         assert outbox.flush(10)
@@ -285,7 +285,7 @@ with Outbox(path, kind=Killed) as outbox:
 def test_a_kill_while_a_store_is_written_again(tmp_path: Path, step: str, there: int) -> None:
     """A copy that was whole gets its place at the next start; one that was not is not taken for one."""
     path = tmp_path / "outbox.db"
-    done = subprocess.run([sys.executable, "-c", _KILLED, str(path), step], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(path), step], check=False, timeout=240)
     assert done.returncode == -9
     with Outbox(path) as outbox:
         assert outbox.committed == there
@@ -340,7 +340,7 @@ def test_a_flood_of_records_displaces_no_alarm_and_no_result(tmp_path: Path) -> 
         for number in range(1000):
             outbox.put(None, journal=[entry(kind="command", detail=str(number))])
         FullStore.full = False
-        wait_for(lambda: outbox.flush(1), 20)
+        wait_for(lambda: outbox.flush(1))
         assert [row.message.id for row in outbox.pending(0, 9)] == ["m1", "m2"]
         details = [told.detail for told in outbox.journal(2000) if told.kind == "command"]
         counts = outbox.counts()
@@ -469,7 +469,7 @@ def test_a_rescue_that_the_disk_breaks_off_is_done_again(tmp_path: Path) -> None
             db.execute("DROP TABLE journal")
             db.commit()
         outbox.put(outbox.reserve(), message(3), journal=[entry()])
-        wait_for(lambda: outbox.flush(1), 20)
+        wait_for(lambda: outbox.flush(1))
         assert [row.message.id for row in outbox.pending(0, 99)] == ["m0", "m1", "m2", "m3"]
         assert FullForOneStore.refusals == 0
     assert outbox.counts().lost == 0

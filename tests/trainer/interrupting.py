@@ -27,7 +27,7 @@ def fit_interrupted(recipe: Path, data: Path, out: Path, *, log: Path, epochs: i
             assert process.poll() is None
             time.sleep(_POLL_S)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=120)
     if process.returncode != 0:
         assert process.returncode == 130, stderr
         assert b"Traceback" not in stderr

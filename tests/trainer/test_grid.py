@@ -161,14 +161,14 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
         second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert (second.returncode, "is being worked on" in second.stderr) == (8, True), second.stderr
         process.terminate()
-        _, stderr = process.communicate(timeout=90)
+        _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         begun = out / "dice" / "recipe.yaml"
         wait_for(lambda: begun.is_file() or process.poll() is not None, 120)
         assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=90)
+        _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     first = (out / "both" / FIGURES).stat().st_mtime_ns

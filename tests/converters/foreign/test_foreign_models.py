@@ -149,7 +149,7 @@ def test_check_accepts_such_a_bundle_built_again(tmp_path: Path, parts: Path) ->
     line = tmp_path / "line.yaml"
     line.write_text(f"bundle: unet-1.0.0\ncamera: {{kind: images, source: {parts}}}\n")
     command = [sys.executable, "-m", "edge", "check", str(line), "--offline"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    told = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     assert told.returncode == 0, told.stderr
     assert "bundle unet 1.0.0: " in told.stdout
     assert told.stdout.count("passed") == 4

@@ -87,7 +87,7 @@ def test_inspect_sees_the_frame_of_the_camera(tmp_path: Path) -> None:
         told = tmp_path / f"{folder}.json"
         options = ["--bundle", "demo", "--config", config, "--json", told, "--report", tmp_path / "r.html"]
         command = [sys.executable, "-m", "edge", "inspect", str(tmp_path / folder), *map(str, options)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
         assert ended.returncode in {0, 12}, ended.stderr
         (picture,) = json.loads(told.read_text())["pictures"]
         notes = picture.pop("told")

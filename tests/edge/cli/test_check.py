@@ -161,6 +161,6 @@ def test_a_running_line_is_not_disturbed(tmp_path: Path, broker: Mosquitto) -> N
         assert done.returncode == 0, done.stderr + done.stdout
         assert "is a store" in done.stdout
         line.terminate()
-        _, stderr = line.communicate(timeout=60)
+        _, stderr = line.communicate(timeout=120)
     assert line.returncode == 0, stderr
     assert "No broker" not in stderr

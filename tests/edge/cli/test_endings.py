@@ -39,7 +39,7 @@ def shell(command: str, folder: Path, **environment: str) -> subprocess.Complete
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
 
 
@@ -111,7 +111,7 @@ def test_auto_works_without_home_and_without_an_account(line: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert "No home folder, so the next start measures again" in done.stderr

@@ -78,7 +78,7 @@ class Page(HTMLParser):
 def linewatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the real command in a process of its own."""
     command = [sys.executable, "-m", "edge", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     assert "Traceback" not in result.stderr, result.stderr
     return result
 
@@ -396,7 +396,7 @@ def test_without_a_bundle_the_only_one_in_the_folder_is_taken(
 
     def inspect(*more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edge", "inspect", str(folder), "--report", "r.html", *more]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
     none = inspect()
     assert none.returncode == 3

@@ -25,7 +25,7 @@ STEERS = "\x1b[2Jgone\u202e"
 def linewatch(folder: Path, *words: str, code: int = 0) -> tuple[str, str]:
     """Run the command in a folder as in a shell without a terminal; return what it printed."""
     command = [sys.executable, "-m", "edge", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=folder)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stdout + done.stderr
     for said in (done.stdout, done.stderr):
         assert all(unicodedata.category(c) not in {"Cc", "Cf", "Cs"} for c in said.replace("\n", "")), repr(said)

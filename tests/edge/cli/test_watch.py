@@ -28,7 +28,7 @@ def command(config: Path, *words: str) -> list[str]:
 def once(config: Path, *words: str, code: int = 0) -> tuple[dict[str, Any], str]:
     """Run `watch --once --json`; return what it printed, and its stderr."""
     done = subprocess.run(
-        command(config, "--once", "--json", *words), capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+        command(config, "--once", "--json", *words), capture_output=True, text=True, timeout=240, check=False, cwd=ROOT
     )
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stdout + done.stderr
     return json.loads(done.stdout) if done.stdout else {}, done.stderr
@@ -60,7 +60,7 @@ def test_a_running_line_is_shown_and_its_end_is_told(tmp_path: Path) -> None:
         assert (unknown["state"], unknown["since_start"]) == ("unknown", None)
         assert "is not online" in stderr
         with running(config) as process:
-            wait_for(lambda: len(consumer.payloads(f"{ROOT_TOPIC}/event/result")) >= 3, 30)
+            wait_for(lambda: len(consumer.payloads(f"{ROOT_TOPIC}/event/result")) >= 3)
             told, _ = once(config)
             process.kill()
         assert (told["state"], told["believable"], told["recipe"]) == ("online", True, "default")
@@ -69,7 +69,7 @@ def test_a_running_line_is_shown_and_its_end_is_told(tmp_path: Path) -> None:
         assert [row["alarm"] for row in told["alarms"]] == ["scratched"]
         assert told["alarms"][0]["text"] == "look"
         assert told["station_broker"]["connected"] is True
-        wait_for(lambda: b"offline" in consumer.payloads(f"{ROOT_TOPIC}/status")[-1], 30)
+        wait_for(lambda: b"offline" in consumer.payloads(f"{ROOT_TOPIC}/status")[-1])
         gone, _ = once(config, code=13)
         assert (gone["state"], gone["why"]) == ("offline", "the connection was lost")
         assert 0 <= gone["status"]["age_s"] < 60
@@ -82,12 +82,12 @@ def test_it_says_nothing_and_takes_no_ones_place(tmp_path: Path) -> None:
     with Mosquitto(tmp_path, config=config) as broker:
         line = write_line(tmp_path, broker.port)
         with following(line) as (process, _):
-            wait_for(lambda: log.exists() and "linewatch-watch-" in log.read_text(), 30)
-            wait_for(lambda: "Sending SUBACK to linewatch-watch-" in log.read_text(), 30)
+            wait_for(lambda: log.exists() and "linewatch-watch-" in log.read_text())
+            wait_for(lambda: "Sending SUBACK to linewatch-watch-" in log.read_text())
             process.send_signal(signal.SIGINT)
-            _, stderr = process.communicate(timeout=30)
+            _, stderr = process.communicate(timeout=120)
             assert process.returncode == 0, stderr
-        wait_for(lambda: "Received DISCONNECT from linewatch-watch-" in log.read_text(), 30)
+        wait_for(lambda: "Received DISCONNECT from linewatch-watch-" in log.read_text())
     rows = [row for row in log.read_text().splitlines() if "linewatch-watch-" in row]
     assert not [row for row in rows if "PUBLISH from" in row or "Will" in row], rows
 
@@ -104,7 +104,7 @@ def test_a_broker_that_is_not_there_ends_it_unless_it_is_waited_for(tmp_path: Pa
     )
     try:
         with Mosquitto(tmp_path, port=port):
-            out, _ = waiting.communicate(timeout=60)
+            out, _ = waiting.communicate(timeout=120)
     finally:
         waiting.kill()
     assert (json.loads(out)["state"], waiting.returncode) == ("unknown", 13)
@@ -170,7 +170,7 @@ def test_a_line_of_text_comes_into_a_pipe(tmp_path: Path) -> None:
             assert process.stdout is not None
             row = process.stdout.readline()
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
     assert row.startswith(r"WAITING: its last word was online: inspecting \x1b[2J; nothing was said since; 0 OK")
 
 
@@ -201,6 +201,6 @@ def test_a_terminal_gets_a_panel(tmp_path: Path) -> None:
             with suppress(OSError):  # the terminal is gone with the process
                 while os.read(main, 65_536):
                     pass
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
         os.close(main)
     assert b"UNKNOWN" in shown

@@ -186,7 +186,7 @@ def test_check_and_run_warn_of_plain_text_and_of_settings_that_everybody_may_rea
     )
     config.chmod(0o644)
     command = [sys.executable, "-m", "edge", "check", "--offline", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=240)
     told = " ".join(done.stderr.split())
     assert "messages and the password go to broker.invalid in plain text" in told
     assert "holds a secret (broker.password) and every user of this device may read it" in told

@@ -193,9 +193,9 @@ def test_what_is_undone_is_counted_once_when_it_is_tried_again(tmp_path: Path) -
         FailingStore.fails = 2
         for number in range(10):
             outbox.put(outbox.reserve(), message(number), counts=[one()])
-        wait_for(lambda: outbox.trouble is not None, 20)
+        wait_for(lambda: outbox.trouble is not None)
         assert counted(path) == {}
-        wait_for(lambda: outbox.flush(1), 20)
+        wait_for(lambda: outbox.flush(1))
         assert counted(path) == {("phone", "parts"): 10}
         assert outbox._store.running_counts() == (one(by=10),)
 
@@ -231,8 +231,8 @@ def test_results_that_memory_has_no_room_for_are_counted_all_the_same(tmp_path: 
         for number in range(40):
             outbox.put(outbox.reserve(), message(number), counts=[one(), one("ok", shift=SHIFT if number % 2 else "")])
             if number == 3:
-                wait_for(lambda: outbox.trouble is not None, 20)
-        wait_for(lambda: outbox.flush(1), 20)
+                wait_for(lambda: outbox.trouble is not None)
+        wait_for(lambda: outbox.flush(1))
         assert outbox.counts().dropped > 20
         assert counted(path) == {("phone", "parts"): 40, ("phone", "ok"): 20}
 
@@ -245,9 +245,9 @@ def test_counters_of_the_running_shift_outlive_a_file_that_goes_bad(tmp_path: Pa
     with Outbox(path) as outbox:
         with path.open("r+b") as file:
             file.truncate(4096)
-        wait_for(lambda: outbox.set_aside is not None, 20)
+        wait_for(lambda: outbox.set_aside is not None)
         outbox.put(outbox.reserve(), message(2), counts=[one()])
-        wait_for(lambda: outbox.flush(1), 20)
+        wait_for(lambda: outbox.flush(1))
     assert counted(path) == {("phone", "parts"): 8}
 
 

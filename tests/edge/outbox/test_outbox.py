@@ -637,7 +637,7 @@ def test_a_store_that_went_bad_is_set_aside_once(tmp_path: Path) -> None:
         FullStore.full = 3
         with suppress(StoreError):
             outbox.pending(0, 2000)
-        wait_for(lambda: outbox.set_aside, 20)
+        wait_for(lambda: outbox.set_aside)
         outbox.put(outbox.reserve(), result(2000))
         assert outbox.flush(20)
         assert numbers(outbox.pending(0, 9)) == [2000]

@@ -27,7 +27,7 @@ from trainer.reports.preparing_sheet import _CELL_PX, draw, load_steps, walk
 def linewatch_train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the real command in a process of its own."""
     command = [sys.executable, "-m", "trainer", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     assert "Traceback" not in result.stderr, result.stderr
     return result
 

@@ -213,6 +213,6 @@ def test_a_takeover_is_named_and_an_alarm_and_no_race(tmp_path: Path) -> None:
             thief.disconnect()
             thief.loop_stop()
             line.terminate()
-            _, stderr = line.communicate(timeout=30)
+            _, stderr = line.communicate(timeout=120)
     # mosquitto 2.0.11 ends the older connection without a word, later ones say 0x8E; either way it is named
     assert "a second client seems to use that id" in stderr or "another client with its id same" in stderr

@@ -36,7 +36,7 @@ def test_what_the_broker_refuses_is_parked_and_an_alarm(tmp_path: Path) -> None:
         Subscriber(broker.port) as subscriber,
         running(write_line(tmp_path, broker.port)),
     ):
-        wait_for(lambda: raised(subscriber, "broker-refuses"), 20)
+        wait_for(lambda: raised(subscriber, "broker-refuses"))
         wait_for(lambda: subscriber.last(f"{ROOT_TOPIC}/alarm/broker-refuses"))
         wait_for(lambda: bodies(subscriber, "state/health")[-1]["outbox"]["parked"] >= 2)
         health = bodies(subscriber, "state/health")[-1]
@@ -54,8 +54,8 @@ def test_a_corrupt_store_is_replaced_and_an_alarm(tmp_path: Path) -> None:
     (tmp_path / "outbox.db").write_bytes(b"no database at all" * 500)
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
         with running(write_line(tmp_path, broker.port)):
-            wait_for(lambda: raised(subscriber, "outbox-replaced"), 20)
-            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 2, 20)
+            wait_for(lambda: raised(subscriber, "outbox-replaced"))
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 2)
         events = [json.loads(m.payload) for m in subscriber.messages if "/event/" in m.topic]
         assert epoch not in {event["epoch"] for event in events}
         assert 1 in {event["seq"] for event in events}
@@ -66,10 +66,10 @@ def test_a_line_that_nobody_listens_to_says_so(tmp_path: Path) -> None:
     """Without a subscriber events wait and the alarm no-consumer is raised; who then comes gets them all, and that."""
     began_s = time.monotonic()
     with Mosquitto(tmp_path) as broker, running(write_line(tmp_path, broker.port)):
-        wait_for(lambda: in_journal(tmp_path / "outbox.db", "no-consumer"), 60)
+        wait_for(lambda: in_journal(tmp_path / "outbox.db", "no-consumer"))
         with Subscriber(broker.port) as subscriber:
-            wait_for(lambda: raised(subscriber, "no-consumer"), 30)
-            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 10, 30)
+            wait_for(lambda: raised(subscriber, "no-consumer"))
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 10)
             frames = [result["frame"] for result in bodies(subscriber, "event/result")]
             assert frames == list(range(len(frames)))
     assert time.monotonic() - began_s < 120

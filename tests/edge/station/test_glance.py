@@ -181,7 +181,7 @@ def test_in_a_pipe_a_line_says_once_a_minute_how_it_stands(tmp_path: Path) -> No
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as line:
             time.sleep(155)
             line.send_signal(signal.SIGTERM)
-            _, stderr = line.communicate(timeout=60)
+            _, stderr = line.communicate(timeout=120)
     assert line.returncode == 0, stderr
     minutes = [text for text in stderr.splitlines() if "frames/s" in text]
     assert len(minutes) == 2, stderr

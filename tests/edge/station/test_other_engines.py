@@ -53,7 +53,7 @@ def linewatch(verb: str, config: Path) -> subprocess.CompletedProcess[str]:
         "inspect": [folder / "parts", "--config", config, "--report", folder / "report.html"],
     }
     command = [sys.executable, "-m", "edge", verb, *map(str, arguments[verb])]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
 
 
 @pytest.mark.parametrize(

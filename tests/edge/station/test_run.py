@@ -73,9 +73,9 @@ def test_a_line_reports_alarms_and_leaves_politely(tmp_path: Path) -> None:
     """Results, alarms and state reach a real broker; SIGTERM ends it with `offline` by its own hand and exit code 0."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
         with running(write_line(tmp_path, broker.port)) as line:
-            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 4, 30)
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 4)
             line.send_signal(signal.SIGTERM)
-            _, stderr = line.communicate(timeout=20)
+            _, stderr = line.communicate(timeout=120)
         assert line.returncode == 0, stderr
         assert "Traceback" not in stderr
         wait_for(lambda: "offline" in status(subscriber))
@@ -94,7 +94,7 @@ def test_an_operator_acknowledges_an_alarm_and_sees_the_last_frame(tmp_path: Pat
         config = write_line(tmp_path, broker.port)
         config.write_text(config.read_text().replace("raise_at: 1,", "raise_at: 1, off_delay_ms: 60000,"))
         with running(config):
-            wait_for(lambda: desk.last(f"{ROOT_TOPIC}/alarm/scratched") and bodies(desk, "event/alarm"), 20)
+            wait_for(lambda: desk.last(f"{ROOT_TOPIC}/alarm/scratched") and bodies(desk, "event/alarm"))
             (raised,) = bodies(desk, "event/alarm")
             command = {
                 "schema": "linewatch/command-ack/1",
@@ -129,7 +129,7 @@ def test_the_will_tells_of_a_killed_line(tmp_path: Path) -> None:
     """After kill -9 the broker itself says `offline`."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
         with running(write_line(tmp_path, broker.port)) as line:
-            wait_for(lambda: "online" in status(subscriber), 20)
+            wait_for(lambda: "online" in status(subscriber))
             line.kill()
         wait_for(lambda: status(subscriber)[-1] == "offline")
         assert bodies(subscriber, "status")[-1]["reason"] == "the connection was lost"
@@ -143,14 +143,14 @@ def test_without_a_broker_the_line_goes_on_and_nothing_is_lost(tmp_path: Path) -
         with pytest.raises(subprocess.TimeoutExpired):
             line.wait(4)
         line.send_signal(signal.SIGINT)
-        _, stderr = line.communicate(timeout=20)
+        _, stderr = line.communicate(timeout=120)
     assert line.returncode == 0
     assert "No broker" in stderr
     assert "messages wait in the outbox" in stderr
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
         config.write_text(config.read_text().replace(str(port), str(broker.port)))
         with running(config):
-            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 5, 30)
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 5)
         events = [
             [json.loads(payload)["seq"] for payload in subscriber.payloads(f"{ROOT_TOPIC}/event/{kind}")]
             for kind in ("alarm", "result")
@@ -164,11 +164,11 @@ def test_a_broker_lost_midway_gets_everything_when_it_is_back(tmp_path: Path) ->
     """A broker that is killed and comes back misses no result: a subscriber that drops repeats sees every number."""
     with Mosquitto(tmp_path, persistent=True) as broker:
         with Subscriber(broker.port, keeps_session=True) as subscriber, running(write_line(tmp_path, broker.port)):
-            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 1, 20)
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 1)
             broker.kill9()
             before = len(bodies(subscriber, "event/result"))
             broker.start()
-            wait_for(lambda: len(bodies(subscriber, "event/result")) >= before + 4, 40)
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= before + 4)
             frames = {result["frame"] for result in bodies(subscriber, "event/result")}
         assert frames == set(range(len(frames)))
 
@@ -189,7 +189,7 @@ def test_a_line_that_cannot_start_says_why(tmp_path: Path, text: str, code: int,
     write_bright_bundle(tmp_path / "bundle")
     (tmp_path / "line.yaml").write_text(f"broker: {{port: {free_port()}}}\n{text}\n")
     command = [sys.executable, "-m", "edge", "run", str(tmp_path / "line.yaml")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
     assert says in result.stderr.replace("\n", " ")
 
@@ -202,7 +202,7 @@ def test_a_line_that_could_not_start_says_offline(tmp_path: Path) -> None:
             f"bundle: bundle\nbroker: {{port: {broker.port}}}\nstore: {{path: o.db}}\ncamera: {{source: /absent.mp4}}\n"
         )
         command = [sys.executable, "-m", "edge", "run", str(tmp_path / "line.yaml")]
-        subprocess.run(command, capture_output=True, timeout=60, check=False, cwd=ROOT)
+        subprocess.run(command, capture_output=True, timeout=240, check=False, cwd=ROOT)
         wait_for(lambda: status(subscriber)[-1:] == ["offline"])
         assert bodies(subscriber, "status")[-1]["reason"] == "could not start"
 

@@ -32,7 +32,7 @@ alarms:
 def shell(*words: str | Path, code: int = 0) -> str:
     """Run a command as in a shell, and return what it printed."""
     command = [sys.executable, "-m", "edge", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     return done.stdout + done.stderr
 
@@ -47,7 +47,7 @@ def standing(config: Path) -> dict[str, dict[str, Any]]:
 def retained(port: int) -> dict[str, dict[str, Any]]:
     """Return the retained alarm states that a consumer gets who comes now."""
     with Subscriber(port, f"{ROOT_TOPIC}/alarm/+") as late:
-        wait_for(lambda: late.messages, 20)
+        wait_for(lambda: late.messages)
         found = [(message.topic.rsplit("/", 1)[1], message.payload) for message in list(late.messages)]
     return {name: json.loads(payload)["body"] for name, payload in found if payload}
 
@@ -57,7 +57,7 @@ def test_alarms_from_the_shell_and_over_mqtt_and_through_a_kill(tmp_path: Path) 
     with Mosquitto(tmp_path, persistent=True) as broker, Subscriber(broker.port) as desk:
         config = write_line(tmp_path, broker.port, RULES)
         with running(config) as line:
-            wait_for(lambda: {body["alarm"] for body in bodies(desk, "event/alarm")} >= {"scratched", "worthless"}, 20)
+            wait_for(lambda: {body["alarm"] for body in bodies(desk, "event/alarm")} >= {"scratched", "worthless"})
             assert standing(config)["scratched"]["state"] == "active"
             assert shell("ack", config, "scratched", "--user", "anna", "-m", "rollers wiped").strip() == "ok"
             assert shell("ack", config, "scratched", "--user", "anna").strip() == "already_acked"
@@ -99,14 +99,14 @@ def test_alarms_from_the_shell_and_over_mqtt_and_through_a_kill(tmp_path: Path) 
         results = len(bodies(desk, "event/result"))
         with running(config) as line:
             # the first of them may be left over from before the kill; it must grade parts of both kinds itself
-            wait_for(lambda: len(bodies(desk, "event/result")) >= results + 12, 60)
+            wait_for(lambda: len(bodies(desk, "event/result")) >= results + 12)
             after = standing(config)
             assert after["scratched"] == before["scratched"]
             assert after["worthless"]["shelf"]["until_ns"] == before["worthless"]["shelf"]["until_ns"]
             assert after["no-read"]["shelf"] is not None
             assert shell("unshelve", config, "worthless", *BY).strip() == "ok"
             line.send_signal(signal.SIGTERM)
-            line.communicate(timeout=20)
+            line.communicate(timeout=120)
         at_broker, on_disk = retained(broker.port), standing(config)
         assert set(at_broker) == set(on_disk)
         for name, row in on_disk.items():
@@ -150,7 +150,7 @@ def test_a_retained_command_is_refused_and_noted(tmp_path: Path) -> None:
         body = {"schema": "linewatch/command-unshelve/1", "alarm": "scratched", "user": "anna", "comment": ""}
         desk.publish(f"{ROOT_TOPIC}/cmd/unshelve", json.dumps(body).encode(), retain=True, MessageExpiryInterval=60)
         with running(config):
-            wait_for(lambda: len(bodies(desk, "event/result")) >= 2, 30)
+            wait_for(lambda: len(bodies(desk, "event/result")) >= 2)
             entries = json.loads(shell("journal", config, "--json"))
         assert [entry["detail"] for entry in entries if entry["kind"] == "command"] in (
             [],
@@ -167,7 +167,7 @@ def test_a_frozen_camera_is_no_read_and_an_alarm_of_its_own(tmp_path: Path) -> N
         watch = "watch: {frozen_ms: 1500, frozen_frames: 2, contrast_below: 0}"
         config.write_text(config.read_text().replace("max_age_ms: 1500", f"max_age_ms: 1500, {watch}"))
         with running(config):
-            wait_for(lambda: any(one["verdict"] == "NO_READ" for one in bodies(desk, "event/result")), 30)
+            wait_for(lambda: any(one["verdict"] == "NO_READ" for one in bodies(desk, "event/result")))
             wait_for(lambda: desk.last(f"{ROOT_TOPIC}/alarm/camera-frozen"))
         frozen = next(one for one in bodies(desk, "event/result") if one["verdict"] == "NO_READ")
         assert frozen["reason"].startswith("the camera is frozen: the same picture for")

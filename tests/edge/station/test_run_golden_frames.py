@@ -33,7 +33,7 @@ def line_of(folder: Path) -> Path:
 def linewatch(verb: str, config: Path) -> subprocess.CompletedProcess[str]:
     """Run a verb of the real command to its end."""
     command = [sys.executable, "-m", "edge", verb, str(config)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
 
 
 def test_a_bundle_that_sees_what_it_saw_is_run(tmp_path: Path) -> None:
