@@ -150,6 +150,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_painted(tmp_path_factory.mktemp("grid") / "painted", 48)
 
 
+@pytest.mark.soak
 def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path) -> None:
     """Interrupted in its second run it ends with 130; the same command keeps the first run and makes the table."""
     config, out = tmp_path / "grid.yaml", tmp_path / "out"

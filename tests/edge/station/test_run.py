@@ -27,12 +27,14 @@ ALARM = "alarms: [{id: scratched, measure: count, class: scratch, raise_at: 1, t
 
 
 def write_line(folder: Path, port: int, rules: str = ALARM) -> Path:
-    """Write settings, a bundle and a camera: pictures at one per second, clean and scratched by turns, for a minute."""
+    """Write settings, a bundle and a camera: a picture per second, clean and scratched by turns, for ten minutes."""
     write_bright_bundle(folder / "bundle")
-    (folder / "parts").mkdir()
-    for index in range(60):
-        pixels = part(100, 150, (10, 10, 20, 4)) if index % 2 else part()
-        cv2.imwrite(str(folder / "parts" / f"{index:03d}.png"), pixels)
+    parts = folder / "parts"
+    parts.mkdir()
+    for index, pixels in enumerate((part(), part(100, 150, (10, 10, 20, 4)))):
+        cv2.imwrite(str(parts / f"{index:03d}.png"), pixels)
+    for index in range(2, 600):
+        (parts / f"{index:03d}.png").hardlink_to(parts / f"{index % 2:03d}.png")
     (folder / "line.yaml").write_text(
         f"bundle: bundle\ncamera: {{source: parts, max_age_ms: 1500}}\nbroker: {{port: {port}, keepalive_s: 2}}\n"
         f"store: {{path: outbox.db}}\nreport: {{health_every_s: 0.5, sequence_every_s: 0.5}}\n{rules}"
@@ -47,7 +49,7 @@ def running(config: Path) -> Iterator[subprocess.Popen[str]]:
     address.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(address))
-        systemd.settimeout(30)
+        systemd.settimeout(120)
         command = [sys.executable, "-m", "edge", "run", str(config)]
         environment = os.environ | {"NOTIFY_SOCKET": str(address)}
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as line:
