@@ -5,12 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+from tests.brokers import wait_for
 from tests.conftest import ROOT
-
-_POLL_S = 0.005  # an epoch of these small trainings takes some tenths of a second
 
 
 def fit_interrupted(recipe: Path, data: Path, out: Path, *, log: Path, epochs: int) -> None:
@@ -20,16 +18,20 @@ def fit_interrupted(recipe: Path, data: Path, out: Path, *, log: Path, epochs: i
     """
     command = [sys.executable, "-m", "trainer", "fit", str(recipe), "--data", str(data), "--out", str(out)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
-        deadline_s = time.monotonic() + 90
-        # its checkpoint is whole before the log's line is, so what is seen here can be resumed
-        while not (log.exists() and len(log.read_text().splitlines()) > epochs):
-            assert time.monotonic() < deadline_s
-            assert process.poll() is None
-            time.sleep(_POLL_S)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=120)
+        try:
+            # its checkpoint is whole before the log's line is, so what is seen here can be resumed
+            wait_for(lambda: process.poll() is not None or _epochs(log) >= epochs, 240)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert _epochs(log) >= epochs, stderr
     if process.returncode != 0:
         assert process.returncode == 130, stderr
         assert b"Traceback" not in stderr
         assert b"--resume" in stderr
         assert not (out / "manifest.json").exists()
+
+
+def _epochs(log: Path) -> int:
+    return len(log.read_text().splitlines()) - 1 if log.exists() else 0
