@@ -18,6 +18,7 @@ from edge.cameras.addresses import parse_address, resolve, why_not
 from edge.cameras.capture import Shot
 from edge.cameras.decoding import Decoder, Picture, load_av
 from edge.cameras.recordings import picture_stream
+from edge.cameras.redirects import sent_elsewhere
 from edge.cameras.stream_clock import StreamClock
 from edge.errors import SourceError
 from edge.redacting import redacted
@@ -94,7 +95,8 @@ class NetworkStream:
             self._container = av.open(address.url, options=options, timeout=(PATIENCE_S, PATIENCE_S))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             waited_s = time.monotonic() - began_s
-            raise SourceError(why_not(error, address, waited_s, PATIENCE_S)) from None  # it quotes the address
+            told = sent_elsewhere(address) or why_not(error, address, waited_s, PATIENCE_S)
+            raise SourceError(told) from None  # the error itself quotes the address
         stream = picture_stream(self._container)
         if stream is None:
             raise SourceError("the stream holds no video: check the path of the address")
@@ -111,7 +113,8 @@ class NetworkStream:
         waiting = self._next()
         if waiting is None:
             if self._failure is not None:
-                raise SourceError(why_not(self._failure[0], self._address, self._failure[1], PATIENCE_S))
+                elsewhere = sent_elsewhere(self._address)
+                raise SourceError(elsewhere or why_not(self._failure[0], self._address, self._failure[1], PATIENCE_S))
             return None
         captured_ns = self._captured_ns(waiting)
         late_ms = (self._monotonic_ns() - captured_ns) / 1e6

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 Kind = Literal["device", "gstreamer"]
 
 DEVICE_AT_MOST = 255
+_VIDEO4LINUX = 81  # the kernel's major number of its devices
 # So many pictures in a row that cannot be had end the try: the device is opened anew.
 _FAILED_AT_MOST = 25
 _LATE_AT_MOST_S = 3.0
@@ -206,6 +208,12 @@ def _require_device(source: str) -> None:
     if not there:
         raise SourceError(
             f"there is no {printable(path)}: plug the camera in, or look for its name with v4l2-ctl --list-devices"
+        )
+    status = path.stat()
+    if stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) != _VIDEO4LINUX:
+        raise SourceError(
+            f"{printable(path)} is a device, but no camera: name that of a camera, as in /dev/video0; "
+            "v4l2-ctl --list-devices shows them"
         )
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceError(f"{printable(path)} may not be opened by this account: add it to the group video")

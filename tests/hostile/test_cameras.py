@@ -18,7 +18,9 @@ import pytest
 
 from edge.cameras.addresses import parse_address
 from edge.cameras.capture import CapturedCamera, CaptureLimits
+from edge.cameras.device_settings import DeviceSettings
 from edge.cameras.network import NetworkStream
+from edge.cameras.opencv import OpenCvSource
 from edge.cameras.recordings import recorded_camera
 from edge.errors import SettingsError, SourceError
 from edge.opencv import cv2
@@ -82,6 +84,66 @@ def test_each_refusal_of_a_camera_has_its_own_sentence(reply: bytes | None, says
         stream.close()
     assert says in str(told.value)
     assert not any(secret in str(told.value) + stream.shown for secret in ("hunter2", "eye", "tttt"))
+
+
+SENT_ELSEWHERE = {
+    "301": (
+        "rtsp",
+        b"RTSP/1.0 301 Moved\r\nCSEQ\r\nLocation: rtsp://127.0.0.1:1/new\r\n\r\n",
+        "rtsp://127.0.0.1:1/new (301)",
+    ),
+    "302": (
+        "rtsp",
+        b"RTSP/1.0 302 Found\r\nCSEQ\r\nLocation: http://127.0.0.1:1/x\r\n\r\n",
+        "http://127.0.0.1:1/x (302)",
+    ),
+    "302 with a token": (
+        "rtsp",
+        b"RTSP/1.0 302 Found\r\nCSEQ\r\nLocation: rtsp://eye:hunter2@127.0.0.1:1/x?token=tttt\r\n\r\n",
+        "rtsp://***@127.0.0.1:1/x?*** (302)",
+    ),
+    "302 to a file": (
+        "rtsp",
+        b"RTSP/1.0 302 Found\r\nCSEQ\r\nlocation: file:///etc/passwd\r\n\r\n",
+        "etc/passwd (302)",
+    ),
+    "302 with an escape": (
+        "rtsp",
+        b"RTSP/1.0 302 Found\r\nCSEQ\r\nLocation: rtsp://127.0.0.1:1/\x1b[2Jx\r\n\r\n",
+        r"127.0.0.1:1/\x1b[2Jx (302)",
+    ),
+    "302 to nowhere": ("rtsp", b"RTSP/1.0 302 Found\r\nCSEQ\r\n\r\n", "elsewhere (302) and does not say where"),
+    "302 of a web camera": (
+        "http",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/other\r\nContent-Length: 0\r\n\r\n",
+        "http://127.0.0.1:1/other (302)",
+    ),
+    "REDIRECT": (
+        "rtsp",
+        b"REDIRECT rtsp://127.0.0.1/line RTSP/1.0\r\nCSeq: 7\r\nLocation: rtsp://127.0.0.1:1/other\r\n\r\n",
+        "rtsp://127.0.0.1:1/other (REDIRECT)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("scheme", "reply", "says"), SENT_ELSEWHERE.values(), ids=SENT_ELSEWHERE)
+def test_a_camera_that_sends_its_viewers_elsewhere(scheme: str, reply: bytes, says: str) -> None:
+    """The sentence names where it sends, and what to do; it does not blame the place that was set, nor tell secrets."""
+    with answering(reply) as port:
+        stream = NetworkStream(f"{scheme}://eye:hunter2@127.0.0.1:{port}/line?token=tttt", max_age_ms=1000)
+        with pytest.raises(SourceError) as told:
+            stream.open()
+        stream.close()
+        assert f"127.0.0.1:{port} sends viewers" in str(told.value)
+    assert says in str(told.value)
+    assert not any(secret in str(told.value) + stream.shown for secret in ("hunter2", "eye", "tttt"))
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero", "/dev/random"])
+def test_a_device_that_is_no_camera_is_told_so(device: str) -> None:
+    """It is not said that another program may use it."""
+    with pytest.raises(SourceError, match=f"{device} is a device, but no camera"):
+        OpenCvSource("device", device, max_age_ms=1000, device=DeviceSettings()).open()
 
 
 def parts(count: int) -> Iterator[bytes]:
