@@ -122,9 +122,9 @@ def resolve(address: Address) -> None:
 
 
 def why_not(error: Exception, address: Address, waited_s: float, limit_s: float) -> str:
-    """Say in one sentence why a network camera could not be opened or read; never in the vendor's words.
+    """Return one sentence that says why a network camera could not be opened or read.
 
-    FFmpeg quotes the address, and pieces of it that it took for a host; they may be pieces of a password.
+    The vendor's words are not in it. FFmpeg quotes the address and pieces of it, which may be pieces of a password.
     """
     name = type(error).__name__
     place = f"{address.host}:{address.port}" if address.port else address.host

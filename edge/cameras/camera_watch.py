@@ -1,7 +1,7 @@
-"""Whether a camera can be believed: a picture that never changes, or that shows nothing, is no look at a part. Pure.
+"""The watch over a camera: frozen and blind pictures are no look at a part. Pure.
 
-Only cheap things are looked at: every fourth pixel of every fourth row says whether a picture is dark, saturated or
-without contrast; all pixels are compared only where those are the same as before.
+Only cheap things are looked at. Every fourth pixel of every fourth row says whether a picture is dark, saturated or
+without contrast. All pixels are compared only where those are the same as before.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _SATURATED = 250  # grey levels from here on are counted as saturated
 
 
 class WatchSettings(StrictModel):
-    """When a camera is frozen or blind. A check with 0 (`saturated_share`: 1) is not made.
+    """The limits beyond which a camera is frozen or blind. A check with 0 (`saturated_share`: 1) is not made.
 
-    `frozen_ms`: for how long the very same pixels must have come, in at least `frozen_frames` frames. `dark_below`:
-    mean grey level, 0-255. `saturated_share`: share of pixels at 250 or more. `contrast_below`: standard deviation of
-    the grey levels.
+    `frozen_ms`: for so long the very same pixels must have come, in at least `frozen_frames` frames. `dark_below`: mean
+    grey level, 0-255. `saturated_share`: share of pixels at 250 or more. `contrast_below`: standard deviation of the
+    grey levels.
     """
 
     frozen_ms: Annotated[int, Field(ge=0, le=86_400_000)] = 10_000
@@ -37,7 +37,7 @@ class WatchSettings(StrictModel):
 
 @dataclass(frozen=True)
 class Distrust:
-    """Why a frame is not believed: the camera's fault, and what was seen, for people."""
+    """The camera's fault for which a frame is not believed, and a reason for people."""
 
     fault: CameraFault
     reason: str

@@ -1,9 +1,8 @@
-"""A camera with a thread of its own: it opens a source, takes pictures from it, and opens it again when it fails.
+"""A camera with a thread of its own: it opens a source, takes pictures, and opens it again when it fails.
 
-A recording never drops a picture: the thread waits while two are unread. A live source keeps only the newest: what
-nobody read is replaced and counted. A live source that fails, for any reason and also at the start, is opened again for
-ever, with pauses that double from 0.5 to 10 s. What cannot be believed is given as UNREADABLE with the reason: damaged,
-too old, of another size.
+A recording never drops a picture: the thread waits while two are unread. A live source keeps only the newest; an unread
+one is replaced and counted. A live source that fails is opened again for ever, also at the start, with pauses from 0.5
+to 10 s. A picture that cannot be believed (damaged, too old, of another size) is given as UNREADABLE with the reason.
 """
 
 from __future__ import annotations
@@ -39,10 +38,11 @@ _HUNG_AT_MOST = 3
 
 @dataclass(frozen=True)
 class Shot:
-    """What a source took: one picture, or `trouble`, why there is none that can be believed.
+    """One picture of a source, or `trouble`: the reason for which there is none that can be believed.
 
-    `pixels`: uint8 BGR or grey. `captured_ns`: our clock when the picture was there or, if the source can tell, would
-    have been without waiting; of a recording its own time. `lost`: how many others were thrown away with it.
+    `pixels`: uint8 BGR or grey. `captured_ns`: the time on our clock at which the picture was there. A source that can
+    tell gives the time at which it would have been there without waiting; a recording gives its own time. `lost`: the
+    number of others that were thrown away with it.
     """
 
     pixels: UInt8 | None
@@ -155,7 +155,7 @@ class CapturedCamera:
 
     @property
     def total(self) -> int:
-        """How many frames a recording says it has; 0 if unknown or live."""
+        """The number of frames that a recording says it has; 0 if unknown or live."""
         return 0 if self._live else self._source.total
 
     def __enter__(self) -> Self:

@@ -1,8 +1,8 @@
 """Packets of a video stream → pictures that can be believed, by PyAV (FFmpeg's libraries).
 
 A codec repeats and repairs what it cannot read, and shows the result as if nothing had happened. So decoding is strict
-(`err_detect explode`), and a picture is damaged when its packet or its frame is marked so, when its packet cannot be
-decoded, and when any picture that it may be made from was damaged: from the damage on up to the next key frame.
+(`err_detect explode`). A picture is damaged when its packet or its frame is marked so, or when its packet cannot be
+decoded. So is each picture that it may be made from a damaged one: from the damage on up to the next key frame.
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ def load_av() -> ModuleType:
 
 @dataclass(frozen=True)
 class Picture:
-    """What one packet came to. `tag`: what was given with the packet; `trouble`: why it is not to be believed.
+    """The result of one packet: a picture, or `trouble`, for which it is not to be believed.
 
-    `frame`: PyAV's; `pixels`: uint8 BGR [H, W, 3], where they were decoded already. Without trouble there is one.
+    `tag`: given with the packet. `frame`: PyAV's. `pixels`: uint8 BGR [H, W, 3], where they were decoded already.
+    Without trouble one of the two is there.
     """
 
     tag: Any
@@ -176,7 +177,7 @@ class Decoder:
     def pixels(self, picture: Picture) -> UInt8:
         """Return a picture as uint8 BGR [H, W, 3], turned as its recording says. Raises SourceError.
 
-        Formats of 9 to 14 bits a channel say by themselves how bright their brightest is, and are scaled to 8 bits.
+        Formats of 9 to 14 bits a channel state their brightest level, and are scaled to 8 bits.
         """
         if picture.pixels is not None:
             return picture.pixels

@@ -1,6 +1,6 @@
-"""What a USB camera is told, and whether it does it: size, rate, format, exposure, gain, white balance.
+"""The settings of a USB camera, read back: size, rate, format, exposure, gain, white balance.
 
-The properties are OpenCV's, as its V4L2 backend gives them to the driver. `VideoDevice` is the seam: OpenCV's
+The properties are OpenCV's, as its V4L2 backend gives them to the driver. `VideoDevice` is the seam. OpenCV's
 VideoCapture keeps it, and so does `edge/simulation/usb_device.py`, which stands in for a camera.
 """
 
@@ -33,7 +33,7 @@ class VideoDevice(Protocol):
 
 
 class DeviceSettings(StrictModel):
-    """What a USB camera is set to; what is left out stays as the camera has it.
+    """The values that a USB camera is set to; a value that is left out stays as the camera has it.
 
     `width`, `height`: px. `fps`: frames/s. `fourcc`: the format on the wire, such as MJPG or YUYV. `exposure_us`: time
     in µs, or auto. `gain`: in the driver's own units. `white_balance_k`: colour temperature in K, or auto.

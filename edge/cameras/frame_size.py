@@ -1,4 +1,4 @@
-"""Whether a camera still gives pictures of the size that calibration, region and zones were made for. Pure."""
+"""The watch over the size of pictures: calibration, region and zones were made for one size. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What GStreamer itself says of a pipeline before OpenCV opens it: which element is missing, what is misspelt.
+"""GStreamer's own check of a pipeline before OpenCV opens it: missing elements and misspelt words.
 
-OpenCV 4.6 goes on with what is left of a pipeline, and may then wait for ever. GStreamer's own parser is asked, through
-the library that such an OpenCV brings with it; without the library nothing is said.
+OpenCV 4.6 goes on with the rest of a pipeline, and may then wait for ever. GStreamer's own parser is asked, through the
+library that such an OpenCV brings with it. Without the library nothing is said.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A folder of pictures (or one picture) as a recording, in the order of names, at a steady pace of its own time."""
+"""A folder of pictures, or one picture, as a recording: in the order of names, at a steady pace of its own."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ImagesCamera:
 
     @property
     def total(self) -> int:
-        """How many pictures there are."""
+        """The number of pictures."""
         return len(self._pictures)
 
     def read(self, timeout_s: float) -> Frame | CameraState:  # noqa: ARG002 - a file is there at once

@@ -37,7 +37,7 @@ class LoopingCamera:
 
     @property
     def dropped(self) -> int:
-        """How many frames were dropped, in all passes."""
+        """The number of frames that were dropped, in all passes."""
         return self._dropped + self._inner.dropped
 
     def __enter__(self) -> Self:

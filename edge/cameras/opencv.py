@@ -1,10 +1,10 @@
 """OpenCV's VideoCapture as a source of live pictures: USB cameras (V4L2) and GStreamer pipelines.
 
-The time of a picture is taken after `grab()`, when it has arrived, and before it is decoded; then it is compared with
-the driver's or the pipeline's own.
+The time of a picture is taken after `grab()`, when it has arrived and is not decoded. Then it is compared with the
+driver's or the pipeline's own.
 
-The JPEGs of a Motion JPEG camera are decoded here rather than by OpenCV, which shows what is damaged of them as grey
-and says nothing. Levels of more than 8 bits are brought to 8 by `depth_bits`.
+The JPEGs of a Motion JPEG camera are decoded here, since OpenCV shows damage as grey and says nothing. Levels of more
+than 8 bits are brought to 8 by `depth_bits`.
 """
 
 from __future__ import annotations

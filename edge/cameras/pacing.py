@@ -18,9 +18,9 @@ class PacedCamera:
     """Gives another camera's frames no sooner than their `captured_ns`, counted from the first one, allows.
 
     With `as_live` a live line may take the recording for a camera: each frame is stamped as captured when its time had
-    come, and of several whose time has come only the newest is given, the others being counted as dropped. Without
-    `drops` each is given, as of a camera that is triggered. A recording that cannot be decoded as fast as it plays is
-    played more slowly.
+    come. Of several whose time has come only the newest is given; the others are counted as dropped. Without `drops`
+    each is given, as of a camera that is triggered. A recording that decodes more slowly than it plays is played more
+    slowly.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class PacedCamera:
 
     @property
     def dropped(self) -> int:
-        """How many frames were passed over, here or by the paced camera."""
+        """The number of frames that were passed over, here or by the paced camera."""
         return self._inner.dropped + self._passed_over
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
-"""Whether a network camera sends viewers elsewhere: asked only once its stream could not be had.
+"""The detection of a network camera that sends viewers elsewhere, once its stream could not be had.
 
-FFmpeg follows such an answer without a word, so that its complaint is about a place that nobody named.
+FFmpeg follows such an answer without a word. Its complaint is then about a place that nobody named.
 """
 
 from __future__ import annotations

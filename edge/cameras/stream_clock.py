@@ -1,9 +1,9 @@
-"""How old a live picture is, by the stream's own clock. Pure.
+"""The age of a live picture by the stream's own clock. Pure.
 
-A stream tells its own time with each picture. Ours runs beside it, so the difference of the two is the same for all
-pictures but for the time that they waited on their way: in the camera, on the network, in a buffer of this machine.
-The smallest difference that was seen is that of a picture which did not wait; what another one has more is backlog.
-The same time for all pictures, from the first one on, cannot be told in this way (docs/cameras.md).
+A stream tells its own time with each picture. Our clock runs beside it. So their difference is the same for all
+pictures, but for the time that each waited: in the camera, on the network, in a buffer of this machine. The smallest
+difference is that of a picture that did not wait; any surplus is backlog. A delay that all pictures have from the first
+one on cannot be told in this way (docs/cameras.md).
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ class StreamClock:
         self._last_ns = now_ns
 
     def captured_ns(self, media_ns: int, arrived_ns: int) -> int:
-        """Tell when, on our clock, a picture would have been there if it had not waited; never after it was there."""
+        """Return the time on our clock at which a picture would have been there without waiting, ns.
+
+        It is never after the time at which it was there.
+        """
         if self._smallest_ns is None:
             return arrived_ns
         return min(arrived_ns, round(media_ns + self._smallest_ns))

@@ -1,8 +1,8 @@
-"""What a line may be told, and what it answers. A command is read here and obeyed by the loop.
+"""The commands that a line takes, and its answers. A command is read here and obeyed by the loop.
 
-Over MQTT a command is a plain JSON body at `cmd/<name>` with the MQTT 5 property message expiry, and with a response
-topic if an answer is wanted; from the device's own shell it comes through a socket (`command_socket.py`). Whatever came
-is handed to the loop, which notes in the journal what became of it: obeyed, refused, or too late.
+Over MQTT a command is a plain JSON body at `cmd/<name>` with the MQTT 5 property message expiry. It has a response
+topic if an answer is wanted. From the device's own shell it comes through a socket (`socket.py`). Every command is
+handed to the loop, which notes its outcome in the journal: obeyed, refused, or too late.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Bypass(StrictModel):
 
     @property
     def comment(self) -> str:
-        """What the journal notes beside the command."""
+        """The comment that the journal notes beside the command."""
         return self.reason
 
 
@@ -204,7 +204,7 @@ COMMANDS: dict[str, type[StrictModel]] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a command, for who gave it. `detail` is for people."""
+    """The outcome of a command, for who gave it. `detail` is for people."""
 
     command: str
     outcome: CommandOutcome
@@ -214,7 +214,7 @@ class Answer:
 
 
 class CommandSettings(StrictModel):
-    """How commands are answered. `answer_prefix`: what the topics of answers begin with; None = ROOT/answer/.
+    """The settings of answers. `answer_prefix`: the topics of answers begin with it; None = ROOT/answer/.
 
     It is nobody else's: a command can have the line publish anywhere below it.
     """
@@ -310,9 +310,9 @@ class Command:
 def read_command(received: Received, root: str, prefix: str | None = None) -> Command:
     """Return the command that a message gives to the line whose topics begin with `root`.
 
-    What a broker had retained is nobody's command of now: it is refused without an answer, since it would come again at
-    every connection. An answer goes below `prefix` only (ROOT/answer/ without one) and to a topic that every broker
-    takes: nobody may have the line write an alarm that is none, or speak for others, or be cut off.
+    A retained message is nobody's command of now. It is refused without an answer, since it would come again at every
+    connection. An answer goes below `prefix` only (ROOT/answer/ without one), to a topic that every broker takes. So
+    nobody may have the line write an alarm that is none, speak for others, or be cut off.
     """
     name = received.topic.removeprefix(f"{root}/cmd/")
     wanted, correlation = received.response_topic, received.correlation
@@ -346,11 +346,11 @@ def _body(name: str, received: Received) -> tuple[StrictModel | None, CommandOut
 class Inbox:
     """Commands between the threads that hear them and the loop that obeys.
 
-    At most MAX_WAITING wait of those from the broker, and as many from the shell; from the broker at most PER_S are
-    taken in a second, and REPLAYS_PER_S wishes to send again. What has waited for longer than its expiry is not obeyed:
-    who gave it has given it up. Nor is what found no room: of that the number is kept, and comes out as one refused
-    command now and then, so that the loop can note it. `dropped` counts both, `unanswered` the commands whose answer
-    goes nowhere though one was wanted.
+    At most MAX_WAITING of those from the broker wait, and as many from the shell. From the broker at most PER_S are
+    taken in a second, and REPLAYS_PER_S wishes to send again. A command that has waited for longer than its expiry is
+    not obeyed: who gave it has given it up. Nor is one that found no room. Their number is kept, and comes out as one
+    refused command now and then, so that the loop can note it. `dropped` counts both. `unanswered` counts the commands
+    whose answer goes nowhere though one was wanted.
     """
 
     def __init__(

@@ -55,12 +55,12 @@ def _address(path: Path) -> Iterator[str]:
 
 
 class CommandSocket:
-    """Listens beside `store`, in a thread of its own, and hands commands to `put`, with a way to answer and an account.
+    """Listens beside `store`, in a thread of its own, and hands commands to `put`.
 
-    `root`: what the line's topics begin with. `questions`: what answers each, by its name, from this thread; it may
-    raise LinewatchError. The socket has mode 0600: who may open it may give commands. It is made again where somebody
-    removed it. `answer_s`: for how long a command waits for the loop. Entering raises StoreError where there can be no
-    socket.
+    Each comes with a way to answer and an account. `root`: the beginning of the line's topics. `questions`: the
+    callable that answers each, by its name, from this thread; it may raise LinewatchError. The socket has mode 0600:
+    who may open it may give commands. It is made again where somebody removed it. `answer_s`: so long a command waits
+    for the loop. Entering raises StoreError where there can be no socket.
     """
 
     def __init__(

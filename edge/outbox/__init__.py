@@ -1,9 +1,11 @@
-"""The durable queue between deciding and the broker: what was committed here leaves only when the broker took it.
+"""The durable queue between deciding and the broker.
 
-`Outbox` is a SQLite file owned by one writer thread behind a bounded queue, so the loop that decides never waits for
-the disk. `Sender` is one thread that carries committed rows, in order, to a publisher. `OutboxReader` reads the file
-beside a running line. A message may arrive twice (its `id` tells), and none is lost to a restart, a killed process, or
-a broker that is absent or forgets.
+A message that was committed here leaves only when the broker took it. `Outbox` is a SQLite file that one writer thread
+owns. A bounded queue lies before it, so the loop that decides never waits for the disk. `Sender` is one thread that
+carries committed rows, in order, to a publisher. `OutboxReader` reads the file beside a running line.
+
+A message may arrive twice; its `id` tells. None is lost to a restart, a killed process, or a broker that is absent or
+forgets.
 """
 
 from edge.outbox.ack_policy import AckPolicy

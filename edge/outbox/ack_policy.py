@@ -1,4 +1,4 @@
-"""When a message that the broker acknowledged is done with, and when it is kept."""
+"""The rule that says whether a message that the broker acknowledged is done with or is kept."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which message a broken connection is blamed on.
+"""The search for the message that a broken connection is blamed on.
 
 A broker may end a connection because of one message, and would do so again each time it came. Of many that were on
-their way nobody knows which it was. So they are sent again one by one: what alone was on its way when the connection
-broke, and then once more, is the one. A bad link breaks too, so an alarm is convicted by the broker's own word only.
+their way nobody knows the one. So they are sent again one by one. The one that was alone on its way at two breaks is to
+blame. A bad link breaks too, so an alarm is convicted by the broker's own word only.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Flight:
 
     @property
     def key(self) -> Key:
-        """What it is known by when it is sent again: announcements by their topic."""
+        """The name by which it is known when it is sent again: announcements by their topic."""
         if self.row is not None:
             return "row", f"{self.row.row}-{self.message.id}"
         return (ANSWER, self.message.id) if self.message.kind == ANSWER else ("said", self.message.topic)
@@ -140,13 +140,13 @@ class Blame:
 
     @property
     def topics(self) -> set[str]:
-        """The retained topics of which an older message is still to come: a newer one must not be overtaken by it."""
+        """The retained topics of which an older message is still to come. No newer one may overtake it."""
         flights = [*(s.flight for s in self.suspects.values()), *(d.flight for d in self._deferred.values())]
         return {flight.message.topic for flight in flights if flight.row is not None and flight.message.retain}
 
     @property
     def deferred(self) -> str | None:
-        """Which alarms are deferred, in words."""
+        """The alarms that are deferred, in words."""
         if not self._deferred:
             return None
         topics = sorted({deferral.flight.message.topic for deferral in self._deferred.values()})

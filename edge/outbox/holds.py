@@ -1,4 +1,4 @@
-"""Topics that the broker does not take just now: one message of each is tried now and then, the others wait."""
+"""Topics that the broker does not take just now. One message of each is tried now and then; the others wait."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ class Holds:
 
     @property
     def refusal(self) -> str | None:
-        """Why the broker does not take some topic for now. Of any thread."""
+        """The broker's reason for not taking some topic now. Of any thread."""
         return next((hold.refusal for hold in list(self._holds.values()) if hold.refusal is not None), None)

@@ -1,8 +1,8 @@
 """The journal's tables: three parts that keep their own length, and a chain of hashes through the rows of each.
 
-A row's hash is the SHA-256 of the hash before it and of the row, so that no row can be altered, taken out or put in
-without the rest of the chain being written anew. `chain` holds where each part begins and ends. The oldest rows of a
-part go when it is full: then the chain begins at the hash of the last one that went.
+A row's hash is the SHA-256 of the hash before it and of the row. So no row can be altered, taken out or put in unless
+the rest of the chain is written anew. `chain` holds the two ends of each part. The oldest rows of a part go when it is
+full. The chain then begins at the hash of the last row that went.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class JournalRow:
 
 @dataclass(frozen=True)
 class Link:
-    """Where the chain of a part begins and ends: the numbers of its rows, and the hashes `before` and at its end."""
+    """The two ends of a part's chain: the numbers of its rows, and the hashes `before` and at its end."""
 
     first: int = 1
     before: str = FIRST_HASH
@@ -60,7 +60,7 @@ class Link:
 
 
 def digest(before: str, values: Sequence[Any]) -> str:
-    """Return the hash of a row: of the one before it, and of its values in the order of COLUMNS without the hash."""
+    """Return the hash of a row: of the hash before it, and of its values in the order of COLUMNS."""
     return hashlib.sha256(f"{before}\n{json.dumps(list(values), default=ascii)}".encode()).hexdigest()
 
 
@@ -113,7 +113,7 @@ class JournalTables:
 
 
 def take_over_version_2(db: sqlite3.Connection, caps: Mapping[JournalPart, int]) -> None:
-    """Bring the journal of version 2, which had one part and no chain, into these tables; the oldest go beyond caps."""
+    """Bring the journal of version 2, which had one part and no chain, into these tables, within `caps`."""
     rows = db.execute(
         "SELECT at, boot_id, monotonic_ns, kind, alarm, occurrence_id, user, comment, detail FROM journal"
         " ORDER BY entry"

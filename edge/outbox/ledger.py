@@ -1,8 +1,7 @@
 """The ledger's tables: the counters of each shift, and its worst parts.
 
-What is counted is committed with the result that it counts, so that neither is there without the other. The shifts of
-the last DAYS_KEPT days on which anything was counted are kept: days of the calendar would let a clock that was ahead
-once take all of them away.
+A count is committed with its result, so that neither is there without the other. The shifts of the last DAYS_KEPT days
+with counts are kept. Days of the calendar would be worse: a clock that was ahead once would take all of them away.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ Counters = dict[tuple[str, str], float]
 class LedgerTables:
     """Writes counters and worst parts within the store's transactions.
 
-    The counters of the shift that was counted last are in memory too, for a file that goes bad while it is open.
+    The counters of the latest shift are in memory too, for a file that goes bad while it is open.
     """
 
     def __init__(self) -> None:

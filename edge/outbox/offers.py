@@ -1,4 +1,4 @@
-"""What need not survive a restart: what a line says of itself, of which the latest counts, and its answers."""
+"""Messages that need not survive a restart: announcements, of which the latest counts, and answers."""
 
 from __future__ import annotations
 
@@ -89,5 +89,5 @@ class Offers:
                 self._answers.popleft()
 
     def __bool__(self) -> bool:
-        """Whether anything waits."""
+        """Tell whether anything waits."""
         return bool(self._said or self._answers)

@@ -44,12 +44,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class OutboxCounts:
-    """How many messages are where.
+    """The numbers of messages in each state.
 
-    `waiting`: accepted, not yet on disk. `pending`: on disk, not yet acknowledged. `parked`: refused by the broker,
-    kept, and tried again when the outbox is next opened. Since opening: `acknowledged`; for want of room `dropped`
-    results, `alarms_dropped`, and `records_dropped` of commands; `unwritable`, which the store does not take at all;
-    and once it is closed `lost`, those messages and entries of the journal that never came to the disk.
+    `waiting`: accepted, not yet on disk. `pending`: on disk, not yet acknowledged. `parked`: refused by the broker and
+    kept; tried again when the outbox is next opened. Since opening: `acknowledged` by the broker. `dropped`,
+    `alarms_dropped` and `records_dropped`: results, alarms and records of commands for which there was no room.
+    `unwritable`: not taken by the store at all. `lost`: messages and entries of the journal that had not come to the
+    disk when it was closed.
     """
 
     waiting: int
@@ -66,15 +67,18 @@ class OutboxCounts:
 class Outbox:
     """A durable queue of messages in the SQLite file `path`; its folder is made if absent.
 
-    Results are committed in groups of at most 50 ms, urgent messages at once. Keeps at most `max_results` results and,
-    apart from them, `max_alarms` urgent messages that the broker has not acknowledged; beyond that the oldest go first,
-    and are counted. Acknowledged ones are kept for `kept_s` seconds, as far as there is room, to be sent again.
-    `max_waiting` bounds the results in memory for as long as the disk takes none, `max_alarms` the urgent messages. A
-    corrupt file is moved to the path `set_aside` and a new one begun, also while it is open. One that is removed or
-    replaced while it is open is written again with all that it held. `replaced` says so. `generation` counts how
-    often rows have become pending that are not behind those that were. A job that the store alone does not take is set
-    aside, which `unwritable` says, and all others go on. Entering raises StoreError
-    where the file cannot be written, is in use, or is something else. `kind` makes the store.
+    Results are committed in groups of at most 50 ms, urgent messages at once. It keeps at most `max_results` results
+    that the broker has not acknowledged, and apart from them `max_alarms` urgent messages. Beyond that the oldest go
+    first, and are counted. Acknowledged ones are kept for `kept_s` seconds, as far as there is room, to be sent again.
+    `max_waiting` bounds the results in memory while the disk takes none, `max_alarms` the urgent messages.
+
+    A corrupt file is moved to the path `set_aside` and a new one begun, also while it is open. A file that is removed
+    or replaced while it is open is written again with all that it held. `replaced` says so. `generation` counts how
+    often rows became pending that are not behind the others. A job that the store alone does not take is set aside, and
+    `unwritable` says so; all others go on.
+
+    `kind` makes the store. Entering raises StoreError where the file cannot be written, is in use, or is something
+    else.
     """
 
     def __init__(
@@ -165,12 +169,12 @@ class Outbox:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing can be written just now, in words; None while all is well."""
+        """The reason for which nothing can be written just now, in words; None while all is well."""
         return self._trouble
 
     @property
     def alive(self) -> bool:
-        """Whether the writer's thread runs."""
+        """True while the writer's thread runs."""
         return self._writer.is_alive()
 
     def counts(self) -> OutboxCounts:

@@ -1,4 +1,4 @@
-"""The topics on which a line alone says how it is, and how it is noticed that somebody else wrote there."""
+"""The topics on which a line alone says how it is, and the detection of others who write there."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ class _Sent:
 
 
 class OwnTopics:
-    """What a line has said on its retained topics below `root`; `device` is the name in its messages.
+    """The last messages of a line on its retained topics below `root`; `device` is the name in its messages.
 
-    Messages of its own do not come back to it, so what comes is foreign: unless it bears an id that the line gave, or
-    is what the broker had retained when the line connected and names the line's device. Such is out of date at worst.
+    A line's own messages do not come back to it, so a message that comes is foreign. There are two exceptions. One
+    bears an id that the line gave. The other names the line's device and was retained by the broker when the line
+    connected; it is out of date at worst.
     """
 
     def __init__(self, root: str, device: str) -> None:

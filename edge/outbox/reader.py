@@ -141,7 +141,7 @@ class OutboxReader:
         return [as_row(row).entry for row in found]
 
     def last_before(self, moment: datetime, kinds: Collection[str]) -> list[JournalEntry]:
-        """Return of each alarm, and of what is about none, the last entry of these kinds before a moment, in order."""
+        """Return the last entry of these kinds before a moment, of each alarm and of none, in order."""
         marks = ", ".join("?" * len(kinds))
         found = self._rows(
             f"SELECT {COLUMNS} FROM journal WHERE entry IN (SELECT max(entry) FROM journal WHERE at < ?"  # noqa: S608 - ours

@@ -1,4 +1,4 @@
-"""What passes between the rooms of the outbox."""
+"""The records that pass between the rooms of the outbox."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ BROKE = "broke: "
 
 @dataclass(frozen=True)
 class Put:
-    """What is committed together or not at all; with others of the same `group`, unless it is 0, if they can be."""
+    """Messages and entries that are committed together or not at all.
+
+    Puts of the same `group`, unless it is 0, are committed together too, if they can be.
+    """
 
     seq: int | None
     messages: tuple[Message, ...]
@@ -40,7 +43,7 @@ class Put:
 
     @property
     def lane(self) -> Lane:
-        """Where it waits: what is about alarms is committed at once and never dropped for the sake of anything else."""
+        """The lane in which it waits. What concerns alarms is committed at once, and nothing else displaces it."""
         if self.alarms or any(message.urgent for message in self.messages):
             return "alarms"
         if any(entry.part != "commands" for entry in self.journal):
@@ -50,10 +53,10 @@ class Put:
 
 @dataclass(frozen=True)
 class Settle:
-    """What became of a row: refused for `reason`, or else acknowledged.
+    """The end of a row: refused for `reason`, or else acknowledged.
 
-    It names the row and holds none of its payload, since many may wait for a disk that takes nothing: `id` of its
-    message, `size` of the payload in bytes.
+    It names the row and holds none of its payload, since many may wait for a disk that takes nothing. `id` is that of
+    its message, `size` that of the payload in bytes.
     """
 
     row: int
@@ -65,9 +68,9 @@ class Settle:
 
 @dataclass(frozen=True)
 class Repeated:
-    """What became of a wish to have events again, counted in events.
+    """The outcome of a wish to have events again, counted in events.
 
-    `repeated` are sent once more, `waiting` were not yet acknowledged and come anyway, `missing` are no longer there.
+    `repeated` are sent once more. `waiting` were not yet acknowledged and come anyway. `missing` are no longer there.
     """
 
     repeated: int
@@ -77,12 +80,12 @@ class Repeated:
 
 @dataclass
 class Repeat:
-    """A wish to send acknowledged events again: those numbered `first_seq` to `last_seq`, or acknowledged since then.
+    """A wish to send acknowledged events again: numbers `first_seq` to `last_seq`, or all since `since_s`.
 
-    Times are of the store's clock, s. Only what was acknowledged before `asked_s` is meant. An event keeps the time of
-    its first acknowledgement, so that what was sent again is not for that reason sent again once more; but where the
-    broker has `forgotten`, it counts as never acknowledged. It is done in steps, so that an alarm never waits for it;
-    `done` is called with the `outcome`, which is None until all is done. `after`: the last row that was seen to.
+    Times are of the store's clock, s. Only events that were acknowledged before `asked_s` are meant. An event keeps the
+    time of its first acknowledgement, so sending it again is no reason to send it once more. Where the broker has
+    `forgotten` it, it counts as never acknowledged. It is done in steps, so that an alarm never waits for it. `done` is
+    called with the `outcome`, which is None until all is done. `after`: the last row that was seen to.
     """
 
     asked_s: float
@@ -106,9 +109,9 @@ class Unwritable:
 
 @dataclass(frozen=True)
 class Unpark:
-    """A wish to try parked rows again: all of `topic`; or, with None, the oldest of each topic that was refused.
+    """A wish to try parked rows again: all of `topic`, or with None the oldest of each topic.
 
-    With None those too that were parked since the connection broke over them, at most `broken` of them.
+    With None so are at most `broken` of those that were parked since the connection broke over them.
     """
 
     topic: str | None = None

@@ -1,4 +1,4 @@
-"""What still waits in a store that was set aside while it was open: read out of it, as far as it can be read."""
+"""The rescue of messages from a store that was set aside while it was open, as far as it can be read."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _AT_ONCE = 1000  # rows in one commit
 
 
 def take_over(store: Store, aside: Path, acknowledged: Collection[str]) -> str:
-    """Write what waits in the file `aside` to `store`, with its numbers and in its order; say what came of it.
+    """Write the messages that wait in the file `aside` to `store`; return a sentence that says how many.
 
-    `acknowledged`: ids of messages that the broker took, of which that file does not know. Raises sqlite3.Error where
-    `store` cannot be written; then it may be called again.
+    Their numbers and their order stay. `acknowledged`: ids of messages that the broker took and that the file still
+    holds. Raises sqlite3.Error where `store` cannot be written; it may then be called again.
     """
     taken, after, trouble = 0, 0, ""
     while True:

@@ -62,11 +62,11 @@ _ANOTHER_TIME = frozenset({0x89, 0x91, 0x96, 0x97})
 
 @dataclass(frozen=True)
 class SenderCounts:
-    """What was refused, dropped or done again since the start.
+    """The numbers of messages that were refused, dropped or sent again since the start.
 
-    `answers_dropped` for want of room or time; `announcements_dropped` since the broker does not take them; rows
-    `resent` to a broker that had taken them; `connections_lost`; `taken_over` by another client with this line's id;
-    `foreign` messages on the line's own topics.
+    `answers_dropped` for want of room or time. `announcements_dropped`: not taken by the broker. `resent`: rows that a
+    broker had taken before. `connections_lost`. `taken_over`: by another client with this line's id. `foreign`:
+    messages of others on the line's own topics.
     """
 
     answers_dropped: int = 0
@@ -92,19 +92,22 @@ class Sender:
     """One thread that carries committed rows to the publisher.
 
     At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go first, then results, then
-    answers, then what the broker has taken before and may have lost; each class in its order, the last two at a bounded
-    rate. A row is let go when acknowledged, and parked when refused: it is tried again after `patience.retry_parked_s`,
-    what the broker has no room for just now much sooner. What `ack_policy` keeps, since nobody was there to get it,
-    stays: then one row of that topic is tried now and then, and all follow, in order, once it is taken.
+    answers. Rows that the broker took before and may have lost go last. Each class keeps its order; the last two have a
+    bounded rate. An acknowledged row is let go. A refused row is parked and tried again after
+    `patience.retry_parked_s`, and sooner where the broker only has no room just now. A row that `ack_policy` keeps,
+    since nobody was there to get it, stays. One row of that topic is then tried now and then; all follow, in order,
+    once it is taken.
 
-    When a connection breaks, what was on its way is sent again, one by one; what breaks the connection twice while it
-    alone is on its way is put aside (see `blame.py`). At every connection the sender sends what `announce` returns, the
-    status first: a Will may have replaced it. A broker that forgot the session also gets each durable retained message
-    again, such as standing alarms, and what it acknowledged in the last RESEND_S seconds; one that remembers us gets
-    what it first acknowledged in the last DOUBTED_S seconds before the connection broke.
+    When a connection breaks, the messages on their way are sent again, one by one. A message that was alone on its way
+    at two breaks is put aside (see `blame.py`).
 
-    What the publisher hears is given to `heard`, in the sender's thread; what somebody else wrote on the line's `own`
-    topics is corrected. `alive` is called while this thread moves and the outbox's is there.
+    At every connection the sender sends the messages of `announce`, the status first: a Will may have replaced it. A
+    broker that forgot the session also gets each durable retained message again, such as standing alarms. It gets the
+    events that it acknowledged in the last RESEND_S seconds as well. A broker that remembers the line gets those of the
+    last DOUBTED_S seconds before the break.
+
+    `heard` is given the messages that the publisher hears, in the sender's thread. Messages of others on the line's
+    `own` topics are corrected. `alive` is called while this thread moves and the outbox's is there.
     """
 
     def __init__(
@@ -175,22 +178,22 @@ class Sender:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there."""
+        """True while the broker is there."""
         return bool(self._connected)
 
     @property
     def counts(self) -> SenderCounts:
-        """What was refused, dropped or done again; of any thread."""
+        """The numbers of messages that were refused, dropped or sent again. Of any thread."""
         return replace(self._counts, answers_dropped=self._counts.answers_dropped + self._offers.dropped)
 
     @property
     def picture_bytes(self) -> int:
-        """How large a picture the broker takes, bytes; 0 = none that is worth sending. Of any thread."""
+        """The largest picture that the broker takes, bytes; 0 = none that is worth sending. Of any thread."""
         return self._limits.picture
 
     @property
     def delivery(self) -> DeliveryState:
-        """How it stands between deciding and the broker; of any thread, without waiting."""
+        """The state of delivery between deciding and the broker. Of any thread, without waiting."""
         outbox, counts = self._outbox, self._outbox.counts()
         now_s = time.monotonic()
         unheard = self._holds.unheard(now_s, self._patience.no_consumer_s)

@@ -1,4 +1,4 @@
-"""How large a message may be for this broker: what it says, and what it was seen to refuse."""
+"""The size that a message may have for this broker: as it announces, and as it was seen to refuse."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class SizeLimits:
 
     @property
     def picture(self) -> int:
-        """How many bytes a picture may have; 0 where none is worth sending. Of any thread."""
+        """The number of bytes that a picture may have; 0 where none is worth sending. Of any thread."""
         largest = self._picture
         if self.announced is not None:
             largest = min(largest, self.announced - _AROUND)
@@ -79,5 +79,5 @@ class SizeLimits:
 
     @property
     def picture_unsure(self) -> bool:
-        """Whether the next picture is to be acknowledged: at QoS 0 a broker throws away what is too large, unsaid."""
+        """True if the next picture is to be acknowledged. At QoS 0 a broker drops a too large one and says nothing."""
         return self._picture_unsure

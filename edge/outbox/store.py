@@ -87,11 +87,11 @@ SOUND = (
 
 @dataclass(frozen=True)
 class Caps:
-    """What there is room for.
+    """The bounds of a store.
 
-    `results`, `alarms`: messages that the broker has not acknowledged. Of acknowledged ones, `kept_s` seconds, as long
-    as those of a class have at most `kept_results_bytes` or `kept_alarms_bytes` of payload. `journal`: entries about
-    alarms; `journal_commands`, `journal_station`: those of its other parts.
+    `results`, `alarms`: messages that the broker has not acknowledged. Acknowledged ones are kept for `kept_s` seconds,
+    as long as each class has at most `kept_results_bytes` or `kept_alarms_bytes` of payload. `journal`: entries about
+    alarms. `journal_commands`, `journal_station`: those of its other parts.
     """
 
     results: int = 200_000
@@ -119,7 +119,10 @@ class Caps:
 
 @dataclass(frozen=True)
 class Totals:
-    """What the store holds, and since opening `acknowledged` and, for want of room, `dropped` and `alarms_dropped`."""
+    """The numbers of rows in the store.
+
+    Since opening: `acknowledged`; for want of room `dropped` and `alarms_dropped`.
+    """
 
     results: int = 0
     alarms: int = 0
@@ -178,7 +181,7 @@ class Store:
         return None
 
     def cut_short(self) -> bool:
-        """Tell whether the file lost its end, or all that it held, while it was open: it never does by itself."""
+        """Tell whether the file lost its end, or all of it, while it was open. It never does by itself."""
         try:
             size = self._path.stat().st_size
         except OSError:
@@ -201,10 +204,9 @@ class Store:
                 raise
 
     def clock_s(self) -> float:
-        """Return the wall time as it was when the store was opened and has run since, s: it is never set.
+        """Return the wall time at the opening plus the time that has run since, s. It is never set.
 
-        What is stamped by it can be compared. Of stamps of an earlier opening those beyond it are of a clock that was
-        ahead.
+        Stamps of one opening can be compared.
         """
         return self._opened_s + time.monotonic()
 
@@ -482,8 +484,8 @@ class Store:
     ) -> list[Row]:
         """Return at most `limit` pending rows of a class behind row `after`, in order; raises sqlite3.Error.
 
-        Only those that are sent again, or are not, if `resent` says so; only those of `topic`, where one is named, and
-        none of the topics `without`.
+        `resent`: only rows that are sent again, or only the others. `topic`: only its rows. `without`: no row of these
+        topics.
         """
         marks = ",".join("?" * len(without))
         found = self._reading.execute(

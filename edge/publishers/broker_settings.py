@@ -1,4 +1,4 @@
-"""How to reach the broker: settings that hold secrets and never show them."""
+"""The broker's settings: its address, and secrets that are never shown."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class TlsSettings(StrictModel):
 class BrokerSettings(StrictModel):
     """The MQTT 5 broker. `port` defaults to 1883, with TLS to 8883.
 
-    `client_id` must be unique at the broker; without one it is made of the line's topics, its device and its machine.
-    `keepalive_s`: after about twice this time of silence the broker publishes the Will of a hung device.
-    `require_tls`: settings without TLS are refused.
+    `client_id` must be unique at the broker. The default is made of the line's topics, its device and its machine.
+    `keepalive_s`: after twice this time of silence the broker publishes the Will of a hung device. `require_tls`:
+    settings without TLS are refused.
     """
 
     host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/]+$")] = "127.0.0.1"
@@ -87,7 +87,7 @@ class BrokerSettings(StrictModel):
 
     @property
     def plaintext_warning(self) -> str | None:
-        """What to tell who sends messages and password over a network that anybody may read; None for nothing."""
+        """A warning that others on the network can read messages and password; None where nobody can."""
         if self.tls is not None or _is_loopback(self.host):
             return None
         secret = "" if self.username is None else " and the password"

@@ -21,10 +21,10 @@ def machine_id(files: Sequence[Path] = MACHINE_ID_FILES) -> str:
 
 
 def default_client_id(root: str, device: str, machine: str | None = None) -> str:
-    """Return `linewatch-` and 13 hexadecimal digits that say which line on which machine.
+    """Return `linewatch-` and 13 hexadecimal digits that stand for one line on one machine.
 
-    They are of a hash: the machine's id is not to be shown to others (machine-id(5)). 23 characters, which every broker
-    takes (MQTT 5, 3.1.3.1).
+    They are of a hash, since the machine's id is not to be shown to others (machine-id(5)). Every broker takes 23
+    characters (MQTT 5, 3.1.3.1).
     """
     of = "\n".join((root, device, machine_id() if machine is None else machine))
     return f"linewatch-{hashlib.sha256(of.encode()).hexdigest()[:13]}"

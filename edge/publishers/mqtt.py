@@ -76,16 +76,18 @@ class _Answered:
 class MqttPublisher:
     """Publishes to an MQTT 5 broker and reconnects for ever, also when the broker is absent at the start.
 
-    `will` is published by the broker when the connection ends without a farewell. Every message belongs to one
-    connection: what it has not answered when that ends is forgotten here, and its sender's again. Leaving disconnects
-    normally, so the Will is not published. One thread calls `send` and `events`. Messages on the topic filters `hears`
-    are `Received` among the events, and so is what others write, or have written, on the filters `watches`: the line's
-    own retained topics. What is heard comes over a connection of its own, whose client id begins with `client_id`:
-    acknowledgements must not wait behind what others say. It also shows whether the broker ended the one connection and
-    kept the other: then another client has the same id, and `Displaced` says so. `alive` is called from `events` as
-    long as the thread that serves the network moves; one that has ended is replaced there. Certificates and passwords
-    are read before each attempt to connect, and anew when `reload` is set. Entering raises SettingsError for a file of
-    them that cannot be used.
+    The broker publishes `will` when the connection ends without a farewell. Every message belongs to one connection. A
+    message that is not answered when that ends is forgotten here, and its sender's again. Leaving disconnects normally,
+    so the Will is not published. One thread calls `send` and `events`.
+
+    Messages on the topic filters `hears` are `Received` among the events. So are those that others write, or have
+    written, on the filters `watches`: the line's own retained topics. They come over a connection of its own, whose
+    client id begins with `client_id`, so that no acknowledgement waits behind them. That connection also shows whether
+    the broker ended only the other one. Then another client has the same id, and `Displaced` says so.
+
+    `alive` is called from `events` as long as the thread that serves the network moves; one that has ended is replaced
+    there. Certificates and passwords are read before each attempt to connect, and anew when `reload` is set. Entering
+    raises SettingsError for a file of them that cannot be used.
     """
 
     _session_s = SESSION_EXPIRY_S
@@ -165,7 +167,7 @@ class MqttPublisher:
 
     @property
     def hears(self) -> bool:
-        """Whether the broker has answered what this line asked to hear."""
+        """True once the broker has answered the subscriptions."""
         return self._ears is None or self._ears.listening
 
     def send(self, message: Message) -> Token:

@@ -36,11 +36,12 @@ class Reload:
 class NetworkThread:
     """Connects and serves one client after another until stopped; `trouble` is told of each failure, in words.
 
-    `make` gives a new client for each connection: it reads certificates and passwords as they are then, and nothing
-    that an earlier connection had begun comes again by itself. paho's own thread ends for good at an exception, with
-    nobody told. Here an exception ends the connection only, which is then made anew. A thread that ended all the same
-    is replaced by `revive`. When `reload` is set and a new client can be made, the connection is changed for a new one;
-    where none can be made, the old one stays. `make` and `trouble` are called from this thread.
+    `make` gives a new client for each connection. It reads certificates and passwords as they are then. Nothing that an
+    earlier connection had begun comes again by itself.
+
+    paho's own thread ends for good at an exception, and nobody is told. Here an exception ends the connection only,
+    which is then made anew. `revive` replaces a thread that ended all the same. When `reload` is set, a new client
+    takes the connection's place if one can be made. `make` and `trouble` are called from this thread.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class NetworkThread:
 
     @property
     def moves(self) -> bool:
-        """Whether the thread is there and has moved within its time."""
+        """True while the thread is there and has moved within its time."""
         return self._thread.is_alive() and time.monotonic() < self._due_s
 
     def revive(self) -> bool:

@@ -17,8 +17,8 @@ _NAMES = {0x95: "Packet too large"}  # mosquitto's answer to more than message_s
 class PahoClient(Client):
     """One connection's client: MQTT 5, exceptions in callbacks held back, served by one thread only.
 
-    paho raises on a reason code that the standard does not list for a PUBACK, and so ends a connection whose broker
-    has only refused a message. Here such a code reaches `on_publish` as unspecified, and `reason_of` tells what it was.
+    paho raises on a reason code that the standard does not list for a PUBACK. That ends a connection whose broker has
+    only refused a message. Here such a code reaches `on_publish` as unspecified, and `reason_of` tells the true one.
     """
 
     def __init__(self, client_id: str) -> None:

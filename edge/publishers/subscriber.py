@@ -40,7 +40,7 @@ class Subscriber:
 
     @property
     def listening(self) -> bool:
-        """Whether the broker has answered what is to be heard."""
+        """True once the broker has answered the subscriptions."""
         return self._ears.listening
 
     def events(self) -> Iterator[HeardEvent]:

@@ -1,4 +1,4 @@
-"""Whether the settings' broker lets this device in: one connection that leaves nothing behind."""
+"""A trial of the settings' broker: one connection that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edge.publishers.broker_settings import BrokerSettings
 def try_broker(settings: BrokerSettings, timeout_s: float = 10.0) -> None:
     """Connect once with the settings' address, account and certificates, and leave.
 
-    The client id is one of its own, for a running line would be thrown out by another with its own; nothing is
-    published, nothing heard, and no session stays. Raises PublishError where the broker is not reached or refuses, and
-    SettingsError for files that cannot be used.
+    The client id is one of its own, or a running line would be thrown out. Nothing is published, nothing heard, and no
+    session stays. Raises PublishError where the broker is not reached or refuses. Raises SettingsError for files that
+    cannot be used.
     """
     host, port = settings.address
     where = f"the broker at {host}:{port}"
