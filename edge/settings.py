@@ -24,6 +24,7 @@ from edge.commands.requests import CommandSettings
 from edge.errors import SettingsError, SourceError
 from edge.inspection.recipe_settings import RecipeSettings, ViewSettings
 from edge.inspection.settings import InspectSettings
+from edge.parts.challenge import ChallengeSettings
 from edge.parts.settings import PartSettings
 from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
 from edge.preparing import depth_bits
@@ -261,6 +262,7 @@ class Settings(StrictModel):
     recipes: Annotated[dict[Name, RecipeSettings], Field(max_length=MOST_RECIPES)] = Field(default_factory=dict)
     recipe: Name | None = None
     parts: PartSettings = PartSettings()
+    challenge: ChallengeSettings = ChallengeSettings()
     engine: EngineSettings = EngineSettings()
     alarms: tuple[AlarmRule, ...] = ()
     operators: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()

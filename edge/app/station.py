@@ -41,12 +41,14 @@ from edge.station.counts import LineCounts
 from edge.station.decider import Decider
 from edge.station.engine_start import build_missing_engine
 from edge.station.glance import Glance
+from edge.station.interventions import Interventions
 from edge.station.live_status import LiveStatus
 from edge.station.looks import Looks, counters
 from edge.station.part_command import PartTeller
 from edge.station.part_stream import PartStream
 from edge.station.recorder import Recorder, Waiting
 from edge.station.resend import EventResender
+from edge.station.shift_book import ShiftBook
 from edge.station.station_journal import StationJournal
 from edge.station.status import Reporter
 from edge.station.view import View
@@ -256,7 +258,8 @@ def open_station(
         sources = Sources(settings, bundles, progress, instead.cameras, instead.trigger)
         alarms = AlarmService(AlarmManager(announcements.rules, settings.operators), messages, outbox)
         alarms.begin(time.monotonic_ns() if live else 0, live=live)
-        recorder = Recorder(messages, outbox, alarms, live=live)
+        opened_parts: list[PartStream] = []
+        recorder = _recorder(settings, delivery, alarms, opened_parts, live=live)
         waiting = Waiting(tuple(settings.station_cameras), recorder if live else None)
         open_engine = partial(
             proven_engine, settings.engine, truth=sources.truths, vendor=instead.vendor, stop=stop, live=live
@@ -281,17 +284,10 @@ def open_station(
         ]
         trigger = sources.trigger
         parts = _part_stream(settings, first, trigger, outbox, live=live)
-        observers = [*watchers.observers]
+        opened_parts += [parts] if parts is not None else []
         look = Looks(watchers.glances, live=live)
-        if live:
-            scope.callback(notify, "STOPPING=1")
-            picture = LastPicture(settings.report.picture_every_s, first.classes, messages, sender)
-            observers += [
-                scope.enter_context(QueuedObserver("picture", picture, most=2, pixels=True)),
-                scope.enter_context(QueuedObserver("status", status)),
-                scope.enter_context(QueuedObserver("log", look.changes)),
-            ]
-        desk = _desk(delivery, alarms, trigger, settings)
+        observers = [*watchers.observers, *_own_observers(scope, settings, first, delivery, look, live=live)]
+        desk = _desk(delivery, recorder, trigger, settings)
         reporter = Reporter(settings.report, messages=messages, outbox=outbox, sender=sender)
         moved = turns_of(progress, engines)
 
@@ -325,15 +321,52 @@ def open_station(
         yield opened
 
 
-def _desk(delivery: _Delivery, alarms: AlarmService, trigger: Trigger | None, settings: Settings) -> CommandDesk:
+def _own_observers(
+    scope: ExitStack, settings: Settings, recipe: LoadedRecipe, delivery: _Delivery, look: Looks, *, live: bool
+) -> list[Observer]:
+    """Return those who watch every live station: the preview, the status and the log; each in a thread of its own."""
+    if not live:
+        return []
+    scope.callback(notify, "STOPPING=1")
+    picture = LastPicture(settings.report.picture_every_s, recipe.classes, delivery.messages, delivery.sender)
+    return [
+        scope.enter_context(QueuedObserver("picture", picture, most=2, pixels=True)),
+        scope.enter_context(QueuedObserver("status", delivery.status)),
+        scope.enter_context(QueuedObserver("log", look.changes)),
+    ]
+
+
+def _recorder(
+    settings: Settings, delivery: _Delivery, alarms: AlarmService, parts: Sequence[PartStream], *, live: bool
+) -> Recorder:
+    """Return who records. `parts`: what puts parts together, once it is open; nothing where there are none."""
+    if not live:
+        return Recorder(delivery.messages, delivery.outbox, alarms, live=False)
+    interventions = Interventions(
+        settings.challenge,
+        settings.shift_plan,
+        alarms,
+        delivery.messages,
+        delivery.outbox,
+        operators=settings.operators,
+        last_number=lambda: parts[0].last_number if parts else None,
+    )
+    book = ShiftBook(settings.shift_plan)
+    book.recipe = settings.first_recipe
+    return Recorder(delivery.messages, delivery.outbox, alarms, live=True, interventions=interventions, book=book)
+
+
+def _desk(delivery: _Delivery, recorder: Recorder, trigger: Trigger | None, settings: Settings) -> CommandDesk:
     """Return who obeys the station's commands."""
-    desk = CommandDesk(delivery.inbox.take, delivery.sender.offer, alarms, delivery.messages, delivery.outbox)
+    desk = CommandDesk(delivery.inbox.take, delivery.sender.offer, recorder.alarms, delivery.messages, delivery.outbox)
     desk.add(
         {
             "replay": EventResender(delivery.outbox, desk.answer_later),
             "part": PartTeller(trigger, settings.station_recipes),
         }
     )
+    if recorder.interventions is not None:
+        desk.add(dict.fromkeys(("challenge", "bypass"), recorder.interventions.obey))
     return desk
 
 

@@ -18,6 +18,7 @@ class LineCounts:
 
     `ok`, `ng`, `no_read`, `grades`: of parts where the station tells parts apart, else of frames. `stray_frames`:
     judged frames that belong to no part; `trigger_faults`: what a trigger did that no part can do.
+    `challenged`: known bad parts of challenges, which are in no other count.
     """
 
     frames: int = 0
@@ -31,7 +32,9 @@ class LineCounts:
     alarms_raised: int = 0
     alarms_cleared: int = 0
     stray_frames: int = 0
+    stray_ng: int = 0
     trigger_faults: int = 0
+    challenged: int = 0
     recipe_changes: int = 0
     ended_early: str = ""
     grades: GradeCounts = field(default_factory=GradeCounts)

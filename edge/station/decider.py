@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from edge.recipes.loaded import LoadedRecipe
 from edge.records import DeliveryState, Verdict
@@ -85,6 +86,7 @@ class Decider:
 
     def run(self, stop: threading.Event) -> LineCounts:
         """Decide until the streams end or `stop` is set; whatever was begun is decided before returning."""
+        self.counts.count_alarms(self.recorder.begin(self._clock()))
         if self._live:
             self._run_live(stop)
         else:
@@ -92,6 +94,7 @@ class Decider:
         if self.parts is not None:
             for part in self.parts.stop(self._clock()):
                 self._part(part)
+        self.recorder.stop(self._clock())
         self.counts.ended_early = "; ".join(view.ended_early for view in self.views if view.ended_early)
         return self.counts
 
@@ -174,6 +177,7 @@ class Decider:
             if self.parts is not None:
                 self._concluded(self.parts.lost(told, self._clock()))
             return
+        told = replace(told, result=self.recorder.seen(told.result, told.at_ns))
         self.counts.look(told)
         if self.parts is None:
             self._frame(told)
@@ -201,20 +205,19 @@ class Decider:
                 self._stray(one)
 
     def _part(self, part: PartResult) -> None:
-        self.counts.parts += 1
-        self.counts.count(part.judgement, part.grade)
-        body, events = self.recorder.part(part, self._clock())
+        part, counts, body, events = self.recorder.part(part, self._clock())
+        if counts:
+            self.counts.parts += 1
+            self.counts.count(part.judgement, part.grade)
+        else:
+            self.counts.challenged += 1
         self.counts.count_alarms(events)
         self._watch(DecidedPart(part, body, events))
 
     def _stray(self, stray: StrayFrame) -> None:
-        """Count a frame without a part. A defect that was seen stays seen: an NG one is told as a frame of its own."""
+        """Count a frame that no part was open for: a part is in the picture before and after its window."""
         self.counts.stray_frames += 1
-        if stray.result.judgement.verdict is Verdict.NG:
-            now_ns = self._clock()
-            body, events = self.recorder.frame(stray.result, now_ns)
-            self.counts.count_alarms(events)
-            self._watch(Decided(stray.result, body, None, None, events))
+        self.counts.stray_ng += stray.result.judgement.verdict is Verdict.NG
 
 
 class _ViewRun:

@@ -94,4 +94,9 @@ def counters(decider: Decider, outbox: Outbox, sender: Sender, inbox: Inbox) -> 
         **vars(sender.counts),
         grades=dict(counts.grades.counts),
         value_factor_mean=counts.grades.value_factor_mean,
+        frames_without_part=counts.stray_frames,
+        ng_without_part=counts.stray_ng,
+        trigger_faults=counts.trigger_faults,
+        challenged=counts.challenged,
+        recipe_changes=counts.recipe_changes,
     )

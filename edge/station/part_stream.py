@@ -30,6 +30,11 @@ class PartStream:
         """How many parts are not concluded."""
         return len(self._parts.open)
 
+    @property
+    def last_number(self) -> int:
+        """The number of the part that was opened last."""
+        return self._parts.number
+
     def use(self, rules: PartRules, recipe: str) -> None:
         """Put parts together by these rules from now on; parts that are open keep their recipe."""
         self._rules, self._recipe = rules, recipe

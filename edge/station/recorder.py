@@ -1,9 +1,12 @@
-"""Writes what was decided into the outbox: a result, and what it does to the alarms, in one transaction."""
+"""Writes what was decided into the outbox: a result, what it does to the alarms and what it adds to the counters.
+
+All of it is committed in one transaction, or none of it is.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,55 +17,115 @@ from edge.recipes.loaded import LoadedRecipe
 from edge.records import AlarmEvent, DeliveryState, FrameResult
 from edge.records.parts import PartResult, TriggerTrouble
 from edge.station.alarm_service import AlarmService
+from edge.station.interventions import Interventions
+from edge.station.shift_book import ShiftBook
+
+Events = tuple[AlarmEvent, ...]
 
 
 class Recorder:
-    """Records results of frames and parts. A result and its alarms are committed together or not at all.
+    """Records results of frames and parts, and what time does to a station.
 
-    `live`: times are of the monotonic clock; else of the recording.
+    `live`: times are of the monotonic clock; else of the recording. `interventions`: challenge and bypass; `book`: the
+    counters of shifts. Both are None in a replay, which has neither.
     """
 
-    def __init__(self, messages: MessageWriter, outbox: Outbox, alarms: AlarmService, *, live: bool) -> None:
+    def __init__(
+        self,
+        messages: MessageWriter,
+        outbox: Outbox,
+        alarms: AlarmService,
+        *,
+        live: bool,
+        interventions: Interventions | None = None,
+        book: ShiftBook | None = None,
+    ) -> None:
         self.alarms = alarms
+        self.interventions = interventions
         self._messages = messages
         self._outbox = outbox
         self._live = live
+        self._book = book
+
+    def begin(self, now_ns: int) -> Events:
+        """Take up what a former run left of challenge and bypass."""
+        return self.interventions.begin(now_ns) if self.interventions is not None else ()
 
     def use(self, recipe: LoadedRecipe) -> None:
         """Name this recipe, and its models, in what is said from now on."""
         self._messages.in_force = InForce(recipe.name, recipe.models)
+        if self._book is not None:
+            self._book.recipe = recipe.name
 
-    def frame(self, result: FrameResult, now_ns: int) -> tuple[dict[str, Any], tuple[AlarmEvent, ...]]:
+    def seen(self, result: FrameResult, now_ns: int) -> FrameResult:
+        """Return a frame's result as it is told: NO_READ while inspection is bypassed."""
+        if self._book is not None:
+            self._book.look(result)
+        return result if self.interventions is None else self.interventions.frame(result, now_ns)
+
+    def frame(self, result: FrameResult, now_ns: int) -> tuple[dict[str, Any], Events]:
         """Record a frame that has a verdict of its own; return its body and what it did to the alarms."""
+        counts, worst = self._book.result(result) if self._book is not None else ((), ())
         with self._outbox.together():
             seq = self._outbox.reserve()
             message, body = self._messages.result(result, seq)
-            self._outbox.put(seq, message)
-            return body, self.alarms.look_at(result, now_ns)
+            self._outbox.put(seq, message, counts=counts, worst=worst)
+            return body, self._alarmed(self.alarms.look_at(result, now_ns))
 
-    def frame_of_part(self, result: FrameResult, now_ns: int) -> tuple[AlarmEvent, ...]:
+    def frame_of_part(self, result: FrameResult, now_ns: int) -> Events:
         """Record what a frame of a part does to the alarms; its part has the verdict."""
         with self._outbox.together():
-            return self.alarms.look_at(result, now_ns)
+            return self._alarmed(self.alarms.look_at(result, now_ns))
 
-    def part(self, part: PartResult, now_ns: int) -> tuple[dict[str, Any], tuple[AlarmEvent, ...]]:
-        """Record a part; return its body and what it did to the alarms."""
+    def part(self, part: PartResult, now_ns: int) -> tuple[PartResult, bool, dict[str, Any], Events]:
+        """Record a part; return it as it is told, whether it counts, its body and what it did to the alarms.
+
+        A part of a challenge counts nowhere, and raises no alarm over parts.
+        """
         with self._outbox.together():
+            events: Events = ()
+            challenged = False
+            if self.interventions is not None:
+                part, challenged, events = self.interventions.part(part, now_ns)
+            counts, worst = self._book.result(part) if self._book is not None and not challenged else ((), ())
             seq = self._outbox.reserve()
-            message, body = self._messages.part(part, seq, live=self._live)
-            self._outbox.put(seq, message)
-            return body, self.alarms.look_at(part, now_ns)
+            message, body = self._messages.part(part, seq, live=self._live, challenge=challenged)
+            self._outbox.put(seq, message, counts=counts, worst=worst)
+            if not challenged:
+                events += self.alarms.look_at(part, now_ns)
+            return part, not challenged, body, self._alarmed(events)
 
-    def trouble(self, trouble: TriggerTrouble, now_ns: int) -> tuple[AlarmEvent, ...]:
+    def trouble(self, trouble: TriggerTrouble, now_ns: int) -> Events:
         """Record what a trigger did that no part can do."""
         with self._outbox.together():
             entry = self._messages.journal_entry("trigger", detail=f"{trouble.fault.value}: {trouble.detail}")
             self._outbox.put(None, journal=[entry])
-            return self.alarms.look_at(trouble, now_ns)
+            return self._alarmed(self.alarms.look_at(trouble, now_ns))
 
-    def tick(self, delivery: DeliveryState, now_ns: int) -> tuple[AlarmEvent, ...]:
-        """Record what time alone does to the alarms."""
-        return self.alarms.tick(delivery, now_ns)
+    def tick(self, delivery: DeliveryState, now_ns: int) -> Events:
+        """Record what time alone does to the alarms, and to the counters."""
+        with self._outbox.together():
+            events = self.alarms.tick(delivery, now_ns)
+            if self.interventions is not None:
+                events += self.interventions.tick(now_ns)
+            if self._book is not None:
+                bypassed = "" if self.interventions is None else self.interventions.bypassed(now_ns)
+                if counts := self._book.tick(bypassed, now_ns):
+                    self._outbox.put(None, counts=counts)
+            return self._alarmed(events)
+
+    def stop(self, now_ns: int) -> None:
+        """Note that the station ends."""
+        if self.interventions is not None:
+            self.interventions.stop(now_ns)
+        if self._book is not None and (counts := self._book.finish(now_ns)):
+            self._outbox.put(None, counts=counts)
+
+    def _alarmed(self, events: Sequence[AlarmEvent]) -> Events:
+        """Count what was raised."""
+        if self._book is not None and (counts := self._book.alarms(events)):
+            self._outbox.put(None, counts=counts)
+        return tuple(events)
 
 
 class Waiting:

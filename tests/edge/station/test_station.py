@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import sqlite3
 import threading
+from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +28,9 @@ from edge.records.decided import Decided, DecidedPart
 from edge.records.parts import PartClosed, PartOpened
 from edge.settings import Settings
 from tests.bright_bundle import part, write_bright_bundle
+from tests.brokers import wait_for
 from tests.edge.station.test_replay import linewatch, write_pictures
+from tests.edge.station.test_run import running
 
 BAD = part(100, 150, (10, 10, 20, 4))
 ALARM = "alarms: [{id: reject, measure: ng, priority: high, text: Take it out}]"
@@ -136,13 +141,14 @@ def test_a_part_is_bad_if_one_view_of_it_is(bright: Bundle, tmp_path: Path) -> N
     assert [one.body for one in frames] == [None] * 7  # the part has the message
 
 
-def test_a_defect_outside_every_part_is_told_as_a_frame(bright: Bundle, tmp_path: Path) -> None:
-    """An NG frame that belongs to no part has a result of its own; an OK one is only counted."""
+def test_a_frame_outside_every_part_is_counted_and_nothing_else(bright: Bundle, tmp_path: Path) -> None:
+    """A part is in the picture before and after its window: its frames there are counted, and have no result."""
     top = ListedCamera("top", [(10, part()), (110, BAD)])
     side = ListedCamera("side", [(10, part())])
     parts, frames = replayed(station(bright, PARTS), bright, tmp_path, [top, side], opened_and_closed(("a", 0, 50)))
     assert [one.part.judgement.verdict.value for one in parts] == ["OK"]
-    assert [one.body["verdict"] for one in frames if one.body is not None] == ["NG"]
+    assert len(frames) == 3
+    assert all(one.body is None for one in frames)
 
 
 def test_faults_of_the_trigger_are_an_alarm_and_in_the_journal(bright: Bundle, tmp_path: Path) -> None:
@@ -236,3 +242,49 @@ def test_two_recordings_play_as_one_station(bright: Bundle, tmp_path: Path) -> N
     refused = linewatch("replay", top, "--cameras", "top", "--config", config, "--events", tmp_path / "c.jsonl")
     assert refused.returncode == 3
     assert "missing: side" in refused.stderr
+
+
+def test_a_challenge_counts_nowhere_and_a_bypass_is_never_ok(bright: Bundle, tmp_path: Path) -> None:
+    """Through a running station: parts of a challenge say so and are in no counter; bypassed parts are NO_READ."""
+    config = tmp_path / "station.yaml"
+    config.write_text(
+        "cameras: {top: {source: simulated, max_age_ms: 60000, simulated: {width: 64, height: 64, fps: 30}}}\n"
+        f"bundle: {bright.path}\nengine: {{backend: simulated}}\nparts: {{trigger: software}}\n"
+        "store: {path: o.db}\nbroker: {port: 9}\n"
+    )
+    with running(config) as line:
+        wait_for(lambda: len(_parts(tmp_path)) >= 2, 60)
+        begun = linewatch("challenge", config, "--parts", "2", "--user", "anna")
+        assert begun.stdout.startswith("ok: the next 2 parts"), begun.stderr
+        wait_for(lambda: sum(body["challenge"] for body in _parts(tmp_path)) == 2, 60)
+        taken_out = linewatch("bypass", config, "--on", "--reason", "lens cleaned", "--minutes", "5", "--user", "carl")
+        assert taken_out.stdout.startswith("ok"), taken_out.stderr
+        before = len(_parts(tmp_path))
+        wait_for(lambda: len(_parts(tmp_path)) >= before + 3, 60)
+        line.send_signal(signal.SIGTERM)
+        line.communicate(timeout=30)
+    bodies = _parts(tmp_path)
+    bypassed = [body for body in bodies if "bypassed by carl: lens cleaned" in (body["reason"] or "")]
+    assert len(bypassed) >= 2
+    assert {body["verdict"] for body in bypassed} == {"NO_READ"}
+    counted = [body for body in bodies if not body["challenge"]]
+    with OutboxReader(tmp_path / "o.db") as reader:
+        counts: Counter[str] = Counter()
+        for shift in reader.shifts():  # at midnight there are two
+            counts.update({one.name: int(one.by) for one in reader.counts(shift)})
+        kinds = [row.entry.kind for row in reader.journal_rows(100)]
+    for name in ("OK", "NG", "NO_READ"):
+        assert counts[name.lower()] == sum(body["verdict"] == name for body in counted), name
+    assert counts["parts"] == len(counted)
+    assert counts["down_ms:bypass"] > 0
+    assert {"challenge", "bypass_begin", "started", "ended"} <= set(kinds)
+    told = linewatch("report", config, "--shift", "current")
+    assert told.returncode == 0, told.stderr
+    assert "bypass" in told.stdout
+
+
+def _parts(folder: Path) -> list[dict[str, Any]]:
+    """Return the bodies of the parts that are in the store, in order."""
+    with sqlite3.connect(f"file:{folder / 'o.db'}?mode=ro", uri=True) as store:
+        rows = store.execute("SELECT payload FROM message WHERE kind = 'part' ORDER BY seq").fetchall()
+    return [json.loads(payload)["body"] for (payload,) in rows]
