@@ -27,7 +27,6 @@ from edge.opencv import cv2
 from edge.pictures import SUFFIXES, as_frame_of, as_text, depth_of, levels_lost, list_pictures, read_decoded
 from edge.pictures.tables import inside, read_table
 from edge.preparing import prepare
-from edge.preparing.geometry import is_identity
 from edge.records import (
     DefectMap,
     Frame,
@@ -137,9 +136,8 @@ class Inspector:
         if key not in self._regions:
             if len(self._regions) >= _REGIONS_AT_MOST * (1 + len(self._settings.zones)):
                 del self._regions[next(iter(self._regions))]  # the oldest
-            cells = Transform(to_frame.matrix * [[stitched.stride, stitched.stride, 1.0]])
             corners = asked.corners if asked else _beyond(shape, stitched.stride, to_frame, size)
-            self._regions[key] = region(shape, corners, cells)
+            self._regions[key] = region(shape, corners, to_frame.from_cells(stitched.stride))
         return self._regions[key]
 
 
@@ -155,7 +153,7 @@ def _beyond(
     shape: tuple[int, int], stride: int, to_frame: Transform, size: tuple[int, int]
 ) -> tuple[tuple[float, float], ...] | None:
     """Return the corners of a frame of `size` (width, height) if a map of [h, w] cells reaches beyond it, else None."""
-    if is_identity(to_frame):
+    if to_frame.is_identity:
         return None  # a cell that the frame's end cuts counts whole
     width, height = size
     right, bottom = shape[1] - 0.5, shape[0] - 0.5

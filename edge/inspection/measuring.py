@@ -59,12 +59,6 @@ class _Scale:
     mm_per_px: float | None
     ends: tuple[float, float]
 
-    @property
-    def upright(self) -> bool:
-        """Whether boxes of the map are boxes of the frame: nothing is turned or sheared."""
-        matrix = self.to_frame.matrix
-        return bool(matrix[0, 1] == 0 and matrix[1, 0] == 0)
-
 
 def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | None, to_frame: Transform) -> Region:
     """Rasterise a polygon, given in frame pixels, into a map of `shape` (h, w) whose cells `to_frame` places.
@@ -74,8 +68,7 @@ def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | No
     height, width = shape
     if polygon is None:
         return Region(None, height * width)
-    back = Transform(np.linalg.inv(np.vstack([to_frame.matrix, [0.0, 0.0, 1.0]]))[:2])
-    corners = back.apply(np.array(polygon, np.float64))
+    corners = to_frame.inverse().apply(np.array(polygon, np.float64))
     ends = np.roll(corners, -1, axis=0)
     (x0, y0), (x1, y1) = corners.T, ends.T
     y = np.arange(height)[:, None] + 0.5
@@ -148,7 +141,7 @@ def measure(
     come largest first. The argument is left as it was.
     """
     by_id = {defect_class.id: defect_class for defect_class in classes}
-    cell_to_frame = Transform(to_frame.matrix * np.array([[defect_map.stride, defect_map.stride, 1.0]]))
+    cell_to_frame = to_frame.from_cells(defect_map.stride)
     px_per_cell = cell_to_frame.area_scale
     kept = defect_map
     if inspected.mask is not None:
@@ -201,7 +194,7 @@ def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, s
     own_scores = scores[component.y : component.y + h, component.x : component.x + w]
     cells = _outline(component)
     # the last cells of a map may reach beyond the picture
-    if scale.upright:  # nearly always; then two corners of the component's box say all
+    if scale.to_frame.upright:  # nearly always; then two corners of the component's box say all
         corners = np.minimum([[component.x, component.y], [component.x + w, component.y + h]], scale.ends)
     else:
         corners = np.minimum(cells[:, None] + _CORNERS, scale.ends).reshape(-1, 2)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from edge.errors import ProductNotFoundError
 from edge.opencv import cv2
-from edge.preparing.geometry import chained, cropped, shifted
+from edge.preparing.geometry import cropped
 from edge.preparing.grey import luminance
 from edge.preparing.locating import Circle, find_circle
 from edge.preparing.step import Step
@@ -52,7 +52,7 @@ class CropCircle(Step):
             centre = (round((circle.x - x - 0.5) * 16), round((circle.y - y - 0.5) * 16))  # with 4 bits of fraction
             cv2.circle(mask, centre, round(circle.radius * self.margin * 16), 1, -1, cv2.LINE_8, 4)
             crop = np.where(mask.view(np.bool_)[:, :, None], crop, np.uint8(self.fill))
-        return crop, chained(shifted(x, y), transform)
+        return crop, Transform.shift(x, y).then(transform)
 
     def _find(self, pixels: UInt8) -> Circle:
         shorter = min(pixels.shape[:2])

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from edge.errors import ProductNotFoundError
-from edge.preparing.geometry import chained, cropped, shifted, warped
+from edge.preparing.geometry import cropped, warped
 from edge.preparing.grey import luminance
 from edge.preparing.locating import Rectangle, find_rectangle
 from edge.preparing.step import Step
@@ -49,12 +49,12 @@ class CropRectangle(Step):
         width, height = (max(1, round(side * self.margin)) for side in (found.width, found.height))
         if abs(math.sin(found.angle)) * max(width, height) / 2 < _TURN_AT_LEAST_PX and math.cos(found.angle) > 0:
             x, y = round(found.x - width / 2), round(found.y - height / 2)
-            return cropped(pixels, (x, y), (width, height), self.fill), chained(shifted(x, y), transform)
+            return cropped(pixels, (x, y), (width, height), self.fill), Transform.shift(x, y).then(transform)
         cos, sin = math.cos(found.angle), math.sin(found.angle)
         turn = np.array([[cos, -sin], [sin, cos]])
         corner = np.array([found.x, found.y]) - turn @ [width / 2, height / 2]
         own = Transform(np.column_stack([turn, corner]))
-        return warped(pixels, own, (width, height), self.fill), chained(own, transform)
+        return warped(pixels, own, (width, height), self.fill), own.then(transform)
 
     def _oriented(self, found: Rectangle) -> Rectangle:
         lies = found.width >= found.height

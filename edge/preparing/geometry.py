@@ -1,4 +1,4 @@
-"""Where prepared pixels lie in the frame: transforms put together, crops, and class maps taken there and back.
+"""Crops, resampled pictures, and class maps taken from the frame to prepared pixels and back.
 
 A transform maps corners of pixels, so pixel (row, column) of a picture has its centre at (column + 0.5, row + 0.5).
 OpenCV counts from centres; `warped` is where the two meet.
@@ -14,27 +14,6 @@ from edge.records import Float64, Transform, UInt8
 
 # What a transform's arithmetic may lose; a point this close below a pixel's border lies on it.
 _ROUNDING = 1e-9
-
-
-def shifted(x: float, y: float) -> Transform:
-    """Return the transform of a crop whose corner is at (x, y) of what was cropped."""
-    return Transform(np.array([[1.0, 0.0, x], [0.0, 1.0, y]]))
-
-
-def chained(first: Transform, then: Transform) -> Transform:
-    """Return the transform that leads through `first` and then through `then`."""
-    linear = then.matrix[:, :2]
-    return Transform(np.column_stack([linear @ first.matrix[:, :2], linear @ first.matrix[:, 2] + then.matrix[:, 2]]))
-
-
-def inverted(transform: Transform) -> Transform:
-    """Return the way back."""
-    return Transform(np.linalg.inv(np.vstack([transform.matrix, [0.0, 0.0, 1.0]]))[:2])
-
-
-def is_identity(transform: Transform) -> bool:
-    """Whether no pixel is moved, to the bit."""
-    return bool((transform.matrix == Transform.identity().matrix).all())
 
 
 def cropped(pixels: UInt8, corner: tuple[int, int], size: tuple[int, int], fill: int) -> UInt8:
@@ -98,7 +77,7 @@ def prepare_map(classes: UInt8, to_frame: Transform, shape: tuple[int, int]) -> 
 
     Nearest neighbour; 0 beyond the frame. The argument itself where no pixel moved.
     """
-    if classes.shape == shape and is_identity(to_frame):
+    if classes.shape == shape and to_frame.is_identity:
         return classes
     return resampled_nearest(classes, to_frame, shape)
 
@@ -108,7 +87,7 @@ def map_to_frame(classes: UInt8, to_frame: Transform, shape: tuple[int, int], st
 
     Nearest neighbour; 0 where the frame was not looked at. The argument itself where no pixel moved.
     """
-    cell_to_frame = Transform(to_frame.matrix * [[stride, stride, 1.0]])
-    if classes.shape == shape and is_identity(cell_to_frame):
+    cell_to_frame = to_frame.from_cells(stride)
+    if classes.shape == shape and cell_to_frame.is_identity:
         return classes
-    return resampled_nearest(classes, inverted(cell_to_frame), shape)
+    return resampled_nearest(classes, cell_to_frame.inverse(), shape)

@@ -8,7 +8,6 @@ import numpy as np
 from pydantic import Field
 
 from edge.opencv import cv2
-from edge.preparing.geometry import chained
 from edge.preparing.step import Step
 from edge.records import Transform, UInt8
 
@@ -55,7 +54,7 @@ class Resize(Step):
         # whole pixels inside, so that both sides have their own scale, and the way back is exact
         x_scale, y_scale = width / inner_width, height / inner_height
         own = Transform(np.array([[x_scale, 0.0, -left * x_scale], [0.0, y_scale, -top * y_scale]]))
-        return resized, chained(own, transform)
+        return resized, own.then(transform)
 
     def _inner(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height that the picture itself takes."""

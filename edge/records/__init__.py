@@ -29,6 +29,7 @@ from edge.records.arrays import (
     TileRef,
     Transform,
     UInt8,
+    over_pixels,
 )
 from edge.records.delivery import (
     Acknowledged,
@@ -106,4 +107,5 @@ __all__ = [
     "UInt8",
     "Unheard",
     "Verdict",
+    "over_pixels",
 ]

@@ -33,9 +33,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Transform:
-    """Where prepared pixels lie in the camera's frame.
+    """The way from one picture's pixels to another's: from map cells or prepared pixels to the camera's frame.
 
-    `matrix`: float64 [2, 3], affine: frame (x, y) = matrix @ (prepared x, prepared y, 1), in pixels.
+    `matrix`: float64 [2, 3], affine: frame (x, y) = matrix @ (prepared x, prepared y, 1), in pixels. It maps
+    corners, so pixel (row, column) has its centre at (column + 0.5, row + 0.5).
     """
 
     matrix: Float64
@@ -51,9 +52,38 @@ class Transform:
         (a, b, _), (c, d, _) = self.matrix
         return float(abs(a * d - b * c))
 
+    @staticmethod
+    def shift(x: float, y: float) -> Transform:
+        """Return the transform of a crop whose corner is at (x, y) of the picture that was cropped, px."""
+        return Transform(np.array([[1.0, 0.0, x], [0.0, 1.0, y]]))
+
+    @property
+    def is_identity(self) -> bool:
+        """True if no pixel is moved, to the bit."""
+        return bool((self.matrix == Transform.identity().matrix).all())
+
+    @property
+    def upright(self) -> bool:
+        """True if boxes stay boxes: nothing is turned or sheared."""
+        return bool(self.matrix[0, 1] == 0 and self.matrix[1, 0] == 0)
+
     def apply(self, points: Float64) -> Float64:
         """Map float64 [N, 2] prepared points to float64 [N, 2] frame points."""
         return points @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+    def then(self, following: Transform) -> Transform:
+        """Return the transform that leads through this one and then through `following`."""
+        linear = following.matrix[:, :2]
+        moved = linear @ self.matrix[:, 2] + following.matrix[:, 2]
+        return Transform(np.column_stack([linear @ self.matrix[:, :2], moved]))
+
+    def inverse(self) -> Transform:
+        """Return the way back: from the frame to prepared pixels. Raises numpy.linalg.LinAlgError if there is none."""
+        return Transform(np.linalg.inv(np.vstack([self.matrix, [0.0, 0.0, 1.0]]))[:2])
+
+    def from_cells(self, stride: int) -> Transform:
+        """Return the transform that leads from the cells of a map, of `stride` prepared pixels each, to the frame."""
+        return Transform(self.matrix * np.array([[stride, stride, 1.0]]))
 
 
 @dataclass(frozen=True)
@@ -174,8 +204,15 @@ class DefectMap:
 
     def classes_per_pixel(self) -> UInt8:
         """Return the classes at the prepared frame's size, uint8 [H, W]: each cell as large as what it answers for."""
-        if self.stride == 1:
-            return self.classes
         height, width = self.size_px or (side * self.stride for side in self.classes.shape)
-        whole: UInt8 = self.classes.repeat(self.stride, axis=0).repeat(self.stride, axis=1)[:height, :width]
-        return whole
+        return over_pixels(self.classes, self.stride, (height, width))
+
+
+def over_pixels(cells: UInt8, stride: int, size_px: tuple[int, ...]) -> UInt8:
+    """Repeat each cell of uint8 [h, w] or [h, w, K] over its `stride` x `stride` pixels, cut to `size_px` [H, W].
+
+    The argument itself where a cell is a pixel.
+    """
+    if stride == 1 and cells.shape[:2] == size_px[:2]:
+        return cells
+    return cells.repeat(stride, axis=0).repeat(stride, axis=1)[: size_px[0], : size_px[1]]

@@ -25,7 +25,7 @@ from edge.inspection.measuring import measure, region
 from edge.inspection.tiling import plan
 from edge.installing import how_to_install
 from edge.protocols import Engine
-from edge.records import DefectMap, Float32, PreparedFrame, Transform, UInt8
+from edge.records import DefectMap, Float32, PreparedFrame, Transform, UInt8, over_pixels
 from trainer.datasets.dataset import Entry, Picture, content_sha256, load_picture, read_judged
 from trainer.datasets.recordings import Shower, judged_as, places, told
 from trainer.evaluation.bootstrap import intervals
@@ -263,7 +263,7 @@ class _Answerer:
         return self._spread(np.where(own, found.scores[:, :, None], np.uint8(0)), size)
 
     def _spread(self, cells: UInt8, size: tuple[int, ...]) -> UInt8:
-        return _over_pixels(cells, self._bundle.manifest.stride, size)
+        return over_pixels(cells, self._bundle.manifest.stride, size)
 
 
 def _stitched(inference: Inference, prepared: PreparedFrame) -> DefectMap:
@@ -276,12 +276,7 @@ def without_specks(found: DefectMap, bundle: Bundle, shape: tuple[int, ...]) -> 
     here = Transform.identity()
     height, width = found.classes.shape
     _, kept = measure(found, bundle.classes, region((height, width), None, here), here, None)
-    return _over_pixels(kept.classes, found.stride, shape)
-
-
-def _over_pixels(cells: UInt8, stride: int, shape: tuple[int, ...]) -> UInt8:
-    """Repeat each cell of uint8 [h, w] or [h, w, K] over its pixels, cut to `shape` [H, W]."""
-    return np.repeat(np.repeat(cells, stride, 0), stride, 1)[: shape[0], : shape[1]]
+    return over_pixels(kept.classes, found.stride, shape)
 
 
 def _row(entry: Entry, names: tuple[str, ...], score: PictureScore) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from edge.inspection.tiling import plan
 from edge.opencv import cv2
 from edge.preparing import Grey, Resize, map_to_frame, prepare, prepare_map
-from edge.preparing.geometry import chained, cropped, inverted, resampled_nearest, shifted, warped
-from edge.records import Transform, UInt8
+from edge.preparing.geometry import cropped, resampled_nearest, warped
+from edge.records import Transform, UInt8, over_pixels
 
 SIDE = st.integers(1, 60)
 
@@ -104,7 +104,7 @@ def test_a_crop_has_what_lies_there_and_fill_beyond(x: int, y: int, width: int, 
     padded = np.pad(pixels, ((130, 130), (130, 130), (0, 0)), constant_values=222)
     crop = cropped(pixels, (x, y), (width, height), 222)
     np.testing.assert_array_equal(crop, padded[130 + y : 130 + y + height, 130 + x : 130 + x + width])
-    mapped = resampled_nearest(pixels[:, :, 0], shifted(x, y), (height, width), fill=222)
+    mapped = resampled_nearest(pixels[:, :, 0], Transform.shift(x, y), (height, width), fill=222)
     np.testing.assert_array_equal(mapped, crop[:, :, 0])
 
 
@@ -115,7 +115,7 @@ def test_a_warp_and_its_truth_agree(degrees: float) -> None:
     cv2.circle(disc, (140, 90), 50, 255, -1)
     around = turned(degrees, 0, 0)
     shift = np.array([140, 90]) - around.apply(np.array([[110.0, 95.0]]))[0]  # the disc is near the middle
-    to_source = chained(around, shifted(*shift))
+    to_source = around.then(Transform.shift(*shift))
     as_pixels = warped(disc[:, :, None], to_source, (220, 180), 0)[:, :, 0] > 127
     as_map = resampled_nearest(disc, to_source, (180, 220)) > 0
     assert as_map.sum() > 3000
@@ -127,9 +127,33 @@ def test_transforms_chain_and_turn_back(degrees: float, x: float, y: float) -> N
     """Through one and then the other is as through both; there and back is where one was."""
     points = np.array([[0.0, 0.0], [7.0, 3.0], [-2.0, 11.0]])
     first, then = turned(degrees, x, y), Transform(np.array([[2.0, 0.3, 4.0], [0.0, 0.5, -3.0]]))
-    both = chained(first, then)
+    both = first.then(then)
     np.testing.assert_allclose(both.apply(points), then.apply(first.apply(points)), atol=1e-9)
-    np.testing.assert_allclose(inverted(both).apply(both.apply(points)), points, atol=1e-9)
+    np.testing.assert_allclose(both.inverse().apply(both.apply(points)), points, atol=1e-9)
+    # the middle of a cell of 4 px is 2 px into it
+    np.testing.assert_allclose(both.from_cells(4).apply(points + 0.5), both.apply(4 * points + 2), atol=1e-9)
+
+
+def test_what_moves_no_pixel_and_what_turns_no_box() -> None:
+    """Identity is so to the bit, and through cells of one pixel; a shift and a scale keep boxes, a turn does not."""
+    here = Transform.identity()
+    assert here.is_identity
+    assert here.from_cells(1).is_identity
+    assert not here.from_cells(2).is_identity
+    assert not Transform.shift(1e-12, 0).is_identity
+    assert Transform.shift(3, 4).from_cells(8).upright
+    assert not turned(3.0, 0, 0).upright
+
+
+@pytest.mark.parametrize("last", [(), (3,)], ids=["a map", "three of them"])
+def test_cells_are_spread_over_their_pixels(last: tuple[int, ...]) -> None:
+    """Pixel (y, x) has what cell (y // stride, x // stride) has, up to the picture's end; one per pixel is itself."""
+    cells = np.random.default_rng(0).integers(0, 9, (3, 4, *last)).astype(np.uint8)
+    whole = over_pixels(cells, 5, (13, 18))
+    assert whole.shape == (13, 18, *last)
+    for y, x in ((0, 0), (4, 4), (5, 4), (12, 17)):
+        np.testing.assert_array_equal(whole[y, x], cells[y // 5, x // 5])
+    assert over_pixels(cells, 1, (3, 4)) is cells
 
 
 @given(SIDE, SIDE, st.integers(1, 4), st.integers(0, 2**31))
