@@ -21,7 +21,9 @@ from edge.files import write_text
 from edge.opencv import cv2
 from edge.pictures import SUFFIXES, Decoded, natural_order, read_decoded, to_look_at
 from edge.records import UInt8
+from edge.wording import counted
 from trainer.datasets.class_naming import checked_name
+from trainer.importing.drawn_shapes import ARC, ARROW, ambiguous_shapes
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource, one_by_one
 from trainer.importing.pairing import NameIndex, pictures_below, read_file, without_suffix
 from trainer.importing.phone_copies import as_pair, names_of_photo
@@ -41,6 +43,11 @@ _ONE_HUE_DEGREES, _MOST, _PAINT_SATURATION = 20.0, 0.8, 0.2
 NO_DRAWING, NO_PHOTO, OTHER_SIZE, SHIFTED = "no drawing", "no photo", "other size", "shifted"
 ANOTHER_PHOTO, NOTHING_DRAWN, OTHER_COLOUR = "another photo", "nothing drawn", "other colour"
 SECOND, NEARLY, OPEN = "second drawing", "nearly the colour", "open outline"
+_KEEP = "give --outlines keep where the strokes themselves are the defects"
+_UNCLEAR = {
+    ARC: f"goes round something and is left open: close it, or {_KEEP}",
+    ARROW: f"looks like an arrow: paint the defect that it points at, or {_KEEP}",
+}
 # Beyond what counts as paint, but not by much; and how far apart the ends of an outline may be to look like one.
 _NEARLY_DEGREES, _NEARLY_SATURATION = 20.0, 0.25
 _GAPS_PX = (8, 12, 16, 24, 32, 50)
@@ -216,10 +223,22 @@ def judge_drawing(photo: UInt8, drawing: UInt8, paint: Paint) -> tuple[UInt8 | N
     if strokes is not None:
         mask = painted_mask(photo, drawing, seeds, paint)
         assert mask is not None  # noqa: S101 - it has the strokes
-        return mask, *_doubts(photo, drawing, paint, strokes, mask)
+        doubts = _doubts(photo, drawing, paint, strokes, mask)
+        unclear = _unclear(strokes) if paint.outlines == "fill" and doubts[0] != OPEN else None
+        return (None, *unclear) if unclear else (mask, *doubts)
     if otherwise.sum() >= _OTHER_COLOUR_PX:
         return None, OTHER_COLOUR, _other_colour(drawing, otherwise)
     return np.zeros(photo.shape[:2], np.uint8), NOTHING_DRAWN, "the drawing is the photo"
+
+
+def _unclear(strokes: UInt8) -> tuple[str, str] | None:
+    """Return why strokes may mean something else than they cover, None where they do not."""
+    found = ambiguous_shapes(strokes)
+    if not found:
+        return None
+    (x, y), kind = found[0].at, found[0].kind
+    more = f"; {counted(len(found) - 1, 'further stroke')} like it" if len(found) > 1 else ""
+    return kind, f"the stroke around {x}, {y} px {_UNCLEAR[kind]}{more}"
 
 
 def _doubts(photo: UInt8, drawing: UInt8, paint: Paint, strokes: UInt8, mask: UInt8) -> tuple[str, str]:
