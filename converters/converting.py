@@ -315,7 +315,8 @@ def probabilities_of(graph: bytes, thresholds: Sequence[float]) -> Callable[[UIn
             found = session.run(names, {"tiles": tiles, "thresholds": asked})
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
             raise EngineError(
-                f"ONNX Runtime cannot run the converted graph on {len(tiles)} tiles: {error}. Export the model again "
+                f"ONNX Runtime cannot run the converted graph on {counted(len(tiles), 'tile')}: {error}. Export "
+                f"the model again "
                 "with a free batch: dynamic_axes={'pixels': {0: 'N'}} in torch.onnx.export"
             ) from error
         if known:

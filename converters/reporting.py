@@ -61,7 +61,7 @@ def _print_conversion(conversion: Conversion, bundle: Bundle, console: Console) 
     if conversion.reference is not None:
         told = conversion.reference
         console.print(
-            f"The reference agrees on {told['tiles']} tiles; the largest difference of a probability is "
+            f"The reference agrees on {counted(told['tiles'], 'tile')}; the largest difference of a probability is "
             f"{told['largest_difference']:.4f}.",
             soft_wrap=True,
         )

@@ -42,6 +42,7 @@ from edge.errors import BundleError, StoreError
 from edge.opencv import cv2
 from edge.pictures import read_picture
 from edge.preparing import Grey
+from edge.wording import counted
 
 BARE = {".keras": ORIGINAL_KERAS, ".onnx": ORIGINAL_ONNX}
 BARE_STEP = "bare"
@@ -91,7 +92,8 @@ def _manifest(source: Path, flags: ModelFlags, *, channels: int, stride: int, ex
     thresholds = given * count if len(given) == 1 else given
     if len(thresholds) != count:
         raise BundleError(
-            f"--thresholds: expected one, or one for each of the {count} classes, received {len(thresholds)}"
+            f"--thresholds: expected one, or one for each of the {counted(count, 'class', 'classes')}, received "
+            f"{len(thresholds)}"
         )
     steps = preparing_of(flags)
     if steps is None:

@@ -28,7 +28,7 @@ from edge.files import replacing
 from edge.preparing import PreparingSteps
 from edge.records import DefectClass, GraphContract
 from edge.strict_json import BYTES_AT_MOST, parse_json
-from edge.wording import command
+from edge.wording import command, counted
 from edge.yaml_settings import StrictModel
 
 SCHEMA = "linewatch/bundle/1"
@@ -370,7 +370,8 @@ def _check_folders(path: Path, named: set[str]) -> None:
     if unnamed:
         shown = ", ".join(repr(name)[:200] for name in sorted(unnamed)[:5])
         raise BundleError(
-            f"{path} holds {len(unnamed)} files that its {MANIFEST} does not name: {shown}. Move them elsewhere, or "
+            f"{path} holds {counted(len(unnamed), 'file')} that its {MANIFEST} does not name: {shown}. Move "
+            f"them elsewhere, or "
             "copy the bundle again"
         )
 

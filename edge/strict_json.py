@@ -10,6 +10,8 @@ import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
+from edge.wording import counted
+
 DEPTH_AT_MOST = 64
 # Python takes some twenty times as much memory for the worst of it.
 BYTES_AT_MOST = 8 * 1024 * 1024
@@ -36,7 +38,7 @@ def parse_json(raw: bytes, *, depth_at_most: int = DEPTH_AT_MOST) -> Any:
     if len(raw) > BYTES_AT_MOST:
         raise ValueError(f"expected at most {BYTES_AT_MOST} bytes, received more")
     if (depth := _depth(raw, depth_at_most)) > depth_at_most:
-        raise ValueError(f"expected at most {depth_at_most} levels of nesting, received {depth} or more")
+        raise ValueError(f"expected at most {counted(depth_at_most, 'level')} of nesting, received {depth} or more")
     value = json.loads(
         raw.decode("utf-8"), object_pairs_hook=_once_only, parse_constant=_no_constant, parse_float=_finite
     )

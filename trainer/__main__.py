@@ -254,7 +254,7 @@ def ship(
 
     shipped = run_ship(bundle, out)
     size = sum((out / name).stat().st_size for name in shipped.manifest.files)
-    console.print(f"{out}: {len(shipped.manifest.files)} files, {size / 1e6:.2f} MB")
+    console.print(f"{out}: {counted(len(shipped.manifest.files), 'file')}, {size / 1e6:.2f} MB")
 
 
 @app.command(epilog="Example: `linewatch-train compare config/grid.steel.yaml --data severstal --out out/grid`")

@@ -69,7 +69,8 @@ class Comparison:
         found = []
         if self.changed_share > max_changed_share:
             found.append(
-                f"{self.changed_pixels} of {self.pixels} pixels ({self.changed_share:.4%}) have another class, "
+                f"{self.changed_pixels} of {counted(self.pixels, 'pixel')} ({self.changed_share:.4%}) have "
+                f"another class, "
                 f"at most {max_changed_share:.4%} allowed"
             )
         for word, counts in (("lost", self.lost), ("gained", self.gained)):

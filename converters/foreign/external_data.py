@@ -9,6 +9,7 @@ from converters.graph.contract import graphs_within
 from converters.graph.float_graph import require_onnx
 from edge.errors import BundleError, ContractError
 from edge.files import write_bytes
+from edge.wording import counted
 
 _BYTES_AT_MOST = 2_000_000_000  # protobuf ends at 2 GiB
 
@@ -83,7 +84,8 @@ def _content(model: Path, tensor: Any) -> bytes:
     length = int(said.get("length") or expected)
     if length != expected or offset < 0 or offset + length > size:
         raise ContractError(
-            f"{file} is cut off or of another model: the weights {tensor.name!r} are {expected} bytes from byte "
+            f"{file} is cut off or of another model: the weights {tensor.name!r} are "
+            f"{counted(expected, 'byte')} from byte "
             f"{offset} on, and the file has {size}. Copy both files again"
         )
     with file.open("rb") as opened:

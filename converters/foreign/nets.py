@@ -19,7 +19,7 @@ from edge.engines.onnx_scan import scan_onnx
 from edge.errors import BundleError, ContractError, DependencyError, EngineError
 from edge.installing import how_to_install
 from edge.records import Float32
-from edge.wording import command
+from edge.wording import command, counted
 from trainer.evaluation.keras_engine import load_model
 
 Dims = tuple[int | None, ...]
@@ -176,8 +176,8 @@ class OnnxNet:
             )
         if not found.ndim or found.shape[0] != count:
             raise ContractError(
-                f"{self.path} answers {found.shape} to {count} tiles: expected one answer per tile, batch first. "
-                "Export it with the batch as its first axis"
+                f"{self.path} answers {found.shape} to {counted(count, 'tile')}: expected one answer per tile, batch "
+                "first. Export it with the batch as its first axis"
             )
         return found.astype(np.float32)
 

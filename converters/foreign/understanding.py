@@ -16,6 +16,7 @@ from converters.foreign.expectations import Expectations, Layout
 from converters.foreign.nets import Dims, Net
 from edge.errors import ContractError
 from edge.records import Float32, UInt8
+from edge.wording import counted
 
 _BGR = {"rgb": (2, 1, 0), "bgr": (0, 1, 2)}
 
@@ -117,7 +118,7 @@ def understand(net: Net, expects: Expectations, asked: Asked) -> Reading:
     for flag, values in (("--mean", expects.mean), ("--std", expects.std)):
         if len(values) not in {0, 1, of_net}:
             raise ContractError(
-                f"{flag}: expected one number, or one for each of {of_net} channels, received {len(values)}"
+                f"{flag}: expected one number, or one for each of {counted(of_net, 'channel')}, received {len(values)}"
             )
     reading = Reading(expects, channels, order, asked.frames, layout, "", 1, asked.classes)
     frames = (asked.frames,) if asked.frames > 1 else ()
@@ -138,7 +139,7 @@ def _input_axes(net: Net, expects: Expectations, asked: Asked) -> tuple[Layout, 
             f"height. {'Leave --frames out' if sequence else 'For a net of several frames give --frames'}"
         )
     if sequence and dims[1] not in {None, asked.frames}:
-        raise ContractError(f"--frames: {net.path} takes {dims[1]} frames, received {asked.frames}")
+        raise ContractError(f"--frames: {net.path} takes {counted(dims[1], 'frame')}, received {asked.frames}")
     *_, a, b, c = dims
     height, width = asked.tile
     fits: dict[Layout, int | None] = {}
@@ -157,7 +158,9 @@ def _input_axes(net: Net, expects: Expectations, asked: Asked) -> tuple[Layout, 
     if channels is None:
         raise ContractError(f"{net.path} does not state its channels. Give --channels 1 or 3, and --colour")
     if channels not in {1, 3}:
-        raise ContractError(f"{net.path} takes {channels} channels: the line gives 1 (grey) or 3 (colour). Train it so")
+        raise ContractError(
+            f"{net.path} takes {counted(channels, 'channel')}: the line gives 1 (grey) or 3 (colour). Train it so"
+        )
     return layout, channels
 
 

@@ -13,6 +13,7 @@ from converters.precision.half_emulation import RAW, emulated
 from edge.errors import ConversionError, DependencyError, EngineError
 from edge.installing import how_to_install
 from edge.records import Float32, UInt8
+from edge.wording import counted
 
 Item = TypeVar("Item")
 NodeDone = Callable[[Iterable[Item], str], Iterable[Item]]  # wraps what is gone through; the text says what it is
@@ -156,7 +157,8 @@ def full_ranges(
         node = graph.maker[broken[0]]
         raise ConversionError(
             f"The model answers what is no finite number on real tiles, first in {node.op_type} {node.name!r} "
-            f"({ranges[broken[0]].not_finite} of {ranges[broken[0]].values} values). Expected finite numbers "
+            f"({ranges[broken[0]].not_finite} of {counted(ranges[broken[0]].values, 'value')}). Expected finite "
+            f"numbers "
             "throughout. The bundle was left as it was; train the model again"
         )
     return ranges

@@ -15,6 +15,7 @@ from converters.precision.plan import Precision
 from converters.tensorrt.dialects import Dialect
 from edge.engines.device import VendorLog, initialise_plugins
 from edge.errors import ContractError, ConversionError, EngineError, StoreError
+from edge.wording import counted
 
 _MB = 1 << 20
 # Of the errors that TensorRT logs before it gives up, these speak of memory, the last one often so on a Jetson.
@@ -172,7 +173,7 @@ def _add_profile(trt: Any, builder: Any, config: Any, order: Order) -> None:
     profile.set_shape("tiles", fewest, usual, most)
     if config.add_optimization_profile(profile) < 0:
         raise EngineError(
-            f"TensorRT {trt.__version__} refuses batches of {order.batch[0]} to {order.batch[2]} tiles of "
+            f"TensorRT {trt.__version__} refuses batches of {order.batch[0]} to {counted(order.batch[2], 'tile')} of "
             f"{order.tile_shape}: expected 1 <= MIN <= OPT <= MAX in --batch MIN,OPT,MAX"
         )
 

@@ -24,6 +24,7 @@ from edge.errors import LinewatchError, SourceError
 from edge.printable import printable
 from edge.records import CameraCondition, CameraState, Frame, UInt8
 from edge.stopping import leave_behind
+from edge.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -221,7 +222,7 @@ class CapturedCamera:
         # Frame counts are estimates in some containers, so a small shortfall is none.
         missing = self._source.total - self._index
         if missing > max(2, self._source.total // 50):
-            shown = f"{self._source.shown} ended after {self._index} of {self._source.total} frames"
+            shown = f"{self._source.shown} ended after {self._index} of {counted(self._source.total, 'frame')}"
             trouble = trouble or f"{shown}: it is cut off or damaged"
         self._set_state(CameraCondition.END_OF_STREAM, "" if self._stop.is_set() else trouble)
 

@@ -23,6 +23,7 @@ from edge.cameras.stream_clock import StreamClock
 from edge.errors import SourceError
 from edge.redacting import redacted
 from edge.stopping import leave_behind
+from edge.wording import counted
 
 PATIENCE_S = 5.0
 # Packets of these carry no time of the camera's own: FFmpeg counts them, or stamps them when they are there.
@@ -236,7 +237,9 @@ class NetworkStream:
             raise SourceError(f"{self._behind(late_ms, 0)}; the connection is begun anew")
 
     def _behind(self, late_ms: float, thrown: int) -> str:
-        gone = f"; {thrown} pictures that waited were thrown away" if thrown else ""
+        gone = (
+            f"; {counted(thrown, 'picture that waited was', 'pictures that waited were')} thrown away" if thrown else ""
+        )
         told = f"the picture is {late_ms:.0f} ms old by the stream's own clock, at most {self._max_age_ms} ms allowed"
         return told + gone
 

@@ -29,6 +29,7 @@ from edge.pictures import NotReadableError, as_frame, decode, to_eight_bits
 from edge.printable import printable
 from edge.records import UInt8
 from edge.redacting import redacted
+from edge.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -150,13 +151,14 @@ class OpenCvSource:
         if not ok or pixels is None or not pixels.size:
             self._failed += 1
             if self._failed > _FAILED_AT_MOST:
-                raise SourceError(f"{self._failed} pictures in a row could not be decoded")
+                raise SourceError(f"{counted(self._failed, 'picture')} in a row could not be decoded")
             return [Shot(None, captured_ns, "the picture is damaged: it could not be decoded")]
         self._failed = 0
         height = round(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         if self._kind == "gstreamer" and height > 0 and pixels.shape[0] != height:
             raise SourceError(
-                f"it gives a planar picture of {list(pixels.shape)} for {height} rows; let the pipeline end in "
+                f"it gives a planar picture of {list(pixels.shape)} for {counted(height, 'row')}; let the "
+                f"pipeline end in "
                 "videoconvert ! video/x-raw,format=BGR ! appsink"
             )
         try:

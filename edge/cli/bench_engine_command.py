@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from edge.cli.console import output, progress_bar
+from edge.wording import counted
 
 _LARGEST = 256
 
@@ -72,7 +73,7 @@ def bench_engine(
             figures = (f"{timing.median_ms:.2f}", f"{timing.p95_ms:.2f}", f"{timing.tiles_per_s:.1f}")
             table.add_row(timing.engine, str(timing.batch), *figures)
     output.print(table)
-    output.print(f"fastest at {max(sizes)} tiles: {fastest(timings).engine}")
+    output.print(f"fastest at {counted(max(sizes), 'tile')}: {fastest(timings).engine}")
     if json_file:
         from edge.files import write_text
 

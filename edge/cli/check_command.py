@@ -13,7 +13,7 @@ from rich.text import Text
 from edge.cli.console import BundleOption, ConfigArgument, load_station, output, warn, warn_of_secrets
 from edge.errors import BundleError
 from edge.printable import printable
-from edge.wording import command
+from edge.wording import command, counted
 
 # Measures by which a single bad part is to raise an alarm.
 _OF_ONE_PART = frozenset({"ng", "grade", "coverage", "count", "area_mm2", "length_mm"})
@@ -45,9 +45,9 @@ def check(
         warn(told)
     for loaded in {id(each): each for each in bundles.values()}.values():
         manifest = loaded.manifest
-        output.print(f"bundle {manifest.name} {manifest.version}: {len(manifest.files)} files verified")
+        output.print(f"bundle {manifest.name} {manifest.version}: {counted(len(manifest.files), 'file')} verified")
         with make_limited_engine(settings.engine.without_simulation(), loaded) as engine:
-            _replay_golden(loaded, engine)
+            _replay_golden(loaded, engine, settings.engine)
     for error in (trial.error for trial in _tried(_parts(settings, bundles, offline=offline))):
         if error is not None:
             raise error
@@ -113,7 +113,7 @@ def _tried(parts: dict[str, Callable[[], str]]) -> list[Any]:
     return trials
 
 
-def _replay_golden(loaded: Any, engine: Any) -> None:
+def _replay_golden(loaded: Any, engine: Any, asked: Any) -> None:
     from edge.inspection.golden import check_golden, require_passed
 
     results = check_golden(loaded, engine)
@@ -135,4 +135,6 @@ def _replay_golden(loaded: Any, engine: Any) -> None:
         )
     if not all(result.prepared_same for result in results):
         warn("this OpenCV prepares pixels a little differently from the one that the bundle was converted with")
-    require_passed(loaded, results)
+    chosen = f"{asked.backend} {asked.precision}"
+    other = "auto" not in chosen and chosen != "onnxruntime fp32"
+    require_passed(loaded, results, f"the engine {chosen}" if other else "")

@@ -88,7 +88,8 @@ def require_kept(outbox: Any) -> None:
     """Raise StoreError where a line came to its end and lost what it had accepted. `outbox`: its counts."""
     if outbox.lost or outbox.unwritable:
         raise StoreError(
-            f"{outbox.lost} messages and entries of the journal are lost, which the disk did not take before the line "
+            f"{counted(outbox.lost, 'message')} and entries of the journal are lost, which the disk did not "
+            f"take before the line "
             f"ended; {outbox.unwritable} could not be written at all and are set aside in the store. Expected a disk "
             "with room that this user may write: free some space before the next start, and see the log"
         )

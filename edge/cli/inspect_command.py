@@ -115,7 +115,11 @@ def inspect(
         rows = write_inspection(inspected, page, overlays=folder, each=advance)
         totals = page.totals
         left = len(paths) - totals.pictures
-        page.write(f"Interrupted: {left} of {len(paths)} pictures were not inspected." if left else "")
+        page.write(
+            f"Interrupted: {left} of {counted(len(paths), 'picture was', 'pictures were')} not inspected."
+            if left
+            else ""
+        )
     if csv_file:
         write_text(csv_file, as_csv(rows, [entry.name for entry in loaded.classes]))
     if json_file:

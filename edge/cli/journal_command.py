@@ -16,6 +16,7 @@ from edge.cli.console import errors
 from edge.cli.terminal import warn
 from edge.errors import JournalError, StoreError
 from edge.printable import as_json, csv_cell
+from edge.wording import counted
 
 _SHOWN = 50
 _TOLD = ("place", "part", "number", "at", "kind", "alarm", "occurrence_id", "user", "account", "comment", "detail")
@@ -68,7 +69,7 @@ def journal(
         return
     if export is not None:
         count = _export(store, export, limit, alarm, of)
-        output.print(f"{count} entries: {export}")
+        output.print(f"{counted(count, 'entry', 'entries')}: {export}")
         return
     entries = _entries(store, limit or _SHOWN, alarm, of)
     if as_json:

@@ -35,7 +35,7 @@ def introduced(settings: Any, bundles: Any) -> list[tuple[str, str]]:
         *([("parts", f"opened by {parts.trigger}")] if parts.exist else []),
         *([("recipe", f"{settings.first_recipe} of {len(settings.recipes)}")] if settings.recipes else []),
         *(("model", _model(bundle)) for bundle in models),
-        ("engine", f"{engine.backend}, precision {engine.precision}, {engine.batch} tiles at once"),
+        ("engine", f"{engine.backend}, precision {engine.precision}, {counted(engine.batch, 'tile')} at once"),
         ("broker", f"{host}:{port}{', TLS' if broker.tls else ''}"),
         ("store", str(settings.store.path)),
     ]

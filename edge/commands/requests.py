@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from edge.rates import Rate
 from edge.records import AlarmOutcome, Crowded, Received
+from edge.wording import counted
 from edge.yaml_settings import StrictModel
 
 MAX_WAITING = 100
@@ -251,7 +252,7 @@ def _illegal(topic: str) -> str:
     if len(topic) > MAX_ANSWER_TOPIC or len(topic.encode(errors="replace")) > 4 * MAX_ANSWER_TOPIC:
         return f"it has {len(topic)} characters, at most {MAX_ANSWER_TOPIC} are answered"
     if len(levels) > MAX_ANSWER_LEVELS:
-        return f"it has {len(levels)} levels, at most {MAX_ANSWER_LEVELS} are answered"
+        return f"it has {counted(len(levels), 'level')}, at most {MAX_ANSWER_LEVELS} are answered"
     return ""
 
 
@@ -271,7 +272,7 @@ def why_unanswered(response_topic: str, correlation: bytes | None, prefix: str) 
     if wrong := _illegal(response_topic) or _of_a_line(response_topic):
         return wrong
     if correlation is not None and len(correlation) > MAX_CORRELATION:
-        return f"its correlation data has {len(correlation)} bytes, at most {MAX_CORRELATION} are given back"
+        return f"its correlation data has {counted(len(correlation), 'byte')}, at most {MAX_CORRELATION} are given back"
     return ""
 
 
@@ -430,7 +431,8 @@ class Inbox:
             taken.append(command.refused("expired", "it waited for longer than its expiry") if late else command)
         if crowded_out:
             told = (
-                f"{crowded_out} commands came while {MAX_WAITING} waited, or faster than {PER_S} in a second "
+                f"{counted(crowded_out, 'command')} came while {MAX_WAITING} waited, or faster than {PER_S} in "
+                f"a second "
                 f"({REPLAYS_PER_S} of them to send again)"
             )
             taken.append(Command("", None, "crowded_out", told, None, None))

@@ -22,7 +22,7 @@ from edge.bundle import Bundle
 from edge.engines.device import Machine, parse_version
 from edge.errors import EngineError
 from edge.strict_json import read_json
-from edge.wording import command
+from edge.wording import command, counted
 
 ENGINES = "engines"
 PLAN_SUFFIX = ".plan"
@@ -194,7 +194,9 @@ def refusals(
         raise EngineError(f"expected precision {precision}, found {sidecar.precision}")
     _check_graph(sidecar, bundle)
     if max_batch > sidecar.batch[2]:
-        raise EngineError(f"expected an engine of {max_batch} tiles at once, found one of at most {sidecar.batch[2]}")
+        raise EngineError(
+            f"expected an engine of {counted(max_batch, 'tile')} at once, found one of at most {sidecar.batch[2]}"
+        )
 
 
 def _check_graph(sidecar: Sidecar, bundle: Bundle) -> None:

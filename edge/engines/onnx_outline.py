@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from edge.engines.protobuf import fields
 from edge.errors import ContractError
+from edge.wording import counted
 
 # Field numbers of ModelProto.graph; GraphProto.node and .initializer; NodeProto.output, .name and .op_type;
 # TensorProto.data_type.
@@ -50,7 +51,7 @@ def read_outline(model: bytes) -> OnnxOutline:
         return OnnxOutline(tuple(nodes), half)
     except (StopIteration, ValueError) as error:
         raise ContractError(
-            f"expected a serialised ONNX model, received {len(model)} bytes of another kind: {error}"
+            f"expected a serialised ONNX model, received {counted(len(model), 'byte')} of another kind: {error}"
         ) from error
 
 

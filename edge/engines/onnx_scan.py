@@ -20,6 +20,7 @@ import numpy as np
 from edge.bundle import HashedFile
 from edge.engines.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields, packed
 from edge.errors import ContractError
+from edge.wording import counted
 
 BYTES_AT_MOST = 1 << 30
 DEPTH_AT_MOST = 8  # graphs within graphs
@@ -99,7 +100,8 @@ def scan_onnx(model: bytes, name: object = "The model") -> OnnxScan:
         raise ContractError(f"{name} is refused: {refused}. {_AGAIN}") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise ContractError(
-            f"{name} is refused: expected a serialised ONNX model, received {len(model)} bytes of another kind: "
+            f"{name} is refused: expected a serialised ONNX model, received {counted(len(model), 'byte')} of "
+            f"another kind: "
             f"{error}. {_AGAIN}"
         ) from error
     return OnnxScan(hashlib.sha256(model).hexdigest(), frozenset(scanner.operators), scanner.nodes)
@@ -302,7 +304,7 @@ class _Scanner:
             return
         length = (_elements(told["dims"]) * bits + 7) // 8
         if len(told["raw"]) != length:
-            raise _refused(what, f"{length} bytes, as its shape {told['dims']} says", str(len(told["raw"])))
+            raise _refused(what, f"{counted(length, 'byte')}, as its shape {told['dims']} says", str(len(told["raw"])))
         if told["type"] in _FLOATS:
             _refuse_nan(what, told["raw"], _FLOATS[told["type"]])
         elif told["type"] == _BFLOAT16:

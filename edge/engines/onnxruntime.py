@@ -17,6 +17,7 @@ from edge.engines.onnx_scan import read_onnx
 from edge.errors import ContractError, DependencyError, EngineError
 from edge.installing import how_to_install
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket
+from edge.wording import counted
 
 _AGAIN = "Convert the bundle again: convert BUNDLE --to onnxruntime"
 _BUFFERS = 3  # two in flight and one being filled
@@ -117,7 +118,7 @@ class OnnxRuntimeEngine:
         try:
             classes, scores = future.result()
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
-            raise EngineError(f"ONNX Runtime failed on a batch of {ticket.count} tiles: {error}") from error
+            raise EngineError(f"ONNX Runtime failed on a batch of {counted(ticket.count, 'tile')}: {error}") from error
         return checked(Maps(classes, scores), ticket.count, self.contract, thresholds)
 
 

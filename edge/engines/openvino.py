@@ -26,6 +26,7 @@ from edge.engines.openvino_graph import first_line, flatten_head, with_precise_b
 from edge.errors import ContractError, DependencyError, EngineError, StoreError
 from edge.installing import how_to_install
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
+from edge.wording import counted
 
 OpenVinoPrecision = Literal["fp32", "bf16"]
 _AGAIN = "Convert the bundle again: convert BUNDLE --to openvino"
@@ -162,4 +163,4 @@ class OpenVinoEngine:
 
 
 def _failed(count: int, error: Exception) -> EngineError:
-    return EngineError(f"OpenVINO failed on a batch of {count} tiles: {first_line(error)}")
+    return EngineError(f"OpenVINO failed on a batch of {counted(count, 'tile')}: {first_line(error)}")

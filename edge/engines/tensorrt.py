@@ -32,6 +32,7 @@ from edge.engines.engine_files import Precision, RefusedPlanError, plan_path, re
 from edge.engines.onnx_scan import read_onnx
 from edge.errors import ContractError, EngineError
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
+from edge.wording import counted
 
 _LOG = logging.getLogger(__name__)
 _SETS = 2
@@ -132,7 +133,7 @@ class TensorRtEngine:
         if buffers is None or buffers.serial is not None:
             raise EngineError("expected a batch of this engine's own `buffer` that is not under way, received another")
         if not 1 <= count <= self.contract.max_batch:
-            raise EngineError(f"expected 1 to {self.contract.max_batch} tiles, received {count}")
+            raise EngineError(f"expected 1 to {counted(self.contract.max_batch, 'tile')}, received {count}")
         serial = next(self._serial)
         buffers.serial = serial
         asked = thresholds.copy()
@@ -150,7 +151,7 @@ class TensorRtEngine:
             owner.submit(session.wait, buffers).result()
         except EngineError as error:
             let_go(error)
-            raise EngineError(f"TensorRT failed on a batch of {ticket.count} tiles: {error}") from error
+            raise EngineError(f"TensorRT failed on a batch of {counted(ticket.count, 'tile')}: {error}") from error
         finally:
             buffers.serial = None
         maps = Maps(buffers.host["classes"][: ticket.count], buffers.host["scores"][: ticket.count])
@@ -301,7 +302,8 @@ class _Session:
         fewest, _, most = (next(iter(shape)) for shape in engine.get_tensor_profile_shape("tiles", 0))
         if most < c.max_batch or fewest > c.max_batch:
             raise ContractError(
-                f"{self._plan} takes {fewest} to {most} tiles at once; expected up to {c.max_batch}. Build it again "
+                f"{self._plan} takes {fewest} to {counted(most, 'tile')} at once; expected up to {c.max_batch}. "
+                f"Build it again "
                 f"on this device: {self._rebuild}"
             )
         self._fewest = fewest
@@ -404,7 +406,7 @@ class _Session:
         for name, address in buffers.device.items():
             accepted = accepted and context.set_tensor_address(name, address)
         if not accepted:
-            raise EngineError(f"TensorRT does not take a batch of {rows} tiles: {self._log.words()}")
+            raise EngineError(f"TensorRT does not take a batch of {counted(rows, 'tile')}: {self._log.words()}")
 
     def _execute(self, context: Any) -> None:
         if not context.execute_async_v3(self._compute.handle):

@@ -23,6 +23,7 @@ from typing_extensions import Self
 from edge.errors import EngineError, EngineHangsError, LinewatchError
 from edge.protocols import Engine
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket
+from edge.wording import counted
 
 _LOG = logging.getLogger(__name__)
 # A model is loaded and compiled within this time; systemd waits no longer for a line to start.
@@ -202,7 +203,7 @@ class TimeLimitedEngine:
         ticket: Ticket = self._within(
             partial(self.inner.submit, batch, count, thresholds),
             self._max_batch_s,
-            f"taken {count} tiles",
+            f"taken {counted(count, 'tile')}",
             late=self.inner.collect,  # or its buffer would never be free again
         )
         self._under_way[ticket.serial] = ticket
@@ -215,6 +216,6 @@ class TimeLimitedEngine:
                 self._abandoned.discard(ticket.serial)
                 raise EngineHangsError(self._why())
             self._under_way.pop(ticket.serial, None)
-        what = f"answered {ticket.count} tiles"
+        what = f"answered {counted(ticket.count, 'tile')}"
         maps: Maps = self._within(partial(self.inner.collect, ticket), self._max_batch_s, what)
         return maps

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.records import Cell, DefectMap, UInt8
+from edge.wording import counted
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def plan(height: int, width: int, tile: tuple[int, int], overlap_px: int, stride
     """
     tile_height, tile_width = tile
     if height < 1 or width < 1:
-        raise ValueError(f"a frame of {height} x {width} pixels cannot be tiled; expected at least 1 x 1")
+        raise ValueError(f"a frame of {height} x {counted(width, 'pixel')} cannot be tiled; expected at least 1 x 1")
     if stride < 1 or tile_height % stride or tile_width % stride:
         raise ValueError(f"tiles of {tile_height} x {tile_width} px are no multiple of the stride of {stride} px")
     overlap_px = stride * (overlap_px // stride)

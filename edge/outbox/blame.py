@@ -14,6 +14,7 @@ from typing import Literal
 from edge.outbox.offers import ANSWER
 from edge.outbox.records import Row
 from edge.records import Message
+from edge.wording import counted
 
 STRIKES = 2
 DEFERRED_S = (2.0, 60.0)  # how soon, and in the end how often, an alarm is tried again over which connections break
@@ -150,4 +151,5 @@ class Blame:
         if not self._deferred:
             return None
         topics = sorted({deferral.flight.message.topic for deferral in self._deferred.values()})
-        return f"connections broke over {len(self._deferred)} messages to {', '.join(topics)}, which are tried again"
+        count = counted(len(self._deferred), "message")
+        return f"connections broke over {count} to {', '.join(topics)}, which are tried again"

@@ -36,6 +36,7 @@ from edge.records import (
     SessionLost,
     Unheard,
 )
+from edge.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -212,7 +213,8 @@ class Sender:
 
     def _what_is_refused(self, parked: int, now_s: float) -> str | None:
         if parked:
-            return f"{parked} messages are parked; {self._refused or 'the broker refused them before'}"
+            held = counted(parked, "message is", "messages are")
+            return f"{held} parked; {self._refused or 'the broker refused them before'}"
         shunned = next((why for until_s, why in list(self._shunned.values()) if now_s < until_s), None)
         return self._holds.refusal or shunned or self._blame.deferred
 
@@ -407,7 +409,7 @@ class Sender:
             self._shun(message, why, for_s)
 
     def _named(self, flight: Flight) -> str:
-        return f"a message of {len(flight.message.payload)} bytes to {flight.message.topic}"
+        return f"a message of {counted(len(flight.message.payload), 'byte')} to {flight.message.topic}"
 
     def _settle(self, event: Acknowledged | Refused) -> None:
         flight = self._in_flight.pop(event.token.number, None)
@@ -518,7 +520,7 @@ class Sender:
             return
         if judgement == "foreign":
             self._count(foreign=1)
-            told = f"somebody else wrote {len(received.payload)} bytes at {received.topic[:200]!a}"
+            told = f"somebody else wrote {counted(len(received.payload), 'byte')} at {received.topic[:200]!a}"
             self._seen["foreign"] = (now_s, told)
             _log.warning("The line's own topics are not its own: %s", told)
         if now_s < self._corrected.get(received.topic, 0.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge.records import Message
+from edge.wording import counted
 
 LARGEST_PICTURE = 200_000  # bytes
 SMALLEST_PICTURE = 2_000  # bytes; below this nothing can be seen
@@ -61,10 +62,12 @@ class SizeLimits:
         """Say why a message need not be tried; None where it may be taken."""
         size = size_of(message)
         if self._refused is not None and size >= self._refused:
-            return f"{size} bytes, and the broker refused {self._refused} as too large"
+            return f"{counted(size, 'byte')}, and the broker refused {self._refused} as too large"
         broken = sorted(size for size in self._broken if size > self._taken)
         if len(broken) >= _BROKEN_BEFORE and size >= broken[0] and not message.urgent:
-            return f"{size} bytes, and the broker ended the connection over {broken[0]}, but took {self._taken}"
+            return (
+                f"{counted(size, 'byte')}, and the broker ended the connection over {broken[0]}, but took {self._taken}"
+            )
         return None
 
     @property

@@ -116,7 +116,11 @@ def _opened(
     if len(still) >= rules.most_open:
         crowded = replace(still[0], closes_ns=_end(still[0], event.at_ns), closing=_why(still[0], Closing.CROWDED))
         told.append(
-            TriggerTrouble(TriggerFault.TOO_MANY_OPEN, event.at_ns, f"{rules.most_open} parts were open at once")
+            TriggerTrouble(
+                TriggerFault.TOO_MANY_OPEN,
+                event.at_ns,
+                f"{counted(rules.most_open, 'part was', 'parts were')} open at once",
+            )
         )
         told.append(_result(crowded))
         still = still[1:]

@@ -25,6 +25,7 @@ from edge.pictures.names import as_text
 from edge.pictures.not_readable import NotReadableError
 from edge.pictures.tiff import check_tiff
 from edge.records import UInt8
+from edge.wording import counted
 
 BYTES_AT_MOST = 1 << 29
 _SAVED_ANEW = "Replace or remove it"
@@ -80,7 +81,9 @@ def decode(encoded: bytes) -> Decoded:
             f"it has {header.width} x {header.height} px; expected at most {pixels_at_most():,} px in all"
         )
     if header.pages > 1:
-        raise NotReadableError(f"it holds {header.pages} pictures; expected one. Save the one that is meant by itself")
+        raise NotReadableError(
+            f"it holds {counted(header.pages, 'picture')}; expected one. Save the one that is meant by itself"
+        )
     if header.kind == "jpeg":
         pixels = _jpeg(encoded, header)
     elif header.kind == "pnm":
@@ -146,7 +149,9 @@ def _plain_pnm(encoded: bytes, header: Header) -> NDArray[Any]:
     except ValueError as error:
         raise NotReadableError("it is a PGM, PPM or PBM whose levels are no numbers: damaged") from error
     if len(words) != count:
-        raise NotReadableError(f"it is a damaged PGM, PPM or PBM: expected {count} levels, received {len(words)}")
+        raise NotReadableError(
+            f"it is a damaged PGM, PPM or PBM: expected {counted(count, 'level')}, received {len(words)}"
+        )
     if count and (levels.min() < 0 or levels.max() > header.most):
         raise NotReadableError(f"it is a damaged PGM or PPM: it has levels beyond {header.most}")
     if header.bits == 1:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge.pictures.exif import TiffTags, read_directories
 from edge.pictures.not_readable import NotReadableError
+from edge.wording import counted
 
 _LZW, _JPEG, _PACKBITS = 5, 7, 32773
 _DEFLATE = frozenset({8, 32946})
@@ -88,7 +89,9 @@ def _pieces(tags: TiffTags, encoded: bytes) -> Iterator[tuple[bytes, tuple[int, 
         own = rows if tiled else min(rows, height - number % in_column * rows)
         data = encoded[start : start + length]
         if len(data) < length:
-            raise NotReadableError(f"it is a TIFF that is cut off: {length - len(data)} bytes are missing")
+            raise NotReadableError(
+                f"it is a TIFF that is cut off: {counted(length - len(data), 'byte is', 'bytes are')} missing"
+            )
         yield data, (0, 0) if mixed else (row_bytes * own, row_bytes * rows)
 
 
@@ -106,7 +109,7 @@ def _amiss(packing: int, data: bytes, sizes: tuple[int, int], tables: bytes) -> 
         return "cannot be unpacked"
     # codes that are damaged come to another number of bytes, mostly to more
     beyond = packing == _LZW and expected and length > expected and length != whole
-    return f"has {length} bytes of {expected}" if length < expected or beyond else ""
+    return f"has {counted(length, 'byte')} of {expected}" if length < expected or beyond else ""
 
 
 def _amiss_jpeg(data: bytes, tables: bytes) -> str:
@@ -125,7 +128,7 @@ def _amiss_deflate(data: bytes, expected: int) -> str:
         length += len(unpacking.decompress(unpacking.unconsumed_tail, 1)) if not unpacking.eof else 0
     except zlib.error as error:
         return f"cannot be unpacked: {error}"
-    return "" if unpacking.eof and length >= expected else f"has {length} bytes of {expected}, or no end"
+    return "" if unpacking.eof and length >= expected else f"has {counted(length, 'byte')} of {expected}, or no end"
 
 
 def _length_packbits(data: bytes) -> int:

@@ -37,6 +37,7 @@ from edge.records import (
     Token,
     Unheard,
 )
+from edge.wording import counted
 
 MAX_INFLIGHT = 20  # what mosquitto allows; the sender keeps to less
 SESSION_EXPIRY_S = 600  # a broker that restarts within this time and still knows us has kept its memory
@@ -185,7 +186,7 @@ class MqttPublisher:
         packed = properties.pack()  # type: ignore[no-untyped-call] # paho leaves it so
         size = 9 + len(message.topic.encode()) + len(packed) + len(message.payload)
         if self._largest_packet is not None and size > self._largest_packet:
-            reason = f"the packet has {size} bytes, the broker takes at most {self._largest_packet}"
+            reason = f"the packet has {counted(size, 'byte')}, the broker takes at most {self._largest_packet}"
             self._happened.put(Refused(token, _PACKET_TOO_LARGE, reason))
             return token
         try:

@@ -38,6 +38,7 @@ from edge.simulation.cuda import (
     Stream,
     plain,
 )
+from edge.wording import counted
 
 _ALIGNMENT = 256
 _FIRST_ADDRESS = 0x7F00_0000_0000
@@ -153,7 +154,7 @@ class SimulatedDevice:
         """Refuse to give the context back while memory, streams or engines of it are held: they would leak."""
         if self.faults.broken:
             return  # nothing could be freed any more; the driver does it when the process ends
-        held = [f"{a.data.size} bytes of {a.kind} memory" for a in self._allocations if not a.freed]
+        held = [f"{counted(a.data.size, 'byte')} of {a.kind} memory" for a in self._allocations if not a.freed]
         held += [type(thing).__name__.strip("_") for thing in [*self.objects, *self.streams]]
         held += ["a recorded graph"] * len(self._graphs)
         if held:
@@ -199,7 +200,7 @@ class SimulatedDevice:
             self.faults.allocations_after -= 1
         failing = self.faults.allocations_after is not None and self.faults.allocations_after < 0
         if failing or size <= 0 or size + self._taken() > self.memory_bytes:
-            raise CudaMemoryError(f"cuMemAlloc failed: out of memory ({size} bytes)")
+            raise CudaMemoryError(f"cuMemAlloc failed: out of memory ({counted(size, 'byte')})")
         written = np.full(size, kind == "host", np.uint8)
         allocation = Allocation(self._next_address, np.full(size, _POISON, np.uint8), kind, written)
         self._next_address += -(-size // _ALIGNMENT) * _ALIGNMENT + _ALIGNMENT
@@ -214,7 +215,8 @@ class SimulatedDevice:
                     raise Misuse(f"{purpose} uses memory at {address:#x} that was freed")
                 if address + size > allocation.end:
                     raise Misuse(
-                        f"{purpose} needs {size} bytes at {address:#x}, where only {allocation.end - address} are"
+                        f"{purpose} needs {counted(size, 'byte')} at {address:#x}, where only "
+                        f"{allocation.end - address} are"
                     )
                 place = slice(address - allocation.start, address - allocation.start + size)
                 return allocation.data[place], allocation.written[place]

@@ -231,7 +231,7 @@ def test_masks_beside_the_classes_folders_are_not_lost(tmp_path: Path) -> None:
         save(tmp_path / "p" / f"{name}.png", surface(1, SIZE))
     save(tmp_path / "m" / "dent" / "1.png", WANTED)
     save(tmp_path / "m" / "2.png", OTHER)
-    with pytest.raises(DatasetError, match=r"1 masks lie in no class's folder: .*2\.png"):
+    with pytest.raises(DatasetError, match=r"1 mask lies in no class's folder: .*2\.png"):
         read_masks_by_class(tmp_path / "p", tmp_path / "m", "")
 
 
@@ -321,7 +321,7 @@ def test_a_turned_picture_takes_masks_as_shown_and_as_stored(tmp_path: Path) -> 
     found = truths(tmp_path / "out")
     assert np.array_equal(found["a.jpg"][1] * 255, shown)
     assert np.array_equal(found["b.jpg"][1] * 255, shown)
-    assert "1 pictures are turned by their orientation; their labels were turned with them" in written.notes
+    assert "1 picture is turned by their orientation; their labels were turned with them" in written.notes
 
 
 def test_what_may_lie_both_ways_is_asked_about(tmp_path: Path) -> None:

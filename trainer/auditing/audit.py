@@ -20,6 +20,7 @@ from edge.bundle import SPLIT, sha256_of
 from edge.cli.terminal import lines
 from edge.errors import BundleError, DatasetError
 from edge.preparing import depth_bits
+from edge.wording import counted
 from trainer.auditing.annotator_styles import MEASURES, StyleDifference, style_differences
 from trainer.auditing.audit_reading import PictureFacts, Reading, read_mask, read_tolerantly
 from trainer.datasets.class_naming import questions
@@ -272,12 +273,13 @@ def _near_duplicates(pictures: Sequence[PictureFacts], sets: Sequence[Sequence[s
     found = []
     for images in sets:
         own = [known[image] for image in images]
+        same = f"{counted(len(images), 'picture shows', 'pictures show')} nearly the same"
         groups, kinds = sorted({p.group for p in own}), sorted({" and ".join(p.classes) or "clean" for p in own})
         if len(groups) > 1:
-            text = f"{len(images)} pictures show nearly the same in {len(groups)} groups: {_some(images)}"
+            text = f"{same} in {counted(len(groups), 'group')}: {_some(images)}"
             found.append(Finding("near-duplicate", text, tuple(images)))
         if len(kinds) > 1:
-            text = f"{len(images)} pictures show nearly the same, labelled {', '.join(kinds)}: {_some(images)}"
+            text = f"{same}, labelled {', '.join(kinds)}: {_some(images)}"
             found.append(Finding("other-labels", text, tuple(images)))
     return found
 
@@ -422,14 +424,18 @@ def _shortages(
         images = tuple(picture.image for picture in pictures if line.name in picture.classes)
         masked = any(mask.row.name == line.name for picture in pictures for mask in picture.masks)
         if masked and not line.pixels:
-            text = f"{line.name}: the masks of all {line.pictures} pictures are empty, so that it cannot be learned"
+            shown = counted(line.pictures, "picture")
+            text = f"{line.name}: the masks of all {shown} are empty, so that it cannot be learned"
             found.append(Finding("empty-class", text, images))
         if line.groups < 2 and not split_judged:
-            text = f"{line.name} has 1 group with {line.pictures} pictures; expected one to learn from, one to validate"
+            shown = counted(line.pictures, "picture")
+            text = f"{line.name} has 1 group with {shown}; expected one to learn from, one to validate"
             found.append(Finding("no-split", text, images))
         if line.pictures <= _RARE * most:
             found.append(
-                Finding("rare-class", f"{line.name}: {line.pictures} pictures, the largest has {most}", images)
+                Finding(
+                    "rare-class", f"{line.name}: {counted(line.pictures, 'picture')}, the largest has {most}", images
+                )
             )
     return found
 
@@ -446,9 +452,8 @@ def _dilated(pictures: Sequence[PictureFacts], balance: Sequence[ClassBalance]) 
         ]
         median = float(np.median([px for px, _ in outside])) if len(outside) >= _LEAST_MASKS else 0.0
         if median >= _DILATED_PX:
-            text = (
-                f"{line.name}: outlines lie {median:.1f} px outside of the edge, in the median of {len(outside)} masks"
-            )
+            masks = counted(len(outside), "mask")
+            text = f"{line.name}: outlines lie {median:.1f} px outside of the edge, in the median of {masks}"
             found.append(Finding("dilated", text, tuple(image for px, image in outside if px >= median)))
     return found
 
@@ -469,7 +474,8 @@ def _style_finding(
 ) -> Finding:
     words = (
         f"{style.annotator}: {MEASURES[style.measure]} of {style.class_name} {style.own:.1f} px"
-        f"{'²' if style.measure == 'defect_area_px' else ''} in {style.masks} masks, {style.others:.1f} elsewhere "
+        f"{'²' if style.measure == 'defect_area_px' else ''} in {counted(style.masks, 'mask')}, "
+        f"{style.others:.1f} elsewhere "
         f"(p = {style.p:.1g})"
     )
     of_class = [
@@ -490,7 +496,9 @@ def refuse_broken(found: Audit) -> None:
     broken = [own for _, own in by_kind(found.findings) if own[0].severity == "refused"]
     if broken:
         first = "; ".join(own[0].text + (f" (and {len(own) - 1} more)" if len(own) > 1 else "") for own in broken)
-        raise DatasetError(f"{found.data}: training would refuse {sum(map(len, broken))} labels: {first}. Mend them")
+        raise DatasetError(
+            f"{found.data}: training would refuse {counted(sum(map(len, broken)), 'label')}: {first}. Mend them"
+        )
 
 
 def tables(found: Audit) -> list[Table]:

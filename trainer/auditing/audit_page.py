@@ -13,6 +13,7 @@ from edge.opencv import cv2
 from edge.pictures import read_to_look_at
 from edge.records import UInt8
 from edge.web.page import FOOT, escaped, head
+from edge.wording import counted
 from trainer.auditing.annotator_styles import MEASURES
 from trainer.auditing.audit import KINDS, Audit, Finding, by_kind
 from trainer.auditing.audit_reading import PictureFacts, read_mask
@@ -43,13 +44,14 @@ def audit_page(found: Audit) -> str:
     names = [line.name for line in found.balance]
     drawer = _Drawer(found.pictures, names)
     refused, doubtful = found.count("refused"), found.count("doubtful")
-    counted = (
-        f"<p>{len(found.pictures)} pictures read. <b class=refused>{refused}</b> findings that training refuses, "
+    read = counted(len(found.pictures), "picture")
+    sums = (
+        f"<p>{read} read. <b class=refused>{refused}</b> findings that training refuses, "
         f"<b class=doubtful>{doubtful}</b> doubtful.</p>"
     )
     parts = [
         f"<h1>Audit of {escaped(str(found.data))}</h1>",
-        counted,
+        sums,
         _summary(found),
         _classes(found),
         _groups(found),
@@ -107,7 +109,7 @@ def _groups(found: Audit) -> str:
     )
     rows = [(escaped(group.name), *(str(group.pictures.get(kind, "")) for kind in kinds)) for group in found.groups]
     table = _table(("group", *kinds), rows, range(1, len(kinds) + 1))
-    return f"<details><summary>Pictures of each class in {len(rows):,} groups</summary>{table}</details>"
+    return f"<details><summary>Pictures of each class in {counted(len(rows), 'group')}</summary>{table}</details>"
 
 
 def _styles(found: Audit) -> str:

@@ -15,6 +15,7 @@ from edge.opencv import cv2
 from edge.pictures import Decoded, NotReadableError, depth_of, levels_lost, read_decoded, to_look_at
 from edge.pictures.tables import below, inside, read_table
 from edge.records import UInt8
+from edge.wording import counted
 from trainer.auditing.annotator_styles import Style, measure_style
 from trainer.datasets.dataset import ANNOTATOR, CLEAN, COLUMNS, RESERVED, find_manifest
 from trainer.datasets.masks import Meaning, defective, meaning_of, plane_of
@@ -284,7 +285,10 @@ def _mask_problems(row: Row, facts: MaskFacts, seen: _Seen) -> list[tuple[str, s
     if not facts.area_px:
         add("empty-mask", f"is empty, but the row says {row.name}")
     elif seen.meaning.kind == "soft":
-        add("not-binary", f"has soft edges, {seen.meaning.count} levels above 0; training divides them in the middle")
+        add(
+            "not-binary",
+            f"has soft edges, {counted(seen.meaning.count, 'level')} above 0; training divides them in the middle",
+        )
     elif seen.meaning.above != (255,):
         add("not-binary", f"has the level {seen.meaning.above[0]} beside 0; training takes it as the defect")
     if seen.overlap_px:
@@ -292,7 +296,7 @@ def _mask_problems(row: Row, facts: MaskFacts, seen: _Seen) -> list[tuple[str, s
     if facts.area_px > _NEARLY_FULL * seen.drawn.size:
         add("nearly-full-mask", f"covers {facts.area_px / seen.drawn.size:.0%} of the picture; is it inverted?")
     if facts.specks:
-        add("specks", f"has {facts.specks} of {facts.defects} defects below {SPECK_PX} px")
+        add("specks", f"has {facts.specks} of {counted(facts.defects, 'defect')} below {SPECK_PX} px")
     if facts.touches_border:
         add("touches-border", "reaches the picture's border: the defect may be cut off")
     return found

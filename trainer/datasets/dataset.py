@@ -20,6 +20,7 @@ from edge.pictures import read_picture
 from edge.pictures.tables import inside, read_table
 from edge.preparing import PreparingStep, depth_bits, prepare, prepare_map
 from edge.records import UInt8
+from edge.wording import counted
 from trainer.datasets.masks import read_mask
 
 CLEAN = frozenset({"free", "ok", "good"})
@@ -229,7 +230,8 @@ def check_classes(pictures: Iterable[Picture], names: Sequence[str]) -> tuple[st
                 "rows of this class"
             )
     return tuple(
-        f"{len(images)} of {len(images) + shown[name]} pictures of {name} have no pixel of it in their masks: "
+        f"{len(images)} of {counted(len(images) + shown[name], 'picture')} of {name} have no pixel of it in "
+        f"their masks: "
         f"{_some(images)}"
         for name, images in bare.items()
         if images

@@ -19,6 +19,7 @@ from edge.errors import DatasetError, SourceError
 from edge.opencv import cv2
 from edge.pictures import Decoded, as_text, read_decoded
 from edge.records import UInt8
+from edge.wording import counted
 
 Kind = Literal["empty", "one level", "soft", "many"]
 Levels = NDArray[Any]
@@ -96,7 +97,8 @@ def _of_alpha(pixels: Levels, opacity: Levels) -> Plane:
     flat = colours.copy()
     flat[opacity == 0] = 0
     raise ValueError(
-        f"its colours and its transparency both vary ({len(np.unique(flat.reshape(-1, 3), axis=0))} colours). "
+        f"its colours and its transparency both vary "
+        f"({counted(len(np.unique(flat.reshape(-1, 3), axis=0)), 'colour')}). "
         "Save it without transparency, or with the defects alone opaque"
     )
 
@@ -107,12 +109,14 @@ def _of_colour(pixels: Levels) -> Plane:
         return Plane((pixels.max(axis=2) > 0).astype(np.uint8) * np.uint8(255), colours[0])
     if len(colours) > _COLOURS_AT_MOST:
         raise ValueError(
-            f"it has {len(colours)} colours beside black, as a photo has, or a mask that JPEG has blurred. Save it as "
+            f"it has {counted(len(colours), 'colour')} beside black, as a photo has, or a mask that JPEG has "
+            f"blurred. Save it as "
             "PNG with a colour for each class, without soft edges"
         )
     named = ", ".join(f"{red:02X}{green:02X}{blue:02X}" for red, green, blue in colours[:4])
     raise ValueError(
-        f"it has {len(colours)} colours beside black ({named}{' and more' if len(colours) > 4 else ''}), and one class "
+        f"it has {counted(len(colours), 'colour')} beside black "
+        f"({named}{' and more' if len(colours) > 4 else ''}), and one class "
         "has one. If each is a class give --colours, such as "
         + ",".join(f"{red:02X}{green:02X}{blue:02X}=NAME" for red, green, blue in colours[:2])
     )
@@ -187,7 +191,7 @@ def defective(levels: Levels, meaning: Meaning) -> UInt8:
     """Return uint8 [H, W] of 0 and 255 for a meaning that is known. Raises ValueError for too little."""
     if meaning.kind == "many":
         raise ValueError(
-            f"it has {meaning.count} levels above 0 ({', '.join(map(str, meaning.above[:4]))}"
+            f"it has {counted(meaning.count, 'level')} above 0 ({', '.join(map(str, meaning.above[:4]))}"
             f"{' …' if meaning.count > 4 else ''}), which may be classes, numbered objects or shades. If they are "
             "classes give --names 1=NAME,2=NAME; if each is an object of one class give --objects; if they are shades "
             "save it black and white"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge.errors import DatasetError
+from edge.wording import counted
 from trainer.datasets.dataset import Entry, Picture, load_picture
 from trainer.recipe.settings import TrainSettings
 
@@ -29,7 +30,8 @@ def check_fits(pictures: int, needed: int, free: int) -> None:
     """Compare an estimate in bytes with the memory that is left. Raises DatasetError."""
     if needed > _SHARE * free:
         raise DatasetError(
-            f"{pictures} pictures take about {needed / 1e9:.1f} GB of memory when prepared, and {free / 1e9:.1f} "
+            f"{counted(pictures, 'picture takes', 'pictures take')} about {needed / 1e9:.1f} GB of memory when "
+            f"prepared, and {free / 1e9:.1f} "
             f"GB are left, of which {_SHARE:.0%} may be used. Give fewer or smaller pictures, channels: 1, or a "
             "machine with more memory"
         )

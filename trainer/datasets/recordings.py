@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from edge.bundle import Manifest
 from edge.inspection.frame_history import RecentFrames
 from edge.records import Frame, PreparedFrame, Transform
+from edge.wording import counted
 from trainer.datasets.dataset import Entry, Picture
 
 
@@ -37,7 +38,7 @@ def judged_as(manifest: Manifest) -> str | None:
 def told(judged: str, frames: int) -> str:
     """Say in words what `judged_as` found."""
     if judged == "recording":
-        return f"in recordings: the pictures of a group in their order, {frames} frames at a time"
+        return f"in recordings: the pictures of a group in their order, {counted(frames, 'frame')} at a time"
     return f"on stills: each picture shown {frames} times"
 
 

@@ -25,6 +25,7 @@ from rich.table import Table
 from edge.cli.terminal import warn
 from edge.errors import DatasetError
 from edge.records import Float64
+from edge.wording import counted
 from trainer.datasets.balancing import Aims, deal
 from trainer.datasets.dataset import Entry, class_names
 from trainer.datasets.near_duplicates import clusters, near_duplicates, read_thumbnails
@@ -192,7 +193,7 @@ def _counted(units: Sequence[_Unit], name: str) -> str:
     pictures = sum(name in kind for unit in own for kind in unit.kinds)
     groups = sum(len(unit.groups) for unit in own)
     joined = f" (of {groups}, joined by near-duplicates)" if groups > len(own) else ""
-    return f"{name} has {len(own)} group{'s' * (len(own) != 1)}{joined} with {pictures} pictures"
+    return f"{name} has {len(own)} group{'s' * (len(own) != 1)}{joined} with {counted(pictures, 'picture')}"
 
 
 def _lacking(units: Sequence[_Unit], names: Sequence[str], parts: Sequence[Split]) -> list[tuple[Split, str]]:
@@ -212,13 +213,15 @@ def _impossible(
     counts = Counter(parts)
     largest = max(units, key=lambda unit: len(unit.groups))
     joined = (
-        f" Near-duplicates join {len(largest.groups)} groups into one; if they are none, set split.near_duplicates: "
+        f" Near-duplicates join {counted(len(largest.groups), 'group')} into one; if they are none, set "
+        f"split.near_duplicates: "
         "warn."
         if len(largest.groups) > max(2, len(units) // 4)
         else ""
     )
     return (
-        f"The split cannot be made: {what}. Of {len(units)} groups and {len(names)} classes {counts['train']} groups "
+        f"The split cannot be made: {what}. Of {counted(len(units), 'group')} and "
+        f"{counted(len(names), 'class', 'classes')} {counted(counts['train'], 'group')} "
         f"would be learned from, {counts['validation']} would validate. Expected at least two groups of each class "
         f"beside those held out; give more pictures or lower split.test.{joined}"
     )
@@ -276,7 +279,8 @@ def _remarks(across: Sequence[Sequence[str]], settings: SplitSettings) -> list[s
         remarks.append(f"fold {settings.fold} of {settings.folds} is held out; split.test is not used")
     if across and settings.near_duplicates == "together":
         remarks.append(
-            f"{sum(map(len, across))} pictures of different groups are near-duplicates, in {len(across)} sets; each "
+            f"{counted(sum(map(len, across)), 'picture')} of different groups are near-duplicates, in "
+            f"{counted(len(across), 'set')}; each "
             "set is in one part"
         )
     return remarks

@@ -26,6 +26,7 @@ from edge.inspection.tiling import plan
 from edge.installing import how_to_install
 from edge.protocols import Engine
 from edge.records import DefectMap, Float32, PreparedFrame, Transform, UInt8, over_pixels
+from edge.wording import counted
 from trainer.datasets.dataset import Entry, Picture, content_sha256, load_picture, read_judged
 from trainer.datasets.recordings import Shower, judged_as, places, told
 from trainer.evaluation.bootstrap import intervals
@@ -128,7 +129,7 @@ def evaluate(
     rows = []
     sequence, frames = judged_as(bundle.manifest), bundle.manifest.frames
     if sequence is not None:
-        console.print(f"a model of {frames} frames, judged {told(sequence, frames)}")
+        console.print(f"a model of {counted(frames, 'frame')}, judged {told(sequence, frames)}")
     ordered = places(entries, used, recording=sequence == "recording")
     shower = Shower(frames, recording=sequence == "recording")
     with ExitStack() as scope:

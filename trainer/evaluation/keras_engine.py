@@ -15,6 +15,7 @@ from edge.engines.answers import checked
 from edge.errors import BundleError, EngineError
 from edge.inspection.tiling import TilePlan, cut_sequence, pad
 from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
+from edge.wording import counted
 from trainer.training.quiet_imports import import_quietly
 
 _BUFFERS = 3
@@ -98,7 +99,7 @@ class KerasEngine:
         try:
             answer: Float32 = self._predict(tiles).numpy()
         except Exception as error:  # TensorFlow raises exceptions of many kinds
-            raise EngineError(f"TensorFlow failed on {len(tiles)} tiles: {error}") from error
+            raise EngineError(f"TensorFlow failed on {counted(len(tiles), 'tile')}: {error}") from error
         return answer
 
     def stitched_probabilities(self, pixels: UInt8, tiles: TilePlan, earlier: Sequence[UInt8] = ()) -> Float32:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from edge.wording import counted
 from trainer.datasets.dataset import Entry
 from trainer.datasets.splitting import Split
 from trainer.evaluation.exact_interval import TAIL, largest_share
@@ -28,7 +29,7 @@ def what_can_be_shown(entries: Sequence[Entry], parts: Mapping[str, Split], name
     held_out = [entry for entry in entries if parts[entry.image] == "test"]
     if not held_out:
         return ["nothing is held out: no figure can say how the model does on pieces that it does not know"]
-    enough = f"to show less than {_WANTED:.0%} takes {pieces_for(_WANTED)} pieces without one"
+    enough = f"to show less than {_WANTED:.0%} takes {counted(pieces_for(_WANTED), 'piece')} without one"
     sentences = []
     for name in names:
         pieces = len({entry.group for entry in held_out if name in entry.classes})
@@ -49,4 +50,4 @@ def what_can_be_shown(entries: Sequence[Entry], parts: Mapping[str, Split], name
 
 
 def _pieces(count: int) -> str:
-    return "1 piece" if count == 1 else f"{count} pieces"
+    return "1 piece" if count == 1 else f"{counted(count, 'piece')}"

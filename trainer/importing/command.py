@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge.cli.terminal import Terminal, warn
+from edge.wording import counted
 
 if TYPE_CHECKING:
     from trainer.importing.labelled import LabelsLie, LabelSource
@@ -237,7 +238,8 @@ def red_marker(
         console.print(mismatch_table(mismatches))
         warn(
             console,
-            f"{len(mismatches)} photos or drawings do not fit or are to be looked at; see {report or out / REPORT}",
+            f"{counted(len(mismatches), 'photo')} or drawings do not fit or are to be looked at; see "
+            f"{report or out / REPORT}",
         )
 
 
@@ -436,4 +438,6 @@ def export_rle(
 
     exported = write_rle(data, table, _names(names), form.value, console)
     numbers = ",".join(f"{number}={name}" for number, name in exported.ids.items())
-    console.print(f"{table}: {exported.rows} rows for {exported.pictures} pictures; --names {numbers}")
+    console.print(
+        f"{table}: {counted(exported.rows, 'row')} for {counted(exported.pictures, 'picture')}; --names {numbers}"
+    )

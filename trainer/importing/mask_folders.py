@@ -15,6 +15,7 @@ import numpy as np
 from edge.errors import DatasetError, SourceError
 from edge.pictures import list_pictures, read_decoded
 from edge.records import UInt8
+from edge.wording import counted
 from trainer.datasets.class_naming import checked_name, is_clean, means_clean
 from trainer.importing.indexed_png import read_indexed
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
@@ -87,7 +88,8 @@ def read_masks(
         others := [str(path) for name, path in below.items() if name not in files]
     ):
         told.append(
-            f"{len(others)} files of {masks} are no masks, for their names do not end in {suffix}: {some(others)}"
+            f"{counted(len(others), 'file')} of {masks} are no masks, for their names do not end in {suffix}: "
+            f"{some(others)}"
         )
     if ids or colours:
         reader = _indexed(ids) if ids else _coloured(colours or {})
@@ -102,7 +104,7 @@ def read_masks(
     lacking = [str(path) for name, path in found.items() if name not in by_picture]
     if lacking and not missing_is_clean:
         raise DatasetError(
-            f"{len(lacking)} pictures have no mask in {masks}: {some(lacking)}. "
+            f"{counted(len(lacking), 'picture has', 'pictures have')} no mask in {masks}: {some(lacking)}. "
             "If nothing is wrong with them give --missing-is-clean, otherwise add their masks"
         )
     return LabelSource(
@@ -117,7 +119,8 @@ def _refuse_stray(masks: Path, folders: Sequence[Path]) -> None:
     stray = [str(path) for path in listing.files if path.relative_to(masks).parts[0] not in inside]
     if stray:
         raise DatasetError(
-            f"{len(stray)} masks lie in no class's folder: {some(stray)}. Move them into one, or read masks of one "
+            f"{counted(len(stray), 'mask lies', 'masks lie')} in no class's folder: {some(stray)}. Move them "
+            f"into one, or read masks of one "
             "class with --class NAME"
         )
 
@@ -196,7 +199,8 @@ class _Pairs:
             raise DatasetError(self._problems[0])
         if self._problems:
             raise DatasetError(
-                f"{len(self._problems)} masks do not pair:\n  " + listed(self._problems).replace(", /", "\n  /")
+                f"{counted(len(self._problems), 'mask does', 'masks do')} not pair:\n  "
+                + listed(self._problems).replace(", /", "\n  /")
             )
         return self._by_picture
 

@@ -13,6 +13,7 @@ import numpy as np
 from edge.errors import DatasetError, SourceError
 from edge.pictures import Decoded, as_text, read_decoded
 from edge.records import UInt8
+from edge.wording import counted
 from trainer.datasets.masks import WHITES, Levels, Meaning, colours_of, defective, meaning_of, plane_of
 from trainer.importing.pairing import listed, some
 
@@ -129,7 +130,8 @@ class MaskSet:
         shown = nearly_all or [each for each in drawn if each.share > _MOST]
         examples = [f"{as_text(str(each.path))} ({each.share:.0%})" for each in shown]
         raise DatasetError(
-            f"{len(shown)} of {len(drawn)} masks call most of their picture defective, as inverted ones would: "
+            f"{len(shown)} of {counted(len(drawn), 'mask')} call most of their picture defective, as inverted "
+            f"ones would: "
             f"{some(examples)}. Give --defect-is white if white is the defect all the same, or --defect-is black"
             + ("" if len(shown) == len(drawn) else " if it is black in all masks; if only these are inverted mend them")
         )
@@ -137,20 +139,26 @@ class MaskSet:
     def _tell(self, looked: Sequence[_Looked]) -> None:
         kinds = Counter(each.meaning.kind for each in looked)
         if self._objects:
-            self.told.append(f"{len(looked)} masks number objects: every level above 0 is the defect")
+            self.told.append(f"{counted(len(looked), 'mask')} number objects: every level above 0 is the defect")
         elif soft := kinds["soft"]:
-            self.told.append(f"{soft} masks have soft edges: from the middle between black and white on is the defect")
+            self.told.append(
+                f"{counted(soft, 'mask has', 'masks have')} soft edges: from the middle between black and white "
+                f"on is the defect"
+            )
         levels = sorted({each.meaning.above[0] for each in looked if each.meaning.kind == "one level"})
         if not self._objects and levels and levels != [255]:
             self.told.append(f"masks of 0 and one level, {' or '.join(map(str, levels))}: that is the defect")
         if colours := {each.colour for each in looked if each.colour is not None}:
             self.told.append(f"masks of black and one colour, {_hex(next(iter(colours)))}: that is the defect")
         if alpha := sum(each.from_alpha for each in looked):
-            self.told.append(f"{alpha} masks lie in the transparency of their file: what is opaque is the defect")
+            self.told.append(
+                f"{counted(alpha, 'mask lies', 'masks lie')} in the transparency of the file: what is opaque is "
+                f"the defect"
+            )
         if deep := sum(each.deep for each in looked):
-            self.told.append(f"{deep} masks have 16 bits")
+            self.told.append(f"{counted(deep, 'mask has', 'masks have')} 16 bits")
         if self._choices.defect_is == "black":
-            self.told.append(f"{len(looked)} masks were inverted: black is the defect")
+            self.told.append(f"{counted(len(looked), 'mask was', 'masks were')} inverted: black is the defect")
 
 
 def _refuse_numbers(looked: _Looked) -> None:
@@ -207,7 +215,7 @@ def _several(texts: Sequence[str]) -> str:
     if len(texts) == 1:
         return texts[0]
     more = [f"and {len(texts) - 20} more"] if len(texts) > 20 else []
-    return "\n  ".join((f"{len(texts)} masks cannot be used:", *texts[:20], *more))
+    return "\n  ".join((f"{counted(len(texts), 'mask')} cannot be used:", *texts[:20], *more))
 
 
 def by_colour(decoded: Decoded, path: Path, names: Mapping[Colour, str]) -> list[tuple[str, UInt8]]:

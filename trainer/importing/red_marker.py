@@ -141,7 +141,7 @@ def _sorted_out(photos: Path, drawings: Path, suffix: str, told: list[str]) -> t
     if not drawn or not found_photos:
         raise DatasetError(
             f"{drawings}: expected drawings with names that end in {suffix!r} before {', '.join(SUFFIXES)}, and photos "
-            f"in {photos}; received {len(drawn)} drawings and {len(found_photos)} photos"
+            f"in {photos}; received {counted(len(drawn), 'drawing')} and {counted(len(found_photos), 'photo')}"
         )
     return found_photos, drawn
 

@@ -16,6 +16,7 @@ from defusedxml.ElementTree import fromstring
 
 from edge.errors import DatasetError
 from edge.records import UInt8
+from edge.wording import counted
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
 from trainer.importing.pairing import NameIndex, files_below, pictures_below, read_file, some, without_suffix
 
@@ -64,7 +65,7 @@ def read_voc(
     lacking = [str(path) for name, path in found.items() if name not in by_picture]
     if lacking and not missing_is_clean:
         raise DatasetError(
-            f"{len(lacking)} pictures have no XML in {annotations}: {some(lacking)}. "
+            f"{counted(len(lacking), 'picture has', 'pictures have')} no XML in {annotations}: {some(lacking)}. "
             "If nothing is wrong with them give --missing-is-clean, otherwise add their files"
         )
     make = _labelling(by_picture, first_pixel, labels_lie)
@@ -85,7 +86,9 @@ def _parse(path: Path) -> Element:
     try:
         text = path.read_bytes()
         if len(text) > _BYTES_AT_MOST:
-            raise DatasetError(f"{path} has {len(text)} bytes; expected an annotation, of at most {_BYTES_AT_MOST}")
+            raise DatasetError(
+                f"{path} has {counted(len(text), 'byte')}; expected an annotation, of at most {_BYTES_AT_MOST}"
+            )
         root: Element = fromstring(text)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -142,7 +145,8 @@ def _findings(annotation: _Annotation, shape_px: tuple[int, int], first_pixel: i
         left, top, right, bottom = _box(item, where, shape_px, first_pixel)
         if name not in masks and (len(masks) + 1) * shape_px[0] * shape_px[1] > _MASK_BYTES_AT_MOST:
             raise DatasetError(
-                f"{where}: expected at most {len(masks)} classes on a picture of {shape_px[1]} x {shape_px[0]} px, "
+                f"{where}: expected at most {counted(len(masks), 'class', 'classes')} on a picture of "
+                f"{shape_px[1]} x {shape_px[0]} px, "
                 "received one more. Are these the names of objects rather than of classes?"
             )
         mask = masks.setdefault(name, np.zeros(shape_px, np.uint8))

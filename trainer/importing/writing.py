@@ -214,7 +214,7 @@ class _DatasetWriter:
         for name in (*self._bare, *named):
             if name not in self._shown and not is_clean(name):
                 bare = self._bare.get(name, [])
-                masks = f"{len(bare)} masks without a pixel: {some(bare)}" if bare else "no mask of it"
+                masks = f"{counted(len(bare), 'mask')} without a pixel: {some(bare)}" if bare else "no mask of it"
                 raise DatasetError(
                     f"The class {name} is empty: expected a picture that shows it, received {masks}. Mend the labels, "
                     f"or leave the class out, with --rename {name}=ok where an import takes it"
@@ -260,14 +260,15 @@ class _DatasetWriter:
             raise DatasetError("\n".join(asked))
 
     def _told(self) -> list[str]:
-        lines = [f"{count} pictures are {note}" for note, count in self._notes.items()]
+        lines = [f"{counted(count, 'picture is', 'pictures are')} {note}" for note, count in self._notes.items()]
         if self._deep:
             bits = bits_seen(self._greatest)
+            deep = f"{counted(self._deep, 'picture has', 'pictures have')} 16 bits for each level"
             lines.append(
-                f"{self._deep} pictures have 16 bits for each level and none above {self._greatest}: say how many bits "
-                f"count in the recipe, such as preparing: [{{step: depth, bits: {bits}}}]"
+                f"{deep} and none above {self._greatest}: say how many bits count in the recipe, such as preparing: "
+                f"[{{step: depth, bits: {bits}}}]"
                 if bits < 16
-                else f"{self._deep} pictures have 16 bits for each level; the upper 8 of them are used"
+                else f"{deep}; the upper 8 of them are used"
             )
         return lines
 
@@ -317,7 +318,9 @@ def _all_of(problems: Sequence[str]) -> str:
         return problems[0]
     shown = [f"  {problem}" for problem in problems[:_NAMED]]
     left = len(problems) - len(shown)
-    return "\n".join((f"{len(problems)} pictures cannot be used:", *shown, *([f"  and {left} more"] if left else [])))
+    return "\n".join(
+        (f"{counted(len(problems), 'picture')} cannot be used:", *shown, *([f"  and {left} more"] if left else []))
+    )
 
 
 def _without_masks(picture: LabelledPicture) -> LabelledPicture:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.errors import BundleError
+from edge.wording import counted
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _BYTES_AT_MOST = 1 << 31
@@ -92,7 +93,7 @@ def _read(data: bytes) -> dict[str, NDArray[Any]]:
         size = count * np.dtype(dtypes[key]).itemsize
         raw = data[at + 8 : at + 8 + max(0, size)]
         if len(raw) != size:
-            raise ValueError(f"it ends within its numbers, {size - len(raw)} bytes too early")
+            raise ValueError(f"it ends within its numbers, {counted(size - len(raw), 'byte')} too early")
         storages[key] = np.frombuffer(raw, dtypes[key])
         at += 8 + size
     return {name: _tensor(storages[view.key], view) for name, view in views.items()}

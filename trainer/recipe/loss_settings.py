@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag, model_validator
 
 from edge.errors import SettingsError
+from edge.wording import counted
 from edge.yaml_settings import StrictModel
 from trainer.recipe.kinds import by_kind
 
@@ -153,7 +154,8 @@ class LossSettings(StrictModel):
             weights = self.class_weights or dict(zip(names, CCE_DICE_WEIGHTS, strict=False))
             if not self.class_weights and len(names) != len(CCE_DICE_WEIGHTS):
                 raise SettingsError(
-                    f"loss.preset cce-dice has weights for {len(CCE_DICE_WEIGHTS)} classes, and the data set has "
+                    f"loss.preset cce-dice has weights for "
+                    f"{counted(len(CCE_DICE_WEIGHTS), 'class', 'classes')}, and the data set has "
                     f"{len(names)}: {', '.join(names)}. Give loss.class_weights, or write loss.terms out"
                 )
             return (

@@ -213,8 +213,8 @@ def _subtitle(data: Path | None, judged: Mapping[str, Any] | None) -> str:
     sequence = judged["sequence"]
     fed = f" It was judged {told(sequence['judged_as'], sequence['frames'])}." if sequence else ""
     return (
-        f"Written {now}. Judged by {judged['model']} on {judged['pictures']} pictures of {data.name}, "
-        f"{judged['intervals']['groups']} pieces{unseen}.{fed}"
+        f"Written {now}. Judged by {judged['model']} on {counted(judged['pictures'], 'picture')} of {data.name}, "
+        f"{counted(judged['intervals']['groups'], 'piece')}{unseen}.{fed}"
     )
 
 
@@ -339,7 +339,7 @@ def _warnings(judged: Mapping[str, Any]) -> list[tuple[str, str]]:
     groups = judged["intervals"]["groups"]
     if groups < _FEW_GROUPS:
         text = (
-            f"It was judged on {groups} pieces. Read the intervals rather than the figures, and hold out "
+            f"It was judged on {counted(groups, 'piece')}. Read the intervals rather than the figures, and hold out "
             f"at least {_FEW_GROUPS} pieces before deciding anything by them."
         )
         found.append(("Few pieces", text))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edge.wording import counted
 from trainer.recipe.settings import GuardSettings
 
 # Answered at most this share of the true area, a class is as good as not answered.
@@ -144,7 +145,7 @@ def _lost(history: Sequence[EpochFigures], name: str, settings: GuardSettings) -
             f"optimizer.learning_rate to a third, then raise sampling.class_weights.{name} to 2 or 3"
         )
     else:
-        evidence = f"{name} has not been answered in {streak} epochs, since epoch {since}: {_measured(now)}"
+        evidence = f"{name} has not been answered in {counted(streak, 'epoch')}, since epoch {since}: {_measured(now)}"
         remedy = (
             f"Raise sampling.class_weights.{name} to 3, sampling.defect_share to 0.8 and loss.dice; if that does not "
             "help, choose a loss for rare classes, and look at its masks"

@@ -17,6 +17,7 @@ import numpy as np
 
 from edge.errors import StoreError
 from edge.records import Float64
+from edge.wording import counted
 from trainer.training.collapse_guard import ClassFigures, EpochFigures
 
 Kind = Literal["still_learning", "overfitting", "data_wrong", "plateau", "diverging", "healthy"]
@@ -140,7 +141,7 @@ def _too_short(rows: Sequence[EpochFigures], curves: _Curves | None) -> Reading:
     return Reading(
         "still_learning",
         True,
-        f"{len(rows)} epochs are too few to show a shape",
+        f"{counted(len(rows), 'epoch is', 'epochs are')} too few to show a shape",
         f"Train for at least {_SHORTEST} epochs, better 20",
         {"epochs": float(len(rows))},
     )
@@ -155,7 +156,7 @@ def _diverging(c: _Curves) -> Reading | None:
         "or less; the best epoch's weights are kept"
     )
     if c.broken:
-        words = f"The loss is no number in the last {c.broken} epochs; the last number was {c.loss[-1]:.3g}"
+        words = f"The loss is no number in the last {counted(c.broken, 'epoch')}; the last number was {c.loss[-1]:.3g}"
         return Reading("diverging", False, words, remedy, numbers | {"broken_epochs": float(c.broken)})
     rise = end - lowest
     needed = max(0.3 * max(start - lowest, 0.0), 0.2 * abs(lowest), 3 * _noise(c.loss), 1e-6)
@@ -259,7 +260,8 @@ def _still_learning(c: _Curves) -> Reading | None:
     by_chance = 3 * _noise(c.dice[-max(6, len(c.dice) // 2) :]) * math.sqrt(math.pi / window)
     if gained <= max(_WORTH, by_chance):
         return None
-    words = f"In the last {window} epochs the validation Dice still rose by {gained:.3f}, to {c.at_end(c.dice):.3f}"
+    recent = counted(window, "epoch")
+    words = f"In the last {recent} the validation Dice still rose by {gained:.3f}, to {c.at_end(c.dice):.3f}"
     return Reading(
         "still_learning",
         False,
@@ -282,7 +284,7 @@ def _plateau(c: _Curves) -> Reading | None:
         return None
     start_loss, end_loss = c.at_start(c.loss), c.at_end(c.loss)
     numbers = {"dice_end": end, "dice_gained": gained, "loss_start": start_loss, "loss_end": end_loss}
-    words = f"In the last {third} epochs the validation Dice gained {gained:.3f} and stays at {end:.3f}"
+    words = f"In the last {counted(third, 'epoch')} the validation Dice gained {gained:.3f} and stays at {end:.3f}"
     if end - c.baseline <= _NO_SKILL:
         words += f"; {_CONSTANT} would score {c.baseline:.3f}, and the loss went from {start_loss:.3f} to "
         words += f"{end_loss:.3f}"

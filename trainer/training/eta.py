@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
+from edge.wording import counted
+
 # The first step traces and compiles; the next ones still find their memory.
 SKIPPED_STEPS = 2
 MEASURED_STEPS = 6
@@ -21,7 +23,8 @@ def forecast(step_ends_s: Sequence[float], steps: int, max_minutes: float | None
     ends_s = step_ends_s[SKIPPED_STEPS - 1 :]
     step_s = median(later - earlier for earlier, later in pairwise(ends_s))
     minutes = steps * step_s / 60
-    told = f"a step takes {step_s:.2g} s here: {steps} steps take about {_minutes(minutes)}, validation apart"
+    all_take = counted(steps, "step takes", "steps take")
+    told = f"a step takes {step_s:.2g} s here: {all_take} about {_minutes(minutes)}, validation apart"
     if max_minutes is None or minutes <= max_minutes:
         return told
     share = max_minutes / minutes

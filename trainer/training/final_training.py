@@ -19,6 +19,7 @@ from rich.console import Console
 
 from edge.bundle import SPLIT, Manifest
 from edge.records import Float32
+from edge.wording import counted
 from trainer.datasets.dataset import Entry, Picture
 from trainer.datasets.split_manifest import write_split
 from trainer.datasets.splitting import Split
@@ -104,7 +105,8 @@ def finish(
     presumed = settings.finish.thresholds == "presumed"
     thresholds = "presumed" if presumed else "fitted on what came before"
     console.print(
-        f"goes on with all {len(together)} pictures that are not held out; thresholds are {thresholds}, "
+        f"goes on with all {counted(len(together), 'picture that is', 'pictures that are')} not held out; "
+        f"thresholds are {thresholds}, "
         "and what is told of validation from here on is of pictures that are learned from"
     )
     part = finishing_part(settings, settings.finish)

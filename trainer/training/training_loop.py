@@ -31,7 +31,7 @@ from edge.cli.terminal import warn
 from edge.errors import DatasetError, LinewatchError, SettingsError
 from edge.records import Float32
 from edge.stopping import stopping_on_signals
-from edge.wording import command
+from edge.wording import command, counted
 from trainer.recipe.settings import TrainSettings
 from trainer.training import checkpointing
 from trainer.training.batches import Batches, DrawnBatch
@@ -172,7 +172,7 @@ class TrainingLoop:
             if self._events is not None:
                 self._events.close()
         if self.run.epoch - self.run.best_epoch >= patience:
-            self._console.print(f"stopped early: nothing got better in {patience} epochs")
+            self._console.print(f"stopped early: nothing got better in {counted(patience, 'epoch')}")
         self._prefer_the_last()
         self._tell_at_the_end()
 
@@ -382,7 +382,7 @@ class TrainingLoop:
         run = self.run
         speed = run.steps / run.elapsed_s if run.elapsed_s else 0.0
         self._console.print(
-            f"{run.steps} steps in {run.elapsed_s:.0f} s ({speed:.2f} steps/s with validation); "
+            f"{counted(run.steps, 'step')} in {run.elapsed_s:.0f} s ({speed:.2f} steps/s with validation); "
             f"the log is {self._folder / checkpointing.LOG}"
         )
         for reading in read_curves(epochs_of(run.rows)):
@@ -405,11 +405,14 @@ def progress_bar(console: Console) -> Progress:
 def announce(settings: TrainSettings, net: Any, hardware: str, console: Console) -> None:
     """Say what is about to be trained, on what, and for how long."""
     steps = settings.epochs * settings.sampling.steps_per_epoch
-    limit = f", at most {settings.max_minutes:g} minutes" if settings.max_minutes else ""
+    limit = f", at most {settings.max_minutes:g} min" if settings.max_minutes else ""
     precision = "" if settings.precision == "float32" else f", {settings.precision}"
     compiled = ", XLA" if settings.xla else ""
     parameters = sum(int(np.prod(v.shape)) for v in net.trainable_variables)
     console.print(f"on {hardware}{precision}{compiled}")
-    console.print(f"{settings.model.family}: {parameters:,} parameters; {settings.epochs} epochs, {steps} steps{limit}")
+    console.print(
+        f"{settings.model.family}: {parameters:,} parameters; {counted(settings.epochs, 'epoch')}, "
+        f"{counted(steps, 'step')}{limit}"
+    )
     if settings.finish is not None:
         console.print(f"in two parts, of which the last, {settings.finish.share:.0%} of it, learns from validation too")

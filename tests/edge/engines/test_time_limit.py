@@ -43,7 +43,7 @@ def test_what_does_not_answer_is_an_error_and_then_at_once() -> None:
     """The first batch waits for the limit; while the engine hangs, each further one fails without waiting."""
     with limited(0.2, after_batches=1) as engine:
         assert answer(engine) == 1
-        with pytest.raises(EngineHangsError, match=r"the fake has not answered 1 tiles by 0\.2 s"):
+        with pytest.raises(EngineHangsError, match=r"the fake has not answered 1 tile by 0\.2 s"):
             answer(engine)
         assert engine.hangs
         assert time_limit.hanging()
@@ -193,7 +193,7 @@ def test_tiles_that_are_not_taken_in_time_are_an_error() -> None:
     """A driver can hang where tiles are handed to it as well as where answers are waited for."""
     with TimeLimitedEngine(StuckInSubmit(CONTRACT, lambda *_: SCRATCHED), 0.2, "the fake") as engine:
         assert answer(engine) == 1
-        with pytest.raises(EngineHangsError, match=r"has not taken 1 tiles by 0\.2 s"):
+        with pytest.raises(EngineHangsError, match=r"has not taken 1 tile by 0\.2 s"):
             answer(engine)
         StuckInSubmit.free.set()
         ends_s = time.monotonic() + 20

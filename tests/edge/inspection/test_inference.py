@@ -81,7 +81,7 @@ def test_a_failed_batch_spoils_its_own_frame_only(bundle: Bundle) -> None:
     with OnnxRuntimeEngine(bundle.onnx_path, bundle.contract(4)) as engine:
         inference = Inference(engine, [0.5, 0.5], overlap_px=8)  # two thresholds: the graph takes one
         (job,) = inference.begin([prepared(noise(3, 64, 64))])
-        with pytest.raises(EngineError, match="ONNX Runtime failed on a batch of 1 tiles"):
+        with pytest.raises(EngineError, match="ONNX Runtime failed on a batch of 1 tile"):
             inference.finish(job)
         good = Inference(engine, [0.5], overlap_px=8)
         (job,) = good.begin([prepared(noise(3, 64, 64))])

@@ -54,8 +54,8 @@ def test_a_result_over_which_the_broker_breaks_the_connection_is_set_aside(tmp_p
             assert outbox.counts().parked == 1
             assert broker.connections <= 5
             told = str(sender.delivery.refused)
-            assert "1 messages are parked" in told
-            assert "broke twice while a message of 1 bytes to line/event alone was on its way" in told
+            assert "1 message is parked" in told
+            assert "broke twice while a message of 1 byte to line/event alone was on its way" in told
 
 
 def test_what_was_set_aside_is_tried_again_alone(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def linewatch(verb: str, config: Path) -> subprocess.CompletedProcess[str]:
         "run": [config],
         "replay": [folder / "parts", "--config", config, "--events", folder / "events.jsonl"],
         "inspect": [folder / "parts", "--config", config, "--report", folder / "report.html"],
+        "check": [config, "--offline"],
     }
     command = [sys.executable, "-m", "edge", verb, *map(str, arguments[verb])]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
@@ -62,6 +63,7 @@ def linewatch(verb: str, config: Path) -> subprocess.CompletedProcess[str]:
         ("run", "openvino", INT8_OPENVINO_MODEL),
         ("replay", "onnxruntime", INT8_MODEL),
         ("inspect", "openvino", INT8_OPENVINO_MODEL),
+        ("check", "openvino", INT8_OPENVINO_MODEL),
     ],
 )
 def test_a_graph_that_loses_a_golden_defect_judges_nothing(tmp_path: Path, verb: str, backend: str, name: str) -> None:
@@ -74,6 +76,30 @@ def test_a_graph_that_loses_a_golden_defect_judges_nothing(tmp_path: Path, verb:
     assert "received 2 defects lost, 0 gained" in said
     assert "{backend: onnxruntime, precision: fp32}" in said
     assert not (tmp_path / "events.jsonl").exists() or not (tmp_path / "events.jsonl").read_text()
+
+
+def test_each_backend_s_int8_is_judged_by_itself(tmp_path: Path) -> None:
+    """One bundle: ONNX Runtime's INT8 graph keeps the golden defects and judges; OpenVINO's loses them and does not."""
+    bundle = with_graph(add_golden(write_bright_bundle(tmp_path / "bundle")), INT8_MODEL, loses=False)
+    with_graph(bundle, INT8_OPENVINO_MODEL, loses=True)
+    config = line_of(tmp_path, "{backend: onnxruntime, precision: int8}")
+    assert linewatch("replay", config).returncode == 0
+    config.write_text(config.read_text().replace("backend: onnxruntime", "backend: openvino"))
+    told = linewatch("replay", config)
+    assert told.returncode == 4
+    assert "with the engine openvino int8" in " ".join(told.stderr.split())
+
+
+@pytest.mark.parametrize("verb", ["check", "replay"])
+def test_the_shipped_bundle_says_that_it_has_no_int8_for_openvino(tmp_path: Path, verb: str) -> None:
+    """Exit code 3, the file that is missing and the command that makes it; ONNX Runtime's INT8 is not taken for it."""
+    config = line_of(tmp_path, "{backend: openvino, precision: int8}")
+    shutil.copytree(ROOT / "edge" / "bundles" / "simulated-glass", tmp_path / "bundle")
+    told = linewatch(verb, config)
+    said = " ".join(told.stderr.split())
+    assert told.returncode == 3, told.stderr
+    assert INT8_OPENVINO_MODEL in said
+    assert "--to openvino --precision int8" in said
 
 
 def test_a_graph_that_keeps_them_judges(tmp_path: Path) -> None:

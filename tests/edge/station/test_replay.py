@@ -328,7 +328,7 @@ def test_check_refuses_a_bundle_without_golden_frames(bright: Path) -> None:
     """`linewatch check` says what it verified and what is missing."""
     result = linewatch("check", bright / "line.yaml", "--bundle", bright / "bundle")
     assert result.returncode == 4
-    assert "1 files verified" in result.stdout
+    assert "1 file verified" in result.stdout
     assert "has no golden frames" in result.stderr
 
 

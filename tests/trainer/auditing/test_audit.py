@@ -93,7 +93,7 @@ def broken(folder: Path) -> dict[str, str]:
         "class-name": "row 11: 'scr atch'",
         "incomplete-row": "row 12: no group",
         "two-groups": "row 26: images/12.png is in group 'another', and in 'piece2-0' in row 14",
-        "no-split": "lonely has 1 group with 1 pictures",
+        "no-split": "lonely has 1 group with 1 picture",
     }
 
 

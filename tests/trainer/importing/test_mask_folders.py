@@ -105,7 +105,7 @@ def test_one_mask_per_picture_of_one_class(folder: Path) -> None:
     save(folder / "masks" / "a_mask.png", rectangle(SIZE, 1, 2, 3, 4))
     save(folder / "masks" / "b_mask.png", rectangle(SIZE, 5, 5, 2, 2) // 255)
     save(folder / "masks" / "notes.png", rectangle(SIZE, 5, 5, 2, 2))
-    with pytest.raises(DatasetError, match=r"1 pictures have no mask in .*sub/c\.jpg"):
+    with pytest.raises(DatasetError, match=r"1 picture has no mask in .*sub/c\.jpg"):
         read_masks(folder / "pictures", folder / "masks", "_mask", class_name="dent", missing_is_clean=False)
     source = read_masks(folder / "pictures", folder / "masks", "_mask", class_name="dent", missing_is_clean=True)
     assert imported(source, folder / "out").by_class == {"dent": 2}

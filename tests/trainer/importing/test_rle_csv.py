@@ -127,7 +127,7 @@ def test_classes_without_names_are_called_by_their_numbers(tmp_path: Path, pictu
         ("a.jpg,0,1 2\n", r"t\.csv, row 2: expected a picture and a class"),
         ("a.jpg,1,1 2\na.jpg,2\n", r"t\.csv, row 3: expected a value for each of the columns .*, received fewer"),
         ("a.jpg,1,1 2,9 3\n", r"t\.csv, row 2: expected a value for each of the columns .*, received more"),
-        ("a.jpg,1,1 2\na.jpg,2,\n", r"The class b is empty: .* 1 masks without a pixel: .*t\.csv, row 3"),
+        ("a.jpg,1,1 2\na.jpg,2,\n", r"The class b is empty: .* 1 mask without a pixel: .*t\.csv, row 3"),
         ("a.jpg,1,1 2\n", "The class b is empty: expected a picture that shows it, received no mask of it"),
         ("a.jpg,9,1 2\n", r"t\.csv, row 2: expected one of the classes 1, 2 that --names has, received 9"),
     ],

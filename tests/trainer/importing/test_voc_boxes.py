@@ -138,7 +138,7 @@ def test_an_annotation_cannot_harm(folder: Path) -> None:
 def test_annotations_and_pictures_must_belong_together(folder: Path) -> None:
     """By the file's name or by <filename>; a picture without an XML is an error unless it is declared clean."""
     (folder / "xml" / "one.xml").write_text(annotation(box("dent", 1, 1, 2, 2), filename="a.jpg"))
-    with pytest.raises(DatasetError, match=r"1 pictures have no XML .*b\.jpg"):
+    with pytest.raises(DatasetError, match=r"1 picture has no XML .*b\.jpg"):
         truths_of(folder)
     assert read(folder)["b.jpg"][0] == ()
     (folder / "xml" / "a.xml").write_text(annotation())

@@ -115,7 +115,7 @@ def test_an_empty_mask_beside_a_full_one_is_left_out(tmp_path: Path) -> None:
 def test_a_class_that_no_picture_shows_is_an_error(tmp_path: Path) -> None:
     """Masks without a pixel, or a class that was named and is nowhere: which, where, and nothing is written."""
     one = labelled(tmp_path, "a.png", ClassMask("scratch", MASK), ClassMask("stain", BARE))
-    with pytest.raises(DatasetError, match=r"The class stain is empty: .* 1 masks without a pixel: labels of a\.png"):
+    with pytest.raises(DatasetError, match=r"The class stain is empty: .* 1 mask without a pixel: labels of a\.png"):
         imported(source(one), tmp_path / "out")
     named = LabelSource(1, iter([labelled(tmp_path, "b.png", ClassMask("scratch", MASK))]), ("scratch", "pit"))
     with pytest.raises(DatasetError, match=r"The class pit is empty: .* received no mask of it"):
