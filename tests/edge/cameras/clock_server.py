@@ -1,7 +1,8 @@
 """A real RTSP server (GStreamer's) whose pictures show the time at which they were drawn, as H.264 at /line.
 
 Sixteen bits of the time of day in units of 10 ms stand as blocks of 20 px, white for one, along the top; the rest is
-grey with grain. Prints its port once it listens. Not a test. `auth` as its second word asks for eye:p@ss/w:rd#1.
+grey with grain. Prints its port once it listens. Not a test. `auth` as its second word asks for eye:p@ss/w:rd#1; with
+`uhd` the pictures are 3840 x 2160 px, 3 a second.
 """
 
 import itertools
@@ -15,9 +16,14 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402 - the versions come first
 
-WIDTH, HEIGHT, BLOCK = 320, 240, 20
+BLOCK = 20
+UHD = "uhd" in sys.argv
+TIMES = 12 if UHD else 1  # as wide as 320 px; as high as 180 or 240
+FPS, KBIT_PER_S = (3, 10_000) if UHD else (25, 800)
 Gst.init(None)
-grain = np.random.default_rng(0).normal(90, 8, (8, HEIGHT, WIDTH, 3)).clip(0, 255).astype(np.uint8)
+small = np.random.default_rng(0).normal(90, 8, (8, 180 if UHD else 240, 320, 3)).clip(0, 255).astype(np.uint8)
+grain = [np.tile(each, (TIMES, TIMES, 1)) for each in small]
+HEIGHT, WIDTH = grain[0].shape[:2]
 grains = itertools.cycle(grain)
 
 
@@ -40,7 +46,7 @@ def configured(_factory: object, media: object) -> None:
     def push() -> bool:
         return source.emit("push-buffer", Gst.Buffer.new_wrapped(drawn_now())) == Gst.FlowReturn.OK
 
-    GLib.timeout_add(40, push)
+    GLib.timeout_add(1000 // FPS, push)
 
 
 server = GstRtspServer.RTSPServer()
@@ -48,8 +54,9 @@ server.set_address("127.0.0.1")
 server.set_service(sys.argv[1] if len(sys.argv) > 1 else "0")
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(
-    f"( appsrc name=source caps=video/x-raw,format=BGR,width={WIDTH},height={HEIGHT},framerate=25/1 ! videoconvert ! "
-    "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 bitrate=800 ! rtph264pay name=pay0 pt=96 )"
+    f"( appsrc name=source caps=video/x-raw,format=BGR,width={WIDTH},height={HEIGHT},framerate={FPS}/1 ! "
+    f"videoconvert ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max={FPS} bitrate={KBIT_PER_S} ! "
+    "rtph264pay name=pay0 pt=96 )"
 )
 factory.connect("media-configure", configured)
 if "auth" in sys.argv:
