@@ -29,6 +29,8 @@ _WAIT_S = 0.05
 _JOIN_S = 15.0
 # Judged frames of one view that wait for the decider: each holds its pixels.
 _WAITING_AT_MOST = 4
+# Frames that are decided before the rest of the station has its turn.
+_AT_ONCE = 16
 # How often a live station looks at the alarms that are not about frames, and at what time ends.
 _TICK_EVERY_NS = 200_000_000
 # How often open parts are looked at while no frame comes.
@@ -131,14 +133,17 @@ class Decider:
         yield from view.finish()
 
     def _run_live(self, stop: threading.Event) -> None:
-        runs = [_ViewRun(view, stop) for view in self.views]
+        runs = [_ViewRun(view) for view in self.views]
         told: queue.SimpleQueue[tuple[_ViewRun, Told]] = queue.SimpleQueue()
         for run in runs:
             run.start(told)
         try:
-            while not stop.is_set() and not all(run.ended for run in runs):
+            while not stop.is_set() and not _over(runs):
                 self._turn()
+                self._tell_ended(runs)
                 self._take(told, _WAIT_S)
+            for run in runs:
+                run.stop.set()
             self._wait_for(runs, told)
         finally:
             for run in runs:
@@ -149,6 +154,13 @@ class Decider:
         for run in runs:
             if run.error is not None:
                 raise run.error
+
+    def _tell_ended(self, runs: Sequence[_ViewRun]) -> None:
+        """Tell of a camera whose frames are over while others go on: it is lost, and never reads as OK."""
+        for run in runs:
+            if run.ended:
+                for one in run.view.after_end():
+                    self._decide(one)
 
     def _wait_for(self, runs: Sequence[_ViewRun], told: queue.SimpleQueue[tuple[_ViewRun, Told]]) -> None:
         """Decide on what views still judge, until each has come to its end, for a bounded time."""
@@ -162,13 +174,16 @@ class Decider:
             run, first = told.get(timeout=wait_s) if wait_s else told.get_nowait()
         except queue.Empty:
             return False
-        while True:
+        for _ in range(_AT_ONCE):  # then the rest of the station has its turn
             self._decide(first)
             run.room.release()
             try:
                 run, first = told.get_nowait()
             except queue.Empty:
                 return True
+        self._decide(first)
+        run.room.release()
+        return True
 
     def _decide(self, told: Told) -> None:
         if self.parts is not None:
@@ -220,15 +235,21 @@ class Decider:
         self.counts.stray_ng += stray.result.judgement.verdict is Verdict.NG
 
 
+def _over(runs: Sequence[_ViewRun]) -> bool:
+    """Tell whether nothing more comes, or one of them failed: a station without one of its cameras is restarted."""
+    failed = any(run.ended and (run.error is not None or run.view.ended_early) for run in runs)
+    return failed or all(run.ended for run in runs)
+
+
 class _ViewRun:
     """A view in a thread of its own. `room`: how many more of its results the decider has room for."""
 
-    def __init__(self, view: View, stop: threading.Event) -> None:
+    def __init__(self, view: View) -> None:
         self.view = view
         self.ended = False
         self.error: Exception | None = None
         self.room = threading.Semaphore(_WAITING_AT_MOST)
-        self._stop = stop
+        self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run, name=f"view {view.name}", daemon=True)
 
     def start(self, told: queue.SimpleQueue[tuple[_ViewRun, Told]]) -> None:
@@ -238,7 +259,7 @@ class _ViewRun:
 
     def _run(self) -> None:
         try:
-            while not (self.view.ended or self._stop.is_set()):
+            while not (self.view.ended or self.stop.is_set()):
                 self._hand_over(self.view.turn())
             self._hand_over(self.view.finish())
         except Exception as error:  # noqa: BLE001 - raised again in the decider's thread
@@ -249,7 +270,7 @@ class _ViewRun:
     def _hand_over(self, results: Sequence[Told]) -> None:
         for one in results:
             while not self.room.acquire(timeout=_WAIT_S):
-                if self._stop.is_set():
+                if self.stop.is_set():
                     break  # the decider takes what is left, however much it is
             self._told.put((self, one))
 

@@ -167,6 +167,10 @@ class View:
             return told
         return [*told, *self._without_frame(item)]
 
+    def after_end(self) -> list[Seen | FrameLost]:
+        """Return, now and then, that the camera gives no more frames."""
+        return self._without_frame(CameraState(self.name, CameraCondition.LOST, "its recording is over"))
+
     def finish(self) -> list[Seen | FrameLost]:
         """Judge the frame that was begun, since no further one is wanted."""
         begun, self._begun = self._begun, None

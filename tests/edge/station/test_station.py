@@ -85,6 +85,15 @@ class HungCamera(ListedCamera):
         return CameraState(self.name, CameraCondition.LOST, "it was closed")
 
 
+class FailedCamera(ListedCamera):
+    """Ends at once, and says that it failed."""
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Return the end."""
+        del timeout_s
+        return CameraState(self.name, CameraCondition.END_OF_STREAM, "the driver failed")
+
+
 def station(bright: Bundle, text: str) -> Settings:
     """Make settings of two cameras, with `text` beside them."""
     import yaml
@@ -201,6 +210,36 @@ def test_a_camera_that_hangs_costs_the_others_nothing(bright: Bundle, tmp_path: 
         watchers=Watchers([DirectObserver(watch)]),
     )
     assert [one.inspection.frame for one in seen if one.inspection.camera == "top"] == list(range(50))
+
+
+def test_a_camera_whose_frames_are_over_is_lost_while_others_go_on(bright: Bundle, tmp_path: Path) -> None:
+    """Of two cameras one ends: it is NO_READ with its fault, not silent; a driver that failed ends the station."""
+    stop, told = threading.Event(), list[Decided]()
+
+    def watch(decided: Decided | DecidedPart) -> None:
+        if isinstance(decided, Decided) and decided.inspection.camera_fault is not None:
+            told.append(decided)
+            stop.set()
+
+    def run(side: Camera) -> Any:
+        top = ListedCamera("top", [(1000, part())], ends=False)
+        return run_station(
+            station(bright, "cameras: {top: {max_age_ms: 3600000}, side: {max_age_ms: 50}}"),
+            bright,
+            stop,
+            store=tmp_path / f"{len(told)}.db",
+            live=True,
+            instead=StandIns({"top": top, "side": side}, None, MemoryPublisher()),
+            watchers=Watchers([DirectObserver(watch)]),
+        )
+
+    threading.Timer(60, stop.set).start()
+    run(ListedCamera("side", [(1000, part())]))
+    assert told[0].inspection.camera == "side"
+    assert told[0].body is not None
+    assert "its recording is over" in told[0].body["reason"]
+    stop.clear()
+    assert run(FailedCamera("side", [])).counts.ended_early == "the driver failed"
 
 
 def test_a_folder_whose_pictures_are_parts(bright: Bundle, tmp_path: Path) -> None:
