@@ -155,7 +155,7 @@ class Consumer:
         properties.ResponseTopic = f"{TOPICS}/answer/{self._name}"
         properties.CorrelationData = str(self.asked).encode()
         wish = {
-            "schema": "linewatch/command-replay/1",
+            "schema": "linewatch/command-resend/1",
             "epoch": self._epoch,
             "from_seq": first,
             "to_seq": last,
@@ -164,7 +164,7 @@ class Consumer:
         }
         client = self._client
         if client is not None and self._epoch:
-            client.publish(f"{TOPICS}/cmd/replay", json.dumps(wish).encode(), 1, properties=properties)
+            client.publish(f"{TOPICS}/cmd/resend", json.dumps(wish).encode(), 1, properties=properties)
 
     def ids(self) -> set[str]:
         """Return the ids of all events that came."""

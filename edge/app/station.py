@@ -361,7 +361,7 @@ def _desk(delivery: _Delivery, recorder: Recorder, trigger: Trigger | None, sett
     desk = CommandDesk(delivery.inbox.take, delivery.sender.offer, recorder.alarms, delivery.messages, delivery.outbox)
     desk.add(
         {
-            "replay": EventResender(delivery.outbox, desk.answer_later),
+            "resend": EventResender(delivery.outbox, desk.answer_later),
             "part": PartTeller(trigger, settings.station_recipes),
         }
     )

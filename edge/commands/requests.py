@@ -23,7 +23,7 @@ from edge.yaml_settings import StrictModel
 
 MAX_WAITING = 100
 PER_S = 50  # commands from the broker, on average; MAX_WAITING at once
-REPLAYS_PER_S, REPLAYS_AT_ONCE = 1, 10
+RESENDS_PER_S, RESENDS_AT_ONCE = 1, 10
 PARTS_PER_S = 200  # openings and closings of parts; as many at once
 TOLD_EVERY_S = 10.0  # what was crowded out is told together
 MAX_DETAIL = 500
@@ -32,7 +32,7 @@ MAX_ANSWER_LEVELS = 20
 MAX_CORRELATION = 1_024  # bytes
 MAX_EXPIRY_S = 60
 MAX_BYTES = 16_384
-MAX_REPLAYED = 10_000  # events that one command may ask for
+MAX_RESENT = 10_000  # events that one command may ask for
 MAX_CHALLENGE_PARTS = 1_000
 MIN_CHALLENGE_S, MAX_CHALLENGE_S = 10, 86_400
 MAX_BYPASS_MINUTES = 480
@@ -105,10 +105,10 @@ class Unshelve(StrictModel):
     comment: _Comment
 
 
-class Replay(StrictModel):
-    """Body of `cmd/replay`: the events of these numbers are wanted once more."""
+class Resend(StrictModel):
+    """Body of `cmd/resend`: the events of these numbers are wanted once more."""
 
-    schema_name: Annotated[Literal["linewatch/command-replay/1"], Field(alias="schema")]
+    schema_name: Annotated[Literal["linewatch/command-resend/1"], Field(alias="schema")]
     epoch: _Uuid
     from_seq: Annotated[int, Field(ge=1, le=MAX_SEQ)]
     to_seq: Annotated[int, Field(ge=1, le=MAX_SEQ)]
@@ -116,9 +116,9 @@ class Replay(StrictModel):
     comment: _Comment
 
     @model_validator(mode="after")
-    def _a_range_of_bearable_length(self) -> Replay:
-        if not 0 <= self.to_seq - self.from_seq < MAX_REPLAYED:
-            raise ValueError(f"expected to_seq from from_seq on, and at most {MAX_REPLAYED} numbers")
+    def _a_range_of_bearable_length(self) -> Resend:
+        if not 0 <= self.to_seq - self.from_seq < MAX_RESENT:
+            raise ValueError(f"expected to_seq from from_seq on, and at most {MAX_RESENT} numbers")
         return self
 
 
@@ -196,11 +196,12 @@ COMMANDS: dict[str, type[StrictModel]] = {
     "shelve": Shelve,
     "unshelve": Unshelve,
     "reset": Reset,
-    "replay": Replay,
+    "resend": Resend,
     "challenge": Challenge,
     "bypass": Bypass,
     "part": OpenOrClosePart,
 }
+RENAMED = {"replay": "resend"}  # commands by their earlier names
 
 
 @dataclass(frozen=True)
@@ -329,6 +330,8 @@ def read_command(received: Received, root: str, prefix: str | None = None) -> Co
 
 
 def _body(name: str, received: Received) -> tuple[StrictModel | None, CommandOutcome, str]:
+    if name in RENAMED:
+        return None, "unknown_command", f"cmd/{name} is called cmd/{RENAMED[name]} now; send it there"
     if name not in COMMANDS:
         return None, "unknown_command", f"expected one of {', '.join(COMMANDS)}, received {name[:100]!r}"
     if received.expiry_s is None or received.expiry_s > MAX_EXPIRY_S:
@@ -348,7 +351,7 @@ class Inbox:
     """Commands between the threads that hear them and the loop that obeys.
 
     At most MAX_WAITING of those from the broker wait, and as many from the shell. From the broker at most PER_S are
-    taken in a second, and REPLAYS_PER_S wishes to send again. A command that has waited for longer than its expiry is
+    taken in a second, and RESENDS_PER_S wishes to send again. A command that has waited for longer than its expiry is
     not obeyed: who gave it has given it up. Nor is one that found no room. Their number is kept, and comes out as one
     refused command now and then, so that the loop can note it. `dropped` counts both. `unanswered` counts the commands
     whose answer goes nowhere though one was wanted.
@@ -362,7 +365,7 @@ class Inbox:
         self._monotonic_s = monotonic_s
         self._waiting: deque[tuple[float, Command]] = deque()
         self._rate = Rate(PER_S, MAX_WAITING, monotonic_s)
-        self._replays = Rate(REPLAYS_PER_S, REPLAYS_AT_ONCE, monotonic_s)
+        self._resends = Rate(RESENDS_PER_S, RESENDS_AT_ONCE, monotonic_s)
         self._parts = Rate(PARTS_PER_S, PARTS_PER_S, monotonic_s)
         self._crowded_out = 0
         self._told_at_s = -TOLD_EVERY_S
@@ -403,8 +406,8 @@ class Inbox:
             return f"{MAX_WAITING} commands wait"
         if of_shell:
             return ""
-        if received.topic == f"{self._root}/cmd/replay" and not self._replays.take():
-            return f"more than {REPLAYS_PER_S} wish in a second to send again"
+        if received.topic == f"{self._root}/cmd/resend" and not self._resends.take():
+            return f"more than {RESENDS_PER_S} wish in a second to send again"
         if received.topic == f"{self._root}/cmd/part":
             return "" if self._parts.take() else f"more than {PARTS_PER_S} openings and closings of parts in a second"
         return "" if self._rate.take() else f"more than {PER_S} commands in a second"
@@ -432,8 +435,7 @@ class Inbox:
         if crowded_out:
             told = (
                 f"{counted(crowded_out, 'command')} came while {MAX_WAITING} waited, or faster than {PER_S} in "
-                f"a second "
-                f"({REPLAYS_PER_S} of them to send again)"
+                f"a second ({RESENDS_PER_S} of them to send again)"
             )
             taken.append(Command("", None, "crowded_out", told, None, None))
         return taken

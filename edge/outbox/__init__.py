@@ -13,7 +13,7 @@ from edge.outbox.journal import JournalRow
 from edge.outbox.outbox import Outbox, OutboxCounts
 from edge.outbox.own_topics import OwnTopics
 from edge.outbox.reader import OutboxReader
-from edge.outbox.records import Repeated, Row
+from edge.outbox.records import Resent, Row
 from edge.outbox.sender import Sender
 from edge.outbox.store import Store
 
@@ -24,7 +24,7 @@ __all__ = [
     "OutboxCounts",
     "OutboxReader",
     "OwnTopics",
-    "Repeated",
+    "Resent",
     "Row",
     "Sender",
     "Store",

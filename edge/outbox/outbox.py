@@ -22,7 +22,7 @@ from typing_extensions import Self
 
 from edge.errors import StoreError
 from edge.outbox.reader import OutboxReader
-from edge.outbox.records import BROKE, Job, Lane, Put, Repeat, Repeated, Row, Settle, Unpark, Unwritable
+from edge.outbox.records import BROKE, Job, Lane, Put, ResendWish, Resent, Row, Settle, Unpark, Unwritable
 from edge.outbox.rescue import take_over
 from edge.outbox.store import Caps, Store, copy_of, is_corrupt, open_store, remove, set_aside
 from edge.printable import encodable
@@ -339,14 +339,14 @@ class Outbox:
         """Have parked rows tried again: all of `topic`, or the oldest of each, and `broken` of those that broke it."""
         self._add(Unpark(topic, broken))
 
-    def repeat(self, first_seq: int, last_seq: int, done: Callable[[Repeated], None]) -> None:
+    def resend(self, first_seq: int, last_seq: int, done: Callable[[Resent], None]) -> None:
         """Send acknowledged events of these numbers again; `done` is called from the writer's thread."""
-        self._add(Repeat(self._store.clock_s(), first_seq, last_seq, done=done))
+        self._add(ResendWish(self._store.clock_s(), first_seq, last_seq, done=done))
 
-    def repeat_since(self, seconds: float, *, forgotten: bool = False) -> None:
+    def resend_since(self, seconds: float, *, forgotten: bool = False) -> None:
         """Send again what was first acknowledged in the last `seconds`: the broker may have forgotten it, or has."""
         now_s = self._store.clock_s()
-        self._add(Repeat(now_s, since_s=now_s - seconds, forgotten=forgotten))
+        self._add(ResendWish(now_s, since_s=now_s - seconds, forgotten=forgotten))
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Have `listener` called, from the writer thread, after each commit."""
@@ -360,7 +360,7 @@ class Outbox:
             self._settles.append((next(self._order), settle))
             self._wake(hurry=False)
 
-    def _add(self, wish: Repeat | Unpark) -> None:
+    def _add(self, wish: ResendWish | Unpark) -> None:
         with self._changed:
             self._settles.append((next(self._order), wish))
             self._wake(hurry=True)
@@ -501,14 +501,14 @@ class Outbox:
         what = [str(message.kind) for message in job.messages] if isinstance(job, Put) else [type(job).__name__.lower()]
         told = f"{', '.join(what) or 'an entry of the journal'} cannot be written and was set aside: {error}"
         _log.error("The outbox %s: %s", self._path, told)
-        if isinstance(job, Repeat):
-            job.outcome = Repeated(0, 0, max(0, job.last_seq - job.first_seq + 1))
+        if isinstance(job, ResendWish):
+            job.outcome = Resent(0, 0, max(0, job.last_seq - job.first_seq + 1))
         with self._changed:
             self._unwritable += (len(job.messages) or 1) if isinstance(job, Put) else 1
             self.unwritable = told
 
     def _note_done(self, jobs: Sequence[Job]) -> None:
-        wishes = [job for job in jobs if isinstance(job, Repeat)]
+        wishes = [job for job in jobs if isinstance(job, ResendWish)]
         with self._changed:
             self.generation += sum(isinstance(job, Unpark) for job in jobs)
             for job in jobs:

@@ -67,19 +67,19 @@ class Settle:
 
 
 @dataclass(frozen=True)
-class Repeated:
+class Resent:
     """The outcome of a wish to have events again, counted in events.
 
-    `repeated` are sent once more. `waiting` were not yet acknowledged and come anyway. `missing` are no longer there.
+    `resent` are sent once more. `waiting` were not yet acknowledged and come anyway. `missing` are no longer there.
     """
 
-    repeated: int
+    resent: int
     waiting: int
     missing: int
 
 
 @dataclass
-class Repeat:
+class ResendWish:
     """A wish to send acknowledged events again: numbers `first_seq` to `last_seq`, or all since `since_s`.
 
     Times are of the store's clock, s. Only events that were acknowledged before `asked_s` are meant. An event keeps the
@@ -92,9 +92,9 @@ class Repeat:
     first_seq: int = 0
     last_seq: int = 0
     since_s: float | None = None
-    done: Callable[[Repeated], None] = lambda _: None
-    repeated: int = 0
-    outcome: Repeated | None = None
+    done: Callable[[Resent], None] = lambda _: None
+    resent: int = 0
+    outcome: Resent | None = None
     forgotten: bool = False
     after: int = 0
 
@@ -118,4 +118,4 @@ class Unpark:
     broken: int = 0
 
 
-Job = Put | Settle | Repeat | Unpark | Unwritable
+Job = Put | Settle | ResendWish | Unpark | Unwritable

@@ -345,7 +345,7 @@ class Sender:
             self._own.connected(time.monotonic())
         self._forgotten = self._forgotten or not event.session_present
         if event.session_present and self._lost_at_s is not None:
-            self._outbox.repeat_since(time.monotonic() - self._lost_at_s + DOUBTED_S)
+            self._outbox.resend_since(time.monotonic() - self._lost_at_s + DOUBTED_S)
         self._lost_at_s = None
 
     def _end_connection(self, event: SessionLost) -> None:
@@ -489,7 +489,7 @@ class Sender:
 
     def _remind(self) -> None:
         """Tell a broker that forgot us what it should still know."""
-        self._outbox.repeat_since(RESEND_S, forgotten=True)
+        self._outbox.resend_since(RESEND_S, forgotten=True)
         self._reminded.clear()
         self._offer_states()
         self._states_due = True  # once more when all that was acknowledged is noted on disk

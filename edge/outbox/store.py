@@ -18,7 +18,7 @@ from edge.errors import StoreError
 from edge.files import replacing
 from edge.outbox.journal import TABLES, JournalTables, take_over_version_2
 from edge.outbox.ledger import LEDGER_TABLES, LedgerTables
-from edge.outbox.records import BROKE, Job, Put, Repeat, Repeated, Row, Settle, Unpark, Unwritable
+from edge.outbox.records import BROKE, Job, Put, ResendWish, Resent, Row, Settle, Unpark, Unwritable
 from edge.printable import encodable
 from edge.records import JournalPart, Message
 from edge.records.ledger import CountDelta
@@ -29,7 +29,7 @@ SCHEMA_VERSION = 4
 PENDING, PARKED, ACKNOWLEDGED = 0, 1, 2
 BUSY_S = 1.0
 RESENT_AT_MOST = 5  # times that one event is sent again to a broker that forgot it, without being asked for
-_STEP = 1000  # rows that one commit repeats or forgets at most: an alarm that comes meanwhile waits for no more
+_STEP = 1000  # rows that one commit sends again or forgets at most: an alarm that comes meanwhile waits for no more
 _MESSAGE = """CREATE TABLE message (
   row INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
   topic TEXT NOT NULL, payload BLOB NOT NULL, qos INTEGER NOT NULL, retain INTEGER NOT NULL, expiry_s INTEGER,
@@ -280,7 +280,7 @@ class Store:
         _log.error("The outbox %s: %d rows that no outbox writes were set aside in it", self._path, len(odd))
 
     def commit(self, jobs: Sequence[Job]) -> None:
-        """Do all jobs in one transaction, or none of them; raises sqlite3.Error. A `Repeat` may want several."""
+        """Do all jobs in one transaction, or none of them; raises sqlite3.Error. A `ResendWish` may want several."""
         before, journal, ledger = self.totals, self._journal.state(), self._ledger.state()
         db = self._writing
         db.execute("BEGIN IMMEDIATE")
@@ -295,7 +295,7 @@ class Store:
                 elif isinstance(job, Unpark):
                     self._unpark(job)
                 else:
-                    self._repeat(job)
+                    self._resend(job)
             self._drop_oldest()
             self._forget()
             db.execute("UPDATE meta SET value = ? WHERE key = 'committed'", (self.totals.committed,))
@@ -363,8 +363,8 @@ class Store:
         else:
             self._count(results=-rows, kept=rows, kept_results_bytes=size)
 
-    def _repeat(self, wish: Repeat) -> None:
-        """Have some of what is wished sent again. What is retained is not for repeating: a newer state may stand."""
+    def _resend(self, wish: ResendWish) -> None:
+        """Have some of what is wished sent again. What is retained is not sent again: a newer state may stand."""
         db = self._writing
         if wish.since_s is None:
             meant, given = "seq BETWEEN ? AND ?", [float(wish.first_seq), float(wish.last_seq)]
@@ -385,7 +385,7 @@ class Store:
             )
             self._move(-1, -size, urgent)
             wish.after = row
-        wish.repeated += len(found)
+        wish.resent += len(found)
         if len(found) < _STEP:
             wish.outcome = self._outcome(wish)
 
@@ -414,13 +414,13 @@ class Store:
         ).rowcount
         self._count(parked=-tried - len(done))
 
-    def _outcome(self, wish: Repeat) -> Repeated:
+    def _outcome(self, wish: ResendWish) -> Resent:
         last = min(wish.last_seq, self.totals.committed)
         (there,) = self._writing.execute(
             "SELECT count(DISTINCT seq) FROM message WHERE seq BETWEEN ? AND ? AND NOT retain", (wish.first_seq, last)
         ).fetchone()
         missing = max(0, last - wish.first_seq + 1 - there)
-        return Repeated(wish.repeated, max(0, there - wish.repeated), missing)
+        return Resent(wish.resent, max(0, there - wish.resent), missing)
 
     def _drop_oldest(self) -> None:
         for urgent, have in ((0, self.totals.results), (1, self.totals.alarms)):

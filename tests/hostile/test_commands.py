@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.commands.requests import MAX_DETAIL, MAX_WAITING, PER_S, REPLAYS_AT_ONCE, Inbox, read_command
+from edge.commands.requests import MAX_DETAIL, MAX_WAITING, PER_S, RESENDS_AT_ONCE, Inbox, read_command
 from edge.errors import SettingsError
 from edge.records import Crowded, Received
 from edge.settings import load_settings
@@ -154,10 +154,10 @@ def test_wishes_to_send_again_have_a_rate_of_their_own() -> None:
     now_s = [0.0]
     inbox = Inbox(ROOT, lambda: now_s[0])
     for _ in range(100):
-        inbox.put(replace(COMMAND, topic=f"{ROOT}/cmd/replay"))
+        inbox.put(replace(COMMAND, topic=f"{ROOT}/cmd/resend"))
     inbox.put(COMMAND)
     names = [command.name for command in inbox.take()]
-    assert names.count("replay") == REPLAYS_AT_ONCE
+    assert names.count("resend") == RESENDS_AT_ONCE
     assert names.count("ack") == 1
 
 

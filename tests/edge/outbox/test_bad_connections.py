@@ -222,15 +222,15 @@ def test_what_was_sent_again_is_not_for_that_reason_sent_again(tmp_path: Path) -
 
         assert acknowledge_all() == 2
         time.sleep(1.5)
-        outbox.repeat_since(60)
+        outbox.resend_since(60)
         assert outbox.flush(10)
         assert acknowledge_all() == 2
-        outbox.repeat_since(1.0)
+        outbox.resend_since(1.0)
         assert outbox.flush(10)
         assert outbox.counts().pending == 0
         # a broker that has forgotten begins anew, five times at most
         for _ in range(9):
-            outbox.repeat_since(60, forgotten=True)
+            outbox.resend_since(60, forgotten=True)
             assert outbox.flush(10)
             acknowledge_all()
         assert outbox.counts().acknowledged == 2 + 2 + 2 * 4
@@ -243,7 +243,7 @@ def test_what_is_new_goes_before_what_is_sent_again(tmp_path: Path) -> None:
             put(outbox, *range(first, first + 500))
         settled(outbox)
         broker.messages.clear()
-        outbox.repeat(1, 3000, lambda _: None)
+        outbox.resend(1, 3000, lambda _: None)
         wait_for(lambda: len(broker.messages) > 100)
         outbox.put(outbox.reserve(), result(9999))
         outbox.put(outbox.reserve(), alarm(8888))

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edge.errors import StoreError
 from edge.outbox import Outbox, OutboxCounts, Row, Sender
 from edge.outbox.outbox import SETTLED_AT_MOST
-from edge.outbox.records import Job, Repeated
+from edge.outbox.records import Job, Resent
 from edge.outbox.store import Store
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.memory import MemoryPublisher
@@ -608,7 +608,7 @@ def test_nothing_ends_the_writer(tmp_path: Path) -> None:
         put(outbox, 2)
         assert (outbox.trouble, outbox.alive, numbers(outbox.pending(0, 9))) == (None, True, [1, 2])
         asked: list[int] = []
-        outbox.repeat(1, 1, lambda _: asked.append(1 // 0))
+        outbox.resend(1, 1, lambda _: asked.append(1 // 0))
         put(outbox, 3)
         wait_for(lambda: outbox.flush(1))
         put(outbox, 4)
@@ -679,13 +679,13 @@ def test_a_clock_that_was_ahead_hides_nothing(tmp_path: Path) -> None:
         db.execute("UPDATE message SET settled_s = settled_s + 3600")
         db.commit()
     with Outbox(path) as outbox:
-        told: list[Repeated] = []
-        outbox.repeat(2, 4, told.append)
+        told: list[Resent] = []
+        outbox.resend(2, 4, told.append)
         wait_for(lambda: told)
-        assert told == [Repeated(repeated=3, waiting=0, missing=0)]
+        assert told == [Resent(resent=3, waiting=0, missing=0)]
         assert numbers(outbox.pending(0, 9)) == [2, 3, 4]
         for row in outbox.pending(0, 9):
             outbox.acknowledge(row)
         settled(outbox)
-        outbox.repeat_since(60)
+        outbox.resend_since(60)
         wait_for(lambda: numbers(outbox.pending(0, 9)) == [1, 2, 3, 4, 5])

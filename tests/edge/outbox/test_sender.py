@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.outbox import AckPolicy, Outbox, Repeated, Sender
+from edge.outbox import AckPolicy, Outbox, Resent, Sender
 from edge.outbox.sender import Patience
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.memory import MemoryPublisher
@@ -177,7 +177,7 @@ def test_a_gap_is_filled_on_request(tmp_path: Path) -> None:
         settled(outbox)
         ids = {int(m.payload): m.id for m in publisher.messages if m.topic == "line/event"}
         publisher.messages.clear()
-        outbox.repeat(11, 20, answers.append)
+        outbox.resend(11, 20, answers.append)
         wait_for(lambda: len(publisher.messages) == 10)
         assert [(int(m.payload), m.id, m.resent) for m in publisher.messages] == [
             (number, ids[number], True) for number in range(11, 21)
@@ -185,10 +185,10 @@ def test_a_gap_is_filled_on_request(tmp_path: Path) -> None:
         with closing(sqlite3.connect(path)) as db, db:
             db.execute("DELETE FROM message WHERE seq = 30")
         settled(outbox)
-        outbox.repeat(29, 99, answers.append)
+        outbox.resend(29, 99, answers.append)
         wait_for(lambda: len(answers) == 2)
         # 29 to 40 without 30; the 41st is a retained state alone, which is no event of its own here, so it is missing
-        assert answers == [Repeated(10, 0, 0), Repeated(11, 0, 2)]
+        assert answers == [Resent(10, 0, 0), Resent(11, 0, 2)]
 
 
 def test_what_waits_anyway_is_not_sent_twice_on_request(tmp_path: Path) -> None:
@@ -196,9 +196,9 @@ def test_what_waits_anyway_is_not_sent_twice_on_request(tmp_path: Path) -> None:
     publisher, answers = MemoryPublisher(away=True), []
     with running(tmp_path / "outbox.db", publisher) as (outbox, _):
         put(outbox, *range(1, 31))
-        outbox.repeat(1, 30, answers.append)
+        outbox.resend(1, 30, answers.append)
         wait_for(lambda: answers)
-        assert answers == [Repeated(0, 30, 0)]
+        assert answers == [Resent(0, 30, 0)]
         publisher.come_back()
         settled(outbox)
         assert sent(publisher) == list(range(1, 31))
@@ -218,8 +218,8 @@ def test_acknowledged_rows_are_kept_for_their_time_only(tmp_path: Path) -> None:
         def missing() -> bool:
             """Ask again: what is too old goes with one of the next commits."""
             put(outbox, 99)
-            outbox.repeat(1, 30, answers.append)
-            return bool(answers) and answers[-1] == Repeated(0, 0, 30)
+            outbox.resend(1, 30, answers.append)
+            return bool(answers) and answers[-1] == Resent(0, 0, 30)
 
         wait_for(missing)
 

@@ -122,9 +122,9 @@ def test_wishes_to_send_again_do_not_keep_results_back(tmp_path: Path) -> None:
     ):
         wait_for(lambda: len(bodies(desk, "event/result")) >= 2)
         epoch = json.loads(desk.payloads(f"{ROOT_TOPIC}/event/result")[0])["epoch"]
-        wish = {"schema": "linewatch/command-replay/1", "epoch": epoch, "from_seq": 1, "to_seq": 10_000}
+        wish = {"schema": "linewatch/command-resend/1", "epoch": epoch, "from_seq": 1, "to_seq": 10_000}
         wish |= {"user": "eve", "comment": ""}
-        with flood(broker.port, "replay", json.dumps(wish).encode(), 20):
+        with flood(broker.port, "resend", json.dumps(wish).encode(), 20):
             frames = {result["frame"] for result in bodies(desk, "event/result")}
             wait_for(lambda: len({result["frame"] for result in bodies(desk, "event/result")} - frames) >= 6, 15)
         wait_for(lambda: counters(desk)["resent"] > 0)
