@@ -313,18 +313,23 @@ class MessageWriter:
         """Return the message of one inspection, and its body for those who write files."""
         model = inspection.model or self.in_force.model or self.identity.model
         body = result_body(inspection, model)
-        by = InForce(inspection.recipe or self.in_force.recipe, {inspection.view: model})
-        return self._message("result", body, seq=seq, by=by), body
+        return self._message("result", body, seq=seq, by=self.judged_by(inspection)), body
+
+    def judged_by(self, result: FrameResult | PartResult) -> InForce:
+        """Return the recipe that a result was judged by, which may no longer be in force, and its models."""
+        recipe = result.recipe or self.in_force.recipe
+        if isinstance(result, PartResult):
+            return InForce(recipe, result.models if result.recipe is not None else self.in_force.models)
+        if result.recipe is not None and result.model is None:
+            return InForce(recipe, {})
+        return InForce(recipe, {result.view: result.model or self.in_force.model or self.identity.model})
 
     def part(
         self, part: PartResult, seq: int, *, live: bool, challenge: bool = False
     ) -> tuple[Message, dict[str, Any]]:
         """Return the message of one part, and its body for those who write files. `live`: times are of our clock."""
         body = part_body(part, opened_at=self._opened_at(part, live=live), challenge=challenge)
-        shown = {name: seen.worst or seen.unread for name, seen in part.views.items()}
-        models = {name: frame.model for name, frame in shown.items() if frame is not None and frame.model is not None}
-        by = InForce(part.recipe or self.in_force.recipe, models)
-        return self._message("part", body, seq=seq, by=by), body
+        return self._message("part", body, seq=seq, by=self.judged_by(part)), body
 
     def _opened_at(self, part: PartResult, *, live: bool) -> datetime | None:
         """Return when a part was opened, UTC: by a frame of it, which has both clocks, or else by the station's."""
@@ -337,11 +342,16 @@ class MessageWriter:
         stamp = self._stamp()
         return stamp.wall - timedelta(microseconds=(stamp.mono_ns - part.opened_ns) / 1000)
 
-    def alarm(self, event: AlarmEvent, seq: int) -> Message:
-        """Return a transition's entry in the journal. Put it together with the alarm's state and record."""
-        return self._message("alarm", {"schema": _schema("alarm"), **vars(event)}, seq=seq)
+    def alarm(self, event: AlarmEvent, seq: int, by: InForce | None = None) -> Message:
+        """Return a transition's entry in the journal. Put it together with the alarm's state and record.
 
-    def alarm_state(self, alarm: str, standing: AlarmStanding | None, seq: int | None) -> Message:
+        `by`: what judged the result that brought it; None = what is in force.
+        """
+        return self._message("alarm", {"schema": _schema("alarm"), **vars(event)}, seq=seq, by=by)
+
+    def alarm_state(
+        self, alarm: str, standing: AlarmStanding | None, seq: int | None, by: InForce | None = None
+    ) -> Message:
         """Return the retained state of an alarm, an empty one where it is normal. `seq`: of its event, if any."""
         if standing is None:
             return self._message("alarm-state", None, alarm=alarm)
@@ -353,7 +363,7 @@ class MessageWriter:
             "comment": shelf.comment,
         }
         body = {"schema": _schema("alarm-state"), **vars(standing), "shelf": shelved}
-        return self._message("alarm-state", body, seq=seq, alarm=alarm)
+        return self._message("alarm-state", body, seq=seq, alarm=alarm, by=by)
 
     def journal_entry(
         self,
@@ -472,8 +482,8 @@ class MessageWriter:
         return replace(written, topic=answer.response_topic, correlation=answer.correlation)
 
     def _sha256(self, by: InForce) -> str | None:
-        """Return the hash of the one model; of the first recipe's before it is loaded; None of several."""
-        model = by.model if by.models else self.identity.model
+        """Return the hash of the one model; of the first recipe's before it is loaded; None of several, or of none."""
+        model = by.model if by.models or self.in_force.models else self.identity.model
         return None if model is None else model.sha256
 
     def _message(

@@ -56,9 +56,10 @@ def _drawn(pixels: UInt8, inspection: FrameResult, classes: Sequence[DefectClass
     for defect in inspection.measurement.defects if inspection.measurement else ():
         x, y, w, h = (side * scale for side in defect.bbox)
         corner, opposite = (int(x) - 2, int(y) - 2), (int(x + w) + 2, int(y + h) + 2)
-        cv2.rectangle(canvas, corner, opposite, colours[defect.class_id], 1)
+        colour = colours.get(defect.class_id, _RED)  # another recipe, whose classes differ, may have come since
+        cv2.rectangle(canvas, corner, opposite, colour, 1)
         size_told = "" if defect.length_mm is None else f" {defect.length_mm:.1f} mm"
-        write_on(canvas, f"{defect.class_name}{size_told}", (corner[0], corner[1] - 3), colours[defect.class_id])
+        write_on(canvas, f"{defect.class_name}{size_told}", (corner[0], corner[1] - 3), colour)
     judgement = inspection.judgement
     frame = "" if inspection.frame is None else f"frame {inspection.frame}  "
     told = f"{frame}{judgement.verdict.value}  {judgement.reason or ''}"

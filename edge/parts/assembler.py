@@ -148,7 +148,7 @@ def _judged(parts: Parts, frame: FrameResult, told: list[Concluded]) -> Parts:
         return parts
     part = parts.open[place]
     seen = part.views.get(view, ViewResult())
-    if part.recipe is not None and frame.recipe is not None and frame.recipe != part.recipe:
+    if _by_another(part, frame):
         return _seen(parts, place, view, replace(seen, misjudged=seen.misjudged + 1))
     verdict = frame.judgement.verdict
     seen = replace(
@@ -160,6 +160,13 @@ def _judged(parts: Parts, frame: FrameResult, told: list[Concluded]) -> Parts:
         unread=seen.unread or (frame if verdict is Verdict.NO_READ else None),
     )
     return _seen(parts, place, view, seen)
+
+
+def _by_another(part: OpenPart, frame: FrameResult) -> bool:
+    """Tell whether a frame was judged by another recipe than its part is judged by, or by another edition of it."""
+    if part.recipe is None or frame.recipe is None:
+        return False
+    return (frame.recipe, frame.edition) != (part.recipe, part.rules.edition)
 
 
 def _lost(parts: Parts, event: FrameLost) -> Parts:
@@ -253,6 +260,7 @@ def _result(part: OpenPart) -> PartResult:
         views=views,
         missing_views=missing,
         grade=None if worst is None or judgement.verdict is Verdict.NO_READ else worst.grade,
+        models=rules.models,
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from edge.records.models import ModelIdentity
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,13 @@ class PartRules:
     """The rules for the parts of one recipe.
 
     `views`: by name. `timeout_ns`: the longest that a part may stay open. `wait_ns`: how long judged frames may come
-    after the part has ended. `most_open`: parts at once.
+    after the part has ended. `most_open`: parts at once. `models`: that judge the views. `edition`: of the recipe; a
+    frame that another edition has judged is not the part's.
     """
 
     views: Mapping[str, ViewRule]
     timeout_ns: int
     wait_ns: int
     most_open: int = 64
+    models: Mapping[str, ModelIdentity] = field(default_factory=dict)
+    edition: int = 0

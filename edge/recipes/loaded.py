@@ -19,12 +19,16 @@ from edge.settings import effective_thresholds
 
 @dataclass(frozen=True)
 class LoadedView:
-    """One camera under one recipe, ready to judge. `batcher`: that of the bundle's engine, which views share."""
+    """One camera under one recipe, ready to judge. `batcher`: that of the bundle's engine, which views share.
+
+    `edition`: how often the recipe was loaded anew before, with another bundle or other limits.
+    """
 
     recipe: str
     bundle: Bundle
     inspect: InspectSettings
     batcher: Batcher
+    edition: int = 0
 
     @property
     def model(self) -> ModelIdentity:
@@ -35,6 +39,28 @@ class LoadedView:
         """Return what judges the view's frames; it remembers earlier frames, so each run of a view has its own."""
         inference = SharedInference(self.batcher, effective_thresholds(self.inspect, self.bundle))
         return Inspector(inference, self.bundle, self.inspect)
+
+
+@dataclass(frozen=True)
+class Unready:
+    """One camera under a recipe that cannot judge yet: its frames are NO_READ, for this `reason`.
+
+    `model`: the one that is to judge, None where that is not known.
+    """
+
+    recipe: str
+    reason: str
+    model: ModelIdentity | None = None
+    edition: int = 0
+
+
+@dataclass(frozen=True)
+class UnreadyRecipe:
+    """One product type that cannot be judged yet. `rules`: how its parts are put together."""
+
+    name: str
+    views: Mapping[str, Unready]
+    rules: PartRules
 
 
 @dataclass(frozen=True)
@@ -61,23 +87,46 @@ def model_of(bundle: Bundle) -> ModelIdentity:
     return ModelIdentity(bundle.manifest.name, bundle.manifest.version, bundle.model_sha256)
 
 
-def part_rules(parts: PartSettings, recipe: RecipeSettings) -> PartRules:
-    """Return how parts of a recipe are put together."""
+def part_rules(
+    parts: PartSettings, recipe: RecipeSettings, models: Mapping[str, ModelIdentity], edition: int = 0
+) -> PartRules:
+    """Return how parts of a recipe are put together. `models`: that judge its views."""
     views = {
         name: ViewRule(
             view.frames or parts.frames_per_view, view.ng_frames or parts.ng_frames, view.offset_ms * 1_000_000
         )
         for name, view in recipe.views.items()
     }
-    return PartRules(views, parts.timeout_ms * 1_000_000, parts.wait_ms * 1_000_000)
+    return PartRules(
+        views, parts.timeout_ms * 1_000_000, parts.wait_ms * 1_000_000, models=dict(models), edition=edition
+    )
 
 
 def loaded(
-    name: str, recipe: RecipeSettings, parts: PartSettings, batcher_of: Callable[[str], tuple[Bundle, Batcher]]
+    name: str,
+    recipe: RecipeSettings,
+    parts: PartSettings,
+    batcher_of: Callable[[str], tuple[Bundle, Batcher]],
+    edition: int = 0,
 ) -> LoadedRecipe:
     """Return a recipe whose views are answered by what `batcher_of` gives for each view's name."""
     views = {}
     for view in recipe.views:
         bundle, batcher = batcher_of(view)
-        views[view] = LoadedView(name, bundle, recipe.inspect(view), batcher)
-    return LoadedRecipe(name, views, part_rules(parts, recipe))
+        views[view] = LoadedView(name, bundle, recipe.inspect(view), batcher, edition)
+    models = {view: one.model for view, one in views.items()}
+    return LoadedRecipe(name, views, part_rules(parts, recipe, models, edition))
+
+
+def unready(
+    name: str,
+    recipe: RecipeSettings,
+    parts: PartSettings,
+    models: Mapping[str, ModelIdentity],
+    *,
+    reason: str,
+    edition: int = 0,
+) -> UnreadyRecipe:
+    """Return a recipe whose frames are NO_READ for a reason. `models`: of its views, as far as they are known."""
+    views = {view: Unready(name, reason, models.get(view), edition) for view in recipe.views}
+    return UnreadyRecipe(name, views, part_rules(parts, recipe, models, edition))

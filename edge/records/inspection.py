@@ -127,7 +127,8 @@ class Grade:
 class FrameResult:
     """One decided frame of one view: what the `event/result` message is made of.
 
-    `recipe`, `model`: what judged it; None before any was loaded.
+    `recipe`, `model`: what judged it; None before any was loaded. `edition`: how often the recipe was loaded anew
+    before.
     `trigger_count`: how often the camera was triggered, None where it is not or does not tell. `frame` is None where
     no frame came at all. `measurement` is None exactly when the verdict is NO_READ. `age_ms`: from capture to decision
     on the line's clock. `zones`: what each named zone of the settings shows, for alarms. `grade`: None without a table
@@ -150,6 +151,7 @@ class FrameResult:
     model: ModelIdentity | None = None
     trigger_count: int | None = None
     engine_fault: EngineFault | None = None
+    edition: int = 0
 
     @property
     def view(self) -> str:

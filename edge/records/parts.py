@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from edge.records.inspection import FrameResult, Grade, Judgement
+from edge.records.models import ModelIdentity
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class PartResult:
     `number` counts parts of this station from 1. `part_id`: the trigger's, else one made of the number; `repeated`: a
     part before it had the same id. `opened_ns`, `closed_ns`: the station's clock. `views`: by name, all that the recipe
     has; `missing_views`: those with fewer readable frames than the recipe asks for, or with a lost one. `grade`: of the
-    worst frame of all views, None unless the part was judged.
+    worst frame of all views, None unless the part was judged. `models`: that the recipe judges its views by.
     """
 
     number: int
@@ -91,6 +92,7 @@ class PartResult:
     views: Mapping[str, ViewResult] = field(default_factory=dict)
     missing_views: tuple[str, ...] = ()
     grade: Grade | None = None
+    models: Mapping[str, ModelIdentity] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from edge.alarms import AlarmManager, AlarmRule, By, Decision, recall, remember
 from edge.alarms.manager import WHY_CHARACTERS
 from edge.commands.requests import Acknowledge, Command, CommandOutcome, Reset, Shelve, Unshelve
-from edge.messages.writer import MessageWriter
+from edge.messages.writer import InForce, MessageWriter
 from edge.outbox import Outbox
 from edge.records import AlarmEvent, AlarmRecord, DeliveryState, FrameResult, JournalEntry, Message
 from edge.records.interventions import StationTroubles
@@ -84,7 +84,8 @@ class AlarmService:
     def look_at(self, inspection: FrameResult | PartResult | TriggerTrouble, now_ns: int) -> tuple[AlarmEvent, ...]:
         """Step the alarms that a result concerns; the transitions are in the outbox when this returns."""
         events = self.manager.look_at(inspection, now_ns)
-        self._write(events, now_ns)
+        by = None if isinstance(inspection, TriggerTrouble) else self._messages.judged_by(inspection)
+        self._write(events, now_ns, by)
         self._write_reasons()
         self.note_refusals(now_ns)
         return events
@@ -180,13 +181,13 @@ class AlarmService:
         if entries:
             self._outbox.put(None, journal=entries)
 
-    def _write(self, events: Sequence[AlarmEvent], now_ns: int) -> None:
+    def _write(self, events: Sequence[AlarmEvent], now_ns: int, by: InForce | None = None) -> None:
         for event in events:
             seq = self._outbox.reserve()
             self._outbox.put(
                 seq,
-                self._messages.alarm(event, seq),
-                self._state_of(event.alarm, now_ns, seq),
+                self._messages.alarm(event, seq, by),
+                self._state_of(event.alarm, now_ns, seq, by),
                 alarms=[self._record(event.alarm, now_ns)],
                 journal=[self._entry(event)],
             )
@@ -196,8 +197,8 @@ class AlarmService:
     def _state(self, rule: AlarmRule, now_ns: int) -> Message:
         return self._state_of(rule.id, now_ns, None)
 
-    def _state_of(self, alarm: str, now_ns: int, seq: int | None) -> Message:
-        return self._messages.alarm_state(alarm, self.manager.standing(alarm, now_ns), seq)
+    def _state_of(self, alarm: str, now_ns: int, seq: int | None, by: InForce | None = None) -> Message:
+        return self._messages.alarm_state(alarm, self.manager.standing(alarm, now_ns), seq, by)
 
     def _record(self, alarm: str, now_ns: int) -> AlarmRecord:
         state, in_flood = self.manager.states[alarm], self.manager.in_flood(alarm)

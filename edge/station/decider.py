@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from edge.recipes.loaded import LoadedRecipe
+from edge.recipes.loaded import LoadedRecipe, UnreadyRecipe
 from edge.records import DeliveryState, Verdict
 from edge.records.decided import Decided, DecidedPart
 from edge.records.parts import FrameLost, PartResult, StrayFrame, TriggerTrouble
@@ -78,13 +78,22 @@ class Decider:
         """How each view stands."""
         return [view.now for view in self.views]
 
-    def use(self, recipe: LoadedRecipe) -> None:
-        """Judge by this recipe from the next frame, and the next part, on."""
+    def use(self, recipe: LoadedRecipe | UnreadyRecipe, from_ns: int = 0) -> None:
+        """Judge by this recipe the frames that are captured, and the parts that are opened, from a moment on."""
         for view in self.views:
-            view.use(recipe.views.get(view.name))
+            rule = recipe.rules.views.get(view.name)
+            view.use(recipe.views.get(view.name), from_ns + (0 if rule is None or not from_ns else rule.offset_ns))
         if self.parts is not None:
-            self.parts.use(recipe.rules, recipe.name)
-        self.recorder.use(recipe)
+            self.parts.use(recipe.rules, recipe.name, from_ns)
+        if isinstance(recipe, LoadedRecipe):
+            self.recorder.use(recipe)
+
+    def between_parts(self, now_ns: int) -> bool:
+        """Hear the trigger up to now, and tell whether no part is open to frames."""
+        if self.parts is None:
+            return True
+        self._concluded(self.parts.tick(now_ns))
+        return not self.parts.open_to_frames
 
     def run(self, stop: threading.Event) -> LineCounts:
         """Decide until the streams end or `stop` is set; whatever was begun is decided before returning."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge.parts.assembler import Concluded, PartEvent, Parts, step, stop
 from edge.parts.rules import PartRules
 from edge.parts.triggers import Glance, Trigger
-from edge.records.parts import FrameLost, PartResult, TriggerEvent
+from edge.recipes.timeline import Timeline
+from edge.records.parts import FrameLost, PartOpened, PartResult, TriggerEvent
 from edge.station.view import Seen
 
 
@@ -20,9 +21,10 @@ class PartStream:
 
     def __init__(self, trigger: Trigger, rules: PartRules, recipe: str, name: str, number: int = 0) -> None:
         self._trigger = trigger
-        self._rules = rules
-        self._recipe = recipe
+        self._recipes = Timeline((rules, recipe))
         self._name = name
+        # called before a part is opened; who hears it may change the recipe as of its moment
+        self.opening: Callable[[PartOpened], None] = lambda _: None
         self._parts = Parts(number=number)
 
     @property
@@ -35,9 +37,14 @@ class PartStream:
         """The number of the part that was opened last."""
         return self._parts.number
 
-    def use(self, rules: PartRules, recipe: str) -> None:
-        """Put parts together by these rules from now on; parts that are open keep their recipe."""
-        self._rules, self._recipe = rules, recipe
+    @property
+    def open_to_frames(self) -> int:
+        """How many parts have not ended."""
+        return sum(part.closes_ns is None for part in self._parts.open)
+
+    def use(self, rules: PartRules, recipe: str, from_ns: int = 0) -> None:
+        """Judge by these rules the parts that are opened from a moment on; earlier ones keep their recipe."""
+        self._recipes.change((rules, recipe), from_ns)
 
     def frame(self, seen: Seen, now_ns: int) -> list[Concluded]:
         """Take a judged frame, and return what is concluded."""
@@ -65,9 +72,12 @@ class PartStream:
     def _events(self, events: Sequence[TriggerEvent], now_ns: int) -> list[Concluded]:
         told: list[Concluded] = []
         for event in events:
+            if isinstance(event, PartOpened):
+                self.opening(event)
             told += self._step(event, now_ns)
         return told
 
     def _step(self, event: PartEvent | None, now_ns: int) -> list[Concluded]:
-        self._parts, concluded = step(self._rules, self._parts, event, now_ns, name=self._name, recipe=self._recipe)
+        rules, recipe = self._recipes.at(event.at_ns if isinstance(event, PartOpened) else now_ns)
+        self._parts, concluded = step(rules, self._parts, event, now_ns, name=self._name, recipe=recipe)
         return list(concluded)

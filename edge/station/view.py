@@ -15,12 +15,14 @@ from datetime import datetime, timezone
 
 from edge.cameras.camera_watch import CameraWatch, WatchSettings
 from edge.errors import EngineError, EngineHangsError, WrongAnswerError
+from edge.inspection.batcher import Batcher
 from edge.inspection.inference import FrameJob
 from edge.inspection.inspector import Inspected, Inspector, garbled_pixels
 from edge.inspection.limits import no_read
 from edge.parts.belt import Belt
 from edge.protocols import Camera
-from edge.recipes.loaded import LoadedView
+from edge.recipes.loaded import LoadedView, Unready
+from edge.recipes.timeline import Timeline
 from edge.records import (
     CameraCondition,
     CameraFault,
@@ -110,8 +112,8 @@ def _engine_fault(error: EngineError) -> EngineFault:
 class View:
     """One camera under the recipe in force.
 
-    `use` changes the recipe from the next frame on, from any thread. `turn` is called again and again by one thread,
-    and returns what came of it.
+    `use` changes the recipe from any thread. `turn` is called again and again by one thread, and returns what came of
+    it.
     """
 
     def __init__(
@@ -122,8 +124,9 @@ class View:
         self.triggered = rules.triggered
         self._rules = rules
         self._monotonic_ns = monotonic_ns
-        self._next: LoadedView | None = None
-        self._loaded: LoadedView | None = None
+        self._recipes: Timeline[LoadedView | Unready | None] = Timeline(None)
+        self._loaded: LoadedView | Unready | None = None
+        self._at_work: LoadedView | None = None  # of the frame that waits for its answer
         self._inspector: Inspector | None = None
         self._watch = CameraWatch(rules.watch)
         self._begun: _Begun | None = None
@@ -148,13 +151,20 @@ class View:
         waits = self.triggered and state is not None and state.condition is CameraCondition.NO_FRAME_YET
         return ViewNow(self.name, state, self.sees or waits, self._frames, self.camera.dropped, self.last_age_ms)
 
-    def use(self, loaded: LoadedView | None) -> None:
-        """Judge by this from the next frame on; None: the recipe in force does not look at this camera."""
-        self._next = loaded
+    def use(self, loaded: LoadedView | Unready | None, from_ns: int = 0) -> None:
+        """Judge by this what is captured from a moment on; None: the recipe in force does not look at this camera."""
+        self._recipes.change(loaded, from_ns)
+
+    def holds(self, batcher: Batcher) -> bool:
+        """Tell whether a frame may still go to a batcher, or wait for its answer; from any thread."""
+        begun = self._begun
+        used = [self._loaded, self._at_work, *self._recipes.values, None if begun is None else begun.loaded]
+        return any(isinstance(one, LoadedView) and one.batcher is batcher for one in used)
 
     def turn(self) -> list[Seen | FrameLost]:
         """Read the camera once, and judge what is ready."""
         begun, self._begun = self._begun, None
+        self._at_work = None if begun is None else begun.loaded
         item = self.camera.read(0.0 if begun else _WAIT_S)
         self.state = None if isinstance(item, Frame) or begun else item
         if isinstance(item, Frame):
@@ -181,22 +191,29 @@ class View:
         self._frames += 1
         self._seen_ns = self._monotonic_ns()
         lost = self._lost_before(frame)
-        self._adopt()
+        self._adopt(frame.captured_ns)
         loaded, inspector = self._loaded, self._inspector
-        if loaded is None or inspector is None:
-            return [*lost, *([] if begun is None else [self._decide(begun)])]
+        told: list[Seen | FrameLost]
+        if not isinstance(loaded, LoadedView) or inspector is None:
+            told = [] if begun is None else [self._decide(begun)]
+            if isinstance(loaded, Unready):
+                told.append(self._conclude(frame, loaded, Inspected(no_read(loaded.reason))))
+            return [*lost, *told]
         job, fault = self._begin(frame, inspector)
-        told: list[Seen | FrameLost] = [] if begun is None else [self._decide(begun)]
+        told = [] if begun is None else [self._decide(begun)]
         if isinstance(job, FrameJob):
             self._begun = _Begun(job, self._seen_ns, loaded, inspector)
         else:
             told.append(self._conclude(frame, loaded, Inspected(job), fault))
         return [*lost, *told]
 
-    def _adopt(self) -> None:
-        if self._next is not self._loaded:
-            self._loaded = self._next
-            self._inspector = None if self._loaded is None else self._loaded.inspector()
+    def _adopt(self, at_ns: int) -> None:
+        """Take what is in force at a moment; moments never go back."""
+        loaded = self._recipes.at(at_ns)
+        self._recipes.forget_before(at_ns)
+        if loaded is not self._loaded:
+            self._loaded = loaded
+            self._inspector = loaded.inspector() if isinstance(loaded, LoadedView) else None
 
     def _lost_before(self, frame: Frame) -> list[Seen | FrameLost]:
         """Tell where frames were dropped before this one: right after the last one, and right before this one."""
@@ -284,7 +301,7 @@ class View:
     def _conclude(
         self,
         frame: Frame,
-        loaded: LoadedView,
+        loaded: LoadedView | Unready,
         inspected: Inspected,
         fault: CameraFault | None = None,
         *,
@@ -305,6 +322,7 @@ class View:
             camera_fault=fault,
             recipe=loaded.recipe,
             model=loaded.model,
+            edition=loaded.edition,
             engine_fault=engine_fault,
         )
         now_ns = self._monotonic_ns() if self._rules.live else frame.captured_ns
@@ -324,10 +342,10 @@ class View:
         self, state: CameraState, judgement: Judgement, fault: CameraFault | None, *, unreadable: bool = False
     ) -> list[Seen | FrameLost]:
         """Return the result of a frame that could not be read, or did not come; none where no recipe looks for it."""
-        self._adopt()
+        now_ns = self._monotonic_ns() if self._rules.live or state.captured_ns is None else state.captured_ns
+        self._adopt(now_ns if state.captured_ns is None else state.captured_ns)
         if self._loaded is None:
             return []
-        now_ns = self._monotonic_ns() if self._rules.live or state.captured_ns is None else state.captured_ns
         result = FrameResult(
             camera=self.name,
             frame=state.index,
@@ -340,5 +358,6 @@ class View:
             camera_fault=fault,
             recipe=self._loaded.recipe,
             model=self._loaded.model,
+            edition=self._loaded.edition,
         )
         return [Seen(result, now_ns, unreadable=unreadable)]
