@@ -16,11 +16,10 @@ from .machine import StallingDisk, small_disk
 from .proxy import FaultProxy
 from .setting import Broker, Line, Row, ended, wait_for
 
-SLICE_S = 1.0
+FRAMES_PER_SLICE = 100  # of the twin
 MOST_TIMES = 3.0
 # Of those of the twin. The disk answers for a seventh of the time in which it stalls; a crowded machine takes half.
 LEAST_FRAMES = 0.3
-_FEWEST = 30  # frames in a slice of which a p99 says anything
 _SHM_MB = 256
 Took = Sequence[tuple[float, float]]
 
@@ -48,23 +47,31 @@ class Compared:
 def compare(took: Took, twin: Took, from_s: float, to_s: float) -> Compared:
     """Compare two lines that ran at the same time, slice by slice; `took`: (when, s; how long, s) of each frame.
 
-    A slice in which a line inspected next to nothing counts as infinitely slow for that line.
+    A phase has as many slices, of equal length, as it has hundreds of frames of the twin. A slice without frames counts
+    as infinitely slow.
     """
-    slices = max(1, int((to_s - from_s) / SLICE_S))
-    edges_s = [from_s + number * SLICE_S for number in range(slices)]
-    p99s = [(_p99_ms(took, at_s), _p99_ms(twin, at_s)) for at_s in edges_s]
+    frames, twin_frames = (len(_within(each, from_s, to_s)) for each in (took, twin))
+    slices = max(1, twin_frames // FRAMES_PER_SLICE)
+    length_s = (to_s - from_s) / slices
+    p99s = [
+        tuple(_p99_ms(_within(each, at_s, at_s + length_s)) for each in (took, twin))
+        for at_s in (from_s + number * length_s for number in range(slices))
+    ]
     return Compared(
         statistics.median(own / others if others < float("inf") else float("inf") for own, others in p99s),
-        sum(from_s <= at_s < to_s for at_s, _ in took),
-        sum(from_s <= at_s < to_s for at_s, _ in twin),
+        frames,
+        twin_frames,
         statistics.median(own for own, _ in p99s),
         statistics.median(others for _, others in p99s),
     )
 
 
-def _p99_ms(took: Took, from_s: float) -> float:
-    within = [took_s * 1000 for at_s, took_s in took if from_s <= at_s < from_s + SLICE_S]
-    return statistics.quantiles(within, n=100)[98] if len(within) >= _FEWEST else float("inf")
+def _within(took: Took, from_s: float, to_s: float) -> list[float]:
+    return [took_s * 1000 for at_s, took_s in took if from_s <= at_s < to_s]
+
+
+def _p99_ms(within_ms: Sequence[float]) -> float:
+    return statistics.quantiles(within_ms, n=100, method="inclusive")[98] if len(within_ms) > 1 else float("inf")
 
 
 def frame_loop(folder: Path, say: Callable[[str], None], phase_s: float, broken: str = "") -> Row:
@@ -120,7 +127,7 @@ def frame_loop(folder: Path, say: Callable[[str], None], phase_s: float, broken:
         "the frame loop while the broker hangs, dies, refuses, and while the disk stalls; beside it, at the same time, "
         "the same line with store and publisher in memory",
         f"p99 of the time that publishing takes from a frame ≤ {MOST_TIMES:g} x that of the line in memory, median of "
-        f"slices of {SLICE_S:g} s; ≥ {100 * LEAST_FRAMES:g} % of its frames",
+        f"slices of {FRAMES_PER_SLICE} frames; ≥ {100 * LEAST_FRAMES:g} % of its frames",
         "; ".join(
             f"{name}: {each.times:.2f} x, {each.frames:,} of {each.twin_frames:,} frames"
             for name, each in compared.items()
