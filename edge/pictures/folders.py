@@ -20,8 +20,9 @@ SUFFIXES = (
 )  # fmt: skip
 # Pictures that people have and that nothing here decodes.
 UNREAD = (
-    ".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jxl",
-    ".jxr", ".nef", ".orf", ".pcx", ".pfm", ".psd", ".raf", ".raw", ".rw2", ".sgi", ".svg", ".tga", ".xcf",
+    ".3fr", ".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".erf", ".exr", ".fit", ".fits", ".gif", ".hdr",
+    ".heic", ".heif", ".ico", ".j2c", ".j2k", ".jpf", ".jpx", ".jxl", ".jxr", ".nef", ".orf", ".pam", ".pcx", ".pef",
+    ".pfm", ".psb", ".psd", ".raf", ".raw", ".rw2", ".sgi", ".srw", ".svg", ".tga", ".wdp", ".x3f", ".xcf",
 )  # fmt: skip
 # Folders that programs leave beside pictures.
 _LEFT_BY_PROGRAMS = {

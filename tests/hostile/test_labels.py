@@ -385,6 +385,12 @@ def test_every_broken_file_is_listed_at_once(tmp_path: Path) -> None:
         "none",
         "正常",
         "良品",
+        "negative",
+        "golden_sample",
+        "reference",
+        "no_scratch",
+        "ohne Kratzer",
+        "without dents",
     ],
 )
 def test_names_that_mean_good_are_asked_about(name: str) -> None:
@@ -414,6 +420,10 @@ def test_names_that_mean_good_are_asked_about(name: str) -> None:
         "NOGO",
         "不良品",
         "Ausschuss",
+        "no_good",
+        "No 3",
+        "Nonne",
+        "nodule",
     ],
 )
 def test_names_of_defects_are_taken(name: str) -> None:
@@ -430,6 +440,10 @@ def test_names_of_defects_are_taken(name: str) -> None:
         (("test1", "dent"), "a folder of a split", {"test1": "test1"}),
         (("fold_2", "dent"), "a folder of a split", {"fold_2": "stain"}),
         (("valid", "dent"), "a folder of a split", {"valid": "stain"}),
+        (("x_train", "dent"), "a folder of a split", {"x_train": "stain"}),
+        (("valid_parts", "dent"), "a folder of a split", {"valid_parts": "ok"}),
+        (("0", "1"), "the number that clean pictures often have", {"0": "ok"}),
+        (("class_0", "class_1"), "the number that clean pictures often have", {"class_0": "class_0"}),
         (("normal", "dent"), "--rename 'normal=ok'", {"normal": "ok"}),
         (("No Defect", "dent"), "--rename 'No Defect=ok'", {"No Defect": "ok"}),
         (("ok_front", "dent"), "--rename 'ok_front=ok'", {"ok_front": "ok_front"}),

@@ -89,7 +89,7 @@ _GOOD = frozenset({
     "ok", "okay", "io", "good", "goods", "normal", "clean", "pass", "passed", "free", "fine", "healthy", "gut",
     "intact", "perfect", "acceptable", "accepted", "nondefective", "defectfree", "nodefect", "nodefects",
     "undamaged", "flawless", "none", "nan", "null", "nothing", "go", "inordnung", "ordnung", "fehlerfrei", "gutteil",
-    "gutteile", "bon", "bonne", "bien", "bueno", "buena", "buono", "conforme", "conform", "sain", "sano",
+    "gutteile", "negative", "negatives", "golden", "reference", "references", "bon", "bonne", "bien", "bueno", "buena", "buono", "conforme", "conform", "sain", "sano",
 })  # fmt: skip
 # The same in Chinese, Japanese and Korean, which have no capitals and no blanks.
 _GOOD_SIGNS = ("良品", "正常", "合格", "良好", "무결함", "양품", "정상")
@@ -103,6 +103,10 @@ _DEFECTS = frozenset({
 _NOT = frozenset({
     "no", "not", "non", "without", "ohne", "zero", "un", "in", "kein", "keine", "nicht", "sin", "sans", "senza",
 })  # fmt: skip
+# What denies the word behind it. Of one that begins a name little else is left to say than what is not there.
+_WITHOUT = frozenset({"no", "non", "without", "ohne", "kein", "keine", "keinen", "sin", "sans", "senza"})
+_CLASS_WORDS = frozenset({"", "class", "cls", "label", "category", "klasse"})
+_PARTS_OF_SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "holdout"})
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zäöüßé]+|[0-9]+")
 
 
@@ -130,7 +134,18 @@ def sounds_good(name: str) -> bool:
             return True
         if word == "free" and place > 0:
             return True
-    return False
+    # `no_scratch`, but neither `no_good` nor `No 3`
+    return len(words) > 1 and words[0] in _WITHOUT and words[1].isalpha() and words[1] not in _GOOD
+
+
+def _is_of_a_split(name: str) -> bool:
+    words = [word for word in words_of(name) if not word.isdigit()]
+    return "".join(words) in _OF_SPLITS or not _PARTS_OF_SPLITS.isdisjoint(words)
+
+
+def _is_class_zero(name: str) -> bool:
+    words = words_of(name)
+    return "0" in words and "".join(word for word in words if word != "0") in _CLASS_WORDS
 
 
 def questions(names: Iterable[str], answered: Mapping[str, str]) -> list[str]:
@@ -145,10 +160,15 @@ def questions(names: Iterable[str], answered: Mapping[str, str]) -> list[str]:
         alike.setdefault("".join(words_of(name)) or name, []).append(name)
         if name in meant:
             continue
-        if "".join(word for word in words_of(name) if not word.isdigit()) in _OF_SPLITS:
+        if _is_of_a_split(name):
             asked.append(
                 f"{name} looks like a folder of a split rather than a class. Import each split's folder by itself and "
                 f"join them (import manifest A B); or give --rename {name}={name} if it is a class"
+            )
+        elif _is_class_zero(name):
+            asked.append(
+                f"{name} has the number that clean pictures often have. Give --rename {name}=ok if these pictures are "
+                f"clean, or --rename {name}={name} if it is a defect"
             )
         elif sounds_good(name):
             asked.append(
