@@ -102,6 +102,9 @@ class WatchedKerasEngine(KerasEngine):
         return answer
 
 
+_PER_CENT = 20.0  # of answers from 0 on, too large for logits
+
+
 def check_probabilities(path: Path, seen: Seen, reading: Reading) -> None:
     """Raise ContractError, with the flag that mends it, where a net answered anything outside of 0 to 1.
 
@@ -115,6 +118,13 @@ def check_probabilities(path: Path, seen: Seen, reading: Reading) -> None:
     several = reading.expects.background is not None
     if reading.expects.activation != "none":
         mend = "Take another --activation"
+    elif least >= -1 - _BEYOND and least < -_BEYOND and greatest <= 1 + _BEYOND:
+        mend = (
+            "They may come of a tanh, which no flag undoes: export the net with a sigmoid in its place. If they are "
+            "logits give --activation sigmoid"
+        )
+    elif least >= -_BEYOND and greatest > _PER_CENT:
+        mend = "They may be probabilities of 0 to 100 or 255: export the net with a division by that behind it"
     elif several:
         mend = "They look like logits: give --activation softmax (one class per pixel) or sigmoid (each for itself)"
     else:

@@ -310,9 +310,25 @@ def _class_numbers(path: Path) -> Path:
     return path
 
 
+def _tanh(path: Path) -> Path:
+    return around(path, [helper.make_node("Tanh", ["logits"], ["output"])], {}, 17)
+
+
+def _of_255(path: Path) -> Path:
+    nodes = [helper.make_node("Sigmoid", ["logits"], ["p"]), helper.make_node("Mul", ["p", "white"], ["output"])]
+    return around(path, nodes, {"white": np.float32(255)}, 17)
+
+
+def _logits(path: Path) -> Path:
+    return around(path, [helper.make_node("Identity", ["logits"], ["output"])], {}, 17)
+
+
 @pytest.mark.parametrize(
     ("write", "words"),
     [
+        (_tanh, "come of a tanh"),
+        (_of_255, "of 0 to 100 or 255"),
+        (_logits, "look like logits: give --activation sigmoid"),
         (_batch_norm, "is in training mode"),
         (_batch_statistics, "what else is in the batch decides"),
         (_noise, "RandomNormalLike"),

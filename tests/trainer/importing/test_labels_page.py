@@ -11,12 +11,28 @@ import pytest
 from typer.testing import CliRunner
 
 from edge.opencv import cv2
+from edge.pictures import SUFFIXES
+from edge.pictures.decoding import pixels_at_most
+from tests.conftest import ROOT
 from tests.trainer.importing.pictures import rectangle, save, surface, truths
 from tests.trainer.importing.test_voc_boxes import annotation, box
 from tests.trainer.pages import page_commands
 from tests.trainer.painted import write_painted
 from trainer.__main__ import app
 from trainer.importing.command import export_app, import_app
+from trainer.importing.drawn_shapes import ARC, ARROW
+from trainer.importing.red_marker import (
+    ANOTHER_PHOTO,
+    NEARLY,
+    NO_DRAWING,
+    NO_PHOTO,
+    NOTHING_DRAWN,
+    OPEN,
+    OTHER_COLOUR,
+    OTHER_SIZE,
+    SECOND,
+    SHIFTED,
+)
 
 SIZE = (60, 80)
 PICTURES = ("1_front.png", "1_back.png", "2_front.png")
@@ -156,3 +172,21 @@ def test_every_import_is_on_the_page_and_has_an_example() -> None:
         for registered in typer_app.registered_commands:
             assert any(command.startswith(f"linewatch-train {group} {registered.name} ") for command in commands)
             assert str(registered.epilog).startswith(f"Example: `linewatch-train {group} {registered.name} ")
+
+
+def test_the_page_has_a_table_of_the_eleven_kinds() -> None:
+    """What is read, how it is understood and what is refused, with the suffixes, sizes and reasons of the code."""
+    text = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
+    table = text.partition("## How files are understood")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| ")]
+    assert [row[0].strip() for row in rows] == [
+        *("kind", "Depth", "Masks", "Pairing", "Orientation", "Damage", "Folders"),
+        *("Black, white, flat", "Names, sizes", "Classes, tables", "Memory", "Drawings"),
+    ]
+    assert {len(row) for row in rows} == {4}
+    assert " ".join(SUFFIXES) in table
+    assert f"{pixels_at_most():,} px" in table
+    for reason in (NO_PHOTO, NO_DRAWING, OTHER_SIZE, SHIFTED, ANOTHER_PHOTO, OTHER_COLOUR, NOTHING_DRAWN, SECOND):
+        assert f"`{reason}`" in text
+    for reason in (NEARLY, OPEN, ARC, ARROW):
+        assert f"`{reason}`" in text
