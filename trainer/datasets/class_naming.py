@@ -89,7 +89,8 @@ _GOOD = frozenset({
     "ok", "okay", "io", "good", "goods", "normal", "clean", "pass", "passed", "free", "fine", "healthy", "gut",
     "intact", "perfect", "acceptable", "accepted", "nondefective", "defectfree", "nodefect", "nodefects",
     "undamaged", "flawless", "none", "nan", "null", "nothing", "go", "inordnung", "ordnung", "fehlerfrei", "gutteil",
-    "gutteile", "negative", "negatives", "golden", "reference", "references", "bon", "bonne", "bien", "bueno", "buena", "buono", "conforme", "conform", "sain", "sano",
+    "negative", "negatives", "golden", "reference", "references",
+    "gutteile", "bon", "bonne", "bien", "bueno", "buena", "buono", "conforme", "conform", "sain", "sano",
 })  # fmt: skip
 # The same in Chinese, Japanese and Korean, which have no capitals and no blanks.
 _GOOD_SIGNS = ("良品", "正常", "合格", "良好", "무결함", "양품", "정상")
