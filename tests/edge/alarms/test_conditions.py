@@ -151,3 +151,9 @@ def test_a_raised_alarm_says_why() -> None:
     assert [(event.alarm, event.detail) for event in full] == [("outbox-disk", "no space")]
     dirty = [event for event in manager.look_at(inspection(Verdict.OK, measured(0.9)), 2) if event.alarm == "dirt"]
     assert [event.detail for event in dirty if event.transition == "raised"] == [""]
+
+
+def test_whoever_is_missing_at_the_broker_is_missed_for_results_too() -> None:
+    """`no-consumer` says what waits: results, and not alarms alone."""
+    (rule,) = (rule for rule in alarm_rules(()) if rule.id == "no-consumer")
+    assert "Nobody takes the results or alarms" in rule.text

@@ -164,3 +164,28 @@ def test_a_running_line_is_not_disturbed(tmp_path: Path, broker: Mosquitto) -> N
         _, stderr = line.communicate(timeout=120)
     assert line.returncode == 0, stderr
     assert "No broker" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "named"),
+    [
+        (
+            "alarms",
+            "[{id: worn, measure: count, class: scrach, raise_at: 1, text: t}]",
+            "key alarms.worn.class",
+        ),
+        ("inspect", "{limits: {scrach: {}}}", "key inspect.limits.scrach"),
+        (
+            "inspect",
+            "{grades: [{name: A, value_factor: 1, limits: {scrach: {}}}, {name: B, value_factor: 0}]}",
+            "key inspect.grades.A.limits.scrach",
+        ),
+    ],
+)
+def test_a_misspelt_class_is_an_error(tmp_path: Path, key: str, said: str, named: str) -> None:
+    """In an alarm, a limit and a grade: exit code 3 with the key and the class that is meant, no warning."""
+    ended = check(write(tmp_path, free_port(), **{key: said}), "--offline")
+    told = " ".join(ended.stderr.split())
+    assert ended.returncode == 3, ended.stderr
+    assert named in told
+    assert "did you mean scratch?" in told
