@@ -110,7 +110,7 @@ def test_training_and_converting_tell_nobody(tmp_path: Path) -> None:
     for words in (
         ["linewatch-train", "fit", str(recipe), "--data", str(data), "--out", str(out), "--no-cache"],
         ["convert", str(out), "--to", "onnxruntime", "--yes"],  # two steps learn nothing
-        ["convert", str(out), "--to", "openvino"],
+        ["convert", str(out), "--to", "openvino", "--yes"],
     ):
         came = run_alone([str(BIN / words[0]), *words[1:]], home)
         assert came.code == 0, came.stderr
