@@ -279,7 +279,12 @@ def open_station(
             raise _StoppedEarlyError(lambda: RunResult(LineCounts(), outbox.counts(), sender.published))
         first = loader.load(settings.first_recipe)
         views = [
-            View(name, scope.enter_context(camera), sources.rules(name, live=live))
+            View(
+                name,
+                scope.enter_context(camera),
+                sources.rules(name, live=live),
+                alive=progress.mark(f"view {name}"),
+            )
             for name, camera in sources.cameras.items()
         ]
         trigger = sources.trigger

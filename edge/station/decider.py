@@ -57,7 +57,6 @@ class Decider:
         watch: Callable[[Decided | DecidedPart], None] = lambda _: None,
         each_turn: Callable[[], None] = lambda: None,
         delivery: Callable[[], DeliveryState] = DeliveryState,
-        monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.counts = LineCounts()
         self.views = tuple(views)
@@ -68,7 +67,6 @@ class Decider:
         self._watch = watch
         self._each_turn = each_turn
         self._delivery = delivery
-        self._monotonic_ns = monotonic_ns
         self._tick_at_ns = 0
         self._parts_at_ns = 0
         self._now_ns = 0  # of a recording
@@ -110,7 +108,7 @@ class Decider:
         return self.counts
 
     def _clock(self) -> int:
-        return self._monotonic_ns() if self._live else self._now_ns
+        return time.monotonic_ns() if self._live else self._now_ns
 
     def _turn(self) -> None:
         self._each_turn()
@@ -121,7 +119,7 @@ class Decider:
         """Step the alarms that no frame steps, and open parts; a recording has no such."""
         if not self._live:
             return
-        now_ns = self._monotonic_ns()
+        now_ns = time.monotonic_ns()
         if self.parts is not None and now_ns >= self._parts_at_ns:
             self._parts_at_ns = now_ns + _PARTS_EVERY_NS
             self._concluded(self.parts.tick(now_ns))

@@ -112,17 +112,24 @@ def _engine_fault(error: EngineError) -> EngineFault:
 class View:
     """One camera under the recipe in force.
 
-    `use` changes the recipe from any thread. `turn` is called again and again by one thread, and returns what came of
-    it.
+    `alive` is called on each turn. `use` changes the recipe from any thread. `turn` is called again and again by one
+    thread, and returns what came of it.
     """
 
     def __init__(
-        self, name: str, camera: Camera, rules: ViewRules, *, monotonic_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        name: str,
+        camera: Camera,
+        rules: ViewRules,
+        *,
+        alive: Callable[[], None] = lambda: None,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.name = name
         self.camera = camera
         self.triggered = rules.triggered
         self._rules = rules
+        self._alive = alive
         self._monotonic_ns = monotonic_ns
         self._recipes: Timeline[LoadedView | Unready | None] = Timeline(None)
         self._loaded: LoadedView | Unready | None = None
@@ -163,6 +170,7 @@ class View:
 
     def turn(self) -> list[Seen | FrameLost]:
         """Read the camera once, and judge what is ready."""
+        self._alive()
         begun, self._begun = self._begun, None
         self._at_work = None if begun is None else begun.loaded
         item = self.camera.read(0.0 if begun else _WAIT_S)
@@ -179,6 +187,7 @@ class View:
 
     def after_end(self) -> list[Seen | FrameLost]:
         """Return, now and then, that the camera gives no more frames."""
+        self._alive()
         return self._without_frame(CameraState(self.name, CameraCondition.LOST, "its recording is over"))
 
     def finish(self) -> list[Seen | FrameLost]:

@@ -9,7 +9,10 @@ import pytest
 from edge.app import turns_of
 from edge.engines.time_limit import TimeLimitedEngine
 from edge.records import GraphContract
+from edge.simulation.camera import SimulatedCamera
 from edge.simulation.engine import SimulatedEngine
+from edge.simulation.rendering import SimulatedLineSettings
+from edge.station.view import View, ViewRules
 from edge.station.watchdog import Heartbeats, Watchdog, notify
 
 
@@ -63,6 +66,24 @@ def test_without_systemd_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.Mon
     assert notify("READY=1") is False
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
     assert notify("READY=1") is False
+
+
+def test_each_view_has_a_mark_of_its_own() -> None:
+    """Of two views only the one that stands still is named: a good camera does not speak for a dead one."""
+    clock = Clock()
+    progress = Heartbeats(clock)
+    views = [
+        View(
+            name,
+            SimulatedCamera(name, SimulatedLineSettings(width=64, height=64, fps=0)),
+            ViewRules(1000, live=True),
+            alive=progress.mark(f"view {name}"),
+        )
+        for name in ("top", "side")
+    ]
+    clock.now_ns = 100_000_000_000
+    views[0].turn()
+    assert progress.stalled(60) == ["view side"]
 
 
 def test_a_hung_engine_is_named_and_the_watchdog_starves() -> None:
