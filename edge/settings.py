@@ -369,6 +369,12 @@ class Settings(StrictModel):
             raise ValueError(f"key parts.presence.view: expected one of {', '.join(cameras)}, received none")
         if view is not None and view not in cameras:
             raise ValueError(f"key parts.presence.view: expected one of {', '.join(cameras)}, received {view!r}")
+        looks = view or next(iter(cameras))
+        if blind := [name for name, recipe in self.recipes.items() if looks not in recipe.views]:
+            raise ValueError(
+                f"key parts.presence.view: expected a camera that every recipe looks at, received {looks!r}, which "
+                f"{', '.join(blind)} does not: no part of it would ever be seen"
+            )
         return self
 
     @property

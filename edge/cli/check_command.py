@@ -55,7 +55,7 @@ def check(
 
 def _parts(settings: Any, bundles: Any, *, offline: bool) -> dict[str, Callable[[], str]]:
     """Return what is to be tried, by its name: store, secrets, broker, each camera, and each view's speed."""
-    from edge.cli.trials import CameraTrial, try_secrets, try_store, try_to_connect, try_view
+    from edge.cli.trials import CameraTrial, try_belt, try_secrets, try_store, try_to_connect, try_view
 
     cameras = {name: CameraTrial() for name in settings.station_cameras}
     several, recipes = len(cameras) > 1, settings.station_recipes
@@ -72,11 +72,13 @@ def _parts(settings: Any, bundles: Any, *, offline: bool) -> dict[str, Callable[
     }
     if offline:
         return speeds
+    belt = settings.parts.presence.belt if settings.parts.trigger == "presence" else None
     own = {camera: next(one for one, seen in views.values() if seen is trial) for camera, trial in cameras.items()}
     return {
         "store": lambda: try_store(settings.store.path),
         "secrets": lambda: try_secrets(settings),
         "broker": lambda: try_to_connect(settings),
+        **({} if belt is None else {"belt": lambda: try_belt(belt)}),
         **{
             f"camera{' ' + name if several else ''}": partial(trial, own[name], bundles[own[name].bundle])
             for name, trial in cameras.items()

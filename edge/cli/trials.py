@@ -18,6 +18,7 @@ from edge.inspection.golden import golden_frame
 from edge.inspection.inference import FrameJob, Inference
 from edge.inspection.inspector import Inspector
 from edge.outbox import OutboxReader
+from edge.parts.belt import read_belt
 from edge.protocols import Camera, Engine
 from edge.publishers.trial import try_broker
 from edge.records import CameraCondition, CameraState, Frame
@@ -85,6 +86,13 @@ def try_to_connect(settings: Settings) -> str:
     try_broker(settings.broker)
     host, port = settings.broker.address
     return f"{host}:{port} lets this device in"
+
+
+def try_belt(path: Path) -> str:
+    """Say what the learned belt is. Raises SettingsError where there is none."""
+    belt = read_belt(path)
+    (width, height), (x, y, w, h) = belt.size_px, belt.region
+    return f"learned in {width} x {height} px, region {x},{y},{w},{h}"
 
 
 @dataclass

@@ -37,24 +37,34 @@ class Trigger(Protocol):
         """Return what began or ended up to now beside frames, in order."""
         ...
 
+    def settled_ns(self) -> int | None:
+        """Return up to which moment all that begins and ends is told; None where nothing is ever told of earlier."""
+        ...
+
 
 class PresenceTrigger:
     """A part is there while one view shows it."""
 
     def __init__(self, view: str, rules: PresenceRules = PresenceRules()) -> None:  # noqa: B008 - it is frozen
         self._view, self._rules, self._state = view, rules, Presence()
+        self._looked_ns = 0
 
     def glance(self, glance: Glance) -> Sequence[TriggerEvent]:
         """Return what begins or ends with a frame."""
         if glance.view != self._view:
             return ()
         self._state, events = step(self._rules, self._state, present=glance.present, captured_ns=glance.captured_ns)
+        self._looked_ns = max(self._looked_ns, glance.captured_ns)
         return events
 
     def events(self, now_ns: int) -> Sequence[TriggerEvent]:
         """Return nothing: parts come with frames."""
         del now_ns
         return ()
+
+    def settled_ns(self) -> int | None:
+        """Return the moment of the last frame looked at, or one before the frames that may begin or end a part."""
+        return self._state.since_ns - 1 if self._state.agreeing else self._looked_ns
 
 
 @dataclass
@@ -100,6 +110,9 @@ class CameraTrigger:
             told.append(PartClosed(shot.at_ns + self._together_ns))
         return told
 
+    def settled_ns(self) -> None:
+        """Return None: a frame comes after the part that it opened."""
+
     def _takes(self, shot: _Shot, glance: Glance) -> bool:
         near = len(self._views) == 1 or abs(glance.captured_ns - shot.at_ns) <= self._together_ns
         return near and shot.seen.get(glance.view, 0) < self._frames
@@ -144,3 +157,6 @@ class ToldTrigger:
             while self._waiting and self._waiting[0].at_ns <= now_ns:
                 told.append(self._waiting.popleft())
         return told
+
+    def settled_ns(self) -> None:
+        """Return None: a part is opened at the moment at which it is told."""

@@ -195,6 +195,9 @@ class SimulatedTrigger:
         del glance
         return ()
 
+    def settled_ns(self) -> None:
+        """Return None: a part is told before a frame of it can be read."""
+
     def _moved(self, index: int, before_ns: int, now_ns: int) -> None:
         while True:
             part = belt_part(self._settings, self._number)

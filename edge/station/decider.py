@@ -101,8 +101,7 @@ class Decider:
         else:
             self._run_recorded(stop)
         if self.parts is not None:
-            for part in self.parts.stop(self._clock()):
-                self._part(part)
+            self._concluded(self.parts.stop(self._clock()))
         self.recorder.stop(self._clock())
         self.counts.ended_early = "; ".join(view.ended_early for view in self.views if view.ended_early)
         return self.counts

@@ -1,15 +1,30 @@
-"""Frames and triggers in, concluded parts out: the trigger and the assembler of one station."""
+"""Frames and triggers in, concluded parts out: the trigger and the assembler of one station.
+
+A trigger that looks at frames tells of a part when a frame shows it. By then another view may have judged later frames,
+and of the same view a frame may still be in question. So frames wait until the trigger has told of their moment.
+"""
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from edge.parts.assembler import Concluded, PartEvent, Parts, step, stop
 from edge.parts.rules import PartRules
 from edge.parts.triggers import Glance, Trigger
 from edge.recipes.timeline import Timeline
-from edge.records.parts import FrameLost, PartOpened, PartResult, TriggerEvent
+from edge.records import FrameResult
+from edge.records.parts import FrameLost, PartOpened, TriggerEvent
 from edge.station.view import Seen
+
+
+@dataclass(frozen=True, order=True)
+class _Held:
+    """A frame that waits until it is known whether a part was there at `at_ns`, its capture less its view's offset."""
+
+    at_ns: int
+    event: FrameResult | FrameLost = field(compare=False)
 
 
 class PartStream:
@@ -26,6 +41,7 @@ class PartStream:
         # called before a part is opened; who hears it may change the recipe as of its moment
         self.opening: Callable[[PartOpened], None] = lambda _: None
         self._parts = Parts(number=number)
+        self._held: list[_Held] = []
 
     @property
     def open(self) -> int:
@@ -51,23 +67,39 @@ class PartStream:
         result = seen.result
         told = self._events(self._trigger.events(now_ns), now_ns)
         if result.frame is None:  # nothing came: it is no frame of any part
-            return told
+            return told + self._release(now_ns)
         glance = Glance(result.view, result.captured_ns, seen.present)
         told += self._events(self._trigger.glance(glance), now_ns)
-        return told + self._step(result, now_ns)
+        return told + self._take(result.view, result.captured_ns, result, now_ns)
 
     def lost(self, event: FrameLost, now_ns: int) -> list[Concluded]:
         """Take a frame that nobody will judge."""
-        return self._step(event, now_ns)
+        return self._take(event.view, event.at_ns, event, now_ns)
 
     def tick(self, now_ns: int) -> list[Concluded]:
         """Let time pass."""
-        return self._events(self._trigger.events(now_ns), now_ns) + self._step(None, now_ns)
+        return self._events(self._trigger.events(now_ns), now_ns) + self._release(now_ns) + self._step(None, now_ns)
 
-    def stop(self, now_ns: int) -> Sequence[PartResult]:
+    def stop(self, now_ns: int) -> list[Concluded]:
         """Conclude every part that is still open."""
+        told = self._release(now_ns, all_of_it=True)
         self._parts, results = stop(self._parts, now_ns)
-        return results
+        return told + list(results)
+
+    def _take(self, view: str, captured_ns: int, event: FrameResult | FrameLost, now_ns: int) -> list[Concluded]:
+        rule = self._recipes.at(captured_ns)[0].views.get(view)
+        insort(self._held, _Held(captured_ns - (rule.offset_ns if rule else 0), event))
+        return self._release(now_ns)
+
+    def _release(self, now_ns: int, *, all_of_it: bool = False) -> list[Concluded]:
+        """Step the frames of whose moment all is told, and those that have waited for `wait_ns`, in their order."""
+        settled_ns = self._trigger.settled_ns()
+        at_once = all_of_it or settled_ns is None
+        until_ns = max(settled_ns or 0, now_ns - self._recipes.at(now_ns)[0].wait_ns)
+        told: list[Concluded] = []
+        while self._held and (at_once or self._held[0].at_ns <= until_ns):
+            told += self._step(self._held.pop(0).event, now_ns)
+        return told
 
     def _events(self, events: Sequence[TriggerEvent], now_ns: int) -> list[Concluded]:
         told: list[Concluded] = []

@@ -19,7 +19,7 @@ from edge.inspection.batcher import Batcher
 from edge.inspection.inference import FrameJob
 from edge.inspection.inspector import Inspected, Inspector, garbled_pixels
 from edge.inspection.limits import no_read
-from edge.parts.belt import Belt
+from edge.parts.belt import Belt, BeltWatch
 from edge.protocols import Camera
 from edge.recipes.loaded import LoadedView, Unready
 from edge.recipes.timeline import Timeline
@@ -136,6 +136,7 @@ class View:
         self._at_work: LoadedView | None = None  # of the frame that waits for its answer
         self._inspector: Inspector | None = None
         self._watch = CameraWatch(rules.watch)
+        self._belt = None if rules.belt is None else BeltWatch(rules.belt)
         self._begun: _Begun | None = None
         self._seen_ns = monotonic_ns()
         self._silence_told_ns = 0
@@ -240,6 +241,8 @@ class View:
         if distrust is not None:
             inspector.forget()
             return no_read(distrust.reason), distrust.fault
+        if self._belt is not None and (misfit := self._belt.misfit(frame.pixels)):
+            return no_read(misfit), None
         try:
             return inspector.begin(frame), None
         except Exception as error:  # noqa: BLE001 - one frame never ends the line, nor is it OK
@@ -341,8 +344,8 @@ class View:
     def _present(self, frame: Frame, inspected: Inspected, fault: CameraFault | None) -> bool | None:
         if fault is not None:
             return None
-        if self._rules.belt is not None:
-            return self._rules.belt.shows_part(frame.pixels)
+        if self._belt is not None:
+            return None if garbled_pixels(frame.pixels) else self._belt.shows_part(frame.pixels)
         if isinstance(inspected.judgement, NotFound):
             return False
         return None if inspected.measurement is None else True

@@ -1,0 +1,142 @@
+"""`linewatch learn-belt`: the empty belt, by which a frame shows a part, from a few empty frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge.cli.console import ConfigArgument, load_station, output, stop_on_signals
+from edge.errors import SettingsError, SourceError
+from edge.wording import counted
+
+_NONE_FOR_S = 15.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb to the `linewatch` command."""
+    app.command("learn-belt", epilog="Example: `linewatch learn-belt config/station.yaml top --out belt.npz`")(
+        learn_belt_of
+    )
+
+
+def learn_belt_of(
+    config: ConfigArgument,
+    camera: Annotated[str, typer.Argument(help="which of the settings' cameras looks at the belt")],
+    out: Annotated[Path, typer.Option("--out", help="write what was learned here; parts.presence.belt names it")],
+    frames: Annotated[int, typer.Option("--frames", min=5, max=1000, help="how many empty frames to look at")] = 20,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="X,Y,W,H", help="px of the frame to look at; else all of it")
+    ] = None,
+    share: Annotated[
+        float, typer.Option("--share", min=0.001, max=0.9, help="of the region, from which on a part is there")
+    ] = 0.02,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="a folder, a picture or a video of the empty belt, not the camera")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="draw the region, and where parts are harder to tell, as PNG")
+    ] = None,
+) -> None:
+    """Learn the empty belt of one camera. Clear the belt first, let it run, and keep the light as it is in production.
+
+    A belt that is not empty, or does not look alike in all frames, is refused.
+    """
+    from edge.parts.belt import learn_belt, write_belt
+
+    looked_at = _region(region)
+    settings, bundles = load_station(config, None)
+    seen = _frames(settings, bundles, camera, frames, source)
+    belt = learn_belt(seen, looked_at, share)
+    write_belt(out, belt)
+    if picture is not None:
+        _draw(picture, belt, seen[-1])
+    (width, height), (x, y, w, h) = belt.size_px, belt.region
+    rows, columns = belt.mean.shape
+    least, most = float(belt.levels.min()), float(belt.levels.max())
+    own = max(belt.look(pixels).share for pixels in seen)
+    output.print(
+        f"{out}: the empty belt of {camera}, from {counted(len(seen), 'frame')} of {width} x {height} px. Region "
+        f"{x},{y},{w},{h}: {rows * columns} cells of {w / columns:.0f} x {h / rows:.0f} px"
+    )
+    output.print(
+        f"a part differs by {least:.0f} to {most:.0f} of 255 grey levels in at least {belt.share:.1%} of the region; "
+        f"these frames differ in at most {own:.1%}"
+    )
+
+
+def _region(text: str | None) -> tuple[int, int, int, int] | None:
+    if text is None:
+        return None
+    sides = [side.strip() for side in text.split(",")]
+    if len(sides) != 4 or not all(side.isascii() and side.isdecimal() and len(side) <= 5 for side in sides):
+        raise typer.BadParameter(f"--region: expected X,Y,W,H in px, such as 256,0,128,480; received {text}")
+    x, y, w, h = (int(side) for side in sides)
+    return x, y, w, h
+
+
+def _frames(settings: Any, bundles: Any, name: str, count: int, source: Path | None) -> list[Any]:
+    """Return `count` frames, uint8 [H, W, 3], of a camera, or all of a shorter recording.
+
+    Raises SettingsError, SourceError.
+    """
+    from edge.app import make_camera, make_recording
+    from edge.cameras.camera_watch import CameraWatch, blind
+    from edge.station.watchdog import Heartbeats
+
+    own = settings.station_cameras
+    if name not in own:
+        raise SettingsError(f"Expected a camera of {', '.join(own)}; received {name!r}")
+    camera = own[name]
+    recipe = next(each for each, entry in settings.station_recipes.items() if name in entry.views)
+    depth = camera.depth(bundles[settings.of_view(name, recipe).bundle])
+    recorded = source or (Path(str(camera.source)) if camera.resolved_kind() in {"file", "images"} else None)
+    if recorded is not None:
+        alone = camera.watched_files()
+        recording = make_recording(name, recorded, depth, camera.expected_px)
+        return _read(recording, count, lambda frame: blind(alone, frame.pixels))
+    return _read(make_camera(camera, Heartbeats(), depth), count, CameraWatch(camera.watched(live=True)).look)
+
+
+def _read(camera: Any, count: int, distrusts: Any) -> list[Any]:
+    import time
+
+    from edge.records import CameraCondition, Frame
+
+    seen: list[Any] = []
+    why, ends_s = "it says nothing", time.monotonic() + _NONE_FOR_S
+    with stop_on_signals() as stop, camera:
+        while len(seen) < count and time.monotonic() < ends_s:
+            if stop.is_set():
+                raise typer.Abort
+            item = camera.read(0.5)
+            if not isinstance(item, Frame):
+                why = item.detail or item.condition.value
+                if item.condition is CameraCondition.END_OF_STREAM:
+                    break
+                continue
+            if (distrust := distrusts(item)) is not None:
+                raise SourceError(f"frame {len(seen) + 1} of {camera.name} shows no belt: {distrust.reason}")
+            seen.append(item.pixels)
+            ends_s = time.monotonic() + _NONE_FOR_S
+    if not seen:
+        raise SourceError(f"The camera {camera.name} gave no frame: {why}. Check its source, its cable and its power")
+    return seen
+
+
+def _draw(path: Path, belt: Any, pixels: Any) -> None:
+    """Draw the region onto a frame, and in red where a part must differ by more. Raises StoreError."""
+    import numpy as np
+
+    from edge.files import write_bytes
+    from edge.opencv import cv2
+
+    drawn = pixels.copy() if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    x, y, w, h = belt.region
+    part = drawn[y : y + h, x : x + w]
+    harder = (belt.levels - belt.least_levels) / max(belt.least_levels, float(belt.levels.max() - belt.least_levels))
+    red = cv2.resize(harder.astype(np.float32), (w, h), interpolation=cv2.INTER_NEAREST)[..., None]
+    part[:] = (part * (1 - red) + np.array([0, 0, 255], np.float32) * red).astype(np.uint8)
+    cv2.rectangle(drawn, (x, y), (x + w - 1, y + h - 1), (0, 255, 0), 2)
+    write_bytes(path, cv2.imencode(".png", drawn)[1].tobytes())

@@ -1,0 +1,118 @@
+"""Frames wait until the trigger has told of their moment, so that it does not matter which view judges first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.parts.assembler import Concluded
+from edge.parts.presence import PresenceRules
+from edge.parts.rules import PartRules, ViewRule
+from edge.parts.triggers import PresenceTrigger
+from edge.records import Verdict
+from edge.records.parts import FrameLost, PartResult, StrayFrame
+from edge.station.part_stream import PartStream
+from edge.station.view import Seen
+from tests.edge.parts.test_assembler import seen
+
+MS = 1_000_000
+OK, NG = Verdict.OK, Verdict.NG
+
+
+def stream(wait_ms: int = 10_000, offset_ms: int = 0, **rules: int) -> PartStream:
+    """Return a station's parts, told by what `top` shows, with a view `side` that sees them later."""
+    views = {"top": ViewRule(), "side": ViewRule(offset_ns=offset_ms * MS)}
+    parts = PartRules(views, timeout_ns=60_000 * MS, wait_ns=wait_ms * MS)
+    return PartStream(PresenceTrigger("top", PresenceRules(**rules)), parts, "r", "cell")
+
+
+def frame(at_ms: int, view: str, verdict: Verdict = OK, *, present: bool | None = None) -> Seen:
+    """Return a judged frame."""
+    result = replace(seen(at_ms, verdict, view), recipe=None)
+    return Seen(result, at_ms * MS, present=present)
+
+
+def played(parts: PartStream, frames: list[Seen | FrameLost], now_ms: int = 1000) -> list[Concluded]:
+    """Take frames in this order, all within one wait, and end."""
+    told: list[Concluded] = []
+    for each in frames:
+        told += parts.lost(each, now_ms * MS) if isinstance(each, FrameLost) else parts.frame(each, now_ms * MS)
+    return told + parts.stop(now_ms * MS)
+
+
+def summary(told: list[Concluded]) -> list[object]:
+    """Return what came of parts and frames, without the order of their conclusion."""
+    parts = [
+        (each.opened_ns, each.closed_ns, each.judgement, {v: (s.frames, s.ng, s.lost) for v, s in each.views.items()})
+        for each in told
+        if isinstance(each, PartResult)
+    ]
+    strays = sorted((each.result.view, each.result.captured_ns) for each in told if isinstance(each, StrayFrame))
+    return [sorted(parts, key=lambda each: each[0]), strays]
+
+
+def test_a_view_that_judges_sooner_loses_no_frame() -> None:
+    """The side view's NG frame is there before the part is seen from above; it waits, and belongs to it."""
+    told = played(
+        stream(),
+        [
+            frame(0, "top", present=False),
+            frame(85, "side", NG),
+            FrameLost("side", 90 * MS),
+            frame(80, "top", present=True),
+            frame(120, "top", present=True),
+            *(frame(at, "top", present=False) for at in (160, 200, 240)),
+            frame(300, "side"),
+        ],
+    )
+    (part,) = [each for each in told if isinstance(each, PartResult)]
+    assert (part.judgement.verdict, part.views["side"].frames, part.views["side"].lost) == (NG, 1, 1)
+
+
+def test_a_frame_waits_no_longer_than_it_may() -> None:
+    """The camera that tells of parts is silent: after wait_ms the other's frame is told, with its defect."""
+    parts = stream(wait_ms=100)
+    assert parts.frame(frame(10, "side", NG), 11 * MS) == []
+    assert parts.tick(100 * MS) == []
+    (stray,) = parts.tick(111 * MS)
+    assert isinstance(stray, StrayFrame)
+
+
+def test_a_view_that_sees_parts_later_is_matched_by_its_offset() -> None:
+    """Side sees a part 500 ms after top: its frame at 580 is of the part at 80, at once."""
+    parts = stream(offset_ms=500)
+    told = [parts.frame(frame(80, "top", present=True), 80 * MS)]
+    told += [parts.frame(frame(at, "top", present=False), at * MS) for at in (120, 160, 200)]
+    told += [parts.frame(frame(at, "side", NG), at * MS) for at in (580, 700)]
+    (part,) = [each for each in told[-1] if isinstance(each, PartResult)]
+    assert (part.opened_ns, part.closed_ns, part.views["side"].frames) == (80 * MS, 80 * MS, 1)
+    assert part.judgement.verdict is NG
+
+
+shown = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=25)
+
+
+@given(shown, shown, st.integers(1, 3), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_the_order_in_which_views_judge_changes_nothing(
+    above: list[tuple[bool, bool]], beside: list[tuple[bool, bool]], on: int, off: int, dice: object
+) -> None:
+    """However the frames of two views come, each in its own order, the parts are those of the order of capture."""
+    top = [frame(10 * at, "top", NG if bad else OK, present=there) for at, (there, bad) in enumerate(above)]
+    side: list[Seen | FrameLost] = [
+        FrameLost("side", (10 * at + 5) * MS) if lost else frame(10 * at + 5, "side", NG if bad else OK)
+        for at, (lost, bad) in enumerate(beside)
+    ]
+
+    def at_ns(each: Seen | FrameLost) -> int:
+        return each.at_ns
+
+    in_order = sorted([*top, *side], key=at_ns)
+    mixed: list[Seen | FrameLost] = []
+    queues: list[list[Seen | FrameLost]] = [list(top), list(side)]
+    while any(queues):
+        queue = dice.choice([each for each in queues if each])  # type: ignore[attr-defined]
+        mixed.append(queue.pop(0))
+    rules = {"on_frames": on, "off_frames": off}
+    assert summary(played(stream(**rules), mixed)) == summary(played(stream(**rules), in_order))
