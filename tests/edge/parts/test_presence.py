@@ -33,18 +33,19 @@ def test_parts_are_the_runs_of_frames_that_show_one() -> None:
 
 def test_one_frame_without_it_does_not_end_a_part() -> None:
     """With two frames to end, a reflection in one frame makes no second part; an unread frame says nothing at all."""
-    assert play(PresenceRules(off_frames=2), "##.##?.??.") == [PartOpened(0), PartClosed(4)]
+    assert play(PresenceRules(off_frames=2), "##.##?.??.") == [PartOpened(0), PartClosed(5)]
     assert play(PresenceRules(on_frames=2), "#.##...") == [PartOpened(2), PartClosed(3)]
 
 
 @given(st.text("#.?", max_size=60), st.integers(1, 3), st.integers(1, 3))
 def test_openings_and_closings_alternate(shown: str, on_frames: int, off_frames: int) -> None:
-    """Every part that ended had begun, parts do not overlap, and each begins and ends at a frame that shows it."""
+    """Parts do not overlap; each begins at a frame that shows it and ends before one that does not."""
     told = play(PresenceRules(on_frames, off_frames), shown)
     assert [type(event) for event in told] == [PartOpened, PartClosed] * (len(told) // 2) + [PartOpened] * (
         len(told) % 2
     )
-    assert all(shown[event.at_ns] == "#" for event in told)
+    assert all(shown[event.at_ns] == "#" for event in told[::2])
+    assert all(shown[event.at_ns + 1] == "." for event in told[1::2])
     times = [event.at_ns for event in told]
     assert times == sorted(times)
 

@@ -87,7 +87,7 @@ def test_a_view_that_sees_parts_later_is_matched_by_its_offset() -> None:
     told += [parts.frame(frame(at, "top", present=False), at * MS) for at in (120, 160, 200)]
     told += [parts.frame(frame(at, "side", NG), at * MS) for at in (580, 700)]
     (part,) = [each for each in told[-1] if isinstance(each, PartResult)]
-    assert (part.opened_ns, part.closed_ns, part.views["side"].frames) == (80 * MS, 80 * MS, 1)
+    assert (part.opened_ns, part.closed_ns, part.views["side"].frames) == (80 * MS, 120 * MS - 1, 1)
     assert part.judgement.verdict is NG
 
 

@@ -177,7 +177,7 @@ def test_the_frames_in_which_a_part_was_decided_belong_to_it(tmp_path: Path) -> 
         folder.mkdir()
         parts, others = run(settings, bundle, {"side": side, "top": top}, folder)
         (one,) = parts
-        assert (one.opened_ns // MS, one.closed_ns // MS) == (80, 160)
+        assert (one.opened_ns, one.closed_ns) == (80 * MS, 200 * MS - 1)
         assert one.judgement.verdict.value == "NG"
         assert {view: seen.frames for view, seen in one.views.items()} == {"side": 3, "top": 3}
         assert not any(one.body for one in others)
