@@ -48,7 +48,8 @@ class Belt:
     @property
     def levels(self) -> Float32:
         """By how many grey levels each cell must differ, float32 [h, w]."""
-        return np.maximum(self.spread * self.deviation, np.float32(self.least_levels))
+        levels: Float32 = np.maximum(self.spread * self.deviation, np.float32(self.least_levels))
+        return levels
 
     def fits(self, pixels: UInt8) -> bool:
         """Tell whether a frame has the size in which the belt was learned."""
