@@ -179,7 +179,7 @@ def _end(settings: Any, result: Any, events: Path, *, interrupted: bool) -> None
         raise EngineError(
             f"inference failed on {counted(counts.engine_errors, 'frame')}: NO_READ in the results in {events}"
         )
-    if left := result.outbox.pending + result.outbox.parked:
+    if left := result.outbox.pending + result.outbox.dead_letters:
         raise PublishError(
             f"{counted(left, 'message')} did not reach the broker at "
             f"{settings.broker.address[0]}:{settings.broker.address[1]}; the results are in {events}. "

@@ -12,6 +12,7 @@ from rich.text import Text
 from edge.cli.asking import AsJson, Config, alarm_rows, ask_line, from_file, local, output, settings_of
 from edge.errors import CommandError
 from edge.printable import printable
+from edge.wording import counted
 
 _COLOURS = {"OK": "bold green", "NG": "bold red", "NO_READ": "bold yellow"}
 
@@ -44,12 +45,12 @@ def status(config: Config, as_json: AsJson = False) -> None:
 
 def _of_file(settings: Any, why_not: str) -> dict[str, Any]:
     with from_file(settings.store.path, why_not) as reader:
-        pending, parked, oldest_s = reader.waiting()
+        pending, dead_letters, oldest_s = reader.waiting()
         ends = [row.entry for row in reader.journal_rows(20, part="station") if row.entry.kind in {"started", "ended"}]
     return {
         "running": False,
         "why_not": why_not,
-        "waiting": {"pending": pending, "parked": parked, "oldest_since_s": oldest_s},
+        "waiting": {"pending": pending, "dead_letters": dead_letters, "oldest_since_s": oldest_s},
         "last": {"kind": ends[-1].kind, "at": ends[-1].at.isoformat(), "detail": ends[-1].detail} if ends else None,
     }
 
@@ -70,7 +71,7 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
             "waiting",
             (
                 f"{waiting['in_memory']} in memory, {waiting['pending']} on disk for the broker, the oldest for "
-                f"{waiting['oldest_s']:g} s; {waiting['parked']} that it refused"
+                f"{waiting['oldest_s']:g} s; {counted(waiting['dead_letters'], 'dead letter')}"
             ),
         )
         for name in ("disk", "replaced", "could_not_be_written"):
@@ -84,7 +85,7 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
         last = told["last"]
         if last:
             yield last["kind"], f"{local(last['at'])}: {last['detail']}"
-        yield "waiting", f"{waiting['pending']} for the broker, {waiting['parked']} that it refused"
+        yield "waiting", f"{waiting['pending']} for the broker, {counted(waiting['dead_letters'], 'dead letter')}"
     for row in told["alarms"]:
         words = f"{row['alarm']}, {row['state']} since {local(row['since'])}, {row['priority']}: {row['text']}"
         yield "alarm", Text(printable(words), style="red")

@@ -27,7 +27,7 @@ _SEES = {"running": "running", "no_frame_yet": "between frames"}
 _COUNTED = (
     "frames_dropped",
     "results_dropped",
-    "parked",
+    "dead_letters",
     "connections_lost",
     "commands_refused",
     "resent",
@@ -195,8 +195,8 @@ def _troubles(picture: Mapping[str, Any]) -> Iterator[str]:
     outbox, events = picture["outbox"], picture["events"]
     if outbox["trouble"]:
         yield f"the station's disk: {outbox['trouble']}"
-    if outbox["parked"]:
-        yield f"{counted(outbox['parked'], 'message')} refused by the broker"
+    if outbox["dead_letters"]:
+        yield f"{counted(outbox['dead_letters'], 'dead letter')}, refused by the broker"
     if picture["station_broker"]["trouble"]:
         yield f"the station says: {picture['station_broker']['trouble']}"
     if events["missing"]:

@@ -231,7 +231,7 @@ class Watched:
             "station_broker": {"connected": broker.get("connected") is True, "trouble": _text(broker.get("trouble"))},
             "outbox": {
                 "pending": _whole(outbox.get("pending")),
-                "parked": _whole(outbox.get("parked")),
+                "dead_letters": _whole(outbox.get("dead_letters")),
                 "trouble": _text(outbox.get("trouble")),
             },
         }

@@ -153,7 +153,7 @@ class Health:
     cameras: Mapping[str, CameraHealth]
     connected: bool
     outbox_pending: int
-    outbox_parked: int
+    outbox_dead_letters: int
     outbox_trouble: str | None
     broker_trouble: str | None
 
@@ -180,7 +180,7 @@ class Counters:
     alarms_raised: int
     alarms_cleared: int
     acknowledged: int
-    parked: int
+    dead_letters: int
     results_dropped: int
     alarms_chattering: int = 0
     commands_refused: int = 0
@@ -442,7 +442,7 @@ class MessageWriter:
             "broker": {"connected": health.connected, "trouble": health.broker_trouble},
             "outbox": {
                 "pending": health.outbox_pending,
-                "parked": health.outbox_parked,
+                "dead_letters": health.outbox_dead_letters,
                 "trouble": health.outbox_trouble,
             },
         }

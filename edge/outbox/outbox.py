@@ -22,7 +22,7 @@ from typing_extensions import Self
 
 from edge.errors import StoreError
 from edge.outbox.reader import OutboxReader
-from edge.outbox.records import BROKE, Job, Lane, Put, ResendWish, Resent, Row, Settle, Unpark, Unwritable
+from edge.outbox.records import BROKE, Job, Lane, Put, ResendWish, Resent, RetryDeadLetters, Row, Settle, Unwritable
 from edge.outbox.rescue import take_over
 from edge.outbox.store import Caps, Store, copy_of, is_corrupt, open_store, remove, set_aside
 from edge.printable import encodable
@@ -46,8 +46,8 @@ _T = TypeVar("_T")
 class OutboxCounts:
     """The numbers of messages in each state.
 
-    `waiting`: accepted, not yet on disk. `pending`: on disk, not yet acknowledged. `parked`: refused by the broker and
-    kept; tried again when the outbox is next opened. Since opening: `acknowledged` by the broker. `dropped`,
+    `waiting`: accepted, not yet on disk. `pending`: on disk, not yet acknowledged. `dead_letters`: refused by the
+    broker and kept; tried again when the outbox is next opened. Since opening: `acknowledged` by the broker. `dropped`,
     `alarms_dropped` and `records_dropped`: results, alarms and records of commands for which there was no room.
     `unwritable`: not taken by the store at all. `lost`: messages and entries of the journal that had not come to the
     disk when it was closed.
@@ -55,7 +55,7 @@ class OutboxCounts:
 
     waiting: int
     pending: int
-    parked: int
+    dead_letters: int
     acknowledged: int
     dropped: int
     alarms_dropped: int
@@ -183,8 +183,8 @@ class Outbox:
             totals = self._store.totals
             return OutboxCounts(
                 waiting=self._messages_waiting,
-                pending=totals.results + totals.alarms - totals.parked,
-                parked=totals.parked,
+                pending=totals.results + totals.alarms - totals.dead_letters,
+                dead_letters=totals.dead_letters,
                 acknowledged=totals.acknowledged,
                 dropped=totals.dropped + self._dropped["results"],
                 alarms_dropped=totals.alarms_dropped + self._dropped["alarms"],
@@ -328,16 +328,17 @@ class Outbox:
         """Let a row go that the broker took."""
         self._settle(row, None)
 
-    def park(self, row: Row, reason: str, *, broke: bool = False) -> None:
-        """Keep a row that the broker refused out of the way, until `unpark` or until the outbox is opened again.
+    def refuse(self, row: Row, reason: str, *, broke: bool = False) -> None:
+        """Keep a row that the broker refused as a dead letter.
 
+        It is tried again after `retry_dead_letters`, or when the outbox is opened again.
         `broke`: it refused by breaking the connection.
         """
         self._settle(row, f"{BROKE}{reason}" if broke else reason)
 
-    def unpark(self, topic: str | None = None, *, broken: int = 0) -> None:
-        """Have parked rows tried again: all of `topic`, or the oldest of each, and `broken` of those that broke it."""
-        self._add(Unpark(topic, broken))
+    def retry_dead_letters(self, topic: str | None = None, *, broken: int = 0) -> None:
+        """Have dead letters tried again: all of `topic`, or the oldest of each, and `broken` of those that broke it."""
+        self._add(RetryDeadLetters(topic, broken))
 
     def resend(self, first_seq: int, last_seq: int, done: Callable[[Resent], None]) -> None:
         """Send acknowledged events of these numbers again; `done` is called from the writer's thread."""
@@ -360,7 +361,7 @@ class Outbox:
             self._settles.append((next(self._order), settle))
             self._wake(hurry=False)
 
-    def _add(self, wish: ResendWish | Unpark) -> None:
+    def _add(self, wish: ResendWish | RetryDeadLetters) -> None:
         with self._changed:
             self._settles.append((next(self._order), wish))
             self._wake(hurry=True)
@@ -510,7 +511,7 @@ class Outbox:
     def _note_done(self, jobs: Sequence[Job]) -> None:
         wishes = [job for job in jobs if isinstance(job, ResendWish)]
         with self._changed:
-            self.generation += sum(isinstance(job, Unpark) for job in jobs)
+            self.generation += sum(isinstance(job, RetryDeadLetters) for job in jobs)
             for job in jobs:
                 if isinstance(job, Put):
                     self._messages_waiting -= len(job.messages)

@@ -22,7 +22,7 @@ class Row:
     message: Message
 
 
-# How the reason begins of a row that was parked because the connection broke, twice, while it alone was on its way.
+# How the reason begins of a dead letter for which the connection broke, twice, while it alone was on its way.
 BROKE = "broke: "
 
 
@@ -108,14 +108,14 @@ class Unwritable:
 
 
 @dataclass(frozen=True)
-class Unpark:
-    """A wish to try parked rows again: all of `topic`, or with None the oldest of each topic.
+class RetryDeadLetters:
+    """A wish to try dead letters again: all of `topic`, or with None the oldest of each topic.
 
-    With None so are at most `broken` of those that were parked since the connection broke over them.
+    With None so are at most `broken` of those that the connection broke over.
     """
 
     topic: str | None = None
     broken: int = 0
 
 
-Job = Put | Settle | ResendWish | Unpark | Unwritable
+Job = Put | Settle | ResendWish | RetryDeadLetters | Unwritable

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from edge.outbox.records import Put, Row
-from edge.outbox.store import BUSY_S, COLUMNS, PARKED, PENDING, SOUND, Store, as_row
+from edge.outbox.store import BUSY_S, COLUMNS, DEAD_LETTER, PENDING, SOUND, Store, as_row
 from edge.strict_json import parse_json
 from edge.wording import counted
 
@@ -50,7 +50,7 @@ def _read_page(path: Path, after: int) -> tuple[list[Row], str]:
             rows = db.execute(
                 f"SELECT {COLUMNS} FROM message NOT INDEXED WHERE state IN (?, ?) AND row > ? AND {SOUND}"  # noqa: S608 - ours
                 " ORDER BY row LIMIT ?",
-                (PENDING, PARKED, after, _AT_ONCE),
+                (PENDING, DEAD_LETTER, after, _AT_ONCE),
             )
             for columns in rows:  # one by one: a damaged page takes nothing that came before it
                 found.append(as_row(columns))  # noqa: PERF401

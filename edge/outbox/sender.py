@@ -44,7 +44,7 @@ WINDOW = 16  # below the 20 unacknowledged messages that mosquitto allows
 RESEND_S = 600.0  # as long as a broker keeps our session; what it took before that, others have had time to fetch
 DOUBTED_S = 10.0  # before a connection broke: a broker that was killed may remember us, and not these
 NO_CONSUMER_S = 10.0  # a consumer that reconnects is no reason to call anybody
-RETRY_PARKED_S = 3600.0
+RETRY_DEAD_LETTERS_S = 3600.0
 ANSWERS_PER_S = 100
 RESENT_PER_S = 1_000
 BROKEN_RETRIED = 20  # rows over which the connection broke, of those that are tried again together
@@ -82,11 +82,11 @@ class SenderCounts:
 class Patience:
     """After how many seconds something is told or tried again.
 
-    `no_consumer_s`: a topic without a consumer is told; `retry_parked_s`: what the broker refused is tried again.
+    `no_consumer_s`: a topic without a consumer is told; `retry_dead_letters_s`: dead letters are tried again.
     """
 
     no_consumer_s: float = NO_CONSUMER_S
-    retry_parked_s: float = RETRY_PARKED_S
+    retry_dead_letters_s: float = RETRY_DEAD_LETTERS_S
 
 
 class Sender:
@@ -94,13 +94,13 @@ class Sender:
 
     At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go first, then results, then
     answers. Rows that the broker took before and may have lost go last. Each class keeps its order; the last two have a
-    bounded rate. An acknowledged row is let go. A refused row is parked and tried again after
-    `patience.retry_parked_s`, and sooner where the broker only has no room just now. A row that `ack_policy` keeps,
-    since nobody was there to get it, stays. One row of that topic is then tried now and then; all follow, in order,
-    once it is taken.
+    bounded rate. An acknowledged row is let go. A refused row is a dead letter and is tried again after
+    `patience.retry_dead_letters_s`, and sooner where the broker only has no room just now. A row that `ack_policy`
+    keeps, since nobody was there to get it, stays. One row of that topic is then tried now and then; all follow, in
+    order, once it is taken.
 
     When a connection breaks, the messages on their way are sent again, one by one. A message that was alone on its way
-    at two breaks is put aside (see `blame.py`).
+    at two breaks becomes a dead letter (see `blame.py`).
 
     At every connection the sender sends the messages of `announce`, the status first: a Will may have replaced it. A
     broker that forgot the session also gets each durable retained message again, such as standing alarms. It gets the
@@ -151,7 +151,7 @@ class Sender:
         self._window = WINDOW
         self._connected: bool | None = None  # None: not known yet
         self._hold_until_s = 0.0
-        self._retry_at_s = time.monotonic() + self._patience.retry_parked_s
+        self._retry_at_s = time.monotonic() + self._patience.retry_dead_letters_s
         self._wake = threading.Event()
         self._stop_at_s: float | None = None
         self._farewell: Message | None = None
@@ -202,7 +202,7 @@ class Sender:
             oldest_s=self._oldest_s if counts.pending else 0.0,
             disk=outbox.trouble,
             broker=self.trouble if self._connected is False else None,
-            refused=self._what_is_refused(counts.parked, now_s),
+            refused=self._what_is_refused(counts.dead_letters, now_s),
             no_consumer=f"nobody at the broker takes {', '.join(unheard)}" if unheard else None,
             set_aside=outbox.replaced,
             unwritable=outbox.unwritable,
@@ -211,10 +211,10 @@ class Sender:
             foreign=self._sign("foreign", now_s),
         )
 
-    def _what_is_refused(self, parked: int, now_s: float) -> str | None:
-        if parked:
-            held = counted(parked, "message is", "messages are")
-            return f"{held} parked; {self._refused or 'the broker refused them before'}"
+    def _what_is_refused(self, dead_letters: int, now_s: float) -> str | None:
+        if dead_letters:
+            held = counted(dead_letters, "message is a dead letter", "messages are dead letters")
+            return f"{held}; {self._refused or 'the broker refused them before'}"
         shunned = next((why for until_s, why in list(self._shunned.values()) if now_s < until_s), None)
         return self._holds.refusal or shunned or self._blame.deferred
 
@@ -272,8 +272,8 @@ class Sender:
         self._note_oldest()
         now_s = time.monotonic()
         if now_s >= self._retry_at_s:
-            self._retry_at_s = now_s + self._patience.retry_parked_s
-            self._try_parked_again()
+            self._retry_at_s = now_s + self._patience.retry_dead_letters_s
+            self._retry_dead_letters()
         if not self._connected or now_s < self._hold_until_s:
             return
         try:
@@ -397,12 +397,12 @@ class Sender:
             self._limits.refused(message)
         if flight.row is not None:
             self._limits.broke(message)
-            self._park(flight.row, why, broke=True)
+            self._refuse(flight.row, why, broke=True)
         elif message.kind == ANSWER:
             self._drop_answer(message)
             _log.error("An answer is dropped: %s", why)
         else:
-            for_s = self._patience.retry_parked_s
+            for_s = self._patience.retry_dead_letters_s
             if message.kind == "picture":
                 self._limits.too_large_picture(message)
                 for_s = _PICTURE_AGAIN_S
@@ -442,7 +442,7 @@ class Sender:
         self._limits.taken(flight.message)
         if flight.message.topic in self._unauthorised:
             self._unauthorised.discard(flight.message.topic)
-            self._outbox.unpark(flight.message.topic)
+            self._outbox.retry_dead_letters(flight.message.topic)
 
     def _note_refusal(self, flight: Flight, event: Refused) -> None:
         message = flight.message
@@ -457,20 +457,20 @@ class Sender:
         elif flight.row is not None:
             if event.reason_code == _NOT_AUTHORISED:
                 self._unauthorised.add(message.topic)
-            self._park(flight.row, why)
+            self._refuse(flight.row, why)
         elif message.kind == ANSWER:
             self._count(answers_dropped=1)
             _log.error("An answer is dropped: %s", why)
         elif not flight.fence:
             for_s = _QUOTA_S if another_time else _REFUSED_S
             if event.reason_code == _TOO_LARGE:
-                for_s = _PICTURE_AGAIN_S if message.kind == "picture" else self._patience.retry_parked_s
+                for_s = _PICTURE_AGAIN_S if message.kind == "picture" else self._patience.retry_dead_letters_s
             self._shun(message, why, for_s)
 
-    def _park(self, row: Row, why: str, *, broke: bool = False) -> None:
+    def _refuse(self, row: Row, why: str, *, broke: bool = False) -> None:
         self._refused = self.trouble = why
-        _log.error("A message is put aside: %s", why)
-        self._outbox.park(row, why, broke=broke)
+        _log.error("A message is a dead letter: %s", why)
+        self._outbox.refuse(row, why, broke=broke)
         self._release(row.message.topic)
 
     def _shun(self, message: Message, why: str, for_s: float) -> None:
@@ -481,9 +481,9 @@ class Sender:
         self._count(announcements_dropped=1)
         _log.error("An announcement is not said for a while: %s", why)
 
-    def _try_parked_again(self) -> None:
+    def _retry_dead_letters(self) -> None:
         self._limits.forget()
-        self._outbox.unpark(broken=BROKEN_RETRIED)
+        self._outbox.retry_dead_letters(broken=BROKEN_RETRIED)
 
     # What a broker is to be told again.
 
@@ -652,7 +652,7 @@ class Sender:
             self._release(topic)
 
     def _send_rows(self, *, urgent: bool, resent: bool = False, at_most: int = WINDOW, leave: int = 0) -> int:
-        """Send rows of a class, behind those that were sent last, or park them; return how many."""
+        """Send rows of a class, behind those that were sent last, or refuse what is too large; return how many."""
         room = min(self._room() - leave, at_most)
         if room <= 0:
             return 0
@@ -672,7 +672,7 @@ class Sender:
                 break
             self._cursor[which] = row.row
             if (why := self._limits.too_large(row.message)) is not None:
-                self._park(row, f"{row.message.topic} is not sent: {why}")
+                self._refuse(row, f"{row.message.topic} is not sent: {why}")
             else:
                 self._send(row.message, row)
             done += 1

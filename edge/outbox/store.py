@@ -18,7 +18,7 @@ from edge.errors import StoreError
 from edge.files import replacing
 from edge.outbox.journal import TABLES, JournalTables, take_over_version_2
 from edge.outbox.ledger import LEDGER_TABLES, LedgerTables
-from edge.outbox.records import BROKE, Job, Put, ResendWish, Resent, Row, Settle, Unpark, Unwritable
+from edge.outbox.records import BROKE, Job, Put, ResendWish, Resent, RetryDeadLetters, Row, Settle, Unwritable
 from edge.printable import encodable
 from edge.records import JournalPart, Message
 from edge.records.ledger import CountDelta
@@ -26,7 +26,7 @@ from edge.records.ledger import CountDelta
 _log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 4
-PENDING, PARKED, ACKNOWLEDGED = 0, 1, 2
+PENDING, DEAD_LETTER, ACKNOWLEDGED = 0, 1, 2
 BUSY_S = 1.0
 RESENT_AT_MOST = 5  # times that one event is sent again to a broker that forgot it, without being asked for
 _STEP = 1000  # rows that one commit sends again or forgets at most: an alarm that comes meanwhile waits for no more
@@ -104,7 +104,7 @@ class Caps:
     journal_station: int = 50_000
 
     def unsettled(self, urgent: int) -> int:
-        """Messages of a class that wait or are parked."""
+        """Messages of a class that wait or are dead letters."""
         return self.alarms if urgent else self.results
 
     def kept_bytes(self, urgent: int) -> int:
@@ -126,7 +126,7 @@ class Totals:
 
     results: int = 0
     alarms: int = 0
-    parked: int = 0
+    dead_letters: int = 0
     kept: int = 0
     kept_results_bytes: int = 0
     kept_alarms_bytes: int = 0
@@ -243,7 +243,7 @@ class Store:
             " WHERE created_s > ? OR settled_s > ?",
             (now_s,) * 4,
         )
-        db.execute("UPDATE message SET state = ?, reason = NULL WHERE state = ?", (PENDING, PARKED))
+        db.execute("UPDATE message SET state = ?, reason = NULL WHERE state = ?", (PENDING, DEAD_LETTER))
         meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
         self.epoch = str(meta["epoch"])
         self._journal.load(db)
@@ -292,8 +292,8 @@ class Store:
                     self._settle(job)
                 elif isinstance(job, Unwritable):
                     self._keep_aside(job)
-                elif isinstance(job, Unpark):
-                    self._unpark(job)
+                elif isinstance(job, RetryDeadLetters):
+                    self._retry_dead_letters(job)
                 else:
                     self._resend(job)
             self._drop_oldest()
@@ -343,11 +343,11 @@ class Store:
 
     def _settle(self, settle: Settle) -> None:
         if settle.reason is not None:
-            parked = self._writing.execute(
+            refused = self._writing.execute(
                 "UPDATE message SET state = ?, reason = ? WHERE row = ? AND id = ? AND state = ?",
-                (PARKED, encodable(settle.reason), settle.row, settle.id, PENDING),
+                (DEAD_LETTER, encodable(settle.reason), settle.row, settle.id, PENDING),
             ).rowcount
-            self._count(parked=parked)
+            self._count(dead_letters=refused)
             return
         taken = self._writing.execute(
             "UPDATE message SET state = ?, settled_s = coalesce(settled_s, ?) WHERE row = ? AND id = ? AND state = ?",
@@ -389,13 +389,13 @@ class Store:
         if len(found) < _STEP:
             wish.outcome = self._outcome(wish)
 
-    def _unpark(self, wish: Unpark) -> None:
-        """Have parked rows tried again. A retained one with a newer behind it is done with: it would undo that."""
+    def _retry_dead_letters(self, wish: RetryDeadLetters) -> None:
+        """Have dead letters tried again. A retained one with a newer behind it is done with: it would undo that."""
         db = self._writing
         done = db.execute(
             "SELECT row, urgent, length(payload) FROM message AS old WHERE state = ? AND retain AND EXISTS"
             " (SELECT 1 FROM message AS new WHERE new.topic = old.topic AND new.retain AND new.row > old.row)",
-            (PARKED,),
+            (DEAD_LETTER,),
         ).fetchall()
         for row, urgent, size in done:
             db.execute("UPDATE message SET state = ?, settled_s = ? WHERE row = ?", (ACKNOWLEDGED, self.clock_s(), row))
@@ -407,12 +407,12 @@ class Store:
                 "(row IN (SELECT min(row) FROM message WHERE state = ? AND reason NOT LIKE ? GROUP BY topic)"
                 " OR row IN (SELECT row FROM message WHERE state = ? AND reason LIKE ? ORDER BY row LIMIT ?))"
             )
-            given = (PARKED, f"{BROKE}%", PARKED, f"{BROKE}%", wish.broken)
+            given = (DEAD_LETTER, f"{BROKE}%", DEAD_LETTER, f"{BROKE}%", wish.broken)
         tried = db.execute(
             f"UPDATE message SET state = ?, reason = NULL WHERE state = ? AND {which}",  # noqa: S608 - ours
-            (PENDING, PARKED, *given),
+            (PENDING, DEAD_LETTER, *given),
         ).rowcount
-        self._count(parked=-tried - len(done))
+        self._count(dead_letters=-tried - len(done))
 
     def _outcome(self, wish: ResendWish) -> Resent:
         last = min(wish.last_seq, self.totals.committed)
@@ -429,14 +429,14 @@ class Store:
                 continue
             oldest = sorted(
                 row
-                for state in (PENDING, PARKED)  # apart, so that each is read from the index, in order
+                for state in (PENDING, DEAD_LETTER)  # apart, so that each is read from the index, in order
                 for row in self._writing.execute(
                     "SELECT row, state FROM message WHERE state = ? AND urgent = ? ORDER BY row LIMIT ?",
                     (state, urgent, excess),
                 )
             )[:excess]
             self._writing.executemany("DELETE FROM message WHERE row = ?", [(row,) for row, _ in oldest])
-            self._count(parked=-sum(state == PARKED for _, state in oldest))
+            self._count(dead_letters=-sum(state == DEAD_LETTER for _, state in oldest))
             if urgent:
                 self._count(alarms=-excess, alarms_dropped=excess)
             else:

@@ -34,7 +34,7 @@ class DeliveryState:
 
     `oldest_s`: how long the oldest message has waited for the broker, in seconds; 0 = none waits. The others say in
     words what is wrong, None = nothing: `disk`, nothing can be written; `broker`, it is not there; `refused`, it
-    refused messages, which are parked; `no_consumer`, nobody there takes what expects a consumer; `set_aside`, a
+    refused messages, which are dead letters; `no_consumer`, nobody there takes what expects a consumer; `set_aside`, a
     corrupt store was moved away and a new one begun, or one that somebody removed or replaced was written again;
     `overflow`, alarms had to be dropped for want of room; `unwritable`, the store does not take a message;
     `taken_over`, another client uses this line's id at the broker; `foreign`, somebody else wrote at the line's own

@@ -86,7 +86,7 @@ def counters(decider: Decider, outbox: Outbox, sender: Sender, inbox: Inbox) -> 
         alarms_raised=counts.alarms_raised,
         alarms_cleared=counts.alarms_cleared,
         acknowledged=stored.acknowledged,
-        parked=stored.parked,
+        dead_letters=stored.dead_letters,
         results_dropped=stored.dropped,
         alarms_chattering=decider.recorder.alarms.manager.chattered,
         commands_refused=inbox.dropped,

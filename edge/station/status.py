@@ -51,7 +51,7 @@ class Reporter:
             cameras={camera.name: self._camera(camera, elapsed_s) for camera in cameras},
             connected=self._sender.connected,
             outbox_pending=stored.pending + stored.waiting,
-            outbox_parked=stored.parked,
+            outbox_dead_letters=stored.dead_letters,
             outbox_trouble=self._outbox.trouble,
             broker_trouble=self._sender.trouble,
         )

@@ -127,7 +127,7 @@ def test_a_line_a_desk_and_a_recorder_work_at_the_example_broker_and_nobody_else
             wait_for(lambda: any(topic == f"{LINE}/event/result" for topic, _ in mes.heard))
             assert {topic.split("/")[7] for topic, _ in mes.heard} <= {"event", "seq", "answer"}
             counters = last("state/counters")
-            assert (counters["foreign"], counters["parked"], counters["connections_lost"]) == (0, 0, 0)
+            assert (counters["foreign"], counters["dead_letters"], counters["connections_lost"]) == (0, 0, 0)
             for client in (other, mes):
                 client.close()
         desk.close()

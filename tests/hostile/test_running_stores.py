@@ -135,7 +135,7 @@ def test_a_second_line_on_a_store_is_refused_and_harms_nothing(tmp_path: Path) -
         events = [*bodies(desk, "event/result")]
         assert len(events) > 20
         counters = bodies(desk, "state/counters")[-1]
-        assert (counters["connections_lost"], counters["parked"]) == (0, 0)
+        assert (counters["connections_lost"], counters["dead_letters"]) == (0, 0)
     with closing(sqlite3.connect(store)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         seqs = [seq for (seq,) in db.execute("SELECT seq FROM message WHERE seq IS NOT NULL GROUP BY seq ORDER BY seq")]

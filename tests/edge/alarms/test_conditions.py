@@ -91,7 +91,7 @@ def test_a_grade_and_a_camera_are_so_or_not() -> None:
 
 def test_delivery_is_watched_by_its_age_and_its_troubles() -> None:
     """The age of the oldest message in ms; 1 where one of the named troubles is there."""
-    state = DeliveryState(oldest_s=2.5, refused="two messages are parked")
+    state = DeliveryState(oldest_s=2.5, refused="two messages are dead letters")
     assert delivery_measure_of(rule(measure="queue_age_ms", raise_at=1000), state) == 2500
     for troubles, there in ((["refused"], 1), (["disk", "refused"], 1), (["disk", "overflow"], 0)):
         assert delivery_measure_of(rule(measure="delivery", delivery=troubles), state) == there

@@ -25,7 +25,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 S = 1_000_000_000
 ROOT = IDENTITY.root
 WRITER = MessageWriter(IDENTITY, lambda: Stamp(NOW, 1_000 * S, True))
-BROKER = {"broker": {"connected": True, "trouble": None}, "outbox": {"pending": 2, "parked": 0, "trouble": None}}
+BROKER = {"broker": {"connected": True, "trouble": None}, "outbox": {"pending": 2, "dead_letters": 0, "trouble": None}}
 TOP = {"condition": "running", "detail": "", "frames_per_s": 12.5, "age_ms": 38.4}
 COUNTED = {"frames": 1285, "ok": 1190, "ng": 94, "no_read": 1}
 EVIL = "\x1b[2J\u202ewiped\n"

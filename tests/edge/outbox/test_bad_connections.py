@@ -45,16 +45,16 @@ def over(*payloads: bytes, code: int | None = None) -> Judge:
 
 @pytest.mark.parametrize("code", [None, 0x81, 0x95])
 def test_a_result_over_which_the_broker_breaks_the_connection_is_set_aside(tmp_path: Path, code: int | None) -> None:
-    """Of 40 results, one of which breaks every connection, 39 arrive after a few connections; the one is parked."""
+    """Of 40 results, one of which breaks every connection, 39 arrive after a few connections, one is a dead letter."""
     with ScriptedBroker(over(b"7", code=code)) as broker, Outbox(tmp_path / "outbox.db") as outbox:
         put(outbox, *range(40))
         with line(broker.port) as publisher, Sender(outbox, publisher, lambda: [state("line/status", "on")]) as sender:
             settled(outbox)
             assert {int(p) for p in broker.payloads("line/event")} == set(range(40)) - {7}
-            assert outbox.counts().parked == 1
+            assert outbox.counts().dead_letters == 1
             assert broker.connections <= 5
             told = str(sender.delivery.refused)
-            assert "1 message is parked" in told
+            assert "1 message is a dead letter" in told
             assert "broke twice while a message of 1 byte to line/event alone was on its way" in told
 
 
@@ -62,12 +62,12 @@ def test_what_was_set_aside_is_tried_again_alone(tmp_path: Path) -> None:
     """After its time it is tried again; a broker that still does not take it loses one connection, and no message."""
     with ScriptedBroker(over(b"7")) as broker, Outbox(tmp_path / "outbox.db") as outbox:
         put(outbox, *range(10))
-        patience = Patience(retry_parked_s=4.0)
+        patience = Patience(retry_dead_letters_s=4.0)
         with line(broker.port) as publisher, Sender(outbox, publisher, list, patience=patience):
-            wait_for(lambda: outbox.counts().parked == 1)
+            wait_for(lambda: outbox.counts().dead_letters == 1)
             before = broker.connections
             wait_for(lambda: broker.connections > before)
-            wait_for(lambda: outbox.counts().parked == 1)
+            wait_for(lambda: outbox.counts().dead_letters == 1)
             broker.judge = lambda *_: 0
             wait_for(lambda: b"7" in broker.payloads("line/event"))
             settled(outbox)
@@ -84,7 +84,7 @@ def test_an_alarm_is_deferred_and_never_set_aside_because_the_link_breaks(tmp_pa
             put(outbox, *range(20))
             wait_for(lambda: {int(p) for p in broker.payloads("line/event")} == set(range(20)))
             wait_for(lambda: "which are tried again" in str(sender.delivery.refused))
-            wait_for(lambda: (outbox.counts().parked, outbox.counts().pending) == (0, 1))
+            wait_for(lambda: (outbox.counts().dead_letters, outbox.counts().pending) == (0, 1))
             broker.judge = lambda *_: 0
             wait_for(lambda: b"77" in broker.payloads("line/alarm"))
             settled(outbox)
@@ -137,7 +137,7 @@ def test_a_refusal_for_want_of_room_is_tried_again_soon(tmp_path: Path) -> None:
         wait_for(lambda: "0x97" in str(sender.delivery.refused))
         outbox.put(outbox.reserve(), alarm(1))
         wait_for(lambda: broker.payloads("line/alarm"))
-        wait_for(lambda: (outbox.counts().parked, outbox.counts().pending) == (0, 20))
+        wait_for(lambda: (outbox.counts().dead_letters, outbox.counts().pending) == (0, 20))
         broker.judge = lambda *_: 0
         settled(outbox)
         assert [int(p) for p in broker.payloads("line/event")] == list(range(20))
@@ -145,7 +145,7 @@ def test_a_refusal_for_want_of_room_is_tried_again_soon(tmp_path: Path) -> None:
 
 
 def test_an_access_list_that_is_mended_is_noticed(tmp_path: Path) -> None:
-    """What was parked as not authorised follows as soon as the broker takes another message of its topic."""
+    """What was refused as not authorised follows as soon as the broker takes another message of its topic."""
     with (
         ScriptedBroker(lambda topic, _: 0x87 if topic == "line/event" else 0) as broker,
         Outbox(tmp_path / "outbox.db") as outbox,
@@ -153,12 +153,12 @@ def test_an_access_list_that_is_mended_is_noticed(tmp_path: Path) -> None:
         Sender(outbox, publisher, list),
     ):
         put(outbox, *range(5))
-        wait_for(lambda: outbox.counts().parked == 5)
+        wait_for(lambda: outbox.counts().dead_letters == 5)
         broker.judge = lambda *_: 0
         put(outbox, 5)
         settled(outbox)
         assert {int(p) for p in broker.payloads("line/event")} == set(range(6))
-        assert outbox.counts().parked == 0
+        assert outbox.counts().dead_letters == 0
 
 
 def test_a_birth_that_mosquitto_refuses_as_too_large_wedges_nothing(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_birth_that_mosquitto_refuses_as_too_large_wedges_nothing(tmp_path: Pa
         put(outbox, *range(1, 20))
         wait_for(lambda: len(subscriber.payloads("line/event")) == 20)
         assert [int(p) for p in subscriber.payloads("line/event")] == list(range(20))
-        wait_for(lambda: outbox.counts().parked == 1)
+        wait_for(lambda: outbox.counts().dead_letters == 1)
         assert sender.counts.connections_lost == 0
         # pictures are made to fit: acknowledged until one was taken
         while sender._limits.picture_unsure:

@@ -104,13 +104,13 @@ def test_event_numbers_go_on_where_they_ended(tmp_path: Path) -> None:
 
 
 class OutboxModel(RuleBasedStateMachine):
-    """The outbox behaves as three lists: pending, parked, gone; parked ones are pending again after reopening."""
+    """The outbox behaves as three lists: pending, dead letters, gone; a dead letter is pending after reopening."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.pending: list[int] = []
-        self.parked: list[int] = []
+        self.dead_letters: list[int] = []
         self.last = 0
         self.stack = ExitStack()
 
@@ -136,8 +136,8 @@ class OutboxModel(RuleBasedStateMachine):
         row = rows[which % len(rows)]
         number = self.pending.pop(which % len(rows))
         if refused:
-            self.outbox.park(row, "no")
-            self.parked.append(number)
+            self.outbox.refuse(row, "no")
+            self.dead_letters.append(number)
         else:
             self.outbox.acknowledge(row)
 
@@ -145,8 +145,8 @@ class OutboxModel(RuleBasedStateMachine):
     def reopen(self) -> None:
         """Restart the line."""
         self.stack.close()
-        self.pending = sorted(self.pending + self.parked)
-        self.parked = []
+        self.pending = sorted(self.pending + self.dead_letters)
+        self.dead_letters = []
         self.open()
 
     @invariant()
@@ -155,7 +155,7 @@ class OutboxModel(RuleBasedStateMachine):
         assert self.outbox.flush(10)
         assert numbers(self.outbox.pending(0, 1000)) == self.pending
         counts = self.outbox.counts()
-        assert (counts.pending, counts.parked, counts.waiting) == (len(self.pending), len(self.parked), 0)
+        assert (counts.pending, counts.dead_letters, counts.waiting) == (len(self.pending), len(self.dead_letters), 0)
         assert self.outbox.committed == self.last
 
     def teardown(self) -> None:
@@ -180,11 +180,11 @@ def test_full_means_the_oldest_results_go_and_alarms_stay(tmp_path: Path) -> Non
         assert outbox.counts() == OutboxCounts(0, 8, 0, 0, 7, 1)
 
 
-def test_parked_rows_are_kept_out_of_the_way_and_count_as_room(tmp_path: Path) -> None:
-    """A parked row is not pending, is dropped in its turn when results need room, and the counts stay right."""
+def test_dead_letters_are_kept_out_of_the_way_and_count_as_room(tmp_path: Path) -> None:
+    """A dead letter is not pending, is dropped in its turn when results need room, and the counts stay right."""
     with Outbox(tmp_path / "outbox.db", max_results=2) as outbox:
         put(outbox, 1, 2)
-        outbox.park(outbox.pending(0, 1)[0], "not authorised")
+        outbox.refuse(outbox.pending(0, 1)[0], "not authorised")
         assert outbox.flush(10)
         assert numbers(outbox.pending(0, 9)) == [2]
         assert outbox.counts() == OutboxCounts(0, 1, 1, 0, 0, 0)
@@ -387,13 +387,13 @@ def test_alarms_go_before_the_results_that_wait(tmp_path: Path) -> None:
         assert sent(publisher) == [*range(50, 60), *range(50), *range(60, 70)]
 
 
-def test_a_refused_event_is_parked_told_and_blocks_nothing(tmp_path: Path) -> None:
-    """Refused rows are parked with a reason that names the topic; later ones arrive; reopening tries them again."""
+def test_a_refused_event_is_a_dead_letter_told_and_blocks_nothing(tmp_path: Path) -> None:
+    """Refused rows are dead letters, told with their topic; later ones arrive; reopening tries them again."""
     publisher = MemoryPublisher(refuses=lambda message: message.payload in {b"1", b"2"})
     with Outbox(tmp_path / "outbox.db") as outbox, sending(outbox, publisher) as sender:
         put(outbox, 0, 1, 2, 3)
         settled(outbox)
-        assert outbox.counts().parked == 2
+        assert outbox.counts().dead_letters == 2
         assert sender.trouble == "the broker refused line/event: Not authorized (0x87)"
     allowed = MemoryPublisher()
     with Outbox(tmp_path / "outbox.db") as outbox, sending(outbox, allowed):

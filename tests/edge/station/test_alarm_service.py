@@ -229,7 +229,7 @@ def test_what_changes_without_a_transition_is_told_too(tmp_path: Path) -> None:
 def test_delivery_raises_alarms_of_its_own(tmp_path: Path) -> None:
     """What the broker refused, and a disk that takes nothing, are alarms, shown like others."""
     with kept(tmp_path / "o.db") as (keeper, _):
-        events = keeper.tick(DeliveryState(refused="two are parked", disk="full"), 5)
+        events = keeper.tick(DeliveryState(refused="two are dead letters", disk="full"), 5)
         assert [(event.alarm, event.transition) for event in events] == [
             ("outbox-disk", "raised"),
             ("broker-refuses", "raised"),

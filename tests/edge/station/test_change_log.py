@@ -82,7 +82,7 @@ def test_two_cameras_are_told_apart(log: ChangeLog, caplog: pytest.LogCaptureFix
 
 
 def test_delivery_tells_begin_and_end(log: ChangeLog, caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody who listens, a full disk and parked messages end in a line of their own; standing, they are silent."""
+    """Nobody who listens, a full disk and dead letters end in a line of their own; standing, they are silent."""
     for state in (
         DeliveryState(),
         DeliveryState(no_consumer="nobody at the broker takes a/b"),

@@ -28,7 +28,7 @@ def in_journal(store: Path, alarm: str) -> bool:
         return False
 
 
-def test_what_the_broker_refuses_is_parked_and_an_alarm(tmp_path: Path) -> None:
+def test_what_the_broker_refuses_is_a_dead_letter_and_an_alarm(tmp_path: Path) -> None:
     """Results that an access list denies are kept, the alarm says so within seconds, and nothing spins."""
     (tmp_path / "acl").write_text(f"topic readwrite #\ntopic deny {ROOT_TOPIC}/event/result\n")
     with (
@@ -38,12 +38,12 @@ def test_what_the_broker_refuses_is_parked_and_an_alarm(tmp_path: Path) -> None:
     ):
         wait_for(lambda: raised(subscriber, "broker-refuses"))
         wait_for(lambda: subscriber.last(f"{ROOT_TOPIC}/alarm/broker-refuses"))
-        wait_for(lambda: bodies(subscriber, "state/health")[-1]["outbox"]["parked"] >= 2)
+        wait_for(lambda: bodies(subscriber, "state/health")[-1]["outbox"]["dead_letters"] >= 2)
         health = bodies(subscriber, "state/health")[-1]
         assert "refused" in health["broker"]["trouble"]
         # one row for each frame, of which there is one per second: none was tried twice
         frames = bodies(subscriber, "state/counters")[-1]["frames"]
-        assert health["outbox"]["parked"] <= frames + 1
+        assert health["outbox"]["dead_letters"] <= frames + 1
         assert bodies(subscriber, "event/result") == []
 
 
