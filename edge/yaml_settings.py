@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.errors import SettingsError
 from edge.redacting import redacted
@@ -48,6 +50,25 @@ class StrictModel(BaseModel):
         if isinstance(value, str) and value not in words and str not in wanted and wanted & {int, float}:
             raise ValueError("expected a number without quotes")
         return value
+
+
+def without_earlier_names(given: Any, earlier: Mapping[str, str]) -> Any:
+    """Return what was given for a model, where it has no key by an earlier name: `earlier` has the new one of each.
+
+    Raises ValidationError, which names the key and what it is called now.
+    """
+    found = [name for name in earlier if isinstance(given, dict) and name in given]
+    if found:
+        problems = [
+            InitErrorDetails(
+                type=PydanticCustomError("renamed_key", "expected its new name, {new}", {"new": earlier[name]}),
+                loc=(name,),
+                input=given[name],
+            )
+            for name in found
+        ]
+        raise ValidationError.from_exception_data("settings", problems)
+    return given
 
 
 def _plain_types(annotation: Any) -> set[Any]:
@@ -195,6 +216,8 @@ def _explain(path: Path, problem: Any) -> str:
         return f"{path}, key {where}: no such key; check its spelling against the examples in config/"
     if problem["type"] == "missing":
         return f"{path}, key {where}: expected a value, received nothing"
+    if problem["type"] == "renamed_key":
+        return f"{path}, key {where}: this key is called {problem['ctx']['new']} now; rename it"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not problem["loc"] and message.startswith("key "):  # of keys that do not fit each other: it names them itself
         return f"{path}, {message}"

@@ -104,7 +104,7 @@ def _tell_thresholds(bundle: Bundle) -> None:
             warn(
                 console,
                 f"no validation picture shows {entry.name}, so its threshold and smallest area are "
-                "not fitted but presumed; label more pieces with it, for fit or refit",
+                "not fitted but presumed; label more pieces with it, for fit or fit-thresholds",
             )
         elif found["presumed"]:
             warn(
@@ -152,8 +152,17 @@ def evaluate(
         console.print(table)
 
 
-@app.command(epilog="Example: `linewatch-train refit phone-bundle further-phones --miss-cost 3`")
-def refit(
+@app.command("refit", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def refit() -> None:
+    """Say what the command is called now."""
+    raise typer.BadParameter("refit is called fit-thresholds now: linewatch-train fit-thresholds BUNDLE DATA")
+
+
+@app.command(
+    name="fit-thresholds",
+    epilog="Example: `linewatch-train fit-thresholds phone-bundle further-phones --miss-cost 3`",
+)
+def fit_thresholds(
     bundle: BundleArgument,
     data: Annotated[Path, typer.Argument(help="a dataset of further pictures: a folder with manifest.csv")],
     miss_cost: Annotated[
@@ -164,13 +173,13 @@ def refit(
     ] = None,
 ) -> None:
     """Fit thresholds and smallest areas anew on pictures that the bundle does not know; convert it again afterwards."""
-    from trainer.bundling.fit_thresholds import refit as run_refit
+    from trainer.bundling.fit_thresholds import fit_thresholds_again
 
     if 0 in {miss_cost, false_cost}:
         raise typer.BadParameter("expected costs above 0, received 0")
-    refitted = run_refit(bundle, data, console, miss_cost=miss_cost, false_cost=false_cost)
-    _tell_thresholds(refitted)
-    step = refitted.manifest.provenance[-1]
+    fitted = fit_thresholds_again(bundle, data, console, miss_cost=miss_cost, false_cost=false_cost)
+    _tell_thresholds(fitted)
+    step = fitted.manifest.provenance[-1]
     pictures = step["pictures"]
     if step["kept"]:
         console.print(

@@ -36,10 +36,10 @@ from trainer.datasets.recipe_classes import require_known_classes
 from trainer.datasets.split_manifest import write_split
 from trainer.datasets.splitting import Split, split_dataset
 from trainer.evaluation.sample_size import what_can_be_shown
-from trainer.recipe.settings import TrainSettings
+from trainer.recipe.settings import TrainSettings, stored_recipe
 from trainer.training.batches import Batches
 from trainer.training.checkpointing import CHECKPOINT, TRAINING, check_writable
-from trainer.training.final_training import choosing_part, finish
+from trainer.training.final_training import first_part, train_finally
 from trainer.training.hardware import available_bytes, describe, import_keras, layer_precision, make_strategy
 from trainer.training.starting import BEFORE, PARTS, Start, begin_with, check_start, find_start, write_before
 from trainer.training.training_loop import InterruptedTrainingError, TrainingLoop, announce, progress_bar
@@ -98,8 +98,8 @@ def fit(
     loop.train(resume=resume)
     model = chooser = trainable.inference_model(loop.best_weights)
     runs, figures = [loop.run], {}
-    if settings.finish is not None:
-        finished = finish(
+    if settings.final_training is not None:
+        final = train_finally(
             settings,
             loop,
             pictures,
@@ -110,9 +110,9 @@ def fit(
             console=console,
             resume=resume,
         )
-        model = trainable.inference_model(finished.weights)
-        runs.append(finished.run)
-        figures["finish"] = finished.figures
+        model = trainable.inference_model(final.weights)
+        runs.append(final.run)
+        figures["finish"] = final.figures
     only_sorts = _answers_whole_tiles(settings) and all((p.truth > 0).all() for own in pictures.values() for p in own)
     if only_sorts:
         console.print(
@@ -204,7 +204,7 @@ def _read_recipe(out: Path) -> dict[str, Any]:
         text = (out / TRAINING / RECIPE).read_text(encoding="utf-8")
         recipe: dict[str, Any] = json.loads(text)
         with suppress(ValidationError):  # a key that is there no more is told as a difference
-            recipe = TrainSettings.model_validate_json(text).model_dump(mode="json")
+            recipe = TrainSettings.model_validate_json(json.dumps(stored_recipe(recipe))).model_dump(mode="json")
     except (OSError, ValueError) as error:
         raise StoreError(f"{out / TRAINING / RECIPE} cannot be read: {error}. Train anew in another folder") from error
     return recipe
@@ -309,7 +309,7 @@ class _Trainable:
         from trainer.models import stages
         from trainer.training.validating import Validation
 
-        part = choosing_part(settings)
+        part = first_part(settings)
         return TrainingLoop(
             part,
             self._stepper,
@@ -318,7 +318,7 @@ class _Trainable:
             stages=stages(part.model),
             folder=folder,
             console=console,
-            goes_on=settings.finish is not None,
+            goes_on=settings.final_training is not None,
         )
 
     def inference_model(self, weights: Sequence[Any]) -> Any:

@@ -57,7 +57,7 @@ class HastyStore(Store):
         self._writing = self._reading = late
 
 
-class CarelessSettling(AckPolicy):
+class CarelessAckPolicy(AckPolicy):
     """Lets every message go that the broker acknowledged, also where nobody was there to get it."""
 
     def done(self, message: Message, reason_code: int) -> bool:  # noqa: ARG002 - that is the point
@@ -129,7 +129,7 @@ def main() -> None:
     path = settings.store.path
     timed = (WaitingOutbox if given.broken == WAITING else TimedOutbox)(path) if given.timed else None
     outbox = timed or (Outbox(path, kind=HastyStore) if given.broken == HASTY else None)
-    ack_policy = CarelessSettling() if given.broken == CARELESS else None
+    ack_policy = CarelessAckPolicy() if given.broken == CARELESS else None
     publisher = MemoryPublisher() if given.no_broker else None
     bundle = load_bundle(require_bundle(settings, None))
     run_line(settings, bundle, stop, store=path, live=True, outbox=outbox, publisher=publisher, ack_policy=ack_policy)

@@ -12,7 +12,7 @@ import yaml
 from benchmarks.results import worst
 from benchmarks.results.running import ROOT, Ran
 from benchmarks.results.sets import SETS, SHIPPED, PictureSet, Target
-from trainer.recipe.settings import TrainSettings
+from trainer.recipe.settings import TrainSettings, stored_recipe
 from trainer.training.quiet_imports import import_quietly
 
 DOCS = ROOT / "docs"
@@ -46,7 +46,7 @@ def entry(ran: Ran, found: dict[str, Any] | None = None) -> dict[str, Any]:
         "epochs": training["epochs"],
         "cores": training["machine"]["cores"],
         "finish_minutes": round(training["finish"]["seconds"] / 60, 1) if "finish" in training else None,
-        "presumed": (training["recipe"].get("finish") or {}).get("thresholds") == "presumed",
+        "presumed": (stored_recipe(training["recipe"]).get("final_training") or {}).get("thresholds") == "presumed",
         "pictures": training["pictures"],
         "model": _model(training["recipe"], len(report["counts"]["shown"])),
         "conversion": _conversion(ran.conversion["comparison"]),
@@ -86,7 +86,7 @@ def _model(recipe: dict[str, Any], class_count: int) -> str:
     import_quietly(("tensorflow", "keras"))
     from trainer.models import describe
 
-    settings = TrainSettings.model_validate(recipe)
+    settings = TrainSettings.model_validate(stored_recipe(recipe))
     facts = describe(settings.model, settings.channels, class_count, _TILE_PX)
     return f"{facts.family} of {facts.gflop_per_tile:.3f} GFLOP per tile of {_TILE_PX} px"
 

@@ -11,7 +11,7 @@ from converters.graph.contract import check_graph
 from converters.graph.float_graph import FloatGraph
 from converters.precision.half_emulation import emulated
 from converters.precision.half_graph import half_graph
-from converters.precision.judging import Decided, Judge
+from converters.precision.judging import DecidedPrecision, Judge
 from converters.precision.pinning import RulePins, pins_by_rule
 from converters.precision.plan import Pin, PrecisionPlan
 from converters.precision.search import Measurements, measured_about, minimal, search_file
@@ -27,7 +27,7 @@ _SEARCHED = "needed to keep what is found"
 
 
 @dataclass(frozen=True)
-class Half(Decided):
+class Half(DecidedPrecision):
     """A model in half precision. `without_pins`, `nodes`: every node before and after pinning."""
 
     without_pins: tuple[NodeReport, ...]

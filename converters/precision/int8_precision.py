@@ -10,7 +10,7 @@ from converters.comparison.real_tiles import Pictures, real_tiles
 from converters.graph.contract import check_graph
 from converters.graph.float_graph import FloatGraph
 from converters.precision.int8_graph import int8_graph, quantisable
-from converters.precision.judging import Decided, Judge
+from converters.precision.judging import DecidedPrecision, Judge
 from converters.precision.plan import Pin, PrecisionPlan, variant_of
 from converters.precision.search import Measurements, measured_about, minimal, search_file
 from converters.precision.tensor_ranges import NodeDone, TensorRange, full_ranges
@@ -24,7 +24,7 @@ _SEARCHED = "needed to keep what is found"
 
 
 @dataclass(frozen=True)
-class Quantised(Decided):
+class Quantised(DecidedPrecision):
     """A model in INT8. `quantised`: how many nodes are; the plan's pins are the others that could have been."""
 
     quantised: int

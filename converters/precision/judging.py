@@ -28,7 +28,7 @@ _SEARCHED_AT_MOST = 24
 
 
 @dataclass(frozen=True)
-class Decided:
+class DecidedPrecision:
     """A model in a lower precision, as it was decided: its plan, its serialised ONNX graph, and how it compares.
 
     `measured`: how often the search judged, of which `reused` had been judged before an interruption. `variant`: its

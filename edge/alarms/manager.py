@@ -138,7 +138,7 @@ class AlarmManager:
         why: str = "",
     ) -> None:
         by = tuple(name for name in self._suppressed_by[rule.id] if self._suppresses(name))
-        # what is over together with its explanation was explained to its end
+        # what is over together with its cause stays suppressed to its end
         suppressed_first = bool(by) or not self.states[rule.id].active
         if suppressed_first:
             self._take(rule, *suppress(rule, self.states[rule.id], by, now_ns), events)

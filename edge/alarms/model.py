@@ -102,9 +102,9 @@ def step(
 
 
 def _raise(rule: AlarmRule, state: AlarmState, value: float | None, now_ns: int, occurrence_id: str) -> Stepped:
-    explained = state.suppression is Suppression.SUPPRESSED
-    # what another alarm explains, nobody need see
-    traits = traits_of(latch=rule.latch, needs_ack=False) if explained else rule.traits
+    suppressed = state.suppression is Suppression.SUPPRESSED
+    # what another alarm suppresses, nobody need see
+    traits = traits_of(latch=rule.latch, needs_ack=False) if suppressed else rule.traits
     to = next_state(state.condition, Stimulus.RAISE, traits)
     assert isinstance(to, Condition)  # noqa: S101 - delays raise only what is not active
     raised = replace(
@@ -214,9 +214,9 @@ def unshelve(rule: AlarmRule, state: AlarmState, by: By) -> Obeyed:
 
 
 def suppress(rule: AlarmRule, state: AlarmState, by: tuple[str, ...], now_ns: int) -> Stepped:
-    """Suppress an alarm that other alarms, `by` their ids, explain, or end that with none.
+    """Suppress an alarm by others, `by` their ids, or end that with none.
 
-    One that was raised while it was explained, and is not over, then asks to be seen: it alarms again.
+    One that was raised while it was suppressed, and is not over, then asks to be seen: it alarms again.
     """
     if by == state.suppressed_by:  # nearly always
         return state, ()
@@ -228,7 +228,7 @@ def suppress(rule: AlarmRule, state: AlarmState, by: tuple[str, ...], now_ns: in
     told = _event(rule, moved, transition, now_ns, detail=", ".join(by or state.suppressed_by))
     if by or not rule.needs_ack or moved.condition is not Condition.ACKNOWLEDGED or moved.user is not None:
         return moved, (told,)
-    again, events = _alarm_again(rule, moved, now_ns, "nothing explains it any more")
+    again, events = _alarm_again(rule, moved, now_ns, "nothing suppresses it any more")
     return again, (told, *events)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from edge.alarms.states import Guard, traits_of
 from edge.bundle import Name
 from edge.records import CameraFault, EngineFault
-from edge.yaml_settings import StrictModel
+from edge.yaml_settings import StrictModel, without_earlier_names
 
 Priority = Literal["low", "medium", "high"]
 Measure = Literal[
@@ -111,8 +111,7 @@ class AlarmRule(StrictModel):
     on_delay_ms: _DelayMs = 0
     off_delay_ms: _DelayMs = 0
     frames: Frames = Frames(at_least=1, of=1)
-    # `severity` is what this key was called first
-    priority: Annotated[Priority, Field(validation_alias=AliasChoices("priority", "severity"))] = "medium"
+    priority: Priority = "medium"
     latch: bool = False
     needs_ack: bool = True
     re_alarm_ms: Annotated[int, Field(ge=1_000, le=7 * DAY_S * 1000)] | None = None
@@ -122,6 +121,11 @@ class AlarmRule(StrictModel):
     text: Annotated[str, Field(min_length=1, max_length=500)]
     cause: Annotated[str, Field(max_length=500)] = ""
     consequence: Annotated[str, Field(max_length=500)] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_earlier_names(cls, given: Any) -> Any:
+        return without_earlier_names(given, {"severity": "priority"})
 
     @model_validator(mode="after")
     def _keys_fit_the_measure(self) -> AlarmRule:

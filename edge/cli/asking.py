@@ -107,7 +107,7 @@ def _alarm_row(rule: Mapping[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
     if kept.get("out_of_service"):
         aside.append("out of service")
     if state != "normal" and kept.get("suppressed_by"):
-        aside.append(f"explained by {', '.join(kept['suppressed_by'])}")
+        aside.append(f"suppressed by {', '.join(kept['suppressed_by'])}")
     if state != "normal" and kept.get("in_flood"):
         aside.append("in a flood")
     return {

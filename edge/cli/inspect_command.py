@@ -24,7 +24,7 @@ from edge.errors import SettingsError
 from edge.wording import counted
 
 if TYPE_CHECKING:
-    from edge.inspection.report import Totals
+    from edge.inspection.report import PictureTotals
 
 
 def add_to(app: typer.Typer) -> None:
@@ -132,7 +132,7 @@ def inspect(
     raise typer.Exit(totals.exit_code)
 
 
-def _tell(rows: list[dict[str, Any]], totals: Totals, report: Path) -> None:
+def _tell(rows: list[dict[str, Any]], totals: PictureTotals, report: Path) -> None:
     """Say what was told of the pictures, which could not be read, and what it came to."""
     for told in dict.fromkeys(told for row in rows for told in row["told"]):
         of = [row["picture"] for row in rows if told in row["told"]]

@@ -23,7 +23,7 @@ _TOLD = ("place", "part", "number", "at", "kind", "alarm", "occurrence_id", "use
 _COLUMNS = (*_TOLD, "boot_id", "monotonic_ns", "hash")
 
 
-class Part(str, Enum):
+class JournalPart(str, Enum):
     """The parts of the journal."""
 
     ALARMS = "alarms"
@@ -43,7 +43,7 @@ def journal(
         typer.Option("--limit", "-n", min=1, max=1_000_000, help="so many of the last entries [default: 50]"),
     ] = None,
     alarm: Annotated[str | None, typer.Option("--alarm", help="only those of one alarm")] = None,
-    part: Annotated[Part | None, typer.Option("--part", help="only those of one part")] = None,
+    part: Annotated[JournalPart | None, typer.Option("--part", help="only those of one part")] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="follow its chain of hashes; exit code 14 if broken")
     ] = False,

@@ -142,7 +142,7 @@ class Challenge(StrictModel):
         return self
 
 
-class Bypass(StrictModel):
+class SetBypass(StrictModel):
     """Body of `cmd/bypass`: take inspection out for `minutes`, for a `reason`; or put it back."""
 
     schema_name: Annotated[Literal["linewatch/command-bypass/1"], Field(alias="schema")]
@@ -152,7 +152,7 @@ class Bypass(StrictModel):
     user: _User
 
     @model_validator(mode="after")
-    def _inspection_is_not_taken_out_for_nothing(self) -> Bypass:
+    def _inspection_is_not_taken_out_for_nothing(self) -> SetBypass:
         if (self.action == "on") != (self.minutes is not None):
             raise ValueError("expected minutes for the action on, and null for off")
         if self.action == "on" and not self.reason.strip():
@@ -198,7 +198,7 @@ COMMANDS: dict[str, type[StrictModel]] = {
     "reset": Reset,
     "resend": Resend,
     "challenge": Challenge,
-    "bypass": Bypass,
+    "bypass": SetBypass,
     "part": OpenOrClosePart,
 }
 RENAMED = {"replay": "resend"}  # commands by their earlier names

@@ -52,7 +52,7 @@ def lowered(thresholds: Float32) -> Float32:
 
 
 @dataclass(frozen=True)
-class Levels:
+class ScoreLevels:
     """Scores, 0-255, of one class: none answered lies below `lowest`; its threshold; and from where on it is sure."""
 
     lowest: int
@@ -60,16 +60,16 @@ class Levels:
     sure: int
 
 
-def levels_at(thresholds: Sequence[float]) -> list[Levels]:
+def levels_at(thresholds: Sequence[float]) -> list[ScoreLevels]:
     """Return each class's levels at its threshold, a probability.
 
     Sure is what is the margin above the threshold and, where classes share a pixel's probability, cannot be another
     class's: at p of its own all others have 1 - p at most. A score of 255 stands for 254.5 and more, and so on.
 
     >>> levels_at([0.5])
-    [Levels(lowest=114, threshold=128, sure=141)]
+    [ScoreLevels(lowest=114, threshold=128, sure=141)]
     >>> levels_at([0.2, 0.5])
-    [Levels(lowest=45, threshold=51, sure=79), Levels(lowest=114, threshold=128, sure=188)]
+    [ScoreLevels(lowest=45, threshold=51, sure=79), ScoreLevels(lowest=114, threshold=128, sure=188)]
     """
     found = []
     for own, threshold in enumerate(thresholds):
@@ -79,11 +79,11 @@ def levels_at(thresholds: Sequence[float]) -> list[Levels]:
         if others:  # p / threshold is the margin above (1 - p) / the lowest threshold of the others
             sure = max(sure, threshold * margin / (threshold * margin + min(others)))
         lowest = int(threshold * (1 - THRESHOLD_MARGIN) * 255)
-        found.append(Levels(lowest, int(np.ceil(threshold * 255)), int(sure * 255 + 0.5) + 1))
+        found.append(ScoreLevels(lowest, int(np.ceil(threshold * 255)), int(sure * 255 + 0.5) + 1))
     return found
 
 
-def settle(classes: UInt8, scores: UInt8, levels: Sequence[Levels], smallest_cells: Sequence[float]) -> bool:
+def settle(classes: UInt8, scores: UInt8, levels: Sequence[ScoreLevels], smallest_cells: Sequence[float]) -> bool:
     """Return whether one tile's maps, uint8 [h, w], leave it in doubt; if not, cut them in place to the thresholds.
 
     `smallest_cells`: per class, in id order, the smallest area that counts. In doubt is a tile with a defect that could

@@ -46,7 +46,7 @@ _FIRST = 10
 
 
 @dataclass
-class Totals:
+class PictureTotals:
     """What a run over pictures came to. `failed`: inference failed, counted in `no_read` too. Areas in px, or mm²."""
 
     ok: int = 0
@@ -209,7 +209,7 @@ class HtmlReport:
     """
 
     def __init__(self, path: Path, bundle: Bundle, settings: InspectSettings, picture_px: int) -> None:
-        self.totals = Totals()
+        self.totals = PictureTotals()
         self._path, self._bundle, self._settings, self._picture_px = path, bundle, settings, picture_px
         self._rows: list[str] = []
         self._unread: list[str] = []
@@ -341,7 +341,7 @@ class HtmlReport:
         return f"from probability {threshold:g} and {entry.min_area_px:g} prepared px on; {allowed}"
 
 
-def headline(totals: Totals) -> str:
+def headline(totals: PictureTotals) -> str:
     """Say in one line what a person asks first: how many pictures are NG or were not read, and what was found."""
     if not totals.pictures:
         return "No picture was inspected"
@@ -501,7 +501,7 @@ def write_inspection(
     return rows
 
 
-def figures(totals: Totals, rows: Sequence[dict[str, Any]], bundle: Bundle) -> dict[str, Any]:
+def figures(totals: PictureTotals, rows: Sequence[dict[str, Any]], bundle: Bundle) -> dict[str, Any]:
     """Return the whole table as one JSON object."""
     return {
         "bundle": {

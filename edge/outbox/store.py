@@ -118,7 +118,7 @@ class Caps:
 
 
 @dataclass(frozen=True)
-class Totals:
+class StoreTotals:
     """The numbers of rows in the store.
 
     Since opening: `acknowledged`; for want of room `dropped` and `alarms_dropped`.
@@ -135,7 +135,7 @@ class Totals:
     alarms_dropped: int = 0
     committed: int = 0
 
-    def more(self, **by: int) -> Totals:
+    def more(self, **by: int) -> StoreTotals:
         """Return these with some changed by so much."""
         return replace(self, **{name: getattr(self, name) + change for name, change in by.items()})
 
@@ -257,7 +257,7 @@ class Store:
         }
         (results, _), (alarms, _) = count.get((PENDING, 0), (0, 0)), count.get((PENDING, 1), (0, 0))
         kept, kept_alarms = count.get((ACKNOWLEDGED, 0), (0, 0)), count.get((ACKNOWLEDGED, 1), (0, 0))
-        self.totals = Totals(
+        self.totals = StoreTotals(
             results=results,
             alarms=alarms,
             kept=kept[0] + kept_alarms[0],

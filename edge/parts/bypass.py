@@ -66,7 +66,7 @@ class Bypasses:
 
 
 @dataclass(frozen=True)
-class Stepped:
+class BypassStep:
     """What came of an event: the state, what is to be noted, and of a command what became of it."""
 
     state: Bypasses
@@ -82,9 +82,9 @@ class _Why:
     told: str
 
 
-def step(state: Bypasses, event: On | Off | None, now_ns: int) -> Stepped:
+def step(state: Bypasses, event: On | Off | None, now_ns: int) -> BypassStep:
     """Take one event, or None for the passing of time. `now_ns`: the station's clock, which never goes back."""
-    timed = Stepped(state)
+    timed = BypassStep(state)
     if state.now is not None and now_ns >= state.now.until_ns:
         timed = _end(state, state.now, state.now.until_ns, _Why(state.now.user, "", "its time was over"))
     if isinstance(event, On):
@@ -191,30 +191,30 @@ def _recalled(kept: dict[str, Any], moment: Moment) -> Bypass:
     return Bypass(begun_ns, min(until_ns, begun_ns + LONGEST_S * _S), user, reason)
 
 
-def _on(state: Bypasses, event: On, now_ns: int) -> Stepped:
+def _on(state: Bypasses, event: On, now_ns: int) -> BypassStep:
     if not 0 < event.lasting_s <= LONGEST_S:
         told_why = f"at most {LONGEST_S // 3600} h, received {event.lasting_s} s"
-        return Stepped(state, outcome="out_of_range", detail=told_why)
-    ended = Stepped(state)
+        return BypassStep(state, outcome="out_of_range", detail=told_why)
+    ended = BypassStep(state)
     if state.now is not None:
         ended = _end(state, state.now, now_ns, _Why(event.user, event.reason, "another takes its place"))
     bypass = Bypass(now_ns, now_ns + event.lasting_s * _S, event.user, event.reason)
     begin = Noted("bypass_begin", event.user, event.reason, f"for {_lasting(event.lasting_s)}")
     detail = f"inspection is out for {_lasting(event.lasting_s)}; every result is NO_READ"
-    return Stepped(replace(ended.state, now=bypass), (*ended.journal, begin), detail=detail)
+    return BypassStep(replace(ended.state, now=bypass), (*ended.journal, begin), detail=detail)
 
 
-def _off(state: Bypasses, event: Off, now_ns: int) -> Stepped:
+def _off(state: Bypasses, event: Off, now_ns: int) -> BypassStep:
     if state.now is None:
-        return Stepped(state, outcome="not_bypassed", detail="inspection is not bypassed")
+        return BypassStep(state, outcome="not_bypassed", detail="inspection is not bypassed")
     return _end(state, state.now, now_ns, _Why(event.user, event.comment, f"ended by {event.user}"))
 
 
-def _end(state: Bypasses, bypass: Bypass, at_ns: int, why: _Why) -> Stepped:
+def _end(state: Bypasses, bypass: Bypass, at_ns: int, why: _Why) -> BypassStep:
     lasted_s = max(0, at_ns - bypass.begun_ns) // _S
     noted = Noted("bypass_end", why.user, why.comment, f"{why.told}; it lasted {_lasting(lasted_s)}")
     past = (*state.past, replace(bypass, until_ns=at_ns))[-_PAST_AT_MOST:]
-    return Stepped(Bypasses(None, past), (noted,), detail=noted.detail)
+    return BypassStep(Bypasses(None, past), (noted,), detail=noted.detail)
 
 
 def _during(state: Bypasses, part: PartResult) -> Bypass | None:

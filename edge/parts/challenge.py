@@ -115,7 +115,7 @@ class Challenges:
 
 
 @dataclass(frozen=True)
-class Stepped:
+class ChallengeStep:
     """What came of an event. `marked`: the part is a challenge's; it counts nowhere, and its message says so.
 
     `journal`: what is to be noted. `outcome`, `detail`: of a command.
@@ -128,7 +128,7 @@ class Stepped:
     detail: str = ""
 
 
-def step(state: Challenges, event: ChallengeEvent | None, now_ns: int) -> Stepped:
+def step(state: Challenges, event: ChallengeEvent | None, now_ns: int) -> ChallengeStep:
     """Take one event, or None for the passing of time. `now_ns`: the station's clock, which never goes back."""
     timed = _time_out(state, now_ns)
     state = timed.state
@@ -141,9 +141,9 @@ def step(state: Challenges, event: ChallengeEvent | None, now_ns: int) -> Steppe
     elif isinstance(event, PartResult):
         came = _part(state, event)
     elif isinstance(event, ShiftBegan) and event.key != state.shift:
-        came = Stepped(replace(state, shift=event.key, due_ns=event.due_ns, worked=False))
+        came = ChallengeStep(replace(state, shift=event.key, due_ns=event.due_ns, worked=False))
     else:
-        came = Stepped(state)
+        came = ChallengeStep(state)
     return replace(came, journal=(*timed.journal, *came.journal))
 
 
@@ -175,16 +175,16 @@ def _text(kept: dict[str, Any], key: str) -> str:
     return str(kept[key])
 
 
-def _begin(state: Challenges, event: Begin, now_ns: int) -> Stepped:
+def _begin(state: Challenges, event: Begin, now_ns: int) -> ChallengeStep:
     if event.after is None:
         told = "this station has no parts to challenge: each frame has a verdict of its own; see parts.trigger"
-        return Stepped(state, outcome="no_parts", detail=told)
+        return ChallengeStep(state, outcome="no_parts", detail=told)
     if state.running is not None:
-        return Stepped(state, outcome="already_running", detail=_progress(state.running))
+        return ChallengeStep(state, outcome="already_running", detail=_progress(state.running))
     until_ns = now_ns + event.within_s * _S
     running = Running(event.parts, event.after + 1, now_ns, until_ns, event.user, event.comment)
     detail = f"the next {counted(event.parts, 'part')} within {event.within_s} s must be NG"
-    return Stepped(replace(state, running=running, past=_still_open(state.past, event.after)), detail=detail)
+    return ChallengeStep(replace(state, running=running, past=_still_open(state.past, event.after)), detail=detail)
 
 
 def _still_open(past: tuple[Running, ...], after: int) -> tuple[Running, ...]:
@@ -193,34 +193,34 @@ def _still_open(past: tuple[Running, ...], after: int) -> tuple[Running, ...]:
     return tuple(one for one in cut if len(one.seen) < one.parts)
 
 
-def _cancel(state: Challenges, event: Cancel, now_ns: int) -> Stepped:
+def _cancel(state: Challenges, event: Cancel, now_ns: int) -> ChallengeStep:
     if state.running is None:
-        return Stepped(state, outcome="not_running", detail="no challenge runs")
+        return ChallengeStep(state, outcome="not_running", detail="no challenge runs")
     told = f"inspection was bypassed by {event.user}" if event.bypassed else f"cancelled by {event.user}"
     running = replace(state.running, bypassed=event.bypassed)
     came = _end(replace(state, running=running), now_ns, told)
     return replace(came, detail=_progress(state.running))
 
 
-def _time_out(state: Challenges, now_ns: int) -> Stepped:
+def _time_out(state: Challenges, now_ns: int) -> ChallengeStep:
     running = state.running
     if running is None or now_ns < running.until_ns:
-        return Stepped(state)
+        return ChallengeStep(state)
     seconds = (running.until_ns - running.begun_ns) // _S
     return _end(state, running.until_ns, f"its time of {seconds} s was over")
 
 
-def _end(state: Challenges, at_ns: int, why: str) -> Stepped:
+def _end(state: Challenges, at_ns: int, why: str) -> ChallengeStep:
     """End a challenge before all of its parts were judged; those that were opened by then still belong to it."""
     running = state.running
     if running is None:
-        return Stepped(state)
+        return ChallengeStep(state)
     past = (*state.past, replace(running, until_ns=min(at_ns, running.until_ns)))[-_PAST_AT_MOST:]
     told = f"not done: {why}; {_progress(running)}"
-    return Stepped(replace(state, running=None, past=past), journal=(_noted(running, told),))
+    return ChallengeStep(replace(state, running=None, past=past), journal=(_noted(running, told),))
 
 
-def _part(state: Challenges, part: PartResult) -> Stepped:
+def _part(state: Challenges, part: PartResult) -> ChallengeStep:
     if state.running is not None and _holds(state.running, part):
         return _judged(state, state.running, part)
     for place, past in enumerate(state.past):
@@ -228,8 +228,8 @@ def _part(state: Challenges, part: PartResult) -> Stepped:
             seen = replace(past, seen=past.seen | {part.number})
             state = replace(state, past=(*state.past[:place], seen, *state.past[place + 1 :]))
             excused = past.bypassed and part.judgement.verdict is Verdict.NO_READ
-            return _missed(state, past, part) if _is_missed(part) and not excused else Stepped(state, marked=True)
-    return Stepped(replace(state, worked=True))
+            return _missed(state, past, part) if _is_missed(part) and not excused else ChallengeStep(state, marked=True)
+    return ChallengeStep(replace(state, worked=True))
 
 
 def _holds(challenge: Running, part: PartResult) -> bool:
@@ -240,13 +240,13 @@ def _is_missed(part: PartResult) -> bool:
     return part.judgement.verdict is not Verdict.NG
 
 
-def _missed(state: Challenges, challenge: Running, part: PartResult) -> Stepped:
+def _missed(state: Challenges, challenge: Running, part: PartResult) -> ChallengeStep:
     told = f"missed: {_named(part)}"
     why = f"{told}, in the challenge of {challenge.user}"
-    return Stepped(replace(state, missed=why), marked=True, journal=(_noted(challenge, told),))
+    return ChallengeStep(replace(state, missed=why), marked=True, journal=(_noted(challenge, told),))
 
 
-def _judged(state: Challenges, running: Running, part: PartResult) -> Stepped:
+def _judged(state: Challenges, running: Running, part: PartResult) -> ChallengeStep:
     """Take a part of the challenge that runs, and end it with the last of them."""
     journal: tuple[Noted, ...] = ()
     if _is_missed(part):
@@ -255,9 +255,9 @@ def _judged(state: Challenges, running: Running, part: PartResult) -> Stepped:
         running = replace(running, missed=(*running.missed, _named(part)))
     running = replace(running, seen=running.seen | {part.number})
     if len(running.seen) < running.parts:
-        return Stepped(replace(state, running=running), marked=True, journal=journal)
+        return ChallengeStep(replace(state, running=running), marked=True, journal=journal)
     state = replace(state, running=None, done_shift=state.shift, missed=state.missed if running.missed else "")
-    return Stepped(state, marked=True, journal=(*journal, _noted(running, _result(running))))
+    return ChallengeStep(state, marked=True, journal=(*journal, _noted(running, _result(running))))
 
 
 def _result(running: Running) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from edge.opencv import cv2
 from edge.records import Float32, UInt8
 from edge.simulation.defects import CHIP, SCRATCH, Stroke, break_off, scratch, stain
-from edge.simulation.scenes import USUAL, Look, Part, Scene, grid, make_scene
+from edge.simulation.scenes import USUAL, Look, Scene, SimulatedPart, grid, make_scene
 from edge.simulation.solids import OF_CERAMIC, OF_METAL
 
 SCALE = 1.2  # of the view from above
@@ -75,7 +75,7 @@ def make_side_scene(height: int, width: int, look: Look, generator: np.random.Ge
 
 def make_edge(
     length_px: int, unit: float, look: EdgeLook, marks: Sequence[EdgeMark], generator: np.random.Generator
-) -> Part:
+) -> SimulatedPart:
     """Draw the near edge of a part that is `length_px` long in the picture; `unit`: px in a unit, the scale included.
 
     A fringe of shadow below it belongs to the part's opacity.
@@ -97,7 +97,7 @@ def make_edge(
     pixels = np.where(below >= band_px, 8, pixels).astype(np.float32)
     solid: UInt8 = (band | face).astype(np.uint8)
     opacity = np.maximum(cv2.GaussianBlur(solid.astype(np.float32), (0, 0), 0.7), shadow.astype(np.float32))
-    part = Part(pixels, opacity, np.zeros((h, length_px), np.uint8))
+    part = SimulatedPart(pixels, opacity, np.zeros((h, length_px), np.uint8))
     free: UInt8 = ((below > 0.12 * band_px + 2 * unit) & (below < 0.94 * band_px)).astype(np.uint8)
     for mark in marks:
         _draw_mark(part, mark, look, unit, solid=solid, free=free, arris=arris)
@@ -136,7 +136,7 @@ def _shaded(below: Float32, band_px: int, look: EdgeLook, unit: float, g: np.ran
 
 
 def _draw_mark(
-    part: Part, mark: EdgeMark, look: EdgeLook, unit: float, *, solid: UInt8, free: UInt8, arris: Float32
+    part: SimulatedPart, mark: EdgeMark, look: EdgeLook, unit: float, *, solid: UInt8, free: UInt8, arris: Float32
 ) -> None:
     g = np.random.default_rng(mark.seed)
     w = part.truth.shape[1]

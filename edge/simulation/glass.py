@@ -7,7 +7,7 @@ import numpy as np
 from edge.opencv import cv2
 from edge.records import Float32, UInt8
 from edge.simulation.defects import CHIP, SCRATCH, STAIN, a_straight_stroke, chip, scratch, stain
-from edge.simulation.scenes import Look, Part, grid, inset, rounded
+from edge.simulation.scenes import Look, SimulatedPart, grid, inset, rounded
 
 
 def make_part(
@@ -19,7 +19,7 @@ def make_part(
     varied: bool = False,
     straight: float = 0.0,
     far_chips: bool = False,
-) -> Part:
+) -> SimulatedPart:
     """Draw one phone glass with `defects` ({class id: how many}); `varied` draws tones from a wide range.
 
     `straight`: the share of the scratches that are straight, at any angle, some from edge to edge. `far_chips`: none at
@@ -47,7 +47,7 @@ def make_part(
         scratch(pixels, truth, off_rim, unit, g, stroke=stroke)
     for _ in range(defects.get(CHIP, 0)):
         chip(pixels, truth, outline, unit, g, far=far_chips)
-    return Part(pixels, outline, truth)
+    return SimulatedPart(pixels, outline, truth)
 
 
 def _draw_face(

@@ -12,7 +12,7 @@ from edge.records import UInt8
 from edge.simulation.defects import CHIP, OF_GLASS, SCRATCH, STAIN, break_off
 from edge.simulation.edges import SCALE, EdgeLook, EdgeMark, a_mark, make_edge
 from edge.simulation.glass import make_part
-from edge.simulation.scenes import USUAL, Look, Part
+from edge.simulation.scenes import USUAL, Look, SimulatedPart
 from edge.simulation.solids import OF_CERAMIC, OF_METAL, make_disc, make_tile
 
 ProductName = Literal["glass", "disc", "tile"]
@@ -63,7 +63,7 @@ def plan_marks(edge_share: float, g: np.random.Generator) -> tuple[tuple[EdgeMar
     return tuple(a_mark(int(kind), g) for kind in kinds), bool(g.random() < _ALSO_ABOVE)
 
 
-def draw_top(plan: PartPlan, frame_height: int, g: np.random.Generator, *, far_chips: bool) -> Part:
+def draw_top(plan: PartPlan, frame_height: int, g: np.random.Generator, *, far_chips: bool) -> SimulatedPart:
     """Draw a part from above. `far_chips`: what breaks off the near edge is told by the marks alone.
 
     Without it a glass is drawn as it was before parts had edges: recordings of it must stay the same.
@@ -90,7 +90,7 @@ def draw_varied(
     *,
     surface: dict[int, int],
     marks: Sequence[EdgeMark],
-) -> Part:
+) -> SimulatedPart:
     """Draw a part from above to learn from: at any size, its tones from a wide range, many scratches straight."""
     unit, product = frame_height / UNITS, PRODUCTS[name]
     if name == "glass":
@@ -105,13 +105,13 @@ def draw_varied(
     return part
 
 
-def draw_side(plan: PartPlan, frame_height: int, g: np.random.Generator, *, zoom: float = 1.0) -> Part:
+def draw_side(plan: PartPlan, frame_height: int, g: np.random.Generator, *, zoom: float = 1.0) -> SimulatedPart:
     """Draw a part's near edge from the side."""
     product, unit = PRODUCTS[plan.product], frame_height / UNITS * SCALE
     return make_edge(int(product.length * zoom * UNITS * unit), zoom * unit, product.edge, plan.marks, g)
 
 
-def _break_near_edge(part: Part, plan: PartPlan, unit: float) -> None:
+def _break_near_edge(part: SimulatedPart, plan: PartPlan, unit: float) -> None:
     """Draw the chips of the near edge as they look from above."""
     solid: UInt8 = (part.glass > 0.5).astype(np.uint8)
     h, w = solid.shape

@@ -1,8 +1,8 @@
 """Parts on a belt, drawn with defects whose place and shape are known: pixels and their true class map.
 
 The same seed draws the same line, and shows the same parts to every view. A `Scene` is what stays (belt, light,
-reflections of the hall); a `Part` is drawn once for each view and then only moved. The truth of a defect is where it is
-visibly drawn: opacity of 0.35 or more.
+reflections of the hall); a `SimulatedPart` is drawn once for each view and then only moved. The truth of a defect is
+where it is visibly drawn: opacity of 0.35 or more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edge.simulation.products import (
     draw_varied,
     plan_marks,
 )
-from edge.simulation.scenes import USUAL, Part, compose, make_scene, random_look
+from edge.simulation.scenes import USUAL, SimulatedPart, compose, make_scene, random_look
 
 __all__ = ["CLASS_NAMES", "RenderedLine", "SimulatedLineSettings", "varied_edge", "varied_picture"]
 
@@ -77,7 +77,7 @@ class RenderedLine:
         else:
             generator = np.random.default_rng([settings.seed, 6])
             self._scene = make_side_scene(settings.height, settings.width, SIDE_LOOK, generator)
-        self._part: Callable[[int], Part] = lru_cache(maxsize=3)(self._make_part)
+        self._part: Callable[[int], SimulatedPart] = lru_cache(maxsize=3)(self._make_part)
         scale = 1.0 if self._above else SCALE
         self._longest_px = int(scale * USUAL.part_length * settings.height) + (0 if self._above else 2)
         # parts follow each other with a gap of more than half a frame
@@ -106,7 +106,7 @@ class RenderedLine:
         marks, also_above = plan_marks(s.edge_share, np.random.default_rng([s.seed, 4, number]))
         return surface if also_above else {}, marks
 
-    def _make_part(self, number: int) -> Part:
+    def _make_part(self, number: int) -> SimulatedPart:
         s = self.settings
         generator = np.random.default_rng([s.seed, 1, number])
         surface, marks = self._plan(number, generator)
@@ -139,7 +139,7 @@ class RenderedLine:
         grey, truth = compose(self._scene, parts, moved, index)
         return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), truth
 
-    def _top_row(self, number: int, part: Part) -> int:
+    def _top_row(self, number: int, part: SimulatedPart) -> int:
         height, own = self.settings.height, int(part.truth.shape[0])
         if not self._above:
             return int(STANDS_AT * height) - own
@@ -168,7 +168,7 @@ def varied_picture(
     h, w = part.truth.shape
     turned = g.random() < 0.5
     if turned:
-        part = Part(np.rot90(part.pixels), np.rot90(part.glass), np.rot90(part.truth))
+        part = SimulatedPart(np.rot90(part.pixels), np.rot90(part.glass), np.rot90(part.truth))
         h, w = w, h
     x = int(g.integers(min(-w // 3, width - w), max(width - 2 * w // 3, 1)))
     y = int(g.integers(min(-h // 3, height - h), max(height - 2 * h // 3, 1)))

@@ -78,7 +78,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Part:
+class SimulatedPart:
     """One part as one view shows it: `pixels` float32, `glass` float32 opacity, `truth` uint8 ids, [h, w] each."""
 
     pixels: Float32
@@ -112,7 +112,9 @@ def grid(height: int, width: int) -> tuple[Float32, Float32]:
     return ys, xs
 
 
-def compose(scene: Scene, parts: Sequence[tuple[Part, int, int]], scroll_px: int, number: int) -> tuple[UInt8, UInt8]:
+def compose(
+    scene: Scene, parts: Sequence[tuple[SimulatedPart, int, int]], scroll_px: int, number: int
+) -> tuple[UInt8, UInt8]:
     """Lay parts with their corners at (x, y) on the belt; return uint8 [H, W] pixels and uint8 [H, W] truth.
 
     `scroll_px`: how far the belt has moved; `number` picks the noise.

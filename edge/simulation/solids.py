@@ -22,7 +22,7 @@ from edge.simulation.defects import (
     stain,
 )
 from edge.simulation.glass import draw_innocent_marks
-from edge.simulation.scenes import Part, grid, inset
+from edge.simulation.scenes import SimulatedPart, grid, inset
 
 OF_METAL = Facets(light=(185, 250), dark=(5, 40), dark_below=255)
 OF_CERAMIC = Facets(light=(110, 135), dark=(25, 85), dark_below=0)
@@ -31,7 +31,7 @@ _RIM_UNITS = 12  # units; a line along the rim is no scratch, so scratches keep 
 
 def make_disc(
     size_px: int, unit: float, defects: dict[int, int], generator: np.random.Generator, *, varied: bool = False
-) -> Part:
+) -> SimulatedPart:
     """Draw a turned disc of `size_px` across with `defects` ({class id: how many}); `unit`: px in 1/480 of the frame.
 
     `varied` draws tones from a wider range, and scratches at all angles that are straight.
@@ -58,7 +58,7 @@ def make_disc(
     )
     dust = int(g.integers(0, 25)) if varied else 6
     draw_innocent_marks(pixels, outline, unit, dust, g)
-    part = Part(pixels, outline, np.zeros(pixels.shape, np.uint8))
+    part = SimulatedPart(pixels, outline, np.zeros(pixels.shape, np.uint8))
     _spoil(part, unit, defects, g, solid=solid, free=free, light=True, straight=0.5 if varied else 0.25)
     return part
 
@@ -70,7 +70,7 @@ def make_tile(
     generator: np.random.Generator,
     *,
     varied: bool = False,
-) -> Part:
+) -> SimulatedPart:
     """Draw a glazed tile of `size_px` (height, width) with its corners cut off; else as for a disc."""
     g = generator
     h, w = size_px
@@ -91,7 +91,7 @@ def make_tile(
         x, y = a_place(bevel, g)
         cv2.circle(pixels, (int(x), int(y)), round(g.uniform(0, 1.2) * unit), tone - g.uniform(15, 70), -1)
     free = inset(outline, round((7 + _RIM_UNITS) * unit))
-    part = Part(pixels, outline, np.zeros((h, w), np.uint8))
+    part = SimulatedPart(pixels, outline, np.zeros((h, w), np.uint8))
     _spoil(part, unit, defects, g, solid=mask, free=free, light=False, straight=0.5 if varied else 0.25)
     return part
 
@@ -102,7 +102,7 @@ def _smooth(solid: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Float32:
 
 
 def _spoil(
-    part: Part,
+    part: SimulatedPart,
     unit: float,
     defects: dict[int, int],
     g: np.random.Generator,

@@ -1,6 +1,6 @@
 """Writes down what the alarm manager decides: message, retained state, journal and record of an alarm, in one commit.
 
-It also gives the desk its commands, notes in the journal what became of each, and puts everything as it was when a line
+It also obeys commands about alarms, notes in the journal what became of each, and puts everything as it was when a line
 starts again.
 """
 
@@ -31,7 +31,7 @@ _FORGOTTEN = "null"
 
 
 class AlarmService:
-    """The alarms of one line, on disk and at the broker as they are at the desk."""
+    """The alarms of one line, on disk and at the broker as the alarm manager has them."""
 
     def __init__(self, manager: AlarmManager, messages: MessageWriter, outbox: Outbox) -> None:
         self.manager = manager

@@ -77,7 +77,7 @@ class Interventions:
     def obey(self, command: Command, now_ns: int) -> tuple[CommandOutcome, str]:
         """Obey `cmd/challenge` or `cmd/bypass`, and say what became of it."""
         body = command.body
-        if not isinstance(body, requests.Challenge | requests.Bypass):
+        if not isinstance(body, requests.Challenge | requests.SetBypass):
             return "unknown_command", f"this line does not know {command.name}"
         if self._operators and body.user not in self._operators:
             return "not_authorised", f"{body.user!r} is not among the operators"
@@ -140,7 +140,7 @@ class Interventions:
         came = self._step_challenge(begin, now_ns)
         return came.outcome, came.detail
 
-    def _bypass(self, body: requests.Bypass, now_ns: int) -> tuple[CommandOutcome, str]:
+    def _bypass(self, body: requests.SetBypass, now_ns: int) -> tuple[CommandOutcome, str]:
         if body.action == "off":
             came = self._step_bypass(bypass.Off(body.user, body.reason), now_ns)
             return came.outcome, came.detail
@@ -149,7 +149,7 @@ class Interventions:
             self._step_challenge(challenge.Cancel(body.user, bypassed=True), now_ns)
         return came.outcome, came.detail
 
-    def _step_challenge(self, event: challenge.ChallengeEvent | None, now_ns: int) -> challenge.Stepped:
+    def _step_challenge(self, event: challenge.ChallengeEvent | None, now_ns: int) -> challenge.ChallengeStep:
         came = challenge.step(self._challenges, event, now_ns)
         before, self._challenges = self._challenges, came.state
         changed = (before.missed, before.done_shift) != (came.state.missed, came.state.done_shift)
@@ -157,7 +157,7 @@ class Interventions:
             self._keep(came.journal, CHALLENGE_RECORD, challenge.remember(came.state), changed=changed)
         return came
 
-    def _step_bypass(self, event: bypass.On | bypass.Off | None, now_ns: int) -> bypass.Stepped:
+    def _step_bypass(self, event: bypass.On | bypass.Off | None, now_ns: int) -> bypass.BypassStep:
         came = bypass.step(self._bypasses, event, now_ns)
         changed, self._bypasses = came.state.now != self._bypasses.now, came.state
         if changed or came.journal:

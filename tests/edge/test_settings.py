@@ -83,6 +83,10 @@ def test_every_key_is_explained(name: str, model: type[BaseModel], elsewhere: st
         ("report: {sequence_every_s: .nan}", r"key report\.sequence_every_s: expected .*finite"),
         ("camera: {nmae: a}", r"line\.yaml, key camera\.nmae: no such key"),
         (
+            "alarms: [{id: a, measure: ng, text: t, severity: low}]",
+            r"key alarms\.0\.severity: this key is called priority now; rename it",
+        ),
+        (
             "camera: {max_age_ms: soon}",
             r"key camera\.max_age_ms: expected a number without .*; received 'soon' \(str\)",
         ),

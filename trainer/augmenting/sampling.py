@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge.errors import DatasetError
 from edge.records import Float32, UInt8
-from trainer.augmenting.choosing import BalancedPlaces
+from trainer.augmenting.balancing import BalancedPlaces
 from trainer.augmenting.geometry import crop_transform, pushed_inside, resized, warp
 from trainer.augmenting.light import apply_light, draw_light
 from trainer.augmenting.pasting import Paster

@@ -165,8 +165,8 @@ def fit_thresholds(trained: Trained, settings: TrainSettings, console: Console) 
             answered = engine.stitched_probabilities(pixels, tiles, earlier)
             probabilities.append(in_pixels(own_probability(answered), stride, (height, width)))
     truths = [sequence[-1].truth for sequence in sequences]
-    goes_on = bool(trained.known) and settings.finish is not None
-    presumes = settings.finish is not None and settings.finish.thresholds == "presumed"
+    goes_on = bool(trained.known) and settings.final_training is not None
+    presumes = settings.final_training is not None and settings.final_training.thresholds == "presumed"
     fitted = {}
     for k, name in enumerate(trained.names):
         own, true = [p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths]

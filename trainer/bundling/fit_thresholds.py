@@ -1,4 +1,4 @@
-"""`linewatch-train refit`: thresholds and smallest areas anew, on further labelled pictures, without training.
+"""`linewatch-train fit-thresholds`: thresholds and smallest areas anew, on further labelled pictures, without training.
 
 A recipe's own validation pictures are few, and of a rare defect there may be a handful: where its threshold and
 smallest area come to lie is then luck. Pictures labelled later, or drawn, say more. They choose, so they judge
@@ -37,7 +37,7 @@ from trainer.datasets.dataset import Entry, class_names, content_sha256, dataset
 from trainer.datasets.split_manifest import read_split
 from trainer.evaluation.evaluating import learned_from
 from trainer.evaluation.keras_engine import load_model
-from trainer.recipe.settings import ThresholdSettings, TrainSettings
+from trainer.recipe.settings import ThresholdSettings, TrainSettings, stored_recipe
 from trainer.training.hardware import import_keras
 from trainer.training.starting import BEFORE
 from trainer.training.training_loop import progress_bar
@@ -46,7 +46,7 @@ from trainer.training.training_loop import progress_bar
 _STALE = (ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS)
 
 
-def refit(
+def fit_thresholds_again(
     path: Path, data: Path, console: Console, *, miss_cost: float | None = None, false_cost: float | None = None
 ) -> Bundle:
     """Fit the thresholds and smallest areas of the bundle at `path` on the pictures of `data` that it does not know.
@@ -83,7 +83,7 @@ def refit(
     fitted = fit_thresholds(trained, settings.model_copy(update={"thresholds": costs}), console)
     shown = {name: asdict(value) for name, value in fitted.items() if value.shown}
     step = {
-        "step": "refit",
+        "step": "fit_thresholds",
         "at": trained.started.isoformat(timespec="seconds"),
         "linewatch": __version__,
         "dataset_sha256": dataset_sha256(entries),
@@ -110,7 +110,7 @@ def refit(
             _note(path / BEFORE, aside[path / BEFORE], entries)
             return write_manifest(path, manifest)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}. Free some space and refit again") from error
+        raise StoreError(f"{path} cannot be written: {error.strerror}. Free some space and fit them again") from error
 
 
 def _recipe(bundle: Bundle) -> TrainSettings:
@@ -123,7 +123,7 @@ def _recipe(bundle: Bundle) -> TrainSettings:
     if bundle.manifest.training.get("only_sorts"):
         raise BundleError(f"{bundle.path} only sorts: it answers one of its classes for every tile, at any threshold")
     try:
-        return TrainSettings.model_validate(bundle.manifest.training.get("recipe"))
+        return TrainSettings.model_validate(stored_recipe(bundle.manifest.training.get("recipe")))
     except ValidationError as error:
         raise BundleError(
             f"{bundle.path}: the manifest's training.recipe is none of this version: "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from edge.bundle import Name, TileEntry
 from edge.preparing import PreparingSteps
-from edge.yaml_settings import StrictModel
+from edge.yaml_settings import StrictModel, without_earlier_names
 from trainer.recipe.loss_settings import LossSettings
 from trainer.recipe.model_settings import AnyModelSettings, EdgeUnetSettings
 from trainer.recipe.optimizer_settings import OptimizerSettings
@@ -139,7 +139,7 @@ class ThresholdSettings(StrictModel):
     max_missed_region: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
-class FinishSettings(StrictModel):
+class FinalTrainingSettings(StrictModel):
     """The last part of a training, which learns from the validation pictures too.
 
     `share` of `epochs` and of `max_minutes`. `learning_rate`: at its beginning; half of the optimizer's if left out.
@@ -157,6 +157,14 @@ class GuardSettings(StrictModel):
 
     collapse_epochs: Annotated[int, Field(ge=1)] = 4
     action: Literal["warn", "stop"] = "warn"
+
+
+_EARLIER = {"finish": "final_training"}  # keys by their earlier names
+
+
+def stored_recipe(recipe: Any) -> Any:
+    """Return the recipe that a bundle or a run keeps, with each key by its name of now."""
+    return {_EARLIER.get(key, key): value for key, value in recipe.items()} if isinstance(recipe, dict) else recipe
 
 
 class TrainSettings(StrictModel):
@@ -185,8 +193,13 @@ class TrainSettings(StrictModel):
     epochs: Annotated[int, Field(ge=1)] = 30
     early_stopping_epochs: Annotated[int, Field(ge=1)] = 12
     max_minutes: Annotated[float, Field(gt=0)] | None = None
-    finish: FinishSettings | None = None
+    final_training: FinalTrainingSettings | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # what NumPy and TensorFlow can take
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_earlier_names(cls, given: Any) -> Any:
+        return without_earlier_names(given, _EARLIER)
 
     @model_validator(mode="after")
     def _sizes_fit_the_network(self) -> TrainSettings:

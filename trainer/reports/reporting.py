@@ -45,7 +45,7 @@ from trainer.training.curves import Reading, read_curves, read_log
 from trainer.training.final_training import FOLDER, presumption_asked_for
 
 _LOG = Path("training") / "log.csv"
-_LAST_LOG = Path("training") / FOLDER / "log.csv"  # of the part that `finish` adds
+_LAST_LOG = Path("training") / FOLDER / "log.csv"  # of the final training
 _PARTS = ("train", "validation", "test")
 # Fewer pieces than this leave any figure to luck.
 _FEW_GROUPS = 30
@@ -287,7 +287,7 @@ def _not_found(bundle: Bundle) -> list[Html]:
         elif found.get("presumed") and not found.get("shown"):
             text = (
                 "No validation picture shows it, so its threshold and smallest area are not fitted but presumed. Label "
-                "more pieces with it, for fit or refit."
+                "more pieces with it, for fit or fit-thresholds."
             )
             blocks.append(note(f"{name}'s threshold is presumed", text))
         elif found.get("presumed"):
@@ -318,7 +318,7 @@ def threshold_at_fault(judged: Mapping[str, Any], bundle: Bundle) -> list[tuple[
         shown = judged["counts"]["shown"][entry.name]
         tells = f"Its probabilities tell pictures apart (average precision {precision:.2f}), yet at {entry.threshold:g}"
         remedy = (
-            f"Fit it anew on further pictures: {command('linewatch-train', 'refit', bundle.path)} DATA. Or set "
+            f"Fit it on further pictures: {command('linewatch-train', 'fit-thresholds', bundle.path)} DATA. Or set "
             f"inspect.thresholds.{entry.name} in the line's settings"
         )
         others, false = judged["pictures"] - shown, judged["false_pictures"][entry.name] or 0.0

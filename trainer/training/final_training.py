@@ -23,7 +23,7 @@ from edge.wording import counted
 from trainer.datasets.dataset import Entry, Picture
 from trainer.datasets.split_manifest import write_split
 from trainer.datasets.splitting import Split
-from trainer.recipe.settings import FinishSettings, TrainSettings
+from trainer.recipe.settings import FinalTrainingSettings, TrainSettings, stored_recipe
 from trainer.training.batches import Batches
 from trainer.training.checkpointing import CHECKPOINT, Run, check_writable
 from trainer.training.training_loop import TrainingLoop
@@ -32,7 +32,7 @@ FOLDER = "finish"
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinallyTrained:
     """The last averaged weights, in the order of `net.get_weights()`, and what happened."""
 
     weights: list[Float32]
@@ -46,21 +46,21 @@ class Finished:
 
 def presumption_asked_for(manifest: Manifest) -> bool:
     """Whether thresholds are presumed because the recipe says so, not because a class was found nowhere."""
-    told = manifest.training.get("recipe", {}).get("finish") or {}
+    told = stored_recipe(manifest.training.get("recipe", {})).get("final_training") or {}
     return bool(told.get("thresholds") == "presumed")
 
 
-def choosing_part(settings: TrainSettings) -> TrainSettings:
-    """Return the settings of the first part; the same ones where the recipe has no `finish`."""
-    if settings.finish is None:
+def first_part(settings: TrainSettings) -> TrainSettings:
+    """Return the settings of the first part; the same ones where the recipe has no final training."""
+    if settings.final_training is None:
         return settings
-    return _shortened(settings, 1 - settings.finish.share)
+    return _shortened(settings, 1 - settings.final_training.share)
 
 
-def finishing_part(settings: TrainSettings, finish: FinishSettings) -> TrainSettings:
+def last_part(settings: TrainSettings, final: FinalTrainingSettings) -> TrainSettings:
     """Return the settings of the second part: other crops, and no epoch is better than the last."""
-    rate = finish.learning_rate or settings.optimizer.learning_rate / 2
-    part = _shortened(settings, finish.share)
+    rate = final.learning_rate or settings.optimizer.learning_rate / 2
+    part = _shortened(settings, final.share)
     return part.model_copy(
         update={
             "seed": settings.seed + 1,
@@ -73,11 +73,11 @@ def finishing_part(settings: TrainSettings, finish: FinishSettings) -> TrainSett
 def _shortened(settings: TrainSettings, share: float) -> TrainSettings:
     minutes = None if settings.max_minutes is None else settings.max_minutes * share
     return settings.model_copy(
-        update={"epochs": max(1, round(settings.epochs * share)), "max_minutes": minutes, "finish": None}
+        update={"epochs": max(1, round(settings.epochs * share)), "max_minutes": minutes, "final_training": None}
     )
 
 
-def finish(
+def train_finally(
     settings: TrainSettings,
     loop: TrainingLoop,
     pictures: dict[Split, list[Picture]],
@@ -88,31 +88,31 @@ def finish(
     parts: dict[str, Split],
     console: Console,
     resume: bool,
-) -> Finished:
+) -> FinallyTrained:
     """Go on from the weights that `loop` kept, which has come to its end, with training and validation pictures.
 
     `folder`: the run's own; this part is kept in a folder of its own there, and goes on where it was with `resume`.
     Raises what `TrainingLoop.train` raises.
     """
-    if settings.finish is None:
-        raise ValueError("the recipe has no finish")
+    if settings.final_training is None:
+        raise ValueError("the recipe has no final_training")
     own = folder / FOLDER
     begun = resume and (own / CHECKPOINT).is_file()
     check_writable(own)
     # who begins with these weights is told what they learned from
     write_split(own / SPLIT, entries, {image: _learned(part) for image, part in parts.items()})
     together = [*pictures["train"], *pictures["validation"]]
-    presumed = settings.finish.thresholds == "presumed"
+    presumed = settings.final_training.thresholds == "presumed"
     thresholds = "presumed" if presumed else "fitted on what came before"
     console.print(
         f"goes on with all {counted(len(together), 'picture that is', 'pictures that are')} not held out; "
         f"thresholds are {thresholds}, "
         "and what is told of validation from here on is of pictures that are learned from"
     )
-    part = finishing_part(settings, settings.finish)
+    part = last_part(settings, settings.final_training)
     last = loop.going_on(part, Batches(part, names, together), own)
     last.train(resume=begun)
-    return Finished(last.last_weights, last.run)
+    return FinallyTrained(last.last_weights, last.run)
 
 
 def _learned(part: Split) -> Split:

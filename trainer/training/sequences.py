@@ -16,7 +16,7 @@ from edge.errors import DatasetError
 from edge.opencv import cv2
 from edge.records import Float32, Float64, UInt8
 from trainer.augmenting import crop_transform, disturb, warp
-from trainer.augmenting.choosing import BalancedPlaces
+from trainer.augmenting.balancing import BalancedPlaces
 from trainer.datasets.dataset import Picture
 from trainer.recipe.settings import AugmentationSettings, SamplingSettings, SequenceSettings
 

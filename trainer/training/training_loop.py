@@ -43,7 +43,7 @@ from trainer.training.event_logs import FOLDER as EVENTS
 from trainer.training.event_logs import EventLog
 from trainer.training.schedules import learning_rate
 from trainer.training.stepping import Stepper
-from trainer.training.validating import Judgement, Validation
+from trainer.training.validating import Validated, Validation
 
 if TYPE_CHECKING:  # the models import Keras, and a machine without it gets a message rather than a traceback
     from trainer.models import Stage
@@ -332,7 +332,7 @@ class TrainingLoop:
         decay = min(self._settings.optimizer.average_decay, (1 + self.run.steps) / (10 + self.run.steps))
         self._stepper.follow(decay)
 
-    def _judge(self) -> Judgement:
+    def _judge(self) -> Validated:
         """Validate the averaged weights."""
         net = self._stepper.net
         own = net.get_weights()
@@ -341,7 +341,7 @@ class TrainingLoop:
         net.set_weights(own)
         return judged
 
-    def _row(self, judged: Judgement, loss: float, rate: float, speed: float) -> dict[str, float | None]:
+    def _row(self, judged: Validated, loss: float, rate: float, speed: float) -> dict[str, float | None]:
         run = self.run
         return {
             "epoch": run.epoch,
@@ -367,7 +367,7 @@ class TrainingLoop:
         best = f"{run.best_dice:.3f}" if run.epoch else "not known yet"
         return f"epoch {run.epoch + 1}  loss {loss:.3f}  validation dice {best}{speed}"
 
-    def _tell_epoch(self, judged: Judgement, loss: float) -> None:
+    def _tell_epoch(self, judged: Validated, loss: float) -> None:
         """Say how the epoch went, and warn once of each class that is being lost."""
         run = self.run
         words = "  ".join(f"{name} {value:.3f}" for name, value in judged.dice.items() if value is not None)
@@ -414,5 +414,7 @@ def announce(settings: TrainSettings, net: Any, hardware: str, console: Console)
         f"{settings.model.family}: {parameters:,} parameters; {counted(settings.epochs, 'epoch')}, "
         f"{counted(steps, 'step')}{limit}"
     )
-    if settings.finish is not None:
-        console.print(f"in two parts, of which the last, {settings.finish.share:.0%} of it, learns from validation too")
+    if settings.final_training is not None:
+        console.print(
+            f"in two parts, of which the last, {settings.final_training.share:.0%} of it, learns from validation too"
+        )

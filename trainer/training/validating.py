@@ -21,7 +21,7 @@ _DEFECTS_PER_CLASS = 3
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Validated:
     """What validation says of weights.
 
     `loss`: the mean over its batches, without regularisation. Per class: pooled Dice, None where the truth never shows
@@ -55,7 +55,7 @@ class Validation:
         classifies = stride == settings.sampling.crop_px
         self._baseline = constant_dice(self._truths, len(names)) if classifies else 0.0
 
-    def judge(self, answer: Callable[[Float32], Any], loss: Callable[[Any, Any], Any]) -> Judgement:
+    def judge(self, answer: Callable[[Float32], Any], loss: Callable[[Any, Any], Any]) -> Validated:
         """Judge `answer`, from float32 [N, (T,) S, S, C] to logits [N, h, w, K'], and `loss` of logits and truth."""
         answers, losses = [], []
         for first in range(0, len(self._pixels), _BATCH):
@@ -70,7 +70,7 @@ class Validation:
             own, true = given == class_id, truths == class_id
             dice[name] = float(2 * (own & true).sum() / (own.sum() + true.sum())) if true.any() else None
             answered_share[name], true_share[name] = float(own.mean()), float(true.mean())
-        return Judgement(sum(losses) / len(truths), dice, answered_share, true_share, self._baseline)
+        return Validated(sum(losses) / len(truths), dice, answered_share, true_share, self._baseline)
 
 
 def constant_dice(truths: UInt8, class_count: int) -> float:

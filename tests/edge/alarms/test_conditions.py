@@ -110,7 +110,7 @@ def test_delivery_is_watched_by_its_age_and_its_troubles() -> None:
         ({"frames": {"at_least": 4, "of": 3}}, "expected at_least ≤ of = 3, received 4"),
         ({"id": "a/b"}, "pattern"),
         ({"raise_above": 1}, "Extra inputs"),
-        ({"severity": "high", "priority": "low"}, "Extra inputs"),
+        ({"severity": "high", "priority": "low"}, "severity"),
         ({"text": ""}, "at least 1 character"),
         ({"measure": "grade"}, "expected grades for the measure grade, received none"),
         ({"measure": "camera", "camera": ["lost"], "zone": "rim"}, "expected no zone for the measure camera"),
@@ -127,9 +127,8 @@ def test_a_rule_that_makes_no_sense_is_refused(how: dict[str, Any], expected: st
         rule(**how)
 
 
-def test_the_old_name_of_the_priority_is_still_read() -> None:
-    """`severity` means `priority`; a deadband is a limit below the other."""
-    assert rule(severity="high").priority == "high"
+def test_a_deadband_is_a_limit_below_the_other() -> None:
+    """Raised from 0.5 on with a deadband of 0.125, it clears below 0.375."""
     assert rule(clear_below=None, deadband=0.125).clear_limit == 0.375
 
 

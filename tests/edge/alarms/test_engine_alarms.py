@@ -35,7 +35,7 @@ def frame(fault: EngineFault | None, *, read: bool | None = None) -> FrameResult
     ],
 )
 def test_each_fault_of_the_engine_is_an_alarm_that_names_it(fault: EngineFault, alarm: str) -> None:
-    """It is shown with the engine's words, explains `no-read`, and clears with the first frame that is answered."""
+    """It is shown with the engine's words, suppresses `no-read`, and clears with the first frame that is answered."""
     manager = AlarmManager(alarm_rules(()))
     events = manager.look_at(frame(fault), S)
     assert {event.alarm: event.shown for event in events if event.transition == "raised"}[alarm]

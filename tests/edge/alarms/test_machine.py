@@ -61,7 +61,7 @@ class Told:
                 assert event.occurrence_id not in self.raised_ids, "an occurrence has its id for itself"
                 self.raised_ids.append(event.occurrence_id)
                 self.active, self.latched, self.occurrence = True, False, event.occurrence_id
-                self.acked = not needs_ack or self.suppressed  # what is explained nobody need see
+                self.acked = not needs_ack or self.suppressed  # what is suppressed nobody need see
             case "cleared":
                 assert self.active, "cleared though it was not active"
                 self.active, self.latched = False, latch

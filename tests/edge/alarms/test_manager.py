@@ -123,7 +123,7 @@ def test_an_alarm_that_stands_alarms_again() -> None:
     assert alarms.acknowledge("1", by(at_ns=21 * S))[0] == "ok"
 
 
-def test_a_camera_that_is_lost_explains_what_it_should_have_seen() -> None:
+def test_a_camera_that_is_lost_suppresses_what_it_should_have_seen() -> None:
     """One alarm is shown; those about frames are suppressed, and go on as they were when frames come back."""
     alarms = AlarmManager(alarm_rules([rule(), rule(id="many", measure="count", raise_at=1)]), (), occurrences())
     alarms.look_at(BAD, 1)
@@ -148,12 +148,12 @@ def test_a_camera_that_is_lost_explains_what_it_should_have_seen() -> None:
         ("dirt", "unsuppressed"),
         ("many", "unsuppressed"),
     ]
-    assert alarms.states["no-read"].condition is Condition.NORMAL  # explained to its end, nobody need acknowledge it
+    assert alarms.states["no-read"].condition is Condition.NORMAL  # suppressed to its end, nobody need acknowledge it
     assert alarms.shown_alarms == ["camera-lost", "dirt"]
 
 
-def test_what_stands_when_its_explanation_is_gone_asks_to_be_seen() -> None:
-    """Raised while suppressed it needs no acknowledgement; with the explanation gone it alarms again, and does."""
+def test_what_stands_when_its_suppression_is_over_asks_to_be_seen() -> None:
+    """Raised while suppressed it needs no acknowledgement; with that over it alarms again, and does."""
     alarms = desk(rule(id="cause", raise_at=0.8, clear_below=0.7), rule(id="follower", suppressed_by=["cause"]))
     alarms.look_at(BAD, 1)
     follower = alarms.states["follower"]
@@ -165,7 +165,7 @@ def test_what_stands_when_its_explanation_is_gone_asks_to_be_seen() -> None:
 
 
 def test_an_alarm_that_is_put_aside_hides_no_other() -> None:
-    """Were a shelved camera alarm to suppress what it explains, nobody would see anything."""
+    """Were a shelved camera alarm to suppress others, nobody would see anything."""
     alarms = AlarmManager(alarm_rules([rule()]), (), occurrences())
     alarms.shelve("camera-lost", 600, by())
     alarms.look_at(seen(None, CameraFault.LOST), 1)
@@ -280,7 +280,7 @@ def test_the_same_noise_without_a_deadband_chatters() -> None:
     assert raised > 500
 
 
-def test_those_that_explain_are_looked_at_first_whatever_their_order() -> None:
+def test_those_that_suppress_are_looked_at_first_whatever_their_order() -> None:
     """A cause that comes with its consequence suppresses it before it is raised."""
     first, second = rule(id="b-cause", raise_at=0.7), rule(id="a-consequence", suppressed_by=["b-cause"])
     for alarms in (desk(first, second), desk(second, first)):

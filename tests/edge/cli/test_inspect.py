@@ -26,7 +26,7 @@ from edge.inspection.inspector import Inspector, inspect_pictures, pictures_at
 from edge.inspection.report import (
     HtmlReport,
     OverlaysFolder,
-    Totals,
+    PictureTotals,
     bars,
     drawn,
     headline,
@@ -383,7 +383,7 @@ def test_a_report_opens_with_what_is_asked_first(bundle: Path, tmp_path: Path) -
 )
 def test_the_headline(ok: int, ng: int, unread: int, says: str) -> None:
     """Nothing reads as OK that is not."""
-    assert headline(Totals(ok, ng, unread, by_class={"scratch": ng})) == says
+    assert headline(PictureTotals(ok, ng, unread, by_class={"scratch": ng})) == says
 
 
 def test_without_a_bundle_the_only_one_in_the_folder_is_taken(

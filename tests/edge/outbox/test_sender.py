@@ -94,9 +94,9 @@ def test_a_topic_that_nobody_takes_is_told_after_a_while(tmp_path: Path) -> None
 )
 def test_which_classes_expect_a_consumer(*, expected: tuple[str, ...], urgent: bool, retain: bool, done: bool) -> None:
     """Reason 0x10 keeps events of the classes that the settings name, and nothing that is retained; 0x00 keeps none."""
-    settling = AckPolicy(expected)
-    assert settling.done(result(1, urgent=urgent, retain=retain), 0x10) is done
-    assert settling.done(result(1, urgent=urgent, retain=retain), 0x00)
+    policy = AckPolicy(expected)
+    assert policy.done(result(1, urgent=urgent, retain=retain), 0x10) is done
+    assert policy.done(result(1, urgent=urgent, retain=retain), 0x00)
 
 
 def test_nothing_is_lost_at_a_broker_that_has_no_subscriber_yet(tmp_path: Path) -> None:

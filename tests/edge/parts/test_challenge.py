@@ -14,8 +14,8 @@ from edge.parts.challenge import (
     Cancel,
     Challenges,
     ChallengeSettings,
+    ChallengeStep,
     ShiftBegan,
-    Stepped,
     Stop,
     late,
     recall,
@@ -40,14 +40,14 @@ def begun(parts: int = 3, within_s: int = 100, after: int = 10) -> Challenges:
     return step(Challenges(), Begin(parts, within_s, "anna", "morning", after), 0).state
 
 
-def told(came: Stepped) -> list[str]:
+def told(came: ChallengeStep) -> list[str]:
     """Return what is to be noted."""
     return [one.detail for one in came.journal]
 
 
-def through(state: Challenges, *verdicts: Verdict, first: int = 11) -> tuple[Challenges, list[Stepped]]:
+def through(state: Challenges, *verdicts: Verdict, first: int = 11) -> tuple[Challenges, list[ChallengeStep]]:
     """Conclude parts from `first` on, one a second, and return what came of each."""
-    all_: list[Stepped] = []
+    all_: list[ChallengeStep] = []
     for number, verdict in enumerate(verdicts, first):
         all_.append(step(state, part(number, verdict, (number - 10) * S), (number - 10) * S))
         state = all_[-1].state

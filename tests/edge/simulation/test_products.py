@@ -9,13 +9,13 @@ from edge.simulation.defects import CHIP, CLASS_NAMES, SCRATCH, STAIN, Stroke, a
 from edge.simulation.edges import EdgeMark
 from edge.simulation.products import PRODUCT_NAMES, PartPlan, ProductName, draw_side, draw_top
 from edge.simulation.rendering import RenderedLine, SimulatedLineSettings
-from edge.simulation.scenes import Part
+from edge.simulation.scenes import SimulatedPart
 
 ALL = {SCRATCH: 1, STAIN: 1, CHIP: 1}
 MARKS = (EdgeMark(CHIP, 0.3, 5), EdgeMark(SCRATCH, 0.6, 6), EdgeMark(STAIN, 0.8, 7))
 
 
-def top(product: ProductName, plan: PartPlan | None = None, seed: int = 1) -> Part:
+def top(product: ProductName, plan: PartPlan | None = None, seed: int = 1) -> SimulatedPart:
     """Draw one part from above in a frame of 480 px height."""
     plan = plan or PartPlan(product, {})
     return draw_top(plan, 480, np.random.default_rng(seed), far_chips=True)

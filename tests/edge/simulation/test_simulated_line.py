@@ -18,14 +18,14 @@ from edge.simulation.defects import CHIP, CLASS_NAMES, SCRATCH, STAIN
 from edge.simulation.glass import make_part
 from edge.simulation.products import PRODUCT_NAMES
 from edge.simulation.rendering import RenderedLine, SimulatedLineSettings, varied_edge, varied_picture
-from edge.simulation.scenes import USUAL, Part, compose, make_scene
+from edge.simulation.scenes import USUAL, SimulatedPart, compose, make_scene
 from trainer.datasets.dataset import load_picture, read_manifest
 
 SMALL = SimulatedLineSettings(width=160, height=120, fps=0, seed=3)
 MS = 1_000_000
 
 
-def part(defects: dict[int, int], seed: int) -> Part:
+def part(defects: dict[int, int], seed: int) -> SimulatedPart:
     """Draw one part of the usual look."""
     return make_part(480, USUAL, defects, np.random.default_rng(seed))
 

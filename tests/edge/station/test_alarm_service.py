@@ -1,4 +1,4 @@
-"""The alarm keeper: one commit for state, journal and messages, and everything as it was after a restart."""
+"""The alarm service: one commit for state, journal and messages, and everything as it was after a restart."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ RULES = alarm_rules([rule(), rule(id="scratched", latch=True, raise_at=0.8)])
 def kept(path: Path, rules: tuple[AlarmRule, ...] = RULES, now_ns: int = 0) -> Iterator[tuple[AlarmService, Outbox]]:
     """Open a store and take the alarms up as a line does."""
     with Outbox(path) as outbox:
-        keeper = AlarmService(AlarmManager(rules), MessageWriter(IDENTITY), outbox)
-        keeper.begin(now_ns)
+        service = AlarmService(AlarmManager(rules), MessageWriter(IDENTITY), outbox)
+        service.begin(now_ns)
         assert outbox.flush(10)
-        yield keeper, outbox
+        yield service, outbox
 
 
 def messages(outbox: Outbox) -> list[Message]:
@@ -68,9 +68,9 @@ def told(name: str, body: dict[str, Any]) -> Command:
 
 def test_a_transition_is_message_state_record_and_journal_at_once(tmp_path: Path) -> None:
     """Each event has its number, its entry in the journal, and the alarm's retained state with the same number."""
-    with kept(tmp_path / "o.db") as (keeper, outbox):
+    with kept(tmp_path / "o.db") as (service, outbox):
         before = len(messages(outbox))
-        keeper.look_at(seen(0.9), 5 * MS)
+        service.look_at(seen(0.9), 5 * MS)
         new = [json.loads(message.payload) for message in messages(outbox)[before:]]
         for envelope in new:
             VALIDATORS[envelope["body"]["schema"].split("/")[1]].validate(envelope["body"])
@@ -91,20 +91,20 @@ def test_a_transition_is_message_state_record_and_journal_at_once(tmp_path: Path
 
 def test_a_restart_takes_every_alarm_up_and_tells_the_broker_how_it_stands(tmp_path: Path) -> None:
     """Acknowledged, latched, shelved and suppressed: the retained states of the new run are those of the old one."""
-    with kept(tmp_path / "o.db") as (keeper, outbox):
-        (raised, latched) = keeper.look_at(seen(0.9), 5 * MS)
-        assert keeper.obey(told("ack", {"occurrence_id": raised.occurrence_id}), 6 * MS) == ("ok", "")
-        keeper.look_at(seen(None, CameraFault.LOST), 7 * MS)
-        keeper.look_at(seen(0.5), 8 * MS)
-        keeper.look_at(seen(0.29), 9 * MS)
+    with kept(tmp_path / "o.db") as (service, outbox):
+        (raised, latched) = service.look_at(seen(0.9), 5 * MS)
+        assert service.obey(told("ack", {"occurrence_id": raised.occurrence_id}), 6 * MS) == ("ok", "")
+        service.look_at(seen(None, CameraFault.LOST), 7 * MS)
+        service.look_at(seen(0.5), 8 * MS)
+        service.look_at(seen(0.29), 9 * MS)
         shelve = told("shelve", {"alarm": "scratched", "kind": "timed", "duration_s": 600})
-        assert keeper.obey(shelve, 10 * MS) == ("ok", "for 600 s")
+        assert service.obey(shelve, 10 * MS) == ("ok", "for 600 s")
         before = retained(outbox)
         events = outbox.committed
     assert before["scratched"]["state"] == "latched"
     assert before["camera-lost"]["state"] == "returned"
-    assert not {"dirt", "no-read"} & set(before)  # seen, or explained to its end
-    with kept(tmp_path / "o.db", now_ns=60 * S) as (keeper, outbox):
+    assert not {"dirt", "no-read"} & set(before)  # seen, or suppressed to its end
+    with kept(tmp_path / "o.db", now_ns=60 * S) as (service, outbox):
         after = retained(outbox)
         for body in (*before.values(), *after.values()):
             body.pop("raises_last_minute")
@@ -112,8 +112,8 @@ def test_a_restart_takes_every_alarm_up_and_tells_the_broker_how_it_stands(tmp_p
                 body["shelf"].pop("until")  # the clock of these tests is not the wall's
         assert after == before
         assert outbox.committed == events  # a restart is no event
-        assert keeper.obey(told("ack", {"occurrence_id": raised.occurrence_id}), 61 * S) == ("already_acked", "")
-        assert keeper.obey(told("reset", {"occurrence_id": latched.occurrence_id}), 61 * S) == ("ok", "")
+        assert service.obey(told("ack", {"occurrence_id": raised.occurrence_id}), 61 * S) == ("already_acked", "")
+        assert service.obey(told("reset", {"occurrence_id": latched.occurrence_id}), 61 * S) == ("ok", "")
 
 
 @pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1), EPOCH - NOON])
@@ -123,16 +123,16 @@ def test_a_clock_that_is_set_moves_no_timer_and_no_order(tmp_path: Path, jump: t
     messages_of_a_set_clock = MessageWriter(IDENTITY, lambda: Stamp(clock["wall"], 0, None))
     rules = alarm_rules([rule(on_delay_ms=10_000, max_shelve_s=60)])
     with Outbox(tmp_path / "o.db") as outbox:
-        keeper = AlarmService(AlarmManager(rules), messages_of_a_set_clock, outbox)
-        keeper.begin(0)
-        keeper.obey(told("shelve", {"alarm": "dirt", "kind": "timed", "duration_s": 60}), 0)
-        keeper.look_at(seen(0.9), 1 * S)
+        service = AlarmService(AlarmManager(rules), messages_of_a_set_clock, outbox)
+        service.begin(0)
+        service.obey(told("shelve", {"alarm": "dirt", "kind": "timed", "duration_s": 60}), 0)
+        service.look_at(seen(0.9), 1 * S)
         clock["wall"] += jump
-        assert keeper.look_at(seen(0.9), 11 * S - 1) == ()
-        (raised,) = keeper.look_at(seen(0.9), 11 * S)
+        assert service.look_at(seen(0.9), 11 * S - 1) == ()
+        (raised,) = service.look_at(seen(0.9), 11 * S)
         assert raised.transition == "raised"
-        assert keeper.tick(DeliveryState(), 60 * S - 1) == ()
-        (back,) = keeper.tick(DeliveryState(), 60 * S)
+        assert service.tick(DeliveryState(), 60 * S - 1) == ()
+        (back,) = service.tick(DeliveryState(), 60 * S)
         assert back.transition == "unshelved"
         assert outbox.flush(10)
         assert [entry.kind for entry in outbox.journal(10)] == ["shelved", "raised", "unshelved"]
@@ -149,26 +149,26 @@ def test_a_reboot_keeps_what_was_acknowledged_and_what_the_wall_clock_can_vouch_
     before = MessageWriter(replace(IDENTITY, boot_id="boot-1"), lambda: Stamp(NOON, 0, None))
     after = MessageWriter(replace(IDENTITY, boot_id="boot-2"), lambda: Stamp(wall, 0, None))
     with Outbox(tmp_path / "o.db") as outbox:
-        keeper = AlarmService(AlarmManager(RULES), before, outbox)
-        keeper.begin(900 * S)
-        raised, _ = keeper.look_at(seen(0.9), 900 * S)
-        keeper.obey(told("ack", {"occurrence_id": raised.occurrence_id}), 900 * S)
-        keeper.obey(told("shelve", {"alarm": "dirt", "kind": "timed", "duration_s": 600}), 900 * S)
+        service = AlarmService(AlarmManager(RULES), before, outbox)
+        service.begin(900 * S)
+        raised, _ = service.look_at(seen(0.9), 900 * S)
+        service.obey(told("ack", {"occurrence_id": raised.occurrence_id}), 900 * S)
+        service.obey(told("shelve", {"alarm": "dirt", "kind": "timed", "duration_s": 600}), 900 * S)
     with Outbox(tmp_path / "o.db") as outbox:
-        keeper = AlarmService(AlarmManager(RULES), after, outbox)
-        keeper.begin(3 * S)
-        state = keeper.manager.states["dirt"]
+        service = AlarmService(AlarmManager(RULES), after, outbox)
+        service.begin(3 * S)
+        state = service.manager.states["dirt"]
         assert (state.condition.value, state.occurrence_id) == ("acknowledged", raised.occurrence_id)
         assert (state.shelf is not None) == shelved
         if state.shelf is not None:
             assert state.shelf.until_ns == (3 + 300) * S
-        assert keeper.manager.shown("dirt") != shelved
+        assert service.manager.shown("dirt") != shelved
 
 
 def test_an_alarm_that_the_settings_no_longer_have_is_forgotten_once(tmp_path: Path) -> None:
     """Its retained state is emptied and the journal says so; the next start says nothing more of it."""
-    with kept(tmp_path / "o.db") as (keeper, outbox):
-        keeper.look_at(seen(0.9), 5 * MS)
+    with kept(tmp_path / "o.db") as (service, outbox):
+        service.look_at(seen(0.9), 5 * MS)
         assert "scratched" in retained(outbox)
     for _ in range(2):
         with kept(tmp_path / "o.db", alarm_rules([rule()])) as (_, outbox):
@@ -183,8 +183,8 @@ def test_a_record_that_cannot_be_read_stops_no_line(tmp_path: Path, caplog: pyte
     """The alarm begins anew, and the log and the journal say why."""
     with Outbox(tmp_path / "o.db") as outbox:
         outbox.put(None, alarms=[AlarmRecord("dirt", '{"version": 99}')])
-    with kept(tmp_path / "o.db") as (keeper, outbox):
-        assert keeper.manager.active == []
+    with kept(tmp_path / "o.db") as (service, outbox):
+        assert service.manager.active == []
         (entry,) = outbox.journal(10, "dirt")
         assert entry.kind == "unreadable"
         assert "received '{\"version\": 99}'" in entry.detail
@@ -193,17 +193,17 @@ def test_a_record_that_cannot_be_read_stops_no_line(tmp_path: Path, caplog: pyte
 
 def test_every_command_leaves_a_row_obeyed_or_refused(tmp_path: Path) -> None:
     """The row says who, by which way, and what became of it."""
-    with kept(tmp_path / "o.db") as (keeper, outbox):
+    with kept(tmp_path / "o.db") as (service, outbox):
         inbox = Inbox(IDENTITY.root)
         inbox.put(Received(f"{IDENTITY.root}/cmd/ack", b"{}", True, 30))
         inbox.put(Received(f"{IDENTITY.root}/cmd/ack", b"{}", False, None))
         inbox.put(Received(f"{IDENTITY.root}/cmd/explode", b"{}", False, 5), lambda *_: None)
         for command in inbox.take():
-            keeper.audit(command, command.outcome, command.problem)
+            service.audit(command, command.outcome, command.problem)
         command = told("shelve", {"alarm": "dirt", "kind": "one_shot", "duration_s": None, "comment": "cleaning"})
-        obeyed = keeper.obey(command, 5)
+        obeyed = service.obey(command, 5)
         assert obeyed is not None
-        keeper.audit(command, *obeyed)
+        service.audit(command, *obeyed)
         assert outbox.flush(10)
         rows = [entry for entry in outbox.journal(10) if entry.kind == "command"]
         assert [row.detail for row in rows] == [
@@ -217,24 +217,24 @@ def test_every_command_leaves_a_row_obeyed_or_refused(tmp_path: Path) -> None:
 
 def test_what_changes_without_a_transition_is_told_too(tmp_path: Path) -> None:
     """An alarm that chatters says so in its state before it is next raised, and again when it does not."""
-    with kept(tmp_path / "o.db", alarm_rules([rule()])) as (keeper, outbox):
+    with kept(tmp_path / "o.db", alarm_rules([rule()])) as (service, outbox):
         for index in range(3):
-            keeper.look_at(seen(0.9), index * S)
-            keeper.look_at(seen(0.0), index * S + 1)
+            service.look_at(seen(0.9), index * S)
+            service.look_at(seen(0.0), index * S + 1)
         assert retained(outbox)["dirt"]["chattering"]
-        keeper.tick(DeliveryState(), 62 * S)
+        service.tick(DeliveryState(), 62 * S)
         assert (retained(outbox)["dirt"]["chattering"], outbox.committed) == (False, 6)
 
 
 def test_delivery_raises_alarms_of_its_own(tmp_path: Path) -> None:
     """What the broker refused, and a disk that takes nothing, are alarms, shown like others."""
-    with kept(tmp_path / "o.db") as (keeper, _):
-        events = keeper.tick(DeliveryState(refused="two are dead letters", disk="full"), 5)
+    with kept(tmp_path / "o.db") as (service, _):
+        events = service.tick(DeliveryState(refused="two are dead letters", disk="full"), 5)
         assert [(event.alarm, event.transition) for event in events] == [
             ("outbox-disk", "raised"),
             ("broker-refuses", "raised"),
         ]
-        assert {event.state for event in keeper.tick(DeliveryState(), 6)} == {"returned"}
+        assert {event.state for event in service.tick(DeliveryState(), 6)} == {"returned"}
 
 
 def test_the_journal_says_when_an_alarm_stands_for_another_reason(tmp_path: Path) -> None:
@@ -243,11 +243,11 @@ def test_the_journal_says_when_an_alarm_stands_for_another_reason(tmp_path: Path
     def lost(reason: str) -> FrameResult:
         return replace(seen(None, CameraFault.LOST), judgement=Judgement(Verdict.NO_READ, reason))
 
-    with kept(tmp_path / "o.db") as (keeper, outbox):
+    with kept(tmp_path / "o.db") as (service, outbox):
         for second, reason in enumerate(
             ["silent for 1 s", "silent for 2 s", "401", "silent for 4 s", "no route", "401"]
         ):
-            keeper.look_at(lost(reason.replace("401", "refused: 401")), second * S)
+            service.look_at(lost(reason.replace("401", "refused: 401")), second * S)
         messages(outbox)
         entries = [entry for entry in outbox.journal(100) if entry.alarm == "camera-lost"]
         assert [(entry.kind, entry.detail) for entry in entries] == [
@@ -257,7 +257,7 @@ def test_the_journal_says_when_an_alarm_stands_for_another_reason(tmp_path: Path
         ]
         assert len({entry.occurrence_id for entry in entries}) == 1
         for word in range(100):
-            keeper.look_at(lost("".join(chr(97 + int(digit)) for digit in str(word))), (10 + word) * S)
+            service.look_at(lost("".join(chr(97 + int(digit)) for digit in str(word))), (10 + word) * S)
         messages(outbox)
         # of an occurrence at most ten, the first among them
         assert sum(entry.kind == "reason" and entry.alarm == "camera-lost" for entry in outbox.journal(1_000)) == 9

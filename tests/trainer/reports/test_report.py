@@ -295,7 +295,7 @@ def test_a_threshold_is_named_where_it_alone_is_at_fault() -> None:
     ((title, text),) = threshold_at_fault(figures(false=1.0, missed=0.0, precision=1.0), own)
     assert title == "scratch's threshold is too low"
     assert "average precision 1.00), yet at 0.02 it is answered on 7 of 7 pictures without it." in text
-    assert "linewatch-train refit 'my bundle' DATA" in text
+    assert "linewatch-train fit-thresholds 'my bundle' DATA" in text
     assert "inspect.thresholds.scratch" in text
     ((title, text),) = threshold_at_fault(figures(false=0.0, missed=1.0, precision=0.95), own)
     assert title == "scratch's threshold or smallest area is too high"

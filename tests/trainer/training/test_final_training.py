@@ -27,9 +27,10 @@ from trainer.datasets.splitting import split_dataset
 from trainer.evaluation.evaluating import evaluate, learned_from
 from trainer.evaluation.keras_engine import load_model
 from trainer.fitting import fit
+from trainer.recipe.settings import TrainSettings, stored_recipe
 
 SHORT = RECIPE.replace("epochs: 8", "epochs: 6").replace("steps_per_epoch: 15", "steps_per_epoch: 6")
-FINISHED = SHORT + "finish: {share: 0.5}\n"
+FINISHED = SHORT + "final_training: {share: 0.5}\n"
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_a_class_that_the_first_part_does_not_find_is_not_silenced(data: Path, t
     """
     blind = RECIPE.replace("rate: 0.02", "rate: 1.0e-9").replace("steps_per_epoch: 15", "steps_per_epoch: 1")
     ends = fit(recipe(tmp_path, blind.replace("epochs: 8", "epochs: 1")), data, tmp_path / "ends", quiet())
-    goes_on = blind.replace("epochs: 8", "epochs: 2") + "finish: {share: 0.5}\n"
+    goes_on = blind.replace("epochs: 8", "epochs: 2") + "final_training: {share: 0.5}\n"
     more = fit(recipe(tmp_path, goes_on), data, tmp_path / "more", quiet())
     known = {row.image for row in read_split(more.path / "split.csv") if row.part != "test"}
     scratches = [entry for entry in read_manifest(data) if entry.image in known and "scratch" in entry.classes]
@@ -208,5 +209,14 @@ def test_weights_of_the_second_part_know_what_they_learned_from(finished: Bundle
 @pytest.mark.parametrize("share", [0, 1])
 def test_each_part_has_a_share(tmp_path: Path, share: float) -> None:
     """Nothing could be chosen, or nothing finished."""
-    with pytest.raises(SettingsError, match=r"finish\.share"):
-        recipe(tmp_path, SHORT + f"finish: {{share: {share}}}\n")
+    with pytest.raises(SettingsError, match=r"final_training\.share"):
+        recipe(tmp_path, SHORT + f"final_training: {{share: {share}}}\n")
+
+
+def test_the_earlier_name_of_the_key_is_refused_with_its_new_one(tmp_path: Path) -> None:
+    """A recipe with `finish` names `final_training`; what a bundle of before keeps is read."""
+    with pytest.raises(SettingsError, match="key finish: this key is called final_training now"):
+        recipe(tmp_path, SHORT + "finish: {share: 0.5}\n")
+    kept = recipe(tmp_path, FINISHED).model_dump(mode="json")
+    of_before = {"finish" if key == "final_training" else key: value for key, value in kept.items()}
+    assert TrainSettings.model_validate(stored_recipe(of_before)).final_training.share == 0.5
