@@ -29,6 +29,7 @@ from rich.table import Table
 from edge.bundle import Name
 from edge.errors import LinewatchError, SettingsError, StoreError
 from edge.files import write_text
+from edge.wording import counted
 from edge.yaml_settings import StrictModel
 from trainer.recipe.settings import TrainSettings
 
@@ -143,7 +144,7 @@ def compare(grid: GridSettings, data: Path, out: Path, console: Console) -> list
     if failed:
         told = "; ".join(f"{outcome.run.name}: {outcome.failure.strip().splitlines()[-1]}" for outcome in failed)
         raise GridFailedError(
-            f"{len(failed)} of {len(outcomes)} runs failed ({told}). The others are in {out / 'table.md'}; the same "
+            f"{len(failed)} of {counted(len(outcomes), 'run')} failed ({told}). The others are in {out / 'table.md'}; the same "
             f"command tries these again, and {FAILURE} in their folders says what they printed"
         )
     return outcomes

@@ -187,7 +187,7 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
 def test_a_run_that_fails_is_told_and_another_grid_keeps_out(data: Path, tmp_path: Path) -> None:
     """A recipe for a class that the data lack fails alone: the error names it, its folder says why, a table stands."""
     out = tmp_path / "out"
-    with pytest.raises(GridFailedError, match=r"1 of 1 runs failed \(bad: "):
+    with pytest.raises(GridFailedError, match=r"1 of 1 run failed \(bad: "):
         compare(grid(classes={"bad": {"classes": {"dent": {}}}}), data, out, quiet())
     assert "exit code 10" in (out / "bad" / FAILURE).read_text()
     assert "| bad | failed |" in (out / "table.md").read_text()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import StoreError
+from edge.wording import counted
 from trainer.training.collapse_guard import ClassFigures, EpochFigures
 from trainer.training.curves import epochs_of, read_curves, read_log
 
@@ -110,7 +111,7 @@ def test_few_epochs_show_no_shape() -> None:
     for count in (0, 1, 5):
         (only,) = read_curves(rows(FALLING[:count], SETTLING[:count]))
         assert (only.kind, only.leading) == ("still_learning", True)
-        assert f"{count} epochs are too few" in only.evidence
+        assert f"{counted(count, 'epoch is', 'epochs are')} too few" in only.evidence
 
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
