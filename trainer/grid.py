@@ -144,8 +144,8 @@ def compare(grid: GridSettings, data: Path, out: Path, console: Console) -> list
     if failed:
         told = "; ".join(f"{outcome.run.name}: {outcome.failure.strip().splitlines()[-1]}" for outcome in failed)
         raise GridFailedError(
-            f"{len(failed)} of {counted(len(outcomes), 'run')} failed ({told}). The others are in {out / 'table.md'}; the same "
-            f"command tries these again, and {FAILURE} in their folders says what they printed"
+            f"{len(failed)} of {counted(len(outcomes), 'run')} failed ({told}). The others are in {out / 'table.md'}; "
+            f"the same command tries these again, and {FAILURE} in their folders says what they printed"
         )
     return outcomes
 
