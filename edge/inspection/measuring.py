@@ -7,6 +7,7 @@ map, coverage and count always tell the same story.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -159,30 +160,36 @@ def measure(
     if specks:
         if kept is defect_map:
             kept = replace(kept, classes=kept.classes.copy(), scores=kept.scores.copy())
-        for speck in specks:
-            h, w = speck.mask.shape
-            clean = 1 - speck.mask
-            kept.classes[speck.y : speck.y + h, speck.x : speck.x + w] *= clean
-            kept.scores[speck.y : speck.y + h, speck.x : speck.x + w] *= clean
+        _wipe(kept, specks)
 
     mm_per_px = calibration.mm_per_px if calibration else None
     height, width = (side / kept.stride for side in kept.size_px) if kept.size_px else kept.classes.shape
     scale = _Scale(cell_to_frame, px_per_cell, mm_per_px, ends=(width, height))
     defects = [_describe(component, by_id[component.class_id], kept.scores, scale) for component in components]
     defects.sort(key=lambda defect: (-defect.area_px, defect.bbox))
-    per_class = {}
-    for defect_class in classes:
-        own = [component.cells for component in components if component.class_id == defect_class.id]
-        per_class[defect_class.name] = ClassMeasure(_share(sum(own), inspected.cells), len(own))
     defective = sum(component.cells for component in components)
     measurement = Measurement(
         coverage=_share(defective, inspected.cells),
         coverage_mm2=None if mm_per_px is None else defective * px_per_cell * mm_per_px**2,
         region_px=inspected.cells * px_per_cell,
-        classes=per_class,
+        classes={each.name: _of_class(each, components, inspected) for each in classes},
         defects=tuple(defects),
     )
     return measurement, kept
+
+
+def _wipe(kept: DefectMap, specks: Sequence[_Component]) -> None:
+    """Set the pixels of specks to nothing, in place."""
+    for speck in specks:
+        h, w = speck.mask.shape
+        clean = 1 - speck.mask
+        kept.classes[speck.y : speck.y + h, speck.x : speck.x + w] *= clean
+        kept.scores[speck.y : speck.y + h, speck.x : speck.x + w] *= clean
+
+
+def _of_class(defect_class: DefectClass, components: Sequence[_Component], inspected: Region) -> ClassMeasure:
+    own = [component.cells for component in components if component.class_id == defect_class.id]
+    return ClassMeasure(_share(sum(own), inspected.cells), len(own))
 
 
 def _share(cells: int, of: int) -> float:

@@ -275,10 +275,10 @@ class HtmlReport:
     def _calibrated(self) -> bool:
         return self._settings.mm_per_px is not None
 
-    def _head(self, ended_early: str) -> str:
-        manifest, totals = self._bundle.manifest, self.totals
-        title = f"Inspection with {manifest.name} {manifest.version}"
-        facts = [
+    @property
+    def _facts(self) -> list[tuple[str, str]]:
+        manifest = self._bundle.manifest
+        return [
             ("inspected", self._started.strftime("%Y-%m-%d %H:%M UTC")),
             ("bundle", f"{manifest.name} {manifest.version}, model {(self._bundle.model_sha256 or '-')[:12]}"),
             ("preparing", " → ".join(step.step for step in manifest.preparing) or "none"),
@@ -286,10 +286,20 @@ class HtmlReport:
             ("region", "as set" if self._settings.region else "the whole picture"),
             ("linewatch", __version__),
         ]
+
+    @property
+    def _tiles(self) -> list[tuple[str, int, str]]:
+        """The name, the number and the mood of each tile."""
+        totals = self.totals
         tiles = [("pictures", totals.pictures, ""), ("OK", totals.ok, "ok"), ("NG", totals.ng, "ng")]
         tiles.append(("NO_READ", totals.no_read, "no_read"))
         tiles += [(f"grade {row.name}", totals.grades.counts.get(row.name, 0), "") for row in self._settings.grades]
         tiles += [(entry.name, totals.by_class.get(entry.name, 0), "") for entry in self._bundle.classes]
+        return tiles
+
+    def _head(self, ended_early: str) -> str:
+        manifest, totals = self._bundle.manifest, self.totals
+        title = f"Inspection with {manifest.name} {manifest.version}"
         legend = "".join(
             f'<li><span class="swatch" style="background:rgb({r},{g},{b})"></span>{escaped(entry.name)}: '
             f"{escaped(self._rule(entry))}</li>"
@@ -308,13 +318,13 @@ class HtmlReport:
                 self._first(),
                 f'<p class="no_read">Not read: {", ".join(self._unread)}</p>' if self._unread else "",
                 '<div class="tiles">',
-                *(f'<div class="tile {c}"><b>{count}</b>{escaped(name)}</div>' for name, count, c in tiles),
+                *(f'<div class="tile {c}"><b>{count}</b>{escaped(name)}</div>' for name, count, c in self._tiles),
                 "</div>",
                 f'<ul class="legend">{legend}</ul><div class="charts">',
                 histogram([100 * value for value in totals.coverages], "coverage per picture", "%", "pictures"),
                 histogram(totals.areas, "area per defect", area, "defects", logarithmic=True),
                 "</div><details><summary>How they were inspected</summary><dl>",
-                *(f"<dt>{escaped(k)}</dt><dd>{escaped(v)}</dd>" for k, v in facts),
+                *(f"<dt>{escaped(k)}</dt><dd>{escaped(v)}</dd>" for k, v in self._facts),
                 "</dl></details>",
                 '<h2>Pictures</h2><div class="wide"><table><thead><tr><th>#</th>',
                 *(f"<th>{escaped(name)}</th>" for name in columns),

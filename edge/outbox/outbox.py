@@ -602,18 +602,7 @@ class Outbox:
         """
         old = self._store
         old.close()
-        try:
-            if self._moved_away:
-                remove(self._path)
-            elif self._path.exists():
-                self.set_aside = self._to_rescue = set_aside(self._path)
-                self.replaced = f"the corrupt outbox was set aside as {self.set_aside}"
-                _log.error(
-                    "The outbox %s went bad (%s): set aside as %s, a new one is begun", self._path, why, self.set_aside
-                )
-        except OSError as error:
-            raise StoreError(f"{self._path} went bad ({why}) and cannot be moved away: {error.strerror}") from error
-        self._moved_away = True
+        self._move_away(why)
         with self._changed:
             seq, alarms = self._seq, dict(self._alarms)
             settled = [job for _, job in (*self._committing, *self._settles) if isinstance(job, Settle)]
@@ -636,6 +625,20 @@ class Outbox:
             self._corrupt = None
             self._moved_away, self._to_rescue = False, None
             self.generation += 1
+
+    def _move_away(self, why: str) -> None:
+        try:
+            if self._moved_away:
+                remove(self._path)
+            elif self._path.exists():
+                self.set_aside = self._to_rescue = set_aside(self._path)
+                self.replaced = f"the corrupt outbox was set aside as {self.set_aside}"
+                _log.error(
+                    "The outbox %s went bad (%s): set aside as %s, a new one is begun", self._path, why, self.set_aside
+                )
+        except OSError as error:
+            raise StoreError(f"{self._path} went bad ({why}) and cannot be moved away: {error.strerror}") from error
+        self._moved_away = True
 
     def _write_again(self, why: str) -> None:
         """Write all that the store held to a file of its own again: it is still open, and has only lost its name.

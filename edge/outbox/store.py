@@ -225,15 +225,7 @@ class Store:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")  # NORMAL may lose the last commits when the power fails
         if version != SCHEMA_VERSION:
-            with db:
-                db.execute("BEGIN IMMEDIATE")
-                for statement in _FROM[version]:
-                    db.execute(statement)
-                if version == 2:
-                    take_over_version_2(db, self._caps.of_journal)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                if not version:
-                    db.execute("INSERT INTO meta VALUES ('epoch', ?), ('committed', ?)", (epoch, committed))
+            self._take_over(version, epoch, committed)
         _check_tables(db)
         self._set_odd_rows_aside()
         now_s = self.clock_s()
@@ -249,21 +241,38 @@ class Store:
         self._journal.load(db)
         self._ledger.load(db)
         self.alarm_records = dict(db.execute("SELECT alarm, body FROM alarm ORDER BY alarm").fetchall())
+        self.totals = self._counted(int(meta["committed"]))
+
+    def _take_over(self, version: int, epoch: str, committed: int) -> None:
+        """Bring a file of an earlier version, or of none, to this one, in one transaction."""
+        db = self._writing
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            for statement in _FROM[version]:
+                db.execute(statement)
+            if version == 2:
+                take_over_version_2(db, self._caps.of_journal)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            if not version:
+                db.execute("INSERT INTO meta VALUES ('epoch', ?), ('committed', ?)", (epoch, committed))
+
+    def _counted(self, committed: int) -> StoreTotals:
+        """Return the totals of what lies in the file. `committed`: the highest number of an event."""
         count = {
             (state, urgent): (rows, size)
-            for state, urgent, rows, size in db.execute(
+            for state, urgent, rows, size in self._writing.execute(
                 "SELECT state, urgent, count(*), sum(length(payload)) FROM message GROUP BY state, urgent"
             )
         }
         (results, _), (alarms, _) = count.get((PENDING, 0), (0, 0)), count.get((PENDING, 1), (0, 0))
         kept, kept_alarms = count.get((ACKNOWLEDGED, 0), (0, 0)), count.get((ACKNOWLEDGED, 1), (0, 0))
-        self.totals = StoreTotals(
+        return StoreTotals(
             results=results,
             alarms=alarms,
             kept=kept[0] + kept_alarms[0],
             kept_results_bytes=kept[1],
             kept_alarms_bytes=kept_alarms[1],
-            committed=int(meta["committed"]),
+            committed=committed,
         )
 
     def _set_odd_rows_aside(self) -> None:

@@ -88,7 +88,7 @@ def test_a_dead_camera_is_no_read_and_an_alarm(bundle: Bundle, tmp_path: Path) -
         for topic, message in publisher.retained.items()
         if "/alarm/" in topic and message.payload
     }
-    # the camera is what the operator sees; that nothing can be read stands too, explained by it
+    # the camera is what the operator sees; that nothing can be read stands too, suppressed by it
     assert {name: body["shown"] for name, body in standing.items()} == {"camera-lost": True, NO_READ_ALARM.id: False}
     assert standing[NO_READ_ALARM.id]["suppressed_by"] == ["camera-lost"]
 

@@ -122,7 +122,7 @@ def test_a_recording_is_watched_only_if_the_settings_say_how(bundle: Bundle, tmp
     shown = [[event.alarm for event in one.alarms if event.shown] for one in decided]
     # the blind camera follows on the frozen one, whose alarm then waits to be acknowledged
     assert shown == [[], [], ["camera-frozen"], ["camera-frozen", "camera-blind"], ["camera-blind"]]
-    assert result.counts.alarms_raised == 3  # and no-read, once, explained by them
+    assert result.counts.alarms_raised == 3  # and no-read, once, suppressed by them
     left = [topic.rsplit("/", 1)[1] for topic, message in publisher.retained.items() if message.payload]
     assert {"camera-frozen", "camera-blind"} <= set(left)
     assert "no-read" not in left
