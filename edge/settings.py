@@ -250,7 +250,9 @@ class Settings(StrictModel):
 
     `camera`, `bundle` and `inspect` are short for one camera and one recipe; `cameras` and `recipes` are the long form.
     `cameras` with `bundle` and `inspect` is one recipe that judges every camera alike. `recipe`: the one in force at
-    the start; it may be left out where there is only one. `shifts`: when shifts begin, "HH:MM" by the clock of
+    the start; it may be left out where there is only one. `keep_recipes`: of so many recipes, with the one in force,
+    the engines stay open. `swap`: whether a recipe is loaded beside the running one, or the running engines are closed
+    first, where memory is short. `shifts`: when shifts begin, "HH:MM" by the clock of
     `time_zone`, an IANA name such as Europe/Berlin.
     """
 
@@ -261,6 +263,8 @@ class Settings(StrictModel):
     inspect: InspectSettings = InspectSettings()
     recipes: Annotated[dict[Name, RecipeSettings], Field(max_length=MOST_RECIPES)] = Field(default_factory=dict)
     recipe: Name | None = None
+    keep_recipes: Annotated[int, Field(ge=1, le=MOST_RECIPES)] = 2
+    swap: Literal["side_by_side", "drain_first"] = "side_by_side"
     parts: PartSettings = PartSettings()
     challenge: ChallengeSettings = ChallengeSettings()
     engine: EngineSettings = EngineSettings()

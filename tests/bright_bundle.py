@@ -16,8 +16,11 @@ TILE = 64
 THRESHOLD = 0.5  # a pixel of 128 or more is scratched
 
 
-def write_bright_bundle(path: Path, min_area_px: float = 4) -> Bundle:
-    """Write the bundle: tiles of 64 px with 8 px of overlap, no preparing, one class."""
+def write_bright_bundle(path: Path, min_area_px: float = 4, white: float = 255) -> Bundle:
+    """Write the bundle: tiles of 64 px with 8 px of overlap, no preparing, one class.
+
+    `white`: the brightness at which the probability would be 1; another one makes another model.
+    """
     from onnx import TensorProto, helper
 
     path.mkdir(parents=True)
@@ -27,11 +30,11 @@ def write_bright_bundle(path: Path, min_area_px: float = 4) -> Bundle:
     )
     bundle = Bundle(path, manifest)
     net = helper.make_graph(
-        [helper.make_node("Mul", ["pixels", "per_255"], ["answer"])],
+        [helper.make_node("Mul", ["pixels", "per_white"], ["answer"])],
         "bright",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", TILE, TILE, 1])],
         [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["N", TILE, TILE, 1])],
-        [helper.make_tensor("per_255", TensorProto.FLOAT, [], [1 / 255])],
+        [helper.make_tensor("per_white", TensorProto.FLOAT, [], [1 / white])],
     )
     bundle.onnx_path.write_bytes(add_head(net, bundle.contract(1)).SerializeToString())
     return write_manifest(path, manifest)

@@ -36,7 +36,7 @@ Trouble = Literal[
 ]
 
 # What may be wrong with the inspection itself, see StationTroubles.
-StationTrouble = Literal["bypassed", "challenge_missed", "challenge_due"]
+StationTrouble = Literal["bypassed", "challenge_missed", "challenge_due", "recipe_failed"]
 
 _DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -331,6 +331,13 @@ STATION_ALARMS = (
         measure="station",
         station=("challenge_due",),
         text="This shift had no challenge: send the known bad parts through (linewatch challenge)",
+    ),
+    AlarmRule(
+        id="recipe-failed",
+        measure="station",
+        station=("recipe_failed",),
+        priority="high",
+        text="A recipe cannot be loaded: read the reason, which names the bundle or engine; mend it, and change again",
     ),
 )
 NO_READ_ALARM = AlarmRule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from edge.publishers.network import Reload
 from edge.recipes.engines import OpenEngines
 from edge.recipes.loaded import LoadedRecipe, model_of
 from edge.recipes.loader import RecipeLoader
-from edge.records import Message
+from edge.records import DefectClass, Message
 from edge.records.decided import Decided, DecidedPart
 from edge.settings import Settings, StoreSettings
 from edge.station.alarm_service import AlarmService
@@ -46,6 +47,7 @@ from edge.station.live_status import LiveStatus
 from edge.station.looks import Looks, counters
 from edge.station.part_command import PartTeller
 from edge.station.part_stream import PartStream
+from edge.station.recipe_desk import RecipeDesk
 from edge.station.recorder import Recorder, Waiting
 from edge.station.resend import EventResender
 from edge.station.shift_book import ShiftBook
@@ -54,6 +56,7 @@ from edge.station.status import Reporter
 from edge.station.view import View
 from edge.station.watchdog import Heartbeats, Watchdog, notify
 
+_LOG = logging.getLogger(__name__)
 # How long a stopping line tries to hand over what is left; what remains waits in the outbox for the next start.
 DRAIN_S = 3.0
 
@@ -134,9 +137,11 @@ class OpenStation:
     sender: Sender
     messages: MessageWriter
     engines: OpenEngines
+    recipes: RecipeDesk
 
     def stop(self) -> None:
         """Send what waits for a few seconds, then the farewell, so that the Will is not needed; once is enough."""
+        self.recipes.stop()
         self.decider.recorder.alarms.note_refusals(time.monotonic_ns(), all_of_it=True)
         self.sender.stop(DRAIN_S, self.messages.status("offline", "stopped"))
         self.outbox.flush(DRAIN_S)
@@ -264,8 +269,8 @@ def open_station(
         open_engine = partial(
             proven_engine, settings.engine, truth=sources.truths, vendor=instead.vendor, stop=stop, live=live
         )
-        engines = scope.enter_context(OpenEngines(open_engine, progress.mark))
-        loader = RecipeLoader(settings, bundles, engines)
+        engines = scope.enter_context(OpenEngines(open_engine))
+        loader = scope.enter_context(RecipeLoader(settings, bundles, engines, _builder(settings, instead.vendor)))
         built = _build_engines(
             settings,
             loader.bundles_of(settings.first_recipe),
@@ -287,17 +292,19 @@ def open_station(
             )
             for name, camera in sources.cameras.items()
         ]
-        trigger = sources.trigger
+        loader.in_use = lambda batcher: any(view.holds(batcher) for view in views)
+        trigger, classes = sources.trigger, dict(first.classes)
         parts = _part_stream(settings, first, trigger, outbox, live=live)
         opened_parts += [parts] if parts is not None else []
         look = Looks(watchers.glances, live=live)
-        observers = [*watchers.observers, *_own_observers(scope, settings, first, delivery, look, live=live)]
+        observers = [*watchers.observers, *_own_observers(scope, settings, classes, delivery, look, live=live)]
         desk = _desk(delivery, recorder, trigger, settings)
         reporter = Reporter(settings.report, messages=messages, outbox=outbox, sender=sender)
         moved = turns_of(progress, engines)
 
         def each_turn() -> None:
             moved()
+            recipes.turn(decider.now_ns)
             look.if_due(decider, outbox, sender)
             cameras = decider.cameras
             _offer(sender, announcements.of_cameras(cameras))
@@ -313,27 +320,33 @@ def open_station(
             each_turn=each_turn,
             delivery=lambda: sender.delivery,
         )
-        decider.use(first)
         decider.counts.alarms_raised += waiting.raised
+        recipes = _recipe_desk(settings, delivery, loader, decider, classes)
+        recipes.begin(first)
         status.cameras = lambda: decider.cameras
-        _offer(sender, announcements.in_force(first))
         _offer(sender, announcements.opened(live=live))
         if live:
             scope.enter_context(Watchdog(progress))
             notify("READY=1\nSTATUS=waiting for the first frame")
-        opened = OpenStation(decider, outbox, sender, messages, engines)
+        opened = OpenStation(decider, outbox, sender, messages, engines, recipes)
         scope.callback(opened.stop)
         yield opened
 
 
 def _own_observers(
-    scope: ExitStack, settings: Settings, recipe: LoadedRecipe, delivery: _Delivery, look: Looks, *, live: bool
+    scope: ExitStack,
+    settings: Settings,
+    classes: Mapping[str, Sequence[DefectClass]],
+    delivery: _Delivery,
+    look: Looks,
+    *,
+    live: bool,
 ) -> list[Observer]:
     """Return those who watch every live station: the preview, the status and the log; each in a thread of its own."""
     if not live:
         return []
     scope.callback(notify, "STOPPING=1")
-    picture = LastPicture(settings.report.picture_every_s, recipe.classes, delivery.messages, delivery.sender)
+    picture = LastPicture(settings.report.picture_every_s, classes, delivery.messages, delivery.sender)
     return [
         scope.enter_context(QueuedObserver("picture", picture, most=2, pixels=True)),
         scope.enter_context(QueuedObserver("status", delivery.status)),
@@ -373,6 +386,37 @@ def _desk(delivery: _Delivery, recorder: Recorder, trigger: Trigger | None, sett
     if recorder.interventions is not None:
         desk.add(dict.fromkeys(("challenge", "bypass"), recorder.interventions.obey))
     return desk
+
+
+def _recipe_desk(
+    settings: Settings,
+    delivery: _Delivery,
+    loader: RecipeLoader,
+    decider: Decider,
+    classes: dict[str, tuple[DefectClass, ...]],
+) -> RecipeDesk:
+    """Return who changes the recipe. `classes`: of each view, for the preview; kept as the recipe in force has them."""
+
+    def in_force(recipe: LoadedRecipe) -> None:
+        classes.update(recipe.classes)
+        _offer(delivery.sender, delivery.announcements.in_force(recipe))
+
+    recipes = RecipeDesk(settings, loader, decider, in_force)
+    decider.desk.add({"recipe": recipes.obey})
+    delivery.status.recipes = recipes.told
+    return recipes
+
+
+def _builder(settings: Settings, vendor: Vendor | None) -> Callable[[Bundle, threading.Event], bool]:
+    """Return what builds the engine of a recipe beside the running one, where this device lacks it."""
+    nobody = Waiting((), None)
+
+    def build(bundle: Bundle, stop: threading.Event) -> bool:
+        return build_missing_engine(
+            settings.engine, bundle, stop, vendor=vendor, waiting=nobody, say=lambda reason: _LOG.info("%s", reason)
+        )
+
+    return build
 
 
 def _build_engines(

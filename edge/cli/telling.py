@@ -14,7 +14,7 @@ from edge.errors import CommandError
 User = Annotated[str | None, typer.Option("--user", help="who says so; the user of this shell if not given")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="what is to be remembered of it, for the journal")]
 
-_DONE = frozenset({"ok", "already_acked"})
+_DONE = frozenset({"ok", "already_acked", "accepted"})
 
 
 def who(user: str | None) -> str:
@@ -27,8 +27,11 @@ def who(user: str | None) -> str:
         raise typer.BadParameter("expected --user: the account that this runs in has no name") from error
 
 
-def tell_line(config: Path, command: str, body: dict[str, Any]) -> None:
-    """Give a command to the line that runs, and print what became of it. Raises CommandError where it refused."""
+def tell_line(config: Path, command: str, body: dict[str, Any]) -> str:
+    """Give a command to the line that runs, print what became of it, and return the outcome.
+
+    Raises CommandError where it refused.
+    """
     from edge.commands.socket import tell
 
     store = settings_of(config).store.path
@@ -36,3 +39,4 @@ def tell_line(config: Path, command: str, body: dict[str, Any]) -> None:
     if outcome not in _DONE:
         raise CommandError(f"The line refused to {command}: {outcome}" + (f", {detail}" if detail else ""))
     output.print(f"{outcome}: {detail}" if detail else outcome)
+    return outcome

@@ -45,6 +45,10 @@ CommandOutcome = Literal[
     "no_parts",
     "bypassed",
     "not_bypassed",
+    "unknown_recipe",
+    "accepted",
+    "superseded",
+    "failed",
     "unknown_epoch",
     "some_missing",
     "unknown_command",
@@ -190,6 +194,15 @@ class OpenOrClosePart(StrictModel):
         return part_id
 
 
+class ChangeRecipe(StrictModel):
+    """Body of `cmd/recipe`: another recipe is to be in force. It is answered once it is, or cannot be."""
+
+    schema_name: Annotated[Literal["linewatch/command-recipe/1"], Field(alias="schema")]
+    recipe: _Name
+    user: _User
+    comment: _Comment
+
+
 # Every command that a line knows, by the last level of its topic; its body is told by schemas/command-<name>.json.
 COMMANDS: dict[str, type[StrictModel]] = {
     "ack": Acknowledge,
@@ -200,6 +213,7 @@ COMMANDS: dict[str, type[StrictModel]] = {
     "challenge": Challenge,
     "bypass": SetBypass,
     "part": OpenOrClosePart,
+    "recipe": ChangeRecipe,
 }
 RENAMED = {"replay": "resend"}  # commands by their earlier names
 

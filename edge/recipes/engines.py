@@ -12,6 +12,7 @@ from typing import Protocol
 from typing_extensions import Self
 
 from edge.bundle import Bundle
+from edge.errors import EngineError
 from edge.inspection.batcher import Batcher
 from edge.protocols import Engine
 
@@ -25,21 +26,31 @@ class HangingEngine(Engine, Protocol):
         ...
 
 
+class OpenEngine:
+    """An engine that is open, and the batcher that is its only caller."""
+
+    def __init__(self, scope: ExitStack, engine: HangingEngine, batcher: Batcher) -> None:
+        self._scope = scope
+        self.engine = engine
+        self.batcher = batcher
+
+    def close(self) -> None:
+        """Answer all that waits with an error, and let go of the model."""
+        self._scope.close()
+
+
 class OpenEngines:
     """Opens the engine of a bundle when it is first asked for, and closes it when nobody uses it any more.
 
-    `open_engine`: returns a proven engine, as a context. `alive`: called while a batcher moves. Any thread may ask.
+    `open_engine`: returns a proven engine, as a context. Any thread may ask; nobody waits for an engine that another
+    one opens or closes.
     """
 
-    def __init__(
-        self,
-        open_engine: Callable[[Bundle], AbstractContextManager[HangingEngine]],
-        alive: Callable[[str], Callable[[], None]] = lambda _: lambda: None,
-    ) -> None:
+    def __init__(self, open_engine: Callable[[Bundle], AbstractContextManager[HangingEngine]]) -> None:
         self._open_engine = open_engine
-        self._alive = alive
         self._lock = threading.Lock()
-        self._open: dict[str, tuple[ExitStack, HangingEngine, Batcher]] = {}
+        self._open: dict[str, OpenEngine] = {}
+        self._over = False
 
     def __enter__(self) -> Self:
         return self
@@ -47,35 +58,45 @@ class OpenEngines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.keep(())
+        with self._lock:
+            self._over = True
+        for one in self.take_out(()):
+            one.close()
 
     def batcher(self, bundle: Bundle) -> Batcher:
         """Return the batcher of a bundle's engine, which is opened and proven first if it is not open.
 
-        Raises BundleError and EngineError where it cannot be.
+        Raises BundleError and EngineError where it cannot be. Asked by one thread at a time.
         """
-        key = key_of(bundle)
-        with self._lock:
-            if key not in self._open:
-                with ExitStack() as scope:
-                    engine = scope.enter_context(self._open_engine(bundle))
-                    batcher = Batcher(engine, bundle.manifest.tile.overlap_px)
-                    scope.enter_context(batcher)
-                    self._open[key] = (scope.pop_all(), engine, batcher)
-            return self._open[key][2]
+        found = self.open_batcher(bundle)
+        if found is not None:
+            return found
+        with ExitStack() as scope:
+            engine = scope.enter_context(self._open_engine(bundle))
+            batcher = scope.enter_context(Batcher(engine, bundle.manifest.tile.overlap_px))
+            with self._lock:
+                if self._over:
+                    raise EngineError("the station was closed while the engine was opened")
+                self._open[key_of(bundle)] = OpenEngine(scope.pop_all(), engine, batcher)
+            return batcher
 
-    def keep(self, bundles: Collection[Bundle]) -> None:
-        """Close every engine but those of `bundles`."""
-        wanted = {key_of(bundle) for bundle in bundles}
+    def open_batcher(self, bundle: Bundle) -> Batcher | None:
+        """Return the batcher of a bundle's engine if that is open."""
         with self._lock:
-            closing = [self._open.pop(key) for key in list(self._open) if key not in wanted]
-        for scope, _, _ in closing:
-            scope.close()
+            found = self._open.get(key_of(bundle))
+        return None if found is None else found.batcher
+
+    def take_out(self, wanted: Collection[Bundle]) -> list[OpenEngine]:
+        """Return every engine but those of the `wanted` bundles, for the caller to close; they are no longer asked."""
+        keys = {key_of(bundle) for bundle in wanted}
+        with self._lock:
+            return [self._open.pop(key) for key in list(self._open) if key not in keys]
 
     @property
     def hangs(self) -> bool:
         """Whether any of them does not answer."""
-        return any(engine.hangs for _, engine, _ in list(self._open.values()))
+        with self._lock:
+            return any(one.engine.hangs for one in self._open.values())
 
     @property
     def count(self) -> int:

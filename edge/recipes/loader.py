@@ -1,24 +1,71 @@
-"""Makes recipes ready: opens and proves the engines of their views."""
+"""Makes recipes ready beside the running one: verifies their bundles, opens and proves the engines of their views."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from types import TracebackType
 
-from edge.bundle import Bundle
+from typing_extensions import Self
+
+from edge.bundle import Bundle, load_bundle
+from edge.errors import BundleError, EngineError, LinewatchError
 from edge.inspection.batcher import Batcher
-from edge.recipes.engines import OpenEngines
-from edge.recipes.loaded import LoadedRecipe, loaded
+from edge.recipes.engines import OpenEngine, OpenEngines
+from edge.recipes.loaded import LoadedRecipe, UnreadyRecipe, loaded, model_of, unready
 from edge.settings import Settings
+from edge.stopping import leave_behind
+
+_LOG = logging.getLogger(__name__)
+_JOIN_S = 10.0
+# How long the last frames of a recipe are waited for before its engines are closed.
+_LETTING_GO_S = 2.0
+_LOOK_S = 0.01
 
 
 class RecipeLoader:
-    """Loads the recipes of one station. `bundles`: verified, by their path in the settings."""
+    """Loads the recipes of one station. `bundles`: verified, by their path in the settings.
 
-    def __init__(self, settings: Settings, bundles: Mapping[Path | None, Bundle], engines: OpenEngines) -> None:
+    `build`: builds the engine of a bundle where this device lacks it, until the event is set; False where it was.
+    Between entering and leaving, recipes are loaded on request in a thread of the loader's own. `in_use`: whether a
+    frame may still go to a batcher, or waits for its answer; then its engine is not closed at once.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        bundles: Mapping[Path | None, Bundle],
+        engines: OpenEngines,
+        build: Callable[[Bundle, threading.Event], bool] = lambda _bundle, _stop: True,
+    ) -> None:
         self._settings = settings
         self._bundles = dict(bundles)
         self.engines = engines
+        self._build = build
+        self.in_use: Callable[[Batcher], bool] = lambda _: False
+        self._lock = threading.Lock()
+        self._recent: list[str] = []  # the recipe in force, then those that were used or loaded last
+        self._stop = threading.Event()
+        self._wishes: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="recipe loader", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._wishes.put(None)
+        self._thread.join(_JOIN_S)
+        if self._thread.is_alive():
+            leave_behind(self._thread)
 
     def bundles_of(self, recipe: str) -> list[Bundle]:
         """Return the bundles of a recipe's views, each once."""
@@ -27,10 +74,111 @@ class RecipeLoader:
 
     def load(self, recipe: str) -> LoadedRecipe:
         """Open what a recipe needs and return it, ready. Raises BundleError and EngineError."""
+        ready = self._made(recipe, self.engines.batcher)
+        with self._lock:
+            self._remember(recipe)
+        return ready
+
+    def request(self, recipe: str, *, drained: bool = False) -> Future[LoadedRecipe]:
+        """Have a recipe loaded: its bundles are verified again, its engines built, opened and proven.
+
+        `drained`: all engines that it does not need are closed first. The future raises LinewatchError.
+        """
+        answer: Future[LoadedRecipe] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(self._loaded(recipe, drained=drained))
+            except LinewatchError as error:
+                answer.set_exception(error)
+            except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever went wrong
+                _LOG.exception("The recipe %s cannot be loaded", recipe)
+                answer.set_exception(EngineError(f"the recipe {recipe} cannot be loaded: {error!r}"))
+
+        self._wishes.put(work)
+        return answer
+
+    def ready(self, recipe: str) -> LoadedRecipe | None:
+        """Return a recipe if all its engines are open, and keep them so up to the next change; else None."""
+        with self._lock:
+            known = recipe in self._settings.station_recipes
+            if not known or not all(self.engines.open_batcher(bundle) for bundle in self.bundles_of(recipe)):
+                return None
+            self._remember(recipe)
+            return self._made(recipe, self._open_batcher)
+
+    def unready(self, recipe: str, reason: str) -> UnreadyRecipe:
+        """Return what stands for a recipe that cannot judge; one that the station lacks has the views of the first."""
+        known = self._settings.station_recipes
+        entry = known.get(recipe, known[self._settings.first_recipe])
+        models = {name: model_of(self._bundles[view.bundle]) for name, view in entry.views.items()}
+        return unready(recipe, entry, self._settings.parts, models if recipe in known else {}, reason=reason)
+
+    def used(self, recipe: str) -> None:
+        """Note that a recipe is in force; engines of those that were so long ago are closed by the loader's thread."""
+        with self._lock:
+            self._recent = [recipe, *(name for name in self._recent if name != recipe)]
+        self._wishes.put(self._trim)
+
+    def _remember(self, recipe: str) -> None:
+        """Put a recipe behind the one in force."""
+        first = self._recent[:1]
+        self._recent = [*first, *(name for name in [recipe, *self._recent[1:]] if name not in first)]
+        self._recent = list(dict.fromkeys(self._recent))
+
+    def _open_batcher(self, bundle: Bundle) -> Batcher:
+        found = self.engines.open_batcher(bundle)
+        if found is None:
+            raise EngineError(f"the engine of {bundle.path} was closed")
+        return found
+
+    def _made(self, recipe: str, batcher_of: Callable[[Bundle], Batcher]) -> LoadedRecipe:
         entry = self._settings.station_recipes[recipe]
 
-        def batcher_of(view: str) -> tuple[Bundle, Batcher]:
+        def of_view(view: str) -> tuple[Bundle, Batcher]:
             bundle = self._bundles[entry.views[view].bundle]
-            return bundle, self.engines.batcher(bundle)
+            return bundle, batcher_of(bundle)
 
-        return loaded(recipe, entry, self._settings.parts, batcher_of)
+        return loaded(recipe, entry, self._settings.parts, of_view)
+
+    def _run(self) -> None:
+        while (work := self._wishes.get()) is not None:
+            if self._stop.is_set():
+                continue
+            work()
+
+    def _loaded(self, recipe: str, *, drained: bool) -> LoadedRecipe:
+        bundles = self.bundles_of(recipe)
+        if drained:
+            self._close(self.engines.take_out(bundles))
+        for bundle in bundles:
+            if self.engines.open_batcher(bundle) is None:
+                self._verify(bundle)
+                if not self._build(bundle, self._stop):
+                    raise EngineError("the station was stopped while the engine was built")
+        return self.load(recipe)
+
+    def _verify(self, bundle: Bundle) -> None:
+        """Read and hash a bundle again. Raises BundleError, also where it is another one than at the start."""
+        if load_bundle(bundle.path).manifest != bundle.manifest:
+            raise BundleError(
+                f"{bundle.path} was replaced: expected model {bundle.model_sha256}, as the station knows it. Restart "
+                "the station to take the new one"
+            )
+
+    def _trim(self) -> None:
+        with self._lock:
+            kept = self._recent[: self._settings.keep_recipes]
+            wanted = [bundle for name in kept for bundle in self.bundles_of(name)]
+            closing = self.engines.take_out(wanted)
+        self._close(closing)
+
+    def _close(self, engines: Sequence[OpenEngine]) -> None:
+        """Close engines once the frames that they were given are answered, or after a while."""
+        until_s = time.monotonic() + _LETTING_GO_S
+        while any(self.in_use(one.batcher) for one in engines) and time.monotonic() < until_s:
+            self._stop.wait(_LOOK_S)
+            if self._stop.is_set():
+                break
+        for one in engines:
+            one.close()

@@ -22,7 +22,9 @@ AlarmTransition = Literal[
 
 JournalPart = Literal["alarms", "commands", "station"]
 # What the journal tells of the station itself.
-STATION_KINDS = frozenset({"started", "ended", "settings", "bundle", "challenge", "bypass_begin", "bypass_end"})
+STATION_KINDS = frozenset(
+    {"started", "ended", "settings", "bundle", "challenge", "bypass_begin", "bypass_end", "recipe"}
+)
 
 # What becomes of a command about an alarm.
 AlarmOutcome = Literal[

@@ -21,9 +21,10 @@ class StationTroubles:
     """How it stands with the inspection itself: what the measure `station` of alarms is decided from.
 
     Each says in words what is wrong, None = nothing. `bypassed`: inspection is taken out. `challenge_missed`: a known
-    bad part was not NG. `challenge_due`: the shift had no challenge.
+    bad part was not NG. `challenge_due`: the shift had no challenge. `recipe_failed`: a recipe could not be loaded.
     """
 
     bypassed: str | None = None
     challenge_missed: str | None = None
     challenge_due: str | None = None
+    recipe_failed: str | None = None

@@ -111,6 +111,7 @@ class TriggerFault(str, Enum):
     NEVER_CLOSES = "never_closes"
     TOO_MANY_OPEN = "too_many_open"
     GOES_BACK = "goes_back"
+    UNKNOWN_RECIPE = "unknown_recipe"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from edge.alarms import AlarmManager, AlarmRule, By, Decision, recall, remember
 from edge.alarms.manager import WHY_CHARACTERS
@@ -38,6 +39,7 @@ class AlarmService:
         self._messages = messages
         self._outbox = outbox
         self._refusals = Refusals()
+        self._troubles = StationTroubles()
         # of each alarm that stands: its occurrence, and what was told of why
         self._reasons: dict[str, tuple[str | None, set[str]]] = {}
 
@@ -105,7 +107,18 @@ class AlarmService:
 
     def look_at_station(self, troubles: StationTroubles, now_ns: int) -> tuple[AlarmEvent, ...]:
         """Step the alarms about the inspection itself; the transitions are in the outbox when this returns."""
-        events = self.manager.look_at_station(troubles, now_ns)
+        self._troubles = replace(troubles, recipe_failed=self._troubles.recipe_failed)
+        return self._look_at_station(now_ns)
+
+    def recipe_failed(self, why: str | None, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Raise the alarm that a recipe could not be loaded, or end it where `why` is None."""
+        if why is None and self._troubles.recipe_failed is None:
+            return ()
+        self._troubles = replace(self._troubles, recipe_failed=why)
+        return self._look_at_station(now_ns)
+
+    def _look_at_station(self, now_ns: int) -> tuple[AlarmEvent, ...]:
+        events = self.manager.look_at_station(self._troubles, now_ns)
         self._write(events, now_ns)
         self._write_reasons()
         return events

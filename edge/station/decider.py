@@ -61,9 +61,10 @@ class Decider:
         self.counts = LineCounts()
         self.views = tuple(views)
         self.recorder = recorder
-        self._desk = desk
-        self._live = live
+        self.desk = desk
+        self.live = live
         self.parts = parts
+        self.in_force = ""  # the recipe that judges
         self._watch = watch
         self._each_turn = each_turn
         self._delivery = delivery
@@ -84,6 +85,7 @@ class Decider:
         if self.parts is not None:
             self.parts.use(recipe.rules, recipe.name, from_ns)
         if isinstance(recipe, LoadedRecipe):
+            self.in_force = recipe.name
             self.recorder.use(recipe)
 
     def between_parts(self, now_ns: int) -> bool:
@@ -96,7 +98,7 @@ class Decider:
     def run(self, stop: threading.Event) -> LineCounts:
         """Decide until the streams end or `stop` is set; whatever was begun is decided before returning."""
         self.counts.count_alarms(self.recorder.begin(self._clock()))
-        if self._live:
+        if self.live:
             self._run_live(stop)
         else:
             self._run_recorded(stop)
@@ -106,17 +108,26 @@ class Decider:
         self.counts.ended_early = "; ".join(view.ended_early for view in self.views if view.ended_early)
         return self.counts
 
+    def trouble(self, trouble: TriggerTrouble) -> None:
+        """Tell what a trigger did that no part can do."""
+        self._concluded([trouble])
+
+    @property
+    def now_ns(self) -> int:
+        """The station's clock."""
+        return self._clock()
+
     def _clock(self) -> int:
-        return time.monotonic_ns() if self._live else self._now_ns
+        return time.monotonic_ns() if self.live else self._now_ns
 
     def _turn(self) -> None:
         self._each_turn()
-        self._desk.turn(self._clock())
+        self.desk.turn(self._clock())
         self.tick()
 
     def tick(self) -> None:
         """Step the alarms that no frame steps, and open parts; a recording has no such."""
-        if not self._live:
+        if not self.live:
             return
         now_ns = time.monotonic_ns()
         if self.parts is not None and now_ns >= self._parts_at_ns:
@@ -193,7 +204,7 @@ class Decider:
 
     def _decide(self, told: Told) -> None:
         if self.parts is not None:
-            self._desk.turn(self._clock())  # a part may have been opened before this frame was captured
+            self.desk.turn(self._clock())  # a part may have been opened before this frame was captured
         if isinstance(told, FrameLost):
             if self.parts is not None:
                 self._concluded(self.parts.lost(told, self._clock()))

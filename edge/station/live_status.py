@@ -17,7 +17,7 @@ from typing import Any
 
 import edge
 from edge.alarms import AlarmRule
-from edge.errors import StoreError
+from edge.errors import CommandError, StoreError
 from edge.messages.writer import MessageWriter
 from edge.outbox import JournalRow, Outbox, OutboxReader, Sender
 from edge.records import FrameResult, JournalEntry
@@ -48,7 +48,8 @@ class _Seen:
 class LiveStatus:
     """Watches a line, and tells how it stands.
 
-    `said`: the status and reason that the line announces. `cameras`: how each view stands, once the station is open.
+    `said`: the status and reason that the line announces. `cameras`, `recipes`: how each view stands, and each recipe,
+    once the station is open.
     `parts`: whether the station tells parts apart.
     """
 
@@ -80,6 +81,7 @@ class LiveStatus:
         self._totals: Counter[str] = Counter()
         self._captured_ns: dict[str, int | None] = {}
         self.cameras: Callable[[], Sequence[ViewNow]] = tuple
+        self.recipes: Callable[[dict[str, Any]], dict[str, Any]] = self._still_starting
 
     def __call__(self, decided: Decided | DecidedPart) -> None:
         """Note what was decided, in an observer's thread: parts where the station tells them apart, else frames."""
@@ -105,7 +107,13 @@ class LiveStatus:
 
     def questions(self) -> Mapping[str, Callable[[dict[str, Any]], Any]]:
         """Return what answers each question, by its name."""
-        return {"status": self.status, "alarms": self.alarms, "journal": self.journal}
+        return {"status": self.status, "alarms": self.alarms, "journal": self.journal, "recipes": self._recipes}
+
+    def _recipes(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.recipes(asked)
+
+    def _still_starting(self, _asked: dict[str, Any]) -> dict[str, Any]:
+        raise CommandError("the station is still starting, and takes no wish for a recipe")
 
     def status(self, _asked: dict[str, Any]) -> dict[str, Any]:
         """Tell how the line stands, in values that JSON holds. Ages in ms or s, as their names say."""

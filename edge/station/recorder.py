@@ -102,6 +102,12 @@ class Recorder:
             self._outbox.put(None, journal=[entry])
             return self._alarmed(self.alarms.look_at(trouble, now_ns))
 
+    def note(self, kind: str, detail: str, *, user: str = "", comment: str = "") -> None:
+        """Note in the journal what the station did itself, or who had it do so."""
+        self._outbox.put(
+            None, journal=[self._messages.journal_entry(kind, user=user, comment=comment, detail=detail[:500])]
+        )
+
     def tick(self, delivery: DeliveryState, now_ns: int) -> Events:
         """Record what time alone does to the alarms, and to the counters."""
         with self._outbox.together():

@@ -19,8 +19,8 @@ from edge.outbox import Outbox, OutboxReader
 from edge.records import JournalEntry
 from edge.settings import Settings, fingerprint
 
-# Challenges and bypasses of the last run stand behind its start.
-_ROWS_LOOKED_AT = 500
+# Challenges, bypasses and changes of recipe of the last run stand behind its start.
+_ROWS_LOOKED_AT = 5_000
 
 
 class StationJournal:
