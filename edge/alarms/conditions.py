@@ -1,4 +1,4 @@
-"""What an alarm watches → a number, or None where it cannot be known just now."""
+"""The value that an alarm watches, as a number, or None where it cannot be known just now."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from edge.alarms.states import Stimulus
 
 
 class AlarmPhase(str, Enum):
-    """Where the delays of an alarm stand. RAISING counts as normal and CLEARING as active until the delay is over."""
+    """The phase of an alarm in its delays. RAISING counts as normal and CLEARING as active until the delay is over."""
 
     NORMAL = "normal"
     RAISING = "raising"
@@ -24,7 +24,7 @@ class AlarmPhase(str, Enum):
 
 
 class Band(Enum):
-    """Where a value lies between the two limits."""
+    """The place of a value between the two limits."""
 
     LOW = "below clear_limit"
     BETWEEN = "within the hysteresis"
@@ -33,7 +33,7 @@ class Band(Enum):
 
 @dataclass(frozen=True)
 class Delays:
-    """What is remembered of the values.
+    """The memory of the values.
 
     `held_ns`: how long the phase has held, as far as known. `known_ns`: the time of the last value, None after an
     unknown one. `recent`: the bands of the last known values, oldest first, where more than one frame must agree.
@@ -46,7 +46,7 @@ class Delays:
 
     @property
     def active(self) -> bool:
-        """Whether the value has raised the alarm and not yet cleared it."""
+        """True where the value has raised the alarm and not yet cleared it."""
         return self.phase in {AlarmPhase.ACTIVE, AlarmPhase.CLEARING}
 
 

@@ -198,7 +198,7 @@ class AlarmManager:
 
     @property
     def flooded(self) -> bool:
-        """Whether a flood of alarms is shown as one."""
+        """True while a flood of alarms is shown as one."""
         return any(
             rule.measure == "raises" and self.states[name].active and not self._put_aside_by_people(self.states[name])
             for name, rule in self._rules.items()
@@ -277,7 +277,7 @@ class AlarmManager:
         return outcome, detail, tuple(events)
 
     def shown(self, alarm: str) -> bool:
-        """Whether an operator is to see this alarm: something is to be seen, and nothing hides it."""
+        """Tell whether an operator is to see this alarm: something is to be seen, and nothing hides it."""
         state = self.states[alarm]
         return state.condition is not Condition.NORMAL and not state.aside and alarm not in self._flooded
 
@@ -346,7 +346,7 @@ class AlarmManager:
             self._flooded.add(alarm)
 
     def in_flood(self, alarm: str) -> bool:
-        """Whether a flood hides this alarm."""
+        """Tell whether a flood hides this alarm."""
         return alarm in self._flooded
 
 

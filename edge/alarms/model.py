@@ -20,7 +20,7 @@ _UNACKNOWLEDGED = frozenset({Condition.ACTIVE, Condition.RETURNED, Condition.LAT
 
 @dataclass(frozen=True)
 class By:
-    """Who commands something, what they say of it, and when on the line's clock."""
+    """The giver of a command, their comment, and the time on the line's clock."""
 
     user: str
     comment: str
@@ -29,7 +29,7 @@ class By:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Who put an alarm aside, and from when until when on the line's clock."""
+    """A shelf: the person who put an alarm aside, and from when until when on the line's clock."""
 
     since_ns: int
     until_ns: int
@@ -63,17 +63,17 @@ class AlarmState:
 
     @property
     def active(self) -> bool:
-        """Whether its cause stands."""
+        """True while its cause stands."""
         return self.condition in _ACTIVE
 
     @property
     def unacknowledged(self) -> bool:
-        """Whether the occurrence waits for somebody to acknowledge it."""
+        """True while the occurrence waits for somebody to acknowledge it."""
         return self.condition in _UNACKNOWLEDGED
 
     @property
     def aside(self) -> bool:
-        """Whether it is kept from the operator: shelved, suppressed or out of service. It goes on working."""
+        """True while it is kept from the operator: shelved, suppressed or out of service. It goes on working."""
         return (
             self.shelving is not Shelving.UNSHELVED
             or self.suppression is Suppression.SUPPRESSED

@@ -1,4 +1,4 @@
-"""What the settings say of an alarm: what it watches, when it raises and clears, and how it must be dealt with."""
+"""The settings of alarms: what each watches, when it raises and clears, and how it must be dealt with."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Frames(StrictModel):
 
 
 class AlarmRule(StrictModel):
-    """When an alarm raises and clears, what the operator should do then, and what they may do with it.
+    """One alarm: when it raises and clears, what the operator should do then, and what they may do with it.
 
     `measure`: `coverage` (fraction of the region or zone, 0-1), `count` (defects), `area_mm2` (largest defect),
     `length_mm` (longest defect), each optionally of one `class` and one `zone`; `ng`, `no_read` (the frame's verdict),
@@ -186,12 +186,12 @@ class AlarmRule(StrictModel):
 
     @cached_property
     def traits(self) -> frozenset[Guard]:
-        """What the table of states must know of this rule."""
+        """The traits of this rule that the table of states must know."""
         return traits_of(latch=self.latch, needs_ack=self.needs_ack)
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether it watches millimetres."""
+        """True where it watches millimetres."""
         return self.measure in {"area_mm2", "length_mm"}
 
 

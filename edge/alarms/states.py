@@ -13,7 +13,7 @@ from enum import Enum
 
 
 class Condition(str, Enum):
-    """What an alarm says of its cause, and whether somebody has seen it."""
+    """The region of an alarm about its cause, and whether somebody has seen it."""
 
     NORMAL = "normal"
     ACTIVE = "active"
@@ -24,7 +24,7 @@ class Condition(str, Enum):
 
 
 class Shelving(str, Enum):
-    """Whether an operator has put an alarm aside: until a time, or until it next returns to normal."""
+    """The region about the shelf: put aside until a time, or until the alarm next returns to normal."""
 
     UNSHELVED = "unshelved"
     ONE_SHOT = "one_shot"
@@ -32,21 +32,21 @@ class Shelving(str, Enum):
 
 
 class Suppression(str, Enum):
-    """Whether another alarm suppresses this one."""
+    """The region about suppression by another alarm."""
 
     UNSUPPRESSED = "unsuppressed"
     SUPPRESSED = "suppressed"
 
 
 class Service(str, Enum):
-    """Whether the settings have taken an alarm out of service."""
+    """The region about service: the settings can take an alarm out of it."""
 
     IN_SERVICE = "in_service"
     OUT_OF_SERVICE = "out_of_service"
 
 
 class Stimulus(str, Enum):
-    """What may happen to an alarm."""
+    """The events that may happen to an alarm."""
 
     RAISE = "raise"
     RE_ALARM = "re-alarm"

@@ -33,7 +33,7 @@ def settings_of(config: Path) -> Any:
 
 @dataclass(frozen=True)
 class Told:
-    """What the line told, or None and why it told nothing."""
+    """The answer of a line, or None and why it told nothing."""
 
     told: Any
     why_not: str = ""

@@ -1,4 +1,4 @@
-"""How long an engine takes on this machine: per batch size, alone and with two batches under way.
+"""The times of an engine on this machine: per batch size, alone and with two batches under way.
 
 The tiles are those of the bundle's golden frames, noise where it has none: OpenVINO in bf16 looks twice at what is in
 doubt, any other engine is as fast for whatever it sees. Latency is from `submit` to the end of

@@ -1,4 +1,4 @@
-"""What every verb uses: the consoles, the settings and bundle it was given, signals, progress, and how it ends."""
+"""The tools of every verb: consoles, settings and bundle, signals, progress, and the end."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ DEMO_ALARMS = (
 
 @dataclass
 class DemoScore:
-    """What was measured against what was true.
+    """The measured frames against the truth.
 
     A frame is truly defective when its true map, uint8 [H, W] of the rendered line's ids, holds a defect of VISIBLE_PX
     or more, whatever the model's own smallest areas are; one that shows only slivers of entering or leaving defects is
@@ -175,7 +175,7 @@ class DemoScreen:
 
 @dataclass
 class DemoLines:
-    """What a pipe, a log or a headless demo shows: one line every ten seconds."""
+    """The lines of a demo in a pipe, a log or without a screen: one every ten seconds."""
 
     console: Console
     ends: str

@@ -1,4 +1,4 @@
-"""What `linewatch run` shows of its line: a panel that lives in a terminal, one line a minute anywhere else."""
+"""The view of `linewatch run`: a panel that lives in a terminal, one line a minute anywhere else."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from edge.wording import counted
 
 
 class Pace(str, Enum):
-    """How fast a recording is replayed."""
+    """The speed at which a recording is replayed."""
 
     MAX = "max"
     REAL = "real"

@@ -1,4 +1,4 @@
-"""What `linewatch check` tries beside the model: store, secrets, broker, camera, and how fast this machine is."""
+"""The trials of `linewatch check` beside the model: store, secrets, broker, camera, and the speed of this machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FRAMES_AT_LEAST = 3
 
 @dataclass(frozen=True)
 class Trial:
-    """What was tried, what came of it, and the error that a line would meet, or None."""
+    """One trial: its subject, its outcome, and the error that a line would meet, or None."""
 
     what: str
     found: str

@@ -91,7 +91,7 @@ class _Turn:
 
     @property
     def listening(self) -> bool:
-        """Whether the broker has answered what is to be heard."""
+        """True once the broker has answered what is to be heard."""
         return bool(self._heard.listening)
 
     def __call__(self) -> None:

@@ -1,4 +1,4 @@
-"""What `linewatch watch` shows: a panel for a terminal, a line for a pipe, from the same picture of a station."""
+"""The view of `linewatch watch`: a panel for a terminal, a line for a pipe, from the same picture of a station."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class _Heard:
 
 
 class Watched:
-    """What is known of the station whose topics begin with `root`.
+    """All that is known of the station whose topics begin with `root`.
 
     `broker`: its address, for people. `stale_ns`: silence after which nothing is believed. `hears_events`: whether
     results are listened to.
@@ -148,11 +148,11 @@ class Watched:
 
     @property
     def is_live(self) -> bool:
-        """Whether anything was said since the broker is there."""
+        """True once anything was said since the broker is there."""
         return self._live_ns is not None
 
     def has_status(self) -> bool:
-        """Whether the station's status is known."""
+        """Tell whether the station's status is known."""
         return "status" in self._told
 
     def picture(self, now_ns: int, wall: datetime) -> dict[str, Any]:

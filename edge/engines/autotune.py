@@ -48,7 +48,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen. `tiles_per_s`: of all that took part; `refused`: why others did not."""
+    """The chosen engine. `tiles_per_s`: of all that took part; `refused`: why others did not."""
 
     candidate: Candidate
     tiles_per_s: Mapping[str, float]

@@ -175,7 +175,7 @@ class CascadeEngine:
 
     @property
     def contract(self) -> GraphContract:
-        """What both engines promise."""
+        """The contract of both engines."""
         return self._fast.contract
 
     def __enter__(self) -> Self:

@@ -48,7 +48,7 @@ class Graphs(Protocol):
 
 @dataclass(frozen=True)
 class Vendor:
-    """What NVIDIA brings: the modules `tensorrt` and `pycuda.driver`, graphs, and what the system says of itself.
+    """All that NVIDIA brings: the modules `tensorrt` and `pycuda.driver`, graphs, and what the system says of itself.
 
     `l4t`: the release of Jetson's Linux, such as 36.4.3; None elsewhere. `power_mode`: as `nvpmodel` names it.
     `convert`: the command that builds engines for it. `available_bytes`: what Linux could give away now, on a Jetson.
@@ -65,7 +65,7 @@ class Vendor:
 
 @dataclass(frozen=True)
 class Machine:
-    """What an engine runs on. A plan serves only where all but `cuda`, `sm_count` and `power_mode` are the same.
+    """The machine of an engine. A plan serves only where all but `cuda`, `sm_count` and `power_mode` are the same.
 
     The power mode switches multiprocessors off, so their count tells the mode and not the device.
 
@@ -213,7 +213,7 @@ def let_go(error: BaseException) -> None:
 
 
 class VendorLog:
-    """What TensorRT says: errors and warnings go to the log, and the last of them are kept for the error message."""
+    """The log of TensorRT: errors and warnings go to the log, and the last of them are kept for the error message."""
 
     def __init__(self, tensorrt: Any) -> None:
         self.said: deque[str] = deque(maxlen=_REMEMBERED_MESSAGES)

@@ -55,7 +55,7 @@ class RefusedPlanError(EngineError):
 
 
 class Sidecar(BaseModel):
-    """What stands beside a plan: what it is, what it was built from, and where.
+    """The record beside a plan: what it is, what it was built from, and where.
 
     `onnx_sha256`: of the bundle's model.onnx; `graph_sha256`: of the graph that was built, the same file or its typed
     form. `batch`: fewest, usual and most tiles at once. `half_share`: of the layers that are seen to work in FP16

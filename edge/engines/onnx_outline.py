@@ -1,4 +1,4 @@
-"""What an ONNX file is made of, read without the `onnx` package, which no device has.
+"""The outline of an ONNX file, read without the `onnx` package, which no device has.
 
 Only as much is read here as finds names, by the field numbers of onnx.proto3; `onnx_scan` says what may be run.
 """

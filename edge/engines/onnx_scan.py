@@ -1,4 +1,4 @@
-"""Whether an ONNX file may be given to an engine at all: asked of the very bytes that the engine is then given.
+"""The scan of an ONNX file before any engine is given it: of the very bytes that the engine is then given.
 
 An ONNX file can name other files as the home of its weights, and an engine resolves them from the working directory,
 `/` under systemd: a published score could then be a byte of the broker's password. It can name operators of other
@@ -82,7 +82,7 @@ _Value = int | memoryview
 
 @dataclass(frozen=True)
 class OnnxScan:
-    """What a file that passed is made of: its bytes' hash, its operators, and how many nodes."""
+    """The content of a file that passed: its bytes' hash, its operators, and its number of nodes."""
 
     sha256: str
     operators: frozenset[str]

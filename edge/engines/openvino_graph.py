@@ -1,4 +1,4 @@
-"""What is changed of a graph before OpenVINO compiles it; the answers stay the same, but for what bf16 rounds."""
+"""The changes of a graph before OpenVINO compiles it; the answers stay the same, but for what bf16 rounds."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ MemoryMode = Literal["copied", "mapped"]
 
 @dataclass(frozen=True)
 class TensorRtOptions:
-    """How the engine is run. `memory`: host buffers are copied to the device, or mapped into it.
+    """The way in which the engine is run. `memory`: host buffers are copied to the device, or mapped into it.
 
     `cuda_graphs`: an inference is recorded once per batch size and replayed, which spares the launches of its kernels.
     """

@@ -94,12 +94,12 @@ class TimeLimitedEngine:
 
     @property
     def contract(self) -> GraphContract:
-        """What the engine promises."""
+        """The contract of the engine."""
         return self.inner.contract
 
     @property
     def hangs(self) -> bool:
-        """Whether a call of it does not return."""
+        """True while a call of it does not return."""
         return self._stuck_since_s is not None
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Whether a bundle, on this machine, still sees what it saw when it was converted: its golden frames replayed."""
+"""The proof that a bundle sees on this machine what it saw when it was converted: its golden frames replayed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class GoldenResult:
 
     @property
     def passed(self) -> bool:
-        """Whether no defect came or went and the map is the same but for rounding."""
+        """True where no defect came or went and the map is the same but for rounding."""
         return not self.defects_lost and not self.defects_gained and self.changed_pixels <= CHANGED_PIXELS_AT_MOST
 
 

@@ -30,12 +30,12 @@ class GradeRow(StrictModel):
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether any of its limits is in millimetres."""
+        """True where any of its limits is in millimetres."""
         return any(limit.needs_calibration for limit in (self.limits or {}).values())
 
     @property
     def takes_all(self) -> bool:
-        """Whether it has no limit at all."""
+        """True where it has no limit at all."""
         return (self.max_coverage, self.max_count, self.limits) == (None, None, None)
 
     def admits(self, measurement: Measurement) -> bool:
@@ -57,7 +57,7 @@ def grade(measurement: Measurement, table: Sequence[GradeRow]) -> Grade | None:
 
 @dataclass
 class GradeCounts:
-    """How many parts were of which grade; `value_factors`: the sum of what they are worth."""
+    """The number of parts of each grade; `value_factors`: the sum of their shares of the price."""
 
     counts: dict[str, int] = field(default_factory=dict)
     value_factors: float = 0.0
@@ -70,7 +70,7 @@ class GradeCounts:
 
     @property
     def value_factor_mean(self) -> float | None:
-        """What the graded parts are worth on average; None without any."""
+        """The graded parts' share of the price on average; None without any."""
         graded = sum(self.counts.values())
         return self.value_factors / graded if graded else None
 

@@ -46,7 +46,7 @@ _REGIONS_AT_MOST = 8
 
 @dataclass(frozen=True)
 class Inspected:
-    """What one frame came to. `measurement` and `kept`, the map without specks, are None exactly when it is NO_READ.
+    """The outcome of one frame. `measurement` and `kept`, the map without specks, are None exactly when it is NO_READ.
 
     `zones`: what lies within each named zone, as if that were all that is inspected. `grade`: None without a table.
     """
@@ -192,7 +192,7 @@ class InspectedPicture:
 
 @dataclass(frozen=True)
 class FileReading:
-    """How files are read and looked at before they are inspected, as a camera's frames are.
+    """The rules by which files are read and watched before they are inspected, as a camera's frames are.
 
     `depth_bits`: how many bits of 16 count, where that is known. `watch`: when a picture shows nothing; None = never.
     """

@@ -13,7 +13,7 @@ from edge.yaml_settings import StrictModel
 
 
 class Limit(StrictModel):
-    """What of one class is still good; a frame is NG when any of these is exceeded. Absent keys set no limit."""
+    """The limits of one class; a frame is NG when any of these is exceeded. Absent keys set no limit."""
 
     max_count: Annotated[int, Field(ge=0, description="defects of the class in one frame")] | None = None
     max_coverage: Annotated[float, Field(ge=0, le=1, description="fraction of the inspected region, 0-1")] | None = None
@@ -26,7 +26,7 @@ class Limit(StrictModel):
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether any of the limits is in millimetres."""
+        """True where any of the limits is in millimetres."""
         return self.max_area_mm2 is not None or self.max_length_mm is not None
 
 

@@ -32,7 +32,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How large a pixel of the camera's frame is on the part's surface: `mm_per_px`, along either axis."""
+    """The size of a pixel of the camera's frame on the part's surface: `mm_per_px`, along either axis."""
 
     mm_per_px: float
 

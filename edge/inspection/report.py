@@ -1,4 +1,4 @@
-"""What `linewatch inspect` leaves: one HTML file that needs nothing else, a table as CSV or JSON, overlays.
+"""The files of `linewatch inspect`: one HTML file that needs nothing else, a table as CSV or JSON, overlays.
 
 Everything that comes from outside, file names above all, is escaped; the page runs no script and loads nothing. Its
 pictures go to a temporary file beside it as they come, so that memory does not grow with their number.
@@ -47,7 +47,7 @@ _FIRST = 10
 
 @dataclass
 class PictureTotals:
-    """What a run over pictures came to. `failed`: inference failed, counted in `no_read` too. Areas in px, or mm²."""
+    """The sums of a run over pictures. `failed`: inference failed, counted in `no_read` too. Areas in px, or mm²."""
 
     ok: int = 0
     ng: int = 0
@@ -77,7 +77,7 @@ class PictureTotals:
 
     @property
     def pictures(self) -> int:
-        """How many pictures were looked at."""
+        """The number of pictures that were inspected."""
         return self.ok + self.ng + self.no_read
 
     @property

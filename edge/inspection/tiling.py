@@ -18,7 +18,7 @@ from edge.wording import counted
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How frames of one size are cut: `cells` in row order; pad sizes in pixels, added at the bottom and the right."""
+    """The cut of frames of one size: `cells` in row order; pad sizes in pixels, added at the bottom and the right."""
 
     height: int
     width: int

@@ -16,7 +16,7 @@ from edge.station.watchdog import notify
 
 
 class Announcements:
-    """What is said at every connection: status, birth and recipe."""
+    """The messages of every connection: status, birth and recipe."""
 
     def __init__(self, messages: MessageWriter, settings: Settings) -> None:
         self.own = OwnTopics(messages.identity.root, settings.line.device)

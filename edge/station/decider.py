@@ -74,7 +74,7 @@ class Decider:
 
     @property
     def cameras(self) -> list[ViewNow]:
-        """How each view stands."""
+        """The present state of each view."""
         return [view.now for view in self.views]
 
     def use(self, recipe: LoadedRecipe | UnreadyRecipe, from_ns: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What a line does before it can inspect: it builds an engine that is missing, and says NO_READ meanwhile, never OK."""
+"""Before a line can inspect it builds an engine that is missing, and says NO_READ meanwhile, never OK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a running line stands, at a glance: for who watches it in a terminal, and for one line of the log a minute."""
+"""The state of a running line at a glance: for a terminal, and for one line of the log a minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MINUTE_NS = 60_000_000_000
 
 @dataclass(frozen=True)
 class Glance:
-    """How a line stands at `at_ns` of its clock. The counts are since its start.
+    """The state of a line at `at_ns` of its clock. The counts are since its start.
 
     `ok`, `ng`, `no_read`: of parts where the station tells parts apart (`parts` is not None), else of frames. `camera`:
     why no frame comes, or empty. `age_ms`: of the oldest picture that was judged last, None without one.
@@ -37,7 +37,7 @@ class Glance:
 
 @dataclass(frozen=True)
 class Minute:
-    """What came in the last minute, or since the start; `seconds` of it, rates per second and per minute."""
+    """Rates of the last minute, or since the start, per second and per minute. `seconds`: the time that they are of."""
 
     seconds: float
     frames_per_s: float

@@ -25,7 +25,7 @@ COMMANDS = ("challenge", "bypass")
 
 
 class Interventions:
-    """What people do to the inspection of one station. The decider alone calls it, with the station's clock.
+    """Challenges and bypasses of one station. The decider alone calls it, with the station's clock.
 
     `operators`: who may challenge and bypass; empty = everybody. `last_number`: of the part that was opened last, 0
     before the first; None where the station has no parts.
@@ -125,7 +125,7 @@ class Interventions:
 
     @property
     def challenged(self) -> bool:
-        """Whether a challenge runs."""
+        """True while a challenge runs."""
         return self._challenges.running is not None
 
     def _challenge(self, body: requests.Challenge, now_ns: int) -> tuple[CommandOutcome, str]:

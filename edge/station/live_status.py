@@ -1,4 +1,4 @@
-"""What a running line answers to who asks it on its device: how it stands, its alarms and its journal.
+"""The answers of a running line to questions on its device: its state, its alarms and its journal.
 
 It answers from the thread of the socket, so also while the loop is stuck or the disk is full.
 """

@@ -45,7 +45,7 @@ class PartStream:
 
     @property
     def open(self) -> int:
-        """How many parts are not concluded."""
+        """The number of parts that are not concluded."""
         return len(self._parts.open)
 
     @property
@@ -55,7 +55,7 @@ class PartStream:
 
     @property
     def open_to_frames(self) -> int:
-        """How many parts have not ended."""
+        """The number of parts that have not ended."""
         return sum(part.closes_ns is None for part in self._parts.open)
 
     def use(self, rules: PartRules, recipe: str, from_ns: int = 0) -> None:

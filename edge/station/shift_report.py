@@ -1,4 +1,4 @@
-"""What a shift came to, from the store: parts, yield, classes, grades, worst parts, alarms, time, challenges. Pure."""
+"""The figures of a shift, from the store: parts, yield, classes, grades, alarms, time, challenges. Pure."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Stretch:
 
     @property
     def running(self) -> bool:
-        """Whether the shift still goes on."""
+        """True while the shift goes on."""
         return self.known_to < self.ends
 
     def held(self, moment: datetime) -> datetime:
@@ -63,7 +63,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How many parts show a class: NG ones, and all."""
+    """The numbers of parts that show a class: NG ones, and all."""
 
     name: str
     ng: int
@@ -72,7 +72,7 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the parts of one recipe, or of all, came to. `frames`: of the parts, how many are frames by themselves.
+    """The figures of the parts of one recipe, or of all. `frames`: of the parts, how many are frames by themselves.
 
     `missed`: of `no_read`, those that no view had a frame of. `repeated`: parts whose id came before. `value`: the sum
     of the shares of the price of all graded parts. `others`: counters that the report has no place of its own for.
@@ -120,7 +120,7 @@ class AlarmFigures:
 
 @dataclass(frozen=True)
 class TimeFigures:
-    """How the time of a shift was spent, ms. `down_ms` by reason. `off_ms`: the station did not run, so far."""
+    """The times of a shift, ms. `down_ms` by reason. `off_ms`: the station did not run, so far."""
 
     up_ms: int
     down_ms: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""What the journal tells of the station itself: starts and ends, and with which settings and bundle it inspected."""
+"""The journal of the station itself: starts and ends, and with which settings and bundle it inspected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the line says of itself at intervals: health, counters, and the highest committed event number."""
+"""The messages of a line about itself, at intervals: health, counters, the highest committed event number."""
 
 from __future__ import annotations
 

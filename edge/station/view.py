@@ -44,7 +44,7 @@ _SILENCE_EVERY_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Seen:
-    """What one frame, or the lack of one, came to.
+    """The outcome of one frame, or of the lack of one.
 
     `at_ns`: the station's clock when it was judged; the recording's own time in a replay. `frame` and `kept`, the map
     without specks, are None where there are no pixels that can be looked at. `tiles`: how many an engine answered.
@@ -62,7 +62,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class ViewRules:
-    """How a view's camera is believed.
+    """The rules by which a view's camera is believed.
 
     `max_age_ms`: an older frame, or none for so long, is NO_READ. `live`: time is the monotonic clock and frames grow
     old; else time is the recording's own. `triggered`: the camera gives a frame only when it is triggered, so that only
@@ -79,7 +79,7 @@ class ViewRules:
 
 @dataclass(frozen=True)
 class ViewNow:
-    """How a view stands. `state`: why no frame comes, None while frames come. `frames`: how many came.
+    """The present state of a view. `state`: why no frame comes, None while frames come. `frames`: how many came.
 
     `ready`: whether a frame has come, or the camera waits for its trigger. `age_ms`: of the last frame, from capture to
     judgement; None without one.
@@ -154,7 +154,7 @@ class View:
 
     @property
     def now(self) -> ViewNow:
-        """How it stands; from any thread."""
+        """Its present state; from any thread."""
         state = self.state
         waits = self.triggered and state is not None and state.condition is CameraCondition.NO_FRAME_YET
         return ViewNow(self.name, state, self.sees or waits, self._frames, self.camera.dropped, self.last_age_ms)

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 
 class Heartbeats:
-    """When each room last moved, on the monotonic clock. A room is watched from its first mark on."""
+    """The moments at which each room last moved, on the monotonic clock. A room is watched from its first mark on."""
 
     def __init__(self, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._monotonic_ns = monotonic_ns
