@@ -49,8 +49,8 @@ def measure_of_part(rule: AlarmRule, part: PartResult) -> float | None:
 def measure_of(rule: AlarmRule, inspection: FrameResult) -> float | None:
     """Return the value that `rule`, which is about frames, watches, or None where the inspection cannot know it.
 
-    A frame that could not be read is known to be NO_READ, and which fault of the camera it shows, and nothing else of
-    it is known. A class that the model lacks is never known.
+    Of a frame that could not be read two things are known: NO_READ, and the fault of the camera. A class that the model
+    lacks is never known.
     """
     if rule.measure == "no_read":
         return float(inspection.judgement.verdict is Verdict.NO_READ)
@@ -98,7 +98,7 @@ def _largest(rule: AlarmRule, measurement: Measurement, side: Callable[[Defect],
 
 
 def why_of(rule: AlarmRule, inspection: FrameResult | PartResult | TriggerTrouble) -> str:
-    """Say why the value that `rule`, which is about frames, watches is what it is, as far as the inspection says so."""
+    """Say the reason of the value that `rule`, which is about frames, watches, as far as the inspection knows."""
     if isinstance(inspection, TriggerTrouble):
         return inspection.detail
     about_reading = rule.measure in {*OF_FAULTS, "no_read"} and inspection.judgement.verdict is Verdict.NO_READ

@@ -2,7 +2,7 @@
 
 Condition, occurrence, acknowledgement, latch, shelf and service survive. Delays, and counts of chattering and floods,
 begin anew. Within one boot the monotonic clock says how long a shelf still lasts, whatever the wall clock does;
-across boots only the wall clock can, and where it contradicts itself the shelf ends, so that the alarm is seen.
+across boots only the wall clock can. Where it contradicts itself the shelf ends: the alarm is seen.
 """
 
 from __future__ import annotations

@@ -382,8 +382,8 @@ def station_rules(own: Sequence[AlarmRule], cameras: Sequence[str], *, parts: bo
     """Return the rules of a station: each says whether it is of frames or of parts, and of which cameras.
 
     `cameras`: the station's, by name. `parts`: whether the station has parts. Where there are several cameras, a rule
-    of frames becomes one rule for each camera, called `<id>-<camera>`, so that a good camera never ends the alarm of a
-    bad one. A rule that names one camera keeps its id.
+    of frames becomes one rule for each camera, called `<id>-<camera>`. So a good camera never ends the alarm of a bad
+    one. A rule that names one camera keeps its id.
     """
     defined = {rule.id for rule in own}
     rules = alarm_rules(own)

@@ -33,8 +33,8 @@ def check(
 ) -> None:
     """Verify settings and bundle, replay the bundle's golden frames on this machine, and try what a line needs.
 
-    Store, secrets, broker and camera are each tried, without disturbing a line that runs but for a camera that only
-    one program may open. The exit code is that of the first that a line could not use.
+    Store, secrets, broker and camera are each tried. A line that runs is not disturbed, but for a camera that only one
+    program may open. The exit code is that of the first that a line could not use.
     """
     from edge.app import make_limited_engine
 

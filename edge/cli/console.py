@@ -138,7 +138,7 @@ def progress_bar(total: Callable[[], int], what: str = "frames") -> Iterator[Cal
 
 
 def run_app(command: typer.Typer) -> None:
-    """Run a command line so that nothing ends in a traceback, nor a thread that hangs in foreign code in SIGABRT."""
+    """Run a command line: nothing ends in a traceback, and no thread that hangs in foreign code in SIGABRT."""
     try:
         _run_app(command)
     except SystemExit as leaving:

@@ -1,7 +1,7 @@
-"""Which engine is the fastest on this machine for this model: measured once, then remembered.
+"""The choice of the fastest engine for a model on this machine: measured once, then remembered.
 
-Only engines that see the bundle's golden frames as they were seen at conversion take part, so that speed is never paid
-for with a defect. What was measured is kept in the user's cache under everything it depends on: the CPU, the versions,
+Only engines that see the bundle's golden frames as they were seen at conversion take part. So speed is never paid for
+with a defect. What was measured is kept in the user's cache under everything it depends on: the CPU, the versions,
 the model, the batch. A cache that cannot be read or written costs the measurement again, and nothing else.
 """
 
@@ -124,7 +124,7 @@ def choose(
     *,
     tiles: Callable[[], UInt8] | None = None,
 ) -> Choice:
-    """Return the fastest candidate, by `cache` or else by measuring each, and say in the log what was chosen and why.
+    """Return the fastest candidate, by `cache` or else by measuring each; the log says which and why.
 
     `accept` is asked of each open engine why it must not be used; "" lets it take part. `thresholds`: float32 [K].
     `tiles`: gives what to measure on, uint8 [N, (T,) H, W, C]; noise if there are none. Raises the last candidate's

@@ -1,9 +1,9 @@
 """A fast engine that rounds, and an exact one that is asked again wherever the rounding could decide.
 
 What half precision loses is what stands at the edge of a threshold or of a smallest area: a scratch of 86 px where 86
-are asked for has 85 when a probability is rounded. So the fast engine answers at lowered thresholds, its scores tell
-how far each pixel is from the true one, and a tile in which a defect is neither surely kept nor surely wiped is
-answered again by the exact engine. A clean tile and one whose defects are plain cost nothing more.
+are asked for has 85 when a probability is rounded. So the fast engine answers at lowered thresholds, and its scores
+tell how far each pixel is from the true one. The exact engine answers a tile again in which a defect is neither surely
+kept nor surely wiped. A clean tile and one whose defects are plain cost nothing more.
 
 What is not asked about: a faint piece that only a fainter bridge ties to a plain defect; what the fast engine does not
 see even at the lowered threshold; and what a region that is not inspected leaves of a defect.
@@ -87,9 +87,9 @@ def settle(classes: UInt8, scores: UInt8, levels: Sequence[ScoreLevels], smalles
     """Return whether one tile's maps, uint8 [h, w], leave it in doubt; if not, cut them in place to the thresholds.
 
     `smallest_cells`: per class, in id order, the smallest area that counts. In doubt is a tile with a defect that could
-    be kept and could be wiped, by its probabilities or by its size, or that goes on beyond the tile and is not surely
-    kept by what is within; and one with an answer that no probability stands for (NaN). A defect that is surely kept
-    clears what is tied to it at the lowered threshold.
+    be kept and could be wiped, by its probabilities or by its size. So is one whose defect goes on beyond the tile and
+    is not surely kept by what is within, and one with an answer that is no probability (NaN). A defect that is surely
+    kept clears what is tied to it at the lowered threshold.
     """
     x, y, width, height = cv2.boundingRect(classes)
     if not width:

@@ -124,8 +124,8 @@ def l4t_release(path: Path = _TEGRA_RELEASE) -> str | None:
 def tegra_available_bytes(path: Path = _MEMINFO) -> int | None:
     """Return what Linux could give away now, in bytes; None where it does not say.
 
-    A Jetson's GPU shares the memory of the CPU, and CUDA counts as taken what the page cache would give back at once:
-    so MemAvailable is what can be allocated there (NVIDIA, CUDA for Tegra, "Estimating total allocatable memory").
+    A Jetson's GPU shares the memory of the CPU. CUDA counts as taken what the page cache would give back at once. So
+    MemAvailable is what can be allocated there (NVIDIA, CUDA for Tegra, "Estimating total allocatable memory").
     """
     try:
         found = re.search(r"^MemAvailable:\s+(\d+) kB", path.read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,7 +1,7 @@
 """The engines of a bundle: `engines/PRECISION.plan`, its sidecar `.json`, and every reason to refuse them.
 
 A plan is code that TensorRT runs. So only such plans are read as this device built itself: they lie in a folder that
-belongs to this user alone, their hash is written beside them, and a file that differs is refused before the GPU is
+belongs to this user alone, and their hash is written beside them. A file that differs is refused before the GPU is
 touched. The order of the checks is that of `refusals`; each says what was expected, what was found, and how to rebuild.
 """
 

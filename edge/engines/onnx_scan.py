@@ -1,7 +1,7 @@
 """The scan of an ONNX file before any engine is given it: of the very bytes that the engine is then given.
 
-An ONNX file can name other files as the home of its weights, and an engine resolves them from the working directory,
-`/` under systemd: a published score could then be a byte of the broker's password. It can name operators of other
+An ONNX file can name other files as the home of its weights. An engine resolves them from the working directory, `/`
+under systemd: a published score could then be a byte of the broker's password. It can name operators of other
 libraries, which are code. So the whole ModelProto is walked, by the field numbers of onnx.proto (IR version 11): the
 graph, graphs nested in attributes, tensors in attributes, sparse tensors. What is not known here is refused, and so
 are functions and training graphs, which no line needs.

@@ -1,11 +1,10 @@
 """`model.onnx` on the CPU, by OpenVINO: on CPUs with units for bf16 (AMX) faster than in FP32.
 
-Every buffer has an inference request of its own, so that the next tiles are cut while the last are answered, and
-neither tiles nor maps are copied. With bf16 the first two fifths of the convolutions stay in FP32 with all that comes
-before, the tiles' grey levels first of all: what is rounded there is rounded for all that follow. From there the
-network computes in bf16 up to its last convolution and what enlarges that one's answer; OpenVINO keeps the rest,
-softmax and head with its thresholds, in FP32. A line does not run bf16 alone, but with a second look
-(`edge.engines.cascade`).
+Every buffer has an inference request of its own: the next tiles are cut while the last are answered. Neither tiles nor
+maps are copied. With bf16 the first two fifths of the convolutions stay in FP32, with all that comes before: what is
+rounded there is rounded for all that follow. From there the network computes in bf16 up to its last convolution and
+what enlarges that one's answer; OpenVINO keeps the rest, softmax and head with its thresholds, in FP32. A line does not
+run bf16 alone, but in a cascade (`edge.engines.cascade`).
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ _PRECISE = '<rt_info><attribute name="precise" version="0"/></rt_info>'
 def flatten_head(graph: Any) -> None:
     """Let the head, and a softmax before it, run over [N, K, h·w] instead of [N, K, h, w].
 
-    OpenVINO leaves what FP32 convolutions answer with its few classes innermost, and goes through softmax and head at
-    half the speed then. What is flattened has each class's plane in one piece, and keeps it so.
+    OpenVINO leaves the answer of FP32 convolutions with its few classes innermost. Softmax and head then run at half
+    the speed. What is flattened has each class's plane in one piece, and keeps it so.
     """
     from openvino import opset1
 
@@ -92,7 +92,7 @@ def _is_axis_1(axes: Any) -> bool:
 
 
 def with_precise_beginning(openvino: Any, core: Any, graph: Any) -> Any:
-    """Return the graph with all up to the last of its first two fifths of convolutions marked to stay in FP32.
+    """Return the graph with its first two fifths of convolutions, and all before, marked to stay in FP32.
 
     Python cannot set that mark on a node; OpenVINO's own format can carry it, and is written to files only. Raises
     StoreError where there is no room for them.

@@ -1,8 +1,8 @@
 """A bundle's engine on an NVIDIA device, by TensorRT 8.6, 10 or 11 and pycuda.
 
-Everything of CUDA happens in one thread of the engine's own, in which the device's context is current from opening to
-closing. Two sets of page-locked buffers take turns on three streams, so that while one batch is computed the next is
-copied in and the one before copied out:
+Everything of CUDA happens in one thread of the engine's own. There the device's context is current from opening to
+closing. Two sets of page-locked buffers take turns on three streams. While one batch is computed, the next is copied in
+and the one before copied out:
 
     copy-in   [tiles of A] [tiles of B]
     compute                [   A     ] [   B     ]
@@ -71,7 +71,7 @@ class TensorRtEngine:
     """Answers tiles with the bundle's TensorRT engine. `vendor` stands in for NVIDIA's own modules.
 
     Batches and maps are memory of the engine's own: they are dead once it is closed. Raises MissingEngineError where no
-    engine was built, EngineError where there is one that must not be used, ContractError where it is of another shape.
+    engine was built. Raises EngineError where one must not be used, ContractError where it is of another shape.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """An engine that has a time limit: what never answers must not hold the line up, nor keep it from being stopped.
 
-The vendor's calls that may not return are made in a thread of their own, which is left behind where they do not. While
+The vendor's calls that may not return are made in a thread of their own. It is left behind where they do not. While
 it is stuck every batch fails at once. If it comes back, its late answers are thrown away and the engine is used again.
 """
 

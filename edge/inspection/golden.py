@@ -53,7 +53,7 @@ class GoldenResult:
 def check_golden(bundle: Bundle, engine: Engine) -> list[GoldenResult]:
     """Replay the bundle's golden frames at its own thresholds through an open engine.
 
-    Raises BundleError for a golden frame or map that cannot be read, that is altered, or that is out of all bounds;
+    Raises BundleError for a golden frame or map that cannot be read, is altered, or is out of all bounds. Raises
     EngineError.
     """
     manifest = bundle.manifest

@@ -1,6 +1,6 @@
 """One frame from its pixels to its verdict; the line does it for a camera's frames, `inspect` for files.
 
-Pictures are read one ahead by a thread of their own, and prepared and cut while the engine works on the one before.
+A thread of their own reads pictures one ahead. It prepares and cuts one while the engine works on the one before.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The files of `linewatch inspect`: one HTML file that needs nothing else, a table as CSV or JSON, overlays.
 
 Everything that comes from outside, file names above all, is escaped; the page runs no script and loads nothing. Its
-pictures go to a temporary file beside it as they come, so that memory does not grow with their number.
+pictures go to a temporary file beside it as they come: memory does not grow with their number.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Cut a frame into tiles of one fixed shape, and put the answers together so that every pixel counts exactly once.
+"""Cut a frame into tiles of one fixed shape, and put the answers together: every pixel counts exactly once.
 
-Tiles overlap; along each axis the border between two neighbours lies in the middle of their overlap, so that a pixel is
+Tiles overlap. Along each axis the border between two neighbours lies in the middle of their overlap. So a pixel is
 answered by the tile that sees most around it. Two tiles have the same margin except at the frame's edges.
 """
 
@@ -53,8 +53,8 @@ def _seams(starts: list[int], tile: int, length: int, stride: int) -> list[int]:
 def plan(height: int, width: int, tile: tuple[int, int], overlap_px: int, stride: int = 1) -> TilePlan:
     """Plan the tiles of a `height` x `width` frame. `tile` is (height, width); sizes in pixels.
 
-    The frame is padded (by reflection) only where it is smaller than a tile or, for cell-resolution models, no multiple
-    of `stride`. Raises ValueError on sizes that cannot work.
+    The frame is padded by reflection where it is smaller than a tile. For cell-resolution models it is also padded
+    where it is no multiple of `stride`. Raises ValueError on sizes that cannot work.
     """
     tile_height, tile_width = tile
     if height < 1 or width < 1:

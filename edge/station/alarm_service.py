@@ -1,7 +1,7 @@
 """Writes down what the alarm manager decides: message, retained state, journal and record of an alarm, in one commit.
 
-It also obeys commands about alarms, notes in the journal what became of each, and puts everything as it was when a line
-starts again.
+It also obeys commands about alarms, and the journal notes what became of each. When a line starts again it puts
+everything as it was.
 """
 
 from __future__ import annotations

@@ -30,9 +30,10 @@ class _Trouble:
 
 
 class ChangeLog:
-    """Writes a line when a camera is lost or comes back, when frames cannot be read or can again, and why.
+    """Writes a line when a camera is lost or comes back, and when frames cannot be read or can again.
 
-    Reasons that differ in numbers only are the same. It is called in the loop's thread, and never raises.
+    Each line says why. Reasons that differ in numbers only are the same. It is called in the loop's thread, and never
+    raises.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Obeys what the station is told, notes in the journal what became of it, and answers by the way it came."""
+"""Obeys commands, notes in the journal what became of each, and answers by the way it came."""
 
 from __future__ import annotations
 

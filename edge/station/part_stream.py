@@ -1,7 +1,7 @@
 """Frames and triggers in, concluded parts out: the trigger and the assembler of one station.
 
-A trigger that looks at frames tells of a part when a frame shows it. By then another view may have judged later frames,
-and of the same view a frame may still be in question. So frames wait until the trigger has told of their moment.
+A trigger that looks at frames tells of a part when a frame shows it. By then another view may have judged later frames.
+Of the same view a frame may still be in question. So frames wait until the trigger has told of their moment.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Refusals:
         return self._counts[kind] <= TOLD
 
     def due(self, now_ns: int, *, all_of_it: bool = False) -> list[tuple[tuple[str, str], int]]:
-        """Return of each kind whose time is over how many were not noted in full, if any, and count it anew."""
+        """Return each kind whose time is over, with the number that was not noted in full; it is counted anew."""
         over = [kind for kind, since in self._since_ns.items() if all_of_it or now_ns - since >= WITHIN_NS]
         found = []
         for kind in over:

@@ -1,8 +1,8 @@
 """One camera's frames on their way to a result: camera → prepared → tiles → map → measurement → judgement.
 
 A view judges its frames in the order in which they were captured. While the engine works on one frame it prepares the
-next, but only if that one is there already, so that looking ahead never delays a result. A view decides nothing about
-parts and alarms: it hands its results to the decider.
+next, if that one is there already. So looking ahead never delays a result. A view decides nothing about parts and
+alarms: it hands its results to the decider.
 """
 
 from __future__ import annotations
