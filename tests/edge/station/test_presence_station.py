@@ -142,7 +142,7 @@ def test_each_part_on_the_belt_is_one_part(seed: int, tmp_path: Path) -> None:
 def test_each_product_that_is_located_is_one_part(seed: int, tmp_path: Path) -> None:
     """Without a belt: a part is there while preparing finds the product with all four sides, under levelled light."""
     bundle = write_bright_bundle(tmp_path / "bundle")
-    steps = (FlatField(order=1), CropRectangle())
+    steps = (FlatField(order=1), CropRectangle(min_area=0.2, min_contrast=20))
     bundle = write_manifest(bundle.path, bundle.manifest.model_copy(update={"preparing": steps}))
     settings = presence({}, camera={"name": "top"}, bundle=str(bundle.path))
     parts, _ = run(settings, bundle, {"top": simulated(seed, FRAMES)}, tmp_path)
