@@ -377,12 +377,9 @@ def _recorder(
 def _desk(delivery: _Delivery, recorder: Recorder, trigger: Trigger | None, settings: Settings) -> CommandDesk:
     """Return who obeys the station's commands."""
     desk = CommandDesk(delivery.inbox.take, delivery.sender.offer, recorder.alarms, delivery.messages, delivery.outbox)
-    desk.add(
-        {
-            "resend": EventResender(delivery.outbox, desk.answer_later),
-            "part": PartTeller(trigger, settings.station_recipes),
-        }
-    )
+    parts = PartTeller(trigger, settings.station_recipes)
+    desk.add({"resend": EventResender(delivery.outbox, desk.answer_later), "part": parts})
+    desk.refused["part"] = parts.refused
     if recorder.interventions is not None:
         desk.add(dict.fromkeys(("challenge", "bypass"), recorder.interventions.obey))
     return desk

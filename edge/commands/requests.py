@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
@@ -24,7 +24,8 @@ from edge.yaml_settings import StrictModel
 MAX_WAITING = 100
 PER_S = 50  # commands from the broker, on average; MAX_WAITING at once
 RESENDS_PER_S, RESENDS_AT_ONCE = 1, 10
-PARTS_PER_S = 200  # openings and closings of parts; as many at once
+PARTS_PER_S = 400  # openings and closings: 200 parts; as many at once
+MAX_PARTS_WAITING = 1_000
 TOLD_EVERY_S = 10.0  # what was crowded out is told together
 MAX_DETAIL = 500
 MAX_ANSWER_TOPIC = 200  # characters
@@ -361,11 +362,15 @@ def _body(name: str, received: Received) -> tuple[StrictModel | None, CommandOut
         return None, "invalid", f"{where}: {wrong['msg']}"
 
 
+_Kind = Literal["shell", "command", "part"]
+
+
 class Inbox:
     """Commands between the threads that hear them and the loop that obeys.
 
     At most MAX_WAITING of those from the broker wait, and as many from the shell. From the broker at most PER_S are
-    taken in a second, and RESENDS_PER_S wishes to send again. A command that has waited for longer than its expiry is
+    taken in a second, and RESENDS_PER_S wishes to send again. Openings and closings of parts have room and a rate of
+    their own, MAX_PARTS_WAITING and PARTS_PER_S. A command that has waited for longer than its expiry is
     not obeyed: who gave it has given it up. Nor is one that found no room. Their number is kept, and comes out as one
     refused command now and then, so that the loop can note it. `dropped` counts both. `unanswered` counts the commands
     whose answer goes nowhere though one was wanted.
@@ -381,8 +386,9 @@ class Inbox:
         self._rate = Rate(PER_S, MAX_WAITING, monotonic_s)
         self._resends = Rate(RESENDS_PER_S, RESENDS_AT_ONCE, monotonic_s)
         self._parts = Rate(PARTS_PER_S, PARTS_PER_S, monotonic_s)
-        self._crowded_out = 0
-        self._told_at_s = -TOLD_EVERY_S
+        self._room: Counter[_Kind] = Counter()
+        self._crowded_out: Counter[_Kind] = Counter()
+        self._told_at_s: dict[_Kind, float] = {}
         self._lock = threading.Lock()
         self.dropped = 0
         self.unanswered = 0
@@ -395,12 +401,14 @@ class Inbox:
     ) -> None:
         """Accept a message from any thread. With `reply` it is from `account` of the device, which is so answered."""
         if isinstance(received, Crowded):
-            self._crowd_out(received.count)
+            self._crowd_out(received.count, "command")
             return
+        part = received.topic == f"{self._root}/cmd/part"
+        kind: _Kind = "shell" if reply is not None else "part" if part else "command"
         with self._lock:
-            refused = self._why_not(received, of_shell=reply is not None)
+            refused = self._why_not(received, kind)
         if refused:
-            self._crowd_out(1)
+            self._crowd_out(1, kind)
             if reply is not None:
                 reply("crowded_out", refused)
             return
@@ -412,24 +420,26 @@ class Inbox:
         until_s = now_s + min(received.expiry_s or MAX_EXPIRY_S, MAX_EXPIRY_S)
         with self._lock:
             self._waiting.append((until_s, command))
+            self._room[kind] += 1
             self.unanswered += bool(command.unanswered)
 
-    def _why_not(self, received: Received, *, of_shell: bool) -> str:
+    def _why_not(self, received: Received, kind: _Kind) -> str:
         """Say why a message finds no room; or nothing. It is not read for that, which would cost too much."""
-        if sum((command.source == "shell") == of_shell for _, command in self._waiting) >= MAX_WAITING:
-            return f"{MAX_WAITING} commands wait"
-        if of_shell:
+        most = MAX_PARTS_WAITING if kind == "part" else MAX_WAITING
+        if self._room[kind] >= most:
+            return f"{most} commands wait"
+        if kind == "shell":
             return ""
         if received.topic == f"{self._root}/cmd/resend" and not self._resends.take():
             return f"more than {RESENDS_PER_S} wish in a second to send again"
-        if received.topic == f"{self._root}/cmd/part":
+        if kind == "part":
             return "" if self._parts.take() else f"more than {PARTS_PER_S} openings and closings of parts in a second"
         return "" if self._rate.take() else f"more than {PER_S} commands in a second"
 
-    def _crowd_out(self, count: int) -> None:
+    def _crowd_out(self, count: int, kind: _Kind) -> None:
         with self._lock:
             self.dropped += count
-            self._crowded_out += count
+            self._crowded_out[kind] += count
 
     def take(self) -> list[Command]:
         """Return what waited, in order."""
@@ -438,18 +448,29 @@ class Inbox:
         now_s = self._monotonic_s()
         with self._lock:
             waited, self._waiting = self._waiting, deque()
-            crowded_out = self._crowded_out if now_s - self._told_at_s >= TOLD_EVERY_S else 0
-            if crowded_out:
-                self._crowded_out, self._told_at_s = 0, now_s
+            self._room.clear()
+            crowded_out = self._crowded_now(now_s)
         taken = []
         for until_s, command in waited:
             late = now_s > until_s
             self.dropped += late
             taken.append(command.refused("expired", "it waited for longer than its expiry") if late else command)
-        if crowded_out:
-            told = (
-                f"{counted(crowded_out, 'command')} came while {MAX_WAITING} waited, or faster than {PER_S} in "
-                f"a second ({RESENDS_PER_S} of them to send again)"
-            )
-            taken.append(Command("", None, "crowded_out", told, None, None))
-        return taken
+        return taken + crowded_out
+
+    def _crowded_now(self, now_s: float) -> list[Command]:
+        """Return a refused command for each kind of which some were crowded out, unless that was told just before."""
+        told = []
+        due = [kind for kind in self._crowded_out if now_s - self._told_at_s.get(kind, -TOLD_EVERY_S) >= TOLD_EVERY_S]
+        for kind in due:
+            count = self._crowded_out.pop(kind)
+            self._told_at_s[kind] = now_s
+            if kind == "part":
+                what = counted(count, "opening or closing of a part", "openings and closings of parts")
+                why = f"{what} came while {MAX_PARTS_WAITING} waited, or faster than {PARTS_PER_S} in a second"
+            else:
+                why = (
+                    f"{counted(count, 'command')} came while {MAX_WAITING} waited, or faster than {PER_S} in a second "
+                    f"({RESENDS_PER_S} of them to send again)"
+                )
+            told.append(Command("part" if kind == "part" else "", None, "crowded_out", why, None, None))
+        return told

@@ -89,6 +89,8 @@ def step(
         parts = _judged(parts, event, told)
     elif isinstance(event, FrameLost):
         parts = _lost(parts, event)
+    elif isinstance(event, TriggerTrouble):
+        told.append(event)
     return _conclude(parts, now_ns, told)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge.parts.presence import Presence, PresenceRules, step
-from edge.records.parts import PartClosed, PartOpened, TriggerEvent
+from edge.records.parts import PartClosed, PartOpened, TriggerEvent, TriggerFault, TriggerTrouble
 
 MOST_WAITING = 10_000  # of told events; a trigger that is faster than this is told to be
 
@@ -134,6 +134,7 @@ class ToldTrigger:
     def __init__(self) -> None:
         self._waiting: deque[TriggerEvent] = deque()
         self._lock = threading.Lock()
+        self._unheard = ""
         self.refused = 0
 
     def tell(self, event: TriggerEvent) -> bool:
@@ -141,9 +142,15 @@ class ToldTrigger:
         with self._lock:
             if len(self._waiting) >= MOST_WAITING:
                 self.refused += 1
+                self._unheard = f"{MOST_WAITING} openings and closings of parts wait; {self.refused} were refused"
                 return False
             self._waiting.append(event)
             return True
+
+    def refuse(self, why: str) -> None:
+        """Tell that an opening or closing could not be taken: a part may come that nobody opened."""
+        with self._lock:
+            self._unheard = why
 
     def glance(self, glance: Glance) -> Sequence[TriggerEvent]:
         """Return nothing: frames open no part."""
@@ -152,8 +159,11 @@ class ToldTrigger:
 
     def events(self, now_ns: int) -> Sequence[TriggerEvent]:
         """Return what was told up to now, in its order; what is due later waits."""
-        told = []
+        told: list[TriggerEvent] = []
         with self._lock:
+            if self._unheard:
+                told.append(TriggerTrouble(TriggerFault.UNHEARD, now_ns, self._unheard))
+                self._unheard = ""
             while self._waiting and self._waiting[0].at_ns <= now_ns:
                 told.append(self._waiting.popleft())
         return told

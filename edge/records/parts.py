@@ -40,9 +40,6 @@ class FrameLost:
     at_ns: int
 
 
-TriggerEvent = PartOpened | PartClosed
-
-
 @dataclass(frozen=True)
 class ViewResult:
     """The frames of a part in one view.
@@ -112,6 +109,7 @@ class TriggerFault(str, Enum):
     TOO_MANY_OPEN = "too_many_open"
     GOES_BACK = "goes_back"
     UNKNOWN_RECIPE = "unknown_recipe"
+    UNHEARD = "unheard"
 
 
 @dataclass(frozen=True)
@@ -121,3 +119,7 @@ class TriggerTrouble:
     fault: TriggerFault
     at_ns: int
     detail: str
+
+
+# What a trigger tells: what begins and ends, and what it could not take.
+TriggerEvent = PartOpened | PartClosed | TriggerTrouble

@@ -39,6 +39,8 @@ class CommandDesk:
         self._messages = messages
         self._outbox = outbox
         self.obey: dict[str, Obey] = dict.fromkeys(COMMANDS, _unknown)
+        # who must hear, by the command's name, that one was not obeyed, and why
+        self.refused: dict[str, Callable[[str], None]] = {}
 
     def add(self, obey: Mapping[str, Obey]) -> None:
         """Let these obey the commands of these names."""
@@ -58,6 +60,8 @@ class CommandDesk:
                 return
             if command.name != "part" or came_to[0] != "ok":  # parts come and go all day
                 self._alarms.audit(command, *came_to)
+        if came_to[0] != "ok" and command.name in self.refused:
+            self.refused[command.name]("; ".join(word for word in came_to if word))
         self.reply(command, *came_to)
 
     def answer_later(self, command: Command, outcome: CommandOutcome, detail: str) -> None:

@@ -35,6 +35,8 @@ _AT_ONCE = 16
 _TICK_EVERY_NS = 200_000_000
 # How often open parts are looked at while no frame comes.
 _PARTS_EVERY_NS = 20_000_000
+# Where many parts are concluded at once, the rest of the station has its turn after so many.
+_CONCLUDED_AT_ONCE = 50
 
 Told = Seen | FrameLost
 
@@ -227,7 +229,9 @@ class Decider:
         self._watch(Decided(seen.result, body, seen.frame, seen.kept, events))
 
     def _concluded(self, concluded: Sequence[PartResult | StrayFrame | TriggerTrouble]) -> None:
-        for one in concluded:
+        for number, one in enumerate(concluded, start=1):
+            if number % _CONCLUDED_AT_ONCE == 0:
+                self._each_turn()
             if isinstance(one, PartResult):
                 self._part(one)
             elif isinstance(one, TriggerTrouble):

@@ -16,6 +16,11 @@ class PartTeller:
         self._trigger = trigger
         self._recipes = recipes
 
+    def refused(self, why: str) -> None:
+        """Tell the trigger that a command of parts was not obeyed."""
+        if isinstance(self._trigger, ToldTrigger):
+            self._trigger.refuse(f"a message about a part was not taken: {why}")
+
     def __call__(self, command: Command, now_ns: int) -> tuple[CommandOutcome, str]:
         """Obey the command, as of the moment at which it came."""
         body = command.body

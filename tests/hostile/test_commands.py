@@ -149,6 +149,25 @@ def _first_number(taken: list) -> str:  # type: ignore[type-arg] # of commands
     return str(told.problem.split()[0])
 
 
+def test_two_hundred_parts_a_second_are_taken_and_no_more() -> None:
+    """Ten seconds of 400 openings and closings a second: all are taken. Of 2,000 a second 400 are, and it is told."""
+    for per_s, most in ((400, 4_000), (2_000, 400 * 10 + 400)):
+        now_s, taken = [0.0], []
+        inbox = Inbox(ROOT, lambda now_s=now_s: now_s[0])  # type: ignore[misc]
+        for number in range(10 * per_s):
+            now_s[0] = number / per_s
+            inbox.put(replace(COMMAND, topic=f"{ROOT}/cmd/part"))
+            if number % (per_s // 20) == 0:
+                taken += inbox.take()
+        now_s[0] = 20.0
+        taken += inbox.take()
+        parts = [command for command in taken if command.outcome != "crowded_out"]
+        assert most * 0.99 <= len(parts) <= most
+        assert inbox.dropped == 10 * per_s - len(parts)
+        told = [command for command in taken if command.outcome == "crowded_out"]
+        assert [command.name for command in told] == ["part"] * (2 if per_s == 2_000 else 0)
+
+
 def test_wishes_to_send_again_have_a_rate_of_their_own() -> None:
     """Of 100 in a second a few are obeyed, and other commands are taken meanwhile."""
     now_s = [0.0]
