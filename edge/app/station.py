@@ -16,7 +16,7 @@ from edge.alarms import AlarmManager
 from edge.app.cameras import Sources
 from edge.app.engines import proven_engine
 from edge.bundle import Bundle
-from edge.commands.requests import Inbox
+from edge.commands.requests import UNSEEN, Inbox
 from edge.commands.socket import CommandSocket
 from edge.engines.device import Vendor
 from edge.messages.writer import Identity, MessageWriter
@@ -379,7 +379,7 @@ def _desk(delivery: _Delivery, recorder: Recorder, trigger: Trigger | None, sett
     desk = CommandDesk(delivery.inbox.take, delivery.sender.offer, recorder.alarms, delivery.messages, delivery.outbox)
     parts = PartTeller(trigger, settings.station_recipes)
     desk.add({"resend": EventResender(delivery.outbox, desk.answer_later), "part": parts})
-    desk.refused["part"] = parts.refused
+    desk.refused |= dict.fromkeys(("part", UNSEEN), parts.refused)
     if recorder.interventions is not None:
         desk.add(dict.fromkeys(("challenge", "bypass"), recorder.interventions.obey))
     return desk

@@ -26,6 +26,7 @@ PER_S = 50  # commands from the broker, on average; MAX_WAITING at once
 RESENDS_PER_S, RESENDS_AT_ONCE = 1, 10
 PARTS_PER_S = 400  # openings and closings: 200 parts; as many at once
 MAX_PARTS_WAITING = 1_000
+UNSEEN = "unseen"  # in the place of the name of commands that were thrown away unseen
 TOLD_EVERY_S = 10.0  # what was crowded out is told together
 MAX_DETAIL = 500
 MAX_ANSWER_TOPIC = 200  # characters
@@ -362,7 +363,21 @@ def _body(name: str, received: Received) -> tuple[StrictModel | None, CommandOut
         return None, "invalid", f"{where}: {wrong['msg']}"
 
 
-_Kind = Literal["shell", "command", "part"]
+_Kind = Literal["shell", "command", "part", "unseen"]
+_CROWDED_NAMES: dict[_Kind, str] = {"part": "part", "unseen": UNSEEN}
+
+
+def _crowded(kind: _Kind, count: int) -> str:
+    if kind == "part":
+        what = counted(count, "opening or closing of a part", "openings and closings of parts")
+        return f"{what} came while {MAX_PARTS_WAITING} waited, or faster than {PARTS_PER_S} in a second"
+    if kind == "unseen":
+        what = counted(count, "message")
+        return f"{what} came faster than they could be looked at; openings and closings of parts may be among them"
+    return (
+        f"{counted(count, 'command')} came while {MAX_WAITING} waited, or faster than {PER_S} in a second "
+        f"({RESENDS_PER_S} of them to send again)"
+    )
 
 
 class Inbox:
@@ -401,7 +416,7 @@ class Inbox:
     ) -> None:
         """Accept a message from any thread. With `reply` it is from `account` of the device, which is so answered."""
         if isinstance(received, Crowded):
-            self._crowd_out(received.count, "command")
+            self._crowd_out(received.count, "unseen")
             return
         part = received.topic == f"{self._root}/cmd/part"
         kind: _Kind = "shell" if reply is not None else "part" if part else "command"
@@ -464,13 +479,5 @@ class Inbox:
         for kind in due:
             count = self._crowded_out.pop(kind)
             self._told_at_s[kind] = now_s
-            if kind == "part":
-                what = counted(count, "opening or closing of a part", "openings and closings of parts")
-                why = f"{what} came while {MAX_PARTS_WAITING} waited, or faster than {PARTS_PER_S} in a second"
-            else:
-                why = (
-                    f"{counted(count, 'command')} came while {MAX_WAITING} waited, or faster than {PER_S} in a second "
-                    f"({RESENDS_PER_S} of them to send again)"
-                )
-            told.append(Command("part" if kind == "part" else "", None, "crowded_out", why, None, None))
+            told.append(Command(_CROWDED_NAMES.get(kind, ""), None, "crowded_out", _crowded(kind, count), None, None))
         return told
