@@ -24,7 +24,7 @@ QUIET := -q -p no:cacheprovider
 DEVICE_LOCK := -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate -c <(grep -v ^numpy requirements.lock)
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test test-edge test-trainer test-models test-others soak check bench proof model golden picture alarm-diagram results lock debian clean
+.PHONY: help demo test test-edge test-others test-trainer test-models soak soak-docs soak-others check bench proof model golden picture alarm-diagram results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -33,9 +33,9 @@ demo: $(DEMO_VENV)/.installed ## the simulated line with the shipped model and a
 	@$(DEMO_VENV)/bin/linewatch demo $(ARGS)
 
 test: debian $(VENV)/.installed $(GST_VENV)/.installed ## all checks and tests, as continuous integration runs them
-	@$(MAKE) --no-print-directory -j3 -Oline check test-edge test-trainer test-models test-others
+	@$(MAKE) --no-print-directory -j4 -Oline check test-edge test-others test-trainer test-models
 
-# Parts of like length side by side: each waits for processes as long as it computes. Begun in the order of their length.
+# Side by side, the longest first: each waits for processes as long as it computes.
 test-edge:
 	$(GST_VENV)/bin/python -m pytest $(QUIET) -m "not soak" $(OLDEST_OPENCV_TESTS)
 	$(VENV)/bin/python -m pytest $(QUIET) -m "not gstreamer and not soak" tests/edge
@@ -50,10 +50,17 @@ test-models:
 test-others:
 	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" --ignore tests/edge --ignore tests/trainer $(MODEL_TESTS:%=--ignore %)
 
-# Proofs that take minutes each. Exit code 5: no test is marked in a part.
 soak: debian $(VENV)/.installed $(GST_VENV)/.installed ## the tests that take minutes each: leaks, floods, long runs
+	@$(MAKE) --no-print-directory -j2 -Oline soak-docs soak-others
+
+# Pages that install and train.
+soak-docs:
+	$(VENV)/bin/python -m pytest $(QUIET) -m soak tests/docs
+
+# Exit code 5: no test is marked in a part.
+soak-others:
 	$(GST_VENV)/bin/python -m pytest $(QUIET) -m soak $(OLDEST_OPENCV_TESTS) || [ $$? = 5 ]
-	$(VENV)/bin/python -m pytest $(QUIET) -m "soak and not gstreamer"
+	$(VENV)/bin/python -m pytest $(QUIET) -m "soak and not gstreamer" --ignore tests/docs
 
 check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	$(VENV)/bin/ruff check .
