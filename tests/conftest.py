@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3  # noqa: F401 - before TensorFlow, whose own SQLite would serve the tests of the store instead
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
