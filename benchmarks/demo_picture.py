@@ -1,4 +1,4 @@
-"""Draw what `make demo` shows into docs/demo.svg: the real table of a real run of 75 frames. Run: make picture."""
+"""Draw what `make demo` shows into docs/demo.svg: the real panel of a real run of 300 frames. Run: make picture."""
 
 from __future__ import annotations
 
@@ -10,48 +10,47 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edge.app import run_line
+from edge.app import StandIns, Watchers, run_station
 from edge.bundle import load_bundle
-from edge.cli.demo import BUNDLE, DEMO_ALARMS, FPS, DemoScore, DemoScreen, how_to_listen
+from edge.cli.demo import BUNDLE, FPS, DemoScreen, DemoStation, demo_cameras, demo_settings, frames_per_s, how_to_listen
+from edge.observers.direct import DirectObserver
 from edge.publishers.memory import MemoryPublisher
-from edge.records.decided import Decided
-from edge.settings import CameraSettings, LineSettings, Settings
-from edge.simulation.camera import SimulatedCamera
-from edge.simulation.rendering import SimulatedLineSettings
+from edge.records.decided import Decided, DecidedPart
+from edge.station.glance import Glance
 
 ROOT = Path(__file__).resolve().parent.parent
-FRAMES = 75
+FRAMES = 300
 
 
 def main() -> None:
-    """Run the line and save its last screen."""
-    bundle = load_bundle(BUNDLE)
-    camera = SimulatedCamera("simulated", SimulatedLineSettings(fps=FPS, frames=FRAMES))
-    settings = Settings(
-        line=LineSettings(enterprise="demo", device="demo"),
-        camera=CameraSettings(kind="simulated", max_age_ms=5000),
-        alarms=DEMO_ALARMS,
-    )
-    score = DemoScore(bundle.classes)
-    # the demo's broker takes any free port
-    listen = how_to_listen("127.0.0.1", 40123, "demo/site/area/line/cell/inspect/v1")
-    screen = DemoScreen([*listen, "Ctrl-C ends it"])
-    last_s: list[float] = []
+    """Run the station and save its last screen."""
+    settings = demo_settings("127.0.0.1", 40123)  # the demo's broker takes any free port
+    screen = DemoScreen([*how_to_listen("127.0.0.1", 40123, settings.line.root), "Ctrl-C ends it"])
+    station = DemoStation(demo_cameras(7, FPS, FRAMES))
+    ends_s: list[float] = []
 
-    def watch(decided: Decided) -> None:
-        if decided.inspection.frame is None:
+    def watch(decided: Decided | DecidedPart) -> None:
+        if isinstance(decided, DecidedPart):
+            screen.add(decided, station.shown(decided.part.part_id))
             return
-        last_s.append(time.monotonic())
-        span_s = last_s[-1] - last_s[max(0, len(last_s) - 30)]
-        frames_per_s = min(len(last_s) - 1, 29) / span_s if span_s else 0.0
-        screen.add(decided, score.add(camera.truth(decided.inspection.frame), decided), frames_per_s)
+        ends_s.append(time.monotonic())
+        screen.frames_per_s = frames_per_s(ends_s[-60:])
+        screen.add(decided)
+
+    def look(glance: Glance) -> None:
+        screen.glance = glance
 
     with tempfile.TemporaryDirectory() as folder:
-        stop = threading.Event()
-        store = Path(folder) / "outbox.db"
-        publisher = MemoryPublisher()
-        run_line(settings, bundle, stop, store=store, live=True, camera=camera, publisher=publisher, watchers=[watch])
-    console = Console(record=True, width=112, file=io.StringIO(), force_terminal=True)
+        run_station(
+            settings,
+            load_bundle(BUNDLE),
+            threading.Event(),
+            store=Path(folder) / "outbox.db",
+            live=True,
+            instead=StandIns(station.cameras, station.trigger, MemoryPublisher()),
+            watchers=Watchers([DirectObserver(watch)], look),
+        )
+    console = Console(record=True, width=90, file=io.StringIO(), force_terminal=True)
     console.print(screen)
     console.save_svg(str(ROOT / "docs" / "demo.svg"), title="make demo")
 

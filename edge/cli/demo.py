@@ -1,4 +1,4 @@
-"""The demo: a simulated line, the shipped model and a broker of its own, beside the truth."""
+"""The demo: a simulated station of two cameras, the shipped model and a broker of its own, beside the truth."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import shlex
 import statistics
 import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,53 +17,95 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from edge.alarms import FLOOD_ALARM, AlarmRule
-from edge.app import run_line
+from edge.app import StandIns, Watchers, run_station
 from edge.bundle import load_bundle
 from edge.files import scratch_folder
+from edge.observers.direct import DirectObserver
 from edge.opencv import cv2
-from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.embedded_broker import EmbeddedBroker
-from edge.records import DefectClass, UInt8, Verdict
-from edge.records.decided import Decided
-from edge.settings import SHIPPED_BUNDLE, CameraSettings, LineSettings, Settings
+from edge.records import AlarmEvent, DefectClass, UInt8, Verdict
+from edge.records.decided import Decided, DecidedPart
+from edge.settings import SHIPPED_BUNDLE, Settings
+from edge.simulation.belt import SimulatedBelt, SimulatedTrigger
 from edge.simulation.camera import SimulatedCamera
-from edge.simulation.rendering import CLASS_NAMES, SimulatedLineSettings
+from edge.simulation.products import ProductName
+from edge.simulation.rendering import CLASS_NAMES, RenderedLine, SimulatedLineSettings
 from edge.station.counts import LineCounts
+from edge.station.glance import Glance
 from edge.wording import counted
 
 BUNDLE = SHIPPED_BUNDLE
 FPS = 15.0
+CAMERAS = ("top", "side")
+# The recipe changes from one to the next when the first part of it passes the light barrier.
+RECIPES: tuple[ProductName, ...] = ("glass", "disc")
+FRAMES_PER_PART = 15
+# Without an end the recipe changes after so many parts.
+PARTS_PER_RECIPE = 12
 # A quarter of the smallest stain: what is less of an entering defect nobody would call one. Not the model's to choose.
 VISIBLE_PX = 60
-_ROWS = 12
 _TOLD_EVERY_S = 10.0
 _COLOURS = {Verdict.OK: "bold green", Verdict.NG: "bold red", Verdict.NO_READ: "bold yellow"}
 
-DEMO_ALARMS = (
-    AlarmRule.model_validate(
-        {
-            "id": "scratched",
-            "measure": "coverage",
-            "class": "scratch",
-            "raise_at": 0.0003,
-            "clear_below": 0.0001,
-            "on_delay_ms": 100,
-            "off_delay_ms": 300,
-            "priority": "high",
-            "text": "Scratched glass: check the rollers of the infeed",
-        }
-    ),
-    AlarmRule(
-        id="rejects",
-        measure="ng",
-        on_delay_ms=100,
-        off_delay_ms=300,
-        text="Rejects: look at the part that is passing",
-    ),
+DEMO_ALARMS: list[dict[str, Any]] = [
+    {
+        "id": "scratched",
+        "measure": "coverage",
+        "class": "scratch",
+        "raise_at": 0.0003,
+        "clear_below": 0.0001,
+        "priority": "high",
+        "text": "Scratched: check the rollers of the infeed",
+    },
+    {"id": "rejects", "measure": "ng", "text": "A bad part: take it out"},
     # half of the simulated parts are defective, and each of their alarms is here to be seen
-    FLOOD_ALARM.model_copy(update={"out_of_service": True}),
-)
+    {
+        "id": "alarm-flood",
+        "measure": "raises",
+        "within_s": 600,
+        "raise_at": 10,
+        "clear_below": 5,
+        "needs_ack": False,
+        "priority": "high",
+        "out_of_service": True,
+        "text": "Too many alarms to be read one by one: look for their common cause",
+    },
+]
+
+
+def demo_cameras(seed: int, fps: float, frames: int) -> dict[str, SimulatedLineSettings]:
+    """Return the two cameras of the demo. `frames`: of both together, 0 = they never end."""
+    each = -(-frames // len(CAMERAS)) if frames else 0
+    first = SimulatedLineSettings(
+        fps=fps,
+        frames=each,
+        seed=seed,
+        edge_share=0.5,
+        frames_per_part=FRAMES_PER_PART,
+        products=RECIPES,
+        parts_per_product=max(1, each // FRAMES_PER_PART // len(RECIPES)) if frames else PARTS_PER_RECIPE,
+    )
+    # of an odd number of frames the side takes one less
+    side = first.model_copy(update={"view": "side", "frames": frames - each if frames else 0})
+    return dict(zip(CAMERAS, (first, side), strict=True))
+
+
+def demo_settings(host: str, port: int) -> Settings:
+    """Return the settings of the demo's station: two cameras, two recipes, parts by a light barrier."""
+    # a laptop that has other things to do is no fault of the line: only a frame much older is stale here
+    camera = {"source": "simulated", "max_age_ms": 5000}
+    view = {"bundle": str(BUNDLE)}
+    return Settings.model_validate(
+        {
+            "line": {"enterprise": "demo", "device": "demo"},
+            "cameras": dict.fromkeys(CAMERAS, camera),
+            "recipes": {name: {"views": dict.fromkeys(CAMERAS, view)} for name in RECIPES},
+            "recipe": RECIPES[0],
+            "parts": {"trigger": "software", "timeout_ms": 60_000, "wait_ms": 20_000},
+            "alarms": DEMO_ALARMS,
+            "broker": {"host": host, "port": port},
+        }
+    )
 
 
 @dataclass
@@ -74,7 +115,8 @@ class DemoScore:
     A frame is truly defective when its true map, uint8 [H, W] of the rendered line's ids, holds a defect of VISIBLE_PX
     or more, whatever the model's own smallest areas are; one that shows only slivers of entering or leaving defects is
     neither defective nor clean. A defective frame is missed when nothing that was found overlaps the truth; a clean one
-    is false when anything was found.
+    is false when anything was found. A part is missed when it shows a defect to any camera and is OK, and false when it
+    shows none and is NG.
     """
 
     classes: Sequence[DefectClass]
@@ -83,10 +125,14 @@ class DemoScore:
     clean: int = 0
     false: int = 0
     slivers: int = 0
+    parts_missed: int = 0
+    parts_false: int = 0
+    verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
     errors: list[float] = field(default_factory=list)
 
     def add(self, truth: UInt8, decided: Decided) -> float:
         """Count one frame and return its true coverage."""
+        self.verdicts[decided.inspection.judgement.verdict] += 1
         true_coverage = float(cv2.countNonZero(truth) / truth.size)
         found = decided.defect_map.classes_per_pixel() if decided.defect_map is not None else None
         if self._defective(truth):
@@ -113,13 +159,29 @@ class DemoScore:
                 return True
         return False
 
+    def add_part(self, part: DecidedPart, shown: Sequence[str]) -> None:
+        """Count one part. `shown`: the classes that any camera is truly shown."""
+        verdict = part.part.judgement.verdict
+        self.parts_missed += bool(shown) and verdict is Verdict.OK
+        self.parts_false += not shown and verdict is Verdict.NG
+
     def summary(self, counts: LineCounts, published: int, acknowledged: int, frames_per_s: float) -> dict[str, Any]:
-        """Return what the demo came to; None for a coverage error that no frame could tell."""
+        """Return what the demo came to; None for a coverage error that no frame could tell.
+
+        `ok`, `ng`, `no_read` are of frames; those that begin with `parts` are of parts.
+        """
         return {
             "frames": counts.frames,
-            "ok": counts.ok,
-            "ng": counts.ng,
-            "no_read": counts.no_read,
+            "ok": self.verdicts[Verdict.OK],
+            "ng": self.verdicts[Verdict.NG],
+            "no_read": self.verdicts[Verdict.NO_READ],
+            "parts": counts.parts,
+            "parts_ok": counts.ok,
+            "parts_ng": counts.ng,
+            "parts_no_read": counts.no_read,
+            "parts_missed": self.parts_missed,
+            "parts_false": self.parts_false,
+            "recipe_changes": counts.recipe_changes,
             "defective_frames": self.defective,
             "missed_frames": self.missed,
             "clean_frames": self.clean,
@@ -135,42 +197,88 @@ class DemoScore:
 
 
 @dataclass
-class DemoScreen:
-    """The table that lives: the last frames, the standing alarms, and how to listen in and end it."""
+class Standing:
+    """The alarms that an operator is to see: text, and since when on the station's clock, by id."""
 
-    listen: Sequence[str]
-    rows: deque[tuple[str | Text, ...]] = field(default_factory=lambda: deque(maxlen=_ROWS))
-    alarms: dict[str, str] = field(default_factory=dict)
+    alarms: dict[str, tuple[str, int]] = field(default_factory=dict)
 
-    def add(self, decided: Decided, true_coverage: float, frames_per_s: float) -> None:
-        """Show one more frame."""
-        verdict = decided.inspection.judgement.verdict
-        measurement = decided.inspection.measurement
-        counts = {name: seen.count for name, seen in measurement.classes.items()} if measurement else {}
-        kinds = "  ".join(f"{name} {count}" for name, count in counts.items() if count)
-        for event in decided.alarms:
+    def add(self, events: Sequence[AlarmEvent]) -> None:
+        """Take transitions, in order."""
+        for event in events:
             if event.state in {"active", "acknowledged"} and event.shown:
-                self.alarms[event.alarm] = event.text
+                _, since_ns = self.alarms.get(event.alarm, ("", event.at_ns))
+                self.alarms[event.alarm] = event.text, since_ns
             else:
                 self.alarms.pop(event.alarm, None)
-        self.rows.append(
-            (
-                str(decided.inspection.frame),
-                Text(verdict.value, style=_COLOURS[verdict]),
-                f"{measurement.coverage:.3%}" if measurement else "-",
-                f"{true_coverage:.3%}",
-                kinds,
-                "  ".join(self.alarms),
-                f"{frames_per_s:.1f}",
-            )
-        )
+
+
+@dataclass
+class DemoScreen:
+    """What a terminal shows: parts, the last of them, standing alarms, rates, broker, and how to listen in."""
+
+    listen: Sequence[str]
+    glance: Glance | None = None
+    standing: Standing = field(default_factory=Standing)
+    last: tuple[DecidedPart, tuple[str, ...]] | None = None
+    frames_per_s: float = 0.0
+
+    def add(self, decided: Decided | DecidedPart, shown: tuple[str, ...] = ()) -> None:
+        """Take what was decided. `shown`: of a part, the classes that any camera is truly shown."""
+        self.standing.add(decided.alarms)
+        if isinstance(decided, DecidedPart):
+            self.last = decided, shown
 
     def __rich__(self) -> Group:
-        table = Table("frame", "verdict", "coverage", "truly", "defects", "alarms", "frames/s", expand=True)
-        for row in self.rows:
-            table.add_row(*row)
-        standing = [Text(f"ALARM {name}: {text}", style="bold white on red") for name, text in self.alarms.items()]
-        return Group(table, *standing, *(Text(line, style="cyan") for line in self.listen))
+        table = Table.grid(padding=(0, 2))
+        for name, told in self._rows():
+            table.add_row(Text(name, style="dim"), told)
+        return Group(table, Text(), *(Text(line, style="cyan") for line in self.listen))
+
+    def _rows(self) -> list[tuple[str, Text]]:
+        glance = self.glance
+        if glance is None:
+            return [("parts", Text("starting"))]
+        rows = [("parts", _counted(glance)), *self._last_part()]
+        rows += [
+            (
+                "ALARM",
+                Text.assemble((f"{name}", "bold white on red"), f" for {_ago(glance.at_ns - since_ns)}: {text}"),
+            )
+            for name, (text, since_ns) in self.standing.alarms.items()
+        ] or [("alarms", Text("none stands", style="green"))]
+        broker = "connected" if glance.connected else glance.broker or "not there yet"
+        return [
+            *rows,
+            ("recipe", Text(f"{glance.recipe}, changed {counted(glance.recipe_changes, 'time')}")),
+            ("rate", Text(f"{self.frames_per_s:.1f} frames/s from {counted(len(CAMERAS), 'camera')}")),
+            ("broker", Text(f"{broker}: {glance.sent} sent, {glance.taken} taken, {glance.waiting} wait")),
+        ]
+
+    def _last_part(self) -> list[tuple[str, Text]]:
+        if self.last is None:
+            return []
+        part, shown = self.last[0].part, self.last[1]
+        verdict = part.judgement.verdict
+        told = Text.assemble(
+            f"{part.part_id}  ", (verdict.value, _COLOURS[verdict]), f"  {part.judgement.reason or ''}"
+        )
+        truth = ", ".join(shown) or "nothing"
+        return [("last part", told), ("it truly has", Text(truth))]
+
+
+def _counted(glance: Glance) -> Text:
+    return Text.assemble(
+        (f"{glance.ok} OK", _COLOURS[Verdict.OK]),
+        "   ",
+        (f"{glance.ng} NG", _COLOURS[Verdict.NG]),
+        "   ",
+        (f"{glance.no_read} NO_READ", _COLOURS[Verdict.NO_READ]),
+        f"   since the start, in {counted(glance.frames, 'frame')}",
+    )
+
+
+def _ago(duration_ns: int) -> str:
+    return f"{max(0, duration_ns) / 1e9:.0f} s"
 
 
 @dataclass
@@ -180,16 +288,18 @@ class DemoLines:
     console: Console
     ends: str
     counts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
-    alarms: set[str] = field(default_factory=set)
+    frames: int = 0
+    standing: Standing = field(default_factory=Standing)
     began_s: float | None = None
     told_s: float = 0.0
 
-    def add(self, decided: Decided, now_s: float, frames_per_s: float) -> None:
-        """Count one more frame, and say how it stands if ten seconds have passed since it was last said."""
-        self.counts[decided.inspection.judgement.verdict] += 1
-        for event in decided.alarms:
-            stands = event.state in {"active", "acknowledged"} and event.shown
-            (self.alarms.add if stands else self.alarms.discard)(event.alarm)
+    def add(self, decided: Decided | DecidedPart, now_s: float, frames_per_s: float) -> None:
+        """Take what was decided, and say how it stands if ten seconds have passed since it was last said."""
+        self.standing.add(decided.alarms)
+        if isinstance(decided, DecidedPart):
+            self.counts[decided.part.judgement.verdict] += 1
+        else:
+            self.frames += decided.inspection.frame is not None
         if self.began_s is None:
             self.began_s = self.told_s = now_s
         if now_s - self.told_s < _TOLD_EVERY_S:
@@ -197,8 +307,9 @@ class DemoLines:
         self.told_s = now_s
         verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in self.counts.items())
         self.console.print(
-            f"{now_s - self.began_s:.0f} s: {counted(sum(self.counts.values()), 'frame')}, {verdicts}; "
-            f"{frames_per_s:.1f} frames/s; alarms: {', '.join(sorted(self.alarms)) or 'none'}. {self.ends}"
+            f"{now_s - self.began_s:.0f} s: {counted(sum(self.counts.values()), 'part')}, {verdicts}; "
+            f"{counted(self.frames, 'frame')}, {frames_per_s:.1f} frames/s; "
+            f"alarms: {', '.join(sorted(self.standing.alarms)) or 'none'}. {self.ends}"
         )
 
 
@@ -216,53 +327,101 @@ def how_to_listen(host: str, port: int, root: str) -> list[str]:
     ]
 
 
-def run_demo(stop: threading.Event, *, headless: bool, frames: int, seed: int, console: Console) -> dict[str, Any]:
-    """Inspect until `frames` are done (0: until `stop` is set) and return the summary.
+class DemoStation:
+    """The simulated cameras over their belt, the light barrier, and the truth of each frame and part."""
 
-    Headless, frames come as fast as they are inspected; else 15 per second. A terminal gets a table that lives;
+    def __init__(self, cameras: Mapping[str, SimulatedLineSettings]) -> None:
+        first = next(iter(cameras.values()))
+        belt = SimulatedBelt(first.fps, list(cameras))
+        self.cameras = {name: SimulatedCamera(name, settings, belt=belt) for name, settings in cameras.items()}
+        self.trigger = SimulatedTrigger(belt, first, recipes=True)
+        self._lines = {name: RenderedLine(settings) for name, settings in cameras.items()}
+
+    def truth(self, decided: Decided) -> UInt8 | None:
+        """Return the true map of a frame, uint8 [H, W]; None where no frame came."""
+        seen = decided.inspection
+        return None if seen.frame is None else self.cameras[seen.camera].truth(seen.frame)
+
+    def shown(self, part_id: str) -> tuple[str, ...]:
+        """Return the classes that a part truly shows to any camera, by the number in its id."""
+        number = int(part_id.rsplit("-", 1)[1]) - 1
+        found = {name for line in self._lines.values() for name in line.shown(number)}
+        return tuple(name for name in CLASS_NAMES if name in found)
+
+
+@dataclass
+class _Demo:
+    """Takes what is decided: scores it beside the truth, and shows it."""
+
+    station: DemoStation
+    score: DemoScore
+    screen: DemoScreen
+    lines: DemoLines
+    shows_table: bool
+    ends_s: list[float] = field(default_factory=list)
+
+    def __call__(self, decided: Decided | DecidedPart) -> None:
+        shown: tuple[str, ...] = ()
+        if isinstance(decided, DecidedPart):
+            shown = self.station.shown(decided.part.part_id)
+            self.score.add_part(decided, shown)
+        elif (truth := self.station.truth(decided)) is not None:
+            self.ends_s.append(time.monotonic())
+            self.score.add(truth, decided)
+        rate = frames_per_s(self.ends_s[-60:])
+        if self.shows_table:
+            self.screen.frames_per_s = rate
+            self.screen.add(decided, shown)
+        else:
+            self.lines.add(decided, time.monotonic(), rate)
+
+    def look(self, glance: Glance) -> None:
+        """Take how the station stands."""
+        self.screen.glance = glance
+
+
+def run_demo(stop: threading.Event, *, headless: bool, frames: int, seed: int, console: Console) -> dict[str, Any]:
+    """Inspect until `frames` of both cameras are done (0: until `stop` is set) and return the summary.
+
+    Headless, frames come as fast as they are inspected; else 15 per second. A terminal gets a panel that lives;
     a pipe, a log and `headless` get a line every ten seconds.
     """
     bundle = load_bundle(BUNDLE)
-    score = DemoScore(bundle.classes)
-    ends_s: list[float] = []
     with ExitStack() as scope:
         broker = scope.enter_context(EmbeddedBroker())
-        settings = Settings(
-            line=LineSettings(enterprise="demo", device="demo"),
-            # a laptop that has other things to do is no fault of the line: only a frame much older is stale here
-            camera=CameraSettings(name="simulated", kind="simulated", max_age_ms=5000),
-            alarms=DEMO_ALARMS,
-            broker=BrokerSettings(host=broker.host, port=broker.port),
-        )
-        line = settings.line
-        root = f"{line.enterprise}/{line.site}/{line.area}/{line.line}/{line.cell}/inspect/v1"
+        settings = demo_settings(broker.host, broker.port)
         ends = f"It ends after {counted(frames, 'frame')}, or with Ctrl-C" if frames else "Ctrl-C ends it"
-        listen = [*how_to_listen(broker.host, broker.port, root), f"{ends}; so does: kill {os.getpid()}"]
-        camera = SimulatedCamera(
-            "simulated", SimulatedLineSettings(fps=0 if headless else FPS, frames=frames, seed=seed)
-        )
+        listen = [
+            *how_to_listen(broker.host, broker.port, settings.line.root),
+            f"{ends}; so does: kill {os.getpid()}",
+        ]
+        station = DemoStation(demo_cameras(seed, 0 if headless else FPS, frames))
         store = scope.enter_context(scratch_folder("linewatch-demo-")) / "outbox.db"
-        screen, told = DemoScreen(listen), DemoLines(console, ends)
-        shows_table = console.is_terminal and not headless
-        if shows_table:
+        screen = DemoScreen(listen)
+        demo = _Demo(
+            station,
+            DemoScore(bundle.classes),
+            screen,
+            DemoLines(console, ends),
+            shows_table=console.is_terminal and not headless,
+        )
+        if demo.shows_table:
             scope.enter_context(Live(screen, console=console, refresh_per_second=8))
         else:
             console.print(Text("\n".join(listen)))
-
-        def watch(decided: Decided) -> None:
-            ends_s.append(time.monotonic())
-            if decided.inspection.frame is None:
-                return
-            true_coverage = score.add(camera.truth(decided.inspection.frame), decided)
-            if shows_table:
-                screen.add(decided, true_coverage, _frames_per_s(ends_s[-30:]))
-            else:
-                told.add(decided, ends_s[-1], _frames_per_s(ends_s[-30:]))
-
-        result = run_line(settings, bundle, stop, store=store, live=True, camera=camera, watchers=[watch])
-    return score.summary(result.counts, result.published, result.outbox.acknowledged, _frames_per_s(ends_s))
+        result = run_station(
+            settings,
+            bundle,
+            stop,
+            store=store,
+            live=True,
+            instead=StandIns(cameras=station.cameras, trigger=station.trigger),
+            watchers=Watchers([DirectObserver(demo)], demo.look),
+        )
+    rate = frames_per_s(demo.ends_s)
+    return demo.score.summary(result.counts, result.published, result.outbox.acknowledged, rate)
 
 
-def _frames_per_s(ends_s: Sequence[float]) -> float:
-    """Frames per second between the first and the last decided frame."""
+def frames_per_s(ends_s: Sequence[float]) -> float:
+    """Return frames per second between the first and the last decided frame."""
     return (len(ends_s) - 1) / (ends_s[-1] - ends_s[0]) if len(ends_s) > 1 and ends_s[-1] > ends_s[0] else 0.0

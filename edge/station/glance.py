@@ -17,7 +17,8 @@ class Glance:
     `ok`, `ng`, `no_read`: of parts where the station tells parts apart (`parts` is not None), else of frames. `camera`:
     why no frame comes, or empty. `age_ms`: of the oldest picture that was judged last, None without one.
     `broker`: why it is not there, or empty. `waiting`: messages that it has not acknowledged. `alarms`: id and text of
-    those that an operator is to see.
+    those that an operator is to see. `recipe`: the one in force, changed `recipe_changes` times. `sent`: messages that
+    were handed to the broker, `taken`: that it acknowledged.
     """
 
     at_ns: int
@@ -33,6 +34,10 @@ class Glance:
     broker: str
     waiting: int
     alarms: tuple[tuple[str, str], ...]
+    recipe: str = ""
+    recipe_changes: int = 0
+    sent: int = 0
+    taken: int = 0
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ def glance(now_ns: int, decider: Decider, outbox: Outbox, sender: Sender) -> Gla
         broker=sender.trouble or "",
         waiting=stored.pending + stored.waiting,
         alarms=tuple((rule.id, rule.text) for rule in manager.rules if rule.id in shown),
+        recipe=decider.recorder.recipe,
+        recipe_changes=counts.recipe_changes,
+        sent=sender.published,
+        taken=stored.acknowledged,
     )
 
 

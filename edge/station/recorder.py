@@ -57,6 +57,11 @@ class Recorder:
         if self._book is not None:
             self._book.recipe = recipe.name
 
+    @property
+    def recipe(self) -> str:
+        """The recipe in force."""
+        return self._messages.in_force.recipe
+
     def seen(self, result: FrameResult, now_ns: int) -> FrameResult:
         """Return a frame's result as it is told: NO_READ while inspection is bypassed."""
         if self._book is not None:

@@ -23,7 +23,8 @@ from edge.records import (
     UInt8,
     Verdict,
 )
-from edge.records.decided import Decided
+from edge.records.decided import Decided, DecidedPart
+from edge.records.parts import Closing, PartResult
 from edge.station.counts import LineCounts
 from tests.conftest import ROOT
 
@@ -62,7 +63,9 @@ def test_the_score_is_by_overlap_with_the_truth() -> None:
         (square(0), square(0)),  # clean
     ):
         score.add(truth, decided(found))
-    summary = score.summary(LineCounts(frames=7), 3, 2, 12.345)
+    summary = score.summary(LineCounts(frames=7, parts=3, ok=1, ng=2), 3, 2, 12.345)
+    assert [summary[key] for key in ("parts", "parts_ok", "parts_ng", "parts_no_read")] == [3, 1, 2, 0]
+    assert (summary["ok"], summary["no_read"]) == (6, 1)  # of frames
     assert {key: summary[key] for key in ("defective_frames", "missed_frames", "clean_frames", "false_frames")} == {
         "defective_frames": 4,
         "missed_frames": 3,
@@ -78,19 +81,19 @@ def test_the_score_is_by_overlap_with_the_truth() -> None:
 def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     """Run the demo as a user does, to its end."""
     path = tmp_path_factory.mktemp("demo") / "summary.json"
-    command = [sys.executable, "-m", "edge", "demo", "--headless", "--frames", "120", "--summary", str(path)]
+    command = [sys.executable, "-m", "edge", "demo", "--headless", "--frames", "240", "--summary", str(path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     assert "mosquitto_sub -h 127.0.0.1" in result.stdout
-    assert "It ends after 120 frames, or with Ctrl-C" in result.stdout
+    assert "It ends after 240 frames, or with Ctrl-C" in result.stdout
     loaded: dict[str, float] = json.loads(path.read_text())
     return loaded
 
 
 def test_the_demo_finds_what_is_there(summary: dict[str, float]) -> None:
     """At most 5 % of defective frames are missed and 5 % of clean ones flagged; coverage is right within a quarter."""
-    assert summary["frames"] == 120
+    assert summary["frames"] == 240
     assert summary["no_read"] == 0
     assert summary["defective_frames"] >= 30
     assert summary["clean_frames"] >= 20
@@ -103,8 +106,35 @@ def test_the_demo_raises_and_clears_alarms_and_loses_no_message(summary: dict[st
     """Alarms come and go, and what was handed to the embedded broker was acknowledged by it."""
     assert summary["alarms_raised"] >= 1
     assert summary["alarms_cleared"] >= 1
-    assert summary["published"] == summary["acknowledged"] >= 120
-    assert summary["ok"] + summary["ng"] == 120
+    assert summary["published"] == summary["acknowledged"] >= summary["parts"]
+    assert summary["ok"] + summary["ng"] == 240
+
+
+def test_every_part_of_the_demo_has_a_verdict(summary: dict[str, float]) -> None:
+    """120 positions of the belt are 8 parts, four of each recipe, the last of which may not have passed.
+
+    At most one part is lost to the change of the recipe.
+    """
+    assert 7 <= summary["parts"] <= 8
+    assert summary["parts"] == summary["parts_ok"] + summary["parts_ng"] + summary["parts_no_read"]
+    assert summary["recipe_changes"] == 1
+    assert summary["parts_no_read"] <= 1
+    assert summary["parts_missed"] == summary["parts_false"] == 0
+
+
+def part_of(verdict: Verdict) -> DecidedPart:
+    """Make a decided part."""
+    part = PartResult(3, "glass-000003", False, "glass", 0, 1, Closing.TRIGGER, Judgement(verdict, None))
+    return DecidedPart(part, {}, ())
+
+
+def test_a_part_is_missed_if_it_is_ok_and_false_if_it_is_ng() -> None:
+    """By what any camera is truly shown; a part that is NO_READ is neither."""
+    score = DemoScore((SCRATCH,))
+    for verdict in Verdict:
+        score.add_part(part_of(verdict), ("scratch",))
+        score.add_part(part_of(verdict), ())
+    assert (score.parts_missed, score.parts_false) == (1, 1)
 
 
 @pytest.mark.soak
@@ -118,7 +148,7 @@ def test_another_seed_draws_another_line_and_is_inspected_as_well(tmp_path: Path
         "demo",
         "--headless",
         "--frames",
-        "120",
+        "240",
         "--seed",
         "23",
         "--summary",
@@ -149,14 +179,16 @@ def test_the_shipped_bundle_sees_here_what_it_saw_when_it_was_made() -> None:
 
 
 def test_into_a_pipe_a_line_every_ten_seconds() -> None:
-    """A log sees at once how the demo ends, and every ten seconds how it stands: frames, verdicts, alarms."""
+    """A log sees at once how the demo ends, and every ten seconds how it stands: parts, verdicts, frames, alarms."""
     shown = io.StringIO()
     lines = DemoLines(Console(file=shown, width=200), "Ctrl-C ends it")
     for tenth in range(251):
-        lines.add(decided(None if tenth % 2 else square(0)), 100 + tenth / 10, 10.0)
+        lines.add(decided(square(0)), 100 + tenth / 10, 10.0)
+        if tenth % 50 == 0:
+            lines.add(part_of(Verdict.NO_READ if tenth % 100 else Verdict.OK), 100 + tenth / 10, 10.0)
     assert shown.getvalue().splitlines() == [
-        "10 s: 101 frames, 51 OK, 0 NG, 50 NO_READ; 10.0 frames/s; alarms: none. Ctrl-C ends it",
-        "20 s: 201 frames, 101 OK, 0 NG, 100 NO_READ; 10.0 frames/s; alarms: none. Ctrl-C ends it",
+        "10 s: 2 parts, 1 OK, 0 NG, 1 NO_READ; 101 frames, 10.0 frames/s; alarms: none. Ctrl-C ends it",
+        "20 s: 4 parts, 2 OK, 0 NG, 2 NO_READ; 201 frames, 10.0 frames/s; alarms: none. Ctrl-C ends it",
     ]
 
 

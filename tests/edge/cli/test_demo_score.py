@@ -18,8 +18,10 @@ from edge.records import (
     UInt8,
     Verdict,
 )
-from edge.records.decided import Decided
+from edge.records.decided import Decided, DecidedPart
+from edge.records.parts import Closing, PartResult
 from edge.station.counts import LineCounts
+from edge.station.glance import Glance
 
 # numbered as a bundle does, in alphabetical order; the rendered line calls a scratch 1, a stain 2 and a chip 3
 CLASSES = (
@@ -29,6 +31,7 @@ CLASSES = (
 )
 SCRATCH_TRUTH, CHIP_TRUTH = 1, 3
 SIZE = (50, 100)  # 5000 px
+S = 1_000_000_000
 
 
 def blank() -> UInt8:
@@ -90,21 +93,42 @@ def test_without_a_defective_frame_there_is_no_coverage_error() -> None:
     assert DemoScore(CLASSES).summary(LineCounts(), 0, 0, 0.0)["coverage_relative_error"] is None
 
 
-def test_the_screen_shows_the_frame_the_alarm_and_how_to_listen() -> None:
-    """A raised alarm stands until it is cleared; verdicts are words, not colours alone."""
+def test_the_screen_shows_parts_alarms_and_how_to_listen_at_80_columns() -> None:
+    """Counts, the last part with its reason and truth, each alarm with its age and what to do, rates and broker."""
     screen = DemoScreen(["mosquitto_sub -t 'demo/#'"])
-    console = Console(file=io.StringIO(), width=140, record=True)
-    raised = AlarmEvent("scratched", "raised", "active", "1", "high", 0, 0.01, 0.0003, "Scratched glass")
-    cleared = AlarmEvent("scratched", "cleared", "returned", "1", "high", 1, 0.0, 0.0001, "Scratched glass")
-    screen.add(decided(with_box(2, 5, 5, 2, 25), (raised,)), 0.01, 14.25)
+    console = Console(file=io.StringIO(), width=80, record=True)
+    raised = AlarmEvent("scratched", "raised", "active", "1", "high", 2 * S, 0.01, 0.0003, "Scratched glass")
+    cleared = AlarmEvent("scratched", "cleared", "returned", "1", "high", 9 * S, 0.0, 0.0001, "Scratched glass")
+    judged = Judgement(Verdict.NG, "top: scratch: 1 defect")
+    part = PartResult(7, "glass-000007", False, "glass", 0, 1, Closing.TRIGGER, judged)
+    screen.glance = Glance(
+        at_ns=5 * S,
+        frames=240,
+        parts=8,
+        ok=5,
+        ng=2,
+        no_read=1,
+        dropped=0,
+        age_ms=9.0,
+        camera="",
+        connected=True,
+        broker="",
+        waiting=0,
+        alarms=(),
+        recipe="glass",
+        recipe_changes=1,
+        sent=90,
+        taken=88,
+    )
+    screen.frames_per_s = 29.75
+    screen.add(DecidedPart(part, {}, (raised,)), ("scratch",))
     console.print(screen)
     shown = console.export_text(clear=True)
-    for words in ("NG", "1.000%", "scratch 1", "14.2", "ALARM scratched: Scratched glass", "mosquitto_sub -t 'demo/#'"):
-        assert words in shown
-    screen.add(decided(blank(), (cleared,)), 0.0, 14.0)
-    screen.add(unread(), 0.0, 14.0)
+    words = ["5 OK", "2 NG", "1 NO_READ", "240 frames", "glass-000007", "NG", "top: scratch: 1 defect", "scratch"]
+    words += ["scratched for 3 s: Scratched glass", "29.8 frames/s from 2 cameras", "glass, changed 1 time"]
+    for each in [*words, "connected: 90 sent, 88 taken", "mosquitto_sub -t 'demo/#'"]:
+        assert each in shown, each
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
+    screen.add(DecidedPart(part, {}, (cleared,)))
     console.print(screen)
-    shown = console.export_text()
-    assert "ALARM" not in shown
-    assert "OK" in shown
-    assert "NO_READ" in shown
+    assert "none stands" in console.export_text()
