@@ -13,18 +13,18 @@ from edge.cli.console import output, stop_on_signals
 
 def add_to(app: typer.Typer) -> None:
     """Add the verb to the `linewatch` command."""
-    app.command(epilog="Example: `linewatch demo --headless --frames 120 --summary summary.json`")(demo)
+    app.command(epilog="Example: `linewatch demo --headless --frames 240 --summary summary.json`")(demo)
 
 
 def demo(
-    headless: Annotated[bool, typer.Option("--headless", help="as fast as it can, without the table")] = False,
+    headless: Annotated[bool, typer.Option("--headless", help="as fast as it can, without the panel")] = False,
     frames: Annotated[int, typer.Option("--frames", min=0, help="end by itself after so many frames; 0 = never")] = 0,
     summary: Annotated[Path | None, typer.Option("--summary", help="write what it came to here, as JSON")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="another seed, other parts")] = 7,
 ) -> None:
-    """Inspect a simulated line with the shipped model and a broker of its own, and compare with the truth.
+    """Inspect a simulated station with the shipped model and a broker of its own, and compare with the truth.
 
-    A terminal shows a table that lives. A pipe, a log and --headless get a line every ten seconds. Ctrl-C ends it.
+    A terminal shows a panel that lives. A pipe, a log and --headless get a line every ten seconds. Ctrl-C ends it.
     """
     from edge.cli.demo import run_demo
 

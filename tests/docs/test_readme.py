@@ -108,7 +108,8 @@ def headless_demo(command: str, checkout: Path) -> None:
     """Run the demo to its end in an environment of its own, made from nothing, and read its summary."""
     run(command, checkout)
     summary = json.loads((checkout / "out" / "summary.json").read_text())
-    assert summary["frames"] == 120
+    assert summary["frames"] == 240
+    assert summary["parts"] >= 7
 
 
 def resolved(command: str, checkout: Path) -> None:
