@@ -122,19 +122,22 @@ def test_every_part_of_the_demo_has_a_verdict(summary: dict[str, float]) -> None
     assert summary["parts_missed"] == summary["parts_false"] == 0
 
 
-def part_of(verdict: Verdict) -> DecidedPart:
+def part_of(verdict: Verdict, recipe: str = "display") -> DecidedPart:
     """Make a decided part."""
-    part = PartResult(3, "glass-000003", False, "glass", 0, 1, Closing.TRIGGER, Judgement(verdict, None))
+    part = PartResult(3, "glass-000003", False, recipe, 0, 1, Closing.TRIGGER, Judgement(verdict, None))
     return DecidedPart(part, {}, ())
 
 
 def test_a_part_is_missed_if_it_is_ok_and_false_if_it_is_ng() -> None:
-    """By what any camera is truly shown; a part that is NO_READ is neither."""
+    """By what it truly shows and its recipe does not tolerate; a part that is NO_READ is neither."""
     score = DemoScore((SCRATCH,))
     for verdict in Verdict:
         score.add_part(part_of(verdict), ("scratch",))
         score.add_part(part_of(verdict), ())
     assert (score.parts_missed, score.parts_false) == (1, 1)
+    score.add_part(part_of(Verdict.OK, "cover"), ("stain",))
+    score.add_part(part_of(Verdict.OK, "cover"), ("stain", "chip"))
+    assert (score.parts_missed, score.parts_false) == (2, 1)
 
 
 @pytest.mark.soak
