@@ -89,6 +89,7 @@ golden: $(VENV)/.installed ## record anew what the golden replay comes to; look 
 picture: $(VENV)/.installed ## draw docs/demo.svg, what the demo shows, and docs/pictures
 	$(VENV)/bin/python benchmarks/demo_picture.py
 	$(VENV)/bin/python -m benchmarks.pictures
+	$(VENV)/bin/python -m benchmarks.drawings
 
 alarm-diagram: $(VENV)/.installed ## draw the table of alarm states into docs/alarms.md
 	$(VENV)/bin/python -m edge.alarms.drawing docs/alarms.md

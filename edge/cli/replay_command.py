@@ -77,6 +77,8 @@ def replay(
     from edge.publishers.memory import MemoryPublisher
 
     settings, bundles = load_station(config, bundle)
+    # the simulated engine answers for the simulated camera alone
+    settings = settings.model_copy(update={"engine": settings.engine.without_simulation()})
     if publish:
         warn_of_secrets(settings, config)
     sources = _recordings(settings, bundles, recordings, cameras)
