@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge.bundle import load_bundle
-from edge.cli.trials import CameraTrial, tried, try_secrets, try_store, try_to_connect
+from edge.cli.check_command import slow_alarms
+from edge.cli.trials import CameraTrial, tried, try_belt, try_secrets, try_store, try_to_connect
 from edge.errors import LinewatchError, PublishError, SettingsError, SourceError, StoreError
 from edge.settings import Settings, load_settings
 from tests.brokers import Mosquitto, free_port
@@ -189,3 +190,62 @@ def test_a_misspelt_class_is_an_error(tmp_path: Path, key: str, said: str, named
     assert ended.returncode == 3, ended.stderr
     assert named in told
     assert "did you mean scratch?" in told
+
+
+def test_each_camera_of_a_station_is_tried_by_its_name(tmp_path: Path, broker: Mosquitto) -> None:
+    """config/station.yaml as it is shipped, but for the broker's port and the store: it is well."""
+    text = (ROOT / "config/station.yaml").read_text(encoding="utf-8")
+    for shipped, own in (
+        ("port: 1883", f"port: {broker.port}"),
+        ("../out/station.db", str(tmp_path / "outbox.db")),
+        ("../edge/bundles", str(ROOT / "edge/bundles")),
+        ("max_age_ms: 1000", "max_age_ms: 60000"),
+    ):
+        assert shipped in text
+        text = text.replace(shipped, own)
+    config = tmp_path / "station.yaml"
+    config.write_text(text, encoding="utf-8")
+    done = check(config)
+    assert done.returncode == 0, done.stderr + done.stdout
+    told = [line.split(":")[0] for line in done.stdout.splitlines() if re.match(r"[a-z ]+: (ok|failed), ", line)]
+    assert told == ["store", "secrets", "broker", "camera top", "camera side", "speed top", "speed side"]
+    assert "camera top: ok, top: 640 x 480 px" in " ".join(done.stdout.split())
+    assert "warning" not in done.stderr.lower().replace("warning: messages", "")
+
+
+ONE_PART = "parts: {trigger: mqtt, timeout_ms: 800}\n"
+SLOW = [
+    ("{id: a, measure: ng, on_delay_ms: 1, text: t}", "alarms.a.on_delay_ms is 1"),
+    ("{id: a, measure: ng, text: t}", ""),
+    ("{id: a, measure: ng, per: frame, on_delay_ms: 800, text: t}", ""),
+    ("{id: a, measure: ng, per: frame, on_delay_ms: 801, text: t}", "is 801, and a part lasts 800 ms at most"),
+    ("{id: a, measure: count, raise_at: 1, on_delay_ms: 5000, text: t}", "one bad part may never raise it"),
+    ("{id: a, measure: no_read, on_delay_ms: 5000, text: t}", ""),  # this is not about one bad part
+    ("{id: a, measure: camera, camera: [lost], on_delay_ms: 5000, text: t}", ""),
+]
+
+
+@pytest.mark.parametrize(("alarm", "says"), SLOW)
+def test_an_alarm_that_one_bad_part_never_raises_is_warned_of(alarm: str, says: str, tmp_path: Path) -> None:
+    """A delay longer than a part can last; of parts any delay, for a part is a moment. Without parts none is told."""
+    config = tmp_path / "line.yaml"
+    config.write_text(f"{ONE_PART}alarms: [{alarm}]\n")
+    told = slow_alarms(load_settings(config))
+    assert len(told) == bool(says)
+    assert says in "".join(told)
+    config.write_text(f"alarms: [{alarm}]\n")
+    assert slow_alarms(load_settings(config)) == []
+
+
+def test_the_warning_is_printed_and_the_line_is_well(tmp_path: Path) -> None:
+    """On stderr, with what to set; the exit code stays 0."""
+    config = write(tmp_path, 9, parts="{trigger: camera}", alarms=f"[{SLOW[0][0]}]")
+    done = check(config, "--offline")
+    assert done.returncode == 0, done.stderr
+    assert "Set on_delay_ms: 0, or count parts with frames" in " ".join(done.stderr.split())
+
+
+def test_a_belt_that_was_not_learned_is_told(tmp_path: Path) -> None:
+    """By its name, with the command that makes it."""
+    with pytest.raises(SettingsError, match="Make it with: linewatch learn-belt"):
+        try_belt(tmp_path / "belt.npz")
