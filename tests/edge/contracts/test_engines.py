@@ -80,7 +80,7 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:  # noqa: P
         return lambda: TimeLimitedEngine(OnnxRuntimeEngine(model, CONTRACT), 30)
     if request.param.startswith("tensorrt"):
         return tensorrt_opener(write_bright_bundle(tmp_path / "bundle"), request.param.removeprefix("tensorrt-"))
-    return lambda: SimulatedEngine(CONTRACT, lambda _: (FRAME >= 128).astype(np.uint8))
+    return lambda: SimulatedEngine(CONTRACT, lambda *_: (FRAME >= 128).astype(np.uint8))
 
 
 def fill(engine: Engine, tiles: list[int]) -> tuple[object, list[UInt8]]:
@@ -183,7 +183,7 @@ def hostile_opener(engine: str, kind: str, folder: Path) -> Opener:  # noqa: PLR
         return lambda: keras_engine(float("nan"))
     if engine == "simulated":
         fault = SimulatedFault.model_validate({"kind": kind})
-        return lambda: SimulatedEngine(CONTRACT, lambda _: (FRAME >= 128).astype(np.uint8), 0.0, fault)
+        return lambda: SimulatedEngine(CONTRACT, lambda *_: (FRAME >= 128).astype(np.uint8), 0.0, fault)
     bundle = hostile_bundle(folder, kind)
     if engine == "onnxruntime":
         return lambda: OnnxRuntimeEngine(bundle.onnx_path, CONTRACT)

@@ -30,7 +30,7 @@ Openers = Mapping[Candidate, Callable[[], Engine]]
 
 def at(tiles_per_s: float) -> Callable[[], Engine]:
     """Return what opens a simulated engine of a set speed."""
-    return lambda: SimulatedEngine(CONTRACT, lambda _: np.zeros((16, 16), np.uint8), tiles_per_s)
+    return lambda: SimulatedEngine(CONTRACT, lambda *_: np.zeros((16, 16), np.uint8), tiles_per_s)
 
 
 def never() -> Engine:

@@ -91,7 +91,7 @@ def test_a_hung_engine_is_named_and_the_watchdog_starves() -> None:
     clock = Clock()
     progress = Heartbeats(clock)
     engine = TimeLimitedEngine(
-        SimulatedEngine(GraphContract(8, 8, 1, 1, 1, ("a",), 1), lambda _: np.zeros((8, 8), np.uint8)), 1
+        SimulatedEngine(GraphContract(8, 8, 1, 1, 1, ("a",), 1), lambda *_: np.zeros((8, 8), np.uint8)), 1
     )
     moved = turns_of(progress, engine)
     clock.now_ns = 100_000_000_000
