@@ -58,7 +58,7 @@ def learn_belt_of(
     own = max(belt.look(pixels).share for pixels in seen)
     output.print(
         f"{out}: the empty belt of {camera}, from {counted(len(seen), 'frame')} of {width} x {height} px. Region "
-        f"{x},{y},{w},{h}: {rows * columns} cells of {w / columns:.0f} x {h / rows:.0f} px"
+        f"{x},{y},{w},{h}: {counted(rows * columns, 'cell')} of {w / columns:.0f} x {h / rows:.0f} px"
     )
     output.print(
         f"a part differs by {least:.0f} to {most:.0f} of 255 grey levels in at least {belt.share:.1%} of the region; "

@@ -442,7 +442,7 @@ class Inbox:
         """Say why a message finds no room; or nothing. It is not read for that, which would cost too much."""
         most = MAX_PARTS_WAITING if kind == "part" else MAX_WAITING
         if self._room[kind] >= most:
-            return f"{most} commands wait"
+            return counted(most, "command waits", "commands wait")
         if kind == "shell":
             return ""
         if received.topic == f"{self._root}/cmd/resend" and not self._resends.take():
