@@ -142,7 +142,7 @@ def test_a_part_is_missed_if_it_is_ok_and_false_if_it_is_ng() -> None:
 
 @pytest.mark.soak
 def test_another_seed_draws_another_line_and_is_inspected_as_well(tmp_path: Path) -> None:
-    """The model has not learned one seed by heart."""
+    """The model has not learned one seed by heart: each part of another gets its verdict, few frames pass as clean."""
     path = tmp_path / "summary.json"
     command = [
         sys.executable,
@@ -159,7 +159,8 @@ def test_another_seed_draws_another_line_and_is_inspected_as_well(tmp_path: Path
     ]
     subprocess.run(command, capture_output=True, timeout=240, check=True, cwd=ROOT)
     summary = json.loads(path.read_text())
-    assert summary["missed_frames"] <= 0.05 * summary["defective_frames"]
+    assert summary["parts_missed"] == summary["parts_false"] == 0
+    assert summary["missed_frames"] <= 0.15 * summary["defective_frames"]
     assert summary["false_frames"] <= 0.05 * summary["clean_frames"]
     assert summary["coverage_relative_error"] <= 0.25
 
