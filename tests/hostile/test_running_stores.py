@@ -226,7 +226,8 @@ def test_an_engine_that_fails_20_000_times_costs_nothing(tmp_path: Path) -> None
         last = of_process(process.pid)
         assert stopped(process) == 0
     assert (last["threads"], last["descriptors"]) == (first["threads"], first["descriptors"])
-    assert last["memory"] < first["memory"] + 10
+    # an arena of the allocator more is no leak; one record kept for each frame, of 5 kB, would be 80 MB
+    assert last["memory"] < first["memory"] + 32
     with closing(sqlite3.connect(store)) as db:
         payloads = db.execute("SELECT payload FROM message WHERE kind = 'result'").fetchall()
         raised = db.execute("SELECT count(*) FROM journal WHERE kind = 'raised' AND alarm = 'engine-fails'").fetchone()
