@@ -15,7 +15,7 @@ MOST_WAITING = 10_000  # of told events; a trigger that is faster than this is t
 
 
 @dataclass(frozen=True)
-class Glance:
+class TriggerFrame:
     """A frame as a trigger is told of it: its view, its time, and whether it shows a part.
 
     `captured_ns`: the station's clock. `present`: None where that is not looked at or cannot be known.
@@ -29,7 +29,7 @@ class Glance:
 class Trigger(Protocol):
     """Opens and closes parts. Asked by the decider alone; what it is told by others may come from any thread."""
 
-    def glance(self, glance: Glance) -> Sequence[TriggerEvent]:
+    def frame(self, frame: TriggerFrame) -> Sequence[TriggerEvent]:
         """Return what begins or ends with a frame, in order."""
         ...
 
@@ -49,12 +49,12 @@ class PresenceTrigger:
         self._view, self._rules, self._state = view, rules, Presence()
         self._looked_ns = 0
 
-    def glance(self, glance: Glance) -> Sequence[TriggerEvent]:
+    def frame(self, frame: TriggerFrame) -> Sequence[TriggerEvent]:
         """Return what begins or ends with a frame."""
-        if glance.view != self._view:
+        if frame.view != self._view:
             return ()
-        self._state, events = step(self._rules, self._state, present=glance.present, captured_ns=glance.captured_ns)
-        self._looked_ns = max(self._looked_ns, glance.captured_ns)
+        self._state, events = step(self._rules, self._state, present=frame.present, captured_ns=frame.captured_ns)
+        self._looked_ns = max(self._looked_ns, frame.captured_ns)
         return events
 
     def events(self, now_ns: int) -> Sequence[TriggerEvent]:
@@ -87,19 +87,19 @@ class CameraTrigger:
         self._together_ns = together_ns if len(self._views) > 1 else 0
         self._open: deque[_Shot] = deque()
 
-    def glance(self, glance: Glance) -> Sequence[TriggerEvent]:
+    def frame(self, frame: TriggerFrame) -> Sequence[TriggerEvent]:
         """Return the part that a frame begins or completes."""
-        if glance.view not in self._views:
+        if frame.view not in self._views:
             return ()
-        told = list(self.events(glance.captured_ns))
-        shot = next((each for each in self._open if self._takes(each, glance)), None)
+        told = list(self.events(frame.captured_ns))
+        shot = next((each for each in self._open if self._takes(each, frame)), None)
         if shot is None:
-            shot = _Shot(glance.captured_ns, {})
+            shot = _Shot(frame.captured_ns, {})
             self._open.append(shot)
-            told.append(PartOpened(glance.captured_ns - self._together_ns, exactly=self._frames))
-        shot.seen[glance.view] = shot.seen.get(glance.view, 0) + 1
+            told.append(PartOpened(frame.captured_ns - self._together_ns, exactly=self._frames))
+        shot.seen[frame.view] = shot.seen.get(frame.view, 0) + 1
         if all(shot.seen.get(view, 0) >= self._frames for view in self._views):
-            told += self._close_until(shot, glance.captured_ns)
+            told += self._close_until(shot, frame.captured_ns)
         return told
 
     def events(self, now_ns: int) -> Sequence[TriggerEvent]:
@@ -113,9 +113,9 @@ class CameraTrigger:
     def settled_ns(self) -> None:
         """Return None: a frame comes after the part that it opened."""
 
-    def _takes(self, shot: _Shot, glance: Glance) -> bool:
-        near = len(self._views) == 1 or abs(glance.captured_ns - shot.at_ns) <= self._together_ns
-        return near and shot.seen.get(glance.view, 0) < self._frames
+    def _takes(self, shot: _Shot, frame: TriggerFrame) -> bool:
+        near = len(self._views) == 1 or abs(frame.captured_ns - shot.at_ns) <= self._together_ns
+        return near and shot.seen.get(frame.view, 0) < self._frames
 
     def _close_until(self, last: _Shot, at_ns: int) -> list[TriggerEvent]:
         """Close a part, and those before it, which no frame completes any more: parts are closed in their order."""
@@ -152,9 +152,9 @@ class ToldTrigger:
         with self._lock:
             self._unheard = why
 
-    def glance(self, glance: Glance) -> Sequence[TriggerEvent]:
+    def frame(self, frame: TriggerFrame) -> Sequence[TriggerEvent]:
         """Return nothing: frames open no part."""
-        del glance
+        del frame
         return ()
 
     def events(self, now_ns: int) -> Sequence[TriggerEvent]:

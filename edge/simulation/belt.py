@@ -190,9 +190,9 @@ class SimulatedTrigger:
             told.append(self._seen.popleft())
         return tuple(told)
 
-    def glance(self, glance: object) -> tuple[TriggerEvent, ...]:
+    def frame(self, frame: object) -> tuple[TriggerEvent, ...]:
         """Return nothing: frames open no part."""
-        del glance
+        del frame
         return ()
 
     def settled_ns(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from edge.parts.assembler import Concluded, PartEvent, Parts, step, stop
 from edge.parts.rules import PartRules
-from edge.parts.triggers import Glance, Trigger
+from edge.parts.triggers import Trigger, TriggerFrame
 from edge.recipes.timeline import Timeline
 from edge.records import FrameResult
 from edge.records.parts import FrameLost, PartOpened, TriggerEvent
@@ -68,8 +68,8 @@ class PartStream:
         told = self._events(self._trigger.events(now_ns), now_ns)
         if result.frame is None:  # nothing came: it is no frame of any part
             return told + self._release(now_ns)
-        glance = Glance(result.view, result.captured_ns, seen.present)
-        told += self._events(self._trigger.glance(glance), now_ns)
+        frame = TriggerFrame(result.view, result.captured_ns, seen.present)
+        told += self._events(self._trigger.frame(frame), now_ns)
         return told + self._take(result.view, result.captured_ns, result, now_ns)
 
     def lost(self, event: FrameLost, now_ns: int) -> list[Concluded]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge.parts.assembler import Parts, step, stop
 from edge.parts.rules import PartRules, ViewRule
-from edge.parts.triggers import CameraTrigger, Glance, PresenceTrigger, ToldTrigger
+from edge.parts.triggers import CameraTrigger, PresenceTrigger, ToldTrigger, TriggerFrame
 from edge.records import Verdict
 from edge.records.parts import PartClosed, PartOpened, PartResult, TriggerEvent
 from tests.edge.parts.test_assembler import seen
@@ -28,7 +28,7 @@ def run(
     parts, told = Parts(), []
     for at_ms, view, present, verdict in glances:
         now_ns = round(at_ms * MS)
-        events: list[TriggerEvent] = [*trigger.events(now_ns), *trigger.glance(Glance(view, now_ns, present))]
+        events: list[TriggerEvent] = [*trigger.events(now_ns), *trigger.frame(TriggerFrame(view, now_ns, present))]
         for event in events:
             parts, concluded = step(rules, parts, event, now_ns)
             told += concluded
@@ -111,7 +111,7 @@ def test_cameras_open_and_close_the_same_number(frames: list[tuple[str, int]], c
     trigger, now_ns, told = CameraTrigger(["top", "side"], count), 0, []
     for view, later_ms in frames:
         now_ns += later_ms * MS
-        told += [*trigger.events(now_ns), *trigger.glance(Glance(view, now_ns))]
+        told += [*trigger.events(now_ns), *trigger.frame(TriggerFrame(view, now_ns))]
     told += trigger.events(10**15)
     opened = closed = 0
     for event in told:
