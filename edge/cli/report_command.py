@@ -36,8 +36,8 @@ def report(
     It reads the line's store, beside a line that runs too, and changes nothing. Exit code 8: the store has no such
     shift; the message lists those that it has.
     """
+    from edge.figures.shift_report import is_moment, read_report
     from edge.outbox import OutboxReader
-    from edge.station.shift_report import is_moment, read_report
 
     if shift not in {"last", "current"} and not is_moment(shift):
         raise typer.BadParameter(f"--shift: expected last, current or a beginning as 2026-11-30T06:00, got {shift!r}")
@@ -49,7 +49,7 @@ def report(
 
 
 def _print(told: Any) -> None:
-    from edge.station.shift_blocks import blocks, heading
+    from edge.figures.shift_blocks import blocks, heading
 
     _output.print(heading(told))
     _output.print(told.station)
@@ -78,9 +78,9 @@ def _table(block: Any) -> Table:
 
 
 def _write(told: Any, now: datetime, html: Path | None, csv: Path | None, json: Path | None) -> None:
+    from edge.figures.shift_blocks import as_csv, as_html, as_object
     from edge.files import write_text
     from edge.printable import as_json
-    from edge.station.shift_blocks import as_csv, as_html, as_object
 
     for path, text in ((html, as_html(told, now)), (csv, as_csv(told)), (json, as_json(as_object(told), indent=2))):
         if path is not None:

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from edge import __version__
+from edge.figures.shift_report import BYPASS_BEGINS, BYPASS_ENDS, CHALLENGE, Figures, ShiftReport, Stretch
 from edge.printable import csv_cell
 from edge.records import JournalEntry
 from edge.records.ledger import WORST_KEPT, WorstPart
-from edge.station.shift_report import BYPASS_BEGINS, BYPASS_ENDS, CHALLENGE, Figures, ShiftReport, Stretch
 from edge.web.page import Card, Section, bar, page, paragraph, table
 from edge.wording import counted
 

@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from edge.errors import StoreError
+from edge.figures.shift_blocks import duration, percent
+from edge.figures.shift_report import Stretch, alarm_figures, chosen, figures_of, is_moment, time_figures
 from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
 from edge.records import JournalEntry
 from edge.records.ledger import CountDelta
-from edge.station.shift_blocks import duration, percent
-from edge.station.shift_report import Stretch, alarm_figures, chosen, figures_of, is_moment, time_figures
 from tests.edge.station.shift_store import BEGINS, EARLY, LATE, PLAN
 
 DAY = ShiftPlan((time_of_day("00:00"),), ZoneInfo("Europe/Berlin"))
