@@ -62,8 +62,13 @@ class Engine(_Scoped, Protocol):
         """Tile size, channels, frames, stride, classes and largest batch."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """How many batches may be under way at once, two or more."""
+        ...
+
     def buffer(self) -> Batch:
-        """Return a batch whose `tiles` may be written now; `refs` is empty. At least two are in rotation."""
+        """Return a batch whose `tiles` may be written now; `refs` is empty. None of those under way is returned."""
         ...
 
     def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:

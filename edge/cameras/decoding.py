@@ -100,6 +100,8 @@ class Decoder:
         self._depth_bits = depth_bits
         self._turn: Callable[[UInt8], UInt8] | None = None
         self._turn_known = False
+        self._angle: float | None = None
+        self._turn_at_angle: Callable[[UInt8], UInt8] | SourceError | None = None
         if self._context.name not in _TOLD:
             _log.warning("damage of %s can hardly be known: let the camera send H.264 instead", self._context.name)
         self.intra_only = self._context.name in _INTRA
@@ -171,7 +173,7 @@ class Decoder:
     def forget(self) -> None:
         """Begin anew at a key frame: what was not decoded so far is gone."""
         self._context.flush_buffers()
-        self._damaged_at = None
+        self._angle = self._damaged_at = None
         self._failed.clear()
 
     def pixels(self, picture: Picture) -> UInt8:
@@ -186,8 +188,24 @@ class Decoder:
             pixels: UInt8 = self._reformatter.reformat(frame, format="bgr24").to_ndarray()
         else:
             pixels = self._from_deep(frame)
-        turn = _turning(frame)
+        turn = self._turning(frame)
         return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+
+    def _turning(self, frame: Any) -> Callable[[UInt8], UInt8] | None:
+        """Return what turns a frame upright. Its matrix is looked at where the angle, which costs nothing, is another.
+
+        PyAV ties what lies beside a frame and the frame together in a circle: looked at in each, hundreds of frames
+        would stay in memory until Python's collector comes.
+        """
+        if frame.rotation != self._angle:
+            self._angle = frame.rotation
+            try:
+                self._turn_at_angle = _turning(frame)
+            except SourceError as error:
+                self._turn_at_angle = SourceError(str(error))  # without what the other holds
+        if isinstance(self._turn_at_angle, SourceError):
+            raise SourceError(str(self._turn_at_angle))
+        return self._turn_at_angle
 
     def _from_deep(self, frame: Any) -> UInt8:
         """Return a frame of 16 bits a channel, of which some count. Raises SourceError where it is not known which."""

@@ -178,6 +178,11 @@ class CascadeEngine:
         """The contract of both engines."""
         return self._fast.contract
 
+    @property
+    def at_once(self) -> int:
+        """As many batches as the fast engine has under way."""
+        return self._fast.at_once
+
     def __enter__(self) -> Self:
         self._fast.__enter__()
         try:

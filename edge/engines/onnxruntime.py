@@ -1,9 +1,15 @@
-"""`model.onnx` on the CPU, by ONNX Runtime. One worker thread runs the session while the caller cuts the next tiles."""
+"""`model.onnx` on the CPU, by ONNX Runtime. Worker threads run the session while the caller cuts the next tiles.
+
+Each worker answers a share of a batch on a core of its own. Threads that share one tile wait for each other at every
+node: whatever else a core has to do then stops them all.
+"""
 
 from __future__ import annotations
 
 import itertools
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,30 +22,43 @@ from edge.engines.answers import checked
 from edge.engines.onnx_scan import read_onnx
 from edge.errors import ContractError, DependencyError, EngineError
 from edge.installing import how_to_install
-from edge.records import Batch, Float32, GraphContract, Maps, Ticket
+from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
 from edge.wording import counted
 
 _AGAIN = "Convert the bundle again: convert BUNDLE --to onnxruntime"
-_BUFFERS = 3  # two in flight and one being filled
+_AT_ONCE = 3  # a worker that is done finds its share of the next batch, however long the batcher waits for its turn
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The `count` tiles of a batch that one worker answers."""
+
+    count: int
+    answer: Future[Maps]
 
 
 class OnnxRuntimeEngine:
     """Answers tiles with an ONNX graph that keeps the graph contract.
 
-    `threads` 0 lets ONNX Runtime use every core. Raises ContractError if the graph is another one.
+    `threads` 0 uses every core. A batch of fewer tiles than threads has several threads for each tile. Raises
+    ContractError if the graph is another one.
     """
+
+    at_once = _AT_ONCE
 
     def __init__(self, model: Path | HashedFile, contract: GraphContract, threads: int = 0) -> None:
         self.contract = contract
         self._file = model
         self._model = model.path if isinstance(model, HashedFile) else model
-        self._threads = threads
+        threads = threads or len(os.sched_getaffinity(0))
+        self._workers = min(threads, contract.max_batch)
+        self._threads_each = threads // self._workers
         self._session: Any = None
         self._worker: ThreadPoolExecutor | None = None
         self._serial = itertools.count()
         frames = [contract.frames] if contract.frames > 1 else []
         shape = (contract.max_batch, *frames, contract.tile_height, contract.tile_width, contract.channels)
-        self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_BUFFERS)])
+        self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_AT_ONCE + 1)])
 
     def __enter__(self) -> Self:
         try:
@@ -50,7 +69,7 @@ class OnnxRuntimeEngine:
                 f"{how_to_install('onnxruntime', extra='desktop')}"
             ) from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = self._threads_each
         options.log_severity_level = 4  # what fails is raised; its own lines would show a model's names as they are
         # Bytes do not keep a graph from naming other files, which ONNX Runtime looks for in the working directory: the
         # scan does, of the very bytes that are given to it.
@@ -60,7 +79,7 @@ class OnnxRuntimeEngine:
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
             raise ContractError(f"ONNX Runtime cannot load {self._model}: {error}. {_AGAIN}") from error
         self._check()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="onnxruntime")
+        self._worker = ThreadPoolExecutor(self._workers, thread_name_prefix="onnxruntime")
         return self
 
     def __exit__(
@@ -99,27 +118,37 @@ class OnnxRuntimeEngine:
             )
 
     def buffer(self) -> Batch:
-        """Return the next of three buffers, uint8 [B, (T,) H, W, C]."""
+        """Return the next of four buffers, uint8 [B, (T,) H, W, C]."""
         return Batch(next(self._buffers))
 
     def submit(self, batch: Batch, count: int, thresholds: Float32) -> Ticket:
-        """Hand the first `count` tiles to the worker thread; nothing is copied."""
+        """Hand the first `count` tiles to the workers, a share to each; nothing is copied."""
         if self._worker is None:
             raise EngineError("The ONNX Runtime engine is closed; open it with `with` before submitting tiles")
-        future = self._worker.submit(
-            self._session.run, ["classes", "scores"], {"tiles": batch.tiles[:count], "thresholds": thresholds}
-        )
-        return Ticket(next(self._serial), count, (future, thresholds))
+        shares = min(self._workers, count)
+        ends = [count * share // shares for share in range(shares + 1)]
+        answers = [
+            _Share(end - first, self._worker.submit(self._run, batch.tiles[first:end], thresholds))
+            for first, end in itertools.pairwise(ends)
+        ]
+        return Ticket(next(self._serial), count, (answers, thresholds))
+
+    def _run(self, tiles: UInt8, thresholds: Float32) -> Maps:
+        return Maps(*self._session.run(["classes", "scores"], {"tiles": tiles, "thresholds": thresholds}))
 
     def collect(self, ticket: Ticket) -> Maps:
         """Wait for a ticket's maps, uint8 [count, h, w] each."""
-        future: Future[list[Any]]
-        future, thresholds = ticket.token
+        shares: list[_Share]
+        shares, thresholds = ticket.token
+        wait([share.answer for share in shares])  # all of them: the buffer is used again
         try:
-            classes, scores = future.result()
+            answers = [(share.answer.result(), share.count) for share in shares]
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
             raise EngineError(f"ONNX Runtime failed on a batch of {counted(ticket.count, 'tile')}: {error}") from error
-        return checked(Maps(classes, scores), ticket.count, self.contract, thresholds)
+        maps = [checked(each, count, self.contract, thresholds) for each, count in answers]
+        if len(maps) == 1:
+            return maps[0]
+        return Maps(np.concatenate([each.classes for each in maps]), np.concatenate([each.scores for each in maps]))
 
 
 def _words(node: tuple[str, list[int | None]] | None) -> str:

@@ -29,7 +29,7 @@ from edge.wording import counted
 
 OpenVinoPrecision = Literal["fp32", "bf16"]
 _AGAIN = "Convert the bundle again: convert BUNDLE --to openvino"
-_BUFFERS = 3  # two in flight and one being filled
+_AT_ONCE = 2
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -51,6 +51,8 @@ class OpenVinoEngine:
     StoreError where bf16 finds no room for its temporary files.
     """
 
+    at_once = _AT_ONCE
+
     def __init__(
         self, model: Path | HashedFile, contract: GraphContract, threads: int = 0, precision: OpenVinoPrecision = "fp32"
     ) -> None:
@@ -61,10 +63,10 @@ class OpenVinoEngine:
         self._precision = precision
         self._serial = itertools.count()
         self._requests: list[Any] = []
-        self._turn = itertools.cycle(range(_BUFFERS))
+        self._turn = itertools.cycle(range(_AT_ONCE + 1))
         frames = [contract.frames] if contract.frames > 1 else []
         shape = (contract.max_batch, *frames, contract.tile_height, contract.tile_width, contract.channels)
-        self._buffers: list[UInt8] = [np.zeros(shape, np.uint8) for _ in range(_BUFFERS)]
+        self._buffers: list[UInt8] = [np.zeros(shape, np.uint8) for _ in range(_AT_ONCE + 1)]
 
     def __enter__(self) -> Self:
         try:
@@ -88,7 +90,7 @@ class OpenVinoEngine:
             if self._precision == "bf16":
                 graph = with_precise_beginning(openvino, core, graph)
             compiled = core.compile_model(graph, "CPU", settings)
-            self._requests = [compiled.create_infer_request() for _ in range(_BUFFERS)]
+            self._requests = [compiled.create_infer_request() for _ in range(_AT_ONCE + 1)]
         except (ContractError, StoreError):
             raise
         except Exception as error:  # OpenVINO raises bare exceptions of many kinds

@@ -74,6 +74,8 @@ class TensorRtEngine:
     engine was built. Raises EngineError where one must not be used, ContractError where it is of another shape.
     """
 
+    at_once = _SETS
+
     def __init__(
         self,
         bundle: Bundle,

@@ -98,6 +98,11 @@ class TimeLimitedEngine:
         return self.inner.contract
 
     @property
+    def at_once(self) -> int:
+        """As many batches as the engine has under way."""
+        return self.inner.at_once
+
+    @property
     def hangs(self) -> bool:
         """True while a call of it does not return."""
         return self._stuck_since_s is not None

@@ -25,7 +25,6 @@ from edge.inspection.tiling import TilePlan, cut_sequence, pad, plan, stitch
 from edge.protocols import Engine
 from edge.records import Cell, DefectMap, Float32, Maps, PreparedFrame, Ticket, TileRef, UInt8
 
-_IN_FLIGHT = 2  # the next batch is cut while the engine works
 _PLANS_AT_MOST = 64  # frames that are cropped around a product come in many sizes
 _IDLE_S = 0.5
 _JOIN_S = 5.0
@@ -164,7 +163,7 @@ class Batcher:
 
     def _take(self) -> tuple[Float32, list[_Tile]] | None:
         """Take the tiles of the next batch, if one is to go now; the lock is held."""
-        if len(self._in_flight) >= _IN_FLIGHT or self._stopped:
+        if len(self._in_flight) >= self._engine.at_once or self._stopped:
             return None
         largest, now_s = self._engine.contract.max_batch, self._monotonic_s()
         due = [

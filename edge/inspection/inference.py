@@ -18,7 +18,6 @@ from edge.inspection.tiling import TilePlan, canvas, cut_sequence, pad, plan, st
 from edge.protocols import Engine
 from edge.records import Batch, DefectMap, Float32, PreparedFrame, Ticket, TileRef, UInt8
 
-_IN_FLIGHT = 2
 # Frames that are cropped around a product come in many sizes; so many tilings are remembered.
 _PLANS_AT_MOST = 64
 
@@ -116,7 +115,7 @@ class Inference:
         return known[:1] * (count - len(known)) + known
 
     def _next_buffer(self) -> Batch:
-        while len(self._in_flight) >= _IN_FLIGHT:
+        while len(self._in_flight) >= self._engine.at_once:
             self._collect_oldest()
         return self._engine.buffer()
 

@@ -19,7 +19,7 @@ from edge.records import Batch, Float32, GraphContract, Maps, Ticket, UInt8
 from edge.simulation.rendering import CLASS_NAMES
 from edge.yaml_settings import StrictModel
 
-_BUFFERS = 3
+_AT_ONCE = 2
 # The true class map, uint8 [H, W], of a camera's frame, by the camera's name and the frame's index.
 Truth = Callable[[str, int], UInt8]
 
@@ -69,6 +69,8 @@ class SimulatedEngine:
     a class whose threshold is above 1 would not be answered, as in the graph contract. `fault`: what it does wrong.
     """
 
+    at_once = _AT_ONCE
+
     def __init__(
         self,
         contract: GraphContract,
@@ -89,7 +91,7 @@ class SimulatedEngine:
                 self._ids[truth_id] = contract.classes.index(name) + 1
         frames = [contract.frames] if contract.frames > 1 else []
         shape = (contract.max_batch, *frames, contract.tile_height, contract.tile_width, contract.channels)
-        self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_BUFFERS)])
+        self._buffers = itertools.cycle([np.zeros(shape, np.uint8) for _ in range(_AT_ONCE + 1)])
 
     def __enter__(self) -> Self:
         self._open = True

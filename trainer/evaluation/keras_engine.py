@@ -51,6 +51,8 @@ def head(probabilities: Float32, thresholds: Float32) -> Maps:
 class KerasEngine:
     """Answers tiles with a Keras model from float32 [N, (T,) H, W, C] (0-255) to probabilities [N, h, w, K]."""
 
+    at_once = 2
+
     def __init__(self, model: Path | Any, contract: GraphContract) -> None:
         self.contract = contract
         self._source = model

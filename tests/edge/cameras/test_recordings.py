@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import struct
 import subprocess
 import time
@@ -161,6 +162,23 @@ def test_a_recording_turned_by_part_of_a_quarter_is_not_read(tmp_path: Path) -> 
         items, _ = play(camera)
     assert frames_of(items) == []
     assert "a part of a quarter turn" in items[0].detail  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("matrix", [MATRICES["upright"], MATRICES["half"], (0.866, 0.5, -0.5, 0.866, 0, 0)])
+def test_pictures_leave_memory_when_they_are_let_go(tmp_path: Path, matrix: tuple[float, ...]) -> None:
+    """No picture waits for Python's collector, which comes after hundreds: those of 4K would fill gigabytes."""
+    clip = tmp_path / "clip.mp4"
+    ffmpeg("-c:v", "mpeg4", "-frames:v", "50", clip)
+    turned(clip, matrix)
+    gc.collect()
+    gc.disable()
+    try:
+        with recorded_camera("c", clip) as camera:
+            assert len(play(camera)[0]) == 50
+            left = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 8
 
 
 def test_sixteen_bits_are_not_guessed(tmp_path: Path) -> None:

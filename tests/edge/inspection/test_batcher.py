@@ -44,6 +44,8 @@ def noise(seed: int, height: int = 96, width: int = 130) -> UInt8:
 class SteppedEngine:
     """A bright engine of 64 px tiles that notes what each batch held and answers when the gate is open."""
 
+    at_once = 2
+
     def __init__(self, max_batch: int = 4, *, gate: threading.Event | None = None, fails_at: int = -1) -> None:
         self.contract = GraphContract(64, 64, 1, 1, 1, ("bright",), max_batch)
         self.batches: list[list[str]] = []
