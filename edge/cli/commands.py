@@ -9,6 +9,7 @@ from edge.cli import (
     alarm_commands,
     bench_engine_command,
     check_command,
+    dashboard_command,
     demo_command,
     inspect_command,
     intervention_commands,
@@ -56,6 +57,7 @@ for _verbs in (
     report_command,
     status_command,
     watch_command,
+    dashboard_command,
 ):
     _verbs.add_to(app)
 

@@ -53,8 +53,8 @@ def watch(
     In a terminal a panel lives; in a pipe a line comes every ten seconds. Ctrl-C ends it, with exit code 0. Exit code
     9: the broker cannot be reached. With --once: 0 the station is online now; 13 it is not, or nobody can know.
     """
-    from edge.cli.watched import Watched
     from edge.publishers.subscriber import Subscriber
+    from edge.watching.watched import Watched
 
     settings = settings_of(config)
     root, broker = settings.line.root, _account(settings.broker, username, password_file)

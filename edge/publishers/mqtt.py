@@ -93,6 +93,9 @@ class MqttPublisher:
 
     _session_s = SESSION_EXPIRY_S
     _listens: Sequence[str] = ()
+    _kept_received = KEPT_RECEIVED
+    _max_waiting = MAX_WAITING
+    _looked_at_once = _LOOKED_AT_ONCE
 
     def __init__(
         self,
@@ -226,7 +229,7 @@ class MqttPublisher:
         if more := self._thrown_away - self._told_away:
             self._told_away += more
             yield Crowded(more)
-        for _ in range(min(len(self._received), _LOOKED_AT_ONCE)):
+        for _ in range(min(len(self._received), self._looked_at_once)):
             yield self._received.popleft()
         if self._ears is not None:
             yield from self._heard(self._ears)
@@ -332,7 +335,7 @@ class MqttPublisher:
         self._happened.put(_Answered(client, packet, code, name))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        if len(self._received) >= MAX_WAITING:
+        if len(self._received) >= self._max_waiting:
             self._thrown_away += 1
             time.sleep(_SLOW_S)
             return
@@ -341,7 +344,7 @@ class MqttPublisher:
         self._received.append(
             Received(
                 topic=message.topic,
-                payload=bytes(message.payload[: KEPT_RECEIVED + 1]),
+                payload=bytes(message.payload[: self._kept_received + 1]),
                 retained=message.retain,
                 expiry_s=getattr(properties, "MessageExpiryInterval", None),
                 response_topic=getattr(properties, "ResponseTopic", None),
@@ -383,6 +386,8 @@ def _properties(message: Message, packet: int) -> Properties:
         properties.PayloadFormatIndicator = int(message.content_type == _JSON)  # 1: it is UTF-8
     if message.correlation is not None:
         properties.CorrelationData = message.correlation
+    if message.response_topic is not None:
+        properties.ResponseTopic = message.response_topic
     if message.expiry_s is not None:
         properties.MessageExpiryInterval = message.expiry_s
     return properties

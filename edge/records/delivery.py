@@ -10,8 +10,8 @@ class Message:
     """One MQTT publication. `expiry_s` None = never expires. `urgent`: committed at once, not in a group.
 
     `kind` names the schema of the body. `id` is unique for ever; consumers drop what they have seen. `durable`: by way
-    of the outbox, which keeps JSON only. `correlation`: what an answer gives back to who asked. `resent`: a broker
-    has acknowledged it before, so a consumer may have it.
+    of the outbox, which keeps JSON only. `response_topic`: where the answer to a command is wanted. `correlation`: what
+    an answer gives back to who asked. `resent`: a broker has acknowledged it before, so a consumer may have it.
     """
 
     id: str
@@ -26,6 +26,7 @@ class Message:
     content_type: str = "application/json"
     correlation: bytes | None = None
     resent: bool = False
+    response_topic: str | None = None
 
 
 @dataclass(frozen=True)

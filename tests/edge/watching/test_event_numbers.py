@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cli.event_numbers import EventNumbers
+from edge.watching.event_numbers import EventNumbers
 
 S = 1_000_000_000
 

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from edge.cli.event_numbers import EventNumbers
 from edge.records import Received
 from edge.strict_json import parse_json
+from edge.watching.event_numbers import EventNumbers
 
 VERDICTS = ("OK", "NG", "NO_READ")
 MINUTE_S = 60
 GAP_AFTER_NS = 10_000_000_000
 _PRIORITIES = {"high": 0, "medium": 1, "low": 2}
 _ALARMS_AT_MOST = 500
+_TOPICS_AT_MOST = 50
 _TEXT_AT_MOST = 500
 _COUNTERS_AT_MOST = 100
 _CAMERAS_AT_MOST = 32
@@ -86,6 +87,10 @@ class Watched:
 
     def take(self, received: Received, now_ns: int) -> None:
         """Take a message. One that is none of a station's is counted, and changes nothing."""
+        self.hear(received, envelope_of(received.payload), now_ns)
+
+    def hear(self, received: Received, envelope: Mapping[str, Any] | None, now_ns: int) -> None:
+        """Take a message that was read already; None is one that cannot be read, or an empty one."""
         topic = received.topic.removeprefix(f"{self._root}/")
         alarm = topic.removeprefix("alarm/") if topic.startswith("alarm/") else None
         if not received.payload:
@@ -95,14 +100,10 @@ class Watched:
                 self._told.pop(topic, None)
             self._moved(received, now_ns)
             return
-        try:
-            envelope = parse_json(received.payload)
-        except (ValueError, RecursionError):
-            envelope = None
-        body = envelope.get("body") if isinstance(envelope, dict) else None
-        if not isinstance(envelope, dict) or not isinstance(body, dict):
+        if envelope is None:
             self._skipped["not understood"] += 1
             return
+        body = envelope["body"]
         heard = _heard(envelope, body, received, now_ns)
         self._moved(received, now_ns)
         if heard.wall is not None and (self._newest_at is None or heard.wall >= self._newest_at):
@@ -115,8 +116,10 @@ class Watched:
                 self.numbers.committed(_text(envelope.get("epoch")), committed, now_ns)
         elif topic.startswith("event/"):
             self._event(topic, _text(envelope.get("epoch")), heard, resent=received.resent)
-        else:
+        elif topic in self._told or len(self._told) < _TOPICS_AT_MOST:
             self._told[topic] = heard
+        else:
+            self._skipped["too many topics"] += 1
 
     def _moved(self, received: Received, now_ns: int) -> None:
         if not received.retained:
@@ -145,6 +148,11 @@ class Watched:
         self._results[-1][1][verdict] += 1
         while self._results[0][0] <= second - MINUTE_S:
             self._results.popleft()
+
+    def told(self, topic: str) -> Mapping[str, Any]:
+        """Return the body that is retained at a topic below the root; an empty one where none is known."""
+        heard = self._told.get(topic)
+        return {} if heard is None else heard.body
 
     @property
     def is_live(self) -> bool:
@@ -267,6 +275,14 @@ class Watched:
                 "user": _text(heard.body.get("user")) or None,
                 "shown": heard.body.get("shown") is not False and heard.body.get("state") != "normal",
                 "value": _number(heard.body.get("value")),
+                "limit": _number(heard.body.get("limit")),
+                "occurrence_id": _text(heard.body.get("occurrence_id")) or None,
+                "comment": _text(heard.body.get("comment")) or None,
+                "shelf": _shelf(heard.body, wall),
+                "suppressed_by": _texts(heard.body.get("suppressed_by")),
+                "out_of_service": heard.body.get("out_of_service") is True,
+                "chattering": heard.body.get("chattering") is True,
+                "members": _whole(heard.body.get("members")),
             }
             for alarm, heard in self._alarms.items()
         ]
@@ -295,6 +311,34 @@ class Watched:
 def _urgency(row: Mapping[str, Any]) -> tuple[bool, int, float, str]:
     """Order alarms; one of a priority that is not known is as urgent as can be."""
     return not row["shown"], _PRIORITIES.get(row["priority"], 0), -(row["age_s"] or 0.0), row["alarm"]
+
+
+def envelope_of(payload: bytes) -> dict[str, Any] | None:
+    """Return the envelope of a message, whose `body` is a mapping; None for what is none, and for no payload."""
+    try:
+        envelope = parse_json(payload)
+    except (ValueError, RecursionError):
+        return None
+    return envelope if isinstance(envelope, dict) and isinstance(envelope.get("body"), dict) else None
+
+
+def _shelf(body: Mapping[str, Any], wall: datetime) -> dict[str, Any] | None:
+    """Return the shelf that an alarm lies on: of which kind, by whom, and for how many seconds yet, None = unknown."""
+    shelf = _mapping(body.get("shelf"))
+    if not shelf:
+        return None
+    until = _moment(shelf.get("until"))
+    left_s = None if until is None else round(max(0.0, (until - wall) / timedelta(seconds=1)), 1)
+    return {
+        "kind": _text(shelf.get("kind")),
+        "user": _text(shelf.get("user")) or None,
+        "comment": _text(shelf.get("comment")) or None,
+        "left_s": left_s,
+    }
+
+
+def _texts(value: object) -> list[str]:
+    return [_text(each) for each in value[:_CAMERAS_AT_MOST]] if isinstance(value, list) else []
 
 
 def _heard(envelope: Mapping[str, Any], body: Mapping[str, Any], received: Received, now_ns: int) -> _Heard:

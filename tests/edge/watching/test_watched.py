@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from edge.cli.terminal import Terminal
 from edge.cli.watch_view import lasting, line, panel
-from edge.cli.watched import Watched
 from edge.messages.writer import MessageWriter, Stamp
 from edge.records import AlarmStanding, FrameResult, Judgement, Message, Received, Verdict
 from edge.strict_json import parse_json
+from edge.watching.watched import Watched
 from tests.edge.messages.test_messages import IDENTITY
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)

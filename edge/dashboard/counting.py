@@ -1,0 +1,80 @@
+"""What the history comes to for one station: counts, the last rejects, coverage over time. Challenges count nowhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from edge.dashboard.history import History
+
+BUCKETS = 180
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Results of a time, by verdict. `odd`: times that the device's clock could not be believed for."""
+
+    ok: int = 0
+    ng: int = 0
+    no_read: int = 0
+    odd: int = 0
+
+    @property
+    def judged(self) -> int:
+        """OK and NG."""
+        return self.ok + self.ng
+
+    @property
+    def all(self) -> int:
+        """Every result."""
+        return self.ok + self.ng + self.no_read
+
+    @property
+    def share_ok(self) -> float | None:
+        """OK ÷ (OK + NG), None without any."""
+        return self.ok / self.judged if self.judged else None
+
+
+def counts(history: History, place: str, from_ms: int, to_ms: int) -> Counts:
+    """Return the results of a station in a time, half-open."""
+    found = history.rows(
+        "SELECT verdict, count(*) AS n FROM result WHERE station = (SELECT id FROM station WHERE place = ?) "
+        "AND at_ms >= ? AND at_ms < ? AND challenge = 0 GROUP BY verdict",
+        *(place, from_ms, to_ms),
+    )
+    of = {row["verdict"]: row["n"] for row in found}
+    return Counts(of.get("OK", 0), of.get("NG", 0), of.get("NO_READ", 0))
+
+
+def last_results(history: History, place: str, verdict: str | None = None, limit: int = 10) -> list[dict[str, Any]]:
+    """Return the newest results of a station, the newest first; `body` is what came."""
+    which = "" if verdict is None else "AND verdict = ? "
+    found = history.rows(
+        "SELECT id, at_ms, seq, kind, part_id, verdict, reason, recipe, grade, coverage, challenge, evidence_id, body "  # noqa: S608 - our own words
+        f"FROM result WHERE station = (SELECT id FROM station WHERE place = ?) {which}"
+        "ORDER BY at_ms DESC, id DESC LIMIT ?",
+        *(place, *(() if verdict is None else (verdict,)), limit),
+    )
+    return [{**dict(row), "body": json.loads(row["body"])} for row in found]
+
+
+def coverage_series(
+    history: History, place: str, from_ms: int, to_ms: int, buckets: int = BUCKETS
+) -> dict[str, list[Any]]:
+    """Return the largest coverage in each bucket of a time: `t` in s since 1970, `coverage` 0 to 1, None = none seen.
+
+    A bucket without a result, or with NO_READ alone, has none: a hole stays a hole.
+    """
+    step_ms = max(1, (to_ms - from_ms) // buckets)
+    found = history.rows(
+        "SELECT (at_ms - ?) / ? AS bucket, max(coverage) AS coverage FROM result "
+        "WHERE station = (SELECT id FROM station WHERE place = ?) AND at_ms >= ? AND at_ms < ? AND challenge = 0 "
+        "GROUP BY bucket",
+        *(from_ms, step_ms, place, from_ms, to_ms),
+    )
+    of = {row["bucket"]: row["coverage"] for row in found}
+    return {
+        "t": [(from_ms + bucket * step_ms) / 1000 for bucket in range(buckets)],
+        "coverage": [of.get(bucket) for bucket in range(buckets)],
+    }

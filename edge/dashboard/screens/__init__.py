@@ -1,0 +1,38 @@
+"""The screens, in one list.
+
+How one is added:
+
+1. `screens/NAME.py` has `def routes(pages: Pages) -> list[Route]`. `pages.site` is now, `pages.history.rows(sql, …)` is
+   what was, `pages.page(request, "NAME.html", …)` a page, `pages.live(request, "NAME.live.html", values)` its stream,
+   `await pages.form(request, "operator")` a form that was sent by who may, `await pages.tell(request, place, command,
+   body)` a command and the line's own answer. Reckoning that needs no web stands in a module of its own.
+2. `templates/NAME.html` extends `base.html`, as `station.html` does. What moves is in `NAME.live.html`. No input is:
+   it would lose what somebody types. No inline script or style: the policy forbids them.
+3. `texts/NAME.yaml` has each text in all languages side by side; the key in a template is `NAME.key`. `NAME.title` is
+   the name of the screen in the head of each page.
+4. One line goes into SCREENS, and tables of its own to the end of TABLES in `schema.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.routing import Route
+
+from edge.dashboard.pages import NavEntry, Pages
+from edge.dashboard.screens import station
+
+
+@dataclass(frozen=True)
+class Screen:
+    """One screen. `path`: None = it is in no list. `open_paths`: its paths that answer who has not logged in."""
+
+    name: str
+    path: str | None
+    routes: Callable[[Pages], list[Route]]
+    open_paths: tuple[str, ...] = ()
+
+
+SCREENS: tuple[Screen, ...] = (Screen("station", "/", station.routes),)
+NAV: tuple[NavEntry, ...] = tuple(NavEntry(screen.name, screen.path) for screen in SCREENS if screen.path is not None)

@@ -1,0 +1,1 @@
+"""A station as its messages tell of it, for whoever watches from elsewhere."""

@@ -1,0 +1,92 @@
+"""The pages as a browser without JavaScript gets them: what they say of a station, and what they never say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge.dashboard.guard import POLICY
+from edge.dashboard.screens import NAV
+from edge.dashboard.texts import LANGUAGES
+from edge.records import Received, SessionLost
+from tests.edge.dashboard.stations import PLACE, ROOT, alarm, bench, message, part
+
+
+def test_the_first_page_shows_the_last_part_with_its_reason(tmp_path: Path) -> None:
+    """Verdict, reason, counts, completeness and the alarm stand in the page that the server made."""
+    with bench(tmp_path) as site:
+        site.online()
+        site.hear(
+            message("event/result", part(1), 1),
+            message("event/result", part(2, "NG", 0.002), 2),
+            message("alarm/scratches", alarm(), 3),
+        )
+        page = site.browser.get("/").text
+    assert "phone-000002" in page
+    assert "top: scratch: 1 defect, at most 0 allowed" in page
+    assert "2 of 2 events are here." in page
+    assert "Check the belt for grit" in page
+    assert 'class="verdict verdict-NG"' in page
+
+
+def test_an_old_ok_is_not_shown_as_ok(tmp_path: Path) -> None:
+    """Once the station is silent, or the broker gone, the verdict reads UNKNOWN; OK is only told as the last one."""
+    with bench(tmp_path) as site:
+        site.online()
+        site.hear(message("event/result", part(1), 1))
+        assert 'class="verdict verdict-OK"' in site.browser.get("/").text
+        site.clock.move(60)
+        stale = site.browser.get("/").text
+        site.site.take(SessionLost("the broker is gone"))
+        gone = site.browser.get("/").text
+    for page, word in ((stale, "STALE"), (gone, "NO BROKER")):
+        assert 'class="verdict verdict-OK"' not in page
+        assert "UNKNOWN" in page
+        assert word in page
+
+
+def test_text_of_the_wire_is_escaped(tmp_path: Path) -> None:
+    """Markup and an override of direction in a part's name or reason are text."""
+    with bench(tmp_path) as site:
+        site.online()
+        site.hear(message("event/result", part(1, "NG", part_id="<script>alert(1)</script>", reason="a\u202eb"), 1))
+        page = site.browser.get("/").text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "\u202e" not in page
+    assert "a\\u202eb" in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_page_answers_in_every_language(tmp_path: Path, language: str) -> None:
+    """Each screen's page is made with the words of each language, with the strict policy on it."""
+    with bench(tmp_path) as site:
+        site.online()
+        site.hear(message("event/result", part(1, "NG"), 1), message("alarm/scratches", alarm(), 2))
+        for entry in NAV:
+            answer = site.browser.get(entry.path, headers={"Accept-Language": language})
+            assert answer.status_code == 200, entry
+            assert f'<html lang="{language}"' in answer.text
+            assert answer.headers["content-security-policy"] == POLICY
+            assert "style=" not in answer.text
+            assert "onclick=" not in answer.text
+
+
+def test_what_is_malformed_is_counted_and_shown(tmp_path: Path) -> None:
+    """Nonsense, a verdict that is none, an event without number and too large a message leave no result behind."""
+    with bench(tmp_path) as site:
+        site.online()
+        site.hear(
+            Received(f"{ROOT}/event/result", b"\xff\x00"),
+            message("event/result", part(1, "FINE"), 1),
+            message("event/result", part(2), None),
+            Received(f"{ROOT}/event/result", b"{" + b" " * 70_000 + b"}"),
+            message("event/result", part(3), 3, retained=True),
+            Received("no/station/of/ours", b"{}"),
+        )
+        told = site.site.picture_of(PLACE)
+        assert told["ignored"] == {"not understood": 4, "too large": 1}
+        assert site.site.skipped["no station's topic"] == 1
+        assert site.history.value("SELECT count(*) FROM result") == 0
+        assert "Messages that were not believed: 5" in site.browser.get("/").text
