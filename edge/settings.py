@@ -24,6 +24,7 @@ from edge.commands.requests import CommandSettings
 from edge.errors import SettingsError, SourceError
 from edge.inspection.recipe_settings import RecipeSettings, ViewSettings
 from edge.inspection.settings import InspectSettings
+from edge.monitoring.settings import MonitoringSettings
 from edge.parts.challenge import ChallengeSettings
 from edge.parts.settings import PartSettings
 from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
@@ -208,6 +209,11 @@ class EngineSettings(StrictModel):
     cuda_graphs: bool = False
 
     @property
+    def asked(self) -> str:
+        """The backend and the precision that are asked for."""
+        return f"{self.backend} {self.precision}"
+
+    @property
     def simulated(self) -> bool:
         """Whether it is the simulated engine, which answers for the simulated camera alone."""
         return self.backend == "simulated"
@@ -252,8 +258,8 @@ class Settings(StrictModel):
     `cameras` with `bundle` and `inspect` is one recipe that judges every camera alike. `recipe`: the one in force at
     the start; it may be left out where there is only one. `keep_recipes`: of so many recipes, with the one in force,
     the engines stay open. `swap`: whether a recipe is loaded beside the running one, or the running engines are closed
-    first, where memory is short. `shifts`: when shifts begin, "HH:MM" by the clock of
-    `time_zone`, an IANA name such as Europe/Berlin.
+    first, where memory is short. `monitoring`: what is served over HTTP; None = nothing. `shifts`: when shifts begin,
+    "HH:MM" by the clock of `time_zone`, an IANA name such as Europe/Berlin.
     """
 
     line: LineSettings = LineSettings()
@@ -274,6 +280,7 @@ class Settings(StrictModel):
     commands: CommandSettings = CommandSettings()
     store: StoreSettings = StoreSettings()
     report: ReportSettings = ReportSettings()
+    monitoring: MonitoringSettings | None = None
     shifts: Annotated[tuple[str, ...], Field(min_length=1, max_length=SHIFTS_AT_MOST)] = ("00:00",)
     time_zone: str = "UTC"
 

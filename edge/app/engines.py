@@ -112,6 +112,7 @@ def proven_engine(
     """
     if settings.simulated:
         with make_limited_engine(settings, bundle, truth, vendor, stop) as engine:
+            engine.in_use = "simulated"
             yield engine
         return
     chosen = _chosen(settings, bundle, vendor)
@@ -120,6 +121,7 @@ def proven_engine(
         require_golden(bundle, f"the engine {chosen}")
     made = _open_engine(chosen, settings, bundle, vendor)
     with TimeLimitedEngine(made, settings.max_batch_s, f"the engine ({settings.backend})", stop) as engine:
+        engine.in_use = str(chosen)
         if live or not reference:
             _prove(bundle, engine, chosen)
         yield engine

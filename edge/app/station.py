@@ -15,6 +15,7 @@ from typing import Any
 from edge.alarms import AlarmManager
 from edge.app.cameras import Sources
 from edge.app.engines import proven_engine
+from edge.app.monitoring import Monitoring, StationNow, open_monitoring
 from edge.bundle import Bundle
 from edge.commands.requests import UNSEEN, Inbox
 from edge.commands.socket import CommandSocket
@@ -40,6 +41,7 @@ from edge.station.announcements import Announcements
 from edge.station.command_desk import CommandDesk
 from edge.station.counts import LineCounts
 from edge.station.decider import Decider
+from edge.station.device_watch import DeviceWatch
 from edge.station.engine_start import build_missing_engine
 from edge.station.glance import Glance
 from edge.station.interventions import Interventions
@@ -52,7 +54,7 @@ from edge.station.recorder import Recorder, Waiting
 from edge.station.resend import EventResender
 from edge.station.shift_book import ShiftBook
 from edge.station.station_journal import StationJournal
-from edge.station.status import Reporter
+from edge.station.status import HealthReader, Reporter
 from edge.station.view import View
 from edge.station.watchdog import Heartbeats, Watchdog, notify
 
@@ -183,7 +185,11 @@ def bundles_of(settings: Settings, bundle: Bundle | Bundles) -> Bundles:
 
 @dataclass(frozen=True)
 class _Delivery:
-    """What takes messages to the broker and commands from it, open."""
+    """What takes messages to the broker and commands from it, and what tells how the station is, open.
+
+    `classes`: the defect classes of each view, as the recipe in force has them. `monitoring`: None where nothing is
+    served.
+    """
 
     outbox: Outbox
     messages: MessageWriter
@@ -191,6 +197,9 @@ class _Delivery:
     inbox: Inbox
     sender: Sender
     status: LiveStatus
+    health: HealthReader
+    monitoring: Monitoring | None
+    classes: dict[str, tuple[DefectClass, ...]]
 
 
 @contextmanager
@@ -232,7 +241,15 @@ def _open_delivery(
         status = _live_status(settings, messages, announcements, outbox, sender)
         if live:  # as early as can be, to tell what a start waits for
             scope.enter_context(CommandSocket(store, messages.identity.root, inbox.put, questions=status.questions()))
-        yield _Delivery(outbox, messages, announcements, inbox, sender, status)
+        health, classes = HealthReader(outbox, sender), dict[str, tuple[DefectClass, ...]]()
+        monitoring = None
+        if live:
+            device = scope.enter_context(DeviceWatch(store))
+            health.device = lambda: device.now
+        if live and settings.monitoring is not None:
+            now = StationNow(outbox, sender, inbox, messages, announcements=announcements, health=health)
+            monitoring = scope.enter_context(open_monitoring(settings, settings.monitoring, now, progress, classes))
+        yield _Delivery(outbox, messages, announcements, inbox, sender, status, health, monitoring, classes)
 
 
 @contextmanager
@@ -259,7 +276,7 @@ def open_station(
             _open_delivery(settings, bundles, progress, store=store, live=live, reload=reload, instead=instead)
         )
         messages, announcements, outbox = delivery.messages, delivery.announcements, delivery.outbox
-        sender, status = delivery.sender, delivery.status
+        sender = delivery.sender
         sources = Sources(settings, bundles, progress, instead.cameras, instead.trigger)
         alarms = AlarmService(AlarmManager(announcements.rules, settings.operators), messages, outbox)
         alarms.begin(time.monotonic_ns() if live else 0, live=live)
@@ -269,7 +286,7 @@ def open_station(
         open_engine = partial(
             proven_engine, settings.engine, truth=sources.truths, vendor=instead.vendor, stop=stop, live=live
         )
-        engines = scope.enter_context(OpenEngines(open_engine))
+        engines = scope.enter_context(OpenEngines(open_engine, asked=settings.engine.asked))
         loader = scope.enter_context(RecipeLoader(settings, bundles, engines, _builder(settings, instead.vendor)))
         built = _build_engines(
             settings,
@@ -293,13 +310,13 @@ def open_station(
             for name, camera in sources.cameras.items()
         ]
         loader.in_use = lambda batcher: any(view.holds(batcher) for view in views)
-        trigger, classes = sources.trigger, dict(first.classes)
+        trigger = sources.trigger
         parts = _part_stream(settings, first, trigger, outbox, live=live)
         opened_parts += [parts] if parts is not None else []
         look = Looks(watchers.glances, live=live)
-        observers = [*watchers.observers, *_own_observers(scope, settings, classes, delivery, look, live=live)]
+        observers = [*watchers.observers, *_own_observers(scope, settings, first, delivery, look, live=live)]
         desk = _desk(delivery, recorder, trigger, settings)
-        reporter = Reporter(settings.report, messages=messages, outbox=outbox, sender=sender)
+        reporter = Reporter(settings.report, messages=messages, outbox=outbox, sender=sender, health=delivery.health)
         moved = turns_of(progress, engines)
 
         def each_turn() -> None:
@@ -321,9 +338,9 @@ def open_station(
             delivery=lambda: sender.delivery,
         )
         decider.counts.alarms_raised += waiting.raised
-        recipes = _recipe_desk(settings, delivery, loader, decider, classes)
+        recipes = _recipe_desk(settings, delivery, loader, decider)
         recipes.begin(first)
-        status.cameras = lambda: decider.cameras
+        _tell_readers(delivery, decider, engines, observers)
         _offer(sender, announcements.opened(live=live))
         if live:
             scope.enter_context(Watchdog(progress))
@@ -336,7 +353,7 @@ def open_station(
 def _own_observers(
     scope: ExitStack,
     settings: Settings,
-    classes: Mapping[str, Sequence[DefectClass]],
+    first: LoadedRecipe,
     delivery: _Delivery,
     look: Looks,
     *,
@@ -346,12 +363,22 @@ def _own_observers(
     if not live:
         return []
     scope.callback(notify, "STOPPING=1")
-    picture = LastPicture(settings.report.picture_every_s, classes, delivery.messages, delivery.sender)
+    delivery.classes.update(first.classes)
+    picture = LastPicture(settings.report.picture_every_s, delivery.classes, delivery.messages, delivery.sender)
     return [
+        *(() if delivery.monitoring is None else delivery.monitoring.watchers),
         scope.enter_context(QueuedObserver("picture", picture, most=2, pixels=True)),
         scope.enter_context(QueuedObserver("status", delivery.status)),
         scope.enter_context(QueuedObserver("log", look.changes)),
     ]
+
+
+def _tell_readers(delivery: _Delivery, decider: Decider, engines: OpenEngines, observers: Sequence[Observer]) -> None:
+    """Tell those who read how the station is that it is open."""
+    delivery.status.cameras = lambda: decider.cameras
+    delivery.health.engines = engines.now
+    if delivery.monitoring is not None:
+        delivery.monitoring.opened(decider, observers)
 
 
 def _recorder(
@@ -385,17 +412,11 @@ def _desk(delivery: _Delivery, recorder: Recorder, trigger: Trigger | None, sett
     return desk
 
 
-def _recipe_desk(
-    settings: Settings,
-    delivery: _Delivery,
-    loader: RecipeLoader,
-    decider: Decider,
-    classes: dict[str, tuple[DefectClass, ...]],
-) -> RecipeDesk:
-    """Return who changes the recipe. `classes`: of each view, for the preview; kept as the recipe in force has them."""
+def _recipe_desk(settings: Settings, delivery: _Delivery, loader: RecipeLoader, decider: Decider) -> RecipeDesk:
+    """Return who changes the recipe. The classes of each view, for pictures, are kept as the one in force has them."""
 
     def in_force(recipe: LoadedRecipe) -> None:
-        classes.update(recipe.classes)
+        delivery.classes.update(recipe.classes)
         _offer(delivery.sender, delivery.announcements.in_force(recipe))
 
     recipes = RecipeDesk(settings, loader, decider, in_force)

@@ -99,7 +99,9 @@ def warn_of_secrets(settings: Any, config: Path) -> None:
     """Say where the broker's messages, or the secrets in the settings, may be read by others."""
     from edge.settings import readable_secrets
 
-    for warning in (settings.broker.plaintext_warning, readable_secrets(settings, config)):
+    served = settings.monitoring
+    open_to_all = None if served is None else served.open_warning
+    for warning in (settings.broker.plaintext_warning, readable_secrets(settings, config), open_to_all):
         if warning is not None:
             warn(warning)
 

@@ -64,8 +64,8 @@ class _Call:
 class TimeLimitedEngine:
     """Gives `engine` at most `max_batch_s` seconds for each batch. `name`: what runs the model, for messages.
 
-    Once `stop` is set, it is waited for no longer than STOPPING_AT_MOST_S. Raises EngineHangsError, and what the engine
-    raises.
+    Once `stop` is set, it is waited for no longer than STOPPING_AT_MOST_S. `in_use`: backend and precision, for those
+    who show it. Raises EngineHangsError, and what the engine raises.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class TimeLimitedEngine:
         closing_at_most_s: float = CLOSING_AT_MOST_S,
     ) -> None:
         self.inner = engine
+        self.in_use = ""
         self._opening_at_most_s = opening_at_most_s
         self._closing_at_most_s = closing_at_most_s
         self._max_batch_s = max_batch_s

@@ -22,6 +22,7 @@ from edge.alarms import AlarmRule, Moment
 from edge.commands.requests import COMMANDS, Answer
 from edge.printable import as_json, encodable
 from edge.records import AlarmEvent, AlarmStanding, Defect, FrameResult, Grade, JournalEntry, Measurement, Message
+from edge.records.health import EngineNow
 from edge.records.models import ModelIdentity
 from edge.records.parts import PartResult, ViewResult
 
@@ -59,7 +60,7 @@ KINDS: Mapping[str, _Kind] = {
 }
 PICTURE = "image/jpeg"
 # Of a body that has changed since its first version.
-_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 2, "birth": 2, "recipe": 2}
+_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 3, "birth": 2, "recipe": 2}
 
 
 def boot_id() -> str:
@@ -136,7 +137,9 @@ def _clock_synced() -> bool | None:
 class CameraHealth:
     """How one camera is now. `condition`: `running` or why no frame comes; `detail` in words.
 
-    `age_ms`: of its last frame, from capture to decision; None without one.
+    `age_ms`: of its last frame, from capture to decision; None without one. `max_age_ms`: from which on a frame is
+    NO_READ. `last_frame_s`: how long ago the last frame came, None before the first. `ready`: whether a frame has come,
+    or the camera waits for its trigger. `fault`: why it is not believed (CameraFault), None = nothing.
     """
 
     condition: str
@@ -144,6 +147,24 @@ class CameraHealth:
     frames_per_s: float
     age_ms: float | None
     dropped: int
+    max_age_ms: int = 1000
+    last_frame_s: float | None = None
+    ready: bool = True
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class DeviceHealth:
+    """The device: bytes of the store's disk, and the clock on the wall; None where a thing is unknown.
+
+    `clock_jumps`: since the start; `jumped_s`: how long ago the last one was.
+    """
+
+    free_bytes: int | None = None
+    size_bytes: int | None = None
+    clock_synced: bool | None = None
+    clock_jumps: int = 0
+    jumped_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +177,8 @@ class Health:
     outbox_dead_letters: int
     outbox_trouble: str | None
     broker_trouble: str | None
+    engines: Sequence[EngineNow] = ()
+    device: DeviceHealth = DeviceHealth()
 
 
 @dataclass(frozen=True)
@@ -198,6 +221,41 @@ class Counters:
     trigger_faults: int = 0
     challenged: int = 0
     recipe_changes: int = 0
+
+
+def health_body(health: Health) -> dict[str, Any]:
+    """Return the body of `state/health`."""
+    device = health.device
+    return {
+        "schema": _schema("health"),
+        "cameras": {
+            name: {
+                "condition": camera.condition,
+                "detail": camera.detail,
+                "frames_per_s": _rounded(camera.frames_per_s, 2),
+                "age_ms": _rounded(camera.age_ms, 1),
+                "dropped": camera.dropped,
+                "max_age_ms": camera.max_age_ms,
+                "last_frame_s": _rounded(camera.last_frame_s, 1),
+                "ready": camera.ready,
+                "fault": camera.fault,
+            }
+            for name, camera in health.cameras.items()
+        },
+        "engines": [asdict(engine) for engine in health.engines],
+        "broker": {"connected": health.connected, "trouble": health.broker_trouble},
+        "outbox": {
+            "pending": health.outbox_pending,
+            "dead_letters": health.outbox_dead_letters,
+            "trouble": health.outbox_trouble,
+        },
+        "disk": {"free_bytes": device.free_bytes, "size_bytes": device.size_bytes},
+        "clock": {
+            "synced": device.clock_synced,
+            "jumps": device.clock_jumps,
+            "jumped_s": _rounded(device.jumped_s, 1),
+        },
+    }
 
 
 def result_body(inspection: FrameResult, model: ModelIdentity) -> dict[str, Any]:
@@ -427,26 +485,7 @@ class MessageWriter:
 
     def health(self, health: Health) -> Message:
         """Return how the line is."""
-        body = {
-            "schema": _schema("health"),
-            "cameras": {
-                name: {
-                    "condition": camera.condition,
-                    "detail": camera.detail,
-                    "frames_per_s": _rounded(camera.frames_per_s, 2),
-                    "age_ms": _rounded(camera.age_ms, 1),
-                    "dropped": camera.dropped,
-                }
-                for name, camera in health.cameras.items()
-            },
-            "broker": {"connected": health.connected, "trouble": health.broker_trouble},
-            "outbox": {
-                "pending": health.outbox_pending,
-                "dead_letters": health.outbox_dead_letters,
-                "trouble": health.outbox_trouble,
-            },
-        }
-        return self._message("health", body)
+        return self._message("health", health_body(health))
 
     def counters(self, counters: Counters) -> Message:
         """Return what was counted since the process started."""

@@ -15,10 +15,13 @@ from edge.bundle import Bundle
 from edge.errors import EngineError
 from edge.inspection.batcher import Batcher
 from edge.protocols import Engine
+from edge.records.health import EngineNow
 
 
 class HangingEngine(Engine, Protocol):
-    """An engine that tells whether a call of it does not return."""
+    """An engine that tells whether a call of it does not return. `in_use`: backend and precision."""
+
+    in_use: str
 
     @property
     def hangs(self) -> bool:
@@ -27,12 +30,13 @@ class HangingEngine(Engine, Protocol):
 
 
 class OpenEngine:
-    """An engine that is open, and the batcher that is its only caller."""
+    """An engine that is open, and the batcher that is its only caller. `model`: its name and version."""
 
-    def __init__(self, scope: ExitStack, engine: HangingEngine, batcher: Batcher) -> None:
+    def __init__(self, scope: ExitStack, engine: HangingEngine, batcher: Batcher, model: str) -> None:
         self._scope = scope
         self.engine = engine
         self.batcher = batcher
+        self.model = model
 
     def close(self) -> None:
         """Answer all that waits with an error, and let go of the model."""
@@ -42,12 +46,15 @@ class OpenEngine:
 class OpenEngines:
     """Opens the engine of a bundle when it is first asked for, and closes it when nobody uses it any more.
 
-    `open_engine`: returns a proven engine, as a context. Any thread may ask; nobody waits for an engine that another
-    one opens or closes.
+    `open_engine`: returns a proven engine, as a context. `asked`: the backend and precision of the settings. Any thread
+    may ask; nobody waits for an engine that another one opens or closes.
     """
 
-    def __init__(self, open_engine: Callable[[Bundle], AbstractContextManager[HangingEngine]]) -> None:
+    def __init__(
+        self, open_engine: Callable[[Bundle], AbstractContextManager[HangingEngine]], *, asked: str = ""
+    ) -> None:
         self._open_engine = open_engine
+        self._asked = asked
         self._lock = threading.Lock()
         self._open: dict[str, OpenEngine] = {}
         self._over = False
@@ -77,7 +84,8 @@ class OpenEngines:
             with self._lock:
                 if self._over:
                     raise EngineError("the station was closed while the engine was opened")
-                self._open[key_of(bundle)] = OpenEngine(scope.pop_all(), engine, batcher)
+                model = f"{bundle.manifest.name} {bundle.manifest.version}"
+                self._open[key_of(bundle)] = OpenEngine(scope.pop_all(), engine, batcher, model)
             return batcher
 
     def open_batcher(self, bundle: Bundle) -> Batcher | None:
@@ -97,6 +105,23 @@ class OpenEngines:
         """Whether any of them does not answer."""
         with self._lock:
             return any(one.engine.hangs for one in self._open.values())
+
+    def now(self) -> list[EngineNow]:
+        """Return how each of them is; from any thread."""
+        with self._lock:
+            opened = list(self._open.values())
+        return [
+            EngineNow(
+                model=one.model,
+                asked=self._asked,
+                in_use=one.engine.in_use,
+                hangs=one.engine.hangs,
+                batches=one.batcher.counts.batches,
+                tiles=one.batcher.counts.tiles,
+                full=one.batcher.counts.full,
+            )
+            for one in opened
+        ]
 
     @property
     def count(self) -> int:

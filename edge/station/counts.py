@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ class LineCounts:
 
     `ok`, `ng`, `no_read`, `grades`: of parts where the station tells parts apart, else of frames. `stray_frames`:
     judged frames that belong to no part; `trigger_faults`: what a trigger did that no part can do.
-    `challenged`: known bad parts of challenges, which are in no other count.
+    `challenged`: known bad parts of challenges, which are in no other count. `raised_by`: raisings of each alarm.
     """
 
     frames: int = 0
@@ -38,6 +39,7 @@ class LineCounts:
     recipe_changes: int = 0
     ended_early: str = ""
     grades: GradeCounts = field(default_factory=GradeCounts)
+    raised_by: Counter[str] = field(default_factory=Counter)
 
     def look(self, seen: Seen) -> None:
         """Count a frame, whoever has its verdict."""
@@ -55,5 +57,7 @@ class LineCounts:
 
     def count_alarms(self, events: Sequence[AlarmEvent]) -> None:
         """Count what was raised and cleared, shown or not."""
-        self.alarms_raised += sum(event.transition == "raised" for event in events)
+        raised = [event.alarm for event in events if event.transition == "raised"]
+        self.alarms_raised += len(raised)
+        self.raised_by.update(raised)
         self.alarms_cleared += sum(event.transition == "cleared" for event in events)

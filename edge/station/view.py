@@ -82,7 +82,8 @@ class ViewNow:
     """The present state of a view. `state`: why no frame comes, None while frames come. `frames`: how many came.
 
     `ready`: whether a frame has come, or the camera waits for its trigger. `age_ms`: of the last frame, from capture to
-    judgement; None without one.
+    judgement; None without one. `max_age_ms`: from which on it is NO_READ. `fault`: why the camera is not believed.
+    `seen_ns`: when the last frame came, on the monotonic clock; None before the first.
     """
 
     name: str
@@ -91,6 +92,9 @@ class ViewNow:
     frames: int
     dropped: int
     age_ms: float | None
+    max_age_ms: int
+    fault: CameraFault | None = None
+    seen_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,7 @@ class View:
         self._last_captured_ns: int | None = None
         self._dropped = 0
         self._failure = ""
+        self._fault: CameraFault | None = None
         self._frames = 0
         # whether any frame has come; until then the view is starting
         self.sees = False
@@ -157,7 +162,17 @@ class View:
         """Its present state; from any thread."""
         state = self.state
         waits = self.triggered and state is not None and state.condition is CameraCondition.NO_FRAME_YET
-        return ViewNow(self.name, state, self.sees or waits, self._frames, self.camera.dropped, self.last_age_ms)
+        return ViewNow(
+            name=self.name,
+            state=state,
+            ready=self.sees or waits,
+            frames=self._frames,
+            dropped=self.camera.dropped,
+            age_ms=self.last_age_ms,
+            max_age_ms=self._rules.max_age_ms,
+            fault=self._fault,
+            seen_ns=self._seen_ns if self.sees else None,
+        )
 
     def use(self, loaded: LoadedView | Unready | None, from_ns: int = 0) -> None:
         """Judge by this what is captured from a moment on; None: the recipe in force does not look at this camera."""
@@ -320,6 +335,7 @@ class View:
         engine_fault: EngineFault | None = None,
         tiles: int = 0,
     ) -> Seen:
+        self._fault = fault
         result = FrameResult(
             camera=self.name,
             frame=frame.index,
@@ -356,6 +372,7 @@ class View:
         """Return the result of a frame that could not be read, or did not come; none where no recipe looks for it."""
         now_ns = self._monotonic_ns() if self._rules.live or state.captured_ns is None else state.captured_ns
         self._adopt(now_ns if state.captured_ns is None else state.captured_ns)
+        self._fault = fault
         if self._loaded is None:
             return []
         result = FrameResult(
