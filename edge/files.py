@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -89,3 +90,25 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it becomes `path`, which is not there yet, when the block ends well.
+
+    Each file in it is synced to the disk before the rename, and the folder above it after it. An error leaves nothing.
+    The yielded folder's name begins with a dot: what a kill leaves can be told apart. Raises what the block or the disk
+    raises.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        for file in unfinished.iterdir():
+            _sync(file)
+        _sync(unfinished)
+        unfinished.rename(path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -22,6 +22,7 @@ from edge.cameras.device_settings import DeviceSettings
 from edge.cameras.opencv import device_number
 from edge.commands.requests import CommandSettings
 from edge.errors import SettingsError, SourceError
+from edge.evidence.settings import EvidenceSettings
 from edge.inspection.recipe_settings import RecipeSettings, ViewSettings
 from edge.inspection.settings import InspectSettings
 from edge.monitoring.settings import MonitoringSettings
@@ -281,6 +282,7 @@ class Settings(StrictModel):
     store: StoreSettings = StoreSettings()
     report: ReportSettings = ReportSettings()
     monitoring: MonitoringSettings | None = None
+    evidence: EvidenceSettings = EvidenceSettings()
     shifts: Annotated[tuple[str, ...], Field(min_length=1, max_length=SHIFTS_AT_MOST)] = ("00:00",)
     time_zone: str = "UTC"
 
@@ -529,6 +531,7 @@ def load_settings(path: Path) -> Settings:
             "parts": settings.parts.model_copy(update={"presence": presence}),
             "broker": _at_home(broker, home, "password_file"),
             "store": settings.store.model_copy(update={"path": home / settings.store.path}),
+            "evidence": _at_home(settings.evidence, home, "folder"),
         }
     )
 

@@ -36,7 +36,7 @@ Trouble = Literal[
 ]
 
 # What may be wrong with the inspection itself, see StationTroubles.
-StationTrouble = Literal["bypassed", "challenge_missed", "challenge_due", "recipe_failed"]
+StationTrouble = Literal["bypassed", "challenge_missed", "challenge_due", "recipe_failed", "evidence_unkept"]
 
 _DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -338,6 +338,14 @@ STATION_ALARMS = (
         station=("recipe_failed",),
         priority="high",
         text="A recipe cannot be loaded: read the reason, which names the bundle or engine; mend it, and change again",
+    ),
+    AlarmRule(
+        id="evidence-unkept",
+        measure="station",
+        station=("evidence_unkept",),
+        off_delay_ms=10_000,
+        text="Pictures of rejects are not kept, and inspection goes on: free some space, or export what was judged",
+        cause="A full disk, a budget full of judged parts that were not exported, or a disk that is too slow",
     ),
 )
 NO_READ_ALARM = AlarmRule(

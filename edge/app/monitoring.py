@@ -55,7 +55,7 @@ class StationNow:
         self._announcements = announcements
         self._health = health
         self.decider: Decider | None = None
-        self.observers: Sequence[QueuedObserver] = ()
+        self.observers: Sequence[QueuedObserver[Any]] = ()
         self.viewers: Callable[[], int] = lambda: 0
 
     def health(self) -> Health:

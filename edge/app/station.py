@@ -15,6 +15,7 @@ from typing import Any
 from edge.alarms import AlarmManager
 from edge.app.cameras import Sources
 from edge.app.engines import proven_engine
+from edge.app.evidence import Evidence, open_evidence
 from edge.app.monitoring import Monitoring, StationNow, open_monitoring
 from edge.bundle import Bundle
 from edge.commands.requests import UNSEEN, Inbox
@@ -200,6 +201,7 @@ class _Delivery:
     health: HealthReader
     monitoring: Monitoring | None
     classes: dict[str, tuple[DefectClass, ...]]
+    evidence: Evidence
 
 
 @contextmanager
@@ -249,7 +251,10 @@ def _open_delivery(
         if live and settings.monitoring is not None:
             now = StationNow(outbox, sender, inbox, messages, announcements=announcements, health=health)
             monitoring = scope.enter_context(open_monitoring(settings, settings.monitoring, now, progress, classes))
-        yield _Delivery(outbox, messages, announcements, inbox, sender, status, health, monitoring, classes)
+        evidence = scope.enter_context(open_evidence(settings, messages, live=live))
+        yield _Delivery(
+            outbox, messages, announcements, inbox, sender, status, health, monitoring, classes, evidence=evidence
+        )
 
 
 @contextmanager
@@ -310,18 +315,18 @@ def open_station(
             for name, camera in sources.cameras.items()
         ]
         loader.in_use = lambda batcher: any(view.holds(batcher) for view in views)
-        trigger = sources.trigger
-        parts = _part_stream(settings, first, trigger, outbox, live=live)
+        parts = _part_stream(settings, first, sources.trigger, outbox, live=live)
         opened_parts += [parts] if parts is not None else []
         look = Looks(watchers.glances, live=live)
         observers = [*watchers.observers, *_own_observers(scope, settings, first, delivery, look, live=live)]
-        desk = _desk(delivery, recorder, trigger, settings)
+        desk = _desk(delivery, recorder, sources.trigger, settings)
         reporter = Reporter(settings.report, messages=messages, outbox=outbox, sender=sender, health=delivery.health)
         moved = turns_of(progress, engines)
 
         def each_turn() -> None:
             moved()
             recipes.turn(decider.now_ns)
+            decider.counts.count_alarms(alarms.evidence_unkept(delivery.evidence.trouble, decider.now_ns))
             look.if_due(decider, outbox, sender)
             cameras = decider.cameras
             _offer(sender, announcements.of_cameras(cameras))
@@ -359,13 +364,14 @@ def _own_observers(
     *,
     live: bool,
 ) -> list[Observer]:
-    """Return those who watch every live station: the preview, the status and the log; each in a thread of its own."""
+    """Return those who watch every live station, each in a thread of its own; of a replay the evidence alone."""
     if not live:
-        return []
+        return delivery.evidence.observers
     scope.callback(notify, "STOPPING=1")
     delivery.classes.update(first.classes)
     picture = LastPicture(settings.report.picture_every_s, delivery.classes, delivery.messages, delivery.sender)
     return [
+        *delivery.evidence.observers,
         *(() if delivery.monitoring is None else delivery.monitoring.watchers),
         scope.enter_context(QueuedObserver("picture", picture, most=2, pixels=True)),
         scope.enter_context(QueuedObserver("status", delivery.status)),
@@ -417,6 +423,7 @@ def _recipe_desk(settings: Settings, delivery: _Delivery, loader: RecipeLoader, 
 
     def in_force(recipe: LoadedRecipe) -> None:
         delivery.classes.update(recipe.classes)
+        delivery.evidence.use(recipe)
         _offer(delivery.sender, delivery.announcements.in_force(recipe))
 
     recipes = RecipeDesk(settings, loader, decider, in_force)

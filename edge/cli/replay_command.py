@@ -57,6 +57,9 @@ def replay(
         typer.Option("--parts", help="a table of when parts were opened and closed; see docs/simulation.md"),
     ] = None,
     maps: Annotated[Path | None, typer.Option("--maps", help="write each frame's defect map here, as PNG")] = None,
+    evidence: Annotated[
+        Path | None, typer.Option("--evidence", help="keep pictures here, as the settings' evidence says; else none")
+    ] = None,
     pace: Annotated[Pace, typer.Option("--pace", help="as fast as it can, or at the recording's own speed")] = Pace.MAX,
     publish: Annotated[
         bool,
@@ -78,7 +81,17 @@ def replay(
 
     settings, bundles = load_station(config, bundle)
     # the simulated engine answers for the simulated camera alone
-    settings = settings.model_copy(update={"engine": settings.engine.without_simulation()})
+    settings = settings.model_copy(
+        update={
+            "engine": settings.engine.without_simulation(),
+            "evidence": settings.evidence.model_copy(update={"folder": evidence}),
+        }
+    )
+    if evidence is not None and evidence.is_dir() and any(evidence.iterdir()):
+        raise SettingsError(
+            f"--evidence: expected a folder that is empty or absent, received {evidence}, which holds something. Two "
+            "replays name their evidence alike"
+        )
     if publish:
         warn_of_secrets(settings, config)
     sources = _recordings(settings, bundles, recordings, cameras)

@@ -60,7 +60,7 @@ KINDS: Mapping[str, _Kind] = {
 }
 PICTURE = "image/jpeg"
 # Of a body that has changed since its first version.
-_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 3, "birth": 2, "recipe": 2}
+_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 3, "birth": 2, "recipe": 2, "result": 2}
 
 
 def boot_id() -> str:
@@ -258,7 +258,7 @@ def health_body(health: Health) -> dict[str, Any]:
     }
 
 
-def result_body(inspection: FrameResult, model: ModelIdentity) -> dict[str, Any]:
+def result_body(inspection: FrameResult, model: ModelIdentity, evidence_id: str | None = None) -> dict[str, Any]:
     """Return the body of one `event/result`, which is also one line of a replay's events.
 
     Only `captured_at` and `age_ms` depend on when it was run. On NO_READ everything measured is None. Defects are
@@ -278,10 +278,13 @@ def result_body(inspection: FrameResult, model: ModelIdentity) -> dict[str, Any]
         "grade": None if inspection.grade is None else asdict(inspection.grade),
         **(_unmeasured() if measurement is None else _measured(measurement)),
         "model": asdict(model),
+        "evidence_id": evidence_id,
     }
 
 
-def part_body(part: PartResult, *, opened_at: datetime | None, challenge: bool = False) -> dict[str, Any]:
+def part_body(
+    part: PartResult, *, opened_at: datetime | None, challenge: bool = False, evidence_id: str | None = None
+) -> dict[str, Any]:
     """Return the body of one `event/result` about a part, which is also one line of a replay's events.
 
     `opened_at`: UTC, None where nothing tells. A view shows its worst readable frame; without one all that is measured
@@ -303,7 +306,7 @@ def part_body(part: PartResult, *, opened_at: datetime | None, challenge: bool =
         "challenge": challenge,
         "views": {name: _view(seen, len(part.views)) for name, seen in part.views.items()},
         "missing_views": list(part.missing_views),
-        "evidence_id": None,
+        "evidence_id": evidence_id,
     }
 
 
@@ -359,18 +362,21 @@ def _defect(defect: Defect) -> dict[str, Any]:
 class MessageWriter:
     """Builds every message of one station. `seq` numbers events only: a gap in what a consumer got is a lost event.
 
-    `in_force`: the recipe that new parts are judged by, and the model of each of its views.
+    `in_force`: the recipe that new parts are judged by, and the model of each of its views. `evidence_id`: names the
+    pictures of a result by its `seq` and its part's id; None where the station keeps none.
     """
 
     def __init__(self, identity: Identity, stamp: Callable[[], Stamp] = stamp_now) -> None:
         self.identity = identity
         self._stamp = stamp
         self.in_force = InForce(identity.recipe, {})
+        self.evidence_id: Callable[[int, str], str] | None = None
 
     def result(self, inspection: FrameResult, seq: int) -> tuple[Message, dict[str, Any]]:
         """Return the message of one inspection, and its body for those who write files."""
         model = inspection.model or self.in_force.model or self.identity.model
-        body = result_body(inspection, model)
+        evidence_id = self._evidence_id(seq, f"{inspection.camera}:{inspection.frame}")
+        body = result_body(inspection, model, evidence_id)
         return self._message("result", body, seq=seq, by=self.judged_by(inspection)), body
 
     def judged_by(self, result: FrameResult | PartResult) -> InForce:
@@ -386,8 +392,16 @@ class MessageWriter:
         self, part: PartResult, seq: int, *, live: bool, challenge: bool = False
     ) -> tuple[Message, dict[str, Any]]:
         """Return the message of one part, and its body for those who write files. `live`: times are of our clock."""
-        body = part_body(part, opened_at=self._opened_at(part, live=live), challenge=challenge)
+        body = part_body(
+            part,
+            opened_at=self._opened_at(part, live=live),
+            challenge=challenge,
+            evidence_id=self._evidence_id(seq, part.part_id),
+        )
         return self._message("part", body, seq=seq, by=self.judged_by(part)), body
+
+    def _evidence_id(self, seq: int, part_id: str) -> str | None:
+        return None if self.evidence_id is None else self.evidence_id(seq, part_id)
 
     def _opened_at(self, part: PartResult, *, live: bool) -> datetime | None:
         """Return when a part was opened, UTC: by a frame of it, which has both clocks, or else by the station's."""

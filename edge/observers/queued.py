@@ -9,22 +9,26 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
-from typing import Literal
+from typing import Generic, Literal, TypeVar, cast
 
 from typing_extensions import Self
 
-from edge.records.decided import Decided, DecidedPart
+from edge.records.decided import Decided
 from edge.repeats import Repeats, likeness
 from edge.wording import counted
 
 _log = logging.getLogger(__name__)
 
+One = TypeVar("One")
+
 MOST = 1_000
 CLOSES_WITHIN_S = 2.0
 
 
-class QueuedObserver:
+class QueuedObserver(Generic[One]):
     """Runs `take` in a thread of its own on what is offered, in the order of offering.
+
+    It is offered frames and parts, or whatever else `take` takes.
 
     `most`: how much may wait; what finds no room is dropped and counted. `keeps`: which stays then, the `newest` or
     the `oldest`. `pixels`: whether `take` is given frames and maps; without them much may wait in little memory. An
@@ -35,7 +39,7 @@ class QueuedObserver:
     def __init__(
         self,
         name: str,
-        take: Callable[[Decided | DecidedPart], None],
+        take: Callable[[One], None],
         *,
         most: int = MOST,
         keeps: Literal["newest", "oldest"] = "newest",
@@ -50,7 +54,7 @@ class QueuedObserver:
         self._keeps_newest = keeps == "newest"
         self._pixels = pixels
         self._closes_within_s = closes_within_s
-        self._waiting: deque[Decided | DecidedPart] = deque()
+        self._waiting: deque[One] = deque()
         self._some = threading.Condition()
         self._open = False
         self._until_s: float | None = None
@@ -80,10 +84,10 @@ class QueuedObserver:
         if self._dropped:
             _log.info("The observer %s did not see %s", self.name, counted(self._dropped, "result"))
 
-    def offer(self, decided: Decided | DecidedPart) -> None:
+    def offer(self, decided: One) -> None:
         """Accept what was decided, or drop and count something; never waits for `take`, never raises."""
         if not self._pixels and isinstance(decided, Decided):
-            decided = replace(decided, frame=None, defect_map=None)
+            decided = cast("One", replace(decided, frame=None, defect_map=None, to_frame=None))
         with self._some:
             if not self._open:
                 self._dropped += 1
@@ -120,7 +124,7 @@ class QueuedObserver:
                 self._tell(error)
             self._tell_failures()
 
-    def _next(self) -> Decided | DecidedPart | None:
+    def _next(self) -> One | None:
         """Wait for what is to be taken; None when it is time to end."""
         with self._some:
             while not self._waiting:

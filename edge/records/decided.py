@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.records.alarms import AlarmEvent
-from edge.records.arrays import DefectMap, Frame
+from edge.records.arrays import DefectMap, Frame, Transform
 from edge.records.inspection import FrameResult
 from edge.records.parts import PartResult
 
@@ -16,7 +16,8 @@ class Decided:
     """One decided frame.
 
     `body`: the result message's body; None where the station tells parts apart, and the part has the message. `frame`:
-    None where there are no pixels that can be looked at. `alarms`: the transitions that it caused.
+    None where there are no pixels that can be looked at. `alarms`: the transitions that it caused. `to_frame`: leads
+    from the map's prepared pixels to the frame; None without a map.
     """
 
     inspection: FrameResult
@@ -24,6 +25,7 @@ class Decided:
     frame: Frame | None
     defect_map: DefectMap | None
     alarms: tuple[AlarmEvent, ...]
+    to_frame: Transform | None = None
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,11 @@ class StationTroubles:
 
     Each says in words what is wrong, None = nothing. `bypassed`: inspection is taken out. `challenge_missed`: a known
     bad part was not NG. `challenge_due`: the shift had no challenge. `recipe_failed`: a recipe could not be loaded.
+    `evidence_unkept`: pictures of results could not be kept.
     """
 
     bypassed: str | None = None
     challenge_missed: str | None = None
     challenge_due: str | None = None
     recipe_failed: str | None = None
+    evidence_unkept: str | None = None

@@ -107,7 +107,8 @@ class AlarmService:
 
     def look_at_station(self, troubles: StationTroubles, now_ns: int) -> tuple[AlarmEvent, ...]:
         """Step the alarms about the inspection itself; the transitions are in the outbox when this returns."""
-        self._troubles = replace(troubles, recipe_failed=self._troubles.recipe_failed)
+        own = self._troubles
+        self._troubles = replace(troubles, recipe_failed=own.recipe_failed, evidence_unkept=own.evidence_unkept)
         return self._look_at_station(now_ns)
 
     def recipe_failed(self, why: str | None, now_ns: int) -> tuple[AlarmEvent, ...]:
@@ -115,6 +116,13 @@ class AlarmService:
         if why is None and self._troubles.recipe_failed is None:
             return ()
         self._troubles = replace(self._troubles, recipe_failed=why)
+        return self._look_at_station(now_ns)
+
+    def evidence_unkept(self, why: str | None, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Raise the alarm that pictures of results could not be kept, or end it where `why` is None."""
+        if why == self._troubles.evidence_unkept:
+            return ()
+        self._troubles = replace(self._troubles, evidence_unkept=why)
         return self._look_at_station(now_ns)
 
     def _look_at_station(self, now_ns: int) -> tuple[AlarmEvent, ...]:

@@ -218,7 +218,7 @@ class Decider:
             return
         events = self.recorder.frame_of_part(told.result, told.at_ns)
         self.counts.count_alarms(events)
-        self._watch(Decided(told.result, None, told.frame, told.kept, events))
+        self._watch(Decided(told.result, None, told.frame, told.kept, events, told.to_frame))
         self._concluded(self.parts.frame(told, max(told.at_ns, self._clock())))
 
     def _frame(self, seen: Seen) -> None:
@@ -226,7 +226,7 @@ class Decider:
         self.counts.count(seen.result.judgement, seen.result.grade)
         body, events = self.recorder.frame(seen.result, seen.at_ns)
         self.counts.count_alarms(events)
-        self._watch(Decided(seen.result, body, seen.frame, seen.kept, events))
+        self._watch(Decided(seen.result, body, seen.frame, seen.kept, events, seen.to_frame))
 
     def _concluded(self, concluded: Sequence[PartResult | StrayFrame | TriggerTrouble]) -> None:
         for number, one in enumerate(concluded, start=1):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from edge.cameras.camera_watch import CameraWatch, WatchSettings
@@ -33,6 +33,7 @@ from edge.records import (
     FrameResult,
     Judgement,
     NotFound,
+    Transform,
 )
 from edge.records.parts import FrameLost
 
@@ -48,7 +49,8 @@ class Seen:
 
     `at_ns`: the station's clock when it was judged; the recording's own time in a replay. `frame` and `kept`, the map
     without specks, are None where there are no pixels that can be looked at. `tiles`: how many an engine answered.
-    `present`: whether it shows a part, None where that is not looked at or cannot be known.
+    `present`: whether it shows a part, None where that is not looked at or cannot be known. `to_frame`: leads from the
+    map's prepared pixels to the frame; None without a map.
     """
 
     result: FrameResult
@@ -58,6 +60,7 @@ class Seen:
     tiles: int = 0
     unreadable: bool = False
     present: bool | None = None
+    to_frame: Transform | None = None
 
 
 @dataclass(frozen=True)
@@ -286,7 +289,7 @@ class View:
         if age_ms > self._rules.max_age_ms:
             stale, fault = self._stale(age_ms, (self._monotonic_ns() - begun.at_ns) / 1e6)
             return self._conclude(frame, loaded, Inspected(stale), engine_fault=fault, tiles=tiles)
-        return self._conclude(frame, loaded, outcome, tiles=tiles)
+        return replace(self._conclude(frame, loaded, outcome, tiles=tiles), to_frame=begun.job.prepared.to_frame)
 
     def _stale(self, age_ms: float, took_ms: float) -> tuple[Judgement, EngineFault | None]:
         """Say of a frame that is too old where its age comes from: `took_ms` of it was the inspection."""

@@ -70,7 +70,7 @@ SHELVED = replace(
 )
 # Not JSON in an envelope: a JPEG, and what others send to the line.
 # Of what has changed since its first version.
-VERSIONS = {"counters": 3, "health": 3, "birth": 2, "recipe": 2}
+VERSIONS = {"counters": 3, "health": 3, "birth": 2, "recipe": 2, "result": 2}
 NO_BODY, HEARD = {"picture"}, {f"command-{name}" for name in COMMANDS}
 HEALTH = Health({"top": CameraHealth("running", "", 10.004, None, 0)}, True, 3, 0, None, None)
 COUNTERS = Counters(10, 0, 7, 2, 1, 0, 1, 1, 9, 0, 0)
@@ -222,7 +222,7 @@ def test_a_result_says_what_was_measured_rounded() -> None:
     )
     VALIDATORS["result"].validate(body)
     assert body == {
-        "schema": "linewatch/result/1",
+        "schema": "linewatch/result/2",
         "camera": "top",
         "frame": 3,
         "name": "a.png",
@@ -248,6 +248,7 @@ def test_a_result_says_what_was_measured_rounded() -> None:
         ],
         "defects_omitted": 0,
         "model": {"name": "glass", "version": "1.2.0", "sha256": "ab" * 32},
+        "evidence_id": None,
     }
 
 
