@@ -6,6 +6,8 @@ be no defect. Each would read as OK. What breaks the graph contract is an error 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,32 @@ from edge.records import Float32, GraphContract, Maps
 _SCORE_MARGIN = 2
 
 
+@dataclass(frozen=True)
+class _Checked(Maps):
+    """Maps that keep a contract at thresholds, float32 [K] or None: who asks the same again is not kept waiting."""
+
+    contract: GraphContract
+    thresholds: Float32 | None
+
+
+def joined(shares: Sequence[Maps]) -> Maps:
+    """Return the maps of several shares of one batch in their order, not yet checked. Raises WrongAnswerError."""
+    if len(shares) == 1:
+        return shares[0]
+    try:
+        classes = np.concatenate([share.classes for share in shares])
+        return Maps(classes, np.concatenate([share.scores for share in shares]))
+    except ValueError as error:
+        raise _wrong("its shares", "maps of one shape", str(error)) from error
+
+
 def checked(maps: Any, count: int, contract: GraphContract, thresholds: Float32 | None = None) -> Maps:
     """Return the maps of `count` tiles if they keep the contract. Raises WrongAnswerError, with what was received.
 
     `thresholds`, float32 [K]: those that the tiles were answered at; a class below its own has no probability (NaN).
     """
+    if isinstance(maps, _Checked) and _same(maps, count, contract, thresholds):
+        return maps
     classes, scores = getattr(maps, "classes", None), getattr(maps, "scores", None)
     shape = (count, contract.tile_height // contract.stride, contract.tile_width // contract.stride)
     for name, array in (("classes", classes), ("scores", scores)):
@@ -41,7 +64,12 @@ def checked(maps: Any, count: int, contract: GraphContract, thresholds: Float32 
         raise _wrong("classes", f"0 to {known}, the bundle's classes", str(highest))
     if thresholds is not None and highest:
         _check_scores(Maps(classes, scores), thresholds)
-    return Maps(classes, scores)
+    return _Checked(classes, scores, contract, thresholds)
+
+
+def _same(maps: _Checked, count: int, contract: GraphContract, thresholds: Float32 | None) -> bool:
+    asked = thresholds is None or (maps.thresholds is not None and np.array_equal(maps.thresholds, thresholds))
+    return asked and len(maps.classes) == count and maps.contract is contract
 
 
 def _check_scores(maps: Maps, thresholds: Float32) -> None:

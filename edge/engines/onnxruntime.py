@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from typing_extensions import Self
 
 from edge.bundle import HashedFile
-from edge.engines.answers import checked
+from edge.engines.answers import checked, joined
 from edge.engines.onnx_scan import read_onnx
 from edge.errors import ContractError, DependencyError, EngineError
 from edge.installing import how_to_install
@@ -27,14 +26,6 @@ from edge.wording import counted
 
 _AGAIN = "Convert the bundle again: convert BUNDLE --to onnxruntime"
 _AT_ONCE = 3  # a worker that is done finds its share of the next batch, however long the batcher waits for its turn
-
-
-@dataclass(frozen=True)
-class _Share:
-    """The `count` tiles of a batch that one worker answers."""
-
-    count: int
-    answer: Future[Maps]
 
 
 class OnnxRuntimeEngine:
@@ -128,7 +119,7 @@ class OnnxRuntimeEngine:
         shares = min(self._workers, count)
         ends = [count * share // shares for share in range(shares + 1)]
         answers = [
-            _Share(end - first, self._worker.submit(self._run, batch.tiles[first:end], thresholds))
+            self._worker.submit(self._run, batch.tiles[first:end], thresholds)
             for first, end in itertools.pairwise(ends)
         ]
         return Ticket(next(self._serial), count, (answers, thresholds))
@@ -138,17 +129,14 @@ class OnnxRuntimeEngine:
 
     def collect(self, ticket: Ticket) -> Maps:
         """Wait for a ticket's maps, uint8 [count, h, w] each."""
-        shares: list[_Share]
+        shares: list[Future[Maps]]
         shares, thresholds = ticket.token
-        wait([share.answer for share in shares])  # all of them: the buffer is used again
+        wait(shares)  # all of them: the buffer is used again
         try:
-            answers = [(share.answer.result(), share.count) for share in shares]
+            answers = [share.result() for share in shares]
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
             raise EngineError(f"ONNX Runtime failed on a batch of {counted(ticket.count, 'tile')}: {error}") from error
-        maps = [checked(each, count, self.contract, thresholds) for each, count in answers]
-        if len(maps) == 1:
-            return maps[0]
-        return Maps(np.concatenate([each.classes for each in maps]), np.concatenate([each.scores for each in maps]))
+        return checked(joined(answers), ticket.count, self.contract, thresholds)
 
 
 def _words(node: tuple[str, list[int | None]] | None) -> str:
