@@ -78,3 +78,13 @@ def coverage_series(
         "t": [(from_ms + bucket * step_ms) / 1000 for bucket in range(buckets)],
         "coverage": [of.get(bucket) for bucket in range(buckets)],
     }
+
+
+def newest_verdicts(history: History, place: str, limit: int) -> list[str]:
+    """Return the verdicts of the newest results, the newest first."""
+    found = history.rows(
+        "SELECT verdict FROM result WHERE station = (SELECT id FROM station WHERE place = ?) AND challenge = 0 "
+        "ORDER BY at_ms DESC, id DESC LIMIT ?",
+        *(place, limit),
+    )
+    return [row["verdict"] for row in found]

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from starlette.routing import Route
 
 from edge.dashboard.pages import NavEntry, Pages
-from edge.dashboard.screens import station
+from edge.dashboard.screens import alarms, station, wall
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,9 @@ class Screen:
     open_paths: tuple[str, ...] = ()
 
 
-SCREENS: tuple[Screen, ...] = (Screen("station", "/", station.routes),)
+SCREENS: tuple[Screen, ...] = (
+    Screen("wall", "/wall", wall.routes),
+    Screen("station", "/", station.routes),
+    Screen("alarms", "/alarms", alarms.routes),
+)
 NAV: tuple[NavEntry, ...] = tuple(NavEntry(screen.name, screen.path) for screen in SCREENS if screen.path is not None)
