@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.figures.told import ToldPart, told_part
@@ -109,6 +109,22 @@ def test_what_is_told_is_what_the_frames_would_have_come_to(
     assert again in {truth, "untold"}
 
 
+FEW = st.fixed_dictionaries({name: st.lists(st.sampled_from([5, 12]), max_size=1) for name in CLASSES})
+LOW = st.fixed_dictionaries(
+    {name: st.builds(Limit, max_coverage=st.sampled_from([0.0, 0.01, 0.02])) for name in CLASSES}
+)
+
+
+@settings(max_examples=300)
+@given(frames=st.lists(FEW, min_size=2, max_size=3), now=LOW, then=LOW, knows=st.booleans())
+def test_frames_that_a_message_does_not_show_are_not_forgotten(
+    frames: list[Sizes], now: dict[str, Limit], then: dict[str, Limit], *, knows: bool
+) -> None:
+    """The same, where frames differ by little: often another than the worst one would decide."""
+    again, _ = judged_again(told(assembled(frames, now)), Scenario(then, now if knows else None))
+    assert again in {assembled(frames, then).judgement.verdict.value, "untold"}
+
+
 @given(sizes=st.none() | SIZES, now=LIMITS, then=LIMITS)
 def test_of_a_part_of_one_frame_everything_is_told(
     sizes: Sizes | None, now: dict[str, Limit], then: dict[str, Limit]
@@ -196,3 +212,12 @@ def test_the_ladder_leaves_out_what_was_not_measured(measure: str) -> None:
     """Without a calibration there is nothing in millimetres."""
     part = told(assembled([{"scratch": [30]}], {}, mm=None))
     assert list(ladder([part], "scratch", measure)) == [(0.0, 0)]  # type: ignore[arg-type]
+
+
+def test_a_good_frame_may_show_more_than_the_bad_one_beside_it() -> None:
+    """The message shows the NG frame; the OK one had more coverage, of a class that was tolerated and would not be."""
+    now = {"scratch": Limit(max_coverage=0.0), "stain": Limit(max_coverage=0.02)}
+    then = {"scratch": Limit(max_coverage=0.01), "stain": Limit(max_coverage=0.01)}
+    frames: list[Sizes] = [{"scratch": [5]}, {"stain": [12]}]
+    assert judged_again(told(assembled(frames, now)), Scenario(then, now)) == ("untold", "other_frames")
+    assert assembled(frames, then).judgement.verdict is Verdict.NG
