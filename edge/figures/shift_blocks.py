@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
@@ -214,18 +214,23 @@ def as_html(report: ShiftReport, now: datetime) -> str:
 
 def as_csv(report: ShiftReport) -> str:
     """Return the report as one value in each row, under CSV_COLUMNS. Times are ISO 8601, shares 0 to 1."""
+    return csv_of(report.stretch.shift, _cells(report))
+
+
+def csv_of(shift: str, cells: Iterable[tuple[object, ...]]) -> str:
+    """Write rows of section, recipe, item, figure and value under CSV_COLUMNS."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for row in _cells(report):
-        writer.writerow([csv_cell(value) for value in (report.stretch.shift, *row)])
+    for row in cells:
+        writer.writerow([csv_cell(value) for value in (shift, *row)])
     return text.getvalue()
 
 
-def _cells(report: ShiftReport) -> Iterator[tuple[object, ...]]:
-    """Yield section, recipe, item, figure and value."""
-    for recipe, figures in (("", report.total), *report.recipes.items()):
-        section = "recipe" if figures is not report.total else "total"
+def figure_cells(total: Figures, recipes: Mapping[str, Figures]) -> Iterator[tuple[object, ...]]:
+    """Yield section, recipe, item, figure and value of all parts, and of those of each recipe."""
+    for recipe, figures in (("", total), *recipes.items()):
+        section = "recipe" if figures is not total else "total"
         yield from ((section, recipe, "", name, value) for name, value in _numbers(figures).items())
         for each in figures.classes:
             yield section, recipe, f"class:{each.name}", "ng", each.ng
@@ -233,6 +238,11 @@ def _cells(report: ShiftReport) -> Iterator[tuple[object, ...]]:
         for grade, count in figures.grades.items():
             yield section, recipe, f"grade:{grade}", "parts", count
         yield from ((section, recipe, "", name, by) for name, by in figures.others.items())
+
+
+def _cells(report: ShiftReport) -> Iterator[tuple[object, ...]]:
+    """Yield section, recipe, item, figure and value."""
+    yield from figure_cells(report.total, report.recipes)
     for place, part in enumerate(report.worst, 1):
         told = _worst_as_json(part)
         yield from (("worst", part.recipe, place, name, value) for name, value in told.items() if name != "recipe")

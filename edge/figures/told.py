@@ -8,13 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edge.parts.ledger import CLASS, FRAMES, GRADE, NG, NG_CLASS, NO_READ, NO_READ_TRIGGER, OK, PARTS, REPEATED_IDS
-from edge.parts.ledger import VALUE as VALUE_SUM
-from edge.records import ClassMeasure, Defect, Grade, Measurement, Verdict
-from edge.records.ledger import CountDelta
-
-_NAMES = {Verdict.OK: OK, Verdict.NG: NG, Verdict.NO_READ: NO_READ}
-_NAME_CHARACTERS = 200
+from edge.records import ClassMeasure, Defect, Measurement, Verdict
 
 
 @dataclass(frozen=True)
@@ -36,7 +30,7 @@ class ToldView:
 
 @dataclass(frozen=True)
 class ToldPart:
-    """One result: of a part, or of a frame that stands for itself (`is_frame`).
+    """One result: of a part, or of a frame that stands for itself.
 
     `at`: UTC, when it was told. `recipe`: that judged it. `challenge`: a known bad part, which counts nowhere.
     """
@@ -45,31 +39,10 @@ class ToldPart:
     number: int
     at: datetime
     verdict: Verdict
-    reason: str
     recipe: str
-    grade: Grade | None
-    repeated: bool
     challenge: bool
-    is_frame: bool
     views: Mapping[str, ToldView]
     missing_views: tuple[str, ...]
-
-    @property
-    def coverage(self) -> float | None:
-        """The coverage of the worst view, 0-1; None where nothing was measured."""
-        seen = [view.measurement.coverage for view in self.views.values() if view.measurement is not None]
-        return max(seen, default=None)
-
-    @property
-    def unseen(self) -> bool:
-        """Whether no view had a frame of it."""
-        return not any(view.frames or view.dropped for view in self.views.values())
-
-    @property
-    def classes(self) -> list[str]:
-        """The classes that it shows, sorted."""
-        measured = (view.measurement.classes for view in self.views.values() if view.measurement is not None)
-        return sorted({name for classes in measured for name, seen in classes.items() if seen.count})
 
 
 def told_part(body: Mapping[str, Any], at: datetime, recipe: str) -> ToldPart | None:
@@ -89,12 +62,8 @@ def _part(body: Mapping[str, Any], at: datetime, recipe: str) -> ToldPart:
         number=_count(body["part_number"]),
         at=at,
         verdict=Verdict(body["verdict"]),
-        reason=_text(body["reason"] or ""),
         recipe=_text(body["recipe"] or recipe),
-        grade=_grade(body["grade"]),
-        repeated=body["repeated_id"] is True,
         challenge=body["challenge"] is True,
-        is_frame=False,
         views={_text(name): _view(view) for name, view in body["views"].items()},
         missing_views=tuple(_text(name) for name in body["missing_views"]),
     )
@@ -124,12 +93,8 @@ def _frame(body: Mapping[str, Any], at: datetime, recipe: str) -> ToldPart | Non
         number=number,
         at=at,
         verdict=verdict,
-        reason=_text(body["reason"] or ""),
         recipe=_text(recipe),
-        grade=_grade(body["grade"]),
-        repeated=False,
         challenge=False,
-        is_frame=True,
         views={camera: seen},
         missing_views=() if readable else (camera,),
     )
@@ -166,10 +131,6 @@ def _defect(body: Mapping[str, Any]) -> Defect:
     )
 
 
-def _grade(body: Mapping[str, Any] | None) -> Grade | None:
-    return None if body is None else Grade(_text(body["name"]), _number(body["value_factor"]) or 0.0)
-
-
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected text, received {value!r:.40}")  # noqa: TRY004 - one error for what is malformed
@@ -201,32 +162,3 @@ def _share(value: object) -> float:
     if number is None or number > 1:
         raise ValueError(f"expected a share from 0 to 1, received {value!r:.40}")
     return number
-
-
-def counts_of(part: ToldPart) -> dict[str, float]:
-    """Return what one result adds to the counters of its shift, as the station's own ledger counts it.
-
-    Nothing for a part of a challenge. The names are those of `edge/parts/ledger.py`.
-    """
-    if part.challenge:
-        return {}
-    names: dict[str, float] = {PARTS: 1, _NAMES[part.verdict]: 1}
-    if part.is_frame:
-        names[FRAMES] = 1
-    elif part.verdict is Verdict.NO_READ and part.unseen:
-        names[NO_READ_TRIGGER] = 1
-    if part.repeated:
-        names[REPEATED_IDS] = 1
-    for class_name in part.classes:
-        names[f"{CLASS}{class_name}"] = 1
-        if part.verdict is Verdict.NG:
-            names[f"{NG_CLASS}{class_name}"] = 1
-    if part.grade is not None:
-        names |= {f"{GRADE}{part.grade.name}": 1, VALUE_SUM: part.grade.value_factor}
-    return names
-
-
-def deltas_of_told(part: ToldPart, shift: str) -> tuple[CountDelta, ...]:
-    """Return the same as the ledger's records, which `figures_of` adds up."""
-    recipe = part.recipe[:_NAME_CHARACTERS]
-    return tuple(CountDelta(shift, recipe, name[:_NAME_CHARACTERS], by) for name, by in counts_of(part).items())

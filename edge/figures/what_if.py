@@ -23,21 +23,36 @@ Why = Literal["other_frames", "more_ng_frames", "no_mm", "not_listed"]
 Measure = Literal["max_count", "max_coverage", "max_area_mm2", "max_length_mm"]
 UNTOLD: Again = "untold"
 MEASURES: tuple[Measure, ...] = ("max_count", "max_coverage", "max_area_mm2", "max_length_mm")
+ALL_VIEWS = ""
 LISTED = 200  # changed parts that are named
 Limits = Mapping[str, Limit]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Other limits by class; a class without one tolerates no defect, as at the line.
+    """Other limits of each view, by class; a class without one tolerates no defect, as at the line.
 
-    `now`: the limits in force, None where they are not known. `ng_frames`: NG frames of a view from which its part is
-    NG.
+    `limits`: by view; those under ALL_VIEWS hold for views that have none of their own. `now`: the limits in force,
+    likewise, None where they are not known. `ng_frames`: NG frames of a view from which its part is NG.
     """
 
-    limits: Limits
-    now: Limits | None = None
+    limits: Mapping[str, Limits]
+    now: Mapping[str, Limits] | None = None
     ng_frames: int = 1
+
+    def of(self, view: str) -> _Rules:
+        """Return what holds for one view."""
+        now = None if self.now is None else self.now.get(view, self.now.get(ALL_VIEWS, {}))
+        return _Rules(self.limits.get(view, self.limits.get(ALL_VIEWS, {})), now, self.ng_frames)
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What holds for one view."""
+
+    limits: Limits
+    now: Limits | None
+    ng_frames: int
 
 
 @dataclass(frozen=True)
@@ -91,13 +106,15 @@ class WhatIf:
         return None if low is None or high is None else (low[0], high[1])
 
 
-def what_if(parts: Iterable[ToldPart], scenario: Scenario) -> WhatIf:
-    """Judge parts again, in their order."""
-    was: Counter[Verdict] = Counter()
-    would_be: Counter[Again] = Counter()
+def what_if(parts: Iterable[ToldPart], scenario: Scenario, clean: int = 0) -> WhatIf:
+    """Judge parts again, in their order. `clean`: how many more were OK and showed nothing: no limit makes them NG."""
+    was: Counter[Verdict] = Counter({Verdict.OK: clean})
+    would_be: Counter[Again] = Counter({"OK": clean})
     untold: Counter[Why] = Counter()
     changed: list[Changed] = []
-    to_ng = to_ok = challenged = agreeing = compared = 0
+    to_ng = to_ok = challenged = 0
+    agreeing = compared = clean
+    by_now = None if scenario.now is None else Scenario(scenario.now, scenario.now, scenario.ng_frames)
     for part in parts:
         if part.challenge:
             challenged += 1
@@ -111,11 +128,10 @@ def what_if(parts: Iterable[ToldPart], scenario: Scenario) -> WhatIf:
             untold[_reason(why)] += 1
         if again != part.verdict.value and len(changed) < LISTED:
             changed.append(Changed(part.part_id, part.at, part.verdict, again, why))
-        if scenario.now is not None:
-            by_now, _ = judged_again(part, Scenario(scenario.now, scenario.now, scenario.ng_frames))
-            compared += by_now != UNTOLD
-            agreeing += by_now == part.verdict.value
-    known = scenario.now is not None
+        if by_now is not None:
+            now, _ = judged_again(part, by_now)
+            compared += now != UNTOLD
+            agreeing += now == part.verdict.value
     return WhatIf(
         parts=sum(was.values()),
         was={verdict: was[verdict] for verdict in Verdict},
@@ -125,8 +141,8 @@ def what_if(parts: Iterable[ToldPart], scenario: Scenario) -> WhatIf:
         changed=tuple(changed),
         untold=dict(untold),
         challenged=challenged,
-        agreeing=agreeing if known else None,
-        compared=compared if known else None,
+        agreeing=None if by_now is None else agreeing,
+        compared=None if by_now is None else compared,
     )
 
 
@@ -134,7 +150,7 @@ def judged_again(part: ToldPart, scenario: Scenario) -> tuple[Again, str]:
     """Return what a part would come to, and why: NG before what cannot be told, that before NO_READ, and OK last."""
     if part.verdict is Verdict.NO_READ and not part.missing_views:
         return "NO_READ", ""  # as in a bypass: nothing was measured
-    told = [_view_again(name, view, scenario) for name, view in part.views.items()]
+    told = [_view_again(name, view, scenario.of(name)) for name, view in part.views.items()]
     for wanted in ("NG", UNTOLD):
         for again, why in told:
             if again == wanted:
@@ -142,20 +158,20 @@ def judged_again(part: ToldPart, scenario: Scenario) -> tuple[Again, str]:
     return ("NO_READ", "") if part.missing_views else ("OK", "")
 
 
-def _view_again(name: str, view: ToldView, scenario: Scenario) -> tuple[Again, str]:
+def _view_again(name: str, view: ToldView, rules: _Rules) -> tuple[Again, str]:
     if view.measurement is None:
         return "NO_READ", ""
-    judgement = judge(view.measurement, scenario.limits)
+    judgement = judge(view.measurement, rules.limits)
     if judgement.verdict is Verdict.NG:
-        if scenario.ng_frames <= 1 or (view.ng >= scenario.ng_frames and _tighter(scenario)):
+        if rules.ng_frames <= 1 or (view.ng >= rules.ng_frames and _tighter(rules)):
             return "NG", f"{name}: {judgement.reason}"
         return UNTOLD, "more_ng_frames"
-    if why := _not_measured(view, scenario.limits):
+    if why := _not_measured(view, rules.limits):
         return UNTOLD, why
-    return ("OK", "") if _others_are_ok(view, scenario) else (UNTOLD, "other_frames")
+    return ("OK", "") if _others_are_ok(view, rules) else (UNTOLD, "other_frames")
 
 
-def _others_are_ok(view: ToldView, scenario: Scenario) -> bool:
+def _others_are_ok(view: ToldView, rules: _Rules) -> bool:
     """Tell whether the frames that the message does not show are surely OK.
 
     The worst frame is an NG one, or else the one with the largest coverage. So of frames that were OK none has more
@@ -166,9 +182,9 @@ def _others_are_ok(view: ToldView, scenario: Scenario) -> bool:
     if view.ng > 1 or view.measurement is None:
         return False
     at_most = view.measurement.coverage if view.ng == 0 else None
-    now = scenario.now
-    names = {*view.measurement.classes, *scenario.limits, *(now or {})}
-    return at_most == 0 or all(_stay_ok(name, scenario.limits, now, at_most) for name in names)
+    now = rules.now
+    names = {*view.measurement.classes, *rules.limits, *(now or {})}
+    return at_most == 0 or all(_stay_ok(name, rules.limits, now, at_most) for name in names)
 
 
 def _stay_ok(name: str, limits: Limits, now: Limits | None, at_most: float | None) -> bool:
@@ -180,8 +196,8 @@ def _stay_ok(name: str, limits: Limits, now: Limits | None, at_most: float | Non
     return only_coverage and (limit.max_coverage is None or (at_most is not None and at_most <= limit.max_coverage))
 
 
-def _tighter(scenario: Scenario) -> bool:
-    return scenario.now is not None and at_most_as_strict(scenario.now, scenario.limits)
+def _tighter(rules: _Rules) -> bool:
+    return rules.now is not None and at_most_as_strict(rules.now, rules.limits)
 
 
 def _not_measured(view: ToldView, limits: Limits) -> Why | None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from starlette.routing import Route
 
 from edge.dashboard.pages import NavEntry, Pages
-from edge.dashboard.screens import alarms, station, wall
+from edge.dashboard.screens import alarm_performance, alarms, figures, shift, station, wall, what_if
 
 
 @dataclass(frozen=True)
@@ -38,5 +38,9 @@ SCREENS: tuple[Screen, ...] = (
     Screen("wall", "/wall", wall.routes),
     Screen("station", "/", station.routes),
     Screen("alarms", "/alarms", alarms.routes),
+    Screen("alarm_performance", "/alarm-performance", alarm_performance.routes),
+    Screen("shift", "/shift", shift.routes),
+    Screen("what_if", "/what-if", what_if.routes),
+    Screen("figures", None, figures.routes),
 )
 NAV: tuple[NavEntry, ...] = tuple(NavEntry(screen.name, screen.path) for screen in SCREENS if screen.path is not None)

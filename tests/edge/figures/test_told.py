@@ -1,4 +1,4 @@
-"""The bodies of results count as the station's own ledger counts what they are made of."""
+"""The bodies of results are what they were made of, and what is no body is refused."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.figures.shift_report import figures_of
-from edge.figures.told import counts_of, deltas_of_told, told_part
+from edge.figures.told import told_part
 from edge.messages.writer import part_body, result_body
-from edge.parts.ledger import deltas_of
-from edge.records import FrameResult, Verdict
+from edge.records import Verdict
 from edge.records.models import ModelIdentity
-from tests.edge.station.shift_store import BEGINS, EARLY, EVERY, PARTS, part
+from tests.edge.station.shift_store import BEGINS, EVERY, part
 
 MODEL = ModelIdentity("glass", "1.0.0", "ab" * 32)
 
@@ -29,51 +27,46 @@ def body(number: int, *, challenge: bool = False) -> dict[str, Any]:
     return told
 
 
-def frame(number: int) -> FrameResult | None:
-    """Return the worst frame of a part, as one that stands for itself."""
-    return part(number).views["top"].worst
+def test_a_part_is_told_as_it_was() -> None:
+    """Its verdict, its recipe, what its view measured, and how many frames that was of."""
+    told = told_part(body(7), BEGINS, "none")
+    seen, worst = part(7), part(7).views["top"].worst
+    assert told is not None
+    assert worst is not None
+    assert worst.measurement is not None
+    assert (told.part_id, told.number, told.verdict, told.recipe) == ("P-7", 7, seen.judgement.verdict, "phone-a")
+    view = told.views["top"]
+    assert (view.frames, view.readable, view.ng, view.dropped, view.omitted) == (2, 2, 2, 0, 0)
+    assert view.measurement is not None
+    assert view.measurement.classes == worst.measurement.classes
+    assert [defect.length_mm for defect in view.measurement.defects] == [
+        defect.length_mm for defect in worst.measurement.defects
+    ]
 
 
-def test_a_shift_from_its_messages_is_the_shift_of_the_ledger() -> None:
-    """Eight hours of parts: yield, classes, grades, value, missed triggers, for each of two recipes."""
-    told = [told_part(body(number), BEGINS + number * EVERY, "none") for number in range(PARTS)]
-    deltas = [delta for each in told if each is not None for delta in deltas_of_told(each, EARLY)]
-    ledger = [delta for number in range(PARTS) for delta in deltas_of(part(number), EARLY, part(number).recipe or "")]
-    assert figures_of(deltas) == figures_of(ledger)
-    assert figures_of(deltas).parts == PARTS
-    by_recipe = [figures_of(each for each in deltas if each.recipe == name).parts for name in ("phone-a", "phone-b")]
-    assert by_recipe == [1000, 440]
-
-
-def test_frames_that_stand_for_themselves_count_as_the_ledger_counts_them() -> None:
+def test_a_frame_that_stands_for_itself_is_a_part_of_one_frame() -> None:
     """And a look for a frame that did not come is no part."""
-    for number in range(200):
-        if (one := frame(number)) is None:
-            continue
-        told = told_part(json.loads(json.dumps(result_body(one, MODEL))), BEGINS, "phone-a")
-        assert told is not None
-        assert list(deltas_of_told(told, EARLY)) == list(deltas_of(one, EARLY, "phone-a"))
-    silent = {**result_body(one, MODEL), "frame": None} if one is not None else {}
-    assert told_part(silent, BEGINS, "phone-a") is None
+    one = part(7).views["top"].worst
+    assert one is not None
+    told = told_part(json.loads(json.dumps(result_body(one, MODEL))), BEGINS, "phone-a")
+    assert told is not None
+    assert (told.verdict, told.recipe, list(told.views)) == (Verdict.NG, "phone-a", ["top"])
+    assert (told.views["top"].frames, told.views["top"].ng) == (1, 1)
+    assert told_part({**result_body(one, MODEL), "frame": None}, BEGINS, "phone-a") is None
 
 
-def test_a_part_of_a_challenge_counts_nowhere() -> None:
-    """It is known to be bad."""
+def test_what_nobody_could_read_has_no_measurement() -> None:
+    """None, never 0."""
+    told = told_part(body(499), BEGINS, "")
+    assert told is not None
+    assert (told.verdict, told.views["top"].measurement, told.missing_views) == (Verdict.NO_READ, None, ("top",))
+
+
+def test_a_part_of_a_challenge_says_so() -> None:
+    """It is known to be bad, and counts nowhere."""
     told = told_part(body(7, challenge=True), BEGINS, "")
     assert told is not None
-    assert (told.verdict, counts_of(told)) == (Verdict.NG, {})
-
-
-def test_the_coverage_of_a_part_is_that_of_its_worst_view() -> None:
-    """And None, never 0, where nothing was measured."""
-    seen = body(7)
-    seen["views"]["side"] = {**seen["views"]["top"], "coverage": 0.5}
-    told = told_part(seen, BEGINS, "")
-    assert told is not None
-    assert told.coverage == 0.5
-    unread = told_part(body(499), BEGINS, "")
-    assert unread is not None
-    assert (unread.verdict, unread.coverage, unread.unseen) == (Verdict.NO_READ, None, True)
+    assert told.challenge
 
 
 ODD = st.one_of(
@@ -105,8 +98,9 @@ def test_a_body_that_no_station_writes_is_refused_and_never_breaks(number: int, 
     except ValueError:
         return
     if read is not None:
-        assert all(isinstance(name, str) and by >= 0 for name, by in counts_of(read).items())
-        assert read.coverage is None or 0 <= read.coverage <= 1
+        for view in read.views.values():
+            assert min(view.frames, view.readable, view.ng, view.dropped, view.omitted) >= 0
+            assert view.measurement is None or 0 <= view.measurement.coverage <= 1
 
 
 @pytest.mark.parametrize("bad", [{}, {"views": {}}, {"views": []}, {"frame": 1}])

@@ -104,7 +104,7 @@ def test_what_is_told_is_what_the_frames_would_have_come_to(
     if mm is None:  # the settings refuse limits in millimetres then
         now, then = ({name: _without_mm(limit) for name, limit in each.items()} for each in (now, then))
     message = told(assembled(frames, now, wanted=wanted, ng_frames=ng_frames, mm=mm))
-    again, _ = judged_again(message, Scenario(then, now if knows else None, ng_frames))
+    again, _ = judged_again(message, Scenario({"top": then}, {"": now} if knows else None, ng_frames))
     truth = assembled(frames, then, wanted=wanted, ng_frames=ng_frames, mm=mm).judgement.verdict.value
     assert again in {truth, "untold"}
 
@@ -121,7 +121,7 @@ def test_frames_that_a_message_does_not_show_are_not_forgotten(
     frames: list[Sizes], now: dict[str, Limit], then: dict[str, Limit], *, knows: bool
 ) -> None:
     """The same, where frames differ by little: often another than the worst one would decide."""
-    again, _ = judged_again(told(assembled(frames, now)), Scenario(then, now if knows else None))
+    again, _ = judged_again(told(assembled(frames, now)), Scenario({"": then}, {"top": now} if knows else None))
     assert again in {assembled(frames, then).judgement.verdict.value, "untold"}
 
 
@@ -130,7 +130,7 @@ def test_of_a_part_of_one_frame_everything_is_told(
     sizes: Sizes | None, now: dict[str, Limit], then: dict[str, Limit]
 ) -> None:
     """One frame of each view, all defects listed, in millimetres: nothing is untold."""
-    again, _ = judged_again(told(assembled([sizes], now)), Scenario(then))
+    again, _ = judged_again(told(assembled([sizes], now)), Scenario({"": then}))
     assert again == assembled([sizes], then).judgement.verdict.value
 
 
@@ -145,7 +145,7 @@ def test_the_shift_is_counted_as_it_was_and_as_it_would_have_been() -> None:
     """Three clean parts, one with a small scratch, one with a large one, one unread, one of a challenge."""
     kinds: list[list[Sizes | None]] = [[{}], [{}], [{}], [{"scratch": [10]}], [{"scratch": [30]}], [None]]
     parts = [told(assembled(frames, TOLERANT)) for frames in kinds]
-    seen = what_if([*parts, told(assembled([{}], {}), challenge=True)], Scenario(STRICT, TOLERANT))
+    seen = what_if([*parts, told(assembled([{}], {}), challenge=True)], Scenario({"": STRICT}, {"": TOLERANT}))
     assert (seen.parts, seen.challenged) == (6, 1)
     assert seen.was == {Verdict.OK: 4, Verdict.NG: 1, Verdict.NO_READ: 1}
     assert seen.would_be == {"OK": 3, "NG": 2, "NO_READ": 1, "untold": 0}
@@ -160,15 +160,15 @@ def test_the_shift_is_counted_as_it_was_and_as_it_would_have_been() -> None:
 def test_limits_that_are_not_those_of_the_line_are_noticed() -> None:
     """Judged by what is thought to be in force, the parts do not come out as they did."""
     parts = [told(assembled([{"scratch": [10]}], TOLERANT)) for _ in range(4)]
-    seen = what_if(parts, Scenario(TOLERANT, STRICT))
+    seen = what_if(parts, Scenario({"": TOLERANT}, {"": STRICT}))
     assert (seen.agreeing, seen.compared) == (0, 4)
-    assert what_if(parts, Scenario(TOLERANT)).agreeing is None
+    assert what_if(parts, Scenario({"": TOLERANT})).agreeing is None
 
 
 def test_what_cannot_be_told_widens_the_yield() -> None:
     """Three bad frames of which the worst would be good: of the other two nobody knows."""
     part = told(assembled([{"scratch": [9]}, {"scratch": [9]}, {"scratch": [9], "stain": [1]}], {}))
-    seen = what_if([part], Scenario({"scratch": Limit(max_coverage=0.01), "stain": Limit(max_count=1)}))
+    seen = what_if([part], Scenario({"": {"scratch": Limit(max_coverage=0.01), "stain": Limit(max_count=1)}}))
     assert (seen.would_be["untold"], seen.untold) == (1, {"other_frames": 1})
     assert seen.yield_between == (0.0, 1.0)
     low, high = seen.interval or (1.0, 0.0)
@@ -180,14 +180,14 @@ def test_a_long_defect_that_is_not_listed_is_not_taken_for_none() -> None:
     """A message lists the largest hundred; of more, none can be called short."""
     many = {"scratch": [3] * (LISTED_DEFECTS + 1)}
     part = told(assembled([many], {}))
-    assert judged_again(part, Scenario({"scratch": Limit(max_length_mm=5.0)})) == ("untold", "not_listed")
-    assert judged_again(part, Scenario({"scratch": Limit(max_area_mm2=5.0)}))[0] == "OK"
+    assert judged_again(part, Scenario({"": {"scratch": Limit(max_length_mm=5.0)}})) == ("untold", "not_listed")
+    assert judged_again(part, Scenario({"": {"scratch": Limit(max_area_mm2=5.0)}}))[0] == "OK"
 
 
 def test_what_was_not_measured_in_millimetres_is_not_judged_in_them() -> None:
     """A limit of 5 mm says nothing of a defect of 30 px."""
     part = told(assembled([{"scratch": [30]}], {}, mm=None))
-    assert judged_again(part, Scenario({"scratch": Limit(max_length_mm=5.0)})) == ("untold", "no_mm")
+    assert judged_again(part, Scenario({"": {"scratch": Limit(max_length_mm=5.0)}})) == ("untold", "no_mm")
 
 
 def test_which_limits_are_stricter_is_told_class_by_class() -> None:
@@ -219,5 +219,19 @@ def test_a_good_frame_may_show_more_than_the_bad_one_beside_it() -> None:
     now = {"scratch": Limit(max_coverage=0.0), "stain": Limit(max_coverage=0.02)}
     then = {"scratch": Limit(max_coverage=0.01), "stain": Limit(max_coverage=0.01)}
     frames: list[Sizes] = [{"scratch": [5]}, {"stain": [12]}]
-    assert judged_again(told(assembled(frames, now)), Scenario(then, now)) == ("untold", "other_frames")
+    assert judged_again(told(assembled(frames, now)), Scenario({"": then}, {"": now})) == ("untold", "other_frames")
     assert assembled(frames, then).judgement.verdict is Verdict.NG
+
+
+def test_a_view_has_limits_of_its_own() -> None:
+    """Those of another view say nothing of it, and without any it tolerates nothing."""
+    part = told(assembled([{"scratch": [10]}], TOLERANT))
+    assert judged_again(part, Scenario({"top": TOLERANT, "": STRICT}))[0] == "OK"
+    assert judged_again(part, Scenario({"side": TOLERANT}))[0] == "NG"
+
+
+def test_parts_that_showed_nothing_stay_ok() -> None:
+    """They are counted, and need not be read one by one."""
+    seen = what_if([told(assembled([{"scratch": [10]}], TOLERANT))], Scenario({"": STRICT}, {"": TOLERANT}), clean=9)
+    assert (seen.parts, seen.was[Verdict.OK], seen.would_be["OK"], seen.to_ng) == (10, 10, 9, 1)
+    assert (seen.agreeing, seen.compared) == (10, 10)
