@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,15 @@ class _Statement:
     done: Future[int]
 
 
+@dataclass(frozen=True)
+class _Keeps:
+    """How much is kept; `wall_s`: the clock that tells how old it is."""
+
+    days: float
+    megabytes: int
+    wall_s: Callable[[], float]
+
+
 class History:
     """Opens the file for this process alone; `put` and `write` may be called by any thread, `rows` too.
 
@@ -55,9 +64,9 @@ class History:
     is another dashboard's, of a newer version, or that cannot be made.
     """
 
-    def __init__(self, path: Path, days: float, megabytes: int) -> None:
+    def __init__(self, path: Path, days: float, megabytes: int, wall_s: Callable[[], float] = time.time) -> None:
         self.path = path
-        self._days, self._megabytes = days, megabytes
+        self._keeps = _Keeps(days, megabytes, wall_s)
         self._queue: SimpleQueue[Row | _Statement | None] = SimpleQueue()
         self._threads = threading.local()
         self._readers: list[sqlite3.Connection] = []
@@ -68,7 +77,7 @@ class History:
     def __enter__(self) -> Self:
         self._held = _held(self.path)
         try:
-            self._writer = _Writer(self.path, self._queue, self._days, self._megabytes)
+            self._writer = _Writer(self.path, self._queue, self._keeps)
         except BaseException:
             os.close(self._held)
             raise
@@ -149,8 +158,8 @@ class History:
 class _Writer:
     """The one thread that writes."""
 
-    def __init__(self, path: Path, queue: SimpleQueue[Row | _Statement | None], days: float, megabytes: int) -> None:
-        self._path, self._queue, self._days, self._megabytes = path, queue, days, megabytes
+    def __init__(self, path: Path, queue: SimpleQueue[Row | _Statement | None], keeps: _Keeps) -> None:
+        self._path, self._queue, self._keeps = path, queue, keeps
         self.trouble: str | None = None
         self._db = _opened(path)
         self._stations = {row[0]: row[1] for row in self._db.execute("SELECT place, id FROM station")}
@@ -318,11 +327,11 @@ class _Writer:
     def _sweep(self) -> None:
         """Delete what is too old, and the oldest of what is too much; a step at a time."""
         self._swept_s = time.monotonic()
-        before_ms = round(time.time() * 1000 - self._days * _MS_A_DAY)
+        before_ms = round(self._keeps.wall_s() * 1000 - self._keeps.days * _MS_A_DAY)
         try:
             while self._delete("at_ms < ?", before_ms):
                 pass
-            while self._size_mb() > self._megabytes and self._delete("1", None):
+            while self._size_mb() > self._keeps.megabytes and self._delete("1", None):
                 pass
             self._db.execute("PRAGMA incremental_vacuum")
         except sqlite3.Error as error:
@@ -391,9 +400,3 @@ def _held(path: Path) -> int:
             "history.path"
         ) from error
     return descriptor
-
-
-def each(rows: Sequence[sqlite3.Row]) -> Iterator[dict[str, Any]]:
-    """Yield rows as mappings."""
-    for row in rows:
-        yield dict(row)

@@ -152,5 +152,6 @@ class Bench:
 @contextmanager
 def bench(folder: Path, **settings: Any) -> Iterator[Bench]:
     """Give a bench whose station has said nothing yet."""
-    with History(folder / "history.db", 90, 1_000) as history:
-        yield Bench(folder, history, Clock(), **settings)
+    clock = Clock()
+    with History(folder / "history.db", 90, 1_000, lambda: clock.wall().timestamp()) as history:
+        yield Bench(folder, history, clock, **settings)
