@@ -16,7 +16,7 @@ from typing import Any
 from typing_extensions import Self
 
 from edge.dashboard.settings import DashboardSettings
-from edge.dashboard.site import Site
+from edge.dashboard.site import USER, Site
 from edge.errors import PublishError
 from edge.printable import as_json
 from edge.publishers.client_id import machine_id
@@ -28,7 +28,6 @@ _log = logging.getLogger(__name__)
 
 ANSWER_WITHIN_S = 10.0
 EXPIRY_S = 30
-USER = "dashboard"
 _TURN_S = 0.05
 _WISH_EVERY_S = 2.0
 _NOBODY = 0x10
@@ -109,6 +108,8 @@ class Collector:
         for event in self._desk.events():
             if isinstance(event, Received) and event.topic.endswith(f"/{self._answers_end}"):
                 self._answered(event)
+            elif isinstance(event, Received) and (event.response_topic or "").endswith(self._answers_end):
+                continue  # a command of our own, whose answer is written down
             elif isinstance(event, Acknowledged | Refused):
                 self._delivered(event)
             else:

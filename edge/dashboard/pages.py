@@ -68,8 +68,8 @@ class Pages:
         self.site, self.access, self.nav = site, access, tuple(nav)
         self.history: History = site.history
         self.stopping = threading.Event()
+        self.streams = 0
         self._collector = collector
-        self._streams = 0
         self._environment = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=select_autoescape(default=True, default_for_string=True),
@@ -78,6 +78,11 @@ class Pages:
             lstrip_blocks=True,
             finalize=_printed,
         )
+
+    @property
+    def collecting(self) -> bool:
+        """Whether the thread is there that hears stations."""
+        return self._collector.moves
 
     # --- pages
 
@@ -95,7 +100,7 @@ class Pages:
         Every TICK_S an event `tick` says that the link is there, and `ended` that the visitor must log in again. At
         most STREAMS_AT_MOST are open. Raises HTTPException 503 for more.
         """
-        if self._streams >= STREAMS_AT_MOST:
+        if self.streams >= STREAMS_AT_MOST:
             raise HTTPException(503, "too many pages are open")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(self._stream(request, template, values), 200, headers, "text/event-stream")
@@ -103,7 +108,7 @@ class Pages:
     async def _stream(
         self, request: Request, template: str, values: Callable[[], Mapping[str, Any]]
     ) -> AsyncIterator[str]:
-        self._streams += 1
+        self.streams += 1
         try:
             said = ""
             while not self.stopping.is_set():
@@ -119,7 +124,7 @@ class Pages:
                     if not self.stopping.is_set():
                         await asyncio.sleep(_STEP_S)
         finally:
-            self._streams -= 1
+            self.streams -= 1
 
     def _ended(self, request: Request) -> bool:
         visitor = visitor_of(request)

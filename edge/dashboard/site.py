@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from edge.dashboard.completeness import Complete, Completeness
+from edge.dashboard.heard_commands import command_row
 from edge.dashboard.history import History
 from edge.dashboard.reading import (
     EVENT_BYTES_AT_MOST,
@@ -22,6 +23,7 @@ from edge.dashboard.reading import (
 from edge.dashboard.records import CountersRow, EpochRow, JournalRow
 from edge.dashboard.settings import DashboardSettings
 from edge.printable import as_json
+from edge.rates import Rate
 from edge.records import Connected, Crowded, Received, SessionLost, Unheard
 from edge.watching.watched import Watched, envelope_of
 
@@ -30,6 +32,9 @@ EPOCHS_AT_MOST = 50  # of one station while this runs: a store is seldom made an
 PICTURE_BYTES_AT_MOST = 262_144
 PICTURE_STALE_S = 10.0
 _COUNTERS_EVERY_MS = 60_000
+USER = "dashboard"  # who asks for missing events
+# Commands of others that are noted: more would fill the journal with what nobody reads.
+_COMMANDS_PER_S, _COMMANDS_AT_ONCE = 20, 100
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -80,6 +85,7 @@ class Site:
         self.broker_trouble: str | None = "not connected yet"
         self.skipped: Counter[str] = Counter()
         self.heard = 0
+        self._commands = Rate(_COMMANDS_PER_S, _COMMANDS_AT_ONCE)
         self._connected_ns: int | None = None
         self._unheard: dict[str, str] = {}
         self._lock = threading.RLock()
@@ -120,6 +126,7 @@ class Site:
         place, topic = found
         kind = topic.partition("/")[0]
         if kind in {"cmd", "answer"}:  # what others tell a station, and what it answers them
+            self._heard_command(place, topic, received)
             return
         station = self._stations.get(place)
         if station is None:
@@ -137,6 +144,19 @@ class Site:
             self._told(station, topic, received, now_ns)
         else:
             station.skipped["unknown topic"] += 1
+
+    def _heard_command(self, place: str, topic: str, received: Received) -> None:
+        """Note a command that somebody else gives to a station that is known."""
+        kind, _, name = topic.partition("/")
+        if kind != "cmd" or place not in self._stations:
+            return
+        row = command_row(place, name, received, round(self.wall().timestamp() * 1000), USER)
+        if row is None:
+            return
+        if self._commands.take():
+            self.history.put(row)
+        else:
+            self.skipped["too many commands"] += 1
 
     def _picture(self, station: _Station, received: Received, now_ns: int) -> None:
         if received.retained or not received.payload.startswith(_JPEG) or len(received.payload) > PICTURE_BYTES_AT_MOST:

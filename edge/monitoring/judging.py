@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Level = Literal["ok", "warning", "error", "unknown"]
-Subject = Literal["station", "camera", "engine", "broker", "outbox", "disk", "clock"]
+Subject = Literal["station", "camera", "engine", "broker", "outbox", "disk", "clock", "software"]
 
 MANY_WAIT = 1000  # messages: more have found no broker, or no consumer, for a while
 DISK_LOW_BYTES, DISK_LOW_SHARE = 2_000_000_000, 0.05
@@ -23,6 +23,7 @@ REASONS: Mapping[str, str] = {
     "ok": "",
     "not_told": "nothing was told of it",
     "stale": "its last word is {seconds} s old",
+    "silent": "{detail}",
     "starting": "it is starting: {detail}",
     "offline": "it is offline: {detail}",
     "bypassed": "inspection is taken out, and no part is judged",

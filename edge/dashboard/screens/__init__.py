@@ -21,7 +21,18 @@ from dataclasses import dataclass
 from starlette.routing import Route
 
 from edge.dashboard.pages import NavEntry, Pages
-from edge.dashboard.screens import alarm_performance, alarms, figures, shift, station, wall, what_if
+from edge.dashboard.screens import (
+    alarm_performance,
+    alarms,
+    figures,
+    health,
+    journal,
+    probes,
+    shift,
+    station,
+    wall,
+    what_if,
+)
 
 
 @dataclass(frozen=True)
@@ -42,5 +53,8 @@ SCREENS: tuple[Screen, ...] = (
     Screen("shift", "/shift", shift.routes),
     Screen("what_if", "/what-if", what_if.routes),
     Screen("figures", None, figures.routes),
+    Screen("health", "/health", health.routes),
+    Screen("journal", "/journal", journal.routes),
+    Screen("probes", None, probes.routes, ("/healthz", "/readyz", "/metrics")),
 )
 NAV: tuple[NavEntry, ...] = tuple(NavEntry(screen.name, screen.path) for screen in SCREENS if screen.path is not None)

@@ -34,7 +34,7 @@ def test_each_key_of_a_template_is_there() -> None:
         for key in re.findall(r"""\bt\(["']([^"']+)["'][),]""", path.read_text(encoding="utf-8")):
             assert key in all_texts(), f"{path.name}: {key}"
     for screen in SCREENS:
-        assert f"{screen.name}.title" in all_texts()
+        assert screen.path is None or f"{screen.name}.title" in all_texts()
 
 
 @pytest.mark.parametrize(
