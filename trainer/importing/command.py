@@ -424,6 +424,32 @@ def manifest(
     _write(_read(read_manifests, folders), out, settings)
 
 
+@import_app.command(name="evidence", epilog="Example: `linewatch-train import evidence evidence.zip --out looked-at`")
+def evidence(
+    source: Annotated[
+        Path, typer.Argument(metavar="ZIP|FOLDER", help="what `linewatch evidence export` wrote, or a station's folder")
+    ],
+    out: OutOption,
+    rename: RenameOption = None,
+    empty: EmptyOption = "keep",
+    group_from: GroupOption = None,
+    preview: PreviewOption = 24,
+    seed: SeedOption = 0,
+    annotator: AnnotatorOption = "",
+) -> None:
+    """Pictures that a station kept, with what people said of them.
+
+    A reject that was right has the masks that the model drew, in the class that was named. A false reject is clean. A
+    missed defect is a label of its class without a mask. What was unsure, or nobody judged, is left out and told of.
+    """
+    from edge.files import scratch_folder
+    from trainer.importing.evidence import read_evidence
+
+    settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
+    with scratch_folder("linewatch-evidence-") as scratch:
+        _write(_read(read_evidence, source, scratch), out, settings)
+
+
 @export_app.command(name="rle", epilog="Example: `linewatch-train export rle steel steel.csv`")
 def export_rle(
     data: Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")],

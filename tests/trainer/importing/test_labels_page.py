@@ -15,6 +15,7 @@ from edge.pictures import SUFFIXES
 from edge.pictures.decoding import pixels_at_most
 from tests.conftest import ROOT
 from tests.trainer.importing.pictures import rectangle, save, surface, truths
+from tests.trainer.importing.test_evidence import keep_and_export
 from tests.trainer.importing.test_voc_boxes import annotation, box
 from tests.trainer.pages import page_commands
 from tests.trainer.painted import write_painted
@@ -42,6 +43,7 @@ PICTURES = ("1_front.png", "1_back.png", "2_front.png")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write the folders that the page's commands read."""
     folder = tmp_path_factory.mktemp("labels")
+    keep_and_export(folder, "evidence.zip")
     for seed, name in enumerate(PICTURES):
         photo = surface(seed, SIZE)
         stem = name.removesuffix(".png")
