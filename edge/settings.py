@@ -24,6 +24,7 @@ from edge.commands.requests import CommandSettings
 from edge.errors import SettingsError, SourceError
 from edge.evidence.settings import EvidenceSettings
 from edge.inspection.recipe_settings import RecipeSettings, ViewSettings
+from edge.inspection.reload_settings import ReloadSettings
 from edge.inspection.settings import InspectSettings
 from edge.monitoring.settings import MonitoringSettings
 from edge.parts.challenge import ChallengeSettings
@@ -259,8 +260,8 @@ class Settings(StrictModel):
     `cameras` with `bundle` and `inspect` is one recipe that judges every camera alike. `recipe`: the one in force at
     the start; it may be left out where there is only one. `keep_recipes`: of so many recipes, with the one in force,
     the engines stay open. `swap`: whether a recipe is loaded beside the running one, or the running engines are closed
-    first, where memory is short. `monitoring`: what is served over HTTP; None = nothing. `shifts`: when shifts begin,
-    "HH:MM" by the clock of `time_zone`, an IANA name such as Europe/Berlin.
+    first, where memory is short. `reload`: how far a new model is trusted. `monitoring`: what is served over HTTP; None
+    = nothing. `shifts`: when shifts begin, "HH:MM" by the clock of `time_zone`, an IANA name such as Europe/Berlin.
     """
 
     line: LineSettings = LineSettings()
@@ -272,6 +273,7 @@ class Settings(StrictModel):
     recipe: Name | None = None
     keep_recipes: Annotated[int, Field(ge=1, le=MOST_RECIPES)] = 2
     swap: Literal["side_by_side", "drain_first"] = "side_by_side"
+    reload: ReloadSettings = ReloadSettings()
     parts: PartSettings = PartSettings()
     challenge: ChallengeSettings = ChallengeSettings()
     engine: EngineSettings = EngineSettings()

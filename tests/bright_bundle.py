@@ -16,10 +16,13 @@ TILE = 64
 THRESHOLD = 0.5  # a pixel of 128 or more is scratched
 
 
-def write_bright_bundle(path: Path, min_area_px: float = 4, white: float = 255) -> Bundle:
+def write_bright_bundle(
+    path: Path, min_area_px: float = 4, white: float = 255, *, not_a_number: bool = False
+) -> Bundle:
     """Write the bundle: tiles of 64 px with 8 px of overlap, no preparing, one class.
 
-    `white`: the brightness at which the probability would be 1; another one makes another model.
+    `white`: the brightness at which the probability would be 1; another one makes another model. `not_a_number`: it
+    answers NaN, by numbers that grow too large.
     """
     from onnx import TensorProto, helper
 
@@ -29,12 +32,19 @@ def write_bright_bundle(path: Path, min_area_px: float = 4, white: float = 255) 
         name="bright", version="1.0.0", classes=(scratch,), tile=TileEntry(height=TILE, width=TILE, overlap_px=8)
     )
     bundle = Bundle(path, manifest)
+    nodes = [helper.make_node("Mul", ["pixels", "per_white"], ["answer"])]
+    if not_a_number:
+        nodes = [
+            helper.make_node("Mul", ["pixels", "per_white"], ["large"]),
+            helper.make_node("Mul", ["large", "large"], ["too_large"]),
+            helper.make_node("Sub", ["too_large", "too_large"], ["answer"]),
+        ]
     net = helper.make_graph(
-        [helper.make_node("Mul", ["pixels", "per_white"], ["answer"])],
+        nodes,
         "bright",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", TILE, TILE, 1])],
         [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["N", TILE, TILE, 1])],
-        [helper.make_tensor("per_white", TensorProto.FLOAT, [], [1 / white])],
+        [helper.make_tensor("per_white", TensorProto.FLOAT, [], [1e30 if not_a_number else 1 / white])],
     )
     bundle.onnx_path.write_bytes(add_head(net, bundle.contract(1)).SerializeToString())
     return write_manifest(path, manifest)

@@ -36,7 +36,9 @@ Trouble = Literal[
 ]
 
 # What may be wrong with the inspection itself, see StationTroubles.
-StationTrouble = Literal["bypassed", "challenge_missed", "challenge_due", "recipe_failed", "evidence_unkept"]
+StationTrouble = Literal[
+    "bypassed", "challenge_missed", "challenge_due", "recipe_failed", "reload_failed", "evidence_unkept"
+]
 
 _DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -346,6 +348,14 @@ STATION_ALARMS = (
         off_delay_ms=10_000,
         text="Pictures of rejects are not kept, and inspection goes on: free some space, or export what was judged",
         cause="A full disk, a budget full of judged parts that were not exported, or a disk that is too slow",
+    ),
+    AlarmRule(
+        id="reload-failed",
+        measure="station",
+        station=("reload_failed",),
+        priority="high",
+        text="New models or settings were not taken, and the former ones judge: read the reason, mend it, and reload; "
+        "until then the next start takes what is on the disk",
     ),
 )
 NO_READ_ALARM = AlarmRule(

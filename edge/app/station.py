@@ -31,6 +31,7 @@ from edge.protocols import Camera, Observer, Publisher
 from edge.publishers.client_id import default_client_id
 from edge.publishers.mqtt import MqttPublisher
 from edge.publishers.network import Reload
+from edge.recipes.edition import Edition, Read
 from edge.recipes.engines import OpenEngines
 from edge.recipes.loaded import LoadedRecipe, model_of
 from edge.recipes.loader import RecipeLoader
@@ -52,6 +53,8 @@ from edge.station.part_command import PartTeller
 from edge.station.part_stream import PartStream
 from edge.station.recipe_desk import RecipeDesk
 from edge.station.recorder import Recorder, Waiting
+from edge.station.reload_desk import ReloadDesk
+from edge.station.reload_reports import Reporting
 from edge.station.resend import EventResender
 from edge.station.shift_book import ShiftBook
 from edge.station.station_journal import StationJournal
@@ -141,9 +144,11 @@ class OpenStation:
     messages: MessageWriter
     engines: OpenEngines
     recipes: RecipeDesk
+    reloads: ReloadDesk
 
     def stop(self) -> None:
         """Send what waits for a few seconds, then the farewell, so that the Will is not needed; once is enough."""
+        self.reloads.stop()
         self.recipes.stop()
         self.decider.recorder.alarms.note_refusals(time.monotonic_ns(), all_of_it=True)
         self.sender.stop(DRAIN_S, self.messages.status("offline", "stopped"))
@@ -202,6 +207,7 @@ class _Delivery:
     monitoring: Monitoring | None
     classes: dict[str, tuple[DefectClass, ...]]
     evidence: Evidence
+    journal: StationJournal | None
 
 
 @contextmanager
@@ -225,8 +231,7 @@ def _open_delivery(
         inbox = Inbox(messages.identity.root, answer_prefix=settings.commands.prefix(messages.identity.root))
         # a recording's events are for whoever is there while it is replayed
         ack_policy = instead.ack_policy or AckPolicy(settings.store.expect_consumer if live else ())
-        if live:
-            scope.enter_context(StationJournal(messages, outbox, settings, bundles))
+        journal = scope.enter_context(StationJournal(messages, outbox, settings, bundles)) if live else None
         sender = scope.enter_context(
             Sender(
                 outbox,
@@ -253,7 +258,17 @@ def _open_delivery(
             monitoring = scope.enter_context(open_monitoring(settings, settings.monitoring, now, progress, classes))
         evidence = scope.enter_context(open_evidence(settings, messages, live=live))
         yield _Delivery(
-            outbox, messages, announcements, inbox, sender, status, health, monitoring, classes, evidence=evidence
+            outbox,
+            messages,
+            announcements,
+            inbox,
+            sender,
+            status,
+            health,
+            monitoring,
+            classes,
+            evidence,
+            journal=journal,
         )
 
 
@@ -266,13 +281,15 @@ def open_station(
     live: bool,
     stop: threading.Event | None = None,
     reload: Reload | None = None,
+    read: Read | None = None,
     instead: StandIns = StandIns(),
     watchers: Watchers = Watchers(),
 ) -> Iterator[OpenStation]:
     """Open every part of a station, ready to `run`; stop and close them all, in order, on every path.
 
     A TensorRT engine that is missing is built first, if the settings say so, until `stop` is set. When `reload` is set,
-    the broker's certificates and password are read again.
+    the broker's certificates and password are read again. `read` reads settings and bundles from their files again,
+    for `cmd/reload`.
     """
     bundles, stop = bundles_of(settings, bundle), stop or threading.Event()
     with ExitStack() as scope:
@@ -280,11 +297,9 @@ def open_station(
         delivery = scope.enter_context(
             _open_delivery(settings, bundles, progress, store=store, live=live, reload=reload, instead=instead)
         )
-        messages, announcements, outbox = delivery.messages, delivery.announcements, delivery.outbox
-        sender = delivery.sender
+        outbox, sender, announcements = delivery.outbox, delivery.sender, delivery.announcements
         sources = Sources(settings, bundles, progress, instead.cameras, instead.trigger)
-        alarms = AlarmService(AlarmManager(announcements.rules, settings.operators), messages, outbox)
-        alarms.begin(time.monotonic_ns() if live else 0, live=live)
+        alarms = _alarms(settings, delivery, live=live)
         opened_parts: list[PartStream] = []
         recorder = _recorder(settings, delivery, alarms, opened_parts, live=live)
         waiting = Waiting(tuple(settings.station_cameras), recorder if live else None)
@@ -302,31 +317,26 @@ def open_station(
             say=lambda reason: _offer(sender, announcements.starting(reason)),
         )
         if not built:
-            sender.stop(DRAIN_S, messages.status("offline", "stopped"))
+            sender.stop(DRAIN_S, delivery.messages.status("offline", "stopped"))
             raise _StoppedEarlyError(lambda: RunResult(LineCounts(), outbox.counts(), sender.published))
         first = loader.load(settings.first_recipe)
-        views = [
-            View(
-                name,
-                scope.enter_context(camera),
-                sources.rules(name, live=live),
-                alive=progress.mark(f"view {name}"),
-            )
-            for name, camera in sources.cameras.items()
-        ]
+        views = _views(scope, sources, progress, live=live)
         loader.in_use = lambda batcher: any(view.holds(batcher) for view in views)
         parts = _part_stream(settings, first, sources.trigger, outbox, live=live)
         opened_parts += [parts] if parts is not None else []
         look = Looks(watchers.glances, live=live)
         observers = [*watchers.observers, *_own_observers(scope, settings, first, delivery, look, live=live)]
         desk = _desk(delivery, recorder, sources.trigger, settings)
-        reporter = Reporter(settings.report, messages=messages, outbox=outbox, sender=sender, health=delivery.health)
+        reporter = Reporter(
+            settings.report, messages=delivery.messages, outbox=outbox, sender=sender, health=delivery.health
+        )
         moved = turns_of(progress, engines)
 
         def each_turn() -> None:
             moved()
             recipes.turn(decider.now_ns)
             decider.counts.count_alarms(alarms.evidence_unkept(delivery.evidence.trouble, decider.now_ns))
+            reloads.turn(decider.now_ns)
             look.if_due(decider, outbox, sender)
             cameras = decider.cameras
             _offer(sender, announcements.of_cameras(cameras))
@@ -344,15 +354,32 @@ def open_station(
         )
         decider.counts.alarms_raised += waiting.raised
         recipes = _recipe_desk(settings, delivery, loader, decider)
+        reloads = _reload_desk(read, delivery, loader, recipes, observers)
         recipes.begin(first)
         _tell_readers(delivery, decider, engines, observers)
         _offer(sender, announcements.opened(live=live))
         if live:
             scope.enter_context(Watchdog(progress))
             notify("READY=1\nSTATUS=waiting for the first frame")
-        opened = OpenStation(decider, outbox, sender, messages, engines, recipes)
+        opened = OpenStation(decider, outbox, sender, delivery.messages, engines, recipes, reloads)
         scope.callback(opened.stop)
         yield opened
+
+
+def _alarms(settings: Settings, delivery: _Delivery, *, live: bool) -> AlarmService:
+    """Return the alarms, as a former run left them."""
+    manager = AlarmManager(delivery.announcements.rules, settings.operators)
+    alarms = AlarmService(manager, delivery.messages, delivery.outbox)
+    alarms.begin(time.monotonic_ns() if live else 0, live=live)
+    return alarms
+
+
+def _views(scope: ExitStack, sources: Sources, progress: Heartbeats, *, live: bool) -> list[View]:
+    """Return a view for each camera, which is opened."""
+    return [
+        View(name, scope.enter_context(camera), sources.rules(name, live=live), alive=progress.mark(f"view {name}"))
+        for name, camera in sources.cameras.items()
+    ]
 
 
 def _own_observers(
@@ -432,6 +459,32 @@ def _recipe_desk(settings: Settings, delivery: _Delivery, loader: RecipeLoader, 
     return recipes
 
 
+def _reload_desk(
+    read: Read | None, delivery: _Delivery, loader: RecipeLoader, recipes: RecipeDesk, observers: list[Observer]
+) -> ReloadDesk:
+    """Return who takes new models and settings, one of the `observers`. `read`: reads them from their files."""
+    decider = recipes.decider
+
+    def adopted(edition: Edition) -> None:
+        delivery.announcements.adopt(edition.settings)
+        parts = decider.desk.obey["part"]
+        if isinstance(parts, PartTeller):
+            parts.recipes = edition.settings.station_recipes
+        if delivery.journal is not None:
+            delivery.journal.adopted(edition.settings, edition.bundles)
+
+    def say(message: Message) -> None:
+        delivery.announcements.reloaded(message)
+        delivery.sender.offer(message)
+
+    reporting = Reporting(delivery.messages, delivery.outbox, say)
+    reloads = ReloadDesk(read, loader, recipes, decider, reporting=reporting, adopted=adopted)
+    decider.desk.add({"reload": reloads.obey})
+    delivery.status.reload = reloads.told
+    observers.append(DirectObserver(reloads.watch))
+    return reloads
+
+
 def _builder(settings: Settings, vendor: Vendor | None) -> Callable[[Bundle, threading.Event], bool]:
     """Return what builds the engine of a recipe beside the running one, where this device lacks it."""
     nobody = Waiting((), None)
@@ -507,13 +560,22 @@ def run_station(
     store: Path,
     live: bool,
     reload: Reload | None = None,
+    read: Read | None = None,
     instead: StandIns = StandIns(),
     watchers: Watchers = Watchers(),
 ) -> RunResult:
     """Run a station until its streams end or `stop` is set; see `open_station`."""
     try:
         with open_station(
-            settings, bundle, store=store, live=live, stop=stop, reload=reload, instead=instead, watchers=watchers
+            settings,
+            bundle,
+            store=store,
+            live=live,
+            stop=stop,
+            reload=reload,
+            read=read,
+            instead=instead,
+            watchers=watchers,
         ) as opened:
             counts = opened.decider.run(stop)
             opened.stop()

@@ -29,7 +29,8 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
     """Inspect with live cameras until stopped: results and alarms go to the broker, through the outbox.
 
     In a terminal a panel shows how the line stands; elsewhere the log says it once a minute. SIGHUP has the broker's
-    certificates and password read again; a connection is only given up for one that they make.
+    certificates and password read again; a connection is only given up for one that they make. `linewatch reload` has
+    models and settings read again.
     """
     with stop_on_signals() as stop:  # before anything that takes time, so that a stop while it starts is one too
         from edge.app import Watchers, run_station
@@ -40,7 +41,16 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
         with reload_on_sighup() as reload, watching(errors, introduced(settings, loaded)) as glances:
             store = settings.store.path
             watchers = Watchers(glances=glances)
-            result = run_station(settings, loaded, stop, store=store, live=True, reload=reload, watchers=watchers)
+            result = run_station(
+                settings,
+                loaded,
+                stop,
+                store=store,
+                live=True,
+                reload=reload,
+                read=lambda: load_station(config, bundle),
+                watchers=watchers,
+            )
     counts, outbox = result.counts, result.outbox
     gone = outbox.dropped + outbox.alarms_dropped
     dropped = f"; {gone} had no room and were dropped" if gone else ""

@@ -27,8 +27,8 @@ def who(user: str | None) -> str:
         raise typer.BadParameter("expected --user: the account that this runs in has no name") from error
 
 
-def tell_line(config: Path, command: str, body: dict[str, Any]) -> str:
-    """Give a command to the line that runs, print what became of it, and return the outcome.
+def tell_line(config: Path, command: str, body: dict[str, Any], *, quiet: bool = False) -> str:
+    """Give a command to the line that runs, print what became of it unless `quiet`, and return the outcome.
 
     Raises CommandError where it refused.
     """
@@ -38,5 +38,6 @@ def tell_line(config: Path, command: str, body: dict[str, Any]) -> str:
     outcome, detail = tell(store, command, {"schema": f"linewatch/command-{command}/1", **body})
     if outcome not in _DONE:
         raise CommandError(f"The line refused to {command}: {outcome}" + (f", {detail}" if detail else ""))
-    output.print(f"{outcome}: {detail}" if detail else outcome)
+    if not quiet:
+        output.print(f"{outcome}: {detail}" if detail else outcome)
     return outcome

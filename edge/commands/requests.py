@@ -38,6 +38,7 @@ MAX_RESENT = 10_000  # events that one command may ask for
 MAX_CHALLENGE_PARTS = 1_000
 MIN_CHALLENGE_S, MAX_CHALLENGE_S = 10, 86_400
 MAX_BYPASS_MINUTES = 480
+MAX_SHADOW_PARTS = 10_000
 MAX_SEQ = 2**63 - 1  # the store numbers no further
 
 CommandOutcome = Literal[
@@ -51,6 +52,8 @@ CommandOutcome = Literal[
     "accepted",
     "superseded",
     "failed",
+    "rolled_back",
+    "cancelled",
     "unknown_epoch",
     "some_missing",
     "unknown_command",
@@ -205,6 +208,25 @@ class ChangeRecipe(StrictModel):
     comment: _Comment
 
 
+class ReloadFiles(StrictModel):
+    """Body of `cmd/reload`: read the settings file and the bundles again (`begin`), or give that up (`cancel`).
+
+    `shadow_parts`: in place of that of the settings. It is answered once it is done: taken, refused or rolled back.
+    """
+
+    schema_name: Annotated[Literal["linewatch/command-reload/1"], Field(alias="schema")]
+    action: Literal["begin", "cancel"]
+    shadow_parts: Annotated[int, Field(ge=0, le=MAX_SHADOW_PARTS)] | None
+    user: _User
+    comment: _Comment
+
+    @model_validator(mode="after")
+    def _only_a_beginning_has_parts(self) -> ReloadFiles:
+        if self.action == "cancel" and self.shadow_parts is not None:
+            raise ValueError("expected shadow_parts null for the action cancel")
+        return self
+
+
 # Every command that a line knows, by the last level of its topic; its body is told by schemas/command-<name>.json.
 COMMANDS: dict[str, type[StrictModel]] = {
     "ack": Acknowledge,
@@ -216,6 +238,7 @@ COMMANDS: dict[str, type[StrictModel]] = {
     "bypass": SetBypass,
     "part": OpenOrClosePart,
     "recipe": ChangeRecipe,
+    "reload": ReloadFiles,
 }
 RENAMED = {"replay": "resend"}  # commands by their earlier names
 

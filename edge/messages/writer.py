@@ -47,6 +47,7 @@ KINDS: Mapping[str, _Kind] = {
     "status": _Kind("status"),
     "birth": _Kind("birth"),
     "recipe": _Kind("state/recipe"),
+    "reload": _Kind("state/reload"),
     "health": _Kind("state/health"),
     "counters": _Kind("state/counters"),
     "result": _Kind("event/result", retain=False, expiry_s=86_400, durable=True),
@@ -223,6 +224,42 @@ class Counters:
     recipe_changes: int = 0
 
 
+@dataclass(frozen=True)
+class DiffReport:
+    """What two models made of the same parts. `verdicts`: those that differ, as `former`, `new` and `count`.
+
+    `classes`: by name the defects `gained` and `lost`. `slow`: of `frames`, those that took too long.
+    """
+
+    compared: int
+    skipped: int
+    verdicts: Sequence[Mapping[str, str | int]]
+    classes: Mapping[str, Mapping[str, int]]
+    frames: int
+    slow: int
+
+
+@dataclass(frozen=True)
+class ReloadReport:
+    """How far a change of models and settings has come. `former`, `new`: the model of each view of the recipe.
+
+    `stage`: compared = the shadow run is over; switched = what is new is in force; done = it stays so; else what is
+    former judges. `settings_sha256`: of what is new. `unit`: what is compared, parts or frames.
+    """
+
+    stage: Literal["compared", "switched", "done", "rolled_back", "failed", "cancelled"]
+    reason: str
+    recipe: str
+    former: Mapping[str, ModelIdentity]
+    new: Mapping[str, ModelIdentity]
+    settings_sha256: str | None
+    unit: Literal["part", "frame"]
+    shadow: DiffReport | None
+    watch: DiffReport | None
+    user: str
+    comment: str
+
+
 def health_body(health: Health) -> dict[str, Any]:
     """Return the body of `state/health`."""
     device = health.device
@@ -308,6 +345,10 @@ def part_body(
         "missing_views": list(part.missing_views),
         "evidence_id": evidence_id,
     }
+
+
+def _diff(diff: DiffReport | None) -> dict[str, Any] | None:
+    return None if diff is None else asdict(diff)
 
 
 def _view(seen: ViewResult, views: int) -> dict[str, Any]:
@@ -496,6 +537,13 @@ class MessageWriter:
         models = {name: asdict(model) for name, model in self.in_force.models.items()}
         body = {"schema": _schema("recipe"), "name": self.in_force.recipe, "models": models}
         return self._message("recipe", body)
+
+    def reload(self, report: ReloadReport) -> Message:
+        """Return how far a change of models and settings has come."""
+        shadow, watch = (_diff(one) for one in (report.shadow, report.watch))
+        body = {"schema": _schema("reload"), **vars(report), "shadow": shadow, "watch": watch}
+        body |= {name: {view: asdict(model) for view, model in body[name].items()} for name in ("former", "new")}
+        return self._message("reload", body)
 
     def health(self, health: Health) -> Message:
         """Return how the line is."""

@@ -10,7 +10,7 @@ from edge.records.decided import Decided, DecidedPart
 class DirectObserver:
     """Calls `take` in the loop's thread with each that is decided. Whatever `take` raises ends the run.
 
-    For recordings, tests and the demo only. A live station watches through `QueuedObserver`.
+    For recordings, tests, the demo, and what the loop does itself. A live station is watched through `QueuedObserver`.
     """
 
     def __init__(self, take: Callable[[Decided | DecidedPart], None]) -> None:

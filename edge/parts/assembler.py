@@ -7,7 +7,7 @@ after the window, for frames of a view come in the order of their capture; or wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edge.parts.rules import PartRules, ViewRule
@@ -152,16 +152,37 @@ def _judged(parts: Parts, frame: FrameResult, told: list[Concluded]) -> Parts:
     seen = part.views.get(view, ViewResult())
     if _by_another(part, frame):
         return _seen(parts, place, view, replace(seen, misjudged=seen.misjudged + 1))
+    return _seen(parts, place, view, _with_frame(seen, frame))
+
+
+def _with_frame(seen: ViewResult, frame: FrameResult) -> ViewResult:
+    """Add a judged frame to what a view has of a part."""
     verdict = frame.judgement.verdict
-    seen = replace(
+    return replace(
         seen,
         frames=seen.frames + 1,
         readable=seen.readable + (verdict is not Verdict.NO_READ),
         ng=seen.ng + (verdict is Verdict.NG),
         worst=seen.worst if verdict is Verdict.NO_READ else worse(seen.worst, frame),
         unread=seen.unread or (frame if verdict is Verdict.NO_READ else None),
+        judged_ns=(*seen.judged_ns, frame.captured_ns),
     )
-    return _seen(parts, place, view, seen)
+
+
+def judged_again(rules: PartRules, part: PartResult, frames: Mapping[str, Sequence[FrameResult]]) -> Judgement:
+    """Return what a part would have come to by other `rules`, had its `frames` been judged otherwise.
+
+    Frames that were lost to the part, or misjudged, are so by any rules. A view that one of both lacks is left out.
+    """
+    both = {name: rule for name, rule in rules.views.items() if name in part.views}
+    views = {}
+    for name in both:
+        seen = ViewResult(lost=part.views[name].lost, misjudged=part.views[name].misjudged)
+        for frame in frames.get(name, ()):
+            seen = _with_frame(seen, frame)
+        views[name] = seen
+    missing = tuple(name for name, seen in views.items() if _incomplete(seen, both[name]))
+    return _judgement(both, views, missing)
 
 
 def _by_another(part: OpenPart, frame: FrameResult) -> bool:

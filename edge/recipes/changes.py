@@ -84,6 +84,11 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Renewed:
+    """The settings and bundles changed: what was loaded, or could not be, says nothing any more."""
+
+
+@dataclass(frozen=True)
 class Load:
     """Make a recipe ready. `drained`: close the other engines first."""
 
@@ -117,7 +122,7 @@ class Answer:
     detail: str
 
 
-Event = Wish | PartBegins | Loaded | NotLoaded | Gap
+Event = Wish | PartBegins | Loaded | NotLoaded | Gap | Renewed
 Action = Load | Use | Hold | Answer
 
 
@@ -145,6 +150,8 @@ def step(
         changes = replace(changes, loading=changes.loading - {event.recipe}, failed=failed)
     elif isinstance(event, NotLoaded):
         changes = _not_loaded(now, changes, event)
+    elif isinstance(event, Renewed):
+        changes = _renewed(now, changes)
     else:
         changes = _time_passes(now, changes, free=event.free)
     return changes, tuple(now.todo)
@@ -193,6 +200,23 @@ def _not_loaded(now: _Step, changes: Changes, event: NotLoaded) -> Changes:
     if now.ready(back):
         return _use(now, changes, back, now.now_ns)
     return _load(now, _hold(now, changes, back, now.now_ns), back)
+
+
+def _renewed(now: _Step, changes: Changes) -> Changes:
+    """Judge the recipe in force by what is new, at once; a wish goes on, if its recipe is still there."""
+    changes = replace(changes, loading=frozenset(), failed={}, before=None)
+    wish = changes.wish
+    if wish is not None and wish.recipe not in now.rules.recipes:
+        now.todo.append(Answer(wish, "failed", f"the settings have no recipe {wish.recipe} any more"))
+        changes = replace(changes, wish=None, due_ns=None)
+    if changes.recipe in now.rules.recipes:
+        if now.ready(changes.recipe):
+            changes = _use(now, changes, changes.recipe, now.now_ns)
+        else:
+            changes = _load(now, _hold(now, changes, changes.recipe, now.now_ns), changes.recipe)
+    if changes.wish is not None and not now.ready(changes.wish.recipe) and not now.rules.drains:
+        changes = _load(now, changes, changes.wish.recipe)
+    return changes
 
 
 def _time_passes(now: _Step, changes: Changes, *, free: bool) -> Changes:

@@ -1,4 +1,8 @@
-"""Makes recipes ready beside the running one: verifies their bundles, opens and proves the engines of their views."""
+"""Makes recipes ready beside the running one: verifies their bundles, opens and proves the engines of their views.
+
+It holds the edition of settings and bundles that the station judges by. Another one is made ready beside it, and the
+former one stays ready until nobody goes back to it.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from typing_extensions import Self
 from edge.bundle import Bundle, load_bundle
 from edge.errors import BundleError, EngineError, LinewatchError
 from edge.inspection.batcher import Batcher
+from edge.recipes.edition import Edition, Read, require_changeable
 from edge.recipes.engines import OpenEngine, OpenEngines
 from edge.recipes.loaded import LoadedRecipe, UnreadyRecipe, loaded, model_of, unready
 from edge.settings import Settings
@@ -43,8 +48,10 @@ class RecipeLoader:
         engines: OpenEngines,
         build: Callable[[Bundle, threading.Event], bool] = lambda _bundle, _stop: True,
     ) -> None:
-        self._settings = settings
-        self._bundles = dict(bundles)
+        self.edition = Edition(0, settings, dict(bundles))  # by which the station judges
+        self._candidate: Edition | None = None
+        self._former: Edition | None = None
+        self._last_number = 0
         self.engines = engines
         self._build = build
         self.in_use: Callable[[Batcher], bool] = lambda _: False
@@ -69,12 +76,11 @@ class RecipeLoader:
 
     def bundles_of(self, recipe: str) -> list[Bundle]:
         """Return the bundles of a recipe's views, each once."""
-        views = self._settings.station_recipes[recipe].views.values()
-        return [self._bundles[path] for path in dict.fromkeys(view.bundle for view in views)]
+        return self.edition.bundles_of(recipe)
 
     def load(self, recipe: str) -> LoadedRecipe:
         """Open what a recipe needs and return it, ready. Raises BundleError and EngineError."""
-        ready = self._made(recipe, self.engines.batcher)
+        ready = _made(self.edition, recipe, self.engines.batcher)
         with self._lock:
             self._remember(recipe)
         return ready
@@ -98,21 +104,75 @@ class RecipeLoader:
         self._wishes.put(work)
         return answer
 
-    def ready(self, recipe: str) -> LoadedRecipe | None:
-        """Return a recipe if all its engines are open, and keep them so up to the next change; else None."""
+    def prepare(self, read: Read, recipe: str) -> Future[Edition]:
+        """Have other settings and bundles read, and made ready beside the running ones. `recipe`: the one in force.
+
+        The engines of every recipe that is warm now are built, opened and proven. The future raises LinewatchError
+        where the edition cannot be taken.
+        """
+        answer: Future[Edition] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(self._prepared(read, recipe))
+            except LinewatchError as error:
+                self.give_up()
+                answer.set_exception(error)
+            except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever went wrong
+                _LOG.exception("The settings cannot be read again")
+                self.give_up()
+                answer.set_exception(EngineError(f"the settings and bundles cannot be taken: {error!r}"))
+
+        self._wishes.put(work)
+        return answer
+
+    def adopt(self, edition: Edition) -> None:
+        """Let the station judge by an edition that was prepared; the former one stays ready."""
         with self._lock:
-            known = recipe in self._settings.station_recipes
-            if not known or not all(self.engines.open_batcher(bundle) for bundle in self.bundles_of(recipe)):
+            self.edition, self._former, self._candidate = edition, self.edition, None
+
+    def go_back(self) -> Edition:
+        """Let the station judge by the former edition again, and return that."""
+        with self._lock:
+            assert self._former is not None  # noqa: S101 - it is kept until `settle`
+            self.edition, self._former = self._former, None
+        self._wishes.put(self._trim)
+        return self.edition
+
+    def settle(self) -> None:
+        """Let go of the former edition: nobody goes back to it."""
+        with self._lock:
+            self._former = None
+        self._wishes.put(self._trim)
+
+    def give_up(self) -> None:
+        """Let go of an edition that was prepared and is not wanted."""
+        with self._lock:
+            self._candidate = None
+        self._wishes.put(self._trim)
+
+    def ready(self, recipe: str, edition: Edition | None = None) -> LoadedRecipe | None:
+        """Return a recipe if all its engines are open, and keep them so up to the next change; else None.
+
+        `edition`: another one than that by which the station judges.
+        """
+        of = edition or self.edition
+        with self._lock:
+            known = recipe in of.settings.station_recipes
+            if not known or not all(self.engines.open_batcher(bundle) for bundle in of.bundles_of(recipe)):
                 return None
-            self._remember(recipe)
-            return self._made(recipe, self._open_batcher)
+            if edition is None:
+                self._remember(recipe)
+            return _made(of, recipe, self._open_batcher)
 
     def unready(self, recipe: str, reason: str) -> UnreadyRecipe:
         """Return what stands for a recipe that cannot judge; one that the station lacks has the views of the first."""
-        known = self._settings.station_recipes
-        entry = known.get(recipe, known[self._settings.first_recipe])
-        models = {name: model_of(self._bundles[view.bundle]) for name, view in entry.views.items()}
-        return unready(recipe, entry, self._settings.parts, models if recipe in known else {}, reason=reason)
+        edition, settings = self.edition, self.edition.settings
+        known = settings.station_recipes
+        entry = known.get(recipe, known[settings.first_recipe])
+        models = {name: model_of(edition.bundles[view.bundle]) for name, view in entry.views.items()}
+        named = models if recipe in known else {}
+        return unready(recipe, entry, settings.parts, named, reason=reason, edition=edition.number)
 
     def used(self, recipe: str) -> None:
         """Note that a recipe is in force; engines of those that were so long ago are closed by the loader's thread."""
@@ -132,15 +192,6 @@ class RecipeLoader:
             raise EngineError(f"the engine of {bundle.path} was closed")
         return found
 
-    def _made(self, recipe: str, batcher_of: Callable[[Bundle], Batcher]) -> LoadedRecipe:
-        entry = self._settings.station_recipes[recipe]
-
-        def of_view(view: str) -> tuple[Bundle, Batcher]:
-            bundle = self._bundles[entry.views[view].bundle]
-            return bundle, batcher_of(bundle)
-
-        return loaded(recipe, entry, self._settings.parts, of_view)
-
     def _run(self) -> None:
         while (work := self._wishes.get()) is not None:
             if self._stop.is_set():
@@ -154,24 +205,50 @@ class RecipeLoader:
         for bundle in bundles:
             if self.engines.open_batcher(bundle) is None:
                 self._verify(bundle)
-                if not self._build(bundle, self._stop):
-                    raise EngineError("the station was stopped while the engine was built")
+                self._built(bundle)
         return self.load(recipe)
+
+    def _built(self, bundle: Bundle) -> None:
+        if not self._build(bundle, self._stop):
+            raise EngineError("the station was stopped while the engine was built")
+
+    def _prepared(self, read: Read, recipe: str) -> Edition:
+        settings, bundles = read()
+        self._last_number += 1
+        edition = Edition(self._last_number, settings, dict(bundles))
+        require_changeable(self.edition, edition, recipe)
+        with self._lock:
+            self._candidate = edition
+            warm = dict.fromkeys([recipe, *self._recent[: settings.keep_recipes]])
+        for name in warm:
+            if name not in settings.station_recipes:
+                continue
+            for bundle in edition.bundles_of(name):
+                if self.engines.open_batcher(bundle) is None:
+                    self._built(bundle)
+                    self.engines.batcher(bundle)
+        return edition
 
     def _verify(self, bundle: Bundle) -> None:
         """Read and hash a bundle again. Raises BundleError, also where it is another one than at the start."""
         if load_bundle(bundle.path).manifest != bundle.manifest:
             raise BundleError(
-                f"{bundle.path} was replaced: expected model {bundle.model_sha256}, as the station knows it. Restart "
-                "the station to take the new one"
+                f"{bundle.path} was replaced: expected model {bundle.model_sha256}, as the station knows it. Run "
+                "linewatch reload to take the new one"
             )
 
     def _trim(self) -> None:
         with self._lock:
-            kept = self._recent[: self._settings.keep_recipes]
-            wanted = [bundle for name in kept for bundle in self.bundles_of(name)]
+            editions = [one for one in (self.edition, self._candidate, self._former) if one is not None]
+            wanted = [bundle for one in editions for bundle in self._warm_of(one)]
             closing = self.engines.take_out(wanted)
         self._close(closing)
+
+    def _warm_of(self, edition: Edition) -> list[Bundle]:
+        """Return the bundles of an edition whose engines stay open."""
+        known = edition.settings.station_recipes
+        kept = self._recent[: edition.settings.keep_recipes]
+        return [bundle for name in kept if name in known for bundle in edition.bundles_of(name)]
 
     def _close(self, engines: Sequence[OpenEngine]) -> None:
         """Close engines once the frames that they were given are answered, or after a while."""
@@ -182,3 +259,14 @@ class RecipeLoader:
                 break
         for one in engines:
             one.close()
+
+
+def _made(edition: Edition, recipe: str, batcher_of: Callable[[Bundle], Batcher]) -> LoadedRecipe:
+    settings = edition.settings
+    entry = settings.station_recipes[recipe]
+
+    def of_view(view: str) -> tuple[Bundle, Batcher]:
+        bundle = edition.bundles[entry.views[view].bundle]
+        return bundle, batcher_of(bundle)
+
+    return loaded(recipe, entry, settings.parts, of_view, edition.number)

@@ -23,7 +23,7 @@ AlarmTransition = Literal[
 JournalPart = Literal["alarms", "commands", "station"]
 # What the journal tells of the station itself.
 STATION_KINDS = frozenset(
-    {"started", "ended", "settings", "bundle", "challenge", "bypass_begin", "bypass_end", "recipe"}
+    {"started", "ended", "settings", "bundle", "challenge", "bypass_begin", "bypass_end", "recipe", "reload"}
 )
 
 # What becomes of a command about an alarm.

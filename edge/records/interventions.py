@@ -23,6 +23,7 @@ class StationTroubles:
     Each says in words what is wrong, None = nothing. `bypassed`: inspection is taken out. `challenge_missed`: a known
     bad part was not NG. `challenge_due`: the shift had no challenge. `recipe_failed`: a recipe could not be loaded.
     `evidence_unkept`: pictures of results could not be kept.
+    `reload_failed`: new models or settings were not taken, or given up.
     """
 
     bypassed: str | None = None
@@ -30,3 +31,4 @@ class StationTroubles:
     challenge_due: str | None = None
     recipe_failed: str | None = None
     evidence_unkept: str | None = None
+    reload_failed: str | None = None

@@ -47,7 +47,7 @@ class ViewResult:
     `frames`: how many were judged; `readable`, `ng`: how many of them could be read, were NG. `lost`: how many were
     dropped unjudged; `misjudged`: how many were judged by another recipe than the part's. `worst`: of the readable
     frames the one that speaks for the view. `unread`: the first that could not be read. Both are None where there was
-    none.
+    none. `judged_ns`: when each frame was captured that was judged.
     """
 
     frames: int = 0
@@ -57,6 +57,7 @@ class ViewResult:
     misjudged: int = 0
     worst: FrameResult | None = None
     unread: FrameResult | None = None
+    judged_ns: tuple[int, ...] = ()
 
 
 class Closing(str, Enum):

@@ -92,9 +92,9 @@ class AlarmService:
         self.note_refusals(now_ns)
         return events
 
-    def recipe_changed(self, now_ns: int) -> tuple[AlarmEvent, ...]:
-        """End the alarms about surfaces: they were about parts of another recipe."""
-        events = self.manager.end_surfaces(now_ns, "recipe changed")
+    def recipe_changed(self, now_ns: int, why: str = "recipe changed") -> tuple[AlarmEvent, ...]:
+        """End the alarms about surfaces: they were about parts of another recipe, or judged by another model."""
+        events = self.manager.end_surfaces(now_ns, why)
         self._write(events, now_ns)
         return events
 
@@ -108,7 +108,12 @@ class AlarmService:
     def look_at_station(self, troubles: StationTroubles, now_ns: int) -> tuple[AlarmEvent, ...]:
         """Step the alarms about the inspection itself; the transitions are in the outbox when this returns."""
         own = self._troubles
-        self._troubles = replace(troubles, recipe_failed=own.recipe_failed, evidence_unkept=own.evidence_unkept)
+        self._troubles = replace(
+            troubles,
+            recipe_failed=own.recipe_failed,
+            reload_failed=own.reload_failed,
+            evidence_unkept=own.evidence_unkept,
+        )
         return self._look_at_station(now_ns)
 
     def recipe_failed(self, why: str | None, now_ns: int) -> tuple[AlarmEvent, ...]:
@@ -123,6 +128,13 @@ class AlarmService:
         if why == self._troubles.evidence_unkept:
             return ()
         self._troubles = replace(self._troubles, evidence_unkept=why)
+        return self._look_at_station(now_ns)
+
+    def reload_failed(self, why: str | None, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Raise the alarm that the station went back to its former models, or end it where `why` is None."""
+        if why is None and self._troubles.reload_failed is None:
+            return ()
+        self._troubles = replace(self._troubles, reload_failed=why)
         return self._look_at_station(now_ns)
 
     def _look_at_station(self, now_ns: int) -> tuple[AlarmEvent, ...]:

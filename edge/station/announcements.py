@@ -31,6 +31,7 @@ class Announcements:
         self._operators = settings.operators
         self._settings = settings
         self._grades: list[Grade] = []
+        self._reloaded: list[Message] = []
 
     def __call__(self) -> list[Message]:
         """Return what is said at every connection."""
@@ -40,7 +41,17 @@ class Announcements:
                 self._cameras, self._classes, self.rules, self._operators, self._grades, recipes=self._recipes
             ),
             self._messages.recipe(),
+            *self._reloaded,
         ]
+
+    def adopt(self, settings: Settings) -> None:
+        """Take other settings, by which the station judges from now on."""
+        self._recipes = list(settings.station_recipes)
+        self._settings = settings
+
+    def reloaded(self, message: Message) -> None:
+        """Note what was said last of a reload."""
+        self._reloaded = [message]
 
     def in_force(self, recipe: LoadedRecipe) -> list[Message]:
         """Note which recipe is in force, and return what is to be said at once."""

@@ -48,8 +48,8 @@ class _Seen:
 class LiveStatus:
     """Watches a line, and tells how it stands.
 
-    `said`: the status and reason that the line announces. `cameras`, `recipes`: how each view stands, and each recipe,
-    once the station is open.
+    `said`: the status and reason that the line announces. `cameras`, `recipes`, `reload`: how each view stands, each
+    recipe, and a change of models, once the station is open.
     `parts`: whether the station tells parts apart.
     """
 
@@ -82,6 +82,7 @@ class LiveStatus:
         self._captured_ns: dict[str, int | None] = {}
         self.cameras: Callable[[], Sequence[ViewNow]] = tuple
         self.recipes: Callable[[dict[str, Any]], dict[str, Any]] = self._still_starting
+        self.reload: Callable[[dict[str, Any]], dict[str, Any]] = self._still_starting
 
     def __call__(self, decided: Decided | DecidedPart) -> None:
         """Note what was decided, in an observer's thread: parts where the station tells them apart, else frames."""
@@ -107,13 +108,22 @@ class LiveStatus:
 
     def questions(self) -> Mapping[str, Callable[[dict[str, Any]], Any]]:
         """Return what answers each question, by its name."""
-        return {"status": self.status, "alarms": self.alarms, "journal": self.journal, "recipes": self._recipes}
+        return {
+            "status": self.status,
+            "alarms": self.alarms,
+            "journal": self.journal,
+            "recipes": self._recipes,
+            "reloading": self._reload,
+        }
 
     def _recipes(self, asked: dict[str, Any]) -> dict[str, Any]:
         return self.recipes(asked)
 
+    def _reload(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.reload(asked)
+
     def _still_starting(self, _asked: dict[str, Any]) -> dict[str, Any]:
-        raise CommandError("the station is still starting, and takes no wish for a recipe")
+        raise CommandError("the station is still starting, and takes no other recipe or model")
 
     def status(self, _asked: dict[str, Any]) -> dict[str, Any]:
         """Tell how the line stands, in values that JSON holds. Ages in ms or s, as their names say."""

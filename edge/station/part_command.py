@@ -14,7 +14,7 @@ class PartTeller:
 
     def __init__(self, trigger: Trigger | None, recipes: Collection[str]) -> None:
         self._trigger = trigger
-        self._recipes = recipes
+        self.recipes = recipes
 
     def refused(self, why: str) -> None:
         """Tell the trigger that a command of parts was not obeyed."""
@@ -27,8 +27,8 @@ class PartTeller:
         assert isinstance(body, OpenOrClosePart)  # noqa: S101 - the desk gives each its own
         if not isinstance(self._trigger, ToldTrigger):
             return "no_parts", "expected parts.trigger: mqtt in the settings; this station's parts come otherwise"
-        if body.recipe is not None and body.recipe not in self._recipes:
-            return "invalid", f"recipe: expected one of {', '.join(self._recipes)}, received {body.recipe!r}"
+        if body.recipe is not None and body.recipe not in self.recipes:
+            return "invalid", f"recipe: expected one of {', '.join(self.recipes)}, received {body.recipe!r}"
         at_ns = min(command.at_ns or now_ns, now_ns)
         opens = body.action == "open"
         event = PartOpened(at_ns, body.part_id, body.recipe) if opens else PartClosed(at_ns, body.part_id)

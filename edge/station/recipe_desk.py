@@ -21,6 +21,7 @@ from edge.recipes.changes import (
     Loaded,
     NotLoaded,
     PartBegins,
+    Renewed,
     Use,
     Wish,
     step,
@@ -84,12 +85,10 @@ class RecipeDesk:
     ) -> None:
         self._settings = settings
         self._loader = loader
-        self._decider = decider
+        self.decider = decider
         self._in_force = in_force
         self._live = decider.live
-        self._rules = ChangeRules(
-            settings.station_recipes, settings.parts.timeout_ms * 1_000_000, drains=settings.swap == "drain_first"
-        )
+        self._rules = _rules_of(settings)
         self._changes = Changes(settings.first_recipe)
         self._prefixes = _by_prefix(settings)
         self._loads: dict[str, Future[LoadedRecipe]] = {}
@@ -101,10 +100,10 @@ class RecipeDesk:
     def begin(self, first: LoadedRecipe) -> None:
         """Judge by the first recipe from the beginning on."""
         self._loader.used(first.name)
-        self._decider.use(first)
+        self.decider.use(first)
         self._in_force(first)
-        if self._decider.parts is not None:
-            self._decider.parts.opening = self.part_begins
+        if self.decider.parts is not None:
+            self.decider.parts.opening = self.part_begins
 
     @property
     def now(self) -> RecipesNow:
@@ -149,7 +148,7 @@ class RecipeDesk:
     def part_begins(self, event: PartOpened) -> None:
         """Hear of a part before it is opened, and change the recipe as of its moment, if it names another."""
         recipe = event.recipe or self._recipe_of(event.part_id)
-        now_ns = self._decider.now_ns
+        now_ns = self.decider.now_ns
         if not self._live and recipe in self._settings.station_recipes and self._loader.ready(recipe) is None:
             self._load(Load(recipe))
             self._hear_of_loads(now_ns)
@@ -160,13 +159,19 @@ class RecipeDesk:
         self._hear_of_loads(now_ns)
         changes = self._changes
         if changes.wish is not None or changes.unread is not None:
-            self._step(Gap(free=self._decider.between_parts(now_ns)), now_ns)
+            self._step(Gap(free=self.decider.between_parts(now_ns)), now_ns)
 
     def stop(self) -> None:
         """Answer the wish that the station's end leaves open."""
         wish, self._changes = self._changes.wish, replace(self._changes, wish=None)
         if wish is not None:
             self._answer(Answer(wish, "failed", "the station was stopped"))
+
+    def renew(self, settings: Settings, now_ns: int) -> None:
+        """Judge by the edition that the loader has now, from this moment on; `settings` are its own."""
+        self._settings, self._rules, self._prefixes = settings, _rules_of(settings), _by_prefix(settings)
+        self._loads.clear()
+        self._step(Renewed(), now_ns)
 
     def _recipe_of(self, part_id: str | None) -> str | None:
         """Return the recipe of the longest prefix that a part's id begins with."""
@@ -187,9 +192,9 @@ class RecipeDesk:
                 self._step(Loaded(recipe), now_ns)
 
     def _failed(self, recipe: str, why: str, now_ns: int) -> None:
-        recorder = self._decider.recorder
+        recorder = self.decider.recorder
         recorder.note("recipe", f"{recipe} cannot be loaded: {why}"[:500])
-        self._decider.counts.count_alarms(recorder.alarms.recipe_failed(f"recipe {recipe}: {why}", now_ns))
+        self.decider.counts.count_alarms(recorder.alarms.recipe_failed(f"recipe {recipe}: {why}", now_ns))
         self._step(NotLoaded(recipe, why), now_ns)
 
     def _step(self, event: Event, now_ns: int) -> None:
@@ -225,11 +230,14 @@ class RecipeDesk:
     def _use(self, use: Use, event: Event, fulfilled: Wish | None, now_ns: int) -> None:
         ready = self._loader.ready(use.recipe)
         assert ready is not None  # noqa: S101 - asked in this very step, and kept since
-        before, recorder, counts = self._decider.in_force, self._decider.recorder, self._decider.counts
+        before, recorder, counts = self.decider.in_force, self.decider.recorder, self.decider.counts
         self._loader.used(use.recipe)
-        self._decider.use(ready, use.from_ns)
+        self.decider.use(ready, use.from_ns)
         counts.count_alarms(recorder.alarms.recipe_failed(None, now_ns))
         if before == use.recipe:
+            if isinstance(event, Renewed):
+                counts.count_alarms(recorder.alarms.recipe_changed(now_ns, "reloaded"))
+                self._in_force(ready)
             return
         counts.recipe_changes += 1
         counts.count_alarms(recorder.alarms.recipe_changed(now_ns))
@@ -251,13 +259,13 @@ class RecipeDesk:
             noting.count += 1
             return
         more = f"; {counted(noting.count, 'more change', 'more changes')} since the last entry" if noting.count else ""
-        self._decider.recorder.note("recipe", f"{told}, as a part names it{more}")
+        self.decider.recorder.note("recipe", f"{told}, as a part names it{more}")
         self._noting = _Noting(now_ns)
 
     def _hold(self, hold: Hold, now_ns: int) -> None:
-        self._decider.use(self._loader.unready(hold.recipe, hold.reason), hold.from_ns)
+        self.decider.use(self._loader.unready(hold.recipe, hold.reason), hold.from_ns)
         if hold.recipe not in self._rules.recipes:
-            self._decider.trouble(TriggerTrouble(TriggerFault.UNKNOWN_RECIPE, now_ns, hold.reason))
+            self.decider.trouble(TriggerTrouble(TriggerFault.UNKNOWN_RECIPE, now_ns, hold.reason))
 
     def _answer(self, answer: Answer) -> None:
         with self._lock:
@@ -266,7 +274,13 @@ class RecipeDesk:
             self._now = RecipesNow(now.recipe, now.unread, now.wish, now.loading, (*now.answers, told)[-_ANSWERS_KEPT:])
         command = self._wishes.commands.pop(answer.wish.number, None)
         if command is not None:
-            self._decider.desk.answer_later(command, answer.outcome, answer.detail)
+            self.decider.desk.answer_later(command, answer.outcome, answer.detail)
+
+
+def _rules_of(settings: Settings) -> ChangeRules:
+    return ChangeRules(
+        settings.station_recipes, settings.parts.timeout_ms * 1_000_000, drains=settings.swap == "drain_first"
+    )
 
 
 def _by_prefix(settings: Settings) -> list[tuple[str, str]]:

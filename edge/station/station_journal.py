@@ -43,11 +43,10 @@ class StationJournal:
         software = f"linewatch {edge.__version__}, Python {platform.python_version()}"
         if last and "ended" not in last:
             software += "; the run before did not come to its end"
-        models = ", ".join(dict.fromkeys(_told(bundle) for bundle in self._bundles.values()))
         entries = [
             self._entry("started", software),
             self._entry("settings", _compared(f"sha256 {fingerprint(self._settings)}", last.get("settings"))),
-            self._entry("bundle", _compared(models, last.get("bundle"))),
+            self._entry("bundle", _compared(_all_told(self._bundles), last.get("bundle"))),
         ]
         self._outbox.put(None, journal=entries)
         return self
@@ -60,6 +59,16 @@ class StationJournal:
 
     def _entry(self, kind: str, detail: str) -> JournalEntry:
         return self._messages.journal_entry(kind, detail=detail, account=account())
+
+    def adopted(self, settings: Settings, bundles: Mapping[Path | None, Bundle]) -> None:
+        """Note with which settings and bundles the line goes on."""
+        self._outbox.put(
+            None,
+            journal=[
+                self._entry("settings", f"sha256 {fingerprint(settings)}; reloaded"),
+                self._entry("bundle", f"{_all_told(bundles)}; reloaded"),
+            ],
+        )
 
     def _last(self) -> dict[str, str]:
         """Return what the last run told of itself, by kind; nothing where nothing can be read."""
@@ -74,6 +83,10 @@ class StationJournal:
                 told.clear()
             told[row.entry.kind] = row.entry.detail
         return told
+
+
+def _all_told(bundles: Mapping[Path | None, Bundle]) -> str:
+    return ", ".join(dict.fromkeys(_told(bundle) for bundle in bundles.values()))
 
 
 def _told(bundle: Bundle) -> str:

@@ -18,7 +18,18 @@ from jsonschema import Draft202012Validator, ValidationError
 import edge
 from edge.alarms import AlarmRule, alarm_rules
 from edge.commands.requests import COMMANDS, Answer
-from edge.messages.writer import KINDS, CameraHealth, Counters, Health, Identity, MessageWriter, Stamp, result_body
+from edge.messages.writer import (
+    KINDS,
+    CameraHealth,
+    Counters,
+    DiffReport,
+    Health,
+    Identity,
+    MessageWriter,
+    ReloadReport,
+    Stamp,
+    result_body,
+)
 from edge.records import (
     AlarmEvent,
     AlarmStanding,
@@ -73,6 +84,8 @@ SHELVED = replace(
 VERSIONS = {"counters": 3, "health": 3, "birth": 2, "recipe": 2, "result": 2}
 NO_BODY, HEARD = {"picture"}, {f"command-{name}" for name in COMMANDS}
 HEALTH = Health({"top": CameraHealth("running", "", 10.004, None, 0)}, True, 3, 0, None, None)
+DIFF = DiffReport(3, 1, [{"former": "OK", "new": "NG", "count": 1}], {"scratch": {"gained": 2, "lost": 0}}, 9, 1)
+RELOAD = ReloadReport("switched", "", "a", {"top": MODEL}, {"top": MODEL}, "ab" * 32, "part", DIFF, None, "anna", "")
 COUNTERS = Counters(10, 0, 7, 2, 1, 0, 1, 1, 9, 0, 0)
 
 
@@ -134,6 +147,7 @@ def every_message() -> Iterator[Message]:
     yield from (WRITER.status("starting", "loading"), WRITER.status("online", "ready"), WRITER.will())
     yield WRITER.birth(["top"], ["scratch"], [*alarm_rules([]), rule], ["anna"], [Grade("A", 1.0)])
     yield from (WRITER.recipe(), WRITER.health(HEALTH), WRITER.counters(COUNTERS), WRITER.sequence(4))
+    yield from (WRITER.reload(RELOAD), WRITER.reload(replace(RELOAD, new={}, settings_sha256=None, shadow=None)))
     yield WRITER.picture(b"\xff\xd8 and so on")
     yield WRITER.answer(Answer("ack", "ok", "", "desk/answers", b"7"))
 
@@ -178,6 +192,7 @@ def test_how_each_kind_travels() -> None:
         ("status", "status", 1, True, None, False, False),
         ("birth", "birth", 1, True, None, False, False),
         ("recipe", "state/recipe", 1, True, None, False, False),
+        ("reload", "state/reload", 1, True, None, False, False),
         ("part", "event/result", 1, False, 86_400, False, True),
         ("health", "state/health", 1, True, None, False, False),
         ("counters", "state/counters", 1, True, None, False, False),

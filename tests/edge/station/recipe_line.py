@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from edge.app.station import OpenStation, StandIns, Watchers, open_station
 from edge.bundle import Bundle
+from edge.cli.console import load_station
 from edge.commands.socket import ask, tell
 from edge.observers.direct import DirectObserver
 from edge.outbox.reader import OutboxReader
@@ -26,7 +27,6 @@ from edge.publishers.memory import MemoryPublisher
 from edge.records import CameraCondition, CameraState, Frame, JournalEntry, UInt8
 from edge.records.decided import Decided, DecidedPart
 from edge.records.parts import PartClosed, PartOpened
-from edge.settings import load_bundles, load_settings
 from tests.bright_bundle import part, write_bright_bundle
 
 NAMES = ("a", "b", "c")
@@ -161,6 +161,16 @@ class RecipeLine:
         answer: dict[str, Any] = self.ask()["answers"][-1]
         return answer
 
+    def reload(self, **body: Any) -> tuple[str, str]:
+        """Give `cmd/reload` by the shell's road, and return what is answered at once."""
+        asked = {"schema": "linewatch/command-reload/1", "action": "begin", "shadow_parts": None, "comment": "May"}
+        return tell(self.opened.outbox.path, "reload", asked | {"user": "anna"} | body)
+
+    def reloading(self) -> dict[str, Any]:
+        """Ask how it stands with a reload."""
+        told: dict[str, Any] = ask(self.opened.outbox.path, "reloading")
+        return told
+
     def journal(self, kind: str) -> list[JournalEntry]:
         """Return what the journal has of one kind."""
         self.opened.outbox.flush(10)
@@ -181,16 +191,17 @@ def running(folder: Path, given: dict[str, Any], *, parts: bool = True) -> Itera
     """Run a station of fed cameras; where it tells parts apart, the line opens and closes them."""
     text = yaml.safe_dump({"store": {"path": "outbox.db"}, "broker": {"port": 9}, **given})
     (folder / "station.yaml").write_text(text)
-    settings = load_settings(folder / "station.yaml")
+    settings, bundles = load_station(folder / "station.yaml", None)
     stop = threading.Event()
     line = RecipeLine({name: FedCamera(name) for name in settings.station_cameras})
     instead = StandIns(dict(line.cameras), line.trigger if parts else None, line.publisher)
     with open_station(
         settings,
-        load_bundles(settings),
+        bundles,
         store=settings.store.path,
         live=True,
         stop=stop,
+        read=lambda: load_station(folder / "station.yaml", None),
         instead=instead,
         watchers=Watchers([DirectObserver(line.watch)]),
     ) as opened:
