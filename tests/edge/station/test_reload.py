@@ -399,8 +399,9 @@ def test_the_shell_waits_for_the_end_and_has_its_exit_code(tmp_path: Path) -> No
         assert (code, "key shifts" in told) == (3, True)
         edit(tmp_path, shifts=None)
         code, told = shell(tmp_path, "--wait-s", "0.2")
-        assert (code, "shadow run, 0 of 2 parts" in told) == (13, True)
+        assert (code, "has not come to its end after 0.2 s" in told) == (13, True)
         assert shell(tmp_path, "--cancel") == (0, "ok\n")
+        line.wait(lambda: line.opened.engines.count == 1)
     assert "No line runs" in shell(tmp_path)[1]
 
 
