@@ -104,7 +104,6 @@ def dashboard_user(
     viewer: looks. operator: acknowledges, resets, shelves, judges. engineer: changes recipe and bypass too. admin: all.
     A user who is removed or whose role changes is out at once; the dashboard need not be started again.
     """
-    require_packages()
     from edge.dashboard.settings import load_dashboard_settings
     from edge.dashboard.users import UserFile, hashed
 

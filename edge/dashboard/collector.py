@@ -26,6 +26,7 @@ from edge.watching.watched import envelope_of
 
 _log = logging.getLogger(__name__)
 
+TOPICS = ("status", "birth", "seq", "state/+", "alarm/+", "event/+", "image/last", "cmd/+")
 ANSWER_WITHIN_S = 10.0
 EXPIRY_S = 30
 _TURN_S = 0.05
@@ -59,10 +60,10 @@ class Collector:
         self._settings, self._site = settings, site
         own = secrets.token_hex(8)
         self._answers_end = f"dashboard-{own}"
-        prefix = settings.answer_prefix
-        more = () if prefix is None else (f"{prefix.removesuffix('/')}/{self._answers_end}",)
+        topics = [f"{root}/{topic}" for root in settings.roots for topic in TOPICS]
+        topics += [f"{prefix}{self._answers_end}" for prefix in {settings.answers_at(root) for root in settings.roots}]
         client_id = settings.broker.client_id or f"linewatch-dash-{machine_id()[:4]}{own[:6]}"
-        self._desk = Desk(settings.broker, (*settings.topics, *more), client_id)
+        self._desk = Desk(settings.broker, topics, client_id)
         self._wanted: SimpleQueue[_Asked] = SimpleQueue()
         self._open: dict[bytes, _Asked] = {}
         self._stop = threading.Event()
@@ -79,6 +80,11 @@ class Collector:
         self._stop.set()
         self._thread.join(10)
         self._desk.__exit__(kind, error, trace)
+
+    @property
+    def listening(self) -> bool:
+        """Whether the broker has answered what is to be heard."""
+        return self._desk.listening
 
     @property
     def moves(self) -> bool:
@@ -133,6 +139,10 @@ class Collector:
             response_topic=f"{self._settings.answers_at(root)}{self._answers_end}",
             correlation=correlation,
         )
+        if self._site.state_of(asked.place) == "offline":
+            # the broker cannot tell: for it there is a listener, since commands are heard here too
+            asked.answer.set_result(Answered("no_line", ""))
+            return
         try:
             asked.token = self._desk.send(message)
         except PublishError as error:

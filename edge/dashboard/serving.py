@@ -32,6 +32,7 @@ class Dashboard:
     url: str
     access: Access
     site: Site
+    collector: Collector
     server: threading.Thread
 
 
@@ -53,7 +54,7 @@ def dashboard(settings: DashboardSettings) -> Iterator[Dashboard]:
                 try:
                     while not server.started and thread.is_alive():
                         time.sleep(0.01)
-                    yield Dashboard(_url(settings, listening), access, site, thread)
+                    yield Dashboard(_url(settings, listening), access, site, collector, thread)
                 finally:
                     pages.stopping.set()
                     server.should_exit = True

@@ -87,10 +87,10 @@ class DashboardSettings(StrictModel):
         return ShiftPlan(tuple(time_of_day(text) for text in self.shifts), zone_of(self.time_zone))
 
     @property
-    def topics(self) -> tuple[str, ...]:
-        """The MQTT filters that are heard."""
-        filters = (site.split("/") for site in self.sites)
-        return tuple("/".join([*levels, *["+"] * (LEVELS - len(levels))]) + "/inspect/v1/#" for levels in filters)
+    def roots(self) -> tuple[str, ...]:
+        """The roots of the stations that are heard, as MQTT filters."""
+        sites = (site.split("/") for site in self.sites)
+        return tuple("/".join([*levels, *["+"] * (LEVELS - len(levels))]) + "/inspect/v1" for levels in sites)
 
     def answers_at(self, root: str) -> str:
         """Return the prefix of the topics at which a station answers."""

@@ -268,6 +268,12 @@ class Site:
         with self._lock:
             return place in self._stations
 
+    def state_of(self, place: str) -> str:
+        """Return the state of a station: `online`, `offline` …; `unknown` for one that is not known."""
+        with self._lock:
+            station = self._stations.get(place)
+            return "unknown" if station is None else str(self._picture_of(station)["state"])
+
     def picture_of(self, place: str) -> dict[str, Any]:
         """Return how a station stands now, as Watched tells it. Raises KeyError for one that is not known.
 

@@ -107,7 +107,7 @@ class _Ears(MqttPublisher):
 
     def _subscribe(self, client: PahoClient) -> None:
         """Ask for all topics; what is published now is then told from what was retained."""
-        how = SubscribeOptions(qos=1, retainAsPublished=False, retainHandling=_AS_SUBSCRIBED)
+        how = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=False, retainHandling=_AS_SUBSCRIBED)
         client.subscribe([(topic, how) for topic in self._listens])
 
 

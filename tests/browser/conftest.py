@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -89,8 +88,7 @@ def quiet_plant(folder: Path, *, sites: tuple[str, ...] = ("+",)) -> Iterator[tu
             history=HistorySettings(path=folder / "history.db"),
         )
         with dashboard(settings) as served:
-            wait_for(lambda: served.site.broker_trouble is None)
-            time.sleep(0.2)  # the subscription is answered
+            wait_for(lambda: served.collector.listening)
             yield Plant(broker, served, None), voice
 
 

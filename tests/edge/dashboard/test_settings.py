@@ -23,9 +23,7 @@ def written(folder: Path, text: str) -> Path:
 def test_a_station_s_settings_are_enough() -> None:
     """The station's broker and topics; the history lies beside its store, users beside its settings, on loopback."""
     settings = load_dashboard_settings(ROOT / "config" / "line.yaml")
-    assert len(settings.topics) == 1
-    assert settings.topics[0].endswith("/inspect/v1/#")
-    assert "+" not in settings.topics[0]
+    assert settings.roots == ("enterprise/site/area/line/cell/inspect/v1",)
     assert settings.listen.host == "127.0.0.1"
     assert settings.history.path.name == "dashboard.db"
     assert settings.users == ROOT / "config" / "dashboard-users.json"
@@ -36,7 +34,7 @@ def test_a_file_of_its_own_hears_sites(tmp_path: Path) -> None:
     settings = load_dashboard_settings(
         written(tmp_path, "sites: [acme/ulm, +/+/+/l2]\nhistory: {path: h.db}\nusers: u.json\nbroker: {port: 1884}\n")
     )
-    assert settings.topics == ("acme/ulm/+/+/+/inspect/v1/#", "+/+/+/l2/+/inspect/v1/#")
+    assert settings.roots == ("acme/ulm/+/+/+/inspect/v1", "+/+/+/l2/+/inspect/v1")
     assert (settings.history.path, settings.users) == (tmp_path / "h.db", tmp_path / "u.json")
 
 
