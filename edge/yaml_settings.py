@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ _BYTES_AT_MOST = 1_000_000
 
 # What they stand for with their aliases followed, in characters and values.
 _UNFOLDED_AT_MOST = 2 * _BYTES_AT_MOST
+_NUMBER_AT_MOST = 64
 _PROBLEMS_TOLD = 20
 # Of what was received, in characters.
 _SHOWN, _KEYS_SHOWN, _LOOKED_AT = 80, 400, 20_000
@@ -101,6 +103,15 @@ class _SettingsLoader(yaml.SafeLoader):
     an error rather than the last one winning. Merge keys (`<<: *base`) work; what aliases unfold to is bounded.
     """
 
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        """Compose a word or a number; none has thousands of digits, which Python could not even show."""
+        node: yaml.ScalarNode = super().compose_scalar_node(anchor)
+        if node.tag in _NUMBER_TAGS and len(node.value) > _NUMBER_AT_MOST:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"expected a number of at most {_NUMBER_AT_MOST} characters, received more", node.start_mark
+            )
+        return node
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Compose a mapping whose keys are words, each given once."""
         node = super().compose_mapping_node(anchor)
@@ -130,6 +141,7 @@ _TAG = "tag:yaml.org,2002:"
 # PyYAML's own, those of YAML 1.1, are not taken over.
 _SettingsLoader.yaml_implicit_resolvers = {}
 _KEY_TAGS = {f"{_TAG}str", f"{_TAG}merge"}
+_NUMBER_TAGS = {f"{_TAG}int", f"{_TAG}float"}
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)", "-+0123456789"),
@@ -171,10 +183,16 @@ def _unfolded(node: yaml.Node, known: dict[int, int | None]) -> int:
     return size
 
 
-def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
-    """Read `path` and validate it as `model`. Raises SettingsError."""
+def _open_at_once(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def read_settings(path: Path) -> str:
+    """Return the text of a settings file. A pipe to which nobody writes is not waited for. Raises SettingsError."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=_open_at_once) as file:
             text = file.read(_BYTES_AT_MOST + 1)
     except FileNotFoundError as error:
         raise SettingsError(
@@ -187,10 +205,19 @@ def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
         raise SettingsError(f"{path} cannot be read: {told}. Expected a file that this user may read") from error
     if len(text) > _BYTES_AT_MOST:
         raise SettingsError(f"{path}: expected settings of at most {_BYTES_AT_MOST} characters, received more")
+    return text
+
+
+# The latter of PyYAML's own constructors, where a tag and its value do not fit: `!!bool perhaps`.
+_NO_YAML = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
+
+
+def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
+    """Read `path` and validate it as `model`. Raises SettingsError."""
+    text = read_settings(path)
     try:
         raw = yaml.load(text, Loader=_SettingsLoader)  # noqa: S506 - a SafeLoader
-    # PyYAML's own constructors raise the latter where a tag and its value do not fit: `!!bool perhaps`
-    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except _NO_YAML as error:
         raise SettingsError(f"{path} is no valid YAML: {_problem(error)}") from error
     if not isinstance(raw, dict):
         raise SettingsError(f"{path}: expected keys with values, received {_shown(raw)}")

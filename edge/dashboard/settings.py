@@ -13,7 +13,7 @@ from edge.errors import SettingsError
 from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
 from edge.publishers.broker_settings import BrokerSettings
 from edge.settings import Settings, load_settings
-from edge.yaml_settings import StrictModel, load_yaml
+from edge.yaml_settings import StrictModel, load_yaml, read_settings
 
 PORT = 8080
 LEVELS = 5
@@ -121,8 +121,8 @@ def load_dashboard_settings(path: Path) -> DashboardSettings:
 def _has_sites(path: Path) -> bool:
     """Tell whether a file is one of the web process; what cannot be read is told by whoever reads it properly."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        text = read_settings(path)
+    except SettingsError:
         return False
     return re.search(r"^[\"']?sites[\"']?\s*:", text, re.MULTILINE) is not None
 

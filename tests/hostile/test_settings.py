@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.cameras.camera_watch import WatchSettings
+from edge.dashboard.settings import load_dashboard_settings
 from edge.errors import SettingsError
 from edge.settings import load_settings
 from edge.yaml_settings import StrictModel, load_yaml
@@ -123,6 +127,11 @@ REFUSED = [
     ("number: !!int ''", "is no valid YAML"),
     ("number: !!int three", "is no valid YAML"),
     ("name: !!timestamp soon", "is no valid YAML"),
+    (f"number: {'9' * 5_000}", "expected a number of at most 64 characters, received more in line 1"),
+    (f"number: 0x{'f' * 50_000}", "expected a number of at most 64 characters"),
+    (f"inners: [0x{'f' * 50_000}]", "expected a number of at most 64 characters"),
+    (f"number: !!int {':'.join(['59'] * 3_000)}", "expected a number of at most 64 characters"),
+    (f"share: !!float {':'.join(['1'] * 300)}", "expected a number of at most 64 characters"),
     ("name: !!python/name:os.system ''", "is no valid YAML"),
     ("name: a\x00b", "is no valid YAML"),
     ("name: a\n---\nname: b", "is no valid YAML"),
@@ -138,6 +147,40 @@ def test_hostile_settings_are_refused_quickly_and_in_few_words(text: str, says: 
         load(tmp_path, text)
     assert says in str(caught.value)
     assert len(str(caught.value)) < 12_000
+
+
+FILES: list[tuple[Callable[[Path], object], str]] = [
+    (os.mkfifo, "received nothing"),  # to which nobody writes
+    (Path.mkdir, "cannot be read: Is a directory"),
+    (lambda path: path.symlink_to(path.name), "cannot be read: Too many levels of symbolic links"),
+    (lambda path: path.symlink_to("nowhere"), "expected a YAML file"),
+    (lambda path: path.symlink_to("/dev/zero"), "at most 1000000 characters, received more"),
+    (lambda path: path.symlink_to("/dev/null"), "received nothing"),
+    (lambda path: path.symlink_to("/proc/self/mem"), "cannot be read: Input/output error"),
+    (lambda path: (path.touch(), os.truncate(path, 3_000_000_000)), "at most 1000000 characters, received more"),
+    (lambda path: path.write_bytes("camera: {}".encode("utf-16")), "cannot be read as UTF-8 text"),
+]
+
+
+@pytest.mark.parametrize(("make", "says"), FILES, ids=[says for _, says in FILES])
+@pytest.mark.parametrize("load_it", [load_settings, load_dashboard_settings])
+def test_what_is_no_settings_file_is_refused_at_once(
+    load_it: Callable[[Path], object], make: Callable[[Path], object], says: str, tmp_path: Path
+) -> None:
+    """No folder, pipe, device or endless file is waited for or read into memory; each has its own words."""
+    make(tmp_path / "line.yaml")
+    with pytest.raises(SettingsError, match=says):
+        load_it(tmp_path / "line.yaml")
+
+
+def test_settings_may_come_through_a_pipe() -> None:
+    """Whoever hands over decrypted settings, as `<(…)` of a shell does, has all of them read, however slowly."""
+    sent = subprocess.Popen(
+        ["sh", "-c", "printf 'camera: {source: simulated,'; sleep 0.5; echo ' name: a}'"], stdout=subprocess.PIPE
+    )
+    with sent:
+        assert sent.stdout is not None
+        assert load_settings(Path(f"/proc/self/fd/{sent.stdout.fileno()}")).camera.name == "a"
 
 
 def test_a_camera_s_watch_may_be_switched_off_in_any_way(tmp_path: Path) -> None:
