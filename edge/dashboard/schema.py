@@ -53,6 +53,11 @@ TABLES = (
     )""",
     "CREATE INDEX counters_by_time ON counters (station, at_ms)",
     "CREATE INDEX counters_by_age ON counters (at_ms)",
+    # what people said of a result's pictures; the last word of each
+    """CREATE TABLE opinion (
+      station INTEGER NOT NULL, evidence_id TEXT NOT NULL, opinion TEXT NOT NULL, class TEXT, comment TEXT NOT NULL,
+      user TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (station, evidence_id)
+    ) WITHOUT ROWID""",
 )
 _FROM: dict[int, tuple[str, ...]] = {0: TABLES}
 

@@ -58,8 +58,9 @@ class DashboardSettings(StrictModel):
 
     `sites`: the stations that are heard, by the first levels of their topics; `+` stands for any. `users`: the file
     that `linewatch dashboard-user` keeps. `evidence`: for a station, by its five levels, the folder of its evidence, or
-    the address of another dashboard that has it. `answer_prefix`: as in the stations' settings. `shifts`, `time_zone`:
-    when shifts begin. `stale_s`: silence after which a station's last word is not believed.
+    the address of another dashboard that has it; `evidence_key_file`: the key that both have in common.
+    `answer_prefix`: as in the stations' settings. `shifts`, `time_zone`: when shifts begin. `stale_s`: silence after
+    which a station's last word is not believed.
     """
 
     broker: BrokerSettings = BrokerSettings()
@@ -69,6 +70,7 @@ class DashboardSettings(StrictModel):
     users: Path = Path("/etc/linewatch/dashboard-users.json")
     history: HistorySettings = HistorySettings()
     evidence: Annotated[dict[_Place, str], Field(max_length=_SITES_AT_MOST)] = Field(default_factory=dict)
+    evidence_key_file: Path | None = None
     answer_prefix: Annotated[str, Field(min_length=2, max_length=180)] | None = None
     shifts: Annotated[tuple[str, ...], Field(min_length=1, max_length=12)] = ("00:00",)
     time_zone: str = "UTC"
@@ -111,6 +113,7 @@ def load_dashboard_settings(path: Path) -> DashboardSettings:
             "tls": None if settings.tls is None else _at(home, settings.tls, "cert_file", "key_file"),
             "history": _at(home, settings.history, "path"),
             "users": home / settings.users,
+            "evidence_key_file": settings.evidence_key_file and home / settings.evidence_key_file,
             "evidence": {
                 place: where if "://" in where else str(home / where) for place, where in settings.evidence.items()
             },
@@ -129,12 +132,14 @@ def _has_sites(path: Path) -> bool:
 
 def _of_station(settings: Settings, home: Path) -> DashboardSettings:
     """Return the settings for one station, whose history lies beside its store and users beside its settings."""
-    line, report = settings.line, settings.report
+    line, report, kept = settings.line, settings.report, settings.evidence.folder
+    place = line.root.removesuffix("/inspect/v1")
     return DashboardSettings(
         broker=settings.broker.model_copy(update={"client_id": None}),
-        sites=(line.root.removesuffix("/inspect/v1"),),
+        sites=(place,),
         users=home / "dashboard-users.json",
         history=HistorySettings(path=settings.store.path.with_name("dashboard.db")),
+        evidence={} if kept is None else {place: str(kept)},
         answer_prefix=settings.commands.answer_prefix,
         shifts=settings.shifts,
         time_zone=settings.time_zone,

@@ -28,6 +28,7 @@ from edge.dashboard.screens import (
     health,
     journal,
     probes,
+    rejects,
     shift,
     station,
     wall,
@@ -48,6 +49,7 @@ class Screen:
 SCREENS: tuple[Screen, ...] = (
     Screen("wall", "/wall", wall.routes),
     Screen("station", "/", station.routes),
+    Screen("rejects", "/rejects", rejects.routes, ("/peer/evidence/",)),
     Screen("alarms", "/alarms", alarms.routes),
     Screen("alarm_performance", "/alarm-performance", alarm_performance.routes),
     Screen("shift", "/shift", shift.routes),
