@@ -110,7 +110,7 @@ def differences(former: Settings, new: Settings) -> Iterator[tuple[str, str, str
     for key in dict.fromkeys([*before, *now]):
         old, young = before.get(key, _NOTHING), now.get(key, _NOTHING)
         if old != young:
-            yield key, _told(old), _told(young)
+            yield key if new.cameras else _short(key), _told(old), _told(young)
     if former.broker.password != new.broker.password:  # which is not told
         yield "broker.password", "the former one", "another one"
 
@@ -119,9 +119,14 @@ def _fixed(settings: Settings) -> dict[str, Any]:
     """Return every value that is opened once, by its key."""
     dumped = settings.model_dump(mode="json", exclude=set(_CAMERAS))
     cameras = settings.cameras or {settings.camera.name: settings.camera}
-    own = {name: camera.model_dump(mode="json") for name, camera in cameras.items()}
-    dumped |= {"cameras": own} if settings.cameras else {"camera": next(iter(own.values()))}
+    dumped["cameras"] = {name: camera.model_dump(mode="json", exclude={"name"}) for name, camera in cameras.items()}
     return {key: value for key, value in _flat(dumped, ()) if not _changeable(key)}
+
+
+def _short(key: str) -> str:
+    """Return the key of the only camera as the short form writes it."""
+    first, _, rest = key.partition(".")
+    return f"camera.{rest.partition('.')[2]}" if first == "cameras" else key
 
 
 def _flat(value: Any, path: Sequence[str]) -> Iterator[tuple[str, Any]]:

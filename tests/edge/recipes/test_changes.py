@@ -21,6 +21,7 @@ from edge.recipes.changes import (
     Loaded,
     NotLoaded,
     PartBegins,
+    Renewed,
     Use,
     Wish,
     step,
@@ -235,3 +236,26 @@ def test_every_wish_comes_to_its_end(told: list[tuple[str, object]]) -> None:
     assert line.changes.wish is None
     assert wish is None or line.changes.recipe == wish.recipe
     assert line.changes.unread is None or line.changes.recipe == "z"
+
+
+def test_what_is_in_force_is_judged_anew_by_what_is_new() -> None:
+    """A recipe that is ready judges at once by the new edition; one that is not is held until it is loaded."""
+    line = Line()
+    assert line.do(Renewed(), 5) == (Use("a", 5 * MS),)
+    line.ready.clear()
+    assert line.do(Renewed(), 6) == (Hold("a", "recipe a is being loaded", 6 * MS), Load("a"))
+    line.do(Loaded("a"))
+    assert line.do(Gap(free=True), 7) == (Use("a", 7 * MS),)
+
+
+def test_a_wish_outlives_what_is_new_if_its_recipe_does() -> None:
+    """What was being loaded is loaded again, by what is new; a recipe that is gone answers its wish."""
+    line, wish = Line(), Wish("b", 1, 0)
+    line.do(wish)
+    assert line.do(Renewed()) == (Use("a", 0), Load("b"))
+    line.do(Loaded("b"))
+    assert line.do(Gap(free=True))[0] == Use("b", 0)
+    line = Line()
+    line.do(wish)
+    line.rules = ChangeRules(("a", "c"), 100 * MS)
+    assert line.do(Renewed())[0] == Answer(wish, "failed", "the settings have no recipe b any more")
