@@ -1,12 +1,12 @@
-"""The seams: where frames come from, what answers tiles, where messages go, and who watches.
+"""The seams: where frames come from, what answers tiles, where messages and signals go, and who watches.
 
-Each of the first three is a context manager: entering opens the device, leaving releases it on every path. One suite of
+Each of the first four is a context manager: entering opens the device, leaving releases it on every path. One suite of
 tests (`tests/contracts/`) runs over every implementation, the simulated ones included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from edge.records import (
     Token,
 )
 from edge.records.decided import Decided, DecidedPart
+from edge.records.outputs import Level, OutputEvent
 
 
 class _Scoped(Protocol):
@@ -93,6 +94,21 @@ class Publisher(_Scoped, Protocol):
 
     def events(self) -> Iterator[PublisherEvent]:
         """Yield what has happened since the last call, without waiting."""
+        ...
+
+
+class Output(_Scoped, Protocol):
+    """Signals to a machine. While it is not reached, the latest levels wait; it is told all of them when it is back."""
+
+    def set(self, levels: Mapping[str, Level], by_ns: int | None = None) -> None:
+        """Set levels that belong together; the machine sees them in this order. Returns at once, and never raises.
+
+        Of each signal the latest level wins. What would reach the machine after `by_ns` is left out, and told.
+        """
+        ...
+
+    def events(self) -> Sequence[OutputEvent]:
+        """Return what happened since the last call, without waiting."""
         ...
 
 

@@ -27,6 +27,7 @@ from edge.inspection.recipe_settings import RecipeSettings, ViewSettings
 from edge.inspection.reload_settings import ReloadSettings
 from edge.inspection.settings import InspectSettings
 from edge.monitoring.settings import MonitoringSettings
+from edge.outputs.settings import MOST_SIGNALS, MachineSettings, OutputRule, check_alarms, check_outputs
 from edge.parts.challenge import ChallengeSettings
 from edge.parts.settings import PartSettings
 from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
@@ -260,8 +261,9 @@ class Settings(StrictModel):
     `cameras` with `bundle` and `inspect` is one recipe that judges every camera alike. `recipe`: the one in force at
     the start; it may be left out where there is only one. `keep_recipes`: of so many recipes, with the one in force,
     the engines stay open. `swap`: whether a recipe is loaded beside the running one, or the running engines are closed
-    first, where memory is short. `reload`: how far a new model is trusted. `monitoring`: what is served over HTTP; None
-    = nothing. `shifts`: when shifts begin, "HH:MM" by the clock of `time_zone`, an IANA name such as Europe/Berlin.
+    first, where memory is short. `reload`: how far a new model is trusted. `machine`, `outputs`: the link to the
+    machine beside the line, and the signals that it gets, by name. `monitoring`: what is served over HTTP; None =
+    nothing. `shifts`: when shifts begin, "HH:MM" by the clock of `time_zone`, an IANA name such as Europe/Berlin.
     """
 
     line: LineSettings = LineSettings()
@@ -276,6 +278,8 @@ class Settings(StrictModel):
     reload: ReloadSettings = ReloadSettings()
     parts: PartSettings = PartSettings()
     challenge: ChallengeSettings = ChallengeSettings()
+    machine: MachineSettings | None = None
+    outputs: Annotated[dict[Name, OutputRule], Field(max_length=MOST_SIGNALS)] = Field(default_factory=dict)
     engine: EngineSettings = EngineSettings()
     alarms: tuple[AlarmRule, ...] = ()
     operators: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
@@ -412,7 +416,9 @@ class Settings(StrictModel):
     @property
     def alarm_rules(self) -> tuple[AlarmRule, ...]:
         """Every alarm of the station: of which camera each is, and whether of frames or of parts."""
-        return station_rules(self.alarms, list(self.station_cameras), parts=self.parts.exist)
+        return station_rules(
+            self.alarms, list(self.station_cameras), parts=self.parts.exist, machine=self.machine is not None
+        )
 
     def _inspected(self, cameras: Sequence[str]) -> list[InspectSettings]:
         """Return how each view of these cameras is judged, in every recipe; of no camera = of all."""
@@ -468,6 +474,12 @@ class Settings(StrictModel):
     @model_validator(mode="after")
     def _answers_have_topics_of_their_own(self) -> Settings:
         self.commands.prefix(self.line.root)
+        return self
+
+    @model_validator(mode="after")
+    def _signals_can_be(self) -> Settings:
+        check_outputs(self.machine, self.outputs)
+        check_alarms(self.outputs, frozenset(rule.id for rule in self.alarm_rules))
         return self
 
     @model_validator(mode="after")

@@ -37,7 +37,14 @@ Trouble = Literal[
 
 # What may be wrong with the inspection itself, see StationTroubles.
 StationTrouble = Literal[
-    "bypassed", "challenge_missed", "challenge_due", "recipe_failed", "reload_failed", "evidence_unkept"
+    "bypassed",
+    "challenge_missed",
+    "challenge_due",
+    "recipe_failed",
+    "reload_failed",
+    "evidence_unkept",
+    "output_lost",
+    "output_late",
 ]
 
 _DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
@@ -376,6 +383,25 @@ FLOOD_ALARM = AlarmRule(
 )
 
 
+OUTPUT_ALARMS = (
+    AlarmRule(
+        id="output-lost",
+        measure="station",
+        station=("output_lost",),
+        priority="high",
+        text="Signals do not reach the machine: check cable and PLC; sort out bad parts by hand until it is back",
+        cause="A cable, a PLC that is off or in stop, another address, unit or register than the settings name",
+    ),
+    AlarmRule(
+        id="output-late",
+        measure="station",
+        station=("output_late",),
+        priority="high",
+        off_delay_ms=10_000,
+        text="A bad part may have passed the gate, for its pulse was late and was dropped: look for it behind the gate",
+        cause="A delay that is shorter than the inspection takes, a slow network or PLC, a device that is too busy",
+    ),
+)
 TRIGGER_ALARM = AlarmRule(
     id="trigger-fault",
     measure="trigger",
@@ -396,17 +422,21 @@ def alarm_rules(own: Sequence[AlarmRule]) -> tuple[AlarmRule, ...]:
     return tuple(sorted([*built_in, *own], key=lambda rule: rule.measure not in OF_LINE))
 
 
-def station_rules(own: Sequence[AlarmRule], cameras: Sequence[str], *, parts: bool) -> tuple[AlarmRule, ...]:
+def station_rules(
+    own: Sequence[AlarmRule], cameras: Sequence[str], *, parts: bool, machine: bool = False
+) -> tuple[AlarmRule, ...]:
     """Return the rules of a station: each says whether it is of frames or of parts, and of which cameras.
 
-    `cameras`: the station's, by name. `parts`: whether the station has parts. Where there are several cameras, a rule
-    of frames becomes one rule for each camera, called `<id>-<camera>`. So a good camera never ends the alarm of a bad
-    one. A rule that names one camera keeps its id.
+    `cameras`: the station's, by name. `parts`: whether the station has parts; `machine`: whether it has signals. Where
+    there are several cameras, a rule of frames becomes one rule for each camera, called `<id>-<camera>`. So a good
+    camera never ends the alarm of a bad one. A rule that names one camera keeps its id.
     """
     defined = {rule.id for rule in own}
     rules = alarm_rules(own)
     if parts and TRIGGER_ALARM.id not in defined:
         rules = (TRIGGER_ALARM, *rules)
+    if machine:
+        rules = (*(rule for rule in OUTPUT_ALARMS if rule.id not in defined), *rules)
     became = {rule.id: _of_station(rule, cameras, parts=parts) for rule in rules}
     return tuple(_renamed(rule, became) for rules in became.values() for rule in rules)
 

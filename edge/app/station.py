@@ -16,6 +16,7 @@ from edge.alarms import AlarmManager
 from edge.app.cameras import Sources
 from edge.app.engines import proven_engine
 from edge.app.evidence import Evidence, open_evidence
+from edge.app.machine import Machine, open_machine
 from edge.app.monitoring import Monitoring, StationNow, open_monitoring
 from edge.bundle import Bundle
 from edge.commands.requests import UNSEEN, Inbox
@@ -27,7 +28,7 @@ from edge.observers.preview import LastPicture
 from edge.observers.queued import QueuedObserver
 from edge.outbox import AckPolicy, Outbox, OutboxCounts, OwnTopics, Sender
 from edge.parts.triggers import Trigger
-from edge.protocols import Camera, Observer, Publisher
+from edge.protocols import Camera, Observer, Output, Publisher
 from edge.publishers.client_id import default_client_id
 from edge.publishers.mqtt import MqttPublisher
 from edge.publishers.network import Reload
@@ -159,7 +160,8 @@ class OpenStation:
 class StandIns:
     """What stands in for the settings' own, for tests, replays and the demo. None, or nothing, = the settings' own.
 
-    `cameras`: by name, or the only one. `trigger`: what opens and closes parts. `vendor`: NVIDIA's modules.
+    `cameras`: by name, or the only one. `trigger`: what opens and closes parts. `vendor`: NVIDIA's modules. `output`:
+    the link to the machine.
     """
 
     cameras: Mapping[str, Camera] | None = None
@@ -168,6 +170,7 @@ class StandIns:
     outbox: Outbox | None = None
     ack_policy: AckPolicy | None = None
     vendor: Vendor | None = None
+    output: Output | None = None
 
 
 @dataclass(frozen=True)
@@ -300,6 +303,7 @@ def open_station(
         outbox, sender, announcements = delivery.outbox, delivery.sender, delivery.announcements
         sources = Sources(settings, bundles, progress, instead.cameras, instead.trigger)
         alarms = _alarms(settings, delivery, live=live)
+        machine = scope.enter_context(open_machine(settings, alarms, progress, live=live, output=instead.output))
         opened_parts: list[PartStream] = []
         recorder = _recorder(settings, delivery, alarms, opened_parts, live=live)
         waiting = Waiting(tuple(settings.station_cameras), recorder if live else None)
@@ -325,7 +329,11 @@ def open_station(
         parts = _part_stream(settings, first, sources.trigger, outbox, live=live)
         opened_parts += [parts] if parts is not None else []
         look = Looks(watchers.glances, live=live)
-        observers = [*watchers.observers, *_own_observers(scope, settings, first, delivery, look, live=live)]
+        observers = [
+            *machine.observers,
+            *watchers.observers,
+            *_own_observers(scope, settings, first, delivery, look, live=live),
+        ]
         desk = _desk(delivery, recorder, sources.trigger, settings)
         reporter = Reporter(
             settings.report, messages=delivery.messages, outbox=outbox, sender=sender, health=delivery.health
@@ -335,10 +343,11 @@ def open_station(
         def each_turn() -> None:
             moved()
             recipes.turn(decider.now_ns)
-            decider.counts.count_alarms(alarms.evidence_unkept(delivery.evidence.trouble, decider.now_ns))
             reloads.turn(decider.now_ns)
-            look.if_due(decider, outbox, sender)
             cameras = decider.cameras
+            events = alarms.evidence_unkept(delivery.evidence.trouble, decider.now_ns)
+            decider.counts.count_alarms([*events, *machine.turn(decider, cameras)])
+            look.if_due(decider, outbox, sender)
             _offer(sender, announcements.of_cameras(cameras))
             reporter.report_if_due(lambda: counters(decider, outbox, sender, delivery.inbox), cameras)
 
@@ -353,7 +362,7 @@ def open_station(
             delivery=lambda: sender.delivery,
         )
         decider.counts.alarms_raised += waiting.raised
-        recipes = _recipe_desk(settings, delivery, loader, decider)
+        recipes = _recipe_desk(settings, delivery, loader, decider, machine)
         reloads = _reload_desk(read, delivery, loader, recipes, observers)
         recipes.begin(first)
         _tell_readers(delivery, decider, engines, observers)
@@ -361,9 +370,13 @@ def open_station(
         if live:
             scope.enter_context(Watchdog(progress))
             notify("READY=1\nSTATUS=waiting for the first frame")
-        opened = OpenStation(decider, outbox, sender, delivery.messages, engines, recipes, reloads)
-        scope.callback(opened.stop)
-        yield opened
+        yield _opened(scope, OpenStation(decider, outbox, sender, delivery.messages, engines, recipes, reloads))
+
+
+def _opened(scope: ExitStack, opened: OpenStation) -> OpenStation:
+    """Let a station be stopped on every path."""
+    scope.callback(opened.stop)
+    return opened
 
 
 def _alarms(settings: Settings, delivery: _Delivery, *, live: bool) -> AlarmService:
@@ -445,15 +458,19 @@ def _desk(delivery: _Delivery, recorder: Recorder, trigger: Trigger | None, sett
     return desk
 
 
-def _recipe_desk(settings: Settings, delivery: _Delivery, loader: RecipeLoader, decider: Decider) -> RecipeDesk:
+def _recipe_desk(
+    settings: Settings, delivery: _Delivery, loader: RecipeLoader, decider: Decider, machine: Machine
+) -> RecipeDesk:
     """Return who changes the recipe. The classes of each view, for pictures, are kept as the one in force has them."""
 
     def in_force(recipe: LoadedRecipe) -> None:
         delivery.classes.update(recipe.classes)
         delivery.evidence.use(recipe)
+        machine.in_force(recipe)
         _offer(delivery.sender, delivery.announcements.in_force(recipe))
 
     recipes = RecipeDesk(settings, loader, decider, in_force)
+    machine.opened(decider, recipes)
     decider.desk.add({"recipe": recipes.obey})
     delivery.status.recipes = recipes.told
     return recipes

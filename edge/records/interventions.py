@@ -24,6 +24,7 @@ class StationTroubles:
     bad part was not NG. `challenge_due`: the shift had no challenge. `recipe_failed`: a recipe could not be loaded.
     `evidence_unkept`: pictures of results could not be kept.
     `reload_failed`: new models or settings were not taken, or given up.
+    `output_lost`: signals do not reach the machine. `output_late`: a pulse missed its time.
     """
 
     bypassed: str | None = None
@@ -32,3 +33,5 @@ class StationTroubles:
     recipe_failed: str | None = None
     evidence_unkept: str | None = None
     reload_failed: str | None = None
+    output_lost: str | None = None
+    output_late: str | None = None

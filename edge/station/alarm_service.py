@@ -18,6 +18,7 @@ from edge.messages.writer import InForce, MessageWriter
 from edge.outbox import Outbox
 from edge.records import AlarmEvent, AlarmRecord, DeliveryState, FrameResult, JournalEntry, Message
 from edge.records.interventions import StationTroubles
+from edge.records.outputs import MachineTroubles
 from edge.records.parts import PartResult, TriggerTrouble
 from edge.repeats import likeness
 from edge.station.refusals import WITHIN_NS, Refusals
@@ -113,6 +114,8 @@ class AlarmService:
             recipe_failed=own.recipe_failed,
             reload_failed=own.reload_failed,
             evidence_unkept=own.evidence_unkept,
+            output_lost=own.output_lost,
+            output_late=own.output_late,
         )
         return self._look_at_station(now_ns)
 
@@ -135,6 +138,13 @@ class AlarmService:
         if why is None and self._troubles.reload_failed is None:
             return ()
         self._troubles = replace(self._troubles, reload_failed=why)
+        return self._look_at_station(now_ns)
+
+    def look_at_machine(self, troubles: MachineTroubles, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Raise or end the alarms about signals to the machine."""
+        if (troubles.lost, troubles.late) == (self._troubles.output_lost, self._troubles.output_late):
+            return ()
+        self._troubles = replace(self._troubles, output_lost=troubles.lost, output_late=troubles.late)
         return self._look_at_station(now_ns)
 
     def _look_at_station(self, now_ns: int) -> tuple[AlarmEvent, ...]:

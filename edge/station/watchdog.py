@@ -28,6 +28,10 @@ class Heartbeats:
         moved()
         return moved
 
+    def last_ns(self, room: str) -> int | None:
+        """Return when a room last moved; None before its first mark."""
+        return self._moved_ns.get(room)
+
     def stalled(self, deadline_s: float) -> list[str]:
         """Name the rooms that have not moved for longer than `deadline_s`."""
         now_ns = self._monotonic_ns()

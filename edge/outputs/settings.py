@@ -1,0 +1,146 @@
+"""The sections `machine`, `outputs` and `inputs` of the settings: the link to a machine, and what its signals mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from edge.bundle import Name
+from edge.outputs.addresses import Address, address_of
+from edge.records.outputs import Priority
+from edge.yaml_settings import StrictModel
+
+OutputKind = Literal[
+    "ok",
+    "ng",
+    "no_read",
+    "coverage",
+    "length_mm",
+    "grade",
+    "result_counter",
+    "pulse",
+    "alarm",
+    "heartbeat",
+    "ready",
+    "busy",
+]
+VERDICTS = ("ok", "ng", "no_read")
+VALUES = ("coverage", "length_mm", "grade")
+NUMBERS = frozenset({*VALUES, "result_counter"})
+LinkKind = Literal["simulated"]
+
+MOST_SIGNALS = 200
+UNKNOWN_VALUE = 65_535  # what a register holds of a value that is not known
+_SCALES = {"coverage": 10_000.0, "length_mm": 10.0, "grade": 1.0}
+
+
+class OutputRule(StrictModel):
+    """One signal to the machine.
+
+    `rule`: ok, ng, no_read = the verdict of the last part, held until the next one; coverage, length_mm, grade = its
+    values; result_counter = 1 more with each part, after its verdict and values; pulse = a pulse for each part of one
+    of `verdicts`; alarm = one is shown, of `alarms` by id or of `priorities`; heartbeat = 1 more every `every_ms`,
+    while the loop moves; ready = the next part can be judged; busy = a part is being judged.
+
+    `at`: where the signal is, as the link names places. `after_ms`, or `after_counts` of the encoder: from the opening
+    or closing of the part (`since`) to the pulse, which lasts `width_ms`. `scale`: that a value is multiplied by.
+    `safe`: the level at the start, at the end, while the loop or the link stands still, and after a change of recipe.
+    """
+
+    rule: OutputKind
+    at: Annotated[str, Field(min_length=1, max_length=200)]
+    verdicts: Annotated[tuple[Literal["ok", "ng", "no_read"], ...], Field(max_length=3)] = ()
+    since: Literal["opened", "closed"] = "opened"
+    after_ms: Annotated[float, Field(ge=0, le=600_000)] | None = None
+    after_counts: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    width_ms: Annotated[float, Field(ge=5, le=60_000)] | None = None
+    alarms: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    priorities: Annotated[tuple[Priority, ...], Field(max_length=3)] = ()
+    every_ms: Annotated[int, Field(ge=100, le=10_000)] = 500
+    scale: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    safe: bool = False
+
+    @model_validator(mode="after")
+    def _keys_fit_the_rule(self) -> OutputRule:
+        for key, fits in (
+            ("verdicts", {"pulse"}),
+            ("since", {"pulse"}),
+            ("after_ms", {"pulse"}),
+            ("after_counts", {"pulse"}),
+            ("width_ms", {"pulse"}),
+            ("alarms", {"alarm"}),
+            ("priorities", {"alarm"}),
+            ("every_ms", {"heartbeat"}),
+            ("scale", set(VALUES)),
+        ):
+            if key in self.model_fields_set and self.rule not in fits:
+                raise ValueError(f"expected no {key} for the rule {self.rule}")
+        if self.safe and self.rule in {*NUMBERS, "heartbeat"}:
+            raise ValueError(f"expected no safe level for the rule {self.rule}, whose safe level is fixed")
+        return self
+
+    @model_validator(mode="after")
+    def _a_pulse_is_whole(self) -> OutputRule:
+        if self.rule == "alarm" and not (self.alarms or self.priorities):
+            raise ValueError("expected alarms or priorities for the rule alarm, received neither")
+        if self.rule != "pulse":
+            return self
+        if not self.verdicts:
+            raise ValueError("expected verdicts for the rule pulse, received none")
+        if self.width_ms is None:
+            raise ValueError("expected width_ms for the rule pulse, received none")
+        if (self.after_ms is None) == (self.after_counts is None):
+            told = "neither" if self.after_ms is None else "both"
+            raise ValueError(f"expected after_ms or after_counts for the rule pulse, received {told}")
+        return self
+
+    @property
+    def scaled_by(self) -> float:
+        """What its value is multiplied by, for a register."""
+        return _SCALES.get(self.rule, 1.0) if self.scale is None else self.scale
+
+
+class MachineSettings(StrictModel):
+    """The link to the machine. `tolerance_ms`: a pulse that is later than this is dropped, and told."""
+
+    link: LinkKind
+    tolerance_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
+
+
+def check_outputs(machine: MachineSettings | None, outputs: Mapping[str, OutputRule], *, encoder: bool = False) -> None:
+    """Refuse signals that cannot be. Raises ValueError with the key, what was expected and what was received.
+
+    `encoder`: whether the machine tells how far the belt went.
+    """
+    if machine is None:
+        if outputs:
+            raise ValueError(f"key machine: expected a link for outputs.{next(iter(outputs))}, received none")
+        return
+    taken: dict[Address, str] = {}
+    for name, rule in outputs.items():
+        try:
+            place = address_of(machine.link, rule.at)
+        except ValueError as error:
+            raise ValueError(f"key outputs.{name}.at: {error}") from error
+        if not place.fits_output(number=rule.rule in NUMBERS):
+            raise ValueError(f"key outputs.{name}.at: expected {place.wanted}, received {rule.at!r} for {rule.rule}")
+        if place in taken:
+            raise ValueError(
+                f"key outputs.{name}.at: expected a place of its own, received {rule.at!r}, which is that of "
+                f"outputs.{taken[place]}"
+            )
+        taken[place] = name
+        if rule.after_counts is not None and not encoder:
+            raise ValueError(
+                f"key outputs.{name}.after_counts: expected an input of the rule encoder, received none. Add one, "
+                "or set after_ms in its place"
+            )
+
+
+def check_alarms(outputs: Mapping[str, OutputRule], known: frozenset[str]) -> None:
+    """Refuse a signal for an alarm that the station has not. Raises ValueError."""
+    for name, rule in outputs.items():
+        if unknown := sorted(set(rule.alarms) - known):
+            raise ValueError(f"key outputs.{name}.alarms: expected ids of alarms, received {unknown}")

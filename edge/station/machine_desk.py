@@ -1,0 +1,111 @@
+"""What the decider tells the machine: each part as it is decided, and how the station stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from edge.outputs.scheduler import OutputScheduler, RecipeChanged
+from edge.recipes.loaded import LoadedRecipe
+from edge.records import FrameResult, Verdict
+from edge.records.alarms import AlarmEvent
+from edge.records.decided import Decided, DecidedPart
+from edge.records.outputs import PartSignal, Priority, StationSignal
+from edge.records.parts import PartResult
+from edge.station.alarm_service import AlarmService
+from edge.station.view import ViewNow
+
+# How often the alarms are looked through while none changes.
+_ALARMS_EVERY_NS = 100_000_000
+
+
+class MachineDesk:
+    """Stands between the decider, whose thread alone calls it, and the thread that sets the signals.
+
+    `judging`: why the station cannot judge the next part, empty where it can.
+    """
+
+    def __init__(self, scheduler: OutputScheduler, alarms: AlarmService) -> None:
+        self.judging: Callable[[], str | None] = lambda: None
+        self._scheduler = scheduler
+        self._alarms = alarms
+        self._grades: tuple[str, ...] = ()
+        self._said: StationSignal | None = None
+        self._shown: frozenset[tuple[str, Priority]] = frozenset()
+        self._look_at_ns = 0
+
+    def offer(self, decided: Decided | DecidedPart) -> None:
+        """Tell the machine of a part, or of a frame that has a verdict of its own."""
+        if decided.alarms:
+            self._look_at_ns = 0
+        if isinstance(decided, DecidedPart):
+            self._scheduler.tell(part_signal(decided.part, self._grades))
+        elif decided.body is not None:
+            self._scheduler.tell(frame_signal(decided.inspection, self._grades))
+
+    def in_force(self, recipe: LoadedRecipe) -> None:
+        """Take back what was said of parts of another recipe."""
+        names = (grade.name for view in recipe.views.values() for grade in view.inspect.grades)
+        self._grades = tuple(dict.fromkeys(names))
+        self._scheduler.tell(RecipeChanged())
+        self._said = None
+
+    def turn(self, cameras: Sequence[ViewNow], open_parts: int, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Tell how the station stands, where that changed; return what signals do to the alarms."""
+        events = self._alarms.look_at_machine(self._scheduler.troubles, now_ns)
+        if events or time.monotonic_ns() >= self._look_at_ns:
+            self._look_at_ns = time.monotonic_ns() + _ALARMS_EVERY_NS
+            manager = self._alarms.manager
+            self._shown = frozenset((rule.id, rule.priority) for rule in manager.rules if manager.shown(rule.id))
+        sees = all(view.ready and view.fault is None for view in cameras)
+        said = StationSignal(sees and not self.judging(), open_parts > 0, self._shown)
+        if said != self._said:
+            self._said = said
+            self._scheduler.tell(said)
+        return events
+
+
+def part_signal(part: PartResult, grades: Sequence[str]) -> PartSignal:
+    """Return what the machine is told of a part: the largest values of its views, each shown by its worst frame."""
+    worst = [view.worst for view in part.views.values() if view.worst is not None]
+    coverages, lengths = _values([] if part.judgement.verdict is Verdict.NO_READ else worst)
+    return PartSignal(
+        part.part_id,
+        part.judgement.verdict,
+        part.opened_ns,
+        part.closed_ns,
+        coverage=max(coverages, default=None),
+        length_mm=max(lengths, default=None),
+        grade=_place(part.grade.name if part.grade else None, grades),
+    )
+
+
+def frame_signal(result: FrameResult, grades: Sequence[str]) -> PartSignal:
+    """Return what the machine is told of a frame that has a verdict of its own."""
+    coverages, lengths = _values([result])
+    at_ns = result.captured_ns
+    grade = _place(result.grade.name if result.grade else None, grades)
+    return PartSignal(
+        result.name,
+        result.judgement.verdict,
+        at_ns,
+        at_ns,
+        coverage=max(coverages, default=None),
+        length_mm=max(lengths, default=None),
+        grade=grade,
+    )
+
+
+def _values(frames: Sequence[FrameResult]) -> tuple[list[float], list[float]]:
+    """Return the coverage of each frame that was measured, and the longest defect's length where all are known."""
+    measured = [frame.measurement for frame in frames if frame.measurement is not None]
+    lengths = [[defect.length_mm for defect in one.defects] for one in measured]
+    known = [[length for length in row if length is not None] for row in lengths]
+    whole = [row for row, all_of in zip(known, lengths, strict=True) if len(row) == len(all_of)]
+    if len(whole) < len(measured):  # the longest may be one whose length is not known
+        whole = []
+    return [one.coverage for one in measured], [max(row, default=0.0) for row in whole]
+
+
+def _place(name: str | None, grades: Sequence[str]) -> int:
+    return grades.index(name) + 1 if name in grades else 0

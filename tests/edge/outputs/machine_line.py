@@ -1,0 +1,63 @@
+"""A station on the simulated line, with signals to a machine."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge.app.station import OpenStation, StandIns, Watchers, open_station
+from edge.observers.direct import DirectObserver
+from edge.protocols import Output
+from edge.publishers.memory import MemoryPublisher
+from edge.records import Verdict
+from edge.records.decided import Decided, DecidedPart
+from edge.settings import SHIPPED_BUNDLE, Settings, load_bundles
+
+SIMULATED = {"fps": 40, "frames_per_part": 8, "width": 160, "height": 120}
+
+
+def settings_of(store: Path, *, defective: float = 0.1, **more: Any) -> Settings:
+    """Return the settings of a station whose light barrier opens five parts in a second."""
+    camera = {"source": "simulated", "simulated": {**SIMULATED, "defective_share": defective}, "max_age_ms": 3000}
+    given = {
+        "camera": camera,
+        "bundle": str(SHIPPED_BUNDLE),
+        "engine": {"backend": "simulated"},
+        "parts": {"trigger": "software", "timeout_ms": 3000},
+        "store": {"path": str(store)},
+        **more,
+    }
+    return Settings.model_validate_json(json.dumps(given))
+
+
+@contextmanager
+def running(
+    settings: Settings, store: Path, output: Output | None = None
+) -> Iterator[tuple[OpenStation, list[Verdict]]]:
+    """Run a station in a thread; yield it and the verdicts that it decides."""
+    verdicts: list[Verdict] = []
+
+    def note(decided: Decided | DecidedPart) -> None:
+        if isinstance(decided, DecidedPart):
+            verdicts.append(decided.part.judgement.verdict)
+
+    stop = threading.Event()
+    with open_station(
+        settings,
+        load_bundles(settings),
+        store=store,
+        live=True,
+        instead=StandIns(publisher=MemoryPublisher(), output=output),
+        watchers=Watchers([DirectObserver(note)]),
+    ) as opened:
+        thread = threading.Thread(target=opened.decider.run, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield opened, verdicts
+        finally:
+            stop.set()
+            thread.join(30)
