@@ -92,6 +92,11 @@ class ShadowRun:
             self._bytes += frame.pixels.nbytes
             self._some.notify()
 
+    @property
+    def waits(self) -> bool:
+        """Whether a frame waits, or none is taken until none waits."""
+        return bool(self._waiting) or self._full
+
     def take(self) -> list[ShadowFrame]:
         """Return what was judged since last asked."""
         with self._some:

@@ -14,7 +14,7 @@ from edge.inspection.batcher import Batcher
 from edge.inspection.settings import InspectSettings
 from edge.protocols import Engine
 from edge.recipes.loaded import LoadedView
-from edge.records import Frame, FrameResult, Judgement, Verdict
+from edge.records import Frame, FrameResult, Judgement, UInt8, Verdict
 from edge.simulation.engine import SimulatedEngine, SimulatedFault
 from edge.station.shadow_run import MOST_BYTES, MOST_FRAMES, ShadowFrame, ShadowRun
 from tests.bright_bundle import TILE, part, write_bright_bundle, write_bright_cells
@@ -107,18 +107,31 @@ def test_large_frames_wait_in_bounded_memory(bundle: Bundle) -> None:
 
 def test_what_is_left_out_hangs_together(bundle: Bundle) -> None:
     """After a frame that found no room none is taken until none waits: so whole parts are judged, or not at all."""
-    with engine_of(bundle) as engine, Batcher(engine, 8) as batcher:
+    may = threading.Semaphore(0)
+
+    def truth(_camera: str, _frame: int) -> UInt8:
+        may.acquire()
+        return np.zeros((TILE, TILE), np.uint8)
+
+    with SimulatedEngine(bundle.contract(1), truth) as engine, Batcher(engine, 8) as batcher:
         run = run_of(bundle, batcher)
-        for number in range(MOST_FRAMES + 10):
+        for number in range(MOST_FRAMES + 1):
             run.offer(*frame(number))
         run.start()
-        out = taken(run, MOST_FRAMES + 10)
+        may.release(10)
+        out = taken(run, 11)
+        for number in range(100, 105):  # there is room, and the gap goes on
+            run.offer(*frame(number))
+        may.release(1000)
+        out += taken(run, MOST_FRAMES - 10 + 5)
+        wait_for(lambda: not run.waits)
         run.offer(*frame(1000))
         out += taken(run, 1)
         run.stop()
         run.join()
     judged = [one.key[1] for one in out if one.result is not None]
     assert judged == [*range(MOST_FRAMES), 1000]
+    assert {one.key[1] for one in out if one.result is None} == {MOST_FRAMES, *range(100, 105)}
 
 
 def test_an_engine_that_fails_is_told(bundle: Bundle) -> None:
