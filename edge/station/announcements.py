@@ -35,13 +35,16 @@ class Announcements:
 
     def __call__(self) -> list[Message]:
         """Return what is said at every connection."""
+        return [*self._now(), *self._reloaded]
+
+    def _now(self) -> list[Message]:
+        """Return what is said whenever it changes."""
         return [
             self._messages.status(self._status, self._reason),
             self._messages.birth(
                 self._cameras, self._classes, self.rules, self._operators, self._grades, recipes=self._recipes
             ),
             self._messages.recipe(),
-            *self._reloaded,
         ]
 
     def adopt(self, settings: Settings) -> None:
@@ -59,12 +62,12 @@ class Announcements:
         self._classes = list(dict.fromkeys(entry.name for view in views for entry in view.bundle.classes))
         rows = [row for view in views for row in view.inspect.grades]
         self._grades = list({row.name: Grade(row.name, row.value_factor) for row in rows}.values())
-        return self()
+        return self._now()
 
     def starting(self, reason: str) -> list[Message]:
         """Note why frames are not taken yet, and return what is to be said at once."""
         self._reason = reason
-        return self()
+        return self._now()
 
     def said(self) -> tuple[str, str]:
         """Return the status and its reason, as they were last said."""
@@ -93,4 +96,4 @@ class Announcements:
     def ready(self) -> list[Message]:
         """Note that frames are taken from now on, and return what is to be said at once."""
         self._status, self._reason = "online", "inspecting"
-        return self()
+        return self._now()
