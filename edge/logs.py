@@ -19,8 +19,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from typing import Any, Literal
 
-from edge.printable import PrintableFormatter
+from edge.printable import PrintableFormatter, as_json
 from edge.redacting import redacted
 from edge.repeats import Repeats, likeness
 
@@ -30,6 +32,7 @@ _NATIVE_EVERY_S = 3600.0
 _LINE_BYTES_AT_MOST = 2_000
 _PIPE_BYTES = 1 << 20
 _TICK_S = 1.0
+_LINE = "%(levelname)s %(name)s: %(message)s"
 _MAY_HIDE = re.compile("[:=]")
 
 
@@ -85,14 +88,43 @@ class CountingHandler(logging.Handler):
 
 def _counted(last: logging.LogRecord, count: int, seconds: float) -> logging.LogRecord:
     told = f"{count} more in {seconds:.0f} s, the last: {last.getMessage()}"
-    return logging.LogRecord(last.name, last.levelno, last.pathname, last.lineno, told, None, None)
+    record = logging.LogRecord(last.name, last.levelno, last.pathname, last.lineno, told, None, None)
+    record.__dict__.update(repeated=count, within_s=round(seconds, 1))
+    return record
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes each record as one line of JSON, for programs: time, level, logger, message, and a traceback's lines.
+
+    A count of what came again has `repeated` and `within_s` too.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        told: dict[str, Any] = {
+            "ts": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        told |= {name: getattr(record, name) for name in ("repeated", "within_s") if hasattr(record, name)}
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info).splitlines()
+        return as_json(told)
+
+
+def log_as(form: Literal["text", "json"]) -> None:
+    """Write the log in this form from now on, where `log_on_stderr` writes it."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, CountingHandler):
+            handler.setFormatter(JsonFormatter() if form == "json" else PrintableFormatter(_LINE))
 
 
 @contextmanager
 def log_on_stderr(level: int = logging.INFO) -> Iterator[None]:
     """Write the log to stderr, counted; at the end tell what was counted since."""
     handler = CountingHandler()
-    handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(PrintableFormatter(_LINE))
     logging.basicConfig(level=level, handlers=[handler])
     stop = threading.Event()
 

@@ -263,7 +263,8 @@ class Settings(StrictModel):
     the engines stay open. `swap`: whether a recipe is loaded beside the running one, or the running engines are closed
     first, where memory is short. `reload`: how far a new model is trusted. `machine`, `outputs`: the link to the
     machine beside the line, and the signals that it gets, by name. `monitoring`: what is served over HTTP; None =
-    nothing. `shifts`: when shifts begin, "HH:MM" by the clock of `time_zone`, an IANA name such as Europe/Berlin.
+    nothing. `logs`: how the log is written. `shifts`: when shifts begin, "HH:MM" by the clock of `time_zone`, an IANA
+    name such as Europe/Berlin.
     """
 
     line: LineSettings = LineSettings()
@@ -288,6 +289,7 @@ class Settings(StrictModel):
     store: StoreSettings = StoreSettings()
     report: ReportSettings = ReportSettings()
     monitoring: MonitoringSettings | None = None
+    logs: Literal["text", "json"] = "text"
     evidence: EvidenceSettings = EvidenceSettings()
     shifts: Annotated[tuple[str, ...], Field(min_length=1, max_length=SHIFTS_AT_MOST)] = ("00:00",)
     time_zone: str = "UTC"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import Annotated
+
 import typer
 
 from edge import __version__
@@ -27,7 +30,7 @@ from edge.cli import (
 )
 from edge.cli.console import VersionOption, output, run_app
 from edge.cli.terminal import let_no_character_end_a_command
-from edge.logs import log_on_stderr, native_lines_caught
+from edge.logs import log_as, log_on_stderr, native_lines_caught
 
 app = typer.Typer(
     name="linewatch",
@@ -66,9 +69,21 @@ for _verbs in (
     _verbs.add_to(app)
 
 
+class LogFormat(str, Enum):
+    """How the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 @app.callback()
-def _options(_version: VersionOption = False) -> None:
-    pass
+def _options(
+    _version: VersionOption = False,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", envvar="LINEWATCH_LOG_FORMAT", help="how the log is written to stderr")
+    ] = LogFormat.TEXT,
+) -> None:
+    log_as(log_format.value)
 
 
 @app.command()

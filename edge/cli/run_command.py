@@ -17,6 +17,7 @@ from edge.cli.console import (
     warn_of_secrets,
 )
 from edge.errors import EngineHangsError, SourceError
+from edge.logs import log_as
 from edge.wording import counted
 
 
@@ -37,6 +38,8 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
         from edge.cli.line_view import introduced, watching
 
         settings, loaded = load_station(config, bundle)
+        if settings.logs == "json":
+            log_as("json")
         warn_of_secrets(settings, config)
         with reload_on_sighup() as reload, watching(errors, introduced(settings, loaded)) as glances:
             store = settings.store.path

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
 import sys
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.logs import CountingHandler
+from edge.logs import CountingHandler, JsonFormatter
 from edge.repeats import Repeats, likeness
+from tests.brokers import free_port
 from tests.conftest import ROOT
+from tests.edge.station.test_run import write_line
 
 
 class Clock:
@@ -65,6 +70,59 @@ def test_a_flood_of_refused_events_is_two_lines_a_minute(
         "ERROR 1499 more in 60 s, the last: the broker refused event/1499: quota (0x97)",
         "ERROR 1500 more in 60 s, the last: the broker refused event/2999: quota (0x97)",
     ]
+
+
+def test_the_log_as_json_is_a_line_for_each_record(
+    log: logging.Logger, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every line is JSON with time, level, logger and message; line breaks, escapes and tracebacks stay within one."""
+    log.handlers[0].setFormatter(JsonFormatter())
+    log.warning("camera \x1b[2J said\nOK \u202e%s", "\udcff")
+    try:
+        int("a\nb")
+    except ValueError:
+        log.exception("it failed")
+    for number in range(25):
+        log.error("frame %d is late", number)
+    clock.now_s = 60.0
+    tell_counts(log)
+    text = capsys.readouterr().err
+    assert text.isprintable() or set(text) - set(filter(str.isprintable, text)) == {"\n"}
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [(line["level"], line["message"]) for line in lines] == [
+        ("WARNING", "camera \x1b[2J said\nOK \u202e\\udcff"),
+        ("ERROR", "it failed"),
+        ("ERROR", "frame 0 is late"),
+        ("ERROR", "24 more in 60 s, the last: frame 24 is late"),
+    ]
+    assert lines[1]["exception"][0] == "Traceback (most recent call last):"
+    assert lines[1]["exception"][-1] == "ValueError: invalid literal for int() with base 10: 'a\\nb'"
+    assert (lines[3]["repeated"], lines[3]["within_s"]) == (24, 60.0)
+    assert {line["logger"] for line in lines} == {"outbox"}
+    assert all(datetime.fromisoformat(line["ts"]).tzinfo is not None for line in lines)
+
+
+def test_a_command_writes_its_log_as_it_is_told(tmp_path: Path) -> None:
+    """`--log-format json`, the variable, or `logs: json` of the settings: each line of the log of a run is JSON."""
+    config = write_line(tmp_path, free_port(), "alarms: []\n")
+    base = [sys.executable, "-m", "edge"]
+    plain = config.read_text()
+    for words, variables, key in (
+        (["--log-format", "json", "run"], {}, ""),
+        (["run"], {"LINEWATCH_LOG_FORMAT": "json"}, ""),
+        (["run"], {}, "logs: json\n"),
+    ):
+        config.write_text(plain + key)
+        with subprocess.Popen(
+            [*base, *words, str(config)], stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | variables
+        ) as line:
+            assert line.stderr is not None
+            first = line.stderr.readline()
+            assert json.loads(first)["logger"].startswith("edge."), first
+            line.terminate()
+            line.communicate(timeout=120)
+    done = subprocess.run([*base, "--log-format", "xml", "version"], capture_output=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
 
 
 def test_another_reason_is_told_at_once(log: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
