@@ -10,6 +10,7 @@ import typer
 from edge import __version__
 from edge.cli import (
     alarm_commands,
+    backup_command,
     bench_engine_command,
     check_command,
     dashboard_command,
@@ -59,6 +60,7 @@ for _verbs in (
     intervention_commands,
     journal_command,
     evidence_command,
+    backup_command,
     recipe_command,
     reload_command,
     report_command,

@@ -101,7 +101,7 @@ class DashboardSettings(StrictModel):
 
 def load_dashboard_settings(path: Path) -> DashboardSettings:
     """Read a file that has the key `sites`, or a station's settings. Raises SettingsError."""
-    if not _has_sites(path):
+    if not is_dashboard_file(path):
         return _of_station(load_settings(path), path.resolve().parent)
     settings, home = load_yaml(path, DashboardSettings), path.resolve().parent
     broker = settings.broker
@@ -121,8 +121,8 @@ def load_dashboard_settings(path: Path) -> DashboardSettings:
     )
 
 
-def _has_sites(path: Path) -> bool:
-    """Tell whether a file is one of the web process; what cannot be read is told by whoever reads it properly."""
+def is_dashboard_file(path: Path) -> bool:
+    """Tell whether a file is one of the web process alone; what cannot be read is told by whoever reads it properly."""
     try:
         text = read_settings(path)
     except SettingsError:

@@ -23,7 +23,18 @@ AlarmTransition = Literal[
 JournalPart = Literal["alarms", "commands", "station"]
 # What the journal tells of the station itself.
 STATION_KINDS = frozenset(
-    {"started", "ended", "settings", "bundle", "challenge", "bypass_begin", "bypass_end", "recipe", "reload"}
+    {
+        "started",
+        "ended",
+        "settings",
+        "bundle",
+        "challenge",
+        "bypass_begin",
+        "bypass_end",
+        "recipe",
+        "reload",
+        "restored",
+    }
 )
 
 # What becomes of a command about an alarm.

@@ -1,0 +1,1 @@
+"""Backups: what a station or a dashboard remembers, in one file with a manifest, and back on another device."""
