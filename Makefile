@@ -25,7 +25,7 @@ QUIET := -q -p no:cacheprovider
 DEVICE_LOCK := -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate -c <(grep -v ^numpy requirements.lock)
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test test-edge test-others test-trainer test-models soak soak-docs soak-others check bench proof model golden picture alarm-diagram results lock debian clean
+.PHONY: help demo test test-edge test-others test-trainer test-models soak soak-docs soak-others check bench proof model model-glass golden picture alarm-diagram results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -77,9 +77,16 @@ bench: $(VENV)/.installed ## the speed that is claimed: tables, and JSON under o
 proof: debian $(VENV)/.installed ## kill lines and brokers by the hundred, lose nothing, write docs/proof.md (ARGS="--only outage")
 	$(VENV)/bin/python -m benchmarks.proof $(ARGS)
 
-model: $(VENV)/.installed ## train, convert and ship edge/bundles/simulated-glass from simulated pictures alone
+model: $(VENV)/.installed ## train, convert and ship the simulated station's model: all products, both views (25 minutes)
+	rm -rf out/station-pictures out/simulated-station
+	$(VENV)/bin/linewatch simulate --dataset out/station-pictures --frames 2000 --seed 1
+	$(VENV)/bin/linewatch-train fit config/train.station.yaml --data out/station-pictures --out out/simulated-station
+	$(VENV)/bin/convert out/simulated-station --to onnxruntime --precision fp16
+	$(VENV)/bin/linewatch-train ship out/simulated-station --out edge/bundles/simulated-station
+
+model-glass: $(VENV)/.installed ## the same for phone glass from above alone, which is also met with real phones
 	rm -rf out/glass out/simulated-glass
-	$(VENV)/bin/linewatch simulate --dataset out/glass --frames 1800 --seed 1
+	$(VENV)/bin/linewatch simulate --dataset out/glass --products glass --frames 1400 --seed 1
 	$(VENV)/bin/linewatch-train fit config/train.glass.yaml --data out/glass --out out/simulated-glass
 	$(VENV)/bin/convert out/simulated-glass --to onnxruntime --precision fp16
 	$(VENV)/bin/linewatch-train ship out/simulated-glass --out edge/bundles/simulated-glass

@@ -252,8 +252,8 @@ def _shipped(kept: dict[str, Any]) -> str:
     )
     return f"""## The shipped model, which never saw a real picture
 
-{kept["date"]}: `simulated-glass` was trained on simulated glass only (`make model`). It knows scratches, stains and
-chips, and has no word for oil. On `phone_msd`:
+{kept["date"]}: `simulated-glass` was trained on simulated glass only (`make model-glass`). It knows scratches,
+stains and chips, and has no word for oil. On `phone_msd`:
 
 - {found}
 - {false}

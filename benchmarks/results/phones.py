@@ -47,9 +47,15 @@ class Seen:
 
 
 def replay(recording: Path, bundle: Path, out: Path) -> list[dict[str, Any]]:
-    """Replay a recording with config/phone.yaml and return its events; maps lie in `out`/maps."""
-    events = out / "events.jsonl"
+    """Replay a recording and return its events; maps lie in `out`/maps.
+
+    With config/phone.yaml, or without limits where the bundle does not know all its classes.
+    """
+    events, config = out / "events.jsonl", CONFIG
     out.mkdir(parents=True, exist_ok=True)
+    if not any(entry.name == "oil" for entry in load_bundle(bundle).classes):
+        config = out / "settings.yaml"
+        config.write_text("camera: {name: phone, max_age_ms: 1000}\n", encoding="utf-8")
     command(
         "linewatch",
         "replay",
@@ -57,7 +63,7 @@ def replay(recording: Path, bundle: Path, out: Path) -> list[dict[str, Any]]:
         "--bundle",
         bundle,
         "--config",
-        CONFIG,
+        config,
         "--events",
         events,
         "--maps",

@@ -29,7 +29,7 @@ def simulate(
     size: Annotated[str, typer.Option("--size", help="width x height in pixels", metavar="WxH")] = "640x480",
     seed: Annotated[int, typer.Option("--seed", min=0, help="another seed, other parts")] = 1,
     products: Annotated[
-        str, typer.Option("--products", help="of the station, in turn: of glass, disc and tile")
+        str, typer.Option("--products", help="of the station or dataset, in turn: of glass, disc and tile")
     ] = "glass,disc,tile",
     parts_per_product: Annotated[
         int, typer.Option("--parts-per-product", min=1, max=100_000, help="parts until the station's product changes")
@@ -53,7 +53,7 @@ def simulate(
         output.print(f"{video}: {counted(frames, 'frame')}")
     elif dataset is not None:
         with progress_bar(lambda: frames, "pictures") as advance:
-            write_dataset(dataset, frames, seed, (int(height), int(width)), advance)
+            write_dataset(dataset, frames, seed, (int(height), int(width)), advance, products=_products(products))
         output.print(f"{dataset}: {counted(frames, 'picture')}")
     elif station is not None:
         cameras = station_cameras(

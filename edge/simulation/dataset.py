@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,29 +16,25 @@ from edge.simulation.rendering import CLASS_NAMES, RenderedLine, SimulatedLineSe
 
 _LINE_SEEDS = 10**9  # lines to learn from have seeds from here on, so that no demo or test runs on one of them
 _WIDE_SHARE = 0.25  # of the frames of lines: wide ones, drawn at twice the size, as a model sees those of 1080p
-# Of 20 pictures, what each shows: a glass, disc or tile; varied far, or as on a line; from above or from the side.
-# Glass that varies is what real phones are met with.
-_VARIED_GLASS: tuple[str, ProductName] = ("varied", "glass")
-_LINE_GLASS: tuple[str, ProductName] = ("line", "glass")
-_SHOWN: tuple[tuple[str, ProductName | None], ...] = (
-    *[_VARIED_GLASS] * 8,
-    *[_LINE_GLASS] * 3,
-    ("varied", "disc"),
-    ("varied", "tile"),
-    ("line", "disc"),
-    ("line", "tile"),
-    *[("edge", None)] * 3,
-    *[("side", None)] * 2,
-)
+# What pictures show, in turn: a part that varies far, or as it is on a line; from above, or (edge, side) from the side.
+_STATION = (*["varied"] * 4, *["line"] * 8, *["edge"] * 3, *["side"] * 5)
+_PHONES = (*["varied"] * 8, *["line"] * 3)  # glass that varies far is what real phones are met with
 
 
 def write_dataset(
-    out: Path, pictures: int, seed: int, size: tuple[int, int], each: Callable[[], object] = lambda: None
+    out: Path,
+    pictures: int,
+    seed: int,
+    size: tuple[int, int],
+    each: Callable[[], object] = lambda: None,
+    *,
+    products: Sequence[ProductName] = PRODUCT_NAMES,
 ) -> None:
     """Write a dataset folder to train on: `pictures` of `size` (height, width) px in images/, masks/, manifest.csv.
 
     Some are frames of simulated lines, each of another; the others vary further. Some frames of lines are wide: three
     quarters as high. Each picture is of a part of its own, so each is its own group; clean ones are of class `ok`.
+    Glass alone is shown from above, and most of it varies as phones do; else the products are shown from both views.
     `each` is called after each picture. Raises StoreError.
     """
     try:
@@ -47,7 +43,7 @@ def write_dataset(
             table = csv.writer(file)
             table.writerow(["image", "mask", "class", "group"])
             for index in range(pictures):
-                pixels, truth = _picture(*size, np.random.default_rng([seed, index]), index)
+                pixels, truth = _picture(*size, np.random.default_rng([seed, index]), index, products)
                 image, group = f"images/{index:05d}.jpg", f"part{index:05d}"
                 _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 94])
                 (out / image).write_bytes(encoded.tobytes())
@@ -57,9 +53,12 @@ def write_dataset(
         raise StoreError(f"{out} cannot be written: {error.strerror}. Free some space or name another") from error
 
 
-def _picture(height: int, width: int, g: np.random.Generator, index: int) -> tuple[UInt8, UInt8]:
-    how, which = _SHOWN[index * 7 % len(_SHOWN)]  # 7: so that the first few pictures are of many kinds
-    product = which or PRODUCT_NAMES[index % len(PRODUCT_NAMES)]
+def _picture(
+    height: int, width: int, g: np.random.Generator, index: int, products: Sequence[ProductName]
+) -> tuple[UInt8, UInt8]:
+    shown = _PHONES if list(products) == ["glass"] else _STATION
+    how = shown[index * 7 % len(shown)]  # 7: so that the first few pictures are of many kinds
+    product = products[index // len(shown) % len(products)]
     if how == "varied":
         return varied_picture(height, width, g, product)
     if how == "edge":

@@ -440,11 +440,15 @@ def test_bars_hold_every_value_once() -> None:
     assert "nothing to show" in histogram([], "coverage", "%", "pictures")
 
 
-def test_the_shipped_model_reports_a_simulated_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("bundle", "products"), [("simulated-glass", "glass"), ("simulated-station", "glass,disc,tile")]
+)
+def test_a_shipped_model_reports_what_it_knows(bundle: str, products: str, tmp_path: Path) -> None:
     """End to end: of simulated pictures with known truth, most defective ones are NG and most clean ones OK."""
-    assert linewatch("simulate", "--dataset", tmp_path / "glass", "--frames", "12", "--seed", "5").returncode == 0
+    drawn = ["--dataset", tmp_path / "glass", "--products", products, "--frames", "12", "--seed", "5"]
+    assert linewatch("simulate", *drawn).returncode == 0
     outputs = ["--report", tmp_path / "r.html", "--json", tmp_path / "t.json", "--mm-per-px", "0.25"]
-    shipped = ROOT / "edge" / "bundles" / "simulated-glass"
+    shipped = ROOT / "edge" / "bundles" / bundle
     assert linewatch("inspect", tmp_path / "glass", "--bundle", shipped, *outputs).returncode == 12
     with (tmp_path / "glass" / "manifest.csv").open(newline="") as file:
         truly = {str(tmp_path / "glass" / row["image"]): row["class"] != "ok" for row in csv.DictReader(file)}
