@@ -19,6 +19,7 @@ from rich.text import Text
 
 from edge.app import StandIns, Watchers, run_station
 from edge.bundle import load_bundle
+from edge.cli.demo_dashboard import demo_pages, with_evidence
 from edge.files import scratch_folder
 from edge.observers.direct import DirectObserver
 from edge.opencv import cv2
@@ -404,23 +405,28 @@ class _Demo:
         self.screen.glance = glance
 
 
-def run_demo(stop: threading.Event, *, headless: bool, frames: int, seed: int, console: Console) -> dict[str, Any]:
+def run_demo(
+    stop: threading.Event, *, headless: bool, frames: int, seed: int, console: Console, pages: bool = False
+) -> dict[str, Any]:
     """Inspect until `frames` of both cameras are done (0: until `stop` is set) and return the summary.
 
     Headless, frames come as fast as they are inspected; else 15 per second. A terminal gets a panel that lives;
-    a pipe, a log and `headless` get a line every ten seconds.
+    a pipe, a log and `headless` get a line every ten seconds. `pages`: a dashboard runs beside it.
     """
     bundle = load_bundle(BUNDLE)
     with ExitStack() as scope:
         broker = scope.enter_context(EmbeddedBroker())
+        folder = scope.enter_context(scratch_folder("linewatch-demo-"))
         settings = demo_settings(broker.host, broker.port)
         ends = f"It ends after {counted(frames, 'frame')}, or with Ctrl-C" if frames else "Ctrl-C ends it"
         listen = [
             *how_to_listen(broker.host, broker.port, settings.line.root),
             f"{ends}; so does: kill {os.getpid()}",
         ]
+        if pages:
+            settings = with_evidence(settings, folder)
+            listen = [*scope.enter_context(demo_pages(settings, folder)).lines, *listen]
         station = DemoStation(demo_cameras(seed, 0 if headless else FPS, frames))
-        store = scope.enter_context(scratch_folder("linewatch-demo-")) / "outbox.db"
         screen = DemoScreen(listen)
         demo = _Demo(
             station,
@@ -437,7 +443,7 @@ def run_demo(stop: threading.Event, *, headless: bool, frames: int, seed: int, c
             settings,
             bundle,
             stop,
-            store=store,
+            store=folder / "outbox.db",
             live=True,
             instead=StandIns(cameras=station.cameras, trigger=station.trigger),
             watchers=Watchers([DirectObserver(demo)], demo.look),

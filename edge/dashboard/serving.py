@@ -70,6 +70,7 @@ def _configured(app: object, settings: DashboardSettings) -> uvicorn.Config:
             uvicorn.Config(
                 app,  # type: ignore[arg-type] # Starlette is an ASGI application
                 log_config=None,
+                log_level="warning",
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,

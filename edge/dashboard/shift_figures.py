@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from edge.dashboard.history import History
@@ -19,6 +19,7 @@ from edge.records.ledger import CountDelta
 STEPS = 96  # of the trend
 SHIFTS_AT_MOST = 60
 WORST = 10
+_TREND_AT_LEAST_MS = 600_000
 _CHANGES_AT_MOST = 50
 _GAPS_AT_MOST = 200
 _VERDICTS = {"OK": OK, "NG": NG, "NO_READ": NO_READ}
@@ -59,12 +60,16 @@ class Gap:
 
 @dataclass(frozen=True)
 class ShiftFigures:
-    """Everything about one shift of one station. `worst`: rows of the history, NG before OK."""
+    """Everything about one shift of one station. `worst`: rows of the history, NG before OK.
+
+    `trend_ms`: from when to when the trend goes: of a shift that runs from its first result to now.
+    """
 
     stretch: Stretch
     total: Figures
     recipes: Mapping[str, Figures]
     trend: Sequence[Step]
+    trend_ms: tuple[int, int]
     changes: Sequence[Change]
     gaps: Sequence[Gap]
     worst: Sequence[Mapping[str, Any]]
@@ -108,11 +113,13 @@ def figures_between(history: History, place: str, stretch: Stretch) -> ShiftFigu
     deltas = list(_deltas(history, place, begins_ms, ends_ms))
     recipes = sorted({delta.recipe for delta in deltas if delta.name == PARTS})
     gaps = _gaps(history, place, begins_ms, ends_ms)
+    trend_ms = _trend_ms(history, place, stretch)
     return ShiftFigures(
         stretch,
         figures_of(deltas),
         {recipe: figures_of(delta for delta in deltas if delta.recipe == recipe) for recipe in recipes},
-        _trend(history, place, begins_ms, ends_ms, gaps),
+        _trend(history, place, *trend_ms, gaps),
+        trend_ms,
         _changes(history, place, begins_ms, ends_ms),
         gaps,
         [
@@ -165,6 +172,15 @@ _CLASSES = f"""SELECT recipe, class, count(*) AS n, sum(verdict = 'NG') AS ng FR
 GROUP BY recipe, class"""  # noqa: S608 - our own words
 
 
+def _trend_ms(history: History, place: str, stretch: Stretch) -> tuple[int, int]:
+    begins_ms, ends_ms = ms_of(stretch.begins), ms_of(stretch.ends)
+    if not stretch.running:
+        return begins_ms, ends_ms
+    first_ms = history.value(f"SELECT min(at_ms) FROM result WHERE {_OF}", place, begins_ms, ends_ms)  # noqa: S608
+    known_ms = ms_of(stretch.known_to) + 1
+    return min(begins_ms if first_ms is None else first_ms, known_ms - _TREND_AT_LEAST_MS), known_ms
+
+
 def _trend(history: History, place: str, begins_ms: int, ends_ms: int, gaps: Sequence[Gap]) -> list[Step]:
     step_ms = -(-(ends_ms - begins_ms) // STEPS)
     steps = [Step(begins_ms + number * step_ms) for number in range(STEPS)]
@@ -206,7 +222,7 @@ def _gaps(history: History, place: str, begins_ms: int, ends_ms: int) -> list[Ga
         "SELECT epoch, last + 1 AS first, following - 1 AS last FROM (SELECT came.epoch, came.last, "
         "lead(came.first) OVER (PARTITION BY came.epoch ORDER BY came.first) AS following FROM came "
         "JOIN epoch ON epoch.id = came.epoch WHERE epoch.station = (SELECT id FROM station WHERE place = ?)) "
-        "WHERE following > last + 1 LIMIT ?",
+        "WHERE following > last + 1 ORDER BY epoch DESC, first DESC LIMIT ?",
         *(place, _GAPS_AT_MOST),
     )
     gaps = []
@@ -220,7 +236,7 @@ def _gaps(history: History, place: str, begins_ms: int, ends_ms: int) -> list[Ga
         from_ms, to_ms = begins_ms if before is None else before, ends_ms if behind is None else behind
         if from_ms < ends_ms and to_ms >= begins_ms:
             gaps.append(Gap(from_ms, max(from_ms, to_ms), row["last"] - row["first"] + 1))
-    return gaps
+    return gaps[::-1]
 
 
 def neighbours(shifts: Sequence[str], shift: str) -> tuple[str | None, str | None]:
@@ -234,8 +250,3 @@ def neighbours(shifts: Sequence[str], shift: str) -> tuple[str | None, str | Non
 
 def _moment(shift: str) -> datetime:
     return datetime.fromisoformat(shift)
-
-
-def length_ms(stretch: Stretch) -> int:
-    """Return how long a stretch is."""
-    return (stretch.ends - stretch.begins) // timedelta(milliseconds=1)

@@ -117,6 +117,7 @@ class _AlarmPerformance:
             shelves=_shelves(pages, place, now),
             took=_took,
             ms_of=ms_of,
+            now_ms=at_ms,
             **strip(pages, place, at_ms, moves=True),
         )
 

@@ -23,7 +23,7 @@ from edge.figures.told import ToldPart, told_part
 from edge.figures.what_if import ALL_VIEWS, MEASURES, Limits, Measure, Scenario, WhatIf, ladder, what_if
 from edge.inspection.limits import NOTHING_TOLERATED, Limit
 
-PARTS_AT_MOST = 20_000
+PARTS_AT_MOST = 10_000
 _CLASSES_AT_MOST = 32
 _RUNGS = 12
 _WITHIN = "station = (SELECT id FROM station WHERE place = ?) AND at_ms >= ? AND at_ms < ? AND challenge = 0"
