@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests.brokers import wait_for
 from tests.browser.watched_page import watched_page
 from tests.conftest import ROOT
 
@@ -41,6 +42,13 @@ def demo(folder: Path) -> Iterator[tuple[str, str]]:
     assert "Traceback" not in told.read_text()
 
 
+def shows_a_reject(page: Page, url: str) -> bool:
+    """Tell whether the page of rejects shows one with its picture."""
+    page.goto(f"{url}/rejects")
+    shown = page.locator("ol.film img").first
+    return shown.count() == 1 and bool(shown.evaluate("image => image.decode().then(() => true, () => false)"))
+
+
 @pytest.mark.timeout(240)
 def test_a_newcomer_acknowledges_the_first_alarm_and_sees_the_first_reject(browser: Browser, tmp_path: Path) -> None:
     """By the printed link alone: no password, no setting. The link opens once."""
@@ -56,6 +64,8 @@ def test_a_newcomer_acknowledges_the_first_alarm_and_sees_the_first_reject(brows
         reject = page.locator("section.rejects li").first
         reject.wait_for(timeout=SOON_MS)
         expect(reject).to_contain_text(re.compile("defect|coverage"))
+        faults.allow("404")  # its pictures are written soon after its result
+        wait_for(lambda: shows_a_reject(page, url), 30)
         faults.allow("403")
         answer = page.goto(f"{url}{link}")
         assert answer is not None
