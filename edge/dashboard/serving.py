@@ -15,6 +15,7 @@ import uvicorn
 from edge.dashboard.app import make_app
 from edge.dashboard.collector import Collector
 from edge.dashboard.history import History
+from edge.dashboard.pages import Pages
 from edge.dashboard.settings import DashboardSettings, require_safe
 from edge.dashboard.site import Site
 from edge.dashboard.users import Access, UserFile
@@ -33,6 +34,7 @@ class Dashboard:
     access: Access
     site: Site
     collector: Collector
+    pages: Pages
     server: threading.Thread
 
 
@@ -54,7 +56,7 @@ def dashboard(settings: DashboardSettings) -> Iterator[Dashboard]:
                 try:
                     while not server.started and thread.is_alive():
                         time.sleep(0.01)
-                    yield Dashboard(_url(settings, listening), access, site, collector, thread)
+                    yield Dashboard(_url(settings, listening), access, site, collector, pages, thread)
                 finally:
                     pages.stopping.set()
                     server.should_exit = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,11 +34,11 @@ def browser() -> Iterator[Browser]:
 
 @dataclass(frozen=True)
 class Plant:
-    """A broker, a dashboard that hears it, and its address."""
+    """A broker, a dashboard that hears it, and a station where there is one."""
 
     broker: Mosquitto
     dashboard: Dashboard
-    config: Path | None
+    station: subprocess.Popen[str] | None
 
     @property
     def url(self) -> str:
@@ -71,9 +72,9 @@ def station_plant(folder: Path, *, users: bool) -> Iterator[Plant]:
         settings = load_dashboard_settings(config)
         settings = settings.model_copy(update={"listen": ListenSettings(port=0)})
         served = stack.enter_context(dashboard(settings))
-        stack.enter_context(running(config))
+        station = stack.enter_context(running(config))
         wait_for(lambda: any(row["shown"] for row in served.site.picture_of(PLACE)["alarms"]))
-        yield Plant(broker, served, config)
+        yield Plant(broker, served, station)
 
 
 @contextmanager

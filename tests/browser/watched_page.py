@@ -70,7 +70,7 @@ def watched_page(browser: Browser, url: str, size: str = "station", **how: Any) 
         yield page, faults
     finally:
         context.close()
-    assert faults.found == []
+    assert not faults.found, faults.found
 
 
 def serious_findings(page: Page) -> list[str]:
