@@ -26,6 +26,7 @@ from edge.evidence.settings import EvidenceSettings
 from edge.inspection.recipe_settings import RecipeSettings, ViewSettings
 from edge.inspection.reload_settings import ReloadSettings
 from edge.inspection.settings import InspectSettings
+from edge.messages.home_assistant import HomeAssistantSettings
 from edge.monitoring.settings import MonitoringSettings
 from edge.outputs.settings import MOST_SIGNALS, MachineSettings, OutputRule, check_alarms, check_outputs
 from edge.parts.challenge import ChallengeSettings
@@ -263,8 +264,8 @@ class Settings(StrictModel):
     the engines stay open. `swap`: whether a recipe is loaded beside the running one, or the running engines are closed
     first, where memory is short. `reload`: how far a new model is trusted. `machine`, `outputs`: the link to the
     machine beside the line, and the signals that it gets, by name. `monitoring`: what is served over HTTP; None =
-    nothing. `logs`: how the log is written. `shifts`: when shifts begin, "HH:MM" by the clock of `time_zone`, an IANA
-    name such as Europe/Berlin.
+    nothing. `logs`: how the log is written. `home_assistant`: where it is told of the station; None = nowhere.
+    `shifts`: when shifts begin, "HH:MM" by the clock of `time_zone`, an IANA name such as Europe/Berlin.
     """
 
     line: LineSettings = LineSettings()
@@ -290,6 +291,7 @@ class Settings(StrictModel):
     report: ReportSettings = ReportSettings()
     monitoring: MonitoringSettings | None = None
     logs: Literal["text", "json"] = "text"
+    home_assistant: HomeAssistantSettings | None = None
     evidence: EvidenceSettings = EvidenceSettings()
     shifts: Annotated[tuple[str, ...], Field(min_length=1, max_length=SHIFTS_AT_MOST)] = ("00:00",)
     time_zone: str = "UTC"

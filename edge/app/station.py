@@ -47,6 +47,7 @@ from edge.station.decider import Decider
 from edge.station.device_watch import DeviceWatch
 from edge.station.engine_start import build_missing_engine
 from edge.station.glance import Glance
+from edge.station.home_assistant import tell_home_assistant
 from edge.station.interventions import Interventions
 from edge.station.live_status import LiveStatus
 from edge.station.looks import Looks, counters
@@ -235,6 +236,8 @@ def _open_delivery(
         # a recording's events are for whoever is there while it is replayed
         ack_policy = instead.ack_policy or AckPolicy(settings.store.expect_consumer if live else ())
         journal = scope.enter_context(StationJournal(messages, outbox, settings, bundles)) if live else None
+        if live:
+            tell_home_assistant(settings, messages.identity, outbox)
         sender = scope.enter_context(
             Sender(
                 outbox,
