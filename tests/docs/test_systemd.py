@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import ROOT
 
 UNIT = ROOT / "systemd" / "linewatch.service"
+UNITS = (UNIT, ROOT / "systemd" / "linewatch-dashboard.service")
 
 
 def verify(unit: Path) -> subprocess.CompletedProcess[str]:
@@ -16,9 +17,10 @@ def verify(unit: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_unit_is_valid() -> None:
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_the_unit_is_valid(unit: Path) -> None:
     """Debian's systemd accepts every key and value of the unit."""
-    result = verify(UNIT)
+    result = verify(unit)
     assert result.returncode == 0, result.stderr
 
 
@@ -46,8 +48,9 @@ def test_a_path_in_a_model_leads_nowhere() -> None:
     assert not any("linewatch" in path or path in {"-/etc", "-/opt", "-/var/lib"} for path in hidden)
 
 
-def test_the_unit_is_hardened() -> None:
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_the_unit_is_hardened(unit: Path) -> None:
     """The exposure score that systemd gives stays at 2.0 or below."""
-    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", str(UNIT)]
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", str(unit)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-400:]
