@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -79,7 +79,7 @@ def dashboard(
         settings = settings.model_copy(update={"listen": settings.listen.model_copy(update=given)})
         if settings.broker.plaintext_warning is not None:
             warn(settings.broker.plaintext_warning)
-        with serving(settings) as served:
+        with _tries(settings.try_config) as tries, serving(settings, tries) as served:
             if not served.access.has_users:
                 told = command("linewatch", "dashboard-user", config, "add", "NAME", "--role", "operator")
                 warn(f"there are no users: everybody on this device may look, and nobody may command. Add one: {told}")
@@ -87,6 +87,15 @@ def dashboard(
             while not stop.wait(0.2) and served.server.is_alive():
                 pass
     errors.print("stopped")
+
+
+def _tries(config: Path | None) -> Any:
+    """Return who inspects pictures that people try; nobody where no settings say how."""
+    from contextlib import nullcontext
+
+    from edge.app.trials import PictureTrials
+
+    return nullcontext() if config is None else PictureTrials(config)
 
 
 def dashboard_user(

@@ -28,6 +28,7 @@ from edge.dashboard.records import JournalRow
 from edge.dashboard.site import Site
 from edge.dashboard.texts import LANGUAGES, has_text, text
 from edge.dashboard.users import Access, Role, Session
+from edge.inspection.trying import Tries
 from edge.printable import printable
 
 HERE = Path(__file__).parent
@@ -68,6 +69,7 @@ class Pages:
         self.site, self.access, self.nav = site, access, tuple(nav)
         self.history: History = site.history
         self.stopping = threading.Event()
+        self.tries: Tries | None = None  # who inspects pictures; None = nobody does
         self.streams = 0
         self._collector = collector
         self._environment = Environment(
@@ -216,6 +218,7 @@ class Pages:
             raise HTTPException(413, "too large")
         form = await request.form(max_files=files, max_fields=50)
         if not hmac.compare_digest(field(form, "csrf").encode(), visitor.session.csrf.encode()):
+            await form.close()
             raise HTTPException(403, "csrf")
         return form
 

@@ -20,6 +20,7 @@ from edge.dashboard.settings import DashboardSettings, require_safe
 from edge.dashboard.site import Site
 from edge.dashboard.users import Access, UserFile
 from edge.errors import SettingsError, StoreError
+from edge.inspection.trying import Tries
 
 _ENDS_WITHIN_S = 2
 _BACKLOG = 128
@@ -39,8 +40,11 @@ class Dashboard:
 
 
 @contextmanager
-def dashboard(settings: DashboardSettings) -> Iterator[Dashboard]:
-    """Run a web process until left. Raises SettingsError, StoreError, before anything is served."""
+def dashboard(settings: DashboardSettings, tries: Tries | None = None) -> Iterator[Dashboard]:
+    """Run a web process until left. Raises SettingsError, StoreError, before anything is served.
+
+    `tries`: who inspects pictures that people try; None = nobody does.
+    """
     access = Access(UserFile(settings.users))
     require_safe(settings, users=access.has_users)
     listening = _listening(settings)
@@ -50,6 +54,7 @@ def dashboard(settings: DashboardSettings) -> Iterator[Dashboard]:
             site = Site(settings, history)
             with Collector(settings, site) as collector:
                 app, pages = make_app(site, collector, access)
+                pages.tries = tries
                 server = uvicorn.Server(_configured(app, settings))
                 thread = threading.Thread(target=server.run, args=([listening],), name="web", daemon=True)
                 thread.start()

@@ -58,7 +58,8 @@ class DashboardSettings(StrictModel):
 
     `sites`: the stations that are heard, by the first levels of their topics; `+` stands for any. `users`: the file
     that `linewatch dashboard-user` keeps. `evidence`: for a station, by its five levels, the folder of its evidence, or
-    the address of another dashboard that has it; `evidence_key_file`: the key that both have in common.
+    the address of another dashboard that has it; `evidence_key_file`: the key that both have in common. `try_config`: a
+    station's settings, by which pictures are tried.
     `answer_prefix`: as in the stations' settings. `shifts`, `time_zone`: when shifts begin. `stale_s`: silence after
     which a station's last word is not believed.
     """
@@ -71,6 +72,7 @@ class DashboardSettings(StrictModel):
     history: HistorySettings = HistorySettings()
     evidence: Annotated[dict[_Place, str], Field(max_length=_SITES_AT_MOST)] = Field(default_factory=dict)
     evidence_key_file: Path | None = None
+    try_config: Path | None = None
     answer_prefix: Annotated[str, Field(min_length=2, max_length=180)] | None = None
     shifts: Annotated[tuple[str, ...], Field(min_length=1, max_length=12)] = ("00:00",)
     time_zone: str = "UTC"
@@ -102,7 +104,7 @@ class DashboardSettings(StrictModel):
 def load_dashboard_settings(path: Path) -> DashboardSettings:
     """Read a file that has the key `sites`, or a station's settings. Raises SettingsError."""
     if not is_dashboard_file(path):
-        return _of_station(load_settings(path), path.resolve().parent)
+        return _of_station(load_settings(path), path.resolve())
     settings, home = load_yaml(path, DashboardSettings), path.resolve().parent
     broker = settings.broker
     if broker.tls is not None:
@@ -113,6 +115,7 @@ def load_dashboard_settings(path: Path) -> DashboardSettings:
             "tls": None if settings.tls is None else _at(home, settings.tls, "cert_file", "key_file"),
             "history": _at(home, settings.history, "path"),
             "users": home / settings.users,
+            "try_config": settings.try_config and home / settings.try_config,
             "evidence_key_file": settings.evidence_key_file and home / settings.evidence_key_file,
             "evidence": {
                 place: where if "://" in where else str(home / where) for place, where in settings.evidence.items()
@@ -130,14 +133,15 @@ def is_dashboard_file(path: Path) -> bool:
     return re.search(r"^[\"']?sites[\"']?\s*:", text, re.MULTILINE) is not None
 
 
-def _of_station(settings: Settings, home: Path) -> DashboardSettings:
+def _of_station(settings: Settings, path: Path) -> DashboardSettings:
     """Return the settings for one station, whose history lies beside its store and users beside its settings."""
     line, report, kept = settings.line, settings.report, settings.evidence.folder
     place = line.root.removesuffix("/inspect/v1")
     return DashboardSettings(
         broker=settings.broker.model_copy(update={"client_id": None}),
         sites=(place,),
-        users=home / "dashboard-users.json",
+        users=path.with_name("dashboard-users.json"),
+        try_config=path,
         history=HistorySettings(path=settings.store.path.with_name("dashboard.db")),
         evidence={} if kept is None else {place: str(kept)},
         answer_prefix=settings.commands.answer_prefix,

@@ -31,6 +31,7 @@ from edge.dashboard.screens import (
     rejects,
     shift,
     station,
+    trial,
     wall,
     what_if,
 )
@@ -55,6 +56,7 @@ SCREENS: tuple[Screen, ...] = (
     Screen("shift", "/shift", shift.routes),
     Screen("what_if", "/what-if", what_if.routes),
     Screen("figures", None, figures.routes),
+    Screen("trial", "/try", trial.routes),
     Screen("health", "/health", health.routes),
     Screen("journal", "/journal", journal.routes),
     Screen("probes", None, probes.routes, ("/healthz", "/readyz", "/metrics")),
