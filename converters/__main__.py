@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import sys
 import threading
@@ -378,7 +379,7 @@ def _require_tensorrt() -> None:
 
 def _batch(text: str) -> tuple[int, int, int]:
     parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+    if len(parts) != 3 or not all(re.fullmatch(r"\s*[0-9]{1,4}\s*", part) for part in parts):
         raise typer.BadParameter(f"--batch: expected MIN,OPT,MAX such as 1,4,8, received {text!r}")
     least, usual, most = (int(part) for part in parts)
     if not 1 <= least <= usual <= most <= 256:

@@ -209,5 +209,6 @@ def _wrap(model: Path, manifest: Manifest, folder: Path, data: Sequence[Path | N
     (folder / GOLDEN).mkdir()
     for number, picture in enumerate(chosen_as_golden(data)):
         name = f"{number}-{safe_name(picture.stem)}.png"
-        cv2.imwrite(str(folder / GOLDEN / name), read_picture(picture))
+        # not by cv2.imwrite, which ends the process at a folder whose name is no UTF-8
+        (folder / GOLDEN / name).write_bytes(cv2.imencode(".png", read_picture(picture))[1].tobytes())
     write_manifest(folder, manifest)

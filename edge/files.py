@@ -57,6 +57,21 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
     )
 
 
+def read_text(path: Path, at_most: int) -> str:
+    """Return up to `at_most` + 1 characters of UTF-8 text; a pipe to which nobody writes is not waited for.
+
+    Raises OSError and, for a name with a zero byte or what is no UTF-8, ValueError.
+    """
+    with open(path, encoding="utf-8", opener=_open_at_once) as file:
+        return file.read(at_most + 1)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 @contextlib.contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """Yield an empty folder that is gone afterwards. Raises StoreError where none can be made."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from edge.errors import SettingsError
+from edge.files import read_text
 from edge.redacting import redacted
 
 # Settings are written by hand; a larger file is another file.
@@ -22,6 +22,8 @@ _BYTES_AT_MOST = 1_000_000
 # What they stand for with their aliases followed, in characters and values.
 _UNFOLDED_AT_MOST = 2 * _BYTES_AT_MOST
 _NUMBER_AT_MOST = 64
+# A zero byte ends a name for the system. Half a pair is no character, but for what stands for a name's odd byte.
+_NO_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 _PROBLEMS_TOLD = 20
 # Of what was received, in characters.
 _SHOWN, _KEYS_SHOWN, _LOOKED_AT = 80, 400, 20_000
@@ -45,6 +47,9 @@ class StrictModel(BaseModel):
     def _no_lookalikes(cls, value: Any, info: ValidationInfo) -> Any:
         annotation = cls.model_fields[str(info.field_name)].annotation
         wanted, words = _plain_types(annotation), _words(annotation)
+        for text in _texts(value, wanted):
+            if odd := _NO_TEXT.search(text):
+                raise ValueError(f"expected text, received the character {odd[0]!a}")
         if bool not in wanted and (switch := _switch(value)) in words:
             return switch
         if isinstance(value, bool) and bool not in wanted and wanted & {int, float}:
@@ -80,6 +85,16 @@ def _plain_types(annotation: Any) -> set[Any]:
     if get_origin(annotation) in {Union, UnionType}:
         return {plain for part in get_args(annotation) for plain in _plain_types(part)}
     return {annotation} if isinstance(annotation, type) else set()
+
+
+def _texts(value: Any, wanted: set[Any]) -> Iterator[str]:
+    """Yield the texts that a key was given; those of a model within are looked at there, under their own keys."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        yield from (part for part in value if isinstance(part, str))
+    elif isinstance(value, dict) and not any(issubclass(plain, BaseModel) for plain in wanted):
+        yield from (part for pair in value.items() for part in pair if isinstance(part, str))
 
 
 def _words(annotation: Any) -> set[Any]:
@@ -183,17 +198,10 @@ def _unfolded(node: yaml.Node, known: dict[int, int | None]) -> int:
     return size
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    os.set_blocking(descriptor, True)
-    return descriptor
-
-
 def read_settings(path: Path) -> str:
     """Return the text of a settings file. A pipe to which nobody writes is not waited for. Raises SettingsError."""
     try:
-        with open(path, encoding="utf-8", opener=_open_at_once) as file:
-            text = file.read(_BYTES_AT_MOST + 1)
+        text = read_text(path, _BYTES_AT_MOST)
     except FileNotFoundError as error:
         raise SettingsError(
             f"No settings at {path}: expected a YAML file. See config/ for commented examples"

@@ -26,7 +26,7 @@ from edge.cameras.stream_clock import StreamClock
 from edge.errors import DependencyError, SourceError
 from edge.opencv import cv2
 from edge.pictures import NotReadableError, as_frame, decode, to_eight_bits
-from edge.printable import printable
+from edge.printable import encodable, printable
 from edge.records import UInt8
 from edge.redacting import redacted
 from edge.wording import counted
@@ -116,6 +116,10 @@ class OpenCvSource:
 
     def open(self) -> None:
         """Open it and set it. Raises SourceError with a sentence."""
+        if encodable(self._source) != self._source:  # OpenCV would end the process
+            raise SourceError(
+                f"expected UTF-8, received {self._source!r:.80}: name it otherwise, a device by its number"
+            )
         if self._kind == "gstreamer" and (trouble := pipeline_trouble(self._source)):
             raise SourceError(trouble)
         if self._kind == "device" and self._opener is open_capture:

@@ -11,9 +11,12 @@ import typer
 
 from edge.cli.console import errors, output, stop_on_signals, warn
 from edge.errors import DependencyError, SettingsError
+from edge.files import read_text
 from edge.installing import how_to_install
 from edge.wording import command
 
+# Of a file with a password; a longer one is another file.
+_CHARACTERS_AT_MOST = 10_000
 _PACKAGES = ("starlette", "uvicorn", "jinja2", "python-multipart")
 _MODULES = ("starlette", "uvicorn", "jinja2", "multipart")
 Config = Annotated[
@@ -74,12 +77,12 @@ def dashboard(
         from edge.dashboard.serving import dashboard as serving
         from edge.dashboard.settings import load_dashboard_settings
 
-        settings = load_dashboard_settings(config)
-        given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-        settings = settings.model_copy(update={"listen": settings.listen.model_copy(update=given)})
+        settings = load_dashboard_settings(config).listening_at(host, port)
         if settings.broker.plaintext_warning is not None:
             warn(settings.broker.plaintext_warning)
         with _tries(settings.try_config) as tries, serving(settings, tries) as served:
+            if served.access.trouble:
+                warn(served.access.trouble)
             if not served.access.has_users:
                 told = command("linewatch", "dashboard-user", config, "add", "NAME", "--role", "operator")
                 warn(f"there are no users: everybody on this device may look, and nobody may command. Add one: {told}")
@@ -139,7 +142,13 @@ def _password(file: Path | None) -> str:
     if file is None:
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
     try:
-        text = sys.stdin.readline() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = _standard_input() if str(file) == "-" else read_text(file, _CHARACTERS_AT_MOST)
+    except (OSError, ValueError) as error:
         raise SettingsError(f"--password-file: expected a readable text file, received {file}: {error}") from error
     return text.rstrip("\r\n")
+
+
+def _standard_input() -> str:
+    if sys.stdin is None:
+        raise ValueError("there is no standard input")
+    return sys.stdin.readline(_CHARACTERS_AT_MOST + 1)

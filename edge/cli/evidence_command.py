@@ -113,9 +113,9 @@ def evidence(
 def _moment(option: str, text: str | None, now: datetime) -> datetime | None:
     if text is None:
         return None
-    if (found := re.fullmatch(r"([0-9]{1,6})([mhd])", text)) is not None:
-        return now - timedelta(seconds=int(found[1]) * _UNITS_S[found[2]])
     try:
+        if (found := re.fullmatch(r"([0-9]{1,6})([mhd])", text)) is not None:
+            return now - timedelta(seconds=int(found[1]) * _UNITS_S[found[2]])
         return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(timezone.utc)
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,7 +45,7 @@ def simulate(
     if sum(out is not None for out in (video, dataset, station)) != 1:
         raise typer.BadParameter("expected one of --video, --dataset and --station")
     width, _, height = size.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and all(64 <= int(side) <= 4096 for side in (width, height))):
+    if not all(re.fullmatch(r"[0-9]{2,4}", side) and 64 <= int(side) <= 4096 for side in (width, height)):
         raise typer.BadParameter(f"--size: expected WIDTHxHEIGHT such as 640x480, each 64 to 4096, received {size}")
     if video is not None:
         settings = SimulatedLineSettings(width=int(width), height=int(height), seed=seed)

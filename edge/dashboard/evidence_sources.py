@@ -19,6 +19,7 @@ from edge.evidence.choosing import is_evidence_id
 from edge.evidence.judging import Judgement, Judgements, judgement_of
 from edge.evidence.marking import as_jpeg
 from edge.evidence.reading import EvidenceReader, GoneError, KeptFile
+from edge.secret_files import read_secret
 from edge.strict_json import parse_json
 
 SMALL_PX, LARGE_PX = 320, 4096
@@ -214,13 +215,8 @@ def evidence_sources(places: Mapping[str, str], key_file: Path | None) -> Eviden
 
 
 def _key(path: Path) -> str:
-    try:
-        if path.stat().st_mode & 0o007:
-            raise SettingsError(f"key evidence_key_file: every user may read or write {path}. Run: chmod 0640 {path}")
-        key = path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"key evidence_key_file: {path} cannot be read: {error}") from error
-    if len(key) < _KEY_CHARACTERS or not key.isprintable() or " " in key:
+    key = read_secret("evidence_key_file", path).strip()
+    if len(key) < _KEY_CHARACTERS or not key.isascii() or not key.isprintable() or " " in key:
         raise SettingsError(
             f"key evidence_key_file: expected one line of {_KEY_CHARACTERS} characters or more in {path}, such as "
             "openssl rand -hex 32 writes"

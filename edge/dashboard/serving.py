@@ -21,6 +21,7 @@ from edge.dashboard.site import Site
 from edge.dashboard.users import Access, UserFile
 from edge.errors import SettingsError, StoreError
 from edge.inspection.trying import Tries
+from edge.secret_files import load_chain
 
 _ENDS_WITHIN_S = 2
 _BACKLOG = 128
@@ -73,6 +74,8 @@ def dashboard(settings: DashboardSettings, tries: Tries | None = None) -> Iterat
 def _configured(app: object, settings: DashboardSettings) -> uvicorn.Config:
     tls = settings.tls
     try:
+        if tls is not None:  # uvicorn's own context would ask a terminal for the password of a key
+            load_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "tls", tls.cert_file, tls.key_file)
         return _loaded(
             uvicorn.Config(
                 app,  # type: ignore[arg-type] # Starlette is an ASGI application
@@ -125,5 +128,6 @@ def _listening(settings: DashboardSettings) -> socket.socket:
 
 
 def _url(settings: DashboardSettings, listening: socket.socket) -> str:
-    host = settings.listen.host
+    host = settings.listen.host.strip("[]")
+    host = f"[{host}]" if ":" in host else host
     return f"{'http' if settings.tls is None else 'https'}://{host}:{listening.getsockname()[1]}/"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from edge.errors import SettingsError
 from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
@@ -95,6 +95,15 @@ class DashboardSettings(StrictModel):
         """The roots of the stations that are heard, as MQTT filters."""
         sites = (site.split("/") for site in self.sites)
         return tuple("/".join([*levels, *["+"] * (LEVELS - len(levels))]) + "/inspect/v1" for levels in sites)
+
+    def listening_at(self, host: str | None, port: int | None) -> DashboardSettings:
+        """Return the settings for another address, where one is given. Raises SettingsError."""
+        given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+        try:
+            listen = ListenSettings.model_validate(self.listen.model_dump() | given)
+        except ValidationError as error:
+            raise SettingsError(f"--host: expected a name or an address, received {host!r:.80}") from error
+        return self.model_copy(update={"listen": listen})
 
     def answers_at(self, root: str) -> str:
         """Return the prefix of the topics at which a station answers."""

@@ -191,6 +191,15 @@ class Access:
         except SettingsError:
             return True
 
+    @property
+    def trouble(self) -> str:
+        """Why nobody can log in though there is a file of users; empty where all is well."""
+        try:
+            self._file.users()
+        except SettingsError as error:
+            return str(error)
+        return ""
+
     def log_in(self, name: str, password: str, address: str) -> tuple[str | None, float]:
         """Return the token of a new session, or None and for how many seconds no other try is taken."""
         now_s = self._monotonic_s()

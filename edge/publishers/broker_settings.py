@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-import stat
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, model_validator
 
 from edge.errors import SettingsError
+from edge.secret_files import load_chain, read_secret, require_file
 from edge.yaml_settings import StrictModel
 
 PORT = 1883
@@ -32,25 +32,18 @@ class TlsSettings(StrictModel):
 
     def context(self) -> ssl.SSLContext:
         """Read the files as they are now. Raises SettingsError where one cannot be used, or the key is anybody's."""
-        if self.key_file is not None:
-            _require_private("broker.tls.key_file", self.key_file)
+        if self.ca_file is not None:
+            require_file("broker.tls.ca_file", self.ca_file)
         try:
             context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
             if self.cert_file is not None and self.key_file is not None:
-                context.load_cert_chain(self.cert_file, self.key_file, self._ask_nobody)
+                load_chain(context, "broker.tls", self.cert_file, self.key_file)
         except OSError as error:  # ssl.SSLError is one
             raise SettingsError(
                 f"key broker.tls: expected readable PEM files, received ca_file {self.ca_file}, cert_file "
                 f"{self.cert_file}, key_file {self.key_file}: {error}. Check their paths, rights and contents"
             ) from error
         return context
-
-    def _ask_nobody(self) -> str:
-        """Take the place of OpenSSL's own question, which would wait at a terminal that nobody looks at."""
-        raise SettingsError(
-            f"key broker.tls.key_file: expected a key without a password, received {self.key_file}, which is "
-            "encrypted. Write it without one (openssl pkey -in KEY -out NEW), readable by the service's user only"
-        )
 
 
 class BrokerSettings(StrictModel):
@@ -107,15 +100,7 @@ class BrokerSettings(StrictModel):
             return self.password.get_secret_value()
         if self.password_file is None:
             return None
-        _require_private("broker.password_file", self.password_file)
-        try:
-            password = self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-            raise _unusable("broker.password_file", self.password_file, str(reason)) from error
-        if not password:
-            raise _unusable("broker.password_file", self.password_file, "it is empty")
-        return password
+        return read_secret("broker.password_file", self.password_file)
 
 
 def _is_loopback(host: str) -> bool:
@@ -123,22 +108,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower().rstrip(".") == "localhost"
-
-
-def _require_private(key: str, path: Path) -> None:
-    """Refuse a secret that every user of the device may read or replace."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise _unusable(key, path, str(error.strerror)) from error
-    if mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise SettingsError(
-            f"key {key}: expected a file for the service's user only, received {path}, which every user of this device "
-            f"may read or write (mode {stat.S_IMODE(mode):04o}). Run: chmod 0640 {path}"
-        )
-
-
-def _unusable(key: str, path: Path, why: str) -> SettingsError:
-    return SettingsError(
-        f"key {key}: expected a readable file, received {path} ({why}). Create it, readable by the service's user only"
-    )

@@ -15,6 +15,7 @@ from typing_extensions import Self
 
 from edge.errors import SourceError, StoreError
 from edge.opencv import cv2
+from edge.printable import encodable
 from edge.records import CameraCondition, CameraState, Frame, UInt8
 from edge.simulation.belt import SimulatedBelt
 from edge.simulation.rendering import CLASS_NAMES, RenderedLine, SimulatedLineSettings
@@ -120,6 +121,8 @@ def write_video(
 
     `each` is called after each frame. Raises StoreError where it cannot be written.
     """
+    if encodable(str(path)) != str(path):  # OpenCV would end the process
+        raise StoreError(f"{path} cannot be written: OpenCV takes names in UTF-8 only. Choose another name")
     folder = path.with_name(f"{path.stem}-truth")
     line = RenderedLine(settings)
     try:

@@ -415,7 +415,8 @@ def test_tensorrt_is_asked_for_where_it_is_built(bundle: Path, capsys: pytest.Ca
     assert run(bundle, "--to", "tensorrt", "--precision", "fp16") == 7
     assert "convert plan" in capsys.readouterr().err
     assert content(bundle) == before
-    assert run(bundle, "--to", "tensorrt", "--batch", "4,2,1") == 2
+    for batch in ("4,2,1", f"1,4,{'9' * 5_000}", "²,4,8"):  # more digits than Python reads, and none that it reads
+        assert run(bundle, "--to", "tensorrt", "--batch", batch) == 2
 
 
 def test_an_overflowing_model_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from edge.cameras.addresses import parse_address
 from edge.cameras.capture import CapturedCamera, CaptureLimits
 from edge.cameras.device_settings import DeviceSettings
 from edge.cameras.network import NetworkStream
-from edge.cameras.opencv import OpenCvSource
+from edge.cameras.opencv import Kind, OpenCvSource
 from edge.cameras.recordings import recorded_camera
 from edge.errors import SettingsError, SourceError
 from edge.opencv import cv2
@@ -406,6 +406,15 @@ def test_a_name_that_is_too_long_is_no_traceback(tmp_path: Path) -> None:
     """It is read as the name of a file, which is then not there."""
     (tmp_path / "line.yaml").write_text(f"camera: {{source: {'x' * 5000}.mp4}}\n")
     assert load_settings(tmp_path / "line.yaml").camera.resolved_kind() == "file"
+
+
+@pytest.mark.parametrize(
+    ("kind", "source"), [("device", "/dev/caf\udce9"), ("gstreamer", "videotestsrc name=caf\udce9 ! appsink")]
+)
+def test_a_live_source_that_is_no_utf_8_ends_no_process(kind: Kind, source: str) -> None:
+    """OpenCV dies of such a text (SIGSEGV); here it is a sentence."""
+    with pytest.raises(SourceError, match="expected UTF-8, received"):
+        OpenCvSource(kind, source, max_age_ms=1000, device=DeviceSettings()).open()
 
 
 # --- drivers that hang ----------------------------------------------------------------------------------------------

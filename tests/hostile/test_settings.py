@@ -28,6 +28,8 @@ class Words(StrictModel):
     mode: Literal["auto", "off"] = "auto"
     both: bool | Literal["auto"] = "auto"
     name: str = ""
+    names: tuple[str, ...] = ()
+    path: Path | None = None
     number: int = 0
     share: float = 0.0
     maybe: float | None = 1.0
@@ -134,6 +136,12 @@ REFUSED = [
     (f"share: !!float {':'.join(['1'] * 300)}", "expected a number of at most 64 characters"),
     ("name: !!python/name:os.system ''", "is no valid YAML"),
     ("name: a\x00b", "is no valid YAML"),
+    ('name: "a\\0b"', "key name: expected text, received the character '\\x00'"),
+    ('name: "\\ud800"', "key name: expected text, received the character '\\ud800'"),
+    ('inner: {"a\\0": 1}', "key inner: expected text, received the character"),
+    ('inner: {a: "a\\0"}', "key inner: expected text, received the character"),
+    ('names: [a, "\\0"]', "key names: expected text, received the character"),
+    ('path: "a\\0b"', "key path: expected text, received the character"),
     ("name: a\n---\nname: b", "is no valid YAML"),
     ("\n".join(f"unknown{n}: 1" for n in range(100)), "and 80 more"),
     (f"? {'k' * 5_000}\n: 1", "no such key"),

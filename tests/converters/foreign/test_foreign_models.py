@@ -142,6 +142,14 @@ def test_a_bundle_without_golden_frames_gets_some_of_the_data(tmp_path: Path, pa
         assert all(result.passed and result.prepared_same for result in check_golden(made, engine))
 
 
+def test_a_folder_may_have_any_name(tmp_path: Path, parts: Path) -> None:
+    """A name that is no UTF-8 ends no process where golden frames are written."""
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    assert run(torch_like(folder / "unet.onnx"), *BASE, *NORMAL, *SOFTMAX, "--data", parts) == 0
+    assert len(load_bundle(folder / "unet-1.0.0").manifest.golden) == 4
+
+
 def test_check_accepts_such_a_bundle_built_again(tmp_path: Path, parts: Path) -> None:
     """`linewatch check` verifies files and golden frames of a bundle of somebody else's model that was built again."""
     assert run(torch_like(tmp_path / "unet.onnx"), *BASE, *NORMAL, *SOFTMAX, "--data", parts) == 0

@@ -187,6 +187,7 @@ def test_the_marked_picture_shows_the_defect_alone(config: Path) -> None:
     ("arguments", "says"),
     [
         (("list", "--since", "soon"), "expected a time"),
+        (("list", "--since", "999999d"), "expected a time"),
         (("judge",), "expected ids and --as"),
         (("list", "4dbf8f4e-00000000-00000000"), "expected ids and --as"),
         (("judge", "4dbf8f4e-00000000-00000000", "--as", "right", "-m", "x" * 501), "There is no evidence"),

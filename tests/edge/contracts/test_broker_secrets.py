@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,21 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked(tmp_path: Path) -> None
     locked.chmod(0o600)
     with pytest.raises(SettingsError, match=r"key_file: expected a key without a password.*openssl pkey"):
         TlsSettings(ca_file=ca, cert_file=ca, key_file=locked).context()
+
+
+@pytest.mark.parametrize("what", ["ca_file", "cert_file", "key_file", "password_file"])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], object], what: str
+) -> None:
+    """A pipe to which nobody writes would hold up every attempt to connect, and a device would never end."""
+    ca, odd = make_authority(tmp_path), tmp_path / "odd"
+    make(odd)
+    tls = {"ca_file": ca, "cert_file": ca, "key_file": ca.with_suffix(".key")}
+    settings = {"tls": tls | {what: odd}} if what in tls else {"username": "line", "password_file": odd}
+    publisher = MqttPublisher(BrokerSettings.model_validate(settings), "line", WILL)
+    with pytest.raises(SettingsError, match=rf"broker\..*{what}: expected a readable file.*\(it is no file\)"):
+        publisher.__enter__()
 
 
 @pytest.mark.parametrize("content", ["", "\n"])

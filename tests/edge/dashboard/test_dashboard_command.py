@@ -9,11 +9,14 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.brokers import free_port, wait_for
+from tests.certificates import make_authority
 from tests.conftest import ROOT
 
 PASSWORD = "a long enough one"  # noqa: S105 - of a user that a test makes
@@ -93,7 +96,62 @@ def test_wrong_settings_and_an_open_door_are_refused(tmp_path: Path) -> None:
     assert "expected loopback" in run("dashboard", config, "--host", "0.0.0.0", code=3).stderr  # noqa: S104 - refused
     (tmp_path / "c.pem").write_text("no certificate")
     config = settings(tmp_path, "tls: {cert_file: c.pem, key_file: c.pem}\n")
+    assert "key tls.key_file: expected a file for the service's user only" in run("dashboard", config, code=3).stderr
+    (tmp_path / "c.pem").chmod(0o600)
     assert "key tls: expected readable PEM files" in run("dashboard", config, "--port", "0", code=3).stderr
+
+
+@pytest.mark.parametrize("host", ["", "a b", "x" * 300, "127.0.0.1/", "\x1b[31m "])
+def test_a_host_that_is_none_is_refused(tmp_path: Path, host: str) -> None:
+    """As in the settings: exit code 3, in one line that steers no terminal."""
+    done = run("dashboard", settings(tmp_path), "--host", host, code=3)
+    assert done.stderr.startswith("error: --host: expected a name or an address, received")
+    assert len(done.stderr.splitlines()) == 1
+    assert "\x1b" not in done.stderr
+
+
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked(tmp_path: Path) -> None:
+    """As for the broker: OpenSSL's own question would wait at a terminal that nobody looks at."""
+    make_authority(tmp_path)
+    locked = tmp_path / "locked.key"
+    how = ["openssl", "pkey", "-in", tmp_path / "ca.key", "-aes256", "-passout", "pass:hunter2", "-out", locked]
+    subprocess.run(how, check=True)
+    locked.chmod(0o600)
+    config = settings(tmp_path, "tls: {cert_file: ca.pem, key_file: locked.key}\n")
+    said = run("dashboard", config, "--port", "0", code=3).stderr
+    assert f"key tls.key_file: expected a key without a password, received {locked}" in said
+
+
+def test_users_that_cannot_be_read_are_told_at_the_start(tmp_path: Path) -> None:
+    """It serves, nobody is let in by the file, and whoever started it sees why."""
+    config = settings(tmp_path)
+    (tmp_path / "users.json").write_text('{"users": [')
+    (tmp_path / "users.json").chmod(0o600)
+    with serving(config) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "it is no file of users" in stderr
+    assert "there are no users" not in stderr
+
+
+NO_PASSWORDS: list[tuple[Callable[[Path], object], str]] = [
+    (os.mkfifo, "received 0"),  # to which nobody writes
+    (Path.mkdir, "Is a directory"),
+    (lambda path: path.symlink_to("/dev/zero"), "received 10001"),
+    (lambda path: path.write_bytes(b"\xff" * 12), "expected a readable text file"),
+]
+
+
+@pytest.mark.parametrize(("make", "says"), NO_PASSWORDS, ids=[says for _, says in NO_PASSWORDS])
+def test_what_is_no_password_is_refused_at_once(tmp_path: Path, make: Callable[[Path], object], says: str) -> None:
+    """No pipe is waited for, no device is read without end, and standard input may be closed."""
+    make(tmp_path / "password")
+    add = ("dashboard-user", settings(tmp_path), "add", "anna", "--password-file")
+    assert says in run(*add, tmp_path / "password", code=3).stderr
+    closed = ["sh", "-c", 'exec "$0" -m edge "$@" <&-', sys.executable, *map(str, add), "-"]
+    done = subprocess.run(closed, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert (done.returncode, "there is no standard input" in done.stderr) == (3, True), done.stderr
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
