@@ -14,7 +14,6 @@ from edge.dashboard.opinions import opinions_of
 from edge.dashboard.pages import Pages
 from edge.dashboard.screens.figures import now_ms, strip
 from edge.dashboard.shift_figures import ShiftFigures, ms_of, neighbours, read_shift, shifts_of
-from edge.errors import LinewatchError
 from edge.figures.shift_blocks import csv_of, figure_cells
 from edge.figures.shift_report import is_moment
 from edge.parts.ledger import REPEATED_IDS
@@ -57,23 +56,13 @@ class _Shift:
             after=after,
             noun="frames" if shift.total.parts and shift.total.frames == shift.total.parts else "parts",
             drawing=_drawing(shift),
-            **self._opinions(place, shift),
+            said=opinions_of(pages.history, place, _within(shift), shift.total.ng),
             width=WIDTH,
             height=HEIGHT,
             ms_of=ms_of,
             now_ms=at_ms,
             **strip(pages, place, at_ms, moves=shift.stretch.running),
         )
-
-    def _opinions(self, place: str, shift: ShiftFigures) -> dict[str, Any]:
-        """Return what people said, or why that cannot be read."""
-        within = ms_of(shift.stretch.begins), ms_of(shift.stretch.ends)
-        evidence = self._pages.site.settings.evidence.get(place)
-        try:
-            said, trouble = opinions_of(self._pages.history, place, evidence, within, shift.total.ng), ""
-        except LinewatchError as error:
-            said, trouble = None, str(error)
-        return {"said": said, "said_trouble": trouble}
 
     def csv(self, request: Request) -> Response:
         """Return the figures as a table, one value in each row, as `linewatch report --csv` writes them."""
@@ -89,6 +78,10 @@ class _Shift:
         pages = self._pages
         plan, now = pages.site.settings.shift_plan, pages.site.wall()
         return read_shift(pages.history, place, plan, asked, now), shifts_of(pages.history, place, plan, now)
+
+
+def _within(shift: ShiftFigures) -> tuple[int, int]:
+    return ms_of(shift.stretch.begins), ms_of(shift.stretch.ends)
 
 
 def _drawing(shift: ShiftFigures) -> Any:
