@@ -50,6 +50,13 @@ VISIBLE_PX = 60
 _TOLD_EVERY_S = 10.0
 _COLOURS = {Verdict.OK: "bold green", Verdict.NG: "bold red", Verdict.NO_READ: "bold yellow"}
 
+# What a part is worth: spotless, with a small flaw that somebody may not mind, or nothing.
+GRADES: list[dict[str, Any]] = [
+    {"name": "A", "value_factor": 1.0, "limits": {}},
+    {"name": "B", "value_factor": 0.6, "max_coverage": 0.003},
+    {"name": "scrap", "value_factor": 0},
+]
+
 DEMO_ALARMS: list[dict[str, Any]] = [
     {
         "id": "scratched",
@@ -98,7 +105,7 @@ def demo_settings(host: str, port: int) -> Settings:
         {
             "line": {"enterprise": "demo", "device": "demo"},
             "cameras": dict.fromkeys(CAMERAS, camera),
-            "recipes": {name: {"views": views[name]} for name in RECIPES},
+            "recipes": {name: {"views": views[name], "grades": GRADES} for name in RECIPES},
             "recipe": RECIPES[0],
             "parts": {"trigger": "software", "timeout_ms": 60_000, "wait_ms": 20_000},
             "alarms": DEMO_ALARMS,

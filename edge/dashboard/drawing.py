@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from edge.dashboard.shift_figures import Change, Step
 
 WIDTH, HEIGHT = 960, 220
+_NAME_PX = 8  # of one character
 
 
 @dataclass(frozen=True)
 class Drawing:
     """A trend, in a box of WIDTH x HEIGHT. `lines`: points of each piece between two holes; `top`: the value at HEIGHT.
 
-    `missing`: left edge and width of each time of which events never came. `marks`: x and name of each recipe.
+    `missing`: left edge and width of each time of which events never came. `marks`: x and name of each recipe; no
+    name where there is no room.
     """
 
     lines: Sequence[str]
@@ -35,8 +37,20 @@ def drawn(steps: Sequence[Step], changes: Sequence[Change], begins_ms: int, ends
         _pieces([step.mean for step in steps], across, top),
         top,
         missing,
-        [(round(WIDTH * (change.at_ms - begins_ms) / length, 1), change.recipe) for change in changes],
+        _marks(changes, begins_ms, length),
     )
+
+
+def _marks(changes: Sequence[Change], begins_ms: int, length: int) -> list[tuple[float, str]]:
+    """Return where the recipe changes; a name that would lie over the one before it is left out."""
+    marks: list[tuple[float, str]] = []
+    free_from = 0.0
+    for change in changes:
+        x = round(WIDTH * (change.at_ms - begins_ms) / length, 1)
+        fits = x >= free_from and x + _NAME_PX * len(change.recipe) <= WIDTH
+        free_from = x + _NAME_PX * (len(change.recipe) + 1) if fits else free_from
+        marks.append((x, change.recipe if fits else ""))
+    return marks
 
 
 def _pieces(values: Sequence[float | None], across: float, top: float) -> list[str]:

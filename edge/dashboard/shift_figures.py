@@ -19,7 +19,7 @@ from edge.records.ledger import CountDelta
 STEPS = 96  # of the trend
 SHIFTS_AT_MOST = 60
 WORST = 10
-_TREND_AT_LEAST_MS = 600_000
+_TREND_AT_LEAST_MS = 120_000
 _CHANGES_AT_MOST = 50
 _GAPS_AT_MOST = 200
 _VERDICTS = {"OK": OK, "NG": NG, "NO_READ": NO_READ}
