@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "edge" / "bundles" / "simulated-glass"
 SHARED_CLIPS = ("phone_line.mp4", "conveyor_mjz001.mp4", "bolts.mp4", "car-detection.mp4")
 YARDSTICK = Candidate("onnxruntime", "fp32")
-FASTER_WITH_BF16 = 1.6
+FASTER_WITH_BF16 = 1.6  # where the processor multiplies bf16 matrices (AMX); elsewhere bf16 is reported, and no claim
 AGREE_AT_LEAST = 0.999
 FRAMES_OF_OWN_CLIP = 24
 FRAMES_OF_OTHERS = 8
@@ -218,13 +218,18 @@ def missed(found: dict[str, Any]) -> list[str]:
     """Say which claims do not hold here: of bf16's speed, of agreement, of defects."""
     bf16 = str(Candidate("openvino", "bf16"))
     ratio = found["times_onnxruntime_fp32"].get(bf16)
-    told = [] if ratio is None or ratio >= FASTER_WITH_BF16 else [f"{bf16}: {ratio:.2f} x, expected {FASTER_WITH_BF16}"]
+    slow = ratio is not None and ratio < FASTER_WITH_BF16 and _has_amx()
+    told = [f"{bf16}: {ratio:.2f} x, expected {FASTER_WITH_BF16}"] if slow else []
     for each in found["agreement"]:
         if "int8" in each["engine"]:
             continue  # the loss of int8 is measured, and limited, when it is made
         if each["agree"] < AGREE_AT_LEAST or each["lost"]:
             told.append(f"{each['engine']} on {each['clip']}: {each['agree']:.4%} agree, {each['lost']} defects lost")
     return told
+
+
+def _has_amx() -> bool:
+    return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
 
 
 def main() -> None:
