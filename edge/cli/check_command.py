@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,8 +34,8 @@ def check(
 ) -> None:
     """Verify settings and bundle, replay the bundle's golden frames on this machine, and try what a line needs.
 
-    Store, secrets, broker and camera are each tried. A line that runs is not disturbed, but for a camera that only one
-    program may open. The exit code is that of the first that a line could not use.
+    Store, disk, clock, permissions, secrets, broker and camera are each tried. A line that runs is not disturbed, but
+    for a camera that only one program may open. The exit code is that of the first that a line could not use.
     """
     from edge.app import make_limited_engine
 
@@ -48,13 +49,14 @@ def check(
         output.print(f"bundle {manifest.name} {manifest.version}: {counted(len(manifest.files), 'file')} verified")
         with make_limited_engine(settings.engine.without_simulation(), loaded) as engine:
             _replay_golden(loaded, engine, settings.engine)
-    for error in (trial.error for trial in _tried(_parts(settings, bundles, offline=offline))):
+    for error in (trial.error for trial in _tried(_parts(settings, bundles, config, offline=offline))):
         if error is not None:
             raise error
 
 
-def _parts(settings: Any, bundles: Any, *, offline: bool) -> dict[str, Callable[[], str]]:
-    """Return what is to be tried, by its name: store, secrets, broker, each camera, and each view's speed."""
+def _parts(settings: Any, bundles: Any, config: Path, *, offline: bool) -> dict[str, Callable[[], str]]:
+    """Return what is to be tried, by its name: store, device, secrets, broker, each camera, each view's speed."""
+    from edge.cli.device_trials import try_clock, try_disk, try_permissions
     from edge.cli.trials import CameraTrial, try_belt, try_secrets, try_store, try_to_connect, try_view
 
     cameras = {name: CameraTrial() for name in settings.station_cameras}
@@ -76,6 +78,9 @@ def _parts(settings: Any, bundles: Any, *, offline: bool) -> dict[str, Callable[
     own = {camera: next(one for one, seen in views.values() if seen is trial) for camera, trial in cameras.items()}
     return {
         "store": lambda: try_store(settings.store.path),
+        "disk": lambda: try_disk(settings),
+        "clock": lambda: try_clock(settings.store.path),
+        "permissions": lambda: try_permissions(settings, config),
         "secrets": lambda: try_secrets(settings),
         "broker": lambda: try_to_connect(settings),
         **({} if belt is None else {"belt": lambda: try_belt(belt)}),
@@ -102,6 +107,7 @@ def slow_alarms(settings: Any) -> list[str]:
 
 def _tried(parts: dict[str, Callable[[], str]]) -> list[Any]:
     """Try each thing, print what came of it at once, and return all of it."""
+    from edge.cli.device_trials import Warned
     from edge.cli.trials import tried
 
     trials = []
@@ -111,6 +117,8 @@ def _tried(parts: dict[str, Callable[[], str]]) -> list[Any]:
         failed = trial.error is not None
         # an error is told in full at the end, where it is the first
         mark = Text("failed", style="red") if failed else Text("ok", style="green")
+        if isinstance(trial.found, Warned):
+            mark = Text("warning", style="yellow")
         output.print(Text.assemble(f"{name}: ", mark, ", ", printable(trial.found)))
     return trials
 
