@@ -100,6 +100,11 @@ class History:
         """Why nothing is written just now; None = all is well."""
         return None if self._writer is None else self._writer.trouble
 
+    @property
+    def commits(self) -> int:
+        """How often something was written since this runs: while it stays, so does what queries give."""
+        return 0 if self._writer is None else self._writer.commits
+
     def put(self, row: Row) -> bool:
         """Have a row written soon; False where so many wait that it found no room."""
         if self._queue.qsize() >= WAITING_AT_MOST:
@@ -161,6 +166,7 @@ class _Writer:
     def __init__(self, path: Path, queue: SimpleQueue[Row | _Statement | None], keeps: _Keeps) -> None:
         self._path, self._queue, self._keeps = path, queue, keeps
         self.trouble: str | None = None
+        self.commits = 0
         self._db = _opened(path)
         self._stations = {row[0]: row[1] for row in self._db.execute("SELECT place, id FROM station")}
         self._epochs = {(row[0], row[1]): row[2] for row in self._db.execute("SELECT station, name, id FROM epoch")}
@@ -226,6 +232,7 @@ class _Writer:
             self.trouble = f"The history {self._path} is not written: {error}. Look at its disk"
             return False
         self.trouble = None
+        self.commits += 1
         for done, answer in answers:
             if isinstance(answer, sqlite3.Error):
                 done.set_exception(StoreError(f"The history {self._path} did not take it: {answer}"))

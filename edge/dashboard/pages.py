@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, StreamingRespons
 
 from edge import __version__
 from edge.dashboard.collector import Answered, Collector
+from edge.dashboard.counting import Tallies
 from edge.dashboard.history import History
 from edge.dashboard.records import JournalRow
 from edge.dashboard.site import Site
@@ -68,6 +69,7 @@ class Pages:
     def __init__(self, site: Site, collector: Collector, access: Access, nav: Sequence[NavEntry]) -> None:
         self.site, self.access, self.nav = site, access, tuple(nav)
         self.history: History = site.history
+        self.tallies = Tallies(site.history, site.monotonic_ns)
         self.stopping = threading.Event()
         self.tries: Tries | None = None  # who inspects pictures; None = nobody does
         self.streams = 0

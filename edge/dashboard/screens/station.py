@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from edge.dashboard.counting import counts, coverage_series, last_results
+from edge.dashboard.counting import coverage_series, last_results
 from edge.dashboard.pages import Pages
 from edge.dashboard.reading import views_of
 from edge.dashboard.site import PICTURE_STALE_S
@@ -81,7 +81,7 @@ class _Station:
             "views": views_of(newest[0]["body"]) if newest else [],
             "rejects": last_results(history, place, "NG"),
             "shift": shift,
-            "counts": counts(history, place, begins_ms, now_ms),
+            "counts": self._pages.tallies.counts(place, begins_ms, now_ms),
             "alarms": [row for row in told["alarms"] if row["shown"]],
             "shows_picture": told["believable"]
             and told["picture_s_ago"] is not None

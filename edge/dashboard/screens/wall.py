@@ -9,11 +9,11 @@ from starlette.responses import HTMLResponse, StreamingResponse
 from starlette.routing import Route
 
 from edge.dashboard.alarm_board import cards, most_urgent
-from edge.dashboard.counting import counts, newest_verdicts
+from edge.dashboard.counting import newest_verdicts
 from edge.dashboard.pages import Pages
 from edge.dashboard.standing import STREAK, standing
 
-_HOUR_MS = 3_600_000
+_HOUR_MS, _STEP_MS = 3_600_000, 60_000
 SHAPES = {"running": "OK", "ng_streak": "NG", "no_read": "NO_READ", "unreachable": "unreachable", "unknown": "unknown"}
 
 
@@ -41,7 +41,7 @@ class _Wall:
         return {"tiles": [self._tile(place, now_ms, begins_ms) for place in site.places()], "now_ms": now_ms}
 
     def _tile(self, place: str, now_ms: int, begins_ms: int) -> dict[str, Any]:
-        site, history = self._pages.site, self._pages.history
+        site, history, tallies = self._pages.site, self._pages.history, self._pages.tallies
         told = site.picture_of(place)
         kind = standing(told, newest_verdicts(history, place, STREAK))
         return {
@@ -49,7 +49,7 @@ class _Wall:
             "told": told,
             "kind": kind,
             "shape": SHAPES[kind],
-            "hour": counts(history, place, max(begins_ms, now_ms - _HOUR_MS), now_ms),
-            "shift": counts(history, place, begins_ms, now_ms),
+            "hour": tallies.counts(place, max(begins_ms, now_ms // _STEP_MS * _STEP_MS - _HOUR_MS), now_ms),
+            "shift": tallies.counts(place, begins_ms, now_ms),
             "alarm": most_urgent(cards(place, told, site.birth(place))),
         }
