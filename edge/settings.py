@@ -28,7 +28,8 @@ from edge.inspection.reload_settings import ReloadSettings
 from edge.inspection.settings import InspectSettings
 from edge.messages.home_assistant import HomeAssistantSettings
 from edge.monitoring.settings import MonitoringSettings
-from edge.outputs.settings import MOST_SIGNALS, MachineSettings, OutputRule, check_alarms, check_outputs
+from edge.outputs.input_settings import InputRule
+from edge.outputs.settings import MOST_SIGNALS, MachineSettings, OutputRule, check_alarms, check_signals
 from edge.parts.challenge import ChallengeSettings
 from edge.parts.settings import PartSettings
 from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
@@ -262,9 +263,9 @@ class Settings(StrictModel):
     `cameras` with `bundle` and `inspect` is one recipe that judges every camera alike. `recipe`: the one in force at
     the start; it may be left out where there is only one. `keep_recipes`: of so many recipes, with the one in force,
     the engines stay open. `swap`: whether a recipe is loaded beside the running one, or the running engines are closed
-    first, where memory is short. `reload`: how far a new model is trusted. `machine`, `outputs`: the link to the
-    machine beside the line, and the signals that it gets, by name. `monitoring`: what is served over HTTP; None =
-    nothing. `logs`: how the log is written. `home_assistant`: where it is told of the station; None = nowhere.
+    first, where memory is short. `reload`: how far a new model is trusted. `machine`, `outputs`, `inputs`: the link to
+    the machine beside the line, and the signals to it and from it, by name. `monitoring`: what is served over HTTP;
+    None = nothing. `logs`: how the log is written. `home_assistant`: where it is told of the station; None = nowhere.
     `shifts`: when shifts begin, "HH:MM" by the clock of `time_zone`, an IANA name such as Europe/Berlin.
     """
 
@@ -282,6 +283,7 @@ class Settings(StrictModel):
     challenge: ChallengeSettings = ChallengeSettings()
     machine: MachineSettings | None = None
     outputs: Annotated[dict[Name, OutputRule], Field(max_length=MOST_SIGNALS)] = Field(default_factory=dict)
+    inputs: Annotated[dict[Name, InputRule], Field(max_length=MOST_SIGNALS)] = Field(default_factory=dict)
     engine: EngineSettings = EngineSettings()
     alarms: tuple[AlarmRule, ...] = ()
     operators: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
@@ -482,7 +484,13 @@ class Settings(StrictModel):
 
     @model_validator(mode="after")
     def _signals_can_be(self) -> Settings:
-        check_outputs(self.machine, self.outputs)
+        check_signals(self.machine, self.outputs, self.inputs)
+        opens = any(rule.rule == "part" for rule in self.inputs.values())
+        if opens != (self.parts.trigger == "machine"):
+            raise ValueError(
+                "key parts.trigger: expected machine where an input has the rule part, and only there; received "
+                f"{self.parts.trigger} {'with' if opens else 'without'} one"
+            )
         check_alarms(self.outputs, frozenset(rule.id for rule in self.alarm_rules))
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -182,7 +182,7 @@ class Sources:
             belt=read_belt(presence.belt) if looked_at and presence.belt is not None else None,
         )
 
-    @property
+    @cached_property
     def trigger(self) -> Trigger | None:
         """What opens and closes parts; None where each frame has a verdict of its own."""
         parts = self._settings.parts
@@ -193,11 +193,11 @@ class Sources:
             return PresenceTrigger(view, PresenceRules(parts.presence.on_frames, parts.presence.off_frames))
         if parts.trigger == "camera":
             return CameraTrigger(list(self._own), parts.frames, parts.together_ms * 1_000_000)
-        if parts.trigger == "mqtt":
+        if parts.trigger in {"mqtt", "machine"}:
             return ToldTrigger()
         if self._belt_trigger is None:
             raise SettingsError(
-                "key parts.trigger: software is the light barrier of simulated cameras; expected presence, camera or "
-                "mqtt for other cameras, or --parts with a recording"
+                "key parts.trigger: software is the light barrier of simulated cameras; expected presence, camera, "
+                "mqtt or machine for other cameras, or --parts with a recording"
             )
         return self._belt_trigger

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from edge.outputs.addresses import address_of
+from edge.outputs.encoder import Encoder
+from edge.outputs.inputs import Released, Triggered
+from edge.outputs.modbus import Heard, Places
+from edge.outputs.modbus_client import ModbusClient
+from edge.outputs.modbus_server import ModbusServer
 from edge.outputs.scheduler import OutputScheduler
+from edge.outputs.settings import words_of
 from edge.outputs.simulated import SimulatedMachine
+from edge.parts.triggers import ToldTrigger, Trigger
 from edge.protocols import Observer, Output
 from edge.recipes.loaded import LoadedRecipe
 from edge.records.alarms import AlarmEvent
@@ -14,6 +22,7 @@ from edge.settings import Settings
 from edge.station.alarm_service import AlarmService
 from edge.station.decider import Decider
 from edge.station.machine_desk import MachineDesk
+from edge.station.machine_inputs import MachineInputs
 from edge.station.recipe_desk import RecipeDesk
 from edge.station.view import ViewNow
 from edge.station.watchdog import Heartbeats
@@ -35,6 +44,7 @@ class Machine:
         """Know the station that it stands beside."""
         if self._desk is not None:
             self._desk.judging = lambda: _not_judging(decider, recipes)
+            self._desk.obey = lambda command: decider.desk.give(command, decider.now_ns)
 
     def in_force(self, recipe: LoadedRecipe) -> None:
         """Hear of the recipe in force."""
@@ -55,30 +65,64 @@ def _not_judging(decider: Decider, recipes: RecipeDesk) -> str | None:
     return bypassed or recipes.now.unread
 
 
-def make_output(settings: Settings) -> Output:
-    """Return the link of the settings, not yet opened."""
+def places_of(settings: Settings) -> Places:
+    """Return where each signal of the settings is."""
     assert settings.machine is not None  # noqa: S101 - asked where there is one
-    return SimulatedMachine()
+    link = settings.machine.link
+    return Places(
+        {name: address_of(link, rule.at) for name, rule in settings.outputs.items()},
+        {name: address_of(link, rule.at) for name, rule in settings.inputs.items()},
+        words_of(settings.inputs),
+    )
+
+
+def make_output(settings: Settings, heard: Heard = lambda _: None) -> Output:
+    """Return the link of the settings, not yet opened. Raises DependencyError where its package is not installed."""
+    own = settings.machine
+    if own is None or own.modbus is None:
+        return SimulatedMachine()
+    make: Callable[..., Output] = ModbusClient if own.modbus.role == "client" else ModbusServer
+    return make(own.modbus, places_of(settings), heard)
 
 
 @contextmanager
 def open_machine(
-    settings: Settings, alarms: AlarmService, progress: Heartbeats, *, live: bool, output: Output | None = None
+    settings: Settings,
+    alarms: AlarmService,
+    progress: Heartbeats,
+    trigger: Trigger | None,
+    *,
+    live: bool,
+    output: Output | None = None,
 ) -> Iterator[Machine]:
     """Open the link, and set the safe levels; set them again at the end. A replay switches nothing.
 
-    `output` stands in for the settings' own link.
+    `trigger`: the station's, which hears of parts where the settings say so. `output` stands in for the settings' link.
     """
     own = settings.machine
     if own is None or not live:
         yield Machine()
         return
+    told = trigger if isinstance(trigger, ToldTrigger) and settings.parts.trigger == "machine" else None
+    encoder = Encoder(16 * next((rule.words for rule in settings.inputs.values() if rule.rule == "encoder"), 1))
+
+    def handshake(event: Triggered | Released | None) -> None:
+        if event is None:
+            scheduler.wake()
+        else:
+            scheduler.tell(event)
+
+    inputs = MachineInputs(settings.inputs, told, encoder, handshake)
+    link = output or make_output(settings, inputs.heard)
+    scheduler = OutputScheduler(
+        link,
+        settings.outputs,
+        lambda: progress.last_ns("decider"),
+        tolerance_ns=round(own.tolerance_ms * 1_000_000),
+        encoder=encoder,
+        on_loss=inputs.lost,
+    )
     with ExitStack() as scope:
-        link = scope.enter_context(output or make_output(settings))
-        scheduler = OutputScheduler(
-            link,
-            settings.outputs,
-            lambda: progress.last_ns("decider"),
-            tolerance_ns=round(own.tolerance_ms * 1_000_000),
-        )
-        yield Machine(MachineDesk(scope.enter_context(scheduler), alarms), scheduler)
+        scope.enter_context(link)
+        scope.enter_context(scheduler)
+        yield Machine(MachineDesk(scheduler, alarms, inputs), scheduler)

@@ -42,6 +42,7 @@ from edge.settings import Settings, StoreSettings
 from edge.station.alarm_service import AlarmService
 from edge.station.announcements import Announcements
 from edge.station.command_desk import CommandDesk
+from edge.station.counter_command import CounterResetter
 from edge.station.counts import LineCounts
 from edge.station.decider import Decider
 from edge.station.device_watch import DeviceWatch
@@ -306,7 +307,9 @@ def open_station(
         outbox, sender, announcements = delivery.outbox, delivery.sender, delivery.announcements
         sources = Sources(settings, bundles, progress, instead.cameras, instead.trigger)
         alarms = _alarms(settings, delivery, live=live)
-        machine = scope.enter_context(open_machine(settings, alarms, progress, live=live, output=instead.output))
+        machine = scope.enter_context(
+            open_machine(settings, alarms, progress, sources.trigger, live=live, output=instead.output)
+        )
         opened_parts: list[PartStream] = []
         recorder = _recorder(settings, delivery, alarms, opened_parts, live=live)
         waiting = Waiting(tuple(settings.station_cameras), recorder if live else None)
@@ -373,11 +376,17 @@ def open_station(
         if live:
             scope.enter_context(Watchdog(progress))
             notify("READY=1\nSTATUS=waiting for the first frame")
-        yield _opened(scope, OpenStation(decider, outbox, sender, delivery.messages, engines, recipes, reloads))
+        yield _opened(
+            scope,
+            OpenStation(decider, outbox, sender, delivery.messages, engines, recipes, reloads),
+            settings.operators,
+        )
 
 
-def _opened(scope: ExitStack, opened: OpenStation) -> OpenStation:
-    """Let a station be stopped on every path."""
+def _opened(scope: ExitStack, opened: OpenStation, operators: Sequence[str]) -> OpenStation:
+    """Let a station be stopped on every path, and its counters be reset."""
+    decider = opened.decider
+    decider.desk.add({"reset-counters": CounterResetter(decider.counts, operators)})
     scope.callback(opened.stop)
     return opened
 
@@ -453,7 +462,8 @@ def _recorder(
 def _desk(delivery: _Delivery, recorder: Recorder, trigger: Trigger | None, settings: Settings) -> CommandDesk:
     """Return who obeys the station's commands."""
     desk = CommandDesk(delivery.inbox.take, delivery.sender.offer, recorder.alarms, delivery.messages, delivery.outbox)
-    parts = PartTeller(trigger, settings.station_recipes)
+    told = None if settings.parts.trigger == "machine" else trigger
+    parts = PartTeller(told, settings.station_recipes)
     desk.add({"resend": EventResender(delivery.outbox, desk.answer_later), "part": parts})
     desk.refused |= dict.fromkeys(("part", UNSEEN), parts.refused)
     if recorder.interventions is not None:

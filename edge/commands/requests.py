@@ -199,6 +199,14 @@ class OpenOrClosePart(StrictModel):
         return part_id
 
 
+class ResetCounters(StrictModel):
+    """Body of `cmd/reset-counters`: what was counted since the start begins at 0. The ledger of shifts goes on."""
+
+    schema_name: Annotated[Literal["linewatch/command-reset-counters/1"], Field(alias="schema")]
+    user: _User
+    comment: _Comment
+
+
 class ChangeRecipe(StrictModel):
     """Body of `cmd/recipe`: another recipe is to be in force. It is answered once it is, or cannot be."""
 
@@ -239,6 +247,7 @@ COMMANDS: dict[str, type[StrictModel]] = {
     "part": OpenOrClosePart,
     "recipe": ChangeRecipe,
     "reload": ReloadFiles,
+    "reset-counters": ResetCounters,
 }
 RENAMED = {"replay": "resend"}  # commands by their earlier names
 
@@ -331,7 +340,7 @@ class Command:
     problem: str
     response_topic: str | None
     correlation: bytes | None
-    source: Literal["mqtt", "shell"] = "mqtt"
+    source: Literal["mqtt", "shell", "plc"] = "mqtt"
     reply: Callable[[CommandOutcome, str], None] | None = field(default=None, compare=False)
     account: str = ""
     unanswered: str = ""

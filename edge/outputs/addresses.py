@@ -22,14 +22,19 @@ class Address:
         """Whether it holds a bit, and no number."""
         return self.table in {"coil", "discrete"}
 
-    def fits_output(self, *, number: bool) -> bool:
-        """Tell whether a signal of a kind can go there."""
-        return not (number and self.bit)
+    def wrong_for_output(self, *, number: bool, client: bool) -> str:
+        """Say what was expected where a signal does not fit; empty where it does. A client cannot write inputs."""
+        if client and self.table in {"discrete", "input"}:
+            return "a coil or register, for a client cannot write that"
+        return "a register for a number" if number and self.bit else ""
 
-    @property
-    def wanted(self) -> str:
-        """What was expected where a signal does not fit."""
-        return "a register for a number"
+    def wrong_for_input(self, *, number: bool, client: bool) -> str:
+        """Say what was expected where an input does not fit; empty where it does. A PLC writes coils and registers."""
+        if not client and self.table in {"discrete", "input"}:
+            return "a coil or register, for a PLC cannot write that"
+        if number:
+            return "a register for a number" if self.bit else ""
+        return "" if self.bit or self.table == "any" else "a coil or discrete for a bit"
 
     def __str__(self) -> str:
         """Return it as the settings say it."""

@@ -22,12 +22,14 @@ Changes = tuple[tuple[str, Level], ...]
 class Signals:
     """The levels of all signals. `safe`: why they are the safe ones; empty while the station's own are.
 
-    `parts`: what `result_counter` says. `beats`, `beat_ns`: what the heartbeat says, and since when.
+    `parts`: what `result_counter` says. `triggered`: a handshake waits for its part. `beats`, `beat_ns`: what the
+    heartbeat says, and since when.
     """
 
     levels: Mapping[str, Level] = field(default_factory=dict)
     safe: str = "it starts"
     parts: int = 0
+    triggered: bool = False
     beats: int = 0
     beat_ns: int | None = None
 
@@ -51,6 +53,11 @@ def part(rules: Mapping[str, OutputRule], signals: Signals, decided: PartSignal)
             wanted[name] = _value(rule, decided)
         elif rule.rule == "result_counter":
             wanted[name] = signals.parts
+        elif rule.rule == "done":
+            wanted[name] = signals.triggered
+        elif rule.rule == "busy" and signals.triggered:
+            wanted[name] = False
+    signals = replace(signals, triggered=False)
     return _to(rules, signals, wanted)
 
 
@@ -63,7 +70,7 @@ def station(rules: Mapping[str, OutputRule], signals: Signals, now: StationSigna
         if rule.rule == "ready":
             wanted[name] = now.ready
         elif rule.rule == "busy":
-            wanted[name] = now.busy
+            wanted[name] = now.busy or signals.triggered
         elif rule.rule == "alarm":
             wanted[name] = any(alarm in rule.alarms or priority in rule.priorities for alarm, priority in now.alarms)
     return _to(rules, signals, wanted)
@@ -73,6 +80,17 @@ def recipe_changed(rules: Mapping[str, OutputRule], signals: Signals) -> tuple[S
     """Take back what was said of a part of another recipe, and be not ready until the station says so."""
     told = {*VERDICTS, *VALUES, "ready"}
     return _to(rules, signals, {name: _safe_level(rule) for name, rule in rules.items() if rule.rule in told})
+
+
+def triggered(rules: Mapping[str, OutputRule], signals: Signals) -> tuple[Signals, Changes]:
+    """Be busy at once: the machine waits for that before it goes on."""
+    signals = replace(signals, triggered=True)
+    return _to(rules, signals, {name: True for name, rule in rules.items() if rule.rule == "busy" and not signals.safe})
+
+
+def released(rules: Mapping[str, OutputRule], signals: Signals) -> tuple[Signals, Changes]:
+    """Take back that the part is done: the machine has seen it."""
+    return _to(rules, signals, {name: _safe_level(rule) for name, rule in rules.items() if rule.rule == "done"})
 
 
 def make_safe(
@@ -127,8 +145,9 @@ def _to(rules: Mapping[str, OutputRule], signals: Signals, wanted: Mapping[str, 
 
 
 def _ordered(rules: Mapping[str, OutputRule], levels: Mapping[str, Level]) -> Changes:
-    """Return changes in the order in which a machine may see them: the counter after what it counts."""
-    return tuple(sorted(levels.items(), key=lambda one: rules[one[0]].rule == "result_counter"))
+    """Return changes in the order in which a machine may see them: the counter after what it counts, and then done."""
+    last = {"result_counter": 1, "busy": 2, "done": 3}
+    return tuple(sorted(levels.items(), key=lambda one: last.get(rules[one[0]].rule, 0)))
 
 
 def _safe_level(rule: OutputRule) -> Level:

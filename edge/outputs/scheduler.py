@@ -15,6 +15,7 @@ from typing_extensions import Self
 from edge.outputs import rules as levels_of
 from edge.outputs import schedule as timing
 from edge.outputs.encoder import Encoder
+from edge.outputs.inputs import Released, Triggered
 from edge.outputs.rules import Changes
 from edge.outputs.schedule import Begin, Dropped, End, Schedule
 from edge.outputs.settings import OutputRule
@@ -46,7 +47,7 @@ class RecipeChanged:
     """Another recipe is in force."""
 
 
-Told = PartSignal | StationSignal | RecipeChanged
+Told = PartSignal | StationSignal | RecipeChanged | Triggered | Released
 
 
 class OutputScheduler:
@@ -54,6 +55,7 @@ class OutputScheduler:
 
     `loop_ns` tells when the station's loop last marked its progress, None before it began. `tell` returns at once and
     may be called from any thread. `output` is open while this is entered. `encoder`: how far the belt went, if known.
+    `on_loss` is called, in this thread, when the machine is not reached any more.
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class OutputScheduler:
         *,
         tolerance_ns: int = 5_000_000,
         encoder: Encoder | None = None,
+        on_loss: Callable[[], None] = lambda: None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self._on_loss = on_loss
         self._output = output
         self._rules = dict(rules)
         self._loop_ns = loop_ns
@@ -102,6 +106,11 @@ class OutputScheduler:
                 self.counts = replace(self.counts, unheard=self.counts.unheard + 1)
                 return
             self._told.append(told)
+            self._some.notify()
+
+    def wake(self) -> None:
+        """Look at once: the belt went on."""
+        with self._some:
             self._some.notify()
 
     @property
@@ -168,6 +177,10 @@ class OutputScheduler:
             self._part(told)
         elif isinstance(told, RecipeChanged):
             self._do(levels_of.recipe_changed(self._rules, self._signals))
+        elif isinstance(told, Triggered):
+            self._do(levels_of.triggered(self._rules, self._signals))
+        elif isinstance(told, Released):
+            self._do(levels_of.released(self._rules, self._signals))
         else:
             self._station = told
             self._do(levels_of.station(self._rules, self._signals, told))
@@ -204,6 +217,7 @@ class OutputScheduler:
             for one in dropped:
                 self._dropped(one)
             self._encoder.lose()
+            self._on_loss()
             self._do(levels_of.make_safe(self._rules, self._signals, "the machine is not reached"))
         elif isinstance(event, OutputRestored):
             if self._lost:

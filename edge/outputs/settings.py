@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from edge.bundle import Name
 from edge.outputs.addresses import Address, address_of
+from edge.outputs.input_settings import BITS, InputRule
+from edge.outputs.modbus_settings import ModbusSettings
 from edge.records.outputs import Priority
 from edge.yaml_settings import StrictModel
 
@@ -25,11 +27,12 @@ OutputKind = Literal[
     "heartbeat",
     "ready",
     "busy",
+    "done",
 ]
 VERDICTS = ("ok", "ng", "no_read")
 VALUES = ("coverage", "length_mm", "grade")
 NUMBERS = frozenset({*VALUES, "result_counter"})
-LinkKind = Literal["simulated"]
+LinkKind = Literal["simulated", "modbus"]
 
 MOST_SIGNALS = 200
 UNKNOWN_VALUE = 65_535  # what a register holds of a value that is not known
@@ -42,7 +45,8 @@ class OutputRule(StrictModel):
     `rule`: ok, ng, no_read = the verdict of the last part, held until the next one; coverage, length_mm, grade = its
     values; result_counter = 1 more with each part, after its verdict and values; pulse = a pulse for each part of one
     of `verdicts`; alarm = one is shown, of `alarms` by id or of `priorities`; heartbeat = 1 more every `every_ms`,
-    while the loop moves; ready = the next part can be judged; busy = a part is being judged.
+    while the loop moves; ready = the next part can be judged; busy = a part is being judged; done = the part of a
+    handshake is decided, and the machine has not taken its trigger back.
 
     `at`: where the signal is, as the link names places. `after_ms`, or `after_counts` of the encoder: from the opening
     or closing of the part (`since`) to the pulse, which lasts `width_ms`. `scale`: that a value is multiplied by.
@@ -106,37 +110,82 @@ class MachineSettings(StrictModel):
     """The link to the machine. `tolerance_ms`: a pulse that is later than this is dropped, and told."""
 
     link: LinkKind
+    modbus: ModbusSettings | None = None
     tolerance_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
 
+    @model_validator(mode="after")
+    def _the_link_has_its_settings(self) -> MachineSettings:
+        if (self.link == "modbus") != (self.modbus is not None):
+            raise ValueError("expected the key modbus for the link modbus, and for no other")
+        return self
 
-def check_outputs(machine: MachineSettings | None, outputs: Mapping[str, OutputRule], *, encoder: bool = False) -> None:
-    """Refuse signals that cannot be. Raises ValueError with the key, what was expected and what was received.
+    @property
+    def asks(self) -> bool:
+        """Whether the station asks the machine, and not the machine the station."""
+        return self.modbus is None or self.modbus.role == "client"
 
-    `encoder`: whether the machine tells how far the belt went.
-    """
+
+def check_signals(
+    machine: MachineSettings | None, outputs: Mapping[str, OutputRule], inputs: Mapping[str, InputRule]
+) -> None:
+    """Refuse signals that cannot be. Raises ValueError with the key, what was expected and what was received."""
     if machine is None:
-        if outputs:
-            raise ValueError(f"key machine: expected a link for outputs.{next(iter(outputs))}, received none")
+        if outputs or inputs:
+            key = f"outputs.{next(iter(outputs))}" if outputs else f"inputs.{next(iter(inputs))}"
+            raise ValueError(f"key machine: expected a link for {key}, received none")
         return
-    taken: dict[Address, str] = {}
-    for name, rule in outputs.items():
-        try:
-            place = address_of(machine.link, rule.at)
-        except ValueError as error:
-            raise ValueError(f"key outputs.{name}.at: {error}") from error
-        if not place.fits_output(number=rule.rule in NUMBERS):
-            raise ValueError(f"key outputs.{name}.at: expected {place.wanted}, received {rule.at!r} for {rule.rule}")
-        if place in taken:
+    taken: dict[tuple[str, int, str], str] = {}
+    for name, out in outputs.items():
+        place = _place(machine, f"outputs.{name}", out.at)
+        if wrong := place.wrong_for_output(number=out.rule in NUMBERS, client=machine.asks):
+            raise ValueError(f"key outputs.{name}.at: expected {wrong}, received {out.at!r} for {out.rule}")
+        _take(taken, f"outputs.{name}", place, 1)
+    for name, rule in inputs.items():
+        place = _place(machine, f"inputs.{name}", rule.at)
+        if wrong := place.wrong_for_input(number=rule.rule not in BITS, client=machine.asks):
+            raise ValueError(f"key inputs.{name}.at: expected {wrong}, received {rule.at!r} for {rule.rule}")
+        _take(taken, f"inputs.{name}", place, rule.words)
+    _check_together(outputs, inputs)
+
+
+def _place(machine: MachineSettings, key: str, at: str) -> Address:
+    try:
+        return address_of(machine.link, at)
+    except ValueError as error:
+        raise ValueError(f"key {key}.at: {error}") from error
+
+
+def _take(taken: dict[tuple[str, int, str], str], key: str, place: Address, words: int) -> None:
+    for k in range(words):
+        here = (place.table, place.number + k, place.name)
+        if here in taken:
             raise ValueError(
-                f"key outputs.{name}.at: expected a place of its own, received {rule.at!r}, which is that of "
-                f"outputs.{taken[place]}"
+                f"key {key}.at: expected a place of its own, received {str(place)!r}, which is that of {taken[here]}"
             )
-        taken[place] = name
-        if rule.after_counts is not None and not encoder:
+        taken[here] = key
+
+
+def _check_together(outputs: Mapping[str, OutputRule], inputs: Mapping[str, InputRule]) -> None:
+    kinds = [rule.rule for rule in inputs.values()]
+    if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        raise ValueError(f"key inputs: expected one input of each rule, received two of {twice[0]}")
+    for name, out in outputs.items():
+        if out.after_counts is not None and "encoder" not in kinds:
             raise ValueError(
                 f"key outputs.{name}.after_counts: expected an input of the rule encoder, received none. Add one, "
                 "or set after_ms in its place"
             )
+    if any(rule.mode == "handshake" for rule in inputs.values()):
+        missing = {"ready", "busy", "done"} - {out.rule for out in outputs.values()}
+        if missing:
+            raise ValueError(
+                f"key outputs: expected ready, busy and done for the mode handshake, received no {min(missing)}"
+            )
+
+
+def words_of(inputs: Mapping[str, InputRule]) -> dict[str, int]:
+    """Return how many registers each input has."""
+    return {name: rule.words for name, rule in inputs.items()}
 
 
 def check_alarms(outputs: Mapping[str, OutputRule], known: frozenset[str]) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from edge.bundle import Name
 from edge.yaml_settings import StrictModel
 
-TriggerKind = Literal["every_frame", "presence", "camera", "mqtt", "software"]
+TriggerKind = Literal["every_frame", "presence", "camera", "mqtt", "machine", "software"]
 
 
 class PresenceSettings(StrictModel):
@@ -30,8 +30,9 @@ class PartSettings(StrictModel):
     """What opens and closes parts, and when they are judged.
 
     `trigger`: every_frame = there are no parts, each frame has its own verdict; presence = a part is in the picture;
-    camera = the cameras are triggered, `frames` of each view are a part; mqtt = `cmd/part`; software = the simulated
-    light barrier. `timeout_ms`: the longest that a part stays open. `wait_ms`: how long after its end its frames may
+    camera = the cameras are triggered, `frames` of each view are a part; mqtt = `cmd/part`; machine = an input of the
+    rule part; software = the simulated light barrier. `timeout_ms`: the longest that a part stays open. `wait_ms`: how
+    long after its end its frames may
     still be judged; with presence also how long a frame waits until it is known whether it shows a part.
     `frames_per_view`: readable frames without which a part is NO_READ; `ng_frames`: NG frames from which a part is NG.
     `together_ms`: frames of several triggered cameras belong together if no farther apart.

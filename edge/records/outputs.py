@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -68,6 +69,14 @@ class OutputLate:
 
 
 OutputEvent = OutputLost | OutputRestored | OutputLate
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What all inputs said at a moment: of a bit 0 or 1, of registers their number."""
+
+    at_ns: int
+    values: Mapping[str, int]
 
 
 @dataclass(frozen=True)

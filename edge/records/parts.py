@@ -111,6 +111,11 @@ class TriggerFault(str, Enum):
     GOES_BACK = "goes_back"
     UNKNOWN_RECIPE = "unknown_recipe"
     UNHEARD = "unheard"
+    TOO_FAST = "too_fast"
+    NOT_READY = "not_ready"
+    DOUBLED = "doubled"
+    LOST = "lost"
+    NOT_RELEASED = "not_released"
 
 
 @dataclass(frozen=True)

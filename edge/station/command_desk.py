@@ -51,6 +51,10 @@ class CommandDesk:
         for command in self._take():
             self._one(command, now_ns)
 
+    def give(self, command: Command, now_ns: int) -> None:
+        """Obey a command that came another way."""
+        self._one(command, now_ns)
+
     def _one(self, command: Command, now_ns: int) -> None:
         came_to: tuple[CommandOutcome, str] | None = command.outcome, command.problem
         with self._outbox.together():

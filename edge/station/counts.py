@@ -41,6 +41,11 @@ class LineCounts:
     grades: GradeCounts = field(default_factory=GradeCounts)
     raised_by: Counter[str] = field(default_factory=Counter)
 
+    def reset(self) -> None:
+        """Begin at 0."""
+        fresh = LineCounts(ended_early=self.ended_early)
+        self.__dict__.update(vars(fresh))
+
     def look(self, seen: Seen) -> None:
         """Count a frame, whoever has its verdict."""
         self.frames += seen.result.frame is not None

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
+from pydantic import ValidationError
+
+from edge.commands.requests import COMMANDS, Command
+from edge.outputs.inputs import StationNow, Wish
 from edge.outputs.scheduler import OutputScheduler, RecipeChanged
 from edge.recipes.loaded import LoadedRecipe
 from edge.records import FrameResult, Verdict
@@ -13,20 +19,25 @@ from edge.records.decided import Decided, DecidedPart
 from edge.records.outputs import PartSignal, Priority, StationSignal
 from edge.records.parts import PartResult
 from edge.station.alarm_service import AlarmService
+from edge.station.machine_inputs import MachineInputs
 from edge.station.view import ViewNow
 
 # How often the alarms are looked through while none changes.
 _ALARMS_EVERY_NS = 100_000_000
+PLC = "plc"  # the user of commands that the machine gives
 
 
 class MachineDesk:
     """Stands between the decider, whose thread alone calls it, and the thread that sets the signals.
 
-    `judging`: why the station cannot judge the next part, empty where it can.
+    `judging`: why the station cannot judge the next part, empty where it can. `obey` takes the machine's commands.
     """
 
-    def __init__(self, scheduler: OutputScheduler, alarms: AlarmService) -> None:
+    def __init__(self, scheduler: OutputScheduler, alarms: AlarmService, inputs: MachineInputs) -> None:
         self.judging: Callable[[], str | None] = lambda: None
+        self.obey: Callable[[Command], None] = lambda _: None
+        self._inputs = inputs
+        self._decided = 0
         self._scheduler = scheduler
         self._alarms = alarms
         self._grades: tuple[str, ...] = ()
@@ -39,6 +50,8 @@ class MachineDesk:
         if decided.alarms:
             self._look_at_ns = 0
         if isinstance(decided, DecidedPart):
+            self._decided += 1
+            self._inputs.station = replace(self._inputs.station, decided=self._decided)
             self._scheduler.tell(part_signal(decided.part, self._grades))
         elif decided.body is not None:
             self._scheduler.tell(frame_signal(decided.inspection, self._grades))
@@ -62,7 +75,36 @@ class MachineDesk:
         if said != self._said:
             self._said = said
             self._scheduler.tell(said)
+            self._inputs.station = StationNow(said.ready, self._decided)
+        while self._inputs.wishes:
+            for command in self._commands(self._inputs.wishes.popleft(), now_ns):
+                self.obey(command)
         return events
+
+    def _commands(self, wish: Wish, now_ns: int) -> list[Command]:
+        """Return the commands that a wish of the machine comes to; what it acknowledges is what is shown."""
+        if wish.what == "recipe":
+            return [_command("recipe", {"recipe": wish.recipe}, now_ns)]
+        if wish.what == "reset_counters":
+            return [_command("reset-counters", {}, now_ns)]
+        manager = self._alarms.manager
+        standings = [manager.standing(rule.id, now_ns) for rule in manager.rules if manager.shown(rule.id)]
+        return [
+            _command("ack", {"occurrence_id": one.occurrence_id}, now_ns)
+            for one in standings
+            if one is not None and one.user is None and one.occurrence_id is not None
+        ]
+
+
+def _command(name: str, body: dict[str, Any], now_ns: int) -> Command:
+    """Return a command of the machine, whose user is `plc`."""
+    given = {"schema": f"linewatch/command-{name}/1", "user": PLC, "comment": "", **body}
+    try:
+        read = COMMANDS[name].model_validate(given)
+    except ValidationError:
+        told = f"expected the number of a recipe, received {body.get('recipe')}"
+        return Command(name, None, "unknown_recipe", told, None, None, source="plc", at_ns=now_ns)
+    return Command(name, read, "ok", "", None, None, source="plc", at_ns=now_ns)
 
 
 def part_signal(part: PartResult, grades: Sequence[str]) -> PartSignal:

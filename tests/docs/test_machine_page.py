@@ -1,18 +1,27 @@
-"""docs/machine.md: its settings are settings, and its tables name all that there is."""
+"""docs/machine.md: its settings are settings, its examples run, and its tables name all that there is."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import get_args
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from edge.alarms.rules import OUTPUT_ALARMS
+from edge.outputs.input_settings import InputKind
 from edge.outputs.settings import OutputKind
-from edge.settings import Settings
+from edge.records import Verdict
+from edge.settings import SHIPPED_BUNDLE, Settings
+from tests.brokers import HOST, wait_for
 from tests.conftest import ROOT
+from tests.edge.outputs.machine_line import SIMULATED, running
+from tests.edge.outputs.plc import Plc
 
 PAGE = (ROOT / "docs" / "machine.md").read_text(encoding="utf-8")
 
@@ -23,18 +32,92 @@ def blocks(language: str) -> list[str]:
     return [text for name, text in found if name == language]
 
 
+def settings_of(text: str, port: int, **more: Any) -> Settings:
+    """Read an example as part of a simulated station whose PLC is on loopback."""
+    simulated = {**SIMULATED, "defective_share": 1.0}
+    given = {
+        "camera": {"source": "simulated", "simulated": simulated, "max_age_ms": 3000},
+        "bundle": str(SHIPPED_BUNDLE),
+        "engine": {"backend": "simulated"},
+        **yaml.safe_load(text),
+        **more,
+    }
+    if given["machine"]["link"] == "modbus":
+        given["machine"]["modbus"] |= {"host": HOST, "port": port}
+        given["machine"]["tolerance_ms"] = 500
+    return Settings.model_validate_json(json.dumps(given))
+
+
+@contextmanager
+def beside_a_plc(number: int, folder: Path) -> Iterator[tuple[Plc, list[Verdict]]]:
+    """Run the example of this number beside a PLC, and wait until it is reached; every part is bad."""
+    text = blocks("yaml")[-3:][number]
+    with Plc() as plc:
+        settings = settings_of(text, plc.port, store={"path": str(folder / "a.db")})
+        with running(settings, folder / "a.db") as (_, verdicts):
+            wait_for(lambda: plc.register(0) + plc.register(1) >= 2)
+            yield plc, verdicts
+
+
+def test_the_gate_throws_out_what_the_barrier_saw(tmp_path: Path) -> None:
+    """Example 1: the pulse comes when the belt has gone 2,000 counts since the barrier, and not before."""
+    with beside_a_plc(0, tmp_path) as (plc, verdicts):
+        plc.set_discrete(0, True)
+        time.sleep(0.4)
+        plc.set_discrete(0, False)
+        wait_for(lambda: verdicts == [Verdict.NG])
+        plc.set_input(0, 1900)
+        time.sleep(0.3)
+        assert not any(value for _, value in plc.history(1, 0))
+        plc.set_input(0, 2000)
+        wait_for(lambda: [value for _, value in plc.history(1, 0)][-2:] == [1, 0])
+
+
+def test_the_handshake_goes_through(tmp_path: Path) -> None:
+    """Example 2: two parts, each with its verdict, its count and its coverage at done."""
+    with beside_a_plc(1, tmp_path) as (plc, verdicts):
+        for number in (1, 2):
+            wait_for(lambda: plc.coil(0) and not plc.coil(2))
+            plc.set_register(22, number)
+            plc.set_register(21, 700 + number)
+            plc.set_coil(20, True)
+            wait_for(lambda: plc.coil(1))
+            wait_for(lambda: plc.coil(2))
+            bits = {Verdict.OK: plc.coil(3), Verdict.NG: plc.coil(4), Verdict.NO_READ: plc.coil(5)}
+            assert [verdict for verdict, up in bits.items() if up] == [verdicts[-1]]
+            assert plc.register(0) == number
+            assert (plc.register(2) > 0) == (verdicts[-1] is Verdict.NG)
+            plc.set_coil(20, False)
+            wait_for(lambda: not plc.coil(2))
+        assert len(verdicts) == 2
+
+
+def test_three_bad_parts_stop_the_line(tmp_path: Path) -> None:
+    """Example 3: two do not, the third does; and the stop is up again when the station has ended."""
+    with beside_a_plc(2, tmp_path) as (plc, verdicts):
+        wait_for(lambda: not plc.coil(0))
+        for number in (1, 2, 3):
+            assert not plc.coil(0)
+            plc.set_coil(20, True)
+            time.sleep(0.4)
+            plc.set_coil(20, False)
+            wait_for(lambda: len(verdicts) == number)  # noqa: B023
+            time.sleep(0.2)
+        wait_for(lambda: plc.coil(0))
+        assert verdicts == [Verdict.NG] * 3
+
+
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_its_settings_are_settings(text: str) -> None:
     """Each example is accepted as part of a station with one camera."""
-    given = {"camera": {"source": "simulated"}, "bundle": "b", **yaml.safe_load(text)}
-    Settings.model_validate_json(json.dumps(given))
+    settings_of(text, 502)
 
 
 def test_each_rule_and_each_alarm_has_its_row() -> None:
     """None is left out, and none is told of that is not there."""
     rows = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \|", PAGE, re.MULTILINE)
     told = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
-    assert {*get_args(OutputKind), *(rule.id for rule in OUTPUT_ALARMS)} <= told
+    assert {*get_args(OutputKind), *get_args(InputKind), *(rule.id for rule in OUTPUT_ALARMS)} <= told
 
 
 def test_it_says_that_it_is_no_safety_function() -> None:

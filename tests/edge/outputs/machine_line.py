@@ -36,14 +36,16 @@ def settings_of(store: Path, *, defective: float = 0.1, **more: Any) -> Settings
 
 @contextmanager
 def running(
-    settings: Settings, store: Path, output: Output | None = None
+    settings: Settings, store: Path, output: Output | None = None, ids: list[str] | None = None
 ) -> Iterator[tuple[OpenStation, list[Verdict]]]:
-    """Run a station in a thread; yield it and the verdicts that it decides."""
+    """Run a station in a thread; yield it and the verdicts that it decides; `ids` gets those of the parts."""
     verdicts: list[Verdict] = []
 
     def note(decided: Decided | DecidedPart) -> None:
         if isinstance(decided, DecidedPart):
             verdicts.append(decided.part.judgement.verdict)
+            if ids is not None:
+                ids.append(decided.part.part_id)
 
     stop = threading.Event()
     with open_station(

@@ -1,0 +1,144 @@
+"""A whole line beside a PLC: `linewatch run` as a process, a server of pymodbus on loopback, one bad part in ten."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edge.settings import SHIPPED_BUNDLE
+from tests.brokers import HOST, Mosquitto, Subscriber, wait_for
+from tests.edge.outputs.machine_line import SIMULATED
+from tests.edge.outputs.plc import Plc
+from tests.edge.station.test_run import ROOT_TOPIC, bodies, running
+
+OK, NG, NO_READ, GATE, READY = range(5)
+COUNT, ALIVE = 0, 1
+BITS = {"OK": (1, 0, 0), "NG": (0, 1, 0), "NO_READ": (0, 0, 1)}
+
+
+def write_line(folder: Path, plc: Plc, broker: Mosquitto) -> Path:
+    """Write the settings of a simulated line with one bad part in ten, beside a PLC."""
+    given = {
+        "camera": {"source": "simulated", "simulated": {**SIMULATED, "defective_share": 0.1}, "max_age_ms": 3000},
+        "bundle": str(SHIPPED_BUNDLE),
+        "engine": {"backend": "simulated"},
+        "parts": {"trigger": "software", "timeout_ms": 3000},
+        "store": {"path": "outbox.db"},
+        "broker": {"host": broker.host, "port": broker.port},
+        "machine": {"link": "modbus", "modbus": {"host": HOST, "port": plc.port}, "tolerance_ms": 500},
+        "outputs": {
+            "good": {"rule": "ok", "at": f"coil {OK}"},
+            "bad": {"rule": "ng", "at": f"coil {NG}"},
+            "unread": {"rule": "no_read", "at": f"coil {NO_READ}"},
+            "gate": {"rule": "pulse", "at": f"coil {GATE}", "verdicts": ["ng"], "after_ms": 1500, "width_ms": 40},
+            "ready": {"rule": "ready", "at": f"coil {READY}"},
+            "count": {"rule": "result_counter", "at": f"register {COUNT}"},
+            "alive": {"rule": "heartbeat", "at": f"register {ALIVE}"},
+        },
+    }
+    (folder / "line.yaml").write_text(yaml.safe_dump(given))
+    return folder / "line.yaml"
+
+
+def read_at_each_count(plc: Plc) -> list[tuple[int, tuple[int, ...]]]:
+    """Return what a PLC that waits for the counter reads: the count, and the three bits at that moment."""
+    coils, read = dict.fromkeys(range(64), 0), []
+    last = 0
+    for _, code, address, values in list(plc.writes):
+        if code in {5, 15}:
+            coils |= {address + k: value for k, value in enumerate(values)}
+        elif address <= COUNT < address + len(values) and values[COUNT - address] != last:
+            last = values[COUNT - address]
+            read.append((last, (coils[OK], coils[NG], coils[NO_READ])))
+    return read
+
+
+@contextmanager
+def watched(plc: Plc, within_s: float = 2.5) -> Iterator[Callable[[], bool]]:
+    """Be the PLC's program: when the heartbeat has not changed for so long, make safe. Yield whether it did."""
+    fired, stop = threading.Event(), threading.Event()
+
+    def program() -> None:
+        last, since_s = plc.register(ALIVE), time.monotonic()
+        while not stop.wait(0.05):
+            now = plc.register(ALIVE)
+            if now != last:
+                last, since_s = now, time.monotonic()
+            elif last and time.monotonic() - since_s > within_s:
+                for coil in (OK, NG, NO_READ, GATE, READY):
+                    plc.set_coil(coil, False)
+                fired.set()
+
+    thread = threading.Thread(target=program, daemon=True)
+    thread.start()
+    try:
+        yield fired.is_set
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[tuple[Plc, Subscriber, Path]]:
+    """Switch on a PLC and a broker."""
+    with Plc() as plc, Mosquitto(tmp_path) as broker, Subscriber(broker.port, f"{ROOT_TOPIC}/#") as subscriber:
+        yield plc, subscriber, write_line(tmp_path, plc, broker)
+
+
+def test_the_ng_coil_follows_each_verdict(line: tuple[Plc, Subscriber, Path]) -> None:
+    """At each count the PLC reads what MQTT says of that part; two beats come in a second; the end leaves it low."""
+    plc, subscriber, config = line
+    with running(config) as process:
+        wait_for(lambda: plc.register(COUNT) >= 40)
+        wait_for(lambda: len(bodies(subscriber, "event/result")) >= 40)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    verdicts = [body["verdict"] for body in bodies(subscriber, "event/result")]
+    read = [one for one in read_at_each_count(plc) if one[0]]
+    assert [count for count, _ in read] == list(range(1, len(read) + 1))
+    assert [bits for _, bits in read][:40] == [BITS[verdict] for verdict in verdicts[:40]]
+    assert "NG" in verdicts[:40]
+    beats = [at_ns for at_ns, value in plc.history(3, ALIVE) if value]
+    gaps = sorted((later - earlier) / 1e9 for earlier, later in pairwise(beats))
+    assert abs(gaps[len(gaps) // 2] - 0.5) < 0.1
+    assert not any(plc.coil(number) for number in range(8))
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_stopped_or_killed_line_is_known_by_its_heart(
+    line: tuple[Plc, Subscriber, Path], how: signal.Signals
+) -> None:
+    """No beat comes later than 2 s after it, and the PLC's program leaves nothing high."""
+    plc, _, config = line
+    with running(config) as process, watched(plc) as made_safe:
+        wait_for(lambda: plc.register(COUNT) >= 5 and plc.register(ALIVE) >= 4 and plc.coil(READY))
+        assert not made_safe()
+        os.kill(process.pid, how)
+        at_ns = time.monotonic_ns()
+        wait_for(made_safe)
+        assert not any(plc.coil(number) for number in range(8))
+        assert max(at for at, _ in plc.history(3, ALIVE)) - at_ns <= 2e9
+
+
+def test_a_plc_that_goes_is_an_alarm_and_comes_back(line: tuple[Plc, Subscriber, Path]) -> None:
+    """Parts are judged meanwhile, and the PLC reads the right count again."""
+    plc, subscriber, config = line
+    with running(config):
+        wait_for(lambda: plc.register(COUNT) >= 3)
+        plc.stop()
+        wait_for(lambda: any(b["alarm"] == "output-lost" for b in bodies(subscriber, "event/alarm")))
+        before = len(bodies(subscriber, "event/result"))
+        wait_for(lambda: len(bodies(subscriber, "event/result")) >= before + 5)
+        plc.start()
+        wait_for(lambda: plc.register(COUNT) > before)
+        told = lambda: [b for b in bodies(subscriber, "event/alarm") if b["alarm"] == "output-lost"]  # noqa: E731
+        wait_for(lambda: any(b["transition"] == "cleared" for b in told()))
