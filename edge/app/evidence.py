@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from edge.evidence.choosing import Kind, evidence_id
+from edge.evidence.clips import ClipJob, Clips
 from edge.evidence.folder import EvidenceFolder
 from edge.evidence.observer import EvidenceObserver, EvidenceWriter
 from edge.evidence.pictures import Job, ViewFacts
@@ -25,9 +26,12 @@ _MS = 1_000_000
 class Evidence:
     """A station's evidence. Without a folder in the settings it keeps nothing."""
 
-    def __init__(self, observer: EvidenceObserver | None, writer: EvidenceWriter | None) -> None:
+    def __init__(
+        self, observer: EvidenceObserver | None = None, writer: EvidenceWriter | None = None, clips: Clips | None = None
+    ) -> None:
         self._observer = observer
         self._writer = writer
+        self._clips = clips
 
     @property
     def observers(self) -> list[Observer]:
@@ -38,6 +42,8 @@ class Evidence:
         """Take note of a frame or part."""
         if self._observer is not None:
             self._observer.offer(decided)
+        if self._clips is not None:
+            self._clips.offer(decided)
 
     @property
     def trouble(self) -> str | None:
@@ -63,7 +69,7 @@ def open_evidence(settings: Settings, messages: MessageWriter, *, live: bool) ->
     """
     own = settings.evidence
     if own.folder is None:
-        yield Evidence(None, None)
+        yield Evidence()
         return
     with ExitStack() as scope:
         writer = scope.enter_context(EvidenceWriter(EvidenceFolder(own.folder, own), own, messages.identity))
@@ -71,15 +77,18 @@ def open_evidence(settings: Settings, messages: MessageWriter, *, live: bool) ->
         put = _queued(scope, writer) if live else _at_once(writer)
         offsets = [view.offset_ms for recipe in settings.station_recipes.values() for view in recipe.views.values()]
         longest_ms = settings.parts.timeout_ms + settings.parts.wait_ms + max(map(abs, offsets), default=0)
-        yield Evidence(EvidenceObserver(own, put, 2 * longest_ms * _MS), writer)
+        clips = Clips(own.clip, put, messages.identity.epoch if live else None) if own.clip.wanted else None
+        yield Evidence(EvidenceObserver(own, put, 2 * longest_ms * _MS), writer, clips)
+        if clips is not None:
+            clips.close()
 
 
-def _queued(scope: ExitStack, writer: EvidenceWriter) -> Callable[[Job], bool]:
-    queue: QueuedObserver[Job] = scope.enter_context(
+def _queued(scope: ExitStack, writer: EvidenceWriter) -> Callable[[Job | ClipJob], bool]:
+    queue: QueuedObserver[Job | ClipJob] = scope.enter_context(
         QueuedObserver("evidence", writer, most=_WAITING_AT_MOST, keeps="oldest", pixels=True, closes_within_s=10.0)
     )
 
-    def put(job: Job) -> bool:
+    def put(job: Job | ClipJob) -> bool:
         """Hand a job on; where many wait, an OK part makes room for what is not."""
         if job.chosen.kind in {Kind.OK, Kind.NEAR} and queue.waiting >= _WAITING_AT_MOST // 2:
             return False
@@ -90,8 +99,8 @@ def _queued(scope: ExitStack, writer: EvidenceWriter) -> Callable[[Job], bool]:
     return put
 
 
-def _at_once(writer: EvidenceWriter) -> Callable[[Job], bool]:
-    def put(job: Job) -> bool:
+def _at_once(writer: EvidenceWriter) -> Callable[[Job | ClipJob], bool]:
+    def put(job: Job | ClipJob) -> bool:
         writer(job)
         return True
 

@@ -65,10 +65,10 @@ def results(
     if before is not None:
         where, given = f"{where} AND (result.at_ms, result.id) < (?, ?)", [*given, *before]
     found = history.rows(
-        f"SELECT {_COLUMNS} {_FROM} WHERE {where} ORDER BY result.at_ms DESC, result.id DESC LIMIT ?",
+        f"SELECT {_COLUMNS}, body {_FROM} WHERE {where} ORDER BY result.at_ms DESC, result.id DESC LIMIT ?",
         *(*given, limit),
     )
-    return [dict(row) for row in found]
+    return [{**dict(row), "body": json.loads(row["body"])} for row in found]
 
 
 def one(history: History, number: int) -> dict[str, Any] | None:
@@ -93,15 +93,16 @@ def beside(history: History, wanted: Filter, row: Mapping[str, Any]) -> tuple[in
 
 
 def choices(history: History, place: str) -> tuple[list[str], list[str]]:
-    """Return the recipes and the classes of defects that a station's results name."""
+    """Return the recipes and the classes of defects that a station's last 1000 rejects name."""
     recipes = history.rows(
-        "SELECT DISTINCT recipe FROM result WHERE station = (SELECT id FROM station WHERE place = ?) "
-        "AND verdict = 'NG' AND recipe IS NOT NULL ORDER BY recipe LIMIT 200",
+        "SELECT DISTINCT recipe FROM (SELECT recipe FROM result WHERE "
+        "station = (SELECT id FROM station WHERE place = ?) AND verdict = 'NG' ORDER BY at_ms DESC LIMIT 1000) "
+        "WHERE recipe IS NOT NULL ORDER BY recipe LIMIT 200",
         place,
     )
     classes = history.rows(
         "SELECT DISTINCT class FROM finding WHERE result IN (SELECT id FROM result WHERE "
-        "station = (SELECT id FROM station WHERE place = ?) AND verdict = 'NG' ORDER BY at_ms DESC LIMIT 2000) "
+        "station = (SELECT id FROM station WHERE place = ?) AND verdict = 'NG' ORDER BY at_ms DESC LIMIT 1000) "
         "ORDER BY class LIMIT 200",
         place,
     )

@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from edge.errors import LinewatchError
 from edge.evidence.choosing import Chosen, Kind, choose, nearness
+from edge.evidence.clips import ClipJob, clip_written
 from edge.evidence.folder import EvidenceFolder
 from edge.evidence.pictures import Job, Shot, ViewFacts, written
 from edge.evidence.settings import EvidenceSettings
@@ -122,11 +123,15 @@ class EvidenceWriter:
         if self._open:
             self._folder.__exit__(kind, error, trace)
 
-    def __call__(self, job: Job) -> None:
+    def __call__(self, job: Job | ClipJob) -> None:
         """Keep one. A disk that takes nothing is a trouble, and no error."""
         try:
             self._opened()
-            record, files = written(job, self._settings, self._who, datetime.now(timezone.utc))
+            now = datetime.now(timezone.utc)
+            if isinstance(job, ClipJob):
+                record, files = clip_written(job, self._who, now)
+            else:
+                record, files = written(job, self._settings, self._who, now)
             self._folder.keep(job.row, record, files)
         except LinewatchError as error:
             self.trouble = str(error)

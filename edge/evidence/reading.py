@@ -120,7 +120,7 @@ class EvidenceReader:
         """Return a result's record, its files by name, and what is wrong with those that cannot be had."""
         record, files, wrong = self.record(name), {}, []
         for told in record["views"]:
-            for which in ("picture", "map"):
+            for which in ("picture", "map", "clip"):
                 if isinstance(told, Mapping) and told.get(which):
                     try:
                         files[str(told[which]["file"])] = self._file(name, told, which).content

@@ -34,7 +34,7 @@ from trainer.importing.pairing import read_file
 _MANIFEST_BYTES, _FILE_BYTES = 256_000_000, 1 << 29
 _RESULTS_AT_MOST = 1_000_000
 _ID = re.compile(r"[0-9a-f]{8}-[0-9]{8,19}-[0-9a-f]{8}")
-_FILE = re.compile(r"record\.json|[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?:\.map)?\.(?:jpg|png)")
+_FILE = re.compile(r"record\.json|[A-Za-z0-9][A-Za-z0-9_-]{0,63}(?:\.map)?\.(?:jpg|png|avi)")
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class _Rejects:
             400 if wrong else 200,
             asked=asked,
             wrong=wrong,
-            rows=[{**row, "view": self._first_view(row)} for row in shown],
+            rows=[{**row, "view": _first_view(row)} for row in shown],
             link=urlencode({name: value for name, value in asked.items() if value or name == "verdict"}),
             older=None if last is None else f"{last['at_ms']}.{last['id']}",
             begun=_before(request) is not None,
@@ -81,13 +81,6 @@ class _Rejects:
             said=rejects.SAID,
             now_ms=self._now_ms(),
         )
-
-    def _first_view(self, row: dict[str, Any]) -> str | None:
-        """Return the view that the filmstrip shows: that of the reason, else the first; None where none is told."""
-        full = rejects.one(self._pages.history, row["id"])
-        names = [view.name for view in rejects.views(full["body"])] if full is not None else []
-        named = [name for name in names if str(row["reason"] or "").startswith(f"{name}:")]
-        return next(iter(named or names), None) if row["evidence_id"] else None
 
     def _wanted(self, request: Request) -> tuple[Filter, dict[str, str], str]:
         """Return what an address asks for, the words in it, and which of them is no time."""
@@ -252,6 +245,13 @@ class _Rejects:
         except (ValueError, NoEvidenceError) as error:
             return PlainTextResponse(str(error), 400)
         return JSONResponse({"outcome": "ok"})
+
+
+def _first_view(row: dict[str, Any]) -> str | None:
+    """Return the view that the filmstrip shows: that of the reason, else the first; None where none is told."""
+    names = [view.name for view in rejects.views(row["body"])]
+    named = [name for name in names if str(row["reason"] or "").startswith(f"{name}:")]
+    return next(iter(named or names), None) if row["evidence_id"] else None
 
 
 def _before(request: Request) -> tuple[int, int] | None:
