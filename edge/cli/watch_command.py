@@ -43,7 +43,7 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, one line each time")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="go on trying a broker that cannot be reached")] = False,
     events: Annotated[bool, typer.Option("--events/--no-events", help=_EVENTS_HELP)] = True,
-    stale_s: Annotated[float | None, typer.Option("--stale-s", min=1, help=_STALE_HELP)] = None,
+    stale_s: Annotated[float | None, typer.Option("--stale-s", min=1, max=86_400, help=_STALE_HELP)] = None,
     username: Annotated[str | None, typer.Option("--username", help="account at the broker, else the line's")] = None,
     password_file: Annotated[Path | None, typer.Option("--password-file", help="file with its password")] = None,
     client_id: Annotated[str | None, typer.Option("--client-id", help="id at the broker, else one of its own")] = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import stat
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,10 @@ def _or(wanted: Sequence[Sequence[str]]) -> str:
 
 def _text(path: Path, shown: str) -> str:
     try:
-        if path.stat().st_size > _BYTES_AT_MOST:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceError(f"{shown} is no file: expected a table, received something else")
+        if status.st_size > _BYTES_AT_MOST:
             raise SourceError(
                 f"{shown}: expected a table of at most {_BYTES_AT_MOST // 2**20} MiB, received a larger one"
             )

@@ -14,6 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+from typer.testing import CliRunner
+
+from edge.cli.commands import app
 from tests.brokers import Mosquitto, Subscriber, free_port, wait_for
 from tests.certificates import make_authority, make_certificate
 from tests.conftest import ROOT
@@ -204,3 +208,10 @@ def test_a_terminal_gets_a_panel(tmp_path: Path) -> None:
             assert process.wait(120) == 0
         os.close(main)
     assert b"UNKNOWN" in shown
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e400", "86401", "0", "soon"])
+def test_seconds_that_are_none_are_a_wrong_command_line(tmp_path: Path, seconds: str) -> None:
+    """Silence without end, or of no number, would never be stale: exit code 2, and no traceback."""
+    done = CliRunner().invoke(app, ["watch", str(tmp_path / "none.yaml"), "--once", "--stale-s", seconds])
+    assert done.exit_code == 2, done.output

@@ -96,7 +96,10 @@ def test_wrong_settings_and_an_open_door_are_refused(tmp_path: Path) -> None:
     assert "expected loopback" in run("dashboard", config, "--host", "0.0.0.0", code=3).stderr  # noqa: S104 - refused
     (tmp_path / "c.pem").write_text("no certificate")
     config = settings(tmp_path, "tls: {cert_file: c.pem, key_file: c.pem}\n")
-    assert "key tls.key_file: expected a file for the service's user only" in run("dashboard", config, code=3).stderr
+    assert (
+        "key tls.key_file: expected a file for the service's user only"
+        in run("dashboard", config, "--port", "0", code=3).stderr
+    )
     (tmp_path / "c.pem").chmod(0o600)
     assert "key tls: expected readable PEM files" in run("dashboard", config, "--port", "0", code=3).stderr
 

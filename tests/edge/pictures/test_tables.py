@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,11 @@ def test_accents_may_be_taken_apart_in_one_folder_and_not_in_the_next(tmp_path: 
     path.parent.mkdir()
     path.write_bytes(b"")
     assert inside(tmp_path, "\u00e4/\u00f6.png") == path
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_no_table(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """A pipe to which nobody writes is not waited for, and a device is not read without end."""
+    make(tmp_path / "manifest.csv")
+    with pytest.raises(SourceError, match="is no file: expected a table"):
+        read_table(tmp_path / "manifest.csv", ("image",))
