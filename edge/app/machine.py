@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import Any
 
 from edge.outputs.addresses import address_of
 from edge.outputs.encoder import Encoder
@@ -31,14 +33,18 @@ from edge.station.watchdog import Heartbeats
 class Machine:
     """A station's machine; without a link in the settings it is nobody."""
 
-    def __init__(self, desk: MachineDesk | None = None, scheduler: OutputScheduler | None = None) -> None:
+    def __init__(self, desk: MachineDesk | None = None, told: Callable[[], dict[str, Any]] | None = None) -> None:
         self._desk = desk
-        self.scheduler = scheduler
+        self._told = told
 
     @property
     def observers(self) -> Sequence[Observer]:
         """Who watches the station for it."""
         return [] if self._desk is None else [self._desk]
+
+    def told(self, _asked: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Tell how the signals stand, in values that JSON holds; from any thread."""
+        return {"link": None} if self._told is None else self._told()
 
     def opened(self, decider: Decider, recipes: RecipeDesk) -> None:
         """Know the station that it stands beside."""
@@ -125,4 +131,31 @@ def open_machine(
     with ExitStack() as scope:
         scope.enter_context(link)
         scope.enter_context(scheduler)
-        yield Machine(MachineDesk(scheduler, alarms, inputs), scheduler)
+        yield Machine(MachineDesk(scheduler, alarms, inputs), lambda: _told(settings, scheduler, inputs))
+
+
+def _told(settings: Settings, scheduler: OutputScheduler, inputs: MachineInputs) -> dict[str, Any]:
+    levels, last, troubles = scheduler.levels, inputs.last, scheduler.troubles
+    return {
+        "link": link_name(settings),
+        "lost": troubles.lost,
+        "safe": scheduler.safe,
+        "late": troubles.late,
+        "counts": asdict(scheduler.counts),
+        "outputs": [
+            {"signal": name, "rule": rule.rule, "at": rule.at, "level": levels[name]}
+            for name, rule in settings.outputs.items()
+        ],
+        "inputs": [
+            {"signal": name, "rule": rule.rule, "at": rule.at, "level": None if last is None else last.values[name]}
+            for name, rule in settings.inputs.items()
+        ],
+    }
+
+
+def link_name(settings: Settings) -> str:
+    """Name the link of the settings, for people."""
+    own = settings.machine
+    if own is None or own.modbus is None:
+        return "simulated"
+    return f"Modbus {own.modbus.role} {own.modbus.host}:{own.modbus.port}, unit {own.modbus.unit}"

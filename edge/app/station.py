@@ -486,6 +486,7 @@ def _recipe_desk(
     machine.opened(decider, recipes)
     decider.desk.add({"recipe": recipes.obey})
     delivery.status.recipes = recipes.told
+    delivery.status.signals = machine.told
     return recipes
 
 

@@ -83,6 +83,7 @@ class LiveStatus:
         self.cameras: Callable[[], Sequence[ViewNow]] = tuple
         self.recipes: Callable[[dict[str, Any]], dict[str, Any]] = self._still_starting
         self.reload: Callable[[dict[str, Any]], dict[str, Any]] = self._still_starting
+        self.signals: Callable[[dict[str, Any]], dict[str, Any]] = self._still_starting
 
     def __call__(self, decided: Decided | DecidedPart) -> None:
         """Note what was decided, in an observer's thread: parts where the station tells them apart, else frames."""
@@ -114,10 +115,14 @@ class LiveStatus:
             "journal": self.journal,
             "recipes": self._recipes,
             "reloading": self._reload,
+            "signals": self._signals,
         }
 
     def _recipes(self, asked: dict[str, Any]) -> dict[str, Any]:
         return self.recipes(asked)
+
+    def _signals(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.signals(asked)
 
     def _reload(self, asked: dict[str, Any]) -> dict[str, Any]:
         return self.reload(asked)

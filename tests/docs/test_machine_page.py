@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,6 +114,20 @@ def test_three_bad_parts_stop_the_line(tmp_path: Path) -> None:
 def test_its_settings_are_settings(text: str) -> None:
     """Each example is accepted as part of a station with one camera."""
     settings_of(text, 502)
+
+
+def test_its_commands_are_commands(tmp_path: Path) -> None:
+    """Typed for a station with the page's first settings: without a station nothing is shown, and all is switched."""
+    config = tmp_path / "line.yaml"
+    config.write_text(f"bundle: {SHIPPED_BUNDLE}\nstore: {{path: a.db}}\n{blocks('yaml')[0]}")
+    (typed,) = [text for text in blocks("") if text.startswith("linewatch")]
+    codes = []
+    for line in typed.splitlines():
+        words = [str(config) if word.endswith(".yaml") else word for word in shlex.split(line, comments=True)][1:]
+        more = ["--yes", "--seconds", "0.1"] if words[0] == "outputs" else []
+        done = subprocess.run([sys.executable, "-m", "edge", *words, *more], cwd=ROOT, check=False, timeout=120)
+        codes.append((words[0], done.returncode))
+    assert codes == [("signals", 13), ("outputs", 0)]
 
 
 def test_each_rule_and_each_alarm_has_its_row() -> None:
