@@ -16,10 +16,11 @@ from edge.parts.ledger import CLASS, FRAMES, GRADE, NG, NG_CLASS, NO_READ, NO_RE
 from edge.parts.shifts import ShiftPlan
 from edge.records.ledger import CountDelta
 
-STEPS = 96  # of the trend
+STEPS = 96  # of the trend, at most
 SHIFTS_AT_MOST = 60
 WORST = 10
 _TREND_AT_LEAST_MS = 120_000
+_STEPS_AT_LEAST, _STEP_AT_LEAST_MS = 12, 10_000  # shorter ones would be holes between two parts
 _CHANGES_AT_MOST = 50
 _GAPS_AT_MOST = 200
 _VERDICTS = {"OK": OK, "NG": NG, "NO_READ": NO_READ}
@@ -182,8 +183,9 @@ def _trend_ms(history: History, place: str, stretch: Stretch) -> tuple[int, int]
 
 
 def _trend(history: History, place: str, begins_ms: int, ends_ms: int, gaps: Sequence[Gap]) -> list[Step]:
-    step_ms = -(-(ends_ms - begins_ms) // STEPS)
-    steps = [Step(begins_ms + number * step_ms) for number in range(STEPS)]
+    count = max(_STEPS_AT_LEAST, min(STEPS, (ends_ms - begins_ms) // _STEP_AT_LEAST_MS))
+    step_ms = -(-(ends_ms - begins_ms) // count)
+    steps = [Step(begins_ms + number * step_ms) for number in range(count)]
     found = history.rows(
         "SELECT (at_ms - ?) / ? AS step, max(coverage) AS highest, avg(coverage) AS mean, sum(verdict = 'NG') AS ng "  # noqa: S608
         f"FROM result WHERE {_OF} AND challenge = 0 GROUP BY step",
@@ -193,7 +195,7 @@ def _trend(history: History, place: str, begins_ms: int, ends_ms: int, gaps: Seq
         steps[row["step"]] = replace(steps[row["step"]], highest=row["highest"], mean=row["mean"], ng=row["ng"])
     for gap in gaps:
         first, last = ((ms - begins_ms) // step_ms for ms in (gap.from_ms, gap.to_ms))
-        for number in range(max(0, first), min(STEPS - 1, last) + 1):
+        for number in range(max(0, first), min(count - 1, last) + 1):
             steps[number] = replace(steps[number], missing=True)
     return steps
 
