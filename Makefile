@@ -25,7 +25,7 @@ QUIET := -q -p no:cacheprovider
 DEVICE_LOCK := -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate -c <(grep -v ^numpy requirements.lock)
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test test-edge test-others test-trainer test-models soak soak-docs soak-others check bench proof model model-glass golden picture alarm-diagram results lock debian clean
+.PHONY: help demo test test-edge test-others test-trainer test-models soak soak-docs soak-others check bench proof model model-glass golden picture screenshots alarm-diagram results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -98,6 +98,9 @@ picture: $(VENV)/.installed ## draw docs/demo.svg, what the demo shows, and docs
 	$(VENV)/bin/python benchmarks/demo_picture.py
 	$(VENV)/bin/python -m benchmarks.pictures
 	$(VENV)/bin/python -m benchmarks.drawings
+
+screenshots: debian $(VENV)/.installed ## photograph the operator's pages into docs/screens: a real broker, station and browser
+	$(VENV)/bin/python -m benchmarks.screens $(ARGS)
 
 alarm-diagram: $(VENV)/.installed ## draw the table of alarm states into docs/alarms.md
 	$(VENV)/bin/python -m edge.alarms.drawing docs/alarms.md
