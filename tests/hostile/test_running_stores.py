@@ -19,7 +19,8 @@ from edge.cli.demo import BUNDLE
 from edge.outbox import OutboxReader
 from tests.brokers import Mosquitto, Subscriber, free_port, wait_for
 from tests.conftest import ROOT
-from tests.edge.station.test_run import bodies, status
+from tests.edge.station.test_run import ROOT_TOPIC, bodies, status
+from tests.read_only_disk import ReadOnlyDisk
 from tests.stepped_clock import SteppedClock
 
 SIMULATED = "{source: simulated, max_age_ms: 5000, simulated: {width: 64, height: 64, fps: 20, frames_per_part: 10}}"
@@ -169,6 +170,43 @@ def test_a_clock_that_is_set_under_a_running_line(tmp_path: Path, first_ahead_s:
             wait_for(lambda: len(bodies(desk, "event/result")) > seen + 5)
             assert stopped(process) == 0
         assert _kept(store)[1] == 0, ahead
+    assert linewatch("journal", config, "--verify")[0] == 0
+
+
+@pytest.mark.soak
+def test_a_disk_that_becomes_read_only_under_a_running_line(tmp_path: Path) -> None:
+    """It is told, an alarm stands, and parts are inspected; when it takes again, nothing that was accepted is lost."""
+    store = tmp_path / "outbox.db"
+    disk = ReadOnlyDisk(tmp_path, store)
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port, f"{ROOT_TOPIC}/#") as desk:
+        config = write_line(tmp_path, store, broker.port)
+        with line(config, **disk.environment()) as process:
+            wait_for(lambda: len(bodies(desk, "event/result")) > 10)
+            disk.set(read_only=True)
+            wait_for(lambda: bodies(desk, "state/health")[-1]["outbox"]["trouble"])
+            written = committed(store)
+            frames = bodies(desk, "state/counters")[-1]["frames"]
+            wait_for(lambda: bodies(desk, "state/counters")[-1]["frames"] > frames + 40)
+            assert committed(store) == written
+            code, told = linewatch("alarms", config, "--json")
+            assert code == 0, told
+            alarms = json.loads(told[told.index("[") : told.rindex("]") + 1])
+            assert "outbox-disk" in {alarm["alarm"] for alarm in alarms if alarm["state"] == "active"}
+            disk.set(read_only=False)
+            wait_for(lambda: not bodies(desk, "state/health")[-1]["outbox"]["trouble"])
+            wait_for(lambda: committed(store) > written + 60)
+            assert stopped(process) == 0
+        wait_for(lambda: "offline" in status(desk))
+        disks = [one["transition"] for one in bodies(desk, "event/alarm") if one["alarm"] == "outbox-disk"]
+        assert {"raised", "cleared"} <= set(disks)
+        counters = bodies(desk, "state/counters")[-1]
+        assert counters["results_dropped"] == 0
+        seqs = {
+            json.loads(payload)["seq"]
+            for topic in ("event/result", "event/alarm")
+            for payload in desk.payloads(f"{ROOT_TOPIC}/{topic}")
+        }
+    assert seqs == set(range(1, committed(store) + 1))
     assert linewatch("journal", config, "--verify")[0] == 0
 
 
