@@ -50,7 +50,14 @@ def places_of(config: Path, home: Path | None = None) -> Places:
     dashboard = load_dashboard_settings(config)
     pages = {HISTORY: dashboard.history.path, USERS: dashboard.users}
     if is_dashboard_file(config):
-        return Places({SETTINGS: home or config, **pages}, (), ", ".join(dashboard.sites))
+        tls, broker = dashboard.tls, dashboard.broker
+        secrets = [
+            *(() if tls is None else (tls.cert_file, tls.key_file)),
+            *(dashboard.evidence_key_file, broker.password_file),
+            *(() if broker.tls is None else (broker.tls.ca_file, broker.tls.cert_file, broker.tls.key_file)),
+        ]
+        left = tuple(dict.fromkeys(f"secret {path}" for path in secrets if path is not None))
+        return Places({SETTINGS: home or config, **pages}, left, ", ".join(dashboard.sites))
     settings = load_settings(config)
     found: dict[Part, Path] = {SETTINGS: home or config, STORE: settings.store.path, **pages}
     if (folder := settings.evidence.folder) is not None:

@@ -116,7 +116,7 @@ class Pages:
         try:
             said = ""
             while not self.stopping.is_set():
-                if self._ended(request):
+                if self.ended(request):
                     yield "event: ended\ndata: \n\n"
                     return
                 html = await run_in_threadpool(lambda: self.render(request, template, **values()))
@@ -130,7 +130,8 @@ class Pages:
         finally:
             self.streams -= 1
 
-    def _ended(self, request: Request) -> bool:
+    def ended(self, request: Request) -> bool:
+        """Tell whether a visitor must log in again before anything more is shown."""
         visitor = visitor_of(request)
         session = self.access.session(visitor.token, acts=False)
         changed = (session and session.role) != (visitor.session and visitor.session.role)

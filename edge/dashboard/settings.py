@@ -20,6 +20,7 @@ LEVELS = 5
 _LEVEL = r"(\+|[A-Za-z0-9][A-Za-z0-9_-]{0,63})"
 _Filter = Annotated[str, Field(pattern=rf"^{_LEVEL}(/{_LEVEL}){{0,{LEVELS - 1}}}$")]
 _Place = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9][A-Za-z0-9_-]{0,63}){4}$")]
+_Address = Annotated[str, Field(pattern=r"^http://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}/?$")]
 _SITES_AT_MOST = 100
 
 
@@ -60,8 +61,9 @@ class DashboardSettings(StrictModel):
     that `linewatch dashboard-user` keeps. `evidence`: for a station, by its five levels, the folder of its evidence, or
     the address of another dashboard that has it; `evidence_key_file`: the key that both have in common. `try_config`: a
     station's settings, by which pictures are tried.
-    `answer_prefix`: as in the stations' settings. `shifts`, `time_zone`: when shifts begin. `stale_s`: silence after
-    which a station's last word is not believed.
+    `live`: for a station, where it serves live pictures (its `monitoring`). `answer_prefix`: as in the stations'
+    settings. `shifts`, `time_zone`: when shifts begin. `stale_s`: silence after which a station's last word is not
+    believed.
     """
 
     broker: BrokerSettings = BrokerSettings()
@@ -73,6 +75,7 @@ class DashboardSettings(StrictModel):
     evidence: Annotated[dict[_Place, str], Field(max_length=_SITES_AT_MOST)] = Field(default_factory=dict)
     evidence_key_file: Path | None = None
     try_config: Path | None = None
+    live: Annotated[dict[_Place, _Address], Field(max_length=_SITES_AT_MOST)] = Field(default_factory=dict)
     answer_prefix: Annotated[str, Field(min_length=2, max_length=180)] | None = None
     shifts: Annotated[tuple[str, ...], Field(min_length=1, max_length=12)] = ("00:00",)
     time_zone: str = "UTC"
@@ -153,6 +156,7 @@ def _of_station(settings: Settings, path: Path) -> DashboardSettings:
         try_config=path,
         history=HistorySettings(path=settings.store.path.with_name("dashboard.db")),
         evidence={} if kept is None else {place: str(kept)},
+        live={} if settings.monitoring is None else {place: settings.monitoring.address_here},
         answer_prefix=settings.commands.answer_prefix,
         shifts=settings.shifts,
         time_zone=settings.time_zone,

@@ -25,6 +25,14 @@ class MonitoringSettings(StrictModel):
     pictures_per_s: Annotated[float, Field(gt=0, le=30)] = 5.0
 
     @property
+    def address_here(self) -> str:
+        """Where a program on this device reaches it."""
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an address that is looked for
+        host = self.listen.strip("[]")
+        host = anywhere.get(host, host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def open_warning(self) -> str | None:
         """A warning that other machines can read what is served; None where only this device can."""
         if is_loopback(self.listen):

@@ -27,6 +27,7 @@ from edge.dashboard.screens import (
     figures,
     health,
     journal,
+    live,
     probes,
     rejects,
     shift,
@@ -59,6 +60,7 @@ SCREENS: tuple[Screen, ...] = (
     Screen("trial", "/try", trial.routes),
     Screen("health", "/health", health.routes),
     Screen("journal", "/journal", journal.routes),
+    Screen("live", None, live.routes),
     Screen("probes", None, probes.routes, ("/healthz", "/readyz", "/metrics")),
 )
 NAV: tuple[NavEntry, ...] = tuple(NavEntry(screen.name, screen.path) for screen in SCREENS if screen.path is not None)
