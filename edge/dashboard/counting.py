@@ -90,7 +90,7 @@ def coverage_series(
 
     A bucket without a result, or with NO_READ alone, has none: a hole stays a hole.
     """
-    step_ms = max(1, (to_ms - from_ms) // buckets)
+    step_ms = max(1, -(-(to_ms - from_ms) // buckets))
     found = history.rows(
         "SELECT (at_ms - ?) / ? AS bucket, max(coverage) AS coverage FROM result "
         "WHERE station = (SELECT id FROM station WHERE place = ?) AND at_ms >= ? AND at_ms < ? AND challenge = 0 "

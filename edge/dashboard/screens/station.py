@@ -55,8 +55,8 @@ class _Station:
         """Return the coverage of the last half hour, and the limits of its alarms."""
         place = self._pages.place(request)
         now_ms = round(self._pages.site.wall().timestamp() * 1000)
-        series = coverage_series(self._pages.history, place, now_ms - TREND_MS, now_ms)
-        return JSONResponse({**series, "limits": self._limits(place)})
+        series = coverage_series(self._pages.history, place, now_ms - TREND_MS, now_ms + 1)
+        return JSONResponse({**series, "limits": self._limits(place), "zone": self._pages.site.settings.time_zone})
 
     def _limits(self, place: str) -> list[dict[str, Any]]:
         alarms = self._pages.site.birth(place).get("alarms")
@@ -68,17 +68,24 @@ class _Station:
                     found.append((float(limit), str(alarm.get("id"))[:64]))
         return [{"alarm": alarm, "limit": limit} for limit, alarm in sorted(found)[:_LIMITS_AT_MOST]]
 
+    def _is_kept(self, place: str, result: dict[str, Any]) -> bool:
+        """Tell whether the pictures of a result are kept, and we know where: those of what is not OK always are."""
+        return bool(result["verdict"] != "OK" and result["evidence_id"] and place in self._pages.site.settings.evidence)
+
     def _values(self, place: str) -> dict[str, Any]:
         site, history = self._pages.site, self._pages.history
         told, now = site.picture_of(place), site.wall()
         shift = site.settings.shift_plan.at(now)
         begins_ms, now_ms = round(shift.begins.timestamp() * 1000), round(now.timestamp() * 1000) + 1
         newest = last_results(history, place, limit=1)
+        last = newest[0] if newest else None
+        views = views_of(last["body"]) if last else []
         return {
             "place": place,
             "told": told,
-            "last": newest[0] if newest else None,
-            "views": views_of(newest[0]["body"]) if newest else [],
+            "last": last,
+            "views": views,
+            "kept": [name for name, _ in views] if last and self._is_kept(place, last) else [],
             "rejects": last_results(history, place, "NG"),
             "shift": shift,
             "counts": self._pages.tallies.counts(place, begins_ms, now_ms),

@@ -21,6 +21,8 @@
     const percent = told.coverage.map((value) => (value === null ? null : 100 * value));
     const ink = style("--ink"), line = style("--line");
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
+    const clock = new Intl.DateTimeFormat([], { timeZone: told.zone, hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+    const times = { ...axis, values: (_, marks) => marks.map((mark) => clock.format(1000 * mark)) };
     const limits = told.limits.map((each) => told.t.map(() => 100 * each.limit));
     box.plot = new uPlot({
       width: box.clientWidth,
@@ -28,7 +30,7 @@
       cursor: { show: false },
       legend: { live: false },
       scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 0.001)] } },
-      axes: [axis, { ...axis, size: 64, values: (_, marks) => marks.map((mark) => `${mark} %`) }],
+      axes: [times, { ...axis, size: 64, values: (_, marks) => marks.map((mark) => `${mark} %`) }],
       series: [
         {},
         { label: box.dataset.label, stroke: ink, width: 2, points: { show: false } },

@@ -73,6 +73,35 @@ def test_every_page_answers_in_every_language(tmp_path: Path, language: str) -> 
             assert "onclick=" not in answer.text
 
 
+def test_the_pictures_of_what_is_not_ok_are_shown_for_each_view(tmp_path: Path) -> None:
+    """A kept NG part shows the picture of each view and leads to its own page; an OK part does not."""
+    with bench(tmp_path, evidence={PLACE: str(tmp_path)}) as site:
+        site.online()
+        site.hear(message("event/result", part(1, "NG", evidence_id="20260131-120000-abcdef"), 1))
+        page = site.browser.get("/").text
+        assert '<img src="/rejects/1/top/small"' in page
+        assert 'href="/rejects/1"' in page
+        site.hear(message("event/result", part(2, evidence_id="20260131-120001-abcdef"), 2))
+        assert "<img" not in site.browser.get("/").text
+
+
+def test_coverage_is_drawn_against_the_limits_of_its_alarms(tmp_path: Path) -> None:
+    """The series has a hole where nothing was measured, and the limits that the station told of; nonsense is none."""
+    rules = [
+        {"id": "scratches", "measure": "coverage", "raise_at": 0.001},
+        {"id": "many", "measure": "count", "raise_at": 3},
+        {"id": "mad", "measure": "coverage", "raise_at": "high"},
+        3,
+    ]
+    with bench(tmp_path) as site:
+        site.online()
+        site.hear(message("birth", {"alarms": rules}, retained=True), message("event/result", part(1, "NG", 0.002), 1))
+        told = site.browser.get(f"/coverage/{PLACE}").json()
+    assert told["limits"] == [{"alarm": "scratches", "limit": 0.001}]
+    assert [value for value in told["coverage"] if value is not None] == [0.002]
+    assert len(told["t"]) == len(told["coverage"]) == 180
+
+
 def test_what_is_malformed_is_counted_and_shown(tmp_path: Path) -> None:
     """Nonsense, a verdict that is none, an event without number and too large a message leave no result behind."""
     with bench(tmp_path) as site:
