@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,7 +35,7 @@ SCHEMA = "linewatch/evidence/1"
 TORN = "torn"
 _GB = 1_000_000_000
 _BLOCK = 4096
-_LOOKED_AT_EVERY = timedelta(minutes=1)
+_LOOKED_AT_EVERY_S, _JUMP_S, _DAY_S = 60.0, 3600.0, 86_400.0
 # A pass over what is kept frees a little more than is needed, so that not each picture needs one.
 _SLACK = 0.01
 
@@ -52,7 +53,7 @@ class Repaired:
 class EvidenceFolder:
     """Keeps evidence within its settings. One process writes it; others read, judge and export. Raises StoreError.
 
-    `free_bytes`: how much is free on the folder's disk.
+    `free_bytes`: of the folder's disk. `now` is the clock on the wall, `monotonic_s` one that never jumps.
     """
 
     def __init__(
@@ -62,12 +63,15 @@ class EvidenceFolder:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
         free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
         self._settings = settings
         self._now = now
         self._free_bytes = free_bytes
-        self._looked_at: datetime | None = None
+        self._monotonic_s = monotonic_s
+        self._looked_at: tuple[datetime, float] | None = None
+        self._jumped_s: float | None = None
         self._total = 0
         self.repaired = Repaired()
 
@@ -121,11 +125,22 @@ class EvidenceFolder:
         self._total += size
 
     def forget_old(self) -> int:
-        """Remove what is older than its kind may become, once a minute at most; return how much went."""
-        now = self._now()
-        if self._looked_at is not None and timedelta(0) <= now - self._looked_at < _LOOKED_AT_EVERY:
+        """Remove what is older than its kind may become, once a minute at most; return how much went.
+
+        For a day after the clock on the wall has jumped nothing is too old: it may be wrong, or have been.
+        """
+        now, now_s = self._now(), self._monotonic_s()
+        if self._looked_at is not None:
+            before, before_s = self._looked_at
+            if 0 <= now_s - before_s < _LOOKED_AT_EVERY_S:
+                return 0
+            jump_s = (now - before).total_seconds() - (now_s - before_s)
+            if abs(jump_s) > _JUMP_S:
+                _log.warning("The clock jumped by %.0f s; for a day no evidence goes for its age", jump_s)
+                self._jumped_s = now_s
+        self._looked_at = now, now_s
+        if self._jumped_s is not None and now_s - self._jumped_s < _DAY_S:
             return 0
-        self._looked_at = now
         return self._remove(too_old(self._settings, self._index.kept(), now))
 
     def _make_room(self, size: int) -> None:

@@ -103,7 +103,8 @@ class _Rejects:
     def _hear(self, place: str) -> None:
         """Take note of what was said elsewhere: by the command, or by another dashboard."""
         source = self._sources.of.get(place)
-        if isinstance(source, LocalEvidence):
+        heard = self._pages.history.value("SELECT 1 FROM station WHERE place = ?", place)
+        if heard and isinstance(source, LocalEvidence):
             try:
                 rejects.note(self._pages.history, place, source.news())
             except (StoreError, JournalError) as error:

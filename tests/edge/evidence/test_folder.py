@@ -30,14 +30,24 @@ ALL = Sought()
 
 
 class Clock:
-    """A wall clock that tests move."""
+    """A wall clock that tests move; a jump is of the wall alone."""
 
     def __init__(self) -> None:
         self.now = NOON
+        self._jumped = timedelta(0)
 
     def __call__(self) -> datetime:
         """Return its time."""
         return self.now
+
+    def jump(self, by: timedelta) -> None:
+        """Set the wall clock to another time."""
+        self.now += by
+        self._jumped += by
+
+    def monotonic_s(self) -> float:
+        """Return the steady time."""
+        return (self.now - self._jumped - NOON).total_seconds()
 
 
 def told(number: int, kind: Kind = Kind.NG, at: datetime = NOON) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -103,7 +113,7 @@ def test_the_budget_holds_and_what_is_wanted_most_stays(tmp_path: Path) -> None:
     """Three times as much as there is room for: never more on the disk than the budget, and every NG is still there."""
     settings = EvidenceSettings(budget_gb=0.0005, min_free_gb=0)  # 500 kB
     clock = Clock()
-    with EvidenceFolder(tmp_path, settings, now=clock) as folder:
+    with EvidenceFolder(tmp_path, settings, now=clock, monotonic_s=clock.monotonic_s) as folder:
         ng = []
         for number in range(100):
             clock.now += timedelta(seconds=1)
@@ -121,7 +131,7 @@ def test_what_was_judged_stays_until_it_is_exported(tmp_path: Path) -> None:
     """A budget full of judged evidence takes no more and says why; an export frees it."""
     settings = EvidenceSettings(budget_gb=0.00006, min_free_gb=0, ages_d=AgeSettings(ng=1))
     clock = Clock()
-    with EvidenceFolder(tmp_path, settings, now=clock) as folder:
+    with EvidenceFolder(tmp_path, settings, now=clock, monotonic_s=clock.monotonic_s) as folder:
         kept = [keep(folder, number) for number in range(2)]
         with EvidenceIndex(tmp_path, writes=True) as index:
             for name in kept:
@@ -140,16 +150,30 @@ def test_what_was_judged_stays_until_it_is_exported(tmp_path: Path) -> None:
 def test_age_by_kind(tmp_path: Path) -> None:
     """After ten days the OK part is gone and the reject is there; after a hundred so is the reject."""
     clock = Clock()
-    with EvidenceFolder(tmp_path, SETTINGS, now=clock) as folder:
+    with EvidenceFolder(tmp_path, SETTINGS, now=clock, monotonic_s=clock.monotonic_s) as folder:
         ng, ok = keep(folder, 1, Kind.NG), keep(folder, 2, Kind.OK)
         clock.now += timedelta(days=10)
         assert folder.forget_old() == 1
         assert (names(tmp_path), ok in names(tmp_path)) == ([ng], False)
-        clock.now -= timedelta(days=400)  # a clock that jumps back removes nothing
-        assert folder.forget_old() == 0
-        clock.now += timedelta(days=500)
+        clock.now += timedelta(days=90)
         assert folder.forget_old() == 1
     assert not any(place.name.startswith(".") or place.is_file() for place in tmp_path.glob("*/*"))
+
+
+@pytest.mark.parametrize("days", [-400, 400, 30_000])
+def test_a_clock_that_jumps_removes_nothing_for_a_day(days: int, tmp_path: Path) -> None:
+    """Set back or ahead by a year or a lifetime, the clock ages nothing until it has been so for a day."""
+    clock = Clock()
+    with EvidenceFolder(tmp_path, SETTINGS, now=clock, monotonic_s=clock.monotonic_s) as folder:
+        keep(folder, 1)
+        clock.now += timedelta(minutes=2)
+        assert folder.forget_old() == 0
+        clock.jump(timedelta(days=days))
+        for _ in range(23):
+            clock.now += timedelta(hours=1)
+            assert folder.forget_old() == 0
+        clock.now += timedelta(hours=3)
+        assert folder.forget_old() == (1 if days > 90 else 0)
 
 
 def test_a_disk_with_too_little_room_is_left_alone(tmp_path: Path) -> None:
