@@ -69,10 +69,12 @@ check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.installed ## the speed that is claimed: tables, and JSON under out/bench
+bench: debian $(VENV)/.installed ## the speed that is claimed: tables, and JSON under out/bench
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
 	$(VENV)/bin/python benchmarks/engines.py --data $(DATA)
 	$(VENV)/bin/python -m benchmarks.cameras --json out/bench/cameras.json
+	$(VENV)/bin/python -m benchmarks.dashboard --json out/bench/dashboard.json
+	$(VENV)/bin/python -m benchmarks.dashboard_cost --json out/bench/dashboard-cost.json
 
 proof: debian $(VENV)/.installed ## kill lines and brokers by the hundred, lose nothing, write docs/proof.md (ARGS="--only outage")
 	$(VENV)/bin/python -m benchmarks.proof $(ARGS)
