@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -18,8 +19,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a name beside `path` to write to; it takes the place of `path` when the block ends without an error.
 
     The content is synced to the disk before the rename, and the folder after it, so that a power cut leaves the old
-    file or the new one. An error leaves the old file, and nothing beside it. Raises what the block or the disk raises.
+    file or the new one. An error leaves the old file, and nothing beside it. Raises what the block or the disk raises,
+    and OSError, before the block begins, where `path` is a device, pipe or socket: it would be gone.
     """
+    _require_replaceable(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield unfinished
@@ -29,6 +32,13 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def _require_replaceable(path: Path) -> None:
+    place = Path(os.path.realpath(path.parent)) / path.name
+    device = place.is_relative_to("/dev") and not place.is_relative_to("/dev/shm")  # noqa: S108 - not written to
+    if device or (path.exists() and not (path.is_file() or path.is_dir())):  # a folder is told by the rename
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket, and no file", str(path))
 
 
 def write_bytes(path: Path, *parts: bytes | memoryview) -> None:

@@ -58,10 +58,14 @@ class Manifest:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file."""
-    found = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            found.update(chunk)
+        return _sha256(file)
+
+
+def _sha256(file: IO[bytes]) -> str:
+    found = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        found.update(chunk)
     return found.hexdigest()
 
 
@@ -87,15 +91,28 @@ def write(path: Path, manifest: Manifest, folder: Path) -> str:
 
 
 class Archive:
-    """An archive to restore from, looked through before anything of it is used. Raises StoreError."""
+    """An archive to restore from, looked through before anything of it is used. Raises StoreError.
+
+    `sha256`: of the file that is open here, and of no other that takes its name meanwhile.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._zip = zipfile.ZipFile(path)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe is not waited for
         except FileNotFoundError as error:
             raise StoreError(f"No backup at {path}: expected a file that `linewatch backup` wrote") from error
+        except (OSError, ValueError) as error:
+            raise self._refused(f"it cannot be read ({error})") from error
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise self._refused("it is no file")
+        self._file = os.fdopen(descriptor, "rb")
+        try:
+            self.sha256 = _sha256(self._file)
+            self._zip = zipfile.ZipFile(self._file)
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            self._file.close()
             raise self._refused(f"it is torn or no backup ({error})") from error
         try:
             self.manifest = self._manifest()
@@ -106,6 +123,7 @@ class Archive:
     def close(self) -> None:
         """Close the file."""
         self._zip.close()
+        self._file.close()
 
     def _refused(self, why: str) -> StoreError:
         return StoreError(

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from edge import __version__
-from edge.backup.archive import Archive, sha256_of
+from edge.backup.archive import Archive
 from edge.backup.parts import HISTORY, INDEX, PARTS, SETTINGS, STORE, Places, places_of
 from edge.dashboard.schema import SCHEMA_VERSION as HISTORY_VERSION
 from edge.errors import StoreError
@@ -46,13 +46,13 @@ def restore(file: Path, config: Path, *, replace: bool = False, sha256: str | No
 
     `sha256`: of the whole file, as `linewatch backup` printed it; another file is refused. `user`: for the journal.
     """
-    if sha256 is not None and file.is_file() and sha256_of(file) != sha256.strip().lower():
-        raise StoreError(
-            f"{file} is not the backup that was meant: its SHA-256 is {sha256_of(file)}, expected {sha256:.80}. "
-            "Copy it again. Nothing was changed"
-        )
     archive = Archive(file)
     try:
+        if sha256 is not None and archive.sha256 != sha256.strip().lower():
+            raise StoreError(
+                f"{file} is not the backup that was meant: its SHA-256 is {archive.sha256}, expected {sha256:.80}. "
+                "Copy it again. Nothing was changed"
+            )
         with ExitStack() as scope:
             return _restored(archive, config.absolute(), scope, replace=replace, user=user)
     finally:
@@ -151,7 +151,7 @@ def _note(archive: Archive, before: str, user: str) -> JournalEntry:
     manifest = archive.manifest
     told = (
         f"from a backup of {manifest.taken_at} by Linewatch {manifest.software} on {manifest.device}; "
-        f"the epoch was {before}; sha256 {sha256_of(archive.path)}"
+        f"the epoch was {before}; sha256 {archive.sha256}"
     )
     return JournalEntry(datetime.now(timezone.utc), boot_id(), 0, "restored", "", None, user, "", told)
 

@@ -80,6 +80,45 @@ def test_a_verb_asks_no_name_server_sends_nothing_and_writes_nothing_below_home(
     assert came.home == []
 
 
+# The other verbs, one after the other. The broker is not there, no line runs, and nobody looks at the pages.
+OTHERS = """
+exec >OUT/said 2>&1
+timeout --signal TERM --kill-after 60 8 LINEWATCH run CONFIG --bundle BUNDLE
+LINEWATCH learn-belt CONFIG camera --from PICTURES --out OUT/belt.npz --bundle BUNDLE
+LINEWATCH simulate --video OUT/again.mp4 --frames 2
+LINEWATCH bench-engine BUNDLE --batch 1 --seconds 0.2 --backend onnxruntime
+LINEWATCH backup CONFIG OUT/backup.zip
+LINEWATCH evidence CONFIG list
+LINEWATCH status CONFIG; LINEWATCH alarms CONFIG; LINEWATCH journal CONFIG; LINEWATCH report CONFIG
+LINEWATCH recipe CONFIG; LINEWATCH reload CONFIG; LINEWATCH challenge CONFIG; LINEWATCH watch CONFIG --once
+echo "a long enough one" | LINEWATCH dashboard-user CONFIG add anna --password-file -
+timeout --signal TERM --kill-after 60 8 LINEWATCH dashboard CONFIG --port 0
+true
+"""
+
+
+@pytest.mark.soak
+def test_no_other_verb_tells_anybody(recording: Path, tmp_path: Path) -> None:
+    """Nor do those that ask, command, save and serve, with monitoring, evidence and the dashboard in use."""
+    config, pictures = tmp_path / "line.yaml", tmp_path / "pictures"
+    subprocess.run([BIN / "linewatch", "simulate", "--dataset", pictures, "--frames", "6"], check=True)
+    config.write_text(
+        f"camera: {{source: {recording}, loop: true}}\nstore: {{path: outbox.db}}\nbroker: {{port: 1}}\n"
+        "engine: {backend: onnxruntime}\nmonitoring: {}\nevidence: {folder: evidence}\n"
+    )
+    places = {"LINEWATCH": str(BIN / "linewatch"), "CONFIG": str(config), "OUT": str(tmp_path), "BUNDLE": str(BUNDLE)}
+    script = _placed(OTHERS, places | {"PICTURES": str(pictures / "images")})
+    came = run_alone(["bash", "-c", script], home_of(tmp_path), timeout_s=600)
+    said = (tmp_path / "said").read_text()
+    assert "Traceback" not in said
+    assert "shows enterprise/site/area/line/cell" in said
+    made = ("again.mp4", "backup.zip", "dashboard-users.json", "outbox.db")
+    assert [name for name in made if not (tmp_path / name).exists()] == [], said
+    assert came.questions == []
+    assert came.packets == 0
+    assert came.home == []
+
+
 def _placed(word: str, places: dict[str, str]) -> str:
     for name, place in places.items():
         word = word.replace(name, place)

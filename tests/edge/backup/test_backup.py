@@ -267,6 +267,16 @@ def test_what_is_torn_foreign_or_altered_changes_nothing(station: Path, tmp_path
     assert everything(tmp_path) == before
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_no_backup(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """A pipe to which nobody writes is not waited for, and a device is not read without end."""
+    make(tmp_path / "b.zip")
+    for sha256 in (None, "0" * 64):
+        with pytest.raises(StoreError, match="is not restored: it is no file"):
+            restore(tmp_path / "b.zip", tmp_path / "new.yaml", sha256=sha256)
+    assert not (tmp_path / "new.yaml").exists()
+
+
 def test_a_damaged_store_within_a_sound_archive_is_refused(station: Path, tmp_path: Path) -> None:
     """Where somebody altered a page of the store and the manifest too, the store's own look finds it."""
     import hashlib
