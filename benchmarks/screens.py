@@ -132,7 +132,7 @@ def what_if_address(page: Page, url: str) -> str:
     field = page.locator("input[name^='then.'][name$='.max_coverage']").first
     field.fill("0.5")
     page.locator(f"[name='{(field.get_attribute('name') or '').replace('max_coverage', 'max_count')}']").fill("")
-    page.click("form.wide button.primary")
+    page.click("form.wide button.primary")  # the demo's settings are in no file, so its limits are typed in
     page.wait_for_load_state()
     return page.url
 

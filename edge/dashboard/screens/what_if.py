@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from edge.dashboard.history import History
+from edge.dashboard.known_limits import Known, known_limits
 from edge.dashboard.pages import Pages
 from edge.dashboard.screens.figures import now_ms, strip
 from edge.dashboard.screens.shift import asked_of
@@ -24,6 +25,7 @@ from edge.figures.what_if import ALL_VIEWS, MEASURES, Limits, Measure, Scenario,
 from edge.inspection.limits import NOTHING_TOLERATED, Limit
 
 PARTS_AT_MOST = 10_000
+NOT_KNOWN = Known()
 _CLASSES_AT_MOST = 32
 _RUNGS = 12
 _WITHIN = "station = (SELECT id FROM station WHERE place = ?) AND at_ms >= ? AND at_ms < ? AND challenge = 0"
@@ -45,10 +47,10 @@ class Asked:
     judges: bool
     wrong: tuple[str, ...]
 
-    @property
-    def scenario(self) -> Scenario:
-        """The limits by view. Those of other views stay as they are."""
-        now = {ALL_VIEWS: self.now}
+    def scenario(self, known: Known) -> Scenario:
+        """Return the limits by view. Those of other views stay as they are, by the settings where these are known."""
+        others = {view: limits for view, limits in known.views.items() if self.view and view != self.view}
+        now = {ALL_VIEWS: self.now, **others}
         return Scenario({**now, self.view: self.then}, now, self.ng_frames)
 
 
@@ -85,9 +87,10 @@ class _WhatIf:
         asked_shift = asked_of(request)
         stretch = chosen(shifts, plan, "current" if len(shifts) < 2 and asked_shift == "last" else asked_shift, now)
         within = ms_of(stretch.begins), ms_of(stretch.ends)
-        asked = asked_by(request.query_params, _classes(pages.history, place, *within))
+        known = known_limits(pages.site.settings.try_config, place, request.query_params.get("recipe", "")[:200])
+        asked = asked_by(request.query_params, _classes(pages.history, place, *within), known)
         kept = read_parts(pages.history, place, *within, asked.recipe) if asked.judges else None
-        again: WhatIf | None = None if kept is None else what_if(kept.parts, asked.scenario, kept.clean)
+        again: WhatIf | None = None if kept is None else what_if(kept.parts, asked.scenario(known), kept.clean)
         return pages.page(
             request,
             "what_if.html",
@@ -95,6 +98,8 @@ class _WhatIf:
             stretch=stretch,
             shifts=shifts[::-1],
             asked=asked,
+            known=known,
+            is_known=known.of(asked.view) is not None,
             measures=MEASURES,
             shown=_shown,
             recipes=_names(pages.history, f"SELECT DISTINCT recipe FROM result WHERE {_WITHIN}", place, *within),  # noqa: S608
@@ -120,15 +125,19 @@ def _classes(history: History, place: str, begins_ms: int, ends_ms: int) -> list
     return _names(history, sql, place, begins_ms, ends_ms)[:_CLASSES_AT_MOST]
 
 
-def asked_by(query: Mapping[str, str], classes: Sequence[str]) -> Asked:
-    """Read the fields of the form, `now.CLASS.MEASURE` and `then.CLASS.MEASURE`; an empty one sets no limit."""
+def asked_by(query: Mapping[str, str], classes: Sequence[str], known: Known = NOT_KNOWN) -> Asked:
+    """Read the fields of the form, `now.CLASS.MEASURE` and `then.CLASS.MEASURE`; an empty one sets no limit.
+
+    Before it was sent the fields have the limits that are known, or tolerate nothing.
+    """
+    usual = known.of(query.get("view", "")) or {}
     judges = query.get("judge") == "1"
     wrong: list[str] = []
     limits: dict[str, dict[str, Limit]] = {"now": {}, "then": {}}
     for side, of in limits.items():
         for name in classes:
-            of[name] = _limit(query, f"{side}.{name}", wrong) if judges else NOTHING_TOLERATED
-    frames = query.get("ng_frames", "1")
+            of[name] = _limit(query, f"{side}.{name}", wrong) if judges else usual.get(name, NOTHING_TOLERATED)
+    frames = query.get("ng_frames", str(known.ng_frames))
     fits = frames.isascii() and frames.isdecimal() and 1 <= int(frames[:4]) <= 1000
     return Asked(
         tuple(classes),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.dashboard.screens.what_if import asked_by
+from edge.dashboard.known_limits import known_limits
+from edge.dashboard.screens.what_if import NOT_KNOWN, asked_by
 from edge.inspection.limits import Limit
 from edge.messages.writer import part_body
 from tests.edge.dashboard.stations import NOW, PLACE, Bench, bench, message
@@ -21,10 +22,10 @@ KINDS: list[list[Sizes | None]] = [[{}], [{}], [{}], [{"scratch": [10]}], [{"scr
 
 
 @contextmanager
-def shift_of(folder: Path, kinds: list[list[Sizes | None]]) -> Iterator[Bench]:
+def shift_of(folder: Path, kinds: list[list[Sizes | None]], **settings: Path) -> Iterator[Bench]:
     """Give a bench whose shift has these parts, judged by TOLERANT."""
     bodies = [part_body(assembled(frames, TOLERANT), opened_at=NOW) for frames in kinds]
-    with bench(folder) as site:
+    with bench(folder, **settings) as site:
         site.online()
         site.hear(
             *(message("event/result", json.loads(json.dumps(body)), number) for number, body in enumerate(bodies, 1))
@@ -102,6 +103,52 @@ def test_a_count_is_whole_and_a_coverage_is_in_percent() -> None:
 
 def test_one_view_alone_gets_other_limits() -> None:
     """Those of other views stay as they are."""
-    scenario = asked_by({"judge": "1", "view": "side", "now.scratch.max_count": "1"}, ["scratch"]).scenario
+    scenario = asked_by({"judge": "1", "view": "side", "now.scratch.max_count": "1"}, ["scratch"]).scenario(NOT_KNOWN)
     assert scenario.of("top").limits == {"scratch": Limit(max_count=1)}
     assert scenario.of("side").limits == {"scratch": Limit()}
+
+
+SETTINGS = """
+line: {enterprise: acme, site: ulm, area: glass, line: l1, cell: c1}
+cameras: {top: {source: simulated}, side: {source: simulated}}
+recipes:
+  phone: {views: {top: {bundle: b, inspect: {limits: {scratch: {max_coverage: 0.02}}}}, side: {bundle: b}}}
+  tablet: {views: {top: {bundle: b}, side: {bundle: b}}}
+recipe: phone
+parts: {trigger: mqtt, ng_frames: 2}
+"""
+
+
+def test_the_limits_of_the_station_s_settings_stand_in_the_form(tmp_path: Path) -> None:
+    """Of the recipe and the camera that are chosen; where recipes differ nothing is guessed."""
+    config = tmp_path / "station.yaml"
+    config.write_text(SETTINGS)
+    with shift_of(tmp_path, KINDS, try_config=config) as site:
+        chosen = site.browser.get("/what-if", params={"recipe": "phone", "view": "top"}).text
+        other = site.browser.get("/what-if", params={"recipe": "phone", "view": "side"}).text
+        both = site.browser.get("/what-if").text
+    assert re.search(r'name="now\.scratch\.max_coverage"[^>]*value="2"', chosen)
+    assert re.search(r'name="ng_frames"[^>]*value="2"', chosen)
+    assert "limits of the station&#39;s settings" in chosen
+    assert re.search(r'name="now\.scratch\.max_count"[^>]*value="0"', other)
+    assert "The limits differ by recipe: choose one." in both
+
+
+def test_other_cameras_keep_the_limits_of_the_settings(tmp_path: Path) -> None:
+    """Of a recipe whose cameras differ, one alone is asked about."""
+    config = tmp_path / "station.yaml"
+    config.write_text(SETTINGS)
+    known = known_limits(config, PLACE, "phone")
+    scenario = asked_by({"judge": "1", "view": "side", "then.scratch.max_count": "1"}, ["scratch"]).scenario(known)
+    assert scenario.of("top").limits == TOLERANT
+    assert scenario.of("side").limits == {"scratch": Limit(max_count=1)}
+
+
+def test_settings_of_another_station_say_nothing(tmp_path: Path) -> None:
+    """Nor do those of an unknown recipe, or a file that cannot be read."""
+    config = tmp_path / "station.yaml"
+    config.write_text(SETTINGS)
+    assert known_limits(config, "another/ulm/glass/l1/c1", "phone") == NOT_KNOWN
+    assert known_limits(config, PLACE, "none") == NOT_KNOWN
+    assert known_limits(tmp_path / "none.yaml", PLACE, "phone") == NOT_KNOWN
+    assert known_limits(None, PLACE, "") == NOT_KNOWN
