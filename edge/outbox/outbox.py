@@ -116,6 +116,8 @@ class Outbox:
         self._give_up_at_s = 0.0
         self._trouble: str | None = None
         self._listener: Callable[[], None] = lambda: None
+        # is told of each entry that the journal takes; it must not raise
+        self.on_entry: Callable[[JournalEntry], None] = lambda _: None
         self._corrupt: str | None = None
         # the corrupt file; what lies in its place meanwhile is a new one that was not finished
         self._moved_away = False
@@ -225,6 +227,8 @@ class Outbox:
             self._messages_waiting += len(messages)
             self._make_room()
             self._wake(hurry=job.lane == "alarms" or len(waiting) > self._max_waiting // 2)
+        for entry in journal:
+            self.on_entry(entry)
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from edge.records import DeliveryState, FrameResult, NotFound, Verdict
+from edge.records import DeliveryState, FrameResult, JournalEntry, NotFound, Verdict
+from edge.records.alarms import STATION_KINDS
 from edge.records.decided import Decided, DecidedPart
 from edge.repeats import likeness
 
@@ -14,6 +15,19 @@ _log = logging.getLogger("edge.line")
 # What the parts of the outbox tell themselves when it begins, but not when it is over.
 _ENDS = {"disk": "The disk takes messages again", "refused": "No message is a dead letter any more"}
 _BEGINS = {"no_consumer": ("Nobody listens", "Somebody takes the events again")}
+
+
+# What the journal notes of the station itself. Its starts and ends are told by who starts it.
+_NOTED = (STATION_KINDS | {"trigger"}) - {"started", "ended", "settings", "bundle"}
+
+
+def log_entry(entry: JournalEntry) -> None:
+    """Write what the journal takes of the station itself as a line of the log; alarms and commands stand there only."""
+    if entry.kind in _NOTED:
+        by = f", by {entry.user}" if entry.user else ""
+        why = "; ".join(text for text in (entry.comment, entry.detail) if text)
+        warns = entry.kind in {"bypass_begin", "trigger"}
+        _log.log(logging.WARNING if warns else logging.INFO, "%s%s: %s", entry.kind.replace("_", " "), by, why)
 
 
 @dataclass(frozen=True)

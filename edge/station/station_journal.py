@@ -18,6 +18,7 @@ from edge.messages.writer import MessageWriter
 from edge.outbox import Outbox, OutboxReader
 from edge.records import JournalEntry
 from edge.settings import Settings, fingerprint
+from edge.station.change_log import log_entry
 
 # Challenges, bypasses and changes of recipe of the last run stand behind its start.
 _ROWS_LOOKED_AT = 5_000
@@ -27,7 +28,7 @@ class StationJournal:
     """Writes down when the line on `outbox` starts and ends, and with which settings and bundle.
 
     Entering notes the start, and whether they are others than at the last one; leaving notes the end, and the
-    error that brought it, if any did.
+    error that brought it, if any did. From then on the log tells what else the journal takes of the station itself.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class StationJournal:
         self._bundles = bundles
 
     def __enter__(self) -> Self:
+        self._outbox.on_entry = log_entry
         last = self._last()
         software = f"linewatch {edge.__version__}, Python {platform.python_version()}"
         if last and "ended" not in last:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from edge.messages.writer import MessageWriter
+from edge.outbox import Outbox
 from edge.records import CameraFault, DeliveryState, FrameResult, Judgement, Verdict
+from edge.records.alarms import STATION_KINDS
 from edge.records.decided import Decided
-from edge.station.change_log import ChangeLog
+from edge.station.change_log import ChangeLog, log_entry
+from tests.brokers import Mosquitto
 from tests.edge.alarms.making import S, seen
+from tests.edge.cli.test_status_and_journal import shell
+from tests.edge.messages.test_messages import IDENTITY
+from tests.edge.station.test_run import running, write_line
 
 
 def decided(result: FrameResult) -> Decided:
@@ -97,3 +105,32 @@ def test_delivery_tells_begin_and_end(log: ChangeLog, caplog: pytest.LogCaptureF
         "INFO Somebody takes the events again",
         "INFO The disk takes messages again",
     ]
+
+
+@pytest.mark.parametrize("kind", sorted(STATION_KINDS))
+def test_what_the_station_does_itself_is_a_line_with_who_and_why(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Recipes, bypass, challenges and reloads are in the log as in the journal; starts are told by who starts it."""
+    caplog.set_level(logging.INFO)
+    with Outbox(tmp_path / "outbox.db") as outbox:
+        outbox.on_entry = log_entry
+        writer = MessageWriter(IDENTITY)
+        outbox.put(None, journal=[writer.journal_entry(kind, user="anna", comment="lens", detail="for 10 min")])
+        outbox.put(None, journal=[writer.journal_entry("raised", alarm="scratched", detail="0.5 against 0.4")])
+    lines = [line.split(" ", 1)[1] for line in told(caplog) if "anna" in line or "scratched" in line]
+    silent = kind in {"started", "ended", "settings", "bundle"}
+    assert lines == ([] if silent else [f"{kind.replace('_', ' ')}, by anna: lens; for 10 min"])
+
+
+def test_a_running_station_tells_of_a_bypass(tmp_path: Path) -> None:
+    """Begun and ended from the shell, each is one line of the log of `linewatch run`, by whom and why."""
+    with Mosquitto(tmp_path) as broker:
+        config = write_line(tmp_path, broker.port)
+        with running(config) as line:
+            shell("bypass", config, "--on", "--minutes", "10", "--reason", "lens", "--user", "anna")
+            shell("bypass", config, "--off", "--user", "bert")
+            line.terminate()
+            _, said = line.communicate(timeout=60)
+    assert "WARNING edge.line: bypass begin, by anna: lens" in said
+    assert "INFO edge.line: bypass end, by bert: " in said
