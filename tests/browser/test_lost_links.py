@@ -31,6 +31,7 @@ def quiet(tmp_path: Path) -> Iterator[Quiet]:
 def speak(voice: Subscriber, number: int, verdict: str = "OK") -> None:
     """Say that the station is online, and what it judged."""
     voice.publish(f"{ROOT}/status", envelope({"status": "online", "reason": "inspecting"}), retain=True)
+    wait_for(voice._client.is_connected)  # also again, to a broker that was killed
     now = datetime.now(timezone.utc)
     voice.publish(f"{ROOT}/event/result", envelope(part(number, verdict, at=now), number, now))
 
