@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+from edge.errors import StoreError
 from edge.evidence.choosing import Kind, evidence_id
 from edge.evidence.clips import ClipJob, Clips
 from edge.evidence.folder import EvidenceFolder
-from edge.evidence.observer import EvidenceObserver, EvidenceWriter
+from edge.evidence.observer import EvidenceObserver, EvidenceWriter, Open
 from edge.evidence.pictures import Job, ViewFacts
 from edge.messages.writer import MessageWriter
 from edge.observers.queued import QueuedObserver
@@ -84,9 +85,10 @@ def open_evidence(settings: Settings, messages: MessageWriter, *, live: bool) ->
 
 
 def _queued(scope: ExitStack, writer: EvidenceWriter) -> Callable[[Job | ClipJob], bool]:
-    queue: QueuedObserver[Job | ClipJob] = scope.enter_context(
+    queue: QueuedObserver[Job | ClipJob | Open] = scope.enter_context(
         QueuedObserver("evidence", writer, most=_WAITING_AT_MOST, keeps="oldest", pixels=True, closes_within_s=10.0)
     )
+    queue.offer(Open())
 
     def put(job: Job | ClipJob) -> bool:
         """Hand a job on; where many wait, an OK part makes room for what is not."""
@@ -100,8 +102,13 @@ def _queued(scope: ExitStack, writer: EvidenceWriter) -> Callable[[Job | ClipJob
 
 
 def _at_once(writer: EvidenceWriter) -> Callable[[Job | ClipJob], bool]:
-    def put(job: Job | ClipJob) -> bool:
+    """Return what writes before a replay goes on. A disk that takes nothing ends it: it raises StoreError."""
+
+    def write(job: Job | ClipJob | Open) -> bool:
         writer(job)
+        if writer.trouble is not None:
+            raise StoreError(writer.trouble)
         return True
 
-    return put
+    write(Open())
+    return write

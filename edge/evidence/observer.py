@@ -98,10 +98,15 @@ class HeldFrames:
         self._views[view] = kept
 
 
+@dataclass(frozen=True)
+class Open:
+    """Has the folder opened and repaired, before anything is kept: with many results that takes seconds."""
+
+
 class EvidenceWriter:
     """Writes jobs into the folder; called by one thread. `trouble`: why the last could not be kept, None = it was.
 
-    Entering opens and repairs the folder. A folder that cannot be opened is a trouble, and tried again with each job.
+    A folder that cannot be opened is a trouble, and tried again with each job.
     """
 
     def __init__(self, folder: EvidenceFolder, settings: EvidenceSettings, who: Identity) -> None:
@@ -111,10 +116,6 @@ class EvidenceWriter:
         self.kept = 0
 
     def __enter__(self) -> Self:
-        try:
-            self._opened()
-        except LinewatchError as error:
-            self.trouble = str(error)
         return self
 
     def __exit__(
@@ -123,21 +124,26 @@ class EvidenceWriter:
         if self._open:
             self._folder.__exit__(kind, error, trace)
 
-    def __call__(self, job: Job | ClipJob) -> None:
+    def __call__(self, job: Job | ClipJob | Open) -> None:
         """Keep one. A disk that takes nothing is a trouble, and no error."""
         try:
             self._opened()
-            now = datetime.now(timezone.utc)
-            if isinstance(job, ClipJob):
-                record, files = clip_written(job, self._who, now)
-            else:
-                record, files = written(job, self._settings, self._who, now)
-            self._folder.keep(job.row, record, files)
+            self._keep(job)
         except LinewatchError as error:
             self.trouble = str(error)
         else:
             self.trouble = None
-            self.kept += 1
+
+    def _keep(self, job: Job | ClipJob | Open) -> None:
+        now = datetime.now(timezone.utc)
+        if isinstance(job, Open):
+            return
+        if isinstance(job, ClipJob):
+            record, files = clip_written(job, self._who, now)
+        else:
+            record, files = written(job, self._settings, self._who, now)
+        self._folder.keep(job.row, record, files)
+        self.kept += 1
 
     def _opened(self) -> None:
         if not self._open:

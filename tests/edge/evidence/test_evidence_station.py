@@ -253,3 +253,11 @@ def test_two_replays_tell_and_keep_the_same(bright: Bundle, tmp_path: Path) -> N
     again = linewatch("replay", recording, *arguments, "--evidence", kept)
     assert again.returncode == 3
     assert "empty or absent" in again.stderr
+
+
+def test_a_replay_whose_pictures_cannot_be_kept_ends(bright: Bundle, tmp_path: Path) -> None:
+    """A replay that was asked for evidence never goes on without it: the disk's trouble ends it."""
+    cameras, trigger = parts_of(([WORSE], [GOOD]))
+    settings = settings_of(bright, tmp_path / "kept", evidence={"min_free_gb": 1_000_000})
+    with pytest.raises(StoreError, match="Free some space"):
+        ran(settings, bright, tmp_path, cameras, trigger)
