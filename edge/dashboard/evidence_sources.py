@@ -7,7 +7,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from edge.errors import LinewatchError, SettingsError, StoreError
 from edge.evidence.choosing import is_evidence_id
+from edge.evidence.exporting import Exported, export
 from edge.evidence.judging import Judgement, Judgements, judgement_of
 from edge.evidence.marking import as_jpeg
 from edge.evidence.reading import EvidenceReader, GoneError, KeptFile
@@ -85,6 +86,15 @@ class LocalEvidence:
         except (GoneError, StoreError) as error:
             raise NoEvidenceError(str(error)) from error
 
+    def export(self, names: Sequence[str], path: Path, user: str, now: datetime) -> Exported:
+        """Write a zip of what is kept of these results, as the command does."""
+        try:
+            with EvidenceReader(self.folder) as reader:
+                rows = [row for name in names if (row := _row(reader, name)) is not None]
+                return export(reader, rows, path, now=now, user=user)
+        except StoreError as error:
+            raise NoEvidenceError(str(error)) from error
+
     def news(self) -> list[Judgement]:
         """Return every judgement of the folder, if the file has changed since the last call; else none."""
         file = Judgements(self.folder)
@@ -97,6 +107,13 @@ class LocalEvidence:
             return []
         self._seen = seen
         return [found for line in file.lines() if (found := judgement_of(line)) is not None]
+
+
+def _row(reader: EvidenceReader, name: str) -> dict[str, Any] | None:
+    try:
+        return reader.row(name)
+    except GoneError:
+        return None
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from edge.dashboard import rejects
@@ -19,6 +23,7 @@ from edge.dashboard.journal import is_moment, moment_ms
 from edge.dashboard.pages import Pages, field, to, user_of
 from edge.dashboard.rejects import Filter
 from edge.errors import JournalError, StoreError
+from edge.evidence.exporting import Exported
 from edge.evidence.judging import COMMENT_CHARACTERS, NAME_CHARACTERS, WORDS, Judgement
 from edge.printable import printable
 from edge.web.page import escaped
@@ -27,6 +32,7 @@ _ASKED = ("place", "verdict", "recipe", "class", "said", "from", "to")
 _TEXT_AT_MOST = 200
 _BODY_BYTES = 16_384
 _AT_ONCE = 4
+_EXPORTED_AT_MOST = 5_000
 # Pictures stay as they are, but for one that is deleted.
 _FRESH = {"Cache-Control": "private, max-age=60"}
 
@@ -36,6 +42,7 @@ def routes(pages: Pages) -> list[Route]:
     screen = _Rejects(pages)
     return [
         Route("/rejects", screen.page),
+        Route("/rejects/export", screen.export, methods=["POST"]),
         Route("/rejects/{number:int}", screen.one),
         Route("/rejects/{number:int}/judge", screen.judge, methods=["POST"]),
         Route("/rejects/{number:int}/{view}/{which}", screen.picture),
@@ -69,6 +76,7 @@ class _Rejects:
             request,
             "rejects.html",
             400 if wrong else 200,
+            refused=request.query_params.get("refused", "")[:300],
             asked=asked,
             wrong=wrong,
             rows=[{**row, "view": _first_view(row)} for row in shown],
@@ -201,6 +209,33 @@ class _Rejects:
         )
         following = field(form, "next")
         return to(f"/rejects/{following}?{field(form, 'link', 2_000)}" if following.isdecimal() else back)
+
+    async def export(self, request: Request) -> Response:
+        """Give an engineer a zip of what the filters show, pictures and judgements, to train with."""
+        await self._pages.form(request, "engineer")
+        wanted, asked, wrong = await run_in_threadpool(self._wanted, request)
+        back = f"/rejects?{urlencode({**asked, 'refused': wrong or 'export'})}"
+        folder = Path(tempfile.mkdtemp(prefix="linewatch-export-"))
+        gone = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            done = await run_in_threadpool(self._exported, wanted, folder / "evidence.zip", user_of(request))
+        except NoEvidenceError as error:
+            refused = urlencode({**asked, "refused": str(error)[:300]})
+            return RedirectResponse(f"/rejects?{refused}", 303, background=gone)
+        if not done.results:
+            return RedirectResponse(back, 303, background=gone)
+        detail = f"{done.results} results; {len(done.wrong)} files could not be had"
+        self._pages.note(wanted.place, "exported", user_of(request), "evidence.zip", outcome="ok", detail=detail)
+        name = f"evidence-{self._pages.site.wall():%Y%m%dT%H%M%S}.zip"
+        return FileResponse(folder / "evidence.zip", filename=name, media_type="application/zip", background=gone)
+
+    def _exported(self, wanted: Filter, path: Path, user: str) -> Exported:
+        source = self._sources.source(wanted.place)
+        if not isinstance(source, LocalEvidence):
+            raise NoEvidenceError("These pictures are at another dashboard. Export them there")
+        rows = rejects.results(self._pages.history, wanted, None, _EXPORTED_AT_MOST)
+        names = [row["evidence_id"] for row in rows if row["evidence_id"]]
+        return source.export(names, path, user, self._pages.site.wall())
 
     # --- other dashboards
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import io
+import json
 import re
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -352,3 +355,29 @@ def test_keys_that_are_none_are_refused(tmp_path: Path) -> None:
     key.chmod(0o644)
     with pytest.raises(SettingsError, match="chmod 0640"):
         evidence_sources({}, key)
+
+
+def test_an_engineer_exports_what_the_filters_show(tmp_path: Path) -> None:
+    """The zip has the kept results of the filter with what was said; an operator gets none; the export is noted."""
+    with looked(tmp_path) as site:
+        with_users(site.bench, anna="operator", erik="engineer")
+        log_in(site.bench, "anna")
+        site.post(3, opinion="right")
+        assert "/rejects/export" not in site.get("/rejects")
+        csrf = site.get("/rejects/3").partition('name="csrf" value="')[2].partition('"')[0]
+        assert site.bench.browser.post("/rejects/export", data={"csrf": csrf}).status_code == 403
+        log_in(site.bench, "erik")
+        page = site.get("/rejects?recipe=phone&verdict=NG")
+        address = re.search(r'action="(/rejects/export[^"]*)"', page)
+        assert address is not None
+        csrf = page.partition('name="csrf" value="')[2].partition('"')[0]
+        done = site.bench.browser.post(address[1].replace("&amp;", "&"), data={"csrf": csrf})
+        assert done.headers["content-disposition"].endswith('.zip"')
+        with zipfile.ZipFile(io.BytesIO(done.content)) as archive:
+            entries = json.loads(archive.read("manifest.json"))["results"]
+        said = {entry["id"]: entry["judgement"] and entry["judgement"]["judgement"] for entry in entries}
+        assert said == {name_of(3): "right", name_of(2): None}
+        with EvidenceIndex(site.folder, writes=False) as index:
+            assert (index.one(name_of(3)) or {})["exported_at"] is not None
+        nothing = site.bench.browser.post("/rejects/export?verdict=NO_READ", data={"csrf": csrf})
+        assert "Of none of these" in site.get(nothing.headers["location"])
