@@ -99,8 +99,12 @@ class StationNow:
 
 
 def _stands(body: str) -> bool:
-    kept = json.loads(body)
-    return bool(kept) and kept.get("condition") != _NORMAL
+    """Tell whether a record is of an alarm that is not normal; one that cannot be read may be."""
+    try:
+        kept = json.loads(body)
+        return bool(kept) and kept["condition"] != _NORMAL
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 class Monitoring:

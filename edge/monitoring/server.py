@@ -21,6 +21,7 @@ from typing import Any
 
 from typing_extensions import Self
 
+from edge.monitoring.settings import is_loopback
 from edge.printable import as_json
 
 _log = logging.getLogger(__name__)
@@ -209,10 +210,21 @@ class _Caller(BaseHTTPRequestHandler):
 
     def _serve(self, *, body: bool) -> None:
         path = self.path.partition("?")[0]
-        if path.startswith("/live/") and path.endswith(".mjpg") and self.server.stream is not None:
+        if not self._meant():
+            self._send(json_page(421, {"error": "this name is not one of this device's"}), body=body)
+        elif path.startswith("/live/") and path.endswith(".mjpg") and self.server.stream is not None:
             self._watch(path.removeprefix("/live/").removesuffix(".mjpg"), body=body)
         else:
             self._send(self.server.answer(path), body=body)
+
+    def _meant(self) -> bool:
+        """Tell whether a question is for us: on loopback a foreign name is that of a page of somebody else's.
+
+        A browser would let that page read the answers, since to it they come from the page's own site.
+        """
+        host = self.headers.get("Host", "")
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        return not name or is_loopback(name) or not is_loopback(str(self.server.server_address[0]))
 
     def _send(self, page: Page, *, body: bool) -> None:
         self.send_response(page.status)

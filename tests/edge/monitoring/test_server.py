@@ -65,6 +65,28 @@ def test_what_is_no_question_is_refused_and_not_repeated() -> None:
         assert asked(port, "/metrics")[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9464", 200),
+        ("localhost", 200),
+        ("[::1]:9464", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:9464", 421),
+    ],
+)
+def test_a_page_of_somebody_else_reads_nothing_through_a_name_of_its_own(host: str, status: int) -> None:
+    """On loopback a question to another name, which was made to lead here, is not answered."""
+    with served() as port:
+        connection = http.client.HTTPConnection(HOST, port, timeout=30)
+        connection.putrequest("GET", "/metrics", skip_host=True)
+        connection.putheader("Host", host)
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert (b"linewatch" in answer.read()) is (status == 200)
+
+
 def test_idle_callers_hold_no_place_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers that ask nothing, or drip, take all places only until their time is over."""
     monkeypatch.setattr(module, "ASK_WITHIN_S", 0.5)
