@@ -17,10 +17,14 @@ from edge.outbox.ack_policy import NO_MATCHING_SUBSCRIBERS, AckPolicy
 from edge.outbox.blame import Blame, Flight
 from edge.outbox.holds import Hold, Holds
 from edge.outbox.offers import ANSWER, Offers
+from edge.outbox.others import Others
 from edge.outbox.outbox import RETRY_S, Outbox
 from edge.outbox.own_topics import OwnTopics
 from edge.outbox.records import Row
+from edge.outbox.reminders import Reminders
+from edge.outbox.shunned import Shunned
 from edge.outbox.size_limits import SizeLimits
+from edge.outbox.tally import SenderCounts, Tally
 from edge.protocols import Publisher
 from edge.rates import Rate
 from edge.records import (
@@ -50,32 +54,12 @@ RESENT_PER_S = 1_000
 BROKEN_RETRIED = 20  # rows over which the connection broke, of those that are tried again together
 _SPARE = 2  # places of the window that results leave to what comes behind them
 _OLDEST_EVERY_S = 1.0
-_TOLD_FOR_S = 60.0  # so long an alarm about somebody else stands after the last sign of them
-_CORRECT_EVERY_S = 10.0  # the same topic: two lines on one root would answer each other for ever
-_CORRECTED_AT_MOST = 100
 _QUOTA_S = 10.0
 _REFUSED_S = 60.0
 _PICTURE_AGAIN_S = 5.0
 _NOT_AUTHORISED, _TAKEN_OVER, _TOO_LARGE = 0x87, 0x8E, 0x95
 # MQTT 5: busy, number in use, rate too high, quota exceeded: another time the same message may be taken
 _ANOTHER_TIME = frozenset({0x89, 0x91, 0x96, 0x97})
-
-
-@dataclass(frozen=True)
-class SenderCounts:
-    """The numbers of messages that were refused, dropped or sent again since the start.
-
-    `answers_dropped` for want of room or time. `announcements_dropped`: not taken by the broker. `resent`: rows that a
-    broker had taken before. `connections_lost`. `taken_over`: by another client with this line's id. `foreign`:
-    messages of others on the line's own topics.
-    """
-
-    answers_dropped: int = 0
-    announcements_dropped: int = 0
-    resent: int = 0
-    connections_lost: int = 0
-    taken_over: int = 0
-    foreign: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +116,9 @@ class Sender:
         self._patience = patience or Patience()
         self._own = own
         self._offers = Offers()
+        self._tally = Tally()
+        self._others = Others(own, outbox, self._offers, self._tally)
+        self._reminders = Reminders(outbox, self._offers)
         self._blame = Blame()
         self._holds = Holds()
         self._limits = SizeLimits()
@@ -139,13 +126,12 @@ class Sender:
         self._resends = Rate(RESENT_PER_S, WINDOW)
         self._in_flight: dict[int, Flight] = {}
         self._unproven: dict[int, Flight] = {}  # QoS 0: harmless once something later was acknowledged
-        self._shunned: dict[str, tuple[float, str]] = {}  # announcements that the broker does not take, until when, why
+        self._shunned = Shunned()
         self._unauthorised: set[str] = set()
         self._cursor: dict[tuple[bool, bool], int] = {}
         self._resent_wait, self._resent_found = True, False  # rows that are sent again: there may be some; there were
         self._generation = outbox.generation
-        self._forgotten = self._states_due = self._noted = False
-        self._reminded: set[str] = set()  # the retained messages that a broker that forgot was told again
+        self._forgotten = self._noted = False
         self._status: Message | None = None
         self._lost_at_s: float | None = None
         self._window = WINDOW
@@ -160,9 +146,6 @@ class Sender:
         self._listeners: dict[str, tuple[bool, float]] = {}
         self._oldest_s = 0.0
         self._oldest_at_s = 0.0
-        self._seen: dict[str, tuple[float, str]] = {}  # signs of somebody else: when, and what
-        self._corrected: dict[str, float] = {}
-        self._counts = SenderCounts()
         self.published = 0
         self.trouble: str | None = None
 
@@ -185,7 +168,8 @@ class Sender:
     @property
     def counts(self) -> SenderCounts:
         """The numbers of messages that were refused, dropped or sent again. Of any thread."""
-        return replace(self._counts, answers_dropped=self._counts.answers_dropped + self._offers.dropped)
+        counts = self._tally.counts
+        return replace(counts, answers_dropped=counts.answers_dropped + self._offers.dropped)
 
     @property
     def picture_bytes(self) -> int:
@@ -207,20 +191,15 @@ class Sender:
             set_aside=outbox.replaced,
             unwritable=outbox.unwritable,
             overflow=f"{counts.alarms_dropped} alarm messages had no room" if counts.alarms_dropped else None,
-            taken_over=self._sign("taken_over", now_s),
-            foreign=self._sign("foreign", now_s),
+            taken_over=self._others.sign("taken_over", now_s),
+            foreign=self._others.sign("foreign", now_s),
         )
 
     def _what_is_refused(self, dead_letters: int, now_s: float) -> str | None:
         if dead_letters:
             held = counted(dead_letters, "message is a dead letter", "messages are dead letters")
             return f"{held}; {self._refused or 'the broker refused them before'}"
-        shunned = next((why for until_s, why in list(self._shunned.values()) if now_s < until_s), None)
-        return self._holds.refusal or shunned or self._blame.deferred
-
-    def _sign(self, of: str, now_s: float) -> str | None:
-        seen_s, what = self._seen.get(of, (0.0, ""))
-        return what if what and now_s - seen_s < _TOLD_FOR_S else None
+        return self._holds.refusal or self._shunned.why(now_s) or self._blame.deferred
 
     def listeners(self) -> dict[str, tuple[bool, float]]:
         """Tell of each topic of events whether somebody took the last one, and when, on the monotonic clock, s."""
@@ -289,9 +268,9 @@ class Sender:
         if self._forgotten:
             self._remind()
             self._forgotten = self._noted = False
-        if self._states_due and self._noted:
-            self._offer_states()
-            self._states_due = False
+        if self._reminders.due and self._noted:
+            self._reminders.offer()
+            self._reminders.due = False
         self._blame.look_at(now_s)
         if self._blame.suspects:
             self._send_alone()
@@ -316,14 +295,12 @@ class Sender:
         elif isinstance(event, SessionLost):
             self._end_connection(event)
         elif isinstance(event, Received):
-            if self._own is not None and self._own.concerns(event.topic):
-                self._look_at_own(event, self._own)
-            else:
+            if not self._others.look_at(event):
                 self._heard(event)
         elif isinstance(event, Crowded):
             self._heard(event)
         elif isinstance(event, Displaced):
-            self._note_takeover(event.reason)
+            self._others.took_over(event.reason)
         elif isinstance(event, Unheard):
             if self._own is not None and event.topic in self._own.filters:
                 _log.warning("Foreign messages on the line's own topics go unnoticed: %s", event.reason)
@@ -356,12 +333,7 @@ class Sender:
         _log.warning("No broker: %s. Messages wait in the outbox", event.reason)
         self._connected, self.trouble = False, f"no broker: {event.reason}"
         if event.reason_code == _TAKEN_OVER:
-            self._note_takeover(event.reason)
-
-    def _note_takeover(self, why: str) -> None:
-        self._count(taken_over=1)
-        self._seen["taken_over"] = (time.monotonic(), why)
-        _log.error("This line is thrown out: %s", why)
+            self._others.took_over(event.reason)
 
     def _note_cut(self, event: SessionLost) -> None:
         """Take back what was on its way when a connection ended, and look for whom to blame."""
@@ -372,11 +344,10 @@ class Sender:
         self._from_the_start()
         for flight in reversed(flights):
             if flight.row is None and flight.message.durable:
-                self._reminded.discard(flight.message.id)  # a forgetful broker was being told what stands
-                self._states_due = True
+                self._reminders.taken_back(flight.message.id)  # a forgetful broker was being told what stands
             elif flight.row is None and not flight.fence:
                 self._offers.put_back(flight.message)
-        self._count(connections_lost=not event.ours)
+        self._tally.add(connections_lost=not event.ours)
         if event.ours or self._stop_at_s is not None:
             return
         found = self._blame.broke(flights, event.reason_code, time.monotonic())
@@ -429,7 +400,7 @@ class Sender:
             if self._ack_policy.done(flight.message, event.reason_code):
                 self._outbox.acknowledge(flight.row)
                 if flight.message.resent:
-                    self._count(resent=1)
+                    self._tally.add(resent=1)
                 self._release(flight.message.topic)
             else:
                 self._holds.hold(flight.message.topic, time.monotonic())
@@ -459,7 +430,7 @@ class Sender:
                 self._unauthorised.add(message.topic)
             self._refuse(flight.row, why)
         elif message.kind == ANSWER:
-            self._count(answers_dropped=1)
+            self._tally.add(answers_dropped=1)
             _log.error("An answer is dropped: %s", why)
         elif not flight.fence:
             for_s = _QUOTA_S if another_time else _REFUSED_S
@@ -476,9 +447,9 @@ class Sender:
     def _shun(self, message: Message, why: str, for_s: float) -> None:
         """Say something no more for a while that the broker does not take."""
         self._refused = self.trouble = why
-        self._shunned[message.topic] = (time.monotonic() + for_s, why)
+        self._shunned.add(message.topic, why, for_s)
         self._offers.forget(message.topic, message)
-        self._count(announcements_dropped=1)
+        self._tally.add(announcements_dropped=1)
         _log.error("An announcement is not said for a while: %s", why)
 
     def _retry_dead_letters(self) -> None:
@@ -490,18 +461,9 @@ class Sender:
     def _remind(self) -> None:
         """Tell a broker that forgot us what it should still know."""
         self._outbox.resend_since(RESEND_S, forgotten=True)
-        self._reminded.clear()
-        self._offer_states()
-        self._states_due = True  # once more when all that was acknowledged is noted on disk
+        self._reminders.begin()
         self._holds.clear()
         self._from_the_start()
-
-    def _offer_states(self) -> None:
-        """Offer each durable retained message of which no newer one waits, and which was not offered before."""
-        for message in self._outbox.retained():
-            if message.id not in self._reminded:
-                self._reminded.add(message.id)
-                self._offers.put(replace(message, resent=True))
 
     def _from_the_start(self) -> None:
         """Look for rows to send among all that are pending, not only behind those that were sent last."""
@@ -511,41 +473,6 @@ class Sender:
     def _release(self, topic: str) -> None:
         if self._holds.release(topic):
             self._from_the_start()
-
-    def _look_at_own(self, received: Received, own: OwnTopics) -> None:
-        """Correct what somebody else wrote on the line's own topics, and remember that they did."""
-        now_s = time.monotonic()
-        judgement = own.judge(received, now_s)
-        if judgement == "ours":
-            return
-        if judgement == "foreign":
-            self._count(foreign=1)
-            told = f"somebody else wrote {counted(len(received.payload), 'byte')} at {received.topic[:200]!a}"
-            self._seen["foreign"] = (now_s, told)
-            _log.warning("The line's own topics are not its own: %s", told)
-        if now_s < self._corrected.get(received.topic, 0.0):
-            return
-        if len(self._corrected) >= _CORRECTED_AT_MOST:
-            self._corrected = {topic: until_s for topic, until_s in self._corrected.items() if now_s < until_s}
-            if len(self._corrected) >= _CORRECTED_AT_MOST:
-                return
-        self._corrected[received.topic] = now_s + _CORRECT_EVERY_S
-        self._correct(received, own)
-
-    def _correct(self, received: Received, own: OwnTopics) -> None:
-        """Say again what is true at a topic; where nothing is, remove what is retained there."""
-        topic = received.topic
-        if self._offers.said(topic) is not None:
-            return  # the truth is on its way
-        last = own.last(topic)
-        if last is None or last.durable:
-            last = next((message for message in self._outbox.retained() if message.topic == topic), None)
-            if last is None and any(self._outbox.pending(0, 1, topic=topic)):
-                return
-        if last is None:
-            last = Message(f"removed-{received.id or ''}"[:100], "removed", topic, b"", retain=True, durable=False)
-        if last.id != received.id or last.payload != received.payload:
-            self._offers.put_back(replace(last, resent=last.durable))
 
     # What is sent, in order of its urgency.
 
@@ -586,16 +513,14 @@ class Sender:
 
     def _is_shunned(self, message: Message) -> bool:
         """Tell whether an announcement is not to be said now; then it is dropped, and counted."""
-        until_s, _ = self._shunned.get(message.topic, (0.0, ""))
-        if time.monotonic() >= until_s:
-            self._shunned.pop(message.topic, None)
+        if not self._shunned.holds(message.topic):
             why = self._limits.too_large(message)
             if why is None or message.durable:
                 return False
             if message.kind != "picture":
                 self._refused = f"{message.topic} is not said: {why}"
         self._offers.forget(message.topic, message)
-        self._count(announcements_dropped=1)
+        self._tally.add(announcements_dropped=1)
         return True
 
     def _send_announcements(self, only: Message | None = None) -> bool:
@@ -693,14 +618,9 @@ class Sender:
             self._own.sent(message)
         self.published += row is not None
 
-    def _count(self, **by: int) -> None:
-        self._counts = replace(
-            self._counts, **{name: getattr(self._counts, name) + change for name, change in by.items()}
-        )
-
     def _drop_answer(self, message: Message) -> None:
         self._offers.given(message)
-        self._count(answers_dropped=1)
+        self._tally.add(answers_dropped=1)
 
     def _note_oldest(self) -> None:
         now_s = time.monotonic()
