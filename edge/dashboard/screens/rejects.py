@@ -27,6 +27,7 @@ from edge.evidence.exporting import Exported
 from edge.evidence.judging import COMMENT_CHARACTERS, NAME_CHARACTERS, WORDS, Judgement
 from edge.printable import printable
 from edge.web.page import escaped
+from edge.wording import counted
 
 _ASKED = ("place", "verdict", "recipe", "class", "said", "from", "to")
 _TEXT_AT_MOST = 200
@@ -224,7 +225,7 @@ class _Rejects:
             return RedirectResponse(f"/rejects?{refused}", 303, background=gone)
         if not done.results:
             return RedirectResponse(back, 303, background=gone)
-        detail = f"{done.results} results; {len(done.wrong)} files could not be had"
+        detail = f"{counted(done.results, 'result')}; {counted(len(done.wrong), 'file')} could not be had"
         self._pages.note(wanted.place, "exported", user_of(request), "evidence.zip", outcome="ok", detail=detail)
         name = f"evidence-{self._pages.site.wall():%Y%m%dT%H%M%S}.zip"
         return FileResponse(folder / "evidence.zip", filename=name, media_type="application/zip", background=gone)
