@@ -13,6 +13,7 @@ from rich.console import Console
 from edge.app import StandIns, Watchers, run_station
 from edge.bundle import load_bundle
 from edge.cli.demo import BUNDLE, FPS, DemoScreen, DemoStation, demo_cameras, demo_settings, frames_per_s, how_to_listen
+from edge.cli.demo_dashboard import DemoPages
 from edge.observers.direct import DirectObserver
 from edge.publishers.memory import MemoryPublisher
 from edge.records.decided import Decided, DecidedPart
@@ -25,7 +26,8 @@ FRAMES = 300
 def main() -> None:
     """Run the station and save its last screen."""
     settings = demo_settings("127.0.0.1", 40123)  # the demo's broker takes any free port
-    screen = DemoScreen([*how_to_listen("127.0.0.1", 40123, settings.line.root), "Ctrl-C ends it"])
+    pages = DemoPages("http://127.0.0.1:8080/", "http://127.0.0.1:8080/enter/this-is-for-one-browser-once-only")
+    screen = DemoScreen([*pages.lines, *how_to_listen("127.0.0.1", 40123, settings.line.root), "Ctrl-C ends it"])
     station = DemoStation(demo_cameras(7, FPS, FRAMES))
     ends_s: list[float] = []
 
