@@ -40,12 +40,13 @@ def envelope(body: dict[str, Any], seq: int, at: datetime) -> dict[str, Any]:
 
 
 def part(number: int, at: datetime) -> dict[str, Any]:
-    """Return a part: each tenth NG, each fiftieth NO_READ, with three views."""
+    """Return a part with three views: each tenth NG, each fiftieth NO_READ; a few more with a defect within limits."""
     verdict = "NO_READ" if number % 50 == 0 else "NG" if number % 10 == 0 else "OK"
     coverage = None if verdict == "NO_READ" else 0.0001 * (number % 37)
     classes = {
-        name: {"coverage": 0.0001 * (number % (7 + place) == 0), "count": int(number % (7 + place) == 0)}
+        name: {"coverage": 0.0001 * seen, "count": int(seen)}
         for place, name in enumerate(_CLASSES)
+        for seen in [number % 3 == place and (verdict == "NG" or number % 23 == 0)]
     }
     view: dict[str, Any] = {"coverage": coverage, "classes": classes, "defects": [], "reason": None}
     return {

@@ -275,12 +275,12 @@ class _Writer:
         epoch = self._epoch(station, row.epoch)
         done = self._db.execute(
             "INSERT OR IGNORE INTO result (station, epoch, seq, at_ms, heard_ms, clock_odd, kind, part_id, verdict, "
-            "reason, recipe, grade, value_factor, coverage, challenge, evidence_id, body) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "reason, recipe, grade, value_factor, coverage, challenge, evidence_id, body, found) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(station, epoch, row.seq, row.at_ms, row.heard_ms, row.clock_odd, row.kind, row.part_id, row.verdict),
                 *(row.reason, row.recipe, row.grade, row.value_factor, row.coverage, row.challenge, row.evidence_id),
-                row.body,
+                *(row.body, sum(bool(seen.count) for seen in row.findings)),
             ),
         )
         if done.rowcount:

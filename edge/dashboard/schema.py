@@ -24,9 +24,12 @@ TABLES = (
       id INTEGER PRIMARY KEY, station INTEGER NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
       at_ms INTEGER NOT NULL, heard_ms INTEGER NOT NULL, clock_odd INTEGER NOT NULL, kind TEXT NOT NULL, part_id TEXT,
       verdict TEXT NOT NULL, reason TEXT, recipe TEXT, grade TEXT, value_factor REAL, coverage REAL,
-      challenge INTEGER NOT NULL, evidence_id TEXT, body TEXT NOT NULL, UNIQUE (epoch, seq)
+      challenge INTEGER NOT NULL, evidence_id TEXT, body TEXT NOT NULL, found INTEGER NOT NULL DEFAULT 0,
+      UNIQUE (epoch, seq)
     )""",
-    "CREATE INDEX result_by_time ON result (station, at_ms, verdict, coverage, recipe, grade, value_factor, challenge)",
+    """CREATE INDEX result_by_time ON result (
+      station, at_ms, verdict, coverage, recipe, grade, value_factor, challenge, found
+    )""",
     "CREATE INDEX result_by_verdict ON result (station, verdict, at_ms)",
     "CREATE INDEX result_by_part ON result (station, part_id) WHERE part_id IS NOT NULL",
     "CREATE INDEX result_by_age ON result (at_ms)",

@@ -169,7 +169,7 @@ _UNREAD = f"""SELECT recipe,
 FROM result WHERE verdict = 'NO_READ' AND {_OF} AND challenge = 0 GROUP BY recipe"""  # noqa: S608 - our own words
 _CLASSES = f"""SELECT recipe, class, count(*) AS n, sum(verdict = 'NG') AS ng FROM (
   SELECT DISTINCT result.id, recipe, verdict, class FROM result JOIN finding ON finding.result = result.id
-  WHERE {_OF} AND challenge = 0 AND count > 0 AND (result.coverage > 0 OR verdict = 'NO_READ'))
+  WHERE {_OF} AND challenge = 0 AND found > 0 AND count > 0)
 GROUP BY recipe, class"""  # noqa: S608 - our own words
 
 
