@@ -148,6 +148,7 @@ class OpenStation:
     engines: OpenEngines
     recipes: RecipeDesk
     reloads: ReloadDesk
+    machine: Machine
 
     def stop(self) -> None:
         """Send what waits for a few seconds, then the farewell, so that the Will is not needed; once is enough."""
@@ -378,7 +379,7 @@ def open_station(
             notify("READY=1\nSTATUS=waiting for the first frame")
         yield _opened(
             scope,
-            OpenStation(decider, outbox, sender, delivery.messages, engines, recipes, reloads),
+            OpenStation(decider, outbox, sender, delivery.messages, engines, recipes, reloads, machine),
             settings.operators,
         )
 
