@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ROOT
 
 UNIT = ROOT / "systemd" / "linewatch.service"
-UNITS = (UNIT, ROOT / "systemd" / "linewatch-dashboard.service")
+UNITS = (UNIT, *(ROOT / "systemd" / f"linewatch-{name}.service" for name in ("dashboard", "backup")))
 
 
 def verify(unit: Path) -> subprocess.CompletedProcess[str]:
@@ -22,6 +22,16 @@ def test_the_unit_is_valid(unit: Path) -> None:
     """Debian's systemd accepts every key and value of the unit."""
     result = verify(unit)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_backup_is_taken_every_night() -> None:
+    """Debian's systemd accepts the timer, knows when it is due, and finds the unit of its name."""
+    timer = ROOT / "systemd" / "linewatch-backup.timer"
+    result = verify(timer)
+    assert result.returncode == 0, result.stderr
+    (when,) = [line.partition("=")[2] for line in timer.read_text().splitlines() if line.startswith("OnCalendar=")]
+    due = subprocess.run(["systemd-analyze", "calendar", when], capture_output=True, text=True, check=False)
+    assert "02:30:00" in due.stdout
 
 
 @pytest.mark.parametrize(
