@@ -123,6 +123,8 @@ def write_video(
     """
     if encodable(str(path)) != str(path):  # OpenCV would end the process
         raise StoreError(f"{path} cannot be written: OpenCV takes names in UTF-8 only. Choose another name")
+    if not path.name:
+        raise StoreError(f"{path} cannot be written: it is a folder. Name a file that ends in .mp4")
     folder = path.with_name(f"{path.stem}-truth")
     line = RenderedLine(settings)
     try:

@@ -63,3 +63,13 @@ def test_nothing_is_made_among_devices(place: str) -> None:
     path = Path(f"/dev/shm/linewatch-test-{os.getpid()}")  # noqa: S108 - the place that is meant
     write_bytes(path, b"x")
     path.unlink()
+
+
+@pytest.mark.parametrize("place", ["", ".", "/", "a/.."])
+def test_a_folder_is_no_file(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called, also where a shell's variable was empty."""
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="cannot be written: Is a directory"):
+        write_bytes(Path(place), b"x")
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]

@@ -256,6 +256,8 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert raised.value.exit_code == 8
     with pytest.raises(StoreError, match="takes names in UTF-8 only"):  # of which it would die
         write_video(tmp_path / "caf\udce9.mp4", SMALL, 1)
+    with pytest.raises(StoreError, match="it is a folder"):
+        write_video(Path(), SMALL, 1)
     (tmp_path / "caf\udce9").mkdir()
     with pytest.raises(StoreError, match="takes names in UTF-8 only"):
         write_video(tmp_path / "caf\udce9" / "line.mp4", SMALL, 1)
