@@ -35,11 +35,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _require_replaceable(path: Path) -> None:
-    if not path.name:  # of "." and "/"
+    if not path.name or path.is_dir():  # no name: of "." and "/"
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     place = Path(os.path.realpath(path.parent)) / path.name
     device = place.is_relative_to("/dev") and not place.is_relative_to("/dev/shm")  # noqa: S108 - not written to
-    if device or (path.exists() and not (path.is_file() or path.is_dir())):  # a folder is told by the rename
+    if device or (path.exists() and not path.is_file()):
         raise OSError(errno.EINVAL, "it is a device, a pipe or a socket, and no file", str(path))
 
 
