@@ -9,6 +9,7 @@ from typing import Any
 
 from edge.outputs.addresses import address_of
 from edge.outputs.encoder import Encoder
+from edge.outputs.gpio import GpioLines
 from edge.outputs.inputs import Released, Triggered
 from edge.outputs.modbus import Heard, Places
 from edge.outputs.modbus_client import ModbusClient
@@ -85,6 +86,8 @@ def places_of(settings: Settings) -> Places:
 def make_output(settings: Settings, heard: Heard = lambda _: None) -> Output:
     """Return the link of the settings, not yet opened. Raises DependencyError where its package is not installed."""
     own = settings.machine
+    if own is not None and own.link == "gpio":
+        return GpioLines(own.gpio, places_of(settings), heard)
     if own is None or own.modbus is None:
         return SimulatedMachine()
     make: Callable[..., Output] = ModbusClient if own.modbus.role == "client" else ModbusServer
@@ -156,6 +159,8 @@ def _told(settings: Settings, scheduler: OutputScheduler, inputs: MachineInputs)
 def link_name(settings: Settings) -> str:
     """Name the link of the settings, for people."""
     own = settings.machine
+    if own is not None and own.link == "gpio":
+        return f"GPIO {own.gpio.chip}"
     if own is None or own.modbus is None:
         return "simulated"
     return f"Modbus {own.modbus.role} {own.modbus.host}:{own.modbus.port}, unit {own.modbus.unit}"

@@ -100,8 +100,9 @@ def _switch(settings: Any, names: list[str], seconds: float) -> None:
     from edge.outputs.settings import NUMBERS
 
     safe = dict(begin(settings.outputs)[1])
-    with make_output(settings) as link:
-        link.set(safe)
+    link = make_output(settings)
+    link.set(safe)
+    with link:
         _reach(link, link_name(settings))
         try:
             for name in names:

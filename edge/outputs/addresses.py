@@ -6,12 +6,16 @@ import re
 from dataclasses import dataclass
 
 _MODBUS = re.compile(r"(coil|discrete|register|input) (0|[1-9][0-9]{0,4})")
+_LINE = re.compile(r"line (0|[1-9][0-9]{0,3})")
 _LAST = 65_535
 
 
 @dataclass(frozen=True)
 class Address:
-    """One place at a machine. `table`: of Modbus, coil, discrete, register or input; `any` takes every level."""
+    """One place at a machine. `table`: of Modbus, coil, discrete, register or input; of GPIO, line.
+
+    `any` takes every level.
+    """
 
     table: str
     number: int
@@ -20,7 +24,7 @@ class Address:
     @property
     def bit(self) -> bool:
         """Whether it holds a bit, and no number."""
-        return self.table in {"coil", "discrete"}
+        return self.table in {"coil", "discrete", "line"}
 
     def wrong_for_output(self, *, number: bool, client: bool) -> str:
         """Say what was expected where a signal does not fit; empty where it does. A client cannot write inputs."""
@@ -45,6 +49,11 @@ def address_of(link: str, text: str) -> Address:
     """Read an address as a link names places. Raises ValueError with what was expected and received."""
     if link == "simulated":
         return Address("any", 0, text)
+    if link == "gpio":
+        line = _LINE.fullmatch(text)
+        if line is None:
+            raise ValueError(f"expected line with its number, such as line 17, received {text!r}")
+        return Address("line", int(line[1]))
     found = _MODBUS.fullmatch(text)
     if found is None or int(found[2]) > _LAST:
         raise ValueError(f"expected coil, discrete, register or input with a number up to {_LAST}, received {text!r}")

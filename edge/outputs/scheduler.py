@@ -51,11 +51,11 @@ Told = PartSignal | StationSignal | RecipeChanged | Triggered | Released
 
 
 class OutputScheduler:
-    """Sets a station's signals. Entering sets the safe levels and begins; leaving sets them again.
+    """Sets a station's signals. Making it sets the safe levels, and leaving it sets them again.
 
     `loop_ns` tells when the station's loop last marked its progress, None before it began. `tell` returns at once and
-    may be called from any thread. `output` is open while this is entered. `encoder`: how far the belt went, if known.
-    `on_loss` is called, in this thread, when the machine is not reached any more.
+    may be called from any thread. `output` is opened after this is made, and open while it is
+    entered. `encoder`: how far the belt went, if known. `on_loss` is called, in this thread, when the machine is lost.
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class OutputScheduler:
         self._loop_ns = loop_ns
         self._encoder = encoder or Encoder()
         self._monotonic_ns = monotonic_ns
-        self._signals, self._begun = levels_of.begin(self._rules)
+        self._signals, begun = levels_of.begin(self._rules)
+        output.set(dict(begun))
         self._schedule = Schedule(tolerance_ns)
         self._station = StationSignal()
         self._lost = ""
@@ -87,7 +88,6 @@ class OutputScheduler:
         self.counts = MachineCounts()
 
     def __enter__(self) -> Self:
-        self._output.set(dict(self._begun))
         self._thread.start()
         return self
 

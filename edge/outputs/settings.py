@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from edge.bundle import Name
 from edge.outputs.addresses import Address, address_of
+from edge.outputs.gpio_settings import GpioSettings
 from edge.outputs.input_settings import BITS, InputRule
 from edge.outputs.modbus_settings import ModbusSettings
 from edge.records.outputs import Priority
@@ -32,7 +33,7 @@ OutputKind = Literal[
 VERDICTS = ("ok", "ng", "no_read")
 VALUES = ("coverage", "length_mm", "grade")
 NUMBERS = frozenset({*VALUES, "result_counter"})
-LinkKind = Literal["simulated", "modbus"]
+LinkKind = Literal["simulated", "modbus", "gpio"]
 
 MOST_SIGNALS = 200
 UNKNOWN_VALUE = 65_535  # what a register holds of a value that is not known
@@ -111,12 +112,15 @@ class MachineSettings(StrictModel):
 
     link: LinkKind
     modbus: ModbusSettings | None = None
+    gpio: GpioSettings = GpioSettings()
     tolerance_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
 
     @model_validator(mode="after")
     def _the_link_has_its_settings(self) -> MachineSettings:
         if (self.link == "modbus") != (self.modbus is not None):
             raise ValueError("expected the key modbus for the link modbus, and for no other")
+        if self.link != "gpio" and "gpio" in self.model_fields_set:
+            raise ValueError("expected the key gpio for the link gpio, and for no other")
         return self
 
     @property

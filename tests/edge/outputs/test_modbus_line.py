@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +15,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pymodbus.client import ModbusTcpClient
+from pymodbus.exceptions import ModbusException
 
 from edge.settings import SHIPPED_BUNDLE
-from tests.brokers import HOST, Mosquitto, Subscriber, wait_for
+from tests.brokers import HOST, Mosquitto, Subscriber, free_port, wait_for
+from tests.conftest import ROOT
 from tests.edge.outputs.machine_line import SIMULATED
 from tests.edge.outputs.plc import Plc
 from tests.edge.station.test_run import ROOT_TOPIC, bodies, running
@@ -127,6 +132,52 @@ def test_a_stopped_or_killed_line_is_known_by_its_heart(
         wait_for(made_safe)
         assert not any(plc.coil(number) for number in range(8))
         assert max(at for at, _ in plc.history(3, ALIVE)) - at_ns <= 2e9
+
+
+def test_a_plc_reads_a_station_that_is_the_server(tmp_path: Path) -> None:
+    """At each count that it reads, the bits in the same answer are those of MQTT; a stopped station answers nothing."""
+    port = free_port()
+    with Plc() as unused, Mosquitto(tmp_path) as broker, Subscriber(broker.port, f"{ROOT_TOPIC}/#") as subscriber:
+        given = yaml.safe_load(write_line(tmp_path, unused, broker).read_text())
+        given["machine"]["modbus"] = {"role": "server", "host": HOST, "port": port}
+        for place, name in enumerate(("count", "good", "bad", "unread", "alive")):
+            given["outputs"][name]["at"] = f"register {place}"
+        (tmp_path / "line.yaml").write_text(yaml.safe_dump(given))
+        read: dict[int, tuple[int, ...]] = {}
+        with running(tmp_path / "line.yaml") as process, ModbusTcpClient(HOST, port=port, timeout=2, retries=0) as plc:
+
+            def look() -> int:
+                count, *bits, beat = plc.read_holding_registers(0, count=5, device_id=1).registers
+                if count:
+                    read.setdefault(count, tuple(bits))
+                return beat if len(read) >= 15 else 0
+
+            def silent() -> bool:
+                try:
+                    plc.read_holding_registers(0, count=5, device_id=1)
+                except ModbusException:
+                    return True
+                return False
+
+            wait_for(look)
+            process.send_signal(signal.SIGSTOP)
+            wait_for(silent)
+            process.send_signal(signal.SIGCONT)
+            wait_for(lambda: len(bodies(subscriber, "event/result")) >= max(read))
+        verdicts = [body["verdict"] for body in bodies(subscriber, "event/result")]
+        assert read == {count: BITS[verdicts[count - 1]] for count in read}
+
+
+def test_without_the_package_the_line_says_what_to_install(line: tuple[Plc, Subscriber, Path]) -> None:
+    """It ends with the exit code of what is not installed, and names the package."""
+    _, _, config = line
+    code = f"import sys; sys.modules['pymodbus'] = None; sys.argv[1:] = ['run', {str(config)!r}]; "
+    code += "from edge.cli.commands import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 7
+    assert "pip install pymodbus" in done.stderr
 
 
 def test_a_plc_that_goes_is_an_alarm_and_comes_back(line: tuple[Plc, Subscriber, Path]) -> None:

@@ -1,0 +1,137 @@
+"""Lines of the device: against a chip that stands in for the kernel's, and against the real package."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gpiod
+import pytest
+
+from edge.outputs.addresses import address_of
+from edge.outputs.gpio import GpioLines
+from edge.outputs.gpio_settings import GpioSettings
+from edge.outputs.modbus import Places
+from edge.outputs.simulated_gpio import AskedLine, Direction, SimulatedChip, Value
+from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
+from tests.brokers import wait_for
+
+PLACES = Places(
+    {"bad": address_of("gpio", "line 17"), "stop": address_of("gpio", "line 18")},
+    {"barrier": address_of("gpio", "line 22")},
+    {},
+)
+UP, DOWN = Value.ACTIVE, Value.INACTIVE
+
+
+class Linked:
+    """Lines with what they told."""
+
+    def __init__(self, vendor: Any) -> None:
+        self.readings: list[Reading] = []
+        self.told: list[OutputEvent] = []
+        self.link = GpioLines(GpioSettings(retry_ms=100), PLACES, self.readings.append, vendor=vendor)
+
+    def has(self, kind: type[OutputEvent]) -> Callable[[], bool]:
+        """Return what tells whether something of a kind was told."""
+
+        def told() -> bool:
+            self.told += self.link.events()
+            return any(isinstance(event, kind) for event in self.told)
+
+        return told
+
+    def why(self) -> str:
+        """Return why the lines are lost."""
+        wait_for(self.has(OutputLost))
+        return next(event.detail for event in self.told if isinstance(event, OutputLost))
+
+
+def test_outputs_begin_at_their_safe_levels_and_follow() -> None:
+    """A line whose safe level is up never goes down at the start; the last levels are set before the lines go back."""
+    chip = SimulatedChip()
+    own = Linked(chip)
+    own.link.set({"bad": False, "stop": True})
+    with own.link as link:
+        wait_for(own.has(OutputRestored))
+        link.set({"bad": True})
+        wait_for(lambda: chip.levels[17] is UP)
+        assert chip.taken == {17, 18, 22}
+        link.set({"bad": False})
+    assert chip.levels == {17: DOWN, 18: UP}
+    assert [value for number, value in chip.seen if number == 18] == [UP]
+    assert chip.taken == set()
+
+
+def test_inputs_are_read() -> None:
+    """A light barrier that is interrupted is seen."""
+    chip = SimulatedChip()
+    own = Linked(chip)
+    with own.link:
+        wait_for(lambda: own.readings and own.readings[-1].values == {"barrier": 0})
+        chip.switch(22, UP)
+        wait_for(lambda: own.readings[-1].values == {"barrier": 1})
+
+
+def test_a_line_that_another_has_is_told_and_had_later() -> None:
+    """The message says what to look at; when it is free the levels are set."""
+    chip = SimulatedChip(taken={18})
+    own = Linked(chip)
+    with own.link as link:
+        link.set({"bad": True})
+        assert "busy" in own.why()
+        chip.taken.clear()
+        wait_for(own.has(OutputRestored))
+        wait_for(lambda: chip.levels[17] is UP)
+
+
+def test_a_chip_that_goes_and_comes_back() -> None:
+    """Its loss and its return are told."""
+    chip = SimulatedChip()
+    own = Linked(chip)
+    with own.link:
+        wait_for(own.has(OutputRestored))
+        chip.plugged = False
+        assert "No such device" in own.why()
+        own.told.clear()
+        chip.plugged = True
+        wait_for(own.has(OutputRestored))
+
+
+def test_a_late_pulse_is_not_switched() -> None:
+    """It is told in its place."""
+    chip = SimulatedChip()
+    own = Linked(chip)
+    with own.link as link:
+        wait_for(own.has(OutputRestored))
+        link.set({"bad": True}, time.monotonic_ns() - 1)
+        wait_for(own.has(OutputLate))
+    assert (17, UP) not in chip.seen
+
+
+def test_the_real_package_takes_what_is_asked() -> None:
+    """It knows each name and value, and on a device without that chip it says so, which is told."""
+    assert gpiod.LineSettings(direction=gpiod.line.Direction.OUTPUT, output_value=gpiod.line.Value.ACTIVE)
+    for direction in Direction:
+        assert gpiod.line.Direction[direction.name]
+    assert {value.name: value.value for value in gpiod.line.Value} == {value.name: value.value for value in Value}
+    assert set(AskedLine.__dataclass_fields__) <= set(gpiod.LineSettings.__dataclass_fields__)
+    own = Linked(gpiod)
+    own.link._settings = GpioSettings(chip="/dev/gpiochip-none", retry_ms=100)
+    with own.link:
+        assert "No such file or directory" in own.why()
+
+
+def test_the_stand_in_is_strict() -> None:
+    """It refuses what the kernel refuses: a line too many, an input that is switched, lines that were given back."""
+    chip = SimulatedChip(lines=4)
+    with pytest.raises(OSError, match="Invalid argument"):
+        chip.request_lines(chip.path, {(4,): AskedLine(Direction.INPUT)})
+    with chip.request_lines(chip.path, {(1,): AskedLine(Direction.INPUT)}) as lines:
+        with pytest.raises(OSError, match="not permitted"):
+            lines.set_values({1: UP})
+        with pytest.raises(ValueError, match="not asked for"):
+            lines.get_values([2])
+    with pytest.raises(ValueError, match="given back"):
+        lines.get_values([1])
