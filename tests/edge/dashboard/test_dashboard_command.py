@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import free_port, wait_for
-from tests.certificates import make_authority
+from tests.certificates import make_authority, make_certificate
 from tests.conftest import ROOT
 
 PASSWORD = "a long enough one"  # noqa: S105 - of a user that a test makes
@@ -187,3 +188,20 @@ def test_users_are_added_listed_and_removed(tmp_path: Path) -> None:
     run("dashboard-user", config, "remove", "anna")
     run("dashboard-user", config, "remove", "anna", code=3)
     assert [user["name"] for user in json.loads((tmp_path / "users.json").read_text())["users"]] == ["vera"]
+
+
+def test_beyond_loopback_it_serves_with_tls_and_users(tmp_path: Path) -> None:
+    """On every address of the device, by HTTPS alone: who has not logged in gets the log-in page and nothing else."""
+    authority = make_authority(tmp_path)
+    certificate, key = make_certificate(tmp_path, authority, "localhost")
+    config = settings(tmp_path, f"tls: {{cert_file: {certificate}, key_file: {key}}}\n")
+    run("dashboard-user", config, "add", "anna", "--password-file", "-", said=f"{PASSWORD}\n")
+    with serving(config, "--host", "0.0.0.0") as (_, url):  # noqa: S104 - what is tested
+        context = ssl.create_default_context(cafile=str(authority))
+        address = url.replace("http://127.0.0.1", "https://localhost")
+        with urllib.request.urlopen(f"{address}/wall", timeout=60, context=context) as answer:  # noqa: S310 - our own
+            assert answer.url == f"{address}/login?back=/wall"
+            assert 'name="password"' in answer.read().decode()
+            assert answer.headers["strict-transport-security"]
+        with pytest.raises(OSError, match=r"."):
+            urllib.request.urlopen(f"{url}/wall", timeout=10)  # noqa: S310 - without TLS nothing answers

@@ -119,3 +119,31 @@ def test_what_is_malformed_is_counted_and_shown(tmp_path: Path) -> None:
         assert site.site.skipped["no station's topic"] == 1
         assert site.history.value("SELECT count(*) FROM result") == 0
         assert "Messages that were not believed: 5" in site.browser.get("/").text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/..%2fapp.py",
+        "/static//etc/passwd",
+        "/station/../../../etc/passwd",
+        f"/station/{PLACE}/more",
+        "/picture/no/such/station/at/all",
+        "/coverage/%00",
+        "/live/station/%ff",
+        "/enter",
+        "/alarms/act?act=ack&place=../..&alarm=x",
+        "/nothing",
+    ],
+)
+def test_a_path_that_is_a_trick_leads_nowhere(tmp_path: Path, path: str) -> None:
+    """Outside our files, and for stations that nobody heard of: 404 in words, with the strict policy."""
+    with bench(tmp_path) as site:
+        site.online()
+        answer = site.browser.get(path)
+        assert answer.status_code == 404
+        assert "def make_app" not in answer.text
+        assert "root:" not in answer.text
+        assert answer.headers["content-security-policy"] == POLICY
