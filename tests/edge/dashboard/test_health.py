@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge.dashboard.texts import LANGUAGES, all_texts
 from edge.messages.writer import health_body
 from edge.monitoring.judging import REASONS
 from edge.records import SessionLost, Unheard
+from tests.conftest import ROOT
 from tests.edge.dashboard.stations import PLACE, Bench, alarm, bench, message
 from tests.edge.monitoring.test_judging import CAMERA, WELL
 
@@ -145,6 +147,22 @@ def test_metrics_are_accepted_and_bounded(tmp_path: Path) -> None:
     assert [state for state, value in states.items() if value] == ["online"]
     assert {label for one in samples for label in one.labels} <= {"station", "state", "version"}
     assert {one.labels["station"] for one in samples if "station" in one.labels} == {"", PLACE}
+
+
+def test_every_metric_of_the_rules_is_there(tmp_path: Path) -> None:
+    """A name of the dashboard's in alerts.yaml or docs/monitoring.md is among its metrics."""
+    name = re.compile(r"linewatch_dashboard_[a-z_]+")
+    rules = yaml.safe_load((ROOT / "config" / "alerts.yaml").read_text())
+    wanted = {each for group in rules["groups"] for rule in group["rules"] for each in name.findall(rule["expr"])}
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    wanted |= set(name.findall(page))
+    wanted |= {f"linewatch_dashboard_{each}" for each in re.findall(r"`…_([a-z_]+)`", page)}
+    with bench(tmp_path) as site:
+        site.online()
+        text = site.browser.get("/metrics").text
+    there = {one.name for family in text_string_to_metric_families(text) for one in family.samples}
+    assert len(wanted) > 8
+    assert wanted - there == set()
 
 
 def test_strangers_are_told_no_names(tmp_path: Path) -> None:
