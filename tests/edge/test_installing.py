@@ -33,11 +33,20 @@ def hints() -> list[tuple[str, list[str], str]]:
     for path in (
         path for room in ("edge", "trainer", "converters", "benchmarks") for path in (ROOT / room).rglob("*.py")
     ):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "how_to_install":
                 extra = next(keyword.value.value for keyword in node.keywords)  # type: ignore[attr-defined]
-                found.append((path.name, [word.value for word in node.args], extra))  # type: ignore[attr-defined]
+                found.append((path.name, [name for word in node.args for name in words_of(word, tree)], extra))
     return found
+
+
+def words_of(word: ast.expr, tree: ast.Module) -> list[str]:
+    """Return the word that is given, or all of the module's _PACKAGES for those of them that are missing."""
+    if isinstance(word, ast.Starred):
+        named = next(each for each in tree.body if isinstance(each, ast.Assign) and "_PACKAGES" in ast.unparse(each))
+        return list(ast.literal_eval(named.value))
+    return [str(ast.literal_eval(word))]
 
 
 @pytest.mark.parametrize(("file", "packages", "extra"), hints())
