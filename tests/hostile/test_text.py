@@ -146,7 +146,7 @@ COMMANDS = {
     "a picture's size that is none": ["simulate", "--video", "x.mp4", b"--size", NAMED],
     "a shift that is none": ["report", "nowhere", b"--shift", NAMED],
     "a verb that is none": [NAMED],
-    "a picture's size of 5,000 digits": ["simulate", "--video", NAMED, "--size", f"{'9' * 5_000}x64"],
+    "a picture's size of 5,000 digits": ["simulate", "--video", "x.mp4", b"--size", b"9" * 5_000 + b"x" + NAMED],
 }
 
 
