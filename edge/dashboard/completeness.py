@@ -12,8 +12,9 @@ BACK_AT_MOST = 50_000  # numbers before the first contact that are asked for
 LATE_AFTER_S = 10.0  # alarms overtake results
 TRIES = 3
 _FIRST_WAIT_S = 20.0
+_COME_PER_S = 200.0  # slower than a station sends again
 _STRETCHES_AT_MOST = 10_000  # a station leaves few gaps; who forges numbers leaves many
-_LOOKED_BACK = 64
+_LOOKED_BACK, _STEP_S = 64, 1.0  # a station that speaks of its numbers all the time is remembered long enough too
 
 
 class Stretches:
@@ -65,8 +66,11 @@ class Stretches:
 
 @dataclass
 class _Asked:
+    """What was asked for of one piece: how often in vain, when again, and how many were missing at the last time."""
+
     tries: int
     again_s: float
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -106,31 +110,51 @@ class Completeness:
     def hear(self, committed: int, now_s: float) -> None:
         """Note that the station has committed events up to this number."""
         self.committed = max(self.committed, committed)
-        if not self._heard or self._heard[-1][1] != committed:
+        last_s, last = self._heard[-1] if self._heard else (now_s - _STEP_S, 0)
+        if committed != last and now_s - last_s >= _STEP_S:
             self._heard.append((now_s, committed))
 
     def wish(self, now_s: float) -> tuple[int, int] | None:
-        """Return the range to ask for now, and count it as asked for; None where nothing is due."""
+        """Return the range to ask for now, and count it as asked for; None where nothing is due.
+
+        Numbers are asked for in pieces that lie still, the newest first. So a piece whose events are on their way is
+        not asked for anew, and one that a station has not got does not stand before the others.
+        """
         due = max((number for at_s, number in self._heard if now_s - at_s >= LATE_AFTER_S), default=0)
-        for begin, end in self.came.missing(self.first, due):
-            first, last = begin, min(end, begin + ASKED_AT_ONCE - 1)
-            if first in self.given_up:
+        for piece, stretches in self._pieces(due):
+            missing = sum(last - first + 1 for first, last in stretches)
+            asked = self._asked.setdefault(piece, _Asked(0, now_s, missing))
+            if now_s < asked.again_s:
                 continue
-            asked = self._asked.setdefault(first, _Asked(0, now_s))
+            if asked.missing != missing:  # some have come since, or are missing anew
+                asked.tries, asked.missing = 0, missing
             if asked.tries >= TRIES:
-                self.given_up.add(first, last)
-                del self._asked[first]
+                for first, last in stretches:
+                    self.given_up.add(first, last)
+                del self._asked[piece]
                 continue
-            if now_s >= asked.again_s:
-                asked.tries += 1
-                asked.again_s = now_s + _FIRST_WAIT_S * 4 ** (asked.tries - 1) + (last - first) / 500
-                return first, last
+            asked.tries += 1
+            asked.again_s = now_s + _FIRST_WAIT_S * 4 ** (asked.tries - 1) + missing / _COME_PER_S
+            return stretches[0][0], stretches[-1][1]
         return None
+
+    def _pieces(self, due: int) -> list[tuple[int, list[tuple[int, int]]]]:
+        """Return what is missing up to a number and was not given up, by piece, the newest first."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for begin, end in self.came.missing(self.first, due):
+            for hole_first, last in self.given_up.missing(begin, end):
+                first = hole_first
+                while first <= last:
+                    piece = first // ASKED_AT_ONCE
+                    until = min(last, (piece + 1) * ASKED_AT_ONCE - 1)
+                    found.setdefault(piece, []).append((first, until))
+                    first = until + 1
+        return sorted(found.items(), reverse=True)
 
     def give_up(self, first: int, last: int) -> None:
         """Note that the station has not got these any more."""
-        self.given_up.add(first, last)
-        self._asked.pop(first, None)
+        for begin, end in self.came.missing(first, last):
+            self.given_up.add(begin, end)
 
     def told(self) -> Complete:
         """Return how complete it is."""

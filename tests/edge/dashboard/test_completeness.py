@@ -56,17 +56,70 @@ def test_a_station_is_not_asked_for_ever() -> None:
 
 
 def test_a_wish_is_no_longer_than_a_station_takes() -> None:
-    """A long hole is asked for in pieces, and of a long past no more than is bearable."""
+    """A long hole is asked for in pieces, the newest first, and of a long past no more than is bearable."""
     state = Completeness.begin(1_000_000)
     assert state.first == 1_000_000 - BACK_AT_MOST + 1
     state.hear(1_000_000, 0.0)
     now_s, pieces = LATE_AFTER_S, []
     while (wish := state.wish(now_s)) is not None:
         pieces.append(wish)
-        state.came.add(*wish)
     assert all(last - first < ASKED_AT_ONCE for first, last in pieces)
-    assert (pieces[0][0], pieces[-1][1]) == (state.first, 1_000_000)
-    assert len(pieces) == BACK_AT_MOST // ASKED_AT_ONCE
+    assert (pieces[-1][0], pieces[0][1]) == (state.first, 1_000_000)
+    assert sum(last - first + 1 for first, last in pieces) == BACK_AT_MOST
+
+
+def test_what_is_on_its_way_is_not_asked_for_anew() -> None:
+    """While the events of a wish come one after the other, no second wish is made for them."""
+    state = Completeness(1, 5_000)
+    state.hear(5_000, 0.0)
+    assert state.wish(LATE_AFTER_S) == (1, 5_000)
+    wishes = []
+    for second in range(11, 16):
+        for number in range((second - 11) * 1_000 + 1, (second - 10) * 1_000 + 1):
+            state.take(number)
+        wishes.append(state.wish(float(second)))
+    assert wishes == [None] * 5
+    assert state.told().came == 5_000
+
+
+def test_what_a_station_has_not_got_stands_before_nothing() -> None:
+    """The oldest events are gone for good; all others are asked for and come, and the hole is only that of the old."""
+    state = Completeness(1, 30_000)
+    state.hear(30_000, 0.0)
+    for now_s in range(10, 5_000, 2):
+        wish = state.wish(float(now_s))
+        if wish is not None:
+            for number in range(max(wish[0], 12_001), wish[1] + 1):
+                state.take(number)
+    assert list(state.came) == [(12_001, 30_000)]
+    assert list(state.given_up) == [(1, 12_000)]
+    assert state.told().holes == 1
+
+
+def test_who_tells_its_numbers_all_the_time_is_asked_too() -> None:
+    """A hundred words a second about the highest number do not push out those that are old enough."""
+    state = Completeness(1, 0)
+    found = []
+    for tick in range(2_000):
+        state.hear(tick + 1, tick / 100)
+        found.append(state.wish(tick / 100))
+    assert any(found)
+
+
+def test_a_later_hole_beside_an_old_one_is_asked_for() -> None:
+    """What is missing anew gets its tries, though something near it was given up."""
+    state = Completeness(1, 10)
+    for number in (1, 2, 4):
+        state.take(number)
+    state.hear(4, 0.0)
+    while len(state.given_up) == 0:
+        state.wish(1e9)
+        state._heard[0] = (0.0, 4)
+        for asked in state._asked.values():
+            asked.again_s = 0.0
+    state.take(6)
+    state.hear(6, 2e9)
+    assert state.wish(3e9) == (5, 5)
 
 
 def test_who_forges_numbers_fills_no_memory() -> None:
