@@ -135,7 +135,6 @@ def open_monitoring(
     stale_s = {name: camera.max_age_ms / 1000 + _GRACE_S for name, camera in settings.station_cameras.items()}
     metrics = StationMetrics(now.reading, stale_s)
     with ExitStack() as scope:
-        watcher = scope.enter_context(QueuedObserver("metrics", metrics))
         live = scope.enter_context(
             LivePictures(stale_s, classes, pictures_per_s=wanted.pictures_per_s, most=wanted.viewers)
         )
@@ -147,7 +146,7 @@ def open_monitoring(
             "/readyz": lambda: _readyz(now.checks()),
         }
         server = scope.enter_context(MonitoringServer(wanted.listen, wanted.port, pages, live.watch))
-        yield Monitoring(now, [watcher, live], server)
+        yield Monitoring(now, [metrics, live], server)
 
 
 def _index(settings: Settings) -> Page:

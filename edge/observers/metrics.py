@@ -1,27 +1,22 @@
 """Counts for Prometheus: what was decided, and how the station is, read when somebody asks.
 
 What the station counts anyway is read at a scrape, so it is exact and costs the loop nothing. Durations and coverage
-come by way of an observer's queue. Labels are cameras, alarms, priorities, models and verdicts of the settings: never
-parts, occurrences or people.
+are numbers that the loop notes, in some millionths of a second for a frame. Labels are cameras, alarms, priorities,
+models and verdicts of the settings: never parts, occurrences or people.
 """
 
 from __future__ import annotations
 
 import platform
-import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
-from prometheus_client import (
-    CollectorRegistry,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 import edge
 from edge.messages.writer import Counters, Health
@@ -55,6 +50,16 @@ class Reading:
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
+class _Camera:
+    """What was last seen of one camera, and how long its frames took; written by the station's loop alone."""
+
+    def __init__(self, stale_s: float) -> None:
+        self.stale_s = stale_s
+        self.durations = [0] * (len(_BUCKETS) + 1)  # of each bucket, and above them all
+        self.total_s = 0.0
+        self.covered: tuple[float, float] | None = None  # coverage, and when it was seen
+
+
 class StationMetrics:
     """Watches a station, and writes its metrics. `read`: called at each scrape, from the asking thread.
 
@@ -68,37 +73,27 @@ class StationMetrics:
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._read = read
-        self._stale_s = stale_s
         self._monotonic_s = monotonic_s
         self._started_s = time.time()
-        self._lock = threading.Lock()
-        self._coverage: dict[str, tuple[float, float]] = {}
+        self._of_camera = {name: _Camera(seconds) for name, seconds in stale_s.items()}
         self.registry = CollectorRegistry(auto_describe=False)
-        disable_created_metrics()  # type: ignore[no-untyped-call] # the doubled series of each histogram
-        self._duration = Histogram(
-            "linewatch_inspection_duration_seconds",
-            "From the capture of a frame to its verdict",
-            ["camera"],
-            registry=self.registry,
-            buckets=_BUCKETS,
-        )
-        for camera in stale_s:
-            self._duration.labels(camera)
         ProcessCollector(registry=self.registry)
         self.registry.register(self)
 
-    def __call__(self, decided: Decided | DecidedPart) -> None:
-        """Note how long a frame took and what it covers, in an observer's thread."""
+    def offer(self, decided: Decided | DecidedPart) -> None:
+        """Note how long a frame took and what it covers: a number in a list, in the loop itself."""
         if isinstance(decided, DecidedPart):
             return
         result = decided.inspection
-        with self._lock:
-            if result.measurement is None:
-                self._coverage.pop(result.view, None)
-            else:
-                self._coverage[result.view] = (result.measurement.coverage, self._monotonic_s())
-        if result.age_ms is not None and result.view in self._stale_s:
-            self._duration.labels(result.view).observe(result.age_ms / 1000)
+        camera = self._of_camera.get(result.view)
+        if camera is None:
+            return
+        measured = result.measurement
+        camera.covered = None if measured is None else (measured.coverage, self._monotonic_s())
+        if result.age_ms is not None:
+            seconds = result.age_ms / 1000
+            camera.durations[bisect_left(_BUCKETS, seconds)] += 1
+            camera.total_s += seconds
 
     def text(self) -> bytes:
         """Return all metrics as Prometheus reads them."""
@@ -116,7 +111,18 @@ class StationMetrics:
             yield from _engines(reading.health)
             yield from _delivery(reading.health, reading.oldest_s)
             yield from _device(reading.health)
+        yield self._durations()
         yield self._covered()
+
+    def _durations(self) -> Metric:
+        family = HistogramMetricFamily(
+            "linewatch_inspection_duration_seconds", "From the capture of a frame to its verdict", labels=["camera"]
+        )
+        for name, camera in self._of_camera.items():
+            total_s, counts = camera.total_s, list(accumulate(camera.durations))
+            limits = [*(f"{limit}" for limit in _BUCKETS), "+Inf"]
+            family.add_metric([name], list(zip(limits, counts, strict=True)), total_s)
+        return family
 
     def _covered(self) -> Metric:
         """Return the coverage of each camera's last frame; none of a frame that is old, or could not be read."""
@@ -124,11 +130,10 @@ class StationMetrics:
             "linewatch_coverage_ratio", "Defective share of the region in the last frame, 0 to 1", labels=["camera"]
         )
         now_s = self._monotonic_s()
-        with self._lock:
-            known = dict(self._coverage)
-        for camera, (coverage, at_s) in known.items():
-            if now_s - at_s <= self._stale_s.get(camera, 0.0):
-                gauge.add_metric([camera], coverage)
+        for name, camera in self._of_camera.items():
+            covered = camera.covered
+            if covered is not None and now_s - covered[1] <= camera.stale_s:
+                gauge.add_metric([name], covered[0])
         return gauge
 
 
