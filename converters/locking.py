@@ -18,7 +18,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises StoreError at once where another process converts it.
     """
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a pipe in its place is not waited for
     except OSError:
         yield  # no folder: whoever reads the bundle says so
         return

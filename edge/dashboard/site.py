@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -26,6 +27,8 @@ from edge.printable import as_json
 from edge.rates import Rate
 from edge.records import Connected, Crowded, Received, SessionLost, Unheard
 from edge.watching.watched import Watched, envelope_of
+
+_log = logging.getLogger(__name__)
 
 STATIONS_AT_MOST = 200
 EPOCHS_AT_MOST = 50  # of one station while this runs: a store is seldom made anew
@@ -104,11 +107,14 @@ class Site:
             if isinstance(event, Received):
                 self._message(event, now_ns)
             elif isinstance(event, Connected):
+                _log.info("The broker at %s is there", "{}:{}".format(*self.settings.broker.address))
                 self.broker_trouble, self._connected_ns = None, now_ns
                 self._unheard.clear()
                 for station in self._stations.values():
                     station.watched.connected(now_ns)
             elif isinstance(event, SessionLost):
+                if event.reason != self.broker_trouble:
+                    _log.warning("No broker: %s", event.reason)
                 self.broker_trouble, self._connected_ns = event.reason, None
                 for station in self._stations.values():
                     station.watched.lost(event.reason)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -407,6 +408,13 @@ def test_a_bundle_whose_name_is_a_verb_is_reached_by_a_path(
     assert run("./plan", "--to", "onnxruntime", "--precision", "fp16") == 0
     assert run("plan", "plan", "--for", "10.13") == 0
     assert "model.fp16.onnx" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.touch()])
+def test_what_is_no_bundle_is_told_at_once(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    """A pipe to which nobody writes, a device and a file in the place of a bundle end with exit code 4."""
+    make(tmp_path / "bundle")
+    assert run(tmp_path / "bundle", "--to", "onnxruntime") == 4
 
 
 def test_tensorrt_is_asked_for_where_it_is_built(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

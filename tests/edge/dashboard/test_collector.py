@@ -165,3 +165,17 @@ def test_stations_that_nobody_has_fill_no_memory(tmp_path: Path, count: int) -> 
             site.take(Received(f"a/b/c/d/e{number}/inspect/v1/status", envelope({"status": "online"})))
         assert len(site.places()) == 200
         assert site.skipped["too many stations"] == count - 200
+
+
+def test_a_broker_that_goes_and_comes_back_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each change once, with the reason; what lasts is silent."""
+    caplog.set_level("INFO", "edge.dashboard")
+    with Mosquitto(tmp_path) as broker, hearing(tmp_path, broker.port) as (site, collector):
+        broker.stop()
+        wait_for(lambda: site.broker_trouble is not None and "refused" in site.broker_trouble)
+        broker.start()
+        wait_for(lambda: site.broker_trouble is None and collector.listening)
+    told = [record.getMessage() for record in caplog.records if "roker" in record.getMessage()]
+    assert told[0] == told[-1] == f"The broker at 127.0.0.1:{broker.port} is there"
+    assert any("refused" in line for line in told[1:-1])
+    assert len(told) == len(set(told)) + 1
