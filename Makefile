@@ -14,7 +14,7 @@ DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 # systemd's verifier, an OpenCV with GStreamer, a compiler for stubs beneath TensorRT, `ip` for networks that lead nowhere.
 DEBIAN_PACKAGES := mosquitto mosquitto-clients debootstrap python3-opencv python3-numpy python3-venv python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly ffmpeg systemd openssl gcc libc6-dev iproute2 \
-  chromium fonts-dejavu-core fonts-wqy-zenhei prometheus
+  chromium fonts-dejavu-core fonts-wqy-zenhei prometheus curl
 # What must also hold with the oldest OpenCV that serves, Debian's.
 OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.py \
   tests/edge/preparing/test_preparing.py tests/edge/preparing/test_preparing_geometry.py \
