@@ -20,7 +20,8 @@ from edge.errors import CommandError, StoreError
 # in a pipe a table is as wide as it must be
 output = Terminal(width=None if sys.stdout and sys.stdout.isatty() else 300)
 
-Config = Annotated[Path, typer.Argument(help="the line's settings, YAML; they say where its store is")]
+# readable: whoever reads the file says why it cannot be read, with exit code 3
+Config = Annotated[Path, typer.Argument(help="the line's settings, YAML; they say where its store is", readable=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON in place of a table")]
 
 

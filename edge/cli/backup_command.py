@@ -12,7 +12,7 @@ from edge.cli.console import errors, warn
 from edge.cli.telling import who
 from edge.wording import command
 
-Config = Annotated[Path, typer.Argument(help="a station's settings, or a file of the dashboard's own")]
+Config = Annotated[Path, typer.Argument(help="a station's settings, or a file of the dashboard's own", readable=False)]
 File = Annotated[Path, typer.Argument(help="the backup, a .zip")]
 
 

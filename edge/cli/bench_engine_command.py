@@ -34,7 +34,9 @@ def add_to(app: typer.Typer) -> None:
 
 def bench_engine(
     bundle: Annotated[Path, typer.Argument(help="the bundle whose model is run")],
-    config: Annotated[Path | None, typer.Option("--config", help="a line's settings, for its engine")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="a line's settings, for its engine", readable=False)
+    ] = None,
     backend: Annotated[Backend | None, typer.Option("--backend", help="in place of the settings' own")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="in place of the settings' own")] = None,
     batch: Annotated[str, typer.Option("--batch", metavar="N,N,…", help="tiles at once")] = "1,2,4",

@@ -31,7 +31,7 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 errors = Terminal(stderr=True)
 output = Terminal()
 
-ConfigArgument = Annotated[Path, typer.Argument(help="the line's settings, YAML; see config/line.yaml")]
+ConfigArgument = Annotated[Path, typer.Argument(help="the line's settings, YAML; see config/line.yaml", readable=False)]
 BundleOption = Annotated[Path | None, typer.Option("--bundle", help="a bundle, in place of the settings' own")]
 
 

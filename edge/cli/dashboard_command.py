@@ -20,7 +20,8 @@ _CHARACTERS_AT_MOST = 10_000
 _PACKAGES = ("starlette", "uvicorn", "jinja2", "python-multipart")
 _MODULES = ("starlette", "uvicorn", "jinja2", "multipart")
 Config = Annotated[
-    Path, typer.Argument(help="a station's settings, or a file of the dashboard's own (docs/dashboard.md)")
+    Path,
+    typer.Argument(help="a station's settings, or a file of the dashboard's own (docs/dashboard.md)", readable=False),
 ]
 
 

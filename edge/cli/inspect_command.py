@@ -58,7 +58,9 @@ def inspect(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="pictures, or folders of them")],
     report: Annotated[Path, typer.Option("--report", help="write the report here: one HTML file with its pictures")],
     bundle: BundleOption = None,
-    config: Annotated[Path | None, typer.Option("--config", help="a line's settings: region, limits, engine")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="a line's settings: region, limits, engine", readable=False)
+    ] = None,
     camera: Annotated[str | None, typer.Option("--camera", help="of the settings' cameras, this one")] = None,
     recipe: Annotated[str | None, typer.Option("--recipe", help="of the settings' recipes, this one")] = None,
     mm_per_px: Annotated[

@@ -46,7 +46,7 @@ def replay(
         list[Path],
         typer.Argument(metavar="VIDEO|FOLDER...", help="a video, a picture, or a folder of them; one for each camera"),
     ],
-    config: Annotated[Path, typer.Option("--config", help="the station's settings, YAML")],
+    config: Annotated[Path, typer.Option("--config", help="the station's settings, YAML", readable=False)],
     events: Annotated[Path, typer.Option("--events", help="write one result per line of JSON here")],
     bundle: BundleOption = None,
     cameras: Annotated[

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import inspect
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from typer.testing import CliRunner
 
 from edge.cli.commands import app
 from edge.errors import LinewatchError
+from tests.conftest import ROOT
+from tests.hostile.test_running_stores import BY_MODE
 
 # What each verb is given; CONFIG is what hurts. A verb that is not here is missed by the first test.
 WORDS = {
@@ -109,3 +114,16 @@ def test_no_verb_takes_what_are_no_settings(bad: str, tmp_path: Path, monkeypatc
         assert "\nerror: forged" not in str(error)
         assert len(str(error)) < 12_000
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_settings_that_this_user_may_not_read_are_told_as_such(tmp_path: Path) -> None:
+    """Exit code 3 with the reason, and not that of a wrong command line: no verb leaves it to the parser."""
+    for callback in filter(None, (command.callback for command in app.registered_commands)):
+        told = get_type_hints(callback, include_extras=True).get("config")
+        assert told is None or not told.__metadata__[0].readable, callback
+    (tmp_path / "line.yaml").write_text("camera: {source: simulated}\n")
+    (tmp_path / "line.yaml").chmod(0)
+    command = [*BY_MODE, sys.executable, "-m", "edge", "status", str(tmp_path / "line.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
+    assert done.returncode == 3, done.stderr
+    assert "line.yaml cannot be read: Permission denied. Expected a file that this user may read" in done.stderr
