@@ -60,7 +60,7 @@ def test_a_reject_is_found_looked_at_and_judged_by_keyboard(browser: Browser, ke
         page.keyboard.press("Enter")
         page.wait_for_url("**/rejects/*?**")
         expect(page.locator("h1")).to_contain_text("NG")
-        assert picture_width(page, ".zoom img") == 150
+        assert picture_width(page, ".zoom img") == page.locator(".zoom img").bounding_box()["width"] == 150
         page.keyboard.press("c")
         page.wait_for_url("**show=clean**")
         assert picture_width(page, ".zoom img") == 150
