@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -51,6 +52,23 @@ def test_a_wrong_rule_would_be_noticed(tmp_path: Path) -> None:
     (tmp_path / "alerts.test.yaml").write_text((ROOT / "config" / "alerts.test.yaml").read_text())
     command = ["promtool", "test", "rules", str(tmp_path / "alerts.test.yaml")]
     assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+
+
+def test_the_dashboard_for_grafana_asks_what_prometheus_understands(tmp_path: Path) -> None:
+    """Each query of a panel, with the panel's variable filled in, is one that promtool parses; no panel is empty."""
+    board = json.loads((ROOT / "config" / "grafana.json").read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    assert len(queries) >= len(board["panels"]) > 10
+    assert {variable["name"] for variable in board["templating"]["list"]} == {"datasource", "instance"}
+    rules = [
+        {"record": f"panel:query{number}:now", "expr": query.replace("$instance", ".*")}
+        for number, query in enumerate(queries)
+    ]
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    done = subprocess.run(["promtool", "check", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(queries)} rules found" in done.stdout
 
 
 def test_its_questions_are_answered(tmp_path: Path) -> None:
