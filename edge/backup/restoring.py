@@ -161,7 +161,7 @@ class _Staging:
 
     def __init__(self, scope: ExitStack) -> None:
         self.staged: dict[Path, Path] = {}
-        self._mark = uuid.uuid4().hex[:12]
+        self._mark = uuid.uuid4().hex[:8]
         scope.callback(self._clean)
 
     def beside(self, path: Path) -> Path:

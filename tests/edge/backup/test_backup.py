@@ -316,6 +316,23 @@ def test_what_is_there_is_kept(station: Path, tmp_path: Path) -> None:
         restore(tmp_path / "b.zip", tmp_path / "link.yaml", replace=True)
 
 
+def test_where_one_part_cannot_take_its_place_all_go_back(tmp_path: Path) -> None:
+    """A store whose name is too long to be moved aside, met after three other parts were: each is where it was."""
+    home, name = tmp_path / "old", "s" * 225  # 33 characters more than the system's 255 when it is moved aside
+    home.mkdir()
+    (home / "line.yaml").write_text(f"bundle: nothing\nstore: {{path: {name}}}\n")
+    with Outbox(home / name):
+        pass
+    with History(home / "dashboard.db", 90, 100):
+        pass
+    (home / "dashboard-users.json").write_text('{"users": []}\n')
+    take(home / "line.yaml", tmp_path / "b.zip")
+    before = everything(tmp_path)
+    with pytest.raises(StoreError, match=r"too long. What was there before is there again"):
+        restore(tmp_path / "b.zip", home / "line.yaml", replace=True)
+    assert everything(tmp_path) == before
+
+
 def test_an_earlier_store_is_brought_to_this_version(tmp_path: Path) -> None:
     """A backup with a store of version 3 is restored as one of this version, with what it held."""
     home = tmp_path / "old"
