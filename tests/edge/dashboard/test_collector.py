@@ -12,11 +12,13 @@ import pytest
 
 from edge.dashboard.collector import Answered, Collector
 from edge.dashboard.history import History
-from edge.dashboard.settings import DashboardSettings, HistorySettings
+from edge.dashboard.settings import DashboardSettings, HistorySettings, load_dashboard_settings
 from edge.dashboard.site import Site
 from edge.publishers.broker_settings import BrokerSettings
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.edge.dashboard.stations import EPOCH, NOW, OCCURRENCE, PLACE, ROOT, envelope, part
+from tests.edge.station.test_run import ROOT_TOPIC as LINE_ROOT
+from tests.edge.station.test_run import running, write_line
 
 ACK = {"occurrence_id": OCCURRENCE, "user": "anna", "comment": ""}
 
@@ -179,3 +181,23 @@ def test_a_broker_that_goes_and_comes_back_is_in_the_log(tmp_path: Path, caplog:
     assert told[0] == told[-1] == f"The broker at 127.0.0.1:{broker.port} is there"
     assert any("refused" in line for line in told[1:-1])
     assert len(told) == len(set(told)) + 1
+
+
+def test_a_dashboard_that_comes_late_has_the_whole_history(tmp_path: Path) -> None:
+    """What a real station said before, to somebody else, is asked for, comes, and has no hole."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as consumer:
+        line = write_line(tmp_path, broker.port)
+        with running(line):
+            wait_for(lambda: len(consumer.payloads(f"{LINE_ROOT}/event/result")) >= 5)
+            settings = load_dashboard_settings(line)
+            with History(settings.history.path, 90, 1_000) as history:
+                site = Site(settings, history)
+                with Collector(settings, site):
+                    (place,) = settings.sites
+                    wait_for(lambda: site.picture_of(place)["complete"].came >= 8)
+                    wait_for(lambda: site.picture_of(place)["complete"].holes == 0)
+                history.flush()
+                numbers = [row[0] for row in history.rows("SELECT seq FROM result UNION SELECT seq FROM alarm_event")]
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    said = {json.loads(payload)["seq"] for payload in consumer.payloads(f"{LINE_ROOT}/event/result")[:5]}
+    assert said <= set(numbers)
