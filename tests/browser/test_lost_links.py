@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.brokers import Subscriber, wait_for
+from edge.dashboard.serving import dashboard
+from edge.dashboard.settings import DashboardSettings, HistorySettings, ListenSettings
+from edge.dashboard.users import UserFile
+from edge.publishers.broker_settings import BrokerSettings
+from tests.brokers import Mosquitto, Subscriber, free_port, wait_for
 from tests.browser.cable import Cable
-from tests.browser.conftest import Plant, quiet_plant, station_plant
+from tests.browser.conftest import Plant, add_users, quiet_plant, station_plant
 from tests.browser.tabs import Tabs
 from tests.browser.watched_page import watched_page
 from tests.edge.dashboard.stations import PLACE, ROOT, envelope, part
@@ -122,3 +126,31 @@ def test_the_first_paint_needs_no_script(browser: Browser, quiet: Quiet) -> None
         page.goto(plant.url)
         verdict(page, "OK")
         assert "Without JavaScript this page shows how it was at" in page.content()
+
+
+def test_who_is_no_longer_logged_in_is_asked_to(browser: Browser, tmp_path: Path) -> None:
+    """A user who was removed, and a dashboard that was started anew: the open page leads to the log-in by itself."""
+    add_users(tmp_path / "users.json")
+    settings = DashboardSettings(
+        broker=BrokerSettings(port=free_port()),  # nobody is there, and need not be
+        sites=("acme",),
+        listen=ListenSettings(port=free_port()),
+        users=tmp_path / "users.json",
+        history=HistorySettings(path=tmp_path / "history.db"),
+    )
+    url = f"http://127.0.0.1:{settings.listen.port}"
+    with watched_page(browser, url) as (page, faults):
+        with dashboard(settings) as served:
+            plant = Plant(Mosquitto(tmp_path), served, None)
+            plant.log_in(page, "vera")
+            page.goto(f"{url}/wall")
+            wait_for(lambda: served.pages.streams == 1)
+            users = dict(UserFile(settings.users).users())
+            UserFile(settings.users).save({name: user for name, user in users.items() if name != "vera"})
+            page.wait_for_url(f"{url}/login?back=/wall", timeout=LONG_MS)
+            UserFile(settings.users).save(users)
+            plant.log_in(page, "vera")
+            page.goto(f"{url}/wall")
+            faults.allow("ERR_|Failed to fetch|network error|htmx:sse:error|401")
+        with dashboard(settings):
+            page.wait_for_url(f"{url}/login?back=/wall", timeout=LONG_MS)

@@ -14,6 +14,8 @@
   };
   live.addEventListener("tick", () => { heard = performance.now(); show(false); });
   live.addEventListener("ended", () => location.reload());
+  // a server that was started anew knows nobody any more
+  live.addEventListener("htmx:sse:error", (event) => { if (event.detail?.status === 401) location.reload(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) heard = performance.now(); });
   setInterval(() => {
     if (document.hidden || performance.now() - heard < LOST_MS) return;
