@@ -38,7 +38,8 @@ _SWEEP_EVERY_S = 600.0
 _SWEPT_AT_ONCE = 5_000
 _BUSY_S = 10.0
 _MS_A_DAY = 86_400_000
-_KINDS_A_SIZE = ("result", "alarm_event", "journal", "counters")
+_LARGE = ("result", "counters")  # alarms and the journal are small, and leave by their age alone
+_AGEING = (*_LARGE, "alarm_event", "journal")
 
 
 @dataclass(frozen=True)
@@ -336,20 +337,21 @@ class _Writer:
         self._swept_s = time.monotonic()
         before_ms = round(self._keeps.wall_s() * 1000 - self._keeps.days * _MS_A_DAY)
         try:
-            while self._delete("at_ms < ?", before_ms):
+            while self._delete(_AGEING, "at_ms < ?", before_ms):
                 pass
-            while self._size_mb() > self._keeps.megabytes and self._delete("1", None):
+            while self._size_mb() > self._keeps.megabytes and self._delete(_LARGE, "at_ms < ?", 2**62):
                 pass
-            self._db.execute("PRAGMA incremental_vacuum")
+            # as a script: execute() would give one page back, and no more
+            self._db.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE);")
         except sqlite3.Error as error:
             _log.error("The history %s could not be made smaller: %s", self._path, error)
 
-    def _delete(self, where: str, value: int | None) -> int:
-        """Delete some of the oldest rows of each kind that match; how many."""
-        values = (*(() if value is None else (value,)), _SWEPT_AT_ONCE)
+    def _delete(self, tables: Sequence[str], where: str, value: int) -> int:
+        """Delete some of the oldest rows of each table that match; how many."""
+        values = (value, _SWEPT_AT_ONCE)
         gone = 0
         self._db.execute("BEGIN IMMEDIATE")
-        for table in _KINDS_A_SIZE:
+        for table in tables:
             chosen = f"SELECT rowid FROM {table} WHERE {where} ORDER BY at_ms LIMIT ?"  # noqa: S608 - names of our own
             if table == "result":
                 self._db.execute(f"DELETE FROM finding WHERE result IN ({chosen})", values)  # noqa: S608 - our own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -112,6 +113,30 @@ def test_old_rows_leave_and_their_numbers_stay_known(tmp_path: Path) -> None:
                 break
         assert history.value("SELECT count(*) FROM finding") == 0
         assert list(history.completeness()[PLACE, EPOCH].came) == [(1, 3)]
+
+
+def test_what_is_too_much_leaves_the_oldest_first_and_keeps_the_journal(tmp_path: Path) -> None:
+    """Results beyond the size go, the newest stay, the journal stays whole, and the file shrinks."""
+    path = tmp_path / "history.db"
+    with History(path, 90, 10_000, NOW.timestamp) as history:
+        for number in range(1, 12_001):
+            history.put(replace(row(1, seconds=number), seq=number, body="x" * 2_000))
+        history.put(JournalRow(PLACE, round(NOW.timestamp() * 1000), "login"))
+        history.flush(120)
+        assert history.value("SELECT count(*) FROM result") == 12_000
+    before = path.stat().st_size
+    with History(path, 90, 10, (NOW + timedelta(days=1)).timestamp) as history:
+        for _ in range(500):
+            history.flush()
+            if history.value("SELECT count(*) FROM result") < 12_000:
+                break
+        history.flush()
+        numbers = [each["seq"] for each in history.rows("SELECT seq FROM result ORDER BY seq")]
+        assert 0 < len(numbers) < 8_000
+        assert numbers == list(range(12_001 - len(numbers), 12_001))
+        assert history.value("SELECT count(*) FROM journal") == 1
+        assert history.completeness()[PLACE, EPOCH].told().holes == 0
+    assert path.stat().st_size < before / 2
 
 
 def test_what_the_disk_does_not_take_is_told_and_written_later(tmp_path: Path) -> None:
