@@ -558,6 +558,7 @@ def load_settings(path: Path) -> Settings:
             "broker": _at_home(broker, home, "password_file"),
             "store": settings.store.model_copy(update={"path": home / settings.store.path}),
             "evidence": _at_home(settings.evidence, home, "folder"),
+            "machine": _machine_at_home(settings.machine, home),
         }
     )
 
@@ -566,6 +567,13 @@ def _camera_at_home(camera: CameraSettings, home: Path) -> CameraSettings:
     if isinstance(camera.source, str) and camera.resolved_kind() in {"file", "images"}:
         return camera.model_copy(update={"source": str(home / camera.source)})
     return camera
+
+
+def _machine_at_home(machine: MachineSettings | None, home: Path) -> MachineSettings | None:
+    if machine is None or machine.opcua is None:
+        return machine
+    files = _at_home(machine.opcua, home, "certificate", "private_key", "peer_certificate")
+    return machine.model_copy(update={"opcua": files})
 
 
 def _recipe_at_home(recipe: RecipeSettings, home: Path) -> RecipeSettings:

@@ -14,6 +14,7 @@ from edge.outputs.inputs import Released, Triggered
 from edge.outputs.modbus import Heard, Places
 from edge.outputs.modbus_client import ModbusClient
 from edge.outputs.modbus_server import ModbusServer
+from edge.outputs.opcua_link import OpcUaClient, OpcUaServer
 from edge.outputs.scheduler import OutputScheduler
 from edge.outputs.settings import words_of
 from edge.outputs.simulated import SimulatedMachine
@@ -88,6 +89,11 @@ def make_output(settings: Settings, heard: Heard = lambda _: None) -> Output:
     own = settings.machine
     if own is not None and own.link == "gpio":
         return GpioLines(own.gpio, places_of(settings), heard)
+    if own is not None and own.opcua is not None:
+        link = OpcUaClient if own.opcua.role == "client" else OpcUaServer
+        nodes_out = {name: (rule.at, rule.rule) for name, rule in settings.outputs.items()}
+        nodes_in = {name: (rule.at, rule.rule) for name, rule in settings.inputs.items()}
+        return link(own.opcua, nodes_out, nodes_in, heard)
     if own is None or own.modbus is None:
         return SimulatedMachine()
     make: Callable[..., Output] = ModbusClient if own.modbus.role == "client" else ModbusServer
@@ -161,6 +167,8 @@ def link_name(settings: Settings) -> str:
     own = settings.machine
     if own is not None and own.link == "gpio":
         return f"GPIO {own.gpio.chip}"
+    if own is not None and own.opcua is not None:
+        return f"OPC UA {own.opcua.role} {own.opcua.url}"
     if own is None or own.modbus is None:
         return "simulated"
     return f"Modbus {own.modbus.role} {own.modbus.host}:{own.modbus.port}, unit {own.modbus.unit}"

@@ -97,7 +97,7 @@ def _chosen(settings: Any, wanted: list[str]) -> list[str]:
 def _switch(settings: Any, names: list[str], seconds: float) -> None:
     from edge.app.machine import link_name, make_output
     from edge.outputs.rules import begin
-    from edge.outputs.settings import NUMBERS
+    from edge.outputs.settings import NUMBERS, TEXTS
 
     safe = dict(begin(settings.outputs)[1])
     link = make_output(settings)
@@ -107,7 +107,8 @@ def _switch(settings: Any, names: list[str], seconds: float) -> None:
         try:
             for name in names:
                 rule = settings.outputs[name]
-                level = 1 if rule.rule in NUMBERS or rule.rule == "heartbeat" else not rule.safe
+                number = rule.rule in NUMBERS or rule.rule == "heartbeat"
+                level: Any = "test" if rule.rule in TEXTS else 1 if number else not rule.safe
                 output.print(Text.assemble(printable(f"{name} ({rule.rule}, {rule.at}): "), (str(level), "bold")))
                 link.set({name: level})
                 time.sleep(seconds)
@@ -167,5 +168,7 @@ def _table(told: Mapping[str, Any]) -> Table:
     return table
 
 
-def _level(level: bool | float) -> str:
+def _level(level: bool | float | str) -> str:
+    if isinstance(level, str):
+        return printable(level)
     return ("up" if level else "down") if isinstance(level, bool) else f"{level:g}"

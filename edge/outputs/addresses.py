@@ -14,7 +14,7 @@ _LAST = 65_535
 class Address:
     """One place at a machine. `table`: of Modbus, coil, discrete, register or input; of GPIO, line.
 
-    `any` takes every level.
+    `any` and a node of OPC UA take every level.
     """
 
     table: str
@@ -25,6 +25,11 @@ class Address:
     def bit(self) -> bool:
         """Whether it holds a bit, and no number."""
         return self.table in {"coil", "discrete", "line"}
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether it takes a text as well."""
+        return self.table in {"any", "node"}
 
     def wrong_for_output(self, *, number: bool, client: bool) -> str:
         """Say what was expected where a signal does not fit; empty where it does. A client cannot write inputs."""
@@ -38,7 +43,7 @@ class Address:
             return "a coil or register, for a PLC cannot write that"
         if number:
             return "a register for a number" if self.bit else ""
-        return "" if self.bit or self.table == "any" else "a coil or discrete for a bit"
+        return "" if self.bit or self.takes_text else "a coil or discrete for a bit"
 
     def __str__(self) -> str:
         """Return it as the settings say it."""
@@ -49,6 +54,10 @@ def address_of(link: str, text: str) -> Address:
     """Read an address as a link names places. Raises ValueError with what was expected and received."""
     if link == "simulated":
         return Address("any", 0, text)
+    if link == "opcua":
+        if not text.isprintable() or text != text.strip():
+            raise ValueError(f"expected the id or the name of a node, such as ns=2;s=Gate, received {text!r}")
+        return Address("node", 0, text)
     if link == "gpio":
         line = _LINE.fullmatch(text)
         if line is None:

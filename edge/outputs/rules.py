@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from edge.outputs.settings import UNKNOWN_VALUE, VALUES, VERDICTS, OutputRule
+from edge.outputs.settings import TEXTS, UNKNOWN_VALUE, VALUES, VERDICTS, OutputRule
 from edge.records.outputs import Level, PartSignal, StationSignal
 
 # How long after its loop's last mark a station is taken for dead, and its heartbeat stops.
 STALL_NS = 2_000_000_000
 COUNTS_TO = 65_535  # a register's; 0 means that there was no part yet
+TEXT_AT_MOST = 100
 Changes = tuple[tuple[str, Level], ...]
 
 
@@ -53,6 +54,8 @@ def part(rules: Mapping[str, OutputRule], signals: Signals, decided: PartSignal)
             wanted[name] = _value(rule, decided)
         elif rule.rule == "result_counter":
             wanted[name] = signals.parts
+        elif rule.rule in {"part_id", "recipe"}:
+            wanted[name] = str(getattr(decided, rule.rule))[:TEXT_AT_MOST]
         elif rule.rule == "done":
             wanted[name] = signals.triggered
         elif rule.rule == "busy" and signals.triggered:
@@ -71,6 +74,9 @@ def station(rules: Mapping[str, OutputRule], signals: Signals, now: StationSigna
             wanted[name] = now.ready
         elif rule.rule == "busy":
             wanted[name] = now.busy or signals.triggered
+        elif rule.rule == "state":
+            busy = now.busy or signals.triggered
+            wanted[name] = "SingleExecution" if busy else "Ready" if now.ready else "Halted"
         elif rule.rule == "alarm":
             wanted[name] = any(alarm in rule.alarms or priority in rule.priorities for alarm, priority in now.alarms)
     return _to(rules, signals, wanted)
@@ -78,7 +84,7 @@ def station(rules: Mapping[str, OutputRule], signals: Signals, now: StationSigna
 
 def recipe_changed(rules: Mapping[str, OutputRule], signals: Signals) -> tuple[Signals, Changes]:
     """Take back what was said of a part of another recipe, and be not ready until the station says so."""
-    told = {*VERDICTS, *VALUES, "ready"}
+    told = {*VERDICTS, *VALUES, "ready", "part_id", "recipe"}
     return _to(rules, signals, {name: _safe_level(rule) for name, rule in rules.items() if rule.rule in told})
 
 
@@ -155,6 +161,8 @@ def _safe_level(rule: OutputRule) -> Level:
         return UNKNOWN_VALUE
     if rule.rule in {"grade", "result_counter", "heartbeat"}:
         return 0
+    if rule.rule in TEXTS:
+        return "Preoperational" if rule.rule == "state" else ""
     return rule.safe
 
 

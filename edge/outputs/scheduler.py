@@ -21,6 +21,7 @@ from edge.outputs.schedule import Begin, Dropped, End, Schedule
 from edge.outputs.settings import OutputRule
 from edge.protocols import Output
 from edge.records.outputs import (
+    Level,
     MachineCounts,
     MachineTroubles,
     OutputEvent,
@@ -121,7 +122,7 @@ class OutputScheduler:
         return MachineTroubles(lost=self._lost or None, late=late if fresh else None)
 
     @property
-    def levels(self) -> dict[str, bool | float]:
+    def levels(self) -> dict[str, Level]:
         """The level of each signal; from any thread."""
         return dict(self._signals.levels)
 

@@ -12,6 +12,7 @@ from edge.outputs.addresses import Address, address_of
 from edge.outputs.gpio_settings import GpioSettings
 from edge.outputs.input_settings import BITS, InputRule
 from edge.outputs.modbus_settings import ModbusSettings
+from edge.outputs.opcua_settings import OpcUaSettings
 from edge.records.outputs import Priority
 from edge.yaml_settings import StrictModel
 
@@ -29,11 +30,15 @@ OutputKind = Literal[
     "ready",
     "busy",
     "done",
+    "part_id",
+    "recipe",
+    "state",
 ]
 VERDICTS = ("ok", "ng", "no_read")
 VALUES = ("coverage", "length_mm", "grade")
+TEXTS = frozenset({"part_id", "recipe", "state"})
 NUMBERS = frozenset({*VALUES, "result_counter"})
-LinkKind = Literal["simulated", "modbus", "gpio"]
+LinkKind = Literal["simulated", "modbus", "gpio", "opcua"]
 
 MOST_SIGNALS = 200
 UNKNOWN_VALUE = 65_535  # what a register holds of a value that is not known
@@ -47,7 +52,8 @@ class OutputRule(StrictModel):
     values; result_counter = 1 more with each part, after its verdict and values; pulse = a pulse for each part of one
     of `verdicts`; alarm = one is shown, of `alarms` by id or of `priorities`; heartbeat = 1 more every `every_ms`,
     while the loop moves; ready = the next part can be judged; busy = a part is being judged; done = the part of a
-    handshake is decided, and the machine has not taken its trigger back.
+    handshake is decided, and the machine has not taken its trigger back. Texts, where the link takes them: part_id,
+    recipe = of the last part; state = Preoperational, Halted, Ready or SingleExecution.
 
     `at`: where the signal is, as the link names places. `after_ms`, or `after_counts` of the encoder: from the opening
     or closing of the part (`since`) to the pulse, which lasts `width_ms`. `scale`: that a value is multiplied by.
@@ -82,7 +88,7 @@ class OutputRule(StrictModel):
         ):
             if key in self.model_fields_set and self.rule not in fits:
                 raise ValueError(f"expected no {key} for the rule {self.rule}")
-        if self.safe and self.rule in {*NUMBERS, "heartbeat"}:
+        if self.safe and self.rule in {*NUMBERS, *TEXTS, "heartbeat"}:
             raise ValueError(f"expected no safe level for the rule {self.rule}, whose safe level is fixed")
         return self
 
@@ -113,12 +119,15 @@ class MachineSettings(StrictModel):
     link: LinkKind
     modbus: ModbusSettings | None = None
     gpio: GpioSettings = GpioSettings()
+    opcua: OpcUaSettings | None = None
     tolerance_ms: Annotated[float, Field(ge=1, le=1000)] = 5.0
 
     @model_validator(mode="after")
     def _the_link_has_its_settings(self) -> MachineSettings:
         if (self.link == "modbus") != (self.modbus is not None):
             raise ValueError("expected the key modbus for the link modbus, and for no other")
+        if (self.link == "opcua") != (self.opcua is not None):
+            raise ValueError("expected the key opcua for the link opcua, and for no other")
         if self.link != "gpio" and "gpio" in self.model_fields_set:
             raise ValueError("expected the key gpio for the link gpio, and for no other")
         return self
@@ -143,6 +152,8 @@ def check_signals(
         place = _place(machine, f"outputs.{name}", out.at)
         if wrong := place.wrong_for_output(number=out.rule in NUMBERS, client=machine.asks):
             raise ValueError(f"key outputs.{name}.at: expected {wrong}, received {out.at!r} for {out.rule}")
+        if out.rule in TEXTS and not place.takes_text:
+            raise ValueError(f"key outputs.{name}.rule: expected a bit or a number for {out.at}, received {out.rule}")
         _take(taken, f"outputs.{name}", place, 1)
     for name, rule in inputs.items():
         place = _place(machine, f"inputs.{name}", rule.at)

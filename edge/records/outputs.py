@@ -8,8 +8,8 @@ from typing import Literal
 
 from edge.records.inspection import Verdict
 
-# A bit, or a number.
-Level = bool | int | float
+# A bit, a number, or where the link can take it a text.
+Level = bool | int | float | str
 Priority = Literal["low", "medium", "high"]
 
 
@@ -29,6 +29,7 @@ class PartSignal:
     coverage: float | None = None
     length_mm: float | None = None
     grade: int = 0
+    recipe: str = ""
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ def part_signal(part: PartResult, grades: Sequence[str]) -> PartSignal:
         part.closed_ns,
         coverage=max(coverages, default=None),
         length_mm=max(lengths, default=None),
+        recipe=part.recipe or "",
         grade=_place(part.grade.name if part.grade else None, grades),
     )
 
@@ -134,6 +135,7 @@ def frame_signal(result: FrameResult, grades: Sequence[str]) -> PartSignal:
         at_ns,
         coverage=max(coverages, default=None),
         length_mm=max(lengths, default=None),
+        recipe=result.recipe or "",
         grade=grade,
     )
 

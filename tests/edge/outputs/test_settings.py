@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from edge.settings import Settings
+from edge.settings import Settings, load_settings
 
 
 def settings_of(**outputs: dict[str, Any]) -> Settings:
@@ -57,3 +58,36 @@ def test_the_alarms_about_signals_exist_where_signals_do() -> None:
     ids = {rule.id for rule in settings_of(a={"rule": "alarm", "at": "x", "alarms": ["output-lost"]}).alarm_rules}
     assert {"output-lost", "output-late"} <= ids
     assert not {"output-lost", "output-late"} & {rule.id for rule in Settings().alarm_rules}
+
+
+@pytest.mark.parametrize(
+    ("machine", "outputs", "told"),
+    [
+        ({"link": "modbus"}, {}, "the key modbus"),
+        ({"link": "modbus", "modbus": {}}, {"a": {"rule": "coverage", "at": "coil 1"}}, "a register for a number"),
+        ({"link": "modbus", "modbus": {}}, {"a": {"rule": "ok", "at": "discrete 1"}}, "a client cannot write"),
+        ({"link": "modbus", "modbus": {}}, {"a": {"rule": "ok", "at": "coil 70000"}}, "up to 65535"),
+        ({"link": "modbus", "modbus": {}}, {"a": {"rule": "part_id", "at": "register 1"}}, "a bit or a number"),
+        ({"link": "gpio"}, {"a": {"rule": "grade", "at": "line 1"}}, "a register for a number"),
+        ({"link": "gpio"}, {"a": {"rule": "ok", "at": "coil 1"}}, "such as line 17"),
+        ({"link": "simulated", "gpio": {}}, {}, "the key gpio"),
+        ({"link": "opcua", "opcua": {"url": "opc.tcp://h:1"}}, {}, "expected certificate"),
+        ({"link": "opcua", "opcua": {"url": "http://h:1", "security": "none"}}, {}, "url"),
+    ],
+)
+def test_a_place_that_a_link_has_not_is_refused(machine: dict[str, Any], outputs: dict[str, Any], told: str) -> None:
+    """The message says what was expected there."""
+    with pytest.raises(ValidationError, match=told):
+        Settings.model_validate_json(json.dumps({"machine": machine, "outputs": outputs}))
+
+
+def test_the_certificates_of_a_machine_are_beside_the_settings(tmp_path: Path) -> None:
+    """A relative path counts from the settings file."""
+    (tmp_path / "line.yaml").write_text(
+        "machine: {link: opcua, opcua: {url: opc.tcp://h:1, certificate: a.pem, private_key: a.key, "
+        "peer_certificate: b.pem}}"
+    )
+    machine = load_settings(tmp_path / "line.yaml").machine
+    assert machine is not None
+    assert machine.opcua is not None
+    assert machine.opcua.peer_certificate == tmp_path / "b.pem"

@@ -1,0 +1,332 @@
+"""Outputs and inputs as nodes of OPC UA: as a client of the machine, or as its server; in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from edge.errors import SettingsError
+from edge.outputs.modbus import Heard
+from edge.outputs.opcua import NAMESPACE, as_kind, identity_of, kind_of, private_key, vendor
+from edge.outputs.opcua_settings import OpcUaSettings
+from edge.outputs.pending import Pending
+from edge.records.outputs import Level, OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
+
+_ENDS_WITHIN_S = 4.0
+_OPENS_WITHIN_S = 20.0
+_REFRESH_S = 1.0
+
+
+class OpcUaLink:
+    """What client and server share. `outputs`, `inputs`: the node and the rule of each signal."""
+
+    def __init__(
+        self,
+        settings: OpcUaSettings,
+        outputs: Mapping[str, tuple[str, str]],
+        inputs: Mapping[str, tuple[str, str]],
+        heard: Heard = lambda _: None,
+        *,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._settings = settings
+        self._outputs = dict(outputs)
+        self._inputs = dict(inputs)
+        self._heard = heard
+        self._monotonic_ns = monotonic_ns
+        self._ua = vendor("ua")
+        self._identity = identity_of(settings)
+        self._pending = Pending()
+        self._shown: dict[str, Level] = {}
+        self._happened: deque[OutputEvent] = deque(maxlen=1_000)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"opc ua {settings.role}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Set what waits, which is the safe levels, and let go."""
+        self._stop.set()
+        self._awake()
+        self._thread.join(_ENDS_WITHIN_S)
+
+    def set(self, levels: Mapping[str, Level], by_ns: int | None = None) -> None:
+        """Set levels, in their order."""
+        self._pending.put(levels, by_ns)
+        self._awake()
+
+    def events(self) -> list[OutputEvent]:
+        """Return what happened since last asked."""
+        told = []
+        while self._happened:
+            told.append(self._happened.popleft())
+        return told
+
+    def _awake(self) -> None:
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # it has just been closed
+                loop.call_soon_threadsafe(self._wake.set)
+
+    @abstractmethod
+    def _run(self) -> None: ...
+
+    @abstractmethod
+    async def _write(self, levels: Mapping[str, Level]) -> None: ...
+
+    @abstractmethod
+    async def _values(self) -> dict[str, Any]: ...
+
+    async def _turn(self) -> None:
+        """Write what waits, read the inputs, and wait for more."""
+        self._wake.clear()
+        for levels, by_ns in self._pending.take():
+            await self._batch(levels, by_ns)
+        if self._inputs:
+            await self._read()
+        if not self._pending.some.is_set():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._settings.poll_ms / 1000)
+
+    async def _batch(self, levels: Mapping[str, Level], by_ns: int | None) -> None:
+        now_ns = self._monotonic_ns()
+        if by_ns is not None and now_ns > by_ns:
+            self._late(levels, by_ns, now_ns, switched=False)
+            return
+        self._show(levels)
+        await self._write(levels)
+        now_ns = self._monotonic_ns()
+        if by_ns is not None and now_ns > by_ns:
+            self._late(levels, by_ns, now_ns, switched=True)
+
+    async def _read(self) -> None:
+        at_ns = self._monotonic_ns()
+        read = await self._values()
+        for name, value in read.items():
+            if not isinstance(value, int):
+                raise self._ua.UaError(f"inputs.{name}: expected a bit or a whole number, received {value!r:.60}")
+        self._heard(Reading(at_ns, {name: int(value) for name, value in read.items()}))
+
+    def _fold(self) -> None:
+        """Take up what waited while nobody was there: levels alone, for a pulse's time is over."""
+        for levels, by_ns in self._pending.take():
+            if by_ns is None:
+                self._show(levels)
+            else:
+                self._late(levels, by_ns, self._monotonic_ns(), switched=False)
+
+    def _show(self, levels: Mapping[str, Level]) -> None:
+        for name, level in levels.items():
+            self._shown.pop(name, None)
+            self._shown[name] = level
+
+    def _late(self, levels: Mapping[str, Level], by_ns: int, now_ns: int, *, switched: bool) -> None:
+        self._happened.extend(OutputLate(now_ns, name, now_ns - by_ns, switched) for name in levels)
+
+    def _lost(self, why: object) -> None:
+        told = str(why) or type(why).__name__
+        self._happened.append(
+            OutputLost(
+                self._monotonic_ns(),
+                f"OPC UA {self._settings.url}: {told}. Check its power, its cable, machine.opcua.url, the nodes in "
+                "outputs and inputs, and the certificates of both sides",
+            )
+        )
+
+
+class OpcUaClient(OpcUaLink):
+    """The outputs at the machine's server. Its absence, late answers, unknown nodes and bad certificates are told."""
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._identity.require_valid()
+                asyncio.run(self._serve())
+            except (self._ua.UaError, OSError, asyncio.TimeoutError, ValueError) as error:
+                self._loop = None
+                self._lost(error)
+            if not self._stop.is_set():
+                self._stop.wait(self._settings.retry_ms / 1000)
+
+    async def _serve(self) -> None:
+        client = vendor().Client(self._settings.url, timeout=self._settings.timeout_ms / 1000)
+        client.application_uri = self._identity.uri
+        if self._identity.own is not None and self._identity.peer is not None:
+            await client.set_security(
+                vendor("crypto.security_policies").SecurityPolicyBasic256Sha256,
+                self._identity.own.der,
+                vendor("crypto.uacrypto").CertProperties(*private_key(self._settings)),
+                server_certificate=self._identity.peer.der,
+                mode=self._ua.MessageSecurityMode.SignAndEncrypt,
+            )
+        await asyncio.wait_for(client.connect(), 5 * self._settings.timeout_ms / 1000)
+        try:
+            await self._talk(client)
+        finally:
+            with suppress(Exception):
+                await asyncio.wait_for(client.disconnect(), self._settings.timeout_ms / 1000)
+
+    async def _talk(self, client: Any) -> None:
+        self._client = client
+        self._wake, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        self._nodes = {name: client.get_node(node) for name, (node, _) in {**self._outputs, **self._inputs}.items()}
+        self._kinds = {name: await self._nodes[name].read_data_type_as_variant_type() for name in self._outputs}
+        self._fold()
+        await self._write(dict(self._shown))
+        if self._inputs:
+            await self._read()
+        self._happened.append(OutputRestored(self._monotonic_ns()))
+        refresh_s = time.monotonic() + _REFRESH_S
+        while not self._stop.is_set():
+            await self._turn()
+            if time.monotonic() >= refresh_s:  # also finds out that the server has gone
+                refresh_s = time.monotonic() + _REFRESH_S
+                await self._write(dict(self._shown))
+        for levels, by_ns in self._pending.take():
+            await self._batch(levels, by_ns)
+
+    async def _write(self, levels: Mapping[str, Level]) -> None:
+        if not levels:
+            return
+        values = [
+            self._ua.DataValue(self._ua.Variant(as_kind(self._kinds[name].name, level), self._kinds[name]))
+            for name, level in levels.items()
+        ]
+        await self._client.write_values([self._nodes[name] for name in levels], values)
+
+    async def _values(self) -> dict[str, Any]:
+        read = await self._client.read_values([self._nodes[name] for name in self._inputs])
+        return dict(zip(self._inputs, read, strict=True))
+
+
+class OpcUaServer(OpcUaLink):
+    """The outputs as nodes that a client reads, below the object VisionSystem; it may write the inputs, and no others.
+
+    Entering raises SettingsError where it cannot listen.
+    """
+
+    def __enter__(self) -> Self:
+        self._opened = threading.Event()
+        self._error: str | None = None
+        super().__enter__()
+        self._opened.wait(_OPENS_WITHIN_S)
+        if self._error is not None:
+            raise SettingsError(self._error)
+        return self
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except (self._ua.UaError, OSError, ValueError) as error:
+            self._error = (
+                f"key machine.opcua: expected an address to listen at and certificates that hold, received "
+                f"{self._settings.url}: {error}"
+            )
+            self._lost(error)
+        finally:
+            self._opened.set()
+
+    async def _serve(self) -> None:
+        self._identity.require_valid()
+        users = vendor("crypto.permission_rules")
+
+        class Everybody:
+            """Whoever is let in may read, and write what is writable."""
+
+            def get_user(self, *_: Any, **__: Any) -> Any:
+                return users.User(role=users.UserRole.User)
+
+        server = vendor().Server(user_manager=Everybody())
+        await server.init()
+        server.set_endpoint(self._settings.url)
+        server.set_server_name("Linewatch")
+        await server.set_application_uri(self._identity.uri)
+        await self._secure(server)
+        await self._make_nodes(server)
+        async with server:
+            self._wake, self._loop = asyncio.Event(), asyncio.get_running_loop()
+            self._opened.set()
+            await self._serve_until_stop(server)
+
+    async def _secure(self, server: Any) -> None:
+        kinds = self._ua.SecurityPolicyType
+        peer = self._identity.peer
+        if self._identity.own is None or peer is None:
+            server.set_security_policy([kinds.NoSecurity])
+            return
+        await server.load_certificate(self._identity.own.der)
+        secret, form = private_key(self._settings)
+        await server.load_private_key(secret, format=form)
+        server.set_security_policy([kinds.Basic256Sha256_SignAndEncrypt])
+        encoding = vendor("crypto.uacrypto").der_from_x509
+        refuse, codes = vendor("common.utils").ServiceError, self._ua.StatusCodes
+
+        async def validate(certificate: Any, _application: Any) -> None:
+            """Let the one peer in whose certificate the settings name, while it holds."""
+            if encoding(certificate) != peer.der:
+                raise refuse(codes.BadCertificateUntrusted)
+            try:
+                self._identity.require_valid()
+            except ValueError as error:
+                raise refuse(codes.BadCertificateTimeInvalid) from error
+
+        server.set_certificate_validator(validate)
+
+    async def _make_nodes(self, server: Any) -> None:
+        ua = self._ua
+        space = await server.register_namespace(NAMESPACE)
+        folder = await server.nodes.objects.add_object(ua.NodeId("VisionSystem", space), f"{space}:VisionSystem")
+        self._nodes, self._kinds = {}, {}
+        self._fold()
+        for name, (node, rule) in {**self._outputs, **self._inputs}.items():
+            kind = getattr(ua.VariantType, kind_of(rule) if name in self._outputs else _input_kind(rule))
+            first = as_kind(kind.name, self._shown.get(name, 0))
+            made = await folder.add_variable(ua.NodeId(node, space), f"{space}:{node}", first, kind)
+            if name in self._inputs:
+                await made.set_writable()
+            self._nodes[name], self._kinds[name] = made, kind
+
+    async def _serve_until_stop(self, server: Any) -> None:
+        """Show what is set, and tell whether a client is there."""
+        reached: bool | None = None
+        seen_ns = self._monotonic_ns()
+        while not self._stop.is_set():
+            await self._turn()
+            now_ns = self._monotonic_ns()
+            if server.bserver.clients:
+                seen_ns = now_ns
+                if reached is not True:
+                    self._happened.append(OutputRestored(now_ns))
+                reached = True
+            elif now_ns - seen_ns > self._settings.silent_ms * 1_000_000 and reached is not False:
+                reached = False
+                self._lost(f"no client is there for {self._settings.silent_ms} ms")
+        for levels, by_ns in self._pending.take():
+            await self._batch(levels, by_ns)
+
+    async def _write(self, levels: Mapping[str, Level]) -> None:
+        for name, level in levels.items():
+            kind = self._kinds[name]
+            await self._nodes[name].write_value(self._ua.DataValue(self._ua.Variant(as_kind(kind.name, level), kind)))
+
+    async def _values(self) -> dict[str, Any]:
+        return {name: await self._nodes[name].read_value() for name in self._inputs}
+
+
+def _input_kind(rule: str) -> str:
+    return "Boolean" if rule in {"part", "acknowledge", "reset_counters", "running"} else "UInt32"

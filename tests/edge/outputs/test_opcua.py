@@ -1,0 +1,367 @@
+"""Nodes of OPC UA: real clients and servers of asyncua on loopback, in both roles, with and without certificates."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+from asyncua import Client, Server, ua
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from asyncua.crypto.uacrypto import CertProperties
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from typing_extensions import Self
+
+from edge.errors import SettingsError
+from edge.outputs.opcua import NAMESPACE
+from edge.outputs.opcua_link import OpcUaClient, OpcUaLink, OpcUaServer
+from edge.outputs.opcua_settings import OpcUaSettings
+from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
+from tests.brokers import HOST, free_port, wait_for
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+SPACE = "urn:plc"
+KINDS = {"Bad": ua.VariantType.Boolean, "Count": ua.VariantType.UInt16, "Id": ua.VariantType.String}
+KINDS |= {"Part": ua.VariantType.Boolean, "Encoder": ua.VariantType.UInt32}
+
+
+def make_certificate(folder: Path, name: str, *, days: int = 2, ago: int = 1) -> tuple[Path, Path]:
+    """Make NAME.pem, which names its application and holds for `days`, from `ago` days before now, and NAME.key."""
+    key = rsa.generate_private_key(65_537, 2048)
+    begins = datetime.now(timezone.utc) - timedelta(days=ago)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"urn:{name}"), x509.DNSName("localhost")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(begins + timedelta(days=days))
+        .add_extension(names, critical=False)
+        .add_extension(x509.KeyUsage(True, True, True, True, False, False, False, False, False), critical=False)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem, secret = folder / f"{name}.pem", folder / f"{name}.key"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    return pem, secret
+
+
+class PlcServer:
+    """A server of asyncua with a few nodes. `answers_after_s`: so late it answers writes."""
+
+    def __init__(self, port: int = 0, certificate: tuple[Path, Path] | None = None) -> None:
+        self.url = f"opc.tcp://{HOST}:{port or free_port()}"
+        self._certificate = certificate
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __enter__(self) -> Self:
+        self._ready, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(30)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    async def _run(self) -> None:
+        server = Server()
+        await server.init()
+        server.set_endpoint(self.url)
+        policy = ua.SecurityPolicyType.NoSecurity
+        if self._certificate is not None:
+            await server.load_certificate(self._certificate[0])
+            await server.load_private_key(self._certificate[1], format="pem")
+            policy = ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt
+        server.set_security_policy([policy])
+        space = await server.register_namespace(SPACE)
+        self.nodes = {}
+        for name, kind in KINDS.items():
+            first = "" if kind is ua.VariantType.String else False if kind is ua.VariantType.Boolean else 0
+            node = await server.nodes.objects.add_variable(ua.NodeId(name, space), f"{space}:{name}", first, kind)
+            await node.set_writable()
+            self.nodes[name] = node
+        async with server:
+            self._loop = asyncio.get_running_loop()
+            self._ready.set()
+            while not self._stop.is_set():  # noqa: ASYNC110 - the event is of another thread
+                await asyncio.sleep(0.02)
+
+    def value(self, name: str) -> Any:
+        """Return what a node holds."""
+        return self.ask(self.nodes[name].read_value())
+
+    def put(self, name: str, value: Any) -> None:
+        """Set a node itself."""
+        self.ask(self.nodes[name].write_value(ua.DataValue(ua.Variant(value, KINDS[name]))))
+
+    def ask(self, coroutine: Any) -> Any:
+        """Do something in the server's own loop."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+
+
+OUTPUTS = {"bad": ("ns=2;s=Bad", "ng"), "count": ("ns=2;s=Count", "result_counter"), "id": ("ns=2;s=Id", "part_id")}
+INPUTS = {"part": ("ns=2;s=Part", "part"), "belt": ("ns=2;s=Encoder", "encoder")}
+
+
+class Linked:
+    """A link with what it told."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        outputs: dict[str, tuple[str, str]] = OUTPUTS,
+        inputs: dict[str, tuple[str, str]] = INPUTS,
+        make: Callable[..., OpcUaLink] = OpcUaClient,
+        **settings: Any,
+    ) -> None:
+        own = {"security": "none", "retry_ms": 100, "timeout_ms": 2000, "silent_ms": 500, **settings}
+        self.readings: list[Reading] = []
+        self.told: list[OutputEvent] = []
+        self.link = make(OpcUaSettings(url=url, **own), outputs, inputs, self.readings.append)
+
+    def has(self, kind: type[OutputEvent]) -> Callable[[], bool]:
+        """Return what tells whether something of a kind was told."""
+
+        def told() -> bool:
+            self.told += self.link.events()
+            return any(isinstance(event, kind) for event in self.told)
+
+        return told
+
+    def why(self) -> str:
+        """Return why the machine is lost."""
+        wait_for(self.has(OutputLost))
+        return next(event.detail for event in self.told if isinstance(event, OutputLost))
+
+
+def files(own: tuple[Path, Path], peer: Path) -> dict[str, Any]:
+    """Return the settings of certificates."""
+    return {
+        "security": "sign_and_encrypt",
+        "certificate": own[0],
+        "private_key": own[1],
+        "peer_certificate": peer,
+    }
+
+
+def test_a_client_writes_and_reads_the_machine_s_nodes() -> None:
+    """Bits, numbers and texts, each in the type that the node has; and the inputs come back."""
+    with PlcServer() as plc:
+        own = Linked(plc.url)
+        with own.link as link:
+            wait_for(own.has(OutputRestored))
+            link.set({"bad": True, "count": 7, "id": "phone-000041"})
+            wait_for(lambda: plc.value("Count") == 7)
+            assert (plc.value("Bad"), plc.value("Id")) == (True, "phone-000041")
+            plc.put("Part", True)
+            plc.put("Encoder", 90_000)
+            wait_for(lambda: own.readings[-1].values == {"part": 1, "belt": 90_000})
+            link.set({"bad": False})
+        assert plc.value("Bad") is False
+
+
+def test_a_server_that_is_absent_goes_or_comes_back_is_told() -> None:
+    """The link tries again without end, and then every level is there."""
+    port = free_port()
+    own = Linked(f"opc.tcp://{HOST}:{port}")
+    with own.link as link:
+        link.set({"bad": True, "count": 3})
+        assert "OPC UA" in own.why()
+        with PlcServer(port) as plc:
+            wait_for(own.has(OutputRestored))
+            wait_for(lambda: plc.value("Count") == 3)
+            own.told.clear()
+        wait_for(own.has(OutputLost))
+        own.told.clear()
+        with PlcServer(port) as plc:
+            wait_for(own.has(OutputRestored))
+            wait_for(lambda: plc.value("Bad") is True)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs"),
+    [({"bad": ("ns=2;s=Nobody", "ng")}, {}), ({"bad": ("no node", "ng")}, {}), ({}, {"part": ("ns=2;s=Id", "part")})],
+)
+def test_a_node_that_is_not_there_or_of_another_kind_is_told(
+    outputs: dict[str, tuple[str, str]], inputs: dict[str, tuple[str, str]]
+) -> None:
+    """Neither ends the link."""
+    with PlcServer() as plc:
+        own = Linked(plc.url, outputs=outputs, inputs=inputs)
+        with own.link:
+            assert "the nodes in outputs and inputs" in own.why()
+            assert not own.has(OutputRestored)()
+
+
+def test_a_late_pulse_is_not_written() -> None:
+    """It is told in its place."""
+    with PlcServer() as plc:
+        own = Linked(plc.url)
+        with own.link as link:
+            wait_for(own.has(OutputRestored))
+            link.set({"bad": True}, time.monotonic_ns() - 1)
+            wait_for(own.has(OutputLate))
+        assert plc.value("Bad") is False
+
+
+def test_a_client_signs_and_encrypts(tmp_path: Path) -> None:
+    """With each other's certificates they speak; without encryption that server lets nobody in."""
+    plc_files, own_files = make_certificate(tmp_path, "plc"), make_certificate(tmp_path, "station")
+    with PlcServer(certificate=plc_files) as plc:
+        own = Linked(plc.url, **files(own_files, plc_files[0]))
+        with own.link as link:
+            link.set({"count": 5})
+            wait_for(own.has(OutputRestored))
+            assert plc.value("Count") == 5
+        plain = Linked(plc.url)
+        with plain.link:
+            assert plain.why()
+            assert not plain.has(OutputRestored)()
+
+
+@pytest.mark.parametrize("whose", ["station", "plc"])
+def test_a_client_refuses_expired_certificates(tmp_path: Path, whose: str) -> None:
+    """Its own or the server's: nothing is written, and the date is told."""
+    old = {name: {"days": 1, "ago": 3} if name == whose else {} for name in ("plc", "station")}
+    plc_files = make_certificate(tmp_path, "plc", **old["plc"])
+    own_files = make_certificate(tmp_path, "station", **old["station"])
+    with PlcServer(certificate=plc_files) as plc:
+        own = Linked(plc.url, **files(own_files, plc_files[0]))
+        with own.link as link:
+            link.set({"count": 5})
+            assert "expired on" in own.why()
+            assert not own.has(OutputRestored)()
+        assert plc.value("Count") == 0
+
+
+def test_a_client_refuses_a_server_of_another_certificate(tmp_path: Path) -> None:
+    """The one in the settings is the only one that is trusted."""
+    plc_files, own_files = make_certificate(tmp_path, "plc"), make_certificate(tmp_path, "station")
+    other = make_certificate(tmp_path, "other")
+    with PlcServer(certificate=plc_files) as plc:
+        own = Linked(plc.url, **files(own_files, other[0]))
+        with own.link:
+            assert own.why()
+            assert not own.has(OutputRestored)()
+
+
+SERVED = {"bad": ("ng", "ng"), "count": ("ResultCounter", "result_counter"), "id": ("PartId", "part_id")}
+WRITTEN = {"part": ("PartPresent", "part")}
+
+
+async def _visit(url: str, steps: Callable[[Client, Callable[[str], Any]], Any], secure: Sequence[Any] = ()) -> Any:
+    client = Client(url, timeout=5)
+    if secure:
+        client.application_uri = "urn:plc"
+        await client.set_security(SecurityPolicyBasic256Sha256, *secure, mode=ua.MessageSecurityMode.SignAndEncrypt)
+    async with client:
+        space = await client.get_namespace_index(NAMESPACE)
+        return await steps(client, lambda name: client.get_node(ua.NodeId(name, space)))
+
+
+def visit(url: str, steps: Callable[[Client, Callable[[str], Any]], Any], secure: Sequence[Any] = ()) -> Any:
+    """Be a client for a moment."""
+    return asyncio.run(_visit(url, steps, secure))
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[tuple[Linked, str]]:
+    """Yield a server and its address."""
+    url = f"opc.tcp://{HOST}:{free_port()}"
+    own = Linked(url, outputs=SERVED, inputs=WRITTEN, make=OpcUaServer, role="server", **settings)
+    with own.link:
+        yield own, url
+
+
+def test_a_client_reads_the_station_s_nodes_and_writes_inputs_alone() -> None:
+    """What is an output cannot be written by others; the nodes stand below VisionSystem."""
+
+    async def steps(client: Client, node: Callable[[str], Any]) -> Any:
+        await node("PartPresent").write_value(True)
+        with pytest.raises(ua.UaStatusCodeError):
+            await node("ng").write_value(False)
+        below = await client.nodes.objects.get_child([f"{node('ng').nodeid.NamespaceIndex}:VisionSystem"])
+        names = {(await child.read_browse_name()).Name for child in await below.get_children()}
+        return names, [await node(name).read_value() for name in ("ng", "ResultCounter", "PartId")]
+
+    with serving() as (own, url):
+        own.link.set({"bad": True, "count": 41, "id": "p-7"})
+        time.sleep(0.2)
+        names, values = visit(url, steps)
+        assert values == [True, 41, "p-7"]
+        assert names == {"ng", "ResultCounter", "PartId", "PartPresent"}
+        wait_for(lambda: own.readings and own.readings[-1].values == {"part": 1})
+
+
+def test_a_server_tells_whether_a_client_is_there() -> None:
+    """Nobody is a loss, and somebody ends it."""
+
+    async def stay(_client: Client, node: Callable[[str], Any]) -> Any:
+        await asyncio.sleep(0.5)
+        return await node("ng").read_value()
+
+    with serving() as (own, url):
+        assert "no client is there" in own.why()
+        visit(url, stay)
+        wait_for(own.has(OutputRestored))
+
+
+async def read_count(_client: Client, node: Callable[[str], Any]) -> Any:
+    """Read the counter."""
+    return await node("ResultCounter").read_value()
+
+
+def test_a_server_lets_in_whom_it_trusts(tmp_path: Path) -> None:
+    """Signed and encrypted with the certificate that it knows; another one, or none, is refused."""
+    own_files, plc_files = make_certificate(tmp_path, "station"), make_certificate(tmp_path, "plc")
+    stranger = make_certificate(tmp_path, "stranger")
+    with serving(**files(own_files, plc_files[0])) as (own, url):
+        own.link.set({"count": 9})
+        time.sleep(0.2)
+        assert visit(url, read_count, tuple(CertProperties(path, "pem") for path in plc_files)) == 9
+        for refused in (tuple(CertProperties(path, "pem") for path in stranger), ()):
+            with pytest.raises((ua.UaError, OSError, asyncio.TimeoutError)):
+                visit(url, read_count, refused)
+
+
+def test_a_server_refuses_an_expired_client(tmp_path: Path) -> None:
+    """Its certificate is the trusted one, and over."""
+    own_files = make_certificate(tmp_path, "station")
+    plc_files = make_certificate(tmp_path, "plc", days=1, ago=3)
+    url = f"opc.tcp://{HOST}:{free_port()}"
+    with (
+        pytest.raises(SettingsError, match="expired on"),
+        OpcUaServer(OpcUaSettings(role="server", url=url, **files(own_files, plc_files[0])), SERVED, WRITTEN),
+    ):
+        pass
+
+
+def test_certificates_that_are_none_are_refused_at_once(tmp_path: Path) -> None:
+    """The key of the settings is named."""
+    (tmp_path / "none.pem").write_text("no certificate")
+    _, key = make_certificate(tmp_path, "own")
+    with pytest.raises(SettingsError, match=r"key machine\.opcua\.certificate"):
+        Linked("opc.tcp://127.0.0.1:1", **files((tmp_path / "none.pem", key), tmp_path / "none.pem"))

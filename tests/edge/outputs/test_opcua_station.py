@@ -1,0 +1,51 @@
+"""A station that is a server of OPC UA: a real client reads what each part came to."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncua import Client, ua
+
+from edge.outputs.opcua import NAMESPACE
+from tests.brokers import HOST, free_port, wait_for
+from tests.edge.outputs.machine_line import running, settings_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+NAMES = ("ResultId", "ok", "ng", "no_read", "PartId", "InternalRecipeId", "CurrentState")
+RULES = ("result_counter", "ok", "ng", "no_read", "part_id", "recipe", "state")
+
+
+async def look(url: str, parts: int) -> dict[int, dict[str, Any]]:
+    """Read all nodes at once, again and again, until so many parts were seen."""
+    seen: dict[int, dict[str, Any]] = {}
+    async with Client(url, timeout=10) as client:
+        space = await client.get_namespace_index(NAMESPACE)
+        nodes = [client.get_node(ua.NodeId(name, space)) for name in NAMES]
+        while len(seen) < parts:
+            count, *values = await client.read_values(nodes)
+            if count:  # what is read while it changes is read again
+                seen[count] = dict(zip(NAMES[1:], values, strict=True))
+            await asyncio.sleep(0.01)
+    return seen
+
+
+def test_a_client_reads_part_after_part(tmp_path: Path) -> None:
+    """With each result id come that part's verdict, its id and its recipe, under the names of OPC 40100-1."""
+    url = f"opc.tcp://{HOST}:{free_port()}"
+    outputs = {rule: {"rule": rule, "at": name} for name, rule in zip(NAMES, RULES, strict=True)}
+    machine = {"link": "opcua", "opcua": {"role": "server", "url": url, "security": "none"}}
+    settings = settings_of(tmp_path / "a.db", defective=0.4, machine=machine, outputs=outputs)
+    ids: list[str] = []
+    with running(settings, tmp_path / "a.db", ids=ids) as (_, verdicts):
+        wait_for(lambda: verdicts)
+        seen = asyncio.run(look(url, 6))
+    for count in sorted(seen)[:-1]:  # of each the last reading, before the next part
+        one = seen[count]
+        bits = {"OK": one["ok"], "NG": one["ng"], "NO_READ": one["no_read"]}
+        assert [verdict for verdict, up in bits.items() if up] == [verdicts[count - 1].value]
+        assert one["InternalRecipeId"] == "default"
+        assert one["CurrentState"] in {"Ready", "SingleExecution"}
+    assert {one["PartId"] for one in seen.values()} <= set(ids)
