@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import statistics
@@ -37,20 +38,18 @@ COUNT, GATE = 0, 3
 
 async def serve_plc(port: int) -> None:
     """Be a PLC until the standard input ends; then write down each write: moment, code, address, values."""
-    from pymodbus.server import ModbusTcpServer
-    from pymodbus.simulator import DataType, SimData, SimDevice
-
+    serving: Any = importlib.import_module("pymodbus.server")
+    simulating: Any = importlib.import_module("pymodbus.simulator")
     writes: list[tuple[int, int, int, list[int]]] = []
 
     async def note(code: int, _start: int, address: int, _count: int, _held: list[int], values: Any) -> None:
         if values is not None:
             writes.append((time.monotonic_ns(), code, address, [int(value) for value in values]))
 
-    bits = [SimData(0, values=[False] * 16, datatype=DataType.BITS)]
-    numbers = [SimData(0, count=16, datatype=DataType.REGISTERS)]
-    server: Any = ModbusTcpServer(
-        SimDevice(1, simdata=(bits, bits, numbers, numbers), action=note), address=(HOST, port)
-    )
+    bits = [simulating.SimData(0, values=[False] * 16, datatype=simulating.DataType.BITS)]
+    numbers = [simulating.SimData(0, count=16, datatype=simulating.DataType.REGISTERS)]
+    device = simulating.SimDevice(1, simdata=(bits, bits, numbers, numbers), action=note)
+    server = serving.ModbusTcpServer(device, address=(HOST, port))
     await server.serve_forever(background=True)
     print("ready", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
