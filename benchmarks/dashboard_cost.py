@@ -1,164 +1,149 @@
-"""`python -m benchmarks.dashboard_cost`: what open pages cost a station, side by side in one run; JSON.
+"""`python -m benchmarks.dashboard_cost`: what pages that are open cost the station; JSON.
 
-Two stations alike run on one broker. A dashboard hears the first, and three of its pages are open. Another consumer
-takes what either says. Given are the processor's seconds of each station for one frame, over the same time.
-The two change places halfway, so that what is unlike about them cancels out.
+Two stations run side by side, alike, each with a dashboard. In each block of time three screens of one of them are open
+in a real browser, and none of the other; in the next block it is the other way round. So whatever else the machine does
+counts on both sides. CPU seconds are those of the stations' processes, frames those that they decided.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
+import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import psutil
-from typing_extensions import Self
+from playwright.sync_api import Browser, sync_playwright
 
+from benchmarks.proof.setting import BUNDLE, ROOT, Broker, wait_for
+from benchmarks.screens import CHROMIUM
 from edge.dashboard.serving import dashboard
-from edge.dashboard.settings import DashboardSettings, HistorySettings, ListenSettings
-from edge.publishers.broker_settings import BrokerSettings
-from edge.publishers.embedded_broker import EmbeddedBroker
-from edge.publishers.subscriber import Subscriber
-from edge.records import Received
-from edge.watching.watched import envelope_of
+from edge.dashboard.settings import ListenSettings, load_dashboard_settings
 
-CELLS = ("c1", "c2")
-PAGES = ("/live/wall", "/live/station/{place}", "/live/alarms")
-TOPICS = ("state/+", "event/+", "alarm/+", "image/last")
-_SETTLES_S = 8.0
+SCREENS = ("wall", "", "alarms")
+LIMIT = 1.01
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-def place(cell: str) -> str:
-    """Return the five levels of a station."""
-    return f"enterprise/site/area/line/{cell}"
+@dataclass
+class Station:
+    """`linewatch run` in a process of its own. `url`: of its dashboard."""
+
+    config: Path
+    store: Path
+    process: subprocess.Popen[bytes]
+    url: str = ""
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds that the process has taken."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+    def frames(self) -> int:
+        """Return how many frames it has decided."""
+        if not self.store.exists():
+            return 0
+        with closing(sqlite3.connect(f"{self.store.as_uri()}?mode=ro", uri=True, timeout=30)) as store:
+            try:
+                return int(store.execute("SELECT count(*) FROM message WHERE topic LIKE '%event/result'").fetchone()[0])
+            except sqlite3.OperationalError:  # it has not made its tables yet
+                return 0
 
 
-@contextlib.contextmanager
-def stations(folder: Path, port: int, fps: float) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Run the two stations, with the simulated camera and engine."""
-    found = []
-    for cell in CELLS:
-        settings = folder / f"{cell}.yaml"
-        settings.write_text(
-            f"line: {{cell: {cell}, device: {cell}}}\nbroker: {{port: {port}}}\nstore: {{path: {cell}.db}}\n"
-            f"camera: {{source: simulated, simulated: {{fps: {fps}}}}}\nengine: {{backend: simulated, threads: 1}}\n"
-            "report: {health_every_s: 0.5}\n"
-        )
-        command = [sys.executable, "-m", "edge", "run", str(settings), "--bundle", "demo"]
-        found.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
-    try:
-        yield found
-    finally:
-        for station in found:
-            station.terminate()
-        for station in found:
-            station.wait(60)
-
-
-class Frames:
-    """Counts the frames of both stations, by what they say of themselves."""
-
-    def __init__(self, broker: BrokerSettings) -> None:
-        # results and pictures too: both stations have somebody who takes what they say
-        topics = [f"{place(cell)}/inspect/v1/{topic}" for cell in CELLS for topic in TOPICS]
-        self._heard = Subscriber(broker, topics)
-        self._of = dict.fromkeys(CELLS, 0)
-
-    def __enter__(self) -> Self:
-        self._heard.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._heard.__exit__(None, None, None)
-
-    def now(self) -> dict[str, int]:
-        """Return how many frames each has inspected."""
-        for event in self._heard.events():
-            envelope = envelope_of(event.payload) if isinstance(event, Received) else None
-            if isinstance(event, Received) and envelope is not None and event.topic.endswith("/counters"):
-                self._of[event.topic.split("/")[4]] = int(envelope["body"]["frames"])
-        return dict(self._of)
-
-
-@contextlib.contextmanager
-def watched(folder: Path, port: int, cell: str) -> Iterator[None]:
-    """Have a dashboard hear one station, with three of its pages open."""
-    settings = DashboardSettings(
-        broker=BrokerSettings(port=port),
-        sites=(place(cell),),
-        listen=ListenSettings(port=0),
-        users=folder / "users.json",
-        history=HistorySettings(path=folder / f"history-{cell}.db"),
+@contextmanager
+def running(folder: Path, port: int, cell: str, fps: float) -> Iterator[Station]:
+    """Run a station on the simulated line with the shipped model, and its dashboard beside it."""
+    folder.mkdir()
+    config, store = folder / "line.yaml", folder / "store.db"
+    config.write_text(
+        f"line: {{enterprise: bench, cell: {cell}}}\nbundle: {BUNDLE}\n"
+        f"camera: {{source: simulated, max_age_ms: 60000, simulated: {{fps: {fps:g}}}}}\n"
+        f"engine: {{backend: onnxruntime, threads: 1}}\nbroker: {{port: {port}}}\nstore: {{path: {store}}}\n"
+        "alarms: [{id: rejects, measure: ng, text: look}]\n",
+        encoding="utf-8",
     )
-    stop = threading.Event()
-
-    def read(url: str) -> None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=30) as stream:  # noqa: S310 - our own
-            while not stop.is_set():
-                stream.readline()
-
-    with dashboard(settings) as served:
-        urls = [served.url.removesuffix("/") + path.format(place=place(cell)) for path in PAGES]
-        threads = [threading.Thread(target=read, args=(url,), daemon=True) for url in urls]
-        for thread in threads:
-            thread.start()
-        time.sleep(_SETTLES_S)
-        yield
-        stop.set()
+    command = [sys.executable, "-m", "edge", "run", str(config)]
+    with ExitStack() as scope:
+        log = scope.enter_context((folder / "log").open("wb"))
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        scope.callback(process.wait, 60)
+        scope.callback(process.terminate)
+        station = Station(config, store, process)
+        settings = load_dashboard_settings(config).model_copy(update={"listen": ListenSettings(port=0)})
+        station.url = scope.enter_context(dashboard(settings)).url
+        yield station
 
 
-def costs(found: Sequence[subprocess.Popen[bytes]], frames: Frames, seconds: float) -> dict[str, tuple[float, int]]:
-    """Return for each station the processor's seconds and the frames of a time."""
+def block(browser: Browser, watched: Station, alone: Station, seconds: float) -> dict[str, float]:
+    """Open the screens of one station, let time pass, and return the CPU ms per frame of both."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    for screen in SCREENS:
+        context.new_page().goto(f"{watched.url}{screen}")
+    began = [(each.cpu_s(), each.frames()) for each in (watched, alone)]
+    time.sleep(seconds)
+    ended = [(each.cpu_s(), each.frames()) for each in (watched, alone)]
+    context.close()
+    told = [
+        1000 * (cpu - cpu_before) / max(1, frames - frames_before)
+        for (cpu_before, frames_before), (cpu, frames) in zip(began, ended, strict=True)
+    ]
+    frames = [after[1] - before[1] for before, after in zip(began, ended, strict=True)]
+    return {"watched_ms": told[0], "alone_ms": told[1], "watched_frames": frames[0], "alone_frames": frames[1]}
 
-    def spent() -> list[float]:
-        return [sum(psutil.Process(station.pid).cpu_times()[:2]) for station in found]
 
-    before_s, before = spent(), frames.now()
-    until_s = time.monotonic() + seconds
-    while time.monotonic() < until_s:
-        time.sleep(0.2)
-        frames.now()
-    after_s, after = spent(), frames.now()
-    return {cell: (after_s[number] - before_s[number], after[cell] - before[cell]) for number, cell in enumerate(CELLS)}
+def come_to(blocks: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return the cost of open pages: the geometric mean over pairs of blocks, in which the stations changed places."""
+    pairs = [
+        (one["watched_ms"] / one["alone_ms"] * other["watched_ms"] / other["alone_ms"]) ** 0.5
+        for one, other in zip(blocks[::2], blocks[1::2], strict=True)
+    ]
+    ratio = statistics.geometric_mean(pairs)
+    return {
+        "ratio": round(ratio, 4),
+        "limit": LIMIT,
+        "pairs": [round(pair, 4) for pair in pairs],
+        "standard_error": round(statistics.stdev(pairs) / len(pairs) ** 0.5, 4) if len(pairs) > 1 else None,
+        "holds": ratio <= LIMIT,
+    }
 
 
 def main() -> None:
-    """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long each half is measured")
-    parser.add_argument("--fps", type=float, default=10.0, help="frames of each camera in a second")
-    options = parser.parse_args()
-    spent_s, frames_of = {"watched": 0.0, "alone": 0.0}, {"watched": 0, "alone": 0}
-    with tempfile.TemporaryDirectory(prefix="cost-") as name, EmbeddedBroker() as broker:
-        folder, port = Path(name), broker.port
-        with stations(folder, port, options.fps) as found, Frames(BrokerSettings(port=port)) as frames:
-            while min(frames.now().values()) < 1:
-                time.sleep(0.2)
-            for cell in CELLS:
-                with watched(folder, port, cell):
-                    for other, (cpu_s, count) in costs(found, frames, options.seconds).items():
-                        which = "watched" if other == cell else "alone"
-                        spent_s[which] += cpu_s
-                        frames_of[which] += count
-    each_ms = {which: 1000 * spent_s[which] / max(1, frames_of[which]) for which in spent_s}
-    told = {
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-        "pages": len(PAGES),
-        "frames": frames_of,
-        "cpu_ms_a_frame": {which: round(ms, 3) for which, ms in each_ms.items()},
-        "more_percent": round(100 * (each_ms["watched"] / each_ms["alone"] - 1), 2),
-    }
-    print(json.dumps(told, indent=2))
+    """Measure, print and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures into this file")
+    parser.add_argument("--blocks", type=int, default=12, help="stretches of time; an even number")
+    parser.add_argument("--seconds", type=float, default=15, help="length of each")
+    parser.add_argument("--fps", type=float, default=10, help="frames/s of each station")
+    asked = parser.parse_args()
+    with ExitStack() as scope:
+        folder = Path(scope.enter_context(tempfile.TemporaryDirectory()))
+        broker = scope.enter_context(Broker())
+        stations = [scope.enter_context(running(folder / name, broker.port, name, asked.fps)) for name in ("a", "b")]
+        for station in stations:
+            wait_for(lambda station=station: station.frames() > asked.fps, "frames", 120)  # type: ignore[misc]
+        browser = scope.enter_context(sync_playwright()).chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"]
+        )
+        blocks = []
+        for number in range(asked.blocks // 2 * 2):
+            watched, alone = stations if number % 2 == 0 else stations[::-1]
+            blocks.append(block(browser, watched, alone, asked.seconds))
+            print(" ".join(f"{name} {value:.1f}" for name, value in blocks[-1].items()), flush=True)
+        browser.close()
+    told = {"screens": list(SCREENS), "blocks": blocks, **come_to(blocks)}
+    print(json.dumps({name: value for name, value in told.items() if name != "blocks"}))
+    if asked.json is not None:
+        asked.json.parent.mkdir(parents=True, exist_ok=True)
+        asked.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from edge.dashboard.collector import Collector
-from edge.dashboard.guard import LANGUAGE_COOKIE, SESSION_COOKIE, THEME_COOKIE, THEMES, Guard
+from edge.dashboard.guard import HEADERS, LANGUAGE_COOKIE, SESSION_COOKIE, THEME_COOKIE, THEMES, Guard
 from edge.dashboard.pages import FORM_BYTES_AT_MOST, Pages, field, own_path, to, visitor_of
 from edge.dashboard.screens import NAV, SCREENS
 from edge.dashboard.site import Site
@@ -122,6 +122,8 @@ class _Door:
         status = error.status_code if isinstance(error, HTTPException) else 500
         detail = str(error) if isinstance(error, LinewatchError) else ""
         key = f"base.error_{status}"
-        return self._pages.page(
+        answer = self._pages.page(
             request, "error.html", status, key=key if has_text(key) else "base.error_500", detail=detail
         )
+        answer.headers.update(HEADERS)  # what nobody foresaw is answered from beyond the guard
+        return answer

@@ -135,7 +135,7 @@ class Bench:
         self.users = UserFile(self.settings.users)
         self.access = Access(self.users, lambda: clock.ns / 1e9)
         app, self.pages = make_app(self.site, Collector(self.settings, self.site), self.access)
-        self.browser = TestClient(app, follow_redirects=False)
+        self.browser = TestClient(app, "http://localhost", follow_redirects=False)
 
     def hear(self, *messages: Received) -> None:
         """Give messages to the site, and wait until they are in the history."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from edge.dashboard.guard import POLICY
 from edge.dashboard.screens import NAV
@@ -119,6 +120,20 @@ def test_what_is_malformed_is_counted_and_shown(tmp_path: Path) -> None:
         assert site.site.skipped["no station's topic"] == 1
         assert site.history.value("SELECT count(*) FROM result") == 0
         assert "Messages that were not believed: 5" in site.browser.get("/").text
+
+
+def test_a_failure_of_ours_is_told_and_not_shown(tmp_path: Path) -> None:
+    """A history whose tables are gone: 500 in words, without a traceback, with the strict policy."""
+    with bench(tmp_path) as site:
+        site.online()
+        site.history.write("DROP TABLE finding").result(30)
+        site.history.write("DROP TABLE result").result(30)
+        browser = TestClient(site.browser.app, "http://localhost", raise_server_exceptions=False)
+        answer = browser.get("/")
+    assert answer.status_code == 500
+    assert "Something failed in the dashboard" in answer.text
+    assert "Traceback" not in answer.text
+    assert answer.headers["content-security-policy"] == POLICY
 
 
 @pytest.mark.parametrize(
