@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry
+from edge.dashboard.settings import load_dashboard_settings
 from edge.errors import SettingsError
 from edge.parts.shifts import ShiftPlan
 from edge.preparing import PreparingStep
@@ -46,6 +47,8 @@ def test_every_shipped_configuration_is_valid(path: Path) -> None:
         load_yaml(path, TrainSettings)
     elif path.name.startswith("grid."):
         runs_of(load_yaml(path, GridSettings))
+    elif path.name == "dashboard.yaml":
+        load_dashboard_settings(path)
     else:
         load_settings(path)
 

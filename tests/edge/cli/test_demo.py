@@ -201,9 +201,10 @@ def test_what_the_demo_says_to_type_shows_text() -> None:
     command = [sys.executable, "-m", "edge", "demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as demo:
         assert demo.stdout is not None
-        printed = [demo.stdout.readline() for _ in range(5)]
-        assert "apt-get install mosquitto-clients" in printed[3]
-        typed = [line.split(":", 1)[1].strip() for line in printed[1:3]]
+        printed = [demo.stdout.readline() for _ in range(8)]
+        assert "/enter/" in printed[1]
+        assert "apt-get install mosquitto-clients" in printed[6]
+        typed = [line.split(":", 1)[1].strip() for line in printed[4:6]]
         for line, field in zip(typed, ("verdict", "transition"), strict=True):
             heard = subprocess.run(
                 ["bash", "-c", f"{line} -C 1"], capture_output=True, text=True, timeout=240, check=True
@@ -212,6 +213,6 @@ def test_what_the_demo_says_to_type_shows_text() -> None:
             assert topic.startswith("demo/")
             assert field in body
             assert json.loads(body)
-        subprocess.run(["bash", "-c", printed[4].split("so does: ")[1]], check=True)
+        subprocess.run(["bash", "-c", printed[7].split("so does: ")[1]], check=True)
         demo.communicate(timeout=120)
         assert demo.returncode == 0

@@ -343,7 +343,7 @@ def test_keys_that_are_none_are_refused(tmp_path: Path) -> None:
     key = tmp_path / "key"
     with pytest.raises(SettingsError, match="received none"):
         evidence_sources({PLACE: "http://box:8080"}, None)
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="expected a readable file"):
         evidence_sources({}, key)
     key.write_text("short")
     key.chmod(0o600)

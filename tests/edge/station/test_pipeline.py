@@ -167,7 +167,8 @@ def failing(frame: int, truth: Callable[[int], UInt8]) -> Truth:
 def test_a_failed_inference_is_no_read_and_the_line_goes_on(bundle: Bundle, tmp_path: Path) -> None:
     """The frame whose inference failed is NO_READ with the reason; those before and after are inspected."""
     camera = SimulatedCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=4))
-    engine = TimeLimitedEngine(SimulatedEngine(bundle.contract(4), failing(2, camera.truth)), 10.0)
+    # a frame to a batch: those that share one fail together
+    engine = TimeLimitedEngine(SimulatedEngine(bundle.contract(1), failing(2, camera.truth)), 10.0)
     decided: list[Decided] = []
     with Outbox(tmp_path / "o.db") as outbox, engine, camera, Batcher(engine, 8) as batcher:
         messages = MessageWriter(identity_of(Settings(), bundle, outbox.epoch))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from edge.errors import BundleError, CommandError, LinewatchError, SettingsError
 from edge.records import UInt8
 from tests.bright_bundle import add_golden, part, write_bright_bundle
 from tests.conftest import ROOT
-from tests.edge.station.recipe_line import RecipeLine, grey_scratch, running
+from tests.edge.station.recipe_line import WAIT_S, RecipeLine, grey_scratch, running
 
 PARTS = {"trigger": "mqtt", "timeout_ms": 60_000, "wait_ms": 60_000}
 SLOW = 3_600_000  # the machine may be busy
@@ -62,11 +64,10 @@ def end_of(line: RecipeLine, pixels: UInt8 | None = None, count: int = 1) -> dic
 
 def pass_parts(line: RecipeLine, until: Callable[[], bool], pixels: UInt8 | None = None) -> None:
     """Let parts pass until something is so."""
-    for _ in range(300):
-        if until():
-            return
+    until_s = time.monotonic() + WAIT_S
+    while not until():
+        assert time.monotonic() < until_s, line.reloading()
         line.verdict(f"p{len(line.parts)}", pixels)
-    raise AssertionError(line.reloading())
 
 
 def models_of_parts(line: RecipeLine) -> list[str]:
@@ -311,8 +312,9 @@ def test_a_station_without_parts_compares_frames(tmp_path: Path) -> None:
     with running(tmp_path, given(tmp_path, parts={}), parts=False) as line:
         new = replace_bundle(tmp_path)
         line.reload()
-        for count in range(300):
-            if line.reloading()["answers"]:
+        until_s = time.monotonic() + WAIT_S
+        for count in itertools.count():
+            if line.reloading()["answers"] or time.monotonic() > until_s:
                 break
             line.cameras["top"].feed(grey_scratch())
             line.wait(lambda count=count: len(line.frames) > count)  # type: ignore[misc]
@@ -330,8 +332,9 @@ def test_recipes_change_during_a_reload(tmp_path: Path) -> None:
     with running(tmp_path, given(tmp_path, recipes=recipes, recipe="a")) as line:
         new = replace_bundle(tmp_path)
         assert line.reload(shadow_parts=6)[0] == "accepted"
-        for number in range(300):
-            if line.reloading()["answers"]:
+        until_s = time.monotonic() + WAIT_S
+        for number in itertools.count():
+            if line.reloading()["answers"] or time.monotonic() > until_s:
                 break
             line.verdict(f"{'ab'[number % 2]}{number}")
         assert line.reloading()["answers"][0]["outcome"] == "ok"
