@@ -57,6 +57,7 @@ def check(
 def _parts(settings: Any, bundles: Any, config: Path, *, offline: bool) -> dict[str, Callable[[], str]]:
     """Return what is to be tried, by its name: store, device, secrets, broker, each camera, each view's speed."""
     from edge.cli.device_trials import try_clock, try_disk, try_permissions
+    from edge.cli.machine_trial import try_machine
     from edge.cli.trials import CameraTrial, try_belt, try_secrets, try_store, try_to_connect, try_view
 
     cameras = {name: CameraTrial() for name in settings.station_cameras}
@@ -84,6 +85,7 @@ def _parts(settings: Any, bundles: Any, config: Path, *, offline: bool) -> dict[
         "secrets": lambda: try_secrets(settings),
         "broker": lambda: try_to_connect(settings),
         **({} if belt is None else {"belt": lambda: try_belt(belt)}),
+        **({} if settings.machine is None else {"machine": lambda: try_machine(settings)}),
         **{
             f"camera{' ' + name if several else ''}": partial(trial, own[name], bundles[own[name].bundle])
             for name, trial in cameras.items()

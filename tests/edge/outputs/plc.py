@@ -103,6 +103,7 @@ class Plc:
         await self._server.serve_forever(background=True)
         ready.set()
         await self._server.serving
+        await asyncio.sleep(0.1)  # for connections that are being closed
 
     async def _asked(
         self, code: int, start: int, address: int, count: int, registers: list[int], values: list[int] | None
