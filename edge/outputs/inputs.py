@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from edge.outputs.input_settings import BITS, InputRule
 from edge.records.outputs import Reading
 from edge.records.parts import PartClosed, PartOpened, TriggerFault, TriggerTrouble
+from edge.wording import counted
 
 _MS = 1_000_000
 # A fault that comes again within this time is counted, and told with the next one.
@@ -212,9 +213,12 @@ def _count_parts(now: _Step) -> None:
     missed = (count - before) % 65_536 - 1
     now.state = replace(now.state, numbers={**now.state.numbers, name: count})
     if missed < 0:
-        now.fault(TriggerFault.DOUBLED, f"the trigger came again, and the machine still counts {count} parts")
+        now.fault(TriggerFault.DOUBLED, f"the trigger came again, and the count of the machine is still {count}")
     elif missed:
-        now.fault(TriggerFault.LOST, f"the machine counts {count} parts and counted {before}: {missed} were not seen")
+        now.fault(
+            TriggerFault.LOST,
+            f"the count of the machine went from {before} to {count}: {counted(missed, 'part')} not seen",
+        )
 
 
 def _recipe(now: _Step, name: str) -> None:

@@ -15,6 +15,7 @@ from edge.outputs.modbus import Heard, Places, runs_of, vendor
 from edge.outputs.modbus_settings import ModbusSettings
 from edge.outputs.pending import Batch, Pending
 from edge.records.outputs import Level, OutputEvent, OutputLate, OutputLost, OutputRestored
+from edge.wording import counted
 
 _ENDS_WITHIN_S = 2.0
 # So often every level is written again: a PLC that was switched off and on may have forgotten them.
@@ -178,7 +179,7 @@ class ModbusClient:
             values = (answer.bits if table in {"coil", "discrete"} else answer.registers)[:count]
             if len(values) < count:
                 raise _LinkError(
-                    f"{self._where}: expected {count} values from {_WORDS[table]} {first} on, received less"
+                    f"{self._where}: expected {counted(count, 'value')} from {_WORDS[table]} {first} on, received less"
                 )
             held |= {(table, first + k): int(value) for k, value in enumerate(values)}
         self._heard(self._places.reading(at_ns, held))

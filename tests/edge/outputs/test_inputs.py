@@ -117,7 +117,7 @@ def test_the_machine_s_own_count_tells_of_lost_and_doubled_triggers() -> None:
     )
     faults = [(event.fault, event.detail) for event in events if isinstance(event, TriggerTrouble)]
     assert [fault for fault, _ in faults] == [TriggerFault.LOST, TriggerFault.DOUBLED]
-    assert "3 were not seen" in faults[0][1]
+    assert "3 parts not seen" in faults[0][1]
 
 
 def test_a_handshake_goes_through_its_steps() -> None:
