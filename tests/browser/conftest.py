@@ -23,9 +23,9 @@ PASSWORD = "not a good one"  # noqa: S105 - of users that a test makes
 PLACE = "enterprise/site/area/line/cell"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Give Debian's Chromium, headless."""
+    """Give Debian's Chromium, headless. Its driver has an event loop, which must end before other tests begin."""
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield found
