@@ -83,7 +83,8 @@ def test_a_verb_asks_no_name_server_sends_nothing_and_writes_nothing_below_home(
 # The other verbs, one after the other. The broker is not there, no line runs, and nobody looks at the pages.
 OTHERS = """
 exec >OUT/said 2>&1
-timeout --signal TERM --kill-after 60 8 LINEWATCH run CONFIG --bundle BUNDLE
+until_said() { for _ in $(seq 600); do grep --quiet "$1" OUT/said && break; sleep 0.2; done; kill $!; wait $!; }
+LINEWATCH run CONFIG --bundle BUNDLE & until_said "frames are read"
 LINEWATCH learn-belt CONFIG camera --from PICTURES --out OUT/belt.npz --bundle BUNDLE
 LINEWATCH simulate --video OUT/again.mp4 --frames 2
 LINEWATCH bench-engine BUNDLE --batch 1 --seconds 0.2 --backend onnxruntime
@@ -92,7 +93,7 @@ LINEWATCH evidence CONFIG list
 LINEWATCH status CONFIG; LINEWATCH alarms CONFIG; LINEWATCH journal CONFIG; LINEWATCH report CONFIG
 LINEWATCH recipe CONFIG; LINEWATCH reload CONFIG; LINEWATCH challenge CONFIG; LINEWATCH watch CONFIG --once
 echo "a long enough one" | LINEWATCH dashboard-user CONFIG add anna --password-file -
-timeout --signal TERM --kill-after 60 8 LINEWATCH dashboard CONFIG --port 0
+LINEWATCH dashboard CONFIG --port 0 & until_said "Ctrl-C ends it"
 true
 """
 
