@@ -197,6 +197,8 @@ class MqttPublisher:
         except ValueError as error:
             self._happened.put(Refused(token, _TOPIC_INVALID, str(error)))
             return token
+        except OSError as error:  # paho closes the pipe to its thread while another thread writes into it
+            raise PublishError(f"{message.topic} was not sent: the connection to the broker has just ended") from error
         if sent.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             raise PublishError(
                 f"{message.topic} was not sent: too many messages are unacknowledged; wait and try again"

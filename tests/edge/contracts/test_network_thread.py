@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.errors import PublishError
 from edge.publishers.mqtt import MqttPublisher
 from edge.records import Acknowledged, Connected, Refused, SessionLost
 from edge.station.watchdog import Heartbeats
@@ -74,6 +75,18 @@ def test_a_failure_outside_of_callbacks_costs_the_connection_only(tmp_path: Path
         assert "KeyError('in paho')" in str(lost)
         wait_for(lambda: listener.times(Connected) == 2)
         assert isinstance(listener.answer(publisher.send(message())), Acknowledged)
+
+
+def test_a_pipe_that_closes_while_a_message_is_handed_over_is_no_fault(tmp_path: Path) -> None:
+    """Where the connection ends just then, the message is the sender's again: PublishError, and no error of paho's."""
+    with Mosquitto(tmp_path) as broker, mqtt(broker) as publisher:
+        listener = Listener(publisher)
+        listener.connected()
+        client = publisher._client
+        assert client is not None
+        client._sockpairW.close()  # as paho does when a connection ends
+        with pytest.raises(PublishError, match="has just ended"):
+            publisher.send(message())
 
 
 def test_the_watchdog_is_fed_while_the_network_moves_also_without_a_broker(tmp_path: Path) -> None:
