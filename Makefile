@@ -19,13 +19,15 @@ DEBIAN_PACKAGES := mosquitto mosquitto-clients debootstrap python3-opencv python
 OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.py \
   tests/edge/preparing/test_preparing.py tests/edge/preparing/test_preparing_geometry.py \
   tests/edge/preparing/test_preparing_locating.py tests/edge/simulation/test_simulated_line.py
+STATION_TESTS := tests/edge/station tests/edge/outbox tests/edge/outputs
+ATTACK_TESTS := tests/hostile tests/browser
 MODEL_TESTS := tests/trainer/models tests/converters/test_models.py
 QUIET := -q -p no:cacheprovider
 # Any device, from JetPack 6's Python on, x86_64 and aarch64; the versions that the tests use, but for NumPy's.
 DEVICE_LOCK := -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate -c <(grep -v ^numpy requirements.lock)
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test test-edge test-others test-trainer test-models soak soak-docs soak-others check bench proof model model-glass golden picture screenshots alarm-diagram results lock debian clean
+.PHONY: help demo test test-edge test-station test-attacks test-others test-trainer test-models soak soak-docs soak-others check bench proof model model-glass golden picture screenshots alarm-diagram results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -34,12 +36,18 @@ demo: $(DEMO_VENV)/.installed ## the simulated line with the shipped model and a
 	@$(DEMO_VENV)/bin/linewatch demo $(ARGS)
 
 test: debian $(VENV)/.installed $(GST_VENV)/.installed ## all checks and tests, as continuous integration runs them
-	@$(MAKE) --no-print-directory -j4 -Oline check test-edge test-others test-trainer test-models
+	@$(MAKE) --no-print-directory -j5 -Oline test-edge test-station test-attacks test-others test-trainer test-models check
 
 # Side by side, the longest first: each waits for processes as long as it computes.
 test-edge:
 	$(GST_VENV)/bin/python -m pytest $(QUIET) -m "not soak" $(OLDEST_OPENCV_TESTS)
-	$(VENV)/bin/python -m pytest $(QUIET) -m "not gstreamer and not soak" tests/edge
+	$(VENV)/bin/python -m pytest $(QUIET) -m "not gstreamer and not soak" tests/edge $(STATION_TESTS:%=--ignore %)
+
+test-station:
+	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" $(STATION_TESTS)
+
+test-attacks:
+	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" $(ATTACK_TESTS)
 
 test-trainer:
 	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" tests/trainer --ignore tests/trainer/models
@@ -49,7 +57,7 @@ test-models:
 	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" $(MODEL_TESTS)
 
 test-others:
-	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" --ignore tests/edge --ignore tests/trainer $(MODEL_TESTS:%=--ignore %)
+	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" --ignore tests/edge --ignore tests/trainer $(MODEL_TESTS:%=--ignore %) $(ATTACK_TESTS:%=--ignore %)
 
 soak: debian $(VENV)/.installed $(GST_VENV)/.installed ## the tests that take minutes each: leaks, floods, long runs
 	@$(MAKE) --no-print-directory -j2 -Oline soak-docs soak-others

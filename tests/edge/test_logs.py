@@ -214,7 +214,7 @@ with log_on_stderr(), native_lines_caught():
     library(b"[rtsp] rtsp://eye:hunter2@camera/1 failed\\n")
     library(b"a \\x1b[31mred\\x1b[0m line \\xff\\n")
     library(b"no end of line")
-    print("ours", file=sys.stderr)
+    os.write(sys.stderr.fileno(), b"ours\\n")  # in one piece: others write meanwhile
     WHAT
 library(b"after\\n")
 """
