@@ -73,8 +73,8 @@ def test_a_reject_is_found_looked_at_and_judged_by_keyboard(browser: Browser, ke
         expect(page.locator("input[value='false_reject']")).to_be_checked()
         page.locator("input[name='comment']").focus()
         page.keyboard.type("dust <b>")
-        page.keyboard.press("Enter")
-        page.wait_for_load_state()
+        with page.expect_navigation():  # or the next page would come in the way of what is sent
+            page.keyboard.press("Enter")
         page.goto(f"{kept.url}/rejects?said=false_reject")
         expect(page.locator(".film-said")).to_have_text("false reject · anna")
     (line,) = Judgements(kept.folder / "evidence").lines()
