@@ -74,7 +74,7 @@ while True:
 
 @dataclass(frozen=True)
 class Mark:
-    """What a station has at one moment: resident memory in MB, threads, descriptors."""
+    """A station at one moment: resident memory in MB, threads, descriptors."""
 
     at: int
     resident_mb: float

@@ -58,7 +58,7 @@ SCREENS = (
 
 
 class Count:
-    """What the station has decided so far."""
+    """Counts of what the station has decided so far."""
 
     def __init__(self) -> None:
         self.parts = self.ng = 0

@@ -1,4 +1,4 @@
-"""What `convert` is given: a bundle, or a bare model with what its manifest would have held; worked on where it may be.
+"""The input of `convert`: a bundle, or a bare model with what its manifest would have held; worked on where it may be.
 
 Work on a copy (--out, and always for a bare model) happens in a folder beside the target, which takes its name at the
 end: an interrupted conversion leaves nothing that looks like a bundle.

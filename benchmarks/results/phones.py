@@ -145,7 +145,7 @@ def replayed(bundle: Path, data: Path, out: Path) -> str:
 
 @dataclass(frozen=True)
 class Shipped:
-    """What the shipped model, which never saw a real picture, makes of all of them; shares 0-1 with their intervals."""
+    """Figures of the shipped model, which never saw a real picture; shares 0-1 with their intervals."""
 
     table: str
     found: float

@@ -221,5 +221,5 @@ def check_reference(
 
 
 def _rank(reading: Reading) -> int:
-    """How many axes the net's answer to one tile has."""
+    """Return the number of axes of the net's answer to one tile."""
     return {"nhwc": 3, "nchw": 3, "nhw": 2, "nk": 1, "n": 0}[reading.answer]

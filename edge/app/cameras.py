@@ -167,7 +167,7 @@ class Sources:
 
     @property
     def truths(self) -> Truth | None:
-        """What is true of every camera's frames; None where one of them is not simulated."""
+        """Return the truth of every camera's frames; None where one of them is not simulated."""
         return self.truth if all(isinstance(each, SimulatedCamera) for each in self.cameras.values()) else None
 
     def rules(self, camera: str, *, live: bool) -> ViewRules:

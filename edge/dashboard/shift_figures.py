@@ -94,7 +94,7 @@ def shifts_of(history: History, place: str, plan: ShiftPlan, now: datetime) -> l
         within = place, ms_of(shift.begins), ms_of(shift.ends)
         if history.rows(f"SELECT 1 FROM result WHERE {_OF} LIMIT 1", *within):  # noqa: S608 - our own words
             found.append(plan.key(shift))
-        last_ms = history.value(f"SELECT max(at_ms) FROM result WHERE {_OF}", place, 0, within[1])  # noqa: S608
+        last_ms = history.value(f"SELECT max(at_ms) FROM result WHERE {_OF}", place, 0, within[1])  # noqa: S608 - of our own constants
         if last_ms is None:
             break
         shift = plan.at(datetime.fromtimestamp(last_ms / 1000, timezone.utc))
@@ -126,7 +126,7 @@ def figures_between(history: History, place: str, stretch: Stretch) -> ShiftFigu
         [
             dict(row)
             for row in history.rows(
-                "SELECT at_ms, seq, part_id, verdict, reason, coverage, grade, recipe, evidence_id FROM result "  # noqa: S608
+                "SELECT at_ms, seq, part_id, verdict, reason, coverage, grade, recipe, evidence_id FROM result "  # noqa: S608 - of our own constants
                 f"WHERE {_OF} AND challenge = 0 AND coverage > 0 "
                 f"ORDER BY verdict = 'NG' DESC, coverage DESC, at_ms LIMIT {WORST}",
                 *(place, begins_ms, ends_ms),
@@ -138,7 +138,7 @@ def figures_between(history: History, place: str, stretch: Stretch) -> ShiftFigu
 def _deltas(history: History, place: str, begins_ms: int, ends_ms: int) -> Iterable[CountDelta]:
     """Yield what the results add to the counters, as the station's own ledger names them."""
     within = place, begins_ms, ends_ms
-    kind = history.value(f"SELECT kind FROM result WHERE {_OF} ORDER BY at_ms DESC LIMIT 1", *within)  # noqa: S608
+    kind = history.value(f"SELECT kind FROM result WHERE {_OF} ORDER BY at_ms DESC LIMIT 1", *within)  # noqa: S608 - of our own constants
     silent: dict[str, int] = {}
     for row in history.rows(_UNREAD, *within):
         silent[row["recipe"] or ""] = silent.get(row["recipe"] or "", 0) + row["silent"]
@@ -177,7 +177,7 @@ def _trend_ms(history: History, place: str, stretch: Stretch) -> tuple[int, int]
     begins_ms, ends_ms = ms_of(stretch.begins), ms_of(stretch.ends)
     if not stretch.running:
         return begins_ms, ends_ms
-    first_ms = history.value(f"SELECT min(at_ms) FROM result WHERE {_OF}", place, begins_ms, ends_ms)  # noqa: S608
+    first_ms = history.value(f"SELECT min(at_ms) FROM result WHERE {_OF}", place, begins_ms, ends_ms)  # noqa: S608 - of our own constants
     known_ms = ms_of(stretch.known_to) + 1
     return min(begins_ms if first_ms is None else first_ms, known_ms - _TREND_AT_LEAST_MS), known_ms
 
@@ -187,7 +187,7 @@ def _trend(history: History, place: str, begins_ms: int, ends_ms: int, gaps: Seq
     step_ms = -(-(ends_ms - begins_ms) // count)
     steps = [Step(begins_ms + number * step_ms) for number in range(count)]
     found = history.rows(
-        "SELECT (at_ms - ?) / ? AS step, max(coverage) AS highest, avg(coverage) AS mean, sum(verdict = 'NG') AS ng "  # noqa: S608
+        "SELECT (at_ms - ?) / ? AS step, max(coverage) AS highest, avg(coverage) AS mean, sum(verdict = 'NG') AS ng "  # noqa: S608 - of our own constants
         f"FROM result WHERE {_OF} AND challenge = 0 GROUP BY step",
         *(begins_ms, step_ms, place, begins_ms, ends_ms),
     )
@@ -206,7 +206,7 @@ def _changes(history: History, place: str, begins_ms: int, ends_ms: int) -> list
     at_ms, recipe = begins_ms, None
     while len(found) <= _CHANGES_AT_MOST:
         rows = history.rows(
-            f"SELECT at_ms, recipe FROM result WHERE {_OF} AND recipe IS NOT NULL AND recipe IS NOT ? "  # noqa: S608
+            f"SELECT at_ms, recipe FROM result WHERE {_OF} AND recipe IS NOT NULL AND recipe IS NOT ? "  # noqa: S608 - of our own constants
             "ORDER BY at_ms LIMIT 1",
             *(place, at_ms, ends_ms, recipe),
         )

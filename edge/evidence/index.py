@@ -183,7 +183,7 @@ class EvidenceIndex:
     def one(self, name: str) -> dict[str, Any] | None:
         """Return the row of a name; None where there is none."""
         with self._guarded() as db:
-            found = db.execute(f"SELECT {_COLUMNS} FROM evidence WHERE name = ?", (name,)).fetchone()  # noqa: S608
+            found = db.execute(f"SELECT {_COLUMNS} FROM evidence WHERE name = ?", (name,)).fetchone()  # noqa: S608 - of our own constants
         return None if found is None else dict(found)
 
     def find(self, sought: Sought, limit: int, offset: int = 0) -> list[dict[str, Any]]:
@@ -191,7 +191,7 @@ class EvidenceIndex:
         where, given = _where(sought)
         with self._guarded() as db:
             found = db.execute(
-                f"SELECT {_COLUMNS} FROM evidence{where} ORDER BY at DESC, name DESC LIMIT ? OFFSET ?",  # noqa: S608
+                f"SELECT {_COLUMNS} FROM evidence{where} ORDER BY at DESC, name DESC LIMIT ? OFFSET ?",  # noqa: S608 - of our own constants
                 (*given, limit, offset),
             )
             return [dict(row) for row in found]
@@ -200,7 +200,7 @@ class EvidenceIndex:
         """Return how many rows are looked for."""
         where, given = _where(sought)
         with self._guarded() as db:
-            ((count,),) = db.execute(f"SELECT count(*) FROM evidence{where}", given).fetchall()  # noqa: S608
+            ((count,),) = db.execute(f"SELECT count(*) FROM evidence{where}", given).fetchall()  # noqa: S608 - of our own constants
         return int(count)
 
     def beside(self, sought: Sought, name: str) -> tuple[str | None, str | None]:
@@ -214,7 +214,7 @@ class EvidenceIndex:
         for sign, order in ((">", "ASC"), ("<", "DESC")):
             with self._guarded() as db:
                 beside = db.execute(
-                    f"SELECT name FROM evidence{joined} (at, name) {sign} (?, ?)"  # noqa: S608
+                    f"SELECT name FROM evidence{joined} (at, name) {sign} (?, ?)"  # noqa: S608 - of our own constants
                     f" ORDER BY at {order}, name {order} LIMIT 1",
                     (*given, row["at"], name),
                 ).fetchone()

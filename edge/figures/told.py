@@ -139,7 +139,7 @@ def _text(value: object) -> str:
 
 def _list(value: object) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise ValueError(f"expected a list, received {value!r:.40}")  # noqa: TRY004
+        raise ValueError(f"expected a list, received {value!r:.40}")  # noqa: TRY004 - pydantic takes no other
     return value
 
 

@@ -51,7 +51,7 @@ class _Memory:
         """Return the only unit; part of what pymodbus asks of a store."""
         return [self._unit]
 
-    async def async_getValues(self, device_id: int, func_code: int, address: int, count: int = 1) -> Any:  # noqa: N802
+    async def async_getValues(self, device_id: int, func_code: int, address: int, count: int = 1) -> Any:  # noqa: N802 - the name is pymodbus's
         """Return what places hold, or an exception code."""
         self._check(device_id)
         table = _READS.get(func_code) or _WRITES.get(func_code, "")
@@ -63,7 +63,7 @@ class _Memory:
         values = [held.get((table, address + k), 0) for k in range(count)]
         return [bool(value) for value in values] if table in {"coil", "discrete"} else values
 
-    async def async_setValues(  # noqa: N802
+    async def async_setValues(  # noqa: N802 - the name is pymodbus's
         self, device_id: int, func_code: int, address: int, values: list[int] | list[bool]
     ) -> Any:
         """Let the PLC write inputs, and nothing else; return None, or an exception code."""

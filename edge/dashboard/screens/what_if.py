@@ -102,7 +102,7 @@ class _WhatIf:
             is_known=known.of(asked.view) is not None,
             measures=MEASURES,
             shown=_shown,
-            recipes=_names(pages.history, f"SELECT DISTINCT recipe FROM result WHERE {_WITHIN}", place, *within),  # noqa: S608
+            recipes=_names(pages.history, f"SELECT DISTINCT recipe FROM result WHERE {_WITHIN}", place, *within),  # noqa: S608 - of our own constants
             views=_names(pages.history, _VIEWS, place, *within),
             kept=kept,
             again=again,
@@ -113,7 +113,7 @@ class _WhatIf:
         )
 
 
-_VIEWS = f"SELECT DISTINCT view FROM finding JOIN result ON result.id = finding.result WHERE {_WITHIN}"  # noqa: S608
+_VIEWS = f"SELECT DISTINCT view FROM finding JOIN result ON result.id = finding.result WHERE {_WITHIN}"  # noqa: S608 - of our own constants
 
 
 def _names(history: History, sql: str, *values: Any) -> list[str]:
@@ -121,7 +121,7 @@ def _names(history: History, sql: str, *values: Any) -> list[str]:
 
 
 def _classes(history: History, place: str, begins_ms: int, ends_ms: int) -> list[str]:
-    sql = f"SELECT DISTINCT class FROM finding JOIN result ON result.id = finding.result WHERE {_WITHIN}"  # noqa: S608
+    sql = f"SELECT DISTINCT class FROM finding JOIN result ON result.id = finding.result WHERE {_WITHIN}"  # noqa: S608 - of our own constants
     return _names(history, sql, place, begins_ms, ends_ms)[:_CLASSES_AT_MOST]
 
 
@@ -190,7 +190,7 @@ def read_parts(history: History, place: str, begins_ms: int, ends_ms: int, recip
         *within,
     )[0]
     rows = history.rows(
-        f"SELECT at_ms, recipe, body FROM result WHERE {_WITHIN}{which} AND NOT coalesce({clean}, 0) "  # noqa: S608
+        f"SELECT at_ms, recipe, body FROM result WHERE {_WITHIN}{which} AND NOT coalesce({clean}, 0) "  # noqa: S608 - of our own constants
         "ORDER BY at_ms DESC LIMIT ?",
         *within,
         PARTS_AT_MOST,
