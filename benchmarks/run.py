@@ -29,7 +29,8 @@ import onnxruntime
 from edge.app import make_recording, run_line
 from edge.bundle import Bundle, load_bundle, write_manifest
 from edge.cameras.recordings import recorded_camera
-from edge.inspection.measuring import Calibration, measure, region
+from edge.inspection.measuring import measure, region
+from edge.inspection.scale import UniformScale
 from edge.inspection.tiling import TilePlan, canvas, cut, pad, plan, stitch
 from edge.observers.replay_files import EventsFile
 from edge.opencv import cv2
@@ -153,7 +154,7 @@ def stitch_and_measure_ms(bundle: Bundle, tiles: TilePlan) -> float:
     stitched: DefectMap = canvas(tiles)
     for cell, answer in answers:
         stitch(answer, answer, tiles, cell, stitched)
-    seen, _ = measure(stitched, bundle.classes, inspected, here, Calibration(0.05))
+    seen, _ = measure(stitched, bundle.classes, inspected, here, UniformScale(0.05))
     elapsed_ms = (time.perf_counter() - started_s) * 1e3
     if len(seen.defects) != 20:
         raise RuntimeError(f"the drawing should have 20 defects, it has {len(seen.defects)}")

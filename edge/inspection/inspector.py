@@ -21,7 +21,8 @@ from edge.inspection.frame_history import RecentFrames
 from edge.inspection.grading import grade
 from edge.inspection.inference import FrameJob, Infers
 from edge.inspection.limits import judge, no_read
-from edge.inspection.measuring import Calibration, Region, measure, region
+from edge.inspection.measuring import Region, measure, region
+from edge.inspection.scale import Scale, UniformScale
 from edge.inspection.settings import InspectSettings, RegionSettings
 from edge.opencv import cv2
 from edge.pictures import SUFFIXES, as_frame_of, as_text, depth_of, levels_lost, list_pictures, read_decoded
@@ -59,13 +60,18 @@ class Inspected:
 
 
 class Inspector:
-    """Prepares frames, has them inferred, measures and judges them, by one bundle and one line's settings."""
+    """Prepares frames, has them inferred, measures and judges them, by one bundle and one line's settings.
 
-    def __init__(self, inference: Infers, bundle: Bundle, settings: InspectSettings) -> None:
+    `scale`: how large its pixels are; None takes `mm_per_px` of the settings, if any.
+    """
+
+    def __init__(
+        self, inference: Infers, bundle: Bundle, settings: InspectSettings, scale: Scale | None = None
+    ) -> None:
         self._inference = inference
         self._bundle = bundle
         self._settings = settings
-        self._calibration = Calibration(settings.mm_per_px) if settings.mm_per_px else None
+        self._scale = UniformScale(settings.mm_per_px) if scale is None and settings.mm_per_px else scale
         self._regions: dict[tuple[object, ...], Region] = {}
         self._recent = RecentFrames(bundle.manifest.frames)
 
@@ -97,13 +103,13 @@ class Inspector:
             return Inspected(no_read("the inspected region holds no pixel"))
         if hidden := self._never_found(inspected.cells * stitched.stride**2):
             return Inspected(no_read(hidden))
-        measurement, kept = measure(stitched, self._bundle.classes, inspected, to_frame, self._calibration)
+        measurement, kept = measure(stitched, self._bundle.classes, inspected, to_frame, self._scale)
         zones: dict[str, Measurement] = {}
         for name, asked in self._settings.zones.items():
             zone = _within(self._region(stitched, to_frame, size, asked), inspected)
             if not zone.cells:
                 return Inspected(no_read(f"the zone {name} holds no inspected pixel"))
-            zones[name], _ = measure(kept, self._bundle.classes, zone, to_frame, self._calibration)
+            zones[name], _ = measure(kept, self._bundle.classes, zone, to_frame, self._scale)
         judgement = judge(measurement, self._settings.limits)
         return Inspected(judgement, measurement, kept, zones, grade(measurement, self._settings.grades))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edge.inspection.scale import Scale
 from edge.opencv import cv2
 from edge.records import ClassMeasure, Defect, DefectClass, DefectMap, Float32, Float64, Measurement, Transform, UInt8
 
@@ -31,13 +32,6 @@ class Region:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The size of a pixel of the camera's frame on the part's surface: `mm_per_px`, along either axis."""
-
-    mm_per_px: float
-
-
-@dataclass(frozen=True)
 class _Component:
     """One 8-connected defect: `mask` uint8 [h, w] 0/1 of its box, whose corner is map cell (x, y); `cells` in it."""
 
@@ -49,7 +43,7 @@ class _Component:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class _Cells:
     """How map cells lie in the frame (`to_frame`), how many of its pixels one is, and how large those are, if known.
 
     `ends`: the prepared frame's right and lower border, in cells; the last cells may reach beyond it.
@@ -57,7 +51,7 @@ class _Scale:
 
     to_frame: Transform
     px_per_cell: float
-    mm_per_px: float | None
+    scale: Scale | None
     ends: tuple[float, float]
 
 
@@ -134,12 +128,12 @@ def measure(
     classes: tuple[DefectClass, ...],
     inspected: Region,
     to_frame: Transform,
-    calibration: Calibration | None,
+    scale: Scale | None,
 ) -> tuple[Measurement, DefectMap]:
     """Measure one stitched map; return what it shows and the map without specks and without what lies outside.
 
-    `to_frame` is the prepared frame's. Sizes are in pixels of the camera's frame, and in mm where calibrated. Defects
-    come largest first. The argument is left as it was.
+    `to_frame` is the prepared frame's. Sizes are in pixels of the camera's frame, and in mm where a scale is known.
+    Defects come largest first. The argument is left as it was.
     """
     by_id = {defect_class.id: defect_class for defect_class in classes}
     cell_to_frame = to_frame.from_cells(defect_map.stride)
@@ -162,15 +156,14 @@ def measure(
             kept = replace(kept, classes=kept.classes.copy(), scores=kept.scores.copy())
         _wipe(kept, specks)
 
-    mm_per_px = calibration.mm_per_px if calibration else None
     height, width = (side / kept.stride for side in kept.size_px) if kept.size_px else kept.classes.shape
-    scale = _Scale(cell_to_frame, px_per_cell, mm_per_px, ends=(width, height))
-    defects = [_describe(component, by_id[component.class_id], kept.scores, scale) for component in components]
+    cells = _Cells(cell_to_frame, px_per_cell, scale, ends=(width, height))
+    defects = [_describe(component, by_id[component.class_id], kept.scores, cells) for component in components]
     defects.sort(key=lambda defect: (-defect.area_px, defect.bbox))
     defective = sum(component.cells for component in components)
     measurement = Measurement(
         coverage=_share(defective, inspected.cells),
-        coverage_mm2=None if mm_per_px is None else defective * px_per_cell * mm_per_px**2,
+        coverage_mm2=None if scale is None else sum(defect.area_mm2 or 0.0 for defect in defects),
         region_px=inspected.cells * px_per_cell,
         classes={each.name: _of_class(each, components, inspected) for each in classes},
         defects=tuple(defects),
@@ -196,20 +189,21 @@ def _share(cells: int, of: int) -> float:
     return cells / of if of else 0.0
 
 
-def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, scale: _Scale) -> Defect:
+def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, where: _Cells) -> Defect:
     h, w = component.mask.shape
     own_scores = scores[component.y : component.y + h, component.x : component.x + w]
     cells = _outline(component)
     # the last cells of a map may reach beyond the picture
-    if scale.to_frame.upright:  # nearly always; then two corners of the component's box say all
-        corners = np.minimum([[component.x, component.y], [component.x + w, component.y + h]], scale.ends)
+    if where.to_frame.upright:  # nearly always; then two corners of the component's box say all
+        corners = np.minimum([[component.x, component.y], [component.x + w, component.y + h]], where.ends)
     else:
-        corners = np.minimum(cells[:, None] + _CORNERS, scale.ends).reshape(-1, 2)
-    box, outline = scale.to_frame.apply(corners), scale.to_frame.apply(cells)
+        corners = np.minimum(cells[:, None] + _CORNERS, where.ends).reshape(-1, 2)
+    box, outline = where.to_frame.apply(corners), where.to_frame.apply(cells)
     (x0, y0), (x1, y1) = np.floor(box.min(axis=0) + 1e-6), np.ceil(box.max(axis=0) - 1e-6)
-    area_px = component.cells * scale.px_per_cell
-    mm_per_px = scale.mm_per_px
-    length_px = _length_px(outline.astype(np.float32), area_px, float(scale.px_per_cell**0.5))
+    area_px = component.cells * where.px_per_cell
+    middle: Float64 = (box.min(axis=0) + box.max(axis=0)) / 2
+    mm_per_px = where.scale.mm_per_px_at(middle) if where.scale else None
+    length_px = _length_px(outline.astype(np.float32), area_px, float(where.px_per_cell**0.5))
     width_px = area_px / length_px
     return Defect(
         class_id=component.class_id,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from edge.inspection import measuring
-from edge.inspection.measuring import Calibration, Measurement, measure, region
+from edge.inspection.measuring import Measurement, measure, region
+from edge.inspection.scale import UniformScale
 from edge.opencv import cv2
 from edge.records import DefectClass, DefectMap, Transform, UInt8
 
@@ -26,8 +27,8 @@ def read(classes: UInt8, min_area_px: float = 0, mm_per_px: float | None = None,
     known = tuple(DefectClass(c.id, c.name, c.severity, c.colour, c.threshold, min_area_px) for c in CLASSES)
     inspected = region(classes.shape, where.get("polygon"), HERE)
     scores = np.where(classes > 0, 204, 0).astype(np.uint8)
-    calibration = Calibration(mm_per_px) if mm_per_px else None
-    return measure(DefectMap(classes, scores), known, inspected, HERE, calibration)[0]
+    scale = UniformScale(mm_per_px) if mm_per_px else None
+    return measure(DefectMap(classes, scores), known, inspected, HERE, scale)[0]
 
 
 def test_a_rectangle_is_measured_as_drawn() -> None:
@@ -164,7 +165,7 @@ def test_boxes_and_millimetres_are_those_of_the_camera_frame() -> None:
     classes[5:7, 3:13] = 1
     known = CLASSES
     seen, _ = measure(
-        DefectMap(classes, classes * 100), known, region((20, 20), None, to_frame), to_frame, Calibration(0.1)
+        DefectMap(classes, classes * 100), known, region((20, 20), None, to_frame), to_frame, UniformScale(0.1)
     )
     (defect,) = seen.defects
     assert defect.bbox == (2 * 3 + 10, 2 * 5 + 20, 20, 4)
