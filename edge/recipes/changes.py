@@ -220,16 +220,27 @@ def _renewed(now: _Step, changes: Changes) -> Changes:
 
 
 def _time_passes(now: _Step, changes: Changes, *, free: bool) -> Changes:
-    if changes.unread is not None and changes.recipe in now.rules.recipes and not now.ready(changes.recipe):
-        failed = changes.failed.get(changes.recipe)
-        if failed is not None and now.now_ns - failed[1] >= RETRY_NS:
-            changes = _load(now, changes, changes.recipe)
+    for recipe in _waited_for(now, changes):
+        changes = _load(now, changes, recipe)
     if not _due(now, changes):
         return replace(changes, due_ns=None)
     due_ns = now.now_ns if changes.due_ns is None else changes.due_ns
     if not free and now.now_ns - due_ns < now.rules.timeout_ns:
         return replace(changes, due_ns=due_ns)
     return _change_if_due(now, changes, now.now_ns)
+
+
+def _waited_for(now: _Step, changes: Changes) -> list[str]:
+    """List the recipes that something waits for and that are not ready, but those that failed a short while ago.
+
+    A recipe that was ready may be closed before its turn comes, and one that is told as loaded may be closed by then.
+    """
+    waited = []
+    if changes.unread is not None and changes.recipe in now.rules.recipes:
+        waited.append(changes.recipe)
+    if changes.wish is not None and not now.rules.drains:
+        waited.append(changes.wish.recipe)
+    return [one for one in waited if not now.ready(one) and not _failed(changes, one, now.now_ns)]
 
 
 def _due(now: _Step, changes: Changes) -> bool:

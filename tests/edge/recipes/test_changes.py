@@ -82,6 +82,24 @@ def test_the_last_of_several_wishes_wins() -> None:
     assert line.do(Gap(free=True))[0] == Use("c", 0)
 
 
+def test_what_was_closed_before_its_turn_came_is_loaded_again() -> None:
+    """Told late that a recipe was loaded, which was in force and closed since: its next wish does not wait for ever."""
+    line = Line()
+    line.do(Wish("b", 1, 0))
+    line.ready.add("b")  # which is heard of later
+    assert line.do(Gap(free=True), 10)[0] == Use("b", 10 * MS)
+    assert line.do(Wish("a", 2, 20 * MS), 20) == ()
+    line.do(Gap(free=True), 30)
+    line.ready = {"a"}
+    wish = Wish("b", 3, 40 * MS)
+    assert line.do(wish, 40) == ()  # it is still being loaded, as far as is known
+    line.do(Loaded("b"), 50)
+    line.ready = {"a"}
+    assert line.do(Gap(free=False), 60) == (Load("b"),)
+    line.do(Loaded("b"), 70)
+    assert line.do(Gap(free=True), 80) == (Use("b", 80 * MS), Answer(wish, "ok", "recipe b is in force"))
+
+
 def test_a_wish_that_cannot_be_loaded_changes_nothing() -> None:
     """It is answered with the reason; nothing is used or held; a new wish tries again."""
     line, wish = Line(), Wish("b", 1, 0)
