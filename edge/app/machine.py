@@ -7,11 +7,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from edge.app.promptness import Promptness
 from edge.outputs.addresses import address_of
 from edge.outputs.encoder import Encoder
 from edge.outputs.gpio import GpioLines
 from edge.outputs.inputs import Released, Triggered
-from edge.outputs.modbus import Heard, Places
+from edge.outputs.link import Heard
+from edge.outputs.modbus import Places
 from edge.outputs.modbus_client import ModbusClient
 from edge.outputs.modbus_server import ModbusServer
 from edge.outputs.opcua_link import OpcUaClient, OpcUaServer
@@ -35,9 +37,15 @@ from edge.station.watchdog import Heartbeats
 class Machine:
     """A station's machine; without a link in the settings it is nobody."""
 
-    def __init__(self, desk: MachineDesk | None = None, told: Callable[[], dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        desk: MachineDesk | None = None,
+        told: Callable[[], dict[str, Any]] | None = None,
+        settle: Callable[[], None] = lambda: None,
+    ) -> None:
         self._desk = desk
         self._told = told
+        self._settle = settle
 
     @property
     def observers(self) -> Sequence[Observer]:
@@ -53,6 +61,8 @@ class Machine:
         if self._desk is not None:
             self._desk.judging = lambda: _not_judging(decider, recipes)
             self._desk.obey = lambda command: decider.desk.give(command, decider.now_ns)
+            decider.recorder.first = self._desk.first
+        self._settle()
 
     def in_force(self, recipe: LoadedRecipe) -> None:
         """Hear of the recipe in force."""
@@ -140,7 +150,9 @@ def open_machine(
     with ExitStack() as scope:
         scope.enter_context(link)
         scope.enter_context(scheduler)
-        yield Machine(MachineDesk(scheduler, alarms, inputs), lambda: _told(settings, scheduler, inputs))
+        prompt = scope.enter_context(Promptness())
+        desk = MachineDesk(scheduler, alarms, inputs)
+        yield Machine(desk, lambda: _told(settings, scheduler, inputs), prompt.settle)
 
 
 def _told(settings: Settings, scheduler: OutputScheduler, inputs: MachineInputs) -> dict[str, Any]:

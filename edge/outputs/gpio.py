@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any
-
-from typing_extensions import Self
 
 from edge.errors import DependencyError
 from edge.installing import how_to_install
-from edge.outputs.gpio_settings import GpioSettings
-from edge.outputs.modbus import Heard, Places
-from edge.outputs.pending import Pending
-from edge.records.outputs import Level, OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
-
-_ENDS_WITHIN_S = 2.0
+from edge.outputs.link import Heard, Link
+from edge.outputs.link_settings import GpioSettings
+from edge.outputs.modbus import Places
+from edge.records.outputs import Level, OutputRestored, Reading
 
 
 def gpiod() -> Any:
@@ -35,7 +28,7 @@ def gpiod() -> Any:
     return found
 
 
-class GpioLines:
+class GpioLines(Link):
     """Outputs and inputs on lines of one chip. `heard` is told of each reading of the inputs, in this link's thread.
 
     A chip that is absent, a line that another program has, and a missing right are told as events; it is tried again
@@ -51,40 +44,12 @@ class GpioLines:
         vendor: Any = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        super().__init__("gpio", heard, monotonic_ns)
         self._settings = settings
         self._outputs = {name: place.number for name, place in places.outputs.items()}
         self._inputs = {name: place.number for name, place in places.inputs.items()}
-        self._heard = heard
         self._vendor = vendor or gpiod()
-        self._monotonic_ns = monotonic_ns
-        self._pending = Pending()
-        self._shown: dict[str, Level] = dict.fromkeys(self._outputs, False)
-        self._happened: deque[OutputEvent] = deque(maxlen=1_000)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gpio", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Set what waits, which is the safe levels, and give the lines back."""
-        self._stop.set()
-        self._pending.some.set()
-        self._thread.join(_ENDS_WITHIN_S)
-
-    def set(self, levels: Mapping[str, Level], by_ns: int | None = None) -> None:
-        """Set levels, in their order."""
-        self._pending.put(levels, by_ns)
-
-    def events(self) -> list[OutputEvent]:
-        """Return what happened since last asked."""
-        told = []
-        while self._happened:
-            told.append(self._happened.popleft())
-        return told
+        self._shown |= dict.fromkeys(self._outputs, False)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -95,16 +60,12 @@ class GpioLines:
                     f"GPIO {self._settings.chip}: {error.strerror or error}. Expected lines that are free and allowed "
                     "to this user: check machine.gpio.chip, the rights of its file, and who else has them (gpioinfo)"
                 )
-                self._happened.append(OutputLost(self._monotonic_ns(), told))
+                self._lost(told)
             if not self._stop.is_set():
                 self._stop.wait(self._settings.retry_ms / 1000)
 
     def _serve(self) -> None:
-        for levels, by_ns in self._pending.take():
-            if by_ns is None:
-                self._shown |= levels
-            else:
-                self._late(levels, by_ns, self._monotonic_ns(), switched=False)
+        self._fold()
         with self._request() as lines:
             self._read(lines)
             self._happened.append(OutputRestored(self._monotonic_ns()))
@@ -129,16 +90,12 @@ class GpioLines:
         return self._vendor.request_lines(self._settings.chip, consumer="linewatch", config=config)
 
     def _batch(self, lines: Any, levels: Mapping[str, Level], by_ns: int | None) -> None:
-        now_ns = self._monotonic_ns()
-        if by_ns is not None and now_ns > by_ns:
-            self._late(levels, by_ns, now_ns, switched=False)
+        if self._late(levels, by_ns, switched=False):
             return
-        self._shown |= levels
+        self._show(levels)
         for name, level in levels.items():  # one by one: the machine sees them in this order
             lines.set_values({self._outputs[name]: self._value(level)})
-        now_ns = self._monotonic_ns()
-        if by_ns is not None and now_ns > by_ns:
-            self._late(levels, by_ns, now_ns, switched=True)
+        self._late(levels, by_ns, switched=True)
 
     def _read(self, lines: Any) -> None:
         if not self._inputs:
@@ -151,6 +108,3 @@ class GpioLines:
     def _value(self, level: Level) -> Any:
         values = self._vendor.line.Value
         return values.ACTIVE if int(level) % 2 else values.INACTIVE
-
-    def _late(self, levels: Mapping[str, Level], by_ns: int, now_ns: int, *, switched: bool) -> None:
-        self._happened.extend(OutputLate(now_ns, name, now_ns - by_ns, switched) for name in levels)

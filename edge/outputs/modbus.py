@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,3 @@ def vendor(module: str) -> Any:
         ) from error
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL + 1)
     return found
-
-
-Heard = Callable[[Reading], None]

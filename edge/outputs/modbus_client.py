@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any
 
-from typing_extensions import Self
-
-from edge.outputs.modbus import Heard, Places, runs_of, vendor
-from edge.outputs.modbus_settings import ModbusSettings
-from edge.outputs.pending import Batch, Pending
-from edge.records.outputs import Level, OutputEvent, OutputLate, OutputLost, OutputRestored
+from edge.outputs.link import Heard, Link
+from edge.outputs.link_settings import ModbusSettings
+from edge.outputs.modbus import Places, runs_of, vendor
+from edge.outputs.pending import Batch
+from edge.records.outputs import Level, OutputRestored
 from edge.wording import counted
 
-_ENDS_WITHIN_S = 2.0
 # So often every level is written again: a PLC that was switched off and on may have forgotten them.
 _REFRESH_S = 1.0
 _EXCEPTIONS = {
@@ -37,7 +32,7 @@ class _LinkError(Exception):
     """The PLC is not reached, or does not do what it is asked; with what happened."""
 
 
-class ModbusClient:
+class ModbusClient(Link):
     """The outputs at a PLC, which is the server. `heard` is told of each reading of the inputs, in this link's thread.
 
     Its absence, late answers, exception codes and another unit are told as events; it is tried again without end.
@@ -51,41 +46,14 @@ class ModbusClient:
         *,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        super().__init__("modbus client", heard, monotonic_ns)
         self._settings = settings
         self._places = places
-        self._heard = heard
-        self._monotonic_ns = monotonic_ns
         self._vendor = vendor("client")
         self._errors = vendor("exceptions")
-        self._pending = Pending()
-        self._shown: dict[str, Level] = {}
-        self._happened: deque[OutputEvent] = deque(maxlen=1_000)
         self._reached: bool | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="modbus client", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Write what waits, which is the safe levels, and let go."""
-        self._stop.set()
-        self._pending.some.set()
-        self._thread.join(_ENDS_WITHIN_S + self._settings.timeout_ms / 1000)
-
-    def set(self, levels: Mapping[str, Level], by_ns: int | None = None) -> None:
-        """Set levels at the PLC, in their order."""
-        self._pending.put(levels, by_ns)
-
-    def events(self) -> list[OutputEvent]:
-        """Return what happened since last asked."""
-        told = []
-        while self._happened:
-            told.append(self._happened.popleft())
-        return told
+        self._again: list[str] = []  # signals that are still to be written again
+        self._again_s = 0.0
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -113,44 +81,33 @@ class ModbusClient:
         self._write(client, dict(self._shown))
         self._read(client)
         self._back()
-        refresh_s, poll_s = time.monotonic() + _REFRESH_S, self._settings.poll_ms / 1000
+        self._again_s, poll_s = time.monotonic() + _REFRESH_S, self._settings.poll_ms / 1000
         while True:
             stops = self._stop.is_set()
             for batch in self._pending.take():
                 self._batch(client, batch)
             if stops:
                 return
-            if time.monotonic() >= refresh_s:
-                refresh_s = time.monotonic() + _REFRESH_S
-                self._write(client, dict(self._shown))
+            self._refresh(client)
             self._read(client)
             self._pending.some.wait(poll_s)
 
-    def _fold(self) -> None:
-        """Take up what waited while nobody was there: levels alone, for a pulse's time is over."""
-        for levels, by_ns in self._pending.take():
-            if by_ns is None:
-                self._show(levels)
-            else:
-                self._late(levels, by_ns, self._monotonic_ns(), switched=False)
+    def _refresh(self, client: Any) -> None:
+        """Write some levels again: one request in each turn, so that what is due waits for one alone."""
+        if not self._again and time.monotonic() >= self._again_s:
+            self._again_s, self._again = time.monotonic() + _REFRESH_S, list(self._shown)
+        if self._again:
+            run = next(runs_of([(name, self._shown[name]) for name in self._again], self._places.outputs))
+            names, self._again = self._again[: len(run[1])], self._again[len(run[1]) :]
+            self._write(client, {name: self._shown[name] for name in names})
 
     def _batch(self, client: Any, batch: Batch) -> None:
         levels, by_ns = batch
-        now_ns = self._monotonic_ns()
-        if by_ns is not None and now_ns > by_ns:
-            self._late(levels, by_ns, now_ns, switched=False)
+        if self._late(levels, by_ns, switched=False):
             return
         self._show(levels)
         self._write(client, levels)
-        now_ns = self._monotonic_ns()
-        if by_ns is not None and now_ns > by_ns:
-            self._late(levels, by_ns, now_ns, switched=True)
-
-    def _show(self, levels: Mapping[str, Level]) -> None:
-        """Note what the PLC is to hold; what comes later stands behind, as the counter behind what it counts."""
-        for name, level in levels.items():
-            self._shown.pop(name, None)
-            self._shown[name] = level
+        self._late(levels, by_ns, switched=True)
 
     def _write(self, client: Any, levels: dict[str, Level]) -> None:
         unit = self._settings.unit
@@ -193,12 +150,9 @@ class ModbusClient:
                 "Check the places in outputs and inputs, and machine.modbus.unit"
             )
 
-    def _late(self, levels: dict[str, Level], by_ns: int, now_ns: int, *, switched: bool) -> None:
-        self._happened.extend(OutputLate(now_ns, name, now_ns - by_ns, switched) for name in levels)
-
     def _lost(self, detail: str) -> None:
         self._reached = False
-        self._happened.append(OutputLost(self._monotonic_ns(), detail))
+        super()._lost(detail)
 
     def _back(self) -> None:
         if self._reached is not True:

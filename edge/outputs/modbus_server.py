@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
 
 from edge.errors import SettingsError
-from edge.outputs.modbus import Heard, Places, number_of, vendor
-from edge.outputs.modbus_settings import ModbusSettings
-from edge.records.outputs import Level, OutputEvent, OutputLate, OutputLost, OutputRestored
+from edge.outputs.link import Heard, Link
+from edge.outputs.link_settings import ModbusSettings
+from edge.outputs.modbus import Places, number_of, vendor
+from edge.records.outputs import Level, OutputEvent, OutputRestored
 
 _OPENS_WITHIN_S = 10.0
-_ENDS_WITHIN_S = 2.0
 # Which table a request is about, by its function code (MODBUS Application Protocol V1.1b3, 6).
 _READS = {1: "coil", 2: "discrete", 3: "register", 4: "input", 23: "register"}
 _WRITES = {5: "coil", 15: "coil", 6: "register", 16: "register", 22: "register", 23: "register"}
@@ -81,7 +79,7 @@ class _Memory:
             raise self._errors.NoSuchIdException("no such unit")
 
 
-class ModbusServer:
+class ModbusServer(Link):
     """The outputs as places that a PLC, which is the client, reads when it likes.
 
     `heard` is told of the inputs whenever the PLC writes them, and again and again, in this link's thread. Entering
@@ -96,38 +94,26 @@ class ModbusServer:
         *,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        super().__init__("modbus server", heard, monotonic_ns)
         self._settings = settings
         self._places = places
-        self._heard = heard
-        self._monotonic_ns = monotonic_ns
         self._memory = _Memory(settings.unit, places, self._was_asked, self._tell_inputs)
-        self._happened: deque[OutputEvent] = deque(maxlen=1_000)
         self._asked_ns: int | None = None
         self._reached: bool | None = None
         self._opened = threading.Event()
-        self._stop = threading.Event()
         self._error: str | None = None
-        self._thread = threading.Thread(target=self._run, name="modbus server", daemon=True)
 
     def __enter__(self) -> Self:
         self._asked_ns = self._monotonic_ns()
-        self._thread.start()
+        super().__enter__()
         self._opened.wait(_OPENS_WITHIN_S)
         if self._error is not None:
             raise SettingsError(self._error)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(_ENDS_WITHIN_S)
-
     def set(self, levels: Mapping[str, Level], by_ns: int | None = None) -> None:
         """Let the PLC read levels from now on: all of them, or none yet."""
-        now_ns = self._monotonic_ns()
-        if by_ns is not None and now_ns > by_ns:
-            self._happened.extend(OutputLate(now_ns, name, now_ns - by_ns, switched=False) for name in levels)
+        if self._late(levels, by_ns, switched=False):
             return
         places = self._places.outputs
         new = {
@@ -142,16 +128,11 @@ class ModbusServer:
         if silent and self._reached is not False:
             self._reached = False
             told = f"no PLC has asked unit {self._settings.unit} at {self._where} for {self._settings.silent_ms} ms"
-            self._happened.append(
-                OutputLost(now_ns, f"{told}. Check its power, its cable, and the address and unit that it asks")
-            )
+            self._lost(f"{told}. Check its power, its cable, and the address and unit that it asks")
         elif not silent and self._reached is not True:
             self._reached = True
             self._happened.append(OutputRestored(now_ns))
-        happened = []
-        while self._happened:
-            happened.append(self._happened.popleft())
-        return happened
+        return super().events()
 
     def _run(self) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge.errors import DependencyError, SettingsError
 from edge.installing import how_to_install
-from edge.outputs.opcua_settings import OpcUaSettings
+from edge.outputs.link_settings import OpcUaSettings
 from edge.records.outputs import Level
 
 NAMESPACE = "urn:linewatch:machine"

@@ -6,28 +6,26 @@ import asyncio
 import threading
 import time
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
 
 from edge.errors import SettingsError
-from edge.outputs.modbus import Heard
+from edge.outputs.link import Heard, Link
+from edge.outputs.link_settings import OpcUaSettings
 from edge.outputs.opcua import NAMESPACE, as_kind, identity_of, kind_of, private_key, vendor
-from edge.outputs.opcua_settings import OpcUaSettings
-from edge.outputs.pending import Pending
-from edge.records.outputs import Level, OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
+from edge.records.outputs import Level, OutputRestored, Reading
 
-_ENDS_WITHIN_S = 4.0
 _OPENS_WITHIN_S = 20.0
 _REFRESH_S = 1.0
 
 
-class OpcUaLink:
+class OpcUaLink(Link):
     """What client and server share. `outputs`, `inputs`: the node and the rule of each signal."""
+
+    ends_within_s = 4.0
 
     def __init__(
         self,
@@ -38,53 +36,20 @@ class OpcUaLink:
         *,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        super().__init__(f"opc ua {settings.role}", heard, monotonic_ns)
         self._settings = settings
         self._outputs = dict(outputs)
         self._inputs = dict(inputs)
-        self._heard = heard
-        self._monotonic_ns = monotonic_ns
         self._ua = vendor("ua")
         self._identity = identity_of(settings)
-        self._pending = Pending()
-        self._shown: dict[str, Level] = {}
-        self._happened: deque[OutputEvent] = deque(maxlen=1_000)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"opc ua {settings.role}", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Set what waits, which is the safe levels, and let go."""
-        self._stop.set()
-        self._awake()
-        self._thread.join(_ENDS_WITHIN_S)
-
-    def set(self, levels: Mapping[str, Level], by_ns: int | None = None) -> None:
-        """Set levels, in their order."""
-        self._pending.put(levels, by_ns)
-        self._awake()
-
-    def events(self) -> list[OutputEvent]:
-        """Return what happened since last asked."""
-        told = []
-        while self._happened:
-            told.append(self._happened.popleft())
-        return told
 
     def _awake(self) -> None:
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):  # it has just been closed
                 loop.call_soon_threadsafe(self._wake.set)
-
-    @abstractmethod
-    def _run(self) -> None: ...
 
     @abstractmethod
     async def _write(self, levels: Mapping[str, Level]) -> None: ...
@@ -104,15 +69,11 @@ class OpcUaLink:
                 await asyncio.wait_for(self._wake.wait(), self._settings.poll_ms / 1000)
 
     async def _batch(self, levels: Mapping[str, Level], by_ns: int | None) -> None:
-        now_ns = self._monotonic_ns()
-        if by_ns is not None and now_ns > by_ns:
-            self._late(levels, by_ns, now_ns, switched=False)
+        if self._late(levels, by_ns, switched=False):
             return
         self._show(levels)
         await self._write(levels)
-        now_ns = self._monotonic_ns()
-        if by_ns is not None and now_ns > by_ns:
-            self._late(levels, by_ns, now_ns, switched=True)
+        self._late(levels, by_ns, switched=True)
 
     async def _read(self) -> None:
         at_ns = self._monotonic_ns()
@@ -122,30 +83,11 @@ class OpcUaLink:
                 raise self._ua.UaError(f"inputs.{name}: expected a bit or a whole number, received {value!r:.60}")
         self._heard(Reading(at_ns, {name: int(value) for name, value in read.items()}))
 
-    def _fold(self) -> None:
-        """Take up what waited while nobody was there: levels alone, for a pulse's time is over."""
-        for levels, by_ns in self._pending.take():
-            if by_ns is None:
-                self._show(levels)
-            else:
-                self._late(levels, by_ns, self._monotonic_ns(), switched=False)
-
-    def _show(self, levels: Mapping[str, Level]) -> None:
-        for name, level in levels.items():
-            self._shown.pop(name, None)
-            self._shown[name] = level
-
-    def _late(self, levels: Mapping[str, Level], by_ns: int, now_ns: int, *, switched: bool) -> None:
-        self._happened.extend(OutputLate(now_ns, name, now_ns - by_ns, switched) for name in levels)
-
-    def _lost(self, why: object) -> None:
+    def _failed(self, why: object) -> None:
         told = str(why) or type(why).__name__
-        self._happened.append(
-            OutputLost(
-                self._monotonic_ns(),
-                f"OPC UA {self._settings.url}: {told}. Check its power, its cable, machine.opcua.url, the nodes in "
-                "outputs and inputs, and the certificates of both sides",
-            )
+        self._lost(
+            f"OPC UA {self._settings.url}: {told}. Check its power, its cable, machine.opcua.url, the nodes in "
+            "outputs and inputs, and the certificates of both sides"
         )
 
 
@@ -159,7 +101,7 @@ class OpcUaClient(OpcUaLink):
                 asyncio.run(self._serve())
             except (self._ua.UaError, OSError, asyncio.TimeoutError, ValueError) as error:
                 self._loop = None
-                self._lost(error)
+                self._failed(error)
             if not self._stop.is_set():
                 self._stop.wait(self._settings.retry_ms / 1000)
 
@@ -237,7 +179,7 @@ class OpcUaServer(OpcUaLink):
                 f"key machine.opcua: expected an address to listen at and certificates that hold, received "
                 f"{self._settings.url}: {error}"
             )
-            self._lost(error)
+            self._failed(error)
         finally:
             self._opened.set()
 
@@ -315,7 +257,7 @@ class OpcUaServer(OpcUaLink):
                 reached = True
             elif now_ns - seen_ns > self._settings.silent_ms * 1_000_000 and reached is not False:
                 reached = False
-                self._lost(f"no client is there for {self._settings.silent_ms} ms")
+                self._failed(f"no client is there for {self._settings.silent_ms} ms")
         for levels, by_ns in self._pending.take():
             await self._batch(levels, by_ns)
 

@@ -9,10 +9,8 @@ from pydantic import Field, model_validator
 
 from edge.bundle import Name
 from edge.outputs.addresses import Address, address_of
-from edge.outputs.gpio_settings import GpioSettings
 from edge.outputs.input_settings import BITS, InputRule
-from edge.outputs.modbus_settings import ModbusSettings
-from edge.outputs.opcua_settings import OpcUaSettings
+from edge.outputs.link_settings import GpioSettings, ModbusSettings, OpcUaSettings
 from edge.records.outputs import Priority
 from edge.yaml_settings import StrictModel
 

@@ -11,7 +11,7 @@ import pytest
 
 from edge.outputs.addresses import address_of
 from edge.outputs.gpio import GpioLines
-from edge.outputs.gpio_settings import GpioSettings
+from edge.outputs.link_settings import GpioSettings
 from edge.outputs.modbus import Places
 from edge.outputs.simulated_gpio import AskedLine, Direction, SimulatedChip, Value
 from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading

@@ -9,9 +9,9 @@ import pytest
 from pymodbus.constants import ExcCodes
 
 from edge.outputs.addresses import address_of
+from edge.outputs.link_settings import ModbusSettings
 from edge.outputs.modbus import Places
 from edge.outputs.modbus_client import ModbusClient
-from edge.outputs.modbus_settings import ModbusSettings
 from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
 from tests.brokers import HOST, free_port, wait_for
 from tests.edge.outputs.plc import Plc

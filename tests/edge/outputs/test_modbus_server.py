@@ -11,9 +11,9 @@ from pymodbus.client import ModbusTcpClient
 
 from edge.errors import SettingsError
 from edge.outputs.addresses import address_of
+from edge.outputs.link_settings import ModbusSettings
 from edge.outputs.modbus import Places
 from edge.outputs.modbus_server import ModbusServer
-from edge.outputs.modbus_settings import ModbusSettings
 from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
 from tests.brokers import HOST, free_port, wait_for
 

@@ -23,9 +23,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from typing_extensions import Self
 
 from edge.errors import SettingsError
+from edge.outputs.link_settings import OpcUaSettings
 from edge.outputs.opcua import NAMESPACE
 from edge.outputs.opcua_link import OpcUaClient, OpcUaLink, OpcUaServer
-from edge.outputs.opcua_settings import OpcUaSettings
 from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
 from tests.brokers import HOST, free_port, wait_for
 
