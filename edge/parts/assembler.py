@@ -97,7 +97,7 @@ def step(
 def stop(parts: Parts, now_ns: int) -> tuple[Parts, tuple[PartResult, ...]]:
     """Conclude every part that is still open, since nothing more will come."""
     ended = (replace(part, closes_ns=_end(part, now_ns), closing=_why(part, Closing.STOPPED)) for part in parts.open)
-    return replace(parts, open=()), tuple(_result(part) for part in ended)
+    return replace(parts, open=()), tuple(_result(part, now_ns) for part in ended)
 
 
 def _opened(
@@ -124,7 +124,7 @@ def _opened(
                 f"{counted(rules.most_open, 'part was', 'parts were')} open at once",
             )
         )
-        told.append(_result(crowded))
+        told.append(_result(crowded, event.at_ns))
         still = still[1:]
     opened = OpenPart(number, part_id, repeated, event.recipe or recipe, rules, event.at_ns, exactly=event.exactly)
     return replace(parts, open=(*still, opened), number=number, ids=parts.ids | {part_id})
@@ -238,7 +238,7 @@ def _conclude(parts: Parts, now_ns: int, told: list[Concluded]) -> tuple[Parts, 
     still = []
     for part in parts.open:
         if part.closes_ns is not None and _complete(parts, part, part.closes_ns, now_ns):
-            told.append(_result(part))
+            told.append(_result(part, now_ns))
         else:
             still.append(part)
     return replace(parts, open=tuple(still)), tuple(told)
@@ -262,7 +262,7 @@ def _come(part: OpenPart, view: str) -> int:
     return seen.frames + seen.lost + seen.misjudged
 
 
-def _result(part: OpenPart) -> PartResult:
+def _result(part: OpenPart, now_ns: int) -> PartResult:
     rules = part.rules
     views = {name: part.views.get(name, ViewResult()) for name in rules.views}
     missing = tuple(name for name, seen in views.items() if _incomplete(seen, rules.views[name]))
@@ -284,6 +284,7 @@ def _result(part: OpenPart) -> PartResult:
         missing_views=missing,
         grade=None if worst is None or judgement.verdict is Verdict.NO_READ else worst.grade,
         models=rules.models,
+        decided_ns=now_ns,
     )
 
 

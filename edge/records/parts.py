@@ -77,6 +77,7 @@ class PartResult:
     part before it had the same id. `opened_ns`, `closed_ns`: the station's clock. `views`: by name, all that the recipe
     has; `missing_views`: those with fewer readable frames than the recipe asks for, or with a lost one. `grade`: of the
     worst frame of all views, None unless the part was judged. `models`: that the recipe judges its views by.
+    `decided_ns`: when the verdict stood, of the station's clock.
     """
 
     number: int
@@ -91,6 +92,7 @@ class PartResult:
     missing_views: tuple[str, ...] = ()
     grade: Grade | None = None
     models: Mapping[str, ModelIdentity] = field(default_factory=dict)
+    decided_ns: int = 0
 
 
 @dataclass(frozen=True)

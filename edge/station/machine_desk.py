@@ -45,16 +45,19 @@ class MachineDesk:
         self._shown: frozenset[tuple[str, Priority]] = frozenset()
         self._look_at_ns = 0
 
-    def offer(self, decided: Decided | DecidedPart) -> None:
-        """Tell the machine of a part, or of a frame that has a verdict of its own."""
-        if decided.alarms:
-            self._look_at_ns = 0
-        if isinstance(decided, DecidedPart):
+    def first(self, decided: PartResult | FrameResult) -> None:
+        """Tell the machine of a part, or of a frame that has a verdict of its own, before it is recorded."""
+        if isinstance(decided, PartResult):
             self._decided += 1
             self._inputs.station = replace(self._inputs.station, decided=self._decided)
-            self._scheduler.tell(part_signal(decided.part, self._grades))
-        elif decided.body is not None:
-            self._scheduler.tell(frame_signal(decided.inspection, self._grades))
+            self._scheduler.tell(part_signal(decided, self._grades))
+        else:
+            self._scheduler.tell(frame_signal(decided, self._grades))
+
+    def offer(self, decided: Decided | DecidedPart) -> None:
+        """Look through the alarms where something changed them."""
+        if decided.alarms:
+            self._look_at_ns = 0
 
     def in_force(self, recipe: LoadedRecipe) -> None:
         """Take back what was said of parts of another recipe."""

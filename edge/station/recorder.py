@@ -27,7 +27,8 @@ class Recorder:
     """Records results of frames and parts, and what time does to a station.
 
     `live`: times are of the monotonic clock; else of the recording. `interventions`: challenge and bypass; `book`: the
-    counters of shifts. Both are None in a replay, which has neither.
+    counters of shifts. Both are None in a replay, which has neither. `first` is told of each verdict before anything is
+    recorded of it, for a machine waits.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Recorder:
         self._outbox = outbox
         self._live = live
         self._book = book
+        self.first: Callable[[PartResult | FrameResult], None] = lambda _: None
 
     def begin(self, now_ns: int) -> Events:
         """Take up what a former run left of challenge and bypass."""
@@ -70,6 +72,7 @@ class Recorder:
 
     def frame(self, result: FrameResult, now_ns: int) -> tuple[dict[str, Any], Events]:
         """Record a frame that has a verdict of its own; return its body and what it did to the alarms."""
+        self.first(result)
         counts, worst = self._book.result(result) if self._book is not None else ((), ())
         with self._outbox.together():
             seq = self._outbox.reserve()
@@ -92,6 +95,7 @@ class Recorder:
             challenged = False
             if self.interventions is not None:
                 part, challenged, events = self.interventions.part(part, now_ns)
+            self.first(part)
             counts, worst = self._book.result(part) if self._book is not None and not challenged else ((), ())
             seq = self._outbox.reserve()
             message, body = self._messages.part(part, seq, live=self._live, challenge=challenged)
