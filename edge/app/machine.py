@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from edge.app.promptness import Promptness
+from edge.commands.requests import Command, CommandOutcome
 from edge.outputs.addresses import address_of
+from edge.outputs.by_hand import barred
 from edge.outputs.encoder import Encoder
 from edge.outputs.gpio import GpioLines
+from edge.outputs.input_settings import BITS, InputRule
 from edge.outputs.inputs import Released, Triggered
 from edge.outputs.link import Heard
 from edge.outputs.modbus import Places
@@ -18,7 +22,7 @@ from edge.outputs.modbus_client import ModbusClient
 from edge.outputs.modbus_server import ModbusServer
 from edge.outputs.opcua_link import OpcUaClient, OpcUaServer
 from edge.outputs.scheduler import OutputScheduler
-from edge.outputs.settings import words_of
+from edge.outputs.settings import OutputRule, words_of
 from edge.outputs.simulated import SimulatedMachine
 from edge.parts.triggers import ToldTrigger, Trigger
 from edge.protocols import Observer, Output
@@ -27,9 +31,11 @@ from edge.records.alarms import AlarmEvent
 from edge.settings import Settings
 from edge.station.alarm_service import AlarmService
 from edge.station.decider import Decider
+from edge.station.hand_tests import HandTests
 from edge.station.machine_desk import MachineDesk
 from edge.station.machine_inputs import MachineInputs
 from edge.station.recipe_desk import RecipeDesk
+from edge.station.signal_reports import SignalReports
 from edge.station.view import ViewNow
 from edge.station.watchdog import Heartbeats
 
@@ -40,12 +46,16 @@ class Machine:
     def __init__(
         self,
         desk: MachineDesk | None = None,
-        told: Callable[[], dict[str, Any]] | None = None,
+        by_hand: HandTests | None = None,
+        told: Callable[[int], dict[str, Any]] | None = None,
         settle: Callable[[], None] = lambda: None,
     ) -> None:
         self._desk = desk
-        self._told = told
+        self._by_hand = by_hand
+        self._tell = told
         self._settle = settle
+        self._decider: Decider | None = None
+        self._reports: SignalReports | None = None
 
     @property
     def observers(self) -> Sequence[Observer]:
@@ -54,15 +64,27 @@ class Machine:
 
     def told(self, _asked: dict[str, Any] | None = None) -> dict[str, Any]:
         """Tell how the signals stand, in values that JSON holds; from any thread."""
-        return {"link": None} if self._told is None else self._told()
+        faults = 0 if self._decider is None else self._decider.counts.trigger_faults
+        return {"link": None} if self._tell is None else self._tell(faults)
 
-    def opened(self, decider: Decider, recipes: RecipeDesk) -> None:
-        """Know the station that it stands beside."""
-        if self._desk is not None:
-            self._desk.judging = lambda: _not_judging(decider, recipes)
-            self._desk.obey = lambda command: decider.desk.give(command, decider.now_ns)
-            decider.recorder.first = self._desk.first
+    def opened(self, decider: Decider, recipes: RecipeDesk, say: Callable[[dict[str, Any]], None]) -> None:
+        """Know the station that it stands beside; `say` takes for the broker how the signals stand."""
+        self._decider = decider
+        decider.desk.add({"hand-test": self.hand_test})
+        if self._desk is None or self._by_hand is None:
+            return
+        self._desk.judging = lambda: _bypassed(decider) or recipes.now.unread
+        self._desk.obey = lambda command: decider.desk.give(command, decider.now_ns)
+        self._by_hand.bypassed = lambda: _bypassed(decider)
+        self._reports = SignalReports(self.told, say)
+        decider.recorder.first = self._desk.first
         self._settle()
+
+    def hand_test(self, command: Command, now_ns: int) -> tuple[CommandOutcome, str]:
+        """Obey `cmd/hand-test`."""
+        if self._by_hand is None:
+            return "unknown_signal", "this station has no machine"
+        return self._by_hand.obey(command, now_ns)
 
     def in_force(self, recipe: LoadedRecipe) -> None:
         """Hear of the recipe in force."""
@@ -71,16 +93,18 @@ class Machine:
 
     def turn(self, decider: Decider, cameras: Sequence[ViewNow]) -> tuple[AlarmEvent, ...]:
         """Tell the machine how the station stands; return what signals do to the alarms."""
-        if self._desk is None:
+        if self._desk is None or self._by_hand is None or self._reports is None:
             return ()
-        return self._desk.turn(cameras, decider.parts.open if decider.parts is not None else 0, decider.now_ns)
+        open_parts = decider.parts.open if decider.parts is not None else 0
+        self._by_hand.turn(open_parts)
+        self._reports.turn()
+        return self._desk.turn(cameras, open_parts, decider.now_ns)
 
 
-def _not_judging(decider: Decider, recipes: RecipeDesk) -> str | None:
-    """Say why the station cannot judge the next part."""
+def _bypassed(decider: Decider) -> str:
+    """Say by whom and why inspection is out; or nothing."""
     interventions = decider.recorder.interventions
-    bypassed = interventions.bypassed(decider.now_ns) if interventions is not None else ""
-    return bypassed or recipes.now.unread
+    return interventions.bypassed(decider.now_ns) if interventions is not None else ""
 
 
 def places_of(settings: Settings) -> Places:
@@ -151,27 +175,56 @@ def open_machine(
         scope.enter_context(link)
         scope.enter_context(scheduler)
         prompt = scope.enter_context(Promptness())
+        by_hand = HandTests(scheduler, inputs, settings.outputs, settings.operators)
         desk = MachineDesk(scheduler, alarms, inputs)
-        yield Machine(desk, lambda: _told(settings, scheduler, inputs), prompt.settle)
+        yield Machine(desk, by_hand, lambda faults: _told(settings, scheduler, inputs, by_hand, faults), prompt.settle)
 
 
-def _told(settings: Settings, scheduler: OutputScheduler, inputs: MachineInputs) -> dict[str, Any]:
+def _told(
+    settings: Settings, scheduler: OutputScheduler, inputs: MachineInputs, by_hand: HandTests, trigger_faults: int
+) -> dict[str, Any]:
     levels, last, troubles = scheduler.levels, inputs.last, scheduler.troubles
+    shown_ns, read_ns, now_ns = scheduler.since_ns, inputs.since_ns, time.monotonic_ns()
+    test = scheduler.hand_test
+
+    def age_s(at_ns: int | None) -> float | None:
+        return None if at_ns is None else round(max(0, now_ns - at_ns) / 1e9, 1)
+
     return {
         "link": link_name(settings),
         "lost": troubles.lost,
         "safe": scheduler.safe,
         "late": troubles.late,
-        "counts": asdict(scheduler.counts),
+        "read_s_ago": age_s(None if last is None else last.at_ns),
+        "counts": {**asdict(scheduler.counts), "trigger_faults": trigger_faults},
+        "hand_test": {
+            "refused": by_hand.refused,
+            "signal": None if test is None else test.signal,
+            "user": None if test is None else test.user,
+            "left_s": None if test is None else round(max(0, test.until_ns - now_ns) / 1e9, 1),
+        },
         "outputs": [
-            {"signal": name, "rule": rule.rule, "at": rule.at, "level": levels[name]}
+            {**_signal(name, rule), "level": levels[name], "since_s": age_s(shown_ns[name]), "barred": barred(rule)}
             for name, rule in settings.outputs.items()
         ],
         "inputs": [
-            {"signal": name, "rule": rule.rule, "at": rule.at, "level": None if last is None else last.values[name]}
+            {
+                **_signal(name, rule),
+                "level": None if last is None else _read(rule, last.values[name]),
+                "since_s": None if last is None else age_s(read_ns.get(name)),
+            }
             for name, rule in settings.inputs.items()
         ],
     }
+
+
+def _signal(name: str, rule: OutputRule | InputRule) -> dict[str, Any]:
+    return {"signal": name, "rule": rule.rule, "at": rule.at}
+
+
+def _read(rule: InputRule, value: int) -> bool | int:
+    """Return what an input says: of a bit whether it is up at the link, whatever it means."""
+    return bool(value) if rule.rule in BITS else value
 
 
 def link_name(settings: Settings) -> str:

@@ -484,7 +484,7 @@ def _recipe_desk(
         _offer(delivery.sender, delivery.announcements.in_force(recipe))
 
     recipes = RecipeDesk(settings, loader, decider, in_force)
-    machine.opened(decider, recipes)
+    machine.opened(decider, recipes, lambda told: delivery.sender.offer(delivery.messages.signals(told)))
     decider.desk.add({"recipe": recipes.obey})
     delivery.status.recipes = recipes.told
     delivery.status.signals = machine.told

@@ -39,6 +39,7 @@ MAX_CHALLENGE_PARTS = 1_000
 MIN_CHALLENGE_S, MAX_CHALLENGE_S = 10, 86_400
 MAX_BYPASS_MINUTES = 480
 MAX_SHADOW_PARTS = 10_000
+MIN_HAND_TEST_S, MAX_HAND_TEST_S = 0.1, 10.0
 MAX_SEQ = 2**63 - 1  # the store numbers no further
 
 CommandOutcome = Literal[
@@ -54,6 +55,9 @@ CommandOutcome = Literal[
     "failed",
     "rolled_back",
     "cancelled",
+    "unknown_signal",
+    "line_runs",
+    "not_by_hand",
     "unknown_epoch",
     "some_missing",
     "unknown_command",
@@ -207,6 +211,16 @@ class ResetCounters(StrictModel):
     comment: _Comment
 
 
+class SwitchByHand(StrictModel):
+    """Body of `cmd/hand-test`: an output is switched for some seconds, while the line stands or is bypassed."""
+
+    schema_name: Annotated[Literal["linewatch/command-hand-test/1"], Field(alias="schema")]
+    signal: _Name
+    seconds: Annotated[float, Field(ge=MIN_HAND_TEST_S, le=MAX_HAND_TEST_S)]
+    user: _User
+    comment: _Comment
+
+
 class ChangeRecipe(StrictModel):
     """Body of `cmd/recipe`: another recipe is to be in force. It is answered once it is, or cannot be."""
 
@@ -248,6 +262,7 @@ COMMANDS: dict[str, type[StrictModel]] = {
     "recipe": ChangeRecipe,
     "reload": ReloadFiles,
     "reset-counters": ResetCounters,
+    "hand-test": SwitchByHand,
 }
 RENAMED = {"replay": "resend"}  # commands by their earlier names
 

@@ -14,7 +14,7 @@ BYTES_AT_MOST = 16_384
 # A trigger's openings and closings of parts come by the hundred in a second, and leave no row at the station either.
 _NOT_NOTED = frozenset({"part"})
 _NAME = re.compile(r"[a-z][a-z-]{0,31}")
-_SUBJECTS = ("alarm", "recipe", "occurrence_id", "part_id", "action")
+_SUBJECTS = ("alarm", "recipe", "occurrence_id", "part_id", "signal", "action")
 
 
 def command_row(place: str, name: str, received: Received, at_ms: int, asker: str) -> JournalRow | None:

@@ -37,6 +37,8 @@ TICK_S = 2.0
 STREAMS_AT_MOST = 100
 FORM_BYTES_AT_MOST = 16_384
 _STEP_S = 0.25
+# What a command is about, for the journal.
+_SUBJECTS = ("alarm", "recipe", "occurrence_id", "part_id", "signal")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 
@@ -193,7 +195,9 @@ class Pages:
         """Give a command to a station in the visitor's name, write it down, and return the line's own answer."""
         user = user_of(request)
         answer = await asyncio.wrap_future(self._collector.tell(place, command, {**body, "user": user}))
-        subject = next((str(body[key]) for key in ("alarm", "recipe", "occurrence_id", "part_id") if body.get(key)), "")
+        subject = next(
+            (str(body[key]) for key in ("alarm", "recipe", "occurrence_id", "part_id", "signal") if body.get(key)), ""
+        )
         detail = " ".join(
             each for each in (str(body.get("comment") or body.get("reason") or ""), answer.detail) if each
         )

@@ -50,6 +50,7 @@ KINDS: Mapping[str, _Kind] = {
     "reload": _Kind("state/reload"),
     "health": _Kind("state/health"),
     "counters": _Kind("state/counters"),
+    "signals": _Kind("state/signals", qos=0, retain=False, expiry_s=10),
     "result": _Kind("event/result", retain=False, expiry_s=86_400, durable=True),
     "part": _Kind("event/result", retain=False, expiry_s=86_400, durable=True),
     "alarm": _Kind("event/alarm", retain=False, urgent=True, durable=True),
@@ -552,6 +553,10 @@ class MessageWriter:
     def counters(self, counters: Counters) -> Message:
         """Return what was counted since the process started."""
         return self._message("counters", {"schema": _schema("counters"), **asdict(counters)})
+
+    def signals(self, told: Mapping[str, Any]) -> Message:
+        """Return how the signals between station and machine stand just now."""
+        return self._message("signals", {"schema": _schema("signals"), **told})
 
     def sequence(self, committed: int) -> Message:
         """Return the highest committed event number, by which a consumer sees a lost tail."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from edge.outputs.by_hand import HandTest
 from edge.outputs.settings import TEXTS, UNKNOWN_VALUE, VALUES, VERDICTS, OutputRule
 from edge.records.outputs import Level, PartSignal, StationSignal
 
@@ -16,6 +17,7 @@ from edge.records.outputs import Level, PartSignal, StationSignal
 STALL_NS = 2_000_000_000
 COUNTS_TO = 65_535  # a register's; 0 means that there was no part yet
 TEXT_AT_MOST = 100
+_OF_PART = frozenset({"part_id", "recipe"})
 Changes = tuple[tuple[str, Level], ...]
 
 
@@ -54,7 +56,7 @@ def part(rules: Mapping[str, OutputRule], signals: Signals, decided: PartSignal)
             wanted[name] = _value(rule, decided)
         elif rule.rule == "result_counter":
             wanted[name] = signals.parts
-        elif rule.rule in {"part_id", "recipe"}:
+        elif rule.rule in _OF_PART:
             wanted[name] = str(getattr(decided, rule.rule))[:TEXT_AT_MOST]
         elif rule.rule == "done":
             wanted[name] = signals.triggered
@@ -84,7 +86,7 @@ def station(rules: Mapping[str, OutputRule], signals: Signals, now: StationSigna
 
 def recipe_changed(rules: Mapping[str, OutputRule], signals: Signals) -> tuple[Signals, Changes]:
     """Take back what was said of a part of another recipe, and be not ready until the station says so."""
-    told = {*VERDICTS, *VALUES, "ready", "part_id", "recipe"}
+    told = {*VERDICTS, *VALUES, "ready", *_OF_PART}
     return _to(rules, signals, {name: _safe_level(rule) for name, rule in rules.items() if rule.rule in told})
 
 
@@ -108,10 +110,28 @@ def make_safe(
     return _to(rules, replace(signals, safe=why), wanted)
 
 
-def wake(rules: Mapping[str, OutputRule], signals: Signals, now: StationSignal) -> tuple[Signals, Changes]:
-    """Leave the safe levels. A verdict is shown from the next part on; the counter says how many there were."""
+def by_hand(
+    rules: Mapping[str, OutputRule], signals: Signals, test: HandTest, pulsing: Collection[str] = ()
+) -> tuple[Signals, Changes]:
+    """Set one signal by hand, and all others to their safe levels; see `make_safe` for the `pulsing` ones."""
+    signals, changes = make_safe(rules, signals, f"{test.signal} is switched by hand, by {test.user}", pulsing)
+    signals, more = _to(rules, signals, {test.signal: test.level})
+    return signals, (*changes, *more)
+
+
+def wake(
+    rules: Mapping[str, OutputRule], signals: Signals, now: StationSignal, pulsing: Collection[str] = ()
+) -> tuple[Signals, Changes]:
+    """Leave the safe levels. A verdict is shown from the next part on; the counter says how many there were.
+
+    Signals that are `pulsing` go on.
+    """
     signals, changes = station(rules, replace(signals, safe=""), now)
-    wanted: dict[str, Level] = {name: False for name, rule in rules.items() if rule.rule in {*VERDICTS, "pulse"}}
+    told = {*VERDICTS, "pulse"}
+    wanted: dict[str, Level] = {
+        name: False for name, rule in rules.items() if rule.rule in told and name not in pulsing
+    }
+    wanted |= {name: _safe_level(rule) for name, rule in rules.items() if rule.rule in {*VALUES, "done", *_OF_PART}}
     wanted |= {name: signals.parts for name, rule in rules.items() if rule.rule == "result_counter"}
     signals, more = _to(rules, signals, wanted)
     return signals, (*changes, *more)

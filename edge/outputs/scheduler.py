@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from edge.outputs import rules as levels_of
 from edge.outputs import schedule as timing
+from edge.outputs.by_hand import HandTest, HandTestEnds
 from edge.outputs.encoder import Encoder
 from edge.outputs.inputs import Released, Triggered
 from edge.outputs.rules import Changes
@@ -48,7 +49,7 @@ class RecipeChanged:
     """Another recipe is in force."""
 
 
-Told = PartSignal | StationSignal | RecipeChanged | Triggered | Released
+Told = PartSignal | StationSignal | RecipeChanged | Triggered | Released | HandTest | HandTestEnds
 
 
 class OutputScheduler:
@@ -77,6 +78,8 @@ class OutputScheduler:
         self._encoder = encoder or Encoder()
         self._monotonic_ns = monotonic_ns
         self._signals, begun = levels_of.begin(self._rules)
+        self._since = dict.fromkeys(self._rules, monotonic_ns())
+        self._hand: HandTest | None = None
         output.set(dict(begun))
         self._schedule = Schedule(tolerance_ns)
         self._station = StationSignal()
@@ -127,6 +130,16 @@ class OutputScheduler:
         return dict(self._signals.levels)
 
     @property
+    def since_ns(self) -> dict[str, int]:
+        """Since when each signal has its level, of the station's clock; from any thread."""
+        return dict(self._since)
+
+    @property
+    def hand_test(self) -> HandTest | None:
+        """The signal that is switched by hand just now; from any thread."""
+        return self._hand
+
+    @property
     def safe(self) -> str:
         """Why the levels are the safe ones; empty while they are the station's own."""
         return self._signals.safe
@@ -167,16 +180,32 @@ class OutputScheduler:
     def _watch_loop(self, now_ns: int, loop_ns: int | None) -> None:
         """Set the safe levels while the loop stands still; pulses of parts on their way go out all the same."""
         if levels_of.stalled(now_ns, loop_ns):
-            if not self._signals.safe:
+            if not self._signals.safe or self._hand is not None:
+                self._hand = None
                 told = levels_of.make_safe(self._rules, self._signals, LOOP_STANDS, self._schedule.ends_ns)
                 self._do(told)
+        elif self._hand is not None and now_ns < self._hand.until_ns:
+            return
         elif self._signals.safe and not self._lost:
-            self._do(levels_of.wake(self._rules, self._signals, self._station))
+            self._hand = None
+            self._do(levels_of.wake(self._rules, self._signals, self._station, self._schedule.ends_ns))
+
+    def _switch(self, test: HandTest) -> None:
+        """Switch a signal by hand; not while the machine is away, or the levels are safe for another reason."""
+        if self._lost or (self._signals.safe and self._hand is None):
+            return
+        self._hand = test
+        self._do(levels_of.by_hand(self._rules, self._signals, test, self._schedule.ends_ns))
 
     def _take(self, told: Told) -> None:
         if isinstance(told, PartSignal):
             self._part(told)
+        elif isinstance(told, HandTest):
+            self._switch(told)
+        elif isinstance(told, HandTestEnds):
+            self._hand = None
         elif isinstance(told, RecipeChanged):
+            self._hand = None
             self._do(levels_of.recipe_changed(self._rules, self._signals))
         elif isinstance(told, Triggered):
             self._do(levels_of.triggered(self._rules, self._signals))
@@ -219,6 +248,7 @@ class OutputScheduler:
                 self._dropped(one)
             self._encoder.lose()
             self._on_loss()
+            self._hand = None
             self._do(levels_of.make_safe(self._rules, self._signals, "the machine is not reached"))
         elif isinstance(event, OutputRestored):
             if self._lost:
@@ -252,6 +282,7 @@ class OutputScheduler:
     def _do(self, told: tuple[levels_of.Signals, Changes], by_ns: int | None = None) -> None:
         self._signals, changes = told
         if changes:
+            self._since |= dict.fromkeys(dict(changes), self._monotonic_ns())
             self._output.set(dict(changes), by_ns)
 
     def _end(self) -> None:

@@ -40,10 +40,27 @@ class MachineInputs:
         self.station = StationNow()
         self.wishes: deque[Wish] = deque(maxlen=_MOST_WISHES)
         self.last: Reading | None = None
+        self._since: dict[str, int] = {}
+
+    @property
+    def line_stands(self) -> bool:
+        """Whether the machine says that its line stands; from any thread. False where it says nothing."""
+        bits = self._inputs.bits
+        return any(
+            rule.rule == "running" and name in bits and not bits[name].level for name, rule in self._rules.items()
+        )
+
+    @property
+    def since_ns(self) -> dict[str, int]:
+        """Since when each input reads as it does; from any thread. What was not read is left out."""
+        with self._lock:
+            return dict(self._since)
 
     def heard(self, reading: Reading) -> None:
         """Take a reading."""
         with self._lock:
+            before = {} if self.last is None else self.last.values
+            self._since |= {name: reading.at_ns for name, value in reading.values.items() if before.get(name) != value}
             self.last = reading
             if self._encoder_name is not None:
                 self._encoder.read(reading.at_ns, reading.values[self._encoder_name])
@@ -57,6 +74,7 @@ class MachineInputs:
         with self._lock:
             self._inputs = deciding.lost(self._inputs)
             self.last = None
+            self._since = {}
 
     def _tell(self, event: InputEvent) -> None:
         if isinstance(event, Wish):

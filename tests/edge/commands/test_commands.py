@@ -55,7 +55,7 @@ def test_a_retained_command_is_nobodys() -> None:
         (
             {"topic": f"{ROOT}/cmd/selfdestruct"},
             "unknown_command",
-            "challenge, bypass, part, recipe, reload, reset-counters, received 'selfdestruct'",
+            "challenge, bypass, part, recipe, reload, reset-counters, hand-test, received 'selfdestruct'",
         ),
         ({"topic": f"{ROOT}/cmd/replay"}, "unknown_command", "cmd/replay is called cmd/resend now"),
         ({"expiry_s": None}, "invalid", "message expiry of at most 60 s, received none"),

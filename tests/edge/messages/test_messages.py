@@ -86,6 +86,18 @@ NO_BODY, HEARD = {"picture"}, {f"command-{name}" for name in COMMANDS}
 HEALTH = Health({"top": CameraHealth("running", "", 10.004, None, 0)}, True, 3, 0, None, None)
 DIFF = DiffReport(3, 1, [{"former": "OK", "new": "NG", "count": 1}], {"scratch": {"gained": 2, "lost": 0}}, 9, 1)
 RELOAD = ReloadReport("switched", "", "a", {"top": MODEL}, {"top": MODEL}, "ab" * 32, "part", DIFF, None, "anna", "")
+SIGNALS = {
+    "link": "simulated",
+    "lost": None,
+    "safe": "",
+    "late": None,
+    "read_s_ago": None,
+    "counts": dict.fromkeys(("parts", "pulses", "late", "crowded_out", "unheard", "losses", "trigger_faults"), 0),
+    "hand_test": {"refused": None, "signal": "gate", "user": "erik", "left_s": 0.7},
+    "outputs": [{"signal": "gate", "rule": "pulse", "at": "gate", "level": True, "since_s": 0.3, "barred": None}],
+    "inputs": [{"signal": "id", "rule": "part_id", "at": "id", "level": None, "since_s": None}],
+    "omitted": 0,
+}
 COUNTERS = Counters(10, 0, 7, 2, 1, 0, 1, 1, 9, 0, 0)
 
 
@@ -147,6 +159,7 @@ def every_message() -> Iterator[Message]:
     yield from (WRITER.status("starting", "loading"), WRITER.status("online", "ready"), WRITER.will())
     yield WRITER.birth(["top"], ["scratch"], [*alarm_rules([]), rule], ["anna"], [Grade("A", 1.0)])
     yield from (WRITER.recipe(), WRITER.health(HEALTH), WRITER.counters(COUNTERS), WRITER.sequence(4))
+    yield WRITER.signals(SIGNALS)
     yield from (WRITER.reload(RELOAD), WRITER.reload(replace(RELOAD, new={}, settings_sha256=None, shadow=None)))
     yield WRITER.picture(b"\xff\xd8 and so on")
     yield WRITER.answer(Answer("ack", "ok", "", "desk/answers", b"7"))
@@ -196,6 +209,7 @@ def test_how_each_kind_travels() -> None:
         ("part", "event/result", 1, False, 86_400, False, True),
         ("health", "state/health", 1, True, None, False, False),
         ("counters", "state/counters", 1, True, None, False, False),
+        ("signals", "state/signals", 0, False, 10, False, False),
         ("result", "event/result", 1, False, 86_400, False, True),
         ("alarm", "event/alarm", 1, False, None, True, True),
         ("alarm-state", "alarm/dirt", 1, True, None, True, True),

@@ -36,7 +36,11 @@ def settings_of(store: Path, *, defective: float = 0.1, **more: Any) -> Settings
 
 @contextmanager
 def running(
-    settings: Settings, store: Path, output: Output | None = None, ids: list[str] | None = None
+    settings: Settings,
+    store: Path,
+    output: Output | None = None,
+    ids: list[str] | None = None,
+    publisher: MemoryPublisher | None = None,
 ) -> Iterator[tuple[OpenStation, list[Verdict]]]:
     """Run a station in a thread; yield it and the verdicts that it decides; `ids` gets those of the parts."""
     verdicts: list[Verdict] = []
@@ -53,7 +57,7 @@ def running(
         load_bundles(settings),
         store=store,
         live=True,
-        instead=StandIns(publisher=MemoryPublisher(), output=output),
+        instead=StandIns(publisher=publisher or MemoryPublisher(), output=output),
         watchers=Watchers([DirectObserver(note)]),
     ) as opened:
         thread = threading.Thread(target=opened.decider.run, args=(stop,), daemon=True)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.outputs import rules as levels_of
+from edge.outputs.by_hand import HandTest, barred, level_of
 from edge.outputs.rules import STALL_NS, Signals
 from edge.outputs.settings import OutputRule
 from edge.records import Verdict
@@ -146,3 +147,26 @@ def test_what_is_not_known_is_no_number() -> None:
     rules = {"cover": OutputRule(rule="coverage", at="cover", scale=1_000_000)}
     woken = levels_of.wake(rules, levels_of.begin(rules)[0], READY)[0]
     assert levels_of.part(rules, woken, part_of(Verdict.NG, 1.0))[0].levels["cover"] == 65_534
+
+
+@given(st.lists(VERDICTS, max_size=3), st.sampled_from([name for name, rule in RULES.items() if not barred(rule)]))
+def test_a_signal_that_is_switched_by_hand_makes_nothing_look_ok(verdicts: list[Verdict], name: str) -> None:
+    """Whatever was decided before and meanwhile: all others are at their safe levels, also when it is over."""
+    signals = running()
+    for verdict in verdicts:
+        signals, _ = levels_of.part(RULES, signals, part_of(verdict, 0.01))
+    count = signals.levels["count"]
+    test = HandTest(name, level_of(RULES[name]), "erik", 0)
+    signals, changes = levels_of.by_hand(RULES, signals, test)
+    safe = {**levels_of.begin(RULES)[0].levels, "count": count}
+    assert signals.levels == {**safe, name: test.level}
+    assert not any(signal == "good" and level for signal, level in changes)
+    signals, changes = levels_of.part(RULES, signals, part_of(Verdict.OK))
+    assert changes == ()
+    signals, _ = levels_of.wake(RULES, signals, READY)
+    assert signals.levels == {**safe, "count": signals.parts, "ready": True, "stop": False}
+
+
+def test_what_tells_ok_or_lives_is_never_switched_by_hand() -> None:
+    """The bit of the rule ok and the heartbeat are barred, and nothing else is."""
+    assert {name for name, rule in RULES.items() if barred(rule)} == {"good", "alive"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from edge.outputs.by_hand import HandTest, HandTestEnds
 from edge.outputs.scheduler import OutputScheduler, RecipeChanged
 from edge.outputs.simulated import SimulatedMachine
 from edge.records import Verdict
@@ -121,3 +122,52 @@ def test_the_end_and_a_change_of_recipe_make_safe() -> None:
             own.tell(part_at(Verdict.NG, time.monotonic_ns()))
             wait_for(lambda: machine.levels["bad"] is True)
         assert [name for name, level in machine.levels.items() if level is True] == ["stop"]
+
+
+def by_hand(seconds: float) -> HandTest:
+    """Return a wish to switch the lamp."""
+    return HandTest("lamp", True, "erik", time.monotonic_ns() + round(seconds * 1e9))
+
+
+def test_what_is_switched_by_hand_goes_back_by_itself() -> None:
+    """The lamp goes up and down again, and then the station's own levels are shown."""
+    with SimulatedMachine() as machine, scheduler(machine) as own:
+        own.tell(StationSignal(ready=True))
+        wait_for(lambda: machine.levels["ready"] is True)
+        own.tell(by_hand(0.3))
+        wait_for(lambda: sum(one.signal == "ready" and one.level is True for one in machine.seen) == 2)
+        seen = [(one.signal, one.level) for one in machine.seen if one.signal in {"lamp", "ready"}]
+        assert seen[-4:] == [("ready", False), ("lamp", True), ("ready", True), ("lamp", False)] or seen[-4:] == [
+            ("ready", False), ("lamp", True), ("lamp", False), ("ready", True)
+        ]  # fmt: skip
+        assert own.hand_test is None
+
+
+def test_a_lost_machine_a_recipe_and_a_standing_loop_end_what_is_switched_by_hand() -> None:
+    """None of them leaves the lamp up, long before its own time is over."""
+    stands_at: list[int | None] = [None]
+
+    def loop_ns() -> int:
+        return time.monotonic_ns() if stands_at[0] is None else stands_at[0]
+
+    with SimulatedMachine() as machine, scheduler(machine, loop_ns) as own:
+
+        def switch() -> None:
+            wait_for(lambda: own.safe == "")
+            own.tell(by_hand(600))
+            wait_for(lambda: machine.levels["lamp"] is True)
+
+        switch()
+        own.tell(HandTestEnds())
+        wait_for(lambda: machine.levels["lamp"] is False)
+        switch()
+        own.tell(RecipeChanged())
+        wait_for(lambda: machine.levels["lamp"] is False)
+        switch()
+        machine.cut()
+        wait_for(lambda: own.troubles.lost is not None and own.levels["lamp"] is False)
+        machine.join()
+        switch()
+        stands_at[0] = 1
+        wait_for(lambda: machine.levels["lamp"] is False)
+        assert own.hand_test is None
