@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from edge.alarms.rules import AlarmRule, alarm_rules, station_rules, suppressors
 from edge.bundle import Bundle, Name, load_bundle
@@ -26,6 +26,7 @@ from edge.evidence.settings import EvidenceSettings
 from edge.inspection.recipe_settings import RecipeSettings, ViewSettings
 from edge.inspection.reload_settings import ReloadSettings
 from edge.inspection.settings import InspectSettings
+from edge.inspection.zone_files import with_files
 from edge.messages.home_assistant import HomeAssistantSettings
 from edge.monitoring.settings import MonitoringSettings
 from edge.outputs.input_settings import InputRule
@@ -33,7 +34,7 @@ from edge.outputs.settings import MOST_SIGNALS, MachineSettings, OutputRule, che
 from edge.parts.challenge import ChallengeSettings
 from edge.parts.settings import PartSettings
 from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
-from edge.preparing import depth_bits
+from edge.preparing import depth_bits, locates
 from edge.publishers.broker_settings import BrokerSettings
 from edge.redacting import redacted
 from edge.simulation.engine import SimulatedFault
@@ -502,14 +503,24 @@ class Settings(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _zones_lie_in_the_picture(self) -> Settings:
+        for key, recipe in self.station_recipes.items():
+            for name, view in recipe.views.items():
+                where = f"recipes.{key}.views.{name}.inspect" if self.recipes else "inspect"
+                size_px = self.station_cameras[name].expected_px
+                if size_px is not None and (problem := view.inspect.beyond(size_px)):
+                    raise ValueError(f"key {where}.{problem}")
+        return self
+
+    @model_validator(mode="after")
     def _alarms_name_what_is_there(self) -> Settings:
         rules = self.alarm_rules
         ids = {rule.id for rule in rules} | {rule.id for rule in alarm_rules(self.alarms)}
         cameras, where = self.station_cameras, "recipes.NAME.views.CAMERA.inspect" if self.recipes else "inspect"
         for rule in self.alarms:
             views = self._inspected(rule.cameras)
-            zones = {zone for inspect in views for zone in inspect.zones}
-            grades = {row.name for inspect in views for row in inspect.grades}
+            zones = {name for inspect in views for name, zone in inspect.zones.items() if not zone.ignore}
+            grades = {row.name for inspect in views for row in inspect.every_grade}
             if unknown := sorted(set(rule.suppressed_by) - ids):
                 raise ValueError(f"key alarms.{rule.id}.suppressed_by: expected ids of alarms, received {unknown}")
             if unknown := sorted(set(rule.cameras) - set(cameras)):
@@ -520,11 +531,12 @@ class Settings(StrictModel):
                 raise ValueError(
                     f"key alarms.{rule.id}.per: expected frame, for parts.trigger is every_frame; received part"
                 )
-            if rule.zone is not None and rule.zone not in zones:
+            unread = any(inspect.zones_file is not None and not inspect.zones for inspect in views)
+            if rule.zone is not None and rule.zone not in zones and not unread:
                 raise ValueError(
                     f"key alarms.{rule.id}.zone: expected one of {where}.zones {sorted(zones)}, received {rule.zone!r}"
                 )
-            if unknown := sorted(set(rule.grades) - grades):
+            if (unknown := sorted(set(rule.grades) - grades)) and not unread:
                 raise ValueError(
                     f"key alarms.{rule.id}.grades: expected some of {where}.grades {sorted(grades)}, received {unknown}"
                 )
@@ -542,7 +554,7 @@ class Settings(StrictModel):
 
 def load_settings(path: Path) -> Settings:
     """Read one station's settings and make their paths absolute. Raises SettingsError."""
-    settings = load_yaml(path, Settings)
+    settings = _with_zones(load_yaml(path, Settings), path)
     home = path.resolve().parent
     broker = settings.broker
     if broker.tls is not None:
@@ -579,6 +591,36 @@ def _machine_at_home(machine: MachineSettings | None, home: Path) -> MachineSett
 def _recipe_at_home(recipe: RecipeSettings, home: Path) -> RecipeSettings:
     views = {name: _at_home(view, home, "bundle") for name, view in recipe.views.items()}
     return recipe.model_copy(update={"views": views})
+
+
+def _with_zones(settings: Settings, path: Path) -> Settings:
+    """Return the settings with zones and masks from the files that they name. Raises SettingsError."""
+    home = path.resolve().parent
+    try:
+        inspect = with_files(settings.inspect, home, "inspect")
+        recipes = {name: _recipe_with_zones(recipe, home, name) for name, recipe in settings.recipes.items()}
+    except SettingsError as error:
+        raise SettingsError(f"{path}, {error}") from error
+    read: dict[str, object] = {"inspect": inspect} if inspect is not settings.inspect else {}
+    read |= {"recipes": recipes} if any(recipes[name] is not own for name, own in settings.recipes.items()) else {}
+    if not read:
+        return settings
+    try:  # alarms name zones and grades, which are known only now
+        return Settings.model_validate({name: getattr(settings, name) for name in settings.model_fields_set} | read)
+    except ValidationError as error:
+        told = [str(problem["msg"]).removeprefix("Value error, ") for problem in error.errors()]
+        raise SettingsError(*(f"{path}, {one}" for one in told)) from error
+
+
+def _recipe_with_zones(recipe: RecipeSettings, home: Path, key: str) -> RecipeSettings:
+    views = {
+        name: with_files(view.inspect, home, f"recipes.{key}.views.{name}.inspect")
+        for name, view in recipe.views.items()
+    }
+    if all(views[name] is view.inspect for name, view in recipe.views.items()):
+        return recipe
+    updated = {name: view.model_copy(update={"inspect": views[name]}) for name, view in recipe.views.items()}
+    return recipe.model_copy(update={"views": updated})
 
 
 def _at_home(model: ModelT, home: Path, *names: str) -> ModelT:
@@ -623,6 +665,17 @@ def _unknown_in(where: str, inspect: InspectSettings, bundle: Bundle) -> list[st
         *((f"{where}.limits.{name}", name) for name in inspect.limits),
         *((f"{where}.thresholds.{name}", name) for name in inspect.thresholds),
         *((f"{where}.grades.{row.name}.limits.{name}", name) for row in inspect.grades for name in row.limits or {}),
+        *(
+            (f"{where}.zones.{zone}.limits.{name}", name)
+            for zone, own in inspect.zones.items()
+            for name in own.limits or {}
+        ),
+        *(
+            (f"{where}.zones.{zone}.grades.{row.name}.limits.{name}", name)
+            for zone, own in inspect.zones.items()
+            for row in own.grades
+            for name in row.limits or {}
+        ),
     ]
     return [_unknown(key, name, known, bundle.manifest.name) for key, name in named if name not in known]
 
@@ -641,7 +694,19 @@ def _meant(name: str, known: Sequence[str]) -> str:
 
 
 def require_known_classes(settings: Settings, bundles: Mapping[Path | None, Bundle], file: Path) -> None:
-    """Raise SettingsError with every class in the settings that the bundles lack: such a limit or alarm never acts."""
+    """Raise SettingsError with every class in the settings that the bundles lack: such a limit or alarm never acts.
+
+    So with a part that is to be found as a bundle finds it that finds none.
+    """
+    for name, recipe in settings.station_recipes.items():
+        for key, view in recipe.views.items():
+            part, bundle = view.inspect.part, bundles[view.bundle]
+            if part is not None and part.find == "bundle" and not locates(bundle.manifest.preparing):
+                where = f"recipes.{name}.views.{key}.inspect" if settings.recipes else "inspect"
+                raise SettingsError(
+                    f"{file}, key {where}.part.find: expected rectangle, circle or outline, for the bundle "
+                    f"{bundle.manifest.name} finds no product; received bundle"
+                )
     if unknown := unknown_classes(settings, bundles):
         raise SettingsError(f"{file}: {'. '.join(unknown)}. A limit, grade or alarm of another class never acts")
 

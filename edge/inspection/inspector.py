@@ -8,26 +8,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-
-import numpy as np
 
 from edge.bundle import Bundle
 from edge.cameras.camera_watch import WatchSettings, blind
 from edge.errors import EngineError, ProductNotFoundError, SourceError
 from edge.inspection.frame_history import RecentFrames
-from edge.inspection.grading import grade
 from edge.inspection.inference import FrameJob, Infers
-from edge.inspection.limits import judge, no_read
-from edge.inspection.measuring import Region, measure, region
+from edge.inspection.limits import no_read
+from edge.inspection.measuring import Region, measure
 from edge.inspection.scale import Scale, UniformScale
-from edge.inspection.settings import InspectSettings, RegionSettings
-from edge.opencv import cv2
+from edge.inspection.settings import InspectSettings
+from edge.inspection.zoning import Shown, Zoning, judge_zones
 from edge.pictures import SUFFIXES, as_frame_of, as_text, depth_of, levels_lost, list_pictures, read_decoded
 from edge.pictures.tables import inside, read_table
-from edge.preparing import prepare
+from edge.preparing import prepare_and_locate
 from edge.records import (
     DefectMap,
     Frame,
@@ -36,13 +33,9 @@ from edge.records import (
     Measurement,
     NotFound,
     PreparedFrame,
-    Transform,
     UInt8,
     Verdict,
 )
-
-# A mask of the inspected region is as large as a frame; where each frame is cropped its own way few are of use again.
-_REGIONS_AT_MOST = 8
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ class Inspector:
         self._bundle = bundle
         self._settings = settings
         self._scale = UniformScale(settings.mm_per_px) if scale is None and settings.mm_per_px else scale
-        self._regions: dict[tuple[object, ...], Region] = {}
+        self._zoning = Zoning(settings, self._scale)
         self._recent = RecentFrames(bundle.manifest.frames)
 
     def begin(self, frame: Frame) -> FrameJob | Judgement:
@@ -81,10 +74,18 @@ class Inspector:
             return no_read(garbled)
         manifest = self._bundle.manifest
         try:
-            pixels, to_frame = prepare(frame.pixels, manifest.preparing, manifest.channels)
+            pixels, to_frame, part = prepare_and_locate(frame.pixels, manifest.preparing, manifest.channels)
         except ProductNotFoundError as error:
             return NotFound(Verdict.NO_READ, f"the product was not found: {error}")
-        (job,) = self._inference.begin([self._recent.follow(PreparedFrame(frame, pixels, to_frame))])
+        finding = self._settings.part
+        try:
+            part = None if finding is None else part if finding.find == "bundle" else finding.look(frame.pixels)
+        except ProductNotFoundError as error:
+            return NotFound(Verdict.NO_READ, f"the part was not found: {error}")
+        if finding is not None and part is None:
+            return no_read("the part was not found: the bundle's preparing does not look for it. Set inspect.part.find")
+        prepared = PreparedFrame(frame, pixels, to_frame, part=part)
+        (job,) = self._inference.begin([self._recent.follow(prepared)])
         return job
 
     def forget(self) -> None:
@@ -96,22 +97,22 @@ class Inspector:
         stitched = self._inference.finish(job)
         frame, to_frame = job.prepared.frame, job.prepared.to_frame
         size = (frame.pixels.shape[1], frame.pixels.shape[0])
-        if outside := self._outside(size):
-            return Inspected(no_read(outside))
-        inspected = self._region(stitched, to_frame, size, self._settings.region)
-        if not inspected.cells:
-            return Inspected(no_read("the inspected region holds no pixel"))
-        if hidden := self._never_found(inspected.cells * stitched.stride**2):
+        placed = self._zoning.place(stitched, to_frame, size, job.prepared.part)
+        if placed.problem:
+            return Inspected(no_read(placed.problem))
+        if hidden := self._never_found(placed.inspected.cells * stitched.stride**2):
             return Inspected(no_read(hidden))
-        measurement, kept = measure(stitched, self._bundle.classes, inspected, to_frame, self._scale)
-        zones: dict[str, Measurement] = {}
-        for name, asked in self._settings.zones.items():
-            zone = _within(self._region(stitched, to_frame, size, asked), inspected)
-            if not zone.cells:
-                return Inspected(no_read(f"the zone {name} holds no inspected pixel"))
-            zones[name], _ = measure(kept, self._bundle.classes, zone, to_frame, self._scale)
-        judgement = judge(measurement, self._settings.limits)
-        return Inspected(judgement, measurement, kept, zones, grade(measurement, self._settings.grades))
+        classes = self._bundle.classes
+        measurement, kept = measure(stitched, classes, placed.inspected, to_frame, self._scale)
+        # specks are gone already; what of a defect lies within a zone may be small
+        pieces = tuple(replace(each, min_area_px=0.0) for each in classes)
+
+        def again(shown: DefectMap, within: Region) -> Measurement:
+            return measure(shown, pieces, within, to_frame, self._scale)[0]
+
+        zones = {name: again(kept, zone) for name, zone in placed.zones.items()}
+        judgement, graded = judge_zones(Shown(kept, placed, measurement, zones), self._settings, again)
+        return Inspected(judgement, measurement, kept, zones, graded)
 
     def _never_found(self, area_px: int) -> str:
         """Say so if a class could not be found were all of it defective, `area_px` prepared pixels: never OK then."""
@@ -122,51 +123,6 @@ class Inspector:
                     f"{area_px} are inspected"
                 )
         return ""
-
-    def _outside(self, size: tuple[int, int]) -> str:
-        """Say so if what is inspected does not lie within the frame, as when a camera changed its resolution."""
-        width, height = size
-        asked = {"inspected region": self._settings.region}
-        asked |= {f"zone {name}": zone for name, zone in self._settings.zones.items()}
-        for name, part in asked.items():
-            if part is not None and not all(0 <= x <= width and 0 <= y <= height for x, y in part.corners):
-                return f"the {name} does not lie within the frame of {width} x {height} px"
-        return ""
-
-    def _region(
-        self, stitched: DefectMap, to_frame: Transform, size: tuple[int, int], asked: RegionSettings | None
-    ) -> Region:
-        """Return which cells are inspected: those asked for, or of the frame where the map reaches beyond it."""
-        shape = (stitched.classes.shape[0], stitched.classes.shape[1])
-        key = (shape, size, to_frame.matrix.tobytes(), asked)
-        if key not in self._regions:
-            if len(self._regions) >= _REGIONS_AT_MOST * (1 + len(self._settings.zones)):
-                del self._regions[next(iter(self._regions))]  # the oldest
-            corners = asked.corners if asked else _beyond(shape, stitched.stride, to_frame, size)
-            self._regions[key] = region(shape, corners, to_frame.from_cells(stitched.stride))
-        return self._regions[key]
-
-
-def _within(zone: Region, inspected: Region) -> Region:
-    """Return the part of a zone that is inspected."""
-    if zone.mask is None or inspected.mask is None:
-        return inspected if zone.mask is None else zone
-    mask: UInt8 = cv2.bitwise_and(zone.mask, inspected.mask)
-    return Region(mask, int(cv2.countNonZero(mask)))
-
-
-def _beyond(
-    shape: tuple[int, int], stride: int, to_frame: Transform, size: tuple[int, int]
-) -> tuple[tuple[float, float], ...] | None:
-    """Return the corners of a frame of `size` (width, height) if a map of [h, w] cells reaches beyond it, else None."""
-    if to_frame.is_identity:
-        return None  # a cell that the frame's end cuts counts whole
-    width, height = size
-    right, bottom = shape[1] - 0.5, shape[0] - 0.5
-    outermost = to_frame.apply(np.array([[0.5, 0.5], [right, 0.5], [0.5, bottom], [right, bottom]]) * stride)
-    if (outermost >= 0).all() and (outermost <= size).all():
-        return None
-    return ((0.0, 0.0), (float(width), 0.0), (float(width), float(height)), (0.0, float(height)))
 
 
 def garbled_pixels(pixels: UInt8) -> str:

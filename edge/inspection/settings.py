@@ -1,8 +1,9 @@
-"""The section `inspect` of the settings: region, thresholds, limits, zones and grades."""
+"""The section `inspect` of the settings: region, part, thresholds, limits, zones, ignore mask and grades."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -10,48 +11,107 @@ from edge.bundle import Name, Threshold
 from edge.inspection.grading import GradeRow, problem_of
 from edge.inspection.limits import Limit
 from edge.yaml_settings import StrictModel
+from edge.zones.mask import IgnoreMask
+from edge.zones.part import PartFinding
+from edge.zones.shapes import Place, RegionSettings, ShapeSettings
 
-_Number = Annotated[float, Field(allow_inf_nan=False)]
+__all__ = ["InspectSettings", "RegionSettings", "ZoneSettings", "ZonesFile"]
+
+ZONES_AT_MOST = 20
 
 
-class RegionSettings(StrictModel):
-    """The inspected part of the frame, in its pixels: a rectangle [x, y, width, height] or a polygon of [x, y]."""
+class ZoneSettings(ShapeSettings):
+    """A named part of the frame, or of the part: its shape, and by what it is judged.
 
-    rectangle: tuple[_Number, _Number, _Number, _Number] | None = None
-    polygon: Annotated[tuple[tuple[_Number, _Number], ...], Field(min_length=3)] | None = None
+    `limits`: what is good within it, in place of `inspect.limits`; `grades`: in place of `inspect.grades`. A zone
+    without either is measured, for alarms of its own. `ignore`: nothing within it is judged, nor counted in the area.
+    """
+
+    limits: dict[str, Limit] | None = None
+    grades: Annotated[tuple[GradeRow, ...], Field(max_length=20)] = ()
+    ignore: bool = False
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> RegionSettings:
-        if (self.rectangle is None) == (self.polygon is None):
-            raise ValueError("expected either a rectangle [x, y, width, height] or a polygon [[x, y], …]")
-        if self.rectangle is not None and min(self.rectangle[2:]) <= 0:
-            raise ValueError(f"expected a rectangle with a width and height above 0, received {list(self.rectangle)}")
+    def _ignored_or_judged(self) -> ZoneSettings:
+        if self.ignore and (self.limits is not None or self.grades):
+            raise ValueError("expected no limits or grades for a zone with ignore: true, received some")
+        if problem := problem_of(self.grades):
+            raise ValueError(problem)
         return self
 
-    @property
-    def corners(self) -> tuple[tuple[float, float], ...]:
-        """The region's outline as corners (x, y), in pixels of the frame."""
-        if self.polygon is not None:
-            return self.polygon
-        assert self.rectangle is not None  # noqa: S101 - the validator saw to it
-        x, y, w, h = self.rectangle
-        return ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
+
+class ZonesFile(StrictModel):
+    """Zones from a file, in place of naming them: `svg`, shapes by their ids, or `file`, as `linewatch zones` writes.
+
+    `on`: where an SVG file's shapes are: on the `frame`, its viewBox in pixels; on the `part`, its viewBox over the
+    part's box; or `part_mm`, in mm. `limits`, `grades`: by the zone's name. `ignore`: names of zones to ignore.
+    """
+
+    svg: Path | None = None
+    file: Path | None = None
+    on: Place | None = None
+    limits: dict[Name, dict[str, Limit]] = Field(default_factory=dict)
+    grades: dict[Name, tuple[GradeRow, ...]] = Field(default_factory=dict)
+    ignore: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_file(self) -> ZonesFile:
+        if (self.svg is None) == (self.file is None):
+            raise ValueError("expected either svg or file, each the name of a file")
+        if self.file is not None and self.on is not None:
+            raise ValueError("expected no `on` beside `file`, whose zones say it themselves")
+        return self
 
 
 class InspectSettings(StrictModel):
-    """Region, scale, thresholds, limits, zones and grades of one view."""
+    """Region, part, scale, thresholds, limits, zones, what is ignored, and grades of one view.
+
+    `part`: the part is found in each frame, coverage is of its area, and zones may lie on it. `zones_file`: where the
+    zones are from; `zones: {svg: FILE}` and `zones: {file: FILE}` are short for it.
+    """
 
     region: RegionSettings | None = None
+    part: PartFinding | None = None
     mm_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
     limits: dict[str, Limit] = Field(default_factory=dict)
-    zones: Annotated[dict[Name, RegionSettings], Field(max_length=20)] = Field(default_factory=dict)
+    zones: Annotated[dict[Name, ZoneSettings], Field(max_length=ZONES_AT_MOST)] = Field(default_factory=dict)
+    zones_file: ZonesFile | None = None
+    ignore: IgnoreMask | None = None
     grades: Annotated[tuple[GradeRow, ...], Field(max_length=20)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _zones_of_a_file(cls, given: Any) -> Any:
+        zones = given.get("zones") if isinstance(given, dict) else None
+        if isinstance(zones, dict) and any(isinstance(zones.get(key), str | Path) for key in ("svg", "file")):
+            if given.get("zones_file") is not None:
+                raise ValueError("expected either zones or zones_file, received both")
+            return {**{key: value for key, value in given.items() if key != "zones"}, "zones_file": zones}
+        return given
+
+    @model_validator(mode="after")
+    def _zones_on_the_part_need_one(self) -> InspectSettings:
+        on_part = [f"zones.{name}.on" for name, zone in self.zones.items() if zone.on != "frame"]
+        on_part += ["ignore.on"] if self.ignore is not None and self.ignore.on == "part" else []
+        if on_part and self.part is None:
+            raise ValueError(
+                f"expected the key part, how the part is found, for {' and '.join(on_part)}; received none"
+            )
+        in_mm = [name for name, zone in self.zones.items() if zone.on == "part_mm"]
+        if in_mm and self.mm_per_px is None:
+            raise ValueError(f"expected mm_per_px, since the zones {', '.join(in_mm)} are in millimetres")
+        return self
 
     @model_validator(mode="after")
     def _millimetres_need_a_calibration(self) -> InspectSettings:
         wanting = [name for name, limit in self.limits.items() if limit.needs_calibration]
         wanting += [f"the grade {row.name}" for row in self.grades if row.needs_calibration]
+        for zone, own in self.zones.items():
+            wanting += [
+                f"{name} in the zone {zone}" for name, limit in (own.limits or {}).items() if limit.needs_calibration
+            ]
+            wanting += [f"the grade {row.name} of the zone {zone}" for row in own.grades if row.needs_calibration]
         if wanting and self.mm_per_px is None:
             raise ValueError(f"expected mm_per_px, since the limits of {', '.join(wanting)} are in millimetres")
         return self
@@ -61,3 +121,18 @@ class InspectSettings(StrictModel):
         if problem := problem_of(self.grades):
             raise ValueError(problem)
         return self
+
+    @property
+    def every_grade(self) -> tuple[GradeRow, ...]:
+        """The rows of the view's own table and of its zones'."""
+        return (*self.grades, *(row for zone in self.zones.values() for row in zone.grades))
+
+    def beyond(self, size_px: tuple[int, int]) -> str:
+        """Say which key lies outside a picture of this width and height, or nothing."""
+        width, height = size_px
+        asked: dict[str, RegionSettings] = {"region": self.region} if self.region else {}
+        asked |= {f"zones.{name}": zone for name, zone in self.zones.items() if zone.on == "frame"}
+        for key, shape in asked.items():
+            if not all(0 <= x <= width and 0 <= y <= height for x, y in shape.corners):
+                return f"{key}: expected it within the picture of {width} x {height} px, received it outside"
+        return ""

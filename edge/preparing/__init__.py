@@ -23,7 +23,7 @@ from edge.preparing.level_light import LevelLight
 from edge.preparing.levels import Levels
 from edge.preparing.resize import Resize
 from edge.preparing.smooth import Smooth
-from edge.records import Transform, UInt8
+from edge.records import PartBox, Transform, UInt8
 
 __all__ = [
     "CropCircle",
@@ -39,8 +39,10 @@ __all__ = [
     "Resize",
     "Smooth",
     "depth_bits",
+    "locates",
     "map_to_frame",
     "prepare",
+    "prepare_and_locate",
     "prepare_map",
     "stages",
 ]
@@ -50,6 +52,11 @@ PreparingStep = Annotated[
     Field(discriminator="step"),
 ]
 PreparingSteps = Annotated[tuple[PreparingStep, ...], Field(max_length=64)]
+
+
+def locates(steps: tuple[PreparingStep, ...]) -> bool:
+    """Tell whether one of the steps finds the product."""
+    return any(isinstance(step, CropRectangle | CropCircle) for step in steps)
 
 
 def stages(pixels: UInt8, steps: tuple[PreparingStep, ...]) -> Iterator[tuple[UInt8, Transform]]:
@@ -72,13 +79,23 @@ def prepare(pixels: UInt8, steps: tuple[PreparingStep, ...], channels: int) -> t
     ProductNotFoundError where a step is to find the product and it is not there. `prepare_map` takes a truth the same
     way.
     """
+    prepared, transform, _ = prepare_and_locate(pixels, steps, channels)
+    return prepared, transform
+
+
+def prepare_and_locate(
+    pixels: UInt8, steps: tuple[PreparingStep, ...], channels: int
+) -> tuple[UInt8, Transform, PartBox | None]:
+    """Prepare as `prepare` does, and tell where the last step that finds the product found it; None without one."""
     prepared = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    transform = Transform.identity()
-    for stage in stages(prepared, steps):
+    transform, part = Transform.identity(), None
+    for step, stage in zip(steps, stages(prepared, steps), strict=True):
         prepared, transform = stage
+        if isinstance(step, CropRectangle | CropCircle):
+            part = step.part((prepared.shape[1], prepared.shape[0]), transform)
     if prepared.shape[2] == channels:
-        return prepared, transform
+        return prepared, transform, part
     if channels == 1:
-        return Grey().apply(prepared, transform)
+        return *Grey().apply(prepared, transform), part
     coloured: UInt8 = cv2.cvtColor(prepared, cv2.COLOR_GRAY2BGR)
-    return coloured, transform
+    return coloured, transform, part

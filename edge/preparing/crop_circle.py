@@ -12,8 +12,9 @@ from edge.opencv import cv2
 from edge.preparing.geometry import cropped
 from edge.preparing.grey import luminance
 from edge.preparing.locating import Circle, find_circle
+from edge.preparing.part_box import circle_box
 from edge.preparing.step import Step
-from edge.records import Transform, UInt8
+from edge.records import PartBox, Transform, UInt8
 
 
 class CropCircle(Step):
@@ -43,7 +44,7 @@ class CropCircle(Step):
 
     def apply(self, pixels: UInt8, transform: Transform) -> tuple[UInt8, Transform]:
         """[H, W, C] → [S, S, C], S by the product. Raises ProductNotFoundError."""
-        circle = self._find(pixels)
+        circle = self.find(pixels)
         side = max(1, round(2 * circle.radius * self.margin))
         x, y = round(circle.x - side / 2), round(circle.y - side / 2)
         crop = cropped(pixels, (x, y), (side, side), self.fill)
@@ -54,7 +55,13 @@ class CropCircle(Step):
             crop = np.where(mask.view(np.bool_)[:, :, None], crop, np.uint8(self.fill))
         return crop, Transform.shift(x, y).then(transform)
 
-    def _find(self, pixels: UInt8) -> Circle:
+    def part(self, size_px: tuple[int, int], to_frame: Transform) -> PartBox:
+        """Return where the product lies in the frame, by the crop's size (width, height) and its way to the frame."""
+        side = size_px[0]
+        return circle_box(Circle(side / 2, side / 2, side / self.margin / 2, 1.0), to_frame)
+
+    def find(self, pixels: UInt8) -> Circle:
+        """Return the product's rim in uint8 [H, W, C]. Raises ProductNotFoundError."""
         shorter = min(pixels.shape[:2])
         radii = (self.min_radius * shorter, self.max_radius * shorter)
         circle = find_circle(luminance(pixels), radii, self.min_contrast)

@@ -12,8 +12,9 @@ from edge.errors import ProductNotFoundError
 from edge.preparing.geometry import cropped, warped
 from edge.preparing.grey import luminance
 from edge.preparing.locating import Rectangle, find_rectangle
+from edge.preparing.part_box import rectangle_box
 from edge.preparing.step import Step
-from edge.records import Transform, UInt8
+from edge.records import PartBox, Transform, UInt8
 
 # A turn that moves the crop's corners by less than this is not worth resampling all pixels.
 _TURN_AT_LEAST_PX = 0.5
@@ -39,13 +40,7 @@ class CropRectangle(Step):
 
     def apply(self, pixels: UInt8, transform: Transform) -> tuple[UInt8, Transform]:
         """[H, W, C] → [h, w, C], h and w by the product. Raises ProductNotFoundError."""
-        found = find_rectangle(luminance(pixels), self.min_area, self.min_fill, self.min_contrast)
-        if found is None:
-            raise ProductNotFoundError(
-                f"expected a rectangle of at least {self.min_area:.0%} of the frame, with all four sides in it and "
-                f"{self.min_contrast:g} grey levels from what surrounds it, received none"
-            )
-        found = self._oriented(found)
+        found = self.find(pixels)
         width, height = (max(1, round(side * self.margin)) for side in (found.width, found.height))
         if abs(math.sin(found.angle)) * max(width, height) / 2 < _TURN_AT_LEAST_PX and math.cos(found.angle) > 0:
             x, y = round(found.x - width / 2), round(found.y - height / 2)
@@ -55,6 +50,21 @@ class CropRectangle(Step):
         corner = np.array([found.x, found.y]) - turn @ [width / 2, height / 2]
         own = Transform(np.column_stack([turn, corner]))
         return warped(pixels, own, (width, height), self.fill), own.then(transform)
+
+    def find(self, pixels: UInt8) -> Rectangle:
+        """Return the product in uint8 [H, W, C], turned as `orientation` says. Raises ProductNotFoundError."""
+        found = find_rectangle(luminance(pixels), self.min_area, self.min_fill, self.min_contrast)
+        if found is None:
+            raise ProductNotFoundError(
+                f"expected a rectangle of at least {self.min_area:.0%} of the frame, with all four sides in it and "
+                f"{self.min_contrast:g} grey levels from what surrounds it, received none"
+            )
+        return self._oriented(found)
+
+    def part(self, size_px: tuple[int, int], to_frame: Transform) -> PartBox:
+        """Return where the product lies in the frame, by the crop's size (width, height) and its way to the frame."""
+        width, height = size_px
+        return rectangle_box(Rectangle(width / 2, height / 2, width / self.margin, height / self.margin, 0.0), to_frame)
 
     def _oriented(self, found: Rectangle) -> Rectangle:
         lies = found.width >= found.height

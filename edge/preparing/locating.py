@@ -40,6 +40,14 @@ class Rectangle:
     angle: float
 
 
+@dataclass(frozen=True)
+class Outline:
+    """The outline of a thing of any form, float64 [N, 2] px, and the smallest rectangle around it."""
+
+    corners: Float64
+    rectangle: Rectangle
+
+
 # --- circles ---------------------------------------------------------------------------------------------------------
 
 _CIRCLE_SEARCH_PX = 240  # longer side of the small picture
@@ -312,6 +320,71 @@ def _boxes(mask: UInt8, min_cells: float, min_fill: float) -> Iterator[Rectangle
         yield Rectangle(
             middle_x + 0.5, middle_y + 0.5, sides[0] + 1, sides[1] + 1, math.radians(degrees - 90 * quarters)
         )
+
+
+# --- outlines --------------------------------------------------------------------------------------------------------
+
+_FINER = 4  # the small picture is looked at in quarters of its pixels
+_RING_PX = 3  # of the small picture, on either side of an outline
+
+
+def find_outline(grey: UInt8, min_area: float, min_contrast: float) -> Outline | None:
+    """Find the largest thing in uint8 [H, W] that touches no border; None if there is none.
+
+    `min_area`: share of the picture; `min_contrast`: grey levels from what surrounds it. It ends halfway between the
+    levels within and around it, to a quarter of a pixel of a picture of 480. Holes in it are not seen.
+    """
+    height, width = grey.shape
+    scale = min(1.0, _RECTANGLE_SEARCH_PX / max(height, width))
+    small = _shrunk(grey, scale)
+    things = [thing for mask in _foregrounds(small, min_contrast) for thing in _things(mask, min_area * small.size)]
+    if not things:
+        return None
+    fine = _halfway(small, max(things, key=np.count_nonzero))
+    outlines, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not outlines:
+        return None
+    largest = cv2.approxPolyDP(max(outlines, key=cv2.contourArea), 1.0, True).reshape(-1, 2)
+    if len(largest) < 3:
+        return None
+    per_px = np.array([width / small.shape[1], height / small.shape[0]]) / _FINER
+    corners: Float64 = (largest + 0.5) * per_px
+    (x, y), (side_a, side_b), degrees = cv2.minAreaRect(corners.astype(np.float32))
+    quarters = round(degrees / 90)  # versions of OpenCV differ in which side they call the width
+    sides = (side_b, side_a) if quarters % 2 else (side_a, side_b)
+    return Outline(corners, Rectangle(x, y, sides[0], sides[1], math.radians(degrees - 90 * quarters)))
+
+
+def _things(mask: UInt8, min_cells: float) -> Iterator[UInt8]:
+    """Yield each large thing of a mask, uint8 0/1 and filled, that touches no border of the picture."""
+    height, width = mask.shape
+    closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    outlines, _ = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    for outline in outlines:
+        x, y, w, h = cv2.boundingRect(outline)
+        if cv2.contourArea(outline) < min_cells or x < 1 or y < 1 or x + w > width - 1 or y + h > height - 1:
+            continue
+        thing: UInt8 = np.zeros(mask.shape, np.uint8)
+        cv2.drawContours(thing, [outline], -1, 1, -1)
+        yield thing
+
+
+def _halfway(small: UInt8, thing: UInt8) -> UInt8:
+    """Return a thing's mask at _FINER times the small picture's size, ending halfway between inside and outside."""
+    ring = np.ones((2 * _RING_PX + 1, 2 * _RING_PX + 1), np.uint8)
+    core, around = cv2.erode(thing, ring), cv2.dilate(thing, ring)
+    deeper, farther = cv2.erode(core, ring), cv2.dilate(around, ring)  # where the edge itself is not
+    rim_in, rim_out = small[(core - deeper) > 0], small[(farther - around) > 0]
+    if not rim_in.size or not rim_out.size:
+        rim_in, rim_out = small[thing > 0], small[thing == 0]
+    size = (small.shape[1] * _FINER, small.shape[0] * _FINER)
+    inside, outside = float(np.median(rim_in)), float(np.median(rim_out))
+    finer = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+    like_inside = (finer > (inside + outside) / 2) == (inside > outside)
+    near, sure = (cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0 for mask in (around, core))
+    mask: UInt8 = ((like_inside & near) | sure).astype(np.uint8)
+    return mask
 
 
 def _drawn_to_the_sides(grey: UInt8, near: Rectangle, reach_px: float, min_contrast: float) -> Rectangle:

@@ -87,17 +87,36 @@ class Transform:
 
 
 @dataclass(frozen=True)
+class PartBox:
+    """Where the part lies in a camera's frame.
+
+    `to_frame`: leads from shares of the part's box, 0-1 from its top left corner, to pixels of the frame; it turns as
+    the part does. `outline`: the part's own area as corners in pixels of the frame, float64 [N, 2].
+    """
+
+    to_frame: Transform
+    outline: Float64
+
+    @property
+    def size_px(self) -> tuple[float, float]:
+        """The box's width and height, in pixels of the frame."""
+        width, height = np.hypot(*self.to_frame.matrix[:, :2])
+        return float(width), float(height)
+
+
+@dataclass(frozen=True)
 class PreparedFrame:
     """Pixels ready to be cut into tiles: `pixels` uint8 [H, W, C]; `to_frame` leads back to the camera's frame.
 
     `earlier`: the prepared pixels of the frames before it, oldest first, for models of several frames; empty for a
-    picture that stands alone.
+    picture that stands alone. `part`: where the part lies; None where it is not looked for.
     """
 
     frame: Frame
     pixels: UInt8
     to_frame: Transform
     earlier: tuple[UInt8, ...] = ()
+    part: PartBox | None = None
 
 
 @dataclass(frozen=True)

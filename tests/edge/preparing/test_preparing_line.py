@@ -160,7 +160,7 @@ def test_memory_does_not_grow_with_the_sizes_that_were_seen(tmp_path: Path) -> N
             assert isinstance(job, FrameJob)
             inspector.finish(job)
         assert len(varying._plans) <= 64
-        assert len(inspector._regions) <= 8
+        assert len(inspector._zoning._regions) <= 8
 
 
 def frame(pixels: UInt8) -> Frame:
