@@ -29,6 +29,8 @@ SCHEMA_VERSION = 4
 PENDING, DEAD_LETTER, ACKNOWLEDGED = 0, 1, 2
 BUSY_S = 1.0
 RESENT_AT_MOST = 5  # times that one event is sent again to a broker that forgot it, without being asked for
+# Of 256 kB: up to SQLite's own 2 MB, which are the system's as well, a station's memory grows for days.
+KEEP_FEW_PAGES = "PRAGMA cache_size = -256"
 _STEP = 1000  # rows that one commit sends again or forgets at most: an alarm that comes meanwhile waits for no more
 _MESSAGE = """CREATE TABLE message (
   row INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
@@ -157,6 +159,8 @@ class Store:
         try:
             self._prepare(path, epoch or str(uuid.uuid4()), committed)
             self._reading = connect(path)
+            for db in (self._writing, self._reading):
+                db.execute(KEEP_FEW_PAGES)
             self._files = {file: _place_of(file) for file in (path, _beside(path, "-wal"))}
             self._size = path.stat().st_size
         except BaseException:
