@@ -11,10 +11,10 @@ ARGS ?=
 DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 
 # What the tests start beside themselves: a broker, an RTSP server, a browser with fonts, the checker of Prometheus,
-# systemd's verifier, an OpenCV with GStreamer, a compiler for stubs beneath TensorRT, `ip` for networks that lead nowhere.
+# systemd's verifier, an OpenCV with GStreamer, Aravis with its fake GenICam camera, a compiler for stubs beneath TensorRT, `ip` for networks that lead nowhere.
 DEBIAN_PACKAGES := mosquitto mosquitto-clients debootstrap python3-opencv python3-numpy python3-venv python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly ffmpeg systemd openssl gcc libc6-dev iproute2 \
-  chromium fonts-dejavu-core fonts-wqy-zenhei prometheus curl
+  chromium fonts-dejavu-core fonts-wqy-zenhei prometheus curl gir1.2-aravis-0.8 aravis-tools aravis-tools-cli
 # What must also hold with the oldest OpenCV that serves, Debian's.
 OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.py \
   tests/edge/preparing/test_preparing.py tests/edge/preparing/test_preparing_geometry.py \
@@ -41,7 +41,7 @@ test: debian $(VENV)/.installed $(GST_VENV)/.installed ## all checks and tests, 
 # Side by side, the longest first: each waits for processes as long as it computes.
 test-edge:
 	$(GST_VENV)/bin/python -m pytest $(QUIET) -m "not soak" $(OLDEST_OPENCV_TESTS)
-	$(VENV)/bin/python -m pytest $(QUIET) -m "not gstreamer and not soak" tests/edge $(STATION_TESTS:%=--ignore %)
+	$(VENV)/bin/python -m pytest $(QUIET) -m "not gstreamer and not genicam and not soak" tests/edge $(STATION_TESTS:%=--ignore %)
 
 test-station:
 	$(VENV)/bin/python -m pytest $(QUIET) -m "not soak" $(STATION_TESTS)
@@ -69,7 +69,7 @@ soak-docs:
 # Exit code 5: no test is marked in a part.
 soak-others:
 	$(GST_VENV)/bin/python -m pytest $(QUIET) -m soak $(OLDEST_OPENCV_TESTS) || [ $$? = 5 ]
-	$(VENV)/bin/python -m pytest $(QUIET) -m "soak and not gstreamer" --ignore tests/docs
+	$(VENV)/bin/python -m pytest $(QUIET) -m "soak and not gstreamer and not genicam" --ignore tests/docs
 
 check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	$(VENV)/bin/ruff check .

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from typing_extensions import Self
 
 from edge.records import (
     Batch,
+    CameraFacts,
     CameraState,
     Float32,
     Frame,
@@ -52,6 +53,16 @@ class Camera(_Scoped, Protocol):
     @property
     def dropped(self) -> int:
         """How many captured frames were replaced by newer ones before anybody read them."""
+        ...
+
+
+@runtime_checkable
+class TellsFacts(Protocol):
+    """A camera that tells more of itself than its frames."""
+
+    @property
+    def facts(self) -> CameraFacts:
+        """What it tells now; from any thread."""
         ...
 
 

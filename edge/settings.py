@@ -6,11 +6,12 @@ import hashlib
 import json
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -18,7 +19,8 @@ from edge.alarms.rules import AlarmRule, alarm_rules, station_rules, suppressors
 from edge.bundle import Bundle, Name, load_bundle
 from edge.cameras.addresses import parse_address
 from edge.cameras.camera_watch import WatchSettings
-from edge.cameras.device_settings import DeviceSettings
+from edge.cameras.device_settings import OF_GENICAM, OF_USB, DeviceSettings
+from edge.cameras.files_settings import FilesSettings
 from edge.cameras.opencv import device_number
 from edge.commands.requests import CommandSettings
 from edge.errors import SettingsError, SourceError
@@ -44,6 +46,7 @@ from edge.yaml_settings import ModelT, StrictModel, load_yaml
 SHIFTS_AT_MOST = 12  # a day
 # What `--bundle demo` means: the model that comes with Linewatch, and has seen simulated pictures only.
 DEMO = "demo"
+_ID_AT_MOST = 200
 SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "simulated-glass"
 MOST_CAMERAS = 16
 MOST_RECIPES = 200
@@ -72,29 +75,41 @@ class LineSettings(StrictModel):
         return f"{self.enterprise}/{self.site}/{self.area}/{self.line}/{self.cell}/inspect/v1"
 
 
+LiveKind = Literal["device", "rtsp", "gstreamer", "genicam", "watched_folder"]
+Kind = Literal["device", "file", "images", "rtsp", "gstreamer", "genicam", "watched_folder", "simulated"]
+_GivenKind = Literal["auto", "device", "file", "images", "rtsp", "gstreamer", "genicam", "watched_folder", "simulated"]
+# What each kind can be set to; the settings of a network camera are its own pages', those of a pipeline its text.
+_DEVICE_KEYS: dict[str, tuple[str, ...]] = {"device": OF_USB, "genicam": OF_GENICAM}
 _SidePx = Annotated[int, Field(ge=16, le=16384)]
 
 
 class CameraSettings(StrictModel):
     """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line.
 
+    `id`: in its place the serial number, IP address or Aravis's name of a GenICam camera.
+
     `loop`: a file or folder begins anew when it is over. `depth_bits`: how many bits of a camera's, or of a picture's,
     16 count; none: as the bundle's `preparing` says. `watch`: when the camera is frozen or blind; `auto` watches live
     cameras, and neither recordings, whose pictures may rightly stand still, nor the simulated line. `size_px`: width
     and height that pictures must have; without it, those of the first one. `compare_clocks`: whether a stream's own
-    clock tells how old its pictures are. `device`: what a USB camera is set to. `fps`: the pace of a folder of
-    pictures, per second; without it one per second. `triggered`: the camera gives a frame only when it is triggered, so
-    its silence is no fault, and none of its frames is left out.
+    clock tells how old its pictures are. `device`: what a USB or GenICam camera is set to. `fps`: the pace of a folder
+    of pictures, per second; without it one per second. `triggered`: the camera gives a frame only when it is triggered,
+    so its silence is no fault, and none of its frames is left out. `take`: of frames that wait to be judged only the
+    `latest`, or `every` one; left out: every one of a triggered camera and of a watched folder, else the latest.
+    `files`: how files are taken from a watched folder.
     """
 
     name: Name = "camera"
-    kind: Literal["auto", "device", "file", "images", "rtsp", "gstreamer", "simulated"] = "auto"
+    kind: _GivenKind = "auto"
     source: str | int | None = None
+    id: str | int | None = None
     loop: bool = False
     max_age_ms: Annotated[int, Field(ge=10, le=3_600_000)] = 1000
     depth_bits: Annotated[int, Field(ge=8, le=16)] | None = None
     fps: Annotated[float, Field(gt=0, le=1000)] | None = None
     triggered: bool = False
+    take: Literal["latest", "every"] | None = None
+    files: FilesSettings = FilesSettings()
     size_px: tuple[_SidePx, _SidePx] | None = None
     compare_clocks: bool = True
     device: DeviceSettings = DeviceSettings()
@@ -124,6 +139,56 @@ class CameraSettings(StrictModel):
                 raise ValueError(str(error)) from error
         return source
 
+    @field_validator("id", mode="before")
+    @classmethod
+    def _id_can_be_one(cls, wanted: object) -> object:
+        if isinstance(wanted, bool | float) or not str(wanted).strip() or len(str(wanted)) > _ID_AT_MOST:
+            raise ValueError("expected a serial number, an IP address or a name, in quotes; see linewatch cameras")
+        return wanted
+
+    @model_validator(mode="after")
+    def _names_one_camera(self) -> CameraSettings:
+        kind = self.resolved_kind()
+        if self.id is not None and (kind != "genicam" or self.source is not None):
+            raise ValueError(
+                f"expected id for a GenICam camera, and no source beside it; received it for a {kind} camera"
+            )
+        if kind == "genicam" and self.genicam_id is None:
+            raise ValueError(
+                "expected id: the serial number, IP address or name that linewatch cameras shows; received none"
+            )
+        if kind == "watched_folder" and self.source is None:
+            raise ValueError("expected source, the folder that is watched; received none")
+        if "files" in self.model_fields_set and kind != "watched_folder":
+            raise ValueError(f"expected files for a watched_folder only, received it for a {kind} camera")
+        if self.take == "latest" and (self.triggered or self.device.waits_for_a_line):
+            raise ValueError("expected take: every, for no frame of a triggered camera is left out; received latest")
+        return self
+
+    @model_validator(mode="after")
+    def _device_can_be_set(self) -> CameraSettings:
+        kind = self.resolved_kind()
+        known = _DEVICE_KEYS.get(kind, ())
+        if unknown := [name for name in self.device.given if name not in known]:
+            what = f"one of {', '.join(known)}" if known else "no key of device, for it cannot be set from here"
+            raise ValueError(f"expected for a {kind} camera {what}; received device.{unknown[0]}")
+        if kind == "genicam" and isinstance(self.device.white_balance_k, int):
+            raise ValueError("expected device.white_balance_k: auto for a GenICam camera, received a number")
+        return self
+
+    @property
+    def genicam_id(self) -> str | None:
+        """The serial number, IP address or name of a GenICam camera."""
+        wanted = self.id if self.id is not None else self.source
+        return None if wanted is None else str(wanted).strip()
+
+    @property
+    def takes_every(self) -> bool:
+        """Whether each frame is judged that waits, not only the latest one."""
+        if self.take is not None:
+            return self.take == "every"
+        return self.triggered or self.resolved_kind() == "watched_folder"
+
     @model_validator(mode="after")
     def _only_files_loop(self) -> CameraSettings:
         if self.loop and self.resolved_kind() not in {"file", "images"}:
@@ -150,7 +215,7 @@ class CameraSettings(StrictModel):
         """Tell how the camera of a live line, or a recording, is watched; None for not at all."""
         if isinstance(self.watch, WatchSettings):
             return self.watch
-        camera = live and self.resolved_kind() in {"device", "rtsp", "gstreamer"}
+        camera = live and self.resolved_kind() in get_args(LiveKind)
         return WatchSettings() if self.watch == "auto" and camera else None
 
     def watched_files(self) -> WatchSettings | None:
@@ -161,13 +226,13 @@ class CameraSettings(StrictModel):
         """Return how many bits of 16 count, by these settings or else by the bundle; None where neither says."""
         return self.depth_bits or depth_bits(bundle.manifest.preparing)
 
-    def resolved_kind(self) -> Literal["device", "file", "images", "rtsp", "gstreamer", "simulated"]:
+    def resolved_kind(self) -> Kind:
         """Tell what `auto` means for the given source."""
         if self.kind != "auto":
             return self.kind
+        if self.source in {None, "simulated"}:
+            return "simulated" if self.source else "genicam" if self.id is not None else "file"
         source = str(self.source)
-        if source == "simulated":
-            return "simulated"
         if (source.isascii() and source.isdecimal()) or _is_device(source):
             return "device"
         # a pipeline ends in appsink; a file's name may hold an exclamation mark
@@ -176,6 +241,19 @@ class CameraSettings(StrictModel):
         if "://" in source:  # FFmpeg takes MJPEG over HTTP and the like on the same road
             return "rtsp"
         return "images" if _is_folder(source) else "file"
+
+
+def _one_source(camera: CameraSettings) -> str:
+    """Return what two cameras may not share, in one spelling: the device, folder, address or pipeline."""
+    kind, source = camera.resolved_kind(), str(camera.source)
+    if kind == "genicam":
+        return str(camera.genicam_id)
+    if kind == "device" and (number := device_number(source)) is not None:
+        source = f"/dev/video{number}"
+    if kind in {"device", "watched_folder"}:
+        with suppress(OSError, ValueError, RuntimeError):
+            return str(Path(source).resolve())  # /dev/v4l/by-id/… leads to /dev/video0
+    return source
 
 
 def _is_address(source: str, kind: str) -> bool:
@@ -362,15 +440,18 @@ class Settings(StrictModel):
 
     @model_validator(mode="after")
     def _sources_differ(self) -> Settings:
-        taken: dict[str, str] = {}
+        taken: dict[tuple[str, str], str] = {}
         for name, camera in self.cameras.items():
-            kind, source = camera.resolved_kind(), str(camera.source)
-            if kind in {"device", "gstreamer"} and source in taken:
+            kind = camera.resolved_kind()
+            if kind not in get_args(LiveKind):
+                continue
+            key, source = "id" if camera.id is not None else "source", _one_source(camera)
+            if (kind, source) in taken:
                 raise ValueError(
-                    f"key cameras.{name}.source: expected a device of its own, received {redacted(source)!r}, which is "
-                    f"that of cameras.{taken[source]}"
+                    f"key cameras.{name}.{key}: expected a device of its own, received {redacted(source)!r}, which is "
+                    f"that of cameras.{taken[kind, source]}"
                 )
-            taken[source] = name
+            taken[kind, source] = name
         return self
 
     @model_validator(mode="after")
@@ -408,7 +489,12 @@ class Settings(StrictModel):
         """The cameras by name, from either form."""
         triggered = self.parts.trigger == "camera"
         return {
-            name: camera.model_copy(update={"name": name, "triggered": camera.triggered or triggered})
+            name: camera.model_copy(
+                update={
+                    "name": name,
+                    "triggered": camera.triggered or triggered or camera.device.waits_for_a_line,
+                }
+            )
             for name, camera in (self.cameras or {self.camera.name: self.camera}).items()
         }
 
@@ -576,7 +662,7 @@ def load_settings(path: Path) -> Settings:
 
 
 def _camera_at_home(camera: CameraSettings, home: Path) -> CameraSettings:
-    if isinstance(camera.source, str) and camera.resolved_kind() in {"file", "images"}:
+    if isinstance(camera.source, str) and camera.resolved_kind() in {"file", "images", "watched_folder"}:
         return camera.model_copy(update={"source": str(home / camera.source)})
     return camera
 

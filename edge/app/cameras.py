@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
 
 from edge.bundle import Bundle
 from edge.cameras.capture import CapturedCamera, CaptureLimits, PictureSource
+from edge.cameras.genicam import GenicamSource
+from edge.cameras.genicam_devices import require_aravis
 from edge.cameras.images import ImagesCamera
 from edge.cameras.looping import LoopingCamera
 from edge.cameras.network import NetworkStream
 from edge.cameras.opencv import OpenCvSource, require_gstreamer
 from edge.cameras.pacing import PacedCamera
 from edge.cameras.recordings import recorded_camera
+from edge.cameras.watched_folder import KnownFiles, WatchedFolder
 from edge.errors import SettingsError, SourceError
 from edge.parts.belt import read_belt
 from edge.parts.presence import PresenceRules
@@ -23,15 +25,15 @@ from edge.parts.triggers import CameraTrigger, PresenceTrigger, ToldTrigger, Tri
 from edge.pictures import SUFFIXES, as_text
 from edge.protocols import Camera
 from edge.records import UInt8
-from edge.settings import CameraSettings, Settings
+from edge.settings import CameraSettings, LiveKind, Settings
 from edge.simulation.belt import SimulatedBelt, SimulatedTrigger, check_one_belt
 from edge.simulation.camera import SimulatedCamera
 from edge.simulation.engine import Truth
 from edge.station.view import ViewRules
 from edge.station.watchdog import Heartbeats
 
-# Frames of a triggered camera that may wait; each is a part, or a piece of one.
-_TRIGGERED_KEPT = 64
+# Frames that may wait of a camera each of whose frames is judged.
+_EVERY_KEPT = 64
 
 
 def make_camera(
@@ -45,7 +47,7 @@ def make_camera(
     kind = settings.resolved_kind()
     if kind == "simulated":
         return SimulatedCamera(settings.name, settings.simulated, belt=belt)
-    if settings.source is None:
+    if settings.source is None and kind != "genicam":
         raise SettingsError(
             "key camera.source: expected a device, file, folder, RTSP URL, GStreamer pipeline or `simulated`; "
             "received nothing"
@@ -60,22 +62,38 @@ def make_camera(
             fps=settings.fps or 1.0,
         )
         recording = LoopingCamera(settings.name, play) if settings.loop else play()
-        return PacedCamera(recording, as_live=True, drops=not settings.triggered)
+        return PacedCamera(recording, as_live=True, drops=not settings.takes_every)
     if kind == "gstreamer":
         require_gstreamer(settings.name)
+    if kind == "genicam":
+        require_aravis(settings.name)
     limits = CaptureLimits(
-        settings.max_age_ms, settings.expected_px, keeps=_TRIGGERED_KEPT if settings.triggered else 1
+        settings.max_age_ms,
+        settings.expected_px,
+        keeps=_EVERY_KEPT if settings.takes_every else 1,
+        waits=kind == "watched_folder" and settings.takes_every,
+        triggered=settings.triggered,
     )
-    make = partial(_live_source, settings, kind, depth_bits)
+    make = partial(_live_source, settings, kind, depth_bits, KnownFiles())
     return CapturedCamera(settings.name, make, live=True, limits=limits, alive=progress.mark(f"camera {settings.name}"))
 
 
-def _live_source(
-    settings: CameraSettings, kind: Literal["device", "rtsp", "gstreamer"], depth_bits: int | None
-) -> PictureSource:
+def _live_source(settings: CameraSettings, kind: LiveKind, depth_bits: int | None, known: KnownFiles) -> PictureSource:
     source, age_ms, clock = str(settings.source), settings.max_age_ms, settings.compare_clocks
+    every = settings.takes_every
+    if kind == "watched_folder":
+        return WatchedFolder(Path(source), settings.files, known, depth_bits=depth_bits, clock=clock)
+    if kind == "genicam":
+        return GenicamSource(
+            str(settings.genicam_id),
+            device=settings.device,
+            max_age_ms=age_ms,
+            clock=clock,
+            depth_bits=depth_bits,
+            every=every,
+        )
     if kind == "rtsp":
-        return NetworkStream(source, max_age_ms=age_ms, clock=clock, depth_bits=depth_bits)
+        return NetworkStream(source, max_age_ms=age_ms, clock=clock, depth_bits=depth_bits, every=every)
     return OpenCvSource(kind, source, max_age_ms=age_ms, device=settings.device, clock=clock, depth_bits=depth_bits)
 
 

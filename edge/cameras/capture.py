@@ -1,7 +1,8 @@
 """A camera with a thread of its own: it opens a source, takes pictures, and opens it again when it fails.
 
-A recording never drops a picture: the thread waits while two are unread. A live source keeps only the newest; an unread
-one is replaced and counted. A live source that fails is opened again for ever, also at the start, with pauses from 0.5
+A recording never drops a picture: the thread waits while two are unread. A live source keeps only the newest, or as
+many as its limits say; an unread one is replaced and counted. One whose pictures wait elsewhere may wait too, like a
+recording. A live source that fails is opened again for ever, also at the start, with pauses from 0.5
 to 10 s. A picture that cannot be believed (damaged, too old, of another size) is given as UNREADABLE with the reason.
 """
 
@@ -12,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import Protocol
@@ -22,7 +23,7 @@ from typing_extensions import Self
 from edge.cameras.frame_size import FrameSize
 from edge.errors import LinewatchError, SourceError
 from edge.printable import printable
-from edge.records import CameraCondition, CameraState, Frame, UInt8
+from edge.records import CameraCondition, CameraFacts, CameraState, Frame, UInt8
 from edge.stopping import leave_behind
 from edge.wording import counted
 
@@ -43,23 +44,29 @@ class Shot:
 
     `pixels`: uint8 BGR or grey. `captured_ns`: the time on our clock at which the picture was there. A source that can
     tell gives the time at which it would have been there without waiting; a recording gives its own time. `lost`: the
-    number of others that were thrown away with it.
+    number of others that were thrown away with it. `missed`: how many right before it never came, where the source
+    numbers or times its pictures. `name`: of the file that it is.
     """
 
     pixels: UInt8 | None
     captured_ns: int
     trouble: str = ""
     lost: int = 0
+    missed: int = 0
+    name: str = ""
 
 
 class PictureSource(Protocol):
     """Something that pictures are taken from. `shown`: its name for people, without secrets.
+
+    `differences`: what it did not take of its settings when it was opened, each a sentence.
 
     `close` is called in the thread that takes. `open` may be called in another one, and need not come back.
     """
 
     shown: str
     total: int
+    differences: tuple[str, ...]
 
     def open(self) -> None:
         """Open it. Raises SourceError with a sentence."""
@@ -79,13 +86,16 @@ class CaptureLimits:
     """`max_age_ms`: an older live picture is not given, 0 = any age. `size_px`: width, height, None = the first one's.
 
     `open_s`: how long opening, and then the first picture, may take. `keeps`: how many live pictures may wait to be
-    read.
+    read. `waits`: beyond them nothing is taken from the source, whose pictures wait where they are. `triggered`: an
+    opened source that gives nothing is none that failed.
     """
 
     max_age_ms: int = 0
     size_px: tuple[int, int] | None = None
     open_s: float = 20.0
     keeps: int = 1
+    waits: bool = False
+    triggered: bool = False
 
 
 @dataclass
@@ -149,6 +159,7 @@ class CapturedCamera:
         self._state = CameraState(name, CameraCondition.STARTING, f"opening {self._source.shown}")
         self._stop = threading.Event()
         self._index = 0
+        self._facts = CameraFacts()
         self._latest_ns = 0
         self._hung: list[_Opening] = []
         self._began_ns = monotonic_ns()
@@ -158,6 +169,11 @@ class CapturedCamera:
     def total(self) -> int:
         """The number of frames that a recording says it has; 0 if unknown or live."""
         return 0 if self._live else self._source.total
+
+    @property
+    def facts(self) -> CameraFacts:
+        """What the source told of itself so far; from any thread."""
+        return self._facts
 
     def __enter__(self) -> Self:
         if not self._live:
@@ -231,6 +247,7 @@ class CapturedCamera:
         while not self._stop.is_set():
             trouble = self._open()
             if not trouble:
+                self._tell_differences()
                 before = self._index
                 trouble = self._take_until_trouble()
                 if self._index > before:
@@ -261,6 +278,15 @@ class CapturedCamera:
                 return f"opening it did not come back within {self._limits.open_s:g} s"
         return opening.trouble
 
+    def _tell_differences(self) -> None:
+        """Note what the source did not take of its settings, and log it where it is news; it is opened."""
+        for difference in self._source.differences:
+            if difference not in self._facts.differences:
+                _log.warning("%s: %s", self._source.shown, difference)
+        self._facts = replace(self._facts, differences=tuple(self._source.differences))
+        if self._limits.triggered:
+            self._set_state(CameraCondition.NO_FRAME_YET, "")
+
     def _take_until_trouble(self) -> str:
         gave = False
         try:
@@ -288,18 +314,23 @@ class CapturedCamera:
             captured_at = datetime.now(timezone.utc) - timedelta(milliseconds=age_ms)
         # alarms step with these times, so they never go back
         self._latest_ns = captured_ns = max(self._latest_ns, shot.captured_ns)
+        unreadable = bool(trouble) or shot.pixels is None
+        facts = self._facts
+        self._facts = replace(facts, missed=facts.missed + shot.missed, unreadable=facts.unreadable + unreadable)
         item: Frame | CameraState
         if trouble or shot.pixels is None:
             unread = CameraCondition.UNREADABLE
-            item = CameraState(self.name, unread, trouble, self._index, "", captured_ns, captured_at)
+            item = CameraState(self.name, unread, trouble, self._index, shot.name, captured_ns, captured_at)
         else:
-            item = Frame(self.name, self._index, shot.pixels, captured_ns, captured_at)
+            item = Frame(self.name, self._index, shot.pixels, captured_ns, captured_at, shot.name)
         self._hand_over(item, shot.lost)
 
     def _hand_over(self, item: Frame | CameraState, lost: int) -> None:
         with self._changed:
             if self._live:
                 self.dropped += lost
+                if self._limits.waits:
+                    self._wait_for_room()
                 while len(self._items) >= self._limits.keeps:
                     self._items.popleft()
                     self.dropped += 1
@@ -309,6 +340,12 @@ class CapturedCamera:
             self._items.append(item)
             self._index += 1
             self._changed.notify_all()
+
+    def _wait_for_room(self) -> None:
+        """Wait until another picture may wait to be read, or the camera is left; the lock is held."""
+        while len(self._items) >= self._limits.keeps and not self._stop.is_set():
+            self._changed.wait(_STEP_S)
+            self._alive()
 
     def _lose(self, trouble: str, pause_s: float) -> None:
         detail = f"{self._source.shown}: {printable(trouble)}"

@@ -1,7 +1,8 @@
-"""The settings of a USB camera, read back: size, rate, format, exposure, gain, white balance.
+"""The settings of a USB or GenICam camera: size, rate, format, exposure, gain, white balance, trigger.
 
-The properties are OpenCV's, as its V4L2 backend gives them to the driver. `VideoDevice` is the seam. OpenCV's
-VideoCapture keeps it, and so does `edge/simulation/usb_device.py`, which stands in for a camera.
+`genicam_settings.py` gives them to a GenICam camera, `apply` to a USB camera; both read back what it then has. The
+properties are OpenCV's, as its V4L2 backend gives them to the driver. `VideoDevice` is the seam. OpenCV's VideoCapture
+keeps it, and so does `edge/simulation/usb_device.py`, which stands in for a camera.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from edge.yaml_settings import StrictModel
 Property = tuple[str, int, float, float]
 # V4L2_EXPOSURE_MANUAL and V4L2_EXPOSURE_APERTURE_PRIORITY of linux/v4l2-controls.h
 MANUAL, AUTOMATIC = 1, 3
+_StartPx = Annotated[int, Field(ge=0, le=65535)]
+_LengthPx = Annotated[int, Field(ge=16, le=16384)]
 # V4L2_CID_EXPOSURE_ABSOLUTE counts in 100 µs.
 EXPOSURE_UNIT_US = 100
 
@@ -32,11 +35,31 @@ class VideoDevice(Protocol):
     def release(self) -> None: ...  # noqa: D102
 
 
-class DeviceSettings(StrictModel):
-    """The values that a USB camera is set to; a value that is left out stays as the camera has it.
+# What each kind of camera can be set to.
+OF_USB = ("width", "height", "fps", "fourcc", "exposure_us", "gain", "white_balance_k")
+OF_GENICAM = (
+    "width",
+    "height",
+    "roi_px",
+    "fps",
+    "pixel_format",
+    "exposure_us",
+    "gain",
+    "gain_db",
+    "white_balance_k",
+    "trigger",
+)
+SOFTWARE = "software"
 
-    `width`, `height`: px. `fps`: frames/s. `fourcc`: the format on the wire, such as MJPG or YUYV. `exposure_us`: time
-    in µs, or auto. `gain`: in the driver's own units. `white_balance_k`: colour temperature in K, or auto.
+
+class DeviceSettings(StrictModel):
+    """The values that a camera is set to; a value that is left out stays as the camera has it.
+
+    `width`, `height`: px. `roi_px`: x, y, width and height of the part of the sensor that is read. `fps`: frames/s.
+    `fourcc`: the format on a USB camera's wire, such as MJPG or YUYV; `pixel_format`: a GenICam camera's, such as
+    Mono12. `exposure_us`: time in µs, or auto. `gain`: in the driver's or camera's own units; `gain_db`: of a GenICam
+    camera, in dB, or auto. `white_balance_k`: colour temperature in K, or auto. `trigger`: the input of a
+    GenICam camera that triggers each frame, such as Line0, or `software`: Linewatch triggers it, `fps` times a second.
     """
 
     width: Annotated[int, Field(ge=16, le=16384)] | None = None
@@ -46,9 +69,33 @@ class DeviceSettings(StrictModel):
     exposure_us: Annotated[int, Field(ge=1, le=10_000_000)] | Literal["auto"] | None = None
     gain: Annotated[float, Field(ge=0, le=100_000)] | None = None
     white_balance_k: Annotated[int, Field(ge=1000, le=20_000)] | Literal["auto"] | None = None
+    gain_db: Annotated[float, Field(ge=-100, le=200)] | Literal["auto"] | None = None
+    roi_px: tuple[_StartPx, _StartPx, _LengthPx, _LengthPx] | None = None
+    pixel_format: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,31}$")] | None = None
+    trigger: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{1,31}$")] | None = None
+
+    @model_validator(mode="after")
+    def _values_go_together(self) -> DeviceSettings:
+        if self.gain is not None and self.gain_db is not None:
+            raise ValueError("expected gain_db, or gain in the camera's own steps; received both")
+        if self.trigger == SOFTWARE and self.fps is None:
+            raise ValueError("expected fps beside trigger: software, how often a second it is triggered; received none")
+        return self
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of what is set."""
+        return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @property
+    def waits_for_a_line(self) -> bool:
+        """Whether frames come only when an input of the camera triggers them."""
+        return self.trigger is not None and self.trigger != SOFTWARE
 
     @model_validator(mode="after")
     def _size_is_whole(self) -> DeviceSettings:
+        if self.roi_px is not None and self.width is not None:
+            raise ValueError("expected width and height, or roi_px, which holds both; received both")
         if (self.width is None) != (self.height is None):
             raise ValueError("expected width and height together, received one of them")
         return self
@@ -56,6 +103,8 @@ class DeviceSettings(StrictModel):
     @property
     def size_px(self) -> tuple[int, int] | None:
         """Width and height in px, if they are set."""
+        if self.roi_px is not None:
+            return self.roi_px[2], self.roi_px[3]
         return None if self.width is None or self.height is None else (self.width, self.height)
 
     def properties(self) -> Iterator[Property]:

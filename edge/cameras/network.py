@@ -19,7 +19,7 @@ from edge.cameras.capture import Shot
 from edge.cameras.decoding import Decoder, Picture, load_av
 from edge.cameras.recordings import picture_stream
 from edge.cameras.redirects import sent_elsewhere
-from edge.cameras.stream_clock import StreamClock
+from edge.cameras.stream_clock import StreamClock, StreamGaps
 from edge.errors import SourceError
 from edge.redacting import redacted
 from edge.stopping import leave_behind
@@ -47,10 +47,12 @@ class _Waiting:
 class NetworkStream:
     """One connection to the camera at `source`. `max_age_ms`: an older picture is thrown away, 0 = none is.
 
-    `clock`: whether the stream's own clock is compared with ours. It is opened once.
+    `clock`: whether the stream's own clock is compared with ours. `every`: each picture is decoded; without it, of
+    those that wait and stand for themselves only the newest. It is opened once.
     """
 
     total = 0
+    differences: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -59,9 +61,11 @@ class NetworkStream:
         max_age_ms: int,
         clock: bool = True,
         depth_bits: int | None = None,
+        every: bool = False,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._depth_bits = depth_bits
+        self._every = every
         self.shown = redacted(source)
         self._source = source
         self._max_age_ms = max_age_ms
@@ -81,6 +85,8 @@ class NetworkStream:
         self._key_since_s: float | None = None
         self._late_since_s: float | None = None
         self._thrown = 0
+        self._gaps = StreamGaps()
+        self._missed = 0
 
     def open(self) -> None:
         """Connect, and begin to read. Raises SourceError, DependencyError."""
@@ -167,6 +173,7 @@ class NetworkStream:
         with self._changed:
             if media_ns is not None:
                 self._clock.arrived(media_ns, now_ns)
+                self._missed += self._gaps.missed_before(media_ns)
             if self._queued_bytes > _WAITING_BYTES:
                 self._thrown += len(self._queue)
                 self._queue.clear()
@@ -183,7 +190,8 @@ class NetworkStream:
                 if not self._ended:
                     raise SourceError(f"nothing came within {PATIENCE_S:g} s: the camera or the network between hangs")
                 return None
-            if self._decoder is not None and self._decoder.intra_only and len(self._queue) > 1:
+            newest_only = self._decoder is not None and self._decoder.intra_only and not self._every
+            if newest_only and len(self._queue) > 1:
                 self._thrown += len(self._queue) - 1
                 newest = self._queue[-1]
                 self._queue.clear()
@@ -247,18 +255,22 @@ class NetworkStream:
         waiting: _Waiting | None = picture.tag
         captured_ns = self._captured_ns(waiting) if waiting else self._monotonic_ns()
         lost, self._thrown = self._thrown, 0
+        with self._changed:
+            missed, self._missed = self._missed, 0
         if picture.trouble or self._decoder is None:
-            return [Shot(None, captured_ns, picture.trouble, lost)]
+            return [Shot(None, captured_ns, picture.trouble, lost, missed)]
         late_ms = (self._monotonic_ns() - captured_ns) / 1e6
         if self._max_age_ms and late_ms > self._max_age_ms:
-            return [Shot(None, captured_ns, self._behind(late_ms, 0), lost)]
-        if self._max_age_ms and late_ms > self._max_age_ms / 2 and self._queue:
+            return [Shot(None, captured_ns, self._behind(late_ms, 0), lost, missed)]
+        if self._max_age_ms and late_ms > self._max_age_ms / 2 and self._queue and not self._every:
             self._thrown = lost + 1  # it would be too old soon: decoded for those that follow, and no more
+            with self._changed:
+                self._missed += missed
             return []
         try:
-            return [Shot(self._decoder.pixels(picture), captured_ns, "", lost)]
+            return [Shot(self._decoder.pixels(picture), captured_ns, "", lost, missed)]
         except SourceError as error:
-            return [Shot(None, captured_ns, str(error), lost)]
+            return [Shot(None, captured_ns, str(error), lost, missed)]
 
 
 _PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,rtmp,rtmps,srt,crypto,mmsh,mmst"

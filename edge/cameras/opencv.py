@@ -9,7 +9,6 @@ than 8 bits are brought to 8 by `depth_bits`.
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import time
@@ -22,7 +21,7 @@ import numpy as np
 from edge.cameras.capture import Shot
 from edge.cameras.device_settings import DeviceSettings, VideoDevice, apply
 from edge.cameras.gstreamer import pipeline_trouble
-from edge.cameras.stream_clock import StreamClock
+from edge.cameras.stream_clock import StreamClock, StreamGaps
 from edge.errors import DependencyError, SourceError
 from edge.opencv import cv2
 from edge.pictures import NotReadableError, as_frame, decode, to_eight_bits
@@ -30,8 +29,6 @@ from edge.printable import encodable, printable
 from edge.records import UInt8
 from edge.redacting import redacted
 from edge.wording import counted
-
-_log = logging.getLogger(__name__)
 
 Kind = Literal["device", "gstreamer"]
 
@@ -99,6 +96,7 @@ class OpenCvSource:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.shown = printable(redacted(source))
+        self.differences: tuple[str, ...] = ()
         self._kind: Kind = kind
         self._source = source
         self._max_age_ms = max_age_ms
@@ -110,6 +108,8 @@ class OpenCvSource:
         self._opener = opener
         self._monotonic_ns = monotonic_ns
         self._clock = StreamClock()
+        self._gaps = StreamGaps()
+        self._missed = 0
         self._capture: VideoDevice | None = None
         self._failed = 0
         self._late_since_ns: int | None = None
@@ -132,8 +132,7 @@ class OpenCvSource:
                 else "GStreamer cannot start the pipeline: try it with gst-launch-1.0 and fakesink in place of appsink"
             )
         if self._kind == "device":
-            for difference in apply(self._device, self._capture):
-                _log.warning("%s: %s", self.shown, difference)
+            self.differences = tuple(apply(self._device, self._capture))
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
             code = int(self._capture.get(cv2.CAP_PROP_FOURCC))
             deep = code & ~_BIG_ENDIAN in _DEEP
@@ -166,7 +165,8 @@ class OpenCvSource:
                 "videoconvert ! video/x-raw,format=BGR ! appsink"
             )
         try:
-            return [Shot(self._readable(pixels), captured_ns)]
+            missed, self._missed = self._missed, 0
+            return [Shot(self._readable(pixels), captured_ns, missed=missed)]
         except NotReadableError as error:
             return [Shot(None, captured_ns, f"the picture cannot be read: {error}")]
 
@@ -192,6 +192,8 @@ class OpenCvSource:
             return arrived_ns
         media_ns = round(position_ms * 1e6)
         self._clock.arrived(media_ns, arrived_ns)
+        if self._kind == "device":  # an appsink leaves pictures out by itself, as it is told to
+            self._missed += self._gaps.missed_before(media_ns)
         return self._clock.captured_ns(media_ns, arrived_ns)
 
     def _behind(self, late_ms: float, now_ns: int) -> str:

@@ -22,6 +22,8 @@ _FPS_UNTOLD = 25
 class Recording:
     """A video at `path`. It is read through the opened file, so that its name may be of any bytes."""
 
+    differences: tuple[str, ...] = ()
+
     def __init__(self, path: Path, depth_bits: int | None = None) -> None:
         self._depth_bits = depth_bits
         self.shown = printable(path)

@@ -48,6 +48,7 @@ from edge.records.delivery import (
 )
 from edge.records.inspection import (
     CameraCondition,
+    CameraFacts,
     CameraFault,
     CameraState,
     ClassMeasure,
@@ -70,6 +71,7 @@ __all__ = [
     "AlarmTransition",
     "Batch",
     "CameraCondition",
+    "CameraFacts",
     "CameraFault",
     "CameraState",
     "Cell",

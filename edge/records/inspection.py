@@ -38,6 +38,19 @@ class CameraState:
 
 
 @dataclass(frozen=True)
+class CameraFacts:
+    """What a live camera tells of itself beside its frames.
+
+    `missed`: frames that it numbered or timed and that never came, since the start. `unreadable`: pictures that came
+    and could not be believed. `differences`: what it did not take of its settings, each a sentence.
+    """
+
+    missed: int = 0
+    unreadable: int = 0
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Defect:
     """One 8-connected defect. Pixels and `bbox` (x, y, w, h) are of the camera's frame; mm are None if uncalibrated.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +80,56 @@ def rtsp_server(*arguments: str, server: str = "rtsp_server.py") -> Iterator[tup
             yield process, port
         finally:
             process.kill()
+
+
+@contextmanager
+def fake_genicam(serial: str = "LW1", *, lost_per_thousand: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """Start Aravis's own fake GigE Vision camera on 127.0.0.1; only one can be there, as the protocol has one port."""
+    command = ["arv-fake-gv-camera-0.8", "-i", "127.0.0.1", "-s", serial, "-r", str(lost_per_thousand)]
+    deadline = time.monotonic() + 60
+    while True:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                if _is_listening(process, deadline):
+                    yield process
+                    return
+            finally:
+                process.kill()
+        if time.monotonic() > deadline:
+            pytest.fail("the fake GenICam camera did not start; it needs Debian's aravis-tools, and 127.0.0.1:3956")
+
+
+def _is_listening(process: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Wait until a process has the port of GigE Vision; False where it ended, for another has it."""
+    while process.poll() is None and time.monotonic() < deadline:
+        inodes = {entry.split(":[")[1].rstrip("]") for entry in _sockets(process.pid)}
+        rows = [row.split() for row in Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]]
+        if any(row[9] in inodes and row[1].endswith(":0F74") for row in rows):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            if (target := str(entry.readlink())).startswith("socket:["):
+                yield target
+
+
+@contextmanager
+def deep_genicam(folder: Path, serial: str = "DEEP") -> Iterator[None]:
+    """Start the fake GigE Vision camera of genicam_camera.py, whose levels have 12 bits."""
+    command = ["/usr/bin/python3", str(Path(__file__).with_name("genicam_camera.py")), serial, str(folder / "f.xml")]
+    deadline = time.monotonic() + 60
+    while True:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                if process.stdout.readline().strip() == "listens":
+                    yield
+                    return
+            finally:
+                process.kill()
+        if time.monotonic() > deadline:
+            pytest.fail("the fake GenICam camera did not start; it needs gir1.2-aravis-0.8, and 127.0.0.1:3956")

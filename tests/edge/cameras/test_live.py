@@ -125,6 +125,7 @@ class HangingSource:
 
     shown = "hanging"
     total = 0
+    differences: tuple[str, ...] = ()
 
     def __init__(self, *, opens: bool) -> None:
         self.opens = opens
@@ -195,6 +196,7 @@ class ScriptedSource:
 
     shown = "scripted"
     total = 0
+    differences: tuple[str, ...] = ()
 
     def __init__(self, shots: list[Shot]) -> None:
         self.shots = shots
