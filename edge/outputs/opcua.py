@@ -107,6 +107,22 @@ def private_key(settings: OpcUaSettings) -> tuple[bytes, str]:
     return data, "pem" if b"-----BEGIN" in data else "der"
 
 
+# Objects below VisionSystem, named after OPC 40100-1 (7.1 VisionSystemType, 9.1 ResultType) where it has them.
+_RESULT = ("ResultManagement", "Results", "LastResult")
+_OF_RESULTS = frozenset(
+    {"ok", "ng", "no_read", "coverage", "length_mm", "grade", "result_counter", "part_id", "recipe"}
+)
+
+
+def folder_of(rule: str, *, output: bool) -> tuple[str, ...]:
+    """Return below which objects of VisionSystem a signal of a rule stands."""
+    if not output:
+        return ("RecipeManagement",) if rule == "recipe" else ("Signals",)
+    if rule == "state":
+        return ("VisionStateMachine",)
+    return _RESULT if rule in _OF_RESULTS else ("Signals",)
+
+
 def kind_of(rule: str) -> str:
     """Return the name of the OPC UA type that a signal of a rule has."""
     if rule in {"part_id", "recipe", "state"}:

@@ -13,9 +13,10 @@ from typing import Any
 from typing_extensions import Self
 
 from edge.errors import SettingsError
+from edge.outputs.input_settings import BITS
 from edge.outputs.link import Heard, Link
 from edge.outputs.link_settings import OpcUaSettings
-from edge.outputs.opcua import NAMESPACE, as_kind, identity_of, kind_of, private_key, vendor
+from edge.outputs.opcua import NAMESPACE, as_kind, folder_of, identity_of, kind_of, private_key, vendor
 from edge.records.outputs import Level, OutputRestored, Reading
 
 _OPENS_WITHIN_S = 20.0
@@ -126,8 +127,9 @@ class OpcUaClient(OpcUaLink):
     async def _talk(self, client: Any) -> None:
         self._client = client
         self._wake, self._loop = asyncio.Event(), asyncio.get_running_loop()
-        self._nodes = {name: client.get_node(node) for name, (node, _) in {**self._outputs, **self._inputs}.items()}
-        self._kinds = {name: await self._nodes[name].read_data_type_as_variant_type() for name in self._outputs}
+        self._written = {name: client.get_node(node) for name, (node, _) in self._outputs.items()}
+        self._read_from = [client.get_node(node) for node, _ in self._inputs.values()]
+        self._kinds = {name: await node.read_data_type_as_variant_type() for name, node in self._written.items()}
         self._fold()
         await self._write(dict(self._shown))
         if self._inputs:
@@ -149,15 +151,15 @@ class OpcUaClient(OpcUaLink):
             self._ua.DataValue(self._ua.Variant(as_kind(self._kinds[name].name, level), self._kinds[name]))
             for name, level in levels.items()
         ]
-        await self._client.write_values([self._nodes[name] for name in levels], values)
+        await self._client.write_values([self._written[name] for name in levels], values)
 
     async def _values(self) -> dict[str, Any]:
-        read = await self._client.read_values([self._nodes[name] for name in self._inputs])
+        read = await self._client.read_values(self._read_from)
         return dict(zip(self._inputs, read, strict=True))
 
 
 class OpcUaServer(OpcUaLink):
-    """The outputs as nodes that a client reads, below the object VisionSystem; it may write the inputs, and no others.
+    """The outputs as nodes below the object VisionSystem, which a client reads; it may write the inputs, and no others.
 
     Entering raises SettingsError where it cannot listen.
     """
@@ -232,16 +234,29 @@ class OpcUaServer(OpcUaLink):
     async def _make_nodes(self, server: Any) -> None:
         ua = self._ua
         space = await server.register_namespace(NAMESPACE)
-        folder = await server.nodes.objects.add_object(ua.NodeId("VisionSystem", space), f"{space}:VisionSystem")
-        self._nodes, self._kinds = {}, {}
-        self._fold()
-        for name, (node, rule) in {**self._outputs, **self._inputs}.items():
-            kind = getattr(ua.VariantType, kind_of(rule) if name in self._outputs else _input_kind(rule))
+        objects: dict[tuple[str, ...], Any] = {}
+
+        async def below(path: tuple[str, ...]) -> Any:
+            if path not in objects:
+                parent = await below(path[:-1]) if path[1:] else server.nodes.objects
+                place = ua.NodeId("/".join(path), space)
+                objects[path] = await parent.add_object(place, f"{space}:{path[-1]}")
+            return objects[path]
+
+        async def make(name: str, node: str, kind: Any, folder: tuple[str, ...]) -> Any:
             first = as_kind(kind.name, self._shown.get(name, 0))
-            made = await folder.add_variable(ua.NodeId(node, space), f"{space}:{node}", first, kind)
-            if name in self._inputs:
-                await made.set_writable()
-            self._nodes[name], self._kinds[name] = made, kind
+            parent = await below(("VisionSystem", *folder))
+            return await parent.add_variable(ua.NodeId(node, space), f"{space}:{node}", first, kind)
+
+        self._fold()
+        self._kinds = {name: getattr(ua.VariantType, kind_of(rule)) for name, (_, rule) in self._outputs.items()}
+        self._written, self._taken = {}, {}
+        for name, (node, rule) in self._outputs.items():
+            self._written[name] = await make(name, node, self._kinds[name], folder_of(rule, output=True))
+        for name, (node, rule) in self._inputs.items():
+            kind = getattr(ua.VariantType, _input_kind(rule))
+            self._taken[name] = await make("", node, kind, folder_of(rule, output=False))
+            await self._taken[name].set_writable()
 
     async def _serve_until_stop(self, server: Any) -> None:
         """Show what is set, and tell whether a client is there."""
@@ -264,11 +279,11 @@ class OpcUaServer(OpcUaLink):
     async def _write(self, levels: Mapping[str, Level]) -> None:
         for name, level in levels.items():
             kind = self._kinds[name]
-            await self._nodes[name].write_value(self._ua.DataValue(self._ua.Variant(as_kind(kind.name, level), kind)))
+            await self._written[name].write_value(self._ua.DataValue(self._ua.Variant(as_kind(kind.name, level), kind)))
 
     async def _values(self) -> dict[str, Any]:
-        return {name: await self._nodes[name].read_value() for name in self._inputs}
+        return {name: await node.read_value() for name, node in self._taken.items()}
 
 
 def _input_kind(rule: str) -> str:
-    return "Boolean" if rule in {"part", "acknowledge", "reset_counters", "running"} else "UInt32"
+    return "Boolean" if rule in BITS else "UInt32"

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pytest
-from asyncua import Client, Server, ua
+from asyncua import Client, ua
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.crypto.uacrypto import CertProperties
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from typing_extensions import Self
 
 from edge.errors import SettingsError
 from edge.outputs.link_settings import OpcUaSettings
@@ -28,99 +20,9 @@ from edge.outputs.opcua import NAMESPACE
 from edge.outputs.opcua_link import OpcUaClient, OpcUaLink, OpcUaServer
 from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
 from tests.brokers import HOST, free_port, wait_for
+from tests.edge.outputs.opcua_plc import PlcServer, files, make_certificate
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-SPACE = "urn:plc"
-KINDS = {"Bad": ua.VariantType.Boolean, "Count": ua.VariantType.UInt16, "Id": ua.VariantType.String}
-KINDS |= {"Part": ua.VariantType.Boolean, "Encoder": ua.VariantType.UInt32}
-
-
-def make_certificate(folder: Path, name: str, *, days: int = 2, ago: int = 1) -> tuple[Path, Path]:
-    """Make NAME.pem, which names its application and holds for `days`, from `ago` days before now, and NAME.key."""
-    key = rsa.generate_private_key(65_537, 2048)
-    begins = datetime.now(timezone.utc) - timedelta(days=ago)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"urn:{name}"), x509.DNSName("localhost")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(begins + timedelta(days=days))
-        .add_extension(names, critical=False)
-        .add_extension(x509.KeyUsage(True, True, True, True, False, False, False, False, False), critical=False)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    pem, secret = folder / f"{name}.pem", folder / f"{name}.key"
-    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
-    return pem, secret
-
-
-class PlcServer:
-    """A server of asyncua with a few nodes. `answers_after_s`: so late it answers writes."""
-
-    def __init__(self, port: int = 0, certificate: tuple[Path, Path] | None = None) -> None:
-        self.url = f"opc.tcp://{HOST}:{port or free_port()}"
-        self._certificate = certificate
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def __enter__(self) -> Self:
-        self._ready, self._stop = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-        self._thread.start()
-        assert self._ready.wait(30)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(30)
-
-    async def _run(self) -> None:
-        server = Server()
-        await server.init()
-        server.set_endpoint(self.url)
-        policy = ua.SecurityPolicyType.NoSecurity
-        if self._certificate is not None:
-            await server.load_certificate(self._certificate[0])
-            await server.load_private_key(self._certificate[1], format="pem")
-            policy = ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt
-        server.set_security_policy([policy])
-        space = await server.register_namespace(SPACE)
-        self.nodes = {}
-        for name, kind in KINDS.items():
-            first = "" if kind is ua.VariantType.String else False if kind is ua.VariantType.Boolean else 0
-            node = await server.nodes.objects.add_variable(ua.NodeId(name, space), f"{space}:{name}", first, kind)
-            await node.set_writable()
-            self.nodes[name] = node
-        async with server:
-            self._loop = asyncio.get_running_loop()
-            self._ready.set()
-            while not self._stop.is_set():  # noqa: ASYNC110 - the event is of another thread
-                await asyncio.sleep(0.02)
-
-    def value(self, name: str) -> Any:
-        """Return what a node holds."""
-        return self.ask(self.nodes[name].read_value())
-
-    def put(self, name: str, value: Any) -> None:
-        """Set a node itself."""
-        self.ask(self.nodes[name].write_value(ua.DataValue(ua.Variant(value, KINDS[name]))))
-
-    def ask(self, coroutine: Any) -> Any:
-        """Do something in the server's own loop."""
-        assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
-
-
 OUTPUTS = {"bad": ("ns=2;s=Bad", "ng"), "count": ("ns=2;s=Count", "result_counter"), "id": ("ns=2;s=Id", "part_id")}
 INPUTS = {"part": ("ns=2;s=Part", "part"), "belt": ("ns=2;s=Encoder", "encoder")}
 
@@ -155,16 +57,6 @@ class Linked:
         """Return why the machine is lost."""
         wait_for(self.has(OutputLost))
         return next(event.detail for event in self.told if isinstance(event, OutputLost))
-
-
-def files(own: tuple[Path, Path], peer: Path) -> dict[str, Any]:
-    """Return the settings of certificates."""
-    return {
-        "security": "sign_and_encrypt",
-        "certificate": own[0],
-        "private_key": own[1],
-        "peer_certificate": peer,
-    }
 
 
 def test_a_client_writes_and_reads_the_machine_s_nodes() -> None:
@@ -269,7 +161,8 @@ def test_a_client_refuses_a_server_of_another_certificate(tmp_path: Path) -> Non
 
 
 SERVED = {"bad": ("ng", "ng"), "count": ("ResultCounter", "result_counter"), "id": ("PartId", "part_id")}
-WRITTEN = {"part": ("PartPresent", "part")}
+SERVED |= {"state": ("CurrentState", "state")}
+WRITTEN = {"part": ("PartPresent", "part"), "state": ("RecipeWish", "recipe")}
 
 
 async def _visit(url: str, steps: Callable[[Client, Callable[[str], Any]], Any], secure: Sequence[Any] = ()) -> Any:
@@ -297,14 +190,18 @@ def serving(**settings: Any) -> Iterator[tuple[Linked, str]]:
 
 
 def test_a_client_reads_the_station_s_nodes_and_writes_inputs_alone() -> None:
-    """What is an output cannot be written by others; the nodes stand below VisionSystem."""
+    """What is an output cannot be written by others; the nodes stand where OPC 40100-1 has them."""
 
     async def steps(client: Client, node: Callable[[str], Any]) -> Any:
         await node("PartPresent").write_value(True)
         with pytest.raises(ua.UaStatusCodeError):
             await node("ng").write_value(False)
-        below = await client.nodes.objects.get_child([f"{node('ng').nodeid.NamespaceIndex}:VisionSystem"])
-        names = {(await child.read_browse_name()).Name for child in await below.get_children()}
+        space = node("ng").nodeid.NamespaceIndex
+        names = {}
+        for path in ("ResultManagement/Results/LastResult", "VisionStateMachine", "RecipeManagement", "Signals"):
+            steps = [f"{space}:{step}" for step in ("VisionSystem", *path.split("/"))]
+            below = await client.nodes.objects.get_child(steps)
+            names[path] = {(await child.read_browse_name()).Name for child in await below.get_children()}
         return names, [await node(name).read_value() for name in ("ng", "ResultCounter", "PartId")]
 
     with serving() as (own, url):
@@ -312,8 +209,13 @@ def test_a_client_reads_the_station_s_nodes_and_writes_inputs_alone() -> None:
         time.sleep(0.2)
         names, values = visit(url, steps)
         assert values == [True, 41, "p-7"]
-        assert names == {"ng", "ResultCounter", "PartId", "PartPresent"}
-        wait_for(lambda: own.readings and own.readings[-1].values == {"part": 1})
+        assert names == {
+            "ResultManagement/Results/LastResult": {"ng", "ResultCounter", "PartId"},
+            "VisionStateMachine": {"CurrentState"},
+            "RecipeManagement": {"RecipeWish"},
+            "Signals": {"PartPresent"},
+        }
+        wait_for(lambda: own.readings and own.readings[-1].values == {"part": 1, "state": 0})
 
 
 def test_a_server_tells_whether_a_client_is_there() -> None:
