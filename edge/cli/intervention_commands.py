@@ -1,4 +1,4 @@
-"""`linewatch challenge | bypass`: known bad parts go through, and inspection is taken out, from the device's shell."""
+"""`linewatch challenge | bypass | reset-counters`: what a person tells a line that judges, in the device's shell."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ def add_to(app: typer.Typer) -> None:
     """Add the verbs to the `linewatch` command."""
     app.command(epilog="Example: `linewatch challenge config/line.yaml --parts 5`")(challenge)
     app.command(epilog='Example: `linewatch bypass config/line.yaml --on --reason "lens cleaned" --minutes 30`')(bypass)
+    app.command("reset-counters", epilog='Example: `linewatch reset-counters config/line.yaml -m "order 4711"`')(
+        reset_counters
+    )
 
 
 def challenge(
@@ -56,3 +59,11 @@ def bypass(
         raise typer.BadParameter("--off: expected no --minutes beside it")
     body = {"action": "on" if on else "off", "minutes": minutes, "reason": reason, "user": who(user)}
     tell_line(config, "bypass", body)
+
+
+def reset_counters(config: Config, *, user: User = None, comment: Comment = "") -> None:
+    """Begin to count at 0: parts, verdicts and grades since the start. Shifts, yield and reports go on.
+
+    A machine's own count is the signal `result_counter`, which goes on too. The journal has what had been counted.
+    """
+    tell_line(config, "reset-counters", {"user": who(user), "comment": comment})

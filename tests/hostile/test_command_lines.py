@@ -32,6 +32,7 @@ WORDS = {
     "unshelve": ["CONFIG", "camera-lost"],
     "challenge": ["CONFIG"],
     "bypass": ["CONFIG", "--on", "--reason", "lens", "--minutes", "5"],
+    "reset-counters": ["CONFIG"],
     "journal": ["CONFIG"],
     "evidence": ["CONFIG", "list"],
     "backup": ["CONFIG", "backup.zip"],
