@@ -52,15 +52,15 @@ class Plc:
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)), daemon=True)
         self._thread.start()
-        assert ready.wait(10)
+        assert ready.wait(60)
 
     def stop(self) -> None:
         """Switch it off."""
         if self._loop is not None and self._server is not None:
-            asyncio.run_coroutine_threadsafe(self._server.shutdown(), self._loop).result(10)
-            self._server = None
+            asyncio.run_coroutine_threadsafe(self._server.shutdown(), self._loop).result(60)
         if self._thread is not None:
-            self._thread.join(10)
+            self._thread.join(60)
+            self._server = self._thread = None
 
     def coil(self, number: int) -> bool:
         """Return a coil."""
@@ -86,13 +86,27 @@ class Plc:
         """Set an input register, as its wiring does."""
         self._ask(self._server.context.async_setValues(self.unit, 4, number, [value]))
 
+    def flood(self, coil: int, register: int, times: int) -> int:
+        """Let a coil rise and fall so often, a thousand times in a second, counted in a register; return the count."""
+        return int(self._ask(self._flood(coil, register, times)))
+
+    async def _flood(self, coil: int, register: int, times: int) -> int:
+        put, began_s = self._server.context.async_setValues, time.monotonic()
+        for number in range(1, times + 1):
+            await put(self.unit, 6, register, [number])
+            await put(self.unit, 5, coil, [True])
+            await asyncio.sleep(max(0.0005, began_s + number / 1000 - 0.0005 - time.monotonic()))
+            await put(self.unit, 5, coil, [False])
+            await asyncio.sleep(max(0.0, began_s + number / 1000 - time.monotonic()))
+        return times
+
     def _get(self, code: int, number: int) -> Any:
         return self._ask(self._server.context.async_getValues(self.unit, code, number, 1))[0]
 
     def _ask(self, coroutine: Any) -> Any:
         assert self._loop is not None
         asked: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        return asked.result(10)
+        return asked.result(60)
 
     async def _run(self, ready: threading.Event) -> None:
         bits = [SimData(0, values=[False] * COILS, datatype=DataType.BITS)]
@@ -103,7 +117,10 @@ class Plc:
         await self._server.serve_forever(background=True)
         ready.set()
         await self._server.serving
-        await asyncio.sleep(0.1)  # for connections that are being closed
+        for _ in range(4):  # connections that are being closed, and those accepted meanwhile
+            await asyncio.sleep(0.05)
+            for connection in list(self._server.active_connections.values()):
+                connection.close()
 
     async def _asked(
         self, code: int, start: int, address: int, count: int, registers: list[int], values: list[int] | None

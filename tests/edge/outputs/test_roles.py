@@ -1,0 +1,75 @@
+"""A station beside each kind of machine: Modbus TCP and OPC UA, the machine that is asked and the machine that asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.outbox.reader import OutboxReader
+from edge.records import Verdict
+from tests.brokers import wait_for
+from tests.edge.outputs.machine_line import running, settings_of
+from tests.edge.outputs.peers import PEERS, Peer, peer_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+OUTPUTS: dict[str, dict[str, Any]] = {
+    "ready": {"rule": "ready"},
+    "busy": {"rule": "busy"},
+    "done": {"rule": "done"},
+    "good": {"rule": "ok"},
+    "bad": {"rule": "ng"},
+    "unread": {"rule": "no_read"},
+    "gate": {"rule": "pulse", "verdicts": ["ng"], "after_counts": 1000, "width_ms": 60_000},
+    "beat": {"rule": "heartbeat"},
+    "count": {"rule": "result_counter"},
+}
+INPUTS: dict[str, dict[str, Any]] = {
+    "trigger": {"rule": "part", "mode": "handshake", "part_ms": 400, "release_ms": 60_000},
+    "zero": {"rule": "reset_counters"},
+    "id": {"rule": "part_id"},
+    "belt": {"rule": "encoder"},
+}
+
+
+def shake(peer: Peer, part_id: int) -> tuple[int, int, int]:
+    """Have one part inspected, as a PLC does, and return the three bits that it reads at done."""
+    wait_for(lambda: peer.get("ready") and not peer.get("done"))
+    peer.put("id", part_id)
+    peer.put("trigger", 1)
+    wait_for(lambda: peer.get("done"))
+    bits = peer.get("good"), peer.get("bad"), peer.get("unread")
+    peer.put("trigger", 0)
+    wait_for(lambda: not peer.get("done"))
+    return bits
+
+
+@pytest.mark.parametrize("kind", PEERS)
+def test_parts_verdicts_gate_and_counters_at_each_kind_of_machine(kind: str, tmp_path: Path) -> None:
+    """Two bad parts in a row are two; the gate waits for the belt; the counters begin at 0 as the user plc."""
+    ids: list[str] = []
+    with peer_of(kind, OUTPUTS, INPUTS) as peer:
+        settings = settings_of(
+            tmp_path / "a.db",
+            defective=1.0,
+            machine={**peer.machine, "tolerance_ms": 1000},
+            outputs={name: {**rule, "at": peer.at(name)} for name, rule in OUTPUTS.items()},
+            inputs={name: {**rule, "at": peer.at(name)} for name, rule in INPUTS.items()},
+            parts={"trigger": "machine", "timeout_ms": 3000},
+        )
+        with running(settings, tmp_path / "a.db", ids=ids) as (opened, verdicts):
+            assert [shake(peer, number) for number in (501, 502)] == [(0, 1, 0)] * 2
+            assert (ids, verdicts, peer.get("count")) == (["501", "502"], [Verdict.NG] * 2, 2)
+            assert not peer.get("gate")
+            peer.put("belt", 1000)
+            wait_for(lambda: peer.get("gate"))
+            first = peer.get("beat")
+            wait_for(lambda: peer.get("beat") != first)
+            assert opened.decider.counts.parts == 2
+            peer.put("zero", 1)
+            wait_for(lambda: opened.decider.counts.parts == 0)
+            assert peer.get("count") == 2
+    with OutboxReader(tmp_path / "a.db") as reader:
+        commands = [row.entry for row in reader.journal_rows(200) if row.entry.kind == "command"]
+    assert [(entry.user, entry.detail.split(":")[0]) for entry in commands] == [("plc", "reset-counters by plc")]
