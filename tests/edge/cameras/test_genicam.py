@@ -128,7 +128,9 @@ def test_pictures_that_never_came_are_counted() -> None:
         try:
             shots = taken(source, 1)
             number = source._last_number
-            wait_for(lambda: source._stream.get_statistics()[2] >= 3)  # came while all its buffers were full
+            wait_for(
+                lambda: source._stream.get_info_uint64_by_name("n_underruns") >= 3
+            )  # came while all its buffers were full
             shots = taken(source, 12)
         finally:
             source.close()
