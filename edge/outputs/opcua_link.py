@@ -84,6 +84,11 @@ class OpcUaLink(Link):
                 raise self._ua.UaError(f"inputs.{name}: expected a bit or a whole number, received {value!r:.60}")
         self._heard(Reading(at_ns, {name: int(value) for name, value in read.items()}))
 
+    def _renew(self) -> None:
+        """Read the certificates again: they may be renewed. Raises ValueError where one does not hold now."""
+        self._identity = identity_of(self._settings)
+        self._identity.require_valid()
+
     def _failed(self, why: object) -> None:
         told = str(why) or type(why).__name__
         self._lost(
@@ -98,9 +103,9 @@ class OpcUaClient(OpcUaLink):
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                self._identity.require_valid()
+                self._renew()
                 asyncio.run(self._serve())
-            except (self._ua.UaError, OSError, asyncio.TimeoutError, ValueError) as error:
+            except (self._ua.UaError, OSError, asyncio.TimeoutError, ValueError, SettingsError) as error:
                 self._loop = None
                 self._failed(error)
             if not self._stop.is_set():
@@ -161,7 +166,7 @@ class OpcUaClient(OpcUaLink):
 class OpcUaServer(OpcUaLink):
     """The outputs as nodes below the object VisionSystem, which a client reads; it may write the inputs, and no others.
 
-    Entering raises SettingsError where it cannot listen.
+    Entering raises SettingsError where it cannot listen. Certificates that do not hold are told, and read again.
     """
 
     def __enter__(self) -> Self:
@@ -174,19 +179,24 @@ class OpcUaServer(OpcUaLink):
         return self
 
     def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except (self._ua.UaError, OSError, ValueError) as error:
-            self._error = (
-                f"key machine.opcua: expected an address to listen at and certificates that hold, received "
-                f"{self._settings.url}: {error}"
-            )
-            self._failed(error)
-        finally:
+        while not self._stop.is_set() and self._error is None:
+            try:
+                self._renew()
+                asyncio.run(self._serve())
+            except (ValueError, SettingsError) as error:  # a certificate that may be renewed: the line goes on
+                self._failed(error)
+            except (self._ua.UaError, OSError) as error:
+                self._failed(error)
+                if not self._opened.is_set():
+                    self._error = (
+                        f"key machine.opcua: expected an address to listen at and certificates that hold, received "
+                        f"{self._settings.url}: {error}"
+                    )
+            self._loop = None
             self._opened.set()
+            self._stop.wait(self._settings.retry_ms / 1000)
 
     async def _serve(self) -> None:
-        self._identity.require_valid()
         users = vendor("crypto.permission_rules")
 
         class Everybody:

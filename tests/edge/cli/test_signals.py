@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.outbox.reader import OutboxReader
 from tests.brokers import Mosquitto, free_port, wait_for
 from tests.conftest import ROOT
 from tests.edge.outputs.plc import Plc
@@ -31,7 +32,7 @@ def plc() -> Iterator[Plc]:
 
 
 def test_the_signals_of_a_running_station_are_shown(plc: Plc, tmp_path: Path) -> None:
-    """Each with its place and level; meanwhile nobody switches them by hand."""
+    """Each with its place and level; meanwhile the counters begin at 0, and nobody switches signals by hand."""
     with Mosquitto(tmp_path) as broker:
         config = write_line(tmp_path, plc, broker)
         with running(config):
@@ -43,6 +44,12 @@ def test_the_signals_of_a_running_station_are_shown(plc: Plc, tmp_path: Path) ->
             shown = linewatch("signals", config, "--once").stdout
             assert "reached" in shown
             assert f"coil {READY}" in shown
+            done = linewatch("reset-counters", config, "--user", "anna", "-m", "order 4711")
+            assert (done.returncode, "had been counted" in done.stdout) == (0, True)
+            with OutboxReader(tmp_path / "outbox.db") as reader:
+                details = [row.entry.detail for row in reader.journal_rows(200) if row.entry.user == "anna"]
+            assert [detail.split(":")[0] for detail in details] == ["reset-counters by anna"]
+            assert plc.register(COUNT) >= 3
             refused = linewatch("outputs", config, "test", "--yes")
     assert refused.returncode == 13
     assert "its signals are its own" in refused.stderr

@@ -12,6 +12,7 @@ from asyncua import Client, ua
 from edge.outputs.opcua import NAMESPACE
 from tests.brokers import HOST, free_port, wait_for
 from tests.edge.outputs.machine_line import running, settings_of
+from tests.edge.outputs.opcua_plc import PlcServer, files, make_certificate
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 NAMES = ("ResultId", "ok", "ng", "no_read", "PartId", "InternalRecipeId", "CurrentState")
@@ -49,3 +50,26 @@ def test_a_client_reads_part_after_part(tmp_path: Path) -> None:
         assert one["InternalRecipeId"] == "default"
         assert one["CurrentState"] in {"Ready", "SingleExecution"}
     assert {one["PartId"] for one in seen.values()} <= set(ids)
+
+
+def test_a_certificate_that_is_over_is_an_alarm_and_the_line_goes_on(tmp_path: Path) -> None:
+    """With the date, safe levels and verdicts; renewed in its file, it reaches the machine without a new start."""
+    plc_files = make_certificate(tmp_path, "plc")
+    own = files(make_certificate(tmp_path, "station", days=1, ago=3), plc_files[0])
+    with PlcServer(certificate=plc_files) as plc:
+        link = {"url": plc.url, "retry_ms": 200, **{name: str(value) for name, value in own.items()}}
+        outputs = {
+            "ready": {"rule": "ready", "at": "ns=2;s=Bad"},
+            "count": {"rule": "result_counter", "at": "ns=2;s=Count"},
+        }
+        machine = {"link": "opcua", "opcua": link}
+        settings = settings_of(tmp_path / "a.db", machine=machine, outputs=outputs)
+        with running(settings, tmp_path / "a.db") as (opened, verdicts):
+            manager = opened.decider.recorder.alarms.manager
+            wait_for(lambda: manager.shown("output-lost") and len(verdicts) >= 3)
+            assert "station.pem: expected a certificate that holds now" in opened.machine.told()["lost"]
+            assert opened.machine.told()["safe"]
+            assert (plc.value("Bad"), plc.value("Count")) == (False, 0)
+            make_certificate(tmp_path, "station")
+            wait_for(lambda: plc.value("Bad") is True and plc.value("Count") > 3)
+            wait_for(lambda: manager.states["output-lost"].condition.value == "returned")

@@ -118,21 +118,23 @@ def faults(folder: Path) -> set[str]:
 
 
 def test_a_thousand_triggers_a_second_are_an_alarm_and_the_line_goes_on(tmp_path: Path) -> None:
-    """What is too fast or was not seen is counted and told; the next part is judged as ever."""
-    trigger = {"rule": "part", "at": f"coil {TRIGGER}", "mode": "edge", "part_ms": 200, "min_gap_ms": 100}
+    """What is too fast or was not seen is counted and told; a part that comes in its time is judged as ever."""
+    trigger = {"rule": "part", "at": f"coil {TRIGGER}", "mode": "edge", "part_ms": 200, "min_gap_ms": 2000}
     inputs = {"part": trigger, "number": {"rule": "part_count", "at": f"register {NUMBER}"}}
     with Plc() as plc, triggered(plc, tmp_path, inputs) as (opened, verdicts):
         assert plc.flood(TRIGGER, NUMBER, times=2000) == 2000
-        manager = opened.decider.recorder.alarms.manager
-        wait_for(lambda: manager.shown("trigger-fault"))
+        wait_for(lambda: opened.decider.recorder.alarms.manager.shown("trigger-fault"))
+        before = len(verdicts)
+
+        def judged() -> bool:
+            plc.set_coil(TRIGGER, True)
+            time.sleep(0.2)
+            plc.set_coil(TRIGGER, False)
+            return len(verdicts) > before
+
+        wait_for(judged)
         wait_for(lambda: {"too_fast", "lost"} <= faults(tmp_path))
         assert opened.decider.counts.trigger_faults >= 2
-        assert opened.machine.told()["lost"] is None
-        wait_for(lambda: opened.decider.parts is not None and not opened.decider.parts.open)
-        before = len(verdicts)
-        plc.set_register(NUMBER, plc.register(NUMBER) + 1)
-        plc.set_coil(TRIGGER, True)
-        wait_for(lambda: len(verdicts) > before)
 
 
 def test_a_bouncing_barrier_opens_one_part_and_a_running_line_without_parts_is_told(tmp_path: Path) -> None:
