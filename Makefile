@@ -109,6 +109,7 @@ picture: $(VENV)/.installed ## draw docs/demo.svg, what the demo shows, and docs
 	$(VENV)/bin/python benchmarks/demo_picture.py
 	$(VENV)/bin/python -m benchmarks.pictures
 	$(VENV)/bin/python -m benchmarks.drawings
+	$(VENV)/bin/python -m benchmarks.wiring
 
 screenshots: debian $(VENV)/.installed ## photograph the operator's pages into docs/screens: a real broker, station and browser
 	$(VENV)/bin/python -m benchmarks.screens $(ARGS)

@@ -6,22 +6,26 @@ Run: make screenshots. It needs mosquitto and Chromium.
 from __future__ import annotations
 
 import argparse
+import secrets
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.proof.setting import HOST, Broker, wait_for
 from edge.app import StandIns, Watchers, run_station
 from edge.bundle import load_bundle
 from edge.cli.demo import BUNDLE, FPS, DemoStation, demo_cameras, demo_settings
 from edge.cli.demo_dashboard import DemoPages, demo_pages, with_evidence
+from edge.commands.socket import tell
+from edge.dashboard.users import UserFile, hashed
 from edge.observers.direct import DirectObserver
+from edge.outputs.settings import MachineSettings, OutputRule
 from edge.records import Verdict
 from edge.records.decided import Decided, DecidedPart
 from edge.settings import Settings
@@ -53,8 +57,23 @@ SCREENS = (
     Screen("alarm-performance", "/alarm-performance?period=8h", whole=True),
     Screen("shift", "/shift", whole=True),
     Screen("what-if", "/what-if", whole=True),
+    Screen("signals", "/signals", whole=True),
     Screen("health", "/health", whole=True),
 )
+_WITHIN_MS = 120_000
+ENGINEER = "erik"
+MACHINE = MachineSettings(link="simulated", tolerance_ms=500)
+_RULES: dict[str, dict[str, Any]] = {
+    "good": {"rule": "ok"},
+    "bad": {"rule": "ng"},
+    "unread": {"rule": "no_read"},
+    "count": {"rule": "result_counter"},
+    "gate": {"rule": "pulse", "verdicts": ("ng", "no_read"), "after_ms": 1500, "width_ms": 80},
+    "lamp": {"rule": "alarm", "priorities": ("high",)},
+    "ready": {"rule": "ready"},
+    "alive": {"rule": "heartbeat"},
+}
+OUTPUTS = {name: OutputRule.model_validate({"at": name, **rule}) for name, rule in _RULES.items()}
 
 
 class Count:
@@ -74,7 +93,9 @@ def station_settings(port: int, folder: Path) -> Settings:
     """Return the demo's settings, as a line that has a name."""
     settings = with_evidence(demo_settings(HOST, port), folder)
     named = {"enterprise": "acme", "site": "ulm", "area": "glass", "line": "l1", "cell": "c1", "device": "station-1"}
-    return settings.model_copy(update={"line": settings.line.model_copy(update=named)})
+    return settings.model_copy(
+        update={"line": settings.line.model_copy(update=named), "machine": MACHINE, "outputs": OUTPUTS}
+    )
 
 
 @contextmanager
@@ -148,15 +169,49 @@ def photograph(page: Page, screen: Screen, address: str, out: Path) -> None:
     print(f"{out / f'{screen.name}.png'}")
 
 
-def photograph_all(pages: DemoPages, out: Path) -> None:
-    """Log in by the link, operate, and write all pictures."""
+def add_engineer(folder: Path) -> str:
+    """Add somebody who may see the signals, and return the password."""
+    password = secrets.token_urlsafe(16)
+    UserFile(folder / "dashboard-users.json").save({ENGINEER: hashed(ENGINEER, "engineer", password)})
+    return password
+
+
+def open_signals(page: Page, pages: DemoPages, folder: Path, password: str) -> None:
+    """Take inspection out, so that outputs can be switched by hand, and log in as an engineer."""
+    body = {"action": "on", "minutes": 5, "reason": "new gate", "user": ENGINEER}
+    outcome, detail = tell(folder / "outbox.db", "bypass", {"schema": "linewatch/command-bypass/1", **body})
+    if outcome != "ok":
+        raise SystemExit(f"the bypass was answered {outcome}: {detail}")
+    page.goto(f"{pages.url}login?back=/signals")
+    page.fill("#name", ENGINEER)
+    page.fill("#password", password)
+    page.click("form.login button")
+    page.get_by_role("link", name="Switch by hand: gate").wait_for()
+
+
+def new_page(browser: Browser) -> Page:
+    """Open a page of a browser that has no memory; a busy machine is given time."""
+    page = browser.new_context(viewport={"width": DESK[0], "height": DESK[1]}, locale="en-GB").new_page()
+    page.set_default_timeout(_WITHIN_MS)
+    return page
+
+
+def photograph_all(pages: DemoPages, folder: Path, password: str, wanted: Sequence[Screen], out: Path) -> None:
+    """Log in by the link, operate, and write the pictures; that of the signals last, for it needs a bypass."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_context(viewport={"width": DESK[0], "height": DESK[1]}, locale="en-GB").new_page()
-        page.goto(pages.link)
-        special = {"reject": operate(page, pages.url), "what-if": what_if_address(page, pages.url)}
-        for screen in SCREENS:
-            photograph(page, screen, special.get(screen.name, f"{pages.url.removesuffix('/')}{screen.path}"), out)
+        others = [screen for screen in wanted if screen.name != "signals"]
+        if others:
+            page = new_page(browser)
+            page.goto(pages.link)
+            special = {"reject": operate(page, pages.url), "what-if": what_if_address(page, pages.url)}
+            for screen in others:
+                photograph(page, screen, special.get(screen.name, f"{pages.url.removesuffix('/')}{screen.path}"), out)
+        for screen in wanted:
+            if screen.name == "signals":
+                page = new_page(browser)
+                open_signals(page, pages, folder, password)
+                photograph(page, screen, f"{pages.url}signals", out)
         browser.close()
 
 
@@ -164,14 +219,18 @@ def main() -> None:
     """Photograph every screen."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screens", help="write *.png into this folder")
-    out = parser.parse_args().out
+    names = [screen.name for screen in SCREENS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help="these alone")
+    given = parser.parse_args()
+    out, wanted = given.out, [screen for screen in SCREENS if screen.name in given.only]
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, Broker() as broker:
         folder = Path(name)
-        settings = station_settings(broker.port, folder)
+        settings, password = station_settings(broker.port, folder), add_engineer(folder)
         with demo_pages(settings, folder) as pages, running(settings, folder) as count:
-            wait_for(lambda: count.parts >= PARTS and count.ng >= NG_PARTS, "parts to photograph", 300)
-            photograph_all(pages, out)
+            if given.only != ["signals"]:
+                wait_for(lambda: count.parts >= PARTS and count.ng >= NG_PARTS, "parts to photograph", 300)
+            photograph_all(pages, folder, password, wanted, out)
 
 
 if __name__ == "__main__":

@@ -59,10 +59,11 @@ class Visitor:
 
 @dataclass(frozen=True)
 class NavEntry:
-    """One screen in the head of each page."""
+    """One screen in the head of each page, for who may see it. Without users everybody may look."""
 
     name: str
     path: str
+    role: Role = "viewer"
 
 
 class Pages:

@@ -313,6 +313,11 @@ class Site:
         with self._lock:
             return self._stations[place].watched.told(topic)
 
+    def told_s_ago(self, place: str, topic: str) -> float | None:
+        """Return how long ago a topic was told live, in s; None where it was not."""
+        with self._lock:
+            return self._stations[place].watched.told_s_ago(topic, self.monotonic_ns())
+
     def picture_bytes(self, place: str) -> Picture | None:
         """Return the last picture of a station; None where it showed none since this runs."""
         with self._lock:

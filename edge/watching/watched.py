@@ -154,6 +154,11 @@ class Watched:
         heard = self._told.get(topic)
         return {} if heard is None else heard.body
 
+    def told_s_ago(self, topic: str, now_ns: int) -> float | None:
+        """Return how long ago a topic was told live, in s; None where it was not since the broker is there."""
+        heard = self._told.get(topic)
+        return _seconds(now_ns - heard.at_ns) if heard is not None and heard.live else None
+
     @property
     def is_live(self) -> bool:
         """True once anything was said since the broker is there."""

@@ -16,6 +16,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from benchmarks.wiring import WIRING
 from edge.alarms.rules import OUTPUT_ALARMS
 from edge.outputs.input_settings import InputKind
 from edge.outputs.settings import OutputKind
@@ -135,6 +136,16 @@ def test_each_rule_and_each_alarm_has_its_row() -> None:
     rows = re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \|", PAGE, re.MULTILINE)
     told = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
     assert {*get_args(OutputKind), *get_args(InputKind), *(rule.id for rule in OUTPUT_ALARMS)} <= told
+
+
+def test_its_wiring_pictures_are_those_that_are_drawn() -> None:
+    """Each example has its picture, as `make picture` draws it, with the places that its settings name."""
+    for (name, drawing), text in zip(WIRING.items(), blocks("yaml")[-3:], strict=True):
+        assert f"](pictures/{name})" in PAGE
+        assert (ROOT / "docs" / "pictures" / name).read_text(encoding="utf-8") == drawing()
+        words = " ".join(re.findall(r">([^<]+)</text>", drawing()))
+        for signal in re.findall(r"at: ([a-z]+) 0[,}]", text):
+            assert f"{signal} 0" in words or f"{signal}s 0" in words
 
 
 def test_it_says_that_it_is_no_safety_function() -> None:

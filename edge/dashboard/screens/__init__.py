@@ -31,21 +31,27 @@ from edge.dashboard.screens import (
     probes,
     rejects,
     shift,
+    signals,
     station,
     trial,
     wall,
     what_if,
 )
+from edge.dashboard.users import Role
 
 
 @dataclass(frozen=True)
 class Screen:
-    """One screen. `path`: None = it is in no list. `open_paths`: its paths that answer who has not logged in."""
+    """One screen. `path`: None = it is in no list. `open_paths`: its paths that answer who has not logged in.
+
+    `role`: who sees it in the list.
+    """
 
     name: str
     path: str | None
     routes: Callable[[Pages], list[Route]]
     open_paths: tuple[str, ...] = ()
+    role: Role = "viewer"
 
 
 SCREENS: tuple[Screen, ...] = (
@@ -58,9 +64,12 @@ SCREENS: tuple[Screen, ...] = (
     Screen("what_if", "/what-if", what_if.routes),
     Screen("figures", None, figures.routes),
     Screen("trial", "/try", trial.routes),
+    Screen("signals", "/signals", signals.routes, role=signals.ROLE),
     Screen("health", "/health", health.routes),
     Screen("journal", "/journal", journal.routes),
     Screen("live", None, live.routes),
     Screen("probes", None, probes.routes, ("/healthz", "/readyz", "/metrics")),
 )
-NAV: tuple[NavEntry, ...] = tuple(NavEntry(screen.name, screen.path) for screen in SCREENS if screen.path is not None)
+NAV: tuple[NavEntry, ...] = tuple(
+    NavEntry(screen.name, screen.path, screen.role) for screen in SCREENS if screen.path is not None
+)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,12 +11,11 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from edge.dashboard.alarm_board import AlarmCard, cards, rules_of, shelf_lengths_s
-from edge.dashboard.collector import Answered
-from edge.dashboard.pages import Pages, field, to, user_of, visitor_of
+from edge.dashboard.answers import Answers, Said
+from edge.dashboard.pages import Pages, field, to, user_of
 
 ACTS = ("ack", "reset", "shelve", "unshelve")
 ONE_SHOT = "one_shot"
-_ANSWERS_AT_MOST = 200
 
 
 def routes(pages: Pages) -> list[Route]:
@@ -33,28 +29,14 @@ def routes(pages: Pages) -> list[Route]:
     ]
 
 
-@dataclass(frozen=True)
-class _Said:
-    """What a line answered to whom."""
-
-    user: str
-    place: str
-    alarm: str
-    act: str
-    answer: Answered
-
-
 class _Alarms:
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
-        self._said: OrderedDict[str, _Said] = OrderedDict()
+        self._answers = Answers()
 
     def page(self, request: Request) -> HTMLResponse:
-        said = self._said.get(request.query_params.get("answer", ""))
-        session = visitor_of(request).session
-        if said is not None and (session is None or said.user != session.user):
-            said = None
-        return self._pages.page(request, "alarms.html", said=said, only=self._only(request), **self._values(request))
+        values = {"said": self._answers.of(request), "only": self._only(request), **self._values(request)}
+        return self._pages.page(request, "alarms.html", **values)
 
     def live(self, request: Request) -> StreamingResponse:
         self._only(request)
@@ -117,8 +99,5 @@ class _Alarms:
         else:
             body = {"alarm": alarm, "comment": comment}
         answer = await self._pages.tell(request, place, act, body)
-        key = secrets.token_urlsafe(8)
-        self._said[key] = _Said(user_of(request), place, alarm, act, answer)
-        while len(self._said) > _ANSWERS_AT_MOST:
-            self._said.popitem(last=False)
+        key = self._answers.keep(Said(user_of(request), place, alarm, act, answer))
         return to("/alarms?" + urlencode({"answer": key}))
