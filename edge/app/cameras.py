@@ -167,7 +167,7 @@ class Sources:
         """Return how many bits of 16 count: by the settings, or else as the bundles of the camera's views agree."""
         own = self._own[camera]
         views = [recipe.views[camera] for recipe in self._settings.station_recipes.values() if camera in recipe.views]
-        depths = {own.depth(bundles[view.bundle]) for view in views}
+        depths = {own.depth(bundles[view.bundle]) for view in views if view.bundle in bundles}
         if len(depths) > 1:
             told = ", ".join(str(depth) for depth in sorted(depths, key=str))
             raise SettingsError(

@@ -21,6 +21,7 @@ from edge.cli import (
     journal_command,
     learn_belt_command,
     recipe_command,
+    record_command,
     reload_command,
     replay_command,
     report_command,
@@ -51,6 +52,7 @@ app = typer.Typer(
 for _verbs in (
     run_command,
     replay_command,
+    record_command,
     check_command,
     learn_belt_command,
     inspect_command,

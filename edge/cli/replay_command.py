@@ -23,6 +23,7 @@ from edge.cli.console import (
     units_of,
     warn_of_secrets,
 )
+from edge.cli.given_recordings import given_recordings, trigger_of
 from edge.errors import EngineError, PublishError, SettingsError, SourceError
 from edge.wording import counted
 
@@ -44,7 +45,9 @@ def add_to(app: typer.Typer) -> None:
 def replay(
     recordings: Annotated[
         list[Path],
-        typer.Argument(metavar="VIDEO|FOLDER...", help="a video, a picture, or a folder of them; one for each camera"),
+        typer.Argument(
+            metavar="RECORDING...", help="a recording, a video, a picture, or a folder of them; one for each camera"
+        ),
     ],
     config: Annotated[Path, typer.Option("--config", help="the station's settings, YAML", readable=False)],
     events: Annotated[Path, typer.Option("--events", help="write one result per line of JSON here")],
@@ -94,7 +97,8 @@ def replay(
         )
     if publish:
         warn_of_secrets(settings, config)
-    sources = _recordings(settings, bundles, recordings, cameras)
+    given = given_recordings(settings, bundles, recordings, cameras)
+    sources = given.cameras
     started_s = time.monotonic()
     with ExitStack() as scope:
         store = scope.enter_context(scratch_folder("linewatch-replay-")) / "outbox.db"
@@ -110,7 +114,7 @@ def replay(
             live=False,
             instead=StandIns(
                 cameras={n: PacedCamera(each) for n, each in sources.items()} if pace is Pace.REAL else sources,
-                trigger=_trigger(settings, parts),
+                trigger=trigger_of(settings, parts, given.recording),
                 publisher=None if publish else MemoryPublisher(),
             ),
             watchers=Watchers(
@@ -129,53 +133,6 @@ def replay(
 def _each_frame(decided: Any, advance: Callable[[], None]) -> None:
     if hasattr(decided, "inspection"):
         advance()
-
-
-def _recordings(settings: Any, bundles: Any, paths: list[Path], named: str | None) -> dict[str, Any]:
-    """Return what plays each camera's recording, by the camera's name. Raises SettingsError where they do not fit."""
-    from edge.app import make_recording
-
-    own = settings.station_cameras
-    names = list(own) if named is None else [name.strip() for name in named.split(",")]
-    if named is None and len(own) > 1 and len(paths) != len(own):
-        raise SettingsError(f"Expected a recording for each of {', '.join(own)}, received {len(paths)}. Name --cameras")
-    if len(names) != len(paths) or len(set(names)) != len(names):
-        raise SettingsError(
-            f"--cameras: expected a camera for each recording, received {len(paths)} recordings and {', '.join(names)}"
-        )
-    if unknown := [name for name in names if name not in own]:
-        raise SettingsError(f"--cameras: expected some of {', '.join(own)}, received {', '.join(unknown)}")
-    if missing := [name for name in settings.station_recipes[settings.first_recipe].views if name not in names]:
-        raise SettingsError(
-            f"Expected recordings of all cameras of the recipe {settings.first_recipe}; missing: {', '.join(missing)}"
-        )
-    found = {}
-    for name, path in zip(names, paths, strict=True):
-        one = settings.of_view(name)
-        depth = own[name].depth(bundles[one.bundle])
-        found[name] = make_recording(name, path, depth, own[name].expected_px, fps=own[name].fps or 1.0)
-    return found
-
-
-def _trigger(settings: Any, parts: Path | None) -> Any:
-    """Return what opens and closes the parts of a recording; None for the settings' own. Raises SettingsError."""
-    from edge.parts.triggers import ToldTrigger
-    from edge.simulation.recording import read_parts, trigger_events
-
-    if parts is None:
-        if settings.parts.trigger in {"mqtt", "software"}:
-            raise SettingsError(
-                f"Expected --parts, a table of when parts were opened and closed: a recording has no trigger "
-                f"{settings.parts.trigger}; received none. Name the table, or another parts.trigger"
-            )
-        return None
-    if not settings.parts.exist:
-        raise SettingsError("--parts: expected settings with parts, received parts.trigger: every_frame")
-    trigger = ToldTrigger()
-    for event in trigger_events(read_parts(parts), recipes=bool(settings.recipes) and len(settings.recipes) > 1):
-        if not trigger.tell(event):
-            raise SettingsError(f"{parts} has more parts than can wait at once; expected at most 5000. Divide it")
-    return trigger
 
 
 def _end(settings: Any, result: Any, events: Path, *, interrupted: bool) -> None:

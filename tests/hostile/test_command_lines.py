@@ -22,6 +22,7 @@ from tests.hostile.test_running_stores import BY_MODE
 WORDS = {
     "run": ["CONFIG"],
     "replay": ["pictures", "--config", "CONFIG", "--events", "events.jsonl"],
+    "record": ["CONFIG", "--frames", "1", "--out", "recording"],
     "check": ["CONFIG"],
     "learn-belt": ["CONFIG", "camera", "--out", "belt.npz"],
     "inspect": ["pictures", "--config", "CONFIG", "--bundle", "demo", "--report", "report.html"],

@@ -1,0 +1,1 @@
+"""Recordings of a station's cameras: the very pixels that they gave, when, and with which settings."""
