@@ -153,7 +153,7 @@ class Store:
         self._caps = caps
         self._journal = JournalTables(caps.of_journal)
         self._ledger = LedgerTables()
-        self._forget_at_s = 0.0
+        self._forget_at_s = [0.0, 0.0]  # results, alarms
         self._opened_s = time.time() - time.monotonic()
         self._writing = connect(path)
         try:
@@ -461,7 +461,7 @@ class Store:
         for urgent in (0, 1):
             size = self.totals.kept_alarms_bytes if urgent else self.totals.kept_results_bytes
             over = size - self._caps.kept_bytes(urgent)
-            if over <= 0 and now_s < self._forget_at_s:
+            if over <= 0 and now_s < self._forget_at_s[urgent]:
                 continue
             rows = self._writing.execute(
                 "SELECT row, length(payload), settled_s FROM message WHERE state = ? AND urgent = ?"
@@ -480,7 +480,7 @@ class Store:
                 else:
                     self._count(kept=-1, kept_results_bytes=-length)
             if going < _STEP:
-                self._forget_at_s = max(self._forget_at_s, now_s + 1.0)
+                self._forget_at_s[urgent] = now_s + 1.0
 
     def _count(self, **by: int) -> None:
         self.totals = self.totals.more(**by)

@@ -205,14 +205,15 @@ def test_what_waits_anyway_is_not_sent_twice_on_request(tmp_path: Path) -> None:
 
 
 def test_acknowledged_rows_are_kept_for_their_time_only(tmp_path: Path) -> None:
-    """With no time to keep them they go, and a wish for them finds them missing."""
+    """With no time to keep them they go, alarms beside results that go too, and a wish for them finds them missing."""
     publisher, answers = MemoryPublisher(), []
     with (
         Outbox(tmp_path / "outbox.db", kept_s=0) as outbox,
         publisher,
         Sender(outbox, publisher, list),
     ):
-        put(outbox, *range(1, 31))
+        put(outbox, *range(1, 16))
+        put(outbox, *range(16, 31), urgent=True)
         settled(outbox)
 
         def missing() -> bool:
