@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,24 +27,60 @@ from typing_extensions import Self
 
 from edge.publishers.embedded_broker import EmbeddedBroker
 
-__all__ = ["EmbeddedBroker", "Mosquitto", "Subscriber", "free_port", "wait_for"]
+__all__ = ["EmbeddedBroker", "Mosquitto", "Subscriber", "free_port", "retained", "wait_for"]
 
 HOST = "127.0.0.1"
 
 
+# Below the ports that Linux gives to connections: none of them can take a port before its server listens there.
+_PORTS_FROM, _PORTS_TO, _BLOCK = 12_000, 32_000, 200
+_MARKER = "tests/marker/"
+
+
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a port of loopback that nobody listens on, and that no other process of the tests is given meanwhile."""
+    for port in _ports():
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("unreachable: the ports go round")
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """Return this process's own ports, round and round; the open file keeps the others away until it ends."""
+    for first in range(_PORTS_FROM, _PORTS_TO, _BLOCK):
+        held = os.open(Path(tempfile.gettempdir()) / f"linewatch-tests-ports-{first}", os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(held)
+        else:
+            return itertools.cycle(range(first, first + _BLOCK))
+    raise AssertionError(f"{(_PORTS_TO - _PORTS_FROM) // _BLOCK} processes run tests already")
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
-    """Return as soon as `condition` holds; AssertionError if it does not come to hold."""
+    """Return as soon as `condition` holds; AssertionError if it does not come to hold.
+
+    What it asks of a list or a table that is still empty (LookupError) does not hold yet.
+    """
     deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "waited in vain"
-        time.sleep(0.005)
+    lacking: LookupError | None = None
+    pause_s = 0.005
+    while True:
+        try:
+            if condition():
+                return
+            lacking = None
+        except LookupError as error:
+            lacking = error
+        assert time.monotonic() < deadline_s, f"waited in vain for {timeout_s:g} s; {lacking!r}"
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, 0.05)  # who asks all the time takes time from what is waited for
 
 
 class Mosquitto:
@@ -98,7 +139,7 @@ class Mosquitto:
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(60)
+            self._process.wait(120)
             self._process = None
 
     def pause(self) -> None:
@@ -113,7 +154,10 @@ class Mosquitto:
 
 
 class Subscriber:
-    """A client of its own that remembers each message of `topics`. `keeps_session`: the broker queues for it."""
+    """A client of its own that remembers each message of `topics`. `keeps_session`: the broker queues for it.
+
+    Two that keep their session have one id at a broker, so that the second takes up what the first one left.
+    """
 
     def __init__(
         self, port: int, topics: str | Sequence[str] = "#", *, keeps_session: bool = False, user: str | None = None
@@ -121,12 +165,16 @@ class Subscriber:
         self.messages: list[MQTTMessage] = []
         self._topics = topics
         self._subscribed = threading.Event()
-        self._client = Client(CallbackAPIVersion.VERSION2, f"subscriber-{port}", protocol=MQTTProtocolVersion.MQTTv5)
+        self._taken: set[int] = set()
+        self._markers: set[str] = set()
+        name = f"subscriber-{port if keeps_session else uuid.uuid4()}"
+        self._client = Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
         if user is not None:
             self._client.username_pw_set(user, "any")
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = lambda _client, _data, message: self.messages.append(message)
+        self._client.on_publish = lambda _client, _data, mid, *_: self._taken.add(mid)
+        self._client.on_message = self._on_message
         self._client.reconnect_delay_set(1, 1)
         session = Properties(PacketTypes.CONNECT)
         session.SessionExpiryInterval = 600 if keeps_session else 0
@@ -136,9 +184,15 @@ class Subscriber:
         topics = [self._topics] if isinstance(self._topics, str) else self._topics
         client.subscribe([(topic, 1) for topic in topics])
 
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        if message.topic.startswith(_MARKER):
+            self._markers.add(message.topic)
+        else:
+            self.messages.append(message)
+
     def __enter__(self) -> Self:
         self._client.loop_start()
-        assert self._subscribed.wait(60)
+        assert self._subscribed.wait(120)
         return self
 
     def __exit__(
@@ -148,16 +202,33 @@ class Subscriber:
         self._client.loop_stop()
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, **properties: object) -> None:
-        """Send a message of QoS 1 with MQTT 5 properties named as paho names them."""
+        """Have the broker take a message of QoS 1, once it is there. `properties`: MQTT 5, as paho names them."""
         given = Properties(PacketTypes.PUBLISH)
         for name, value in properties.items():
             setattr(given, name, value)
-        self._client.publish(topic, payload, 1, retain, given).wait_for_publish(10)
+        wait_for(self._client.is_connected)
+        sent = self._client.publish(topic, payload, 1, retain, given)  # kept and sent again if the connection breaks
+        wait_for(lambda: sent.mid in self._taken)
+        self._taken.discard(sent.mid)
+
+    def settle(self) -> None:
+        """Wait until all is here that the broker had for this client, such as what is retained."""
+        marker = f"{_MARKER}{uuid.uuid4()}"
+        self._client.subscribe(marker, 1)
+        self.publish(marker, b"")  # the broker keeps the order of what it has for one client
+        wait_for(lambda: marker in self._markers)
 
     def payloads(self, topic: str | None = None) -> list[bytes]:
-        """Return what came, in order of arrival."""
+        """Return what came so far, in order of arrival."""
         return [m.payload for m in list(self.messages) if topic is None or m.topic == topic]
 
     def last(self, topic: str) -> MQTTMessage | None:
         """Return the latest message of a topic."""
         return next((m for m in reversed(list(self.messages)) if m.topic == topic), None)
+
+
+def retained(port: int, topics: str | Sequence[str]) -> dict[str, bytes]:
+    """Return what a broker has retained, by topic: what a client gets who comes now."""
+    with Subscriber(port, topics) as late:
+        late.settle()
+        return {message.topic: message.payload for message in late.messages if message.retain and message.payload}

@@ -159,6 +159,7 @@ class RecipeDesk:
         self._hear_of_loads(now_ns)
         changes = self._changes
         if changes.wish is not None or changes.unread is not None:
+            now_ns = self.decider.now_ns  # a frame that was begun since is judged by the former recipe
             self._step(Gap(free=self.decider.between_parts(now_ns)), now_ns)
 
     def stop(self) -> None:

@@ -188,6 +188,7 @@ class ReloadDesk:
                 if change.run is run:
                     self._step(Skipped() if pair is None else Judged(self._compared(pair)), now_ns)
         if self._change is change:
+            now_ns = self._decider.now_ns  # a frame that was begun since is judged by the former model
             self._step(Gap(free=self._free(now_ns)), now_ns)
 
     def stop(self) -> None:

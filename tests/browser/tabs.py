@@ -14,6 +14,8 @@ from typing import Any
 
 from typing_extensions import Self
 
+from tests.brokers import wait_for
+
 CHROMIUM = "/usr/bin/chromium"
 
 
@@ -32,8 +34,8 @@ class Tabs:
         os.close(heard)
         os.close(said)
         self._count, self._rest = 0, b""
-        pages = [each for each in self._ask("Target.getTargets")["targetInfos"] if each["type"] == "page"]
-        self.first = str(pages[0]["targetId"])
+        wait_for(self._pages)
+        self.first = str(self._pages()[0]["targetId"])
         self._session = self._ask("Target.attachToTarget", targetId=self.first, flatten=True)["sessionId"]
         return self
 
@@ -41,10 +43,13 @@ class Tabs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
-        self._process.wait(30)
+        self._process.wait(120)
         os.close(self._say)
         os.close(self._hear)
         self._folder.cleanup()
+
+    def _pages(self) -> list[dict[str, Any]]:
+        return [each for each in self._ask("Target.getTargets")["targetInfos"] if each["type"] == "page"]
 
     def _ask(self, method: str, session: str | None = None, **values: Any) -> dict[str, Any]:
         self._count += 1

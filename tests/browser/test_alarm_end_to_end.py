@@ -56,6 +56,7 @@ def test_an_operator_shelves_acknowledges_and_sees_the_answers_by_keyboard_alone
         page.click("form.login button")
         page.wait_for_url("**/alarms?answer=*")
         expect(page.get_by_text("To be seen: 1")).to_be_visible()
+    plant.dashboard.site.history.flush()
     rows = plant.dashboard.site.history.rows("SELECT kind, user, subject, outcome, detail FROM journal ORDER BY id")
     commands = [tuple(row) for row in rows if row["kind"].startswith("command-")]
     assert [(kind, user, outcome) for kind, user, _, outcome, _ in commands] == [

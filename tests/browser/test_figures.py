@@ -46,4 +46,5 @@ def test_the_table_of_a_shift_is_downloaded(browser: Browser, plant: Plant) -> N
         with got.value.path().open(newline="") as file:
             rows = list(csv.DictReader(file))
         (ng,) = [row["value"] for row in rows if (row["section"], row["figure"], row["item"]) == ("total", "ng", "")]
-        assert before <= int(ng) <= counted(plant)
+        assert before <= int(ng)
+        wait_for(lambda: int(ng) <= counted(plant))

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 from edge.dashboard.serving import dashboard
 from edge.dashboard.settings import ListenSettings, load_dashboard_settings
 from tests.brokers import Mosquitto, free_port, wait_for
-from tests.browser.conftest import PLACE, Plant, add_users
+from tests.browser.conftest import PLACE, STALE_S, Plant, add_users
 from tests.browser.watched_page import serious_findings, watched_page
 from tests.edge.station.test_run import ALARM, running, write_line
 
@@ -26,7 +26,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
         config = write_line(folder, broker.port, f"{ALARM}monitoring: {{port: {free_port()}}}\n")
         add_users(folder / "dashboard-users.json")
         settings = load_dashboard_settings(config)
-        settings = settings.model_copy(update={"listen": ListenSettings(port=0)})
+        settings = settings.model_copy(update={"listen": ListenSettings(port=0), "stale_s": STALE_S})
         with dashboard(settings) as served, running(config) as station:
             wait_for(lambda: served.site.told(PLACE, "state/health") if served.site.knows(PLACE) else None)
             yield Plant(broker, served, station)
@@ -46,9 +46,8 @@ def test_health_is_followed_while_it_changes(browser: Browser, plant: Plant) -> 
         wait_for(lambda: table.inner_text() != before)
         plant.broker.stop()
         try:
-            wait_for(lambda: "UNKNOWN" in table.inner_text() and "in use" in table.inner_text())
-            levels = [row.locator("td b").inner_text() for row in rows.all()]
-            assert set(levels[:-1]) == {"UNKNOWN"}
+            wait_for(lambda: set(rows.locator("td b").all_inner_texts()[:-1]) == {"UNKNOWN"})
+            assert "in use" in table.inner_text()
         finally:
             plant.broker.start()
 
@@ -57,6 +56,7 @@ def test_the_journal_is_filtered_by_keyboard_and_saved(browser: Browser, plant: 
     """A user typed and Enter pressed give an address to keep; the export has the same rows."""
     with watched_page(browser, plant.url, "station") as (page, _):
         plant.log_in(page)
+        plant.dashboard.site.history.flush()
         page.goto(f"{plant.url}/journal")
         page.focus("input[name=user]")
         page.keyboard.type("anna")

@@ -20,5 +20,5 @@ def test_a_script_that_comes_late_costs_no_stream(browser: Browser, plant: Plant
     with watched_page(browser, plant.url) as (page, _):
         page.route("**/hx-sse-*", late)
         plant.log_in(page)
-        with page.expect_response("**/live/alarms", timeout=20_000):
+        with page.expect_response("**/live/alarms"):
             page.goto(f"{plant.url}/alarms")

@@ -20,7 +20,6 @@ from tests.browser.tabs import Tabs
 from tests.browser.watched_page import watched_page
 from tests.edge.dashboard.stations import PLACE, ROOT, envelope, part
 
-LONG_MS = 60_000
 Quiet = tuple[Plant, Subscriber]
 
 
@@ -35,14 +34,13 @@ def quiet(tmp_path: Path) -> Iterator[Quiet]:
 def speak(voice: Subscriber, number: int, verdict: str = "OK") -> None:
     """Say that the station is online, and what it judged."""
     voice.publish(f"{ROOT}/status", envelope({"status": "online", "reason": "inspecting"}), retain=True)
-    wait_for(voice._client.is_connected)  # also again, to a broker that was killed
     now = datetime.now(timezone.utc)
     voice.publish(f"{ROOT}/event/result", envelope(part(number, verdict, at=now), number, now))
 
 
 def verdict(page: Page, word: str) -> None:
-    """Expect a verdict to be shown, within a time that a busy machine needs."""
-    expect(page.locator(".verdict")).to_contain_text(word, timeout=LONG_MS)
+    """Expect a verdict to be shown."""
+    expect(page.locator(".verdict")).to_contain_text(word)
 
 
 def test_a_killed_broker_is_seen_and_its_return_too(browser: Browser, quiet: Quiet) -> None:
@@ -52,7 +50,7 @@ def test_a_killed_broker_is_seen_and_its_return_too(browser: Browser, quiet: Qui
         page.goto(plant.url)
         verdict(page, "OK")
         plant.broker.kill9()
-        expect(page.get_by_text("NO BROKER").first).to_be_visible(timeout=LONG_MS)
+        expect(page.get_by_text("NO BROKER").first).to_be_visible()
         verdict(page, "UNKNOWN")
         expect(page.locator(".verdict-OK")).to_have_count(0)
         plant.broker.start()
@@ -73,12 +71,12 @@ def test_a_cut_cable_is_seen_and_after_it_the_present(browser: Browser, quiet: Q
             expect(page.locator("#link")).to_be_hidden()
             cable.cut()
             faults.allow("ERR_|signal timed out|Failed to fetch|htmx:sse:error")
-            expect(page.locator("#link")).to_be_visible(timeout=LONG_MS)
+            expect(page.locator("#link")).to_be_visible()
             assert page.evaluate("document.body.classList.contains('lost')")
             speak(voice, 2, "NG")
             cable.mend()
-            expect(page.locator("#link")).to_be_hidden(timeout=LONG_MS)
-            expect(page.locator(".rejects")).to_contain_text("phone-000002", timeout=LONG_MS)
+            expect(page.locator("#link")).to_be_hidden()
+            expect(page.locator(".rejects")).to_contain_text("phone-000002")
             speak(voice, 3, "NG")
             verdict(page, "NG")
 
@@ -87,10 +85,10 @@ def test_a_killed_station_is_seen(browser: Browser, tmp_path: Path) -> None:
     """The broker publishes the Will of a real station that was killed: the page says OFFLINE, on the wall too."""
     with station_plant(tmp_path, users=False) as plant, watched_page(browser, plant.url) as (page, _):
         page.goto(plant.url)
-        expect(page.locator(".verdict-OK, .verdict-NG").first).to_be_visible(timeout=LONG_MS)
+        expect(page.locator(".verdict-OK, .verdict-NG").first).to_be_visible()
         assert plant.station is not None
         plant.station.kill()
-        expect(page.get_by_text("OFFLINE").first).to_be_visible(timeout=LONG_MS)
+        expect(page.get_by_text("OFFLINE").first).to_be_visible()
         verdict(page, "UNKNOWN")
         page.goto(f"{plant.url}/wall")
         expect(page.get_by_text("UNREACHABLE")).to_be_visible()
@@ -113,7 +111,7 @@ def test_a_hidden_tab_costs_nothing_and_shows_the_present_when_looked_at(quiet: 
         tabs.look_at_first()
         wait_for(lambda: tabs.of_first("document.querySelector('.verdict').textContent.trim()") == "NG")
         assert tabs.of_first("window.stays") is True
-        assert tabs.of_first("document.getElementById('link').hidden") is True
+        wait_for(lambda: tabs.of_first("document.getElementById('link').hidden") is True)
 
 
 def test_the_first_paint_needs_no_script(browser: Browser, quiet: Quiet) -> None:
@@ -147,10 +145,10 @@ def test_who_is_no_longer_logged_in_is_asked_to(browser: Browser, tmp_path: Path
             wait_for(lambda: served.pages.streams == 1)
             users = dict(UserFile(settings.users).users())
             UserFile(settings.users).save({name: user for name, user in users.items() if name != "vera"})
-            page.wait_for_url(f"{url}/login?back=/wall", timeout=LONG_MS)
+            page.wait_for_url(f"{url}/login?back=/wall")
             UserFile(settings.users).save(users)
             plant.log_in(page, "vera")
             page.goto(f"{url}/wall")
             faults.allow("ERR_|Failed to fetch|network error|htmx:sse:error|401")
         with dashboard(settings):
-            page.wait_for_url(f"{url}/login?back=/wall", timeout=LONG_MS)
+            page.wait_for_url(f"{url}/login?back=/wall")

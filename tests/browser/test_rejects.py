@@ -14,7 +14,7 @@ from edge.dashboard.serving import dashboard
 from edge.dashboard.settings import ListenSettings, load_dashboard_settings
 from edge.evidence.judging import Judgements
 from tests.brokers import Mosquitto, wait_for
-from tests.browser.conftest import PLACE, Plant, add_users
+from tests.browser.conftest import PLACE, STALE_S, Plant, add_users
 from tests.browser.watched_page import THEMES, serious_findings, watched_page
 from tests.edge.station.test_run import running, write_line
 
@@ -35,7 +35,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptPlant]:
         config.write_text(f"{config.read_text()}\nevidence: {{folder: evidence, min_free_gb: 0, pictures: png}}\n")
         add_users(folder / "dashboard-users.json")
         settings = load_dashboard_settings(config)
-        settings = settings.model_copy(update={"listen": ListenSettings(port=0)})
+        settings = settings.model_copy(update={"listen": ListenSettings(port=0), "stale_s": STALE_S})
         with PictureTrials(config) as tries, dashboard(settings, tries) as served, running(config):
             history = served.site.history
             wait_for(lambda: (history.value("SELECT count(*) FROM result WHERE verdict = 'NG'") or 0) >= 2)
@@ -75,11 +75,11 @@ def test_a_reject_is_found_looked_at_and_judged_by_keyboard(browser: Browser, ke
         page.keyboard.type("dust <b>")
         with page.expect_navigation():  # or the next page would come in the way of what is sent
             page.keyboard.press("Enter")
+        kept.dashboard.site.history.flush()
         page.goto(f"{kept.url}/rejects?said=false_reject")
         expect(page.locator(".film-said")).to_have_text("false reject · anna")
     (line,) = Judgements(kept.folder / "evidence").lines()
     assert (line["judgement"], line["user"], line["comment"]) == ("false_reject", "anna", "dust <b>")
-    kept.dashboard.site.history.flush()
     row = kept.dashboard.site.history.rows("SELECT user, outcome FROM journal WHERE kind = 'judged'")[0]
     assert tuple(row) == ("anna", "false_reject")
     assert kept.dashboard.site.places() == [PLACE]
@@ -99,7 +99,7 @@ def test_pages_of_one_reject_and_of_what_was_tried_can_be_read(browser: Browser,
             page.goto(f"{kept.url}/try")
             page.set_input_files("#pictures", [str(path) for path in sent])
             page.click("form.drop button")
-            page.wait_for_url("**/try/*", timeout=120_000)
+            page.wait_for_url("**/try/*")
             assert picture_width(page, ".tried img") == 150
             expect(page.locator(".verdict-NG")).to_have_count(1)
             expect(page.locator(".verdict-OK")).to_have_count(1)
@@ -127,6 +127,6 @@ def test_a_dropped_file_is_sent_at_once(browser: Browser, kept: KeptPlant, tmp_p
                 new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
             }"""
         )
-        page.wait_for_url("**/try/*", timeout=120_000)
+        page.wait_for_url("**/try/*")
         expect(page.locator(".verdict-NO_READ")).to_have_count(1)
         expect(page.get_by_role("heading", name="dropped.png")).to_be_visible()

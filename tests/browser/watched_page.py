@@ -63,6 +63,7 @@ def watched_page(browser: Browser, url: str, size: str = "station", **how: Any) 
     """Give a page of a browser that has no memory, and fail at the end if anything went wrong in it."""
     width, height = SIZES[size]
     context: BrowserContext = browser.new_context(viewport={"width": width, "height": height}, **how)
+    context.set_default_timeout(120_000)
     faults = Faults(url)
     page = context.new_page()
     faults.watch(page)

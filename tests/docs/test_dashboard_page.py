@@ -26,7 +26,7 @@ COMMANDS = [
 def answers(url: str) -> bool:
     """Tell whether a page answers."""
     try:
-        return urllib.request.urlopen(url, timeout=60).status == 200  # noqa: S310 - our own
+        return urllib.request.urlopen(url, timeout=120).status == 200  # noqa: S310 - our own
     except urllib.error.URLError:
         return False
 

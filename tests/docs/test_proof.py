@@ -87,7 +87,7 @@ def echo() -> Iterator[int]:
 def answers(port: int) -> bool:
     """Tell whether a new connection is carried."""
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
-        connection.settimeout(10)
+        connection.settimeout(120)
         try:
             connection.sendall(b"x")
             return connection.recv(1) == b"x"
@@ -118,7 +118,7 @@ def test_the_proxy_fails_as_it_is_told(echo: int) -> None:
             with pytest.raises(TimeoutError):
                 connection.recv(1)
             half_open.join()
-            connection.settimeout(10)
+            connection.settimeout(120)
             assert has_ended(connection)
         with socket.create_connection(("127.0.0.1", proxy.port), 10) as connection:
             connection.sendall(b"a")

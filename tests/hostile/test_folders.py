@@ -86,7 +86,7 @@ def test_a_whole_disk_is_left_at_once(tmp_path: Path, verb: str, how: signal.Sig
     with listing_all(*given) as process:
         assert process.poll() is None, process.stdout and process.stdout.read()
         process.send_signal(how)
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=120)
     assert "Traceback" not in told
     assert "left out of /" not in told  # it is said once all is listed
     expected = {"run": {0}, "replay": {130}, "inspect": {130, -how}}[verb]

@@ -48,7 +48,7 @@ def line(config: Path, *before: str, **environment: str) -> Iterator[subprocess.
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(120)
 
 
 def linewatch(*arguments: str | Path, before: tuple[str, ...] = (), **environment: str) -> tuple[int, str]:
@@ -72,7 +72,7 @@ def committed(store: Path) -> int:
 def stopped(process: subprocess.Popen[bytes]) -> int:
     """Stop a line as systemd does and return its exit code."""
     process.send_signal(signal.SIGTERM)
-    return process.wait(30)
+    return process.wait(120)
 
 
 # As root is without its right to write everywhere; any other user lacks it anyway.
@@ -216,7 +216,7 @@ def _alarms_come_and_go(desk: Subscriber) -> None:
     def transitions() -> list[str]:
         return [body["transition"] for body in bodies(desk, "event/alarm")[before:]]
 
-    wait_for(lambda: {"raised", "cleared"} <= set(transitions()), 30)
+    wait_for(lambda: {"raised", "cleared"} <= set(transitions()))
 
 
 def _kept(store: Path) -> tuple[int, int]:

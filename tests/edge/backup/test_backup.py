@@ -61,10 +61,10 @@ def station(tmp_path: Path) -> Path:
         for number in range(1, 6):
             outbox.put(outbox.reserve(), message(number))
         outbox.put(None, journal=[JournalEntry(NOON, "boot", 1, "started", "", None, "", "", "")])
-        assert outbox.flush(30)
+        assert outbox.flush(120)
         for row in outbox.pending(0, 3):
             outbox.acknowledge(row)
-        assert outbox.flush(30)
+        assert outbox.flush(120)
     with History(home / "dashboard.db", 90, 100) as history:
         history.put(JournalRow("a/b/c/d/e", round(time.time() * 1000), "login", "anna"))
         history.flush()

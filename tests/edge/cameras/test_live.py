@@ -135,11 +135,11 @@ class HangingSource:
     def open(self) -> None:
         """Come back at once, or when released."""
         if not self.opens:
-            self.release.wait(30)
+            self.release.wait(120)
 
     def take(self) -> Sequence[Shot] | None:
         """Come back when released."""
-        self.release.wait(30)
+        self.release.wait(120)
         return None
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ def test_an_opening_that_comes_back_too_late_is_closed() -> None:
     with CapturedCamera("c", make, live=True, limits=CaptureLimits(open_s=0.2)) as camera:
         assert "did not come back within 0.2 s" in state_with(camera, CameraCondition.LOST).detail
         sources[0].release.set()
-        assert sources[0].closed.wait(5)
+        assert sources[0].closed.wait(120)
         for source in sources:
             source.release.set()
 

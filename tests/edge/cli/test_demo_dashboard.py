@@ -35,7 +35,7 @@ def test_two_demos_have_pages_of_their_own(tmp_path: Path) -> None:
             assert one.url != other.url
             for pages in (one, other):
                 assert pages.link.startswith(f"{pages.url}enter/")
-                with urllib.request.urlopen(pages.url, timeout=30) as answer:  # noqa: S310 - an address of ours
+                with urllib.request.urlopen(pages.url, timeout=120) as answer:  # noqa: S310 - an address of ours
                     assert "demo/site/area/line/cell" in answer.read().decode()
 
 

@@ -131,13 +131,13 @@ def test_a_line_that_runs_is_not_held_up(tmp_path: Path) -> None:
         (tmp_path / "config" / "line.yaml").write_text("store: {path: ../out/outbox.db}\n")
         shift = f"{now:%Y-%m-%d}T00:00+00:00"
         outbox.put(None, counts=[CountDelta(shift, "default", name, 3) for name in ("parts", "frames", "ok")])
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         printed, _ = linewatch(tmp_path, "report", "config/line.yaml", "--shift", "current")
         assert ", UTC, as of " in printed
         assert "Frames" in printed
         assert "100.00 %  43.85 % to 100.00 %" in printed  # 3 of 3: 1 / (1 + z² / 3)
         outbox.put(None, counts=[CountDelta(shift, "default", "parts", 1)])
-        assert outbox.flush(10)
+        assert outbox.flush(120)
 
 
 def test_a_shift_that_is_not_there_lists_those_that_are(folder: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def raw(store: Path, sent: bytes) -> dict[str, str]:
     folder = os.open(store.parent, os.O_PATH)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
-            caller.settimeout(10)
+            caller.settimeout(120)
             caller.connect(f"/proc/self/fd/{folder}/{socket_path(store).name}")
             caller.sendall(sent)
             caller.shutdown(socket.SHUT_WR)

@@ -61,7 +61,7 @@ def test_a_command_is_one_that_a_line_takes_and_its_answer_comes_back(tmp_path: 
             told = collector.tell(PLACE, "ack", dict(ACK))
             answer(station, "ack", "ok", correlation=b"another's")
             answer(station, "ack", "already_acked")
-            assert told.result(30) == Answered("already_acked", "as told")
+            assert told.result(120) == Answered("already_acked", "as told")
             assert site.skipped["answer to nothing"] == 1
         asked = station.last(f"{ROOT}/cmd/ack")
         assert asked is not None
@@ -82,14 +82,14 @@ def test_a_line_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
     ):
         say(station, "status", {"status": "offline", "reason": "stopped"})
         wait_for(lambda: site.state_of(PLACE) == "offline")
-        assert collector.tell(PLACE, "ack", dict(ACK)).result(30).outcome == "no_line"
+        assert collector.tell(PLACE, "ack", dict(ACK)).result(120).outcome == "no_line"
         say(station, "status", {"status": "online", "reason": "inspecting"})
         wait_for(lambda: site.state_of(PLACE) == "online")
-        denied = collector.tell(PLACE, "reset", dict(ACK)).result(30)
+        denied = collector.tell(PLACE, "reset", dict(ACK)).result(120)
         assert (denied.outcome, denied.detail) == ("denied", "Not authorized")
         broker.stop()
         wait_for(lambda: site.broker_trouble is not None)
-        assert collector.tell(PLACE, "ack", dict(ACK)).result(30).outcome == "no_broker"
+        assert collector.tell(PLACE, "ack", dict(ACK)).result(120).outcome == "no_broker"
 
 
 def test_events_that_did_not_come_are_asked_for_and_fill_the_history(tmp_path: Path) -> None:

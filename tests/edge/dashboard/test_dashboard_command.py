@@ -64,13 +64,13 @@ def _answers(port: int) -> bool:
 def test_without_a_broker_it_serves_and_says_so_and_ends_in_order(tmp_path: Path) -> None:
     """Pages answer and name the broker that is not there; SIGTERM ends it at once with 0, though a stream is open."""
     with serving(settings(tmp_path)) as (process, url):
-        page = urllib.request.urlopen(url, timeout=60).read().decode()  # noqa: S310 - our own
+        page = urllib.request.urlopen(url, timeout=120).read().decode()  # noqa: S310 - our own
         assert "No station has spoken yet" in page
-        wait_for(lambda: "cannot be reached" in urllib.request.urlopen(f"{url}/wall", timeout=60).read().decode())  # noqa: S310
-        stream = urllib.request.urlopen(f"{url}/live/wall", timeout=60)  # noqa: S310 - our own
+        wait_for(lambda: "cannot be reached" in urllib.request.urlopen(f"{url}/wall", timeout=120).read().decode())  # noqa: S310
+        stream = urllib.request.urlopen(f"{url}/live/wall", timeout=120)  # noqa: S310 - our own
         assert stream.readline().startswith(b"data: ")
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "there are no users: everybody on this device may look, and nobody may command" in stderr
     assert "Traceback" not in stderr
@@ -133,7 +133,7 @@ def test_users_that_cannot_be_read_are_told_at_the_start(tmp_path: Path) -> None
     (tmp_path / "users.json").chmod(0o600)
     with serving(config) as (process, _):
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "it is no file of users" in stderr
     assert "there are no users" not in stderr
@@ -199,7 +199,7 @@ def test_beyond_loopback_it_serves_with_tls_and_users(tmp_path: Path) -> None:
     with serving(config, "--host", "0.0.0.0") as (_, url):  # noqa: S104 - what is tested
         context = ssl.create_default_context(cafile=str(authority))
         address = url.replace("http://127.0.0.1", "https://localhost")
-        with urllib.request.urlopen(f"{address}/wall", timeout=60, context=context) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(f"{address}/wall", timeout=120, context=context) as answer:  # noqa: S310 - our own
             assert answer.url == f"{address}/login?back=/wall"
             assert 'name="password"' in answer.read().decode()
             assert answer.headers["strict-transport-security"]

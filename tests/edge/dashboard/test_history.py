@@ -36,7 +36,7 @@ def test_a_second_dashboard_on_one_history_is_refused(tmp_path: Path) -> None:
         f"History(Path({str(path)!r}), 1, 10).__enter__()"
     )
     with History(path, 1, 10) as history:
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
         assert "is in use by another dashboard. Stop that one" in done.stderr
         history.put(JournalRow(None, 2**45, "note"))
         history.flush()

@@ -30,7 +30,7 @@ CARD, FRAME = (240, 640), (100, 150)
 @contextmanager
 def watching(url: str, path: str) -> Iterator[Iterator[Any]]:
     """Open a stream of the dashboard, and give its pictures, opened."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=120)
     with closing(connection):
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -72,7 +72,7 @@ def test_they_come_from_the_station_and_go_with_it(tmp_path: Path) -> None:
 
 
 def _page(url: str, path: str) -> str:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=120)
     with closing(connection):
         connection.request("GET", path)
         return connection.getresponse().read().decode()

@@ -126,8 +126,8 @@ def test_a_failure_of_ours_is_told_and_not_shown(tmp_path: Path) -> None:
     """A history whose tables are gone: 500 in words, without a traceback, with the strict policy."""
     with bench(tmp_path) as site:
         site.online()
-        site.history.write("DROP TABLE finding").result(30)
-        site.history.write("DROP TABLE result").result(30)
+        site.history.write("DROP TABLE finding").result(120)
+        site.history.write("DROP TABLE result").result(120)
         browser = TestClient(site.browser.app, "http://localhost", raise_server_exceptions=False)
         answer = browser.get("/")
     assert answer.status_code == 500

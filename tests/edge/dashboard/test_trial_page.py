@@ -173,7 +173,7 @@ def test_a_crowd_waits_or_is_told(bright: Bundle, tmp_path: Path) -> None:
         def _inspect(self, recipe: str, camera: str, files: Sequence[tuple[str, Path]]) -> Tried:
             del files
             held.set()
-            assert go.wait(60)
+            assert go.wait(120)
             return Tried((), b"", "m", recipe, camera)
 
     answers: list[Tried] = []
@@ -183,12 +183,12 @@ def test_a_crowd_waits_or_is_told(bright: Bundle, tmp_path: Path) -> None:
         ]
         for one in crowd:
             one.start()
-        assert held.wait(60)
+        assert held.wait(120)
         while tries._waiting < WAITING_AT_MOST:
             pass
         with pytest.raises(BusyError, match="Try again"):
             tries.inspect("r", "c", [])
         go.set()
         for one in crowd:
-            one.join(60)
+            one.join(120)
     assert len(answers) == WAITING_AT_MOST

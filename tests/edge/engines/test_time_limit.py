@@ -185,7 +185,7 @@ class StuckInSubmit(SimulatedEngine):
         """Hand the tiles over; the second ones only when it is let go."""
         ticket = super().submit(batch, count, thresholds)
         if ticket.serial == 1:
-            self.free.wait(30)
+            self.free.wait(120)
         return ticket
 
 

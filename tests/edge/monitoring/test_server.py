@@ -27,13 +27,13 @@ def served(stream: module.Streams | None = None) -> Iterator[int]:
     """Serve PAGES on a free port."""
     port = free_port()
     with MonitoringServer(HOST, port, PAGES, stream) as server:
-        assert server.listening.wait(60)
+        assert server.listening.wait(120)
         yield port
 
 
 def asked(port: int, path: str, method: str = "GET") -> tuple[int, bytes, http.client.HTTPMessage]:
     """Ask once, and return status, body and headers."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=30)
+    connection = http.client.HTTPConnection(HOST, port, timeout=120)
     connection.request(method, path)
     answer = connection.getresponse()
     return answer.status, answer.read(), answer.headers
@@ -78,7 +78,7 @@ def test_what_is_no_question_is_refused_and_not_repeated() -> None:
 def test_a_page_of_somebody_else_reads_nothing_through_a_name_of_its_own(host: str, status: int) -> None:
     """On loopback a question to another name, which was made to lead here, is not answered."""
     with served() as port:
-        connection = http.client.HTTPConnection(HOST, port, timeout=30)
+        connection = http.client.HTTPConnection(HOST, port, timeout=120)
         connection.putrequest("GET", "/metrics", skip_host=True)
         connection.putheader("Host", host)
         connection.endheaders()
@@ -110,7 +110,7 @@ def test_a_taken_port_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
         with server:
             assert not server.listening.wait(0.5)
             other.close()
-            assert server.listening.wait(60)
+            assert server.listening.wait(120)
             assert asked(port, "/metrics")[0] == 200
 
 
@@ -132,7 +132,7 @@ def test_pictures_are_streamed_until_it_ends() -> None:
 
     with served(stream) as port:
         assert asked(port, "/live/side.mjpg")[0] == 404
-        viewers = [http.client.HTTPConnection(HOST, port, timeout=30) for _ in range(MOST_CALLERS + 2)]
+        viewers = [http.client.HTTPConnection(HOST, port, timeout=120) for _ in range(MOST_CALLERS + 2)]
         for viewer in viewers:  # each has given up its place once its pictures begin
             viewer.request("GET", "/live/top.mjpg")
             answer = viewer.getresponse()

@@ -47,7 +47,7 @@ class Held:
         """Note a frame, and wait."""
         self.taken.append(one.body["frame"])
         self.holds.set()
-        assert self.let_go.wait(60)
+        assert self.let_go.wait(120)
 
 
 @pytest.mark.parametrize(("keeps", "kept"), [("newest", [0, *range(9_991, 10_001)]), ("oldest", [0, *range(1, 11)])])
@@ -56,7 +56,7 @@ def test_offers_return_while_the_observer_is_held(keeps: str, kept: list[int]) -
     held = Held()
     with QueuedObserver("held", held, most=10, keeps=keeps) as observer:  # type: ignore[arg-type]
         observer.offer(decided(0))
-        assert held.holds.wait(60)
+        assert held.holds.wait(120)
         for index in range(1, 10_001):
             observer.offer(decided(index))
         assert not held.let_go.is_set()
@@ -100,7 +100,7 @@ def test_what_waits_holds_no_pixels_unless_it_is_wanted() -> None:
         held, seen = Held(), []
         with QueuedObserver("held", held, most=3, pixels=pixels) as observer:
             observer.offer(decided(0))
-            assert held.holds.wait(60)
+            assert held.holds.wait(120)
             for index in range(1, 101):
                 shown = np.zeros((8, 8), np.uint8)
                 seen.append(weakref.ref(shown))
@@ -132,7 +132,7 @@ def test_one_that_never_comes_back_is_left_behind(caplog: pytest.LogCaptureFixtu
     held = Held()
     with caplog.at_level(logging.INFO), QueuedObserver("stuck", held, closes_within_s=0.05) as observer:
         observer.offer(decided(0))
-        assert held.holds.wait(60)
+        assert held.holds.wait(120)
         observer.offer(decided(1))
         observer.offer(decided(2))
     assert observer.dropped == 2

@@ -78,7 +78,7 @@ def test_an_alarm_is_deferred_and_never_set_aside_because_the_link_breaks(tmp_pa
     with ScriptedBroker(over(b"77")) as broker, Outbox(tmp_path / "outbox.db") as outbox:
         for number in range(70, 80):
             outbox.put(outbox.reserve(), alarm(number))
-        outbox.flush(10)
+        outbox.flush(120)
         with line(broker.port) as publisher, Sender(outbox, publisher, list) as sender:
             wait_for(lambda: len(broker.payloads("line/alarm")) == 9)
             put(outbox, *range(20))
@@ -223,15 +223,15 @@ def test_what_was_sent_again_is_not_for_that_reason_sent_again(tmp_path: Path) -
         assert acknowledge_all() == 2
         time.sleep(1.5)
         outbox.resend_since(60)
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         assert acknowledge_all() == 2
         outbox.resend_since(1.0)
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         assert outbox.counts().pending == 0
         # a broker that has forgotten begins anew, five times at most
         for _ in range(9):
             outbox.resend_since(60, forgotten=True)
-            assert outbox.flush(10)
+            assert outbox.flush(120)
             acknowledge_all()
         assert outbox.counts().acknowledged == 2 + 2 + 2 * 4
 
@@ -247,7 +247,7 @@ def test_what_is_new_goes_before_what_is_sent_again(tmp_path: Path) -> None:
         wait_for(lambda: len(broker.messages) > 100)
         outbox.put(outbox.reserve(), result(9999))
         outbox.put(outbox.reserve(), alarm(8888))
-        outbox.flush(10)
+        outbox.flush(120)
         behind = len(broker.messages)
         wait_for(lambda: (b"8888" in broker.payloads("line/alarm")) and (b"9999" in broker.payloads("line/event")))
         places = [place for place, (_, payload) in enumerate(broker.messages) if payload in {b"8888", b"9999"}]

@@ -90,7 +90,7 @@ with Outbox(Path(sys.argv[1])) as outbox:
         with outbox.together():
             outbox.put(number, message(number), counts=[one(), one("ok")], worst=[part(number, number / 1e6)])
         if number % 50 == 0:
-            assert outbox.flush(30)
+            assert outbox.flush(120)
             print(number, flush=True)
 """
 
@@ -208,7 +208,7 @@ def test_a_bad_job_beside_others_counts_nothing_twice(tmp_path: Path) -> None:
         with outbox.together():
             for number in range(20):
                 outbox.put(outbox.reserve(), message(number), counts=[one()], journal=[bad] if number == 7 else [])
-        assert outbox.flush(20)
+        assert outbox.flush(120)
         assert outbox.counts().unwritable == 1
     assert counted(path) == {("phone", "parts"): 19}
 
@@ -219,7 +219,7 @@ def test_a_result_that_is_put_twice_is_counted_once(tmp_path: Path) -> None:
     with Outbox(path) as outbox:
         for _ in range(2):
             outbox.put(1, message(1), counts=[one()])
-            assert outbox.flush(10)
+            assert outbox.flush(120)
     assert counted(path) == {("phone", "parts"): 1}
 
 

@@ -50,7 +50,7 @@ def put(outbox: Outbox, *numbers: int, urgent: bool = False) -> None:
     """Put events and wait until they are on disk."""
     for number in numbers:
         outbox.put(outbox.reserve(), result(number, urgent=urgent))
-    assert outbox.flush(10)
+    assert outbox.flush(120)
 
 
 def numbers(rows: list[Row]) -> list[int]:
@@ -81,7 +81,7 @@ def test_what_was_put_comes_back_as_it_was(tmp_path: Path) -> None:
     with Outbox(tmp_path / "deep" / "outbox.db") as outbox:
         outbox.put(outbox.reserve(), urgent)
         outbox.put(None, plain)
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         first, second = outbox.pending(0, 9)
         assert (first.message, first.seq, second.message, second.seq) == (urgent, 1, plain, None)
         assert outbox.pending(first.row, 9) == [second]
@@ -131,7 +131,7 @@ class OutboxModel(RuleBasedStateMachine):
     @rule(which=st.integers(0), refused=st.booleans())
     def settle(self, which: int, refused: bool) -> None:
         """Let the broker take or refuse any pending row."""
-        self.outbox.flush(10)
+        self.outbox.flush(120)
         rows = self.outbox.pending(0, 1000)
         row = rows[which % len(rows)]
         number = self.pending.pop(which % len(rows))
@@ -152,7 +152,7 @@ class OutboxModel(RuleBasedStateMachine):
     @invariant()
     def same(self) -> None:
         """Compare with the lists."""
-        assert self.outbox.flush(10)
+        assert self.outbox.flush(120)
         assert numbers(self.outbox.pending(0, 1000)) == self.pending
         counts = self.outbox.counts()
         assert (counts.pending, counts.dead_letters, counts.waiting) == (len(self.pending), len(self.dead_letters), 0)
@@ -185,7 +185,7 @@ def test_dead_letters_are_kept_out_of_the_way_and_count_as_room(tmp_path: Path) 
     with Outbox(tmp_path / "outbox.db", max_results=2) as outbox:
         put(outbox, 1, 2)
         outbox.refuse(outbox.pending(0, 1)[0], "not authorised")
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         assert numbers(outbox.pending(0, 9)) == [2]
         assert outbox.counts() == OutboxCounts(0, 1, 1, 0, 0, 0)
         put(outbox, 3)
@@ -215,7 +215,7 @@ def test_the_line_goes_on_while_the_disk_takes_nothing(tmp_path: Path) -> None:
             assert not outbox.flush(0.01)
             assert outbox.counts().waiting == 20
             assert outbox.pending(0, 99) == []
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         assert outbox.trouble is None
         # The 10 alarms 0, 3 … 27 had room; of the 21 results the 10 newest, from 17 on.
         assert numbers(outbox.pending(0, 99)) == [0, 3, 6, 9, 12, 15, *range(17, 31)]
@@ -242,7 +242,7 @@ with Outbox(path) as outbox:
     wait_for(lambda: outbox.trouble)
     assert outbox.committed == 0, outbox.committed
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert outbox.flush(10)
+    assert outbox.flush(120)
     assert outbox.trouble is None
 """
 
@@ -285,7 +285,7 @@ with Outbox(path) as outbox:
         seq = outbox.reserve()
         outbox.put(seq, Message(str(seq), "result", "t", str(seq).encode(), urgent=seq % 5 == 0))
         if number % 10 == 0:
-            outbox.flush(10)
+            outbox.flush(120)
             print(outbox.committed, flush=True)
 """
 
@@ -580,7 +580,7 @@ with Outbox(path) as outbox, publisher, Sender(outbox, publisher, list):
         seq = outbox.reserve()
         outbox.put(seq, Message(str(seq), "result", "line/event", str(seq).encode()))
         if seq % 10 == 0:
-            outbox.flush(10)
+            outbox.flush(120)
             print(outbox.committed, flush=True)
 """
 
@@ -639,7 +639,7 @@ def test_a_store_that_went_bad_is_set_aside_once(tmp_path: Path) -> None:
             outbox.pending(0, 2000)
         wait_for(lambda: outbox.set_aside)
         outbox.put(outbox.reserve(), result(2000))
-        assert outbox.flush(20)
+        assert outbox.flush(120)
         assert numbers(outbox.pending(0, 9)) == [2000]
         aside = outbox.set_aside
         assert aside is not None

@@ -53,7 +53,7 @@ def test_alarm_records_and_journal_come_back_as_they_were(tmp_path: Path) -> Non
         outbox.put(None, alarms=[AlarmRecord("a", '"ü"')], journal=[entry(2, "a", "77"), entry(3)])
         expected = [AlarmRecord("a", '"ü"'), AlarmRecord("b", "{}")]
         assert outbox.alarm_records() == expected  # also what is not on disk yet
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         assert outbox.alarm_records() == expected
     with Outbox(path) as outbox:
         assert outbox.alarm_records() == expected
@@ -83,7 +83,7 @@ with Outbox(Path(sys.argv[1])) as outbox:
         both = [Message(f"{number}-{way}", "alarm", way, str(number).encode(), urgent=True) for way in "ab"]
         outbox.put(number, *both, alarms=[AlarmRecord("a", str(number))], journal=[entry(number)])
         if number % 50 == 0:
-            assert outbox.flush(30)
+            assert outbox.flush(120)
             print(number, flush=True)
 """
 
@@ -125,7 +125,7 @@ def test_a_file_of_version_1_is_taken_over(tmp_path: Path) -> None:
         assert rows[-1].message == Message("s7", "alarm-state", "line/alarm/x", b"state 7", retain=True, urgent=True)
         assert (outbox.alarm_records(), outbox.journal(9)) == ([], [])
         outbox.acknowledge(rows[-1])
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         assert [kept.payload for kept in outbox.retained()] == [b"state 7"]
         assert outbox.reserve() == 8
     with closing(sqlite3.connect(path)) as db:
@@ -142,7 +142,7 @@ def test_a_file_of_version_2_is_taken_over(tmp_path: Path) -> None:
         assert [row.message.id for row in outbox.pending(0, 99)] == ["r2", "r3", "r4", "a5", "s5"]
         assert outbox.alarm_records() == [AlarmRecord("scratched", '{"version":1}')]
         outbox.put(None, journal=[entry(8)])
-        assert outbox.flush(10)
+        assert outbox.flush(120)
     with OutboxReader(path) as reader:
         kinds = ["raised", "acknowledged", "command", "acknowledged", "acknowledged", "command", "acknowledged"]
         rows = reader.journal_rows(99)
@@ -169,7 +169,7 @@ def test_a_file_of_version_3_is_taken_over(tmp_path: Path) -> None:
         assert [row.message.id for row in outbox.pending(0, 99)] == ["r2", "r3", "a4", "s4"]
         assert outbox.alarm_records() == [AlarmRecord("scratched", '{"version":1}')]
         outbox.put(None, journal=[entry(4)], counts=[CountDelta("2026-11-30T06:00+01:00", "r", "parts", 1)])
-        assert outbox.flush(10)
+        assert outbox.flush(120)
     with OutboxReader(path) as reader:
         assert [row.part for row in reader.journal_rows(99)] == ["alarms", "commands", "station", "alarms"]
         assert reader.verify_journal()[1] == []
@@ -217,7 +217,7 @@ def test_a_reader_sees_what_a_running_line_commits_and_holds_nobody_up(tmp_path:
     with Outbox(path) as outbox, OutboxReader(path) as reader:
         for number in range(1, 4):
             outbox.put(outbox.reserve(), message(str(number)), alarms=[AlarmRecord("a", str(number))])
-            assert outbox.flush(10)
+            assert outbox.flush(120)
             assert (reader.committed, reader.epoch) == (number, outbox.epoch)
             assert reader.alarm_records() == [AlarmRecord("a", str(number))]
     with OutboxReader(path) as reader:

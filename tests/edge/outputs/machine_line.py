@@ -66,4 +66,4 @@ def running(
             yield opened, verdicts
         finally:
             stop.set()
-            thread.join(30)
+            thread.join(120)

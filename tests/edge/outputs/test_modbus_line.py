@@ -106,7 +106,7 @@ def test_the_ng_coil_follows_each_verdict(line: tuple[Plc, Subscriber, Path]) ->
         wait_for(lambda: plc.register(COUNT) >= 40)
         wait_for(lambda: len(bodies(subscriber, "event/result")) >= 40)
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(120)
     verdicts = [body["verdict"] for body in bodies(subscriber, "event/result")]
     read = [one for one in read_at_each_count(plc) if one[0]]
     assert [count for count, _ in read] == list(range(1, len(read) + 1))

@@ -102,7 +102,7 @@ def test_two_cameras_see_one_belt_at_one_moment() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert read["top"] == read["side"]
     assert [index for index, _ in read["top"]] == list(range(40))
     assert all(np.diff([at_ns for _, at_ns in read["top"]]) > 0)

@@ -33,7 +33,7 @@ NAMES = ("a", "b", "c")
 # A scratch of brightness 135 is one for `a` alone: half of 255 is 127.5, half of 280 is 140, half of 300 is 150.
 WHITE = {"a": 255.0, "b": 280.0, "c": 300.0}
 SCRATCH = (10, 10, 20, 4)
-WAIT_S = 60.0
+WAIT_S = 240.0
 
 
 def grey_scratch(brightness: int = 135) -> UInt8:
@@ -173,7 +173,7 @@ class RecipeLine:
 
     def journal(self, kind: str) -> list[JournalEntry]:
         """Return what the journal has of one kind."""
-        self.opened.outbox.flush(10)
+        self.opened.outbox.flush(120)
         with OutboxReader(self.opened.outbox.path) as reader:
             return [row.entry for row in reader.journal_rows(5000) if row.entry.kind == kind]
 

@@ -40,13 +40,13 @@ def kept(path: Path, rules: tuple[AlarmRule, ...] = RULES, now_ns: int = 0) -> I
     with Outbox(path) as outbox:
         service = AlarmService(AlarmManager(rules), MessageWriter(IDENTITY), outbox)
         service.begin(now_ns)
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         yield service, outbox
 
 
 def messages(outbox: Outbox) -> list[Message]:
     """Return every message on disk, oldest first."""
-    assert outbox.flush(10)
+    assert outbox.flush(120)
     return [row.message for row in outbox.pending(0, 10_000)]
 
 
@@ -134,7 +134,7 @@ def test_a_clock_that_is_set_moves_no_timer_and_no_order(tmp_path: Path, jump: t
         assert service.tick(DeliveryState(), 60 * S - 1) == ()
         (back,) = service.tick(DeliveryState(), 60 * S)
         assert back.transition == "unshelved"
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         assert [entry.kind for entry in outbox.journal(10)] == ["shelved", "raised", "unshelved"]
         assert outbox.journal(10)[1].at == NOON + jump
         numbers = [json.loads(m.payload)["seq"] for m in messages(outbox) if m.kind == "alarm"]
@@ -204,7 +204,7 @@ def test_every_command_leaves_a_row_obeyed_or_refused(tmp_path: Path) -> None:
         obeyed = service.obey(command, 5)
         assert obeyed is not None
         service.audit(command, *obeyed)
-        assert outbox.flush(10)
+        assert outbox.flush(120)
         rows = [entry for entry in outbox.journal(10) if entry.kind == "command"]
         assert [row.detail for row in rows] == [
             "ack by mqtt: retained: a retained command is not obeyed",

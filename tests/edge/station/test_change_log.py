@@ -131,6 +131,6 @@ def test_a_running_station_tells_of_a_bypass(tmp_path: Path) -> None:
             shell("bypass", config, "--on", "--minutes", "10", "--reason", "lens", "--user", "anna")
             shell("bypass", config, "--off", "--user", "bert")
             line.terminate()
-            _, said = line.communicate(timeout=60)
+            _, said = line.communicate(timeout=120)
     assert "WARNING edge.line: bypass begin, by anna: lens" in said
     assert "INFO edge.line: bypass end, by bert: " in said

@@ -61,16 +61,17 @@ def test_a_glance_is_one_line() -> None:
     )
 
 
-def write_line(folder: Path, port: int, source: str = "simulated") -> Path:
+def write_line(folder: Path, port: int, source: str = "simulated", max_age_ms: int = 120_000) -> Path:
     """Write the settings of a simulated line, or of another source."""
     (folder / "line.yaml").write_text(
-        f"bundle: {BUNDLE}\ncamera: {{source: '{source}', name: top, simulated: {{fps: 5}}, max_age_ms: 3000}}\n"
+        f"bundle: {BUNDLE}\n"
+        f"camera: {{source: '{source}', name: top, simulated: {{fps: 5}}, max_age_ms: {max_age_ms}}}\n"
         f"store: {{path: outbox.db}}\nbroker: {{port: {port}}}\n"
     )
     return folder / "line.yaml"
 
 
-def until(words: str, stream: int, seen: bytearray, timeout_s: float = 90) -> None:
+def until(words: str, stream: int, seen: bytearray, timeout_s: float = 240) -> None:
     """Read a stream into `seen` until it has said these words."""
     ends_s = time.monotonic() + timeout_s
     while not re.search(words.encode(), seen):
@@ -120,7 +121,7 @@ def test_in_a_pipe_a_lost_camera_is_one_line_with_its_reason(tmp_path: Path) -> 
 
     The alarm and the journal carry the same reason.
     """
-    config = write_line(tmp_path, free_port(), f"rtsp://eye:hunter2@127.0.0.1:{free_port()}/1")
+    config = write_line(tmp_path, free_port(), f"rtsp://eye:hunter2@127.0.0.1:{free_port()}/1", 3000)
     command = [sys.executable, "-m", "edge", "run", str(config)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT) as line:
         assert line.stderr is not None

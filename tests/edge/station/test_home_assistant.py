@@ -21,6 +21,7 @@ from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.edge.messages.test_messages import IDENTITY
 from tests.edge.station.test_run import ALARM, ROOT_TOPIC, bodies, running, write_line
 
+STANDING = ALARM.replace("raise_at: 1,", "raise_at: 1, off_delay_ms: 600000,")
 CONFIG = "homeassistant/device/+/config"
 ID = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -44,12 +45,12 @@ def told(subscriber: Subscriber) -> dict[str, Any]:
 def test_each_entity_reads_what_the_station_says(tmp_path: Path) -> None:
     """Over a real broker: each template gives its value from the topic that it names, and the device is available."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
-        config = write_line(tmp_path, broker.port, f"{ALARM}home_assistant: {{}}\n")
+        config = write_line(tmp_path, broker.port, f"{STANDING}home_assistant: {{}}\n")
         with running(config):
-            wait_for(lambda: told(subscriber) and bodies(subscriber, "state/counters"))
-            wait_for(lambda: bodies(subscriber, "state/counters")[-1]["ng"] >= 1)
+            wait_for(lambda: told(subscriber))
+            wait_for(lambda: min(bodies(subscriber, "state/counters")[-1][name] for name in ("ok", "ng")) >= 1)
             wait_for(lambda: bodies(subscriber, "state/health")[-1]["disk"]["free_bytes"])
-            wait_for(lambda: subscriber.last(f"{ROOT_TOPIC}/alarm/scratched").payload)  # type: ignore[union-attr]
+            wait_for(lambda: subscriber.payloads(f"{ROOT_TOPIC}/alarm/scratched")[-1])
             wait_for(lambda: bodies(subscriber, "status")[-1]["status"] == "online")
             seen = _read(subscriber)
         wait_for(lambda: bodies(subscriber, "status")[-1]["status"] == "offline")
@@ -95,7 +96,8 @@ def test_it_is_told_once_and_removed_with_the_option(tmp_path: Path) -> None:
         with Subscriber(broker.port, CONFIG) as subscriber, running(config):
             wait_for(lambda: subscriber.messages and not subscriber.messages[-1].payload)
         with Subscriber(broker.port, "#") as subscriber:
-            wait_for(lambda: bodies(subscriber, "status"))
+            subscriber.settle()
+            assert bodies(subscriber, "status")
             assert not [m for m in subscriber.messages if m.topic.startswith("homeassistant/")]
 
 
@@ -125,12 +127,12 @@ def test_what_an_earlier_start_announced_is_emptied(
     for prefix in starts:
         with Outbox(tmp_path / "outbox.db") as outbox:
             tell_home_assistant(settings(prefix), IDENTITY, outbox)
-            assert outbox.flush(30)
+            assert outbox.flush(120)
             for row in outbox.pending(0, 10):
                 found.append(("" if row.message.payload else "-") + row.message.topic.partition("/")[0])
                 assert (row.message.kind, row.message.retain, row.seq) == (KIND, True, None)
                 outbox.acknowledge(row)
-            assert outbox.flush(30)
+            assert outbox.flush(120)
     assert found == topics
 
 

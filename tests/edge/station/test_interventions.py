@@ -93,7 +93,7 @@ class Station:
 
     def journal(self) -> list[tuple[str, str, str]]:
         """Return what the journal has of challenge and bypass: what, whose, and in which words."""
-        assert self.outbox.flush(10)
+        assert self.outbox.flush(120)
         with OutboxReader(self.outbox.path) as reader:
             rows = [row.entry for row in reader.journal_rows(100, part="station")]
         return [(row.kind, row.user, row.detail) for row in rows]
@@ -240,7 +240,7 @@ def test_a_record_that_is_none_is_told_and_inspection_goes_on(tmp_path: Path) ->
         outbox.put(None, alarms=[AlarmRecord(f"station/{name}", "{}") for name in COMMANDS])
     with station(tmp_path) as line:
         assert line.part(Verdict.OK) == (Verdict.OK, False)
-        assert line.outbox.flush(10)
+        assert line.outbox.flush(120)
         assert [entry.detail.split(":")[0] for entry in line.outbox.journal(10)] == ["bypass", "challenge"]
 
 
@@ -249,7 +249,7 @@ def test_alarms_do_not_take_a_station_s_records_for_theirs(tmp_path: Path) -> No
     with station(tmp_path) as line:
         line.bypass()
     with station(tmp_path, 60) as line:
-        assert line.outbox.flush(10)
+        assert line.outbox.flush(120)
         assert not [entry for entry in line.outbox.journal(50) if entry.kind == "forgotten"]
         assert not [row for row in line.outbox.pending(0, 1_000) if "station/" in row.message.topic]
 

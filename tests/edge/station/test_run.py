@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.errors import StoreError
 from edge.opencv import cv2
+from edge.outbox import OutboxReader
 from tests.bright_bundle import part, write_bright_bundle
 from tests.brokers import Mosquitto, Subscriber, free_port, wait_for
 from tests.conftest import ROOT
@@ -26,8 +28,17 @@ ROOT_TOPIC = "enterprise/site/area/line/cell/inspect/v1"
 ALARM = "alarms: [{id: scratched, measure: count, class: scratch, raise_at: 1, text: look}]\n"
 
 
-def write_line(folder: Path, port: int, rules: str = ALARM) -> Path:
-    """Write settings, a bundle and a camera: a picture per second, clean and scratched by turns, for ten minutes."""
+# Of a line that is not there to lose its camera or its broker: a busy machine may let it wait.
+MAX_AGE_MS, KEEPALIVE_S = 120_000, 120
+
+
+def write_line(
+    folder: Path, port: int, rules: str = ALARM, *, max_age_ms: int = MAX_AGE_MS, keepalive_s: int = KEEPALIVE_S
+) -> Path:
+    """Write settings, a bundle and a camera: a picture per second, clean and scratched by turns, for ten minutes.
+
+    Pictures of even numbers are clean. Of several that are due a slow machine judges the last one.
+    """
     write_bright_bundle(folder / "bundle")
     parts = folder / "parts"
     parts.mkdir()
@@ -36,7 +47,8 @@ def write_line(folder: Path, port: int, rules: str = ALARM) -> Path:
     for index in range(2, 600):
         (parts / f"{index:03d}.png").hardlink_to(parts / f"{index % 2:03d}.png")
     (folder / "line.yaml").write_text(
-        f"bundle: bundle\ncamera: {{source: parts, max_age_ms: 1500}}\nbroker: {{port: {port}, keepalive_s: 2}}\n"
+        f"bundle: bundle\ncamera: {{source: parts, max_age_ms: {max_age_ms}}}\n"
+        f"broker: {{port: {port}, keepalive_s: {keepalive_s}}}\n"
         f"store: {{path: outbox.db}}\nreport: {{health_every_s: 0.5, sequence_every_s: 0.5}}\n{rules}"
     )
     return folder / "line.yaml"
@@ -66,6 +78,13 @@ def bodies(subscriber: Subscriber, topic: str) -> list[dict[str, Any]]:
     return [json.loads(payload)["body"] for payload in subscriber.payloads(f"{ROOT_TOPIC}/{topic}") if payload]
 
 
+def judged_rightly(results: list[dict[str, Any]]) -> bool:
+    """Tell whether each result of `write_line`'s camera is that of its picture, each picture once and in order."""
+    frames = [result["frame"] for result in results]
+    told = [result["verdict"] for result in results]
+    return frames == sorted(set(frames)) and told == ["NG" if frame % 2 else "OK" for frame in frames]
+
+
 def status(subscriber: Subscriber) -> list[str]:
     """Return what the line said of itself, in order."""
     return [body["status"] for body in bodies(subscriber, "status")]
@@ -75,7 +94,10 @@ def test_a_line_reports_alarms_and_leaves_politely(tmp_path: Path) -> None:
     """Results, alarms and state reach a real broker; SIGTERM ends it with `offline` by its own hand and exit code 0."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
         with running(write_line(tmp_path, broker.port)) as line:
+            wait_for(lambda: [event["transition"] for event in bodies(subscriber, "event/alarm")].count("raised") >= 2)
             wait_for(lambda: len(bodies(subscriber, "event/result")) >= 4)
+            for topic in ("birth", "state/recipe", "state/health", "state/counters", "seq"):
+                wait_for(lambda topic=topic: bodies(subscriber, topic))  # type: ignore[misc]
             line.send_signal(signal.SIGTERM)
             _, stderr = line.communicate(timeout=120)
         assert line.returncode == 0, stderr
@@ -83,18 +105,17 @@ def test_a_line_reports_alarms_and_leaves_politely(tmp_path: Path) -> None:
         wait_for(lambda: "offline" in status(subscriber))
         assert bodies(subscriber, "status")[-1]["reason"] == "stopped"  # the Will says: the connection was lost
         results = bodies(subscriber, "event/result")
-        assert [result["verdict"] for result in results[:4]] == ["OK", "NG", "OK", "NG"]
+        assert judged_rightly(results), results
+        assert {result["verdict"] for result in results} == {"OK", "NG"}
         transitions = [event["transition"] for event in bodies(subscriber, "event/alarm")]
         assert transitions[:3] == ["raised", "cleared", "raised"]
-        for topic in ("birth", "state/recipe", "state/health", "state/counters", "seq"):
-            assert bodies(subscriber, topic), topic
 
 
 def test_an_operator_acknowledges_an_alarm_and_sees_the_last_frame(tmp_path: Path) -> None:
     """`cmd/ack` on a real broker is answered, changes the retained state and the journal; pictures come meanwhile."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as desk:
         config = write_line(tmp_path, broker.port)
-        config.write_text(config.read_text().replace("raise_at: 1,", "raise_at: 1, off_delay_ms: 60000,"))
+        config.write_text(config.read_text().replace("raise_at: 1,", "raise_at: 1, off_delay_ms: 600000,"))
         with running(config):
             wait_for(lambda: desk.last(f"{ROOT_TOPIC}/alarm/scratched") and bodies(desk, "event/alarm"))
             (raised,) = bodies(desk, "event/alarm")
@@ -137,13 +158,21 @@ def test_the_will_tells_of_a_killed_line(tmp_path: Path) -> None:
         assert bodies(subscriber, "status")[-1]["reason"] == "the connection was lost"
 
 
+def numbers(store: Path) -> int:
+    """Return how many events a line has on disk; 0 as long as there is no store."""
+    try:
+        with OutboxReader(store) as reader:
+            return reader.committed
+    except StoreError:  # it is being made
+        return 0
+
+
 def test_without_a_broker_the_line_goes_on_and_nothing_is_lost(tmp_path: Path) -> None:
     """Results decided while no broker was there, by a process that has since ended, arrive in order and without gap."""
     port = free_port()
     config = write_line(tmp_path, port)
     with running(config) as line:
-        with pytest.raises(subprocess.TimeoutExpired):
-            line.wait(4)
+        wait_for(lambda: numbers(tmp_path / "outbox.db") >= 4)
         line.send_signal(signal.SIGINT)
         _, stderr = line.communicate(timeout=120)
     assert line.returncode == 0
@@ -153,26 +182,35 @@ def test_without_a_broker_the_line_goes_on_and_nothing_is_lost(tmp_path: Path) -
         config.write_text(config.read_text().replace(str(port), str(broker.port)))
         with running(config):
             wait_for(lambda: len(bodies(subscriber, "event/result")) >= 5)
-        events = [
-            [json.loads(payload)["seq"] for payload in subscriber.payloads(f"{ROOT_TOPIC}/event/{kind}")]
-            for kind in ("alarm", "result")
-        ]
-        assert events == [sorted(numbers) for numbers in events]  # each class in order; alarms overtake results
-        seen = {number for numbers in events for number in numbers}
-        assert seen == set(range(1, max(seen) + 1))
+            wait_for(lambda: not gaps(subscriber))  # alarms overtake results
+        events = [seqs(subscriber, kind) for kind in ("alarm", "result")]
+        assert events == [sorted(each) for each in events]  # each class in order
+
+
+def seqs(subscriber: Subscriber, kind: str) -> list[int]:
+    """Return the numbers of the events of a kind that came."""
+    return [json.loads(payload)["seq"] for payload in subscriber.payloads(f"{ROOT_TOPIC}/event/{kind}")]
+
+
+def gaps(subscriber: Subscriber) -> set[int]:
+    """Return which numbers did not come, up to the highest one that did."""
+    came = {*seqs(subscriber, "alarm"), *seqs(subscriber, "result")}
+    return set(range(1, max(came) + 1)) - came
 
 
 def test_a_broker_lost_midway_gets_everything_when_it_is_back(tmp_path: Path) -> None:
     """A broker that is killed and comes back misses no result: a subscriber that drops repeats sees every number."""
-    with Mosquitto(tmp_path, persistent=True) as broker:
-        with Subscriber(broker.port, keeps_session=True) as subscriber, running(write_line(tmp_path, broker.port)):
-            wait_for(lambda: len(bodies(subscriber, "event/result")) >= 1)
-            broker.kill9()
-            before = len(bodies(subscriber, "event/result"))
-            broker.start()
-            wait_for(lambda: len(bodies(subscriber, "event/result")) >= before + 4)
-            frames = {result["frame"] for result in bodies(subscriber, "event/result")}
-        assert frames == set(range(len(frames)))
+    with (
+        Mosquitto(tmp_path, persistent=True) as broker,
+        Subscriber(broker.port, keeps_session=True) as subscriber,
+        running(write_line(tmp_path, broker.port)),
+    ):
+        wait_for(lambda: len(bodies(subscriber, "event/result")) >= 1)
+        broker.kill9()
+        before = len(bodies(subscriber, "event/result"))
+        broker.start()
+        wait_for(lambda: len(bodies(subscriber, "event/result")) >= before + 4)
+        wait_for(lambda: not gaps(subscriber))
 
 
 @pytest.mark.parametrize(

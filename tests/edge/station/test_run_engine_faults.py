@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -24,9 +25,9 @@ from tests.edge.station.test_run import bodies, running, status
 
 LINE = """
 bundle: {bundle}
-camera: {{source: simulated, max_age_ms: 5000, simulated: {{width: 256, height: 256, fps: 20}}}}
+camera: {{source: simulated, max_age_ms: 120000, simulated: {{width: 256, height: 256, fps: 20}}}}
 store: {{path: outbox.db}}
-broker: {{port: {port}, keepalive_s: 2}}
+broker: {{port: {port}, keepalive_s: 120}}
 engine: {{backend: simulated, max_batch_s: {limit}, simulated_fault: {{kind: {kind}, after_batches: 10}}}}
 """
 
@@ -56,7 +57,7 @@ def test_an_engine_that_cannot_be_believed_is_no_read_and_an_alarm(
     """From the first wrong batch on no frame is OK, the alarm stands, and the line goes on and stops when told."""
     text = (
         '{"camera": {"source": "simulated", "max_age_ms": 60000, "simulated": {"fps": 0, "width": 256, "height": 256}},'
-        f'"engine": {{"backend": "simulated", "max_batch_s": 0.3, "simulated_fault": {{"kind": "{kind}",'
+        f'"engine": {{"backend": "simulated", "max_batch_s": 5, "simulated_fault": {{"kind": "{kind}",'
         ' "after_batches": 10}}}'
     )
     stop, decided, publisher = threading.Event(), [], MemoryPublisher()
@@ -83,11 +84,11 @@ def test_a_line_whose_engine_hangs_says_so_and_stops(tmp_path: Path) -> None:
     """`linewatch run`: NO_READ, alarm `engine-hangs`; SIGTERM ends it with `offline` by its own hand and code 6."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
         config = tmp_path / "line.yaml"
-        config.write_text(LINE.format(bundle=BUNDLE, port=broker.port, limit=1, kind="hangs"))
+        config.write_text(LINE.format(bundle=BUNDLE, port=broker.port, limit=5, kind="hangs"))
         with running(config) as line:
             wait_for(lambda: "engine-hangs" in [each["alarm"] for each in bodies(subscriber, "event/alarm")])
             before = len(bodies(subscriber, "event/result"))
-            wait_for(lambda: len(bodies(subscriber, "event/result")) > before + 5, 20)  # it goes on telling
+            wait_for(lambda: len(bodies(subscriber, "event/result")) > before + 5)  # it goes on telling
             assert {each["verdict"] for each in bodies(subscriber, "event/result")[before:]} == {"NO_READ"}
             line.send_signal(signal.SIGTERM)
             _, stderr = line.communicate(timeout=120)
@@ -98,6 +99,15 @@ def test_a_line_whose_engine_hangs_says_so_and_stops(tmp_path: Path) -> None:
         assert bodies(subscriber, "status")[-1]["reason"] == "stopped"
 
 
+def stands_still(count: Callable[[], int]) -> None:
+    """Wait until nothing more has come for three seconds, in which 60 frames would have come."""
+    before, since_s = -1, time.monotonic()
+    while time.monotonic() - since_s < 3:
+        if (now := count()) != before:
+            before, since_s = now, time.monotonic()
+        time.sleep(0.05)
+
+
 def test_sigterm_ends_a_line_within_the_limit_of_a_batch(tmp_path: Path) -> None:
     """A stop that comes while a batch hangs does not wait for the 40 s that it may take."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
@@ -105,7 +115,7 @@ def test_sigterm_ends_a_line_within_the_limit_of_a_batch(tmp_path: Path) -> None
         config.write_text(LINE.format(bundle=BUNDLE, port=broker.port, limit=40, kind="hangs"))
         with running(config) as line:
             wait_for(lambda: len(bodies(subscriber, "event/result")) >= 8)
-            time.sleep(2)  # the tenth batch hangs by now
+            stands_still(lambda: len(bodies(subscriber, "event/result")))  # the tenth batch hangs
             line.send_signal(signal.SIGTERM)
             _, stderr = line.communicate(timeout=120)
         assert line.returncode == 6, stderr
@@ -150,10 +160,10 @@ def write_endless_line(folder: Path, port: int) -> Path:
     write_manifest(bundle.path, bundle.manifest)
     (folder / "parts").mkdir()
     for index in range(60):
-        cv2.imwrite(str(folder / "parts" / f"{index:03d}.png"), part(100, 150, *[(10, 10, 20, 4)] * (index == 2)))
+        cv2.imwrite(str(folder / "parts" / f"{index:03d}.png"), part(100, 150, *[(10, 10, 20, 4)] * (index >= 2)))
     (folder / "line.yaml").write_text(
-        f"bundle: bundle\ncamera: {{source: parts, max_age_ms: 5000}}\nbroker: {{port: {port}, keepalive_s: 2}}\n"
-        "store: {path: outbox.db}\nengine: {backend: onnxruntime, max_batch_s: 1}\n"
+        f"bundle: bundle\ncamera: {{source: parts, max_age_ms: 120000}}\nbroker: {{port: {port}, keepalive_s: 120}}\n"
+        "store: {path: outbox.db}\nengine: {backend: onnxruntime, max_batch_s: 5}\n"
     )
     return folder / "line.yaml"
 
@@ -167,5 +177,6 @@ def test_a_model_that_loops_without_end_is_no_read_and_the_line_stops(tmp_path: 
             _, stderr = line.communicate(timeout=120)
         assert line.returncode == 6, stderr
         verdicts = [each["verdict"] for each in bodies(subscriber, "event/result")]
-        assert verdicts[:2] == ["OK", "OK"]
-        assert set(verdicts[2:]) == {"NO_READ"}
+        first = verdicts.index("NO_READ")
+        assert set(verdicts[:first]) == {"OK"}
+        assert set(verdicts[first:]) == {"NO_READ"}

@@ -30,7 +30,7 @@ def test_what_is_offered_while_connecting_is_newer_than_the_announcement(tmp_pat
     with Outbox(tmp_path / "o.db") as outbox, publisher:
         sender = Sender(outbox, publisher, announce)
         with sender:
-            assert asked.wait(30)
+            assert asked.wait(120)
             others[0].join()
             sender.stop(3.0)
     assert publisher.retained["line/status"].payload == b"online"

@@ -199,7 +199,7 @@ def test_a_camera_that_hangs_costs_the_others_nothing(bright: Bundle, tmp_path: 
 
     frames = [(1000 + at, part()) for at in range(50)]
     good, hung = ListedCamera("top", frames, ends=False), HungCamera("side", [])
-    threading.Timer(60, stop.set).start()
+    threading.Timer(240, stop.set).start()
     run_station(
         station(bright, "cameras: {top: {max_age_ms: 3600000}, side: {max_age_ms: 3600000}}"),
         bright,
@@ -233,7 +233,7 @@ def test_a_camera_whose_frames_are_over_is_lost_while_others_go_on(bright: Bundl
             watchers=Watchers([DirectObserver(watch)]),
         )
 
-    threading.Timer(60, stop.set).start()
+    threading.Timer(240, stop.set).start()
     run(ListedCamera("side", [(1000, part())]))
     assert told[0].inspection.camera == "side"
     assert told[0].body is not None
@@ -243,19 +243,19 @@ def test_a_camera_whose_frames_are_over_is_lost_while_others_go_on(bright: Bundl
 
 
 def test_a_folder_whose_pictures_are_parts(bright: Bundle, tmp_path: Path) -> None:
-    """Five pictures of a triggered camera, one bad: one NG part, its alarm once, no camera-lost; exit code 0."""
+    """Three pictures of a triggered camera, one bad: one NG part, its alarm once, no camera-lost; exit code 0."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for index in range(5):
-        cv2.imwrite(str(folder / f"{index:02d}.png"), BAD if index == 2 else part())
+    for index in range(3):
+        cv2.imwrite(str(folder / f"{index:02d}.png"), BAD if index == 1 else part())
     config = tmp_path / "station.yaml"
     config.write_text(
-        f"cameras: {{top: {{kind: images, source: pictures, fps: 0.5, max_age_ms: 1500}}}}\nbundle: {bright.path}\n"
+        f"cameras: {{top: {{kind: images, source: pictures, fps: 0.2, max_age_ms: 4500}}}}\nbundle: {bright.path}\n"
         f"parts: {{trigger: camera}}\nstore: {{path: o.db}}\nbroker: {{port: 9}}\n{ALARM}\n"
     )
     done = linewatch("run", config)
     assert done.returncode == 0, done.stderr
-    assert "ended after 5 parts in 5 frames: 4 OK, 1 NG, 0 NO_READ" in done.stderr
+    assert "ended after 3 parts in 3 frames: 2 OK, 1 NG, 0 NO_READ" in done.stderr
     with OutboxReader(tmp_path / "o.db") as reader:
         raised = [row.entry.alarm for row in reader.journal_rows(500) if row.entry.kind == "raised"]
     assert raised.count("reject") == 1
@@ -287,21 +287,21 @@ def test_a_challenge_counts_nowhere_and_a_bypass_is_never_ok(bright: Bundle, tmp
     """Through a running station: parts of a challenge say so and are in no counter; bypassed parts are NO_READ."""
     config = tmp_path / "station.yaml"
     config.write_text(
-        "cameras: {top: {source: simulated, max_age_ms: 60000, simulated: {width: 64, height: 64, fps: 30}}}\n"
+        "cameras: {top: {source: simulated, max_age_ms: 120000, simulated: {width: 64, height: 64, fps: 30}}}\n"
         f"bundle: {bright.path}\nengine: {{backend: simulated}}\nparts: {{trigger: software}}\n"
         "store: {path: o.db}\nbroker: {port: 9}\n"
     )
     with running(config) as line:
-        wait_for(lambda: len(_parts(tmp_path)) >= 2, 60)
+        wait_for(lambda: len(_parts(tmp_path)) >= 2)
         begun = linewatch("challenge", config, "--parts", "2", "--user", "anna")
         assert begun.stdout.startswith("ok: the next 2 parts"), begun.stderr
-        wait_for(lambda: sum(body["challenge"] for body in _parts(tmp_path)) == 2, 60)
+        wait_for(lambda: sum(body["challenge"] for body in _parts(tmp_path)) == 2)
         taken_out = linewatch("bypass", config, "--on", "--reason", "lens cleaned", "--minutes", "5", "--user", "carl")
         assert taken_out.stdout.startswith("ok"), taken_out.stderr
         before = len(_parts(tmp_path))
-        wait_for(lambda: len(_parts(tmp_path)) >= before + 3, 60)
+        wait_for(lambda: len(_parts(tmp_path)) >= before + 3)
         line.send_signal(signal.SIGTERM)
-        line.communicate(timeout=30)
+        line.communicate(timeout=120)
     bodies = _parts(tmp_path)
     bypassed = [body for body in bodies if "bypassed by carl: lens cleaned" in (body["reason"] or "")]
     assert len(bypassed) >= 2

@@ -109,7 +109,7 @@ def running(bright: Bundle, broker: Mosquitto, folder: Path, timeout_ms: int = 2
         yield line
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(240)
 
 
 def command(action: str, part_id: str | None, **also: Any) -> bytes:
@@ -198,7 +198,7 @@ with socket.create_connection(("127.0.0.1", port)) as broker:
 def flood(port: int, parts: int, per_s: int) -> None:
     """Open and close so many parts at an even pace, each by its id."""
     topic = f"{ROOT_TOPIC}/cmd/part"
-    subprocess.run([sys.executable, "-c", _FLOOD, str(port), topic, str(parts), str(per_s)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", _FLOOD, str(port), topic, str(parts), str(per_s)], check=True, timeout=240)
 
 
 def further(line: Line, frames: int) -> None:

@@ -30,7 +30,7 @@ def listen(path: Path) -> socket.socket:
     """Stand in for systemd's end of the notify socket."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind(str(path))
-    listener.settimeout(5)
+    listener.settimeout(120)
     return listener
 
 
@@ -56,8 +56,8 @@ def test_the_watchdog_is_fed_only_while_every_room_moves(tmp_path: Path, monkeyp
         with Watchdog(progress):
             assert systemd.recv(99) == b"WATCHDOG=1"
             clock.now_ns = 1_000_000_000
-            heard = {systemd.recv(99) for _ in range(3)}
-    assert b"STATUS=stalled: inference" in heard
+            while systemd.recv(99) != b"STATUS=stalled: inference":
+                pass
 
 
 def test_without_systemd_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
