@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def answers(url: str) -> bool:
     """Tell whether a page answers."""
     try:
         return urllib.request.urlopen(url, timeout=120).status == 200  # noqa: S310 - our own
-    except urllib.error.URLError:
+    except OSError:
         return False
 
 

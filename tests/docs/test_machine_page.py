@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -18,13 +18,14 @@ import yaml
 
 from benchmarks.wiring import WIRING
 from edge.alarms.rules import OUTPUT_ALARMS
+from edge.app.station import OpenStation
 from edge.outputs.input_settings import InputKind
 from edge.outputs.settings import OutputKind
 from edge.records import Verdict
 from edge.settings import SHIPPED_BUNDLE, Settings
 from tests.brokers import HOST, wait_for
 from tests.conftest import ROOT
-from tests.edge.outputs.machine_line import SIMULATED, running
+from tests.edge.outputs.machine_line import MAX_AGE_MS, SIMULATED, running
 from tests.edge.outputs.plc import Plc
 
 PAGE = (ROOT / "docs" / "machine.md").read_text(encoding="utf-8")
@@ -40,35 +41,44 @@ def settings_of(text: str, port: int, **more: Any) -> Settings:
     """Read an example as part of a simulated station whose PLC is on loopback."""
     simulated = {**SIMULATED, "defective_share": 1.0}
     given = {
-        "camera": {"source": "simulated", "simulated": simulated, "max_age_ms": 3000},
+        "camera": {"source": "simulated", "simulated": simulated, "max_age_ms": MAX_AGE_MS},
         "bundle": str(SHIPPED_BUNDLE),
         "engine": {"backend": "simulated"},
         **yaml.safe_load(text),
         **more,
     }
     if given["machine"]["link"] == "modbus":
-        given["machine"]["modbus"] |= {"host": HOST, "port": port}
-        given["machine"]["tolerance_ms"] = 500
+        given["machine"]["modbus"] |= {"host": HOST, "port": port, "timeout_ms": 10_000}
+        given["machine"]["tolerance_ms"] = 1000
+        given.setdefault("parts", {})["wait_ms"] = 60_000
     return Settings.model_validate_json(json.dumps(given))
 
 
 @contextmanager
-def beside_a_plc(number: int, folder: Path) -> Iterator[tuple[Plc, list[Verdict]]]:
+def beside_a_plc(number: int, folder: Path) -> Iterator[tuple[Plc, list[Verdict], OpenStation]]:
     """Run the example of this number beside a PLC, and wait until it is reached; every part is bad."""
     text = blocks("yaml")[-3:][number]
     with Plc() as plc:
         settings = settings_of(text, plc.port, store={"path": str(folder / "a.db")})
-        with running(settings, folder / "a.db") as (_, verdicts):
+        with running(settings, folder / "a.db") as (opened, verdicts):
             wait_for(lambda: plc.register(0) + plc.register(1) >= 2)
-            yield plc, verdicts
+            yield plc, verdicts, opened
+
+
+def let_one_pass(opened: OpenStation, barrier: Callable[[bool], None]) -> None:
+    """Break a light barrier until the station has opened the part and seen it."""
+    assert opened.decider.parts is not None
+    barrier(True)
+    wait_for(lambda: opened.decider.parts.open_to_frames)  # type: ignore[union-attr]
+    seen = opened.decider.cameras[0].frames
+    wait_for(lambda: opened.decider.cameras[0].frames >= seen + 8)
+    barrier(False)
 
 
 def test_the_gate_throws_out_what_the_barrier_saw(tmp_path: Path) -> None:
     """Example 1: the pulse comes when the belt has gone 2,000 counts since the barrier, and not before."""
-    with beside_a_plc(0, tmp_path) as (plc, verdicts):
-        plc.set_discrete(0, True)
-        time.sleep(0.4)
-        plc.set_discrete(0, False)
+    with beside_a_plc(0, tmp_path) as (plc, verdicts, opened):
+        let_one_pass(opened, lambda up: plc.set_discrete(0, up))
         wait_for(lambda: verdicts == [Verdict.NG])
         plc.set_input(0, 1900)
         time.sleep(0.3)
@@ -79,7 +89,7 @@ def test_the_gate_throws_out_what_the_barrier_saw(tmp_path: Path) -> None:
 
 def test_the_handshake_goes_through(tmp_path: Path) -> None:
     """Example 2: two parts, each with its verdict, its count and its coverage at done."""
-    with beside_a_plc(1, tmp_path) as (plc, verdicts):
+    with beside_a_plc(1, tmp_path) as (plc, verdicts, _):
         for number in (1, 2):
             wait_for(lambda: plc.coil(0) and not plc.coil(2))
             plc.set_register(22, number)
@@ -98,15 +108,12 @@ def test_the_handshake_goes_through(tmp_path: Path) -> None:
 
 def test_three_bad_parts_stop_the_line(tmp_path: Path) -> None:
     """Example 3: two do not, the third does; and the stop is up again when the station has ended."""
-    with beside_a_plc(2, tmp_path) as (plc, verdicts):
+    with beside_a_plc(2, tmp_path) as (plc, verdicts, opened):
         wait_for(lambda: not plc.coil(0))
         for number in (1, 2, 3):
             assert not plc.coil(0)
-            plc.set_coil(20, True)
-            time.sleep(0.4)
-            plc.set_coil(20, False)
+            let_one_pass(opened, lambda up: plc.set_coil(20, up))
             wait_for(lambda: len(verdicts) == number)  # noqa: B023
-            time.sleep(0.2)
         wait_for(lambda: plc.coil(0))
         assert verdicts == [Verdict.NG] * 3
 

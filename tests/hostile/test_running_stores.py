@@ -23,7 +23,7 @@ from tests.edge.station.test_run import ROOT_TOPIC, bodies, status
 from tests.read_only_disk import ReadOnlyDisk
 from tests.stepped_clock import SteppedClock
 
-SIMULATED = "{source: simulated, max_age_ms: 5000, simulated: {width: 64, height: 64, fps: 20, frames_per_part: 10}}"
+SIMULATED = "{source: simulated, max_age_ms: 120000, simulated: {width: 64, height: 64, fps: 20, frames_per_part: 10}}"
 RULES = "[{id: found, measure: count, raise_at: 1, on_delay_ms: 200, off_delay_ms: 200, needs_ack: false, text: look}]"
 
 
@@ -32,7 +32,7 @@ def write_line(folder: Path, store: Path, port: int, *, also: str = "", rules: s
     config = folder / "line.yaml"
     config.write_text(
         f"bundle: {BUNDLE}\ncamera: {SIMULATED}\nengine: {{backend: simulated}}\n"
-        f"broker: {{port: {port}, keepalive_s: 2}}\n"
+        f"broker: {{port: {port}, keepalive_s: 120}}\n"
         f"store: {{path: {store}}}\nreport: {{health_every_s: 0.5}}\nalarms: {rules}\n{also}"
     )
     return config

@@ -156,7 +156,7 @@ def test_parts_do_not_feel_a_clock_that_is_set(tmp_path: Path) -> None:
     """Set back and forth by days, every part of the line is opened, closed by its trigger and judged, in order."""
     clock = SteppedClock(tmp_path)
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as desk:
-        parts = "parts: {trigger: software, timeout_ms: 30000, wait_ms: 10000}\n"
+        parts = "parts: {trigger: software, timeout_ms: 120000, wait_ms: 60000}\n"
         config = write_line(tmp_path, tmp_path / "outbox.db", broker.port, also=parts)
         clock.set(0)
         with line(config, **clock.environment()) as process:

@@ -149,9 +149,9 @@ def test_a_line_that_runs_is_backed_up_and_goes_on_elsewhere(tmp_path: Path) -> 
         assert "a backup does not carry: bundle" in said
         before = len(subscriber.messages)
         with running(new / "line.yaml"):
-            wait_for(lambda: len(subscriber.messages) >= before + 5)
+            epochs = {told["epoch"] for told in old}
+            wait_for(lambda: json.loads(subscriber.payloads()[before:][-1])["epoch"] not in epochs)
         fresh = [json.loads(payload) for payload in subscriber.payloads()[before:]]
-    epochs = {told["epoch"] for told in old}
     again = [told for told in fresh if told["epoch"] in epochs]
     with zipfile.ZipFile(tmp_path / "b.zip") as archive:
         archive.extract("store.db", tmp_path)

@@ -48,7 +48,7 @@ def frames_of(items: list[Frame | CameraState]) -> list[Frame]:
     return [item for item in items if isinstance(item, Frame)]
 
 
-def first_frame(camera: Camera, within_s: float = 20.0) -> Frame:
+def first_frame(camera: Camera, within_s: float = 240.0) -> Frame:
     """Wait for a live camera's next frame."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -58,7 +58,7 @@ def first_frame(camera: Camera, within_s: float = 20.0) -> Frame:
     pytest.fail(f"no frame within {within_s} s; the camera says {item}")
 
 
-def state_with(camera: Camera, condition: CameraCondition, within_s: float = 30.0) -> CameraState:
+def state_with(camera: Camera, condition: CameraCondition, within_s: float = 240.0) -> CameraState:
     """Wait until a camera says that it is in a condition."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:

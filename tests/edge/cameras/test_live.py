@@ -18,10 +18,11 @@ from edge.opencv import cv2
 from edge.records import CameraCondition, CameraState, Frame
 from edge.settings import CameraSettings
 from edge.station.watchdog import Heartbeats
+from tests.brokers import wait_for
 from tests.edge.cameras.clips import first_frame, rtsp_server, state_with
 
 
-def network(url: str, max_age_ms: int = 5000) -> CapturedCamera:
+def network(url: str, max_age_ms: int = 60_000) -> CapturedCamera:
     """Make a network camera."""
     limits = CaptureLimits(max_age_ms)
     return CapturedCamera("c", lambda: NetworkStream(url, max_age_ms=max_age_ms), live=True, limits=limits)
@@ -32,14 +33,14 @@ def test_rtsp_gives_frames_and_survives_the_loss_of_its_server() -> None:
     with rtsp_server() as (server, port), network(f"rtsp://user:secret@127.0.0.1:{port}/line") as camera:
         frame = first_frame(camera)
         assert frame.pixels.shape == (240, 320, 3)
-        assert 0 <= time.monotonic_ns() - frame.captured_ns < 5e9
+        assert 0 <= time.monotonic_ns() - frame.captured_ns < 60e9
         server.kill()
         server.wait()
         state = state_with(camera, CameraCondition.LOST)
         assert f"rtsp://***@127.0.0.1:{port}/line" in state.detail
         assert "secret" not in state.detail
         with rtsp_server(port):
-            assert first_frame(camera, 40).index > frame.index
+            assert first_frame(camera).index > frame.index
 
 
 def test_a_live_source_that_is_absent_is_lost_not_ended(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_a_gstreamer_pipeline_gives_its_newest_frame() -> None:
     )
     with CapturedCamera("c", lambda: OpenCvSource("gstreamer", pipeline), live=True) as camera:
         first = first_frame(camera)
-        time.sleep(0.5)
+        wait_for(lambda: camera.dropped > 5)
         second = first_frame(camera)
         assert second.pixels.shape == (120, 160, 3)
         assert second.index - first.index > 5
@@ -93,15 +94,14 @@ def test_a_camera_of_16_bits_keeps_its_upper_eight_and_a_depth_that_is_too_small
 def test_a_pipeline_that_never_starts_is_lost_and_does_not_hold_the_line() -> None:
     """Opening that does not come back is told after its time limit, while the watchdog is fed; leaving is quick."""
     alive = []
-    limits = CaptureLimits(open_s=1.0)
+    limits = CaptureLimits(open_s=3.0)
     source = OpenCvSource("gstreamer", "appsrc ! videoconvert ! appsink")
     with CapturedCamera("c", lambda: source, live=True, limits=limits, alive=lambda: alive.append(1)) as camera:
         assert camera.read(0.2).condition is CameraCondition.STARTING  # type: ignore[union-attr]
-        assert "did not come back within 1 s" in state_with(camera, CameraCondition.LOST).detail
+        assert "did not come back within 3 s" in state_with(camera, CameraCondition.LOST).detail
         before, left_at = len(alive), time.monotonic()
-        time.sleep(0.5)
-        assert len(alive) > before
-    assert time.monotonic() - left_at < 4
+        wait_for(lambda: len(alive) > before)
+    assert time.monotonic() - left_at < 60
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_no_more_than_three_openings_hang_at_once() -> None:
         return sources[-1]
 
     with CapturedCamera("three", make, live=True, limits=CaptureLimits(open_s=0.05)) as camera:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 240
         while "restart the line" not in getattr(camera.read(0.1), "detail", ""):
             assert time.monotonic() < deadline
         hanging = [thread for thread in threading.enumerate() if thread.name == "camera three opens"]
@@ -187,7 +187,7 @@ def test_a_camera_that_hangs_does_not_hold_the_end() -> None:
     with CapturedCamera("c", lambda: source, live=True) as camera:
         camera.read(0.2)
         left_at = time.monotonic()
-    assert time.monotonic() - left_at < 4
+    assert time.monotonic() - left_at < 60
     source.release.set()
 
 
@@ -198,14 +198,17 @@ class ScriptedSource:
     total = 0
     differences: tuple[str, ...] = ()
 
-    def __init__(self, shots: list[Shot]) -> None:
+    def __init__(self, shots: list[Shot], may: threading.Semaphore | None = None) -> None:
         self.shots = shots
+        self._may = may  # acquired for each: who reads is not overtaken
 
     def open(self) -> None:
         """Open at once."""
 
     def take(self) -> Sequence[Shot] | None:
         """Give the next."""
+        if self._may is not None:
+            self._may.acquire(timeout=240)
         if not self.shots:
             raise SourceError("no more")
         time.sleep(0.05)
@@ -224,22 +227,26 @@ def shot(side: int = 64, age_ms: float = 0, trouble: str = "") -> Shot:
 def taken(shots: list[Shot], limits: CaptureLimits) -> list[Frame | CameraState]:
     """Read what a live camera makes of them, until it is lost."""
     items: list[Frame | CameraState] = []
-    with CapturedCamera("c", lambda: ScriptedSource(shots), live=True, limits=limits) as camera:
-        deadline = time.monotonic() + 10
+    may = threading.Semaphore(1)
+    with CapturedCamera("c", lambda: ScriptedSource(shots, may), live=True, limits=limits) as camera:
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
             item = camera.read(0.02)
             if isinstance(item, CameraState) and item.condition is CameraCondition.LOST:
                 return items
             if isinstance(item, Frame) or item.condition is CameraCondition.UNREADABLE:
                 items.append(item)
+                may.release()
     pytest.fail("it was never lost")
 
 
 def test_an_old_or_damaged_picture_is_no_frame() -> None:
     """What is older than `max_age_ms` when it is given, or damaged, has no pixels that could be judged."""
-    items = taken([shot(), shot(age_ms=3000), shot(trouble="the picture is damaged"), shot()], CaptureLimits(1000))
+    items = taken(
+        [shot(), shot(age_ms=300_000), shot(trouble="the picture is damaged"), shot()], CaptureLimits(120_000)
+    )
     assert [isinstance(item, Frame) for item in items] == [True, False, False, True]
-    assert "ms old, at most 1000 ms allowed" in items[1].detail  # type: ignore[union-attr]
+    assert "ms old, at most 120000 ms allowed" in items[1].detail  # type: ignore[union-attr]
     assert items[2].detail == "the picture is damaged"  # type: ignore[union-attr]
 
 

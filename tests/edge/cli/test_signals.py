@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,10 +38,7 @@ def test_the_signals_of_a_running_station_are_shown(plc: Plc, tmp_path: Path) ->
         config = write_line(tmp_path, plc, broker)
         with running(config):
             wait_for(lambda: plc.register(COUNT) >= 3 and plc.coil(READY))
-            told = json.loads(linewatch("signals", config, "--json").stdout)
-            assert {row["signal"]: row["level"] for row in told["outputs"]}["ready"] is True
-            assert told["lost"] is None
-            assert told["counts"]["parts"] >= 3
+            wait_for(lambda: _is_well(json.loads(linewatch("signals", config, "--json").stdout)))
             shown = linewatch("signals", config, "--once").stdout
             assert "reached" in shown
             assert f"coil {READY}" in shown
@@ -53,6 +51,12 @@ def test_the_signals_of_a_running_station_are_shown(plc: Plc, tmp_path: Path) ->
             refused = linewatch("outputs", config, "test", "--yes")
     assert refused.returncode == 13
     assert "its signals are its own" in refused.stderr
+
+
+def _is_well(told: dict[str, Any]) -> bool:
+    """Tell whether a station is ready, its PLC is there, and three parts have passed."""
+    ready = {row["signal"]: row["level"] for row in told["outputs"]}["ready"] is True
+    return ready and told["lost"] is None and told["counts"]["parts"] >= 3
 
 
 def test_each_output_is_switched_by_hand(plc: Plc, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_they_come_from_the_station_and_go_with_it(tmp_path: Path) -> None:
             assert f'<img src="/pictures/camera/{STATION}"' in page
             with watching(url, f"/pictures/camera/{STATION}") as shown:
                 wait_for(lambda: next(shown).shape[:2] == FRAME)
-                assert one(port, "live_viewers") == 1
+                wait_for(lambda: one(port, "live_viewers") == 1)
                 line.send_signal(signal.SIGTERM)
                 line.communicate(timeout=120)
                 wait_for(lambda: next(shown).shape[:2] == CARD)

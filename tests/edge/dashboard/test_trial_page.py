@@ -20,6 +20,7 @@ from edge.inspection.trying import BusyError, Tried
 from edge.opencv import cv2
 from edge.records import UInt8
 from tests.bright_bundle import part, write_bright_bundle
+from tests.brokers import wait_for
 from tests.edge.dashboard.stations import Bench, bench
 from tests.edge.dashboard.test_access import log_in, with_users
 
@@ -184,8 +185,7 @@ def test_a_crowd_waits_or_is_told(bright: Bundle, tmp_path: Path) -> None:
         for one in crowd:
             one.start()
         assert held.wait(120)
-        while tries._waiting < WAITING_AT_MOST:
-            pass
+        wait_for(lambda: tries._waiting >= WAITING_AT_MOST)
         with pytest.raises(BusyError, match="Try again"):
             tries.inspect("r", "c", [])
         go.set()

@@ -89,7 +89,7 @@ def test_a_page_of_somebody_else_reads_nothing_through_a_name_of_its_own(host: s
 
 def test_idle_callers_hold_no_place_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers that ask nothing, or drip, take all places only until their time is over."""
-    monkeypatch.setattr(module, "ASK_WITHIN_S", 0.5)
+    monkeypatch.setattr(module, "ASK_WITHIN_S", 3.0)
     with served() as port:
         idle = [socket.create_connection((HOST, port), 30) for _ in range(MOST_CALLERS + 1)]
         try:

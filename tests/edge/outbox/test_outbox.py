@@ -463,7 +463,7 @@ def test_stopping_drains_then_says_farewell(tmp_path: Path) -> None:
         with sending(outbox, publisher) as sender:
             for number in range(500):
                 outbox.put(outbox.reserve(), result(number))
-            sender.stop(10.0, state("line/status", "offline"))
+            sender.stop(120.0, state("line/status", "offline"))
         assert sent(publisher) == list(range(500))
         assert publisher.messages[-1].payload == b"offline"
         away = MemoryPublisher(away=True)
@@ -497,7 +497,7 @@ def test_messages_wait_in_the_outbox_across_a_restart(tmp_path: Path) -> None:
         sender.stop(1.0)
     with broker, Subscriber(broker.port) as subscriber, line(tmp_path / "outbox.db", broker) as (outbox, sender):
         settled(outbox)
-        sender.stop(5.0, state("line/status", "offline"))
+        sender.stop(120.0, state("line/status", "offline"))
         wait_for(lambda: subscriber.payloads("line/status") == [b"online", b"offline"])
         assert [int(payload) for payload in subscriber.payloads("line/event")] == list(range(100))
 

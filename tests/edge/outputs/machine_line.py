@@ -17,17 +17,19 @@ from edge.records import Verdict
 from edge.records.decided import Decided, DecidedPart
 from edge.settings import SHIPPED_BUNDLE, Settings, load_bundles
 
+# Of a line that is not there to see its camera or its parts late: a busy machine may let it wait.
+MAX_AGE_MS, PARTS = 120_000, {"timeout_ms": 60_000, "wait_ms": 60_000}
 SIMULATED = {"fps": 40, "frames_per_part": 8, "width": 160, "height": 120}
 
 
 def settings_of(store: Path, *, defective: float = 0.1, **more: Any) -> Settings:
     """Return the settings of a station whose light barrier opens five parts in a second."""
-    camera = {"source": "simulated", "simulated": {**SIMULATED, "defective_share": defective}, "max_age_ms": 3000}
+    camera = {"source": "simulated", "simulated": {**SIMULATED, "defective_share": defective}, "max_age_ms": MAX_AGE_MS}
     given = {
         "camera": camera,
         "bundle": str(SHIPPED_BUNDLE),
         "engine": {"backend": "simulated"},
-        "parts": {"trigger": "software", "timeout_ms": 3000},
+        "parts": {"trigger": "software", **PARTS},
         "store": {"path": str(store)},
         **more,
     }

@@ -36,7 +36,7 @@ class Linked:
     """A client with what it told."""
 
     def __init__(self, port: int, **settings: int) -> None:
-        own = {"timeout_ms": 200, "retry_ms": 100, **settings}
+        own = {"timeout_ms": 10_000, "retry_ms": 100, **settings}
         self.readings: list[Reading] = []
         self.link = ModbusClient(ModbusSettings(host=HOST, port=port, **own), PLACES, self.readings.append)
         self.told: list[OutputEvent] = []
@@ -106,10 +106,10 @@ def test_a_plc_that_goes_and_comes_back_forgets_nothing() -> None:
 
 def test_a_plc_that_answers_late_is_lost(plc: Plc) -> None:
     """An answer after the time limit is no answer, and none is taken for that of another request."""
-    own = Linked(plc.port)
+    own = Linked(plc.port, timeout_ms=500)
     with own.link:
         wait_for(lambda: own.has(OutputRestored))
-        plc.answers_after_s = 1.0
+        plc.answers_after_s = 2.0
         assert "Modbus" in own.why()
         plc.answers_after_s = 0.0
         own.told.clear()
@@ -133,7 +133,7 @@ def test_an_exception_code_is_told_in_words(plc: Plc, code: ExcCodes, told: str)
 
 def test_another_unit_is_told(plc: Plc) -> None:
     """A PLC without that unit refuses, or is silent; both are a loss."""
-    own = Linked(plc.port, unit=9)
+    own = Linked(plc.port, unit=9, timeout_ms=1000)
     with own.link:
         assert "Modbus" in own.why()
         assert not own.has(OutputRestored)
@@ -141,7 +141,7 @@ def test_another_unit_is_told(plc: Plc) -> None:
 
 def test_what_is_due_goes_out_in_time_or_is_told(plc: Plc) -> None:
     """A pulse whose moment is over is not written; one whose answer came too late is told as such."""
-    own = Linked(plc.port, timeout_ms=3000)
+    own = Linked(plc.port)
     with own.link as link:
         wait_for(lambda: own.has(OutputRestored))
         link.set({"gate": True}, time.monotonic_ns() - 1)

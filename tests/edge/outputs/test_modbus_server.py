@@ -33,7 +33,7 @@ def served(silent_ms: int = 3000) -> Iterator[tuple[ModbusServer, ModbusTcpClien
     settings = ModbusSettings(role="server", host=HOST, port=port, unit=3, silent_ms=silent_ms)
     with (
         ModbusServer(settings, PLACES, readings.append) as server,
-        ModbusTcpClient(HOST, port=port, timeout=5, retries=0) as client,
+        ModbusTcpClient(HOST, port=port, timeout=120, retries=0) as client,
     ):
         yield server, client, readings
 

@@ -22,7 +22,7 @@ RULES = ("result_counter", "ok", "ng", "no_read", "part_id", "recipe", "state")
 async def look(url: str, parts: int) -> dict[int, dict[str, Any]]:
     """Read all nodes at once, again and again, until so many parts were seen."""
     seen: dict[int, dict[str, Any]] = {}
-    async with Client(url, timeout=10) as client:
+    async with Client(url, timeout=120) as client:
         space = await client.get_namespace_index(NAMESPACE)
         nodes = [client.get_node(ua.NodeId(name, space)) for name in NAMES]
         while len(seen) < parts:

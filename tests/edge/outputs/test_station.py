@@ -20,7 +20,7 @@ OUTPUTS = {
     "lamp": {"rule": "alarm", "at": "lamp", "alarms": ["output-lost"]},
     "gate": {"rule": "pulse", "at": "gate", "verdicts": ["ng"], "after_ms": 1500, "width_ms": 30},
 }
-MACHINE = {"link": "simulated", "tolerance_ms": 500}
+MACHINE = {"link": "simulated", "tolerance_ms": 1000}
 
 
 def test_each_verdict_reaches_the_machine(tmp_path: Path) -> None:
@@ -29,7 +29,8 @@ def test_each_verdict_reaches_the_machine(tmp_path: Path) -> None:
     machine = SimulatedMachine()
     with running(settings, tmp_path / "a.db", machine) as (_, verdicts):
         wait_for(lambda: len(verdicts) >= 20)
-        assert machine.levels["ready"] is True
+        wait_for(lambda: machine.levels["ready"] is True)
+        wait_for(lambda: any(one.signal == "gate" and one.level is True for one in tuple(machine.seen)))
     read, seen = [], dict.fromkeys(("good", "bad", "unread"), False)
     for one in machine.seen:
         if one.signal in seen:
@@ -39,7 +40,6 @@ def test_each_verdict_reaches_the_machine(tmp_path: Path) -> None:
     wanted = [(each is Verdict.OK, each is Verdict.NG, each is Verdict.NO_READ) for each in verdicts]
     assert {Verdict.OK, Verdict.NG} <= set(verdicts)
     assert read[:20] == wanted[:20]
-    assert sum(one.signal == "gate" and one.level is True for one in machine.seen) > 0
     assert any(one.signal == "busy" and one.level is True for one in machine.seen)
     assert [name for name, level in machine.levels.items() if level is True] == []
 
