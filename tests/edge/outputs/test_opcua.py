@@ -27,6 +27,9 @@ OUTPUTS = {"bad": ("ns=2;s=Bad", "ng"), "count": ("ns=2;s=Count", "result_counte
 INPUTS = {"part": ("ns=2;s=Part", "part"), "belt": ("ns=2;s=Encoder", "encoder")}
 
 
+REFUSED = {"timeout_ms": 2000}  # who is not let in need not be waited for
+
+
 class Linked:
     """A link with what it told."""
 
@@ -39,7 +42,7 @@ class Linked:
         make: Callable[..., OpcUaLink] = OpcUaClient,
         **settings: Any,
     ) -> None:
-        own = {"security": "none", "retry_ms": 100, "timeout_ms": 2000, "silent_ms": 500, **settings}
+        own = {"security": "none", "retry_ms": 100, "timeout_ms": 30_000, "silent_ms": 500, **settings}
         self.readings: list[Reading] = []
         self.told: list[OutputEvent] = []
         self.link = make(OpcUaSettings(url=url, **own), outputs, inputs, self.readings.append)
@@ -127,8 +130,8 @@ def test_a_client_signs_and_encrypts(tmp_path: Path) -> None:
         with own.link as link:
             link.set({"count": 5})
             wait_for(own.has(OutputRestored))
-            assert plc.value("Count") == 5
-        plain = Linked(plc.url)
+            wait_for(lambda: plc.value("Count") == 5)
+        plain = Linked(plc.url, **REFUSED)
         with plain.link:
             assert plain.why()
             assert not plain.has(OutputRestored)()
@@ -141,7 +144,7 @@ def test_a_client_refuses_expired_certificates(tmp_path: Path, whose: str) -> No
     plc_files = make_certificate(tmp_path, "plc", **old["plc"])
     own_files = make_certificate(tmp_path, "station", **old["station"])
     with PlcServer(certificate=plc_files) as plc:
-        own = Linked(plc.url, **files(own_files, plc_files[0]))
+        own = Linked(plc.url, **files(own_files, plc_files[0]), **REFUSED)
         with own.link as link:
             link.set({"count": 5})
             assert "expired on" in own.why()
@@ -157,7 +160,7 @@ def test_a_client_refuses_a_server_of_another_certificate(tmp_path: Path) -> Non
     plc_files, own_files = make_certificate(tmp_path, "plc"), make_certificate(tmp_path, "station")
     other = make_certificate(tmp_path, "other")
     with PlcServer(certificate=plc_files) as plc:
-        own = Linked(plc.url, **files(own_files, other[0]))
+        own = Linked(plc.url, **files(own_files, other[0]), **REFUSED)
         with own.link:
             assert own.why()
             assert not own.has(OutputRestored)()
@@ -168,8 +171,11 @@ SERVED |= {"state": ("CurrentState", "state")}
 WRITTEN = {"part": ("PartPresent", "part"), "state": ("RecipeWish", "recipe")}
 
 
-async def _visit(url: str, steps: Callable[[Client, Callable[[str], Any]], Any], secure: Sequence[Any] = ()) -> Any:
-    client = Client(url, timeout=20)
+Steps = Callable[[Client, Callable[[str], Any]], Any]
+
+
+async def _visit(url: str, steps: Steps, secure: Sequence[Any], timeout_s: float) -> Any:
+    client = Client(url, timeout=timeout_s)
     if secure:
         client.application_uri = "urn:plc"
         await client.set_security(SecurityPolicyBasic256Sha256, *secure, mode=ua.MessageSecurityMode.SignAndEncrypt)
@@ -178,9 +184,9 @@ async def _visit(url: str, steps: Callable[[Client, Callable[[str], Any]], Any],
         return await steps(client, lambda name: client.get_node(ua.NodeId(name, space)))
 
 
-def visit(url: str, steps: Callable[[Client, Callable[[str], Any]], Any], secure: Sequence[Any] = ()) -> Any:
+def visit(url: str, steps: Steps, secure: Sequence[Any] = (), timeout_s: float = 60) -> Any:
     """Be a client for a moment."""
-    return asyncio.run(_visit(url, steps, secure))
+    return asyncio.run(_visit(url, steps, secure, timeout_s))
 
 
 @contextmanager
@@ -209,7 +215,7 @@ def test_a_client_reads_the_station_s_nodes_and_writes_inputs_alone() -> None:
 
     with serving() as (own, url):
         own.link.set({"bad": True, "count": 41, "id": "p-7"})
-        time.sleep(0.2)
+        wait_for(lambda: visit(url, read_count) == 41)
         names, values = visit(url, steps)
         assert values == [True, 41, "p-7"]
         assert names == {
@@ -223,15 +229,15 @@ def test_a_client_reads_the_station_s_nodes_and_writes_inputs_alone() -> None:
 
 def test_a_server_tells_whether_a_client_is_there() -> None:
     """Nobody is a loss, and somebody ends it."""
-
-    async def stay(_client: Client, node: Callable[[str], Any]) -> Any:
-        await asyncio.sleep(0.5)
-        return await node("ng").read_value()
-
     with serving() as (own, url):
         assert "no client is there" in own.why()
+        seen = own.has(OutputRestored)
+
+        async def stay(_client: Client, node: Callable[[str], Any]) -> None:
+            while not seen():
+                await node("ng").read_value()
+
         visit(url, stay)
-        wait_for(own.has(OutputRestored))
 
 
 async def read_count(_client: Client, node: Callable[[str], Any]) -> Any:
@@ -245,11 +251,11 @@ def test_a_server_lets_in_whom_it_trusts(tmp_path: Path) -> None:
     stranger = make_certificate(tmp_path, "stranger")
     with serving(**files(own_files, plc_files[0])) as (own, url):
         own.link.set({"count": 9})
-        time.sleep(0.2)
-        assert visit(url, read_count, tuple(CertProperties(path, "pem") for path in plc_files)) == 9
+        trusted = tuple(CertProperties(path, "pem") for path in plc_files)
+        wait_for(lambda: visit(url, read_count, trusted) == 9)
         for refused in (tuple(CertProperties(path, "pem") for path in stranger), ()):
             with pytest.raises((ua.UaError, OSError, asyncio.TimeoutError)):
-                visit(url, read_count, refused)
+                visit(url, read_count, refused, timeout_s=5)
 
 
 @pytest.mark.parametrize("whose", ["station", "plc"])
@@ -261,7 +267,7 @@ def test_a_server_waits_for_certificates_that_hold(tmp_path: Path, whose: str) -
         own.link.set({"count": 9})
         assert "expired on" in own.why()
         with pytest.raises((ua.UaError, OSError, asyncio.TimeoutError)):
-            visit(url, read_count)
+            visit(url, read_count, timeout_s=5)
         make_certificate(tmp_path, whose)
 
         def let_in() -> bool:
