@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +84,9 @@ async def opcua(port: int, certificate: Path) -> Came:
 
 
 def main(words: Sequence[str]) -> None:
-    """Be the PLC of a link at a port."""
+    """Be the PLC of a link at a port; it is another computer, so it goes before what runs here, where it may."""
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
     link, port, *more = words
     came = asyncio.run(modbus(int(port)) if link == "modbus" else opcua(int(port), Path(more[0])))
     print(json.dumps(came), flush=True)

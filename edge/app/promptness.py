@@ -9,11 +9,11 @@ from types import TracebackType
 from typing_extensions import Self
 
 # The interpreter's own is 5 ms: so long each of three threads may wait for one that computes.
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.0001
 
 
 class Promptness:
-    """While it is entered, threads take turns every half millisecond; leaving it restores what was before.
+    """While it is entered, threads take turns every tenth of a millisecond; leaving it restores what was before.
 
     `settle` takes what lives by now out of the garbage collector's care: to look through all of it stops every thread
     for tens of milliseconds.

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from edge.outputs.pending import Pending
+from edge.outputs.priority import go_first
 from edge.records.outputs import Level, OutputEvent, OutputLate, OutputLost, Reading
 
 Heard = Callable[[Reading], None]
@@ -33,7 +34,7 @@ class Link:
         self._shown: dict[str, Level] = {}  # what the machine is to hold; what came last stands behind
         self._happened: deque[OutputEvent] = deque(maxlen=_REMEMBERED)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._serve_first, name=name, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -57,6 +58,10 @@ class Link:
         while self._happened:
             told.append(self._happened.popleft())
         return told
+
+    def _serve_first(self) -> None:
+        go_first()
+        self._run()
 
     @abstractmethod
     def _run(self) -> None:

@@ -17,6 +17,7 @@ from edge.outputs import schedule as timing
 from edge.outputs.by_hand import HandTest, HandTestEnds
 from edge.outputs.encoder import Encoder
 from edge.outputs.inputs import Released, Triggered
+from edge.outputs.priority import go_first
 from edge.outputs.rules import Changes
 from edge.outputs.schedule import Begin, Dropped, End, Schedule
 from edge.outputs.settings import OutputRule
@@ -145,6 +146,7 @@ class OutputScheduler:
         return self._signals.safe
 
     def _run(self) -> None:
+        go_first()
         while (told := self._next()) is not None:
             try:
                 self._turn(told)

@@ -55,7 +55,7 @@ class ModbusAsked(_Places):
     def __init__(self, plc: Plc, outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         super().__init__(outputs, inputs)
         self._plc = plc
-        self.machine = {"link": "modbus", "modbus": {"host": HOST, "port": plc.port}}
+        self.machine = {"link": "modbus", "modbus": {"host": HOST, "port": plc.port, "timeout_ms": 10_000}}
 
     def get(self, name: str) -> int:
         """Read a coil or register."""
@@ -76,8 +76,9 @@ class ModbusAsks(_Places):
     def __init__(self, outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         super().__init__(outputs, inputs)
         port = free_port()
-        self._plc = ModbusTcpClient(HOST, port=port, timeout=20)
-        self.machine = {"link": "modbus", "modbus": {"role": "server", "host": HOST, "port": port}}
+        self._plc = ModbusTcpClient(HOST, port=port, timeout=60)
+        own = {"role": "server", "host": HOST, "port": port, "silent_ms": 60_000}
+        self.machine = {"link": "modbus", "modbus": own}
 
     def get(self, name: str) -> int:
         """Ask for a coil or register."""
@@ -102,7 +103,7 @@ class OpcUaAsked:
 
     def __init__(self, plc: PlcServer) -> None:
         self._plc = plc
-        self.machine = {"link": "opcua", "opcua": {"url": plc.url, "security": "none"}}
+        self.machine = {"link": "opcua", "opcua": {"url": plc.url, "security": "none", "timeout_ms": 20_000}}
 
     def at(self, name: str) -> str:
         """Return the id of a node."""
@@ -122,7 +123,8 @@ class OpcUaAsks:
 
     def __init__(self) -> None:
         self._url = f"opc.tcp://{HOST}:{free_port()}"
-        self.machine = {"link": "opcua", "opcua": {"role": "server", "url": self._url, "security": "none"}}
+        own = {"role": "server", "url": self._url, "security": "none", "silent_ms": 60_000}
+        self.machine = {"link": "opcua", "opcua": own}
         self._loop = asyncio.new_event_loop()
         self._client: Client | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -149,11 +151,11 @@ class OpcUaAsks:
         self._loop.close()
 
     def _do(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
     async def _node(self, name: str) -> Any:
         if self._client is None:
-            self._client = Client(self._url, timeout=20)
+            self._client = Client(self._url, timeout=60)
             await self._client.connect()
             self._space = await self._client.get_namespace_index(NAMESPACE)
         return self._client.get_node(ua.NodeId(name, self._space))

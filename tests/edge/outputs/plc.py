@@ -86,18 +86,19 @@ class Plc:
         """Set an input register, as its wiring does."""
         self._ask(self._server.context.async_setValues(self.unit, 4, number, [value]))
 
-    def flood(self, coil: int, register: int, times: int) -> int:
-        """Let a coil rise and fall so often, a thousand times in a second, counted in a register; return the count."""
-        return int(self._ask(self._flood(coil, register, times)))
+    def flood(self, coil: int, register: int, seconds: float) -> int:
+        """Let a coil rise and fall a thousand times in each second, counted in a register; return how often it rose."""
+        return int(self._ask(self._flood(coil, register, seconds)))
 
-    async def _flood(self, coil: int, register: int, times: int) -> int:
-        put, began_s = self._server.context.async_setValues, time.monotonic()
-        for number in range(1, times + 1):
-            await put(self.unit, 6, register, [number])
+    async def _flood(self, coil: int, register: int, seconds: float) -> int:
+        put, began_s, times = self._server.context.async_setValues, time.monotonic(), 0
+        while time.monotonic() < began_s + seconds:
+            times += 1
+            await put(self.unit, 6, register, [times])
             await put(self.unit, 5, coil, [True])
-            await asyncio.sleep(max(0.0005, began_s + number / 1000 - 0.0005 - time.monotonic()))
+            await asyncio.sleep(0.0005)
             await put(self.unit, 5, coil, [False])
-            await asyncio.sleep(max(0.0, began_s + number / 1000 - time.monotonic()))
+            await asyncio.sleep(max(0.0, began_s + times / 1000 - time.monotonic()))
         return times
 
     def _get(self, code: int, number: int) -> Any:

@@ -122,8 +122,7 @@ def test_a_thousand_triggers_a_second_are_an_alarm_and_the_line_goes_on(tmp_path
     trigger = {"rule": "part", "at": f"coil {TRIGGER}", "mode": "edge", "part_ms": 200, "min_gap_ms": 2000}
     inputs = {"part": trigger, "number": {"rule": "part_count", "at": f"register {NUMBER}"}}
     with Plc() as plc, triggered(plc, tmp_path, inputs) as (opened, verdicts):
-        assert plc.flood(TRIGGER, NUMBER, times=2000) == 2000
-        wait_for(lambda: opened.decider.recorder.alarms.manager.shown("trigger-fault"))
+        assert plc.flood(TRIGGER, NUMBER, seconds=2.5) > 2
         before = len(verdicts)
 
         def judged() -> bool:
@@ -135,6 +134,7 @@ def test_a_thousand_triggers_a_second_are_an_alarm_and_the_line_goes_on(tmp_path
         wait_for(judged)
         wait_for(lambda: {"too_fast", "lost"} <= faults(tmp_path))
         assert opened.decider.counts.trigger_faults >= 2
+        assert opened.decider.recorder.alarms.manager.shown("trigger-fault")
 
 
 def test_a_bouncing_barrier_opens_one_part_and_a_running_line_without_parts_is_told(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_bouncing_barrier_opens_one_part_and_a_running_line_without_parts_is_t
         "runs": {"rule": "running", "at": f"coil {RUNS}", "parts_within_ms": 1500},
     }
     with Plc() as plc, triggered(plc, tmp_path, inputs) as (opened, verdicts):
-        plc.flood(TRIGGER, NUMBER, times=20)  # bounces, and ends down
+        plc.flood(TRIGGER, NUMBER, seconds=0.02)  # bounces, and ends down
         plc.set_coil(TRIGGER, True)
         wait_for(lambda: opened.decider.parts is not None and opened.decider.parts.open == 1)
         plc.set_coil(TRIGGER, False)

@@ -21,10 +21,11 @@ OUTPUTS: dict[str, dict[str, Any]] = {
     "good": {"rule": "ok"},
     "bad": {"rule": "ng"},
     "unread": {"rule": "no_read"},
-    "gate": {"rule": "pulse", "verdicts": ["ng"], "after_counts": 1000, "width_ms": 60_000},
+    "gate": {"rule": "pulse", "verdicts": ["ok", "ng", "no_read"], "after_counts": 1000, "width_ms": 60_000},
     "beat": {"rule": "heartbeat"},
     "count": {"rule": "result_counter"},
 }
+BITS = {Verdict.OK: (1, 0, 0), Verdict.NG: (0, 1, 0), Verdict.NO_READ: (0, 0, 1)}
 INPUTS: dict[str, dict[str, Any]] = {
     "trigger": {"rule": "part", "mode": "handshake", "part_ms": 400, "release_ms": 60_000},
     "zero": {"rule": "reset_counters"},
@@ -47,20 +48,21 @@ def shake(peer: Peer, part_id: int) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("kind", PEERS)
 def test_parts_verdicts_gate_and_counters_at_each_kind_of_machine(kind: str, tmp_path: Path) -> None:
-    """Two bad parts in a row are two; the gate waits for the belt; the counters begin at 0 as the user plc."""
+    """Two parts are two, each with its verdict; the gate waits for the belt; the user plc begins to count at 0."""
     ids: list[str] = []
     with peer_of(kind, OUTPUTS, INPUTS) as peer:
         settings = settings_of(
             tmp_path / "a.db",
-            defective=1.0,
+            defective=0.5,
             machine={**peer.machine, "tolerance_ms": 1000},
             outputs={name: {**rule, "at": peer.at(name)} for name, rule in OUTPUTS.items()},
             inputs={name: {**rule, "at": peer.at(name)} for name, rule in INPUTS.items()},
             parts={"trigger": "machine", "timeout_ms": 3000},
         )
         with running(settings, tmp_path / "a.db", ids=ids) as (opened, verdicts):
-            assert [shake(peer, number) for number in (501, 502)] == [(0, 1, 0)] * 2
-            assert (ids, verdicts, peer.get("count")) == (["501", "502"], [Verdict.NG] * 2, 2)
+            read = [shake(peer, number) for number in (501, 502)]
+            assert read == [BITS[verdict] for verdict in verdicts]
+            assert (ids, peer.get("count")) == (["501", "502"], 2)
             assert not peer.get("gate")
             peer.put("belt", 1000)
             wait_for(lambda: peer.get("gate"))
