@@ -15,8 +15,9 @@ from typing import Any, NoReturn, Protocol
 from urllib.parse import quote
 
 from edge.errors import LinewatchError, SettingsError, StoreError
-from edge.evidence.choosing import is_evidence_id
+from edge.evidence.choosing import Kind, is_evidence_id
 from edge.evidence.exporting import Exported, export
+from edge.evidence.index import Sought
 from edge.evidence.judging import Judgement, Judgements, judgement_of
 from edge.evidence.marking import as_jpeg
 from edge.evidence.reading import EvidenceReader, GoneError, KeptFile
@@ -92,6 +93,22 @@ class LocalEvidence:
             with EvidenceReader(self.folder) as reader:
                 rows = [row for name in names if (row := _row(reader, name)) is not None]
                 return export(reader, rows, path, now=now, user=user)
+        except StoreError as error:
+            raise NoEvidenceError(str(error)) from error
+
+    def clips(self, limit: int) -> list[dict[str, Any]]:
+        """Return the rows of the newest clips."""
+        try:
+            with EvidenceReader(self.folder) as reader:
+                return reader.find(Sought(kinds=(Kind.CLIP.value,)), limit)
+        except StoreError as error:
+            raise NoEvidenceError(str(error)) from error
+
+    def clip(self, name: str, view: str) -> KeptFile:
+        """Return a view's clip, as it was kept."""
+        try:
+            with EvidenceReader(self.folder) as reader:
+                return reader.picture(name, view, "clip")
         except StoreError as error:
             raise NoEvidenceError(str(error)) from error
 

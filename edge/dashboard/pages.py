@@ -24,6 +24,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, StreamingRespons
 from edge import __version__
 from edge.dashboard.collector import Answered, Collector
 from edge.dashboard.counting import Tallies
+from edge.dashboard.evidence_sources import evidence_sources
 from edge.dashboard.history import History
 from edge.dashboard.records import JournalRow
 from edge.dashboard.site import Site
@@ -67,13 +68,17 @@ class NavEntry:
 
 
 class Pages:
-    """Given to every screen. `site`: the stations now, `history`: what was; `tell` gives a command to a station."""
+    """Given to every screen. `site`: the stations now, `history`: what was, `evidence`: its pictures.
+
+    `tell` gives a command to a station.
+    """
 
     def __init__(self, site: Site, collector: Collector, access: Access, nav: Sequence[NavEntry]) -> None:
         self.site, self.access, self.nav = site, access, tuple(nav)
         self.history: History = site.history
         self.tallies = Tallies(site.history, site.monotonic_ns)
         self.stopping = threading.Event()
+        self.evidence = evidence_sources(site.settings.evidence, site.settings.evidence_key_file)
         self.tries: Tries | None = None  # who inspects pictures; None = nobody does
         self.streams = 0
         self._collector = collector

@@ -7,6 +7,7 @@ number rises, and `_FROM` says what an older file lacks.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 SCHEMA_VERSION = 1
 
@@ -62,18 +63,18 @@ TABLES = (
       user TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (station, evidence_id)
     ) WITHOUT ROWID""",
 )
-_FROM: dict[int, tuple[str, ...]] = {0: TABLES}
+# What brings a file from each version to the next; the last step leads to SCHEMA_VERSION.
+STEPS: tuple[tuple[str, ...], ...] = (TABLES,)
 
 
-def migrate(db: sqlite3.Connection, version: int) -> None:
-    """Bring a file of an older version to this one, whole or not at all. Raises sqlite3.Error."""
+def migrate(db: sqlite3.Connection, version: int, steps: Sequence[Sequence[str]] = STEPS) -> None:
+    """Bring a file of an older version to that of the last step, whole or not at all. Raises sqlite3.Error."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        while version < SCHEMA_VERSION:
-            for statement in _FROM[version]:
+        for step in steps[version:]:
+            for statement in step:
                 db.execute(statement)
-            version += 1
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute(f"PRAGMA user_version = {len(steps)}")
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")

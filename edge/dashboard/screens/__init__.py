@@ -24,6 +24,7 @@ from edge.dashboard.pages import NavEntry, Pages
 from edge.dashboard.screens import (
     alarm_performance,
     alarms,
+    clips,
     figures,
     health,
     journal,
@@ -59,6 +60,7 @@ SCREENS: tuple[Screen, ...] = (
     Screen("station", "/", station.routes),
     Screen("rejects", "/rejects", rejects.routes, ("/peer/evidence/",)),
     Screen("alarms", "/alarms", alarms.routes),
+    Screen("clips", None, clips.routes),
     Screen("alarm_performance", "/alarm-performance", alarm_performance.routes),
     Screen("shift", "/shift", shift.routes),
     Screen("what_if", "/what-if", what_if.routes),

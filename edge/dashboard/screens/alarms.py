@@ -57,6 +57,7 @@ class _Alarms:
             "seen": seen,
             "aside": [card for card in found if card.aside not in {None, "normal"}],
             "quiet": [(place, told) for place, told in stations if not told["believable"]],
+            "clips": site.settings.evidence,
             "several": len(site.places()) > 1,
             "query": "" if only is None else "?" + urlencode({"place": only}),
             "now_ms": round(site.wall().timestamp() * 1000),

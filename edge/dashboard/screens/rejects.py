@@ -17,12 +17,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from edge.dashboard import rejects
-from edge.dashboard.evidence_sources import WHICH, LocalEvidence, NoEvidenceError, evidence_sources, judgement_told
+from edge.dashboard import judged_elsewhere, rejects
+from edge.dashboard.evidence_sources import WHICH, LocalEvidence, NoEvidenceError, judgement_told
 from edge.dashboard.journal import is_moment, moment_ms
 from edge.dashboard.pages import Pages, field, to, user_of
 from edge.dashboard.rejects import Filter
-from edge.errors import JournalError, StoreError
 from edge.evidence.exporting import Exported
 from edge.evidence.judging import COMMENT_CHARACTERS, NAME_CHARACTERS, WORDS, Judgement
 from edge.printable import printable
@@ -56,8 +55,7 @@ def routes(pages: Pages) -> list[Route]:
 class _Rejects:
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
-        settings = pages.site.settings
-        self._sources = evidence_sources(settings.evidence, settings.evidence_key_file)
+        self._sources = pages.evidence
         self._drawing = asyncio.Semaphore(_AT_ONCE)  # a large picture takes memory
 
     # --- the list
@@ -68,7 +66,7 @@ class _Rejects:
         if not pages.site.places():
             return pages.page(request, "nobody.html")
         wanted, asked, wrong = self._wanted(request)
-        self._hear(wanted.place)
+        judged_elsewhere.hear(pages, wanted.place)
         found = [] if wrong else rejects.results(pages.history, wanted, _before(request), rejects.PAGE + 1)
         shown = found[: rejects.PAGE]
         recipes, classes = rejects.choices(pages.history, wanted.place)
@@ -109,16 +107,6 @@ class _Rejects:
             wanted = replace(wanted, from_ms=begins_ms, to_ms=ends_ms)
         return wanted, asked, wrong
 
-    def _hear(self, place: str) -> None:
-        """Take note of what was said elsewhere: by the command, or by another dashboard."""
-        source = self._sources.of.get(place)
-        heard = self._pages.history.value("SELECT 1 FROM station WHERE place = ?", place)
-        if heard and isinstance(source, LocalEvidence):
-            try:
-                rejects.note(self._pages.history, place, source.news())
-            except (StoreError, JournalError) as error:
-                self._pages.note(place, "judgements", "", outcome="unreadable", detail=str(error)[:500])
-
     def _now_ms(self) -> int:
         return round(self._pages.site.wall().timestamp() * 1000)
 
@@ -135,7 +123,7 @@ class _Rejects:
     def one(self, request: Request) -> HTMLResponse:
         """Show one result."""
         row = self._row(request)
-        self._hear(row["place"])
+        judged_elsewhere.hear(self._pages, row["place"])
         row = self._row(request)
         wanted, asked, _ = self._wanted(request)
         wanted = replace(wanted, place=row["place"])

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from edge.dashboard import judged_elsewhere
 from edge.dashboard.drawing import HEIGHT, WIDTH, drawn
 from edge.dashboard.opinions import opinions_of
 from edge.dashboard.pages import Pages
@@ -44,6 +45,7 @@ class _Shift:
         if not pages.site.places():
             return pages.page(request, "nobody.html")
         place, at_ms = pages.place(request), now_ms(pages)
+        judged_elsewhere.hear(pages, place)
         shift, shifts = self._read(place, asked_of(request))
         before, after = neighbours(shifts, shift.stretch.shift)
         return pages.page(

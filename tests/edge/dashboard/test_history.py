@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from edge.dashboard.counting import counts, coverage_series, last_results
 from edge.dashboard.history import History
 from edge.dashboard.reading import result_row
 from edge.dashboard.records import JournalRow, ResultRow
+from edge.dashboard.schema import SCHEMA_VERSION, STEPS, migrate
 from edge.errors import StoreError
 from edge.strict_json import parse_json
 from tests.edge.dashboard.stations import EPOCH, NOW, PLACE, bench, envelope, message, part
@@ -53,6 +55,36 @@ def test_a_newer_file_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is of version 99; this Linewatch reads up to"):
         History(path, 1, 10).__enter__()
     assert path.read_bytes() == before
+
+
+def test_an_older_file_is_brought_up_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Rows of a file of this version stay through a next step; a step that fails leaves file and version alone."""
+    path = tmp_path / "history.db"
+    with History(path, 1, 10) as history:
+        history.put(JournalRow(None, 2**45, "note", "anna"))
+        history.flush()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        (begun,) = db.execute("PRAGMA user_version").fetchone()
+        assert begun == SCHEMA_VERSION == len(STEPS)
+        broken = [*STEPS, ("ALTER TABLE journal ADD COLUMN shift TEXT", "CREATE TABLE journal (id INTEGER)")]
+        with pytest.raises(sqlite3.Error):
+            migrate(db, begun, broken)
+        assert db.execute("PRAGMA user_version").fetchone() == (begun,)
+        assert "shift" not in [row[1] for row in db.execute("PRAGMA table_info(journal)")]
+        migrate(db, begun, [*STEPS, ("ALTER TABLE journal ADD COLUMN shift TEXT",)])
+        assert db.execute("PRAGMA user_version").fetchone() == (begun + 1,)
+        assert db.execute("SELECT user, shift FROM journal").fetchall() == [("anna", None)]
+    with pytest.raises(StoreError, match=f"is of version {begun + 1}"):
+        History(path, 1, 10).__enter__()
+
+
+def test_a_file_that_never_got_its_tables_gets_them_at_the_start(tmp_path: Path) -> None:
+    """An empty database, of version 0, is brought to this one."""
+    path = tmp_path / "history.db"
+    sqlite3.connect(path).close()
+    path.touch()
+    with History(path, 1, 10) as history:
+        assert history.value("SELECT count(*) FROM result") == 0
 
 
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:

@@ -381,3 +381,28 @@ def test_an_engineer_exports_what_the_filters_show(tmp_path: Path) -> None:
             assert (index.one(name_of(3)) or {})["exported_at"] is not None
         nothing = site.bench.browser.post("/rejects/export?verdict=NO_READ", data={"csrf": csrf})
         assert "Of none of these" in site.get(nothing.headers["location"])
+
+
+def test_what_the_shell_judged_is_on_the_shift_page_at_once(tmp_path: Path) -> None:
+    """Nobody opens Rejects: the page of the shift hears of the command's judgement by itself."""
+    with looked(tmp_path) as site:
+        log_in(site.bench, "vera")
+        shift = {"shift": "current"}
+        assert "Nobody has judged" in site.bench.browser.get("/shift", params=shift).text
+        with EvidenceReader(site.folder) as reader:
+            reader.judge(Judgement(name_of(3), "false_reject", NOW, "carl"))
+        assert "100.00 % (1 of 1)" in site.bench.browser.get("/shift", params=shift).text
+
+
+def test_without_a_scale_the_table_is_in_pixels_and_says_so(tmp_path: Path) -> None:
+    """No column of mm stands there with a dash: width and height of the box do, and the reason."""
+    with bench(tmp_path) as site:
+        site.online()
+        body = part(1, "NG", 0.002)
+        plain = {**DEFECT, "area_mm2": None, "length_mm": None, "width_mm": None}
+        body["views"]["top"] |= {"defects": [plain], "defects_omitted": 0}
+        site.hear(message("event/result", body, 1))
+        page = site.browser.get("/rejects/1").text
+    assert "20 \u00d7 4" in page
+    assert "this view has no scale" in page
+    assert "mm²" not in page
