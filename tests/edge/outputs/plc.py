@@ -56,11 +56,11 @@ class Plc:
 
     def stop(self) -> None:
         """Switch it off."""
-        if self._loop is not None and self._server is not None:
-            asyncio.run_coroutine_threadsafe(self._server.shutdown(), self._loop).result(60)
-        if self._thread is not None:
-            self._thread.join(60)
-            self._server = self._thread = None
+        if self._thread is None or self._loop is None:
+            return
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(60)
+        self._server = self._thread = None
 
     def coil(self, number: int) -> bool:
         """Return a coil."""
@@ -116,12 +116,21 @@ class Plc:
         self._loop = asyncio.get_running_loop()
         self._server = ModbusTcpServer(device, address=(HOST, self.port))
         await self._server.serve_forever(background=True)
+        self._over = asyncio.Event()
         ready.set()
-        await self._server.serving
-        for _ in range(4):  # connections that are being closed, and those accepted meanwhile
-            await asyncio.sleep(0.05)
-            for connection in list(self._server.active_connections.values()):
-                connection.close()
+        await self._over.wait()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """Close the port and every connection at once, also those that are accepted meanwhile."""
+        transports = [one.transport for one in self._server.active_connections.values()]
+        await self._server.shutdown()
+        for _ in range(10):
+            transports += [one.transport for one in self._server.active_connections.values()]
+            for transport in transports:
+                if transport is not None:
+                    transport.abort()
+            await asyncio.sleep(0.02)
 
     async def _asked(
         self, code: int, start: int, address: int, count: int, registers: list[int], values: list[int] | None
