@@ -16,7 +16,7 @@ from tests.brokers import HOST, free_port
 from tests.edge.outputs.opcua_plc import PlcServer
 from tests.edge.outputs.plc import Plc
 
-NUMBERS = ("count", "id", "belt")
+NUMBERS = ("count", "id", "belt", "product")
 
 
 class Peer(Protocol):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gpiod
@@ -14,8 +16,10 @@ from edge.outputs.gpio import GpioLines
 from edge.outputs.link_settings import GpioSettings
 from edge.outputs.modbus import Places
 from edge.outputs.simulated_gpio import AskedLine, Direction, SimulatedChip, Value
+from edge.records import Verdict
 from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
 from tests.brokers import wait_for
+from tests.edge.outputs.machine_line import running, settings_of
 
 PLACES = Places(
     {"bad": address_of("gpio", "line 17"), "stop": address_of("gpio", "line 18")},
@@ -135,3 +139,29 @@ def test_the_stand_in_is_strict() -> None:
             lines.get_values([2])
     with pytest.raises(ValueError, match="given back"):
         lines.get_values([1])
+
+
+def test_a_station_takes_its_parts_from_one_line_and_tells_verdicts_on_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A light barrier opens a part and closes it; its verdict is on a line of its own until the safe levels."""
+    chip = SimulatedChip()
+    monkeypatch.setitem(sys.modules, "gpiod", chip)
+    monkeypatch.setitem(sys.modules, "gpiod.line", chip.line)
+    lines = {Verdict.OK: 17, Verdict.NG: 18, Verdict.NO_READ: 19}
+    settings = settings_of(
+        tmp_path / "a.db",
+        machine={"link": "gpio"},
+        outputs={one.value: {"rule": one.value.lower(), "at": f"line {number}"} for one, number in lines.items()},
+        inputs={"barrier": {"rule": "part", "at": "line 22", "debounce_ms": 5}},
+        parts={"trigger": "machine", "timeout_ms": 60_000},
+    )
+    with running(settings, tmp_path / "a.db") as (opened, verdicts):
+        wait_for(lambda: opened.machine.told()["safe"] == "")
+        chip.switch(22, UP)
+        wait_for(lambda: opened.decider.parts is not None and opened.decider.parts.open == 1)
+        time.sleep(0.2)
+        chip.switch(22, DOWN)
+        wait_for(lambda: verdicts and chip.levels[lines[verdicts[0]]] is UP)
+        assert [chip.levels[number] for number in lines.values()].count(UP) == 1
+    assert {chip.levels[number] for number in lines.values()} == {DOWN}

@@ -75,6 +75,7 @@ def test_a_handshake_inspects_part_after_part(plc: Plc, tmp_path: Path) -> None:
     with running(beside(plc, tmp_path / "a.db"), tmp_path / "a.db", ids=ids) as (_, verdicts):
         for number in (501, 502, 503):
             shake(plc, number)
+        wait_for(lambda: len(verdicts) == 3)
         assert verdicts == [Verdict.OK] * 3
         assert plc.register(COUNT) == 3
         assert ids == ["501", "502", "503"]

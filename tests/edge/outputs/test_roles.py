@@ -31,13 +31,15 @@ INPUTS: dict[str, dict[str, Any]] = {
     "zero": {"rule": "reset_counters"},
     "id": {"rule": "part_id"},
     "belt": {"rule": "encoder"},
+    "product": {"rule": "product", "names": ["default"]},
 }
 
 
-def shake(peer: Peer, part_id: int) -> tuple[int, int, int]:
+def shake(peer: Peer, part_id: int, product: int) -> tuple[int, int, int]:
     """Have one part inspected, as a PLC does, and return the three bits that it reads at done."""
     wait_for(lambda: peer.get("ready") and not peer.get("done"))
     peer.put("id", part_id)
+    peer.put("product", product)
     peer.put("trigger", 1)
     wait_for(lambda: peer.get("done"))
     bits = peer.get("good"), peer.get("bad"), peer.get("unread")
@@ -48,7 +50,7 @@ def shake(peer: Peer, part_id: int) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("kind", PEERS)
 def test_parts_verdicts_gate_and_counters_at_each_kind_of_machine(kind: str, tmp_path: Path) -> None:
-    """Two parts are two, each with its verdict; the gate waits for the belt; the user plc begins to count at 0."""
+    """Three parts are three, each with its verdict; the gate waits for the belt; the user plc begins to count at 0."""
     ids: list[str] = []
     with peer_of(kind, OUTPUTS, INPUTS) as peer:
         settings = settings_of(
@@ -60,18 +62,20 @@ def test_parts_verdicts_gate_and_counters_at_each_kind_of_machine(kind: str, tmp
             parts={"trigger": "machine", "timeout_ms": 3000},
         )
         with running(settings, tmp_path / "a.db", ids=ids) as (opened, verdicts):
-            read = [shake(peer, number) for number in (501, 502)]
+            read = [shake(peer, number, product) for number, product in ((501, 1), (502, 0), (503, 2))]
+            wait_for(lambda: len(verdicts) == 3)
             assert read == [BITS[verdict] for verdict in verdicts]
-            assert (ids, peer.get("count")) == (["501", "502"], 2)
+            assert read[2] == (0, 0, 1)  # nobody knows that product
+            assert (ids, peer.get("count")) == (["501", "502", "503"], 3)
             assert not peer.get("gate")
             peer.put("belt", 1000)
             wait_for(lambda: peer.get("gate"))
             first = peer.get("beat")
             wait_for(lambda: peer.get("beat") != first)
-            assert opened.decider.counts.parts == 2
+            assert opened.decider.counts.parts == 3
             peer.put("zero", 1)
             wait_for(lambda: opened.decider.counts.parts == 0)
-            assert peer.get("count") == 2
+            assert peer.get("count") == 3
     with OutboxReader(tmp_path / "a.db") as reader:
         commands = [row.entry for row in reader.journal_rows(200) if row.entry.kind == "command"]
     assert [(entry.user, entry.detail.split(":")[0]) for entry in commands] == [("plc", "reset-counters by plc")]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from edge.app.machine import make_output
+from edge.errors import DependencyError
 from edge.settings import Settings, load_settings
 
 
@@ -65,6 +68,11 @@ def test_the_alarms_about_signals_exist_where_signals_do() -> None:
     [
         ({"link": "modbus"}, {}, "the key modbus"),
         ({"link": "modbus", "modbus": {}}, {"a": {"rule": "coverage", "at": "coil 1"}}, "a register for a number"),
+        (
+            {"link": "modbus", "modbus": {}},
+            {"a": {"rule": "ok", "at": "coil 7"}, "b": {"rule": "ng", "at": "coil 7"}},
+            "key outputs.b.at: expected a place of its own, received 'coil 7', which is that of outputs.a",
+        ),
         ({"link": "modbus", "modbus": {}}, {"a": {"rule": "ok", "at": "discrete 1"}}, "a client cannot write"),
         ({"link": "modbus", "modbus": {}}, {"a": {"rule": "ok", "at": "coil 70000"}}, "up to 65535"),
         ({"link": "modbus", "modbus": {}}, {"a": {"rule": "part_id", "at": "register 1"}}, "a bit or a number"),
@@ -91,3 +99,24 @@ def test_the_certificates_of_a_machine_are_beside_the_settings(tmp_path: Path) -
     assert machine is not None
     assert machine.opcua is not None
     assert machine.opcua.peer_certificate == tmp_path / "b.pem"
+
+
+@pytest.mark.parametrize(
+    ("machine", "package"),
+    [
+        ({"link": "modbus", "modbus": {}}, "pymodbus"),
+        ({"link": "modbus", "modbus": {"role": "server"}}, "pymodbus"),
+        ({"link": "opcua", "opcua": {"url": "opc.tcp://127.0.0.1:4840", "security": "none"}}, "asyncua"),
+        ({"link": "gpio"}, "gpiod"),
+    ],
+)
+def test_a_package_that_is_absent_is_named(
+    machine: dict[str, Any], package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so is what installs it; each link has an extra of its own."""
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    settings = Settings.model_validate_json(json.dumps({"machine": machine}))
+    with pytest.raises(DependencyError, match=f"{package}.*install"):
+        make_output(settings)
