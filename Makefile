@@ -81,6 +81,7 @@ bench: debian $(VENV)/.installed ## the speed that is claimed: tables, and JSON 
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
 	$(VENV)/bin/python benchmarks/engines.py --data $(DATA)
 	$(VENV)/bin/python -m benchmarks.cameras --json out/bench/cameras.json
+	$(VENV)/bin/python -m benchmarks.quality --data $(DATA) --json out/bench/quality.json
 	$(VENV)/bin/python -m benchmarks.outputs --json out/bench/outputs.json
 	$(VENV)/bin/python -m benchmarks.dashboard --json out/bench/dashboard.json
 	$(VENV)/bin/python -m benchmarks.dashboard_cost --json out/bench/dashboard-cost.json

@@ -38,6 +38,7 @@ from edge.parts.settings import PartSettings
 from edge.parts.shifts import ShiftPlan, time_of_day, zone_of
 from edge.preparing import depth_bits, locates
 from edge.publishers.broker_settings import BrokerSettings
+from edge.quality.settings import QualitySettings
 from edge.redacting import redacted
 from edge.simulation.engine import SimulatedFault
 from edge.simulation.rendering import SimulatedLineSettings
@@ -90,13 +91,14 @@ class CameraSettings(StrictModel):
 
     `loop`: a file or folder begins anew when it is over. `depth_bits`: how many bits of a camera's, or of a picture's,
     16 count; none: as the bundle's `preparing` says. `watch`: when the camera is frozen or blind; `auto` watches live
-    cameras, and neither recordings, whose pictures may rightly stand still, nor the simulated line. `size_px`: width
-    and height that pictures must have; without it, those of the first one. `compare_clocks`: whether a stream's own
-    clock tells how old its pictures are. `device`: what a USB or GenICam camera is set to. `fps`: the pace of a folder
-    of pictures, per second; without it one per second. `triggered`: the camera gives a frame only when it is triggered,
-    so its silence is no fault, and none of its frames is left out. `take`: of frames that wait to be judged only the
-    `latest`, or `every` one; left out: every one of a triggered camera and of a watched folder, else the latest.
-    `files`: how files are taken from a watched folder.
+    cameras, and neither recordings, whose pictures may rightly stand still, nor the simulated line. `quality`: when a
+    frame is not good enough to be judged; None = that is not looked at. `size_px`: width and height that pictures must
+    have; without it, those of the first one. `compare_clocks`: whether a stream's own clock tells how old its pictures
+    are. `device`: what a USB or GenICam camera is set to. `fps`: the pace of a folder of pictures, per second; without
+    it one per second. `triggered`: the camera gives a frame only when it is triggered, so its silence is no fault, and
+    none of its frames is left out. `take`: of frames that wait to be judged only the `latest`, or `every` one; left
+    out: every one of a triggered camera and of a watched folder, else the latest. `files`: how files are taken from a
+    watched folder.
     """
 
     name: Name = "camera"
@@ -114,6 +116,7 @@ class CameraSettings(StrictModel):
     compare_clocks: bool = True
     device: DeviceSettings = DeviceSettings()
     watch: WatchSettings | Literal["auto", "off"] = "auto"
+    quality: QualitySettings | None = None
     simulated: SimulatedLineSettings = SimulatedLineSettings()
 
     @field_validator("source", mode="before")
@@ -510,7 +513,11 @@ class Settings(StrictModel):
     def alarm_rules(self) -> tuple[AlarmRule, ...]:
         """Every alarm of the station: of which camera each is, and whether of frames or of parts."""
         return station_rules(
-            self.alarms, list(self.station_cameras), parts=self.parts.exist, machine=self.machine is not None
+            self.alarms,
+            list(self.station_cameras),
+            parts=self.parts.exist,
+            machine=self.machine is not None,
+            quality=[name for name, camera in self.station_cameras.items() if camera.quality is not None],
         )
 
     def _inspected(self, cameras: Sequence[str]) -> list[InspectSettings]:
@@ -662,6 +669,8 @@ def load_settings(path: Path) -> Settings:
 
 
 def _camera_at_home(camera: CameraSettings, home: Path) -> CameraSettings:
+    if camera.quality is not None:
+        camera = camera.model_copy(update={"quality": _at_home(camera.quality, home, "learned")})
     if isinstance(camera.source, str) and camera.resolved_kind() in {"file", "images", "watched_folder"}:
         return camera.model_copy(update={"source": str(home / camera.source)})
     return camera

@@ -231,6 +231,54 @@ CAMERA_ALARMS = (
         text="The camera sees nothing: check its light and its lens; stop shipping until frames are read",
     ),
 )
+QUALITY_ALARMS = (
+    AlarmRule(
+        id="exposure",
+        measure="camera",
+        camera=(CameraFault.EXPOSURE,),
+        priority="high",
+        text="Pictures are too dark, too bright or clipped: check the light, the aperture and the exposure time",
+        cause="A lamp that ages or is off, daylight, an exposure that was set anew, another surface of the parts",
+        consequence="Frames are NO_READ: their parts are not judged",
+    ),
+    AlarmRule(
+        id="glare",
+        measure="camera",
+        camera=(CameraFault.GLARE,),
+        priority="high",
+        text="Glare hides a part of the picture: turn the lamp or the part, or shade what shines into the camera",
+        cause="A reflection of a lamp or of daylight, a part that lies tilted",
+        consequence="Frames are NO_READ: a defect under the glare cannot be seen",
+    ),
+    AlarmRule(
+        id="camera-moved",
+        measure="camera",
+        camera=(CameraFault.MOVED,),
+        priority="high",
+        text="The camera does not look where it looked: set it back and fasten it, or set it up anew: regions, "
+        "calibration and linewatch learn-quality",
+        cause="A bump, a loose screw, a camera that was cleaned or exchanged",
+        consequence="Frames are NO_READ: regions, zones and millimetres do not hold any more",
+    ),
+    AlarmRule(
+        id="motion-blur",
+        measure="camera",
+        camera=(CameraFault.MOTION_BLUR,),
+        priority="high",
+        text="Pictures are blurred by motion: shorten the exposure, add light, slow the belt or fasten the camera",
+        cause="A faster belt, a longer exposure, vibration",
+        consequence="Frames are NO_READ: fine defects would not be seen",
+    ),
+    AlarmRule(
+        id="out-of-focus",
+        measure="camera",
+        camera=(CameraFault.OUT_OF_FOCUS,),
+        priority="high",
+        text="Pictures are out of focus: clean the lens, focus it again and fasten its ring; check the part's height",
+        cause="Dirt or mist on the lens, a loose focus ring, parts of another height",
+        consequence="Frames are NO_READ: fine defects would not be seen",
+    ),
+)
 ENGINE_ALARMS = (
     AlarmRule(
         id="engine-hangs",
@@ -423,13 +471,19 @@ def alarm_rules(own: Sequence[AlarmRule]) -> tuple[AlarmRule, ...]:
 
 
 def station_rules(
-    own: Sequence[AlarmRule], cameras: Sequence[str], *, parts: bool, machine: bool = False
+    own: Sequence[AlarmRule],
+    cameras: Sequence[str],
+    *,
+    parts: bool,
+    machine: bool = False,
+    quality: Sequence[str] = (),
 ) -> tuple[AlarmRule, ...]:
     """Return the rules of a station: each says whether it is of frames or of parts, and of which cameras.
 
-    `cameras`: the station's, by name. `parts`: whether the station has parts; `machine`: whether it has signals. Where
-    there are several cameras, a rule of frames becomes one rule for each camera, called `<id>-<camera>`. So a good
-    camera never ends the alarm of a bad one. A rule that names one camera keeps its id.
+    `cameras`: the station's, by name. `parts`: whether the station has parts; `machine`: whether it has signals;
+    `quality`: the cameras whose pictures' quality is looked at. Where there are several cameras, a rule of frames
+    becomes one rule for each camera, called `<id>-<camera>`. So a good camera never ends the alarm of a bad one. A rule
+    that names one camera keeps its id.
     """
     defined = {rule.id for rule in own}
     rules = alarm_rules(own)
@@ -437,6 +491,8 @@ def station_rules(
         rules = (TRIGGER_ALARM, *rules)
     if machine:
         rules = (*(rule for rule in OUTPUT_ALARMS if rule.id not in defined), *rules)
+    of_quality = [rule.model_copy(update={"cameras": tuple(quality)}) for rule in QUALITY_ALARMS if quality]
+    rules = (*(rule for rule in of_quality if rule.id not in defined), *rules)
     became = {rule.id: _of_station(rule, cameras, parts=parts) for rule in rules}
     return tuple(_renamed(rule, became) for rules in became.values() for rule in rules)
 

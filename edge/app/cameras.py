@@ -24,6 +24,7 @@ from edge.parts.presence import PresenceRules
 from edge.parts.triggers import CameraTrigger, PresenceTrigger, ToldTrigger, Trigger
 from edge.pictures import SUFFIXES, as_text
 from edge.protocols import Camera
+from edge.quality.learning import open_gate
 from edge.records import UInt8
 from edge.settings import CameraSettings, LiveKind, Settings
 from edge.simulation.belt import SimulatedBelt, SimulatedTrigger, check_one_belt
@@ -198,6 +199,7 @@ class Sources:
             triggered=own.triggered,
             watch=own.watched(live=live),
             belt=read_belt(presence.belt) if looked_at and presence.belt is not None else None,
+            quality=open_gate(own.quality),
         )
 
     @cached_property

@@ -30,6 +30,7 @@ from edge.opencv import cv2
 from edge.pictures.header import read_header
 from edge.pictures.not_readable import NotReadableError
 from edge.protocols import Engine
+from edge.quality.learning import open_gate
 from edge.settings import Settings, effective_thresholds, load_bundles, load_settings
 
 WAITING_AT_MOST = 3
@@ -87,7 +88,7 @@ class PictureTrials:
         inspector, bundle = self._inspector(recipe, camera)
         assert self._settings is not None  # noqa: S101 - read with the inspector
         view = self._settings.of_view(camera, recipe)
-        reading = FileReading(view.camera.depth(bundle), view.camera.watched_files())
+        reading = FileReading(view.camera.depth(bundle), view.camera.watched_files(), open_gate(view.camera.quality))
         told: list[TriedPicture] = []
         with tempfile.TemporaryDirectory(prefix="linewatch-try-") as folder:
             path = Path(folder) / "report.html"

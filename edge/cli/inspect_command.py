@@ -88,6 +88,7 @@ def inspect(
     from edge.inspection.inference import Inference
     from edge.inspection.inspector import FileReading, Inspector, inspect_pictures, pictures_at
     from edge.inspection.report import HtmlReport, OverlaysFolder, as_csv, figures, write_inspection
+    from edge.quality.learning import open_gate
     from edge.settings import SHIPPED_BUNDLE, Settings, effective_thresholds, require_bundle
 
     if mm_per_px is not None and not mm_per_px > 0:
@@ -103,7 +104,8 @@ def inspect(
         warn("this is the shipped model: it has seen simulated pictures only. Name your own with --bundle")
     asked = settings.inspect if mm_per_px is None else settings.inspect.model_copy(update={"mm_per_px": mm_per_px})
     paths = pictures_at(images, warn)
-    reading = FileReading(settings.camera.depth(loaded), settings.camera.watched_files())
+    camera_of = settings.camera
+    reading = FileReading(camera_of.depth(loaded), camera_of.watched_files(), open_gate(camera_of.quality))
     folder = OverlaysFolder(overlays, loaded.classes) if overlays else None
     with ExitStack() as scope:
         page = scope.enter_context(HtmlReport(report, loaded, asked, picture_px))

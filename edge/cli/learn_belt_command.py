@@ -7,11 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.cli.console import ConfigArgument, load_station, output, stop_on_signals
-from edge.errors import SettingsError, SourceError
+from edge.cli.camera_frames import frames_of, region_of
+from edge.cli.console import ConfigArgument, load_station, output
 from edge.wording import counted
-
-_NONE_FOR_S = 15.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,9 +43,9 @@ def learn_belt_of(
     """
     from edge.parts.belt import learn_belt, write_belt
 
-    looked_at = _region(region)
+    looked_at = region_of(region)
     settings, bundles = load_station(config, None)
-    seen = _frames(settings, bundles, camera, frames, source)
+    seen = frames_of(settings, bundles, camera, frames, source, shows="belt")
     belt = learn_belt(seen, looked_at, share)
     write_belt(out, belt)
     if picture is not None:
@@ -64,65 +62,6 @@ def learn_belt_of(
         f"a part differs by {least:.0f} to {most:.0f} of 255 grey levels in at least {belt.share:.1%} of the region; "
         f"these frames differ in at most {own:.1%}"
     )
-
-
-def _region(text: str | None) -> tuple[int, int, int, int] | None:
-    if text is None:
-        return None
-    sides = [side.strip() for side in text.split(",")]
-    if len(sides) != 4 or not all(side.isascii() and side.isdecimal() and len(side) <= 5 for side in sides):
-        raise typer.BadParameter(f"--region: expected X,Y,W,H in px, such as 256,0,128,480; received {text}")
-    x, y, w, h = (int(side) for side in sides)
-    return x, y, w, h
-
-
-def _frames(settings: Any, bundles: Any, name: str, count: int, source: Path | None) -> list[Any]:
-    """Return `count` frames, uint8 [H, W, 3], of a camera, or all of a shorter recording.
-
-    Raises SettingsError, SourceError.
-    """
-    from edge.app import make_camera, make_recording
-    from edge.cameras.camera_watch import CameraWatch, blind
-    from edge.station.watchdog import Heartbeats
-
-    own = settings.station_cameras
-    if name not in own:
-        raise SettingsError(f"Expected a camera of {', '.join(own)}; received {name!r}")
-    camera = own[name]
-    recipe = next(each for each, entry in settings.station_recipes.items() if name in entry.views)
-    depth = camera.depth(bundles[settings.of_view(name, recipe).bundle])
-    recorded = source or (Path(str(camera.source)) if camera.resolved_kind() in {"file", "images"} else None)
-    if recorded is not None:
-        alone = camera.watched_files()
-        recording = make_recording(name, recorded, depth, camera.expected_px)
-        return _read(recording, count, lambda frame: blind(alone, frame.pixels))
-    return _read(make_camera(camera, Heartbeats(), depth), count, CameraWatch(camera.watched(live=True)).look)
-
-
-def _read(camera: Any, count: int, distrusts: Any) -> list[Any]:
-    import time
-
-    from edge.records import CameraCondition, Frame
-
-    seen: list[Any] = []
-    why, ends_s = "it says nothing", time.monotonic() + _NONE_FOR_S
-    with stop_on_signals() as stop, camera:
-        while len(seen) < count and time.monotonic() < ends_s:
-            if stop.is_set():
-                raise typer.Abort
-            item = camera.read(0.5)
-            if not isinstance(item, Frame):
-                why = item.detail or item.condition.value
-                if item.condition is CameraCondition.END_OF_STREAM:
-                    break
-                continue
-            if (distrust := distrusts(item)) is not None:
-                raise SourceError(f"frame {len(seen) + 1} of {camera.name} shows no belt: {distrust.reason}")
-            seen.append(item.pixels)
-            ends_s = time.monotonic() + _NONE_FOR_S
-    if not seen:
-        raise SourceError(f"The camera {camera.name} gave no frame: {why}. Check its source, its cable and its power")
-    return seen
 
 
 def _draw(path: Path, belt: Any, pixels: Any) -> None:

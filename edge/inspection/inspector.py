@@ -25,13 +25,16 @@ from edge.inspection.zoning import Shown, Zoning, judge_zones
 from edge.pictures import SUFFIXES, as_frame_of, as_text, depth_of, levels_lost, list_pictures, read_decoded
 from edge.pictures.tables import inside, read_table
 from edge.preparing import prepare_and_locate
+from edge.quality.gate import QualityGate
 from edge.records import (
     DefectMap,
+    Float64,
     Frame,
     Grade,
     Judgement,
     Measurement,
     NotFound,
+    PartBox,
     PreparedFrame,
     UInt8,
     Verdict,
@@ -77,16 +80,36 @@ class Inspector:
             pixels, to_frame, part = prepare_and_locate(frame.pixels, manifest.preparing, manifest.channels)
         except ProductNotFoundError as error:
             return NotFound(Verdict.NO_READ, f"the product was not found: {error}")
-        finding = self._settings.part
         try:
-            part = None if finding is None else part if finding.find == "bundle" else finding.look(frame.pixels)
+            part = self._part(frame.pixels, part)
         except ProductNotFoundError as error:
             return NotFound(Verdict.NO_READ, f"the part was not found: {error}")
-        if finding is not None and part is None:
-            return no_read("the part was not found: the bundle's preparing does not look for it. Set inspect.part.find")
         prepared = PreparedFrame(frame, pixels, to_frame, part=part)
         (job,) = self._inference.begin([self._recent.follow(prepared)])
         return job
+
+    def _part(self, pixels: UInt8, by_bundle: PartBox | None) -> PartBox | None:
+        """Return where the part lies, None where it is not looked for. Raises ProductNotFoundError."""
+        finding = self._settings.part
+        if finding is None:
+            return None
+        if finding.find != "bundle":
+            return finding.look(pixels)
+        if by_bundle is None:
+            raise ProductNotFoundError("the bundle's preparing does not look for it. Set inspect.part.find")
+        return by_bundle
+
+    def part_outline(self, pixels: UInt8) -> Float64 | None:
+        """Return the outline of the part in a frame, float64 [N, 2] px; None where it is not looked for, or found."""
+        if self._settings.part is None:
+            return None
+        manifest = self._bundle.manifest
+        try:
+            _, _, by_bundle = prepare_and_locate(pixels, manifest.preparing, manifest.channels)
+            found = self._part(pixels, by_bundle)
+        except ProductNotFoundError:
+            return None
+        return None if found is None else found.outline
 
     def forget(self) -> None:
         """Begin a new sequence, for models of several frames: what comes next does not follow what came before."""
@@ -157,10 +180,12 @@ class FileReading:
     """The rules by which files are read and watched before they are inspected, as a camera's frames are.
 
     `depth_bits`: how many bits of 16 count, where that is known. `watch`: when a picture shows nothing; None = never.
+    `quality`: tells when a picture is not good enough; None = that is not looked at.
     """
 
     depth_bits: int | None = None
     watch: WatchSettings | None = field(default_factory=WatchSettings)
+    quality: QualityGate | None = None
 
 
 def pictures_at(paths: Sequence[Path], tell: Callable[[str], object] = lambda _: None) -> list[Path]:
@@ -232,7 +257,7 @@ def inspect_pictures(
             try:
                 pixels, told = current.result()
                 frame = Frame("inspect", index, pixels, 0, datetime.now(timezone.utc), as_text(str(path)))
-                job = _begin(inspector, frame, reading.watch)
+                job = _begin(inspector, frame, reading)
             except SourceError as error:
                 job = no_read(str(error))
             except Exception as error:  # noqa: BLE001 - one picture never ends the others
@@ -246,10 +271,17 @@ def inspect_pictures(
             yield _finished(inspector, *begun)
 
 
-def _begin(inspector: Inspector, frame: Frame, watch: WatchSettings | None) -> FrameJob | Judgement:
+def _begin(inspector: Inspector, frame: Frame, reading: FileReading) -> FrameJob | Judgement:
     inspector.forget()  # pictures of a folder are no recording
-    distrust = blind(watch, frame.pixels)
-    return inspector.begin(frame) if distrust is None else no_read(distrust.reason)
+    if (distrust := blind(reading.watch, frame.pixels)) is not None:
+        return no_read(distrust.reason)
+    gate = reading.quality
+    if gate is not None:
+        if misfit := gate.misfit(frame.pixels):
+            return no_read(misfit)
+        if (flaw := gate.look(frame.pixels, inspector.part_outline)) is not None:
+            return no_read(flaw.reason)
+    return inspector.begin(frame)
 
 
 def _finished(inspector: Inspector, path: Path, job: FrameJob, told: tuple[str, ...]) -> InspectedPicture:

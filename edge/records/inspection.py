@@ -112,11 +112,20 @@ class NotFound(Judgement):
 
 
 class CameraFault(str, Enum):
-    """What is wrong with a camera: no frames come, the same one comes again and again, or it shows nothing."""
+    """What is wrong with a camera: no frames come, the same one comes again and again, or it shows nothing.
+
+    Or its frames are not good enough to be judged: out of focus, wrongly exposed, with glare or motion blur, or from a
+    camera that was moved.
+    """
 
     LOST = "lost"
     FROZEN = "frozen"
     BLIND = "blind"
+    OUT_OF_FOCUS = "out_of_focus"
+    EXPOSURE = "exposure"
+    GLARE = "glare"
+    MOTION_BLUR = "motion_blur"
+    MOVED = "moved"
 
 
 class EngineFault(str, Enum):

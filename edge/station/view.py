@@ -21,6 +21,7 @@ from edge.inspection.inspector import Inspected, Inspector, garbled_pixels
 from edge.inspection.limits import no_read
 from edge.parts.belt import Belt, BeltWatch
 from edge.protocols import Camera
+from edge.quality.gate import QualityGate
 from edge.recipes.loaded import LoadedView, Unready
 from edge.recipes.timeline import Timeline
 from edge.records import (
@@ -70,7 +71,8 @@ class ViewRules:
     `max_age_ms`: an older frame, or none for so long, is NO_READ. `live`: time is the monotonic clock and frames grow
     old; else time is the recording's own. `triggered`: the camera gives a frame only when it is triggered, so that only
     a lost one is a fault. `watch`: when the picture itself is not to be believed. `belt`: the empty belt, by which a
-    frame shows a part; without it a frame shows one in which the product is located.
+    frame shows a part; without it a frame shows one in which the product is located. `quality`: tells when a frame is
+    not good enough to be judged; None = that is not looked at.
     """
 
     max_age_ms: int
@@ -78,6 +80,7 @@ class ViewRules:
     triggered: bool = False
     watch: WatchSettings | None = None
     belt: Belt | None = None
+    quality: QualityGate | None = None
 
 
 @dataclass(frozen=True)
@@ -262,9 +265,24 @@ class View:
         if self._belt is not None and (misfit := self._belt.misfit(frame.pixels)):
             return no_read(misfit), None
         try:
-            return inspector.begin(frame), None
+            flawed = self._flawed(frame, inspector)
+            return flawed or (inspector.begin(frame), None)
         except Exception as error:  # noqa: BLE001 - one frame never ends the line, nor is it OK
             return self._not_inspected("prepared", error), None
+
+    def _flawed(self, frame: Frame, inspector: Inspector) -> tuple[Judgement, CameraFault | None] | None:
+        """Return NO_READ for a frame that is not good enough to be judged, and the camera's fault; None where it is."""
+        gate = self._rules.quality
+        if gate is None or garbled_pixels(frame.pixels):
+            return None
+        if misfit := gate.misfit(frame.pixels):
+            inspector.forget()
+            return no_read(misfit), None
+        flaw = gate.look(frame.pixels, inspector.part_outline)
+        if flaw is None:
+            return None
+        inspector.forget()
+        return no_read(flaw.reason), flaw.fault
 
     def _not_inspected(self, done: str, error: Exception) -> Judgement:
         """Return NO_READ for a frame on which our own code or a library failed, and log where."""

@@ -25,6 +25,7 @@ WORDS = {
     "record": ["CONFIG", "--frames", "1", "--out", "recording"],
     "check": ["CONFIG"],
     "learn-belt": ["CONFIG", "camera", "--out", "belt.npz"],
+    "learn-quality": ["CONFIG", "camera", "--out", "quality.npz"],
     "inspect": ["pictures", "--config", "CONFIG", "--bundle", "demo", "--report", "report.html"],
     "alarms": ["CONFIG"],
     "ack": ["CONFIG", "camera-lost"],

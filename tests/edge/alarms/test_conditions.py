@@ -115,7 +115,7 @@ def test_delivery_is_watched_by_its_age_and_its_troubles() -> None:
         ({"measure": "grade"}, "expected grades for the measure grade, received none"),
         ({"measure": "camera", "camera": ["lost"], "zone": "rim"}, "expected no zone for the measure camera"),
         ({"camera": ["lost"]}, "expected no camera for the measure coverage"),
-        ({"measure": "camera", "camera": ["sleepy"]}, "'lost', 'frozen' or 'blind'"),
+        ({"measure": "camera", "camera": ["sleepy"]}, "'lost', 'frozen', 'blind', 'out_of_focus'"),
         ({"measure": "ng", "class": "scratch", "raise_at": None}, "expected no class for the measure ng"),
         ({"suppressed_by": ["dirt"]}, "received this one's own id"),
         ({"max_shelve_s": 0}, "greater than or equal to 1"),
