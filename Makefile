@@ -152,7 +152,7 @@ $(DEMO_VENV)/.installed: pyproject.toml requirements.lock
 # Debian's Python and its OpenCV, which has GStreamer; linewatch beside it without any OpenCV from PyPI.
 $(GST_VENV)/.installed: pyproject.toml requirements.lock
 	$(call make_venv,/usr/bin/python3,$(GST_VENV),--system-site-packages)
-	$(GST_VENV)/bin/pip install -q -e . pytest pytest-timeout hypothesis
+	$(GST_VENV)/bin/pip install -q -e '.[genicam]' onnxruntime pytest pytest-timeout hypothesis
 	@touch $@
 
 clean: ## remove environments and outputs

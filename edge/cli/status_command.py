@@ -107,6 +107,12 @@ def _of_picture(told: dict[str, Any]) -> Iterator[tuple[str, str | Text]]:
         shown = "there is none" if age is None else f"{age:.0f} ms old; NO_READ from {camera['max_age_ms']} ms on"
         yield "picture", f"{name}: {shown}" if len(told["cameras"]) > 1 else shown
         yield "camera", f"{name}: {camera['condition']} {camera['detail']}".rstrip()
+        if any(camera[key] for key in ("dropped", "missed", "unreadable")):
+            told_of = (
+                f"{camera['dropped']} not judged, {camera['missed']} never came, {camera['unreadable']} unreadable"
+            )
+            yield "frames", f"{name}: {told_of}"
+        yield from (("setting", Text(f"{name}: {printable(each)}", style="yellow")) for each in camera["differences"])
     counts = told["last_minute"]
     told_of = ", ".join(f"{counts.get(name, 0)} {name}" for name in _COLOURS)
     yield "last minute", f"{told_of} {told['counts']}"

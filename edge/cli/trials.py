@@ -13,17 +13,19 @@ from pathlib import Path
 
 from edge.app import make_camera, make_limited_engine
 from edge.bundle import Bundle
+from edge.cli.device_trials import Warned
 from edge.errors import LinewatchError, SettingsError, SourceError, StoreError
 from edge.inspection.golden import golden_frame
 from edge.inspection.inference import FrameJob, Inference
 from edge.inspection.inspector import Inspector
 from edge.outbox import OutboxReader
 from edge.parts.belt import read_belt
-from edge.protocols import Camera, Engine
+from edge.protocols import Camera, Engine, TellsFacts
 from edge.publishers.trial import try_broker
-from edge.records import CameraCondition, CameraState, Frame
+from edge.records import CameraCondition, CameraFacts, CameraState, Frame
 from edge.settings import Settings, effective_thresholds
 from edge.station.watchdog import Heartbeats
+from edge.wording import counted
 
 _FIRST_FRAME_S = 15.0
 _COUNT_S = 3.0
@@ -104,7 +106,10 @@ class CameraTrial:
 
     def __call__(self, settings: Settings, bundle: Bundle) -> str:
         """Look at the camera. Raises SourceError, or SettingsError without a source."""
-        camera = make_camera(settings.camera, Heartbeats(), settings.camera.depth(bundle))
+        files = settings.camera.files.model_copy(update={"after": "keep"})  # a try takes nothing away from a line
+        camera = make_camera(
+            settings.camera.model_copy(update={"files": files}), Heartbeats(), settings.camera.depth(bundle)
+        )
         with camera:
             first = _first_frame(camera)
             last, count = first, 1
@@ -121,7 +126,16 @@ class CameraTrial:
         seconds = (last.captured_ns - first.captured_ns) / 1e9
         self.frames_per_s = (count - 1) / seconds if seconds > 0 else 0.0
         height, width = last.pixels.shape[:2]
-        return f"{settings.camera.name}: {width} x {height} px, {self.frames_per_s:.1f} frames/s"
+        told = f"{settings.camera.name}: {width} x {height} px, {self.frames_per_s:.1f} frames/s"
+        return _with_facts(told, camera.facts) if isinstance(camera, TellsFacts) else told
+
+
+def _with_facts(told: str, facts: CameraFacts) -> str:
+    """Say what a camera tells of itself beside its frames; a warning where it did not take a setting."""
+    for count, what in ((facts.missed, "never came"), (facts.unreadable, "could not be believed")):
+        if count:
+            told += f"; {counted(count, 'picture')} {what}"
+    return Warned("; ".join([told, *facts.differences])) if facts.differences else told
 
 
 def _first_frame(camera: Camera) -> Frame:

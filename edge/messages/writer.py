@@ -62,7 +62,7 @@ KINDS: Mapping[str, _Kind] = {
 }
 PICTURE = "image/jpeg"
 # Of a body that has changed since its first version.
-_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 3, "birth": 2, "recipe": 2, "result": 2}
+_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 4, "birth": 2, "recipe": 2, "result": 2}
 
 
 def boot_id() -> str:
@@ -142,6 +142,7 @@ class CameraHealth:
     `age_ms`: of its last frame, from capture to decision; None without one. `max_age_ms`: from which on a frame is
     NO_READ. `last_frame_s`: how long ago the last frame came, None before the first. `ready`: whether a frame has come,
     or the camera waits for its trigger. `fault`: why it is not believed (CameraFault), None = nothing.
+    `missed`, `unreadable`, `differences`: see CameraFacts.
     """
 
     condition: str
@@ -153,6 +154,9 @@ class CameraHealth:
     last_frame_s: float | None = None
     ready: bool = True
     fault: str | None = None
+    missed: int = 0
+    unreadable: int = 0
+    differences: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -277,6 +281,9 @@ def health_body(health: Health) -> dict[str, Any]:
                 "last_frame_s": _rounded(camera.last_frame_s, 1),
                 "ready": camera.ready,
                 "fault": camera.fault,
+                "missed": camera.missed,
+                "unreadable": camera.unreadable,
+                "differences": list(camera.differences),
             }
             for name, camera in health.cameras.items()
         },

@@ -220,6 +220,12 @@ def _cameras(health: Health) -> Iterator[Metric]:
     yield _gauges("frame_age_seconds", "Since the last frame of the camera came", "camera", ages)
     dropped = {name: one.dropped for name, one in cameras.items()}
     yield _counters("frames_dropped", "Frames that nobody judged", "camera", dropped)
+    missed = {name: one.missed for name, one in cameras.items()}
+    yield _counters("frames_missed", "Frames that the camera numbered or timed and that never came", "camera", missed)
+    unreadable = {name: one.unreadable for name, one in cameras.items()}
+    yield _counters("frames_unreadable", "Pictures that came and could not be believed", "camera", unreadable)
+    differing = {name: len(one.differences) for name, one in cameras.items()}
+    yield _gauges("camera_settings_differ", "Settings that the camera did not take", "camera", differing)
 
 
 def _engines(health: Health) -> Iterator[Metric]:

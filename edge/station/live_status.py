@@ -176,6 +176,9 @@ class LiveStatus:
             "max_age_ms": self._max_age_ms[view.name],
             "frames": view.frames,
             "dropped": view.dropped,
+            "missed": view.facts.missed,
+            "unreadable": view.facts.unreadable,
+            "differences": list(view.facts.differences),
         }
 
     def _delivery(self) -> dict[str, Any]:

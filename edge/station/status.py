@@ -50,6 +50,9 @@ def _camera(camera: ViewNow, frames_per_s: float, now_ns: int) -> CameraHealth:
         last_frame_s=None if camera.seen_ns is None else max(0.0, (now_ns - camera.seen_ns) / 1e9),
         ready=camera.ready,
         fault=None if camera.fault is None else camera.fault.value,
+        missed=camera.facts.missed,
+        unreadable=camera.facts.unreadable,
+        differences=camera.facts.differences,
     )
 
 

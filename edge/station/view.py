@@ -20,12 +20,13 @@ from edge.inspection.inference import FrameJob
 from edge.inspection.inspector import Inspected, Inspector, garbled_pixels
 from edge.inspection.limits import no_read
 from edge.parts.belt import Belt, BeltWatch
-from edge.protocols import Camera
+from edge.protocols import Camera, TellsFacts
 from edge.quality.gate import QualityGate
 from edge.recipes.loaded import LoadedView, Unready
 from edge.recipes.timeline import Timeline
 from edge.records import (
     CameraCondition,
+    CameraFacts,
     CameraFault,
     CameraState,
     DefectMap,
@@ -40,6 +41,7 @@ from edge.records.parts import FrameLost
 
 _LOG = logging.getLogger(__name__)
 _WAIT_S = 0.25
+_NO_FACTS = CameraFacts()
 # A camera that is silent is reported this often, so that consumers and alarm timers see it go on.
 _SILENCE_EVERY_NS = 1_000_000_000
 
@@ -89,7 +91,8 @@ class ViewNow:
 
     `ready`: whether a frame has come, or the camera waits for its trigger. `age_ms`: of the last frame, from capture to
     judgement; None without one. `max_age_ms`: from which on it is NO_READ. `fault`: why the camera is not believed.
-    `seen_ns`: when the last frame came, on the monotonic clock; None before the first.
+    `seen_ns`: when the last frame came, on the monotonic clock; None before the first. `facts`: what
+    the camera tells of itself beside its frames.
     """
 
     name: str
@@ -101,6 +104,7 @@ class ViewNow:
     max_age_ms: int
     fault: CameraFault | None = None
     seen_ns: int | None = None
+    facts: CameraFacts = _NO_FACTS
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ class View:
             max_age_ms=self._rules.max_age_ms,
             fault=self._fault,
             seen_ns=self._seen_ns if self.sees else None,
+            facts=self.camera.facts if isinstance(self.camera, TellsFacts) else _NO_FACTS,
         )
 
     def use(self, loaded: LoadedView | Unready | None, from_ns: int = 0) -> None:

@@ -292,10 +292,15 @@ def test_a_live_camera_leaves_out_what_nobody_reads_or_nothing(world: World) -> 
     """With `latest` an unread frame is replaced by the next and counted; with `every` all wait, in order."""
     with world.make(False) as camera:
         wait_for(lambda: camera.dropped >= 3)
-        assert first_frame(camera, 60).index >= 3
+        assert len(camera._items) <= 1
+        first_frame(camera, 60)
     with world.make(True) as camera:
         wait_for(lambda: len(camera._items) >= 4)
-        assert [first_frame(camera, 60).index for _ in range(4)] == [0, 1, 2, 3]
+        with camera._changed:
+            waiting, dropped = [item.index for item in camera._items], camera.dropped
+        # beyond 64 the oldest are left out: on a machine that is busy for long
+        assert waiting == list(range(dropped, dropped + len(waiting)))
+        assert first_frame(camera, 60).index >= waiting[0]
 
 
 def wait_for(holds: Callable[[], bool], within_s: float = 60) -> None:

@@ -81,7 +81,7 @@ SHELVED = replace(
 )
 # Not JSON in an envelope: a JPEG, and what others send to the line.
 # Of what has changed since its first version.
-VERSIONS = {"counters": 3, "health": 3, "birth": 2, "recipe": 2, "result": 2}
+VERSIONS = {"counters": 3, "health": 4, "birth": 2, "recipe": 2, "result": 2}
 NO_BODY, HEARD = {"picture"}, {f"command-{name}" for name in COMMANDS}
 HEALTH = Health({"top": CameraHealth("running", "", 10.004, None, 0)}, True, 3, 0, None, None)
 DIFF = DiffReport(3, 1, [{"former": "OK", "new": "NG", "count": 1}], {"scratch": {"gained": 2, "lost": 0}}, 9, 1)
