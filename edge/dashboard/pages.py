@@ -106,6 +106,23 @@ class Pages:
         """Return a page."""
         return HTMLResponse(self.render(request, template, **values), status)
 
+    def station_page(self, request: Request, template: str, values: Callable[[str], Mapping[str, Any]]) -> HTMLResponse:
+        """Return a page about the station that is asked for; one that says so where none is known yet.
+
+        `values`: of a place, beside `place` itself. Raises HTTPException 404 for a station that is not known.
+        """
+        if not self.site.places():
+            return self.page(request, "nobody.html")
+        place = self.place(request)
+        return self.page(request, template, **{"place": place, **values(place)})
+
+    def station_live(
+        self, request: Request, template: str, values: Callable[[str], Mapping[str, Any]]
+    ) -> StreamingResponse:
+        """Return the stream of such a page. Raises HTTPException 404, and 503 as `live` does."""
+        place = self.place(request)
+        return self.live(request, template, lambda: {"place": place, **values(place)})
+
     def live(self, request: Request, template: str, values: Callable[[], Mapping[str, Any]]) -> StreamingResponse:
         """Return a stream that says the whole of a part of a page at once, and again whenever it has changed.
 
@@ -160,6 +177,7 @@ class Pages:
             "word": word,
             "age": lambda seconds: _age(t, seconds),
             "clock": self.clock,
+            "now_ms": self.site.now_ms,
             "visitor": visitor,
             "session": visitor.session,
             "csrf": "" if visitor.session is None else visitor.session.csrf,
@@ -214,8 +232,7 @@ class Pages:
         self, place: str | None, kind: str, user: str, subject: str = "", *, outcome: str = "", detail: str = ""
     ) -> None:
         """Write a row into the journal of the web process."""
-        now_ms = round(self.site.wall().timestamp() * 1000)
-        self.history.put(JournalRow(place, now_ms, kind, user, subject[:200], outcome, detail[:1000]))
+        self.history.put(JournalRow(place, self.site.now_ms, kind, user, subject[:200], outcome, detail[:1000]))
 
     # --- forms
 

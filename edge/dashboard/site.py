@@ -98,6 +98,11 @@ class Site:
             if site.count("/") == 4 and "+" not in site:  # a station that must be there
                 self._stations[site] = _Station(site, settings)
 
+    @property
+    def now_ms(self) -> int:
+        """Now by the wall clock, ms since 1970."""
+        return round(self.wall().timestamp() * 1000)
+
     # --- what the collector tells
 
     def take(self, event: Connected | SessionLost | Received | Crowded | Unheard) -> None:
@@ -156,7 +161,7 @@ class Site:
         kind, _, name = topic.partition("/")
         if kind != "cmd" or place not in self._stations:
             return
-        row = command_row(place, name, received, round(self.wall().timestamp() * 1000), USER)
+        row = command_row(place, name, received, self.now_ms, USER)
         if row is None:
             return
         if self._commands.take():
@@ -186,7 +191,7 @@ class Site:
         if topic == "seq" and not received.retained:
             self._committed(station, envelope)
         elif topic == "state/counters":
-            at_ms = round(self.wall().timestamp() * 1000)
+            at_ms = self.now_ms
             if at_ms - station.counted_ms >= _COUNTERS_EVERY_MS:
                 station.counted_ms = at_ms
                 self.history.put(CountersRow(station.place, at_ms, as_json(envelope["body"])))
@@ -250,7 +255,7 @@ class Site:
 
     def note_changes(self) -> None:
         """Write down which stations changed their state since the last call."""
-        now_ms = round(self.wall().timestamp() * 1000)
+        now_ms = self.now_ms
         with self._lock:
             for station in self._stations.values():
                 picture = self._picture_of(station)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -14,7 +14,7 @@ from starlette.routing import Route
 from edge.dashboard.alarm_history import alarm_history
 from edge.dashboard.drawing import WIDTH, Bar, bars
 from edge.dashboard.pages import Pages
-from edge.dashboard.screens.figures import now_ms, strip
+from edge.dashboard.screens.figures import strip
 from edge.dashboard.shift_figures import ms_of
 from edge.figures.alarm_performance import (
     FLOOD_ABOVE,
@@ -86,10 +86,10 @@ class _AlarmPerformance:
         self._pages = pages
 
     def page(self, request: Request) -> HTMLResponse:
-        pages = self._pages
-        if not pages.site.places():
-            return pages.page(request, "nobody.html")
-        place, at_ms = pages.place(request), now_ms(pages)
+        return self._pages.station_page(request, "alarm_performance.html", lambda place: self._values(request, place))
+
+    def _values(self, request: Request, place: str) -> dict[str, Any]:
+        pages, at_ms = self._pages, self._pages.site.now_ms
         period = request.query_params.get("period", _USUAL)
         period = period if period in PERIODS else _USUAL
         now = pages.site.wall()
@@ -99,10 +99,7 @@ class _AlarmPerformance:
         first_ms = pages.history.value(
             "SELECT min(at_ms) FROM alarm_event WHERE station = (SELECT id FROM station WHERE place = ?)", place
         )
-        return pages.page(
-            request,
-            "alarm_performance.html",
-            place=place,
+        return dict(
             period=period,
             periods=PERIODS,
             told=told,
@@ -117,7 +114,6 @@ class _AlarmPerformance:
             shelves=_shelves(pages, place, now),
             took=_took,
             ms_of=ms_of,
-            now_ms=at_ms,
             **strip(pages, place, at_ms, moves=True),
         )
 

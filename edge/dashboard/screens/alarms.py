@@ -60,7 +60,6 @@ class _Alarms:
             "clips": site.settings.evidence,
             "several": len(site.places()) > 1,
             "query": "" if only is None else "?" + urlencode({"place": only}),
-            "now_ms": round(site.wall().timestamp() * 1000),
         }
 
     def _card(self, place: str, alarm: str) -> AlarmCard:

@@ -44,19 +44,16 @@ class _Clips:
         return source
 
     def page(self, request: Request) -> HTMLResponse:
-        if not self._pages.site.places():
-            return self._pages.page(request, "nobody.html")
-        place, alarm = self._pages.place(request), request.query_params.get("alarm", "")[:64]
+        alarm = request.query_params.get("alarm", "")[:64]
+        return self._pages.station_page(request, "clips.html", lambda place: self._values(place, alarm))
+
+    def _values(self, place: str, alarm: str) -> dict[str, Any]:
         found, why = [], ""
         try:
             found = clips_of(self._source(place), alarm)
         except NoEvidenceError as error:
             why = str(error)
-        rows = [(clip, _ms(clip.at)) for clip in found]
-        return self._pages.page(request, "clips.html", place=place, alarm=alarm, rows=rows, why=why, **self._now())
-
-    def _now(self) -> dict[str, Any]:
-        return {"now_ms": round(self._pages.site.wall().timestamp() * 1000)}
+        return {"alarm": alarm, "rows": [(clip, _ms(clip.at)) for clip in found], "why": why}
 
     def _avi(self, request: Request) -> bytes:
         """Return the clip that a path names. Raises HTTPException 404."""
@@ -69,7 +66,7 @@ class _Clips:
     def one(self, request: Request) -> HTMLResponse:
         """Show a page that plays a clip."""
         self._avi(request)
-        values = {"place": self._pages.place(request), **request.path_params, **self._now()}
+        values = {"place": self._pages.place(request), **request.path_params}
         return self._pages.page(request, "clip.html", **values)
 
     def file(self, request: Request) -> Response:

@@ -35,8 +35,3 @@ def strip(pages: Pages, place: str, of_ms: int, *, moves: bool) -> dict[str, Any
     link = pages.site.picture_of(place)
     age_s = max(0.0, pages.site.wall().timestamp() - of_ms / 1000)
     return {"link": link, "of_ms": of_ms, "figures_age_s": age_s, "figures_stale": moves and age_s > STALE_S}
-
-
-def now_ms(pages: Pages) -> int:
-    """Return now, ms since 1970."""
-    return round(pages.site.wall().timestamp() * 1000)

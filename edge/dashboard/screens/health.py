@@ -27,26 +27,20 @@ class _Health:
         self._pages = pages
 
     def page(self, request: Request) -> HTMLResponse:
-        if not self._pages.site.places():
-            return self._pages.page(request, "nobody.html")
-        place = self._pages.place(request)
-        return self._pages.page(request, "health.html", **self._values(place))
+        return self._pages.station_page(request, "health.html", self._values)
 
     def live(self, request: Request) -> StreamingResponse:
-        place = self._pages.place(request)
-        return self._pages.live(request, "health.live.html", lambda: self._values(place))
+        return self._pages.station_live(request, "health.live.html", self._values)
 
     def _values(self, place: str) -> dict[str, Any]:
         site = self._pages.site
         told = {each: site.picture_of(each) for each in site.places()}
         rows = {each: rows_of(told[each], site.told(each, "state/health"), site.birth(each)) for each in told}
         return {
-            "place": place,
             "told": told[place],
             "rows": rows[place],
             "levels": {each: level_of(found) for each, found in rows.items()},
             "skipped": {**site.skipped, **told[place]["ignored"]},
             "unheard": site.unheard(),
             "dropped": self._pages.history.dropped,
-            "now_ms": round(site.wall().timestamp() * 1000),
         }

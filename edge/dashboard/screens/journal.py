@@ -40,7 +40,6 @@ class _Journal:
             "older": urlencode({"before": ".".join(map(str, shown[-1].key))}) if older else "",
             "begun": _before(request) is not None,
             "missing": self._missing(wanted.place) if wanted.place else None,
-            "now_ms": round(self._pages.site.wall().timestamp() * 1000),
         }
         return self._pages.page(request, "journal.html", 400 if wrong else 200, **values)
 

@@ -77,7 +77,6 @@ class _Live:
         return {
             "place": place,
             "told": site.picture_of(place),
-            "now_ms": round(site.wall().timestamp() * 1000),
         }
 
 

@@ -86,7 +86,6 @@ class _Rejects:
             classes=classes,
             verdicts=rejects.VERDICTS,
             said=rejects.SAID,
-            now_ms=self._now_ms(),
         )
 
     def _wanted(self, request: Request) -> tuple[Filter, dict[str, str], str]:
@@ -106,9 +105,6 @@ class _Rejects:
             begins_ms, ends_ms = (moment_ms(asked[name], zone) for name in ("from", "to"))
             wanted = replace(wanted, from_ms=begins_ms, to_ms=ends_ms)
         return wanted, asked, wrong
-
-    def _now_ms(self) -> int:
-        return round(self._pages.site.wall().timestamp() * 1000)
 
     # --- one result
 
@@ -148,7 +144,6 @@ class _Rejects:
             refused=request.query_params.get("refused", "")[:300],
             comment_characters=COMMENT_CHARACTERS,
             name_characters=NAME_CHARACTERS,
-            now_ms=self._now_ms(),
         )
 
     def _kept(self, row: dict[str, Any]) -> tuple[dict[str, Any], str]:

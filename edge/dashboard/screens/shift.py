@@ -13,7 +13,7 @@ from edge.dashboard import judged_elsewhere
 from edge.dashboard.drawing import HEIGHT, WIDTH, drawn
 from edge.dashboard.opinions import opinions_of
 from edge.dashboard.pages import Pages
-from edge.dashboard.screens.figures import now_ms, strip
+from edge.dashboard.screens.figures import strip
 from edge.dashboard.shift_figures import ShiftFigures, ms_of, neighbours, read_shift, shifts_of
 from edge.figures.shift_blocks import csv_of, figure_cells
 from edge.figures.shift_report import is_moment
@@ -41,17 +41,14 @@ class _Shift:
         self._pages = pages
 
     def page(self, request: Request) -> HTMLResponse:
-        pages = self._pages
-        if not pages.site.places():
-            return pages.page(request, "nobody.html")
-        place, at_ms = pages.place(request), now_ms(pages)
+        return self._pages.station_page(request, "shift.html", lambda place: self._values(request, place))
+
+    def _values(self, request: Request, place: str) -> dict[str, Any]:
+        pages, at_ms = self._pages, self._pages.site.now_ms
         judged_elsewhere.hear(pages, place)
         shift, shifts = self._read(place, asked_of(request))
         before, after = neighbours(shifts, shift.stretch.shift)
-        return pages.page(
-            request,
-            "shift.html",
-            place=place,
+        return dict(
             shift=shift,
             shifts=shifts[::-1],
             before=before,
@@ -62,7 +59,6 @@ class _Shift:
             width=WIDTH,
             height=HEIGHT,
             ms_of=ms_of,
-            now_ms=at_ms,
             **strip(pages, place, at_ms, moves=shift.stretch.running),
         )
 

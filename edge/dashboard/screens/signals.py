@@ -37,21 +37,19 @@ class _Signals:
         self._pages = pages
         self._answers = Answers()
 
-    def _place(self, request: Request) -> str:
-        """Return the station that is asked for, to who may look. Raises HTTPException 403 and 404."""
+    def _may_look(self, request: Request) -> None:
+        """Raise HTTPException 403 for who may not."""
         if self._pages.access.has_users and not visitor_of(request).may(ROLE):
             raise HTTPException(403, "role")
-        return self._pages.place(request)
 
     def page(self, request: Request) -> HTMLResponse:
-        if not self._pages.site.places():
-            return self._pages.page(request, "nobody.html")
-        place = self._place(request)
-        return self._pages.page(request, "signals.html", said=self._answers.of(request), **self._values(place))
+        self._may_look(request)
+        said = self._answers.of(request)
+        return self._pages.station_page(request, "signals.html", lambda place: {"said": said, **self._values(place)})
 
     def live(self, request: Request) -> StreamingResponse:
-        place = self._place(request)
-        return self._pages.live(request, "signals.live.html", lambda: self._values(place))
+        self._may_look(request)
+        return self._pages.station_live(request, "signals.live.html", self._values)
 
     def _now(self, place: str) -> Signals | None:
         site = self._pages.site
@@ -61,17 +59,12 @@ class _Signals:
         )
 
     def _values(self, place: str) -> dict[str, Any]:
-        site = self._pages.site
-        return {
-            "place": place,
-            "told": site.picture_of(place),
-            "signals": self._now(place),
-            "now_ms": round(site.wall().timestamp() * 1000),
-        }
+        return {"told": self._pages.site.picture_of(place), "signals": self._now(place)}
 
     def asking(self, request: Request) -> HTMLResponse:
         """Warn, and ask whether nobody is at the machine."""
-        return self._ask(request, self._place(request), request.query_params.get("signal", ""))
+        self._may_look(request)
+        return self._ask(request, self._pages.place(request), request.query_params.get("signal", ""))
 
     def _ask(self, request: Request, place: str, name: str, status: int = 200) -> HTMLResponse:
         now = self._now(place)

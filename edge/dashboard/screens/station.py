@@ -34,14 +34,10 @@ class _Station:
         self._pages = pages
 
     def page(self, request: Request) -> HTMLResponse:
-        if not self._pages.site.places():
-            return self._pages.page(request, "nobody.html")
-        place = self._pages.place(request)
-        return self._pages.page(request, "station.html", **self._values(place))
+        return self._pages.station_page(request, "station.html", self._values)
 
     def live(self, request: Request) -> StreamingResponse:
-        place = self._pages.place(request)
-        return self._pages.live(request, "station.live.html", lambda: self._values(place))
+        return self._pages.station_live(request, "station.live.html", self._values)
 
     def picture(self, request: Request) -> Response:
         """Return the last picture, only while it is one of now."""
@@ -54,7 +50,7 @@ class _Station:
     def coverage(self, request: Request) -> JSONResponse:
         """Return the coverage of the last half hour, and the limits of its alarms."""
         place = self._pages.place(request)
-        now_ms = round(self._pages.site.wall().timestamp() * 1000)
+        now_ms = self._pages.site.now_ms
         series = coverage_series(self._pages.history, place, now_ms - TREND_MS, now_ms + 1)
         return JSONResponse({**series, "limits": self._limits(place), "zone": self._pages.site.settings.time_zone})
 
@@ -81,7 +77,6 @@ class _Station:
         last = newest[0] if newest else None
         views = views_of(last["body"]) if last else []
         return {
-            "place": place,
             "told": told,
             "last": last,
             "views": views,
@@ -93,5 +88,4 @@ class _Station:
             "shows_picture": told["believable"]
             and told["picture_s_ago"] is not None
             and told["picture_s_ago"] < PICTURE_STALE_S,
-            "now_ms": now_ms,
         }

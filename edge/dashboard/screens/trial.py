@@ -64,7 +64,6 @@ class _Trial:
             refused=refused,
             files_at_most=FILES_AT_MOST,
             megabytes_at_most=BYTES_AT_MOST // 1_000_000,
-            now_ms=round(self._pages.site.wall().timestamp() * 1000),
         )
 
     async def inspect(self, request: Request) -> Response:
@@ -109,9 +108,7 @@ class _Trial:
         """Show what pictures came to."""
         tried = self._tried(request)
         values: dict[str, Any] = {"tried": tried, "key": request.path_params["key"]}
-        return self._pages.page(
-            request, "tried.html", **values, now_ms=round(self._pages.site.wall().timestamp() * 1000)
-        )
+        return self._pages.page(request, "tried.html", **values)
 
     def picture(self, request: Request) -> Response:
         """Return one picture with what was found in it."""

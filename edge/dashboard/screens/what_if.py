@@ -16,7 +16,7 @@ from starlette.routing import Route
 from edge.dashboard.history import History
 from edge.dashboard.known_limits import Known, known_limits
 from edge.dashboard.pages import Pages
-from edge.dashboard.screens.figures import now_ms, strip
+from edge.dashboard.screens.figures import strip
 from edge.dashboard.screens.shift import asked_of
 from edge.dashboard.shift_figures import ms_of, shifts_of
 from edge.figures.shift_report import chosen
@@ -78,10 +78,10 @@ class _WhatIf:
         self._pages = pages
 
     def page(self, request: Request) -> HTMLResponse:
-        pages = self._pages
-        if not pages.site.places():
-            return pages.page(request, "nobody.html")
-        place, at_ms = pages.place(request), now_ms(pages)
+        return self._pages.station_page(request, "what_if.html", lambda place: self._values(request, place))
+
+    def _values(self, request: Request, place: str) -> dict[str, Any]:
+        pages, at_ms = self._pages, self._pages.site.now_ms
         plan, now = pages.site.settings.shift_plan, pages.site.wall()
         shifts = shifts_of(pages.history, place, plan, now)
         asked_shift = asked_of(request)
@@ -91,10 +91,7 @@ class _WhatIf:
         asked = asked_by(request.query_params, _classes(pages.history, place, *within), known)
         kept = read_parts(pages.history, place, *within, asked.recipe) if asked.judges else None
         again: WhatIf | None = None if kept is None else what_if(kept.parts, asked.scenario(known), kept.clean)
-        return pages.page(
-            request,
-            "what_if.html",
-            place=place,
+        return dict(
             stretch=stretch,
             shifts=shifts[::-1],
             asked=asked,
@@ -108,7 +105,6 @@ class _WhatIf:
             again=again,
             ladders=[] if kept is None else list(_ladders(asked, kept.parts)),
             ms_of=ms_of,
-            now_ms=at_ms,
             **strip(pages, place, at_ms, moves=stretch.running),
         )
 
