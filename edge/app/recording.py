@@ -23,8 +23,8 @@ from edge.redacting import HIDDEN, redacted
 from edge.settings import Settings, fingerprint
 from edge.station.watchdog import Heartbeats
 
-# These can be opened once at a time: while a line runs they are the line's.
-ONE_OWNER = frozenset({"device", "gstreamer", "genicam"})
+# These have one owner: while a line runs they are the line's.
+ONE_OWNER = frozenset({"device", "gstreamer", "genicam", "watched_folder"})
 _SECRET = ("password", "secret", "token", "passphrase")
 
 

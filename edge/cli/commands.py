@@ -47,7 +47,8 @@ app = typer.Typer(
         "Surface inspection for a production line: camera to coverage, defects and alarms over MQTT.\n\n"
         "Exit codes: 0 done, 2 wrong command line, 3 settings, 4 bundle, 5 camera or recording, 6 inference, "
         "7 something is not installed, 8 disk, 9 broker, 12 a picture is NG (inspect), 13 no line runs that could "
-        "obey, or it refused, 14 the journal was altered, 130 interrupted, 141 nobody reads the output."
+        "obey, or it refused, 14 the journal was altered, 15 a comparison found changes (replay), "
+        "130 interrupted, 141 nobody reads the output."
     ),
 )
 

@@ -82,19 +82,19 @@ class MapsFolder:
 
 
 class ReplayFiles:
-    """Observes a replay: writes each result's body, and each map.
+    """Observes a replay: writes each result's body, unless `events` is None, and each map.
 
     A frame of a part has no body of its own. Unlike other observers it waits for the disk, and raises StoreError where
     that takes nothing.
     """
 
-    def __init__(self, events: EventsFile, maps: MapsFolder | None = None) -> None:
+    def __init__(self, events: EventsFile | None, maps: MapsFolder | None = None) -> None:
         self._events = events
         self._maps = maps
 
     def offer(self, decided: Decided | DecidedPart) -> None:
         """Write what was decided, whole, before this returns. Raises StoreError."""
-        if decided.body is not None:
+        if decided.body is not None and self._events is not None:
             self._events.write(decided.body)
         if self._maps is None or isinstance(decided, DecidedPart) or decided.defect_map is None:
             return

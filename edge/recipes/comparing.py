@@ -108,13 +108,20 @@ def changed(former: FrameResult, new: FrameResult) -> dict[str, ClassChange]:
 
 
 def changed_defects(former: Sequence[Defect], new: Sequence[Defect]) -> dict[str, ClassChange]:
-    """Return the defects of one frame that only one model sees, by class.
+    """Count the defects of one frame that only one model sees, by class; see `differing_defects`."""
+    only_new, only_former = differing_defects(former, new)
+    gained = Counter(one.class_name for one in only_new)
+    lost = Counter(one.class_name for one in only_former)
+    return {name: ClassChange(gained[name], lost[name]) for name in sorted({*gained, *lost})}
+
+
+def differing_defects(former: Sequence[Defect], new: Sequence[Defect]) -> tuple[tuple[Defect, ...], tuple[Defect, ...]]:
+    """Return the defects of one frame that only one model sees: those gained, and those lost.
 
     Both see a defect where their boxes of one class overlap, so one that is split or merged is neither gained nor lost.
     """
-    gained = Counter(one.class_name for one in new if not _seen(one, former))
-    lost = Counter(one.class_name for one in former if not _seen(one, new))
-    return {name: ClassChange(gained[name], lost[name]) for name in sorted({*gained, *lost})}
+    gained = tuple(one for one in new if not _seen(one, former))
+    return gained, tuple(one for one in former if not _seen(one, new))
 
 
 def _seen(defect: Defect, others: Sequence[Defect]) -> bool:

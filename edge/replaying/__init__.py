@@ -1,0 +1,1 @@
+"""One recording that two stations judge in one pass, and what the second one sees otherwise."""
