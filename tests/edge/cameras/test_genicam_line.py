@@ -64,6 +64,18 @@ def until(port: int, holds: Callable[[dict[str, float]], bool], line: subprocess
     pytest.fail(f"it never came to it: {seen}")
 
 
+def test_the_page_shows_what_is_run_here() -> None:
+    """docs/cameras.md has the settings, and the commands, of these tests."""
+    page = (ROOT / "docs" / "cameras.md").read_text(encoding="utf-8")
+    (block,) = (each for each in page.split("```sh\n")[1:] if each.startswith("arv-fake"))
+    verbs = ("cameras", "check line.yaml --bundle demo", "run line.yaml --bundle demo")
+    assert block.split("```")[0].splitlines() == [
+        "arv-fake-gv-camera-0.8 -i 127.0.0.1 -s LW1",
+        *(f"linewatch {verb}" for verb in verbs),
+    ]
+    assert "id: LW1, max_age_ms: 20000, device: {fps: 5, roi_px: [0, 0, 320, 240], exposure_us: 5000}" in page
+
+
 def test_a_line_runs_on_a_genicam_camera_that_goes_and_comes_back(tmp_path: Path) -> None:
     """Its frames are judged; when it goes the alarm stands, and when it is back frames are judged again."""
     frames, up = 'frames_total{camera="top"}', 'camera_up{camera="top"}'
