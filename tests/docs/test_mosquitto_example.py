@@ -86,12 +86,14 @@ def write_secure_line(folder: Path, port: int, ca: Path) -> Path:
     secret = folder / "broker-password"
     secret.write_text("pw-line-1\n")
     secret.chmod(0o640)
-    text = config.read_text().replace(
-        f"broker: {{port: {port}, keepalive_s: 2}}",
-        f"broker: {{host: 127.0.0.1, port: {port}, keepalive_s: 2, username: line-1, password_file: {secret}, "
-        f"tls: {{ca_file: {ca}}}, require_tls: true}}\n"
-        "line: {enterprise: acme, site: ulm, area: glass, line: l1, cell: c1}",
+    plain = config.read_text()
+    assert "broker: {" in plain
+    text = plain.replace(
+        "broker: {",
+        f"broker: {{host: 127.0.0.1, username: line-1, password_file: {secret}, "
+        f"tls: {{ca_file: {ca}}}, require_tls: true, ",
     )
+    text += "line: {enterprise: acme, site: ulm, area: glass, line: l1, cell: c1}\n"
     config.write_text(text)
     return config
 

@@ -21,7 +21,7 @@ from edge.commands.socket import ask, socket_path, tell
 from edge.errors import CommandError
 from tests.brokers import free_port, wait_for
 from tests.conftest import ROOT
-from tests.edge.station.test_run import running, write_line
+from tests.edge.station.test_run import MAX_AGE_MS, running, write_line
 
 EVIL = "\x1b[2Jwiped\nraised \u202edab"
 SHOWN = r"\x1b[2Jwiped\nraised \u202edab"
@@ -59,7 +59,7 @@ def _life(config: Path) -> None:
         ng = told["last"]["NG"]
         assert (ng["reason"], ng["defects"]) == ("scratch: 1 defect, at most 0 allowed", {"scratch": 1})
         assert 0 <= told["cameras"]["camera"]["picture_age_ms"] < 60_000
-        assert told["cameras"]["camera"]["max_age_ms"] == 1500
+        assert told["cameras"]["camera"]["max_age_ms"] == MAX_AGE_MS
         assert sum(told["last_minute"].values()) >= 2
         assert told["broker"]["connected"] is False
         assert "no broker" in told["broker"]["trouble"]
@@ -68,7 +68,7 @@ def _life(config: Path) -> None:
         words, _ = shell("status", config)
         assert "NG: scratch: 1 defect, at most 0 allowed (frame" in words
         assert "not connected: no broker" in words
-        assert "ms old; NO_READ from 1500 ms on" in words
+        assert f"ms old; NO_READ from {MAX_AGE_MS} ms on" in words
         assert tell(store, "shelve", _shelving(EVIL))[0] == "ok"
         assert tell(store, "shelve", _shelving("half\ud83d"))[0] == "invalid"
         written, _ = shell("journal", config, "--part", "commands")
@@ -175,7 +175,7 @@ def test_the_next_start_tells_what_changed_and_that_a_run_was_killed(config: Pat
     with running(config) as line:
         wait_for(lambda: _stands(config.parent / "outbox.db", "scratched"))
         line.kill()
-    config.write_text(config.read_text().replace("max_age_ms: 1500", "max_age_ms: 1600"))
+    config.write_text(config.read_text().replace(f"max_age_ms: {MAX_AGE_MS}", "max_age_ms: 60000"))
     with running(config):
         entries = json.loads(shell("journal", config, "--part", "station", "--json")[0])
     first, second = entries[:3], entries[3:6]

@@ -261,8 +261,8 @@ def test_a_line_at_a_broker_with_a_limit_shows_pictures_that_fit(tmp_path: Path)
     noise = np.random.default_rng(3).integers(0, 60, (480, 640, 3), np.uint8)
     with Mosquitto(tmp_path, config="message_size_limit 6000") as broker, Subscriber(broker.port) as desk:
         config = write_line(tmp_path, broker.port)
-        for path in (tmp_path / "parts").glob("*.png"):
-            cv2.imwrite(str(path), noise)
+        for name in ("000.png", "001.png"):  # the others are links to these
+            cv2.imwrite(str(tmp_path / "parts" / name), noise)
         with station(config):
             wait_for(lambda: desk.payloads(f"{ROOT_TOPIC}/image/last"))
             wait_for(lambda: len(bodies(desk, "event/result")) >= 3)
