@@ -16,7 +16,7 @@ from edge.publishers.memory import MemoryPublisher
 from edge.records import Verdict
 from tests.brokers import HOST, wait_for
 from tests.edge.messages.test_messages import VALIDATORS
-from tests.edge.outputs.machine_line import running, settings_of
+from tests.edge.outputs.machine_line import PARTS, running, settings_of
 from tests.edge.outputs.plc import Plc
 from tests.edge.outputs.test_station import MACHINE, OUTPUTS
 
@@ -54,7 +54,7 @@ def test_it_is_switched_only_while_inspection_is_out(tmp_path: Path) -> None:
         assert bypass(tmp_path, "on") == "ok"
         assert switch(tmp_path) == "ok"
         wait_for(lambda: machine.levels["gate"] is True)
-        assert (machine.levels["good"], machine.levels["ready"]) == (False, False)
+        wait_for(lambda: (machine.levels["good"], machine.levels["ready"]) == (False, False))
         assert opened.machine.told()["hand_test"]["signal"] == "gate"
         assert bypass(tmp_path, "off") == "ok"
         wait_for(lambda: machine.levels["gate"] is False and machine.levels["ready"] is True)
@@ -102,10 +102,10 @@ def test_a_line_that_stands_may_be_switched_and_its_start_ends_it(tmp_path: Path
         settings = settings_of(
             tmp_path / "a.db",
             defective=0.0,
-            machine={"link": "modbus", "modbus": {"host": HOST, "port": plc.port}, "tolerance_ms": 500},
+            machine={"link": "modbus", "modbus": {"host": HOST, "port": plc.port, "timeout_ms": 10_000}},
             outputs={"lamp": {"rule": "alarm", "at": "coil 0", "alarms": ["output-late"]}},
             inputs={"runs": {"rule": "running", "at": f"coil {RUNS}"}, "barrier": {"rule": "part", "at": "coil 20"}},
-            parts={"trigger": "machine", "timeout_ms": 3000},
+            parts={"trigger": "machine", **PARTS},
         )
         with running(settings, tmp_path / "a.db") as (opened, verdicts):
             wait_for(lambda: opened.machine.told()["hand_test"]["refused"] is None)

@@ -16,7 +16,7 @@ from edge.outbox.reader import OutboxReader
 from edge.records import Verdict
 from edge.settings import Settings
 from tests.brokers import HOST, wait_for
-from tests.edge.outputs.machine_line import running, settings_of
+from tests.edge.outputs.machine_line import PARTS, running, settings_of
 from tests.edge.outputs.plc import Plc
 
 GOOD, BAD, UNREAD, READY, STOP = range(5)
@@ -105,7 +105,7 @@ def test_whatever_a_plc_does_the_line_goes_on(tmp_path: Path) -> None:
 @contextmanager
 def triggered(plc: Plc, folder: Path, inputs: dict[str, Any]) -> Iterator[tuple[OpenStation, list[Verdict]]]:
     """Run a station whose parts come from this PLC, and wait until it is ready."""
-    settings = beside(plc, folder / "a.db", inputs=inputs, parts={"trigger": "machine", "timeout_ms": 3000})
+    settings = beside(plc, folder / "a.db", inputs=inputs, parts={"trigger": "machine", **PARTS})
     with running(settings, folder / "a.db") as told:
         wait_for(lambda: plc.coil(READY))
         yield told
@@ -162,9 +162,7 @@ def test_a_trigger_that_comes_twice_or_stays_is_told(tmp_path: Path) -> None:
     inputs = {"part": shaking, "number": {"rule": "part_count", "at": f"register {NUMBER}"}}
     outputs = {**OUTPUTS, "busy": {"rule": "busy", "at": "coil 5"}, "done": {"rule": "done", "at": "coil 6"}}
     plc = Plc()
-    settings = beside(
-        plc, tmp_path / "a.db", inputs=inputs, outputs=outputs, parts={"trigger": "machine", "timeout_ms": 3000}
-    )
+    settings = beside(plc, tmp_path / "a.db", inputs=inputs, outputs=outputs, parts={"trigger": "machine", **PARTS})
     with plc, running(settings, tmp_path / "a.db") as (_, verdicts):
         wait_for(lambda: plc.coil(READY))
         plc.set_coil(TRIGGER, True)  # and the count stands

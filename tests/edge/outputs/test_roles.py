@@ -10,7 +10,7 @@ import pytest
 from edge.outbox.reader import OutboxReader
 from edge.records import Verdict
 from tests.brokers import wait_for
-from tests.edge.outputs.machine_line import running, settings_of
+from tests.edge.outputs.machine_line import PARTS, running, settings_of
 from tests.edge.outputs.peers import PEERS, Peer, peer_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -27,7 +27,7 @@ OUTPUTS: dict[str, dict[str, Any]] = {
 }
 BITS = {Verdict.OK: (1, 0, 0), Verdict.NG: (0, 1, 0), Verdict.NO_READ: (0, 0, 1)}
 INPUTS: dict[str, dict[str, Any]] = {
-    "trigger": {"rule": "part", "mode": "handshake", "part_ms": 400, "release_ms": 60_000},
+    "trigger": {"rule": "part", "mode": "handshake", "part_ms": 1000, "release_ms": 60_000},
     "zero": {"rule": "reset_counters"},
     "id": {"rule": "part_id"},
     "belt": {"rule": "encoder"},
@@ -59,7 +59,7 @@ def test_parts_verdicts_gate_and_counters_at_each_kind_of_machine(kind: str, tmp
             machine={**peer.machine, "tolerance_ms": 1000},
             outputs={name: {**rule, "at": peer.at(name)} for name, rule in OUTPUTS.items()},
             inputs={name: {**rule, "at": peer.at(name)} for name, rule in INPUTS.items()},
-            parts={"trigger": "machine", "timeout_ms": 3000},
+            parts={"trigger": "machine", **PARTS},
         )
         with running(settings, tmp_path / "a.db", ids=ids) as (opened, verdicts):
             read = [shake(peer, number, product) for number, product in ((501, 1), (502, 0), (503, 2))]
