@@ -32,6 +32,7 @@ from edge.cli import (
     simulate_command,
     status_command,
     watch_command,
+    zones_command,
 )
 from edge.cli.console import VersionOption, output, run_app
 from edge.cli.terminal import let_no_character_end_a_command
@@ -60,6 +61,7 @@ for _verbs in (
     cameras_command,
     learn_belt_command,
     learn_quality_command,
+    zones_command,
     inspect_command,
     bench_engine_command,
     demo_command,

@@ -36,7 +36,7 @@ class Card:
 
 FOOT = "\n</main></body></html>\n"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_STYLE = """
+STYLE = """
 :root { --ink: #1c2733; --soft: #5b6875; --line: #d9dfe5; --ground: #f5f7f9; --good: #1b7a43; --bad: #b3261e; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
@@ -88,14 +88,17 @@ def page(title: str, subtitle: str, cards: Sequence[Card], sections: Iterable[Se
         "</div>" if cards else "",
         *(f"<section><h2>{escaped(part.title)}</h2>{''.join(part.blocks)}</section>" for part in sections),
     ]
-    return head(title, _STYLE) + "\n".join(line for line in body if line) + FOOT
+    return head(title, STYLE) + "\n".join(line for line in body if line) + FOOT
 
 
-def head(title: str, style: str) -> str:
-    """Return all that stands before the content, which `FOOT` follows. Its policy lets the browser load nothing."""
+def head(title: str, style: str, policy: str = _POLICY) -> str:
+    """Return all that stands before the content, which `FOOT` follows. Its policy lets the browser load nothing.
+
+    `policy`: another one, for a page that is served and has files of its own beside it.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escaped(title)}</title>\n<style>{style}</style></head>\n<body><main>\n"
     )

@@ -26,6 +26,7 @@ WORDS = {
     "check": ["CONFIG"],
     "learn-belt": ["CONFIG", "camera", "--out", "belt.npz"],
     "learn-quality": ["CONFIG", "camera", "--out", "quality.npz"],
+    "zones": ["CONFIG", "--draw", "zones.png"],
     "inspect": ["pictures", "--config", "CONFIG", "--bundle", "demo", "--report", "report.html"],
     "alarms": ["CONFIG"],
     "ack": ["CONFIG", "camera-lost"],
