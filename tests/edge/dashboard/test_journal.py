@@ -70,7 +70,7 @@ def rows(page: str) -> list[list[str]]:
     """Return the cells of a page's table."""
     body = page.partition("<tbody>")[2].partition("</tbody>")[0]
     return [
-        [re.sub(r"<[^>]+>|\s+", " ", cell).strip() for cell in re.findall(r"<td>(.*?)</td>", row, re.DOTALL)]
+        [re.sub(r"<[^>]+>|\s+", " ", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)]
         for row in re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
     ]
 
@@ -81,7 +81,7 @@ def test_all_of_it_stands_in_one_list_newest_first(tmp_path: Path) -> None:
         fill(site)
         found = rows(site.browser.get("/journal").text)
         assert [(row[3], row[4], row[5]) for row in found] == [
-            ("station", "offline", ""),
+            ("station", "online → OFFLINE", ""),
             ("log-in", "", "anna"),
             ("command: shelve", "dirt", "bert"),
             ("raised", "dirt", ""),
@@ -91,6 +91,12 @@ def test_all_of_it_stands_in_one_list_newest_first(tmp_path: Path) -> None:
         ]
         assert [row[2] for row in found if not row[2].startswith("#")] == ["4", "2", "1"]
         assert found[4][6:] == ["done", "belt wiped"]
+        assert found[2][6] == "the line does not know this user as an operator"
+        german = rows(site.browser.get("/journal", headers={"accept-language": "de"}).text)
+        assert (german[0][4], german[2][6]) == (
+            "in Betrieb → OFFLINE",
+            "die Linie kennt diesen Benutzer nicht als Bediener",
+        )
 
 
 def test_a_filter_is_an_address(tmp_path: Path) -> None:
@@ -98,14 +104,17 @@ def test_a_filter_is_an_address(tmp_path: Path) -> None:
     with bench(tmp_path) as site:
         fill(site)
         for asked, subjects in (
-            (f"place={PLACE}", ["offline", "dirt", "scratches", "scratches", "scratches"]),
+            (f"place={PLACE}", ["online → OFFLINE", "dirt", "scratches", "scratches", "scratches"]),
             ("what=commands", ["dirt", "scratches"]),
             ("what=logins", [""]),
             ("what=alarms&user=anna", ["scratches"]),
             ("subject=dirt", ["dirt", "dirt"]),
             ("from=2026-01-31T12:00:04&to=2026-01-31T12:00:06", ["dirt", "dirt"]),
             ("user=nobody", []),
-            ("what=everything&place=no/such/place/at/all", ["offline", "", "dirt", "dirt"] + 3 * ["scratches"]),
+            (
+                "what=everything&place=no/such/place/at/all",
+                ["online → OFFLINE", "", "dirt", "dirt"] + 3 * ["scratches"],
+            ),
         ):
             assert [row[4] for row in rows(site.browser.get(f"/journal?{asked}").text)] == subjects, asked
         assert 'value="anna"' in site.browser.get("/journal?user=anna").text
