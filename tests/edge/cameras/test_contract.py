@@ -25,6 +25,7 @@ from edge.simulation.camera import SimulatedCamera
 from edge.simulation.rendering import SimulatedLineSettings
 from edge.simulation.usb_device import SimulatedUsbDevice
 from edge.station.watchdog import Heartbeats
+from tests.brokers import wait_for
 from tests.edge.cameras.clips import fake_genicam, first_frame, rtsp_server, state_with
 from tests.edge.cameras.mjpeg_server import jpeg, web_camera
 
@@ -302,11 +303,3 @@ def test_a_live_camera_leaves_out_what_nobody_reads_or_nothing(world: World) -> 
         assert waiting == list(range(waiting[0], waiting[0] + len(waiting)))
         assert dropped >= waiting[0]
         assert first_frame(camera, 60).index >= waiting[0]
-
-
-def wait_for(holds: Callable[[], bool], within_s: float = 60) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -6,7 +6,6 @@ import importlib.util
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from edge.pictures import NotReadableError
 from edge.records import CameraCondition, Frame
 from edge.settings import CameraSettings
 from edge.station.watchdog import Heartbeats
+from tests.brokers import wait_for
 from tests.edge.cameras.clips import deep_genicam, fake_genicam, first_frame, state_with
 
 SMALL = {"roi_px": [16, 32, 128, 96], "fps": 50}
@@ -34,14 +34,6 @@ def camera_of(wanted: str = "LW1", **device: object) -> CapturedCamera:
     made = make_camera(CameraSettings.model_validate(settings), Heartbeats())
     assert isinstance(made, CapturedCamera)
     return made
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def read_by_aravis(*features: str) -> dict[str, str]:

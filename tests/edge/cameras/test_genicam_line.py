@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,17 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.brokers import free_port
 from tests.conftest import ROOT
 from tests.edge.cameras.clips import fake_genicam
 
 pytestmark = pytest.mark.genicam
 LINEWATCH = [sys.executable, "-m", "edge"]
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def written(folder: Path, port: int) -> Path:
