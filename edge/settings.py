@@ -142,6 +142,16 @@ class CameraSettings(StrictModel):
                 raise ValueError(str(error)) from error
         return source
 
+    @field_validator("watch", mode="before")
+    @classmethod
+    def _watch_is_of_the_picture(cls, watch: object) -> object:
+        if watch is True or watch == "on":
+            raise ValueError(
+                "expected auto, off, or limits by which a camera is frozen or blind; a folder into which a camera "
+                "drops files is kind: watched_folder"
+            )
+        return watch
+
     @field_validator("id", mode="before")
     @classmethod
     def _id_can_be_one(cls, wanted: object) -> object:
@@ -184,6 +194,11 @@ class CameraSettings(StrictModel):
         """The serial number, IP address or name of a GenICam camera."""
         wanted = self.id if self.id is not None else self.source
         return None if wanted is None else str(wanted).strip()
+
+    @property
+    def shown_source(self) -> str:
+        """What names the camera in the settings; it may hold a secret."""
+        return str(self.genicam_id if self.resolved_kind() == "genicam" else self.source)
 
     @property
     def takes_every(self) -> bool:

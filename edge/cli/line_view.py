@@ -29,7 +29,7 @@ def introduced(settings: Any, bundles: Any) -> list[tuple[str, str]]:
     parts = settings.parts
     return [
         *(
-            ("camera", f"{camera.name}: {redacted(str(camera.source))} ({camera.resolved_kind()})")
+            ("camera", f"{camera.name}: {redacted(camera.shown_source)} ({camera.resolved_kind()})")
             for camera in settings.station_cameras.values()
         ),
         *([("parts", f"opened by {parts.trigger}")] if parts.exist else []),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from edge.cameras.network import NetworkStream
+from edge.cameras.opencv import OpenCvSource
 from edge.cameras.stream_clock import StreamGaps
 from edge.cameras.usb_devices import usb_devices
 from edge.errors import SettingsError
 from edge.settings import load_settings
+from edge.simulation.usb_device import SimulatedUsbDevice
 
 GENICAM = "kind: genicam, id: '1'"
 WRONG = {
@@ -29,6 +34,7 @@ WRONG = {
     f"camera: {{{GENICAM}, device: {{pixel_format: 'Mono 12'}}}}": r"key camera\.device\.pixel_format",
     f"camera: {{{GENICAM}, triggered: true, take: latest}}": "expected take: every",
     f"camera: {{{GENICAM}, take: some}}": r"key camera\.take",
+    "camera: {kind: images, source: a, watch: true}": "a camera drops files is kind: watched_folder",
     "camera: {kind: watched_folder}": "expected source, the folder that is watched; received none",
     "camera: {kind: images, source: a, files: {after: keep}}": "expected files for a watched_folder only",
     "camera: {kind: watched_folder, source: a, files: {after: burn}}": r"key camera\.files\.after",
@@ -90,6 +96,27 @@ def test_the_kernels_video_devices_are_listed_by_a_name_that_stays(tmp_path: Pat
         ("Webcam", "/dev/video2", str(by_id / "usb-Webcam-index0")),
         ("Grabber", "/dev/video10", "/dev/video10"),
     ]
+
+
+def stamped(at_ms: int) -> SimpleNamespace:
+    """Return a packet of a stream whose clock counts in milliseconds."""
+    return SimpleNamespace(dts=at_ms, pts=at_ms, time_base=Fraction(1, 1000), size=1, is_keyframe=True)
+
+
+def test_gaps_of_usb_and_network_cameras_come_with_their_pictures() -> None:
+    """The driver's stamps and the packets' times tell of three that never came, after thirty at a steady pace."""
+    clock = [0]
+    device = SimulatedUsbDevice(monotonic_ns=lambda: clock[0], sleep_s=lambda _: None)
+    usb = OpenCvSource("device", "0", opener=lambda *_: device, monotonic_ns=lambda: clock[0])
+    usb.open()
+    stream = NetworkStream("rtsp://h/1", max_age_ms=0, monotonic_ns=lambda: clock[0])
+    missed = []
+    for number in range(31):
+        clock[0] += 40_000_000 * (1 if number < 30 else 4)
+        missed += [shot.missed for shot in usb.take() or ()]
+        stream._arrived(stamped(clock[0] // 1_000_000), clock[0])
+    assert missed == [0] * 30 + [3]
+    assert stream._missed == 3
 
 
 def test_gaps_in_a_stream_without_numbers_are_counted_by_its_times() -> None:
