@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge.inspection.inference import Inference
-from edge.inspection.measuring import measure, region
+from edge.inspection.measuring import region, wiped
 from edge.opencv import cv2
 from edge.records import DefectClass, DefectMap, PreparedFrame, UInt8
 from edge.wording import counted
@@ -107,7 +107,7 @@ def compare_picture(
 def without_specks(found: DefectMap, prepared: PreparedFrame, classes: tuple[DefectClass, ...]) -> UInt8:
     """Return the classes of a map, uint8 [h, w], without defects smaller than their class's smallest."""
     shape = (found.classes.shape[0], found.classes.shape[1])
-    _, kept = measure(found, classes, region(shape, None, prepared.to_frame), prepared.to_frame, None)
+    kept = wiped(found, classes, region(shape, None, prepared.to_frame))
     return kept.classes
 
 

@@ -141,7 +141,7 @@ class View:
     omitted: int
 
 
-_FIGURES = ("area_mm2", "length_mm", "width_mm", "area_px", "score")
+_FIGURES = ("area_mm2", "length_mm", "u_mm", "width_mm", "area_px", "score")
 
 
 def views(body: Mapping[str, Any]) -> list[View]:

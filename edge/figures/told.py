@@ -128,6 +128,8 @@ def _defect(body: Mapping[str, Any]) -> Defect:
         area_mm2=_number(body["area_mm2"]),
         length_mm=_number(body["length_mm"]),
         width_mm=_number(body["width_mm"]),
+        u_mm=_number(body.get("u_mm")),
+        u_area_mm2=_number(body.get("u_area_mm2")),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from edge.bundle import Bundle
 from edge.errors import BundleError, ProductNotFoundError
 from edge.inspection.inference import Inference
-from edge.inspection.measuring import measure, region
+from edge.inspection.measuring import region, wiped
 from edge.inspection.tiling import cut_sequence, pad, plan
 from edge.opencv import cv2
 from edge.pictures import NotReadableError, as_frame, decode
@@ -69,7 +69,7 @@ def check_golden(bundle: Bundle, engine: Engine) -> list[GoldenResult]:
         (job,) = inference.begin([PreparedFrame(frame, prepared, to_frame)])
         found = inference.finish(job)
         whole = region((found.classes.shape[0], found.classes.shape[1]), None, to_frame)
-        _, kept = measure(found, bundle.classes, whole, to_frame, None)
+        kept = wiped(found, bundle.classes, whole)
         results.append(
             GoldenResult(
                 image=golden.image,

@@ -18,7 +18,7 @@ from edge.errors import EngineError, ProductNotFoundError, SourceError
 from edge.inspection.frame_history import RecentFrames
 from edge.inspection.inference import FrameJob, Infers
 from edge.inspection.limits import no_read
-from edge.inspection.measuring import Region, measure
+from edge.inspection.measuring import Region, Sight, measure
 from edge.inspection.scale import Scale, UniformScale
 from edge.inspection.settings import InspectSettings
 from edge.inspection.zoning import Shown, Zoning, judge_zones
@@ -126,12 +126,14 @@ class Inspector:
         if hidden := self._never_found(placed.inspected.cells * stitched.stride**2):
             return Inspected(no_read(hidden))
         classes = self._bundle.classes
-        measurement, kept = measure(stitched, classes, placed.inspected, to_frame, self._scale)
+        part = job.prepared.part
+        sight = Sight(frame.pixels, None if part is None else part.outline, self._settings.joining)
+        measurement, kept = measure(stitched, classes, placed.inspected, to_frame, self._scale, sight=sight)
         # specks are gone already; what of a defect lies within a zone may be small
         pieces = tuple(replace(each, min_area_px=0.0) for each in classes)
 
         def again(shown: DefectMap, within: Region) -> Measurement:
-            return measure(shown, pieces, within, to_frame, self._scale)[0]
+            return measure(shown, pieces, within, to_frame, self._scale, sight=sight)[0]
 
         zones = {name: again(kept, zone) for name, zone in placed.zones.items()}
         judgement, graded = judge_zones(Shown(kept, placed, measurement, zones), self._settings, again)

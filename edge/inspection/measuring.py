@@ -2,7 +2,8 @@
 
 The whole map is looked at once for outlines (OpenCV's `findContours`, ten times cheaper than labelling it); only the
 boxes around them are labelled. A defect below its class's smallest area is a speck: it is wiped from the map, so that
-map, coverage and count always tell the same story.
+map, coverage and count always tell the same story. How large a defect is, `edge/inspection/sizing.py` finds in the
+original picture.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edge.inspection.joining import Joining, joined
 from edge.inspection.scale import Scale
+from edge.inspection.sizing import Marked, Sizes, box_in_mm, of_box, sizes_of
 from edge.opencv import cv2
+from edge.preparing.geometry import warped
 from edge.records import ClassMeasure, Defect, DefectClass, DefectMap, Float32, Float64, Measurement, Transform, UInt8
 
 # Beyond this many islands one labelling of the whole map is cheaper than a labelling per box.
@@ -21,6 +25,12 @@ _BOXES_AT_MOST = 256
 
 # A defect that fills more of its smallest rectangle than this is as long as that rectangle.
 _FILLED = 0.5
+
+# So many defects of a frame, the longest, and so many pixels around them are measured finely; the others by outlines.
+_FINE_AT_MOST, _FINE_PX_AT_MOST = 64, 4_000_000
+
+# Where a cell of the map is larger than this, px, a picture's edges are not looked for: a cell holds too many.
+_CELL_PX_AT_MOST = 8.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,19 @@ class _Component:
 
 
 @dataclass(frozen=True)
+class Sight:
+    """What defects are measured by, beside the map: all may be missing.
+
+    `pixels`: the camera's frame, uint8 [H, W] or [H, W, C]. `part_px`: the part's outline, float64 [N, 2] px of the
+    frame. `joining`: which dashes are one scratch.
+    """
+
+    pixels: UInt8 | None = None
+    part_px: Float64 | None = None
+    joining: Joining | None = None
+
+
+@dataclass(frozen=True)
 class _Cells:
     """How map cells lie in the frame (`to_frame`), how many of its pixels one is, and how large those are, if known.
 
@@ -53,6 +76,7 @@ class _Cells:
     px_per_cell: float
     scale: Scale | None
     ends: tuple[float, float]
+    sight: Sight
 
 
 def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | None, to_frame: Transform) -> Region:
@@ -123,21 +147,49 @@ def _label(box: UInt8, x: int, y: int) -> list[_Component]:
     return found
 
 
+def wiped(defect_map: DefectMap, classes: tuple[DefectClass, ...], inspected: Region) -> DefectMap:
+    """Return a map without specks and without what lies outside; the argument is left as it was."""
+    return _cleaned(defect_map, classes, inspected)[0]
+
+
 def measure(
     defect_map: DefectMap,
     classes: tuple[DefectClass, ...],
     inspected: Region,
     to_frame: Transform,
     scale: Scale | None,
+    *,
+    sight: Sight | None = None,
 ) -> tuple[Measurement, DefectMap]:
     """Measure one stitched map; return what it shows and the map without specks and without what lies outside.
 
     `to_frame` is the prepared frame's. Sizes are in pixels of the camera's frame, and in mm where a scale is known.
     Defects come largest first. The argument is left as it was.
     """
+    kept, components = _cleaned(defect_map, classes, inspected)
     by_id = {defect_class.id: defect_class for defect_class in classes}
     cell_to_frame = to_frame.from_cells(defect_map.stride)
     px_per_cell = cell_to_frame.area_scale
+    height, width = (side / kept.stride for side in kept.size_px) if kept.size_px else kept.classes.shape
+    cells = _Cells(cell_to_frame, px_per_cell, scale, ends=(width, height), sight=sight or Sight())
+    defects = _defects(components, by_id, kept.scores, cells)
+    defects.sort(key=lambda defect: (-defect.area_px, defect.bbox))
+    defective = sum(component.cells for component in components)
+    measurement = Measurement(
+        coverage=_share(defective, inspected.cells),
+        coverage_mm2=None if scale is None else sum(_marked_mm2(component, cells) for component in components),
+        region_px=inspected.cells * px_per_cell,
+        classes={each.name: _of_class(each, components, defects, inspected) for each in classes},
+        defects=tuple(defects),
+    )
+    return measurement, kept
+
+
+def _cleaned(
+    defect_map: DefectMap, classes: tuple[DefectClass, ...], inspected: Region
+) -> tuple[DefectMap, list[_Component]]:
+    """Return a map without specks and without what lies outside, and its defects."""
+    by_id = {defect_class.id: defect_class for defect_class in classes}
     kept = defect_map
     if inspected.mask is not None:
         kept = replace(
@@ -155,20 +207,7 @@ def measure(
         if kept is defect_map:
             kept = replace(kept, classes=kept.classes.copy(), scores=kept.scores.copy())
         _wipe(kept, specks)
-
-    height, width = (side / kept.stride for side in kept.size_px) if kept.size_px else kept.classes.shape
-    cells = _Cells(cell_to_frame, px_per_cell, scale, ends=(width, height))
-    defects = [_describe(component, by_id[component.class_id], kept.scores, cells) for component in components]
-    defects.sort(key=lambda defect: (-defect.area_px, defect.bbox))
-    defective = sum(component.cells for component in components)
-    measurement = Measurement(
-        coverage=_share(defective, inspected.cells),
-        coverage_mm2=None if scale is None else sum(defect.area_mm2 or 0.0 for defect in defects),
-        region_px=inspected.cells * px_per_cell,
-        classes={each.name: _of_class(each, components, inspected) for each in classes},
-        defects=tuple(defects),
-    )
-    return measurement, kept
+    return kept, components
 
 
 def _wipe(kept: DefectMap, specks: Sequence[_Component]) -> None:
@@ -180,43 +219,185 @@ def _wipe(kept: DefectMap, specks: Sequence[_Component]) -> None:
         kept.scores[speck.y : speck.y + h, speck.x : speck.x + w] *= clean
 
 
-def _of_class(defect_class: DefectClass, components: Sequence[_Component], inspected: Region) -> ClassMeasure:
-    own = [component.cells for component in components if component.class_id == defect_class.id]
-    return ClassMeasure(_share(sum(own), inspected.cells), len(own))
+def _of_class(
+    defect_class: DefectClass, components: Sequence[_Component], defects: Sequence[Defect], inspected: Region
+) -> ClassMeasure:
+    own = sum(component.cells for component in components if component.class_id == defect_class.id)
+    count = sum(defect.class_id == defect_class.id for defect in defects)
+    return ClassMeasure(_share(own, inspected.cells), count)
 
 
 def _share(cells: int, of: int) -> float:
     return cells / of if of else 0.0
 
 
-def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, where: _Cells) -> Defect:
+def _marked_mm2(component: _Component, where: _Cells) -> float:
+    """Return the area that a component's cells cover on the part's surface, mm²; there is a scale."""
+    h, w = component.mask.shape
+    (middle,) = where.to_frame.apply(np.array([[component.x + w / 2, component.y + h / 2]]))
+    side = where.scale.mm_per_px_at(middle) if where.scale else 0.0
+    return component.cells * where.px_per_cell * side**2
+
+
+def _defects(
+    components: Sequence[_Component], by_id: dict[int, DefectClass], scores: UInt8, where: _Cells
+) -> list[Defect]:
+    """Measure components, the longest ones finely; dashes of one scratch are joined where that is asked for."""
+    sizes = _sizes(components, where)
+    defects = [
+        _describe(component, by_id[component.class_id], scores, where, own)
+        for component, own in zip(components, sizes, strict=True)
+    ]
+    joining = where.sight.joining
+    if joining is None or where.scale is None:
+        return defects
+    return joined(defects, sizes, joining, where.scale)
+
+
+def _sizes(components: Sequence[_Component], where: _Cells) -> list[Sizes]:
+    order = sorted(range(len(components)), key=lambda number: -max(components[number].mask.shape))
+    fine: list[int] = []
+    marked: list[Marked] = []
+    left = _FINE_PX_AT_MOST
+    for number in order[:_FINE_AT_MOST]:
+        each = _in_frame(components[number], where, left)
+        if each is not None:
+            fine.append(number)
+            marked.append(each)
+            left -= each.mask.size
+    coarse = where.px_per_cell > _CELL_PX_AT_MOST**2
+    found = sizes_of(marked, None if coarse else where.sight.pixels, where.scale)
+    by_number = dict(zip(fine, found, strict=True))
+    return [_sized(each, by_number.get(number), where) for number, each in enumerate(components)]
+
+
+def _sized(component: _Component, found: Sizes | None, where: _Cells) -> Sizes:
+    """Return a component's sizes; what the picture does not show has the area that its cells have."""
+    if found is None:
+        return _by_outline(component, where)
+    if found.by_grey:
+        return found
+    area_px = component.cells * where.px_per_cell
+    times = area_px / max(found.length_px * found.width_px, 1e-9)
+    return replace(
+        found,
+        area_px=area_px,
+        width_px=found.width_px * times,
+        width_mm=None if found.width_mm is None else found.width_mm * times,
+        area_mm2=None if found.area_mm2 is None else found.area_mm2 * area_px / max(found.area_px, 1e-9),
+    )
+
+
+def _in_frame(component: _Component, where: _Cells, px_at_most: int) -> Marked | None:
+    """Return a component's mask in pixels of the frame, with a border; None where that is too large to look at."""
+    h, w = component.mask.shape
+    cell_px = float(where.px_per_cell**0.5)
+    if h * w * where.px_per_cell > px_at_most:
+        return None
+    (a, b, x), (c, d, y) = where.to_frame.matrix
+    if (a, b, c, d) == (1.0, 0.0, 0.0, 1.0) and x == round(x) and y == round(y):
+        mask = cv2.copyMakeBorder(component.mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        return Marked(mask, (component.x + round(x) - 1, component.y + round(y) - 1))
+    box = np.array([[0, 0], [w, 0], [0, h], [w, h]], np.float64) + np.array([component.x, component.y])
+    corners = where.to_frame.apply(box)
+    left, top = (int(v) - 2 for v in np.floor(corners.min(axis=0)))
+    right, bottom = (int(v) + 2 for v in np.ceil(corners.max(axis=0)))
+    size = (right - left, bottom - top)
+    if size[0] * size[1] > px_at_most:
+        return None
+    there = Transform.shift(left, top).then(where.to_frame.inverse()).then(Transform.shift(-component.x, -component.y))
+    grey = warped((component.mask * np.uint8(255))[..., None], there, size, 0)[..., 0]
+    grey[0], grey[-1], grey[:, 0], grey[:, -1] = 0, 0, 0, 0
+    mask = (grey >= 128).view(np.uint8)
+    return Marked(mask, (left, top), cell_px) if mask.any() else None
+
+
+def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, where: _Cells, sizes: Sizes) -> Defect:
     h, w = component.mask.shape
     own_scores = scores[component.y : component.y + h, component.x : component.x + w]
-    cells = _outline(component)
-    # the last cells of a map may reach beyond the picture
-    if where.to_frame.upright:  # nearly always; then two corners of the component's box say all
-        corners = np.minimum([[component.x, component.y], [component.x + w, component.y + h]], where.ends)
-    else:
-        corners = np.minimum(cells[:, None] + _CORNERS, where.ends).reshape(-1, 2)
-    box, outline = where.to_frame.apply(corners), where.to_frame.apply(cells)
+    box = _corners(component, where)
     (x0, y0), (x1, y1) = np.floor(box.min(axis=0) + 1e-6), np.ceil(box.max(axis=0) - 1e-6)
-    area_px = component.cells * where.px_per_cell
-    middle: Float64 = (box.min(axis=0) + box.max(axis=0)) / 2
-    mm_per_px = where.scale.mm_per_px_at(middle) if where.scale else None
-    length_px = _length_px(outline.astype(np.float32), area_px, float(where.px_per_cell**0.5))
-    width_px = area_px / length_px
+    far = _to_edge(sizes.points, where.sight.part_px)
+    nearest = None if far is None or where.scale is None else where.scale.mm_per_px_at(sizes.points.mean(axis=0))
+    expanded = None if sizes.u_length_mm is None else 2 * sizes.u_length_mm
     return Defect(
         class_id=component.class_id,
         class_name=defect_class.name,
         score=cv2.mean(own_scores, component.mask)[0] / 255,
-        area_px=area_px,
+        area_px=sizes.area_px,
         bbox=(int(x0), int(y0), int(x1 - x0), int(y1 - y0)),
-        length_px=length_px,
-        width_px=width_px,
-        area_mm2=None if mm_per_px is None else area_px * mm_per_px**2,
-        length_mm=None if mm_per_px is None else length_px * mm_per_px,
-        width_mm=None if mm_per_px is None else width_px * mm_per_px,
+        length_px=sizes.length_px,
+        width_px=sizes.width_px,
+        area_mm2=sizes.area_mm2,
+        length_mm=sizes.length_mm,
+        width_mm=sizes.width_mm,
+        width_max_px=sizes.width_max_px,
+        width_max_mm=sizes.width_max_mm,
+        u_mm=expanded,
+        u_width_mm=None if sizes.u_width_mm is None else 2 * sizes.u_width_mm,
+        u_area_mm2=_u_area(sizes),
+        contrast=sizes.contrast,
+        orientation_deg=sizes.orientation_deg,
+        edge_distance_px=far,
+        edge_distance_mm=None if far is None or nearest is None else far * nearest,
+        by_grey=sizes.by_grey,
     )
+
+
+def _u_area(sizes: Sizes) -> float | None:
+    """Return the expanded uncertainty (k = 2) of an area, mm²: of a product of length and width.
+
+    u(A)² = (w u(L))² + (L u(w))², JCGM 100:2008 (GUM), equation 10, for A = L w.
+    """
+    if None in {sizes.length_mm, sizes.width_mm, sizes.u_length_mm, sizes.u_width_mm}:
+        return None
+    length, width = sizes.length_mm or 0.0, sizes.width_mm or 0.0
+    return 2 * float(np.hypot(width * (sizes.u_length_mm or 0.0), length * (sizes.u_width_mm or 0.0)))
+
+
+def _to_edge(points: Float64, outline: Float64 | None) -> float | None:
+    """Return how far a defect is from the part's outline at its nearest point, px; None where that is not known."""
+    if outline is None or len(outline) < 3:
+        return None
+    start, way = outline, np.roll(outline, -1, axis=0) - outline
+    square = np.maximum((way**2).sum(axis=1), 1e-12)
+    from_start = points[:, None] - start
+    along = np.clip((from_start * way).sum(axis=2) / square, 0, 1)
+    away = from_start - along[..., None] * way
+    return float(np.hypot(away[..., 0], away[..., 1]).min())
+
+
+def _corners(component: _Component, where: _Cells) -> Float64:
+    """Return points of the frame, float64 [N, 2] px, that a component's box reaches around."""
+    h, w = component.mask.shape
+    if where.to_frame.upright:  # nearly always; then two corners of the component's box say all
+        corners = np.array([[component.x, component.y], [component.x + w, component.y + h]], np.float64)
+    else:
+        corners = (_outline(component)[:, None] + _CORNERS).reshape(-1, 2)
+    # the last cells of a map may reach beyond the picture
+    return where.to_frame.apply(np.minimum(corners, where.ends))
+
+
+def _by_outline(component: _Component, where: _Cells) -> Sizes:
+    """Measure a component by the outline of its mask alone."""
+    outline = where.to_frame.apply(_outline(component)).astype(np.float32)
+    cell_px = float(where.px_per_cell**0.5)
+    area_px = component.cells * where.px_per_cell
+    middle, (side_a, side_b), turn = cv2.minAreaRect(outline)
+    corners = cv2.boxPoints((middle, (side_a + cell_px, side_b + cell_px), turn)).astype(np.float64)
+    length_px = _length_px(outline, area_px, cell_px)
+    sizes = of_box(corners, area_px)
+    sizes = replace(
+        sizes,
+        length_px=length_px,
+        width_px=area_px / length_px,
+        u_length_px=cell_px / 3**0.5 + sizes.width_px / 12**0.5,
+        u_width_px=cell_px / 3**0.5 + sizes.width_px / 12**0.5,
+    )
+    if where.scale is None:
+        return sizes
+    longer = length_px / max(float(max(side_a, side_b)) + cell_px, 1e-9)
+    return box_in_mm(sizes, where.scale, longer)
 
 
 # From a cell's centre to its corners, in cells.

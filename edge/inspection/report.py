@@ -120,32 +120,63 @@ def _defect_row(defect: Defect) -> dict[str, Any]:
         "class": defect.class_name,
         "score": round(defect.score, 3),
         "area_px": round(defect.area_px, 1),
-        "area_mm2": defect.area_mm2,
-        "length_px": round(defect.length_px, 1),
-        "length_mm": defect.length_mm,
-        "width_px": round(defect.width_px, 1),
-        "width_mm": defect.width_mm,
+        "area_mm2": _rounded(defect.area_mm2),
+        "u_area_mm2": _rounded(defect.u_area_mm2),
+        "length_px": round(defect.length_px, 2),
+        "length_mm": _rounded(defect.length_mm),
+        "u_mm": _rounded(defect.u_mm),
+        "width_px": round(defect.width_px, 2),
+        "width_mm": _rounded(defect.width_mm),
+        "width_max_px": round(defect.width_max_px, 2),
+        "width_max_mm": _rounded(defect.width_max_mm),
+        "u_width_mm": _rounded(defect.u_width_mm),
+        "contrast": None if defect.contrast is None else round(defect.contrast, 1),
+        "orientation_deg": None if defect.orientation_deg is None else round(defect.orientation_deg, 1),
+        "edge_distance_px": None if defect.edge_distance_px is None else round(defect.edge_distance_px, 1),
+        "edge_distance_mm": _rounded(defect.edge_distance_mm),
+        "measured_by": "grey" if defect.by_grey else "mask",
+        "pieces": defect.pieces,
         "bbox": list(defect.bbox),
     }
 
 
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 5)
+
+
+# What a line of the table tells of its defect, beside its place among its picture's and its box.
+_OF_DEFECT: tuple[str, ...] = (
+    *("class", "score", "length_mm", "width_mm", "width_max_mm", "area_mm2", "u_mm", "u_width_mm", "u_area_mm2"),
+    *("length_px", "width_px", "width_max_px", "area_px", "contrast", "orientation_deg"),
+    *("edge_distance_mm", "edge_distance_px", "measured_by", "pieces"),
+)
+
+
 def as_csv(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
-    """Return one line per picture: its verdict, coverage, and per class the count and coverage; empty if unmeasured."""
+    """Return one line per defect, and one for a picture without any; each tells its picture's figures too.
+
+    The picture's: verdict, coverage, and per class the count and coverage; empty if unmeasured. A defect's: its place
+    among them, the largest first, its sizes in mm, which are empty without a scale, and in px.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     plain = ["picture", "verdict", "reason", "grade", "value_factor", "width", "height", "coverage"]
     plain += ["coverage_mm2", "region_px"]
     of_class = [f"{name}_{what}" for name in names for what in ("count", "coverage")]
-    writer.writerow([*plain, "defects", "largest_px", "largest_mm2", *of_class])
+    heads = ["defect", *_OF_DEFECT, "x", "y", "w", "h"]
+    writer.writerow([*plain, "defects", "largest_px", "largest_mm2", *of_class, *heads])
     for row in rows:
         defects = row["defects"]
         largest = defects[0] if defects else {"area_px": 0, "area_mm2": None}
         counted = ["", "", ""] if defects is None else [len(defects), largest["area_px"], largest["area_mm2"]]
         classes = row["classes"] or {}
         per_class = [classes[name][what] if classes else "" for name in names for what in ("count", "coverage")]
-        writer.writerow(
-            ["" if value is None else printable(value) for value in (*(row[k] for k in plain), *counted, *per_class)]
-        )
+        of_picture = [*(row[key] for key in plain), *counted, *per_class]
+        for place, defect in enumerate(defects or [None], start=1):
+            of_defect: list[Any] = [""] * len(heads)
+            if defect is not None:
+                of_defect = [place, *(defect[key] for key in _OF_DEFECT), *defect["bbox"]]
+            writer.writerow(["" if value is None else printable(value) for value in (*of_picture, *of_defect)])
     return text.getvalue()
 
 
@@ -407,10 +438,13 @@ def _section(place: int, row: dict[str, Any], canvas: UInt8 | None, *, calibrate
 def _defects_table(defects: Sequence[dict[str, Any]], *, calibrated: bool) -> str:
     columns = [
         "area_px",
-        *(["area_mm2", "length_mm", "width_mm"] if calibrated else ["length_px", "width_px"]),
+        *(["area_mm2", "length_mm", "u_mm", "width_mm"] if calibrated else ["length_px", "width_px"]),
         "score",
     ]
-    titles = [name.replace("_px", ", px").replace("_mm2", ", mm²").replace("_mm", ", mm") for name in columns]
+    titles = [
+        name.replace("u_mm", "± mm").replace("_px", ", px").replace("_mm2", ", mm²").replace("_mm", ", mm")
+        for name in columns
+    ]
     rows = "".join(
         f"<tr><td>{escaped(d['class'])}</td>"
         + "".join(f"<td>{_number(d[column])}</td>" for column in columns)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from edge.bundle import Name, Threshold
 from edge.inspection.grading import GradeRow, problem_of
+from edge.inspection.joining import Joining
 from edge.inspection.limits import Limit
 from edge.yaml_settings import StrictModel
 from edge.zones.mask import IgnoreMask
@@ -73,6 +74,8 @@ class InspectSettings(StrictModel):
     region: RegionSettings | None = None
     part: PartFinding | None = None
     mm_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None
+    join_gap_mm: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    join_angle_deg: Annotated[float, Field(gt=0, le=90)] = 20.0
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
     limits: dict[str, Limit] = Field(default_factory=dict)
     zones: Annotated[dict[Name, ZoneSettings], Field(max_length=ZONES_AT_MOST)] = Field(default_factory=dict)
@@ -112,6 +115,8 @@ class InspectSettings(StrictModel):
                 f"{name} in the zone {zone}" for name, limit in (own.limits or {}).items() if limit.needs_calibration
             ]
             wanting += [f"the grade {row.name} of the zone {zone}" for row in own.grades if row.needs_calibration]
+        if self.join_gap_mm and self.mm_per_px is None:
+            raise ValueError("expected mm_per_px, since join_gap_mm is in millimetres")
         if wanting and self.mm_per_px is None:
             raise ValueError(f"expected mm_per_px, since the limits of {', '.join(wanting)} are in millimetres")
         return self
@@ -136,3 +141,8 @@ class InspectSettings(StrictModel):
             if not all(0 <= x <= width and 0 <= y <= height for x, y in shape.corners):
                 return f"{key}: expected it within the picture of {width} x {height} px, received it outside"
         return ""
+
+    @property
+    def joining(self) -> Joining | None:
+        """Which dashes are one scratch; None where none are joined."""
+        return Joining(self.join_gap_mm, self.join_angle_deg) if self.join_gap_mm else None

@@ -27,7 +27,7 @@ from edge.records.models import ModelIdentity
 from edge.records.parts import PartResult, ViewResult
 
 ENVELOPE = "linewatch/envelope/1"
-LISTED_DEFECTS = 100  # keeps a result below 20 kB, the smallest packet limit among brokers
+LISTED_DEFECTS = 50  # keeps a result below 20 kB, the smallest packet limit among brokers
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 
@@ -62,7 +62,7 @@ KINDS: Mapping[str, _Kind] = {
 }
 PICTURE = "image/jpeg"
 # Of a body that has changed since its first version.
-_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 4, "birth": 2, "recipe": 2, "result": 2}
+_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 4, "birth": 2, "recipe": 2, "result": 3, "part": 2}
 
 
 def boot_id() -> str:
@@ -402,8 +402,16 @@ def _defect(defect: Defect) -> dict[str, Any]:
         "score": _rounded(defect.score, 3),
         "area_px": _rounded(defect.area_px, 1),
         "area_mm2": _rounded(defect.area_mm2, 4),
+        "u_area_mm2": _rounded(defect.u_area_mm2, 4),
         "length_mm": _rounded(defect.length_mm, 3),
+        "u_mm": _rounded(defect.u_mm, 3),
         "width_mm": _rounded(defect.width_mm, 3),
+        "width_max_mm": _rounded(defect.width_max_mm, 3),
+        "contrast": _rounded(defect.contrast, 1),
+        "orientation_deg": _rounded(defect.orientation_deg, 1),
+        "edge_distance_mm": _rounded(defect.edge_distance_mm, 3),
+        "measured_by": "grey" if defect.by_grey else "mask",
+        "pieces": defect.pieces,
         "bbox": [int(side) for side in defect.bbox],
     }
 

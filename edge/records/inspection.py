@@ -52,11 +52,15 @@ class CameraFacts:
 
 @dataclass(frozen=True)
 class Defect:
-    """One 8-connected defect. Pixels and `bbox` (x, y, w, h) are of the camera's frame; mm are None if uncalibrated.
+    """One 8-connected defect, or several that are one scratch. `bbox` (x, y, w, h), px and mm: docs/measuring.md.
 
-    `score`: mean probability over its pixels, 0-1. `length`: the long side of the smallest rectangle, at any angle,
-    around it; of a curved or branched defect, which leaves most of that rectangle empty, its fibre length if that is
-    more. `width`: the mean width, area / length.
+    Pixels are of the camera's frame; mm are None where no scale is known. `score`: mean probability over its pixels,
+    0-1. `length`: along its middle, all branches together; of a compact defect the long side of the smallest rectangle
+    around it. `width`: its mean, measured across; `width_max`: its largest. `u_…`: expanded uncertainties (k = 2);
+    `u_mm` is the length's. `contrast`: grey levels above what surrounds it, negative where darker, None where it shows
+    no edge. `orientation_deg`: from the picture's x axis towards its top, 0 to 180, None where it has none.
+    `edge_distance`: to the part's edge, None where the part is not looked for. `by_grey`: measured at the grey-value
+    edge of the picture; else by its mask, less certainly. `pieces`: how many dashes were joined.
     """
 
     class_id: int
@@ -69,6 +73,17 @@ class Defect:
     area_mm2: float | None
     length_mm: float | None
     width_mm: float | None
+    width_max_px: float = 0.0
+    width_max_mm: float | None = None
+    u_mm: float | None = None
+    u_width_mm: float | None = None
+    u_area_mm2: float | None = None
+    contrast: float | None = None
+    orientation_deg: float | None = None
+    edge_distance_px: float | None = None
+    edge_distance_mm: float | None = None
+    by_grey: bool = False
+    pieces: int = 1
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from edge.cli.terminal import warn
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.errors import BundleError, DatasetError, DependencyError
 from edge.inspection.inference import Inference
-from edge.inspection.measuring import measure, region
+from edge.inspection.measuring import region, wiped
 from edge.inspection.tiling import plan
 from edge.installing import how_to_install
 from edge.protocols import Engine
@@ -276,7 +276,7 @@ def without_specks(found: DefectMap, bundle: Bundle, shape: tuple[int, ...]) -> 
     """Wipe what is below its class's smallest area from a stitched map; return its classes by pixel, uint8 [H, W]."""
     here = Transform.identity()
     height, width = found.classes.shape
-    _, kept = measure(found, bundle.classes, region((height, width), None, here), here, None)
+    kept = wiped(found, bundle.classes, region((height, width), None, here))
     return over_pixels(kept.classes, found.stride, shape)
 
 

@@ -125,10 +125,9 @@ def test_every_output_tells_the_same_figures(bundle: Path, tmp_path: Path) -> No
     assert (two["verdict"], two["coverage"]) == ("NG", pytest.approx(130 / 15000))
     assert two["coverage_mm2"] == pytest.approx(32.5)
     assert two["reason"] == "scratch: 2 defects, at most 0 allowed"
-    assert [(d["area_px"], d["area_mm2"], d["bbox"]) for d in two["defects"]] == [
-        (80, 20, [10, 10, 20, 4]),
-        (50, 12.5, [60, 70, 10, 5]),
-    ]
+    assert [d["bbox"] for d in two["defects"]] == [[10, 10, 20, 4], [60, 70, 10, 5]]
+    for defect, area_px in zip(two["defects"], (80, 50), strict=True):
+        assert (defect["area_px"], defect["area_mm2"]) == pytest.approx((area_px, area_px / 4), rel=0.03)
     assert whole["totals"] | {"mean_coverage": 0} == {
         "pictures": 2,
         "ok": 1,
@@ -142,10 +141,17 @@ def test_every_output_tells_the_same_figures(bundle: Path, tmp_path: Path) -> No
     }
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["verdict"], row["defects"], row["scratch_count"], row["largest_mm2"]) for row in rows] == [
-        ("OK", "0", "0", ""),
-        ("NG", "2", "2", "20.0"),
+    assert [(row["verdict"], row["defects"], row["scratch_count"], row["defect"], row["x"]) for row in rows] == [
+        ("OK", "0", "0", "", ""),
+        ("NG", "2", "2", "1", "10"),
+        ("NG", "2", "2", "2", "60"),
     ]
+    assert [float(row["largest_mm2"]) for row in rows[1:]] == pytest.approx([20, 20], rel=0.03)
+    for row, (length, width) in zip(rows[1:], ((10, 2), (5, 2.5)), strict=True):
+        sizes = [float(row[name]) for name in ("length_mm", "width_mm", "area_mm2", "length_px")]
+        assert sizes == pytest.approx([length, width, length * width, 2 * length], rel=0.03)
+        assert 0 < float(row["u_mm"]) < 1
+    assert rows[0]["length_mm"] == rows[0]["u_mm"] == ""
     page = Page(report)
     assert not page.open
     assert not page.dangers

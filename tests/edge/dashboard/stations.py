@@ -76,7 +76,7 @@ def part(number: int, verdict: str = "OK", coverage: float | None = 0.0004, **mo
     """Return the body of a result about a part."""
     at = more.pop("at", NOW)
     return {
-        "schema": "linewatch/part/1",
+        "schema": "linewatch/part/2",
         "part_id": f"phone-{number:06d}",
         "part_number": number,
         "recipe": "phone",

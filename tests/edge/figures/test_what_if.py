@@ -177,7 +177,7 @@ def test_what_cannot_be_told_widens_the_yield() -> None:
 
 
 def test_a_long_defect_that_is_not_listed_is_not_taken_for_none() -> None:
-    """A message lists the largest hundred; of more, none can be called short."""
+    """A message lists the largest fifty; of more, none can be called short."""
     many = {"scratch": [3] * (LISTED_DEFECTS + 1)}
     part = told(assembled([many], {}))
     assert judged_again(part, Scenario({"": {"scratch": Limit(max_length_mm=5.0)}})) == ("untold", "not_listed")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edge.inspection.limits import Limit, judge, no_read
@@ -50,3 +52,20 @@ def test_every_exceeded_limit_is_a_reason() -> None:
 def test_no_read_is_never_ok() -> None:
     """A frame that was not seen has a verdict of its own, with its reason."""
     assert no_read("stale").verdict is Verdict.NO_READ
+
+
+@pytest.mark.parametrize(("guard", "verdict"), [(False, Verdict.OK), (True, Verdict.NG)])
+def test_a_guarded_limit_judges_the_value_with_its_uncertainty(*, guard: bool, verdict: Verdict) -> None:
+    """4.9 ± 0.2 mm keep a limit of 5 mm, and may be more: guarded they are NG, and the reason says so."""
+    made = seen(count=1, length_mm=4.9, area_mm2=1.0)
+    uncertain = replace(made, defects=(replace(made.defects[0], u_mm=0.2, u_area_mm2=0.5),))
+    judged = judge(uncertain, {"scratch": Limit(max_length_mm=5, guard=guard), "stain": Limit()})
+    assert judged.verdict is verdict
+    assert judged.reason == ("scratch: 4.90 ± 0.20 mm long, at most 5 allowed" if guard else None)
+    assert judge(uncertain, {"scratch": Limit(max_area_mm2=1.4, guard=guard)}).verdict is verdict
+
+
+def test_a_guard_without_a_size_is_refused() -> None:
+    """A guard is about lengths and areas; beside a count alone it would do nothing, and somebody meant it to."""
+    with pytest.raises(ValueError, match="expected max_length_mm or max_area_mm2 beside guard: true"):
+        Limit(max_count=1, guard=True)

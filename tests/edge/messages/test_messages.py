@@ -81,7 +81,7 @@ SHELVED = replace(
 )
 # Not JSON in an envelope: a JPEG, and what others send to the line.
 # Of what has changed since its first version.
-VERSIONS = {"counters": 3, "health": 4, "birth": 2, "recipe": 2, "result": 2}
+VERSIONS = {"counters": 3, "health": 4, "birth": 2, "recipe": 2, "result": 3, "part": 2}
 NO_BODY, HEARD = {"picture"}, {f"command-{name}" for name in COMMANDS}
 HEALTH = Health({"top": CameraHealth("running", "", 10.004, None, 0)}, True, 3, 0, None, None)
 DIFF = DiffReport(3, 1, [{"former": "OK", "new": "NG", "count": 1}], {"scratch": {"gained": 2, "lost": 0}}, 9, 1)
@@ -251,7 +251,7 @@ def test_a_result_says_what_was_measured_rounded() -> None:
     )
     VALIDATORS["result"].validate(body)
     assert body == {
-        "schema": "linewatch/result/2",
+        "schema": "linewatch/result/3",
         "camera": "top",
         "frame": 3,
         "name": "a.png",
@@ -270,8 +270,16 @@ def test_a_result_says_what_was_measured_rounded() -> None:
                 "score": 0.667,
                 "area_px": 7.1,
                 "area_mm2": 1.2346,
+                "u_area_mm2": None,
                 "length_mm": 1.235,
+                "u_mm": None,
                 "width_mm": 1.235,
+                "width_max_mm": None,
+                "contrast": None,
+                "orientation_deg": None,
+                "edge_distance_mm": None,
+                "measured_by": "mask",
+                "pieces": 1,
                 "bbox": [1, 2, 3, 4],
             }
         ],
@@ -281,15 +289,18 @@ def test_a_result_says_what_was_measured_rounded() -> None:
     }
 
 
-def test_the_hundred_largest_defects_are_listed_and_fit_a_small_broker() -> None:
-    """Of 150 defects the 100 largest are listed, from the largest down; the payload stays below 20 kB."""
-    areas = [float(area) for area in range(1_000_000, 1_000_150)]
+def test_the_fifty_largest_defects_are_listed_and_fit_a_small_broker() -> None:
+    """Of 100 defects the 50 largest are listed, from the largest down; the payload stays below 20 kB."""
+    areas = [float(area) for area in range(1_000_000, 1_000_100)]
     defects = tuple(
-        Defect(1, "x" * 20, 0.987, area, (4000, 3000, 4000, 3000), 1e3, 1e3, 12345.6789, 1234.567, 1234.567)
+        Defect(
+            *(1, "x" * 20, 0.987, area, (4000, 3000, 4000, 3000), 1e3, 1e3, 12345.6789, 1234.567, 1234.567, 123.456),
+            *(1234.567, 1234.567, 1234.567, 12345.6789, -123.45, 123.45, 1234.5, 1234.567),
+        )
         for area in areas
     )
     message, body = WRITER.result(
-        inspection(Measurement(0.5, 1.0, 9.0, {"x" * 20: ClassMeasure(0.5, 150)}, defects)), 1
+        inspection(Measurement(0.5, 1.0, 9.0, {"x" * 20: ClassMeasure(0.5, 100)}, defects)), 1
     )
     assert [listed["area_px"] for listed in body["defects"]] == areas[:49:-1]
     assert body["defects_omitted"] == 50

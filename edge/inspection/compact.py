@@ -1,0 +1,153 @@
+"""Sizes of compact defects, such as stains, chips and bubbles, at the grey-value edge of the original picture.
+
+The edge is where the grey value is half-way between the ground around a defect and its own inside. Along it a pixel
+counts by its share of that difference, which no blur changes; inside it a pixel counts whole, whatever its texture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.opencv import cv2
+from edge.records import Float32, Float64, UInt8
+
+_MARGIN_PX = 12
+_LEVELS_AT_LEAST = 6.0
+_UNEVENNESS = 3.0
+# Its own edge encloses at least and at most this share of what its mask does.
+_SHARE_OF_MASK = (0.03, 1.7)
+_FINER = 4
+_CROSS: UInt8 = np.ones((3, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One compact defect. `area_px`; `box` float64 [4, 2], the corners (x, y) px of the smallest rectangle around it.
+
+    `height`: grey levels above the ground, negative where darker. `blur`: standard deviation of the picture's, px.
+    `mask`: uint8 [h, w] 0/1 with a border of zeros, what its own edge encloses, with its corner (x, y) px.
+    """
+
+    area_px: float
+    box: Float64
+    height: float
+    blur: float
+    mask: UInt8
+    corner: tuple[int, int]
+
+
+def blob(picture: UInt8, mask: UInt8, corner: tuple[int, int]) -> Blob | None:
+    """Measure a defect in a picture, uint8 [H, W] or [H, W, C], by its mask, uint8 [h, w] 0/1, at `corner` (x, y) px.
+
+    None where its grey values show no edge, or it reaches the picture's border.
+    """
+    left, top = corner[0] - _MARGIN_PX, corner[1] - _MARGIN_PX
+    right, bottom = corner[0] + mask.shape[1] + _MARGIN_PX, corner[1] + mask.shape[0] + _MARGIN_PX
+    x0, y0 = max(0, left), max(0, top)
+    crop = picture[y0 : max(0, bottom), x0 : max(0, right)]
+    if not crop.size:
+        return None
+    height, width = crop.shape[:2]
+    marked = cv2.copyMakeBorder(mask, *(_MARGIN_PX,) * 4, cv2.BORDER_CONSTANT, value=0)
+    marked = marked[y0 - top : y0 - top + height, x0 - left : x0 - left + width]
+    if marked[0].any() or marked[-1].any() or marked[:, 0].any() or marked[:, -1].any():
+        return None
+    grey = crop if crop.ndim == 2 else cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY) if crop.shape[2] == 3 else crop[..., 0]
+    above, uneven = _above_ground(grey, marked)
+    found = _half(above, marked)
+    if found is None or found[1] < max(_LEVELS_AT_LEAST, _UNEVENNESS * uneven):
+        return None
+    inside, level = found
+    share = cv2.countNonZero(inside) / max(1, cv2.countNonZero(marked))
+    if not _SHARE_OF_MASK[0] <= share <= _SHARE_OF_MASK[1]:
+        return None
+    dark = float(grey[inside > 0].mean()) < float(grey[marked == 0].mean())
+    blur = _blur(above, inside, level)
+    box = _box(above, inside, level)
+    if box is None:
+        return None
+    return Blob(
+        area_px=_area(above, inside, level, blur),
+        box=box + np.array([x0, y0]),
+        height=-level if dark else level,
+        blur=blur,
+        mask=cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0),
+        corner=(x0 - 1, y0 - 1),
+    )
+
+
+def _above_ground(grey: UInt8, marked: UInt8) -> tuple[Float32, float]:
+    """Return grey levels above the ground around a mask, positive for the defect, and the ground's unevenness."""
+    around = cv2.dilate(marked, _CROSS, iterations=4)
+    outside = grey[around == 0]
+    if not outside.size:
+        outside = grey[marked == 0]
+    ground = float(np.median(outside))
+    uneven = 1.4826 * float(np.median(np.abs(outside.astype(np.float32) - ground)))
+    above: Float32 = grey.astype(np.float32) - ground
+    if float(above[marked > 0].sum()) < 0:
+        above = -above
+    return above, uneven
+
+
+def _half(above: Float32, marked: UInt8) -> tuple[UInt8, float] | None:
+    """Return what is at least half as high as a defect's inside, uint8 [h, w] 0/1, and how high that is."""
+    near = cv2.dilate(marked, _CROSS, iterations=2) > 0
+    level = float(np.percentile(above[marked > 0], 90))
+    inside: UInt8 = np.zeros_like(marked)
+    for _ in range(2):
+        if level <= 0:
+            return None
+        inside = ((above >= level / 2) & near).view(np.uint8)
+        count, labels, stats, _centres = cv2.connectedComponentsWithStats(inside, connectivity=8)
+        if count < 2:
+            return None
+        if count > 2:
+            areas = stats[1:, cv2.CC_STAT_AREA]
+            keep = np.concatenate([[False], areas >= 0.1 * areas.max()])
+            inside = keep[labels].view(np.uint8)
+        deep = cv2.erode(inside, _CROSS, iterations=2)
+        deep = deep if cv2.countNonZero(deep) >= 9 else inside
+        level = float(np.median(above[deep > 0]))
+    return inside, level
+
+
+def _blur(above: Float32, inside: UInt8, level: float) -> float:
+    """Return the blur's standard deviation, px: from a quarter to three quarters an edge is 1.349 times as wide."""
+    near = cv2.dilate(inside, _CROSS, iterations=4)
+    band = cv2.countNonZero(((above >= level / 4) & (above < 0.75 * level) & (near > 0)).view(np.uint8))
+    outlines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    around = sum(cv2.arcLength(outline, True) for outline in outlines)
+    return float(min(6.0, band / max(1.0, around) / 1.349))
+
+
+def _area(above: Float32, inside: UInt8, level: float, blur: float) -> float:
+    """Return the area in px: whole pixels within the edge, and along it each one's share."""
+    reach = int(np.clip(math.ceil(2.5 * blur) + 1, 2, 8))
+    inner = cv2.erode(inside, _CROSS, iterations=reach)
+    outer = cv2.dilate(inside, _CROSS, iterations=reach)
+    band = (outer > inner).view(np.uint8)
+    return float(cv2.countNonZero(inner) + cv2.mean(above, band)[0] * cv2.countNonZero(band) / level)
+
+
+def _box(above: Float32, inside: UInt8, level: float) -> Float64 | None:
+    """Return the corners of the smallest rectangle around the edge, float64 [4, 2] px, found between the pixels."""
+    x, y, w, h = cv2.boundingRect(inside)
+    x0, y0 = max(0, x - 2), max(0, y - 2)
+    rows, columns = slice(y0, y + h + 2), slice(x0, x + w + 2)
+    size = (above[rows, columns].shape[1] * _FINER, above[rows, columns].shape[0] * _FINER)
+    fine = cv2.resize(above[rows, columns], size, interpolation=cv2.INTER_LINEAR)
+    near = cv2.resize(cv2.dilate(inside[rows, columns], _CROSS), size, interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(
+        ((fine >= level / 2) & (near > 0)).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    if not outlines:
+        return None
+    points = np.concatenate([outline.reshape(-1, 2) for outline in outlines]).astype(np.float32)
+    (middle_x, middle_y), (side_a, side_b), turn = cv2.minAreaRect((points + 0.5) / _FINER)
+    around = ((middle_x, middle_y), (side_a + 0.5 / _FINER, side_b + 0.5 / _FINER), turn)
+    corners: Float64 = cv2.boxPoints(around).astype(np.float64) + np.array([x0, y0])
+    return corners

@@ -1,0 +1,270 @@
+"""Grey values across and along strokes → where their edges are, to a fraction of a pixel.
+
+Across a stroke the picture is read along its normal (bilinear). The ground is a straight line between both sides; the
+edges are where the grey value is half-way from it to the stroke's own (full width at half maximum). A stroke that is
+narrow against the picture's blur looks wider and paler than it is: what a box of width w, blurred by a Gaussian of
+standard deviation s, shows at a quarter, a half and three quarters of its height tells w and s apart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.opencv import cv2
+from edge.records import Float32, Float64, UInt8
+
+Bools = npt.NDArray[np.bool_]
+
+# Readings across a stroke, and how many at either end are ground.
+ACROSS = 49
+_GROUND = 6
+# A stroke that stands out from its ground by less than this many grey levels, or than so many times the ground's own
+# unevenness, is not measured by its grey values.
+_LEVELS_AT_LEAST = 6.0
+_UNEVENNESS = 3.0
+# The height of a stroke is the mean of what reaches this share of its highest reading.
+_PLATEAU = 0.75
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """What N readings across strokes show, each float64 [N] in px: edges at `left` and `right` of the line read along.
+
+    `above` [N, ACROSS]: grey levels above the ground, positive for what the stroke is, read every `step` [N] px.
+    `width`: between both; `blur`: the standard deviation of the picture's blur there; `height`: grey levels above the
+    ground, negative where the stroke is darker; `ground`: grey level; `sound`: whether it can be believed.
+    """
+
+    left: Float64
+    right: Float64
+    width: Float64
+    blur: Float64
+    height: Float64
+    ground: Float64
+    sound: Bools
+    above: Float32
+    step: Float64
+
+
+def middle_of(values: Float64) -> float:
+    """Return the median of float64 [N], the upper one of two; of a few values, much quicker than NumPy's."""
+    return float(sorted(values.tolist())[len(values) // 2])
+
+
+def grey_at(picture: UInt8, x: Float64, y: Float64) -> Float32:
+    """Read grey values, float32 [N, M], at points (x, y) in px, float64 [N, M], of uint8 [H, W] or [H, W, C].
+
+    Bilinear between the centres of pixels; beyond the picture as at its border.
+    """
+    places = (x - 0.5).astype(np.float32), (y - 0.5).astype(np.float32)
+    read = cv2.remap(picture, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if read.ndim == 3:
+        read = cv2.cvtColor(read, cv2.COLOR_BGR2GRAY) if read.shape[2] == 3 else read[..., 0]
+    values: Float32 = read.astype(np.float32)
+    return values
+
+
+@dataclass(frozen=True)
+class Stations:
+    """Where N profiles are read: at `points` [N, 2] along unit `normals` [N, 2], `reach` [N] px to either side.
+
+    `half_width` [N]: no edge lies farther from the point. `owner` [N]: which stroke each belongs to, in order;
+    neighbours of one stroke are averaged, and all of a stroke stand out to one side.
+    """
+
+    points: Float64
+    normals: Float64
+    reach: Float64
+    half_width: Float64
+    owner: npt.NDArray[np.int64]
+
+
+def read_across(picture: UInt8, stations: Stations) -> Profiles:
+    """Read profiles across strokes in a picture, uint8 [H, W] or [H, W, C]."""
+    points, normals, owner = stations.points, stations.normals, stations.owner
+    reach, half_width = stations.reach, stations.half_width
+    places = np.linspace(-1.0, 1.0, ACROSS)
+    offsets = reach[:, None] * places
+    x = points[:, :1] + normals[:, :1] * offsets
+    y = points[:, 1:] + normals[:, 1:] * offsets
+    grey = _averaged(grey_at(picture, x, y), owner)
+    ground = _ground(grey)
+    above = grey - ground
+    window = np.abs(offsets) <= half_width[:, None] + 0.5
+    sign = _sign(above, window, owner)
+    above *= sign[:, None]
+    step = reach * 2 / (ACROSS - 1)
+    top = np.where(window, above, -np.inf).max(axis=1)
+    plateau = window & (above >= _PLATEAU * top[:, None])
+    height = (above * plateau).sum(axis=1) / np.maximum(1, plateau.sum(axis=1))
+    wide = np.abs(offsets) <= half_width[:, None] + 2.5
+    edges = [_edges(above, height * level, wide) for level in (0.25, 0.5, 0.75)]
+    widths = [(right - left) * step for left, right, _ in edges]
+    left, right, closed = edges[1]
+    uneven = _unevenness(grey, ground, owner)
+    sound = closed & (height >= _LEVELS_AT_LEAST) & (height >= _UNEVENNESS * uneven) & _within(picture, x, y, wide)
+    middle = (ACROSS - 1) / 2
+    return Profiles(
+        left=(left - middle) * step,
+        right=(right - middle) * step,
+        width=widths[1],
+        blur=blur_of(widths[0], widths[1], widths[2]),
+        height=height * sign,
+        ground=ground.mean(axis=1),
+        sound=sound,
+        above=above,
+        step=step,
+    )
+
+
+def _averaged(grey: Float32, owner: npt.NDArray[np.int64]) -> Float32:
+    """Average each profile with its neighbours on the same stroke, 1 : 2 : 1."""
+    if len(grey) < 2:
+        return grey
+    smooth = grey * 0.5
+    same = (owner[1:] == owner[:-1])[:, None]
+    smooth[1:] += 0.25 * np.where(same, grey[:-1], grey[1:])
+    smooth[:-1] += 0.25 * np.where(same, grey[1:], grey[:-1])
+    smooth[0] += 0.25 * grey[0]
+    smooth[-1] += 0.25 * grey[-1]
+    return smooth
+
+
+def _ground(grey: Float32) -> Float32:
+    """Return the ground beneath each profile: a straight line between what both ends show."""
+    left = np.median(grey[:, :_GROUND], axis=1)[:, None]
+    right = np.median(grey[:, -_GROUND:], axis=1)[:, None]
+    middle = (_GROUND - 1) / 2
+    share = ((np.arange(ACROSS) - middle) / (ACROSS - 1 - 2 * middle)).astype(np.float32)
+    line: Float32 = left + (right - left) * np.clip(share, 0, 1)
+    return line
+
+
+def _unevenness(grey: Float32, ground: Float32, owner: npt.NDArray[np.int64]) -> Float64:
+    """Return how far the ground at the ends of a stroke's profiles is from its line: the stroke's root mean square."""
+    rest = np.concatenate([grey[:, :_GROUND] - ground[:, :_GROUND], grey[:, -_GROUND:] - ground[:, -_GROUND:]], axis=1)
+    count = np.bincount(owner)
+    squares = np.bincount(owner, (rest * rest).mean(axis=1))
+    each: Float64 = np.sqrt(squares / np.maximum(1, count))[owner]
+    return each
+
+
+def _sign(above: Float32, window: Bools, owner: npt.NDArray[np.int64]) -> Float32:
+    """Return for each profile 1 where its stroke is brighter than the ground, -1 where it is darker."""
+    strength = np.bincount(owner, (above * window).sum(axis=1))
+    signs: Float32 = np.where(strength < 0, -1.0, 1.0)[owner].astype(np.float32)
+    return signs
+
+
+def _edges(above: Float32, level: Float64, wide: Bools) -> tuple[Float64, Float64, Bools]:
+    """Return where each profile first and last crosses its level, in readings, and whether it does so at all."""
+    inside = (above >= level[:, None]) & wide
+    rows = np.arange(len(above))
+    left = inside.argmax(axis=1)
+    right = inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
+    before, after = np.maximum(left - 1, 0), np.minimum(right + 1, inside.shape[1] - 1)
+    closed = inside[rows, left] & (above[rows, before] < level) & (above[rows, after] < level)
+    return (
+        before + _share(above[rows, before], above[rows, left], level),
+        after - _share(above[rows, after], above[rows, right], level),
+        closed,
+    )
+
+
+def _share(low: Float64, high: Float64, level: Float64) -> Float64:
+    """Return how far from one reading to the next a level lies, 0 to 1."""
+    span = high - low
+    share: Float64 = np.clip((level - low) / np.where(span > 0, span, 1), 0, 1)
+    return share
+
+
+def _within(picture: UInt8, x: Float64, y: Float64, wide: Bools) -> Bools:
+    """Tell which profiles lie within the picture as far as their edges may."""
+    inside = (x >= 0) & (y >= 0) & (x <= picture.shape[1]) & (y <= picture.shape[0])
+    within: Bools = (inside | ~wide).all(axis=1)
+    return within
+
+
+_ERF_AXIS = np.linspace(-6.0, 6.0, 12_001)
+_ERF = np.array([math.erf(x) for x in _ERF_AXIS.tolist()])
+
+
+def _erf(x: Float64) -> Float64:
+    """Return the error function, to 1e-7, of float64 of any shape."""
+    values: Float64 = np.interp(x, _ERF_AXIS, _ERF)
+    return values
+
+
+def _tables() -> tuple[Float64, Float64]:
+    """Return, by width / blur from 0.2 to 20, how wide a blurred box is at its half, and its steepness, see `_of`."""
+    ratios = np.geomspace(0.2, 20, 120)
+    halves, steepness = [], []
+    for ratio in ratios:
+        x = np.linspace(0, ratio / 2 + 5, 4000)
+        shape = (_erf((x + ratio / 2) / 2**0.5) - _erf((x - ratio / 2) / 2**0.5)) / 2
+        height = shape[shape >= _PLATEAU * shape[0]].mean()
+        quarter, half, most = (2 * x[np.argmax(shape < height * level)] for level in (0.25, 0.5, 0.75))
+        halves.append(half)
+        steepness.append(most / quarter)
+    return np.array(halves), np.array(steepness)
+
+
+_RATIOS = np.geomspace(0.2, 20, 120)
+_HALVES, _STEEPNESS = _tables()
+
+
+def blur_of(quarter: Float64, half: Float64, most: Float64) -> Float64:
+    """Return the blur's standard deviation, px, of profiles so wide at 1/4, 1/2 and 3/4 of their height, in px."""
+    steepness = most / np.maximum(quarter, 1e-9)
+    blur: Float64 = half / np.interp(steepness, _STEEPNESS, _HALVES)
+    return blur
+
+
+def unblurred(half: Float64, blur: float) -> Float64:
+    """Return how wide a stroke is that shows so wide at half its height, px, under a blur of this deviation, px."""
+    if blur <= 0:
+        return half
+    shown = half / blur
+    width: Float64 = np.where(shown > _HALVES[-1], half, np.interp(shown, _HALVES, _RATIOS) * blur)
+    return width
+
+
+# Shapes of blurred boxes, by width / blur and by how far their width at half height may be misread.
+_SHAPE_RATIOS, _MISREAD, _SHAPE_AXIS = (
+    np.geomspace(0.6, 8, 150),
+    np.linspace(0.95, 1.05, 11),
+    np.linspace(-1.7, 1.7, 41),
+)
+
+
+def _shapes() -> Float64:
+    """Return the shapes, float64 [150 * 11, 41], each of length 1, read along `_SHAPE_AXIS` times its width at half."""
+    ratios = np.repeat(_SHAPE_RATIOS, len(_MISREAD))[:, None]
+    x = _SHAPE_AXIS * (np.interp(ratios, _RATIOS, _HALVES) * np.tile(_MISREAD, len(_SHAPE_RATIOS))[:, None])
+    shapes = _erf((x + ratios / 2) / 2**0.5) - _erf((x - ratios / 2) / 2**0.5)
+    unit: Float64 = shapes / np.linalg.norm(shapes, axis=1, keepdims=True)
+    return unit
+
+
+_SHAPES = _shapes()
+
+
+def box_and_blur(profiles: Profiles, at: npt.NDArray[np.int64], half: float) -> tuple[float, float]:
+    """Return width / blur, and the blur, px, of the blurred box that is most like a stroke's profiles.
+
+    `at`: which profiles. `half`: how wide they are at half their height, px. All are laid over each other.
+    """
+    middles = (profiles.left[at] + profiles.right[at])[:, None] / 2
+    places = (middles + _SHAPE_AXIS * half) / profiles.step[at][:, None] + (ACROSS - 1) / 2
+    left = np.clip(places.astype(np.int64), 0, ACROSS - 2)
+    above = profiles.above[at]
+    rows = np.arange(len(at))[:, None]
+    share = np.clip(places - left, 0, 1)
+    mean = (above[rows, left] * (1 - share) + above[rows, left + 1] * share).mean(axis=0)
+    best = int((_SHAPES @ mean).argmax())
+    ratio, misread = _SHAPE_RATIOS[best // len(_MISREAD)], _MISREAD[best % len(_MISREAD)]
+    return float(ratio), float(half / (np.interp(ratio, _RATIOS, _HALVES) * misread))

@@ -1,0 +1,216 @@
+"""Masks of defects → their skeletons: lines one pixel wide in the middle, as branches between ends and joints.
+
+Thinned by the two half-steps of Zhang and Suen (A fast parallel algorithm for thinning digital patterns, CACM 27,
+1984), 64 pixels at a time, all masks at once. What stays thicker than a pixel is thinned by deleting simple points, a
+quarter of the grid at a time, so that no line ever breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.opencv import cv2
+from edge.records import Float64, UInt8
+
+_Indices = npt.NDArray[np.int64]
+_Words = npt.NDArray[np.uint64]
+
+# The eight neighbours (rows, columns), clockwise from the one above; the first is the highest bit of a code.
+_AROUND = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A line between two ends or joints: `points` float64 [N, 2], the centres (x, y) of its pixels in their order.
+
+    `closed`: a ring, whose last point adjoins the first. `joints`: the number of the joint at its beginning and at its
+    end, None at a free end.
+    """
+
+    points: Float64
+    closed: bool = False
+    joints: tuple[int | None, int | None] = (None, None)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The branches of one mask, and where its joints lie: `joints` float64 [J, 2], (x, y)."""
+
+    branches: tuple[Branch, ...]
+    joints: Float64
+
+
+def _bits(code: int) -> list[int]:
+    return [code >> (7 - place) & 1 for place in range(8)]
+
+
+def _superfluous(code: int) -> bool:
+    """Tell whether deleting a pixel with these neighbours breaks no line, opens no hole and shortens none by its end.
+
+    A simple point (8-connected): its neighbours hang together without it, and a side of it is free.
+    """
+    around = _bits(code)
+    if sum(around) < 2 or all(around[::2]):
+        return False
+    # neighbours in a row hang together; so do two sides across a corner, whether or not that is set
+    linked = [around[place] or (place % 2 and around[place - 1] and around[(place + 1) % 8]) for place in range(8)]
+    return sum(not before and bool(after) for before, after in zip(linked, linked[1:] + linked[:1], strict=True)) == 1
+
+
+_SUPERFLUOUS = np.array([_superfluous(code) for code in range(256)])
+_COUNT: UInt8 = np.array([sum(_bits(code)) for code in range(256)], np.uint8)
+
+# Masks lie beside each other in a picture this wide, unless one is wider; a multiple of 64.
+_SHELF = 512
+
+
+def skeletons(masks: Sequence[UInt8]) -> list[Skeleton]:
+    """Return the skeleton of each mask, uint8 [h, w], 0 or not, whose outermost rows and columns are all 0.
+
+    Points are in pixels from the mask's corner: pixel (row, column) has its centre at (column + 0.5, row + 0.5).
+    """
+    if not masks:
+        return []
+    corners, height, width = _shelved([mask.shape for mask in masks])
+    canvas: UInt8 = np.zeros((height, width), np.uint8)
+    places = [canvas[y : y + m.shape[0], x : x + m.shape[1]] for (y, x), m in zip(corners, masks, strict=True)]
+    for place, mask in zip(places, masks, strict=True):
+        np.minimum(mask, 1, out=place)
+    thin = _thinned(canvas)
+    knots = _clean(thin)
+    found = []
+    for (y, x), mask in zip(corners, masks, strict=True):
+        inside = slice(y, y + mask.shape[0]), slice(x, x + mask.shape[1])
+        own = knots[((knots >= (y, x)) & (knots < (y + mask.shape[0], x + mask.shape[1]))).all(axis=1)] - (y, x)
+        found.append(_branched(thin[inside], own) if len(own) else Skeleton(tuple(_traced(thin[inside])), _NOWHERE))
+    return found
+
+
+_NOWHERE: Float64 = np.empty((0, 2))
+
+
+def _shelved(shapes: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, int]], int, int]:
+    """Place boxes of (height, width) on shelves; return their corners (row, column), and how high and wide all are."""
+    width = max(_SHELF, -(-max(w for _, w in shapes) // 64) * 64)
+    corners = [(0, 0)] * len(shapes)
+    top, left, tallest = 0, 0, 0
+    for number in sorted(range(len(shapes)), key=lambda number: -shapes[number][0]):
+        h, w = shapes[number]
+        if left + w > width:
+            top, left, tallest = top + tallest, 0, 0
+        corners[number] = (top, left)
+        left, tallest = left + w, max(tallest, h)
+    return corners, top + tallest, width
+
+
+def _thinned(canvas: UInt8) -> UInt8:
+    """Peel a picture of 0 and 1, uint8 [H, W], until its masks are about one pixel wide; their borders are 0."""
+    height, width = canvas.shape
+    words = width // 64
+    bits: _Words = np.zeros((height + 2) * words + 2, np.uint64)
+    lines = bits[words + 1 : -words - 1]
+    lines[:] = np.packbits(canvas, bitorder="little").view(np.uint64)
+    half_step, idle = 0, 0
+    while idle < 2:
+        gone = _peeled(bits, words, half_step)
+        idle = 0 if gone.any() else idle + 1
+        lines &= ~gone
+        half_step = 1 - half_step
+    return np.unpackbits(lines.view(np.uint8), bitorder="little").reshape(height, width)
+
+
+def _peeled(bits: _Words, words: int, half_step: int) -> _Words:
+    """Return what a half-step deletes: of `bits`, uint64, all but the first and last `words` + 1."""
+    inner = slice(1, -1)
+    east, here, west = np.empty_like(bits[inner]), bits[inner], np.empty_like(bits[inner])
+    np.bitwise_or(here >> 1, bits[2:] << 63, out=east)
+    np.bitwise_or(here << 1, bits[:-2] >> 63, out=west)
+    above, level, below = slice(None, -2 * words), slice(words, -words), slice(2 * words, None)
+    around = [
+        here[above], east[above], east[level], east[below], here[below], west[below], west[level], west[above],
+    ]  # fmt: skip
+    north, _, east_of, _, south, _, west_of, _ = around
+    once, twice = np.zeros_like(north), np.zeros_like(north)
+    three, gap = np.zeros_like(north), np.zeros_like(north)
+    last = around[-1] & north
+    for one, following in zip(around, around[1:] + around[:1], strict=True):
+        both = one & following
+        rise = following ^ both  # the next is set and this one is not
+        twice |= once & rise
+        once |= rise
+        three |= last & both
+        last = both
+        gap |= ~(one | following)
+    sides = (east_of & south, north | west_of) if half_step == 0 else (north & west_of, east_of | south)
+    # a single run of neighbours, of three to six
+    deleted: _Words = here[level] & once & ~twice & three & gap & ~(sides[0] & sides[1])
+    return deleted
+
+
+def _codes(flat: UInt8, at: _Indices, around: _Indices) -> UInt8:
+    """Return which neighbours each pixel has, a bit each."""
+    codes: UInt8 = np.packbits(flat[at + around[:, None]], axis=0)[0]
+    return codes
+
+
+def _clean(thin: UInt8) -> _Indices:
+    """Delete in place what makes a line thicker than a pixel; return where lines meet, int64 [N, 2], (row, column)."""
+    flat, width = thin.reshape(-1), thin.shape[1]
+    around = np.array([row * width + column for row, column in _AROUND], np.int64)
+    line = np.flatnonzero(flat)
+    for _ in range(2):
+        quarter = (line // width % 2) * 2 + line % 2
+        for number in range(4):
+            own = line[quarter == number]
+            flat[own[_SUPERFLUOUS[_codes(flat, own, around)]]] = 0
+        line = line[flat[line] > 0]
+    knots = line[_COUNT[_codes(flat, line, around)] > 2]
+    return np.column_stack([knots // width, knots % width])
+
+
+def _traced(line: UInt8) -> list[Branch]:
+    """Follow the lines of a picture without joints, uint8 [h, w]: open ones from end to end, and rings."""
+    outlines, _ = cv2.findContours(line, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    branches = []
+    for outline in outlines:
+        points = outline.reshape(-1, 2)
+        count = len(points)
+        if count < 3:
+            branches.append(Branch(points + 0.5))
+            continue
+        # an outline runs along a line and back, so it turns about at an end
+        round_about = np.concatenate([points[-1:], points, points[:1]])
+        ends = np.flatnonzero((round_about[2:] == round_about[:-2]).all(axis=1))
+        if not len(ends):
+            branches.append(Branch(points + 0.5, closed=True))
+            continue
+        twice = np.concatenate([points, points])
+        branches.append(Branch(twice[ends[0] : ends[0] + count // 2 + 1] + 0.5))
+    return branches
+
+
+def _branched(line: UInt8, at: _Indices) -> Skeleton:
+    """Take the lines of a picture, uint8 [h, w], apart `at` their joints, int64 [N, 2], (row, column)."""
+    knots = np.zeros_like(line)
+    knots[at[:, 0], at[:, 1]] = 1
+    _, labels, _, centres = cv2.connectedComponentsWithStats(knots, connectivity=8)
+    joints: Float64 = centres[1:] + 0.5
+    branches = []
+    for branch in _traced(line - knots):
+        first, last = ((int(y), int(x)) for x, y in (branch.points[0], branch.points[-1]))
+        beside = [_joints_beside(labels, *end) for end in (first, last)]
+        begin = beside[0][0] if beside[0] else None
+        others = [joint for joint in beside[1] if len(branch.points) > 1 or joint != begin]
+        end = others[0] if others else None
+        branches.append(Branch(branch.points, closed=branch.closed, joints=(begin, end)))
+    return Skeleton(tuple(branches), joints)
+
+
+def _joints_beside(labels: npt.NDArray[np.int32], row: int, column: int) -> list[int]:
+    """List the joints that touch a pixel."""
+    around = labels[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+    return [int(label) - 1 for label in np.unique(around[around > 0])]

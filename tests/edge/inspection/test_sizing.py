@@ -1,0 +1,241 @@
+"""Defects' sizes against shapes of known size, drawn by `benchmarks/drawn_shapes.py`, which measures nothing itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.drawn_shapes import (
+    GROUND,
+    SCRATCH,
+    Drawing,
+    Shape,
+    arc,
+    bar,
+    cross,
+    disc,
+    drawn,
+    marked,
+    measured,
+    square,
+)
+from edge.inspection.measuring import Sight, measure, region
+from edge.inspection.scale import UniformScale
+from edge.inspection.skeleton import skeletons
+from edge.opencv import cv2
+from edge.records import Defect, DefectMap, Float64, Transform, UInt8
+
+HERE = Transform.identity()
+
+
+def one(shape: Shape, how: Drawing, dilated: int = 0) -> Defect:
+    """Measure a shape that is one defect, at 1 mm per px."""
+    picture = drawn(shape, how)
+    (defect,) = measured(picture, marked(picture, dilated))
+    return defect
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.0, 1.8])
+def test_a_straight_line_is_as_long_wide_and_large_in_any_direction(blur: float) -> None:
+    """A bar of 80 x 6 px, every 15 degrees: length within 2 %, width within 0.3 px, area within 3 %, at each blur."""
+    for degrees in range(0, 180, 15):
+        how = Drawing((0.01 * degrees % 1 - 0.5, 0.3), blur, noise=2, seed=degrees)
+        defect = one(bar(80, 6, degrees), how)
+        assert defect.length_mm == pytest.approx(80, rel=0.02), degrees
+        assert defect.width_mm == pytest.approx(6, abs=0.3), degrees
+        assert defect.area_mm2 == pytest.approx(480, rel=0.03), degrees
+        turned = abs(((defect.orientation_deg or 0) + degrees + 90) % 180 - 90)  # rows count downwards
+        assert turned < 1, degrees
+        assert defect.by_grey
+        assert defect.contrast == pytest.approx(130, rel=0.25)
+
+
+@pytest.mark.parametrize("dilated", [0, 5])
+def test_a_ring_is_as_long_as_its_circle(dilated: int) -> None:
+    """A closed ring of radius 20 is 125.7 px long and 5 wide, not 41; so it is where its mask is 3 times as wide."""
+    defect = one(arc(20, 5, 360), Drawing((0.2, 0.4), 1.0, noise=2), dilated)
+    assert defect.length_mm == pytest.approx(2 * np.pi * 20, rel=0.02)
+    assert defect.width_mm == pytest.approx(5, abs=0.3)
+    assert defect.area_mm2 == pytest.approx(2 * np.pi * 20 * 5, rel=0.03)
+    assert defect.orientation_deg is None
+
+
+@pytest.mark.parametrize("degrees", [0, 77, 200])
+def test_a_bent_line_is_as_long_as_its_bend(degrees: float) -> None:
+    """Half a ring of radius 40, 5 px wide, is 125.7 px long, within 2 %."""
+    defect = one(arc(40, 5, 180, degrees), Drawing((0.3, 0.1), 1.0, noise=2))
+    assert defect.length_mm == pytest.approx(np.pi * 40, rel=0.02)
+    assert defect.area_mm2 == pytest.approx(np.pi * 40 * 5, rel=0.03)
+
+
+@pytest.mark.parametrize("between", [35, 60, 90])
+@pytest.mark.parametrize("dilated", [0, 6])
+def test_both_lines_of_a_crossing_count(between: float, dilated: int) -> None:
+    """Two bars of 90 px that cross at 35, 60 or 90 degrees are 180 px of scratch, however wide their mask."""
+    defect = one(cross(90, 5, 12, between), Drawing((0.1, 0.2), 0.8, noise=2), dilated)
+    assert defect.length_mm == pytest.approx(180, rel=0.02)
+    assert defect.width_mm == pytest.approx(5, abs=0.5)
+
+
+@pytest.mark.parametrize("dilated", [3, 9])
+def test_a_mask_that_is_too_wide_makes_nothing_larger(dilated: int) -> None:
+    """A pen of 3 px under a mask of 9 or 21 px is 3 px wide; a disc under a mask half as large again is as large."""
+    line = one(bar(70, 3, 33), Drawing((0.2, 0.4), 0.6, noise=2), dilated)
+    assert (line.length_mm, line.width_mm) == (pytest.approx(70, rel=0.02), pytest.approx(3, abs=0.3))
+    spot = one(disc(24), Drawing((0.2, 0.4), 1.0, noise=2), dilated)
+    assert spot.area_mm2 == pytest.approx(np.pi * 144, rel=0.03)
+    assert spot.length_mm == pytest.approx(24, rel=0.02)
+
+
+@pytest.mark.parametrize("ink", [10.0, 90.0, 190.0])
+def test_dark_and_pale_defects_are_measured_alike(ink: float) -> None:
+    """A scratch darker than its ground, a pale and a bright one are equally long; the contrast has its sign."""
+    defect = one(bar(80, 6, 20), Drawing(blur=1.0, noise=1.5, ink=ink))
+    assert (defect.length_mm, defect.width_mm) == (pytest.approx(80, rel=0.02), pytest.approx(6, abs=0.3))
+    assert defect.contrast == pytest.approx(ink - GROUND, rel=0.2)
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.5])
+def test_compact_defects_have_their_own_area(blur: float) -> None:
+    """Squares from 20 px on and discs of 24 px: area within 3 %, length within 2 % or half a pixel."""
+    for degrees in (0, 20, 45):
+        spot = one(square(21, degrees), Drawing((0.3, 0.1), blur, noise=2))
+        assert spot.area_mm2 == pytest.approx(441, rel=0.03), degrees
+        assert spot.length_mm == pytest.approx(21, abs=0.5), degrees
+    spot = one(disc(24), Drawing((0.3, 0.1), blur, noise=2))
+    assert spot.area_mm2 == pytest.approx(np.pi * 144, rel=0.03)
+
+
+def test_the_true_length_lies_within_its_uncertainty() -> None:
+    """Of 60 bars, arcs and discs of random size, place and blur, at least 90 % are as long as measured ± u."""
+    rng = np.random.default_rng(3)
+    covered = []
+    for number in range(60):
+        turned, size = float(rng.uniform(0, 180)), float(rng.uniform(40, 120))
+        shape = (bar(size, 5, turned), arc(size / 3, 5, 200, turned), disc(size / 3))[number % 3]
+        how = Drawing((rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5)), float(rng.uniform(0, 2)), 2, seed=number)
+        defect = one(shape, how)
+        assert defect.length_mm is not None
+        assert defect.u_mm is not None
+        covered.append(abs(defect.length_mm - shape.length_px) <= defect.u_mm)
+    assert np.mean(covered) >= 0.9
+
+
+def test_what_the_picture_does_not_show_is_measured_by_its_mask() -> None:
+    """On an even picture the mask says how long a scratch is; that is told, and is less certain."""
+    picture = drawn(bar(80, 6, 25), Drawing())
+    classes = marked(picture)
+    (seen,) = measured(picture, classes)
+    (unseen,) = measured(np.full_like(picture, 60), classes)
+    assert (seen.by_grey, unseen.by_grey) == (True, False)
+    assert unseen.contrast is None
+    assert unseen.length_mm == pytest.approx(80, rel=0.03)
+    assert unseen.area_mm2 == np.count_nonzero(classes)
+    assert (unseen.u_mm or 0) > 2 * (seen.u_mm or 0)
+
+
+def test_a_scratch_over_the_pictures_border_is_measured_by_its_mask() -> None:
+    """Where half of a profile lies beyond the picture no edge is believed."""
+    picture = np.full((60, 120, 3), 60, np.uint8)
+    picture[0:3, 20:90] = 200
+    (defect,) = measured(picture, (picture[..., 0] > 100).view(np.uint8))
+    assert not defect.by_grey
+    assert defect.length_mm == pytest.approx(70, abs=2)
+    assert defect.area_mm2 == 210
+
+
+def test_noise_without_end_is_measured_in_time_by_outlines() -> None:
+    """Of hundreds of defects the longest are measured finely, and none is left out."""
+    rng = np.random.default_rng(1)
+    classes = (cv2.GaussianBlur(rng.random((300, 300)).astype(np.float32), (0, 0), 1.5) > 0.56).astype(np.uint8)
+    picture = (classes * 100 + 50).astype(np.uint8)
+    defects = measured(picture, classes)
+    count, _ = cv2.connectedComponents(classes)
+    assert len(defects) == count - 1
+    assert len(defects) > 100
+    assert all(defect.length_px > 0 and defect.area_px > 0 and defect.width_px > 0 for defect in defects)
+
+
+class Tilted:
+    """A surface seen aslant: rows are half as far apart as columns; a `Scale`."""
+
+    residual_mm = 0.5
+
+    def points_mm(self, points_px: Float64) -> Float64:
+        """Return x · 0.1 and y · 0.2."""
+        return points_px * np.array([0.1, 0.2])
+
+    def mm_per_px_at(self, point_px: Float64) -> float:  # noqa: ARG002 - the same everywhere
+        """Return the root of 0.1 · 0.2."""
+        return 0.02**0.5
+
+
+@pytest.mark.parametrize(("degrees", "long_mm", "wide_mm"), [(0, 8.0, 1.2), (90, 16.0, 0.6)])
+def test_a_scale_that_differs_by_direction_is_followed(degrees: float, long_mm: float, wide_mm: float) -> None:
+    """80 x 6 px on a tilted surface are 8 x 1.2 mm or 16 x 0.6 mm; the residual is part of the uncertainty."""
+    picture = drawn(bar(80, 6, degrees), Drawing(blur=0.8))
+    classes = marked(picture)
+    inspected = region(classes.shape, None, HERE)
+    seen, _ = measure(DefectMap(classes, classes), SCRATCH, inspected, HERE, Tilted(), sight=Sight(picture))
+    (defect,) = seen.defects
+    assert (defect.length_mm, defect.width_mm) == (pytest.approx(long_mm, rel=0.02), pytest.approx(wide_mm, rel=0.1))
+    assert defect.area_mm2 == pytest.approx(9.6, rel=0.05)
+    assert (defect.u_mm or 0) > 2 * 0.5
+
+
+def test_a_map_of_a_turned_frame_is_measured_in_the_camera_picture() -> None:
+    """The map of a frame that was halved and turned leads to the same sizes: the picture is read, not the map."""
+    picture = drawn(bar(80, 6, 30), Drawing(blur=0.8, noise=1))
+    side = len(picture)
+    turn = np.radians(20)
+    linear = 2 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    middle = np.array([side / 2, side / 2])
+    to_frame = Transform(np.column_stack([linear, middle - linear @ middle]))
+    from_frame = to_frame.inverse()
+    wide = cv2.dilate(marked(picture), np.ones((3, 3), np.uint8))
+    classes = cv2.warpAffine(wide, from_frame.matrix, (side, side), flags=cv2.INTER_NEAREST)
+    whole = region(classes.shape, None, HERE)
+    seen, _ = measure(DefectMap(classes, classes), SCRATCH, whole, to_frame, UniformScale(1.0), sight=Sight(picture))
+    (defect,) = seen.defects
+    assert defect.by_grey
+    assert (defect.length_mm, defect.width_mm) == (pytest.approx(80, rel=0.02), pytest.approx(6, abs=0.3))
+
+
+def test_the_distance_to_the_parts_edge_is_that_of_the_nearest_point() -> None:
+    """A scratch from x = 30 on, on a part from x = 10 on, is 20 px from its edge; without a part none is told."""
+    picture = np.full((100, 160), 60, np.uint8)
+    picture[48:53, 30:100] = 200
+    classes = (picture > 100).view(np.uint8)
+    part_px = np.array([[10.0, 5.0], [150.0, 5.0], [150.0, 95.0], [10.0, 95.0]])
+    whole = region(classes.shape, None, HERE)
+    seen, _ = measure(
+        DefectMap(classes, classes), SCRATCH, whole, HERE, UniformScale(0.1), sight=Sight(picture, part_px)
+    )
+    assert seen.defects[0].edge_distance_px == pytest.approx(20, abs=0.3)
+    assert seen.defects[0].edge_distance_mm == pytest.approx(2, abs=0.03)
+    assert measured(picture, classes)[0].edge_distance_px is None
+
+
+def connected(mask: UInt8) -> int:
+    """Count the 8-connected parts of a mask."""
+    return cv2.connectedComponents(mask, connectivity=8)[0] - 1
+
+
+def test_a_skeleton_hangs_together_as_its_mask_does() -> None:
+    """Of scribbles that cross themselves, each skeleton lies within its mask and has as many parts."""
+    rng = np.random.default_rng(7)
+    masks = []
+    for number in range(12):
+        mask = np.zeros((122, 182), np.uint8)
+        for line in rng.integers(8, 112, (3, 4, 2)):
+            cv2.polylines(mask, [line.astype(np.int32)], isClosed=bool(number % 2), color=1, thickness=2 + number % 5)
+        masks.append(mask)
+    for mask, skeleton in zip(masks, skeletons(masks), strict=True):
+        line = np.zeros_like(mask)
+        for each in (skeleton.joints, *(branch.points for branch in skeleton.branches)):
+            line[each[:, 1].astype(int), each[:, 0].astype(int)] = 1
+        assert (line[mask == 0] == 0).sum() >= (mask == 0).sum() - len(
+            skeleton.joints
+        )  # a joint's middle may lie beside
+        assert connected(mask) == connected(cv2.dilate(line, np.ones((3, 3), np.uint8)) & mask)
+        assert cv2.countNonZero(line) < 0.7 * cv2.countNonZero(mask)
