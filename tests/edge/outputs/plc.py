@@ -21,6 +21,19 @@ COILS, REGISTERS = 64, 64
 WRITES = {5, 6, 15, 16}
 
 
+class _Server(ModbusTcpServer):
+    """A server that remembers its connections, also those that it is just being given when it ends."""
+
+    def __init__(self, *words: Any, **more: Any) -> None:
+        super().__init__(*words, **more)
+        self.connections: list[Any] = []
+
+    def callback_new_connection(self) -> Any:
+        """Take a connection."""
+        self.connections.append(super().callback_new_connection())
+        return self.connections[-1]
+
+
 class Plc:
     """A PLC that is asked. `writes`: what it was told, in order: moment, function code, address, values.
 
@@ -114,7 +127,7 @@ class Plc:
         numbers = [SimData(0, count=REGISTERS, datatype=DataType.REGISTERS)]
         device = SimDevice(self.unit, simdata=(bits, bits, numbers, numbers), action=self._asked)
         self._loop = asyncio.get_running_loop()
-        self._server = ModbusTcpServer(device, address=(HOST, self.port))
+        self._server = _Server(device, address=(HOST, self.port))
         await self._server.serve_forever(background=True)
         self._over = asyncio.Event()
         ready.set()
@@ -123,11 +136,10 @@ class Plc:
 
     async def _let_go(self) -> None:
         """Close the port and every connection at once, also those that are accepted meanwhile."""
-        transports = [one.transport for one in self._server.active_connections.values()]
+        transports = [one.transport for one in self._server.connections]
         await self._server.shutdown()
         for _ in range(10):
-            transports += [one.transport for one in self._server.active_connections.values()]
-            for transport in transports:
+            for transport in [*transports, *(one.transport for one in self._server.connections)]:
                 if transport is not None:
                     transport.abort()
             await asyncio.sleep(0.02)
