@@ -30,12 +30,19 @@ _Count = Annotated[int, Field(ge=0)]
 
 
 class CameraEnd(StrictModel):
-    """What one camera came to: `dropped`, frames that nobody recorded; `unreadable`, those that could not be read."""
+    """What one camera came to: `dropped`, frames that nobody recorded; `unreadable`, those that could not be read.
+
+    `missed`, `differences`: what it told of itself, see CameraFacts; all other settings it has as they were asked for.
+    """
+
+    model_config = ConfigDict(strict=False)
 
     frames: _Count
     unreadable: _Count
     dropped: _Count
     segments: _Count
+    missed: _Count = 0
+    differences: tuple[str, ...] = ()
 
 
 class Ending(StrictModel):
@@ -50,10 +57,9 @@ class Ending(StrictModel):
 
 
 class RecordedCameraEntry(StrictModel):
-    """One camera: its settings without secrets, and what it says of itself where it does (`read_back`)."""
+    """One camera: its settings without secrets, as they were asked for."""
 
     settings: dict[str, Any]
-    read_back: dict[str, Any] = Field(default_factory=dict)
 
 
 class RecordingManifest(StrictModel):

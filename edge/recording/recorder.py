@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 
 from edge.errors import LinewatchError, SourceError, StoreError
-from edge.protocols import Camera
+from edge.protocols import Camera, TellsFacts
 from edge.recording.clips import ClipWriter, OpenFile, Row, open_to_write, shape_of
 from edge.recording.manifest import TRIGGER, CameraEnd, Ending, RecordingManifest, write_manifest
 from edge.recording.playing import trigger_line
 from edge.records import CameraCondition, CameraState, Frame
+from edge.records.inspection import CameraFacts
 from edge.records.parts import PartClosed, PartOpened, TriggerEvent
 
 _LOG = logging.getLogger(__name__)
@@ -135,6 +136,20 @@ class _Tape:
     def now(self) -> CameraNow:
         """How it stands; from any thread."""
         return replace(self._written, dropped=self._dropped, lost=self._lost)
+
+    @property
+    def end(self) -> CameraEnd:
+        """What it came to, with what the camera told of itself."""
+        now, camera = self.now, self._camera
+        facts = camera.facts if isinstance(camera, TellsFacts) else CameraFacts()
+        return CameraEnd(
+            frames=now.frames,
+            unreadable=now.unreadable,
+            dropped=now.dropped,
+            segments=now.segments,
+            missed=facts.missed,
+            differences=facts.differences,
+        )
 
     @property
     def done(self) -> bool:
@@ -387,10 +402,7 @@ def _end(folder: Path, manifest: RecordingManifest, tapes: Mapping[str, _Tape], 
             reason, full = "the disk took no more", f"{folder / name}: {getattr(error, 'strerror', None) or error}"
     with contextlib.suppress(OSError):
         (folder / _RESERVE).unlink(missing_ok=True)
-    ends = {
-        name: CameraEnd(frames=now.frames, unreadable=now.unreadable, dropped=now.dropped, segments=now.segments)
-        for name, now in cameras.items()
-    }
+    ends = {name: tape.end for name, tape in tapes.items()}
     told = Recorded(reason, cameras, full, "; ".join(troubles))
     ending = Ending(at=datetime.now(timezone.utc), reason=reason, bytes=told.bytes, cameras=ends)
     # where a clip was cut off by the disk, its last frames may be missing: then it counts as never ended

@@ -26,6 +26,7 @@ from edge.recording.manifest import MANIFEST, RecordedCameraEntry, RecordingMani
 from edge.recording.playing import RecordedCamera, load_recording, read_trigger
 from edge.recording.recorder import Disk, Recorded, RecordingLimits, record
 from edge.records import CameraCondition, CameraState, Frame
+from edge.records.inspection import CameraFacts
 from edge.records.parts import PartClosed, PartOpened
 from tests.conftest import ROOT
 
@@ -55,6 +56,11 @@ class ListedCamera:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+    @property
+    def facts(self) -> CameraFacts:
+        """What a camera tells that did not take its gain."""
+        return CameraFacts(missed=2, differences=("asked for a gain of 2, the camera has 1",))
 
     def read(self, timeout_s: float) -> Frame | CameraState:
         """Return the next item; END_OF_STREAM after the last."""
@@ -162,7 +168,14 @@ def test_two_cameras_come_back_with_their_times_names_and_losses(tmp_path: Path)
     )
     assert [frame.captured_ns for frame in played(tmp_path / "r", "side")] == [5, 5 + STEP_NS]
     ended = json.loads((tmp_path / "r" / MANIFEST).read_text())["ended"]
-    assert ended["cameras"]["top"] == {"frames": 3, "unreadable": 1, "dropped": 0, "segments": 1}
+    assert ended["cameras"]["top"] == {
+        "frames": 3,
+        "unreadable": 1,
+        "dropped": 0,
+        "segments": 1,
+        "missed": 2,
+        "differences": ["asked for a gain of 2, the camera has 1"],
+    }
     assert not (tmp_path / "r" / ".reserve").exists()
 
 
@@ -294,8 +307,9 @@ def test_what_opened_and_closed_parts_comes_back_in_the_recording_s_time(tmp_pat
     assert trigger.events(10**12) == [PartClosed(90, "a")]
 
 
-def test_a_kill_leaves_a_recording_that_is_played(tmp_path: Path) -> None:
-    """`kill -9` in the middle costs no more than the last frame of each camera."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_kill_leaves_a_recording_that_is_played(number: signal.Signals, tmp_path: Path) -> None:
+    """`kill -9` in the middle costs no more than the last frame of each camera; Ctrl-C is how it is ended."""
     (tmp_path / "line.yaml").write_text(
         "camera: {source: simulated, simulated: {width: 96, height: 64, fps: 50}}\nstore: {path: o.db}\n"
     )
@@ -308,11 +322,11 @@ def test_a_kill_leaves_a_recording_that_is_played(tmp_path: Path) -> None:
         assert process.poll() is None
         assert time.monotonic() < until_s
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
+    process.send_signal(number)
+    assert process.wait(120) == (0 if number is signal.SIGINT else -signal.SIGKILL)
     written = rows.read_bytes().count(b"\n")
     recording = load_recording(out)
-    assert recording.manifest.ended is None
+    assert (recording.manifest.ended is None) == (number is signal.SIGKILL)
     back = played(out, "camera")
     assert len(back) == written > 5
     assert all(isinstance(item, Frame) for item in back)

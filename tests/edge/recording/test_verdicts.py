@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from edge.app import StandIns, Watchers, run_station
 from edge.cli.commands import app
 from edge.cli.console import load_station
+from edge.commands.socket import CommandSocket
 from edge.errors import LinewatchError
 from edge.observers.direct import DirectObserver
 from edge.publishers.memory import MemoryPublisher
@@ -102,7 +103,8 @@ def test_two_cameras_and_their_light_barrier_are_replayed_as_parts(tmp_path: Pat
 def test_one_camera_of_two_is_recorded_and_replayed_under_another_name(tmp_path: Path) -> None:
     """`--camera` leaves the other alone; the one that is there plays for the one that is wanted."""
     pictures = write_pictures(tmp_path / "pictures", part(), part(100, 150, (10, 10, 20, 4)))
-    two = f"cameras: {{top: {{source: {pictures}, fps: 100}}, side: {{source: {tmp_path}/none, kind: images}}}}"
+    top = f"{{source: {pictures}, fps: 100, triggered: true}}"  # none of its frames is left out
+    two = f"cameras: {{top: {top}, side: {{source: {tmp_path}/none, kind: images}}}}"
     code, told = linewatch("record", settings(tmp_path, two), "--camera", "top", "--out", tmp_path / "r")
     assert code == 0, told
     config = settings(tmp_path, "camera: {name: eye}")
@@ -152,3 +154,14 @@ def test_a_recording_of_another_size_or_other_cameras_is_told(tmp_path: Path) ->
     two = settings(tmp_path, "cameras: {top: {}, side: {}}")
     code, told = linewatch("replay", tmp_path / "r", "--config", two, "--events", events)
     assert (code, "missing: top, side" in told) == (3, True), told
+
+
+def test_a_camera_of_a_running_line_is_left_to_it(tmp_path: Path) -> None:
+    """A USB camera has one owner: the line that answers on the settings' store. Without the line it is opened."""
+    config = settings(tmp_path, "camera: {source: /dev/video97}")
+    with CommandSocket(tmp_path / "outbox.db", "root", lambda *_: None, questions={"status": lambda _: {}}):
+        code, told = linewatch("record", config, "--seconds", "0.1", "--out", tmp_path / "r")
+    assert (code, "The line runs and has camera, which can be opened only once" in told) == (5, True), told
+    assert not (tmp_path / "r").exists()
+    code, told = linewatch("record", config, "--seconds", "0.1", "--out", tmp_path / "r")
+    assert (code, "No frame came from camera" in told) == (5, True), told
