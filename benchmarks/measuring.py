@@ -159,7 +159,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"| {row['area_error']:.1%} | {row['length_covered']:.0%} |"
         for row in rows
     ]
-    covered = sum(row["length_covered"] for row in rows) / len(rows)
+    covered = sum(row["length_covered"] for row in rows) / max(1, len(rows))
     return "\n".join(
         [*lines, "", f"The true length lies within the measured one ± u in {covered:.1%} of all drawings."]
     )

@@ -56,7 +56,9 @@ def show(report: Path) -> None:
 
 def inspect(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="pictures, or folders of them")],
-    report: Annotated[Path, typer.Option("--report", help="write the report here: one HTML file with its pictures")],
+    report: Annotated[
+        Path | None, typer.Option("--report", help="write the report here: one HTML file with its pictures")
+    ] = None,
     bundle: BundleOption = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="a line's settings: region, limits, engine", readable=False)
@@ -66,7 +68,7 @@ def inspect(
     mm_per_px: Annotated[
         float | None, typer.Option("--mm-per-px", max=1000, help="size of a pixel on the part, mm")
     ] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="write one row per picture here")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="write one row per defect here")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write pictures and defects here")] = None,
     overlays: Annotated[Path | None, typer.Option("--overlays", help="write each picture, drawn on, here")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="open the report in the browser")] = False,
@@ -74,7 +76,7 @@ def inspect(
         int, typer.Option("--picture-px", min=0, max=8192, help="longer side of the report's pictures; 0 = none")
     ] = 1100,
 ) -> None:
-    """Inspect pictures with a bundle and write a report. Without limits in the settings no defect is tolerated.
+    """Inspect pictures with a bundle and write a report, a table or both. Without limits no defect is tolerated.
 
     Without --bundle it takes that of the settings or, without settings, the only one in this folder. The shipped model
     has seen simulated pictures only: it is taken where --bundle demo or the settings ask for it.
@@ -87,12 +89,13 @@ def inspect(
     from edge.files import write_text
     from edge.inspection.inference import Inference
     from edge.inspection.inspector import FileReading, Inspector, inspect_pictures, pictures_at
-    from edge.inspection.report import HtmlReport, OverlaysFolder, as_csv, figures, write_inspection
+    from edge.inspection.report import HtmlReport, OverlaysFolder, PictureTotals, as_csv, figures, write_inspection
     from edge.quality.learning import open_gate
     from edge.settings import SHIPPED_BUNDLE, Settings, effective_thresholds, require_bundle
 
     if mm_per_px is not None and not mm_per_px > 0:
         raise typer.BadParameter(f"--mm-per-px: expected a size above 0 mm, received {mm_per_px}")
+    _require_output(report, csv_file, json_file, overlays, open_page=open_page)
     if config:
         station, bundles = load_station(config, bundle)
         settings = station.of_view(camera, recipe)
@@ -108,7 +111,8 @@ def inspect(
     reading = FileReading(camera_of.depth(loaded), camera_of.watched_files(), open_gate(camera_of.quality))
     folder = OverlaysFolder(overlays, loaded.classes) if overlays else None
     with ExitStack() as scope:
-        page = scope.enter_context(HtmlReport(report, loaded, asked, picture_px))
+        page = scope.enter_context(HtmlReport(report, loaded, asked, picture_px)) if report else None
+        totals = page.totals if page else PictureTotals()
         # the simulated engine answers for the simulated camera alone
         onnx = settings.engine.without_simulation()
         engine = scope.enter_context(proven_engine(onnx, loaded))
@@ -116,27 +120,34 @@ def inspect(
         stop = scope.enter_context(stop_on_signals())
         advance = scope.enter_context(progress_bar(lambda: len(paths)))
         inspected = inspect_pictures(paths, Inspector(inference, loaded, asked), stop, reading)
-        rows = write_inspection(inspected, page, overlays=folder, each=advance)
-        totals = page.totals
+        rows = write_inspection(inspected, page or totals, overlays=folder, each=advance)
         left = len(paths) - totals.pictures
-        page.write(
-            f"Interrupted: {left} of {counted(len(paths), 'picture was', 'pictures were')} not inspected."
-            if left
-            else ""
-        )
+        if page:
+            early = f"Interrupted: {left} of {counted(len(paths), 'picture was', 'pictures were')} not inspected."
+            page.write(early if left else "")
     if csv_file:
         write_text(csv_file, as_csv(rows, [entry.name for entry in loaded.classes]))
     if json_file:
         write_text(json_file, json.dumps(figures(totals, rows, loaded), indent=1) + "\n")
     _tell(rows, totals, report)
-    if open_page:
+    if open_page and report:
         show(report)
     if left:
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(totals.exit_code)
 
 
-def _tell(rows: list[dict[str, Any]], totals: PictureTotals, report: Path) -> None:
+def _require_output(*outputs: Path | None, open_page: bool) -> None:
+    """Refuse to inspect for nothing, and to open a report that is not written; the first output is the report."""
+    if not any(outputs):
+        raise typer.BadParameter(
+            "expected --report, --csv, --json or --overlays, the name of what to write; received none"
+        )
+    if open_page and outputs[0] is None:
+        raise typer.BadParameter("--open: expected --report beside it, the page to open; received none")
+
+
+def _tell(rows: list[dict[str, Any]], totals: PictureTotals, report: Path | None) -> None:
     """Say what was told of the pictures, which could not be read, and what it came to."""
     for told in dict.fromkeys(told for row in rows for told in row["told"]):
         of = [row["picture"] for row in rows if told in row["told"]]
@@ -146,5 +157,5 @@ def _tell(rows: list[dict[str, Any]], totals: PictureTotals, report: Path) -> No
             warn(f"{row['picture']}: {row['reason']}")
     output.print(
         f"{counted(totals.pictures, 'picture')}: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ; "
-        f"{grades_of(totals.grades)}report: {report}"
+        f"{grades_of(totals.grades)}{f'report: {report}' if report else ''}".rstrip("; ")
     )

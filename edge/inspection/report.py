@@ -529,12 +529,12 @@ p.no_read{background:#fff3d6;padding:10px 14px;border-radius:8px}a{color:#1f5f9e
 
 def write_inspection(
     pictures: Iterable[InspectedPicture],
-    report: HtmlReport,
+    report: HtmlReport | PictureTotals,
     *,
     overlays: OverlaysFolder | None = None,
     each: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """Take inspected pictures into an open report and overlays; return their rows for CSV and JSON."""
+    """Take inspected pictures into an open report, or their totals, and overlays; return rows for CSV and JSON."""
     rows = []
     for picture in pictures:
         report.add(picture)

@@ -23,7 +23,9 @@ _PROFILES_AT_MOST = 300
 _BEYOND_PX = 7.0
 # The steepness of its edges tells the width of a stroke this many times as wide as the blur; its whole shape that of
 # one so many times as wide; less is told from a paler, wider one by its ends alone.
-_STEEP, _SHAPED = 4.0, 2.2
+_STEEP, _SHAPED = 4.0, 1.7
+# The blur at an end counts beside the shape's where they differ by less than this share: a tip that fades has more.
+_ALIKE = 0.15
 _SOUND_AT_LEAST = 0.5
 _END_ROWS, _END_COLUMNS = 41, 15
 
@@ -319,9 +321,10 @@ def _blur(
     if half >= _STEEP * blur:
         return blur, True
     ratio, blur = box_and_blur(profiles, at, half)
-    if ratio >= _SHAPED:
-        return blur, True
     at_ends = [end.blur for end in ends if end is not None and np.isfinite(end.blur) and end.blur > 0]
+    if ratio >= _SHAPED:
+        close = [each for each in at_ends if abs(each - blur) < _ALIKE * blur]
+        return (blur + sum(close)) / (1 + len(close)), True
     if at_ends and 2.3 * min(at_ends) < half:
         return min(at_ends), True
     return 0.0, False

@@ -463,3 +463,19 @@ def test_a_shipped_model_reports_what_it_knows(bundle: str, products: str, tmp_p
     right = sum((row["verdict"] == "NG") == truly[row["picture"]] for row in rows)
     assert right >= 10
     assert len(Page(tmp_path / "r.html").pictures) == 12
+
+
+def test_a_table_alone_is_enough_and_nothing_is_refused(bundle: Path, tmp_path: Path) -> None:
+    """With --csv no report is needed; without any output, or a report to open that is not written, it is refused."""
+    folder = write(tmp_path / "parts", a=part(100, 150, (10, 10, 20, 4)))
+    result = linewatch("inspect", folder, "--bundle", bundle, "--csv", tmp_path / "t.csv")
+    assert result.returncode == 12, result.stderr
+    assert result.stdout.strip() == "1 picture: 0 OK, 1 NG, 0 NO_READ"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "t.csv"]
+    for options, told in (
+        ((), "expected --report, --csv"),
+        (("--json", tmp_path / "j", "--open"), "expected --report"),
+    ):
+        refused = linewatch("inspect", folder, "--bundle", bundle, *options)
+        assert refused.returncode == 2
+        assert told in " ".join(refused.stderr.replace("│", " ").split())
