@@ -60,9 +60,17 @@ def fit(
     """Train, fit thresholds and smallest areas on validation pictures, and write a bundle."""
     from trainer.datasets.dataset_cache import default_cache_folder
     from trainer.fitting import fit as run_fit
+    from trainer.recipe.good_parts_settings import learns_from_good_parts
     from trainer.recipe.settings import TrainSettings
     from trainer.training.final_training import presumption_asked_for
 
+    if learns_from_good_parts(config):
+        if resume or start is not None:
+            raise typer.BadParameter(
+                "a fit on good parts takes minutes and is begun anew: leave out --resume and --from"
+            )
+        _fit_good_parts(config, data, out)
+        return
     if resume and start is not None:
         raise typer.BadParameter("expected --resume or --from, received both: --resume goes on with its own weights")
     kept_in = None if no_cache else cache or default_cache_folder()
@@ -84,6 +92,33 @@ def fit(
         f"{chosen}. Judge on the {training['pictures']['test']} held out: "
         f"{command('linewatch-train', 'evaluate', out, data, '--json', 'figures.json')}"
     )
+
+
+def _fit_good_parts(config: Path, data: Path, out: Path) -> None:
+    from trainer.anomaly.fitting import fit_good_parts
+    from trainer.recipe.good_parts_settings import GoodPartsRecipe
+
+    bundle = fit_good_parts(load_yaml(config, GoodPartsRecipe), data, out, console)
+    console.print(
+        f"{out}: learned from {counted(bundle.manifest.training['pictures']['train'], 'good picture')} in "
+        f"{bundle.manifest.training['seconds'] / 60:.1f} minutes. Now convert it: "
+        f"{command('convert', out, '--to', 'onnxruntime')}"
+    )
+
+
+@app.command(epilog="Example: `linewatch-train teach good-parts-bundle --data new-good-parts`")
+def teach(
+    bundle: BundleArgument,
+    data: Annotated[Path, typer.Option("--data", help="further good parts: a folder with manifest.csv")],
+) -> None:
+    """Teach a bundle that learned from good parts what further ones look like; its size stays. Convert it afterwards.
+
+    Good pictures that the line flagged falsely are taught so too: import them as ok. Defective ones take no part.
+    """
+    from trainer.anomaly.teaching import teach as run_teach
+
+    run_teach(bundle, data, console)
+    console.print(f"{bundle}: taught. Now convert it: {command('convert', bundle, '--to', 'onnxruntime')}")
 
 
 def _tell_thresholds(bundle: Bundle) -> None:

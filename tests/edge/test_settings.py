@@ -27,6 +27,7 @@ from edge.settings import (
 from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
 from trainer.grid import GridSettings, runs_of
+from trainer.recipe.good_parts_settings import GoodPartsRecipe, learns_from_good_parts
 from trainer.recipe.settings import TrainSettings
 
 
@@ -44,7 +45,7 @@ def test_every_shipped_configuration_is_valid(path: Path) -> None:
         what = "check" if path.stem == "alerts" else "test"
         assert subprocess.run(["promtool", what, "rules", str(path)], check=False).returncode == 0
     elif path.name.startswith("train."):
-        load_yaml(path, TrainSettings)
+        load_yaml(path, GoodPartsRecipe if learns_from_good_parts(path) else TrainSettings)
     elif path.name.startswith("grid."):
         runs_of(load_yaml(path, GridSettings))
     elif path.name == "dashboard.yaml":

@@ -88,7 +88,7 @@ def write_bundle(
         write_split(out / SPLIT, entries, parts)
         if (out / TRAINING / BEFORE).is_file():
             shutil.copyfile(out / TRAINING / BEFORE, out / BEFORE)
-        _write_golden(out / GOLDEN, [picture.entry for picture in trained.validation], depth_bits(settings.preparing))
+        write_golden(out / GOLDEN, [picture.entry for picture in trained.validation], depth_bits(settings.preparing))
     except OSError as error:
         raise StoreError(
             f"The bundle {out} cannot be written: {error.strerror}. Free some space and go on with --resume"
@@ -188,7 +188,7 @@ def in_pixels(cells: UInt8, stride: int, size: tuple[int, int]) -> UInt8:
     return np.repeat(np.repeat(cells, stride, 0), stride, 1)[: size[0], : size[1]]
 
 
-def _write_golden(folder: Path, entries: Sequence[Entry], depth: int | None) -> None:
+def write_golden(folder: Path, entries: Sequence[Entry], depth: int | None) -> None:
     """Keep a raw validation picture of each combination of classes, lossless, for the converter to make frames of."""
     folder.mkdir(exist_ok=True)
     chosen: dict[tuple[str, ...], Entry] = {}

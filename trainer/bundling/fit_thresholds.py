@@ -31,12 +31,14 @@ from edge.bundle import (
     write_manifest,
 )
 from edge.errors import BundleError, DatasetError, SettingsError, StoreError
+from edge.wording import command
 from trainer.bundling.bundle import Trained, fit_thresholds
 from trainer.datasets.cells import labelled_whole
 from trainer.datasets.dataset import Entry, class_names, content_sha256, dataset_sha256, load_picture, read_manifest
 from trainer.datasets.split_manifest import read_split
 from trainer.evaluation.evaluating import learned_from
 from trainer.evaluation.keras_engine import load_model
+from trainer.recipe.good_parts_settings import learned_from_good_parts
 from trainer.recipe.settings import ThresholdSettings, TrainSettings, stored_recipe
 from trainer.training.hardware import import_keras
 from trainer.training.starting import BEFORE
@@ -119,6 +121,11 @@ def _recipe(bundle: Bundle) -> TrainSettings:
         raise BundleError(
             f"{bundle.path} holds no {bundle.keras_path.name}, which thresholds are fitted with: expected a bundle as "
             "`fit` wrote it, not one that was shipped"
+        )
+    if learned_from_good_parts(bundle.manifest):
+        raise BundleError(
+            f"{bundle.path} learned from good parts, whose threshold keeps to its share of false alarms. Teach it "
+            f"further good parts: {command('linewatch-train', 'teach', bundle.path, '--data', 'GOOD_PARTS')}"
         )
     if bundle.manifest.training.get("only_sorts"):
         raise BundleError(f"{bundle.path} only sorts: it answers one of its classes for every tile, at any threshold")

@@ -22,6 +22,7 @@ from edge.preparing import PreparingStep, depth_bits, prepare, prepare_map
 from edge.records import UInt8
 from edge.wording import counted
 from trainer.datasets.masks import read_mask
+from trainer.recipe.good_parts_settings import ANOMALY
 
 CLEAN = frozenset({"free", "ok", "good"})
 COLUMNS = ("image", "mask", "class", "group")
@@ -153,6 +154,12 @@ def read_judged(folder: Path) -> tuple[list[Entry], bool]:
     if any(entry.labels for entry in entries) and not any(entry.masks for entry in entries):
         return entries, True
     return read_manifest(folder), False
+
+
+def as_anomaly(entry: Entry) -> Entry:
+    """Return an entry whose defects, whatever their classes, are of the one class `anomaly`."""
+    masks = tuple((ANOMALY, path) for _, path in entry.masks)
+    return replace(entry, masks=masks, labels=frozenset({ANOMALY}) if entry.classes else frozenset())
 
 
 def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:

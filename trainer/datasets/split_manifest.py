@@ -50,6 +50,13 @@ def write_split(path: Path, entries: Sequence[Entry], parts: Mapping[str, Split]
         ) from error
 
 
+def append_split(path: Path, learned: Iterable[Entry]) -> None:
+    """Add pictures that were learned from to a `split.csv`. Raises DatasetError, OSError."""
+    rows = [(one.image, _CLEAN, one.group, "train", content_sha256(one.path), "") for one in learned]
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
 def read_split(path: Path) -> list[SplitRow]:
     """Read `split.csv`, also one without hashes of masks. Raises BundleError naming the file and the row."""
     try:

@@ -27,7 +27,7 @@ from edge.installing import how_to_install
 from edge.protocols import Engine
 from edge.records import DefectMap, Float32, PreparedFrame, Transform, UInt8, over_pixels
 from edge.wording import counted
-from trainer.datasets.dataset import Entry, Picture, content_sha256, load_picture, read_judged
+from trainer.datasets.dataset import Entry, Picture, as_anomaly, content_sha256, load_picture, read_judged
 from trainer.datasets.recordings import Shower, judged_as, places, told
 from trainer.evaluation.bootstrap import intervals
 from trainer.evaluation.keras_engine import KerasEngine, head
@@ -42,6 +42,7 @@ from trainer.evaluation.metrics import (
     score_picture,
 )
 from trainer.evaluation.ranking import Ranking
+from trainer.recipe.good_parts_settings import learned_from_good_parts
 from trainer.training.starting import BEFORE
 
 _BATCH = 8
@@ -114,6 +115,8 @@ def evaluate(
     bundle = load_bundle(path, need_onnx=(path / ONNX_MODEL).is_file())
     names = tuple(entry.name for entry in bundle.classes)
     entries, labels_only = read_judged(data)
+    if learned_from_good_parts(bundle.manifest):
+        entries = [as_anomaly(entry) for entry in entries]
     used = _unseen(entries, path, data, include_training=wanted.include_training)
     foreign = sorted({name for entry in used for name in entry.classes} - set(names))
     if foreign:
@@ -158,9 +161,15 @@ def evaluate(
         "majority_baseline": scores.majority_baseline(),
         "intervals": intervals(scores, [place.entry.group for place in ordered], seed=wanted.seed),
         "ranking": ranking.report(answerer.ranked_by) if wanted.ranking else None,
+        **(ranking.of_pictures(thresholds_of(bundle)) if wanted.ranking else {}),
         "empty_baseline": empty.report(),
     }
     return Evaluation(report, rows, ranking.curves() if wanted.ranking else {})
+
+
+def thresholds_of(bundle: Bundle) -> list[float]:
+    """List the thresholds of a bundle's classes, in id order."""
+    return [entry.threshold for entry in bundle.classes]
 
 
 def _unseen(entries: Sequence[Entry], bundle: Path, data: Path, *, include_training: bool) -> list[Entry]:

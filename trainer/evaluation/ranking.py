@@ -110,6 +110,31 @@ def curve(scores: Float64, positive: npt.NDArray[np.bool_]) -> Curve:
     return Curve(ranked[last], flagged, np.cumsum(hit)[last], positives, len(scores) - positives)
 
 
+# The shares of good pictures that may be flagged, for which it is told how many defective ones are found.
+FALSE_ALARMS = (0.0, 0.01, 0.05, 0.1)
+
+
+def picture_auroc(good: Sequence[float], bad: Sequence[float]) -> float | None:
+    """Return the chance that a defective picture scores higher than a good one, ties half; None without both."""
+    return _good_and_bad(good, bad).roc_auc
+
+
+def found_at_false_alarms(good: Sequence[float], bad: Sequence[float]) -> dict[str, float] | None:
+    """Return which share of the defective pictures is found while at most so many of the good ones are flagged.
+
+    The threshold is chosen on these very good pictures. None where there is no picture of a kind.
+    """
+    found = _good_and_bad(good, bad)
+    if not found.positives or not found.negatives:
+        return None
+    within = {share: found.false_positive_rate <= share + 1e-12 for share in FALSE_ALARMS}
+    return {f"{share:g}": float(found.recall[flags].max(initial=0.0)) for share, flags in within.items()}
+
+
+def _good_and_bad(good: Sequence[float], bad: Sequence[float]) -> Curve:
+    return curve(np.array([*good, *bad], np.float64), np.repeat([False, True], [len(good), len(bad)]))
+
+
 @dataclass
 class Ranking:
     """Gathers scores over many pictures. `names`: the classes in id order; `has_pixels` is False without masks."""
@@ -145,6 +170,16 @@ class Ranking:
         scores = np.array(self._pictures).reshape(-1, len(self.names))
         shown = np.array(self._shown, bool).reshape(-1, len(self.names))
         return {name: curve(scores[:, k], shown[:, k]) for k, name in enumerate(self.names)}
+
+    def of_pictures(self, thresholds: Sequence[float]) -> dict[str, Any]:
+        """Return how well good pictures are told from defective ones, whatever the class: `picture_auroc` and the rest.
+
+        A picture's score is the largest quotient of a class's highest probability and its threshold.
+        """
+        scores = (np.array(self._pictures).reshape(-1, len(self.names)) / np.asarray(thresholds)).max(axis=1)
+        shown = np.array(self._shown, bool).reshape(-1, len(self.names)).any(axis=1)
+        good, bad = scores[~shown].tolist(), scores[shown].tolist()
+        return {"picture_auroc": picture_auroc(good, bad), "found_at_false_alarms": found_at_false_alarms(good, bad)}
 
     def by_pixel(self) -> dict[str, Curve]:
         """Return each class's curve over pixels, as fine as 1/255; empty without masks."""

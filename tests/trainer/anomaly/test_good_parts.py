@@ -1,0 +1,221 @@
+"""Learning from good parts, from the command to the engine, on drawn parts with the encoder as it is shipped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from converters.__main__ import app as convert_app
+from edge.bundle import load_bundle
+from edge.errors import LinewatchError
+from edge.opencv import cv2
+from trainer.__main__ import app
+from trainer.evaluation.keras_engine import load_model
+
+SIDE = 96
+RECIPE = """
+learn: good-parts
+name: drawn
+channels: 1
+preparing: [{step: grey}]
+tile: {height: 96, width: 96, overlap_px: 0}
+components: 24
+memory: 64
+samples: 1000
+smooth_cells: 1
+copies: {count: 0}
+false_alarms: 0.1
+folds: 2
+"""
+
+
+def drawn(number: int, *, spot: int = 0, size: tuple[int, int] = (SIDE, SIDE)) -> np.ndarray:
+    """Draw a part of stripes and noise; `spot`: grey levels of a blot in its middle."""
+    rng = np.random.default_rng(number)
+    height, width = size
+    picture = 120 + 30 * np.sin(np.arange(width) / 4)[None, :] + rng.normal(0, 4, (height, width))
+    if spot:
+        picture[height // 2 - 9 : height // 2 + 9, width // 2 - 9 : width // 2 + 9] += spot
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def dataset(folder: Path, good: range, bad: range, *, spot: int = 90) -> Path:
+    """Write a dataset of drawn parts; the defective ones are of two classes, without masks."""
+    folder.mkdir()
+    rows = [("image", "mask", "class", "group")]
+    for number in good:
+        cv2.imwrite(str(folder / f"good{number}.png"), drawn(number))
+        rows.append((f"good{number}.png", "", "ok", f"g{number}"))
+    for number in bad:
+        cv2.imwrite(str(folder / f"bad{number}.png"), drawn(number, spot=spot))
+        rows.append((f"bad{number}.png", "", "blot" if number % 2 else "stain", f"b{number}"))
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return folder
+
+
+def invoke(command: Any, *words: str | Path, code: int = 0) -> str:
+    """Run a command within this process, and return what it printed."""
+    done = CliRunner().invoke(command, [*map(str, words)])
+    if isinstance(done.exception, LinewatchError):
+        assert done.exception.exit_code == code, str(done.exception)
+        return str(done.exception)
+    assert done.exit_code == code, done.output + repr(done.exception)
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with a recipe, data, further data, and a bundle that was fitted and converted."""
+    folder = tmp_path_factory.mktemp("good-parts")
+    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    dataset(folder / "data", range(12), range(100, 104))
+    dataset(folder / "other", range(200, 206), range(300, 304))
+    told = invoke(app, "fit", folder / "recipe.yaml", "--data", folder / "data", "--out", folder / "bundle")
+    assert "12 good pictures to learn from; 4 defective ones for the figures only" in told
+    assert "good parts held out would be flagged" in told
+    invoke(convert_app, folder / "bundle", "--to", "onnxruntime")
+    return folder
+
+
+def probabilities(bundle: Path, pixels: np.ndarray) -> np.ndarray:
+    """Answer one tile, uint8 [H, W], with the bundle's own model; float32 [H, W]."""
+    model = load_model(bundle / "model.keras")
+    return np.asarray(model(pixels[None, :, :, None].astype(np.float32)))[0, :, :, 0]
+
+
+def test_what_no_good_part_shows_is_found_and_counts_for_every_label(parts: Path) -> None:
+    """Classes that the bundle never heard of are `anomaly`; the device's model finds them all."""
+    invoke(app, "evaluate", parts / "bundle", parts / "other", "--json", parts / "figures.json")
+    told = json.loads((parts / "figures.json").read_text(encoding="utf-8"))
+    assert told["model"] == "model.onnx"
+    assert told["pictures"] == 10
+    assert told["picture_auroc"] == 1.0
+    assert told["found_at_false_alarms"]["0.05"] == 1.0
+    assert told["missed_pictures"]["all"] == 0
+
+
+def test_defective_pictures_are_never_learned_from(parts: Path, tmp_path: Path) -> None:
+    """Other defective pictures change the figures, and neither memory nor threshold."""
+    dataset(tmp_path / "data", range(12), range(500, 507), spot=-80)
+    invoke(app, "fit", parts / "recipe.yaml", "--data", tmp_path / "data", "--out", tmp_path / "bundle")
+    ours, theirs = (load_model(folder / "bundle" / "model.keras").get_weights() for folder in (parts, tmp_path))
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    noted = [load_bundle(folder / "bundle", need_onnx=False).manifest.training for folder in (parts, tmp_path)]
+    assert noted[0]["good_parts"] == noted[1]["good_parts"]
+    assert (noted[0]["defective"], noted[1]["defective"]) == (4, 7)
+
+
+def test_the_graph_answers_the_distance_to_the_nearest_good_cell(parts: Path) -> None:
+    """What the network answers is p = d^2 / (d^2 + t^2), d by search and mean in numpy."""
+    import keras
+
+    from trainer.anomaly.network import known_of
+
+    bundle = load_bundle(parts / "bundle", need_onnx=False)
+    model = load_model(bundle.keras_path)
+    picture = drawn(777, spot=60)
+    features = np.asarray(
+        keras.Model(model.input, model.get_layer("neighbours").output)(picture[None, :, :, None].astype(np.float32))
+    )[0]
+    whitening, memory = known_of(model)
+    assert isinstance(memory, np.ndarray)
+    points = whitening.of(features).reshape(-1, 24)
+    nearest = np.sqrt(((points[:, None] - memory[None]) ** 2).sum(axis=2).min(axis=1)).reshape(features.shape[:2])
+    rows, columns = nearest.shape
+    smooth = np.array(
+        [[nearest[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean() for x in range(columns)] for y in range(rows)]
+    )
+    ratio = (smooth / bundle.manifest.training["good_parts"]["distance"]) ** 2
+    expected = cv2.resize((ratio / (1 + ratio)).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    assert np.allclose(probabilities(parts / "bundle", picture), expected, atol=2e-3)
+
+
+def test_teaching_takes_a_false_alarm_back_and_adds_no_byte(parts: Path, tmp_path: Path) -> None:
+    """Parts with a stamp are flagged; once taught they pass, a blot is still found, and the memory is as large."""
+    shutil.copytree(parts / "bundle", tmp_path / "bundle")
+    folder = tmp_path / "stamped"
+    dataset(folder, range(0), range(0))
+    rows = ["image,mask,class,group"]
+    for number in range(700, 708):
+        picture = drawn(number)
+        picture[8:30, 8:30] = 40
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        rows.append(f"{number}.png,,ok,s{number}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    stamped = cv2.imread(str(folder / "703.png"), cv2.IMREAD_GRAYSCALE)
+    before = probabilities(tmp_path / "bundle", stamped)
+    weights = [one.shape for one in load_model(tmp_path / "bundle" / "model.keras").get_weights()]
+    assert before.max() >= 0.5
+    told = invoke(app, "teach", tmp_path / "bundle", "--data", folder)
+    assert "8 further good pictures taught" in told
+    assert probabilities(tmp_path / "bundle", stamped).max() < 0.5
+    assert probabilities(tmp_path / "bundle", drawn(800, spot=110)).max() >= 0.5
+    assert [one.shape for one in load_model(tmp_path / "bundle" / "model.keras").get_weights()] == weights
+    bundle = load_bundle(tmp_path / "bundle", need_onnx=False)
+    assert not bundle.onnx_path.exists()
+    assert [step["step"] for step in bundle.manifest.provenance] == ["train", "teach"]
+    assert "does not know, received none" in invoke(app, "teach", tmp_path / "bundle", "--data", folder, code=10)
+
+
+def test_parts_in_a_fixture_have_statistics_of_each_place(parts: Path, tmp_path: Path) -> None:
+    """With `placed` a mark that all parts have is good in its place and found in another."""
+    dataset(tmp_path / "data", range(0), range(0))
+    rows = ["image,mask,class,group"]
+    for number in range(14):
+        picture = drawn(number)
+        picture[10:34, 10:34] = 40
+        cv2.imwrite(str(tmp_path / "data" / f"{number}.png"), picture)
+        rows.append(f"{number}.png,,good,p{number}")
+    (tmp_path / "data" / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_text(f"{RECIPE}placed: true\n", encoding="utf-8")
+    invoke(app, "fit", tmp_path / "recipe.yaml", "--data", tmp_path / "data", "--out", tmp_path / "bundle")
+    in_place, elsewhere = drawn(900), drawn(900)
+    in_place[10:34, 10:34] = 40
+    elsewhere[60:84, 60:84] = 40
+    assert probabilities(tmp_path / "bundle", in_place).max() < 0.5
+    assert probabilities(tmp_path / "bundle", elsewhere).max() >= 0.5
+    assert "placed parts" in invoke(app, "teach", tmp_path / "bundle", "--data", parts / "other", code=4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("tile: {height: 100, width: 96, overlap_px: 0}", "multiple of 16"),
+        ("placed: true\ntile: {height: 96, width: 96, overlap_px: 16}", "overlap_px 0 beside placed"),
+        ("false_alarms: 0", "false_alarms"),
+        ("stages: [4, 4]", "each once"),
+        ("epochs: 3", "no such key"),
+        ("learn: bad-parts", "good-parts"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused_with_its_key(tmp_path: Path, change: str, words: str) -> None:
+    """Exit code 3, before anything is read."""
+    kept = [
+        line
+        for line in RECIPE.splitlines()
+        if line.split(":")[0] not in {one.split(":")[0] for one in change.splitlines()}
+    ]
+    (tmp_path / "recipe.yaml").write_text("\n".join([*kept, change]) + "\n", encoding="utf-8")
+    told = invoke(app, "fit", tmp_path / "recipe.yaml", "--data", tmp_path, "--out", tmp_path / "bundle", code=3)
+    assert words in " ".join(told.split())
+
+
+def test_what_cannot_be_fitted_is_refused(parts: Path, tmp_path: Path) -> None:
+    """Too few pieces, a target that is not empty, options of another kind of fit, thresholds that are not fitted so."""
+    dataset(tmp_path / "one", range(1), range(100, 103))
+    recipe, bundle = parts / "recipe.yaml", parts / "bundle"
+    assert "1 piece" in invoke(app, "fit", recipe, "--data", tmp_path / "one", "--out", tmp_path / "out", code=10)
+    assert "not empty" in invoke(app, "fit", recipe, "--data", parts / "data", "--out", bundle, code=8)
+    told = invoke(app, "fit", recipe, "--data", parts / "data", "--out", tmp_path / "out", "--resume", code=2)
+    assert "begun anew" in " ".join(told.replace("│", " ").split())
+    assert "Teach it further good parts" in " ".join(
+        invoke(app, "fit-thresholds", bundle, parts / "other", code=4).split()
+    )

@@ -1,0 +1,173 @@
+"""`linewatch-train fit` with a recipe that learns from good parts: a dataset → a bundle. One pass, no gradient.
+
+Defective pictures of the dataset are never learned from: they serve the figures only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from edge.bundle import Bundle
+from edge.cli.terminal import warn
+from edge.errors import DatasetError, StoreError
+from edge.wording import counted
+from trainer.anomaly.gathering import TileRunner, load_prepared
+from trainer.anomaly.learning import Learned, PlaceSums, Samples, gather, gather_places, learn_memory
+from trainer.anomaly.memory import learn_whitening
+from trainer.anomaly.thresholds import BudgetThreshold, deal_groups, within_budget
+from trainer.anomaly.writing import Fitted, write_good_parts_bundle
+from trainer.datasets.dataset import Entry, read_manifest
+from trainer.evaluation.ranking import found_at_false_alarms, picture_auroc
+from trainer.recipe.good_parts_settings import GoodPartsRecipe
+from trainer.training.hardware import import_keras
+from trainer.training.training_loop import progress_bar
+
+_LEAST_GROUPS = 2
+_FEW_PARTS = 20
+
+
+@dataclass
+class Fit:
+    """What one fit holds: the encoder, how it is run over pictures, and who watches."""
+
+    recipe: GoodPartsRecipe
+    encoded: Any
+    console: Console
+
+    def watched(self, entries: Iterable[Entry], words: str) -> Iterable[Entry]:
+        """Yield entries beside a progress bar."""
+        with progress_bar(self.console) as progress:
+            yield from progress.track(list(entries), description=words)
+
+    def scores(self, entries: Sequence[Entry], learned: Learned, words: str) -> list[float]:
+        """Return each picture's score: the largest distance in it, as the bundle would answer."""
+        from trainer.anomaly.network import distance_of, scorer
+
+        unit = float(np.sqrt(self.recipe.components))  # so that answers are far from 0 and 1
+        model = scorer(self.encoded, self.recipe, learned.whitening, learned.known, unit)
+        runner = TileRunner(model, self.recipe, 1)
+        tops = [
+            float(runner.run(load_prepared(entry, self.recipe).pixels).max()) for entry in self.watched(entries, words)
+        ]
+        return [float(value) for value in distance_of(np.asarray(tops), unit)]
+
+
+def fit_good_parts(recipe: GoodPartsRecipe, data: Path, out: Path, console: Console) -> Bundle:
+    """Learn from the good pictures of the dataset folder `data` and write the bundle `out`.
+
+    Raises DatasetError, DependencyError, StoreError; what can be found before the work is.
+    """
+    began_s = time.monotonic()
+    started = datetime.now(timezone.utc)
+    _check_target(out)
+    entries = read_manifest(data, need_masks=False)
+    good = [entry for entry in entries if not entry.classes]
+    bad = [entry for entry in entries if entry.classes]
+    _check_good(data, good)
+    import_keras(recipe.seed)
+    from trainer.anomaly.network import encoder
+
+    console.print(
+        f"{counted(len(good), 'good picture')} to learn from; {counted(len(bad), 'defective one')} for the figures only"
+    )
+    fit = Fit(recipe, encoder(recipe), console)
+    rng = np.random.default_rng(recipe.seed)
+    fold_of_group = deal_groups([entry.group for entry in good], recipe.folds, rng)
+    fold_of = [fold_of_group[entry.group] for entry in good]
+    runner = TileRunner(fit.encoded, recipe, recipe.cell_px)
+    samples = gather(good, fold_of, runner, recipe=recipe, rng=rng, watch=fit.watched)
+    held_out, learned = _cross_fitted(fit, good, fold_of, samples, rng)
+    threshold = within_budget(held_out, recipe.false_alarms)
+    bad_scores = fit.scores(bad, learned, "judging defective pictures") if bad else []
+    figures = _figures(held_out, bad_scores, threshold)
+    bundle = write_good_parts_bundle(
+        Fitted(
+            recipe,
+            fit.encoded,
+            learned,
+            threshold,
+            held_out,
+            figures | {"seconds": round(time.monotonic() - began_s, 1)},
+        ),
+        out,
+        good,
+        bad,
+        started,
+    )
+    _tell(console, threshold, figures, len(good))
+    return bundle
+
+
+def _cross_fitted(
+    fit: Fit, good: Sequence[Entry], fold_of: Sequence[int], samples: Samples, rng: np.random.Generator
+) -> tuple[list[float], Learned]:
+    """Return each good picture's score by what the other folds taught, and what all of them taught."""
+    held_out = np.zeros(len(good))
+    sums = _place_sums(fit, good, fold_of, samples)
+    for fold in range(max(fold_of) + 1):
+        own = [place for place, of in enumerate(fold_of) if of == fold]
+        learned = _learned(fit, samples, sums, fold, rng)
+        held_out[own] = fit.scores([good[place] for place in own], learned, f"judging part {fold + 1}")
+    return held_out.tolist(), _learned(fit, samples, sums, None, rng)
+
+
+def _place_sums(fit: Fit, good: Sequence[Entry], fold_of: Sequence[int], samples: Samples) -> PlaceSums | None:
+    if not fit.recipe.placed:
+        return None
+    whitening = learn_whitening(samples.without(None), fit.recipe.components)
+    runner = TileRunner(fit.encoded, fit.recipe, fit.recipe.cell_px)
+    return gather_places(good, fold_of, runner, recipe=fit.recipe, whitening=whitening, watch=fit.watched)
+
+
+def _learned(fit: Fit, samples: Samples, sums: PlaceSums | None, fold: int | None, rng: np.random.Generator) -> Learned:
+    if sums is None:
+        return learn_memory(samples, fold, fit.recipe, rng)
+    return Learned(sums.whitening, sums.places(fold))
+
+
+def _check_target(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"{out} is a file; expected a folder that is empty or absent")
+    if out.exists() and any(out.iterdir()):
+        raise StoreError(
+            f"{out} is not empty. Name another folder, or remove it; a fit takes minutes and is begun anew"
+        )
+
+
+def _check_good(data: Path, good: Sequence[Entry]) -> None:
+    groups = len({entry.group for entry in good})
+    if groups < _LEAST_GROUPS:
+        raise DatasetError(
+            f"{data}: expected good pictures (class ok, good or Free) of at least {_LEAST_GROUPS} pieces, received "
+            f"{counted(groups, 'piece')}: the threshold is chosen on pieces that were not learned from"
+        )
+
+
+def _figures(held_out: Sequence[float], bad: Sequence[float], threshold: BudgetThreshold) -> dict[str, Any]:
+    if not bad:
+        return {"picture_auroc": None, "found_at_false_alarms": None, "found": None, "defective": 0}
+    return {
+        "picture_auroc": picture_auroc(held_out, bad),
+        "found_at_false_alarms": found_at_false_alarms(held_out, bad),
+        "found": sum(score >= threshold.distance for score in bad),
+        "defective": len(bad),
+    }
+
+
+def _tell(console: Console, threshold: BudgetThreshold, figures: dict[str, Any], good: int) -> None:
+    console.print(threshold.sentence)
+    if figures["defective"]:
+        console.print(
+            f"defective pictures: {figures['found']} of {figures['defective']} found at that threshold; AUROC "
+            f"{figures['picture_auroc']:.3f}, of good pictures judged by what others taught"
+        )
+    if good < _FEW_PARTS:
+        warn(console, f"{counted(good, 'good picture')} are few: the threshold may swing. Give {_FEW_PARTS} or more")

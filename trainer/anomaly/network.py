@@ -1,0 +1,127 @@
+"""The network: a frozen encoder, whitening and a memory, as plain layers that every engine runs.
+
+With f the whitened features of a cell and m the memory, the squared distance to the nearest is
+
+    d^2 = |f|^2 + min over m of (|m|^2 - 2 m f)
+
+where the bracket is a 1 x 1 convolution. Neighbouring distances are smoothed, and with t the threshold distance
+
+    p = d^2 / (d^2 + t^2)
+
+is answered: 0.5 at the threshold, rising without end, so that what is far beyond it is still told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from edge.records import Float32, Float64
+from trainer.anomaly.memory import Whitening
+from trainer.models.pretrained import encode
+from trainer.recipe.good_parts_settings import GoodPartsRecipe
+from trainer.recipe.model_settings import LiteUnetSettings
+
+THRESHOLD = 0.5
+WHITENING, MEMORY, PLACES = "whitening", "memory", "places"
+# EfficientNet-Lite0's last features of each stage, and their strides: 40, 80 and 112 channels.
+_LEVELS = {3: ("block4_out", 8), 4: ("block7_out", 16), 5: ("block10_out", 16)}
+_WEIGHTS = LiteUnetSettings(weights="imagenet")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Of each cell of a part in a fixture: mean and variance of its features over the good parts, float32 [h, w, D]."""
+
+    mean: Float32
+    variance: Float32
+
+
+def encoder(recipe: GoodPartsRecipe) -> Any:
+    """Return the keras.Model: float32 [N, H, W, C] (0-255, grey or BGR) → float32 [N, H / cell, W / cell, F].
+
+    Raises DependencyError where the package that holds the weights is not installed.
+    """
+    pixels = keras.Input((recipe.tile.height, recipe.tile.width, recipe.channels), name="tiles", dtype="float32")
+    stages = sorted(recipe.stages)
+    levels = encode(pixels, "EfficientNetLite0", _WEIGHTS, [_LEVELS[stage][0] for stage in stages])
+    alike = [_resized(level, _LEVELS[stage][1], recipe.cell_px) for level, stage in zip(levels, stages, strict=True)]
+    joined = layers.Concatenate()(alike) if len(alike) > 1 else alike[0]
+    features = layers.AveragePooling2D(3, strides=1, padding="same", name="neighbours")(joined)
+    model = keras.Model(pixels, features, name="good_parts_encoder")
+    model.trainable = False
+    return model
+
+
+def _resized(level: Any, stride: int, cell_px: int) -> Any:
+    if stride > cell_px:
+        return layers.UpSampling2D(stride // cell_px, interpolation="bilinear")(level)
+    return layers.AveragePooling2D(cell_px // stride)(level) if stride < cell_px else level
+
+
+def scorer(
+    encoded: Any, recipe: GoodPartsRecipe, whitening: Whitening, known: Float32 | Places, threshold: float
+) -> Any:
+    """Return the keras.Model a bundle keeps: tiles as of `encoder` → float32 probabilities [N, H, W, 1].
+
+    `encoded`: what `encoder` returned. `known`: the memory, float32 [M, D], or the places of a part in a fixture, where
+    the distance of a cell is the root of the mean of (f - mean)^2 / variance (PaDiM with diagonal covariances).
+    `threshold`: the distance at which 0.5 is answered.
+    """
+    axes = whitening.axes
+    layer = layers.Conv2D(axes.shape[1], 1, name=WHITENING)
+    whitened = _fixed(layer, [axes[None, None], -(whitening.mean @ axes)], encoded.output)
+    distance = _from_places(whitened, known) if isinstance(known, Places) else _from_memory(whitened, known)
+    for _ in range(recipe.smooth_cells):  # at the edge of a tile over the neighbours that there are
+        distance = layers.AveragePooling2D(3, strides=1, padding="same")(distance)
+    ratio = ops.square(distance / threshold)
+    answer = layers.UpSampling2D(recipe.cell_px, interpolation="bilinear", name="to_full_size")(ratio / (ratio + 1.0))
+    return keras.Model(encoded.input, answer, name="good_parts")
+
+
+def distance_of(probability: Float64 | float, threshold: float) -> Float64:
+    """Return the distance behind an answered probability, which is below 1."""
+    p = np.asarray(probability, np.float64)
+    return np.asarray(threshold * np.sqrt(p / (1 - p)))
+
+
+def _from_memory(whitened: Any, memory: Float32) -> Any:
+    kernel = -2 * memory.T[None, None]
+    nearest = _fixed(layers.Conv2D(len(memory), 1, name=MEMORY), [kernel, (memory * memory).sum(axis=1)], whitened)
+    squares = ops.min(nearest, axis=-1, keepdims=True) + ops.sum(whitened * whitened, axis=-1, keepdims=True)
+    return ops.sqrt(ops.relu(squares))
+
+
+def _from_places(whitened: Any, places: Places) -> Any:
+    normal = layers.Normalization(axis=(1, 2, 3), name=PLACES)
+    normal.build(whitened.shape)
+    normal.set_weights([places.mean, places.variance, np.array(0, normal.weights[-1].dtype)])
+    normal.finalize_state()
+    return ops.sqrt(ops.mean(ops.square(normal(whitened)), axis=-1, keepdims=True))
+
+
+def known_of(model: Any) -> tuple[Whitening, Float32 | Places]:
+    """Read back from a bundle's keras.Model what `scorer` was given."""
+    axes, bias = model.get_layer(WHITENING).get_weights()
+    axes = axes[0, 0]
+    mean = -np.linalg.lstsq(axes.T, bias, rcond=None)[0]
+    whitening = Whitening(np.asarray(mean, np.float32), axes)
+    names = {layer.name for layer in model.layers}
+    if MEMORY in names:
+        kernel, _ = model.get_layer(MEMORY).get_weights()
+        return whitening, np.ascontiguousarray(kernel[0, 0].T / -2)
+    mean, variance, _ = model.get_layer(PLACES).get_weights()
+    return whitening, Places(mean, variance)
+
+
+def _fixed(layer: Any, weights: Sequence[Float32], x: Any) -> Any:
+    """Apply a layer with weights that are not learned."""
+    layer.build(x.shape)
+    layer.set_weights([np.asarray(each, np.float32) for each in weights])
+    layer.trainable = False
+    return layer(x)

@@ -1,0 +1,142 @@
+"""`linewatch-train teach`: what further good parts look like, added to a bundle without making it larger.
+
+The whitening stays; the memory is chosen anew from what it held and what is new. The threshold is chosen on the scores
+that the bundle was fitted with and those of the new parts, each judged by what the bundle and the other new ones teach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from rich.console import Console
+
+from edge import __version__
+from edge.bundle import (
+    FP16_MODEL,
+    GOLDEN,
+    INT8_MODEL,
+    KERAS_MODEL,
+    ONNX_MODEL,
+    PRECISION_PLANS,
+    SPLIT,
+    Bundle,
+    load_bundle,
+    write_manifest,
+)
+from edge.errors import BundleError, DatasetError, StoreError
+from edge.records import Float32
+from edge.wording import counted
+from trainer.anomaly.fitting import Fit
+from trainer.anomaly.gathering import TileRunner
+from trainer.anomaly.learning import Learned, gather
+from trainer.anomaly.memory import Whitening, k_centres
+from trainer.anomaly.thresholds import deal_groups, within_budget
+from trainer.anomaly.writing import KEY
+from trainer.datasets.dataset import Entry, content_sha256, dataset_sha256, read_manifest
+from trainer.datasets.split_manifest import append_split
+from trainer.evaluation.keras_engine import load_model
+from trainer.recipe.good_parts_settings import GoodPartsRecipe, learned_from_good_parts
+from trainer.training.hardware import import_keras
+
+# What was converted of the former model.
+_STALE = (ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS)
+
+
+def teach(path: Path, data: Path, console: Console) -> Bundle:
+    """Teach the bundle at `path` the good pictures of the dataset folder `data` that it does not know.
+
+    Raises BundleError, DatasetError, DependencyError, StoreError.
+    """
+    bundle, recipe = _teachable(path)
+    good = _unknown(bundle, [entry for entry in read_manifest(data, need_masks=False) if not entry.classes], data)
+    import_keras(recipe.seed)
+    from trainer.anomaly.network import Places, encoder, known_of, scorer
+
+    before = Learned(*known_of(load_model(bundle.keras_path)))
+    if isinstance(before.known, Places):
+        raise BundleError(f"{path} learned placed parts, whose statistics are not added to. Fit it again on all parts")
+    fit = Fit(recipe, encoder(recipe), console)
+    rng = np.random.default_rng(recipe.seed + len(bundle.manifest.provenance))
+    taught, scores = _taught(fit, good, before.whitening, before.known, rng)
+    held_out = [*bundle.manifest.training[KEY]["held_out"], *(round(float(score), 5) for score in scores)]
+    threshold = within_budget(held_out, recipe.false_alarms)
+    model = scorer(fit.encoded, recipe, taught.whitening, taught.known, threshold.distance)
+    noted = {"distance": threshold.distance, "held_out": held_out, "proves": threshold.sentence}
+    written = _write(bundle, model, good, noted)
+    console.print(f"{counted(len(good), 'further good picture')} taught. {threshold.sentence}")
+    return written
+
+
+def _taught(
+    fit: Fit, good: Sequence[Entry], whitening: Whitening, memory: Float32, rng: np.random.Generator
+) -> tuple[Learned, Float32]:
+    """Return what the bundle and all new parts teach, and the score of each new part by what the others teach."""
+    recipe = fit.recipe
+    folds = deal_groups([entry.group for entry in good], recipe.folds, rng)
+    fold_of = [folds[entry.group] for entry in good]
+    runner = TileRunner(fit.encoded, recipe, recipe.cell_px)
+    samples = gather(good, fold_of, runner, recipe=recipe, rng=rng, watch=fit.watched)
+
+    def grown(fold: int | None) -> Learned:
+        own = [cells for cells, of in zip(samples.cells, fold_of, strict=True) if of != fold]
+        points = np.concatenate([memory, *(whitening.of(cells) for cells in own)])
+        return Learned(whitening, k_centres(points, recipe.memory, rng))
+
+    scores: Float32 = np.zeros(len(good), np.float32)
+    for fold in range(max(fold_of) + 1):
+        places = [place for place, of in enumerate(fold_of) if of == fold]
+        scores[places] = fit.scores([good[place] for place in places], grown(fold), f"judging part {fold + 1}")
+    return grown(None), scores
+
+
+def _write(bundle: Bundle, model: Any, good: Sequence[Entry], noted: dict[str, Any]) -> Bundle:
+    """Put the model in the place of the former one; what was converted of that goes. Raises StoreError."""
+    path, manifest = bundle.path, bundle.manifest
+    pictures = manifest.training["pictures"]
+    step = {
+        "step": "teach",
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "linewatch": __version__,
+        "dataset_sha256": dataset_sha256(good),
+        "pictures": len(good),
+    }
+    kept = tuple(one for one in manifest.provenance if one.get("step") in {"train", "teach"})
+    training = {KEY: noted, "pictures": pictures | {"train": pictures["train"] + len(good)}}
+    changed = {"training": manifest.training | training, "golden": (), "provenance": (*kept, step)}
+    try:
+        unfinished = path / f"unfinished-{KERAS_MODEL}"
+        model.save(unfinished)
+        for stale in (*(path / name for name in _STALE), *(path / GOLDEN).glob("*.map.png")):
+            stale.unlink(missing_ok=True)
+        unfinished.replace(path / KERAS_MODEL)
+        append_split(path / SPLIT, good)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}. Free some space and teach it again") from error
+    return write_manifest(path, manifest.model_copy(update=changed))
+
+
+def _teachable(path: Path) -> tuple[Bundle, GoodPartsRecipe]:
+    bundle = load_bundle(path, need_onnx=False)
+    if not learned_from_good_parts(bundle.manifest):
+        raise BundleError(f"{path} learned marked defects, not good parts alone. Train it again with the new pictures")
+    if not bundle.keras_path.is_file():
+        raise BundleError(f"{path} holds no {KERAS_MODEL}: expected a bundle as fit wrote it, not one that was shipped")
+    try:
+        return bundle, GoodPartsRecipe.model_validate(bundle.manifest.training["recipe"])
+    except ValidationError as error:
+        raise BundleError(f"{path}: the manifest's training.recipe is none of this version. Fit it again") from error
+
+
+def _unknown(bundle: Bundle, good: Iterable[Entry], data: Path) -> Sequence[Entry]:
+    from trainer.evaluation.evaluating import learned_from
+
+    known = learned_from(bundle.path)
+    new = [entry for entry in good if content_sha256(entry.path) not in known]
+    if not new:
+        raise DatasetError(f"{data}: expected good pictures that {bundle.path} does not know, received none")
+    return new

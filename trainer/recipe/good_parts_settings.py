@@ -1,0 +1,90 @@
+"""A recipe that learns from good parts: YAML → frozen typed settings. config/train.good-parts.yaml explains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edge.bundle import Manifest, Name, TileEntry
+from edge.preparing import PreparingSteps
+from edge.yaml_settings import StrictModel, load_yaml
+
+GOOD_PARTS = "good-parts"
+ANOMALY = "anomaly"  # the one class of such a model
+_MULTIPLE_PX = 16  # what the encoder's deepest features are wide
+
+
+class CopiesSettings(StrictModel):
+    """How each good picture is also shown: `count` copies in other light. Ranges as in `AugmentationSettings`."""
+
+    count: Annotated[int, Field(ge=0, le=8)] = 1
+    contrast: Annotated[float, Field(ge=1, le=4)] = 1.1
+    brightness: Annotated[float, Field(ge=0, le=128)] = 8.0
+    gamma: Annotated[float, Field(ge=1, le=4)] = 1.1
+    defocus_px: Annotated[float, Field(ge=0, le=16)] = 0.5
+
+
+class GoodPartsRecipe(StrictModel):
+    """One recipe that learns from good parts.
+
+    `placed`: parts lie in a fixture, so that each place of the one tile has statistics of its own. `components`: of the
+    whitened features. `memory`: how many of these are kept, whatever number of parts was seen. `samples`: at most so
+    many of them choose which. `stages`: of the encoder, 5 sees the most around it, 3 the finest. `cell_px`: width of
+    the cells that are compared. `smooth_cells`: so often each distance becomes the mean over its 3 x 3 neighbours.
+    `false_alarms`: the share of good parts that may be flagged. `folds`: in so many parts, each judged by what the
+    others taught, the good parts choose the threshold.
+    """
+
+    learn: Literal["good-parts"]
+    name: Name
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = "1.0.0"
+    channels: Literal[1, 3] = 3
+    preparing: PreparingSteps = ()
+    tile: TileEntry = TileEntry(height=256, width=256, overlap_px=32)
+    placed: bool = False
+    components: Annotated[int, Field(ge=8, le=232)] = 96
+    memory: Annotated[int, Field(ge=16, le=8192)] = 2048
+    samples: Annotated[int, Field(ge=1000, le=1_000_000)] = 30_000
+    stages: tuple[Literal[3, 4, 5], ...] = (4, 5)
+    cell_px: Literal[8, 16] = 16
+    smooth_cells: Annotated[int, Field(ge=0, le=8)] = 2
+    copies: CopiesSettings = CopiesSettings()
+    false_alarms: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    folds: Annotated[int, Field(ge=2, le=20)] = 4
+    severity: Literal["minor", "major", "critical"] = "major"
+    colour: tuple[int, int, int] = (230, 60, 40)
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_encoder(self) -> GoodPartsRecipe:
+        for key, side in (("tile.height", self.tile.height), ("tile.width", self.tile.width)):
+            if side % _MULTIPLE_PX or side < 4 * _MULTIPLE_PX:
+                raise ValueError(f"expected {key} as a multiple of {_MULTIPLE_PX} px, from 64 on, received {side}")
+        if len(set(self.stages)) != len(self.stages) or not self.stages:
+            raise ValueError(f"expected stages as one or several of 3, 4, 5, each once, received {list(self.stages)}")
+        if self.placed and self.tile.overlap_px:
+            raise ValueError(
+                f"expected tile.overlap_px 0 beside placed, where one tile is the whole picture, received "
+                f"{self.tile.overlap_px}"
+            )
+        return self
+
+
+class _Kind(BaseModel):
+    """Of a recipe, or any YAML file, only what tells the kinds apart."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    learn: str | None = None
+
+
+def learns_from_good_parts(path: Path) -> bool:
+    """Tell whether the recipe at `path` has the key `learn`. Raises SettingsError where it is no YAML."""
+    return load_yaml(path, _Kind).learn is not None
+
+
+def learned_from_good_parts(manifest: Manifest) -> bool:
+    """Tell whether a bundle learned from good parts: then each labelled defect counts as its one class."""
+    recipe = manifest.training.get("recipe")
+    return isinstance(recipe, dict) and recipe.get("learn") == GOOD_PARTS
