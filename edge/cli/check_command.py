@@ -58,6 +58,7 @@ def _parts(settings: Any, bundles: Any, config: Path, *, offline: bool) -> dict[
     """Return what is to be tried, by its name: store, device, secrets, broker, each camera, each view's speed."""
     from edge.cli.device_trials import try_clock, try_disk, try_permissions
     from edge.cli.machine_trial import try_machine
+    from edge.cli.picture_trials import has_places, try_places, try_quality
     from edge.cli.trials import CameraTrial, try_belt, try_secrets, try_store, try_to_connect, try_view
 
     cameras = {name: CameraTrial() for name in settings.station_cameras}
@@ -73,8 +74,13 @@ def _parts(settings: Any, bundles: Any, config: Path, *, offline: bool) -> dict[
     speeds: dict[str, Callable[[], str]] = {
         name: partial(try_view, one, bundles[one.bundle], camera) for name, (one, camera) in views.items()
     }
+    places: dict[str, Callable[[], str]] = {
+        name.replace("speed", "zones", 1): partial(try_places, one, bundles[one.bundle], camera)
+        for name, (one, camera) in views.items()
+        if has_places(one)
+    }
     if offline:
-        return speeds
+        return {**places, **speeds}
     belt = settings.parts.presence.belt if settings.parts.trigger == "presence" else None
     own = {camera: next(one for one, seen in views.values() if seen is trial) for camera, trial in cameras.items()}
     return {
@@ -90,6 +96,12 @@ def _parts(settings: Any, bundles: Any, config: Path, *, offline: bool) -> dict[
             f"camera{' ' + name if several else ''}": partial(trial, own[name], bundles[own[name].bundle])
             for name, trial in cameras.items()
         },
+        **{
+            f"quality{' ' + name if several else ''}": partial(try_quality, own[name], trial)
+            for name, trial in cameras.items()
+            if own[name].camera.quality is not None
+        },
+        **places,
         **speeds,
     }
 

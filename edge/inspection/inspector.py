@@ -21,7 +21,7 @@ from edge.inspection.limits import no_read
 from edge.inspection.measuring import Region, Sight, measure
 from edge.inspection.scale import Scale, UniformScale
 from edge.inspection.settings import InspectSettings
-from edge.inspection.zoning import Shown, Zoning, judge_zones
+from edge.inspection.zoning import Shown, Zoning, judge_zones, measured_zones
 from edge.pictures import SUFFIXES, as_frame_of, as_text, depth_of, levels_lost, list_pictures, read_decoded
 from edge.pictures.tables import inside, read_table
 from edge.preparing import prepare_and_locate
@@ -135,7 +135,7 @@ class Inspector:
         def again(shown: DefectMap, within: Region) -> Measurement:
             return measure(shown, pieces, within, to_frame, self._scale, sight=sight)[0]
 
-        zones = {name: again(kept, zone) for name, zone in placed.zones.items()}
+        zones = measured_zones(kept, placed, measurement, again)
         judgement, graded = judge_zones(Shown(kept, placed, measurement, zones), self._settings, again)
         return Inspected(judgement, measurement, kept, zones, graded)
 

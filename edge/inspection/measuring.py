@@ -90,15 +90,18 @@ def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | No
     corners = to_frame.inverse().apply(np.array(polygon, np.float64))
     ends = np.roll(corners, -1, axis=0)
     (x0, y0), (x1, y1) = corners.T, ends.T
-    y = np.arange(height)[:, None] + 0.5
+    first, last = (int(np.clip(np.floor(end), 0, height)) for end in (y0.min(), y0.max() + 1))
+    y = np.arange(first, last)[:, None] + 0.5
     rows, edges = np.nonzero((y0 <= y) != (y1 <= y))
     borders = x0[edges] + (y[rows, 0] - y0[edges]) * (x1 - x0)[edges] / (y1 - y0)[edges]
+    rows += first
     # cell i has its centre at i + 0.5, so it is beyond the border from ceil(border - 0.5) on
     columns = np.clip(np.ceil(borders - 0.5), 0, width).astype(np.int64)
-    crossed: UInt8 = np.zeros((height, width + 1), np.uint8)
-    np.add.at(crossed, (rows, columns), 1)
-    inside = np.cumsum(crossed[:, :width], axis=1, dtype=np.uint8) & 1
-    mask: UInt8 = (inside * 255).astype(np.uint8)
+    order = np.lexsort((columns, rows))
+    starts, ends_at = columns[order][::2].tolist(), columns[order][1::2].tolist()
+    mask: UInt8 = np.zeros(shape, np.uint8)
+    for row, start, end in zip(rows[order][::2].tolist(), starts, ends_at, strict=True):  # a row is crossed in pairs
+        mask[row, start:end] ^= 255
     return Region(mask, int(cv2.countNonZero(mask)))
 
 

@@ -34,7 +34,7 @@ from edge.opencv import cv2
 from edge.pictures import as_text
 from edge.preparing import map_to_frame
 from edge.printable import printable
-from edge.records import Defect, DefectClass, UInt8, Verdict
+from edge.records import Defect, DefectClass, Measurement, UInt8, Verdict
 from edge.web.page import FOOT, escaped, head
 from edge.wording import counted
 
@@ -110,9 +110,20 @@ def as_row(picture: InspectedPicture) -> dict[str, Any]:
         "region_px": seen and seen.region_px,
         "classes": seen and {name: {"coverage": c.coverage, "count": c.count} for name, c in seen.classes.items()},
         "defects": seen and [_defect_row(defect) for defect in seen.defects],
+        "zones": seen and {name: _zone_row(zone) for name, zone in outcome.zones.items()},
         "told": list(picture.told),
     }
     return row
+
+
+def _zone_row(zone: Measurement) -> dict[str, Any]:
+    classes = {name: {"coverage": c.coverage, "count": c.count} for name, c in zone.classes.items()}
+    return {
+        "coverage": zone.coverage,
+        "coverage_mm2": zone.coverage_mm2,
+        "region_px": zone.region_px,
+        "classes": classes,
+    }
 
 
 def _defect_row(defect: Defect) -> dict[str, Any]:
@@ -314,9 +325,17 @@ class HtmlReport:
             ("bundle", f"{manifest.name} {manifest.version}, model {(self._bundle.model_sha256 or '-')[:12]}"),
             ("preparing", " → ".join(step.step for step in manifest.preparing) or "none"),
             ("pixel", f"{self._settings.mm_per_px:g} mm" if self._settings.mm_per_px else "not calibrated"),
-            ("region", "as set" if self._settings.region else "the whole picture"),
+            ("region", self._inspected),
             ("linewatch", __version__),
         ]
+
+    @property
+    def _inspected(self) -> str:
+        """What is inspected, in words."""
+        region = "as set" if self._settings.region else "the whole picture"
+        part = f", of it the part ({self._settings.part.find})" if self._settings.part else ""
+        zones = ", ".join(self._settings.zones)
+        return f"{region}{part}{'; zones: ' if zones else ''}{zones}"
 
     @property
     def _tiles(self) -> list[tuple[str, int, str]]:

@@ -212,6 +212,30 @@ class Shown:
     zones: Mapping[str, Measurement]
 
 
+def measured_zones(kept: DefectMap, placed: Placed, whole: Measurement, measure: Remeasure) -> dict[str, Measurement]:
+    """Return what each zone shows of a frame's map without specks; only zones with a defect are measured."""
+    return {
+        name: measure(kept, zone) if whole.defects and _touched(kept.classes, zone) else _clean(whole, placed, zone)
+        for name, zone in placed.zones.items()
+    }
+
+
+def _touched(classes: UInt8, zone: Region) -> bool:
+    return zone.mask is None or bool(cv2.countNonZero(cv2.bitwise_and(classes, zone.mask)))
+
+
+def _clean(whole: Measurement, placed: Placed, zone: Region) -> Measurement:
+    """Return the measurement of a zone without any defect."""
+    return replace(
+        whole,
+        coverage=0.0,
+        coverage_mm2=None if whole.coverage_mm2 is None else 0.0,
+        region_px=whole.region_px * zone.cells / placed.inspected.cells,
+        classes={name: ClassMeasure(0.0, 0) for name in whole.classes},
+        defects=(),
+    )
+
+
 def judge_zones(shown: Shown, settings: InspectSettings, measure: Remeasure) -> tuple[Judgement, Grade | None]:
     """Judge and grade a frame: each zone that has limits or grades by its own, and the rest by the view's.
 
