@@ -6,7 +6,8 @@ LinewatchError                     1
 │   ├── ContractError              4   a graph that does not keep the graph contract
 │   └── CalibrationError           4   a bundle without real pictures to choose a precision on
 ├── SourceError                    5   a camera, recording or picture that cannot be read
-│   └── ProductNotFoundError       5   a picture without the product that a preparing step was to find
+│   ├── ProductNotFoundError       5   a picture without the product that a preparing step was to find
+│   └── TargetError                5   a picture, or points, by which no camera can be calibrated
 ├── EngineError                    6   inference failed
 │   ├── WrongAnswerError           6   a model that answered what no model of this contract may
 │   └── EngineHangsError           6   an inference that did not end in time
@@ -16,7 +17,8 @@ LinewatchError                     1
 ├── DatasetError                  10   training data that cannot be used
 ├── ConversionError               11   a converted model that differs from its original by more than is allowed
 ├── CommandError                  13   no line runs that could be told, or it refused what it was told
-└── JournalError                  14   a journal whose rows are not as they were written
+├── JournalError                  14   a journal whose rows are not as they were written
+└── DriftError                    16   a camera whose calibration does not hold any more
 
 Exit code 0 is success, 2 a wrong command line, 130 an interrupted command. Each message says what happened, what
 was expected, what was received, and what to do.
@@ -67,6 +69,10 @@ class SourceError(LinewatchError):
 
 class ProductNotFoundError(SourceError):
     """A preparing step was to find the product, and the picture does not show it; on a line the frame is NO_READ."""
+
+
+class TargetError(SourceError):
+    """A picture that does not show the calibration target as it must, or points that tell no scale."""
 
 
 class EngineError(LinewatchError):
@@ -123,3 +129,9 @@ class JournalError(LinewatchError):
     """A journal in which a row was altered, taken out or put in."""
 
     exit_code = 14
+
+
+class DriftError(LinewatchError):
+    """A calibration by which the target's lengths come out wrong, by more than is allowed."""
+
+    exit_code = 16

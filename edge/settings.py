@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from edge.alarms.rules import AlarmRule, alarm_rules, station_rules, suppressors
 from edge.bundle import Bundle, Name, load_bundle
+from edge.calibration.record import CameraIdentity
 from edge.cameras.addresses import parse_address
 from edge.cameras.camera_watch import WatchSettings
 from edge.cameras.device_settings import OF_GENICAM, OF_USB, DeviceSettings
@@ -42,6 +43,7 @@ from edge.quality.settings import QualitySettings
 from edge.redacting import redacted
 from edge.simulation.engine import SimulatedFault
 from edge.simulation.rendering import SimulatedLineSettings
+from edge.wording import command
 from edge.yaml_settings import ModelT, StrictModel, load_yaml
 
 SHIFTS_AT_MOST = 12  # a day
@@ -99,6 +101,7 @@ class CameraSettings(StrictModel):
     none of its frames is left out. `take`: of frames that wait to be judged only the `latest`, or `every` one; left
     out: every one of a triggered camera and of a watched folder, else the latest. `files`: how files are taken from a
     watched folder.
+    `lens`: which lens is on it, in your words; a calibration that names another one is refused.
     """
 
     name: Name = "camera"
@@ -112,6 +115,7 @@ class CameraSettings(StrictModel):
     triggered: bool = False
     take: Literal["latest", "every"] | None = None
     files: FilesSettings = FilesSettings()
+    lens: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     size_px: tuple[_SidePx, _SidePx] | None = None
     compare_clocks: bool = True
     device: DeviceSettings = DeviceSettings()
@@ -648,9 +652,10 @@ class Settings(StrictModel):
                 raise ValueError(
                     f"key alarms.{rule.id}.grades: expected some of {where}.grades {sorted(grades)}, received {unknown}"
                 )
-            if rule.needs_calibration and not all(inspect.mm_per_px for inspect in views):
+            if rule.needs_calibration and not all(inspect.has_scale for inspect in views):
                 raise ValueError(
-                    f"key {where}.mm_per_px: expected a size, for alarms.{rule.id} is in millimetres; received nothing"
+                    f"key {where}.mm_per_px: expected a size, or calibration, for alarms.{rule.id} is in millimetres; "
+                    "received nothing"
                 )
         try:
             TopologicalSorter({rule.id: suppressors(rule, rules) for rule in rules}).prepare()
@@ -660,27 +665,71 @@ class Settings(StrictModel):
         return self
 
 
-def load_settings(path: Path) -> Settings:
-    """Read one station's settings and make their paths absolute. Raises SettingsError."""
+def load_settings(path: Path, *, calibrated: bool = True) -> Settings:
+    """Read one station's settings and make their paths absolute. Raises SettingsError.
+
+    Calibrations are read with them, and must be of their cameras; not so without `calibrated`.
+    """
     settings = _with_zones(load_yaml(path, Settings), path)
     home = path.resolve().parent
     broker = settings.broker
     if broker.tls is not None:
         broker = broker.model_copy(update={"tls": _at_home(broker.tls, home, "ca_file", "cert_file", "key_file")})
     presence = _at_home(settings.parts.presence, home, "belt")
-    return settings.model_copy(
+    found = settings.model_copy(
         update={
             "bundle": settings.bundle and home / settings.bundle,
             "camera": _camera_at_home(settings.camera, home),
             "cameras": {name: _camera_at_home(camera, home) for name, camera in settings.cameras.items()},
-            "recipes": {name: _recipe_at_home(recipe, home) for name, recipe in settings.recipes.items()},
+            "recipes": {
+                name: _recipe_at_home(recipe, home, read=calibrated) for name, recipe in settings.recipes.items()
+            },
             "parts": settings.parts.model_copy(update={"presence": presence}),
             "broker": _at_home(broker, home, "password_file"),
             "store": settings.store.model_copy(update={"path": home / settings.store.path}),
             "evidence": _at_home(settings.evidence, home, "folder"),
             "machine": _machine_at_home(settings.machine, home),
+            "inspect": _inspect_at_home(settings.inspect, home, read=calibrated),
         }
     )
+    if calibrated:
+        _require_own_calibrations(found, path)
+    return found
+
+
+def _inspect_at_home(inspect: InspectSettings, home: Path, *, read: bool) -> InspectSettings:
+    own = _at_home(inspect, home, "calibration")
+    return own.with_calibration() if read else own
+
+
+def _require_own_calibrations(settings: Settings, path: Path) -> None:
+    """Raise SettingsError where a view's calibration is of another camera, lens or size than its camera's."""
+    for name, recipe in settings.station_recipes.items():
+        for view in recipe.views:
+            inspect, camera = recipe.inspect(view), settings.station_cameras[view]
+            kept = inspect.calibrated
+            if kept is None:
+                continue
+            told = kept.other_camera(identity_of_camera(camera))
+            if not told and camera.expected_px is not None:
+                told = kept.misfit(camera.expected_px)
+            if told:
+                where = f"recipes.{name}.views.{view}.inspect" if settings.recipes else "inspect"
+                raise SettingsError(
+                    f"{path}: key {where}.calibration: {inspect.calibration}: {told}. Calibrate this camera: "
+                    f"{command('linewatch', 'calibrate', path, view)}"
+                )
+
+
+_LIVE = frozenset({"device", "rtsp", "gstreamer"})  # whose source says which camera it is
+
+
+def identity_of_camera(camera: CameraSettings, lens: str | None = None) -> CameraIdentity:
+    """Return which camera the settings mean, as calibrations tell it. `lens`: in place of the settings' own."""
+    kind = camera.resolved_kind()
+    named = camera.genicam_id if kind == "genicam" else camera.source if kind in _LIVE else None
+    source = None if named is None else redacted(str(named))
+    return CameraIdentity(camera.name, source, lens or camera.lens)
 
 
 def _camera_at_home(camera: CameraSettings, home: Path) -> CameraSettings:
@@ -698,8 +747,13 @@ def _machine_at_home(machine: MachineSettings | None, home: Path) -> MachineSett
     return machine.model_copy(update={"opcua": files})
 
 
-def _recipe_at_home(recipe: RecipeSettings, home: Path) -> RecipeSettings:
-    views = {name: _at_home(view, home, "bundle") for name, view in recipe.views.items()}
+def _recipe_at_home(recipe: RecipeSettings, home: Path, *, read: bool) -> RecipeSettings:
+    views = {
+        name: _at_home(view, home, "bundle").model_copy(
+            update={"inspect": _inspect_at_home(view.inspect, home, read=read)}
+        )
+        for name, view in recipe.views.items()
+    }
     return recipe.model_copy(update={"views": views})
 
 

@@ -230,6 +230,14 @@ CAMERA_ALARMS = (
         priority="high",
         text="The camera sees nothing: check its light and its lens; stop shipping until frames are read",
     ),
+    AlarmRule(
+        id="calibration-drifted",
+        measure="camera",
+        camera=(CameraFault.DRIFTED,),
+        priority="high",
+        text="Lengths come out wrong, for the camera or its lens moved: calibrate it again; stop shipping until then",
+        cause="A camera that was pushed or refocused, another lens, parts that lie higher or lower than the target did",
+    ),
 )
 QUALITY_ALARMS = (
     AlarmRule(

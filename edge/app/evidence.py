@@ -57,7 +57,7 @@ class Evidence:
         """Know by what the views of a recipe judge from now on."""
         if self._observer is not None:
             self._observer.facts[recipe.name] = {
-                name: ViewFacts(view.inspect.limits, tuple(view.bundle.classes), view.inspect.mm_per_px)
+                name: ViewFacts(view.inspect.limits, tuple(view.bundle.classes), view.inspect.centre_mm_per_px)
                 for name, view in recipe.views.items()
             }
 

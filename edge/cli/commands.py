@@ -12,6 +12,7 @@ from edge.cli import (
     alarm_commands,
     backup_command,
     bench_engine_command,
+    calibrate_command,
     cameras_command,
     check_command,
     dashboard_command,
@@ -49,7 +50,7 @@ app = typer.Typer(
         "Exit codes: 0 done, 2 wrong command line, 3 settings, 4 bundle, 5 camera or recording, 6 inference, "
         "7 something is not installed, 8 disk, 9 broker, 12 a picture is NG (inspect), 13 no line runs that could "
         "obey, or it refused, 14 the journal was altered, 15 a comparison found changes (replay), "
-        "130 interrupted, 141 nobody reads the output."
+        "16 a calibration drifted, 130 interrupted, 141 nobody reads the output."
     ),
 )
 
@@ -62,6 +63,7 @@ for _verbs in (
     learn_belt_command,
     learn_quality_command,
     zones_command,
+    calibrate_command,
     inspect_command,
     bench_engine_command,
     demo_command,

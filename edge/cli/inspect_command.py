@@ -105,6 +105,8 @@ def inspect(
         loaded = load_bundle(require_bundle(settings, bundle or only_bundle(Path())))
     if loaded.path.resolve() == SHIPPED_BUNDLE.resolve():
         warn("this is the shipped model: it has seen simulated pictures only. Name your own with --bundle")
+    if mm_per_px is not None and settings.inspect.calibration is not None:
+        raise typer.BadParameter("--mm-per-px: the settings name a calibration; which of them holds is not guessed")
     asked = settings.inspect if mm_per_px is None else settings.inspect.model_copy(update={"mm_per_px": mm_per_px})
     paths = pictures_at(images, warn)
     camera_of = settings.camera

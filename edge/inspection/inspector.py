@@ -19,8 +19,8 @@ from edge.inspection.frame_history import RecentFrames
 from edge.inspection.inference import FrameJob, Infers
 from edge.inspection.limits import no_read
 from edge.inspection.measuring import Region, Sight, measure
-from edge.inspection.scale import Scale, UniformScale
-from edge.inspection.settings import InspectSettings
+from edge.inspection.scale import Scale
+from edge.inspection.settings import InspectSettings, drift_watch
 from edge.inspection.zoning import Shown, Zoning, judge_zones, measured_zones
 from edge.pictures import SUFFIXES, as_frame_of, as_text, depth_of, levels_lost, list_pictures, read_decoded
 from edge.pictures.tables import inside, read_table
@@ -28,6 +28,7 @@ from edge.preparing import prepare_and_locate
 from edge.quality.gate import QualityGate
 from edge.records import (
     DefectMap,
+    Drifted,
     Float64,
     Frame,
     Grade,
@@ -58,7 +59,7 @@ class Inspected:
 class Inspector:
     """Prepares frames, has them inferred, measures and judges them, by one bundle and one line's settings.
 
-    `scale`: how large its pixels are; None takes `mm_per_px` of the settings, if any.
+    `scale`: how large its pixels are; None takes that of the settings, if any.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Inspector:
         self._inference = inference
         self._bundle = bundle
         self._settings = settings
-        self._scale = UniformScale(settings.mm_per_px) if scale is None and settings.mm_per_px else scale
+        self._scale = settings.scale if scale is None else scale
+        self._calibrated = settings.calibrated
+        self._drift = drift_watch(settings)
         self._zoning = Zoning(settings, self._scale)
         self._recent = RecentFrames(bundle.manifest.frames)
 
@@ -75,6 +78,8 @@ class Inspector:
         """Prepare a frame and start the engine on it; NO_READ where that cannot be done."""
         if garbled := garbled_pixels(frame.pixels):
             return no_read(garbled)
+        if distrust := self._miscalibrated(frame):
+            return distrust
         manifest = self._bundle.manifest
         try:
             pixels, to_frame, part = prepare_and_locate(frame.pixels, manifest.preparing, manifest.channels)
@@ -110,6 +115,15 @@ class Inspector:
         except ProductNotFoundError:
             return None
         return None if found is None else found.outline
+
+    def _miscalibrated(self, frame: Frame) -> Judgement | None:
+        """Return NO_READ where the calibration does not hold for a frame: of another size, or known to be off."""
+        if self._calibrated is None:
+            return None
+        if misfit := self._calibrated.misfit((frame.pixels.shape[1], frame.pixels.shape[0])):
+            return no_read(misfit)
+        drifted = "" if self._drift is None else self._drift.told(frame.captured_ns)
+        return Drifted(Verdict.NO_READ, drifted) if drifted else None
 
     def forget(self) -> None:
         """Begin a new sequence, for models of several frames: what comes next does not follow what came before."""

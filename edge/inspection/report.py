@@ -315,7 +315,7 @@ class HtmlReport:
 
     @property
     def _calibrated(self) -> bool:
-        return self._settings.mm_per_px is not None
+        return self._settings.has_scale
 
     @property
     def _facts(self) -> list[tuple[str, str]]:
@@ -324,7 +324,7 @@ class HtmlReport:
             ("inspected", self._started.strftime("%Y-%m-%d %H:%M UTC")),
             ("bundle", f"{manifest.name} {manifest.version}, model {(self._bundle.model_sha256 or '-')[:12]}"),
             ("preparing", " → ".join(step.step for step in manifest.preparing) or "none"),
-            ("pixel", f"{self._settings.mm_per_px:g} mm" if self._settings.mm_per_px else "not calibrated"),
+            ("pixel", _pixel(self._settings)),
             ("region", self._inspected),
             ("linewatch", __version__),
         ]
@@ -420,6 +420,15 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _pixel(settings: InspectSettings) -> str:
+    """Say how large a pixel is."""
+    if (calibrated := settings.calibrated) is not None:
+        return (
+            f"{calibrated.mm_per_px:.4g} mm in the centre, calibrated {calibrated.made_at[:10]} by {calibrated.target}"
+        )
+    return f"{settings.mm_per_px:g} mm" if settings.mm_per_px else "not calibrated"
 
 
 def _table_row(place: int, row: dict[str, Any], names: Sequence[str], *, calibrated: bool) -> str:

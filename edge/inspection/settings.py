@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from edge.bundle import Name, Threshold
+from edge.calibration.drift import DriftWatch
+from edge.calibration.record import Calibration, read_calibration
 from edge.inspection.grading import GradeRow, problem_of
 from edge.inspection.joining import Joining
 from edge.inspection.limits import Limit
+from edge.inspection.scale import Scale, UniformScale
 from edge.yaml_settings import StrictModel
 from edge.zones.mask import IgnoreMask
 from edge.zones.part import PartFinding
@@ -69,11 +72,15 @@ class InspectSettings(StrictModel):
 
     `part`: the part is found in each frame, coverage is of its area, and zones may lie on it. `zones_file`: where the
     zones are from; `zones: {svg: FILE}` and `zones: {file: FILE}` are short for it.
+
+    `calibration`: the file of `linewatch calibrate`, in place of `mm_per_px`, which holds for a camera that looks
+    straight down through a lens without distortion.
     """
 
     region: RegionSettings | None = None
     part: PartFinding | None = None
     mm_per_px: Annotated[float, Field(gt=0, le=1000)] | None = None
+    calibration: Path | None = None
     join_gap_mm: Annotated[float, Field(ge=0, le=1000)] = 0.0
     join_angle_deg: Annotated[float, Field(gt=0, le=90)] = 20.0
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
@@ -82,6 +89,45 @@ class InspectSettings(StrictModel):
     zones_file: ZonesFile | None = None
     ignore: IgnoreMask | None = None
     grades: Annotated[tuple[GradeRow, ...], Field(max_length=20)] = ()
+    # what stands in the file, so that settings are equal only where it is
+    _calibrated: Calibration | None = PrivateAttr(default=None)
+
+    def with_calibration(self) -> InspectSettings:
+        """Return the same with its calibration's file read. Raises SettingsError."""
+        if self.calibration is None:
+            return self
+        read = self.model_copy()
+        read._calibrated = read_calibration(self.calibration)  # noqa: SLF001 - our own
+        return read
+
+    @property
+    def calibrated(self) -> Calibration | None:
+        """What the calibration's file says; None without one. Raises SettingsError where it was not read before."""
+        return self._calibrated if self.calibration is None or self._calibrated else read_calibration(self.calibration)
+
+    @property
+    def scale(self) -> Scale | None:
+        """How large pixels are; None where that is not known."""
+        if (calibrated := self.calibrated) is not None:
+            return calibrated.scale
+        return None if self.mm_per_px is None else UniformScale(self.mm_per_px)
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether lengths are known in mm."""
+        return self.mm_per_px is not None or self.calibration is not None
+
+    @property
+    def centre_mm_per_px(self) -> float | None:
+        """The side of a pixel, mm: of all of them, or of the one in the picture's centre; None where not known."""
+        calibrated = self.calibrated
+        return self.mm_per_px if calibrated is None else calibrated.mm_per_px
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> InspectSettings:
+        if self.mm_per_px is not None and self.calibration is not None:
+            raise ValueError("expected mm_per_px or calibration, received both: which of them holds is not guessed")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -102,8 +148,10 @@ class InspectSettings(StrictModel):
                 f"expected the key part, how the part is found, for {' and '.join(on_part)}; received none"
             )
         in_mm = [name for name, zone in self.zones.items() if zone.on == "part_mm"]
-        if in_mm and self.mm_per_px is None:
-            raise ValueError(f"expected mm_per_px, since the zones {', '.join(in_mm)} are in millimetres")
+        if in_mm and not self.has_scale:
+            raise ValueError(
+                f"expected mm_per_px or calibration, since the zones {', '.join(in_mm)} are in millimetres"
+            )
         return self
 
     @model_validator(mode="after")
@@ -115,10 +163,12 @@ class InspectSettings(StrictModel):
                 f"{name} in the zone {zone}" for name, limit in (own.limits or {}).items() if limit.needs_calibration
             ]
             wanting += [f"the grade {row.name} of the zone {zone}" for row in own.grades if row.needs_calibration]
-        if self.join_gap_mm and self.mm_per_px is None:
-            raise ValueError("expected mm_per_px, since join_gap_mm is in millimetres")
-        if wanting and self.mm_per_px is None:
-            raise ValueError(f"expected mm_per_px, since the limits of {', '.join(wanting)} are in millimetres")
+        if self.join_gap_mm and not self.has_scale:
+            raise ValueError("expected mm_per_px or calibration, since join_gap_mm is in millimetres")
+        if wanting and not self.has_scale:
+            raise ValueError(
+                f"expected mm_per_px or calibration, since the limits of {', '.join(wanting)} are in millimetres"
+            )
         return self
 
     @model_validator(mode="after")
@@ -146,3 +196,11 @@ class InspectSettings(StrictModel):
     def joining(self) -> Joining | None:
         """Which dashes are one scratch; None where none are joined."""
         return Joining(self.join_gap_mm, self.join_angle_deg) if self.join_gap_mm else None
+
+
+def drift_watch(settings: InspectSettings) -> DriftWatch | None:
+    """Return what tells whether a view's calibration drifted; None without one."""
+    calibrated = settings.calibrated
+    if calibrated is None or settings.calibration is None:
+        return None
+    return DriftWatch(settings.calibration, calibrated.sha256)

@@ -126,11 +126,16 @@ class NotFound(Judgement):
     """NO_READ because the product was not found in the frame: where parts come and go, none is there."""
 
 
+@dataclass(frozen=True)
+class Drifted(Judgement):
+    """NO_READ because the view's calibration was found off: no length in mm holds until it is calibrated again."""
+
+
 class CameraFault(str, Enum):
     """What is wrong with a camera: no frames come, the same one comes again and again, or it shows nothing.
 
     Or its frames are not good enough to be judged: out of focus, wrongly exposed, with glare or motion blur, or from a
-    camera that was moved.
+    camera that was moved. Or its calibration was found off.
     """
 
     LOST = "lost"
@@ -141,6 +146,7 @@ class CameraFault(str, Enum):
     GLARE = "glare"
     MOTION_BLUR = "motion_blur"
     MOVED = "moved"
+    DRIFTED = "drifted"
 
 
 class EngineFault(str, Enum):

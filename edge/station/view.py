@@ -30,6 +30,7 @@ from edge.records import (
     CameraFault,
     CameraState,
     DefectMap,
+    Drifted,
     EngineFault,
     Frame,
     FrameResult,
@@ -121,6 +122,11 @@ def _engine_fault(error: EngineError) -> EngineFault:
     if isinstance(error, EngineHangsError):
         return EngineFault.HANGS
     return EngineFault.WRONG_ANSWER if isinstance(error, WrongAnswerError) else EngineFault.FAILS
+
+
+def _started(job: FrameJob | Judgement) -> tuple[FrameJob | Judgement, CameraFault | None]:
+    """Return what was begun of a frame, and the camera's fault where its calibration drifted."""
+    return job, CameraFault.DRIFTED if isinstance(job, Drifted) else None
 
 
 class View:
@@ -271,7 +277,7 @@ class View:
             return no_read(misfit), None
         try:
             flawed = self._flawed(frame, inspector)
-            return flawed or (inspector.begin(frame), None)
+            return flawed or _started(inspector.begin(frame))
         except Exception as error:  # noqa: BLE001 - one frame never ends the line, nor is it OK
             return self._not_inspected("prepared", error), None
 

@@ -27,6 +27,7 @@ WORDS = {
     "learn-belt": ["CONFIG", "camera", "--out", "belt.npz"],
     "learn-quality": ["CONFIG", "camera", "--out", "quality.npz"],
     "zones": ["CONFIG", "--draw", "zones.png"],
+    "calibrate": ["CONFIG", "camera", "--target", "chessboard:9x6:10mm"],
     "inspect": ["pictures", "--config", "CONFIG", "--bundle", "demo", "--report", "report.html"],
     "alarms": ["CONFIG"],
     "ack": ["CONFIG", "camera-lost"],

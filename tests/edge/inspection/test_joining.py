@@ -73,7 +73,7 @@ def test_a_bend_is_joined_within_the_angle() -> None:
 
 def test_joining_in_millimetres_needs_a_scale() -> None:
     """Without mm_per_px a gap in mm means nothing, and the settings are refused; 0 joins nothing."""
-    with pytest.raises(ValueError, match="expected mm_per_px, since join_gap_mm is in millimetres"):
+    with pytest.raises(ValueError, match="expected mm_per_px or calibration, since join_gap_mm is in millimetres"):
         InspectSettings(join_gap_mm=1.0)
     assert InspectSettings().joining is None
     assert InspectSettings(join_gap_mm=1.0, mm_per_px=0.1).joining == Joining(1.0, 20.0)

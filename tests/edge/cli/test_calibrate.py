@@ -1,0 +1,230 @@
+"""`linewatch calibrate` from a picture to lengths that are right, and each bad input by an error of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edge.calibration.record import read_calibration
+from edge.cli.commands import app
+from edge.errors import DriftError, LinewatchError, SettingsError, SourceError, TargetError
+from edge.opencv import cv2
+from edge.settings import load_settings
+from edge.simulation.target_scene import PinholeCamera
+from tests.bright_bundle import write_bright_bundle
+from tests.edge.calibration.scenes import CHESSBOARD, SIZE, camera, picture, true_mm_per_px
+
+TILTED = camera(tilt_deg=30, k1=-0.15)
+# A slanting, a level and an upright line on the plane: its middle, its angle and its length, mm.
+LINES = [((-28.0, 12.0), 0.0, 30.0), ((22.0, -10.0), 90.0, 26.0), ((24.0, 22.0), 45.0, 14.0)]
+
+
+def linewatch(*words: object) -> Any:
+    """Run the command in this process; return how it ended."""
+    return CliRunner().invoke(app, [str(word) for word in words], standalone_mode=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Write settings of one camera, and a picture of a target that the camera sees tilted."""
+    cv2.imwrite(str(tmp_path / "target.png"), picture(seen_by=TILTED))
+    (tmp_path / "line.yaml").write_text("camera: {name: top, source: simulated}\nbundle: bundle\n")
+    return tmp_path
+
+
+def calibrated(folder: Path, *more: object) -> Any:
+    """Calibrate the camera by the target's picture."""
+    words = ("--picture", folder / "target.png", "--target", CHESSBOARD, *more)
+    return linewatch("calibrate", folder / "line.yaml", "top", *words)
+
+
+def test_a_picture_of_a_target_calibrates(folder: Path) -> None:
+    """The pixel's size is the geometry's, it is said and written, and the settings' key is named."""
+    done = calibrated(folder, "--json", folder / "found.json", "--lens", "25 mm")
+    assert done.exception is None, done.exception
+    told = json.loads((folder / "found.json").read_text())
+    true = true_mm_per_px(TILTED, SIZE[0] / 2, SIZE[1] / 2)
+    assert told["mm_per_px"] == pytest.approx(true, rel=0.002)
+    assert told["residual_px"] < 0.2
+    assert told["mm_per_px_along_x"] > 1.1 * told["mm_per_px_along_y"]
+    assert "inspect: {calibration: calibration/top.json}" in " ".join(done.output.split())
+    kept = read_calibration(folder / "calibration" / "top.json")
+    assert (kept.camera.name, kept.camera.lens_id, kept.target) == ("top", "25 mm", CHESSBOARD)
+
+
+def drawn(path: Path, seen_by: PinholeCamera, kind: str = "lines") -> None:
+    """Write what a camera sees of bright lines, 1 mm wide, on a dark part."""
+
+    def paint(x: np.ndarray, y: np.ndarray) -> np.ndarray:  # type: ignore[type-arg] - float64 [N]
+        levels = np.full(x.shape, 40.0)
+        for (middle_x, middle_y), angle, length in LINES:
+            cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+            along = (x - middle_x) * cos + (y - middle_y) * sin
+            across = (y - middle_y) * cos - (x - middle_x) * sin
+            levels[(np.abs(along) < length / 2) & (np.abs(across) < 0.6)] = 250.0
+        return levels
+
+    path.mkdir()
+    cv2.imwrite(str(path / f"{kind}.png"), seen_by.picture(paint))
+
+
+def inspected(folder: Path, settings: str) -> list[dict[str, Any]] | None:
+    """Inspect the drawn lines by settings, and return the defects, largest first; None of NO_READ."""
+    (folder / "inspect.yaml").write_text(f"camera: {{name: top, source: simulated}}\nbundle: bundle\n{settings}")
+    words = ("--config", folder / "inspect.yaml", "--report", folder / "r.html", "--json", folder / "r.json")
+    done = linewatch("inspect", folder / "lines", *words)
+    assert getattr(done.exception, "exit_code", None) in {None, 12}, done.exception
+    pictures = json.loads((folder / "r.json").read_text())["pictures"]
+    defects: list[dict[str, Any]] | None = pictures[0]["defects"]
+    return defects
+
+
+def test_lengths_under_a_tilted_camera_are_right(folder: Path) -> None:
+    """Lines that lie along, across and aslant, near the middle and far from it: within 2 %, by `linewatch inspect`."""
+    assert calibrated(folder).exception is None
+    write_bright_bundle(folder / "bundle")
+    drawn(folder / "lines", TILTED)
+    defects = inspected(folder, "inspect: {calibration: calibration/top.json}\n")
+    assert defects is not None
+    assert sorted(defect["length_mm"] for defect in defects) == pytest.approx([14, 26, 30], rel=0.02)
+
+
+def test_a_frame_of_another_size_is_no_read(folder: Path) -> None:
+    """The calibration does not hold for it: nothing is measured, and why is said."""
+    assert calibrated(folder).exception is None
+    write_bright_bundle(folder / "bundle")
+    drawn(folder / "lines", PinholeCamera((320, 240), 0.4))
+    (folder / "inspect.yaml").write_text(
+        (folder / "line.yaml").read_text() + "inspect: {calibration: calibration/top.json}\n"
+    )
+    words = ("--config", folder / "inspect.yaml", "--report", folder / "r.html", "--json", folder / "r.json")
+    linewatch("inspect", folder / "lines", *words)
+    (one,) = json.loads((folder / "r.json").read_text())["pictures"]
+    assert one["verdict"] == "NO_READ"
+    assert "the frame has 320 x 240 px, and the calibration is of 480 x 360" in one["reason"]
+
+
+def test_a_drifted_calibration_reads_nothing_until_it_is_made_again(folder: Path) -> None:
+    """Verified with a camera that was raised: exit code 16; frames are NO_READ; calibrated anew they are judged."""
+    assert calibrated(folder).exception is None
+    held = linewatch("calibrate", folder / "line.yaml", "top", "--verify", "--picture", folder / "target.png")
+    assert held.exception is None
+    cv2.imwrite(str(folder / "now.png"), picture(seen_by=camera(tilt_deg=30, k1=-0.15, mm_per_px=0.28)))
+    off = linewatch("calibrate", folder / "line.yaml", "top", "--verify", "--picture", folder / "now.png")
+    assert isinstance(off.exception, DriftError)
+    assert off.exception.exit_code == 16
+    write_bright_bundle(folder / "bundle")
+    drawn(folder / "lines", TILTED)
+    assert not inspected(folder, "inspect: {calibration: calibration/top.json}\n")
+    (one,) = json.loads((folder / "r.json").read_text())["pictures"]
+    assert (one["verdict"], one["reason"][:24]) == ("NO_READ", "the calibration drifted:")
+    assert calibrated(folder).exception is None
+    assert inspected(folder, "inspect: {calibration: calibration/top.json}\n")
+
+
+BAD_SETTINGS = [
+    ("inspect: {calibration: calibration/top.json, mm_per_px: 0.2}", "received both"),
+    ("inspect: {calibration: calibration/none.json}", "there is no calibration"),
+    ("inspect: {limits: {scratch: {max_length_mm: 2}}}", "expected mm_per_px or calibration"),
+    ("camera: {name: side, source: simulated}", "it is of the camera top"),
+    ("camera: {name: top, source: simulated, lens: 35 mm}", "it is of the lens 25 mm"),
+    ("camera: {name: top, source: simulated, size_px: [640, 480]}", "the frame has 640 x 480 px"),
+]
+
+
+@pytest.mark.parametrize(("keys", "told"), BAD_SETTINGS)
+def test_settings_that_a_calibration_does_not_fit_are_refused(keys: str, told: str, folder: Path) -> None:
+    """Another camera, lens or size, two scales, or none: exit code 3 before anything is judged."""
+    assert calibrated(folder, "--lens", "25 mm").exception is None
+    text = "camera: {name: top, source: simulated}\ninspect: {calibration: calibration/top.json}\n"
+    key = keys.partition(":")[0]
+    lines = [line for line in text.splitlines() if not line.startswith(f"{key}:")]
+    (folder / "own.yaml").write_text("\n".join([*lines, keys]) + "\n")
+    with pytest.raises(SettingsError, match=told):
+        load_settings(folder / "own.yaml")
+
+
+def test_limits_in_mm_are_enough_with_a_calibration(folder: Path) -> None:
+    """They are accepted, for alarms as well."""
+    assert calibrated(folder).exception is None
+    (folder / "own.yaml").write_text(
+        "camera: {name: top, source: simulated}\n"
+        "inspect: {calibration: calibration/top.json, limits: {scratch: {max_length_mm: 2}}}\n"
+        "alarms: [{id: long, measure: length_mm, raise_at: 3, text: long}]\n"
+    )
+    assert load_settings(folder / "own.yaml").inspect.calibrated is not None
+
+
+BAD_WORDS: list[tuple[list[str], type[BaseException], str]] = [
+    (["--target", "chessboard:9x6"], LinewatchError, "Expected a target"),
+    (["--picture", "target.png", "--target", "chessboard:10x7:10mm"], TargetError, "10 x 7 squares have 9 x 6"),
+    (["--picture", "none.png", "--target", CHESSBOARD], SourceError, "No picture at|Nothing at"),
+    (["--picture", "broken.png", "--target", CHESSBOARD], SourceError, "broken.png"),
+    (
+        ["--picture", "target.png", "--picture", "small.png", "--target", CHESSBOARD],
+        TargetError,
+        "first picture's size",
+    ),
+    (["--picture", "target.png", "--residual-px", "0.01", "--target", CHESSBOARD], TargetError, "Lay the target flat"),
+    (["--picture", "target.png"], BaseException, "expected --target"),
+    (["--picture", "target.png", "--target", "points"], BaseException, "expected --point"),
+    (["--picture", "target.png", "--target", CHESSBOARD, "--point", "1,1=1,1"], BaseException, "received several"),
+    (["--picture", "target.png", "--point", "1;1=1,1"], BaseException, "X,Y=X_MM,Y_MM"),
+    (["--picture", "target.png", "--length", "1,1,2=3"], BaseException, "X1,Y1,X2,Y2=MM"),
+    (["--picture", "target.png", "--points", "none.csv"], SourceError, "none.csv"),
+    (["--picture", "target.png", "--points", "text.csv"], SettingsError, "expected numbers"),
+    (["--verify", "--picture", "target.png", "--target", CHESSBOARD], SettingsError, "there is no calibration"),
+    (["--verify", "--picture", "target.png"], BaseException, "expected --target"),
+]
+
+
+@pytest.mark.parametrize(("words", "kind", "told"), BAD_WORDS)
+def test_what_cannot_calibrate_is_refused_and_writes_nothing(
+    words: list[str], kind: type[BaseException], told: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by its own words; the folder is as it was."""
+    monkeypatch.chdir(folder)
+    (folder / "broken.png").write_bytes((folder / "target.png").read_bytes()[:2000])
+    cv2.imwrite(str(folder / "small.png"), np.full((240, 320), 128, np.uint8))
+    (folder / "text.csv").write_text("x_px,y_px,x_mm,y_mm\n1,2,three,4\n")
+    before = sorted(folder.rglob("*"))
+    done = linewatch("calibrate", "line.yaml", "top", *words)
+    assert isinstance(done.exception, kind)
+    message = getattr(done.exception, "message", None) or str(done.exception)
+    assert re.search(told, message), message
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_an_unknown_camera_and_no_words_are_refused(folder: Path) -> None:
+    """The cameras there are, or what is missing, are named."""
+    assert "Expected a camera of top" in str(linewatch("calibrate", folder / "line.yaml", "side").exception)
+    assert "expected CONFIG and CAMERA" in str(linewatch("calibrate").exception)
+    assert "expected --out" in str(linewatch("calibrate", "--print-target", CHESSBOARD).exception)
+
+
+def test_the_settings_camera_is_asked_where_no_picture_is_given(folder: Path) -> None:
+    """Its frames are looked at until one shows the target; what is wrong with the others is said."""
+    cv2.imwrite(str(folder / "empty.png"), np.full(SIZE[::-1], 128, np.uint8))
+    (folder / "frames").mkdir()
+    (folder / "empty.png").rename(folder / "frames" / "1.png")
+    (folder / "target.png").rename(folder / "frames" / "2.png")
+    (folder / "line.yaml").write_text("camera: {name: top, source: frames, fps: 100}\n")
+    done = linewatch("calibrate", folder / "line.yaml", "top", "--target", CHESSBOARD)
+    assert done.exception is None, done.exception
+    assert read_calibration(folder / "calibration" / "top.json").residual_px < 0.2
+
+
+def test_a_camera_that_never_shows_the_target_is_told(folder: Path) -> None:
+    """A recording that ends without it: what its last frame lacked, and nothing is written."""
+    cv2.imwrite(str(folder / "target.png"), np.full(SIZE[::-1], 128, np.uint8))
+    (folder / "line.yaml").write_text("camera: {name: top, source: target.png}\n")
+    done = linewatch("calibrate", folder / "line.yaml", "top", "--target", CHESSBOARD)
+    assert isinstance(done.exception, TargetError)
+    assert "showed it in 0 of 1 pictures" in str(done.exception)
+    assert not (folder / "calibration").exists()
