@@ -105,7 +105,10 @@ def test_every_key_is_explained(name: str, model: type[BaseModel], elsewhere: st
         ("line: {cell: 'a/b'}", r"key line\.cell: .*pattern.*; received 'a/b'"),
         ("inspect: {region: {}}", r"key inspect\.region: expected either a rectangle .* or a polygon"),
         ("inspect: {region: {rectangle: [0, 0, 0, 9]}}", "with a width and height above 0"),
-        ("inspect: {limits: {scratch: {max_length_mm: 2}}}", "expected mm_per_px or calibration, since the limits of scratch are"),
+        (
+            "inspect: {limits: {scratch: {max_length_mm: 2}}}",
+            "expected mm_per_px or calibration, since the limits of scratch are",
+        ),
         ("inspect: {thresholds: {scratch: 1.5}}", r"key inspect\.thresholds\.scratch: .*less than 1; received 1\.5"),
         ("inspect: {mm_per_px: .nan}", r"key inspect\.mm_per_px"),
         ("alarms: [{id: a, measure: ng, text: t}, {id: a, measure: ng, text: t}]", "received twice: a"),

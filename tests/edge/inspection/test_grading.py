@@ -97,7 +97,9 @@ def test_a_table_that_makes_no_sense_is_refused(rows: list[dict[str, Any]], expe
 
 def test_millimetres_need_a_calibration() -> None:
     """A grade by mm without mm_per_px would take every part for the best."""
-    with pytest.raises(ValidationError, match="expected mm_per_px or calibration, since the limits of the grade B are in millimetres"):
+    with pytest.raises(
+        ValidationError, match="expected mm_per_px or calibration, since the limits of the grade B are in millimetres"
+    ):
         InspectSettings.model_validate({"grades": TABLE})
 
 
