@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ SETTINGS = "camera: {name: top, source: before.png, loop: true}\nbundle: none\n"
 
 
 def blocks(language: str) -> list[str]:
-    """Return the page's fenced blocks of a language, as they stand at the left margin."""
+    """Return the page's fenced blocks of a language, without the margin of a list."""
     found = re.findall(r"^ *```(\w*)\n(.*?)^ *```", PAGE, re.MULTILINE | re.DOTALL)
-    return ["\n".join(line.strip() for line in text.splitlines()) for name, text in found if name == language]
+    return [textwrap.dedent(text) for name, text in found if name == language]
 
 
 def seen(path: Path, spec: str, **how: float) -> None:
@@ -81,7 +82,7 @@ def test_its_settings_are_settings() -> None:
 
 def test_every_target_of_the_table_is_one(tmp_path: Path) -> None:
     """Each is parsed, and printed."""
-    named = re.findall(r"^\| `(\w+:[^`]+)`", PAGE, re.MULTILINE)
+    named = re.findall(r"^\| `(\w+:\d+x[^`]+)`", PAGE, re.MULTILINE)
     assert {each.partition(":")[0] for each in named} == {"chessboard", "charuco", "circles", "acircles"}
     for spec in named:
         out = tmp_path / "target.svg"
