@@ -105,9 +105,7 @@ def inspect(
         loaded = load_bundle(require_bundle(settings, bundle or only_bundle(Path())))
     if loaded.path.resolve() == SHIPPED_BUNDLE.resolve():
         warn("this is the shipped model: it has seen simulated pictures only. Name your own with --bundle")
-    if mm_per_px is not None and settings.inspect.calibration is not None:
-        raise typer.BadParameter("--mm-per-px: the settings name a calibration; which of them holds is not guessed")
-    asked = settings.inspect if mm_per_px is None else settings.inspect.model_copy(update={"mm_per_px": mm_per_px})
+    asked = _scaled(settings.inspect, mm_per_px)
     paths = pictures_at(images, warn)
     camera_of = settings.camera
     reading = FileReading(camera_of.depth(loaded), camera_of.watched_files(), open_gate(camera_of.quality))
@@ -161,3 +159,10 @@ def _tell(rows: list[dict[str, Any]], totals: PictureTotals, report: Path | None
         f"{counted(totals.pictures, 'picture')}: {totals.ok} OK, {totals.ng} NG, {totals.no_read} NO_READ; "
         f"{grades_of(totals.grades)}{f'report: {report}' if report else ''}".rstrip("; ")
     )
+
+
+def _scaled(inspect_by: Any, mm_per_px: float | None) -> Any:
+    """Return a view's settings with the pixel's size of the command line, if any: two scales are refused."""
+    if mm_per_px is not None and inspect_by.calibration is not None:
+        raise typer.BadParameter("--mm-per-px: the settings name a calibration; which of them holds is not guessed")
+    return inspect_by if mm_per_px is None else inspect_by.model_copy(update={"mm_per_px": mm_per_px})
