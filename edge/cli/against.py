@@ -13,7 +13,7 @@ from rich.table import Table
 
 from edge.cli.console import load_station, output, warn
 from edge.cli.given_recordings import require_views
-from edge.errors import SettingsError
+from edge.errors import LinewatchError, SettingsError
 from edge.printable import printable
 from edge.wording import counted
 
@@ -143,6 +143,8 @@ class Against:
         finally:
             self.turns.leave(0)
             thread.join()
+        if isinstance(self._error, LinewatchError):
+            raise type(self._error)(f"--against {self._asked.against}: {self._error}") from self._error
         if self._error is not None:
             raise self._error
 

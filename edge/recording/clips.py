@@ -11,7 +11,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +51,7 @@ class Row:
 
     `pts`: its place in the clip, ms, None of one that could not be read. `captured_ns`: the clock of its camera, as the
     station has it. `captured_at`: the same moment as UTC. `dropped`: how many frames were lost before it, in all.
-    `crc32`: of its pixels. `trouble`: why it could not be read.
+    `crc32`: of its pixels. `trouble`: why it could not be read. `row_crc32`: of all the others, as they are written.
     """
 
     kind: Literal["frame", "unreadable"]
@@ -63,6 +63,7 @@ class Row:
     pts: _Whole | None = None
     crc32: _Whole | None = None
     trouble: str = ""
+    row_crc32: _Whole | None = None
 
 
 _ROW = TypeAdapter(Row)
@@ -82,8 +83,17 @@ def shape_of(pixels: Pixels) -> tuple[Any, ...]:
 
 
 def open_to_write(path: Path) -> BinaryIO:
-    """Open a file that is not there yet, without a buffer: what is written has left this process."""
-    return path.open("xb", buffering=0)
+    """Open a file that is not there yet, without a buffer: what is written has left this process.
+
+    Its name is synced to the disk, so that a power cut leaves the file.
+    """
+    file = path.open("xb", buffering=0)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return file
 
 
 class ClipWriter:
@@ -139,13 +149,13 @@ class ClipWriter:
         self._mux(self._stream.encode(frame))
         self._write_rows()
         self.pictures += 1
-        self.note(Row(**(asdict(row) | {"pts": pts, "crc32": _crc32(pixels)})))
+        self.note(replace(row, pts=pts, crc32=_crc32(pixels)))
         if time.monotonic() - self._synced_s > _SYNC_EVERY_S:
             self._sync()
 
     def note(self, row: Row) -> None:
         """Keep a row alone: of a picture that could not be read."""
-        told = asdict(row) | {"captured_at": row.captured_at.isoformat()}
+        told = asdict(row) | {"captured_at": row.captured_at.isoformat(), "row_crc32": _row_crc32(row)}
         self._waiting.append(as_json(told).encode() + b"\n")
 
     def _write_rows(self) -> None:
@@ -214,7 +224,7 @@ def rows_of(path: Path) -> list[Row]:
 
 def _row(line: bytes, where: str) -> Row:
     try:
-        return _ROW.validate_json(line, strict=True)
+        row = _ROW.validate_json(line, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -222,6 +232,14 @@ def _row(line: bytes, where: str) -> Row:
             f"{where}: expected what `linewatch record` writes of a frame; {key}: {first['msg']}. The recording was "
             "altered or is damaged"
         ) from error
+    if row.row_crc32 != _row_crc32(row):
+        raise SourceError(f"{where}: the row was altered or is damaged: its checksum is another one. Copy it again")
+    return row
+
+
+def _row_crc32(row: Row) -> int:
+    told = asdict(replace(row, row_crc32=None)) | {"captured_at": row.captured_at.isoformat()}
+    return zlib.crc32(as_json(told).encode())
 
 
 def pictures_of(path: Path, rows: list[Row]) -> Iterator[tuple[Row, Pixels | None, str]]:

@@ -394,6 +394,9 @@ HURT: dict[str, tuple[Any, str]] = {
         lambda folder: rewrite(folder / "eye" / "0001.jsonl", '"index":0', '"index":zero'),
         "0001.jsonl, line 1: expected what `linewatch record` writes of a frame",
     ),
+    "a row's index was edited": (
+        lambda folder: rewrite(folder / "eye" / "0001.jsonl", '"index":2', '"index":3'), "its checksum is another one"
+    ),
     "a row's time is negative": (
         lambda folder: rewrite(folder / "eye" / "0001.jsonl", '"captured_ns":', '"captured_ns":-'),
         "captured_ns",
