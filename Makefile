@@ -14,7 +14,8 @@ DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 # systemd's verifier, an OpenCV with GStreamer, Aravis with its fake GenICam camera, a compiler for stubs beneath TensorRT, `ip` for networks that lead nowhere.
 DEBIAN_PACKAGES := mosquitto mosquitto-clients debootstrap python3-opencv python3-numpy python3-venv python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly ffmpeg systemd openssl gcc libc6-dev iproute2 \
-  chromium fonts-dejavu-core fonts-wqy-zenhei prometheus curl gir1.2-aravis-0.8 aravis-tools aravis-tools-cli
+  chromium fonts-dejavu-core fonts-wqy-zenhei prometheus curl gir1.2-aravis-0.8 aravis-tools aravis-tools-cli \
+  python3-cairo
 # What must also hold with the oldest OpenCV that serves, Debian's.
 OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.py \
   tests/edge/preparing/test_preparing.py tests/edge/preparing/test_preparing_geometry.py \
