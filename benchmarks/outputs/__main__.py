@@ -3,8 +3,8 @@
 The simulated line sends ten parts in a second past the simulated engine. Beside the station stands a PLC, over Modbus
 TCP or OPC UA (signed and encrypted), in a process of its own that notes when each signal comes; all read one clock.
 Three screens of a dashboard are open in a browser all the time; the browser, which is another computer's, yields to
-the others. After a quarter of the parts the broker is killed,
-after another the disk of the store is filled, and for the last quarter both are back. A full disk needs root.
+the others. After a third of the parts the broker is killed, after another the disk of the store is filled. Then both
+come back, and what waited is sent, while a few parts more are measured on their own. A full disk needs root.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ from benchmarks.screens import CHROMIUM
 PARTS = 2000
 LINKS = ("modbus", "opcua")
 SCREENS = ("wall", "", "alarms")
-PHASES = ("three screens", "and no broker", "and no disk", "broker and disk back")
+PHASES = ("three screens", "and no broker", "and no disk")
+BACK = "broker and disk back"
 _DISK_MB = 40
 _BROWSER_NICE = 10
 _PLACE = {"enterprise": "bench", "site": "s", "area": "a", "line": "l", "cell": "c"}
@@ -158,31 +160,40 @@ def fill(path: Path) -> None:
             return
 
 
-def watch(station: subprocess.Popen[str], parts: int, broker: Broker, disk: Path) -> dict[str, Any]:
-    """Make the trouble of each quarter when its first part is decided; return what the station wrote at its end."""
+def phases_of(parts: int) -> dict[str, tuple[int, int]]:
+    """Return the first part of each phase and the one behind its last; those after the trouble come on top."""
+    third = parts // len(PHASES)
+    ends = [*(third * k for k in range(1, len(PHASES))), parts, parts + third // 2]
+    return dict(zip((*PHASES, BACK), pairwise([0, *ends]), strict=True))
+
+
+def watch(
+    station: subprocess.Popen[str], phases: dict[str, tuple[int, int]], broker: Broker, disk: Path
+) -> dict[str, Any]:
+    """Make the trouble of each phase when its first part is decided; return what the station wrote at its end."""
     assert station.stdout is not None  # noqa: S101 - a pipe
-    quarter, phase = parts // len(PHASES), 0
+    ahead = [(name, begin) for name, (begin, _) in phases.items()][1:]
     for line in station.stdout:
         if line.startswith("{"):
             told: dict[str, Any] = json.loads(line)
             return told
-        if int(line) < (phase + 1) * quarter or phase == len(PHASES) - 1:
+        if not ahead or int(line) < ahead[0][1]:
             continue
-        phase += 1
-        if phase == 1:
-            broker.kill()
-        elif phase == 2:
-            fill(disk / "filler")
-        else:
+        name, _ = ahead.pop(0)
+        if name == BACK:
             (disk / "filler").unlink()
             broker.start()
-        print(f"{line.strip()} parts; {PHASES[phase]}", file=sys.stderr, flush=True)
+        elif name == PHASES[1]:
+            broker.kill()
+        else:
+            fill(disk / "filler")
+        print(f"{line.strip()} parts; {name}", file=sys.stderr, flush=True)
     raise SystemExit(f"the station ended early: {station.wait(30)}")
 
 
 def measured(link: str, parts: int) -> dict[str, Any]:
     """Return the figures of one link."""
-    port = free_port()
+    port, phases = free_port(), phases_of(parts)
     with ExitStack() as scope:
         folder = Path(scope.enter_context(tempfile.TemporaryDirectory(prefix="outputs-")))
         disk = scope.enter_context(small_disk(folder, _DISK_MB))
@@ -195,15 +206,13 @@ def measured(link: str, parts: int) -> dict[str, Any]:
         config = write_settings(folder, link, port, broker.port, disk)
         scope.enter_context(three_screens(folder, broker.port))
         station = scope.enter_context(
-            program("benchmarks.outputs.station", str(config), str(parts), log=folder / "station.log")
+            program("benchmarks.outputs.station", str(config), str(phases[BACK][1]), log=folder / "station.log")
         )
         load = os.getloadavg()[0]
-        told = watch(station, parts, broker, disk)
+        told = watch(station, phases, broker, disk)
         came, _ = plc.communicate()
-        quarter = parts // len(PHASES)
-        phases = {name: (k * quarter, (k + 1) * quarter) for k, name in enumerate(PHASES)}
         loads = {"load_before": round(load, 1), "load_after": round(os.getloadavg()[0], 1)}
-        return {**loads, **judged(link, phases, told, json.loads(came))}
+        return {**loads, **judged(link, phases, parts, told, json.loads(came))}
 
 
 def table(link: str, told: dict[str, Any]) -> Iterator[str]:

@@ -60,9 +60,16 @@ def pulses(parts: Sequence[Mapping[str, Any]], rises: Sequence[int], signals: Ma
 
 
 def judged(
-    link: str, phases: Mapping[str, tuple[int, int]], told: Mapping[str, Any], came: Sequence[Sequence[Any]]
+    link: str,
+    phases: Mapping[str, tuple[int, int]],
+    claimed: int,
+    told: Mapping[str, Any],
+    came: Sequence[Sequence[Any]],
 ) -> dict[str, Any]:
-    """Return all figures of one run. `phases`: the first part of each and the one behind its last, from 0."""
+    """Return all figures of one run. `phases`: the first part of each and the one behind its last, from 0.
+
+    `claimed`: so many parts make the figure that is claimed.
+    """
     counts: dict[int, int] = {}
     rises = []
     up = 0
@@ -74,7 +81,7 @@ def judged(
                 rises.append(at_ns)
             up = level
     parts = told["parts"]
-    whole = latencies(parts, counts)
+    whole = latencies(parts[:claimed], counts)
     pulsed = pulses(parts, rises, told["signals"])
     p99 = whole["added after the verdict"]["p99"]
     return {

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from edge.outputs.priority import go_first
 
 HOST = "127.0.0.1"
 # Signal, by its place: of Modbus table and number, of OPC UA the node's id and type.
@@ -85,8 +85,7 @@ async def opcua(port: int, certificate: Path) -> Came:
 
 def main(words: Sequence[str]) -> None:
     """Be the PLC of a link at a port; it is another computer, so it goes before what runs here, where it may."""
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    go_first()
     link, port, *more = words
     came = asyncio.run(modbus(int(port)) if link == "modbus" else opcua(int(port), Path(more[0])))
     print(json.dumps(came), flush=True)
