@@ -57,6 +57,7 @@ def test_one_bad_frame_among_good_ones_makes_the_part_ng() -> None:
     told = play(ONE_VIEW, (0, PartOpened(0)), *frames, (305, PartClosed(305 * MS)), (320, seen(320)))
     (part,) = results(told)
     assert part.judgement == Judgement(NG, "top: NG at 170 ms")
+    assert part.decided_ns == 320 * MS
     assert part.views["top"].frames == 30
     assert part.views["top"].worst is not None
     assert part.views["top"].worst.captured_ns == 170 * MS
