@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -139,3 +140,26 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def hold(path: Path, what: str, other: str, key: str) -> int:
+    """Take a file of this process alone, for as long as the returned descriptor of its lock is open.
+
+    `what`: the file, for people; `other`: who may have it; `key`: of the settings that names it. Raises StoreError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StoreError(
+            f"The {what} {path} cannot be made: {error.strerror}. Expected a folder that this user may write; name "
+            f"another with the key {key}"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(
+            f"The {what} {path} is in use by {other}. Stop that one, or name another file with the key {key}"
+        ) from error
+    return descriptor

@@ -7,7 +7,6 @@ waits for no disk (`synchronous=NORMAL`), and a file that is of a newer version 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
@@ -27,6 +26,7 @@ from edge.dashboard.completeness import Completeness
 from edge.dashboard.records import AlarmRow, CountersRow, EpochRow, JournalRow, ResultRow, Row
 from edge.dashboard.schema import SCHEMA_VERSION, migrate
 from edge.errors import StoreError
+from edge.files import hold
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class History:
         self.dropped = 0
 
     def __enter__(self) -> Self:
-        self._held = _held(self.path)
+        self._held = hold(self.path, "history", "another dashboard", "history.path")
         try:
             self._writer = _Writer(self.path, self._queue, self._keeps)
         except BaseException:
@@ -388,24 +388,3 @@ def _opened(path: Path) -> sqlite3.Connection:
             "user may write; move it away, and a new one is filled from the stations"
         ) from error
     return db
-
-
-def _held(path: Path) -> int:
-    """Take the history for this process, for as long as the returned file descriptor is open."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise StoreError(
-            f"The history {path} cannot be made: {error.strerror}. Expected a folder that this user may write; name "
-            "another with the key history.path"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreError(
-            f"The history {path} is in use by another dashboard. Stop that one, or name another file with the key "
-            "history.path"
-        ) from error
-    return descriptor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sqlite3
@@ -21,6 +20,7 @@ from typing import TypeVar
 from typing_extensions import Self
 
 from edge.errors import StoreError
+from edge.files import hold
 from edge.outbox.reader import OutboxReader
 from edge.outbox.records import BROKE, Job, Lane, Put, ResendWish, Resent, RetryDeadLetters, Row, Settle, Unwritable
 from edge.outbox.rescue import take_over
@@ -128,7 +128,7 @@ class Outbox:
         self.generation = 0
 
     def __enter__(self) -> Self:
-        self._lock_file = _lock(self._path)
+        self._lock_file = hold(self._path, "outbox", "another Linewatch process", "store.path")
         try:
             self._store, self.set_aside = open_store(self._path, self._caps, self._kind)
         except BaseException:
@@ -453,7 +453,7 @@ class Outbox:
             there = self._path.with_name(f"{self._path.name}.lock").stat()
             if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino):
                 return
-        again = _lock(self._path)
+        again = hold(self._path, "outbox", "another Linewatch process", "store.path")
         os.close(self._lock_file)
         self._lock_file = again
 
@@ -688,24 +688,3 @@ def _of_store(error: Exception) -> bool:
 def _group_of(turn: int, job: Job) -> int:
     """Return what a job is committed together with; its own turn, which no group has, if with nothing."""
     return (job.group if isinstance(job, Put) else 0) or turn
-
-
-def _lock(path: Path) -> int:
-    """Take the outbox for this process, for as long as the returned file descriptor is open."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise StoreError(
-            f"The outbox {path} cannot be made: {error.strerror}. Expected a folder that this user may write; "
-            "name another with the key store.path"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreError(
-            f"The outbox {path} is in use by another Linewatch process. Stop that one, or name another file with the "
-            "key store.path"
-        ) from error
-    return descriptor

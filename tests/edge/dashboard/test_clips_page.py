@@ -26,14 +26,19 @@ FRAMES = [Frame("top", number, np.full((48, 64), grey, np.uint8), number, NOW) f
 AVI = as_avi(FRAMES, 5)
 
 
-@contextmanager
-def clipped(folder: Path) -> Iterator[Bench]:
-    """Give a dashboard beside a folder with one clip."""
-    kept = folder / "kept"
+def keep_clip(kept: Path) -> None:
+    """Keep a clip in a folder, as a station does."""
     event = AlarmEvent("scratches", "raised", "active", "o1", "high", 7, 1.0, 0.5, "Look <b>")
     job = ClipJob(NAME, event, {"top": FRAMES}, 5)
     with EvidenceFolder(kept, SETTINGS) as evidence:
         evidence.keep(job.row, *clip_written(job, WHO, NOW))
+
+
+@contextmanager
+def clipped(folder: Path) -> Iterator[Bench]:
+    """Give a dashboard beside a folder with one clip."""
+    kept = folder / "kept"
+    keep_clip(kept)
     with bench(folder, evidence={PLACE: str(kept)}) as site:
         site.online()
         yield site
