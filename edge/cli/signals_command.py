@@ -96,8 +96,8 @@ def _chosen(settings: Any, wanted: list[str]) -> list[str]:
 
 def _switch(settings: Any, names: list[str], seconds: float) -> None:
     from edge.app.machine import link_name, make_output
+    from edge.outputs.by_hand import level_of
     from edge.outputs.rules import begin
-    from edge.outputs.settings import NUMBERS, TEXTS
 
     safe = dict(begin(settings.outputs)[1])
     link = make_output(settings)
@@ -107,8 +107,7 @@ def _switch(settings: Any, names: list[str], seconds: float) -> None:
         try:
             for name in names:
                 rule = settings.outputs[name]
-                number = rule.rule in NUMBERS or rule.rule == "heartbeat"
-                level: Any = "test" if rule.rule in TEXTS else 1 if number else not rule.safe
+                level = level_of(rule)
                 output.print(Text.assemble(printable(f"{name} ({rule.rule}, {rule.at}): "), (str(level), "bold")))
                 link.set({name: level})
                 time.sleep(seconds)
