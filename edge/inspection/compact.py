@@ -64,7 +64,7 @@ def blob(picture: UInt8, mask: UInt8, corner: tuple[int, int]) -> Blob | None:
     share = cv2.countNonZero(inside) / max(1, cv2.countNonZero(marked))
     if not _SHARE_OF_MASK[0] <= share <= _SHARE_OF_MASK[1]:
         return None
-    dark = float(grey[inside > 0].mean()) < float(grey[marked == 0].mean())
+    dark = cv2.mean(grey, inside)[0] < cv2.mean(grey, 1 - marked)[0]
     blur = _blur(above, inside, level)
     box = _box(above, inside, level)
     if box is None:
@@ -79,16 +79,22 @@ def blob(picture: UInt8, mask: UInt8, corner: tuple[int, int]) -> Blob | None:
     )
 
 
+def _quantile(values: Float32 | UInt8, share: float) -> float:
+    """Return the value that a share of others lie below; NumPy's own takes ten times as long for a few thousand."""
+    place = min(len(values) - 1, int(share * len(values)))
+    return float(np.partition(values, place)[place])
+
+
 def _above_ground(grey: UInt8, marked: UInt8) -> tuple[Float32, float]:
     """Return grey levels above the ground around a mask, positive for the defect, and the ground's unevenness."""
     around = cv2.dilate(marked, _CROSS, iterations=4)
     outside = grey[around == 0]
     if not outside.size:
         outside = grey[marked == 0]
-    ground = float(np.median(outside))
-    uneven = 1.4826 * float(np.median(np.abs(outside.astype(np.float32) - ground)))
+    ground = _quantile(outside, 0.5)
+    uneven = 1.4826 * _quantile(np.abs(outside.astype(np.float32) - ground), 0.5)
     above: Float32 = grey.astype(np.float32) - ground
-    if float(above[marked > 0].sum()) < 0:
+    if cv2.mean(above, marked)[0] < 0:
         above = -above
     return above, uneven
 
@@ -96,7 +102,7 @@ def _above_ground(grey: UInt8, marked: UInt8) -> tuple[Float32, float]:
 def _half(above: Float32, marked: UInt8) -> tuple[UInt8, float] | None:
     """Return what is at least half as high as a defect's inside, uint8 [h, w] 0/1, and how high that is."""
     near = cv2.dilate(marked, _CROSS, iterations=2) > 0
-    level = float(np.percentile(above[marked > 0], 90))
+    level = _quantile(above[marked > 0], 0.9)
     inside: UInt8 = np.zeros_like(marked)
     for _ in range(2):
         if level <= 0:
@@ -111,7 +117,7 @@ def _half(above: Float32, marked: UInt8) -> tuple[UInt8, float] | None:
             inside = keep[labels].view(np.uint8)
         deep = cv2.erode(inside, _CROSS, iterations=2)
         deep = deep if cv2.countNonZero(deep) >= 9 else inside
-        level = float(np.median(above[deep > 0]))
+        level = _quantile(above[deep > 0], 0.5)
     return inside, level
 
 

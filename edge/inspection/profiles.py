@@ -30,6 +30,9 @@ _UNEVENNESS = 3.0
 _PLATEAU = 0.75
 
 
+_PLACES: Float32 = np.linspace(-1.0, 1.0, ACROSS, dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class Profiles:
     """What N readings across strokes show, each float64 [N] in px: edges at `left` and `right` of the line read along.
@@ -55,13 +58,13 @@ def middle_of(values: Float64) -> float:
     return float(sorted(values.tolist())[len(values) // 2])
 
 
-def grey_at(picture: UInt8, x: Float64, y: Float64) -> Float32:
-    """Read grey values, float32 [N, M], at points (x, y) in px, float64 [N, M], of uint8 [H, W] or [H, W, C].
+def grey_at(picture: UInt8, x: Float32, y: Float32) -> Float32:
+    """Read grey values, float32 [N, M], at points (x, y) in px, float32 [N, M], of uint8 [H, W] or [H, W, C].
 
     Bilinear between the centres of pixels; beyond the picture as at its border.
     """
-    places = (x - 0.5).astype(np.float32), (y - 0.5).astype(np.float32)
-    read = cv2.remap(picture, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    half = np.float32(0.5)
+    read = cv2.remap(picture, x - half, y - half, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if read.ndim == 3:
         read = cv2.cvtColor(read, cv2.COLOR_BGR2GRAY) if read.shape[2] == 3 else read[..., 0]
     values: Float32 = read.astype(np.float32)
@@ -87,21 +90,23 @@ def read_across(picture: UInt8, stations: Stations) -> Profiles:
     """Read profiles across strokes in a picture, uint8 [H, W] or [H, W, C]."""
     points, normals, owner = stations.points, stations.normals, stations.owner
     reach, half_width = stations.reach, stations.half_width
-    places = np.linspace(-1.0, 1.0, ACROSS)
-    offsets = reach[:, None] * places
-    x = points[:, :1] + normals[:, :1] * offsets
-    y = points[:, 1:] + normals[:, 1:] * offsets
+    offsets: Float32 = reach.astype(np.float32)[:, None] * _PLACES
+    starts, ways = points.astype(np.float32), normals.astype(np.float32)
+    x = starts[:, :1] + ways[:, :1] * offsets
+    y = starts[:, 1:] + ways[:, 1:] * offsets
     grey = _averaged(grey_at(picture, x, y), owner)
     ground = _ground(grey)
     above = grey - ground
-    window = np.abs(offsets) <= half_width[:, None] + 0.5
+    far = np.abs(offsets)
+    half_widths = half_width.astype(np.float32)[:, None]
+    window = far <= half_widths + 0.5
     sign = _sign(above, window, owner)
     above *= sign[:, None]
     step = reach * 2 / (ACROSS - 1)
     top = np.where(window, above, -np.inf).max(axis=1)
     plateau = window & (above >= _PLATEAU * top[:, None])
     height = (above * plateau).sum(axis=1) / np.maximum(1, plateau.sum(axis=1))
-    wide = np.abs(offsets) <= half_width[:, None] + 2.5
+    wide = far <= half_widths + 2.5
     edges = [_edges(above, height * level, wide) for level in (0.25, 0.5, 0.75)]
     widths = [(right - left) * step for left, right, _ in edges]
     left, right, closed = edges[1]
@@ -136,8 +141,10 @@ def _averaged(grey: Float32, owner: npt.NDArray[np.int64]) -> Float32:
 
 def _ground(grey: Float32) -> Float32:
     """Return the ground beneath each profile: a straight line between what both ends show."""
-    left = np.median(grey[:, :_GROUND], axis=1)[:, None]
-    right = np.median(grey[:, -_GROUND:], axis=1)[:, None]
+    left, right = (
+        np.sort(grey[:, ends], axis=1)[:, _GROUND // 2 - 1 : _GROUND // 2 + 1].mean(axis=1, keepdims=True)
+        for ends in (slice(None, _GROUND), slice(-_GROUND, None))
+    )
     middle = (_GROUND - 1) / 2
     share = ((np.arange(ACROSS) - middle) / (ACROSS - 1 - 2 * middle)).astype(np.float32)
     line: Float32 = left + (right - left) * np.clip(share, 0, 1)
@@ -182,7 +189,7 @@ def _share(low: Float64, high: Float64, level: Float64) -> Float64:
     return share
 
 
-def _within(picture: UInt8, x: Float64, y: Float64, wide: Bools) -> Bools:
+def _within(picture: UInt8, x: Float32, y: Float32, wide: Bools) -> Bools:
     """Tell which profiles lie within the picture as far as their edges may."""
     inside = (x >= 0) & (y >= 0) & (x <= picture.shape[1]) & (y <= picture.shape[0])
     within: Bools = (inside | ~wide).all(axis=1)

@@ -6,6 +6,7 @@ that is wider than what it marks does not matter: it only says where to look. do
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -92,12 +93,10 @@ def sizes_of(marked: Sequence[Marked], picture: UInt8 | None, scale: Scale | Non
                 again[number] = seen if isinstance(seen, Marked) else each
         if again:  # what is thin within a wide mask, and what forks, by masks as narrow as the picture allows
             closer = [again.get(number, each) for number, each in enumerate(marked)]
-            wide = [cv2.distanceTransform(each.mask, cv2.DIST_L2, 3) for each in closer]
-            found |= _thin_ones(list(again), closer, wide, picture, scale, forked=True)
-    return [
-        found[number] if number in found else _by_mask(each, distances[number], scale)
-        for number, each in enumerate(marked)
-    ]
+            for number, each in again.items():
+                distances[number] = cv2.distanceTransform(each.mask, cv2.DIST_L2, 3)
+            found |= _thin_ones(list(again), closer, distances, picture, scale, forked=True)
+    return [found[number] if number in found else _by_mask(each, scale) for number, each in enumerate(marked)]
 
 
 def _is_thin(mask: UInt8, distance: UInt8, times: float = _THIN) -> bool:
@@ -135,8 +134,9 @@ def _thin_ones(
     return found
 
 
-def _by_mask(each: Marked, distance: UInt8, scale: Scale | None) -> Sizes | None:
+def _by_mask(each: Marked, scale: Scale | None) -> Sizes | None:
     """Measure a thin defect by its mask alone, in place of a picture; None where it is not thin."""
+    distance = cv2.distanceTransform(each.mask, cv2.DIST_L2, 3)
     if not _is_thin(each.mask, distance):
         return None
     padded = cv2.copyMakeBorder(each.mask * np.uint8(255), *(_PADDING,) * 4, cv2.BORDER_CONSTANT, value=0)
@@ -187,7 +187,8 @@ def _of_strokes(strokes: Sequence[SizedStroke], paths: Sequence[Path], drawn: Dr
         u_width_px=2**0.5 * edge / min(4.0, max(1.0, seen**0.5)) if known else width / 12**0.5,
         points=points,
         ends=_ends(strokes, paths),
-        contrast=float(np.average([stroke.height for stroke in strokes], weights=np.maximum(lengths, 1e-9))),
+        contrast=sum(stroke.height * own for stroke, own in zip(strokes, lengths.tolist(), strict=True))
+        / max(length, 1e-9),
         orientation_deg=_orientation(points),
     )
     return sizes if scale is None else _in_mm(sizes, strokes, scale)
@@ -226,10 +227,12 @@ def _ends(strokes: Sequence[SizedStroke], paths: Sequence[Path]) -> tuple[Float6
 def _orientation(points: Float64) -> float | None:
     """Return the direction of the longest extent, degrees from the picture's x axis towards its top, 0 to 180."""
     spread = points - points.mean(axis=0)
-    values, vectors = np.linalg.eigh(spread.T @ spread)
-    if values[1] < 1.2 * max(values[0], 1e-12):
+    (xx, xy), (_, yy) = (spread.T @ spread).tolist()
+    # of the two principal moments, (xx + yy ± apart) / 2
+    apart = math.hypot(xx - yy, 2 * xy)
+    if xx + yy + apart < 1.2 * max(xx + yy - apart, 1e-12):
         return None
-    return float(np.degrees(np.arctan2(-vectors[1, 1], vectors[0, 1])) % 180)
+    return math.degrees(0.5 * math.atan2(-2 * xy, xx - yy)) % 180
 
 
 def _in_mm(sizes: Sizes, strokes: Sequence[SizedStroke], scale: Scale) -> Sizes:

@@ -69,7 +69,7 @@ _SHELF = 512
 
 
 def skeletons(masks: Sequence[UInt8]) -> list[Skeleton]:
-    """Return the skeleton of each mask, uint8 [h, w], 0 or not, whose outermost rows and columns are all 0.
+    """Return the skeleton of each mask, uint8 [h, w], 0 or 1, whose outermost rows and columns are all 0.
 
     Points are in pixels from the mask's corner: pixel (row, column) has its centre at (column + 0.5, row + 0.5).
     """
@@ -79,15 +79,23 @@ def skeletons(masks: Sequence[UInt8]) -> list[Skeleton]:
     canvas: UInt8 = np.zeros((height, width), np.uint8)
     places = [canvas[y : y + m.shape[0], x : x + m.shape[1]] for (y, x), m in zip(corners, masks, strict=True)]
     for place, mask in zip(places, masks, strict=True):
-        np.minimum(mask, 1, out=place)
+        place[:] = mask
     thin = _thinned(canvas)
     knots = _clean(thin)
     found = []
     for (y, x), mask in zip(corners, masks, strict=True):
         inside = slice(y, y + mask.shape[0]), slice(x, x + mask.shape[1])
-        own = knots[((knots >= (y, x)) & (knots < (y + mask.shape[0], x + mask.shape[1]))).all(axis=1)] - (y, x)
+        own = _within(knots, (y, x), mask.shape)
         found.append(_branched(thin[inside], own) if len(own) else Skeleton(tuple(_traced(thin[inside])), _NOWHERE))
     return found
+
+
+def _within(knots: _Indices, corner: tuple[int, int], shape: tuple[int, ...]) -> _Indices:
+    """Return the places, int64 [N, 2], that lie in a box, counted from its corner (row, column)."""
+    if not len(knots):
+        return knots
+    placed = knots - np.array(corner)
+    return placed[((placed >= 0) & (placed < np.array(shape))).all(axis=1)]
 
 
 _NOWHERE: Float64 = np.empty((0, 2))
@@ -135,7 +143,7 @@ def _peeled(bits: _Words, words: int, half_step: int) -> _Words:
     ]  # fmt: skip
     north, _, east_of, _, south, _, west_of, _ = around
     once, twice = np.zeros_like(north), np.zeros_like(north)
-    three, gap = np.zeros_like(north), np.zeros_like(north)
+    three, full = np.zeros_like(north), np.full_like(north, ~np.uint64(0))
     last = around[-1] & north
     for one, following in zip(around, around[1:] + around[:1], strict=True):
         both = one & following
@@ -144,10 +152,10 @@ def _peeled(bits: _Words, words: int, half_step: int) -> _Words:
         once |= rise
         three |= last & both
         last = both
-        gap |= ~(one | following)
+        full &= one | following
     sides = (east_of & south, north | west_of) if half_step == 0 else (north & west_of, east_of | south)
     # a single run of neighbours, of three to six
-    deleted: _Words = here[level] & once & ~twice & three & gap & ~(sides[0] & sides[1])
+    deleted: _Words = here[level] & once & ~twice & three & ~full & ~(sides[0] & sides[1])
     return deleted
 
 

@@ -17,7 +17,7 @@ from edge.inspection.strokes import Drawing, Stroke
 from edge.records import Float64, UInt8
 
 # Profiles lie this far apart along a stroke, px, but there are no more than so many of one.
-_APART_PX = 2.5
+_APART_PX = 3.0
 _PROFILES_AT_MOST = 300
 # Ground is read this far beyond the mask, px.
 _BEYOND_PX = 7.0
@@ -237,9 +237,11 @@ def _read_ends(picture: UInt8, asked: Sequence[_Asked]) -> list[_End]:
         + across[:, None, :] * normals[:, axis, None, None]
         for axis in (0, 1)
     )
+    x, y = x.astype(np.float32), y.astype(np.float32)
     shape = x.shape
     grey = grey_at(picture, x.reshape(shape[0], -1), y.reshape(shape[0], -1)).reshape(shape)
-    beyond = np.median(grey[:, -5:].reshape(shape[0], -1), axis=1)
+    last = np.sort(grey[:, -5:].reshape(shape[0], -1), axis=1)
+    beyond = last[:, last.shape[1] // 2]
     share = np.clip(along / outward[:, None], 0, 1)
     ground = grounds[:, None] + share * (beyond - grounds)[:, None]
     above = (grey - ground[:, :, None]) * np.sign(heights)[:, None, None]
