@@ -51,7 +51,12 @@ def joined(defects: Sequence[Defect], sizes: Sequence[Sizes | None], joining: Jo
 
 def _gaps(defects: Sequence[Defect], sizes: Sequence[Sizes | None], joining: Joining, scale: Scale) -> list[_Gap]:
     """List the pairs of ends that face each other closely enough."""
-    ends = [(number, end) for number, size in enumerate(sizes) if size is not None for end in size.ends]
+    ends = [
+        (number, np.array([tip, tip - inner]))
+        for number, size in enumerate(sizes)
+        if size is not None
+        for tip, inner in size.ends
+    ]
     if len(ends) < 2:
         return []
     places = scale.points_mm(np.array([end[0] for _, end in ends]))
@@ -67,13 +72,14 @@ def _gaps(defects: Sequence[Defect], sizes: Sequence[Sizes | None], joining: Joi
 
 
 def _face(end: Float64, back: Float64, least: float) -> bool:
-    """Tell whether two ends, each a point and a direction outward, lie ahead of each other and point at each other."""
-    if float(end[1] @ back[1]) > -least:
+    """Tell whether two ends, each a point and a way outward, lie ahead of each other and point at each other."""
+    out, into = (way / max(1e-9, float(np.hypot(*way))) for way in (end[1], back[1]))
+    if float(out @ into) > -least:
         return False
     across = back[0] - end[0]
     size = float(np.hypot(*across))
     # ends closer than a few pixels have no direction to each other that means anything
-    return size < 3 or (float(end[1] @ across) >= least * size and float(back[1] @ across) <= -least * size)
+    return size < 3 or (float(out @ across) >= least * size and float(into @ across) <= -least * size)
 
 
 def _one(members: Sequence[Defect], bridges: Sequence[_Gap]) -> Defect:

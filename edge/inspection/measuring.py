@@ -113,19 +113,35 @@ def _components(classes: UInt8) -> list[_Component]:
     if len(outer) > _BOXES_AT_MOST:
         return _label(classes, 0, 0)
     found: list[_Component] = []
-    for outline in outer:
-        x, y, w, h = cv2.boundingRect(outline)
+    boxes = [cv2.boundingRect(outline) for outline in outer]
+    alone = _apart(boxes)
+    for outline, (x, y, w, h), lonely in zip(outer, boxes, alone, strict=True):
         box = classes[y : y + h, x : x + w]
         seed_x, seed_y = outline.reshape(-1, 2)[0]  # OpenCV 4 and 5 differ in the shape of point lists
         seed = (int(seed_y) - y, int(seed_x) - x)
         class_id = int(box[seed])
         own = (box == class_id).view(np.uint8)
         if cv2.countNonZero(own) == cv2.countNonZero(box):  # one class, so the island is the one defect at its seed
-            found.append(_at_seed(own, class_id, x, y, seed))
+            found.append(
+                _Component(class_id, x, y, own, int(cv2.countNonZero(own)))
+                if lonely
+                else _at_seed(own, class_id, x, y, seed)
+            )
         else:
             _, islands = cv2.connectedComponents((box > 0).view(np.uint8), connectivity=8)
             found += _label(np.where(islands == islands[seed], box, np.uint8(0)), x, y)
     return found
+
+
+def _apart(boxes: Sequence[tuple[int, int, int, int]]) -> list[bool]:
+    """Tell which boxes (x, y, w, h) no other overlaps: nothing else lies in them."""
+    if not boxes:
+        return []
+    x, y, w, h = np.array(boxes).T
+    across = (x[:, None] < x + w) & (x < (x + w)[:, None])
+    down = (y[:, None] < y + h) & (y < (y + h)[:, None])
+    lonely: list[bool] = ((across & down).sum(axis=1) == 1).tolist()
+    return lonely
 
 
 def _at_seed(mask: UInt8, class_id: int, x: int, y: int, seed: tuple[int, int]) -> _Component:

@@ -16,7 +16,7 @@ from edge.inspection.compact import blob
 from edge.inspection.scale import Scale
 from edge.inspection.skeleton import skeletons
 from edge.inspection.strokes import Drawing, drawing
-from edge.inspection.thin import Path, SizedStroke, paths_of, sized
+from edge.inspection.thin import Path, SizedStroke, along, paths_of, sized
 from edge.opencv import cv2
 from edge.records import Float64, UInt8
 
@@ -48,8 +48,8 @@ class Marked:
 class Sizes:
     """What a defect measures, in px of the frame and, where a scale is known, in mm; `u_…`: standard uncertainties.
 
-    `points` [P, 2] px: its middle line, or the corners around it. `ends`: its free ends, each a point and a unit
-    direction outward, float64 [2, 2]. `contrast`: grey levels above the ground, None where it shows no edge.
+    `points` [P, 2] px: its middle line, or the corners around it. `ends`: its free ends, each a point
+    and one within the defect, float64 [2]. `contrast`: grey levels above the ground, None where it shows no edge.
     `by_grey`: measured at the grey-value edge, or else by its mask. `orientation_deg`: None where it has none.
     """
 
@@ -60,7 +60,7 @@ class Sizes:
     u_length_px: float
     u_width_px: float
     points: Float64
-    ends: tuple[Float64, ...] = ()
+    ends: tuple[tuple[Float64, Float64], ...] = ()
     contrast: float | None = None
     orientation_deg: float | None = None
     by_grey: bool = True
@@ -166,32 +166,35 @@ def _by_mask(each: Marked, scale: Scale | None) -> Sizes | None:
 
 def _of_strokes(strokes: Sequence[SizedStroke], paths: Sequence[Path], drawn: Drawing, scale: Scale | None) -> Sizes:
     """Put a thin defect's strokes together."""
-    steps = [np.hypot(*np.diff(stroke.points, axis=0).T) for stroke in strokes]
-    lengths = np.array([float(step.sum()) for step in steps])
-    widths = np.array([float(stroke.widths.mean()) for stroke in strokes])
-    length = float(lengths.sum())
-    width = float((lengths * widths).sum() / max(length, 1e-9))
+    lengths = [stroke.length_px for stroke in strokes]
+    widths = [float(stroke.widths.mean()) for stroke in strokes]
+    length = sum(lengths)
+    width = _weighted(widths, lengths)
     covered = sum(stroke.drawn_px * own for stroke, own in zip(strokes, widths, strict=True))
     area = max(covered - sum(drawn.overlaps) * width**2, 0.25 * covered)
     blur = max(stroke.blur for stroke in strokes)
     edge = _edge_px(blur)
     known = all(stroke.resolved for stroke in strokes)
-    points = np.concatenate([stroke.points for stroke in strokes])
+    points = strokes[0].points if len(strokes) == 1 else np.concatenate([stroke.points for stroke in strokes])
     seen = sum(len(stroke.widths) for stroke in strokes)
     sizes = Sizes(
         length_px=length,
         width_px=width,
         width_max_px=max(_largest(stroke.widths) for stroke in strokes),
         area_px=area,
-        u_length_px=float(np.hypot(2**0.5 * edge, _ALONG * length)),
+        u_length_px=math.hypot(2**0.5 * edge, _ALONG * length),
         u_width_px=2**0.5 * edge / min(4.0, max(1.0, seen**0.5)) if known else width / 12**0.5,
         points=points,
         ends=_ends(strokes, paths),
-        contrast=sum(stroke.height * own for stroke, own in zip(strokes, lengths.tolist(), strict=True))
-        / max(length, 1e-9),
+        contrast=_weighted([stroke.height for stroke in strokes], lengths),
         orientation_deg=_orientation(points),
     )
     return sizes if scale is None else _in_mm(sizes, strokes, scale)
+
+
+def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
+    """Return the mean of values by their weights."""
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / max(sum(weights), 1e-9)
 
 
 def _edge_px(blur: float) -> float:
@@ -207,20 +210,20 @@ def _largest(widths: Float64) -> float:
     """Return the largest width that three neighbours agree on."""
     if len(widths) < 3:
         return float(widths.max())
-    return float(np.minimum(np.minimum(widths[:-2], widths[1:-1]), widths[2:]).max().clip(float(widths.mean())))
+    agreed = np.minimum(np.minimum(widths[:-2], widths[1:-1]), widths[2:])
+    return max(float(agreed.max()), float(widths.mean()))
 
 
-def _ends(strokes: Sequence[SizedStroke], paths: Sequence[Path]) -> tuple[Float64, ...]:
-    """Return the free ends of strokes, each as a point and a unit direction outward."""
+def _ends(strokes: Sequence[SizedStroke], paths: Sequence[Path]) -> tuple[tuple[Float64, Float64], ...]:
+    """Return the free ends of strokes, each as its point and one within the stroke."""
     found = []
     for stroke, path in zip(strokes, paths, strict=True):
         if path.closed:
             continue
         reach = min(len(stroke.points) - 1, 8)
         for free, end, inner in ((path.free[0], 0, reach), (path.free[1], -1, -1 - reach)):
-            way = stroke.points[end] - stroke.points[inner]
-            if free and (size := float(np.hypot(*way))) > 0:
-                found.append(np.stack([stroke.points[end], way / size]))
+            if free and reach:
+                found.append((stroke.points[end], stroke.points[inner]))
     return tuple(found)
 
 
@@ -237,27 +240,27 @@ def _orientation(points: Float64) -> float | None:
 
 def _in_mm(sizes: Sizes, strokes: Sequence[SizedStroke], scale: Scale) -> Sizes:
     """Take sizes to the part's surface, each stroke's points and edges by themselves."""
-    ends = np.cumsum([len(stroke.points) for stroke in strokes])[:-1]
-    lines = np.split(scale.points_mm(sizes.points), ends)
-    length = sum(float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines)
-    edges_px = np.concatenate([stroke.edges for stroke in strokes])
-    edges = scale.points_mm(edges_px.reshape(-1, 2)).reshape(-1, 2, 2)
-    shown_px = float(np.hypot(*(edges_px[:, 1] - edges_px[:, 0]).T).mean())
-    shown = float(np.hypot(*(edges[:, 1] - edges[:, 0]).T).mean())
+    length = sum(along(scale.points_mm(stroke.points)) for stroke in strokes)
+    shown_px = sum(float(stroke.widths.sum()) for stroke in strokes)
+    shown = 0.0
+    for stroke in strokes:
+        edges = scale.points_mm(stroke.edges.reshape(-1, 2)).reshape(stroke.edges.shape)
+        across = edges[1] - edges[0]
+        shown += float(np.sqrt(np.einsum("ij,ij->i", across, across)).sum())
     return _scaled(sizes, length, shown / max(shown_px, 1e-9), scale)
 
 
 def _scaled(sizes: Sizes, length_mm: float, across: float, scale: Scale) -> Sizes:
     """Return sizes in mm too; `across`: mm per px across the defect."""
-    along = length_mm / max(sizes.length_px, 1e-9)
+    longways = length_mm / max(sizes.length_px, 1e-9)
     return replace(
         sizes,
         length_mm=length_mm,
         width_mm=sizes.width_px * across,
         width_max_mm=sizes.width_max_px * across,
-        area_mm2=sizes.area_px * along * across,
-        u_length_mm=float(np.hypot(sizes.u_length_px * along, scale.residual_mm)),
-        u_width_mm=float(np.hypot(sizes.u_width_px * across, scale.residual_mm)),
+        area_mm2=sizes.area_px * longways * across,
+        u_length_mm=math.hypot(sizes.u_length_px * longways, scale.residual_mm),
+        u_width_mm=math.hypot(sizes.u_width_px * across, scale.residual_mm),
     )
 
 
@@ -297,11 +300,11 @@ def of_box(corners: Float64, area_px: float) -> Sizes:
     )
 
 
-def _box_ends(corners: Float64, way: Float64) -> tuple[Float64, ...]:
+def _box_ends(corners: Float64, way: Float64) -> tuple[tuple[Float64, Float64], ...]:
     """Return the two short sides of a rectangle as free ends."""
     middle = corners.mean(axis=0)
     half = float(np.abs((corners - middle) @ way).max())
-    return tuple(np.stack([middle + sign * half * way, sign * way]) for sign in (1.0, -1.0))
+    return tuple((middle + sign * half * way, middle) for sign in (1.0, -1.0))
 
 
 def box_in_mm(sizes: Sizes, scale: Scale, longer: float = 1.0) -> Sizes:

@@ -95,7 +95,8 @@ def _within(knots: _Indices, corner: tuple[int, int], shape: tuple[int, ...]) ->
     if not len(knots):
         return knots
     placed = knots - np.array(corner)
-    return placed[((placed >= 0) & (placed < np.array(shape))).all(axis=1)]
+    inside: _Indices = placed[((placed >= 0) & (placed < np.array(shape))).all(axis=1)]
+    return inside
 
 
 _NOWHERE: Float64 = np.empty((0, 2))
@@ -171,9 +172,10 @@ def _clean(thin: UInt8) -> _Indices:
     around = np.array([row * width + column for row, column in _AROUND], np.int64)
     line = np.flatnonzero(flat)
     for _ in range(2):
-        quarter = (line // width % 2) * 2 + line % 2
+        doubtful = line[_SUPERFLUOUS[_codes(flat, line, around)]]
+        quarter = (doubtful // width % 2) * 2 + doubtful % 2
         for number in range(4):
-            own = line[quarter == number]
+            own = doubtful[quarter == number]
             flat[own[_SUPERFLUOUS[_codes(flat, own, around)]]] = 0
         line = line[flat[line] > 0]
     knots = line[_COUNT[_codes(flat, line, around)] > 2]

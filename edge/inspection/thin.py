@@ -6,6 +6,7 @@ stroke's own. Then its ends are sought along it, beyond the last point of the ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ class Path:
 class SizedStroke:
     """One measured stroke: `points` float64 [N, 2] px, its middle from end to end, and its `widths` [W] px.
 
-    `edges` [W, 2, 2]: the two edges (x, y) px of each. `drawn_px`: so long is a stroke of its area with square ends.
+    `edges` [2, W, 2]: the two edges (x, y) px of each. `drawn_px`: so long is a stroke of its area with square ends.
     `blur`: standard deviation of the picture's, px. `height`: grey levels above the ground, negative where darker.
     `resolved`: whether its width is more than the blur's own.
     """
@@ -57,10 +58,17 @@ class SizedStroke:
     points: Float64
     widths: Float64
     edges: Float64
+    length_px: float
     drawn_px: float
     blur: float
     height: float
     resolved: bool
+
+
+def along(points: Float64) -> float:
+    """Return how long a line through points is, [N, 2] of any unit."""
+    steps = points[1:] - points[:-1]
+    return float(np.sqrt(np.einsum("ij,ij->i", steps, steps)).sum())
 
 
 def paths_of(drawing: Drawing, half_width: float, corner: tuple[int, int]) -> list[Path]:
@@ -73,7 +81,7 @@ def _path(stroke: Stroke, drawing: Drawing, half_width: float, corner: Float64) 
     count = len(stroke.points)
     reach = min(3 + int(half_width / 2), max(1, count // 4))
     smooth = _smoothed(stroke.points, reach, closed=stroke.closed)
-    number = int(np.clip(round(count / _APART_PX), 3, _PROFILES_AT_MOST)) + 1
+    number = min(max(round(count / _APART_PX), 3), _PROFILES_AT_MOST) + 1
     places = np.arange(number) * (count / number if stroke.closed else (count - 1) / (number - 1))
     axis = np.arange(count + 1 if stroke.closed else count)
     rounded = np.concatenate([smooth, smooth[:1]]) if stroke.closed else smooth
@@ -87,14 +95,17 @@ def _path(stroke: Stroke, drawing: Drawing, half_width: float, corner: Float64) 
 def _smoothed(points: Float64, reach: int, *, closed: bool) -> Float64:
     """Average each point, [N, 2], with `reach` of its neighbours to either side; ends stay where they are."""
     if closed:
-        padded = np.concatenate([points[-reach:], points, points[:reach]])
+        padded = np.concatenate([_NOTHING, points[-reach:], points, points[:reach]])
     else:
         before, after = 2 * points[:1] - points[reach:0:-1], 2 * points[-1:] - points[-2 : -reach - 2 : -1]
-        padded = np.concatenate([before, points, after])
-    sums = np.cumsum(np.concatenate([np.zeros((1, 2)), padded]), axis=0)
+        padded = np.concatenate([_NOTHING, before, points, after])
+    sums = padded.cumsum(axis=0)
     width = 2 * reach + 1
     smooth: Float64 = (sums[width:] - sums[:-width]) / width
     return smooth
+
+
+_NOTHING: Float64 = np.zeros((1, 2))
 
 
 def _tangents(points: Float64, *, closed: bool) -> Float64:
@@ -304,14 +315,25 @@ def _one(
     at = np.flatnonzero(use) + own.start
     blur, resolved = (0.0, True) if its.sharp else _blur(profiles, shown, at, ends)
     widths = unblurred(shown, blur)
-    normals = np.column_stack([-path.tangents[:, 1], path.tangents[:, 0]])[use]
-    middle = path.points[use] + ((profiles.left + profiles.right) / 2)[own][use][:, None] * normals
-    edges = np.stack([middle - normals * widths[:, None] / 2, middle + normals * widths[:, None] / 2], axis=1)
-    steps = np.hypot(*np.diff(np.concatenate([line, line[:1]]) if path.closed else line, axis=0).T)
-    between = float(steps.sum())
-    drawn = max(0.25 * between, between + sum(end.drawn for end in ends if end is not None))
-    height = middle_of(profiles.height[own][use])
-    return SizedStroke(points, widths, edges, drawn, blur, height, resolved)
+    normals = path.tangents[use][:, ::-1] * _TURN
+    middle = path.points[use] + ((profiles.left[own] + profiles.right[own]) / 2)[use][:, None] * normals
+    half = normals * (widths[:, None] / 2)
+    length = along(points)
+    more = sum(end.drawn - end.beyond for end in ends if end is not None)
+    return SizedStroke(
+        points=points,
+        widths=widths,
+        edges=np.array([middle - half, middle + half]),
+        length_px=length,
+        drawn_px=max(0.25 * length, length + more),
+        blur=blur,
+        height=middle_of(profiles.height[own][use]),
+        resolved=resolved,
+    )
+
+
+# Turns a tangent (x, y), written as (y, x), into the normal.
+_TURN = np.array([-1.0, 1.0])
 
 
 def _blur(
@@ -323,7 +345,7 @@ def _blur(
     if half >= _STEEP * blur:
         return blur, True
     ratio, blur = box_and_blur(profiles, at, half)
-    at_ends = [end.blur for end in ends if end is not None and np.isfinite(end.blur) and end.blur > 0]
+    at_ends = [end.blur for end in ends if end is not None and math.isfinite(end.blur) and end.blur > 0]
     if ratio >= _SHAPED:
         close = [each for each in at_ends if abs(each - blur) < _ALIKE * blur]
         return (blur + sum(close)) / (1 + len(close)), True
