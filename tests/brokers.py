@@ -27,7 +27,7 @@ from typing_extensions import Self
 
 from edge.publishers.embedded_broker import EmbeddedBroker
 
-__all__ = ["EmbeddedBroker", "Mosquitto", "Subscriber", "free_port", "retained", "wait_for"]
+__all__ = ["EmbeddedBroker", "Mosquitto", "Subscriber", "free_port", "listens", "retained", "wait_for"]
 
 HOST = "127.0.0.1"
 
@@ -61,6 +61,15 @@ def _ports() -> Iterator[int]:
         else:
             return itertools.cycle(range(first, first + _BLOCK))
     raise AssertionError(f"{(_PORTS_TO - _PORTS_FROM) // _BLOCK} processes run tests already")
+
+
+def listens(port: int) -> bool:
+    """Tell whether somebody takes connections to a port of loopback."""
+    try:
+        socket.create_connection((HOST, port), 10).close()
+    except OSError:
+        return False
+    return True
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
@@ -122,11 +131,7 @@ class Mosquitto:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"mosquitto does not start with {self._config.read_text()}"
-        try:
-            socket.create_connection((HOST, self.port), 0.2).close()
-        except OSError:
-            return False
-        return True
+        return listens(self.port)
 
     def stop(self) -> None:
         """Stop in order, saving what is to be saved."""

@@ -70,14 +70,14 @@ class PlcServer:
         self._ready, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(240)  # it has thousands of nodes of its own to make
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(240)
 
     async def _run(self) -> None:
         server = Server()
@@ -113,7 +113,7 @@ class PlcServer:
     def ask(self, coroutine: Any) -> Any:
         """Do something in the server's own loop."""
         assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
 
 def files(own: tuple[Path, Path], peer: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from asyncua import Client, ua
 from pymodbus.client import ModbusTcpClient
 
 from edge.outputs.opcua import NAMESPACE
-from tests.brokers import HOST, free_port
+from tests.brokers import HOST, free_port, listens, wait_for
 from tests.edge.outputs.opcua_plc import PlcServer
 from tests.edge.outputs.plc import Plc
 
@@ -122,7 +122,8 @@ class OpcUaAsks:
     """An OPC UA client that asks the station."""
 
     def __init__(self) -> None:
-        self._url = f"opc.tcp://{HOST}:{free_port()}"
+        self._port = free_port()
+        self._url = f"opc.tcp://{HOST}:{self._port}"
         own = {"role": "server", "url": self._url, "security": "none", "silent_ms": 60_000}
         self.machine = {"link": "opcua", "opcua": own}
         self._loop = asyncio.new_event_loop()
@@ -135,7 +136,8 @@ class OpcUaAsks:
         return name
 
     def get(self, name: str) -> int:
-        """Read a node of the station."""
+        """Read a node of the station, once that takes connections."""
+        wait_for(lambda: self._client is not None or listens(self._port))
         return int(self._do(self._get(name)))
 
     def put(self, name: str, value: int) -> None:

@@ -19,7 +19,7 @@ from edge.outputs.link_settings import OpcUaSettings
 from edge.outputs.opcua import NAMESPACE
 from edge.outputs.opcua_link import OpcUaClient, OpcUaLink, OpcUaServer
 from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
-from tests.brokers import HOST, free_port, wait_for
+from tests.brokers import HOST, free_port, listens, wait_for
 from tests.edge.outputs.opcua_plc import PlcServer, files, make_certificate
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -190,11 +190,14 @@ def visit(url: str, steps: Steps, secure: Sequence[Any] = (), timeout_s: float =
 
 
 @contextmanager
-def serving(**settings: Any) -> Iterator[tuple[Linked, str]]:
-    """Yield a server and its address."""
-    url = f"opc.tcp://{HOST}:{free_port()}"
+def serving(*, listening: bool = True, **settings: Any) -> Iterator[tuple[Linked, str]]:
+    """Yield a server and its address, once it takes connections unless that is not to be."""
+    port = free_port()
+    url = f"opc.tcp://{HOST}:{port}"
     own = Linked(url, outputs=SERVED, inputs=WRITTEN, make=OpcUaServer, role="server", **settings)
     with own.link:
+        if listening:
+            wait_for(lambda: listens(port))
         yield own, url
 
 
@@ -263,7 +266,7 @@ def test_a_server_waits_for_certificates_that_hold(tmp_path: Path, whose: str) -
     """Its own or its client's are over: it lets nobody in, and says so; renewed in their files, it begins."""
     made = {name: make_certificate(tmp_path, name) for name in ("station", "plc")}
     make_certificate(tmp_path, whose, days=1, ago=3)
-    with serving(retry_ms=100, **files(made["station"], made["plc"][0])) as (own, url):
+    with serving(listening=False, retry_ms=100, **files(made["station"], made["plc"][0])) as (own, url):
         own.link.set({"count": 9})
         assert "expired on" in own.why()
         with pytest.raises((ua.UaError, OSError, asyncio.TimeoutError)):

@@ -10,7 +10,7 @@ import pytest
 from asyncua import Client, ua
 
 from edge.outputs.opcua import NAMESPACE
-from tests.brokers import HOST, free_port, wait_for
+from tests.brokers import HOST, free_port, listens, wait_for
 from tests.edge.outputs.machine_line import running, settings_of
 from tests.edge.outputs.opcua_plc import PlcServer, files, make_certificate
 
@@ -35,13 +35,14 @@ async def look(url: str, parts: int) -> dict[int, dict[str, Any]]:
 
 def test_a_client_reads_part_after_part(tmp_path: Path) -> None:
     """With each result id come that part's verdict, its id and its recipe, under the names of OPC 40100-1."""
-    url = f"opc.tcp://{HOST}:{free_port()}"
+    port = free_port()
+    url = f"opc.tcp://{HOST}:{port}"
     outputs = {rule: {"rule": rule, "at": name} for name, rule in zip(NAMES, RULES, strict=True)}
     machine = {"link": "opcua", "opcua": {"role": "server", "url": url, "security": "none"}}
     settings = settings_of(tmp_path / "a.db", defective=0.4, machine=machine, outputs=outputs)
     ids: list[str] = []
     with running(settings, tmp_path / "a.db", ids=ids) as (_, verdicts):
-        wait_for(lambda: verdicts)
+        wait_for(lambda: verdicts and listens(port))
         seen = asyncio.run(look(url, 6))
     for count in sorted(seen)[:-1]:  # of each the last reading, before the next part
         one = seen[count]
@@ -57,7 +58,12 @@ def test_a_certificate_that_is_over_is_an_alarm_and_the_line_goes_on(tmp_path: P
     plc_files = make_certificate(tmp_path, "plc")
     own = files(make_certificate(tmp_path, "station", days=1, ago=3), plc_files[0])
     with PlcServer(certificate=plc_files) as plc:
-        link = {"url": plc.url, "retry_ms": 200, **{name: str(value) for name, value in own.items()}}
+        link = {
+            "url": plc.url,
+            "retry_ms": 200,
+            "timeout_ms": 60_000,
+            **{name: str(value) for name, value in own.items()},
+        }
         outputs = {
             "ready": {"rule": "ready", "at": "ns=2;s=Bad"},
             "count": {"rule": "result_counter", "at": "ns=2;s=Count"},
