@@ -160,7 +160,7 @@ def test_a_plc_reads_a_station_that_is_the_server(tmp_path: Path) -> None:
                     count, *bits, beat = plc.read_holding_registers(0, count=5, device_id=1).registers
                 except ModbusException:
                     return 0
-                if count:
+                if count and any(bits):  # none is up while a busy station stands still
                     read.setdefault(count, tuple(bits))
                 return beat if len(read) >= 15 else 0
 

@@ -27,7 +27,8 @@ async def look(url: str, parts: int) -> dict[int, dict[str, Any]]:
         nodes = [client.get_node(ua.NodeId(name, space)) for name in NAMES]
         while len(seen) < parts:
             count, *values = await client.read_values(nodes)
-            if count:  # what is read while it changes is read again
+            up = any(value is True for value in values[:3])  # none is while a busy station stands still
+            if count and up:  # what is read while it changes is read again
                 seen[count] = dict(zip(NAMES[1:], values, strict=True))
             await asyncio.sleep(0.01)
     return seen
