@@ -46,7 +46,7 @@ def test_the_signals_of_a_running_station_are_shown(plc: Plc, tmp_path: Path) ->
             assert (done.returncode, "had been counted" in done.stdout) == (0, True)
             with OutboxReader(tmp_path / "outbox.db") as reader:
                 details = [row.entry.detail for row in reader.journal_rows(200) if row.entry.user == "anna"]
-            assert [detail.split(":")[0] for detail in details] == ["reset-counters by anna"]
+            assert [detail.split(":")[0] for detail in details] == ["reset-counters by shell"]
             assert plc.register(COUNT) >= 3
             refused = linewatch("outputs", config, "test", "--yes")
     assert refused.returncode == 13
