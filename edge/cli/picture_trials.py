@@ -9,7 +9,6 @@ from edge.cli.device_trials import Warned
 from edge.cli.trials import CameraTrial
 from edge.errors import ProductNotFoundError, SettingsError
 from edge.inspection.golden import golden_frame
-from edge.inspection.scale import UniformScale
 from edge.inspection.zoning import Zoning
 from edge.preparing import prepare_and_locate
 from edge.quality.learning import open_gate
@@ -59,9 +58,8 @@ def _placed(settings: Settings, bundle: Bundle, frame: Frame) -> tuple[int, Part
     part = by_bundle if inspect.part is None or inspect.part.find == "bundle" else inspect.part.look(frame.pixels)
     part = None if inspect.part is None else part
     clean: UInt8 = np.zeros(prepared.shape[:2], np.uint8)
-    scale = UniformScale(inspect.mm_per_px) if inspect.mm_per_px else None
     size_px = (frame.pixels.shape[1], frame.pixels.shape[0])
-    placed = Zoning(inspect, scale).place(DefectMap(clean, clean), to_frame, size_px, part)
+    placed = Zoning(inspect, inspect.scale).place(DefectMap(clean, clean), to_frame, size_px, part)
     if placed.problem:
         raise SettingsError(f"key inspect: {placed.problem}. Every frame like this one would be NO_READ")
     return round(placed.inspected.cells * to_frame.area_scale), part

@@ -14,8 +14,10 @@ from pydantic import Field, ValidationError
 from edge.bundle import Bundle
 from edge.errors import ProductNotFoundError, SettingsError, SourceError
 from edge.files import write_text
+from edge.inspection.scale import Scale
 from edge.inspection.settings import ZONES_AT_MOST, InspectSettings, ZoneSettings
 from edge.inspection.zone_files import ZoneSheet
+from edge.inspection.zoning import size_mm
 from edge.opencv import cv2
 from edge.preparing import prepare_and_locate
 from edge.preparing.geometry import warped
@@ -42,13 +44,13 @@ class _DrawnZones(StrictModel):
 class Sheet:
     """What zones are drawn upon.
 
-    `pixels`: uint8 [H, W] or BGR; `part`: where the part lies in it, None = not looked for. `mm_per_px`: for zones in
-    mm, None without.
+    `pixels`: uint8 [H, W] or BGR; `part`: where the part lies in it, None = not looked for. `scale`: for zones in mm,
+    None without.
     """
 
     pixels: UInt8
     part: PartBox | None
-    mm_per_px: float | None
+    scale: Scale | None
 
     @property
     def on(self) -> str:
@@ -84,9 +86,9 @@ class Sheet:
         if zone.on == "frame" or self.part is None:
             return corners
         if zone.on == "part_mm":
-            if self.mm_per_px is None:
-                raise SettingsError("a zone in mm cannot be drawn: expected inspect.mm_per_px, received none")
-            corners = corners / (np.array(self.part.size_px) * self.mm_per_px)
+            if self.scale is None:
+                raise SettingsError("a zone in mm cannot be drawn: expected mm_per_px or calibration, received none")
+            corners = corners / np.array(size_mm(self.part, self.scale))
         return self.part.to_frame.apply(corners)
 
     def page_zones(self, zones: Mapping[str, ZoneSettings]) -> dict[str, Any]:
@@ -162,7 +164,7 @@ def sheet_of(pixels: UInt8, inspect: InspectSettings, bundle: Bundle) -> Sheet:
                 part = inspect.part.look(pixels)
         except ProductNotFoundError as error:
             raise SourceError(f"The picture shows no part: {error}. Take another with --picture") from error
-    return Sheet(pixels, part, inspect.mm_per_px)
+    return Sheet(pixels, part, inspect.scale)
 
 
 def drawn_shapes(sheet: Sheet, inspect: InspectSettings) -> list[DrawnShape]:
@@ -227,7 +229,6 @@ def _svg(path: Path, zones: Mapping[str, ZoneSettings], sheet: Sheet) -> str:
 
 
 def _plain_size(sheet: Sheet, place: str) -> tuple[float, float]:
-    if place == "part_mm" and sheet.part is not None and sheet.mm_per_px is not None:
-        width, height = (side * sheet.mm_per_px for side in sheet.part.size_px)
-        return width, height
+    if place == "part_mm" and sheet.part is not None and sheet.scale is not None:
+        return size_mm(sheet.part, sheet.scale)
     return float(sheet.pixels.shape[1]), float(sheet.pixels.shape[0])

@@ -120,10 +120,7 @@ class Zoning:
 
     def _size_mm(self, part: PartBox) -> tuple[float, float]:
         assert self._scale is not None  # noqa: S101 - the settings ask for one
-        corner, right, below = self._scale.points_mm(
-            part.to_frame.apply(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
-        )
-        return float(np.hypot(*(right - corner))), float(np.hypot(*(below - corner)))
+        return size_mm(part, self._scale)
 
     def _shares(self, zone: ZoneSettings, part: PartBox) -> Float64:
         corners = np.array(zone.corners)
@@ -157,6 +154,13 @@ class Zoning:
                 del self._regions[next(iter(self._regions))]  # the oldest
             self._regions[key] = make()
         return self._regions[key]
+
+
+def size_mm(part: PartBox, scale: Scale) -> tuple[float, float]:
+    """Return the width and height of a part's box in mm, along the sides that meet in its top left corner."""
+    corners = part.to_frame.apply(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    corner, right, below = scale.points_mm(corners)
+    return float(np.hypot(*(right - corner))), float(np.hypot(*(below - corner)))
 
 
 def _pairs(points: Float64) -> tuple[tuple[float, float], ...]:
