@@ -156,10 +156,14 @@ class OpcUaAsks:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
     async def _node(self, name: str) -> Any:
-        if self._client is None:
-            self._client = Client(self._url, timeout=60)
-            await self._client.connect()
-            self._space = await self._client.get_namespace_index(NAMESPACE)
+        while self._client is None:
+            client = Client(self._url, timeout=60)
+            try:
+                await client.connect()
+            except OSError:  # the station does not listen yet
+                await asyncio.sleep(0.2)
+                continue
+            self._client, self._space = client, await client.get_namespace_index(NAMESPACE)
         return self._client.get_node(ua.NodeId(name, self._space))
 
     async def _get(self, name: str) -> Any:
