@@ -237,6 +237,7 @@ CAMERA_ALARMS = (
         priority="high",
         text="Lengths come out wrong, for the camera or its lens moved: calibrate it again; stop shipping until then",
         cause="A camera that was pushed or refocused, another lens, parts that lie higher or lower than the target did",
+        consequence="A length or an area in mm would be wrong, and with it each verdict by such a limit",
     ),
 )
 QUALITY_ALARMS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def read_calibration(path: Path) -> Calibration:
         raise _damaged(path, "its content is not what its sha256 says, so it was damaged or changed by hand")
     try:
         return _of(given)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -154,14 +154,24 @@ def _of(given: dict[str, Any]) -> Calibration:
     plane = tuple(float(each) for each in given["plane"])
     if len(plane) != 9 or min(width, height) < 1 or abs(np.linalg.det(np.array(plane).reshape(3, 3))) < 1e-12:
         raise ValueError("its plane or its size is none")
-    own = {name: given[name] for name in (each.name for each in fields(Calibration)) if name in given}
-    own |= {
-        "camera": CameraIdentity(**given["camera"]),
-        "scale": PlaneScale(lens, plane, float(given["residual_mm"])),
-        "points": tuple(SeenPoint(**each) for each in given["points"]),
-        "fitted": tuple(given["fitted"]),
-    }
-    return Calibration(**own)
+    return Calibration(
+        camera=_camera_of(given["camera"]),
+        scale=PlaneScale(lens, plane, float(given["residual_mm"])),
+        residual_px=float(given["residual_px"]),
+        worst_px=float(given["worst_px"]),
+        made_at=str(given["made_at"]),
+        target=str(given["target"]),
+        pictures=int(given["pictures"]),
+        points=tuple(SeenPoint(**each) for each in given["points"]),
+        fitted=tuple(str(each) for each in given["fitted"]),
+        assumed_px=None if given["assumed_px"] is None else float(given["assumed_px"]),
+        turned_deg=None if given["turned_deg"] is None else float(given["turned_deg"]),
+    )
+
+
+def _camera_of(given: dict[str, Any]) -> CameraIdentity:
+    source, lens_id = (None if given[name] is None else str(given[name]) for name in ("source", "lens_id"))
+    return CameraIdentity(str(given["name"]), source, lens_id)
 
 
 def _damaged(path: Path, why: str) -> SettingsError:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from defusedxml import ElementTree
 
+from edge.calibration.calibrating import calibrate_by_target
 from edge.calibration.drift import Check, DriftWatch, check_path, length_error, read_check, write_check
+from edge.calibration.finding import find_target
 from edge.calibration.printing import as_svg
 from edge.calibration.record import Calibration, CameraIdentity, read_calibration, write_calibration
 from edge.calibration.targets import TargetSpecError, parse_target
 from edge.errors import SettingsError, TargetError
-from tests.edge.calibration.scenes import calibration, camera, found
+from edge.records import UInt8
+from tests.edge.calibration.scenes import ORIGIN, calibration, camera, found
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +151,47 @@ def test_a_description_that_says_no_target_is_refused(text: str) -> None:
 def test_a_target_is_called_what_it_was_called(text: str) -> None:
     """The description of a target is the one that it was made of."""
     assert parse_target(text).spec == text
+
+
+def drawn(svg: str, px_per_mm: float) -> UInt8:
+    """Draw the rectangles and circles of an SVG, grey uint8 [H, W]."""
+    root = ElementTree.fromstring(svg)
+    width, height = (
+        round(float(side.removesuffix("mm")) * px_per_mm) for side in (root.get("width"), root.get("height"))
+    )
+    y, x = (np.mgrid[:height, :width] + 0.5) / px_per_mm
+    pixels = np.full((height, width), 255, np.uint8)
+    group = root.find("{*}g")
+    left, top = (float(each) for each in re.findall(r"[\d.]+", group.get("transform")))
+    for shape in group:
+        own = {
+            name: float(shape.get(name)) for name in ("x", "y", "width", "height", "cx", "cy", "r") if shape.get(name)
+        }
+        if "r" in own:
+            pixels[np.hypot(x - left - own["cx"], y - top - own["cy"]) < own["r"]] = 0
+        else:
+            right, down = left + own["x"], top + own["y"]
+            pixels[(x >= right) & (x < right + own["width"]) & (y >= down) & (y < down + own["height"])] = 0
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "chessboard:9x6:20mm",
+        "charuco:7x5:30mm:21mm",
+        "charuco:8x6:25mm:18mm:5X5_100",
+        "circles:9x6:20mm",
+        "acircles:4x9:16mm",
+    ],
+)
+def test_what_is_printed_is_the_target_in_its_true_size(spec: str) -> None:
+    """The drawing, looked at from above, is found as that target, and calibrates to the drawing's own scale."""
+    target = parse_target(spec)
+    pixels = drawn(as_svg(target), 2.5)
+    size = (pixels.shape[1], pixels.shape[0])
+    made = calibrate_by_target(target, [find_target(target, pixels)], size, ORIGIN)
+    assert made.mm_per_px == pytest.approx(1 / 2.5, rel=0.002)
 
 
 def test_a_target_that_does_not_fit_on_paper_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from edge.app import run_line
+from edge.bundle import load_bundle, write_manifest
+from edge.calibration.drift import Check, write_check
 from edge.calibration.record import read_calibration
+from edge.cameras.images import ImagesCamera
 from edge.cli.commands import app
 from edge.errors import DriftError, LinewatchError, SettingsError, SourceError, TargetError
 from edge.opencv import cv2
+from edge.preparing import CropRectangle, Resize
+from edge.publishers.memory import MemoryPublisher
+from edge.records import CameraFault
+from edge.records.decided import Decided
 from edge.settings import load_settings
 from edge.simulation.target_scene import PinholeCamera
 from tests.bright_bundle import write_bright_bundle
@@ -58,11 +67,11 @@ def test_a_picture_of_a_target_calibrates(folder: Path) -> None:
     assert (kept.camera.name, kept.camera.lens_id, kept.target) == ("top", "25 mm", CHESSBOARD)
 
 
-def drawn(path: Path, seen_by: PinholeCamera, kind: str = "lines") -> None:
-    """Write what a camera sees of bright lines, 1 mm wide, on a dark part."""
+def drawn(path: Path, seen_by: PinholeCamera, bench: float = 40.0) -> None:
+    """Write what a camera sees of bright lines, 1.2 mm wide, on a dark part of 96 x 66 mm, on a bench."""
 
     def paint(x: np.ndarray, y: np.ndarray) -> np.ndarray:  # type: ignore[type-arg] - float64 [N]
-        levels = np.full(x.shape, 40.0)
+        levels = np.where((np.abs(x) < 48) & (np.abs(y) < 33), 40.0, bench)
         for (middle_x, middle_y), angle, length in LINES:
             cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
             along = (x - middle_x) * cos + (y - middle_y) * sin
@@ -71,7 +80,7 @@ def drawn(path: Path, seen_by: PinholeCamera, kind: str = "lines") -> None:
         return levels
 
     path.mkdir()
-    cv2.imwrite(str(path / f"{kind}.png"), seen_by.picture(paint))
+    cv2.imwrite(str(path / "lines.png"), seen_by.picture(paint))
 
 
 def inspected(folder: Path, settings: str) -> list[dict[str, Any]] | None:
@@ -93,6 +102,68 @@ def test_lengths_under_a_tilted_camera_are_right(folder: Path) -> None:
     defects = inspected(folder, "inspect: {calibration: calibration/top.json}\n")
     assert defects is not None
     assert sorted(defect["length_mm"] for defect in defects) == pytest.approx([14, 26, 30], rel=0.02)
+
+
+@pytest.mark.parametrize("turn_deg", [0, 12])
+def test_lengths_are_right_whatever_the_preparing_does(turn_deg: float, folder: Path) -> None:
+    """The part is found, turned upright, cropped and stretched: lengths are still those of the camera's picture."""
+    seen_by = camera(tilt_deg=12, k1=-0.15, turn_deg=turn_deg, mm_per_px=0.32)
+    cv2.imwrite(str(folder / "target.png"), picture(seen_by=camera(tilt_deg=12, k1=-0.15, mm_per_px=0.32)))
+    assert calibrated(folder).exception is None
+    plain = write_bright_bundle(folder / "bundle")
+    steps = (CropRectangle(min_fill=0.7), Resize(width=420, height=330, fit="stretch"))
+    write_manifest(folder / "bundle", plain.manifest.model_copy(update={"preparing": steps}))
+    drawn(folder / "lines", seen_by, bench=110.0)
+    defects = inspected(folder, "inspect: {calibration: calibration/top.json}\n")
+    assert defects is not None
+    assert sorted(defect["length_mm"] for defect in defects) == pytest.approx([14, 26, 30], rel=0.02)
+
+
+def test_a_line_raises_an_alarm_while_its_calibration_is_off(folder: Path) -> None:
+    """Each frame is NO_READ by the fault of its camera, and one alarm says so in place of no-read."""
+    assert calibrated(folder).exception is None
+    write_bright_bundle(folder / "bundle")
+    drawn(folder / "lines", TILTED)
+    (folder / "own.yaml").write_text(
+        "camera: {name: top, source: lines}\nbundle: bundle\ninspect: {calibration: calibration/top.json}\n"
+    )
+    path = folder / "calibration" / "top.json"
+    for error in (0.004, 0.03):
+        write_check(path, Check(read_calibration(path).sha256, "2026-11-30T06:00:00+00:00", error, 0.01))
+        decided: list[Decided] = []
+        run_line(
+            load_settings(folder / "own.yaml"),
+            load_bundle(folder / "bundle"),
+            threading.Event(),
+            store=folder / f"{error}.db",
+            live=False,
+            camera=ImagesCamera("top", folder / "lines"),
+            publisher=MemoryPublisher(),
+            watchers=[decided.append],
+        )
+        raised = {event.alarm for each in decided for event in each.alarms if event.transition == "raised"}
+        (one,) = decided
+        if error > 0.01:
+            assert one.body["verdict"] == "NO_READ"
+            assert one.inspection.camera_fault is CameraFault.DRIFTED
+            assert raised - {"no-read"} == {"calibration-drifted"}
+        else:
+            assert one.body["verdict"] == "NG"
+            assert "calibration-drifted" not in raised
+
+
+def test_a_calibration_that_was_made_anew_is_another_edition(folder: Path) -> None:
+    """A reload tells: settings that name the same file differ where what stands in it does."""
+    (folder / "own.yaml").write_text(
+        "camera: {name: top, source: simulated}\ninspect: {calibration: calibration/top.json}"
+    )
+    assert calibrated(folder).exception is None
+    before, again = load_settings(folder / "own.yaml").inspect, load_settings(folder / "own.yaml").inspect
+    cv2.imwrite(str(folder / "target.png"), picture())
+    assert calibrated(folder).exception is None
+    after = load_settings(folder / "own.yaml").inspect
+    assert before == again
+    assert before != after
 
 
 def test_a_frame_of_another_size_is_no_read(folder: Path) -> None:
