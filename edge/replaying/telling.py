@@ -115,6 +115,8 @@ def defects_of(changes: Sequence[Change]) -> list[dict[str, Any]]:
             "area_px": round(one.defect.area_px, 1),
             "area_mm2": one.defect.area_mm2,
             "length_mm": one.defect.length_mm,
+            "width_mm": one.defect.width_mm,
+            "u_mm": one.defect.u_mm,
             "bbox": list(one.defect.bbox),
         }
         for one in listed
