@@ -22,6 +22,7 @@ from edge.errors import SourceError
 from edge.pictures import NotReadableError
 from edge.printable import printable
 from edge.records import UInt8
+from edge.wording import counted
 
 _STEP_US = 100_000
 PATIENCE_S = 3.0
@@ -195,7 +196,7 @@ class GenicamSource:
     def _pixels(self, buffer: Any) -> UInt8:
         padding, _ = buffer.get_image_padding() if hasattr(buffer, "get_image_padding") else (0, 0)
         if padding:
-            raise NotReadableError(f"its rows end with {padding} bytes of padding: set another width")
+            raise NotReadableError(f"its rows end with {counted(padding, 'byte')} of padding: set another width")
         data = buffer.get_image_data() if hasattr(buffer, "get_image_data") else buffer.get_data()
         size_px = (buffer.get_image_width(), buffer.get_image_height())
         return as_picture(data, buffer.get_image_pixel_format() & 0xFFFFFFFF, size_px, self._depth_bits)

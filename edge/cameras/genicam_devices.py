@@ -13,6 +13,7 @@ from typing import Any
 
 from edge.errors import DependencyError, SourceError
 from edge.printable import printable
+from edge.wording import counted
 
 PACKAGES = "gir1.2-aravis-0.8 python3-gi"
 # Aravis keeps one list of devices, by number: nobody may renew it while another reads.
@@ -97,7 +98,7 @@ def choose(wanted: str, found: Sequence[FoundDevice]) -> FoundDevice:
     listed = "; ".join(str(device) for device in found)
     if matching:
         raise SourceError(
-            f"{len(matching)} cameras are known as {wanted!r}: {'; '.join(map(str, matching))}. Two cameras with one "
+            f"{counted(len(matching), 'camera is', 'cameras are')} known as {wanted!r}: {'; '.join(map(str, matching))}. Two cameras with one "
             "serial number cannot be told apart by it: name each by its address"
         )
     raise SourceError(

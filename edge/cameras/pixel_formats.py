@@ -13,6 +13,7 @@ import numpy as np
 from edge.opencv import cv2
 from edge.pictures import NotReadableError, UInt16, to_eight_bits
 from edge.records import UInt8
+from edge.wording import counted
 
 Packing = Literal["8", "16", "10p", "12p", "10Packed", "12Packed", "RGB8", "BGR8", "UYVY", "YUYV"]
 # bytes for so many pixels
@@ -95,7 +96,7 @@ def as_picture(data: bytes, code: int, size_px: tuple[int, int], depth_bits: int
     expected = pixel_format.size_bytes(width, height)
     if width < 1 or height < 1 or len(data) < expected:
         raise NotReadableError(
-            f"{width} x {height} px of {pixel_format.name} take {expected} bytes, and {len(data)} came"
+            f"{width} x {height} px of {pixel_format.name} take {counted(expected, 'byte')}, and {len(data)} came"
         )
     raw = np.frombuffer(data, np.uint8, expected)
     if pixel_format.packing in {"RGB8", "BGR8", "UYVY", "YUYV"}:
