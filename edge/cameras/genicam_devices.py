@@ -97,9 +97,10 @@ def choose(wanted: str, found: Sequence[FoundDevice]) -> FoundDevice:
         return matching[0]
     listed = "; ".join(str(device) for device in found)
     if matching:
+        several = counted(len(matching), "camera is", "cameras are")
         raise SourceError(
-            f"{counted(len(matching), 'camera is', 'cameras are')} known as {wanted!r}: {'; '.join(map(str, matching))}. Two cameras with one "
-            "serial number cannot be told apart by it: name each by its address"
+            f"{several} known as {wanted!r}: {'; '.join(map(str, matching))}. Two cameras with one serial number "
+            "cannot be told apart by it: name each by its address"
         )
     raise SourceError(
         f"no GenICam camera is known as {wanted!r}; found: {listed or 'none'}. Expected a serial number, an IP address "
