@@ -18,6 +18,7 @@ from edge.errors import SourceError, TargetError
 from edge.records import CameraCondition, Frame, UInt8
 from edge.settings import CameraSettings
 from edge.station.watchdog import Heartbeats
+from edge.wording import counted
 
 _NONE_FOR_S = 15.0
 _FOR_S = 120.0
@@ -58,7 +59,9 @@ def sighted(
             continue
         if found and not _elsewhere(one, found, float(np.hypot(*own)) / 2):
             if late:
-                raise TargetError(f"{target.spec}: {len(found)} of {count} pictures; it was not moved any more")
+                raise TargetError(
+                    f"{target.spec}: {len(found)} of {counted(count, 'picture')}; it was not moved any more"
+                )
             told = _once(tell, told, "seen; now tilt it, or move it to another corner of the picture")
             continue
         found.append(one)
@@ -66,7 +69,7 @@ def sighted(
         told = _once(tell, told, f"picture {len(found)} of {count}: the target fills {one.share:.0%}{advice}")
         if len(found) == count:
             return own, found
-    raise TargetError(f"{target.spec}: {camera.name} showed it in {len(found)} of {count} pictures. {told}")
+    raise TargetError(f"{target.spec}: {camera.name} showed it in {len(found)} of {counted(count, 'picture')}. {told}")
 
 
 def _once(tell: Callable[[str], object], told: str, text: str) -> str:
