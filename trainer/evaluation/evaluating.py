@@ -41,7 +41,7 @@ from trainer.evaluation.metrics import (
     score_labels,
     score_picture,
 )
-from trainer.evaluation.ranking import Ranking
+from trainer.evaluation.ranking import UNRANKED, Ranking
 from trainer.recipe.good_parts_settings import learned_from_good_parts
 from trainer.training.starting import BEFORE
 
@@ -161,7 +161,7 @@ def evaluate(
         "majority_baseline": scores.majority_baseline(),
         "intervals": intervals(scores, [place.entry.group for place in ordered], seed=wanted.seed),
         "ranking": ranking.report(answerer.ranked_by) if wanted.ranking else None,
-        **(ranking.of_pictures(thresholds_of(bundle)) if wanted.ranking else {}),
+        **(ranking.of_pictures(thresholds_of(bundle)) if wanted.ranking else UNRANKED),
         "empty_baseline": empty.report(),
     }
     return Evaluation(report, rows, ranking.curves() if wanted.ranking else {})

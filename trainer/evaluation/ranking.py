@@ -112,6 +112,8 @@ def curve(scores: Float64, positive: npt.NDArray[np.bool_]) -> Curve:
 
 # The shares of good pictures that may be flagged, for which it is told how many defective ones are found.
 FALSE_ALARMS = (0.0, 0.01, 0.05, 0.1)
+# `Ranking.of_pictures` where nothing was ranked.
+UNRANKED: dict[str, Any] = {"picture_auroc": None, "found_at_false_alarms": None}
 
 
 def picture_auroc(good: Sequence[float], bad: Sequence[float]) -> float | None:

@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 from tests.trainer.levels_bundle import TILE, note_split, write_levels_bundle
 from tests.trainer.painted import write_painted
 from trainer.evaluation.evaluating import Evaluation, Judged, Wanted, evaluate, tables
+from trainer.evaluation.ranking import UNRANKED
 
 LEVELS = {"clean": 40, "stain": 130, "scratch": 220}
 
@@ -107,7 +108,7 @@ def test_without_the_second_pass_the_figures_are_the_same(levels: Path, painted:
     whole, short = judged(levels, painted), judged(levels, painted, Wanted(ranking=False))
     assert short.report["ranking"] is None
     assert short.curves == {}
-    assert {**whole.report, "ranking": None} == short.report
+    assert {**whole.report, "ranking": None, **UNRANKED} == short.report
 
 
 def test_scores_of_an_onnx_model_rank_as_well(painted: Path, tmp_path: Path) -> None:
