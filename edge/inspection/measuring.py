@@ -27,10 +27,10 @@ _BOXES_AT_MOST = 256
 _FILLED = 0.5
 
 # So many defects of a frame, the longest, and so many pixels around them are measured finely; the others by outlines.
-_FINE_AT_MOST, _FINE_PX_AT_MOST = 64, 4_000_000
+_FINE_AT_MOST, _FINE_PX_AT_MOST = 64, 2_100_000
 
 # Where a cell of the map is larger than this, px, a picture's edges are not looked for: a cell holds too many.
-_CELL_PX_AT_MOST = 8.0
+_CELL_PX_AT_MOST = 6.0
 
 
 @dataclass(frozen=True)
@@ -278,14 +278,14 @@ def _sizes(components: Sequence[_Component], where: _Cells) -> list[Sizes]:
     fine: list[int] = []
     marked: list[Marked] = []
     left = _FINE_PX_AT_MOST
-    for number in order[:_FINE_AT_MOST]:
+    coarse = where.px_per_cell > _CELL_PX_AT_MOST**2
+    for number in [] if coarse else order[:_FINE_AT_MOST]:
         each = _in_frame(components[number], where, left)
         if each is not None:
             fine.append(number)
             marked.append(each)
             left -= each.mask.size
-    coarse = where.px_per_cell > _CELL_PX_AT_MOST**2
-    found = sizes_of(marked, None if coarse else where.sight.pixels, where.scale)
+    found = sizes_of(marked, where.sight.pixels, where.scale)
     by_number = dict(zip(fine, found, strict=True))
     return [_sized(each, by_number.get(number), where) for number, each in enumerate(components)]
 

@@ -142,7 +142,7 @@ def _defect_row(defect: Defect) -> dict[str, Any]:
         "width_max_mm": _rounded(defect.width_max_mm),
         "u_width_mm": _rounded(defect.u_width_mm),
         "contrast": None if defect.contrast is None else round(defect.contrast, 1),
-        "orientation_deg": None if defect.orientation_deg is None else round(defect.orientation_deg, 1),
+        "orientation_deg": None if defect.orientation_deg is None else round(defect.orientation_deg, 1) % 180,
         "edge_distance_px": None if defect.edge_distance_px is None else round(defect.edge_distance_px, 1),
         "edge_distance_mm": _rounded(defect.edge_distance_mm),
         "measured_by": "grey" if defect.by_grey else "mask",

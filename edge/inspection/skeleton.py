@@ -67,11 +67,15 @@ _COUNT: UInt8 = np.array([sum(_bits(code)) for code in range(256)], np.uint8)
 # Masks lie beside each other in a picture this wide, unless one is wider; a multiple of 64.
 _SHELF = 512
 
+# What meets in more pixels than this is a web and no scratch; following it would take seconds.
+_KNOTS_AT_MOST = 120
+
 
 def skeletons(masks: Sequence[UInt8]) -> list[Skeleton]:
     """Return the skeleton of each mask, uint8 [h, w], 0 or 1, whose outermost rows and columns are all 0.
 
-    Points are in pixels from the mask's corner: pixel (row, column) has its centre at (column + 0.5, row + 0.5).
+    One that meets itself in very many places has no branches. Points are in pixels from the mask's corner: pixel (row,
+    column) has its centre at (column + 0.5, row + 0.5).
     """
     if not masks:
         return []
@@ -86,7 +90,10 @@ def skeletons(masks: Sequence[UInt8]) -> list[Skeleton]:
     for (y, x), mask in zip(corners, masks, strict=True):
         inside = slice(y, y + mask.shape[0]), slice(x, x + mask.shape[1])
         own = _within(knots, (y, x), mask.shape)
-        found.append(_branched(thin[inside], own) if len(own) else Skeleton(tuple(_traced(thin[inside])), _NOWHERE))
+        if len(own) > _KNOTS_AT_MOST:
+            found.append(Skeleton((), _NOWHERE))
+        else:
+            found.append(_branched(thin[inside], own) if len(own) else Skeleton(tuple(_traced(thin[inside])), _NOWHERE))
     return found
 
 

@@ -408,7 +408,7 @@ def _defect(defect: Defect) -> dict[str, Any]:
         "width_mm": _rounded(defect.width_mm, 3),
         "width_max_mm": _rounded(defect.width_max_mm, 3),
         "contrast": _rounded(defect.contrast, 1),
-        "orientation_deg": _rounded(defect.orientation_deg, 1),
+        "orientation_deg": None if defect.orientation_deg is None else round(defect.orientation_deg, 1) % 180,
         "edge_distance_mm": _rounded(defect.edge_distance_mm, 3),
         "measured_by": "grey" if defect.by_grey else "mask",
         "pieces": defect.pieces,

@@ -239,3 +239,13 @@ def test_a_skeleton_hangs_together_as_its_mask_does() -> None:
         )  # a joint's middle may lie beside
         assert connected(mask) == connected(cv2.dilate(line, np.ones((3, 3), np.uint8)) & mask)
         assert cv2.countNonZero(line) < 0.7 * cv2.countNonZero(mask)
+
+
+def test_a_web_of_noise_and_a_mask_beyond_the_picture_are_measured_all_the_same() -> None:
+    """What meets itself everywhere, and what a map shows where the picture has no pixel, have finite sizes."""
+    rng = np.random.default_rng(4)
+    web = (rng.random((90, 90)) < 0.5).astype(np.uint8)
+    for picture in (rng.integers(0, 255, (90, 90), np.uint8), np.full((20, 20), 60, np.uint8)):
+        for defect in measured(picture, web):
+            sizes = (defect.length_mm, defect.width_mm, defect.area_mm2, defect.u_mm, defect.width_max_mm)
+            assert all(size is not None and np.isfinite(size) and size > 0 for size in sizes)
