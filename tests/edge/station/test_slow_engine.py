@@ -11,8 +11,9 @@ from edge.records.decided import Decided
 from edge.settings import Settings
 
 LINE = (
-    '{"camera": {"source": "simulated", "max_age_ms": 300, "simulated": {"fps": 0, "width": 256, "height": 256}},'
-    '"engine": {"backend": "simulated", "simulated_tiles_per_s": 8}}'
+    '{"camera": {"source": "simulated", "max_age_ms": 300, "watch": "off", '
+    '"simulated": {"fps": 0, "width": 256, "height": 256}},'
+    '"engine": {"backend": "simulated", "simulated_tiles_per_s": 2}}'
 )
 
 
