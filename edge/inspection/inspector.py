@@ -149,7 +149,11 @@ class Inspector:
         def again(shown: DefectMap, within: Region) -> Measurement:
             return measure(shown, pieces, within, to_frame, self._scale, sight=sight)[0]
 
-        zones = measured_zones(kept, placed, measurement, again)
+        def cut(shown: DefectMap, within: Region) -> Measurement:
+            # where a zone's border cuts a defect the picture has no edge: a piece has the size of its cells
+            return measure(shown, pieces, within, to_frame, self._scale, sight=replace(sight, pixels=None))[0]
+
+        zones = measured_zones(kept, placed, measurement, cut)
         judgement, graded = judge_zones(Shown(kept, placed, measurement, zones), self._settings, again)
         return Inspected(judgement, measurement, kept, zones, graded)
 
