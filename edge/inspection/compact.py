@@ -29,7 +29,7 @@ class Blob:
     """One compact defect. `area_px`; `box` float64 [4, 2], the corners (x, y) px of the smallest rectangle around it.
 
     `height`: grey levels above the ground, negative where darker. `blur`: standard deviation of the picture's, px.
-    `mask`: uint8 [h, w] 0/1 with a border of zeros, what its own edge encloses, with its corner (x, y) px.
+    `mask`: uint8 [h, w] 0/1 with a border of zeros, what of its mask its own edge encloses, with its corner (x, y) px.
     """
 
     area_px: float
@@ -75,7 +75,7 @@ def blob(picture: UInt8, mask: UInt8, corner: tuple[int, int]) -> Blob | None:
         box=box + np.array([x0, y0]),
         height=-level if dark else level,
         blur=blur,
-        mask=cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0),
+        mask=cv2.copyMakeBorder(cv2.min(inside, marked), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0),
         corner=(x0 - 1, y0 - 1),
     )
 

@@ -263,7 +263,8 @@ def _read_ends(picture: UInt8, asked: Sequence[_Asked]) -> list[_End]:
     top = (axis_signal * inner).sum(axis=1) / np.maximum(1, inner.sum(axis=1))
     step = (inward + outward) / (_END_ROWS - 1)
     near = along <= reach[:, None] + 2.5
-    crossings = [_outermost(axis_signal, top * level, near) * step - inward for level in (0.25, 0.5, 0.75)]
+    falls = [_outermost(axis_signal, top * level, near) for level in (0.25, 0.5, 0.75)]
+    crossings = [place * step - inward for place, _ in falls]
     sums = above.sum(axis=2)
     body = (sums * inner).sum(axis=1) / np.maximum(1, inner.sum(axis=1))
     out = np.clip(along / step[:, None] + 0.5, 0, 1) * near_ground(along, reach)
@@ -271,9 +272,10 @@ def _read_ends(picture: UInt8, asked: Sequence[_Asked]) -> list[_End]:
     # a round end has less area than a square one; no end has more
     drawn = np.clip(drawn, crossings[1] - 0.6 * widths - 1, crossings[1] + 1)
     blurs = (crossings[0] - crossings[2]) / 1.349
-    good = (top > 0.4 * np.abs(heights)) & (body > 0)
+    # where it goes on beyond what is marked, as at a region's border, it ends where the mask does
+    good = (top > 0.4 * np.abs(heights)) & (body > 0) & falls[1][1]
     return [
-        _End(float(c), float(d), float(b)) if ok else _End(float(r), float(r), float("inf"))
+        _End(float(c), float(d), float(b)) if ok else _End(float(r) - 0.5, float(r) - 0.5, float("inf"))
         for c, d, b, ok, r in zip(crossings[1], drawn, blurs, good, reach, strict=True)
     ]
 
@@ -284,8 +286,8 @@ def near_ground(along: Float64, reach: Float64) -> Float64:
     return near
 
 
-def _outermost(signal: Float64, level: Float64, near: npt.NDArray[np.bool_]) -> Float64:
-    """Return the last place, in rows, at which a signal [E, R] falls below its level."""
+def _outermost(signal: Float64, level: Float64, near: npt.NDArray[np.bool_]) -> tuple[Float64, npt.NDArray[np.bool_]]:
+    """Return the last place, in rows, at which a signal [E, R] falls below its level, and whether it does so."""
     over = (signal >= level[:, None]) & near
     rows = np.arange(len(signal))
     last = signal.shape[1] - 1 - over[:, ::-1].argmax(axis=1)
@@ -293,7 +295,7 @@ def _outermost(signal: Float64, level: Float64, near: npt.NDArray[np.bool_]) -> 
     high, low = signal[rows, last], signal[rows, after]
     span = high - low
     place: Float64 = last + np.clip((high - level) / np.where(span > 0, span, 1), 0, 1)
-    return place
+    return place, low < level
 
 
 @dataclass(frozen=True)
