@@ -176,10 +176,12 @@ class Decider:
 
     def _tell_ended(self, runs: Sequence[_ViewRun]) -> None:
         """Tell of a camera whose frames are over while others go on: it is lost, and never reads as OK."""
-        for run in runs:
-            if run.ended:
-                for one in run.view.after_end():
-                    self._decide(one)
+        ended = [run for run in runs if run.ended]
+        if len(ended) == len(runs):  # meanwhile all are over, and nobody goes on
+            return
+        for run in ended:
+            for one in run.view.after_end():
+                self._decide(one)
 
     def _wait_for(self, runs: Sequence[_ViewRun], told: queue.SimpleQueue[tuple[_ViewRun, Told]]) -> None:
         """Decide on what views still judge, until each has come to its end, for a bounded time."""

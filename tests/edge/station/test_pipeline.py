@@ -34,6 +34,7 @@ from edge.station.decider import Decider
 from edge.station.recorder import Recorder
 from edge.station.view import View, ViewRules
 from tests.bright_bundle import write_bright_bundle
+from tests.brokers import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +165,33 @@ def failing(frame: int, truth: Callable[[int], UInt8]) -> Truth:
         return truth(index)
 
     return answer
+
+
+def test_a_recording_that_ends_meanwhile_is_no_lost_camera(bundle: Bundle, tmp_path: Path) -> None:
+    """However late the loop comes to it: the end of all there is to see is no camera that others go on without."""
+    camera = SimulatedCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=3))
+    engine = TimeLimitedEngine(SimulatedEngine(bundle.contract(1), camera.truth), 10.0)
+    decided: list[Decided] = []
+
+    def until_it_is_over() -> None:
+        wait_for(lambda: "view eye" not in {thread.name for thread in threading.enumerate()})
+
+    with Outbox(tmp_path / "o.db") as outbox, engine, camera, Batcher(engine, 8) as batcher:
+        messages = MessageWriter(identity_of(Settings(), bundle, outbox.epoch))
+        alarms = AlarmService(AlarmManager(alarm_rules(())), messages, outbox)
+        view = View("eye", camera, ViewRules(1, live=True))
+        view.use(LoadedView("default", bundle, InspectSettings(), batcher))
+        decider = Decider(
+            [view],
+            Recorder(messages, outbox, alarms, live=True),
+            CommandDesk(tuple, lambda _: None, alarms, messages, outbox),
+            live=True,
+            watch=decided.append,
+            each_turn=until_it_is_over,
+        )
+        decider.run(threading.Event())
+    assert [one.inspection.frame for one in decided] == [0, 1, 2]
+    assert not [one for one in decided if one.inspection.camera_fault is CameraFault.LOST]
 
 
 def test_a_failed_inference_is_no_read_and_the_line_goes_on(bundle: Bundle, tmp_path: Path) -> None:

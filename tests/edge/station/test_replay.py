@@ -31,7 +31,7 @@ alarms: [{id: scratched, measure: count, class: scratch, raise_at: 1, on_delay_m
 """
 
 
-def linewatch(*arguments: str | Path, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def linewatch(*arguments: str | Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
     """Run the real command in a process of its own."""
     command = [sys.executable, "-m", "edge", *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT)
@@ -315,7 +315,7 @@ def test_ctrl_c_ends_a_replay_cleanly(bright: Path, tmp_path: Path) -> None:
     arguments = ["--bundle", bright / "bundle", "--config", bright / "line.yaml", "--events", events, "--pace", "real"]
     command = [sys.executable, "-m", "edge", "replay", clip, *arguments]
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 240
         while not (events.exists() and len(events.read_text().splitlines()) > 3):
             assert time.monotonic() < deadline
             time.sleep(0.05)
