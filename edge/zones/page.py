@@ -24,6 +24,7 @@ from edge.strict_json import parse_json
 from edge.web.page import FOOT, STYLE, escaped, head
 
 BYTES_AT_MOST = 1_000_000
+_DROPPED_AT_ONCE = 65_536
 _READ_WITHIN_S = 10.0
 _POLICY = (
     "default-src 'none'; script-src 'self'; img-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; "
@@ -162,8 +163,10 @@ class _Handler(BaseHTTPRequestHandler):
         length, origin = self.headers.get("Content-Length", ""), self.headers.get("Origin")
         same = origin is None or urlsplit(origin).netloc == self.headers.get("Host")
         if self._name() != "zones.json" or not same:
+            self._drop(length)
             self._told(HTTPStatus.NOT_FOUND, "no such page")
         elif not (length.isascii() and length.isdecimal() and int(length) <= BYTES_AT_MOST):
+            self._drop(length)
             self._told(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {BYTES_AT_MOST:,} bytes")
         else:
             try:
@@ -174,6 +177,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._told(HTTPStatus.BAD_REQUEST, str(error))
             else:
                 self._told(HTTPStatus.OK, told)
+
+    def _drop(self, length: str) -> None:
+        """Read what is not taken: to a client that is still sending, an answer before its end is a broken pipe."""
+        left = int(length) if length.isascii() and length.isdecimal() and len(length) < 9 else 0
+        while left > 0 and (dropped := self.rfile.read(min(left, _DROPPED_AT_ONCE))):
+            left -= len(dropped)
 
     def _told(self, status: HTTPStatus, told: str) -> None:
         self.close_connection = status is not HTTPStatus.OK  # its body may be unread

@@ -297,5 +297,5 @@ def test_a_camera_that_never_shows_the_target_is_told(folder: Path) -> None:
     (folder / "line.yaml").write_text("camera: {name: top, source: target.png}\n")
     done = linewatch("calibrate", folder / "line.yaml", "top", "--target", CHESSBOARD)
     assert isinstance(done.exception, TargetError)
-    assert "showed it in 0 of 1 pictures" in str(done.exception)
+    assert "showed it in 0 of 1 picture" in str(done.exception)
     assert not (folder / "calibration").exists()

@@ -60,7 +60,9 @@ def test_the_needs_are_those_of_the_settings(tmp_path: Path) -> None:
     (tmp_path / "s.db").write_bytes(b"x" * 1000)
     (tmp_path / "s.db-wal").write_bytes(b"x" * 500)
     assert next(iter(needs_of(small))).takes == 1500
-    kept = Settings.model_validate({**small.model_dump(), "evidence": {"folder": tmp_path / "kept", "budget_gb": 3}})
+    kept = Settings.model_validate(
+        {"store": {"path": tmp_path / "s.db"}, "evidence": {"folder": tmp_path / "kept", "budget_gb": 3}}
+    )
     assert [(need.what, need.may_take) for need in needs_of(kept)][1] == ("evidence", 4 * GB)
     assert "evidence 4.0 GB" in try_disk(kept)
 

@@ -129,8 +129,8 @@ def test_the_command_writes_a_station(tmp_path: Path) -> None:
     ("arguments", "expected"),
     [
         (["--station", "s", "--products", "glass,ball"], "expected some of glass, disc, tile"),
-        (["--station", "s", "--video", "v.mp4"], "expected one of --video, --dataset and --station"),
-        ([], "expected one of --video, --dataset and --station"),
+        (["--station", "s", "--video", "v.mp4"], "expected one of --video, --dataset, --station and --target"),
+        ([], "expected one of --video, --dataset, --station and --target"),
     ],
 )
 def test_a_command_that_is_not_understood_is_refused(arguments: list[str], expected: str) -> None:
