@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.calibration.fitting import Sighting
 from edge.calibration.record import Calibration
-from edge.errors import SettingsError
+from edge.errors import SettingsError, StoreError
 from edge.files import write_text
 from edge.strict_json import read_json
 
@@ -70,6 +70,15 @@ def write_check(calibration: Path, check: Check) -> None:
     """Keep a check beside its calibration's file. Raises StoreError."""
     body = {"schema": SCHEMA, **asdict(check), "error": min(check.error, 1e9), "drifted": check.drifted}
     write_text(check_path(calibration), json.dumps(body, indent=1) + "\n")
+
+
+def forget_check(calibration: Path) -> None:
+    """Take away the check of a former calibration, which may be the same to the byte. Raises StoreError."""
+    path = check_path(calibration)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be removed: {error.strerror or error}. Remove it by hand") from error
 
 
 def read_check(calibration: Path) -> Check | None:

@@ -312,11 +312,13 @@ def _ends(lengths: tuple[KnownLength, ...]) -> Sighting:
 
 def _keep(asked: _Asked, made: Calibration, how: _How, json_file: Path | None) -> None:
     """Write what was found, and say it."""
+    from edge.calibration.drift import forget_check
     from edge.calibration.record import write_calibration
     from edge.files import write_text
 
     told = _told(made, how)
     write_calibration(asked.path, made)
+    forget_check(asked.path)
     if json_file is not None:
         body = {**told, "file": str(asked.path), "sha256": made.sha256}
         write_text(json_file, json.dumps(body, indent=1, ensure_ascii=False) + "\n")
