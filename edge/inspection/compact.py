@@ -7,12 +7,16 @@ counts by its share of that difference, which no blur changes; inside it a pixel
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.opencv import cv2
 from edge.records import Float32, Float64, UInt8
+
+_Points = npt.NDArray[np.int32]
 
 _MARGIN_PX = 12
 _LEVELS_AT_LEAST = 6.0
@@ -54,19 +58,20 @@ def blob(picture: UInt8, mask: UInt8, corner: tuple[int, int]) -> Blob | None:
     height, width = crop.shape[:2]
     marked = cv2.copyMakeBorder(mask, *(_MARGIN_PX,) * 4, cv2.BORDER_CONSTANT, value=0)
     marked = marked[y0 - top : y0 - top + height, x0 - left : x0 - left + width]
-    if not marked.any() or marked[0].any() or marked[-1].any() or marked[:, 0].any() or marked[:, -1].any():
+    x, y, w, h = cv2.boundingRect(marked)
+    if not w or x == 0 or y == 0 or x + w == width or y + h == height:
         return None
     grey = crop if crop.ndim == 2 else cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY) if crop.shape[2] == 3 else crop[..., 0]
     above, uneven = _above_ground(grey, marked)
     found = _half(above, marked)
     if found is None or found[1] < max(_LEVELS_AT_LEAST, _UNEVENNESS * uneven):
         return None
-    inside, level = found
+    inside, level, outlines = found
     share = cv2.countNonZero(inside) / max(1, cv2.countNonZero(marked))
     if not _SHARE_OF_MASK[0] <= share <= _SHARE_OF_MASK[1]:
         return None
     dark = cv2.mean(grey, inside)[0] < cv2.mean(grey, 1 - marked)[0]
-    blur = _blur(above, inside, level)
+    blur = _blur(above, inside, level, outlines)
     box = _box(above, inside, level)
     if box is None:
         return None
@@ -100,40 +105,46 @@ def _above_ground(grey: UInt8, marked: UInt8) -> tuple[Float32, float]:
     return above, uneven
 
 
-def _half(above: Float32, marked: UInt8) -> tuple[UInt8, float] | None:
-    """Return what is at least half as high as a defect's inside, uint8 [h, w] 0/1, and how high that is."""
+def _half(above: Float32, marked: UInt8) -> tuple[UInt8, float, Sequence[_Points]] | None:
+    """Return what is at least half as high as a defect's inside, uint8 [h, w] 0/1, how high that is, its outlines."""
     near = cv2.dilate(marked, _CROSS, iterations=2) > 0
     level = _quantile(above[marked > 0], 0.9)
-    inside: UInt8 = np.zeros_like(marked)
     for _ in range(2):
         if level <= 0:
             return None
         inside = ((above >= level / 2) & near).view(np.uint8)
-        count, labels, stats, _centres = cv2.connectedComponentsWithStats(inside, connectivity=8)
-        if count < 2:
+        outlines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+        if not outlines:
             return None
-        if count > 2:
-            areas = stats[1:, cv2.CC_STAT_AREA]
-            keep = np.concatenate([[False], areas >= 0.1 * areas.max()])
-            inside = keep[labels].view(np.uint8)
+        if len(outlines) > 1:  # holes, or islands
+            inside = _without_small(inside)
+            outlines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         deep = cv2.erode(inside, _CROSS, iterations=2)
         deep = deep if cv2.countNonZero(deep) >= 9 else inside
         level = _quantile(above[deep > 0], 0.5)
-    return inside, level
+    return inside, level, outlines
 
 
-def _blur(above: Float32, inside: UInt8, level: float) -> float:
+def _without_small(inside: UInt8) -> UInt8:
+    """Return a mask, uint8 [h, w] 0/1, without islands of less than a tenth of its largest one's area."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    keep = np.concatenate([[False], areas >= 0.1 * areas.max()])
+    kept: UInt8 = keep[labels].view(np.uint8)
+    return kept
+
+
+def _blur(above: Float32, inside: UInt8, level: float, outlines: Sequence[_Points]) -> float:
     """Return the blur's standard deviation, px: from a quarter to three quarters an edge is 1.349 times as wide."""
     near = cv2.dilate(inside, _CROSS, iterations=4)
     band = cv2.countNonZero(((above >= level / 4) & (above < 0.75 * level) & (near > 0)).view(np.uint8))
-    outlines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     around = sum(cv2.arcLength(outline, True) for outline in outlines)
     return float(min(6.0, band / max(1.0, around) / 1.349))
 
 
 def _area(above: Float32, inside: UInt8, level: float, blur: float) -> float:
     """Return the area in px: whole pixels within the edge, and along it each one's share."""
-    reach = int(np.clip(math.ceil(2.5 * blur) + 1, 2, 8))
+    reach = min(max(math.ceil(2.5 * blur) + 1, 2), 8)
     inner = cv2.erode(inside, _CROSS, iterations=reach)
     outer = cv2.dilate(inside, _CROSS, iterations=reach)
     band = (outer > inner).view(np.uint8)

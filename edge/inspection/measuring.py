@@ -8,8 +8,10 @@ original picture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -78,6 +80,12 @@ class _Cells:
     ends: tuple[float, float]
     sight: Sight
 
+    @cached_property
+    def matrix(self) -> list[list[float]]:
+        """The numbers of `to_frame`: what one point needs is quicker reckoned with them than with arrays."""
+        numbers: list[list[float]] = self.to_frame.matrix.tolist()
+        return numbers
+
 
 def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | None, to_frame: Transform) -> Region:
     """Rasterise a polygon, given in frame pixels, into a map of `shape` (h, w) whose cells `to_frame` places.
@@ -117,16 +125,13 @@ def _components(classes: UInt8) -> list[_Component]:
     alone = _apart(boxes)
     for outline, (x, y, w, h), lonely in zip(outer, boxes, alone, strict=True):
         box = classes[y : y + h, x : x + w]
-        seed_x, seed_y = outline.reshape(-1, 2)[0]  # OpenCV 4 and 5 differ in the shape of point lists
-        seed = (int(seed_y) - y, int(seed_x) - x)
+        seed_x, seed_y = outline.reshape(-1, 2)[0].tolist()  # OpenCV 4 and 5 differ in the shape of point lists
+        seed = (seed_y - y, seed_x - x)
         class_id = int(box[seed])
         own = (box == class_id).view(np.uint8)
-        if cv2.countNonZero(own) == cv2.countNonZero(box):  # one class, so the island is the one defect at its seed
-            found.append(
-                _Component(class_id, x, y, own, int(cv2.countNonZero(own)))
-                if lonely
-                else _at_seed(own, class_id, x, y, seed)
-            )
+        cells = int(cv2.countNonZero(own))
+        if cells == cv2.countNonZero(box):  # one class, so the island is the one defect at its seed
+            found.append(_Component(class_id, x, y, own, cells) if lonely else _at_seed(own, class_id, x, y, seed))
         else:
             _, islands = cv2.connectedComponents((box > 0).view(np.uint8), connectivity=8)
             found += _label(np.where(islands == islands[seed], box, np.uint8(0)), x, y)
@@ -252,8 +257,9 @@ def _share(cells: int, of: int) -> float:
 
 def _marked_mm2(component: _Component, where: _Cells) -> float:
     """Return the area that a component's cells cover on the part's surface, mm²; there is a scale."""
-    h, w = component.mask.shape
-    (middle,) = where.to_frame.apply(np.array([[component.x + w / 2, component.y + h / 2]]))
+    (h, w), ((a, b, left), (c, d, top)) = component.mask.shape, where.matrix
+    x, y = component.x + w / 2, component.y + h / 2
+    middle = np.array([a * x + b * y + left, c * x + d * y + top])
     side = where.scale.mm_per_px_at(middle) if where.scale else 0.0
     return component.cells * where.px_per_cell * side**2
 
@@ -313,7 +319,7 @@ def _in_frame(component: _Component, where: _Cells, px_at_most: int) -> Marked |
     cell_px = float(where.px_per_cell**0.5)
     if h * w * where.px_per_cell > px_at_most:
         return None
-    (a, b, x), (c, d, y) = where.to_frame.matrix
+    (a, b, x), (c, d, y) = where.matrix
     if (a, b, c, d) == (1.0, 0.0, 0.0, 1.0) and x == round(x) and y == round(y):
         mask = cv2.copyMakeBorder(component.mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
         return Marked(mask, (component.x + round(x) - 1, component.y + round(y) - 1))
@@ -334,8 +340,7 @@ def _in_frame(component: _Component, where: _Cells, px_at_most: int) -> Marked |
 def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, where: _Cells, sizes: Sizes) -> Defect:
     h, w = component.mask.shape
     own_scores = scores[component.y : component.y + h, component.x : component.x + w]
-    box = _corners(component, where)
-    (x0, y0), (x1, y1) = np.floor(box.min(axis=0) + 1e-6), np.ceil(box.max(axis=0) - 1e-6)
+    x0, y0, x1, y1 = _box(component, where)
     far = _to_edge(sizes.points, where.sight.part_px)
     nearest = None if far is None or where.scale is None else where.scale.mm_per_px_at(sizes.points.mean(axis=0))
     expanded = None if sizes.u_length_mm is None else 2 * sizes.u_length_mm
@@ -344,7 +349,7 @@ def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, w
         class_name=defect_class.name,
         score=cv2.mean(own_scores, component.mask)[0] / 255,
         area_px=sizes.area_px,
-        bbox=(int(x0), int(y0), int(x1 - x0), int(y1 - y0)),
+        bbox=(x0, y0, x1 - x0, y1 - y0),
         length_px=sizes.length_px,
         width_px=sizes.width_px,
         area_mm2=sizes.area_mm2,
@@ -371,7 +376,7 @@ def _u_area(sizes: Sizes) -> float | None:
     if None in {sizes.length_mm, sizes.width_mm, sizes.u_length_mm, sizes.u_width_mm}:
         return None
     length, width = sizes.length_mm or 0.0, sizes.width_mm or 0.0
-    return 2 * float(np.hypot(width * (sizes.u_length_mm or 0.0), length * (sizes.u_width_mm or 0.0)))
+    return 2 * math.hypot(width * (sizes.u_length_mm or 0.0), length * (sizes.u_width_mm or 0.0))
 
 
 def _to_edge(points: Float64, outline: Float64 | None) -> float | None:
@@ -386,15 +391,23 @@ def _to_edge(points: Float64, outline: Float64 | None) -> float | None:
     return float(np.hypot(away[..., 0], away[..., 1]).min())
 
 
-def _corners(component: _Component, where: _Cells) -> Float64:
-    """Return points of the frame, float64 [N, 2] px, that a component's box reaches around."""
+def _box(component: _Component, where: _Cells) -> tuple[int, int, int, int]:
+    """Return the left, upper, right and lower border of a component, in whole pixels of the frame."""
     h, w = component.mask.shape
-    if where.to_frame.upright:  # nearly always; then two corners of the component's box say all
-        corners = np.array([[component.x, component.y], [component.x + w, component.y + h]], np.float64)
+    (a, b, left), (c, d, top) = where.matrix
+    if b == 0 and c == 0:  # nearly always; then two corners of the component's box say all
+        (right_end, lower_end), x, y = where.ends, component.x, component.y
+        # the last cells of a map may reach beyond the picture
+        across = [a * min(end, right_end) + left for end in (x, x + w)]
+        down = [d * min(end, lower_end) + top for end in (y, y + h)]
+        low, high = (min(across), min(down)), (max(across), max(down))
     else:
         corners = (_outline(component)[:, None] + _CORNERS).reshape(-1, 2)
-    # the last cells of a map may reach beyond the picture
-    return where.to_frame.apply(np.minimum(corners, where.ends))
+        box = where.to_frame.apply(np.minimum(corners, where.ends))
+        low, high = box.min(axis=0).tolist(), box.max(axis=0).tolist()
+    x0, y0 = (math.floor(end + 1e-6) for end in low)
+    x1, y1 = (math.ceil(end - 1e-6) for end in high)
+    return x0, y0, x1, y1
 
 
 def _by_outline(component: _Component, where: _Cells) -> Sizes:

@@ -53,9 +53,9 @@ class Profiles:
     step: Float64
 
 
-def middle_of(values: Float64) -> float:
-    """Return the median of float64 [N], the upper one of two; of a few values, much quicker than NumPy's."""
-    return float(sorted(values.tolist())[len(values) // 2])
+def middle_of(values: list[float]) -> float:
+    """Return the median of values, the upper one of two."""
+    return sorted(values)[len(values) // 2]
 
 
 def grey_at(picture: UInt8, x: Float32, y: Float32) -> Float32:
@@ -107,9 +107,9 @@ def read_across(picture: UInt8, stations: Stations) -> Profiles:
     plateau = window & (above >= _PLATEAU * top[:, None])
     height = (above * plateau).sum(axis=1) / np.maximum(1, plateau.sum(axis=1))
     wide = far <= half_widths + 2.5
-    edges = [_edges(above, height * level, wide) for level in (0.25, 0.5, 0.75)]
-    widths = [(right - left) * step for left, right, _ in edges]
-    left, right, closed = edges[1]
+    lefts, rights, closed = _edges(above, height, wide)
+    widths = (rights - lefts) * step
+    left, right = lefts[1], rights[1]
     uneven = _unevenness(grey, ground, owner)
     sound = closed & (height >= _LEVELS_AT_LEAST) & (height >= _UNEVENNESS * uneven) & _within(picture, x, y, wide)
     middle = (ACROSS - 1) / 2
@@ -130,25 +130,36 @@ def _averaged(grey: Float32, owner: npt.NDArray[np.int64]) -> Float32:
     """Average each profile with its neighbours on the same stroke, 1 : 2 : 1."""
     if len(grey) < 2:
         return grey
-    smooth = grey * 0.5
-    same = (owner[1:] == owner[:-1])[:, None]
-    smooth[1:] += 0.25 * np.where(same, grey[:-1], grey[1:])
-    smooth[:-1] += 0.25 * np.where(same, grey[1:], grey[:-1])
-    smooth[0] += 0.25 * grey[0]
-    smooth[-1] += 0.25 * grey[-1]
+    smooth, quarter = grey * 0.5, grey * 0.25
+    smooth[1:] += quarter[:-1]
+    smooth[:-1] += quarter[1:]
+    smooth[0] += quarter[0]
+    smooth[-1] += quarter[-1]
+    last = np.flatnonzero(owner[1:] != owner[:-1])  # of a stroke: its own value in place of the next stroke's
+    apart = quarter[last] - quarter[last + 1]
+    smooth[last] += apart
+    smooth[last + 1] -= apart
     return smooth
 
 
 def _ground(grey: Float32) -> Float32:
     """Return the ground beneath each profile: a straight line between what both ends show."""
-    left, right = (
-        np.sort(grey[:, ends], axis=1)[:, _GROUND // 2 - 1 : _GROUND // 2 + 1].mean(axis=1, keepdims=True)
-        for ends in (slice(None, _GROUND), slice(-_GROUND, None))
-    )
-    middle = (_GROUND - 1) / 2
-    share = ((np.arange(ACROSS) - middle) / (ACROSS - 1 - 2 * middle)).astype(np.float32)
-    line: Float32 = left + (right - left) * np.clip(share, 0, 1)
+    left, right = (_middle(np.sort(grey[:, ends], axis=1)) for ends in (slice(None, _GROUND), slice(-_GROUND, None)))
+    line: Float32 = left + (right - left) * _SHARE
     return line
+
+
+def _middle(ordered: Float32) -> Float32:
+    """Return the medians [N, 1] of ordered rows [N, _GROUND]."""
+    half = _GROUND // 2
+    medians: Float32 = (ordered[:, half - 1 : half] + ordered[:, half : half + 1]) * np.float32(0.5)
+    return medians
+
+
+# How far each reading is on the way from the middle of the ground at one end to that at the other.
+_SHARE: Float32 = np.clip(
+    (np.arange(ACROSS) - (_GROUND - 1) / 2) / (ACROSS - _GROUND), 0, 1, dtype=np.float32, casting="unsafe"
+)
 
 
 def _unevenness(grey: Float32, ground: Float32, owner: npt.NDArray[np.int64]) -> Float64:
@@ -167,25 +178,30 @@ def _sign(above: Float32, window: Bools, owner: npt.NDArray[np.int64]) -> Float3
     return signs
 
 
-def _edges(above: Float32, level: Float64, wide: Bools) -> tuple[Float64, Float64, Bools]:
-    """Return where each profile first and last crosses its level, in readings, and whether it does so at all."""
-    inside = (above >= level[:, None]) & wide
-    rows = np.arange(len(above))
-    left = inside.argmax(axis=1)
-    right = inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)
-    before, after = np.maximum(left - 1, 0), np.minimum(right + 1, inside.shape[1] - 1)
-    closed = inside[rows, left] & (above[rows, before] < level) & (above[rows, after] < level)
-    return (
-        before + _share(above[rows, before], above[rows, left], level),
-        after - _share(above[rows, after], above[rows, right], level),
-        closed,
-    )
+# The shares of a stroke's height at which its width is read.
+LEVELS = np.array([[0.25], [0.5], [0.75]])
+
+
+def _edges(above: Float32, height: Float64, wide: Bools) -> tuple[Float64, Float64, Bools]:
+    """Return where each profile first and last crosses `LEVELS` of its height, float64 [3, N], in readings.
+
+    And whether it crosses the middle one at all, bool [N].
+    """
+    level, last = height * LEVELS, above.shape[1] - 1
+    inside = (above >= level.astype(np.float32)[:, :, None]) & wide
+    left = inside.argmax(axis=2)
+    right = last - inside[:, :, ::-1].argmax(axis=2)
+    before, after = np.maximum(left - 1, 0), np.minimum(right + 1, last)
+    flat, rows = above.reshape(-1), np.arange(len(above)) * above.shape[1]
+    out_left, in_left, in_right, out_right = (flat[rows + at] for at in (before, left, right, after))
+    closed = (in_left[1] >= level[1]) & (out_left[1] < level[1]) & (out_right[1] < level[1])
+    return before + _share(out_left, in_left, level), after - _share(out_right, in_right, level), closed
 
 
 def _share(low: Float64, high: Float64, level: Float64) -> Float64:
     """Return how far from one reading to the next a level lies, 0 to 1."""
     span = high - low
-    share: Float64 = np.clip((level - low) / np.where(span > 0, span, 1), 0, 1)
+    share: Float64 = np.minimum(np.maximum((level - low) / np.where(span > 0, span, 1), 0), 1)
     return share
 
 
@@ -231,12 +247,11 @@ def blur_of(quarter: Float64, half: Float64, most: Float64) -> Float64:
     return blur
 
 
-def unblurred(half: Float64, blur: float) -> Float64:
-    """Return how wide a stroke is that shows so wide at half its height, px, under a blur of this deviation, px."""
-    if blur <= 0:
-        return half
-    shown = half / blur
-    width: Float64 = np.where(shown > _HALVES[-1], half, np.interp(shown, _HALVES, _RATIOS) * blur)
+def unblurred(half: Float64, blur: Float64) -> Float64:
+    """Return how wide strokes are that show so wide at half their height, [N] px, under blurs of this deviation, px."""
+    shown = half / np.where(blur > 0, blur, 1)
+    narrow = (blur > 0) & (shown <= _HALVES[-1])
+    width: Float64 = np.where(narrow, np.interp(shown, _HALVES, _RATIOS) * blur, half)
     return width
 
 

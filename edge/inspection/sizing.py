@@ -7,7 +7,7 @@ that is wider than what it marks does not matter: it only says where to look. do
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +15,8 @@ import numpy as np
 from edge.inspection.compact import blob
 from edge.inspection.scale import Scale
 from edge.inspection.skeleton import skeletons
-from edge.inspection.strokes import Drawing, drawing
-from edge.inspection.thin import Path, SizedStroke, along, paths_of, sized
+from edge.inspection.strokes import Drawing, Stroke, drawing
+from edge.inspection.thin import Indices, SizedStroke, lengths_of, paths_of, sized
 from edge.opencv import cv2
 from edge.records import Float64, UInt8
 
@@ -119,19 +119,18 @@ def _thin_ones(
     """
     lines = skeletons([marked[number].mask for number in numbers])
     drawings = [drawing(line, distances[number]) for number, line in zip(numbers, lines, strict=True)]
-    paths = [
-        paths_of(each, float(distances[number].max()), marked[number].corner)
-        for number, each in zip(numbers, drawings, strict=True)
-    ]
-    strokes = sized(picture, [path for own in paths for path in own])
-    found, start = {}, 0
-    for number, own, drawn in zip(numbers, paths, drawings, strict=True):
-        seen = strokes[start : start + len(own)]
-        start += len(own)
+    widest = [float(distances[number].max()) for number in numbers]
+    paths = paths_of(drawings, widest, [marked[number].corner for number in numbers])
+    strokes = sized(picture, paths)
+    whole, start = [], 0
+    for number, drawn in zip(numbers, drawings, strict=True):
+        own = [stroke for stroke in strokes[start : start + len(drawn.strokes)] if stroke is not None]
+        start += len(drawn.strokes)
         stubby = not _is_thin(marked[number].mask, distances[number], _STUBBY)
-        if own and all(stroke is not None for stroke in seen) and (forked or not (drawn.joints.size or stubby)):
-            found[number] = _of_strokes([stroke for stroke in seen if stroke is not None], own, drawn, scale)
-    return found
+        if own and len(own) == len(drawn.strokes) and (forked or not (drawn.joints.size or stubby)):
+            whole.append((number, drawn, own))
+    sizes = _of_strokes([own for _, _, own in whole], [drawn for _, drawn, _ in whole], scale)
+    return {number: own for (number, _, _), own in zip(whole, sizes, strict=True)}
 
 
 def _by_mask(each: Marked, scale: Scale | None) -> Sizes | None:
@@ -143,12 +142,12 @@ def _by_mask(each: Marked, scale: Scale | None) -> Sizes | None:
     shift = np.array([each.corner[0] - _PADDING, each.corner[1] - _PADDING], np.float64)
     (line,) = skeletons([each.mask])
     drawn = drawing(line, distance)
-    paths = paths_of(drawn, float(distance.max()), (_PADDING, _PADDING))
+    paths = paths_of([drawn], [float(distance.max())], [(_PADDING, _PADDING)])
     seen = [stroke for stroke in sized(padded, paths, sharp=True) if stroke is not None]
-    if not seen or len(seen) < len(paths):
+    if not seen or len(seen) < len(drawn.strokes):
         return None
     moved = [replace(stroke, points=stroke.points + shift, edges=stroke.edges + shift) for stroke in seen]
-    sizes = _of_strokes(moved, paths, drawn, scale)
+    (sizes,) = _of_strokes([moved], [drawn], scale)
     ratio = 1.0 if sizes.length_mm is None else sizes.length_mm / sizes.length_px
     u_length = float(np.hypot(sizes.u_length_px, (each.cell_px + sizes.width_px / 2) / 3**0.5))
     u_width = (each.cell_px + sizes.width_px / 2) / 3**0.5
@@ -164,32 +163,56 @@ def _by_mask(each: Marked, scale: Scale | None) -> Sizes | None:
     )
 
 
-def _of_strokes(strokes: Sequence[SizedStroke], paths: Sequence[Path], drawn: Drawing, scale: Scale | None) -> Sizes:
-    """Put a thin defect's strokes together."""
-    lengths = [stroke.length_px for stroke in strokes]
-    widths = [float(stroke.widths.mean()) for stroke in strokes]
-    length = sum(lengths)
-    width = _weighted(widths, lengths)
+def _of_strokes(
+    defects: Sequence[Sequence[SizedStroke]], drawings: Sequence[Drawing], scale: Scale | None
+) -> list[Sizes]:
+    """Put the strokes of thin defects together."""
+    if not defects:
+        return []
+    every = [stroke for strokes in defects for stroke in strokes]
+    points = np.concatenate([stroke.points for stroke in every])
+    ends = np.cumsum([sum(len(stroke.points) for stroke in strokes) for strokes in defects])
+    starts = np.concatenate([[0], ends[:-1]])
+    turned = _orientations(points, starts, ends)
+    in_mm = [None] * len(defects) if scale is None else _in_mm(defects, points, scale)
+    return [
+        _of_one(strokes, drawn, points[start:end], _Placed(angle, own, scale))
+        for strokes, drawn, start, end, angle, own in zip(
+            defects, drawings, starts.tolist(), ends.tolist(), turned, in_mm, strict=True
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """How a thin defect lies: its direction, degrees, and its length in mm and mm per px across it, by a scale."""
+
+    orientation_deg: float | None
+    in_mm: tuple[float, float] | None
+    scale: Scale | None
+
+
+def _of_one(strokes: Sequence[SizedStroke], drawn: Drawing, points: Float64, placed: _Placed) -> Sizes:
+    """Put the strokes of one thin defect together."""
+    lengths, widths = [stroke.length_px for stroke in strokes], [stroke.width_px for stroke in strokes]
+    length, width = sum(lengths), _weighted(widths, lengths)
     covered = sum(stroke.drawn_px * own for stroke, own in zip(strokes, widths, strict=True))
-    area = max(covered - sum(drawn.overlaps) * width**2, 0.25 * covered)
-    blur = max(stroke.blur for stroke in strokes)
-    edge = _edge_px(blur)
+    edge = _edge_px(max(stroke.blur for stroke in strokes))
     known = all(stroke.resolved for stroke in strokes)
-    points = strokes[0].points if len(strokes) == 1 else np.concatenate([stroke.points for stroke in strokes])
     seen = sum(len(stroke.widths) for stroke in strokes)
     sizes = Sizes(
         length_px=length,
         width_px=width,
-        width_max_px=max(_largest(stroke.widths) for stroke in strokes),
-        area_px=area,
+        width_max_px=max(stroke.width_max_px for stroke in strokes),
+        area_px=max(covered - sum(drawn.overlaps) * width**2, 0.25 * covered),
         u_length_px=math.hypot(2**0.5 * edge, _ALONG * length),
         u_width_px=2**0.5 * edge / min(4.0, max(1.0, seen**0.5)) if known else width / 12**0.5,
         points=points,
-        ends=_ends(strokes, paths),
+        ends=_ends(strokes, drawn.strokes),
         contrast=_weighted([stroke.height for stroke in strokes], lengths),
-        orientation_deg=_orientation(points),
+        orientation_deg=placed.orientation_deg,
     )
-    return sizes if scale is None else _in_mm(sizes, strokes, scale)
+    return sizes if placed.scale is None or placed.in_mm is None else _scaled(sizes, *placed.in_mm, placed.scale)
 
 
 def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
@@ -206,31 +229,33 @@ def _edge_px(blur: float) -> float:
     return float(((1.0 + blur**2) / 12) ** 0.5)
 
 
-def _largest(widths: Float64) -> float:
-    """Return the largest width that three neighbours agree on."""
-    if len(widths) < 3:
-        return float(widths.max())
-    agreed = np.minimum(np.minimum(widths[:-2], widths[1:-1]), widths[2:])
-    return max(float(agreed.max()), float(widths.mean()))
-
-
-def _ends(strokes: Sequence[SizedStroke], paths: Sequence[Path]) -> tuple[tuple[Float64, Float64], ...]:
+def _ends(strokes: Sequence[SizedStroke], drawn: Sequence[Stroke]) -> tuple[tuple[Float64, Float64], ...]:
     """Return the free ends of strokes, each as its point and one within the stroke."""
     found = []
-    for stroke, path in zip(strokes, paths, strict=True):
-        if path.closed:
+    for stroke, line in zip(strokes, drawn, strict=True):
+        if line.closed:
             continue
         reach = min(len(stroke.points) - 1, 8)
-        for free, end, inner in ((path.free[0], 0, reach), (path.free[1], -1, -1 - reach)):
+        for free, end, inner in ((line.free[0], 0, reach), (line.free[1], -1, -1 - reach)):
             if free and reach:
                 found.append((stroke.points[end], stroke.points[inner]))
     return tuple(found)
 
 
-def _orientation(points: Float64) -> float | None:
-    """Return the direction of the longest extent, degrees from the picture's x axis towards its top, 0 to 180."""
-    spread = points - points.mean(axis=0)
-    (xx, xy), (_, yy) = (spread.T @ spread).tolist()
+def _orientations(points: Float64, starts: Indices, ends: Indices) -> list[float | None]:
+    """Return the direction of each defect's longest extent, degrees from the picture's x axis towards its top, 0-180.
+
+    `points` [N, 2]: of all defects, each one's from its start to its end.
+    """
+    counts = ends - starts
+    spread = points - np.repeat(np.add.reduceat(points, starts) / counts[:, None], counts, axis=0)
+    x, y = spread[:, 0], spread[:, 1]
+    moments = np.add.reduceat(np.column_stack([x * x, x * y, y * y]), starts)
+    return [_direction(*each) for each in moments.tolist()]
+
+
+def _direction(xx: float, xy: float, yy: float) -> float | None:
+    """Return the direction of the larger principal moment, degrees; None where both are alike."""
     # of the two principal moments, (xx + yy ± apart) / 2
     apart = math.hypot(xx - yy, 2 * xy)
     if xx + yy + apart < 1.2 * max(xx + yy - apart, 1e-12):
@@ -238,16 +263,30 @@ def _orientation(points: Float64) -> float | None:
     return math.degrees(0.5 * math.atan2(-2 * xy, xx - yy)) % 180
 
 
-def _in_mm(sizes: Sizes, strokes: Sequence[SizedStroke], scale: Scale) -> Sizes:
-    """Take sizes to the part's surface, each stroke's points and edges by themselves."""
-    length = sum(along(scale.points_mm(stroke.points)) for stroke in strokes)
-    shown_px = sum(float(stroke.widths.sum()) for stroke in strokes)
-    shown = 0.0
-    for stroke in strokes:
-        edges = scale.points_mm(stroke.edges.reshape(-1, 2)).reshape(stroke.edges.shape)
-        across = edges[1] - edges[0]
-        shown += float(np.sqrt(np.einsum("ij,ij->i", across, across)).sum())
-    return _scaled(sizes, length, shown / max(shown_px, 1e-9), scale)
+def _in_mm(defects: Sequence[Sequence[SizedStroke]], points: Float64, scale: Scale) -> list[tuple[float, float]]:
+    """Return how long thin defects are on the part's surface, mm, and how many mm a px across each is.
+
+    `points` [N, 2] px: of all strokes. Each stroke's points and edges are taken there by themselves.
+    """
+    every = [stroke for strokes in defects for stroke in strokes]
+    lengths = lengths_of(scale.points_mm(points), _starts(len(stroke.points) for stroke in every)).tolist()
+    edges = np.concatenate([stroke.edges for stroke in every], axis=1)
+    on_part = scale.points_mm(edges.reshape(-1, 2)).reshape(edges.shape)
+    across = on_part[1] - on_part[0]
+    starts = _starts(len(stroke.widths) for stroke in every)
+    shown = np.add.reduceat(np.sqrt(np.einsum("ij,ij->i", across, across)), starts).tolist()
+    found, start = [], 0
+    for strokes in defects:
+        own = slice(start, start + len(strokes))
+        start = own.stop
+        shown_px = sum(stroke.width_px * len(stroke.widths) for stroke in strokes)
+        found.append((sum(lengths[own]), sum(shown[own]) / max(shown_px, 1e-9)))
+    return found
+
+
+def _starts(counts: Iterable[int]) -> Indices:
+    """Return where parts of these sizes begin, int64, that lie one after the other."""
+    return np.cumsum([0, *counts])[:-1]
 
 
 def _scaled(sizes: Sizes, length_mm: float, across: float, scale: Scale) -> Sizes:
@@ -281,11 +320,12 @@ def _by_blob(each: Marked, picture: UInt8, scale: Scale | None) -> Sizes | Marke
 
 def of_box(corners: Float64, area_px: float) -> Sizes:
     """Return the sizes of a compact defect, by the corners [4, 2] of the rectangle around it and its area."""
-    sides = np.diff(np.concatenate([corners, corners[:1]]), axis=0)
-    one, other = (float(np.hypot(*side)) for side in sides[:2])
+    first, second, third, _ = corners.tolist()
+    sides = [(end[0] - start[0], end[1] - start[1]) for start, end in ((first, second), (second, third))]
+    one, other = (math.hypot(*side) for side in sides)
     way = sides[0] if one >= other else sides[1]
     long, short = max(one, other), min(one, other)
-    turned = float(np.degrees(np.arctan2(-way[1], way[0])) % 180)
+    turned = math.degrees(math.atan2(-way[1], way[0])) % 180
     return Sizes(
         length_px=long,
         width_px=area_px / max(long, 1e-9),
@@ -294,7 +334,7 @@ def of_box(corners: Float64, area_px: float) -> Sizes:
         u_length_px=0.0,
         u_width_px=0.0,
         points=corners,
-        ends=_box_ends(corners, way / max(long, 1e-9)) if long > 1.2 * short else (),
+        ends=_box_ends(corners, np.array(way) / max(long, 1e-9)) if long > 1.2 * short else (),
         orientation_deg=turned if long > 1.2 * short else None,
         by_grey=False,
     )
@@ -307,15 +347,20 @@ def _box_ends(corners: Float64, way: Float64) -> tuple[tuple[Float64, Float64], 
     return tuple((middle + sign * half * way, middle) for sign in (1.0, -1.0))
 
 
+# Which corner follows each around a rectangle.
+_NEXT = [1, 2, 3, 0]
+
+
 def box_in_mm(sizes: Sizes, scale: Scale, longer: float = 1.0) -> Sizes:
     """Take a compact defect's sizes to the part's surface, by the middles of its rectangle's sides.
 
     `longer`: how many times as long as that rectangle it is.
     """
-    corners = sizes.points
-    middles = (corners + np.roll(corners, -1, axis=0)) / 2
+    middles = (sizes.points + sizes.points[_NEXT]) / 2
     on_part = scale.points_mm(middles)
-    spans = [float(np.hypot(*(on_part[2 + number] - on_part[number]))) for number in (0, 1)]
-    spans_px = [float(np.hypot(*(middles[2 + number] - middles[number]))) for number in (0, 1)]
+    spans, spans_px = (
+        [math.dist(first, third), math.dist(second, fourth)]
+        for first, second, third, fourth in (on_part.tolist(), middles.tolist())
+    )
     long, short = (0, 1) if spans_px[0] >= spans_px[1] else (1, 0)
     return _scaled(sizes, longer * spans[long], spans[short] / max(spans_px[short], 1e-9), scale)

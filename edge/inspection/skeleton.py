@@ -130,40 +130,39 @@ def _thinned(canvas: UInt8) -> UInt8:
     bits: _Words = np.zeros((height + 2) * words + 2, np.uint64)
     lines = bits[words + 1 : -words - 1]
     lines[:] = np.packbits(canvas, bitorder="little").view(np.uint64)
+    # most words are empty and stay so; one of a neighbour's bits lies in the same word or the next
+    filled = np.flatnonzero(lines) + words + 1
+    around = filled + np.array([[row + column for column in (-1, 0, 1)] for row in (-words, 0, words)])[..., None]
     half_step, idle = 0, 0
     while idle < 2:
-        gone = _peeled(bits, words, half_step)
+        gone = _peeled(bits[around], half_step)
         idle = 0 if gone.any() else idle + 1
-        lines &= ~gone
+        bits[filled] &= ~gone
         half_step = 1 - half_step
     return np.unpackbits(lines.view(np.uint8), bitorder="little").reshape(height, width)
 
 
-def _peeled(bits: _Words, words: int, half_step: int) -> _Words:
-    """Return what a half-step deletes: of `bits`, uint64, all but the first and last `words` + 1."""
-    inner = slice(1, -1)
-    east, here, west = np.empty_like(bits[inner]), bits[inner], np.empty_like(bits[inner])
-    np.bitwise_or(here >> 1, bits[2:] << 63, out=east)
-    np.bitwise_or(here << 1, bits[:-2] >> 63, out=west)
-    above, level, below = slice(None, -2 * words), slice(words, -words), slice(2 * words, None)
-    around = [
+def _peeled(around: _Words, half_step: int) -> _Words:
+    """Return what a half-step deletes, uint64 [N], of words [3, 3, N]: the middle one of each, and those around it."""
+    here = around[:, 1]
+    east, west = here >> 1 | around[:, 2] << 63, here << 1 | around[:, 0] >> 63
+    above, level, below = 0, 1, 2
+    ring = np.stack([
         here[above], east[above], east[level], east[below], here[below], west[below], west[level], west[above],
-    ]  # fmt: skip
-    north, _, east_of, _, south, _, west_of, _ = around
-    once, twice = np.zeros_like(north), np.zeros_like(north)
-    three, full = np.zeros_like(north), np.full_like(north, ~np.uint64(0))
-    last = around[-1] & north
-    for one, following in zip(around, around[1:] + around[:1], strict=True):
-        both = one & following
-        rise = following ^ both  # the next is set and this one is not
-        twice |= once & rise
-        once |= rise
-        three |= last & both
-        last = both
-        full &= one | following
+        here[above],
+    ])  # fmt: skip
+    both = ring[:-1] & ring[1:]
+    rise = ring[1:] ^ both  # the next is set and this one is not
+    either = rise[::2] | rise[1::2]  # never both
+    half = either[:2] | either[2:]
+    single = (half[0] ^ half[1]) & ~(either[0] & either[2] | either[1] & either[3])
+    # of a single run, three in a row have a pair that begins at an even place and one that begins at an odd one
+    three = np.bitwise_or.reduce(both[::2], axis=0) & np.bitwise_or.reduce(both[1::2], axis=0)
+    full = np.bitwise_and.reduce(ring[:-1] | ring[1:], axis=0)
+    north, east_of, south, west_of = ring[:-1:2]
     sides = (east_of & south, north | west_of) if half_step == 0 else (north & west_of, east_of | south)
     # a single run of neighbours, of three to six
-    deleted: _Words = here[level] & once & ~twice & three & ~full & ~(sides[0] & sides[1])
+    deleted: _Words = here[level] & single & three & ~full & ~(sides[0] & sides[1])
     return deleted
 
 
@@ -177,7 +176,7 @@ def _clean(thin: UInt8) -> _Indices:
     """Delete in place what makes a line thicker than a pixel; return where lines meet, int64 [N, 2], (row, column)."""
     flat, width = thin.reshape(-1), thin.shape[1]
     around = np.array([row * width + column for row, column in _AROUND], np.int64)
-    line = np.flatnonzero(flat)
+    line = np.flatnonzero(flat.view(np.bool_))  # ten times as quick as of bytes
     for _ in range(2):
         doubtful = line[_SUPERFLUOUS[_codes(flat, line, around)]]
         quarter = (doubtful // width % 2) * 2 + doubtful % 2
@@ -200,12 +199,12 @@ def _traced(line: UInt8) -> list[Branch]:
             branches.append(Branch(points + 0.5))
             continue
         # an outline runs along a line and back, so it turns about at an end
-        round_about = np.concatenate([points[-1:], points, points[:1]])
-        ends = np.flatnonzero((round_about[2:] == round_about[:-2]).all(axis=1))
+        twice = np.concatenate([points, points])
+        each = twice.view(np.int64)[:, 0]  # x and y in one
+        ends = np.flatnonzero(each[1 : count + 1] == each[count - 1 : -1])
         if not len(ends):
             branches.append(Branch(points + 0.5, closed=True))
             continue
-        twice = np.concatenate([points, points])
         branches.append(Branch(twice[ends[0] : ends[0] + count // 2 + 1] + 0.5))
     return branches
 

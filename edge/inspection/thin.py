@@ -13,7 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.inspection.profiles import Profiles, Stations, box_and_blur, grey_at, middle_of, read_across, unblurred
+from edge.inspection.profiles import (
+    LEVELS,
+    Profiles,
+    Stations,
+    box_and_blur,
+    grey_at,
+    middle_of,
+    read_across,
+    unblurred,
+)
 from edge.inspection.strokes import Drawing, Stroke
 from edge.records import Float64, UInt8
 
@@ -29,21 +38,33 @@ _STEEP, _SHAPED = 4.0, 1.7
 _ALIKE = 0.15
 _SOUND_AT_LEAST = 0.5
 _END_ROWS, _END_COLUMNS = 41, 15
+_ROWS, _COLUMNS = np.linspace(0, 1, _END_ROWS), np.linspace(-1, 1, _END_COLUMNS)
+
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Path:
-    """What is read of one stroke: points along it, float64 [N, 2] px, with unit tangents, and how far its mask reaches.
+class Paths:
+    """What is read of S strokes: N points along them, float64 [N, 2] px, stroke by stroke, with unit `normals` [N, 2].
 
-    `half_width`: of the mask, px. `clear` [N]: no joint is near.
+    `starts` int64 [S + 1]: where each stroke's points begin. `half_width` [N]: of its mask, px. `clear` [N]: no joint
+    is near. `before`, `after` int64 [N]: which points are next to each. `closed`, `free`: see `Stroke`.
     """
 
     points: Float64
-    tangents: Float64
-    half_width: float
+    normals: Float64
+    half_width: Float64
     clear: npt.NDArray[np.bool_]
-    closed: bool
-    free: tuple[bool, bool]
+    starts: Indices
+    before: Indices
+    after: Indices
+    closed: tuple[bool, ...]
+    free: tuple[tuple[bool, bool], ...]
+
+    @property
+    def owner(self) -> Indices:
+        """Which stroke each point belongs to, int64 [N]."""
+        return np.repeat(np.arange(len(self.closed)), np.diff(self.starts))
 
 
 @dataclass(frozen=True)
@@ -52,12 +73,15 @@ class SizedStroke:
 
     `edges` [2, W, 2]: the two edges (x, y) px of each. `drawn_px`: so long is a stroke of its area with square ends.
     `blur`: standard deviation of the picture's, px. `height`: grey levels above the ground, negative where darker.
-    `resolved`: whether its width is more than the blur's own.
+    `resolved`: whether its width is more than the blur's own. `width_px`: the mean of its widths; `width_max_px`: the
+    largest that three neighbours agree on.
     """
 
     points: Float64
     widths: Float64
     edges: Float64
+    width_px: float
+    width_max_px: float
     length_px: float
     drawn_px: float
     blur: float
@@ -65,105 +89,148 @@ class SizedStroke:
     resolved: bool
 
 
-def along(points: Float64) -> float:
-    """Return how long a line through points is, [N, 2] of any unit."""
-    steps = points[1:] - points[:-1]
-    return float(np.sqrt(np.einsum("ij,ij->i", steps, steps)).sum())
+def lengths_of(points: Float64, starts: Indices) -> Float64:
+    """Return how long lines are, float64 [S], whose points [N, 2] of any unit begin at `starts` int64 [S]."""
+    steps = np.zeros_like(points)
+    np.subtract(points[1:], points[:-1], out=steps[:-1])
+    steps[starts[1:] - 1] = 0
+    lengths: Float64 = np.add.reduceat(np.sqrt(np.einsum("ij,ij->i", steps, steps)), starts)
+    return lengths
 
 
-def paths_of(drawing: Drawing, half_width: float, corner: tuple[int, int]) -> list[Path]:
-    """Return the paths along a drawing's strokes in the frame, where its mask's corner lies at `corner` (x, y) px."""
-    return [_path(stroke, drawing, half_width, np.array(corner, np.float64)) for stroke in drawing.strokes]
+def paths_of(
+    drawings: Sequence[Drawing], half_widths: Sequence[float], corners: Sequence[tuple[int, int]]
+) -> Paths | None:
+    """Return the paths along all strokes of drawings in the frame, in their order; None where there are none.
+
+    `half_widths`: of each drawing's mask, px. `corners`: where that mask's corner (x, y) lies, px.
+    """
+    strokes = [stroke for drawing in drawings for stroke in drawing.strokes]
+    if not strokes:
+        return None
+    each = np.repeat(np.arange(len(drawings)), [len(drawing.strokes) for drawing in drawings])
+    counts = np.array([len(stroke.points) for stroke in strokes])
+    closed = np.array([stroke.closed for stroke in strokes])
+    half_width = np.array(half_widths)[each]
+    apart = np.minimum(np.maximum(np.round(counts / _APART_PX), 3), _PROFILES_AT_MOST).astype(np.int64) + 1
+    starts = np.concatenate([[0], np.cumsum(apart)])
+    owner = np.repeat(np.arange(len(strokes)), apart)
+    number = np.arange(starts[-1]) - starts[owner]
+    steps = np.where(closed, counts / apart, (counts - 1) / (apart - 1))
+    reach = np.minimum(3 + (half_width / 2).astype(np.int64), np.maximum(1, counts // 4))
+    points = _smoothed(strokes, reach, number * steps[owner], owner)
+    before, after = np.arange(-1, len(owner) - 1), np.arange(1, len(owner) + 1)
+    first, last = starts[:-1], starts[1:] - 1
+    before[first], after[last] = np.where(closed, last, first), np.where(closed, first, last)
+    return Paths(
+        points=points + np.array(corners, np.float64)[each][owner],
+        normals=_normals(points, before, after, starts, closed),
+        half_width=half_width[owner],
+        clear=_clear(points, drawings, starts),
+        starts=starts,
+        before=before,
+        after=after,
+        closed=tuple(stroke.closed for stroke in strokes),
+        free=tuple(stroke.free for stroke in strokes),
+    )
 
 
-def _path(stroke: Stroke, drawing: Drawing, half_width: float, corner: Float64) -> Path:
-    """Smooth the steps of a stroke's pixels away, and choose points along it."""
-    count = len(stroke.points)
-    reach = min(3 + int(half_width / 2), max(1, count // 4))
-    smooth = _smoothed(stroke.points, reach, closed=stroke.closed)
-    number = min(max(round(count / _APART_PX), 3), _PROFILES_AT_MOST) + 1
-    places = np.arange(number) * (count / number if stroke.closed else (count - 1) / (number - 1))
-    axis = np.arange(count + 1 if stroke.closed else count)
-    rounded = np.concatenate([smooth, smooth[:1]]) if stroke.closed else smooth
-    points = np.column_stack([np.interp(places, axis, rounded[:, 0]), np.interp(places, axis, rounded[:, 1])])
-    clear = np.ones(number, bool)
-    for joint, radius in zip(drawing.joints, drawing.radii, strict=True):
-        clear &= np.hypot(points[:, 0] - joint[0], points[:, 1] - joint[1]) > radius
-    return Path(points + corner, _tangents(points, closed=stroke.closed), half_width, clear, stroke.closed, stroke.free)
+def _clear(points: Float64, drawings: Sequence[Drawing], starts: Indices) -> npt.NDArray[np.bool_]:
+    """Tell which points, [N, 2] from their mask's corner, are near no joint of their drawing."""
+    clear = np.ones(len(points), bool)
+    stroke = 0
+    for drawing in drawings:
+        own = slice(starts[stroke], starts[stroke + len(drawing.strokes)])
+        stroke += len(drawing.strokes)
+        for joint, radius in zip(drawing.joints, drawing.radii, strict=True):
+            clear[own] &= np.hypot(points[own, 0] - joint[0], points[own, 1] - joint[1]) > radius
+    return clear
 
 
-def _smoothed(points: Float64, reach: int, *, closed: bool) -> Float64:
-    """Average each point, [N, 2], with `reach` of its neighbours to either side; ends stay where they are."""
-    if closed:
-        padded = np.concatenate([_NOTHING, points[-reach:], points, points[:reach]])
-    else:
-        before, after = 2 * points[:1] - points[reach:0:-1], 2 * points[-1:] - points[-2 : -reach - 2 : -1]
-        padded = np.concatenate([_NOTHING, before, points, after])
-    sums = padded.cumsum(axis=0)
+def _smoothed(strokes: Sequence[Stroke], reach: Indices, places: Float64, owner: Indices) -> Float64:
+    """Return points [N, 2] at `places` [N] along strokes, `owner` [N], without the steps of their pixels.
+
+    Each of a stroke's points is averaged with `reach` [S] of its neighbours to either side; ends stay where they are.
+    """
+    padded, ends = [_NOTHING], []
+    for stroke, far in zip(strokes, reach.tolist(), strict=True):
+        points = stroke.points
+        if stroke.closed:
+            padded += [points[-far:], points, points[:far]]
+        else:
+            padded += [2 * points[:1] - points[far:0:-1], points, 2 * points[-1:] - points[-2 : -far - 2 : -1]]
+        ends.append(len(points) - (not stroke.closed))
+    counts, closed = np.array(ends), np.array([stroke.closed for stroke in strokes])
+    sums = np.concatenate(padded).cumsum(axis=0)
     width = 2 * reach + 1
-    smooth: Float64 = (sums[width:] - sums[:-width]) / width
+    start = np.cumsum(counts + ~closed + 2 * reach) - (counts + ~closed + 2 * reach)
+    low = np.minimum(places.astype(np.int64), counts[owner] - 1)
+    share = (places - low)[:, None]
+    high = low + 1
+    high[closed[owner] & (high == counts[owner])] = 0
+    wide, offset = width[owner], start[owner]
+    one, other = ((sums[offset + at + wide] - sums[offset + at]) / wide[:, None] for at in (low, high))
+    smooth: Float64 = one + (other - one) * share
     return smooth
 
 
 _NOTHING: Float64 = np.zeros((1, 2))
 
 
-def _tangents(points: Float64, *, closed: bool) -> Float64:
-    """Return unit tangents [N, 2] of points along a line."""
-    if closed:
-        ways = np.roll(points, -1, axis=0) - np.roll(points, 1, axis=0)
-    else:
-        ways = np.empty_like(points)
-        ways[1:-1] = points[2:] - points[:-2]
-        ways[0], ways[-1] = points[1] - points[0], points[-1] - points[-2]
-        if len(points) > 4:
-            ways[0], ways[-1] = points[2] - points[0], points[-1] - points[-3]
-    lengths = np.maximum(np.hypot(ways[:, 0], ways[:, 1]), 1e-9)
-    unit: Float64 = ways / lengths[:, None]
-    return unit
+def _normals(
+    points: Float64, before: Indices, after: Indices, starts: Indices, closed: npt.NDArray[np.bool_]
+) -> Float64:
+    """Return unit normals [N, 2] of points along lines."""
+    following, leading = after.copy(), before.copy()
+    longer = ~closed & (np.diff(starts) > 4)
+    following[starts[:-1][longer]] += 1
+    leading[starts[1:][longer] - 1] -= 1
+    ways = points[following] - points[leading]
+    normals = np.empty_like(ways)
+    np.negative(ways[:, 1], out=normals[:, 0])
+    normals[:, 1] = ways[:, 0]
+    normals /= np.maximum(np.hypot(ways[:, 0], ways[:, 1]), 1e-9)[:, None]
+    return normals
 
 
-def sized(picture: UInt8, paths: Sequence[Path], *, sharp: bool = False) -> list[SizedStroke | None]:
+def sized(picture: UInt8, paths: Paths | None, *, sharp: bool = False) -> list[SizedStroke | None]:
     """Measure strokes in a picture, uint8 [H, W] or [H, W, C]; None where its grey values show no edges.
 
     `sharp`: the picture is a mask, which nothing blurred.
     """
-    if not paths:
+    if paths is None:
         return []
-    counts = [len(path.points) for path in paths]
-    starts = np.cumsum([0, *counts])
-    owner = np.repeat(np.arange(len(paths)), counts)
-    tangents = np.concatenate([path.tangents for path in paths])
-    normals = np.column_stack([-tangents[:, 1], tangents[:, 0]])
-    half_width = np.array([path.half_width for path in paths])[owner]
-    points = np.concatenate([path.points for path in paths])
-    profiles = read_across(picture, Stations(points, normals, half_width + _BEYOND_PX, half_width, owner))
-    sound = profiles.sound & np.concatenate([path.clear for path in paths])
+    profiles = read_across(
+        picture,
+        Stations(paths.points, paths.normals, paths.half_width + _BEYOND_PX, paths.half_width, paths.owner),
+    )
+    sound = profiles.sound & paths.clear
+    at = np.flatnonzero(sound)
+    bounds = np.searchsorted(at, paths.starts)
+    least = np.maximum(2.0, _SOUND_AT_LEAST * np.add.reduceat(paths.clear, paths.starts[:-1], dtype=np.int64))
+    seen = np.flatnonzero(np.diff(bounds) >= least).tolist()
+    if not seen:
+        return [None] * len(paths.closed)
     middles = (profiles.left + profiles.right) / 2
-    moved: list[Float64 | None] = []
-    for path, start, end in zip(paths, starts, starts[1:], strict=False):
-        own = sound[start:end]
-        if own.sum() < max(2.0, _SOUND_AT_LEAST * path.clear.sum()):
-            moved.append(None)
-            continue
-        offsets = _evened(middles[start:end], own, closed=path.closed)
-        moved.append(path.points + offsets[:, None] * normals[start:end])
-    ends = _ends(picture, paths, moved, _Read(profiles, sound, starts))
-    return [
-        None if line is None else _one(path, line, end, profiles, _Own(slice(start, stop), sound[start:stop], sharp))
-        for path, line, end, start, stop in zip(paths, moved, ends, starts, starts[1:], strict=False)
-    ]
+    lines = paths.points + _evened(middles, at, bounds, paths)[:, None] * paths.normals
+    read = _Read(profiles, at, bounds.tolist(), paths.starts.tolist(), sharp)
+    ends = _ends(picture, paths, lines, seen, read)
+    found: list[SizedStroke | None] = [None] * len(paths.closed)
+    for number, stroke in zip(seen, _put_together(paths, lines, ends, seen, read), strict=True):
+        found[number] = stroke
+    return found
 
 
-def _evened(offsets: Float64, sound: npt.NDArray[np.bool_], *, closed: bool) -> Float64:
-    """Return smooth offsets of a stroke's points, with those that are not sound taken from their neighbours."""
-    axis = np.arange(len(offsets))
-    filled = np.interp(axis, axis[sound], offsets[sound])
-    if len(filled) < 5:
-        return filled
-    padded = np.concatenate([filled[-1:], filled, filled[:1]] if closed else [filled[:1], filled, filled[-1:]])
-    even: Float64 = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-    return even
+def _evened(offsets: Float64, at: Indices, bounds: Indices, paths: Paths) -> Float64:
+    """Return smooth offsets [N] of points, with those not `at` sound ones taken from their stroke's neighbours."""
+    counts = np.diff(paths.starts)
+    first = np.repeat(at[np.minimum(bounds[:-1], len(at) - 1)], counts)
+    last = np.repeat(at[np.maximum(bounds[1:] - 1, 0)], counts)
+    axis = np.minimum(np.maximum(np.arange(len(offsets)), first), last)
+    filled = np.interp(axis, at, offsets[at])
+    even = 0.25 * filled[paths.before] + 0.5 * filled + 0.25 * filled[paths.after]
+    short: Float64 = np.where(np.repeat(counts < 5, counts), filled, even)
+    return short
 
 
 @dataclass(frozen=True)
@@ -177,70 +244,73 @@ class _End:
 
 @dataclass(frozen=True)
 class _Read:
-    """All profiles, which of them are sound, and where each stroke's begin: int64 [strokes + 1]."""
+    """All profiles, and `at` which of them are sound, int64 [A].
+
+    `bounds`: where each stroke's begin in `at`; `starts`: in all. `sharp`: the picture is a mask.
+    """
 
     profiles: Profiles
-    sound: npt.NDArray[np.bool_]
-    starts: npt.NDArray[np.int64]
+    at: Indices
+    bounds: list[int]
+    starts: list[int]
+    sharp: bool
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A free end to be found: the stroke's last point and direction outward, float64 [2] each, and what it is there.
+    """Free ends to be found: the strokes' last points and directions outward, float64 [E, 2], and what they are there.
 
-    `reach`: how far beyond the point it may be, px. `height`, `ground`, `width`: of the stroke beside it.
+    `reach` [E]: how far beyond the point it may be, px. `height`, `ground`, `width` [E]: of the stroke beside it.
     """
 
-    number: int
-    side: int
     origin: Float64
     way: Float64
-    reach: float
-    height: float
-    ground: float
-    width: float
+    reach: Float64
+    height: Float64
+    ground: Float64
+    width: Float64
 
 
 def _ends(
-    picture: UInt8, paths: Sequence[Path], lines: Sequence[Float64 | None], read: _Read
-) -> list[tuple[_End | None, _End | None]]:
-    """Find the free ends of strokes; None for an end at a joint, or none at all."""
-    asked = [
-        _asked(number, side, path, line, read)
-        for number, (path, line) in enumerate(zip(paths, lines, strict=True))
-        if line is not None and not path.closed
-        for side in (0, 1)
-        if path.free[side]
+    picture: UInt8, paths: Paths, lines: Float64, seen: Sequence[int], read: _Read
+) -> dict[int, tuple[_End | None, _End | None]]:
+    """Find the free ends of the strokes `seen`; None for an end at a joint, or none at all."""
+    free = [
+        (number, side) for number in seen if not paths.closed[number] for side in (0, 1) if paths.free[number][side]
     ]
-    found: list[list[_End | None]] = [[None, None] for _ in paths]
-    if asked:
-        for each, end in zip(asked, _read_ends(picture, asked), strict=True):
-            found[each.number][each.side] = end
-    return [(first, last) for first, last in found]
+    found: dict[int, list[_End | None]] = {number: [None, None] for number in seen}
+    if free:
+        for (number, side), end in zip(free, _read_ends(picture, _asked(free, paths, lines, read)), strict=True):
+            found[number][side] = end
+    return {number: (first, last) for number, (first, last) in found.items()}
 
 
-def _asked(number: int, side: int, path: Path, line: Float64, read: _Read) -> _Asked:
-    own = slice(read.starts[number], read.starts[number + 1])
-    at = np.flatnonzero(read.sound[own])
-    last = at[:4] if side == 0 else at[-4:]
-    inner = 2 if len(line) > 4 else 1
-    way = line[0] - line[inner] if side == 0 else line[-1] - line[-1 - inner]
-    height, ground, width = (
-        middle_of(values[own][last]) for values in (read.profiles.height, read.profiles.ground, read.profiles.width)
-    )
-    outward = way / max(1e-9, float(np.hypot(*way)))
-    return _Asked(number, side, line[-side], outward, path.half_width, height, ground, width)
+def _asked(free: Sequence[tuple[int, int]], paths: Paths, lines: Float64, read: _Read) -> _Asked:
+    """Return what is known of free ends: of each its stroke's number and its side, 0 or 1."""
+    profiles = read.profiles
+    shown = [values[read.at].tolist() for values in (profiles.height, profiles.ground, profiles.width)]
+    last, inner, beside = [], [], []
+    for number, side in free:
+        start, stop = read.starts[number], read.starts[number + 1]
+        far = 2 if stop - start > 4 else 1
+        last.append(stop - 1 if side else start)
+        inner.append(stop - 1 - far if side else start + far)
+        low, high = read.bounds[number], read.bounds[number + 1]
+        own = slice(max(low, high - 4), high) if side else slice(low, min(low + 4, high))
+        beside.append([sorted(values[own])[(own.stop - own.start) // 2] for values in shown])
+    way = lines[last] - lines[inner]
+    height, ground, width = np.array(beside).T
+    outward = way / np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-9)[:, None]
+    return _Asked(lines[last], outward, paths.half_width[last], height, ground, width)
 
 
-def _read_ends(picture: UInt8, asked: Sequence[_Asked]) -> list[_End]:
+def _read_ends(picture: UInt8, asked: _Asked) -> list[_End]:
     """Read rectangles of grey values around the ends of strokes, along each from within to beyond it."""
-    origins, ways = np.array([each.origin for each in asked]), np.array([each.way for each in asked])
-    reach, heights, grounds, widths = (
-        np.array([getattr(each, name) for each in asked]) for name in ("reach", "height", "ground", "width")
-    )
+    origins, ways, reach = asked.origin, asked.way, asked.reach
+    heights, grounds, widths = asked.height, asked.ground, asked.width
     inward, outward = widths / 2 + 3.0, reach + _BEYOND_PX
-    along = np.linspace(0, 1, _END_ROWS) * (inward + outward)[:, None] - inward[:, None]
-    across = np.linspace(-1, 1, _END_COLUMNS) * (widths / 2 + 3.0)[:, None]
+    along = _ROWS * (inward + outward)[:, None] - inward[:, None]
+    across = _COLUMNS * (widths / 2 + 3.0)[:, None]
     normals = np.column_stack([-ways[:, 1], ways[:, 0]])
     x, y = (
         origins[:, axis, None, None]
@@ -263,8 +333,8 @@ def _read_ends(picture: UInt8, asked: Sequence[_Asked]) -> list[_End]:
     top = (axis_signal * inner).sum(axis=1) / np.maximum(1, inner.sum(axis=1))
     step = (inward + outward) / (_END_ROWS - 1)
     near = along <= reach[:, None] + 2.5
-    falls = [_outermost(axis_signal, top * level, near) for level in (0.25, 0.5, 0.75)]
-    crossings = [place * step - inward for place, _ in falls]
+    places, falls = _outermost(axis_signal, top * LEVELS, near)
+    crossings = places * step - inward
     sums = above.sum(axis=2)
     body = (sums * inner).sum(axis=1) / np.maximum(1, inner.sum(axis=1))
     out = np.clip(along / step[:, None] + 0.5, 0, 1) * near_ground(along, reach)
@@ -273,7 +343,7 @@ def _read_ends(picture: UInt8, asked: Sequence[_Asked]) -> list[_End]:
     drawn = np.clip(drawn, crossings[1] - 0.6 * widths - 1, crossings[1] + 1)
     blurs = (crossings[0] - crossings[2]) / 1.349
     # where it goes on beyond what is marked, as at a region's border, it ends where the mask does
-    good = (top > 0.4 * np.abs(heights)) & (body > 0) & falls[1][1]
+    good = (top > 0.4 * np.abs(heights)) & (body > 0) & falls[1]
     return [
         _End(float(c), float(d), float(b)) if ok else _End(float(r) - 0.5, float(r) - 0.5, float("inf"))
         for c, d, b, ok, r in zip(crossings[1], drawn, blurs, good, reach, strict=True)
@@ -287,66 +357,100 @@ def near_ground(along: Float64, reach: Float64) -> Float64:
 
 
 def _outermost(signal: Float64, level: Float64, near: npt.NDArray[np.bool_]) -> tuple[Float64, npt.NDArray[np.bool_]]:
-    """Return the last place, in rows, at which a signal [E, R] falls below its level, and whether it does so."""
-    over = (signal >= level[:, None]) & near
-    rows = np.arange(len(signal))
-    last = signal.shape[1] - 1 - over[:, ::-1].argmax(axis=1)
+    """Return the last places, in rows, at which signals [E, R] fall below levels [L, E], and whether they do so."""
+    over = (signal >= level[:, :, None]) & near
+    flat, rows = signal.reshape(-1), np.arange(len(signal)) * signal.shape[1]
+    last = signal.shape[1] - 1 - over[:, :, ::-1].argmax(axis=2)
     after = np.minimum(last + 1, signal.shape[1] - 1)
-    high, low = signal[rows, last], signal[rows, after]
+    high, low = flat[rows + last], flat[rows + after]
     span = high - low
-    place: Float64 = last + np.clip((high - level) / np.where(span > 0, span, 1), 0, 1)
+    place: Float64 = last + np.minimum(np.maximum((high - level) / np.where(span > 0, span, 1), 0), 1)
     return place, low < level
 
 
+def _put_together(
+    paths: Paths,
+    lines: Float64,
+    ends: dict[int, tuple[_End | None, _End | None]],
+    seen: Sequence[int],
+    read: _Read,
+) -> list[SizedStroke]:
+    """Put the strokes `seen` together from their profiles and ends."""
+    profiles, at, bounds = read.profiles, read.at, read.bounds
+    points, begins = _lines(paths, lines, ends, read.starts)
+    lengths = lengths_of(points, np.array(begins[:-1])).tolist()
+    shown = profiles.width[at]
+    at_half, blurred, height = (values.tolist() for values in (shown, profiles.blur[at], profiles.height[at]))
+    blurs, resolved = np.zeros(len(paths.closed)), {}
+    for number in [] if read.sharp else seen:
+        own = slice(bounds[number], bounds[number + 1])
+        known = _blur(profiles, _Shown(at[own], middle_of(at_half[own]), middle_of(blurred[own])), ends[number])
+        blurs[number], resolved[number] = known
+    widths = unblurred(shown, np.repeat(blurs, np.diff(bounds)))
+    edges = _edges(paths, profiles, at, widths)
+    means, largest = _mean_and_largest(widths, bounds, seen)
+    return [
+        SizedStroke(
+            points=points[begins[place] : begins[place + 1]],
+            widths=widths[bounds[number] : bounds[number + 1]],
+            edges=edges[:, bounds[number] : bounds[number + 1]],
+            width_px=means[place],
+            width_max_px=largest[place],
+            length_px=lengths[place],
+            drawn_px=max(0.25 * lengths[place], lengths[place] + _more(ends[number])),
+            blur=float(blurs[number]),
+            height=middle_of(height[bounds[number] : bounds[number + 1]]),
+            resolved=resolved.get(number, True),
+        )
+        for place, number in enumerate(seen)
+    ]
+
+
+def _more(ends: tuple[_End | None, _End | None]) -> float:
+    """Return by how much longer a stroke of a line's area is than the line, px."""
+    return sum(end.drawn - end.beyond for end in ends if end is not None)
+
+
+def _edges(paths: Paths, profiles: Profiles, at: Indices, widths: Float64) -> Float64:
+    """Return both edges of the profiles `at`, float64 [2, A, 2] px, which are so wide, [A] px."""
+    normals = paths.normals[at]
+    middle = paths.points[at] + ((profiles.left[at] + profiles.right[at]) / 2)[:, None] * normals
+    half = normals * (widths / 2)[:, None]
+    edges = np.empty((2, *middle.shape))
+    np.subtract(middle, half, out=edges[0])
+    np.add(middle, half, out=edges[1])
+    return edges
+
+
+def _mean_and_largest(widths: Float64, bounds: Sequence[int], seen: Sequence[int]) -> tuple[list[float], list[float]]:
+    """Return of each stroke `seen` the mean of its widths, and the largest that three neighbours agree on."""
+    means, largest = [], []
+    agreed = np.minimum(np.minimum(widths[:-2], widths[1:-1]), widths[2:]).tolist()
+    every = widths.tolist()
+    for number in seen:
+        start, stop = bounds[number], bounds[number + 1]
+        own = every[start:stop]
+        mean = sum(own) / len(own)
+        means.append(mean)
+        largest.append(max(own) if len(own) < 3 else max(mean, *agreed[start : stop - 2]))
+    return means, largest
+
+
 @dataclass(frozen=True)
-class _Own:
-    """Which profiles are a stroke's own, which of them are sound, and whether nothing blurred them."""
+class _Shown:
+    """A stroke's profiles, `at` int64 [W]: their width at `half` their height and their `blur`, px, medians of all."""
 
-    profiles: slice
-    sound: npt.NDArray[np.bool_]
-    sharp: bool
-
-
-def _one(
-    path: Path, line: Float64, ends: tuple[_End | None, _End | None], profiles: Profiles, its: _Own
-) -> SizedStroke:
-    """Put one stroke together from its profiles and ends."""
-    own, use = its.profiles, its.sound
-    points = np.concatenate([line, line[:1]]) if path.closed else _extended(line, ends)
-    shown = profiles.width[own][use]
-    at = np.flatnonzero(use) + own.start
-    blur, resolved = (0.0, True) if its.sharp else _blur(profiles, shown, at, ends)
-    widths = unblurred(shown, blur)
-    normals = path.tangents[use][:, ::-1] * _TURN
-    middle = path.points[use] + ((profiles.left[own] + profiles.right[own]) / 2)[use][:, None] * normals
-    half = normals * (widths[:, None] / 2)
-    length = along(points)
-    more = sum(end.drawn - end.beyond for end in ends if end is not None)
-    return SizedStroke(
-        points=points,
-        widths=widths,
-        edges=np.array([middle - half, middle + half]),
-        length_px=length,
-        drawn_px=max(0.25 * length, length + more),
-        blur=blur,
-        height=middle_of(profiles.height[own][use]),
-        resolved=resolved,
-    )
+    at: Indices
+    half: float
+    blur: float
 
 
-# Turns a tangent (x, y), written as (y, x), into the normal.
-_TURN = np.array([-1.0, 1.0])
-
-
-def _blur(
-    profiles: Profiles, shown: Float64, at: npt.NDArray[np.int64], ends: tuple[_End | None, _End | None]
-) -> tuple[float, bool]:
+def _blur(profiles: Profiles, shown: _Shown, ends: tuple[_End | None, _End | None]) -> tuple[float, bool]:
     """Return the blur of a stroke's edges, and whether its width can be told from it; 0 where it cannot."""
-    half = middle_of(shown)
-    blur = middle_of(profiles.blur[at])
-    if half >= _STEEP * blur:
-        return blur, True
-    ratio, blur = box_and_blur(profiles, at, half)
+    half = shown.half
+    if half >= _STEEP * shown.blur:
+        return shown.blur, True
+    ratio, blur = box_and_blur(profiles, shown.at, half)
     at_ends = [end.blur for end in ends if end is not None and math.isfinite(end.blur) and end.blur > 0]
     if ratio >= _SHAPED:
         close = [each for each in at_ends if abs(each - blur) < _ALIKE * blur]
@@ -356,24 +460,35 @@ def _blur(
     return 0.0, False
 
 
-def _extended(line: Float64, ends: tuple[_End | None, _End | None]) -> Float64:
-    """Return a line with its ends where they are found; one that lies before the last point cuts it off."""
-    first, last = ends
-    points = line
-    if first is not None:
-        points = _moved_end(points, first.beyond)
-    if last is not None:
-        points = _moved_end(points[::-1], last.beyond)[::-1]
-    return points
+def _lines(
+    paths: Paths, lines: Float64, ends: dict[int, tuple[_End | None, _End | None]], starts: Sequence[int]
+) -> tuple[Float64, list[int]]:
+    """Return the lines of strokes to their `ends`, float64 [N, 2], and where each begins, and the last ends, in it."""
+    parts: list[Float64] = []
+    begins = [0]
+    for number, (first, last) in ends.items():
+        points = lines[starts[number] : starts[number + 1]]
+        if paths.closed[number]:
+            points = np.concatenate([points, points[:1]])
+        if first is not None:
+            points = _moved_end(points, first.beyond)
+        if last is not None:
+            points = _moved_end(points[::-1], last.beyond)[::-1]
+        parts.append(points)
+        begins.append(begins[-1] + len(points))
+    return np.concatenate(parts), begins
 
 
 def _moved_end(points: Float64, beyond: float) -> Float64:
     """Move a line's beginning outwards by `beyond` px, or inwards where that is negative."""
     reach = 2 if len(points) > 4 else 1
-    way = points[0] - points[reach]
-    way = way / max(1e-9, float(np.hypot(*way)))
+    (x, y), (inner_x, inner_y) = points[0].tolist(), points[reach].tolist()
     if beyond >= 0:
-        return np.concatenate([points[:1] + beyond * way, points])
+        times = beyond / max(1e-9, math.hypot(x - inner_x, y - inner_y))
+        moved = np.empty((len(points) + 1, 2))
+        moved[0] = x + times * (x - inner_x), y + times * (y - inner_y)
+        moved[1:] = points
+        return moved
     gone = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
     keep = gone > -beyond
     if keep.sum() < 2:
