@@ -398,16 +398,19 @@ def _box(component: _Component, where: _Cells) -> tuple[int, int, int, int]:
     if b == 0 and c == 0:  # nearly always; then two corners of the component's box say all
         (right_end, lower_end), x, y = where.ends, component.x, component.y
         # the last cells of a map may reach beyond the picture
-        across = [a * min(end, right_end) + left for end in (x, x + w)]
-        down = [d * min(end, lower_end) + top for end in (y, y + h)]
-        low, high = (min(across), min(down)), (max(across), max(down))
+        one, other = a * min(x, right_end) + left, a * min(x + w, right_end) + left
+        upper, lower = d * min(y, lower_end) + top, d * min(y + h, lower_end) + top
+        low, high = (min(one, other), min(upper, lower)), (max(one, other), max(upper, lower))
     else:
         corners = (_outline(component)[:, None] + _CORNERS).reshape(-1, 2)
         box = where.to_frame.apply(np.minimum(corners, where.ends))
         low, high = box.min(axis=0).tolist(), box.max(axis=0).tolist()
-    x0, y0 = (math.floor(end + 1e-6) for end in low)
-    x1, y1 = (math.ceil(end - 1e-6) for end in high)
-    return x0, y0, x1, y1
+    return (
+        math.floor(low[0] + 1e-6),
+        math.floor(low[1] + 1e-6),
+        math.ceil(high[0] - 1e-6),
+        math.ceil(high[1] - 1e-6),
+    )
 
 
 def _by_outline(component: _Component, where: _Cells) -> Sizes:

@@ -100,10 +100,12 @@ def read_across(picture: UInt8, stations: Stations) -> Profiles:
     far = np.abs(offsets)
     half_widths = half_width.astype(np.float32)[:, None]
     window = far <= half_widths + 0.5
-    sign = _sign(above, window, owner)
+    own = above * window
+    sign = _sign(own, owner)
     above *= sign[:, None]
+    own *= sign[:, None]
     step = reach * 2 / (ACROSS - 1)
-    top = np.where(window, above, -np.inf).max(axis=1)
+    top = own.max(axis=1)
     plateau = window & (above >= _PLATEAU * top[:, None])
     height = (above * plateau).sum(axis=1) / np.maximum(1, plateau.sum(axis=1))
     wide = far <= half_widths + 2.5
@@ -171,9 +173,9 @@ def _unevenness(grey: Float32, ground: Float32, owner: npt.NDArray[np.int64]) ->
     return each
 
 
-def _sign(above: Float32, window: Bools, owner: npt.NDArray[np.int64]) -> Float32:
+def _sign(own: Float32, owner: npt.NDArray[np.int64]) -> Float32:
     """Return for each profile 1 where its stroke is brighter than the ground, -1 where it is darker."""
-    strength = np.bincount(owner, (above * window).sum(axis=1))
+    strength = np.bincount(owner, own.sum(axis=1))
     signs: Float32 = np.where(strength < 0, -1.0, 1.0)[owner].astype(np.float32)
     return signs
 
@@ -207,7 +209,11 @@ def _share(low: Float64, high: Float64, level: Float64) -> Float64:
 
 def _within(picture: UInt8, x: Float32, y: Float32, wide: Bools) -> Bools:
     """Tell which profiles lie within the picture as far as their edges may."""
-    inside = (x >= 0) & (y >= 0) & (x <= picture.shape[1]) & (y <= picture.shape[0])
+    height, width = picture.shape[:2]
+    ends_x, ends_y = x[:, :: ACROSS - 1], y[:, :: ACROSS - 1]
+    if ends_x.min() >= 0 and ends_y.min() >= 0 and ends_x.max() <= width and ends_y.max() <= height:
+        return np.ones(len(x), bool)  # nearly always; what lies between both ends of a profile then lies within too
+    inside = (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
     within: Bools = (inside | ~wide).all(axis=1)
     return within
 

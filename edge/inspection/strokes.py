@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge.inspection.skeleton import Skeleton
-from edge.records import Float64, UInt8
+from edge.records import Float32, Float64
 
 # A branch that leaves its line by less than this many half-widths is a corner of the mask and no line.
 _SPUR = 1.6
@@ -58,7 +58,7 @@ class _Arm:
     met: tuple[int, ...] = ()
 
 
-def drawing(skeleton: Skeleton, distance: UInt8) -> Drawing:
+def drawing(skeleton: Skeleton, distance: Float32) -> Drawing:
     """Return the strokes of a skeleton, without spurs. `distance` [h, w]: of the mask's pixels to its edge, px."""
     if not len(skeleton.joints):
         return Drawing(tuple(Stroke(b.points, b.closed) for b in skeleton.branches if len(b.points) > 1))
@@ -70,7 +70,7 @@ def drawing(skeleton: Skeleton, distance: UInt8) -> Drawing:
     return _drawn(arms, places, half_widths)
 
 
-def _at(distance: UInt8, point: Float64) -> float:
+def _at(distance: Float32, point: Float64) -> float:
     """Return how far the mask reaches around a joint, which may lie beside the middle of its line."""
     row, column, far = int(point[1]), int(point[0]), 1
     for _ in range(2):

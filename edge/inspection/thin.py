@@ -318,9 +318,9 @@ def _read_ends(picture: UInt8, asked: _Asked) -> list[_End]:
         + across[:, None, :] * normals[:, axis, None, None]
         for axis in (0, 1)
     )
-    x, y = x.astype(np.float32), y.astype(np.float32)
     shape = x.shape
-    grey = grey_at(picture, x.reshape(shape[0], -1), y.reshape(shape[0], -1)).reshape(shape)
+    flat = (axis.astype(np.float32).reshape(shape[0], -1) for axis in (x, y))
+    grey = grey_at(picture, *flat).reshape(shape)
     last = np.sort(grey[:, -5:].reshape(shape[0], -1), axis=1)
     beyond = last[:, last.shape[1] // 2]
     share = np.clip(along / outward[:, None], 0, 1)
