@@ -168,11 +168,11 @@ def _peeled(around: _Words, half_step: int) -> _Words:
     single = (half[0] ^ half[1]) & ~(either[0] & either[2] | either[1] & either[3])
     # of a single run, three in a row have a pair that begins at an even place and one that begins at an odd one
     three = np.bitwise_or.reduce(both[::2], axis=0) & np.bitwise_or.reduce(both[1::2], axis=0)
-    full = np.bitwise_and.reduce(ring[:-1] | ring[1:], axis=0)
     north, east_of, south, west_of = ring[:-1:2]
     sides = (east_of & south, north | west_of) if half_step == 0 else (north & west_of, east_of | south)
-    # a single run of neighbours, of three to six
-    deleted: _Words = here[1] & single & three & ~full & ~(sides[0] & sides[1])
+    # a single run of neighbours, of three to six: of seven with all corners; one without a corner has all four sides
+    kept = sides[0] & sides[1] | ring[1] & ring[3] & ring[5] & ring[7]
+    deleted: _Words = here[1] & single & three & ~kept
     return deleted
 
 

@@ -470,28 +470,31 @@ def _lines(
         points = lines[starts[number] : starts[number + 1]]
         if paths.closed[number]:
             points = np.concatenate([points, points[:1]])
+        own = [points]
         if first is not None:
-            points = _moved_end(points, first.beyond)
-        if last is not None:
-            points = _moved_end(points[::-1], last.beyond)[::-1]
-        parts.append(points)
-        begins.append(begins[-1] + len(points))
+            own = [_tip(points, first.beyond), points] if first.beyond >= 0 else [_cut(points, -first.beyond)]
+        if last is not None and last.beyond >= 0:
+            own.append(_tip(own[-1][::-1], last.beyond, within=sum(map(len, own))))
+        elif last is not None:
+            own = [_cut(np.concatenate(own)[::-1], -last.beyond)[::-1]]
+        parts += own
+        begins.append(begins[-1] + sum(map(len, own)))
     return np.concatenate(parts), begins
 
 
-def _moved_end(points: Float64, beyond: float) -> Float64:
-    """Move a line's beginning outwards by `beyond` px, or inwards where that is negative."""
-    reach = 2 if len(points) > 4 else 1
-    (x, y), (inner_x, inner_y) = points[0].tolist(), points[reach].tolist()
-    if beyond >= 0:
-        times = beyond / max(1e-9, math.hypot(x - inner_x, y - inner_y))
-        moved = np.empty((len(points) + 1, 2))
-        moved[0] = x + times * (x - inner_x), y + times * (y - inner_y)
-        moved[1:] = points
-        return moved
-    gone = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
-    keep = gone > -beyond
+def _tip(points: Float64, beyond: float, within: int = 0) -> Float64:
+    """Return the point, [1, 2], `beyond` px before the beginning of a line, which has `within` points at least."""
+    reach = 2 if max(within, len(points)) > 4 else 1
+    (x, y), (inner_x, inner_y) = points[0].tolist(), points[min(reach, len(points) - 1)].tolist()
+    times = beyond / max(1e-9, math.hypot(x - inner_x, y - inner_y))
+    return np.array([[x + times * (x - inner_x), y + times * (y - inner_y)]])
+
+
+def _cut(points: Float64, gone: float) -> Float64:
+    """Return a line without its first `gone` px."""
+    at = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    keep = at > gone
     if keep.sum() < 2:
         return points[-2:]
-    start = np.array([np.interp(-beyond, gone, points[:, axis]) for axis in (0, 1)])
+    start = np.array([np.interp(gone, at, points[:, axis]) for axis in (0, 1)])
     return np.concatenate([start[None], points[keep]])
