@@ -95,7 +95,7 @@ def read_across(picture: UInt8, stations: Stations) -> Profiles:
     x = starts[:, :1] + ways[:, :1] * offsets
     y = starts[:, 1:] + ways[:, 1:] * offsets
     grey = _averaged(grey_at(picture, x, y), owner)
-    ground = _ground(grey)
+    ground, middle_ground = _ground(grey)
     above = grey - ground
     far = np.abs(offsets)
     half_widths = half_width.astype(np.float32)[:, None]
@@ -121,7 +121,7 @@ def read_across(picture: UInt8, stations: Stations) -> Profiles:
         width=widths[1],
         blur=blur_of(widths[0], widths[1], widths[2]),
         height=height * sign,
-        ground=ground.mean(axis=1),
+        ground=middle_ground,
         sound=sound,
         above=above,
         step=step,
@@ -144,11 +144,11 @@ def _averaged(grey: Float32, owner: npt.NDArray[np.int64]) -> Float32:
     return smooth
 
 
-def _ground(grey: Float32) -> Float32:
-    """Return the ground beneath each profile: a straight line between what both ends show."""
+def _ground(grey: Float32) -> tuple[Float32, Float64]:
+    """Return the ground beneath each profile, a straight line between what both ends show, and its mean [N]."""
     left, right = (_middle(np.sort(grey[:, ends], axis=1)) for ends in (slice(None, _GROUND), slice(-_GROUND, None)))
     line: Float32 = left + (right - left) * _SHARE
-    return line
+    return line, ((left + right) * 0.5)[:, 0].astype(np.float64)
 
 
 def _middle(ordered: Float32) -> Float32:
@@ -168,7 +168,7 @@ def _unevenness(grey: Float32, ground: Float32, owner: npt.NDArray[np.int64]) ->
     """Return how far the ground at the ends of a stroke's profiles is from its line: the stroke's root mean square."""
     rest = np.concatenate([grey[:, :_GROUND] - ground[:, :_GROUND], grey[:, -_GROUND:] - ground[:, -_GROUND:]], axis=1)
     count = np.bincount(owner)
-    squares = np.bincount(owner, (rest * rest).mean(axis=1))
+    squares = np.bincount(owner, np.einsum("ij,ij->i", rest, rest) / (2 * _GROUND))
     each: Float64 = np.sqrt(squares / np.maximum(1, count))[owner]
     return each
 

@@ -143,24 +143,20 @@ def _thinned(canvas: UInt8) -> tuple[UInt8, _Indices]:
         bits[filled] &= ~gone
         half_step = 1 - half_step
     thin = np.unpackbits(lines.view(np.uint8), bitorder="little").reshape(height, width)
-    first = (filled - words - 1) * 64
-    word, bit = thin.reshape(-1, 64)[first // 64].view(np.bool_).nonzero()
-    return thin, first[word] + bit
-
-
-# The eight neighbours of a word, clockwise from the one above, and that again: of those shifted west, here and east,
-# each in the row above, its own and the one below.
-_RING = np.array([3, 6, 7, 8, 5, 2, 1, 0, 3])
+    word = filled - words - 1
+    # one after the other: NumPy finds what is set in one row five times as quickly as in many
+    at = np.flatnonzero(thin.reshape(-1, 64)[word].view(np.bool_))
+    return thin, word[at // 64] * 64 + at % 64
 
 
 def _peeled(around: _Words, half_step: int) -> _Words:
     """Return what a half-step deletes, uint64 [N], of words [3, 3, N]: the middle one of each, and those around it."""
-    shifted: _Words = np.empty_like(around)
-    west, here, east = shifted[0], shifted[1], shifted[2]
-    here[:] = around[:, 1]
-    np.bitwise_or(here >> 1, around[:, 2] << 63, out=east)
-    np.bitwise_or(here << 1, around[:, 0] >> 63, out=west)
-    ring = shifted.reshape(9, -1)[_RING]
+    here = around[:, 1]
+    # clockwise from the neighbour above, and that again
+    ring: _Words = np.empty((9, around.shape[2]), np.uint64)
+    np.bitwise_or(here >> 1, around[:, 2] << 63, out=ring[1:4])
+    np.bitwise_or(here << 1, around[:, 0] >> 63, out=ring[7:4:-1])
+    ring[0], ring[4], ring[8] = here[0], here[2], here[0]
     both = ring[:-1] & ring[1:]
     rise = ring[1:] ^ both  # the next is set and this one is not
     either = rise[::2] | rise[1::2]  # never both
