@@ -223,6 +223,8 @@ def _of_one(strokes: Sequence[SizedStroke], drawn: Drawing, points: Float64, pla
 
 def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
     """Return the mean of values by their weights."""
+    if len(values) == 1:
+        return values[0]
     return sum(value * weight for value, weight in zip(values, weights, strict=True)) / max(sum(weights), 1e-9)
 
 

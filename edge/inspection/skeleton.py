@@ -209,11 +209,12 @@ def _traced(line: UInt8) -> list[Branch]:
         # an outline runs along a line and back, so it turns about at an end
         twice = np.concatenate([points, points])
         each = twice.view(np.int64)[:, 0]  # x and y in one
-        ends = np.flatnonzero(each[1 : count + 1] == each[count - 1 : -1])
-        if not len(ends):
+        turns = each[1 : count + 1] == each[count - 1 : -1]
+        first = int(turns.argmax())
+        if not turns[first]:
             branches.append(Branch(points + 0.5, closed=True))
             continue
-        branches.append(Branch(twice[ends[0] : ends[0] + count // 2 + 1] + 0.5))
+        branches.append(Branch(twice[first : first + count // 2 + 1] + 0.5))
     return branches
 
 
