@@ -175,7 +175,7 @@ def _unevenness(grey: Float32, ground: Float32, owner: npt.NDArray[np.int64]) ->
 
 def _sign(own: Float32, owner: npt.NDArray[np.int64]) -> Float32:
     """Return for each profile 1 where its stroke is brighter than the ground, -1 where it is darker."""
-    strength = np.bincount(owner, own.sum(axis=1))
+    strength = np.bincount(owner, np.einsum("ij->i", own))
     signs: Float32 = np.where(strength < 0, -1.0, 1.0)[owner].astype(np.float32)
     return signs
 

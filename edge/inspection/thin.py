@@ -138,6 +138,8 @@ def paths_of(
 def _clear(points: Float64, drawings: Sequence[Drawing], starts: Indices) -> npt.NDArray[np.bool_]:
     """Tell which points, [N, 2] from their mask's corner, are near no joint of their drawing."""
     clear = np.ones(len(points), bool)
+    if not any(len(drawing.joints) for drawing in drawings):
+        return clear
     stroke = 0
     for drawing in drawings:
         own = slice(starts[stroke], starts[stroke + len(drawing.strokes)])
@@ -328,14 +330,14 @@ def _read_ends(picture: UInt8, asked: _Asked) -> list[_End]:
     above = (grey - ground[:, :, None]) * np.sign(heights)[:, None, None]
     core = np.abs(across) <= np.maximum(widths / 4, 0.6)[:, None]
     core[:, _END_COLUMNS // 2] = True
-    axis_signal = (above * core[:, None, :]).sum(axis=2) / core.sum(axis=1)[:, None]
+    axis_signal = np.einsum("erc,ec->er", above, core.astype(np.float64)) / core.sum(axis=1)[:, None]
     inner = (along < -1.0) & (along > -inward[:, None])
     top = (axis_signal * inner).sum(axis=1) / np.maximum(1, inner.sum(axis=1))
     step = (inward + outward) / (_END_ROWS - 1)
     near = along <= reach[:, None] + 2.5
     places, falls = _outermost(axis_signal, top * LEVELS, near)
     crossings = places * step - inward
-    sums = above.sum(axis=2)
+    sums = np.einsum("erc->er", above)
     body = (sums * inner).sum(axis=1) / np.maximum(1, inner.sum(axis=1))
     out = np.clip(along / step[:, None] + 0.5, 0, 1) * near_ground(along, reach)
     drawn = (sums * out).sum(axis=1) * step / np.where(body > 0, body, 1)
