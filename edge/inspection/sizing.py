@@ -28,6 +28,8 @@ _STUBBY = 6.0
 _REACHES = 0.85
 # Ground to read beyond a mask that stands for the picture, px.
 _PADDING = 12
+# Pixels of masks that are laid side by side at once, so that memory stays bounded.
+_SHEET_PX = 4_000_000
 # What a length along a bent line is uncertain by in itself, measured on drawn shapes (docs/measuring.md).
 _ALONG = 0.003
 
@@ -96,7 +98,8 @@ def sizes_of(marked: Sequence[Marked], picture: UInt8 | None, scale: Scale | Non
             for number, each in again.items():
                 distances[number] = cv2.distanceTransform(each.mask, cv2.DIST_L2, 3)
             found |= _thin_ones(list(again), closer, distances, picture, scale, forked=True)
-    return [found[number] if number in found else _by_mask(each, scale) for number, each in enumerate(marked)]
+    found |= _by_masks([number for number in range(len(marked)) if number not in found], marked, scale)
+    return [found.get(number) for number in range(len(marked))]
 
 
 def _widest(distance: Float32) -> float:
@@ -138,22 +141,62 @@ def _thin_ones(
     return {number: own for (number, _, _), own in zip(whole, sizes, strict=True)}
 
 
-def _by_mask(each: Marked, scale: Scale | None) -> Sizes | None:
-    """Measure a thin defect by its mask alone, in place of a picture; None where it is not thin."""
-    distance = cv2.distanceTransform(each.mask, cv2.DIST_L2, 3)
-    widest = _widest(distance)
-    if not _is_thin(each.mask, widest):
-        return None
-    padded = cv2.copyMakeBorder(each.mask * np.uint8(255), *(_PADDING,) * 4, cv2.BORDER_CONSTANT, value=0)
-    shift = np.array([each.corner[0] - _PADDING, each.corner[1] - _PADDING], np.float64)
-    (line,) = skeletons([each.mask])
-    drawn = drawing(line, distance)
-    paths = paths_of([drawn], [widest], [(_PADDING, _PADDING)])
-    seen = [stroke for stroke in sized(padded, paths, sharp=True) if stroke is not None]
-    if not seen or len(seen) < len(drawn.strokes):
-        return None
-    moved = [replace(stroke, points=stroke.points + shift, edges=stroke.edges + shift) for stroke in seen]
-    (sizes,) = _of_strokes([moved], [drawn], scale)
+def _by_masks(numbers: Sequence[int], marked: Sequence[Marked], scale: Scale | None) -> dict[int, Sizes]:
+    """Measure thin defects by their masks alone, in place of a picture; left out are those that are not thin.
+
+    The masks are laid side by side, so that none is seen by another, and measured together.
+    """
+    distances = {number: cv2.distanceTransform(marked[number].mask, cv2.DIST_L2, 3) for number in numbers}
+    widest = {number: _widest(distances[number]) for number in numbers}
+    thin = [number for number in numbers if _is_thin(marked[number].mask, widest[number])]
+    found: dict[int, Sizes] = {}
+    for some in _sheets(thin, marked):
+        sheet, corners = _sheet([marked[number].mask for number in some])
+        lines = skeletons([marked[number].mask for number in some])
+        drawings = [drawing(line, distances[number]) for number, line in zip(some, lines, strict=True)]
+        strokes = sized(sheet, paths_of(drawings, [widest[number] for number in some], corners), sharp=True)
+        start, whole = 0, []
+        for number, drawn, corner in zip(some, drawings, corners, strict=True):
+            own = [stroke for stroke in strokes[start : start + len(drawn.strokes)] if stroke is not None]
+            start += len(drawn.strokes)
+            if own and len(own) == len(drawn.strokes):
+                whole.append((number, drawn, _moved(own, np.subtract(marked[number].corner, corner).astype(float))))
+        sizes = _of_strokes([own for _, _, own in whole], [drawn for _, drawn, _ in whole], scale)
+        found |= {number: _less_certain(own, marked[number]) for (number, _, _), own in zip(whole, sizes, strict=True)}
+    return found
+
+
+def _sheets(numbers: Sequence[int], marked: Sequence[Marked]) -> list[list[int]]:
+    """Part defects so that the masks of each part have few pixels together, but for one that has many by itself."""
+    parts: list[list[int]] = []
+    pixels = _SHEET_PX
+    for number in numbers:
+        pixels += marked[number].mask.size
+        if pixels > _SHEET_PX:
+            parts.append([])
+            pixels = marked[number].mask.size
+        parts[-1].append(number)
+    return parts
+
+
+def _sheet(masks: Sequence[UInt8]) -> tuple[UInt8, list[tuple[int, int]]]:
+    """Lay masks, uint8 [h, w] 0/1, below each other as a picture of 0 and 255; return it and the corner of each."""
+    height = sum(mask.shape[0] + 2 * _PADDING for mask in masks)
+    sheet: UInt8 = np.zeros((height, max(mask.shape[1] for mask in masks) + 2 * _PADDING), np.uint8)
+    corners, top = [], _PADDING
+    for mask in masks:
+        np.multiply(mask, np.uint8(255), out=sheet[top : top + mask.shape[0], _PADDING : _PADDING + mask.shape[1]])
+        corners.append((_PADDING, top))
+        top += mask.shape[0] + 2 * _PADDING
+    return sheet, corners
+
+
+def _moved(strokes: Sequence[SizedStroke], shift: Float64) -> list[SizedStroke]:
+    return [replace(stroke, points=stroke.points + shift, edges=stroke.edges + shift) for stroke in strokes]
+
+
+def _less_certain(sizes: Sizes, each: Marked) -> Sizes:
+    """Return what a mask measures as such: an edge lies within a cell of the map and a quarter of the width."""
     ratio = 1.0 if sizes.length_mm is None else sizes.length_mm / sizes.length_px
     u_length = float(np.hypot(sizes.u_length_px, (each.cell_px + sizes.width_px / 2) / 3**0.5))
     u_width = (each.cell_px + sizes.width_px / 2) / 3**0.5
