@@ -95,6 +95,12 @@ def test_a_reload_connects_anew_and_a_bad_file_costs_nothing(tmp_path: Path) -> 
         assert isinstance(listener.answer(publisher.send(message())), Acknowledged)
 
 
+def takes(port: int, password: str) -> bool:
+    """Tell whether a broker takes the user `line` with a password now."""
+    told = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(port), "-u", "line", "-P", password, "-t", "asked", "-n"]
+    return subprocess.run(told, check=False, capture_output=True, timeout=60).returncode == 0
+
+
 def test_sighup_reloads_a_running_line_and_ends_nothing(tmp_path: Path) -> None:
     """After SIGHUP the line connects with the new password, says no offline, and goes on."""
     passwords, secret = tmp_path / "passwords", tmp_path / "secret"
@@ -106,12 +112,14 @@ def test_sighup_reloads_a_running_line_and_ends_nothing(tmp_path: Path) -> None:
         plain, account = config.read_text(), f"username: line, password_file: {secret}, keepalive_s:"
         assert "keepalive_s:" in plain
         config.write_text(plain.replace("keepalive_s:", account))
+        wait_for(lambda: takes(broker.port, "old"))
         with Subscriber(broker.port) as desk, running(config) as line:
             wait_for(lambda: "online" in status(desk))
             subprocess.run(["mosquitto_passwd", "-b", passwords, "line", "new"], check=True)
             secret.write_text("new")
             assert broker._process is not None
             broker._process.send_signal(signal.SIGHUP)
+            wait_for(lambda: takes(broker.port, "new"))
             line.send_signal(signal.SIGHUP)
             wait_for(lambda: bodies(desk, "state/counters")[-1]["connections_lost"] == 0 and len(status(desk)) >= 3)
             before = len(bodies(desk, "event/result"))
