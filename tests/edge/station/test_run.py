@@ -29,7 +29,7 @@ ALARM = "alarms: [{id: scratched, measure: count, class: scratch, raise_at: 1, t
 
 
 # Of a line that is not there to lose its camera or its broker: a busy machine may let it wait.
-MAX_AGE_MS, KEEPALIVE_S = 120_000, 120
+MAX_AGE_MS, KEEPALIVE_S = 120_000, 30
 
 
 def write_line(
