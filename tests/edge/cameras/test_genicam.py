@@ -113,24 +113,33 @@ def test_packets_that_are_lost_make_no_read_and_are_counted() -> None:
 @pytest.mark.genicam
 def test_pictures_that_never_came_are_counted() -> None:
     """The camera numbers its pictures: when nobody fetched them, the gap is known, and they are lost to parts."""
+    shots, numbered = after_a_pause()
+    for _ in range(4):
+        if numbered < 30_000:
+            break
+        shots, numbered = after_a_pause()  # a busy machine lost the device meanwhile, which then counted anew
+    assert sum(shot.missed for shot in shots) == numbered - len(shots)
+    assert sum(shot.missed for shot in shots) > 0
+    assert all(shot.lost == shot.missed for shot in shots)
+
+
+def after_a_pause() -> tuple[list, int]:
+    """Fetch nothing for several pictures; return those fetched then, and by how many the camera's number rose."""
     device = CameraSettings.model_validate({"kind": "genicam", "id": "LW1", "device": SMALL}).device
     source = GenicamSource("LW1", device=device, every=True)
     with fake_genicam():
         opened(source)
         try:
-            shots = taken(source, 1)
+            taken(source, 1)
             number = source._last_number
             # packets that found no buffer: of several pictures, each of which takes eleven
             wait_for(lambda: source._stream.get_info_uint64_by_name("n_underruns") >= 50)
             shots = taken(source, 12)
         finally:
             source.close()
-        assert source._last_number is not None
-        assert number is not None
-        numbered = (source._last_number - number) % 65535  # the protocol's numbers go from 1 to 65535
-        assert sum(shot.missed for shot in shots) == numbered - len(shots)
-        assert sum(shot.missed for shot in shots) > 0
-        assert all(shot.lost == shot.missed for shot in shots)
+    assert source._last_number is not None
+    assert number is not None
+    return shots, (source._last_number - number) % 65535  # the protocol's numbers go from 1 to 65535
 
 
 def opened(source: GenicamSource) -> None:
