@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -98,8 +97,6 @@ def write_secure_line(folder: Path, port: int, ca: Path) -> Path:
     return config
 
 
-# paho leaves the socket of a failed handshake to the garbage collector.
-@pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
 def test_a_line_a_desk_and_a_recorder_work_at_the_example_broker_and_nobody_else(tmp_path: Path) -> None:
     """Each may what the access list says and no more; a command is heard and answered; what was retained is kept."""
     with example_broker(tmp_path) as (port, ca):

@@ -24,9 +24,6 @@ from tests.conftest import ROOT
 from tests.edge.contracts.test_publishers import WILL, Listener, message
 from tests.edge.station.test_run import bodies, running, status, write_line
 
-# paho leaves the socket of a failed handshake to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
-
 
 def tls_broker(folder: Path, ca: Path, port: int, name: str = "server") -> Mosquitto:
     """Return a broker that speaks TLS on `port` with a new certificate of an authority."""

@@ -382,8 +382,6 @@ def test_leaving_is_bounded_when_the_broker_hangs(tmp_path: Path) -> None:
         broker.resume()
 
 
-# paho leaves the socket of a failed handshake to the garbage collector.
-@pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
 def test_leaving_does_not_wait_for_a_handshake_that_never_ends() -> None:
     """A publisher stuck in a TLS handshake leaves its context while its thread still waits for the answer."""
 
@@ -413,8 +411,6 @@ def test_files_that_cannot_be_used_are_named(settings: dict[str, object], expect
         publisher.__enter__()
 
 
-# paho leaves the socket of a failed handshake to the garbage collector.
-@pytest.mark.filterwarnings("ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning")
 def test_tls_reaches_a_broker_that_has_a_certificate(tmp_path: Path) -> None:
     """With `tls.ca_file` the publisher trusts that authority, connects, and without it does not."""
     ca, key = tmp_path / "ca.pem", tmp_path / "key.pem"
