@@ -87,7 +87,7 @@ def square(side: float, degrees: float) -> Shape:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a shape is drawn: its middle `at` (x, y) px beside a pixel's corner, blurred and noisy as by a camera.
+    """A drawing of a shape: its middle `at` (x, y) px beside a pixel's corner, blurred and noisy as by a camera.
 
     `blur`: a Gaussian's standard deviation, px. `noise`: standard deviation, grey levels. `ink`: its grey level.
     """

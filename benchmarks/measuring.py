@@ -1,4 +1,4 @@
-"""How true and how fast defects are measured: shapes of known size, and a frame of 1080p with 20 defects.
+"""Measure the measuring: its errors on shapes of known size, and its time for a frame of 1080p with 20 defects.
 
 `python -m benchmarks.measuring` prints both tables; `--json FILE` writes them too; `--page FILE` writes the table of
 accuracy between the marks of docs/measuring.md.

@@ -1,4 +1,4 @@
-"""Whether a station's memory, threads and descriptors stay flat: over parts, recipe switches and reconnects. JSON.
+"""Measure memory, threads and descriptors of a station over parts, recipe switches and reconnects. JSON.
 
 One station runs with a real broker behind a relay that cuts the connection. Each switch of recipe opens an engine and
 closes another. Of each stretch the first quarter warms up; the slope is the median of the slopes between all pairs of

@@ -1,4 +1,4 @@
-"""What the image quality gate costs per 1080p frame, and how many good pictures of real sets it refuses.
+"""Measure the image quality gate: its time per 1080p frame, and how many good pictures of real sets it refuses.
 
 python -m benchmarks.quality --data ../shared/data            # prints a table; --json FILE writes it
 """

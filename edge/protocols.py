@@ -52,7 +52,7 @@ class Camera(_Scoped, Protocol):
 
     @property
     def dropped(self) -> int:
-        """How many captured frames were replaced by newer ones before anybody read them."""
+        """Tell how many captured frames were replaced by newer ones before anybody read them."""
         ...
 
 
@@ -62,7 +62,7 @@ class TellsFacts(Protocol):
 
     @property
     def facts(self) -> CameraFacts:
-        """What it tells now; from any thread."""
+        """Return what the source says of itself now; from any thread."""
         ...
 
 
@@ -76,7 +76,7 @@ class Engine(_Scoped, Protocol):
 
     @property
     def at_once(self) -> int:
-        """How many batches may be under way at once, two or more."""
+        """Tell how many batches may be under way at once, two or more."""
         ...
 
     def buffer(self) -> Batch:

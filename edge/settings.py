@@ -74,7 +74,7 @@ class LineSettings(StrictModel):
 
     @property
     def root(self) -> str:
-        """What every topic of this line begins with."""
+        """Tell what every topic of this line begins with."""
         return f"{self.enterprise}/{self.site}/{self.area}/{self.line}/{self.cell}/inspect/v1"
 
 
@@ -201,12 +201,12 @@ class CameraSettings(StrictModel):
 
     @property
     def shown_source(self) -> str:
-        """What names the camera in the settings; it may hold a secret."""
+        """Tell what names the camera in the settings; it may hold a secret."""
         return str(self.genicam_id if self.resolved_kind() == "genicam" else self.source)
 
     @property
     def takes_every(self) -> bool:
-        """Whether each frame is judged that waits, not only the latest one."""
+        """Tell whether each frame is judged that waits, not only the latest one."""
         if self.take is not None:
             return self.take == "every"
         return self.triggered or self.resolved_kind() == "watched_folder"
@@ -321,7 +321,7 @@ class EngineSettings(StrictModel):
 
     @property
     def simulated(self) -> bool:
-        """Whether it is the simulated engine, which answers for the simulated camera alone."""
+        """Tell whether it is the simulated engine, which answers for the simulated camera alone."""
         return self.backend == "simulated"
 
     def without_simulation(self) -> EngineSettings:
@@ -415,7 +415,7 @@ class Settings(StrictModel):
 
     @property
     def shift_plan(self) -> ShiftPlan:
-        """Which shift a moment belongs to, by these settings."""
+        """Tell which shift a moment belongs to, by these settings."""
         return ShiftPlan(tuple(time_of_day(text) for text in self.shifts), zone_of(self.time_zone))
 
     @model_validator(mode="after")

@@ -1,1 +1,1 @@
-"""How long a verdict takes to a machine, and how exact a pulse is."""
+"""Measure the time from a verdict to the machine, and how exact a pulse is."""

@@ -1,4 +1,4 @@
-"""What was decided, compared with what came to the machine."""
+"""Compare the decisions of a station with the signals that came to the machine."""
 
 from __future__ import annotations
 

@@ -37,12 +37,12 @@ class Seen:
     answered: dict[str, UInt8]
 
     def found(self) -> bool:
-        """Whether an answered defect of the true class overlaps the mask."""
+        """Tell whether an answered defect of the true class overlaps the mask."""
         answer = self.answered.get(self.kind)
         return answer is not None and bool((answer[self.mask > 127] > 0).any())
 
     def wrongly(self, name: str) -> bool:
-        """Whether a class that the frame does not show was answered."""
+        """Tell whether a class that the frame does not show was answered."""
         return self.kind != name and name in self.answered and bool(self.answered[name].any())
 
 

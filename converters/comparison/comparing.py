@@ -20,7 +20,7 @@ from edge.wording import counted
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two engines on the same pictures.
+    """The differences of two engines on the same pictures.
 
     `changed_pixels` of `pixels` have another class, before specks are wiped. `lost`, `gained`: defects per class name,
     after it: a defect is lost if no defect of its class in the converted map overlaps it, gained the other way round.

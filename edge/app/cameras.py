@@ -204,7 +204,7 @@ class Sources:
 
     @cached_property
     def trigger(self) -> Trigger | None:
-        """What opens and closes parts; None where each frame has a verdict of its own."""
+        """Tell what opens and closes parts; None where each frame has a verdict of its own."""
         parts = self._settings.parts
         if self._given is not None or not parts.exist:
             return self._given

@@ -36,7 +36,7 @@ class Evidence:
 
     @property
     def observers(self) -> list[Observer]:
-        """Who watches the station for it."""
+        """Tell who watches the station for it."""
         return [] if self._observer is None else [self]
 
     def offer(self, decided: Decided | DecidedPart) -> None:

@@ -59,7 +59,7 @@ class Machine:
 
     @property
     def observers(self) -> Sequence[Observer]:
-        """Who watches the station for it."""
+        """Tell who watches the station for it."""
         return [] if self._desk is None else [self._desk]
 
     def told(self, _asked: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class KnownLength:
 
     @property
     def text(self) -> str:
-        """How the command line names it."""
+        """Tell how the command line names it."""
         numbers = ",".join(f"{each:g}" for each in (*self.start_px, *self.end_px))
         return f"{numbers}={self.length_mm:g}"
 

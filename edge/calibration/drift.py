@@ -37,7 +37,7 @@ class Check:
 
     @property
     def drifted(self) -> bool:
-        """Whether it was off by more than the limit."""
+        """Tell whether it was off by more than the limit."""
         return not self.error <= self.limit
 
     @property

@@ -77,7 +77,7 @@ class Calibration:
 
     @property
     def sha256(self) -> str:
-        """What tells it from every other one."""
+        """Return its SHA-256, which tells it from every other one."""
         return _hash(_body(self))
 
     def misfit(self, size_px: tuple[int, int]) -> str:

@@ -51,7 +51,7 @@ class Target:
 
     @property
     def spec(self) -> str:
-        """How the command line names it."""
+        """Tell how the command line names it."""
         more = "" if self.marker_mm is None else f":{self.marker_mm:g}mm:{self.dictionary}"
         return f"{self.kind}:{self.columns}x{self.rows}:{self.size_mm:g}mm{more}"
 

@@ -172,7 +172,7 @@ class CapturedCamera:
 
     @property
     def facts(self) -> CameraFacts:
-        """What the source told of itself so far; from any thread."""
+        """Tell what the source told of itself so far; from any thread."""
         return self._facts
 
     def __enter__(self) -> Self:

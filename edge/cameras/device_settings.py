@@ -89,7 +89,7 @@ class DeviceSettings(StrictModel):
 
     @property
     def waits_for_a_line(self) -> bool:
-        """Whether frames come only when an input of the camera triggers them."""
+        """Tell whether frames come only when an input of the camera triggers them."""
         return self.trigger is not None and self.trigger != SOFTWARE
 
     @model_validator(mode="after")

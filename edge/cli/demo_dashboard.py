@@ -29,7 +29,7 @@ class DemoPages:
 
     @property
     def lines(self) -> list[str]:
-        """What to tell, in at most 80 columns."""
+        """Return the text to show, in at most 80 columns."""
         return [
             "the operator's pages; this link opens once, within half an hour:",
             f"  {self.link}",

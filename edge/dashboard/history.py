@@ -103,7 +103,7 @@ class History:
 
     @property
     def commits(self) -> int:
-        """How often something was written since this runs: while it stays, so does what queries give."""
+        """Tell how often something was written since this runs: while it stays, so does what queries give."""
         return 0 if self._writer is None else self._writer.commits
 
     def put(self, row: Row) -> bool:

@@ -93,7 +93,7 @@ class Pages:
 
     @property
     def collecting(self) -> bool:
-        """Whether the thread is there that hears stations."""
+        """Tell whether the thread is there that hears stations."""
         return self._collector.moves
 
     # --- pages

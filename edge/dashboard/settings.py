@@ -32,7 +32,7 @@ class ListenSettings(StrictModel):
 
     @property
     def loopback(self) -> bool:
-        """Whether only programs of this device reach the pages."""
+        """Tell whether only programs of this device reach the pages."""
         try:
             return ipaddress.ip_address(self.host.strip("[]")).is_loopback
         except ValueError:
@@ -90,7 +90,7 @@ class DashboardSettings(StrictModel):
 
     @property
     def shift_plan(self) -> ShiftPlan:
-        """Which shift a moment belongs to."""
+        """Tell which shift a moment belongs to."""
         return ShiftPlan(tuple(time_of_day(text) for text in self.shifts), zone_of(self.time_zone))
 
     @property

@@ -35,7 +35,7 @@ class Signal:
 
     @property
     def kind(self) -> str:
-        """How its level is shown: up, down, value or unknown."""
+        """Tell how its level is shown: up, down, value or unknown."""
         if self.level is None:
             return "unknown"
         return "value" if not isinstance(self.level, bool) else "up" if self.level else "down"

@@ -36,12 +36,12 @@ class ClipJob:
 
     @property
     def chosen(self) -> Chosen:
-        """What it is kept as."""
+        """Tell what it is kept as."""
         return Chosen(Kind.CLIP, f"the alarm {self.event.alarm} was raised")
 
     @property
     def row(self) -> dict[str, Any]:
-        """What the index says of it, but for place, time and size."""
+        """Tell what the index says of it, but for place, time and size."""
         return {
             "name": self.name,
             "kind": Kind.CLIP.value,

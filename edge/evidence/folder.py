@@ -98,7 +98,7 @@ class EvidenceFolder:
 
     @property
     def total_bytes(self) -> int:
-        """What all of it takes on the disk."""
+        """Tell what all of it takes on the disk."""
         return self._total
 
     def keep(self, row: Mapping[str, Any], record: Mapping[str, Any], files: Mapping[str, bytes]) -> None:

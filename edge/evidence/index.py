@@ -157,7 +157,7 @@ class EvidenceIndex:
 
     @property
     def bytes(self) -> int:
-        """What all of it takes on the disk."""
+        """Tell what all of it takes on the disk."""
         with self._guarded() as db:
             ((total,),) = db.execute("SELECT ifnull(sum(bytes), 0) FROM evidence").fetchall()
         return int(total)

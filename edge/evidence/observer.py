@@ -44,7 +44,7 @@ class _Held:
 
     @property
     def rank(self) -> tuple[int, float, int]:
-        """How likely its part is shown by it: NG before NO_READ before OK, then by coverage, then the newer."""
+        """Tell how likely its part is shown by it: NG before NO_READ before OK, then by coverage, then the newer."""
         verdict, seen = self.result.judgement.verdict, self.result.measurement
         order = (Verdict.OK, Verdict.NO_READ, Verdict.NG)
         return order.index(verdict), 0.0 if seen is None else seen.coverage, self.result.captured_ns
@@ -61,7 +61,7 @@ class HeldFrames:
 
     @property
     def bytes(self) -> int:
-        """What is held."""
+        """Tell what is held."""
         return self._bytes
 
     def hold(self, result: FrameResult, shot: Shot) -> None:

@@ -331,7 +331,7 @@ class HtmlReport:
 
     @property
     def _inspected(self) -> str:
-        """What is inspected, in words."""
+        """Tell what is inspected, in words."""
         region = "as set" if self._settings.region else "the whole picture"
         part = f", of it the part ({self._settings.part.find})" if self._settings.part else ""
         zones = ", ".join(self._settings.zones)

@@ -107,14 +107,14 @@ class InspectSettings(StrictModel):
 
     @property
     def scale(self) -> Scale | None:
-        """How large pixels are; None where that is not known."""
+        """Tell how large pixels are; None where that is not known."""
         if (calibrated := self.calibrated) is not None:
             return calibrated.scale
         return None if self.mm_per_px is None else UniformScale(self.mm_per_px)
 
     @property
     def has_scale(self) -> bool:
-        """Whether lengths are known in mm."""
+        """Tell whether lengths are known in mm."""
         return self.mm_per_px is not None or self.calibration is not None
 
     @property
@@ -194,7 +194,7 @@ class InspectSettings(StrictModel):
 
     @property
     def joining(self) -> Joining | None:
-        """Which dashes are one scratch; None where none are joined."""
+        """Tell which dashes are one scratch; None where none are joined."""
         return Joining(self.join_gap_mm, self.join_angle_deg) if self.join_gap_mm else None
 
 

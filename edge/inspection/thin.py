@@ -63,7 +63,7 @@ class Paths:
 
     @property
     def owner(self) -> Indices:
-        """Which stroke each point belongs to, int64 [N]."""
+        """Tell which stroke each point belongs to, int64 [N]."""
         return np.repeat(np.arange(len(self.closed)), np.diff(self.starts))
 
 

@@ -34,7 +34,7 @@ class Tried:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many pictures have each verdict."""
+        """Tell how many pictures have each verdict."""
         verdicts = [str(picture.row["verdict"]) for picture in self.pictures]
         return {verdict: verdicts.count(verdict) for verdict in ("OK", "NG", "NO_READ")}
 

@@ -54,7 +54,7 @@ class Sheet:
 
     @property
     def on(self) -> str:
-        """Where the zones are that are drawn on its page."""
+        """Tell where the zones are that are drawn on its page."""
         return "frame" if self.part is None else "part"
 
     @property
@@ -77,7 +77,7 @@ class Sheet:
 
     @property
     def _scale(self) -> tuple[float, float]:
-        """How many pixels of the page's picture one unit of its zones is, across and down."""
+        """Tell how many pixels of the page's picture one unit of its zones is, across and down."""
         return (1.0, 1.0) if self.part is None else (float(self.size_px[0]), float(self.size_px[1]))
 
     def on_frame(self, zone: ZoneSettings) -> Float64:

@@ -90,7 +90,7 @@ class Identity:
 
     @property
     def root(self) -> str:
-        """What every topic of this line begins with."""
+        """Tell what every topic of this line begins with."""
         return f"{self.enterprise}/{self.site}/{self.area}/{self.line}/{self.cell}/inspect/v1"
 
 

@@ -26,7 +26,7 @@ class MonitoringSettings(StrictModel):
 
     @property
     def address_here(self) -> str:
-        """Where a program on this device reaches it."""
+        """Tell where a program on this device reaches it."""
         anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an address that is looked for
         host = self.listen.strip("[]")
         host = anywhere.get(host, host)

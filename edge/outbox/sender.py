@@ -284,7 +284,7 @@ class Sender:
         self._send_resent()
 
     def _others_wait(self) -> bool:
-        """Whether something waits that goes behind the results."""
+        """Tell whether something waits that goes behind the results."""
         return self._resent_found or self._offers.answer() is not None
 
     # What the publisher says.
@@ -630,7 +630,7 @@ class Sender:
                 self._oldest_s = self._outbox.oldest_s()
 
     def _finished(self) -> bool:
-        """Whether to end now; sends the farewell once nothing is left or the time to drain is over."""
+        """Tell whether to end now; sends the farewell once nothing is left or the time to drain is over."""
         if self._stop_at_s is None:
             return False
         over = time.monotonic() >= self._stop_at_s
@@ -648,7 +648,7 @@ class Sender:
         return False
 
     def _rows_left(self) -> bool:
-        """Whether there are rows that somebody takes."""
+        """Tell whether there are rows that somebody takes."""
         without, kept_back = self._holds.topics(), self._rows_kept_back()
         rows = self._outbox.pending(0, 1 + len(kept_back), without=without)
         return any(row.row not in kept_back for row in rows)

@@ -23,12 +23,12 @@ class Address:
 
     @property
     def bit(self) -> bool:
-        """Whether it holds a bit, and no number."""
+        """Tell whether it holds a bit, and no number."""
         return self.table in {"coil", "discrete", "line"}
 
     @property
     def takes_text(self) -> bool:
-        """Whether it takes a text as well."""
+        """Tell whether it takes a text as well."""
         return self.table in {"any", "node"}
 
     def wrong_for_output(self, *, number: bool, client: bool) -> str:

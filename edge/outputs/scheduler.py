@@ -120,7 +120,7 @@ class OutputScheduler:
 
     @property
     def troubles(self) -> MachineTroubles:
-        """What is wrong between station and machine; from any thread."""
+        """Tell what is wrong between station and machine; from any thread."""
         late_ns, late = self._late
         fresh = late and self._monotonic_ns() - late_ns < _LATE_TOLD_NS
         return MachineTroubles(lost=self._lost or None, late=late if fresh else None)

@@ -107,7 +107,7 @@ class OutputRule(StrictModel):
 
     @property
     def scaled_by(self) -> float:
-        """What its value is multiplied by, for a register."""
+        """Tell what its value is multiplied by, for a register."""
         return _SCALES.get(self.rule, 1.0) if self.scale is None else self.scale
 
 
@@ -132,7 +132,7 @@ class MachineSettings(StrictModel):
 
     @property
     def asks(self) -> bool:
-        """Whether the station asks the machine, and not the machine the station."""
+        """Tell whether the station asks the machine, and not the machine the station."""
         return self.modbus is None or self.modbus.role == "client"
 
 

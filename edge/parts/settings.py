@@ -49,7 +49,7 @@ class PartSettings(StrictModel):
 
     @property
     def exist(self) -> bool:
-        """Whether the station tells parts apart."""
+        """Tell whether the station tells parts apart."""
         return self.trigger != "every_frame"
 
     @model_validator(mode="after")

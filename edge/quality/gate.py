@@ -73,7 +73,7 @@ class Reference:
 
     @property
     def tells_moves(self) -> bool:
-        """Whether enough stands still, and has enough contrast, to tell a camera that was moved."""
+        """Tell whether enough stands still, and has enough contrast, to tell a camera that was moved."""
         where = self.still > 0
         return bool(where.mean() >= STILL_AT_LEAST and self.picture[where].std() >= STILL_LEVELS)
 

@@ -51,7 +51,7 @@ class Edges:
 
     @property
     def streak(self) -> float:
-        """How many times more the most blurred direction is than the least; 1 where that cannot be told."""
+        """Tell how many times more the most blurred direction is than the least; 1 where that cannot be told."""
         known = [blur for blur in self.blur_px if blur is not None]
         return max(known) / min(known) if len(known) > 1 else 1.0
 

@@ -37,7 +37,7 @@ class Compared:
 
     @property
     def disagrees(self) -> bool:
-        """Whether the new model judges otherwise what the former one could judge."""
+        """Tell whether the new model judges otherwise what the former one could judge."""
         return self.former is not Verdict.NO_READ and self.former is not self.new
 
 
@@ -75,7 +75,7 @@ class Diff:
 
     @property
     def differing(self) -> int:
-        """How many verdicts differ."""
+        """Tell how many verdicts differ."""
         return sum(self.verdicts.values())
 
     def told(self, unit: str) -> str:

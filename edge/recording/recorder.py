@@ -134,12 +134,12 @@ class _Tape:
 
     @property
     def now(self) -> CameraNow:
-        """How it stands; from any thread."""
+        """Tell how it stands; from any thread."""
         return replace(self._written, dropped=self._dropped, lost=self._lost)
 
     @property
     def end(self) -> CameraEnd:
-        """What it came to, with what the camera told of itself."""
+        """Tell what it came to, with what the camera told of itself."""
         now, camera = self.now, self._camera
         facts = camera.facts if isinstance(camera, TellsFacts) else CameraFacts()
         return CameraEnd(
@@ -153,7 +153,7 @@ class _Tape:
 
     @property
     def done(self) -> bool:
-        """Whether all has been written that will be."""
+        """Tell whether all has been written that will be."""
         return not any(thread.is_alive() for thread in self._threads)
 
     def _read(self) -> None:

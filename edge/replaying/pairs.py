@@ -58,19 +58,19 @@ class Twice:
 
     @property
     def compared(self) -> Compared | None:
-        """What a diff counts of it; None where it could not be compared."""
+        """Tell what a diff counts of it; None where it could not be compared."""
         if self.new is None:
             return None
         return Compared(self.former.judgement.verdict, self.new.judgement.verdict, self.classes)
 
     @property
     def differs(self) -> bool:
-        """Whether the verdict or a defect is another one."""
+        """Tell whether the verdict or a defect is another one."""
         return self.new is not None and (self.verdict_differs or bool(self.gained or self.lost))
 
     @property
     def verdict_differs(self) -> bool:
-        """Whether the verdict is another one."""
+        """Tell whether the verdict is another one."""
         return self.new is not None and self.new.judgement.verdict is not self.former.judgement.verdict
 
 

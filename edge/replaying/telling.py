@@ -53,7 +53,7 @@ class Comparison:
 
     @property
     def changed(self) -> bool:
-        """Whether anything differs, or could not be compared: then nothing is proven to be the same."""
+        """Tell whether anything differs, or could not be compared: then nothing is proven to be the same."""
         return bool(self.differing or self.diff.skipped or self.only_new or not self.diff.compared)
 
     def as_dict(self) -> dict[str, Any]:

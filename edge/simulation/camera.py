@@ -65,7 +65,7 @@ class SimulatedCamera:
 
     @property
     def total(self) -> int:
-        """How many frames there will be; 0 if the line never ends."""
+        """Tell how many frames there will be; 0 if the line never ends."""
         return self._settings.frames
 
     def read(self, timeout_s: float) -> Frame | CameraState:

@@ -44,7 +44,7 @@ class MachineInputs:
 
     @property
     def line_stands(self) -> bool:
-        """Whether the machine says that its line stands; from any thread. False where it says nothing."""
+        """Tell whether the machine says that its line stands; from any thread. False where it says nothing."""
         bits = self._inputs.bits
         return any(
             rule.rule == "running" and name in bits and not bits[name].level for name, rule in self._rules.items()

@@ -107,7 +107,7 @@ class RecipeDesk:
 
     @property
     def now(self) -> RecipesNow:
-        """How it stands; from any thread."""
+        """Tell how it stands; from any thread."""
         with self._lock:
             return self._now
 

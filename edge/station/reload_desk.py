@@ -79,7 +79,7 @@ class _Change:
 
     @property
     def body(self) -> ReloadFiles:
-        """What was asked."""
+        """Tell what was asked."""
         assert isinstance(self.command.body, ReloadFiles)  # noqa: S101 - the desk gives each its own
         return self.command.body
 

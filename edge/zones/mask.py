@@ -50,7 +50,7 @@ class IgnoreMask(StrictModel):
 
     @property
     def pixels(self) -> UInt8:
-        """Where it ignores: uint8 [H, W], 255 = ignored. Nothing before it was read."""
+        """Tell where it ignores: uint8 [H, W], 255 = ignored. Nothing before it was read."""
         height, width = self._shape
         flat = np.unpackbits(np.frombuffer(self._bits, np.uint8), count=height * width)
         return (flat * 255).astype(np.uint8).reshape(height, width)

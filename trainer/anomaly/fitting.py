@@ -36,7 +36,7 @@ _FEW_PARTS = 20
 
 @dataclass
 class Fit:
-    """What one fit holds: the encoder, how it is run over pictures, and who watches."""
+    """The parts of one fit: the encoder, how it is run over pictures, and who watches."""
 
     recipe: GoodPartsRecipe
     encoded: Any

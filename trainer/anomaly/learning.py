@@ -1,4 +1,4 @@
-"""What is learned from good pictures: a memory of their features, or statistics of each place, in two or three passes.
+"""Learn from good pictures: a memory of their features, or statistics of each place, in two or three passes.
 
 Memory stays flat: of each picture a few cells are kept, or sums.
 """
@@ -26,7 +26,7 @@ Watch = Callable[[Iterable[Entry], str], Iterable[Entry]]
 
 @dataclass(frozen=True)
 class Learned:
-    """What a scorer knows: the whitening, and the memory, float32 [M, D], or the places of a part in a fixture."""
+    """The knowledge of a scorer: whitening, and memory, float32 [M, D], or the places of a part in a fixture."""
 
     whitening: Whitening
     known: Float32 | Places

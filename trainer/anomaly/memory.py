@@ -1,4 +1,4 @@
-"""What good parts look like: whitened features, and the few of them that stand for all. Pure arithmetic in numpy."""
+"""The memory of good parts: whitened features, and the few of them that stand for all. Pure arithmetic in numpy."""
 
 from __future__ import annotations
 

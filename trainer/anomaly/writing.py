@@ -1,4 +1,4 @@
-"""What was learned from good parts → a bundle: the network, split, golden pictures, manifest."""
+"""Write a fit on good parts as a bundle: the network, split, golden pictures, manifest."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def _without(entry: Entry, foreign: Sequence[str]) -> Entry:
 
 
 def _is_classifier(bundle: Bundle) -> bool:
-    """Whether a bundle gives one answer per tile, rather than per pixel."""
+    """Tell whether a bundle gives one answer per tile, rather than per pixel."""
     tile = bundle.manifest.tile
     return bundle.manifest.stride >= min(tile.height, tile.width)
 

@@ -54,7 +54,7 @@ class Measured:
 
     @property
     def how(self) -> How:
-        """Whether the figure is within its target, above it, or above what can be borne."""
+        """Tell whether the figure is within its target, above it, or above what can be borne."""
         return "within" if self.value <= self.target else "above" if self.value <= self.most else "far_above"
 
 
