@@ -114,7 +114,7 @@ def read_quality(path: Path) -> Reference:
             reference = _reference_of(kept)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise _no_quality(path, str(error)) from error
-    except Exception as error:
+    except Exception as error:  # zipfile's and zlib's own kinds
         raise _no_quality(path, f"it is damaged ({type(error).__name__})") from error
     if reference is None:
         raise _no_quality(path, f"its schema is another than {SCHEMA}, or its tables do not fit together")

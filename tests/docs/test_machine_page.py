@@ -81,7 +81,7 @@ def test_the_gate_throws_out_what_the_barrier_saw(tmp_path: Path) -> None:
         let_one_pass(opened, lambda up: plc.set_discrete(0, up))
         wait_for(lambda: verdicts == [Verdict.NG])
         plc.set_input(0, 1900)
-        time.sleep(0.3)
+        time.sleep(0.3)  # a pulse that came too soon would come now
         assert not any(value for _, value in plc.history(1, 0))
         plc.set_input(0, 2000)
         wait_for(lambda: [value for _, value in plc.history(1, 0)][-2:] == [1, 0])

@@ -160,7 +160,7 @@ def test_a_station_takes_its_parts_from_one_line_and_tells_verdicts_on_others(
         wait_for(lambda: opened.machine.told()["safe"] == "")
         chip.switch(22, UP)
         wait_for(lambda: opened.decider.parts is not None and opened.decider.parts.open == 1)
-        time.sleep(0.2)
+        time.sleep(0.2)  # longer than the debouncing
         chip.switch(22, DOWN)
         wait_for(lambda: verdicts and chip.levels[lines[verdicts[0]]] is UP)
         assert [chip.levels[number] for number in lines.values()].count(UP) == 1
