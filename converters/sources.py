@@ -87,7 +87,7 @@ def bare_model(source: Path, flags: ModelFlags) -> Bare:
 
 def _manifest(source: Path, flags: ModelFlags, *, channels: int, stride: int, expects: Expectations | None) -> Manifest:
     assert flags.tile is not None  # noqa: S101 - `bare_model` asked for both
-    assert flags.classes is not None  # noqa: S101
+    assert flags.classes is not None  # noqa: S101 - read before
     count, given = len(flags.classes), flags.thresholds or (0.5,)
     thresholds = given * count if len(given) == 1 else given
     if len(thresholds) != count:

@@ -139,7 +139,7 @@ class Zoning:
         return self._remembered(key, lambda: region(sheet.shape, corners, sheet.to_frame))
 
     def _masked(self, sheet: _Sheet) -> Region:
-        assert self._mask is not None  # noqa: S101
+        assert self._mask is not None  # noqa: S101 - read before
         height, width = self._mask.shape
         on_part = self._settings.ignore is not None and self._settings.ignore.on == "part"
         if not on_part or sheet.part is None:
@@ -168,7 +168,7 @@ def _pairs(points: Float64) -> tuple[tuple[float, float], ...]:
 
 
 def _ignored(mask: UInt8 | None, to_mask: Transform, shape: tuple[int, int]) -> Region:
-    assert mask is not None  # noqa: S101
+    assert mask is not None  # noqa: S101 - read before
     cells = resampled_nearest(mask, to_mask, shape)
     return Region(cells, int(cv2.countNonZero(cells)))
 

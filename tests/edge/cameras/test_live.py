@@ -246,8 +246,8 @@ def test_an_old_or_damaged_picture_is_no_frame() -> None:
         [shot(), shot(age_ms=300_000), shot(trouble="the picture is damaged"), shot()], CaptureLimits(120_000)
     )
     assert [isinstance(item, Frame) for item in items] == [True, False, False, True]
-    assert "ms old, at most 120000 ms allowed" in items[1].detail  # type: ignore[union-attr]
-    assert items[2].detail == "the picture is damaged"  # type: ignore[union-attr]
+    assert "ms old, at most 120000 ms allowed" in items[1].detail  # type: ignore[union-attr] # the test knows which of the union
+    assert items[2].detail == "the picture is damaged"  # type: ignore[union-attr] # the test knows which of the union
 
 
 def test_another_size_is_no_frame_until_it_is_back() -> None:
@@ -257,7 +257,7 @@ def test_another_size_is_no_frame_until_it_is_back() -> None:
     assert "gives 32 x 32 px, expected the 64 x 64 px that it gave at first" in items[1].detail  # type: ignore[union-attr]
     items = taken([shot(64), shot(32)], CaptureLimits(size_px=(32, 32)))
     assert [isinstance(item, Frame) for item in items] == [False, True]
-    assert "camera.size_px asks for" in items[0].detail  # type: ignore[union-attr]
+    assert "camera.size_px asks for" in items[0].detail  # type: ignore[union-attr] # the test knows which of the union
 
 
 def test_a_camera_that_comes_back_in_another_size_is_no_frame() -> None:

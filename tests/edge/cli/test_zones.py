@@ -164,7 +164,7 @@ def asked(url: str, body: bytes | None = None, **headers: str) -> tuple[int, dic
     """Ask a page, or send to it; return status, headers and body."""
     request = urllib.request.Request(url, body, headers)  # noqa: S310 - of this machine
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own address
             return answer.status, dict(answer.headers), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, dict(error.headers), error.read()

@@ -50,7 +50,7 @@ def answer(station: Subscriber, command: str, outcome: str, *, correlation: byte
     asked = station.last(f"{ROOT}/cmd/{command}")
     assert asked is not None
     told = {"schema": "linewatch/answer/1", "command": command, "outcome": outcome, "detail": "as told"}
-    data = correlation or asked.properties.CorrelationData  # type: ignore[union-attr]
+    data = correlation or asked.properties.CorrelationData  # type: ignore[union-attr] # the test knows which of the union
     station.publish(asked.properties.ResponseTopic, envelope(told), CorrelationData=data)  # type: ignore[union-attr]
 
 
@@ -67,7 +67,7 @@ def test_a_command_is_one_that_a_line_takes_and_its_answer_comes_back(tmp_path: 
         assert asked is not None
         assert json.loads(asked.payload) == {"schema": "linewatch/command-ack/1", **ACK}
         assert not asked.retain
-        assert 0 < asked.properties.MessageExpiryInterval <= 60  # type: ignore[union-attr]
+        assert 0 < asked.properties.MessageExpiryInterval <= 60  # type: ignore[union-attr] # the test knows which of the union
         assert asked.properties.ResponseTopic.startswith(f"{ROOT}/answer/")  # type: ignore[union-attr]
 
 

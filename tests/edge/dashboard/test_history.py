@@ -177,7 +177,7 @@ def test_what_the_disk_does_not_take_is_told_and_written_later(tmp_path: Path) -
         site.online()
         history = site.history
         history.flush()
-        history._writer._db.execute("PRAGMA busy_timeout = 50")  # type: ignore[union-attr]
+        history._writer._db.execute("PRAGMA busy_timeout = 50")  # type: ignore[union-attr] # the test knows which of the union
         blocker = sqlite3.connect(history.path, isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         history.put(row(1))

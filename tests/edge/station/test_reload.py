@@ -318,7 +318,7 @@ def test_a_station_without_parts_compares_frames(tmp_path: Path) -> None:
             if line.reloading()["answers"] or time.monotonic() > until_s:
                 break
             line.cameras["top"].feed(grey_scratch())
-            line.wait(lambda count=count: len(line.frames) > count)  # type: ignore[misc]
+            line.wait(lambda count=count: len(line.frames) > count)  # type: ignore[misc] # mypy#15459
         assert "2 frames compared" in line.reloading()["answers"][0]["detail"]
         models = [one.body["model"]["sha256"] for one in line.frames if one.body]
         assert models == sorted(models, key=[old.model_sha256, new.model_sha256].index)
@@ -362,7 +362,7 @@ def test_no_part_is_lost_in_a_reload_under_load(tmp_path: Path) -> None:
             for _ in range(10):
                 line.show(f"p{shown}")
                 shown += 1
-            line.wait(lambda shown=shown: len(line.parts) > shown - 20)  # type: ignore[misc]
+            line.wait(lambda shown=shown: len(line.parts) > shown - 20)  # type: ignore[misc] # mypy#15459
         line.wait(lambda: len(line.parts) == shown)
         assert line.reloading()["answers"][0]["outcome"] == "ok"
         models = models_of_parts(line)

@@ -97,7 +97,7 @@ def test_a_line_reports_alarms_and_leaves_politely(tmp_path: Path) -> None:
             wait_for(lambda: [event["transition"] for event in bodies(subscriber, "event/alarm")].count("raised") >= 2)
             wait_for(lambda: len(bodies(subscriber, "event/result")) >= 4)
             for topic in ("birth", "state/recipe", "state/health", "state/counters", "seq"):
-                wait_for(lambda topic=topic: bodies(subscriber, topic))  # type: ignore[misc]
+                wait_for(lambda topic=topic: bodies(subscriber, topic))  # type: ignore[misc] # mypy#15459
             line.send_signal(signal.SIGTERM)
             _, stderr = line.communicate(timeout=120)
         assert line.returncode == 0, stderr

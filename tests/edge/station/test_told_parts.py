@@ -57,7 +57,7 @@ class LiveCamera(ListedCamera):
         return Frame(self.name, self._count - 1, self.shows, time.monotonic_ns(), NOW)
 
 
-NOW = ListedCamera("any", [(0, GOOD)]).read(0).captured_at  # type: ignore[union-attr]
+NOW = ListedCamera("any", [(0, GOOD)]).read(0).captured_at  # type: ignore[union-attr] # the test knows which of the union
 
 
 @dataclass
@@ -150,7 +150,7 @@ def test_parts_are_opened_and_closed_over_mqtt(bright: Bundle, tmp_path: Path) -
             tell(desk, "open", name, recipe="default")
             further(line, 10)
             tell(desk, "close", name)
-            wait_for(lambda before=before: len(line.parts) > before)  # type: ignore[misc]
+            wait_for(lambda before=before: len(line.parts) > before)  # type: ignore[misc] # mypy#15459
         tell(desk, "close", "nobody", "a")
         tell(desk, "open", "x", "b", recipe="unknown")
         assert json.loads(desk.payloads(f"{ROOT_TOPIC}/answer/b")[0])["body"]["outcome"] == "invalid"
