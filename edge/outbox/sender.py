@@ -530,13 +530,12 @@ class Sender:
         for topic in topics:
             if self._room() <= 0:
                 break
-            message = self._offers.said(topic)
-            if message is None or self._is_shunned(message):
+            offered = self._offers.said(topic)
+            if offered is None or self._is_shunned(offered):
                 continue
-            if message.kind == "picture" and self._limits.picture_unsure:
-                message = replace(message, qos=1)
-            self._send(message, None)
-            self._offers.forget(topic)
+            unsure = offered.kind == "picture" and self._limits.picture_unsure
+            self._send(replace(offered, qos=1) if unsure else offered, None)
+            self._offers.forget(topic, offered)  # what another thread offered meanwhile is newer, and waits
             some = True
         return some
 

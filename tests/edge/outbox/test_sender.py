@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -246,3 +247,32 @@ def test_a_store_that_goes_bad_while_the_line_runs_is_replaced(tmp_path: Path) -
     with Outbox(path) as outbox:
         assert (outbox.epoch, outbox.set_aside, outbox.committed) == (epoch, None, 2000)
         assert outbox.alarm_records() == [AlarmRecord("a", "1")]
+
+
+class TalkativePublisher(MemoryPublisher):
+    """While the first message of the topic `busy` is taken, another thread says `newer` on that topic."""
+
+    def __init__(self, busy: str, newer: Message) -> None:
+        super().__init__()
+        self.busy, self.newer = busy, newer
+        self.say = lambda _: None
+
+    def send(self, message: Message) -> Token:
+        """Take a message, and have the other thread say its own before this call ends."""
+        token = super().send(message)
+        if message.topic == self.busy and message is not self.newer:
+            other = threading.Thread(target=self.say, args=[self.newer])
+            other.start()
+            other.join()
+        return token
+
+
+def test_what_is_said_while_an_older_word_is_sent_is_sent_too(tmp_path: Path) -> None:
+    """An announcement that another thread makes in the moment in which the former one goes out still goes out."""
+    starting, online = (Message(name, "status", "line/status", name.encode(), retain=True) for name in ("s", "o"))
+    publisher = TalkativePublisher("line/status", online)
+    with Outbox(tmp_path / "outbox.db") as outbox, publisher, Sender(outbox, publisher, lambda: [starting]) as sender:
+        publisher.say = sender.offer
+        wait_for(lambda: sender.connected)
+        sender.offer(starting)
+        wait_for(lambda: publisher.messages and publisher.messages[-1].payload == b"o", 20)
