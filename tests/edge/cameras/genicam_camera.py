@@ -2,10 +2,12 @@
 
 `arv-fake-gv-camera-0.8` has neither. Its registers and its protocol are the same here; the description of its features
 names more of them, and its pictures are a ramp: level (x + 16 y) mod 4096 at each pixel, in the format that is set.
+After each fourth picture it skips seven numbers, as if seven had never come.
 Arguments: serial number, file for the description. Prints a line once it listens, and ends at its standard input's end.
 """
 
 import ctypes
+import itertools
 import sys
 
 import gi
@@ -25,6 +27,8 @@ library.arv_buffer_get_data.restype = ctypes.c_void_p
 library.arv_buffer_get_data.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
 for ask in (library.arv_buffer_get_image_width, library.arv_buffer_get_image_height):
     ask.argtypes = (ctypes.c_void_p,)
+library.arv_buffer_set_frame_id.argtypes = (ctypes.c_void_p, ctypes.c_uint64)
+numbers = (11 * (made // 4) + made % 4 + 1 for made in itertools.count())
 library.arv_fake_camera_set_fill_pattern.argtypes = (ctypes.c_void_p,) * 3
 
 
@@ -48,6 +52,7 @@ def fill(buffer: int, _data: object, _exposure_us: int, _gain: int, pixel_format
     height = library.arv_buffer_get_image_height(buffer)
     y, x = np.mgrid[:height, :width]
     data = packed((x + 16 * y) % 4096, pixel_format)
+    library.arv_buffer_set_frame_id(buffer, next(numbers))
     # the size that it tells is 0 until it is full; it was made for a picture of this format
     ctypes.memmove(library.arv_buffer_get_data(buffer, None), data, len(data))
 

@@ -26,6 +26,7 @@ from tests.brokers import wait_for
 from tests.edge.cameras.clips import deep_genicam, fake_genicam, first_frame, state_with
 
 SMALL = {"roi_px": [16, 32, 128, 96], "fps": 50}
+DEEP = {"roi_px": [0, 0, 64, 64], "fps": 20, "pixel_format": "Mono12"}
 
 
 def camera_of(wanted: str = "LW1", **device: object) -> CapturedCamera:
@@ -111,35 +112,26 @@ def test_packets_that_are_lost_make_no_read_and_are_counted() -> None:
 
 
 @pytest.mark.genicam
-def test_pictures_that_never_came_are_counted() -> None:
-    """The camera numbers its pictures: when nobody fetched them, the gap is known, and they are lost to parts."""
-    shots, numbered = after_a_pause()
-    for _ in range(4):
-        if numbered < 30_000:
-            break
-        shots, numbered = after_a_pause()  # a busy machine lost the device meanwhile, which then counted anew
-    assert sum(shot.missed for shot in shots) == numbered - len(shots)
-    assert sum(shot.missed for shot in shots) > 0
-    assert all(shot.lost == shot.missed for shot in shots)
-
-
-def after_a_pause() -> tuple[list, int]:
-    """Fetch nothing for several pictures; return those fetched then, and by how many the camera's number rose."""
-    device = CameraSettings.model_validate({"kind": "genicam", "id": "LW1", "device": SMALL}).device
-    source = GenicamSource("LW1", device=device, every=True)
-    with fake_genicam():
+def test_pictures_that_never_came_are_counted(tmp_path: Path) -> None:
+    """The camera numbers its pictures: those of the numbers between never came, and they are lost to parts."""
+    device = CameraSettings.model_validate({"kind": "genicam", "id": "DEEP", "device": DEEP}).device
+    source = GenicamSource("DEEP", device=device, every=True)
+    with deep_genicam(tmp_path):
         opened(source)
         try:
-            taken(source, 1)
+            first = taken(source, 1)
             number = source._last_number
-            # packets that found no buffer: of several pictures, each of which takes eleven
-            wait_for(lambda: source._stream.get_info_uint64_by_name("n_underruns") >= 50)
-            shots = taken(source, 12)
+            shots = taken(source, 5)
+            assert number is not None
+            assert source._last_number is not None
+            numbered = source._last_number - number
         finally:
             source.close()
-    assert source._last_number is not None
-    assert number is not None
-    return shots, (source._last_number - number) % 65535  # the protocol's numbers go from 1 to 65535
+    assert first[0].missed == 0
+    # of five pictures in a row two lie on both sides of seven skipped numbers; a busy machine misses more
+    assert sum(shot.missed for shot in shots) == numbered - len(shots)
+    assert sum(shot.missed for shot in shots) >= 7
+    assert all(shot.lost == shot.missed for shot in shots)
 
 
 def opened(source: GenicamSource) -> None:
