@@ -53,18 +53,13 @@ class Profiles:
     step: Float64
 
 
-def middle_of(values: list[float]) -> float:
-    """Return the median of values, the upper one of two."""
-    return sorted(values)[len(values) // 2]
-
-
 def grey_at(picture: UInt8, x: Float32, y: Float32) -> Float32:
-    """Read grey values, float32 [N, M], at points (x, y) in px, float32 [N, M], of uint8 [H, W] or [H, W, C].
+    """Read grey values, float32 [N, M], at points (x, y), float32 [N, M], of uint8 [H, W] or [H, W, C].
 
-    Bilinear between the centres of pixels; beyond the picture as at its border.
+    Points are in px from the centre of the first pixel. Bilinear between the centres of pixels; beyond the picture as
+    at its border.
     """
-    half = np.float32(0.5)
-    read = cv2.remap(picture, x - half, y - half, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    read = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if read.ndim == 3:
         read = cv2.cvtColor(read, cv2.COLOR_BGR2GRAY) if read.shape[2] == 3 else read[..., 0]
     values: Float32 = read.astype(np.float32)
@@ -88,44 +83,52 @@ class Stations:
 
 def read_across(picture: UInt8, stations: Stations) -> Profiles:
     """Read profiles across strokes in a picture, uint8 [H, W] or [H, W, C]."""
-    points, normals, owner = stations.points, stations.normals, stations.owner
-    reach, half_width = stations.reach, stations.half_width
+    owner, reach = stations.owner, stations.reach
     offsets: Float32 = reach.astype(np.float32)[:, None] * _PLACES
-    starts, ways = points.astype(np.float32), normals.astype(np.float32)
-    x = starts[:, :1] + ways[:, :1] * offsets
-    y = starts[:, 1:] + ways[:, 1:] * offsets
+    starts, ways = (stations.points - 0.5).astype(np.float32), stations.normals.astype(np.float32)
+    x, y = ways[:, :1] * offsets, ways[:, 1:] * offsets
+    x += starts[:, :1]
+    y += starts[:, 1:]
     grey = _averaged(grey_at(picture, x, y), owner)
     ground, middle_ground = _ground(grey)
     above = grey - ground
-    far = np.abs(offsets)
-    half_widths = half_width.astype(np.float32)[:, None]
-    window = far <= half_widths + 0.5
-    own = above * window
+    half_widths = stations.half_width.astype(np.float32)[:, None]
+    columns = _within_reach(stations)
+    far = np.abs(offsets[:, columns])
+    own = above[:, columns] * (far <= half_widths + 0.5)
     sign = _sign(own, owner)
-    above *= sign[:, None]
-    own *= sign[:, None]
+    if sign.min() < 0:
+        above *= sign[:, None]
+        own *= sign[:, None]
+    plateau = (own >= _PLATEAU * own.max(axis=1)[:, None]).astype(np.float32)
+    height = np.einsum("ij,ij->i", own, plateau).astype(np.float64) / np.maximum(1, np.einsum("ij->i", plateau))
+    lefts, rights, closed = _edges(above[:, columns], height, far <= half_widths + 2.5)
     step = reach * 2 / (ACROSS - 1)
-    top = own.max(axis=1)
-    plateau = window & (above >= _PLATEAU * top[:, None])
-    height = (above * plateau).sum(axis=1) / np.maximum(1, plateau.sum(axis=1))
-    wide = far <= half_widths + 2.5
-    lefts, rights, closed = _edges(above, height, wide)
     widths = (rights - lefts) * step
-    left, right = lefts[1], rights[1]
-    uneven = _unevenness(grey, ground, owner)
-    sound = closed & (height >= _LEVELS_AT_LEAST) & (height >= _UNEVENNESS * uneven) & _within(picture, x, y, wide)
-    middle = (ACROSS - 1) / 2
+    middle = (ACROSS - 1) / 2 - columns.start
+    high = height >= np.maximum(_LEVELS_AT_LEAST, _UNEVENNESS * _unevenness(grey, ground, owner))
+    # what lies between both ends of a profile lies within the picture as they do, and nearly always that says all
+    within = _within(picture, x[:, :: ACROSS - 1], y[:, :: ACROSS - 1])
+    if not within.all():
+        within = _within(picture, x, y, np.abs(offsets) <= half_widths + 2.5)
     return Profiles(
-        left=(left - middle) * step,
-        right=(right - middle) * step,
+        left=(lefts[1] - middle) * step,
+        right=(rights[1] - middle) * step,
         width=widths[1],
         blur=blur_of(widths[0], widths[1], widths[2]),
         height=height * sign,
         ground=middle_ground,
-        sound=sound,
+        sound=closed & high & within,
         above=above,
         step=step,
     )
+
+
+def _within_reach(stations: Stations) -> slice:
+    """Return which readings of a profile may lie at an edge, or next to one, of any station."""
+    share = float(((stations.half_width + 2.5) / stations.reach).max())
+    each_way = min(ACROSS // 2, math.ceil(share * (ACROSS // 2)) + 1)
+    return slice(ACROSS // 2 - each_way, ACROSS // 2 + each_way + 1)
 
 
 def _averaged(grey: Float32, owner: npt.NDArray[np.int64]) -> Float32:
@@ -146,9 +149,13 @@ def _averaged(grey: Float32, owner: npt.NDArray[np.int64]) -> Float32:
 
 def _ground(grey: Float32) -> tuple[Float32, Float64]:
     """Return the ground beneath each profile, a straight line between what both ends show, and its mean [N]."""
-    left, right = (_middle(np.sort(grey[:, ends], axis=1)) for ends in (slice(None, _GROUND), slice(-_GROUND, None)))
-    line: Float32 = left + (right - left) * _SHARE
+    left, right = (_middle(cv2.sort(grey[:, ends], cv2.SORT_EVERY_ROW)) for ends in _ENDS)
+    line: Float32 = (right - left) * _SHARE
+    line += left
     return line, ((left + right) * 0.5)[:, 0].astype(np.float64)
+
+
+_ENDS = slice(None, _GROUND), slice(-_GROUND, None)
 
 
 def _middle(ordered: Float32) -> Float32:
@@ -166,10 +173,11 @@ _SHARE: Float32 = np.clip(
 
 def _unevenness(grey: Float32, ground: Float32, owner: npt.NDArray[np.int64]) -> Float64:
     """Return how far the ground at the ends of a stroke's profiles is from its line: the stroke's root mean square."""
-    rest = np.concatenate([grey[:, :_GROUND] - ground[:, :_GROUND], grey[:, -_GROUND:] - ground[:, -_GROUND:]], axis=1)
-    count = np.bincount(owner)
-    squares = np.bincount(owner, np.einsum("ij,ij->i", rest, rest) / (2 * _GROUND))
-    each: Float64 = np.sqrt(squares / np.maximum(1, count))[owner]
+    rest = np.empty((len(grey), 2 * _GROUND), np.float32)
+    for ends in _ENDS:
+        np.subtract(grey[:, ends], ground[:, ends], out=rest[:, ends])
+    squares = np.bincount(owner, np.einsum("ij,ij->i", rest, rest))
+    each: Float64 = np.sqrt(squares / np.maximum(1, 2 * _GROUND * np.bincount(owner)))[owner]
     return each
 
 
@@ -193,11 +201,13 @@ def _edges(above: Float32, height: Float64, wide: Bools) -> tuple[Float64, Float
     inside = (above >= level.astype(np.float32)[:, :, None]) & wide
     left = inside.argmax(axis=2)
     right = last - inside[:, :, ::-1].argmax(axis=2)
-    before, after = np.maximum(left - 1, 0), np.minimum(right + 1, last)
-    flat, rows = above.reshape(-1), np.arange(len(above)) * above.shape[1]
-    out_left, in_left, in_right, out_right = (flat[rows + at] for at in (before, left, right, after))
-    closed = (in_left[1] >= level[1]) & (out_left[1] < level[1]) & (out_right[1] < level[1])
-    return before + _share(out_left, in_left, level), after - _share(out_right, in_right, level), closed
+    # the readings just without and just within each edge
+    at = np.array([np.maximum(left - 1, 0), np.minimum(right + 1, last), left, right])
+    values = above[np.arange(len(above)), at]
+    out, within = values[:2], values[2:]
+    closed = (within[0, 1] >= level[1]) & (out[0, 1] < level[1]) & (out[1, 1] < level[1])
+    share = _share(out, within, level)
+    return at[0] + share[0], at[1] - share[1], closed
 
 
 def _share(low: Float64, high: Float64, level: Float64) -> Float64:
@@ -207,14 +217,14 @@ def _share(low: Float64, high: Float64, level: Float64) -> Float64:
     return share
 
 
-def _within(picture: UInt8, x: Float32, y: Float32, wide: Bools) -> Bools:
-    """Tell which profiles lie within the picture as far as their edges may."""
-    height, width = picture.shape[:2]
-    ends_x, ends_y = x[:, :: ACROSS - 1], y[:, :: ACROSS - 1]
-    if ends_x.min() >= 0 and ends_y.min() >= 0 and ends_x.max() <= width and ends_y.max() <= height:
-        return np.ones(len(x), bool)  # nearly always; what lies between both ends of a profile then lies within too
-    inside = (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
-    within: Bools = (inside | ~wide).all(axis=1)
+def _within(picture: UInt8, x: Float32, y: Float32, near: Bools | None = None) -> Bools:
+    """Tell which profiles, read at (x, y) from the first pixel's centre, lie within the picture where they are `near`.
+
+    None: as a whole.
+    """
+    bottom, right = picture.shape[0] - 0.5, picture.shape[1] - 0.5
+    inside = (x >= -0.5) & (y >= -0.5) & (x <= right) & (y <= bottom)
+    within: Bools = (inside if near is None else inside | ~near).all(axis=1)
     return within
 
 

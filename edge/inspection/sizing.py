@@ -6,17 +6,19 @@ that is wider than what it marks does not matter: it only says where to look. do
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, overload
 
 import numpy as np
 
 from edge.inspection.compact import blob
 from edge.inspection.scale import Scale
 from edge.inspection.skeleton import skeletons
-from edge.inspection.strokes import Drawing, Stroke, drawing
-from edge.inspection.thin import Indices, SizedStroke, lengths_of, paths_of, sized
+from edge.inspection.strokes import Drawing, drawing
+from edge.inspection.thin import Indices, SizedStrokes, lengths_of, paths_of, sized, starts_of
 from edge.opencv import cv2
 from edge.records import Float32, Float64, UInt8
 
@@ -32,6 +34,7 @@ _PADDING = 12
 _SHEET_PX = 4_000_000
 # What a length along a bent line is uncertain by in itself, measured on drawn shapes (docs/measuring.md).
 _ALONG = 0.003
+_NO_ENDS: Float64 = np.empty((0, 2, 2))
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Marked:
 class Sizes:
     """What a defect measures, in px of the frame and, where a scale is known, in mm; `u_…`: standard uncertainties.
 
-    `points` [P, 2] px: its middle line, or the corners around it. `ends`: its free ends, each a point
-    and one within the defect, float64 [2]. `contrast`: grey levels above the ground, None where it shows no edge.
+    `points` [P, 2] px: its middle line, or the corners around it. `ends` [E, 2, 2]: its free ends, each a point and one
+    within the defect. `contrast`: grey levels above the ground, None where it shows no edge.
     `by_grey`: measured at the grey-value edge, or else by its mask. `orientation_deg`: None where it has none.
     """
 
@@ -62,7 +65,7 @@ class Sizes:
     u_length_px: float
     u_width_px: float
     points: Float64
-    ends: tuple[tuple[Float64, Float64], ...] = ()
+    ends: Float64 = field(default_factory=lambda: _NO_ENDS)
     contrast: float | None = None
     orientation_deg: float | None = None
     by_grey: bool = True
@@ -79,102 +82,98 @@ def sizes_of(marked: Sequence[Marked], picture: UInt8 | None, scale: Scale | Non
 
     Without a picture all are measured by their masks.
     """
-    distances = [cv2.distanceTransform(each.mask, cv2.DIST_L2, 3) for each in marked]
-    thin = [number for number, each in enumerate(marked) if _is_thin(each.mask, _widest(distances[number]))]
     found: dict[int, Sizes] = {}
     if picture is not None:
-        found = _thin_ones(thin, marked, distances, picture, scale, forked=False)
-        again: dict[int, Marked] = {}
+        spread = [_spread(each.mask) for each in marked]
+        thin = [number for number, own in enumerate(spread) if own.is_thin()]
+        found = _thin_ones({number: (marked[number], spread[number]) for number in thin}, picture, scale, forked=False)
+        again: dict[int, tuple[Marked, _Spread]] = {}
         for number, each in enumerate(marked):
             if number in found:
                 continue
             seen = _by_blob(each, picture, scale)
             if isinstance(seen, Sizes) and number not in thin:
                 found[number] = seen
-            elif isinstance(seen, Marked) or number in thin:
-                again[number] = seen if isinstance(seen, Marked) else each
-        if again:  # what is thin within a wide mask, and what forks, by masks as narrow as the picture allows
-            closer = [again.get(number, each) for number, each in enumerate(marked)]
-            for number, each in again.items():
-                distances[number] = cv2.distanceTransform(each.mask, cv2.DIST_L2, 3)
-            found |= _thin_ones(list(again), closer, distances, picture, scale, forked=True)
-    found |= _by_masks([number for number in range(len(marked)) if number not in found], marked, scale)
+            elif isinstance(seen, Marked):
+                again[number] = seen, _spread(seen.mask)
+            elif number in thin:
+                again[number] = each, spread[number]
+        # what is thin within a wide mask, and what forks, by masks as narrow as the picture allows
+        found |= _thin_ones(again, picture, scale, forked=True)
+    left = {number: each for number, each in enumerate(marked) if number not in found}
+    found |= _by_masks(left, scale)
     return [found.get(number) for number in range(len(marked))]
 
 
-def _widest(distance: Float32) -> float:
-    """Return how far the middle of a mask is from its edge, px, by the distances [h, w] of its pixels."""
-    return float(cv2.minMaxLoc(distance)[1])
+@dataclass(frozen=True)
+class _Spread:
+    """How a mask lies: the `distance` of its pixels to its edge, float32 [h, w], the `widest` of them, and its area."""
+
+    distance: Float32
+    widest: float
+    area_px: int
+
+    def is_thin(self, times: float = _THIN) -> bool:
+        """Tell whether it has so many times the area of the largest square within it."""
+        return self.area_px >= times * max(1.0, 2 * self.widest - 1) ** 2
 
 
-def _is_thin(mask: UInt8, widest: float, times: float = _THIN) -> bool:
-    largest = max(1.0, 2 * widest - 1)
-    return bool(cv2.countNonZero(mask) >= times * largest**2)
+def _spread(mask: UInt8) -> _Spread:
+    distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
+    return _Spread(distance, cv2.minMaxLoc(distance)[1], cv2.countNonZero(mask))
 
 
 def _thin_ones(
-    numbers: Sequence[int],
-    marked: Sequence[Marked],
-    distances: Sequence[Float32],
-    picture: UInt8,
-    scale: Scale | None,
-    *,
-    forked: bool,
+    asked: Mapping[int, tuple[Marked, _Spread]], picture: UInt8, scale: Scale | None, *, forked: bool
 ) -> dict[int, Sizes]:
-    """Measure thin defects together; left out are those with a stroke that shows no edges.
+    """Measure thin defects together, by their numbers; left out are those with a stroke that shows no edges.
 
     Unless `forked`, those are too whose strokes meet, or that are so stubby that they may.
     """
-    lines = skeletons([marked[number].mask for number in numbers])
-    drawings = [drawing(line, distances[number]) for number, line in zip(numbers, lines, strict=True)]
-    widest = [_widest(distances[number]) for number in numbers]
-    paths = paths_of(drawings, widest, [marked[number].corner for number in numbers])
-    strokes = sized(picture, paths)
-    whole, start = [], 0
-    for number, drawn, reach in zip(numbers, drawings, widest, strict=True):
-        own = [stroke for stroke in strokes[start : start + len(drawn.strokes)] if stroke is not None]
-        start += len(drawn.strokes)
-        plain = forked or (not drawn.joints.size and _is_thin(marked[number].mask, reach, _STUBBY))
-        if own and plain and len(own) == len(drawn.strokes):
-            whole.append((number, drawn, own))
-    sizes = _of_strokes([own for _, _, own in whole], [drawn for _, drawn, _ in whole], scale)
-    return {number: own for (number, _, _), own in zip(whole, sizes, strict=True)}
+    if not asked:
+        return {}
+    lines = skeletons([each.mask for each, _ in asked.values()])
+    spread = [own for _, own in asked.values()]
+    drawings = [drawing(line, own.distance) for line, own in zip(lines, spread, strict=True)]
+    strokes = sized(
+        picture, paths_of(drawings, [own.widest for own in spread], [each.corner for each, _ in asked.values()])
+    )
+    plain = [
+        forked or (not len(drawn.joints) and own.is_thin(_STUBBY)) for drawn, own in zip(drawings, spread, strict=True)
+    ]
+    return _of_strokes(list(asked), drawings, strokes, plain, scale)
 
 
-def _by_masks(numbers: Sequence[int], marked: Sequence[Marked], scale: Scale | None) -> dict[int, Sizes]:
-    """Measure thin defects by their masks alone, in place of a picture; left out are those that are not thin.
+def _by_masks(asked: Mapping[int, Marked], scale: Scale | None) -> dict[int, Sizes]:
+    """Measure thin defects, by their numbers, by their masks alone, in place of a picture; left out are others.
 
     The masks are laid side by side, so that none is seen by another, and measured together.
     """
-    distances = {number: cv2.distanceTransform(marked[number].mask, cv2.DIST_L2, 3) for number in numbers}
-    widest = {number: _widest(distances[number]) for number in numbers}
-    thin = [number for number in numbers if _is_thin(marked[number].mask, widest[number])]
+    spread = {number: _spread(each.mask) for number, each in asked.items()}
     found: dict[int, Sizes] = {}
-    for some in _sheets(thin, marked):
-        sheet, corners = _sheet([marked[number].mask for number in some])
-        lines = skeletons([marked[number].mask for number in some])
-        drawings = [drawing(line, distances[number]) for number, line in zip(some, lines, strict=True)]
-        strokes = sized(sheet, paths_of(drawings, [widest[number] for number in some], corners), sharp=True)
-        start, whole = 0, []
-        for number, drawn, corner in zip(some, drawings, corners, strict=True):
-            own = [stroke for stroke in strokes[start : start + len(drawn.strokes)] if stroke is not None]
-            start += len(drawn.strokes)
-            if own and len(own) == len(drawn.strokes):
-                whole.append((number, drawn, _moved(own, np.subtract(marked[number].corner, corner).astype(float))))
-        sizes = _of_strokes([own for _, _, own in whole], [drawn for _, drawn, _ in whole], scale)
-        found |= {number: _less_certain(own, marked[number]) for (number, _, _), own in zip(whole, sizes, strict=True)}
+    for some in _sheets({number: asked[number] for number, own in spread.items() if own.is_thin()}):
+        sheet, corners = _sheet([asked[number].mask for number in some])
+        lines = skeletons([asked[number].mask for number in some])
+        drawings = [drawing(line, spread[number].distance) for number, line in zip(some, lines, strict=True)]
+        strokes = sized(sheet, paths_of(drawings, [spread[number].widest for number in some], corners), sharp=True)
+        if strokes is not None:
+            shifts = np.subtract([asked[number].corner for number in some], corners).astype(np.float64)
+            owner = np.repeat(np.arange(len(some)), [len(drawn.strokes) for drawn in drawings])
+            strokes = strokes.moved(shifts[owner[strokes.number]])
+        sizes = _of_strokes(some, drawings, strokes, [True] * len(some), scale)
+        found |= {number: _less_certain(own, asked[number]) for number, own in sizes.items()}
     return found
 
 
-def _sheets(numbers: Sequence[int], marked: Sequence[Marked]) -> list[list[int]]:
+def _sheets(asked: Mapping[int, Marked]) -> list[list[int]]:
     """Part defects so that the masks of each part have few pixels together, but for one that has many by itself."""
     parts: list[list[int]] = []
     pixels = _SHEET_PX
-    for number in numbers:
-        pixels += marked[number].mask.size
+    for number, each in asked.items():
+        pixels += each.mask.size
         if pixels > _SHEET_PX:
             parts.append([])
-            pixels = marked[number].mask.size
+            pixels = each.mask.size
         parts[-1].append(number)
     return parts
 
@@ -189,10 +188,6 @@ def _sheet(masks: Sequence[UInt8]) -> tuple[UInt8, list[tuple[int, int]]]:
         corners.append((_PADDING, top))
         top += mask.shape[0] + 2 * _PADDING
     return sheet, corners
-
-
-def _moved(strokes: Sequence[SizedStroke], shift: Float64) -> list[SizedStroke]:
-    return [replace(stroke, points=stroke.points + shift, edges=stroke.edges + shift) for stroke in strokes]
 
 
 def _less_certain(sizes: Sizes, each: Marked) -> Sizes:
@@ -213,137 +208,156 @@ def _less_certain(sizes: Sizes, each: Marked) -> Sizes:
 
 
 def _of_strokes(
-    defects: Sequence[Sequence[SizedStroke]], drawings: Sequence[Drawing], scale: Scale | None
-) -> list[Sizes]:
-    """Put the strokes of thin defects together."""
-    if not defects:
-        return []
-    every = [stroke for strokes in defects for stroke in strokes]
-    points = np.concatenate([stroke.points for stroke in every])
-    ends = np.cumsum([sum(len(stroke.points) for stroke in strokes) for strokes in defects])
-    starts = np.concatenate([[0], ends[:-1]])
-    turned = _orientations(points, starts, ends)
-    in_mm = [None] * len(defects) if scale is None else _in_mm(defects, points, scale)
-    return [
-        _of_one(strokes, drawn, points[start:end], _Placed(angle, own, scale))
-        for strokes, drawn, start, end, angle, own in zip(
-            defects, drawings, starts.tolist(), ends.tolist(), turned, in_mm, strict=True
+    numbers: Sequence[int],
+    drawings: Sequence[Drawing],
+    strokes: SizedStrokes | None,
+    plain: Sequence[bool],
+    scale: Scale | None,
+) -> dict[int, Sizes]:
+    """Put the strokes of thin defects together; left out are those that are not `plain`, or lack a stroke."""
+    if strokes is None:
+        return {}
+    counts = np.array([len(drawn.strokes) for drawn in drawings])
+    owner = np.repeat(np.arange(len(drawings)), counts)[strokes.number]
+    whole = (np.bincount(owner, minlength=len(drawings)) == counts) & np.array(plain) & (counts > 0)
+    kept = np.flatnonzero(whole).tolist()
+    if not kept:
+        return {}
+    every = strokes.only(whole[owner])
+    own = [drawings[number] for number in kept]
+    starts = starts_of(counts[kept])
+    px = _in_px(every, starts, np.array([sum(drawn.overlaps) for drawn in own]))
+    mm = () if scale is None else _in_mm(px, every, starts, scale)
+    free, free_starts = _free_ends(every, starts, own)
+    begins = every.begins[starts]
+    lines = itertools.starmap(slice, itertools.pairwise(begins.tolist()))
+    ends = itertools.starmap(slice, itertools.pairwise(free_starts))
+    return {
+        numbers[number]: Sizes(*(*sizes, every.points[line], free[own_ends], contrast, turned, True, *on_part))
+        for number, line, own_ends, contrast, turned, sizes, on_part in zip(
+            kept,
+            lines,
+            ends,
+            _weighted(every.height, every.length_px, starts).tolist(),
+            _orientations(every.points, begins),
+            _rows(px, len(kept)),
+            _rows(mm, len(kept)),
+            strict=True,
         )
-    ]
+    }
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """How a thin defect lies: its direction, degrees, and its length in mm and mm per px across it, by a scale."""
-
-    orientation_deg: float | None
-    in_mm: tuple[float, float] | None
-    scale: Scale | None
+def _rows(columns: Sequence[Float64], count: int) -> Iterable[Any]:
+    """Return `count` rows of columns, float64 [count] each, as tuples; empty ones of none."""
+    return zip(*(column.tolist() for column in columns), strict=True) if columns else [()] * count
 
 
-def _of_one(strokes: Sequence[SizedStroke], drawn: Drawing, points: Float64, placed: _Placed) -> Sizes:
-    """Put the strokes of one thin defect together."""
-    lengths, widths = [stroke.length_px for stroke in strokes], [stroke.width_px for stroke in strokes]
-    length, width = sum(lengths), _weighted(widths, lengths)
-    covered = sum(stroke.drawn_px * own for stroke, own in zip(strokes, widths, strict=True))
-    edge = _edge_px(max(stroke.blur for stroke in strokes))
-    known = all(stroke.resolved for stroke in strokes)
-    seen = sum(len(stroke.widths) for stroke in strokes)
-    sizes = Sizes(
-        length_px=length,
-        width_px=width,
-        width_max_px=max(stroke.width_max_px for stroke in strokes),
-        area_px=max(covered - sum(drawn.overlaps) * width**2, 0.25 * covered),
-        u_length_px=math.hypot(2**0.5 * edge, _ALONG * length),
-        u_width_px=2**0.5 * edge / min(4.0, max(1.0, seen**0.5)) if known else width / 12**0.5,
-        points=points,
-        ends=_ends(strokes, drawn.strokes),
-        contrast=_weighted([stroke.height for stroke in strokes], lengths),
-        orientation_deg=placed.orientation_deg,
+def _in_px(strokes: SizedStrokes, starts: Indices, overlaps: Float64) -> tuple[Float64, ...]:
+    """Return the first six of `Sizes` of D defects, each float64 [D], whose strokes begin at `starts` [D + 1].
+
+    `overlaps` [D]: the area that strokes share, in squares of their width.
+    """
+    first = starts[:-1]
+    length = np.add.reduceat(strokes.length_px, first)
+    width = _weighted(strokes.width_px, strokes.length_px, starts)
+    covered = np.add.reduceat(strokes.drawn_px * strokes.width_px, first)
+    edges = 2**0.5 * _edge_px(np.maximum.reduceat(strokes.blur, first))
+    seen = np.diff(strokes.bounds[starts])
+    return (
+        length,
+        width,
+        np.maximum.reduceat(strokes.width_max_px, first),
+        np.maximum(covered - overlaps * width**2, 0.25 * covered),
+        np.hypot(edges, _ALONG * length),
+        np.where(
+            np.logical_and.reduceat(strokes.resolved, first),
+            edges / np.minimum(4.0, np.sqrt(np.maximum(1, seen))),
+            width / 12**0.5,
+        ),
     )
-    return sizes if placed.scale is None or placed.in_mm is None else _scaled(sizes, *placed.in_mm, placed.scale)
 
 
-def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
-    """Return the mean of values by their weights."""
-    if len(values) == 1:
-        return values[0]
-    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / max(sum(weights), 1e-9)
+def _weighted(values: Float64, weights: Float64, starts: Indices) -> Float64:
+    """Return of each part the mean of values by their weights; parts begin at `starts` [D + 1]."""
+    if len(values) == len(starts) - 1:
+        return values
+    means: Float64 = np.add.reduceat(values * weights, starts[:-1])
+    return means / np.maximum(np.add.reduceat(weights, starts[:-1]), 1e-9)
 
 
-def _edge_px(blur: float) -> float:
+@overload
+def _edge_px(blur: float) -> float: ...
+
+
+@overload
+def _edge_px(blur: Float64) -> Float64: ...
+
+
+def _edge_px(blur: float | Float64) -> float | Float64:
     """Return the standard uncertainty of one edge's place, px: within its pixel, and within its blur's deviation.
 
     Both are rectangular distributions, as wide as a pixel and as the deviation: 1 / sqrt(12) of their width
     (JCGM 100:2008, Guide to the expression of uncertainty in measurement, 4.3.7).
     """
-    return float(((1.0 + blur**2) / 12) ** 0.5)
+    return ((1.0 + blur**2) / 12) ** 0.5
 
 
-def _ends(strokes: Sequence[SizedStroke], drawn: Sequence[Stroke]) -> tuple[tuple[Float64, Float64], ...]:
-    """Return the free ends of strokes, each as its point and one within the stroke."""
-    found = []
-    for stroke, line in zip(strokes, drawn, strict=True):
-        if line.closed:
-            continue
-        reach = min(len(stroke.points) - 1, 8)
-        for free, end, inner in ((line.free[0], 0, reach), (line.free[1], -1, -1 - reach)):
-            if free and reach:
-                found.append((stroke.points[end], stroke.points[inner]))
-    return tuple(found)
+def _free_ends(strokes: SizedStrokes, starts: Indices, drawings: Sequence[Drawing]) -> tuple[Float64, list[int]]:
+    """Return the free ends of strokes, float64 [E, 2, 2], each as its point and one within the stroke.
+
+    And where those of each drawing begin, and the last end, in it; a drawing's strokes begin at `starts`.
+    """
+    free = np.array([not line.closed and end for drawn in drawings for line in drawn.strokes for end in line.free])
+    first, last = strokes.begins[:-1], strokes.begins[1:] - 1
+    reach = np.minimum(last - first, 8)
+    tips, within = (np.array(each).T.reshape(-1)[free] for each in ((first, last), (first + reach, last - reach)))
+    ends = np.empty((len(tips), 2, 2))
+    ends[:, 0], ends[:, 1] = strokes.points[tips], strokes.points[within]
+    return ends, starts_of(free)[2 * starts].tolist()
 
 
-def _orientations(points: Float64, starts: Indices, ends: Indices) -> list[float | None]:
+def _orientations(points: Float64, begins: Indices) -> list[float | None]:
     """Return the direction of each defect's longest extent, degrees from the picture's x axis towards its top, 0-180.
 
-    `points` [N, 2]: of all defects, each one's from its start to its end.
+    None where there is none. `points` [N, 2]: of all defects, each one's from its beginning to the next one's.
     """
-    counts = ends - starts
-    spread = points - np.repeat(np.add.reduceat(points, starts) / counts[:, None], counts, axis=0)
-    x, y = spread[:, 0], spread[:, 1]
-    moments = np.add.reduceat(np.column_stack([x * x, x * y, y * y]), starts)
-    return [_direction(*each) for each in moments.tolist()]
-
-
-def _direction(xx: float, xy: float, yy: float) -> float | None:
-    """Return the direction of the larger principal moment, degrees; None where both are alike."""
+    counts, starts = np.diff(begins), begins[:-1]
+    x, y = (points - np.repeat(np.add.reduceat(points, starts) / counts[:, None], counts, axis=0)).T
+    xx, xy, yy = np.add.reduceat(np.array([x * x, x * y, y * y]), starts, axis=1)
     # of the two principal moments, (xx + yy ± apart) / 2
-    apart = math.hypot(xx - yy, 2 * xy)
-    if xx + yy + apart < 1.2 * max(xx + yy - apart, 1e-12):
-        return None
-    return math.degrees(0.5 * math.atan2(-2 * xy, xx - yy)) % 180
+    apart = np.hypot(xx - yy, 2 * xy)
+    round_ = xx + yy + apart < 1.2 * np.maximum(xx + yy - apart, 1e-12)
+    turned = np.degrees(0.5 * np.arctan2(-2 * xy, xx - yy)) % 180
+    return [None if none else way for none, way in zip(round_.tolist(), turned.tolist(), strict=True)]
 
 
-def _in_mm(defects: Sequence[Sequence[SizedStroke]], points: Float64, scale: Scale) -> list[tuple[float, float]]:
-    """Return how long thin defects are on the part's surface, mm, and how many mm a px across each is.
+def _in_mm(px: tuple[Float64, ...], strokes: SizedStrokes, starts: Indices, scale: Scale) -> tuple[Float64, ...]:
+    """Return the last six of `Sizes` of D defects, each float64 [D], from the first six.
 
-    `points` [N, 2] px: of all strokes. Each stroke's points and edges are taken there by themselves.
+    Each stroke's points and edges are taken to the part's surface by themselves.
     """
-    every = [stroke for strokes in defects for stroke in strokes]
-    lengths = lengths_of(scale.points_mm(points), _starts(len(stroke.points) for stroke in every)).tolist()
-    edges = np.concatenate([stroke.edges for stroke in every], axis=1)
-    on_part = scale.points_mm(edges.reshape(-1, 2)).reshape(edges.shape)
-    across = on_part[1] - on_part[0]
-    starts = _starts(len(stroke.widths) for stroke in every)
-    shown = np.add.reduceat(np.sqrt(np.einsum("ij,ij->i", across, across)), starts).tolist()
-    found, start = [], 0
-    for strokes in defects:
-        own = slice(start, start + len(strokes))
-        start = own.stop
-        shown_px = sum(stroke.width_px * len(stroke.widths) for stroke in strokes)
-        found.append((sum(lengths[own]), sum(shown[own]) / max(shown_px, 1e-9)))
-    return found
-
-
-def _starts(counts: Iterable[int]) -> Indices:
-    """Return where parts of these sizes begin, int64, that lie one after the other."""
-    return np.cumsum([0, *counts])[:-1]
+    length_px, width_px, largest_px, area_px, u_length_px, u_width_px = px
+    first = starts[:-1]
+    length = np.add.reduceat(lengths_of(scale.points_mm(strokes.points), strokes.begins[:-1]), first)
+    on_part = scale.points_mm(strokes.edges.reshape(-1, 2)).reshape(strokes.edges.shape)
+    way = on_part[1] - on_part[0]
+    shown = np.add.reduceat(np.sqrt(np.einsum("ij,ij->i", way, way)), strokes.bounds[starts][:-1])
+    shown_px = np.add.reduceat(strokes.width_px * np.diff(strokes.bounds), first)
+    longways, across = length / np.maximum(length_px, 1e-9), shown / np.maximum(shown_px, 1e-9)
+    return (
+        length,
+        width_px * across,
+        largest_px * across,
+        area_px * longways * across,
+        np.hypot(u_length_px * longways, scale.residual_mm),
+        np.hypot(u_width_px * across, scale.residual_mm),
+    )
 
 
 def _scaled(sizes: Sizes, length_mm: float, across: float, scale: Scale) -> Sizes:
     """Return sizes in mm too; `across`: mm per px across the defect."""
     longways = length_mm / max(sizes.length_px, 1e-9)
-    return Sizes(  # `replace` takes twice as long, and every defect comes here
+    return Sizes(
         sizes.length_px,
         sizes.width_px,
         sizes.width_max_px,
@@ -369,7 +383,7 @@ def _by_blob(each: Marked, picture: UInt8, scale: Scale | None) -> Sizes | Marke
     seen = blob(picture, each.mask, each.corner)
     if seen is None:
         return None
-    if _is_thin(seen.mask, _widest(cv2.distanceTransform(seen.mask, cv2.DIST_L2, 3))):
+    if _spread(seen.mask).is_thin():
         if max(seen.mask.shape) < _REACHES * max(each.mask.shape) - 24:
             return None  # only a part of it stands out
         return Marked(seen.mask, seen.corner, each.cell_px)
@@ -396,18 +410,18 @@ def of_box(corners: Float64, area_px: float, u_px: float = 0.0, *, contrast: flo
         u_length_px=u_px,
         u_width_px=u_px,
         points=corners,
-        ends=_box_ends(corners, np.array(way) / max(long, 1e-9)) if long > 1.2 * short else (),
+        ends=_box_ends(corners, np.array(way) / max(long, 1e-9)) if long > 1.2 * short else _NO_ENDS,
         contrast=contrast,
         orientation_deg=turned if long > 1.2 * short else None,
         by_grey=contrast is not None,
     )
 
 
-def _box_ends(corners: Float64, way: Float64) -> tuple[tuple[Float64, Float64], ...]:
+def _box_ends(corners: Float64, way: Float64) -> Float64:
     """Return the two short sides of a rectangle as free ends."""
     middle = corners.mean(axis=0)
     half = float(np.abs((corners - middle) @ way).max())
-    return tuple((middle + sign * half * way, middle) for sign in (1.0, -1.0))
+    return np.array([(middle + sign * half * way, middle) for sign in (1.0, -1.0)])
 
 
 # Which corner follows each around a rectangle.

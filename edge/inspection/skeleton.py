@@ -62,6 +62,7 @@ def _superfluous(code: int) -> bool:
 
 
 _SUPERFLUOUS = np.array([_superfluous(code) for code in range(256)])
+_PLACE_VALUES: UInt8 = np.array([128, 64, 32, 16, 8, 4, 2, 1], np.uint8)
 _COUNT: UInt8 = np.array([sum(_bits(code)) for code in range(256)], np.uint8)
 
 # Masks lie beside each other in a picture this wide, unless one is wider; a multiple of 64.
@@ -81,29 +82,52 @@ def skeletons(masks: Sequence[UInt8]) -> list[Skeleton]:
         return []
     corners, height, width = _shelved([mask.shape for mask in masks])
     canvas: UInt8 = np.zeros((height, width), np.uint8)
-    places = [canvas[y : y + m.shape[0], x : x + m.shape[1]] for (y, x), m in zip(corners, masks, strict=True)]
-    for place, mask in zip(places, masks, strict=True):
-        place[:] = mask
+    boxes = np.array([(x, y, x + m.shape[1], y + m.shape[0]) for (y, x), m in zip(corners, masks, strict=True)])
+    for (left, top, right, bottom), mask in zip(boxes.tolist(), masks, strict=True):
+        canvas[top:bottom, left:right] = mask
     thin, line = _thinned(canvas)
     knots = _clean(thin, line)
-    found = []
-    for (y, x), mask in zip(corners, masks, strict=True):
-        inside = slice(y, y + mask.shape[0]), slice(x, x + mask.shape[1])
-        own = _within(knots, (y, x), mask.shape)
-        if len(own) > _KNOTS_AT_MOST:
-            found.append(Skeleton((), _NOWHERE))
-        else:
-            found.append(_branched(thin[inside], own) if len(own) else Skeleton(tuple(_traced(thin[inside])), _NOWHERE))
+    meeting = _meeting(thin, knots, boxes) if len(knots) else {}
+    lines = _traced(thin)
+    owner = _boxes_of(lines.points[lines.starts[:-1]], boxes)
+    corners_of_lines = np.repeat(boxes[owner, :2] - 0.5, np.diff(lines.starts), axis=0)
+    points = lines.points.astype(np.float64) - corners_of_lines
+    branches: list[list[Branch]] = [[] for _ in masks]
+    starts = lines.starts.tolist()
+    for number, start, stop, closed in zip(owner.tolist(), starts, starts[1:], lines.closed.tolist(), strict=False):
+        branches[number].append(Branch(points[start:stop], closed))
+    found = [Skeleton(tuple(own), _NOWHERE) for own in branches]
+    for number, at in meeting.items():
+        left, top, right, bottom = boxes[number].tolist()
+        found[number] = _branched(branches[number], at, (bottom - top, right - left))
     return found
 
 
-def _within(knots: _Indices, corner: tuple[int, int], shape: tuple[int, ...]) -> _Indices:
-    """Return the places, int64 [N, 2], that lie in a box, counted from its corner (row, column)."""
-    if not len(knots):
-        return knots
-    placed = knots - np.array(corner)
-    inside: _Indices = placed[((placed >= 0) & (placed < np.array(shape))).all(axis=1)]
-    return inside
+def _boxes_of(points: npt.NDArray[np.int32], boxes: _Indices) -> _Indices:
+    """Tell which of the boxes, int64 [B, 4] (left, top, right, bottom), each of points [N, 2], (x, y), lies in."""
+    x, y = points[:, :1], points[:, 1:]
+    inside = (x >= boxes[:, 0]) & (y >= boxes[:, 1]) & (x < boxes[:, 2]) & (y < boxes[:, 3])
+    which: _Indices = inside.argmax(axis=1)
+    return which
+
+
+def _meeting(thin: UInt8, knots: _Indices, boxes: _Indices) -> dict[int, _Indices]:
+    """Delete in place where lines meet, int64 [N] counted row by row; return those places for each mask by its number.
+
+    Places are int64 [N, 2], (row, column) from the mask's corner. Webs are deleted as a whole.
+    """
+    rows, columns = np.divmod(knots, thin.shape[1])
+    owner = _boxes_of(np.column_stack([columns, rows]).astype(np.int32), boxes)
+    thin.reshape(-1)[knots] = 0
+    found = {}
+    for number in np.unique(owner).tolist():
+        left, top, right, bottom = boxes[number].tolist()
+        own = owner == number
+        if np.count_nonzero(own) > _KNOTS_AT_MOST:
+            thin[top:bottom, left:right] = 0
+        else:
+            found[number] = np.column_stack([rows[own] - top, columns[own] - left])
+    return found
 
 
 _NOWHERE: Float64 = np.empty((0, 2))
@@ -114,8 +138,8 @@ def _shelved(shapes: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, int]], 
     width = max(_SHELF, -(-max(w for _, w in shapes) // 64) * 64)
     corners = [(0, 0)] * len(shapes)
     top, left, tallest = 0, 0, 0
-    for number in sorted(range(len(shapes)), key=lambda number: -shapes[number][0]):
-        h, w = shapes[number]
+    for negative, number in sorted((-h, number) for number, (h, _) in enumerate(shapes)):
+        h, w = -negative, shapes[number][1]
         if left + w > width:
             top, left, tallest = top + tallest, 0, 0
         corners[number] = (top, left)
@@ -138,7 +162,7 @@ def _thinned(canvas: UInt8) -> tuple[UInt8, _Indices]:
     around = filled + np.array([[row + column for column in (-1, 0, 1)] for row in (-words, 0, words)])[..., None]
     half_step, idle = 0, 0
     while idle < 2:
-        gone = _peeled(bits[around], half_step)
+        gone = _peeled(bits.take(around), half_step)
         idle = 0 if gone.any() else idle + 1
         bits[filled] &= ~gone
         half_step = 1 - half_step
@@ -160,72 +184,92 @@ def _peeled(around: _Words, half_step: int) -> _Words:
     both = ring[:-1] & ring[1:]
     rise = ring[1:] ^ both  # the next is set and this one is not
     either = rise[::2] | rise[1::2]  # never both
-    half = either[:2] | either[2:]
-    single = (half[0] ^ half[1]) & ~(either[0] & either[2] | either[1] & either[3])
+    some, twice = either[:2] | either[2:], either[:2] & either[2:]
     # of a single run, three in a row have a pair that begins at an even place and one that begins at an odd one
-    three = np.bitwise_or.reduce(both[::2], axis=0) & np.bitwise_or.reduce(both[1::2], axis=0)
+    pairs = both[:4] | both[4:]
+    pairs = pairs[:2] | pairs[2:]
     north, east_of, south, west_of = ring[:-1:2]
-    sides = (east_of & south, north | west_of) if half_step == 0 else (north & west_of, east_of | south)
+    sides = east_of & south & (north | west_of) if half_step == 0 else north & west_of & (east_of | south)
     # a single run of neighbours, of three to six: of seven with all corners; one without a corner has all four sides
-    kept = sides[0] & sides[1] | ring[1] & ring[3] & ring[5] & ring[7]
-    deleted: _Words = here[1] & single & three & ~kept
+    corners = ring[1:4:2] & ring[5:8:2]
+    kept = twice[0] | twice[1] | sides | corners[0] & corners[1]
+    deleted: _Words = here[1] & (some[0] ^ some[1]) & pairs[0] & pairs[1] & ~kept
     return deleted
 
 
 def _codes(flat: UInt8, at: _Indices, around: _Indices) -> UInt8:
     """Return which neighbours each pixel has, a bit each."""
-    codes: UInt8 = np.packbits(flat[at + around[:, None]], axis=0)[0]
+    codes: UInt8 = np.einsum("i,ij->j", _PLACE_VALUES, flat.take(at + around[:, None]))
     return codes
 
 
 def _clean(thin: UInt8, line: _Indices) -> _Indices:
-    """Delete in place what makes a line thicker than a pixel; return where lines meet, int64 [N, 2], (row, column).
+    """Delete in place what makes a line thicker than a pixel; return where lines meet, int64 [N] counted row by row.
 
     `line`: which pixels are set, int64 [N], counted row by row.
     """
     flat, width = thin.reshape(-1), thin.shape[1]
     around = np.array([row * width + column for row, column in _AROUND], np.int64)
+    codes = _codes(flat, line, around)
     for _ in range(2):
-        doubtful = line[_SUPERFLUOUS[_codes(flat, line, around)]]
-        quarter = (doubtful // width % 2) * 2 + doubtful % 2
+        doubtful = line[_SUPERFLUOUS[codes]]
+        if not len(doubtful):
+            break
+        quarter = (doubtful // width & 1) * 2 + (doubtful & 1)
         for number in range(4):
             own = doubtful[quarter == number]
             flat[own[_SUPERFLUOUS[_codes(flat, own, around)]]] = 0
-        line = line[flat[line] > 0]
-    knots = line[_COUNT[_codes(flat, line, around)] > 2]
-    return np.column_stack([knots // width, knots % width])
+        line = line[flat[line].view(np.bool_)]
+        codes = _codes(flat, line, around)
+    return line[_COUNT[codes] > 2]
 
 
-def _traced(line: UInt8) -> list[Branch]:
+@dataclass(frozen=True)
+class _Lines:
+    """Lines of a picture: `points` int32 [N, 2], (x, y), of one after the other.
+
+    `starts` int64 [L + 1]: where each begins. `closed` bool [L].
+    """
+
+    points: npt.NDArray[np.int32]
+    starts: _Indices
+    closed: npt.NDArray[np.bool_]
+
+
+def _traced(line: UInt8) -> _Lines:
     """Follow the lines of a picture without joints, uint8 [h, w]: open ones from end to end, and rings."""
     outlines, _ = cv2.findContours(line, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    branches = []
-    for outline in outlines:
-        points = outline.reshape(-1, 2)
-        count = len(points)
-        if count < 3:
-            branches.append(Branch(points + 0.5))
-            continue
-        # an outline runs along a line and back, so it turns about at an end
-        twice = np.concatenate([points, points])
-        each = twice.view(np.int64)[:, 0]  # x and y in one
-        turns = each[1 : count + 1] == each[count - 1 : -1]
-        first = int(turns.argmax())
-        if not turns[first]:
-            branches.append(Branch(points + 0.5, closed=True))
-            continue
-        branches.append(Branch(twice[first : first + count // 2 + 1] + 0.5))
-    return branches
+    if not outlines:
+        return _Lines(np.empty((0, 2), np.int32), np.zeros(1, np.int64), np.zeros(0, np.bool_))
+    counts = np.array([len(outline) for outline in outlines])
+    points = np.concatenate(outlines).reshape(-1, 2)
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    # an outline runs along a line and back, so it turns about at an end
+    each = points.view(np.int64)[:, 0]  # x and y in one
+    following, leading = np.empty_like(each), np.empty_like(each)
+    following[:-1], leading[1:] = each[1:], each[:-1]
+    following[ends - 1], leading[starts] = each[starts], each[ends - 1]
+    turns = np.append(np.flatnonzero(following == leading), len(each))
+    first = turns[np.searchsorted(turns, starts)]
+    closed = first >= ends
+    first[closed] = starts[closed]
+    lengths = np.where(closed, counts, counts // 2 + 1)
+    begins = np.concatenate([[0], np.cumsum(lengths)])
+    at = np.arange(begins[-1]) + np.repeat(first - begins[:-1], lengths)
+    beyond = at >= np.repeat(ends, lengths)
+    at[beyond] -= np.repeat(counts, lengths)[beyond]
+    return _Lines(points[at], begins, closed)
 
 
-def _branched(line: UInt8, at: _Indices) -> Skeleton:
-    """Take the lines of a picture, uint8 [h, w], apart `at` their joints, int64 [N, 2], (row, column)."""
-    knots = np.zeros_like(line)
+def _branched(lines: Sequence[Branch], at: _Indices, shape: tuple[int, int]) -> Skeleton:
+    """Tell which joints the lines of a mask of this shape lie between; they meet `at` int64 [N, 2], (row, column)."""
+    knots = np.zeros(shape, np.uint8)
     knots[at[:, 0], at[:, 1]] = 1
     _, labels, _, centres = cv2.connectedComponentsWithStats(knots, connectivity=8)
     joints: Float64 = centres[1:] + 0.5
     branches = []
-    for branch in _traced(line - knots):
+    for branch in lines:
         first, last = ((int(y), int(x)) for x, y in (branch.points[0], branch.points[-1]))
         beside = [_joints_beside(labels, *end) for end in (first, last)]
         begin = beside[0][0] if beside[0] else None

@@ -20,6 +20,8 @@ _STRAIGHT_ON = 130.0
 # How far from a joint, in half-widths, a mask's middle is no line's middle.
 _ROUND_A_JOINT = 1.5
 _DIRECTION_PX = 12
+_NOWHERE: Float64 = np.empty((0, 2))
+_NONE: Float64 = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Drawing:
     """
 
     strokes: tuple[Stroke, ...]
-    joints: Float64 = field(default_factory=lambda: np.empty((0, 2)))
-    radii: Float64 = field(default_factory=lambda: np.empty(0))
+    joints: Float64 = field(default_factory=lambda: _NOWHERE)
+    radii: Float64 = field(default_factory=lambda: _NONE)
     overlaps: tuple[float, ...] = ()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,11 @@ from edge.inspection.profiles import (
     Stations,
     box_and_blur,
     grey_at,
-    middle_of,
     read_across,
     unblurred,
 )
 from edge.inspection.strokes import Drawing, Stroke
-from edge.records import Float64, UInt8
+from edge.records import Float32, Float64, UInt8
 
 # Profiles lie this far apart along a stroke, px, but there are no more than so many of one.
 _APART_PX = 3.0
@@ -48,7 +47,8 @@ class Paths:
     """What is read of S strokes: N points along them, float64 [N, 2] px, stroke by stroke, with unit `normals` [N, 2].
 
     `starts` int64 [S + 1]: where each stroke's points begin. `half_width` [N]: of its mask, px. `clear` [N]: no joint
-    is near. `before`, `after` int64 [N]: which points are next to each. `closed`, `free`: see `Stroke`.
+    is near. `before`, `after` int64 [N]: which points are next to each. `closed` bool [S]: rings. `free` bool [S, 2]:
+    whether its beginning and its end are ends of the defect.
     """
 
     points: Float64
@@ -58,8 +58,8 @@ class Paths:
     starts: Indices
     before: Indices
     after: Indices
-    closed: tuple[bool, ...]
-    free: tuple[tuple[bool, bool], ...]
+    closed: npt.NDArray[np.bool_]
+    free: npt.NDArray[np.bool_]
 
     @property
     def owner(self) -> Indices:
@@ -68,25 +68,64 @@ class Paths:
 
 
 @dataclass(frozen=True)
-class SizedStroke:
-    """One measured stroke: `points` float64 [N, 2] px, its middle from end to end, and its `widths` [W] px.
+class SizedStrokes:
+    """S measured strokes, one after the other; `number` int64 [S]: which of those that were asked for.
 
-    `edges` [2, W, 2]: the two edges (x, y) px of each. `drawn_px`: so long is a stroke of its area with square ends.
-    `blur`: standard deviation of the picture's, px. `height`: grey levels above the ground, negative where darker.
-    `resolved`: whether its width is more than the blur's own. `width_px`: the mean of its widths; `width_max_px`: the
-    largest that three neighbours agree on.
+    `points` float64 [P, 2] px: their middles from end to end, each from `begins` [S + 1] on. `widths` float64 [W] px
+    and `edges` [2, W, 2], the two edges (x, y) px of each, from `bounds` [S + 1] on. All else is float64 [S]:
+    `width_px`: the mean of its widths; `width_max_px`: the largest that three neighbours agree on. `length_px`;
+    `drawn_px`: so long is a stroke of its area with square ends. `blur`: standard deviation of the picture's, px.
+    `height`: grey levels above the ground, negative where darker. `resolved` bool [S]: whether its width is more than
+    the blur's own.
     """
 
+    number: Indices
     points: Float64
+    begins: Indices
     widths: Float64
     edges: Float64
-    width_px: float
-    width_max_px: float
-    length_px: float
-    drawn_px: float
-    blur: float
-    height: float
-    resolved: bool
+    bounds: Indices
+    width_px: Float64
+    width_max_px: Float64
+    length_px: Float64
+    drawn_px: Float64
+    blur: Float64
+    height: Float64
+    resolved: npt.NDArray[np.bool_]
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> SizedStrokes:
+        """Return those of the strokes that are `kept`, bool [S]."""
+        if kept.all():
+            return self
+        own, read = np.repeat(kept, np.diff(self.begins)), np.repeat(kept, np.diff(self.bounds))
+        return SizedStrokes(
+            number=self.number[kept],
+            points=self.points[own],
+            begins=starts_of(np.diff(self.begins)[kept]),
+            widths=self.widths[read],
+            edges=self.edges[:, read],
+            bounds=starts_of(np.diff(self.bounds)[kept]),
+            width_px=self.width_px[kept],
+            width_max_px=self.width_max_px[kept],
+            length_px=self.length_px[kept],
+            drawn_px=self.drawn_px[kept],
+            blur=self.blur[kept],
+            height=self.height[kept],
+            resolved=self.resolved[kept],
+        )
+
+    def moved(self, shifts: Float64) -> SizedStrokes:
+        """Return the strokes each elsewhere by its shift, float64 [S, 2] px."""
+        across = np.repeat(shifts, np.diff(self.bounds), axis=0)
+        along = np.repeat(shifts, np.diff(self.begins), axis=0)
+        return replace(self, points=self.points + along, edges=self.edges + across)
+
+
+def starts_of(counts: Indices) -> Indices:
+    """Return where parts of these sizes begin that lie one after the other, and where the last ends, int64 [N + 1]."""
+    starts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
 
 
 def lengths_of(points: Float64, starts: Indices) -> Float64:
@@ -113,12 +152,12 @@ def paths_of(
     closed = np.array([stroke.closed for stroke in strokes])
     half_width = np.array(half_widths)[each]
     apart = np.minimum(np.maximum(np.round(counts / _APART_PX), 3), _PROFILES_AT_MOST).astype(np.int64) + 1
-    starts = np.concatenate([[0], np.cumsum(apart)])
+    starts = starts_of(apart)
     owner = np.repeat(np.arange(len(strokes)), apart)
     number = np.arange(starts[-1]) - starts[owner]
     steps = np.where(closed, counts / apart, (counts - 1) / (apart - 1))
     reach = np.minimum(3 + (half_width / 2).astype(np.int64), np.maximum(1, counts // 4))
-    points = _smoothed(strokes, reach, number * steps[owner], owner)
+    points = _smoothed(strokes, reach, steps[owner] * number, owner)
     before, after = np.arange(-1, len(owner) - 1), np.arange(1, len(owner) + 1)
     first, last = starts[:-1], starts[1:] - 1
     before[first], after[last] = np.where(closed, last, first), np.where(closed, first, last)
@@ -130,8 +169,8 @@ def paths_of(
         starts=starts,
         before=before,
         after=after,
-        closed=tuple(stroke.closed for stroke in strokes),
-        free=tuple(stroke.free for stroke in strokes),
+        closed=closed,
+        free=np.array([stroke.free for stroke in strokes]) & ~closed[:, None],
     )
 
 
@@ -149,34 +188,58 @@ def _clear(points: Float64, drawings: Sequence[Drawing], starts: Indices) -> npt
     return clear
 
 
+@dataclass(frozen=True)
+class _Lines:
+    """Points of S lines, float64 [P, 2] px, each from `starts` int64 [S + 1] on; `closed` bool [S]: rings.
+
+    `sums` float64 [P + 1, 2]: of all points before each. `owner` int64 [N]: of which line something is asked.
+    """
+
+    points: Float64
+    sums: Float64
+    starts: Indices
+    closed: npt.NDArray[np.bool_]
+    owner: Indices
+
+
 def _smoothed(strokes: Sequence[Stroke], reach: Indices, places: Float64, owner: Indices) -> Float64:
     """Return points [N, 2] at `places` [N] along strokes, `owner` [N], without the steps of their pixels.
 
     Each of a stroke's points is averaged with `reach` [S] of its neighbours to either side; ends stay where they are.
     """
-    padded, ends = [_NOTHING], []
-    for stroke, far in zip(strokes, reach.tolist(), strict=True):
-        points = stroke.points
-        if stroke.closed:
-            padded += [points[-far:], points, points[:far]]
-        else:
-            padded += [2 * points[:1] - points[far:0:-1], points, 2 * points[-1:] - points[-2 : -far - 2 : -1]]
-        ends.append(len(points) - (not stroke.closed))
-    counts, closed = np.array(ends), np.array([stroke.closed for stroke in strokes])
-    sums = np.concatenate(padded).cumsum(axis=0)
-    width = 2 * reach + 1
-    start = np.cumsum(counts + ~closed + 2 * reach) - (counts + ~closed + 2 * reach)
-    low = np.minimum(places.astype(np.int64), counts[owner] - 1)
-    share = (places - low)[:, None]
-    high = low + 1
-    high[closed[owner] & (high == counts[owner])] = 0
-    wide, offset = width[owner], start[owner]
-    one, other = ((sums[offset + at + wide] - sums[offset + at]) / wide[:, None] for at in (low, high))
-    smooth: Float64 = one + (other - one) * share
+    points = np.concatenate([stroke.points for stroke in strokes])
+    counts = np.array([len(stroke.points) for stroke in strokes])
+    closed = np.array([stroke.closed for stroke in strokes])
+    sums = np.zeros((len(points) + 1, 2))
+    np.cumsum(points, axis=0, out=sums[1:])
+    far = reach[owner]
+    low = np.minimum(places.astype(np.int64), (counts - 1 - ~closed)[owner])
+    first = low - far
+    asked = np.concatenate([[first, first + 1], [low + far + 1, low + far + 2]])
+    totals = _sums_before(_Lines(points, sums, starts_of(counts), closed, owner), asked)
+    one, other = totals[2:] - totals[:2]
+    smooth: Float64 = (one + (other - one) * (places - low)[:, None]) / (2 * far + 1)[:, None]
     return smooth
 
 
-_NOTHING: Float64 = np.zeros((1, 2))
+def _sums_before(lines: _Lines, asked: Indices) -> Float64:
+    """Return the sums, float64 [R, N, 2], of the points before places, int64 [R, N], counted from their line's first.
+
+    A place may lie beyond the line, which goes on there as its mirror image about its end, or, if closed, as itself.
+    """
+    base, count = lines.starts[lines.owner], np.diff(lines.starts)[lines.owner]
+    within = np.minimum(np.maximum(asked, 0), count)
+    totals = lines.sums[base + within]
+    row, column = np.nonzero(asked != within)
+    far, base, count = (asked - within)[row, column], base[column], count[column]
+    ring = lines.closed[lines.owner[column]]
+    before = far < 0
+    # of a ring the points at its other end; else those beside the end, whose mirror images lie 2 ends less each of them
+    anchor = base + np.where(ring, np.where(before, count, 0), np.where(before, 1, count - 1))
+    end = lines.points[base + np.where(before, 0, count - 1)]
+    more = lines.sums[anchor + np.where(ring, far, -far)] - lines.sums[anchor]
+    totals[row, column] += more + (2 * far * ~ring)[:, None] * end
+    return totals
 
 
 def _normals(
@@ -195,66 +258,70 @@ def _normals(
     return normals
 
 
-def sized(picture: UInt8, paths: Paths | None, *, sharp: bool = False) -> list[SizedStroke | None]:
-    """Measure strokes in a picture, uint8 [H, W] or [H, W, C]; None where its grey values show no edges.
+def sized(picture: UInt8, paths: Paths | None, *, sharp: bool = False) -> SizedStrokes | None:
+    """Measure strokes in a picture, uint8 [H, W] or [H, W, C]; left out are those whose grey values show no edges.
 
-    `sharp`: the picture is a mask, which nothing blurred.
+    None where that leaves nothing. `sharp`: the picture is a mask, which nothing blurred.
     """
     if paths is None:
-        return []
+        return None
+    owner = paths.owner
     profiles = read_across(
-        picture,
-        Stations(paths.points, paths.normals, paths.half_width + _BEYOND_PX, paths.half_width, paths.owner),
+        picture, Stations(paths.points, paths.normals, paths.half_width + _BEYOND_PX, paths.half_width, owner)
     )
     sound = profiles.sound & paths.clear
-    at = np.flatnonzero(sound)
-    bounds = np.searchsorted(at, paths.starts)
-    least = np.maximum(2.0, _SOUND_AT_LEAST * np.add.reduceat(paths.clear, paths.starts[:-1], dtype=np.int64))
-    seen = np.flatnonzero(np.diff(bounds) >= least).tolist()
-    if not seen:
-        return [None] * len(paths.closed)
-    middles = (profiles.left + profiles.right) / 2
-    lines = paths.points + _evened(middles, at, bounds, paths)[:, None] * paths.normals
-    read = _Read(profiles, at, bounds.tolist(), paths.starts.tolist(), sharp)
-    ends = _ends(picture, paths, lines, seen, read)
-    found: list[SizedStroke | None] = [None] * len(paths.closed)
-    for number, stroke in zip(seen, _put_together(paths, lines, ends, seen, read), strict=True):
-        found[number] = stroke
-    return found
+    counts, clear = (np.add.reduceat(each, paths.starts[:-1], dtype=np.int64) for each in (sound, paths.clear))
+    seen = counts >= np.maximum(2.0, _SOUND_AT_LEAST * clear)
+    number = np.flatnonzero(seen)
+    if not len(number):
+        return None
+    at = np.flatnonzero(sound & seen[owner])
+    read = _Read(profiles, at, number, starts_of(counts[number]), paths.starts[number], paths.starts[number + 1], sharp)
+    middles = (profiles.left + profiles.right) * 0.5
+    lines = paths.points + _evened(middles, read, paths)[:, None] * paths.normals
+    return _put_together(paths, lines, _ends(picture, paths, lines, read), read)
 
 
-def _evened(offsets: Float64, at: Indices, bounds: Indices, paths: Paths) -> Float64:
-    """Return smooth offsets [N] of points, with those not `at` sound ones taken from their stroke's neighbours."""
+def _evened(offsets: Float64, read: _Read, paths: Paths) -> Float64:
+    """Return smooth offsets [N] of points, with those that are not sound taken from their stroke's neighbours."""
     counts = np.diff(paths.starts)
-    first = np.repeat(at[np.minimum(bounds[:-1], len(at) - 1)], counts)
-    last = np.repeat(at[np.maximum(bounds[1:] - 1, 0)], counts)
-    axis = np.minimum(np.maximum(np.arange(len(offsets)), first), last)
-    filled = np.interp(axis, at, offsets[at])
-    even = 0.25 * filled[paths.before] + 0.5 * filled + 0.25 * filled[paths.after]
-    short: Float64 = np.where(np.repeat(counts < 5, counts), filled, even)
-    return short
+    first, last = np.zeros_like(counts), np.zeros_like(counts)
+    first[read.number], last[read.number] = read.at[read.bounds[:-1]], read.at[read.bounds[1:] - 1]
+    axis = np.minimum(np.maximum(np.arange(len(offsets)), np.repeat(first, counts)), np.repeat(last, counts))
+    filled = np.interp(axis, read.at, offsets[read.at])
+    even: Float64 = 0.25 * (filled[paths.before] + filled[paths.after]) + 0.5 * filled
+    short = counts < 5
+    if short.any():
+        even = np.where(np.repeat(short, counts), filled, even)
+    return even
 
 
 @dataclass(frozen=True)
-class _End:
-    """One end of a stroke: how far beyond its last point it lies, px; the same by area; the blur of the edge there."""
+class _Ends:
+    """Both ends of S strokes, float64 [S, 2]; NaN for an end at a joint, or none.
 
-    beyond: float
-    drawn: float
-    blur: float
+    How far `beyond` its last point each lies, px; the same by area, `drawn`; the `blur` of the edge there, px.
+    """
+
+    beyond: Float64
+    drawn: Float64
+    blur: Float64
 
 
 @dataclass(frozen=True)
 class _Read:
-    """All profiles, and `at` which of them are sound, int64 [A].
+    """All profiles, and `at` which of them are sound, int64 [A], of the strokes `number` int64 [S] alone.
 
-    `bounds`: where each stroke's begin in `at`; `starts`: in all. `sharp`: the picture is a mask.
+    `bounds` [S + 1]: where each stroke's begin in `at`; `starts`, `stops` [S]: where in all. `sharp`: the picture is a
+    mask.
     """
 
     profiles: Profiles
     at: Indices
-    bounds: list[int]
-    starts: list[int]
+    number: Indices
+    bounds: Indices
+    starts: Indices
+    stops: Indices
     sharp: bool
 
 
@@ -273,89 +340,87 @@ class _Asked:
     width: Float64
 
 
-def _ends(
-    picture: UInt8, paths: Paths, lines: Float64, seen: Sequence[int], read: _Read
-) -> dict[int, tuple[_End | None, _End | None]]:
-    """Find the free ends of the strokes `seen`; None for an end at a joint, or none at all."""
-    free = [
-        (number, side) for number in seen if not paths.closed[number] for side in (0, 1) if paths.free[number][side]
-    ]
-    found: dict[int, list[_End | None]] = {number: [None, None] for number in seen}
-    if free:
-        for (number, side), end in zip(free, _read_ends(picture, _asked(free, paths, lines, read)), strict=True):
-            found[number][side] = end
-    return {number: (first, last) for number, (first, last) in found.items()}
+def _ends(picture: UInt8, paths: Paths, lines: Float64, read: _Read) -> _Ends:
+    """Find the free ends of strokes."""
+    stroke, side = np.nonzero(paths.free[read.number])
+    ends = np.full((3, len(read.number), 2), np.nan)
+    if len(stroke):
+        ends[:, stroke, side] = _read_ends(picture, _asked(stroke, side, paths, lines, read))
+    return _Ends(*ends)
 
 
-def _asked(free: Sequence[tuple[int, int]], paths: Paths, lines: Float64, read: _Read) -> _Asked:
-    """Return what is known of free ends: of each its stroke's number and its side, 0 or 1."""
-    profiles = read.profiles
-    shown = [values[read.at].tolist() for values in (profiles.height, profiles.ground, profiles.width)]
-    last, inner, beside = [], [], []
-    for number, side in free:
-        start, stop = read.starts[number], read.starts[number + 1]
-        far = 2 if stop - start > 4 else 1
-        last.append(stop - 1 if side else start)
-        inner.append(stop - 1 - far if side else start + far)
-        low, high = read.bounds[number], read.bounds[number + 1]
-        own = slice(max(low, high - 4), high) if side else slice(low, min(low + 4, high))
-        beside.append([sorted(values[own])[(own.stop - own.start) // 2] for values in shown])
+def _asked(stroke: Indices, side: Indices, paths: Paths, lines: Float64, read: _Read) -> _Asked:
+    """Return what is known of free ends, of each its stroke and its side, 0 or 1."""
+    profiles, far = read.profiles, side.astype(np.bool_)
+    start, stop = read.starts[stroke], read.stops[stroke]
+    last = np.where(far, stop - 1, start)
+    inner = last + (1 - 2 * side) * np.where(stop - start > 4, 2, 1)
+    # the medians of the four profiles beside each end, or of as many as there are
+    low, high = read.bounds[stroke], read.bounds[stroke + 1]
+    count = np.minimum(4, high - low)
+    beside = read.at[np.minimum(np.where(far, high - count, low)[:, None] + _FOUR, high[:, None] - 1)]
+    shown = np.array([profiles.height, profiles.ground, profiles.width])[:, beside]
+    shown[:, count[:, None] <= _FOUR] = np.inf
+    shown.sort(axis=2)
+    height, ground, width = shown[:, np.arange(len(stroke)), count // 2]
     way = lines[last] - lines[inner]
-    height, ground, width = np.array(beside).T
     outward = way / np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-9)[:, None]
     return _Asked(lines[last], outward, paths.half_width[last], height, ground, width)
 
 
-def _read_ends(picture: UInt8, asked: _Asked) -> list[_End]:
-    """Read rectangles of grey values around the ends of strokes, along each from within to beyond it."""
-    origins, ways, reach = asked.origin, asked.way, asked.reach
-    heights, grounds, widths = asked.height, asked.ground, asked.width
+_FOUR = np.arange(4)
+
+
+def _read_ends(picture: UInt8, asked: _Asked) -> Float64:
+    """Read rectangles of grey values around the ends of strokes, along each from within to beyond it.
+
+    Float64 [3, E]: how far beyond the point each end lies, the same by area, and the edge's blur, all px.
+    """
+    reach, heights, widths = asked.reach, asked.height, asked.width
     inward, outward = widths / 2 + 3.0, reach + _BEYOND_PX
     along = _ROWS * (inward + outward)[:, None] - inward[:, None]
-    across = _COLUMNS * (widths / 2 + 3.0)[:, None]
-    normals = np.column_stack([-ways[:, 1], ways[:, 0]])
-    x, y = (
-        origins[:, axis, None, None]
-        + along[:, :, None] * ways[:, axis, None, None]
-        + across[:, None, :] * normals[:, axis, None, None]
-        for axis in (0, 1)
-    )
-    shape = x.shape
-    flat = (axis.astype(np.float32).reshape(shape[0], -1) for axis in (x, y))
-    grey = grey_at(picture, *flat).reshape(shape)
-    last = np.sort(grey[:, -5:].reshape(shape[0], -1), axis=1)
+    across = _COLUMNS * inward[:, None]
+    inner = (along < -1.0) & (along > -inward[:, None])
+    grey = _rectangles(picture, asked, along, across)
+    # the ground goes on from that beside the stroke to that beyond it
+    last = np.sort(grey[:, -5:].reshape(len(grey), -1), axis=1)
     beyond = last[:, last.shape[1] // 2]
-    share = np.clip(along / outward[:, None], 0, 1)
-    ground = grounds[:, None] + share * (beyond - grounds)[:, None]
-    above = (grey - ground[:, :, None]) * np.sign(heights)[:, None, None]
+    share = np.minimum(np.maximum(along / outward[:, None], 0), 1)
+    ground = asked.ground[:, None] + share * (beyond - asked.ground)[:, None]
     core = np.abs(across) <= np.maximum(widths / 4, 0.6)[:, None]
     core[:, _END_COLUMNS // 2] = True
-    axis_signal = np.einsum("erc,ec->er", above, core.astype(np.float64)) / core.sum(axis=1)[:, None]
-    inner = (along < -1.0) & (along > -inward[:, None])
-    top = (axis_signal * inner).sum(axis=1) / np.maximum(1, inner.sum(axis=1))
+    columns = np.ones((len(grey), _END_COLUMNS, 2), np.float32)
+    columns[:, :, 0] = core
+    total = np.matmul(grey, columns).astype(np.float64)
+    sign, many = np.sign(heights)[:, None], np.count_nonzero(core, axis=1)[:, None]
+    axis_signal, sums = sign * (total[..., 0] / many - ground), sign * (total[..., 1] - _END_COLUMNS * ground)
+    within = np.maximum(1, np.count_nonzero(inner, axis=1))
+    top, body = (np.einsum("er,er->e", each, inner) / within for each in (axis_signal, sums))
     step = (inward + outward) / (_END_ROWS - 1)
-    near = along <= reach[:, None] + 2.5
-    places, falls = _outermost(axis_signal, top * LEVELS, near)
+    places, falls = _outermost(axis_signal, top * LEVELS, along <= reach[:, None] + 2.5)
     crossings = places * step - inward
-    sums = np.einsum("erc->er", above)
-    body = (sums * inner).sum(axis=1) / np.maximum(1, inner.sum(axis=1))
-    out = np.clip(along / step[:, None] + 0.5, 0, 1) * near_ground(along, reach)
-    drawn = (sums * out).sum(axis=1) * step / np.where(body > 0, body, 1)
+    out = np.minimum(np.maximum(along / step[:, None] + 0.5, 0), 1) * (along <= reach[:, None] + 5.0)
+    drawn = np.einsum("er,er->e", sums, out) * step / np.where(body > 0, body, 1)
     # a round end has less area than a square one; no end has more
-    drawn = np.clip(drawn, crossings[1] - 0.6 * widths - 1, crossings[1] + 1)
-    blurs = (crossings[0] - crossings[2]) / 1.349
+    drawn = np.minimum(np.maximum(drawn, crossings[1] - 0.6 * widths - 1), crossings[1] + 1)
     # where it goes on beyond what is marked, as at a region's border, it ends where the mask does
     good = (top > 0.4 * np.abs(heights)) & (body > 0) & falls[1]
-    return [
-        _End(float(c), float(d), float(b)) if ok else _End(float(r) - 0.5, float(r) - 0.5, float("inf"))
-        for c, d, b, ok, r in zip(crossings[1], drawn, blurs, good, reach, strict=True)
-    ]
+    blurs = (crossings[0] - crossings[2]) / 1.349
+    return np.where(good, [crossings[1], drawn, blurs], [reach - 0.5, reach - 0.5, np.full_like(reach, np.inf)])
 
 
-def near_ground(along: Float64, reach: Float64) -> Float64:
-    """Return 1 where an end may still be, 0 where only ground is."""
-    near: Float64 = (along <= reach[:, None] + 5.0).astype(np.float64)
-    return near
+def _rectangles(picture: UInt8, asked: _Asked, along: Float64, across: Float64) -> Float32:
+    """Return the grey values, float32 [E, R, C], at places `along` [E, R] and `across` [E, C] the ends, px."""
+    ways = asked.way
+    normals = np.array([-ways[:, 1], ways[:, 0]]).T
+    x, y = (
+        np.add(
+            (asked.origin[:, axis, None] - 0.5 + along * ways[:, axis, None]).astype(np.float32)[:, :, None],
+            (across * normals[:, axis, None]).astype(np.float32)[:, None, :],
+        )
+        for axis in (0, 1)
+    )
+    return grey_at(picture, x.reshape(len(x), -1), y.reshape(len(y), -1)).reshape(x.shape)
 
 
 def _outermost(signal: Float64, level: Float64, near: npt.NDArray[np.bool_]) -> tuple[Float64, npt.NDArray[np.bool_]]:
@@ -370,47 +435,46 @@ def _outermost(signal: Float64, level: Float64, near: npt.NDArray[np.bool_]) -> 
     return place, low < level
 
 
-def _put_together(
-    paths: Paths,
-    lines: Float64,
-    ends: dict[int, tuple[_End | None, _End | None]],
-    seen: Sequence[int],
-    read: _Read,
-) -> list[SizedStroke]:
-    """Put the strokes `seen` together from their profiles and ends."""
+def _put_together(paths: Paths, lines: Float64, ends: _Ends, read: _Read) -> SizedStrokes:
+    """Put strokes together from their profiles and ends."""
     profiles, at, bounds = read.profiles, read.at, read.bounds
-    points, begins = _lines(paths, lines, ends, read.starts)
-    lengths = lengths_of(points, np.array(begins[:-1])).tolist()
+    points, begins = _lines(paths.closed[read.number], lines, ends, read)
+    lengths = lengths_of(points, begins[:-1])
     shown = profiles.width[at]
-    at_half, blurred, height = (values.tolist() for values in (shown, profiles.blur[at], profiles.height[at]))
-    blurs, resolved = np.zeros(len(paths.closed)), {}
-    for number in [] if read.sharp else seen:
-        own = slice(bounds[number], bounds[number + 1])
-        known = _blur(profiles, _Shown(at[own], middle_of(at_half[own]), middle_of(blurred[own])), ends[number])
-        blurs[number], resolved[number] = known
-    widths = unblurred(shown, np.repeat(blurs, np.diff(bounds)))
-    edges = _edges(paths, profiles, at, widths)
-    means, largest = _mean_and_largest(widths, bounds, seen)
-    return [
-        SizedStroke(
-            points=points[begins[place] : begins[place + 1]],
-            widths=widths[bounds[number] : bounds[number + 1]],
-            edges=edges[:, bounds[number] : bounds[number + 1]],
-            width_px=means[place],
-            width_max_px=largest[place],
-            length_px=lengths[place],
-            drawn_px=max(0.25 * lengths[place], lengths[place] + _more(ends[number])),
-            blur=float(blurs[number]),
-            height=middle_of(height[bounds[number] : bounds[number + 1]]),
-            resolved=resolved.get(number, True),
-        )
-        for place, number in enumerate(seen)
-    ]
+    half, blurred, height = _medians(np.array([shown, profiles.blur[at], profiles.height[at]]), bounds)
+    blurs, resolved = _blurs(read, half, blurred, ends)
+    counts = np.diff(bounds)
+    widths = unblurred(shown, np.repeat(blurs, counts))
+    means, largest = _mean_and_largest(widths, bounds)
+    more = np.nan_to_num(ends.drawn - ends.beyond).sum(axis=1)
+    return SizedStrokes(
+        number=read.number,
+        points=points,
+        begins=begins,
+        widths=widths,
+        edges=_edges(paths, profiles, at, widths),
+        bounds=bounds,
+        width_px=means,
+        width_max_px=largest,
+        length_px=lengths,
+        drawn_px=np.maximum(0.25 * lengths, lengths + more),
+        blur=blurs,
+        height=height,
+        resolved=resolved,
+    )
 
 
-def _more(ends: tuple[_End | None, _End | None]) -> float:
-    """Return by how much longer a stroke of a line's area is than the line, px."""
-    return sum(end.drawn - end.beyond for end in ends if end is not None)
+# Far more than any value whose median is asked for.
+_APART = float(2**24)
+
+
+def _medians(values: Float64, bounds: Indices) -> Float64:
+    """Return of each part of values, [K, W], the median, the upper one of two, [K, S]; parts begin at `bounds`."""
+    counts = np.diff(bounds)
+    apart = _APART * np.arange(len(counts))
+    ordered = np.sort(values + np.repeat(apart, counts), axis=1)
+    medians: Float64 = ordered[:, bounds[:-1] + counts // 2] - apart
+    return medians
 
 
 def _edges(paths: Paths, profiles: Profiles, at: Indices, widths: Float64) -> Float64:
@@ -424,36 +488,40 @@ def _edges(paths: Paths, profiles: Profiles, at: Indices, widths: Float64) -> Fl
     return edges
 
 
-def _mean_and_largest(widths: Float64, bounds: Sequence[int], seen: Sequence[int]) -> tuple[list[float], list[float]]:
-    """Return of each stroke `seen` the mean of its widths, and the largest that three neighbours agree on."""
-    means, largest = [], []
-    agreed = np.minimum(np.minimum(widths[:-2], widths[1:-1]), widths[2:]).tolist()
-    every = widths.tolist()
-    for number in seen:
-        start, stop = bounds[number], bounds[number + 1]
-        own = every[start:stop]
-        mean = sum(own) / len(own)
-        means.append(mean)
-        largest.append(max(own) if len(own) < 3 else max(mean, *agreed[start : stop - 2]))
+def _mean_and_largest(widths: Float64, bounds: Indices) -> tuple[Float64, Float64]:
+    """Return of each stroke the mean of its widths, and the largest that three neighbours agree on, float64 [S]."""
+    starts, stops = bounds[:-1], bounds[1:]
+    counts = stops - starts
+    means = np.add.reduceat(widths, starts) / counts
+    agreed = np.full_like(widths, -np.inf)
+    np.minimum(np.minimum(widths[:-2], widths[1:-1]), widths[2:], out=agreed[:-2])
+    agreed[stops - 1], agreed[stops - 2] = -np.inf, -np.inf  # the third of these is another stroke's
+    largest = np.maximum(means, np.maximum.reduceat(agreed, starts))
+    few = counts < 3
+    if few.any():
+        largest[few] = np.maximum.reduceat(widths, starts)[few]
     return means, largest
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A stroke's profiles, `at` int64 [W]: their width at `half` their height and their `blur`, px, medians of all."""
+def _blurs(read: _Read, half: Float64, blurred: Float64, ends: _Ends) -> tuple[Float64, npt.NDArray[np.bool_]]:
+    """Return the blur of strokes' edges, px, and whether their width can be told from it, both [S]; 0 where it cannot.
 
-    at: Indices
-    half: float
-    blur: float
+    `half`, `blurred` [S]: the medians of how wide they are at half their height and of the blur, px.
+    """
+    if read.sharp:
+        return np.zeros_like(half), np.ones(len(half), np.bool_)
+    resolved = half >= _STEEP * blurred
+    blurs = np.where(resolved, blurred, 0.0)
+    for number in np.flatnonzero(~resolved).tolist():
+        own = read.at[read.bounds[number] : read.bounds[number + 1]]
+        at_ends = [blur for blur in ends.blur[number].tolist() if math.isfinite(blur) and blur > 0]
+        blurs[number], resolved[number] = _blur(read.profiles, own, float(half[number]), at_ends)
+    return blurs, resolved
 
 
-def _blur(profiles: Profiles, shown: _Shown, ends: tuple[_End | None, _End | None]) -> tuple[float, bool]:
-    """Return the blur of a stroke's edges, and whether its width can be told from it; 0 where it cannot."""
-    half = shown.half
-    if half >= _STEEP * shown.blur:
-        return shown.blur, True
-    ratio, blur = box_and_blur(profiles, shown.at, half)
-    at_ends = [end.blur for end in ends if end is not None and math.isfinite(end.blur) and end.blur > 0]
+def _blur(profiles: Profiles, at: Indices, half: float, at_ends: Sequence[float]) -> tuple[float, bool]:
+    """Return the blur of a narrow stroke's edges, and whether its width can be told from it; 0 where it cannot."""
+    ratio, blur = box_and_blur(profiles, at, half)
     if ratio >= _SHAPED:
         close = [each for each in at_ends if abs(each - blur) < _ALIKE * blur]
         return (blur + sum(close)) / (1 + len(close)), True
@@ -462,34 +530,48 @@ def _blur(profiles: Profiles, shown: _Shown, ends: tuple[_End | None, _End | Non
     return 0.0, False
 
 
-def _lines(
-    paths: Paths, lines: Float64, ends: dict[int, tuple[_End | None, _End | None]], starts: Sequence[int]
-) -> tuple[Float64, list[int]]:
-    """Return the lines of strokes to their `ends`, float64 [N, 2], and where each begins, and the last ends, in it."""
-    parts: list[Float64] = []
-    begins = [0]
-    for number, (first, last) in ends.items():
-        points = lines[starts[number] : starts[number + 1]]
-        if paths.closed[number]:
-            points = np.concatenate([points, points[:1]])
-        own = [points]
-        if first is not None:
-            own = [_tip(points, first.beyond), points] if first.beyond >= 0 else [_cut(points, -first.beyond)]
-        if last is not None and last.beyond >= 0:
-            own.append(_tip(own[-1][::-1], last.beyond, within=sum(map(len, own))))
-        elif last is not None:
-            own = [_cut(np.concatenate(own)[::-1], -last.beyond)[::-1]]
-        parts += own
-        begins.append(begins[-1] + sum(map(len, own)))
-    return np.concatenate(parts), begins
+def _lines(closed: npt.NDArray[np.bool_], lines: Float64, ends: _Ends, read: _Read) -> tuple[Float64, Indices]:
+    """Return the lines of strokes to their `ends`, float64 [P, 2], and where each begins, and the last ends, in it.
+
+    Rings end where they begin.
+    """
+    counts = read.stops - read.starts
+    first, last = ends.beyond[:, 0] >= 0, ends.beyond[:, 1] >= 0
+    begins = starts_of(counts + first + (last | closed))
+    each = np.arange(len(lines)) if len(lines) == counts.sum() else _parts(read.starts, counts)
+    points = np.empty((begins[-1], 2))
+    points[np.arange(len(each)) + np.repeat(begins[:-1] + first - starts_of(counts)[:-1], counts)] = lines[each]
+    points[begins[:-1][first]] = _tips(lines, read.starts[first], 2, ends.beyond[first, 0])
+    points[begins[1:][last] - 1] = _tips(lines, read.stops[last] - 1, -2, ends.beyond[last, 1])
+    points[begins[1:][closed] - 1] = lines[read.starts[closed]]
+    return _shortened(points, begins, ends.beyond) if (ends.beyond < 0).any() else (points, begins)
 
 
-def _tip(points: Float64, beyond: float, within: int = 0) -> Float64:
-    """Return the point, [1, 2], `beyond` px before the beginning of a line, which has `within` points at least."""
-    reach = 2 if max(within, len(points)) > 4 else 1
-    (x, y), (inner_x, inner_y) = points[0].tolist(), points[min(reach, len(points) - 1)].tolist()
-    times = beyond / max(1e-9, math.hypot(x - inner_x, y - inner_y))
-    return np.array([[x + times * (x - inner_x), y + times * (y - inner_y)]])
+def _parts(starts: Indices, counts: Indices) -> Indices:
+    """Return the places of so many things from each of `starts` on."""
+    return np.arange(counts.sum()) + np.repeat(starts - starts_of(counts)[:-1], counts)
+
+
+def _tips(lines: Float64, at: Indices, inward: int, beyond: Float64) -> Float64:
+    """Return the points, [E, 2], `beyond` px from those `at` the ends of lines, which go on as they came."""
+    end = lines[at]
+    way = end - lines[at + inward]
+    tips: Float64 = end + (beyond / np.maximum(1e-9, np.hypot(way[:, 0], way[:, 1])))[:, None] * way
+    return tips
+
+
+def _shortened(points: Float64, begins: Indices, beyond: Float64) -> tuple[Float64, Indices]:
+    """Cut lines whose ends lie before their last points: `beyond` [S, 2] is below 0 there."""
+    parts = []
+    places = begins.tolist()
+    for start, stop, (first, last) in zip(places, places[1:], beyond.tolist(), strict=False):
+        own = points[start:stop]
+        if first < 0:
+            own = _cut(own, -first)
+        if last < 0:
+            own = _cut(own[::-1], -last)[::-1]
+        parts.append(own)
+    return np.concatenate(parts), starts_of(np.array([len(part) for part in parts]))
 
 
 def _cut(points: Float64, gone: float) -> Float64:
