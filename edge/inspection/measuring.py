@@ -9,9 +9,11 @@ original picture.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
@@ -117,19 +119,19 @@ def _components(classes: UInt8) -> list[_Component]:
     """Find the 8-connected components of each class in a uint8 [h, w] map."""
     outlines, hierarchy = cv2.findContours(classes, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     # with RETR_CCOMP an outline without a parent is the outer border of one island of touching defects of any class
-    outer = [outline for outline, links in zip(outlines, hierarchy[0], strict=True) if links[3] < 0] if outlines else []
+    parents = hierarchy[0, :, 3].tolist() if outlines else []
+    outer = [outline for outline, parent in zip(outlines, parents, strict=True) if parent < 0]
     if len(outer) > _BOXES_AT_MOST:
         return _label(classes, 0, 0)
     found: list[_Component] = []
     boxes = [cv2.boundingRect(outline) for outline in outer]
-    alone = _apart(boxes)
-    for outline, (x, y, w, h), lonely in zip(outer, boxes, alone, strict=True):
+    for outline, (x, y, w, h), lonely in zip(outer, boxes, _apart(boxes), strict=True):
         box = classes[y : y + h, x : x + w]
         seed_x, seed_y = outline.reshape(-1, 2)[0].tolist()  # OpenCV 4 and 5 differ in the shape of point lists
         seed = (seed_y - y, seed_x - x)
         class_id = int(box[seed])
         own = (box == class_id).view(np.uint8)
-        cells = int(cv2.countNonZero(own))
+        cells = cv2.countNonZero(own)
         if cells == cv2.countNonZero(box):  # one class, so the island is the one defect at its seed
             found.append(_Component(class_id, x, y, own, cells) if lonely else _at_seed(own, class_id, x, y, seed))
         else:
@@ -201,9 +203,9 @@ def measure(
     defective = sum(component.cells for component in components)
     measurement = Measurement(
         coverage=_share(defective, inspected.cells),
-        coverage_mm2=None if scale is None else sum(_marked_mm2(component, cells) for component in components),
+        coverage_mm2=_marked_mm2(components, cells),
         region_px=inspected.cells * px_per_cell,
-        classes={each.name: _of_class(each, components, defects, inspected) for each in classes},
+        classes=_of_classes(classes, components, defects, inspected),
         defects=tuple(defects),
     )
     return measurement, kept
@@ -243,25 +245,29 @@ def _wipe(kept: DefectMap, specks: Sequence[_Component]) -> None:
         kept.scores[speck.y : speck.y + h, speck.x : speck.x + w] *= clean
 
 
-def _of_class(
-    defect_class: DefectClass, components: Sequence[_Component], defects: Sequence[Defect], inspected: Region
-) -> ClassMeasure:
-    own = sum(component.cells for component in components if component.class_id == defect_class.id)
-    count = sum(defect.class_id == defect_class.id for defect in defects)
-    return ClassMeasure(_share(own, inspected.cells), count)
+def _of_classes(
+    classes: Sequence[DefectClass], components: Sequence[_Component], defects: Sequence[Defect], inspected: Region
+) -> dict[str, ClassMeasure]:
+    cells, counts = dict.fromkeys((each.id for each in classes), 0), Counter(defect.class_id for defect in defects)
+    for component in components:
+        cells[component.class_id] += component.cells
+    return {each.name: ClassMeasure(_share(cells[each.id], inspected.cells), counts[each.id]) for each in classes}
 
 
 def _share(cells: int, of: int) -> float:
     return cells / of if of else 0.0
 
 
-def _marked_mm2(component: _Component, where: _Cells) -> float:
-    """Return the area that a component's cells cover on the part's surface, mm²; there is a scale."""
-    (h, w), ((a, b, left), (c, d, top)) = component.mask.shape, where.matrix
-    x, y = component.x + w / 2, component.y + h / 2
-    middle = np.array([a * x + b * y + left, c * x + d * y + top])
-    side = where.scale.mm_per_px_at(middle) if where.scale else 0.0
-    return component.cells * where.px_per_cell * side**2
+def _marked_mm2(components: Sequence[_Component], where: _Cells) -> float | None:
+    """Return the area that components' cells cover on the part's surface, mm²; None where there is no scale."""
+    if where.scale is None:
+        return None
+    if not components:
+        return 0.0
+    boxes = np.array([(each.x, each.y, *each.mask.shape) for each in components], np.float64)
+    middles = where.to_frame.apply(boxes[:, :2] + boxes[:, :1:-1] / 2)
+    sides = [where.scale.mm_per_px_at(middle) for middle in middles]
+    return sum(each.cells * where.px_per_cell * side**2 for each, side in zip(components, sides, strict=True))
 
 
 def _defects(
@@ -270,8 +276,8 @@ def _defects(
     """Measure components, the longest ones finely; dashes of one scratch are joined where that is asked for."""
     sizes = _sizes(components, where)
     defects = [
-        _describe(component, by_id[component.class_id], scores, where, own)
-        for component, own in zip(components, sizes, strict=True)
+        _describe(component, by_id[component.class_id], scores, where, own, box)
+        for component, own, box in zip(components, sizes, _boxes(components, where), strict=True)
     ]
     joining = where.sight.joining
     if joining is None or where.scale is None:
@@ -337,10 +343,11 @@ def _in_frame(component: _Component, where: _Cells, px_at_most: int) -> Marked |
     return Marked(mask, (left, top), cell_px) if mask.any() else None
 
 
-def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, where: _Cells, sizes: Sizes) -> Defect:
+def _describe(
+    component: _Component, defect_class: DefectClass, scores: UInt8, where: _Cells, sizes: Sizes, box: _Box
+) -> Defect:
     h, w = component.mask.shape
     own_scores = scores[component.y : component.y + h, component.x : component.x + w]
-    x0, y0, x1, y1 = _box(component, where)
     far = _to_edge(sizes.points, where.sight.part_px)
     nearest = None if far is None or where.scale is None else where.scale.mm_per_px_at(sizes.points.mean(axis=0))
     expanded = None if sizes.u_length_mm is None else 2 * sizes.u_length_mm
@@ -349,7 +356,7 @@ def _describe(component: _Component, defect_class: DefectClass, scores: UInt8, w
         class_name=defect_class.name,
         score=cv2.mean(own_scores, component.mask)[0] / 255,
         area_px=sizes.area_px,
-        bbox=(x0, y0, x1 - x0, y1 - y0),
+        bbox=box,
         length_px=sizes.length_px,
         width_px=sizes.width_px,
         area_mm2=sizes.area_mm2,
@@ -373,10 +380,10 @@ def _u_area(sizes: Sizes) -> float | None:
 
     u(A)² = (w u(L))² + (L u(w))², JCGM 100:2008 (GUM), equation 10, for A = L w.
     """
-    if None in {sizes.length_mm, sizes.width_mm, sizes.u_length_mm, sizes.u_width_mm}:
+    length, width, u_length, u_width = sizes.length_mm, sizes.width_mm, sizes.u_length_mm, sizes.u_width_mm
+    if length is None or width is None or u_length is None or u_width is None:
         return None
-    length, width = sizes.length_mm or 0.0, sizes.width_mm or 0.0
-    return 2 * math.hypot(width * (sizes.u_length_mm or 0.0), length * (sizes.u_width_mm or 0.0))
+    return 2 * math.hypot(width * u_length, length * u_width)
 
 
 def _to_edge(points: Float64, outline: Float64 | None) -> float | None:
@@ -391,26 +398,25 @@ def _to_edge(points: Float64, outline: Float64 | None) -> float | None:
     return float(np.hypot(away[..., 0], away[..., 1]).min())
 
 
-def _box(component: _Component, where: _Cells) -> tuple[int, int, int, int]:
-    """Return the left, upper, right and lower border of a component, in whole pixels of the frame."""
-    h, w = component.mask.shape
-    (a, b, left), (c, d, top) = where.matrix
-    if b == 0 and c == 0:  # nearly always; then two corners of the component's box say all
-        (right_end, lower_end), x, y = where.ends, component.x, component.y
+_Box: TypeAlias = tuple[int, int, int, int]
+
+
+def _boxes(components: Sequence[_Component], where: _Cells) -> list[_Box]:
+    """Return the boxes around components, (x, y, w, h) in whole pixels of the frame."""
+    if not components:
+        return []
+    if where.to_frame.upright:  # nearly always; then two corners of a component's box say all
+        boxes = np.array([(each.x, each.y, *each.mask.shape) for each in components], np.float64)
+        corners = np.stack([boxes[:, :2], boxes[:, :2] + boxes[:, :1:-1]])
         # the last cells of a map may reach beyond the picture
-        one, other = a * min(x, right_end) + left, a * min(x + w, right_end) + left
-        upper, lower = d * min(y, lower_end) + top, d * min(y + h, lower_end) + top
-        low, high = (min(one, other), min(upper, lower)), (max(one, other), max(upper, lower))
+        ends = where.to_frame.apply(np.minimum(corners, where.ends).reshape(-1, 2)).reshape(corners.shape)
+        low, high = ends.min(axis=0), ends.max(axis=0)
     else:
-        corners = (_outline(component)[:, None] + _CORNERS).reshape(-1, 2)
-        box = where.to_frame.apply(np.minimum(corners, where.ends))
-        low, high = box.min(axis=0).tolist(), box.max(axis=0).tolist()
-    return (
-        math.floor(low[0] + 1e-6),
-        math.floor(low[1] + 1e-6),
-        math.ceil(high[0] - 1e-6),
-        math.ceil(high[1] - 1e-6),
-    )
+        outlines = [(_outline(each)[:, None] + _CORNERS).reshape(-1, 2) for each in components]
+        ends_of = [where.to_frame.apply(np.minimum(outline, where.ends)) for outline in outlines]
+        low, high = (np.array([getattr(each, side)(axis=0) for each in ends_of]) for side in ("min", "max"))
+    first, last = np.floor(low + 1e-6).astype(np.int64), np.ceil(high - 1e-6).astype(np.int64)
+    return [(x, y, w, h) for x, y, w, h in np.column_stack([first, last - first]).tolist()]
 
 
 def _by_outline(component: _Component, where: _Cells) -> Sizes:

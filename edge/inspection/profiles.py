@@ -102,10 +102,10 @@ def read_across(picture: UInt8, stations: Stations) -> Profiles:
         own *= sign[:, None]
     plateau = (own >= _PLATEAU * own.max(axis=1)[:, None]).astype(np.float32)
     height = np.einsum("ij,ij->i", own, plateau).astype(np.float64) / np.maximum(1, np.einsum("ij->i", plateau))
-    lefts, rights, closed = _edges(above[:, columns], height, far <= half_widths + 2.5)
+    lefts, rights, closed = _edges(above, columns, height, far <= half_widths + 2.5)
     step = reach * 2 / (ACROSS - 1)
     widths = (rights - lefts) * step
-    middle = (ACROSS - 1) / 2 - columns.start
+    middle = (ACROSS - 1) / 2
     high = height >= np.maximum(_LEVELS_AT_LEAST, _UNEVENNESS * _unevenness(grey, ground, owner))
     # what lies between both ends of a profile lies within the picture as they do, and nearly always that says all
     within = _within(picture, x[:, :: ACROSS - 1], y[:, :: ACROSS - 1])
@@ -192,18 +192,18 @@ def _sign(own: Float32, owner: npt.NDArray[np.int64]) -> Float32:
 LEVELS = np.array([[0.25], [0.5], [0.75]])
 
 
-def _edges(above: Float32, height: Float64, wide: Bools) -> tuple[Float64, Float64, Bools]:
+def _edges(above: Float32, columns: slice, height: Float64, wide: Bools) -> tuple[Float64, Float64, Bools]:
     """Return where each profile first and last crosses `LEVELS` of its height, float64 [3, N], in readings.
 
-    And whether it crosses the middle one at all, bool [N].
+    And whether it crosses the middle one at all, bool [N]. `wide` bool [N, C]: which of `columns` may be within.
     """
-    level, last = height * LEVELS, above.shape[1] - 1
-    inside = (above >= level.astype(np.float32)[:, :, None]) & wide
-    left = inside.argmax(axis=2)
-    right = last - inside[:, :, ::-1].argmax(axis=2)
+    level = height * LEVELS
+    inside = (above[:, columns] >= level.astype(np.float32)[:, :, None]) & wide
+    left = columns.start + inside.argmax(axis=2)
+    right = columns.stop - 1 - inside[:, :, ::-1].argmax(axis=2)
     # the readings just without and just within each edge
-    at = np.array([np.maximum(left - 1, 0), np.minimum(right + 1, last), left, right])
-    values = above[np.arange(len(above)), at]
+    at = np.array([np.maximum(left - 1, 0), np.minimum(right + 1, ACROSS - 1), left, right])
+    values = above.reshape(-1).take(at + np.arange(0, above.size, ACROSS))
     out, within = values[:2], values[2:]
     closed = (within[0, 1] >= level[1]) & (out[0, 1] < level[1]) & (out[1, 1] < level[1])
     share = _share(out, within, level)
@@ -212,8 +212,7 @@ def _edges(above: Float32, height: Float64, wide: Bools) -> tuple[Float64, Float
 
 def _share(low: Float64, high: Float64, level: Float64) -> Float64:
     """Return how far from one reading to the next a level lies, 0 to 1."""
-    span = high - low
-    share: Float64 = np.minimum(np.maximum((level - low) / np.where(span > 0, span, 1), 0), 1)
+    share: Float64 = np.minimum(np.maximum((level - low) / np.maximum(high - low, 1e-9), 0), 1)
     return share
 
 

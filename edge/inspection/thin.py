@@ -380,7 +380,7 @@ def _read_ends(picture: UInt8, asked: _Asked) -> Float64:
     inward, outward = widths / 2 + 3.0, reach + _BEYOND_PX
     along = _ROWS * (inward + outward)[:, None] - inward[:, None]
     across = _COLUMNS * inward[:, None]
-    inner = (along < -1.0) & (along > -inward[:, None])
+    inner = ((along < -1.0) & (along > -inward[:, None])).astype(np.float64)
     grey = _rectangles(picture, asked, along, across)
     # the ground goes on from that beside the stroke to that beyond it
     last = np.sort(grey[:, -5:].reshape(len(grey), -1), axis=1)
@@ -392,10 +392,10 @@ def _read_ends(picture: UInt8, asked: _Asked) -> Float64:
     columns = np.ones((len(grey), _END_COLUMNS, 2), np.float32)
     columns[:, :, 0] = core
     total = np.matmul(grey, columns).astype(np.float64)
-    sign, many = np.sign(heights)[:, None], np.count_nonzero(core, axis=1)[:, None]
+    sign, many = np.sign(heights)[:, None], columns[:, :, 0].sum(axis=1)[:, None]
     axis_signal, sums = sign * (total[..., 0] / many - ground), sign * (total[..., 1] - _END_COLUMNS * ground)
-    within = np.maximum(1, np.count_nonzero(inner, axis=1))
-    top, body = (np.einsum("er,er->e", each, inner) / within for each in (axis_signal, sums))
+    inner /= np.maximum(1, inner.sum(axis=1))[:, None]
+    top, body = np.einsum("er,er->e", axis_signal, inner), np.einsum("er,er->e", sums, inner)
     step = (inward + outward) / (_END_ROWS - 1)
     places, falls = _outermost(axis_signal, top * LEVELS, along <= reach[:, None] + 2.5)
     crossings = places * step - inward
@@ -411,15 +411,10 @@ def _read_ends(picture: UInt8, asked: _Asked) -> Float64:
 
 def _rectangles(picture: UInt8, asked: _Asked, along: Float64, across: Float64) -> Float32:
     """Return the grey values, float32 [E, R, C], at places `along` [E, R] and `across` [E, C] the ends, px."""
-    ways = asked.way
-    normals = np.array([-ways[:, 1], ways[:, 0]]).T
-    x, y = (
-        np.add(
-            (asked.origin[:, axis, None] - 0.5 + along * ways[:, axis, None]).astype(np.float32)[:, :, None],
-            (across * normals[:, axis, None]).astype(np.float32)[:, None, :],
-        )
-        for axis in (0, 1)
-    )
+    ways = asked.way.T[:, :, None]
+    normals = np.array([-ways[1], ways[0]])
+    middles = ((asked.origin.T - 0.5)[:, :, None] + along * ways).astype(np.float32)
+    x, y = middles[:, :, :, None] + (across * normals).astype(np.float32)[:, :, None, :]
     return grey_at(picture, x.reshape(len(x), -1), y.reshape(len(y), -1)).reshape(x.shape)
 
 
@@ -430,8 +425,7 @@ def _outermost(signal: Float64, level: Float64, near: npt.NDArray[np.bool_]) -> 
     last = signal.shape[1] - 1 - over[:, :, ::-1].argmax(axis=2)
     after = np.minimum(last + 1, signal.shape[1] - 1)
     high, low = flat[rows + last], flat[rows + after]
-    span = high - low
-    place: Float64 = last + np.minimum(np.maximum((high - level) / np.where(span > 0, span, 1), 0), 1)
+    place: Float64 = last + np.minimum(np.maximum((high - level) / np.maximum(high - low, 1e-9), 0), 1)
     return place, low < level
 
 
@@ -446,7 +440,8 @@ def _put_together(paths: Paths, lines: Float64, ends: _Ends, read: _Read) -> Siz
     counts = np.diff(bounds)
     widths = unblurred(shown, np.repeat(blurs, counts))
     means, largest = _mean_and_largest(widths, bounds)
-    more = np.nan_to_num(ends.drawn - ends.beyond).sum(axis=1)
+    more = ends.drawn - ends.beyond
+    more = np.where(np.isnan(more), 0.0, more) @ (1.0, 1.0)
     return SizedStrokes(
         number=read.number,
         points=points,
