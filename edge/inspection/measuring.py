@@ -276,7 +276,7 @@ def _defects(
     """Measure components, the longest ones finely; dashes of one scratch are joined where that is asked for."""
     sizes = _sizes(components, where)
     defects = [
-        _describe(component, by_id[component.class_id], scores, where, own, box)
+        _describe(by_id[component.class_id], _score(component, scores), where, own, box)
         for component, own, box in zip(components, sizes, _boxes(components, where), strict=True)
     ]
     joining = where.sight.joining
@@ -343,18 +343,21 @@ def _in_frame(component: _Component, where: _Cells, px_at_most: int) -> Marked |
     return Marked(mask, (left, top), cell_px) if mask.any() else None
 
 
-def _describe(
-    component: _Component, defect_class: DefectClass, scores: UInt8, where: _Cells, sizes: Sizes, box: _Box
-) -> Defect:
+def _score(component: _Component, scores: UInt8) -> float:
+    """Return the mean probability of a component's cells, 0-1."""
     h, w = component.mask.shape
-    own_scores = scores[component.y : component.y + h, component.x : component.x + w]
+    own: float = cv2.mean(scores[component.y : component.y + h, component.x : component.x + w], component.mask)[0]
+    return own / 255
+
+
+def _describe(defect_class: DefectClass, score: float, where: _Cells, sizes: Sizes, box: _Box) -> Defect:
     far = _to_edge(sizes.points, where.sight.part_px)
     nearest = None if far is None or where.scale is None else where.scale.mm_per_px_at(sizes.points.mean(axis=0))
     expanded = None if sizes.u_length_mm is None else 2 * sizes.u_length_mm
     return Defect(
-        class_id=component.class_id,
+        class_id=defect_class.id,
         class_name=defect_class.name,
-        score=cv2.mean(own_scores, component.mask)[0] / 255,
+        score=score,
         area_px=sizes.area_px,
         bbox=box,
         length_px=sizes.length_px,

@@ -210,7 +210,7 @@ def _edges(above: Float32, columns: slice, height: Float64, wide: Bools) -> tupl
     return at[0] + share[0], at[1] - share[1], closed
 
 
-def _share(low: Float64, high: Float64, level: Float64) -> Float64:
+def _share(low: Float32, high: Float32, level: Float64) -> Float64:
     """Return how far from one reading to the next a level lies, 0 to 1."""
     share: Float64 = np.minimum(np.maximum((level - low) / np.maximum(high - low, 1e-9), 0), 1)
     return share
