@@ -43,6 +43,7 @@ StationTrouble = Literal[
     "recipe_failed",
     "reload_failed",
     "evidence_unkept",
+    "model_drift",
     "output_lost",
     "output_late",
 ]
@@ -412,6 +413,15 @@ STATION_ALARMS = (
         off_delay_ms=10_000,
         text="Pictures of rejects are not kept, and inspection goes on: free some space, or export what was judged",
         cause="A full disk, a budget full of judged parts that were not exported, or a disk that is too slow",
+    ),
+    AlarmRule(
+        id="model-drift",
+        measure="station",
+        station=("model_drift",),
+        text="Passed parts look other than those that were taught: check light, lens and camera; if they are good, "
+        "teach them: linewatch-train teach",
+        cause="A lamp that ages, dirt on the lens, wear of a tool, another batch of material",
+        consequence="Soon good parts are flagged, or defects pass: the threshold fits the parts that were taught",
     ),
     AlarmRule(
         id="reload-failed",

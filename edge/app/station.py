@@ -36,7 +36,7 @@ from edge.recipes.edition import Edition, Read
 from edge.recipes.engines import OpenEngines
 from edge.recipes.loaded import LoadedRecipe, model_of
 from edge.recipes.loader import RecipeLoader
-from edge.records import DefectClass, Message
+from edge.records import AlarmEvent, DefectClass, Message
 from edge.records.decided import Decided, DecidedPart
 from edge.settings import Settings, StoreSettings
 from edge.station.alarm_service import AlarmService
@@ -352,7 +352,7 @@ def open_station(
             recipes.turn(decider.now_ns)
             reloads.turn(decider.now_ns)
             cameras = decider.cameras
-            events = alarms.evidence_unkept(delivery.evidence.trouble, decider.now_ns)
+            events = _told_troubles(alarms, delivery, decider)
             decider.counts.count_alarms([*events, *machine.turn(decider, cameras)])
             look.if_due(decider, outbox, sender)
             _offer(sender, announcements.of_cameras(cameras))
@@ -382,6 +382,13 @@ def open_station(
             OpenStation(decider, outbox, sender, delivery.messages, engines, recipes, reloads, machine),
             settings.operators,
         )
+
+
+def _told_troubles(alarms: AlarmService, delivery: _Delivery, decider: Decider) -> tuple[AlarmEvent, ...]:
+    """Raise or end the alarms about what is found beside the results: pictures that are not kept, drift of a model."""
+    now_ns = decider.now_ns
+    unkept = alarms.evidence_unkept(delivery.evidence.trouble, now_ns)
+    return (*unkept, *alarms.model_drift(decider.drift.told(now_ns), now_ns))
 
 
 def _opened(scope: ExitStack, opened: OpenStation, operators: Sequence[str]) -> OpenStation:
@@ -436,6 +443,7 @@ def _tell_readers(delivery: _Delivery, decider: Decider, engines: OpenEngines, o
     """Tell those who read how the station is that it is open."""
     delivery.status.cameras = lambda: decider.cameras
     delivery.health.engines = engines.now
+    delivery.health.drift = lambda: decider.drift.now
     if delivery.monitoring is not None:
         delivery.monitoring.opened(decider, observers)
 

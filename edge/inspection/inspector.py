@@ -22,6 +22,7 @@ from edge.inspection.measuring import Region, Sight, measure
 from edge.inspection.scale import Scale
 from edge.inspection.settings import InspectSettings, drift_watch
 from edge.inspection.zoning import Shown, Zoning, judge_zones, measured_zones
+from edge.opencv import cv2
 from edge.pictures import SUFFIXES, as_frame_of, as_text, depth_of, levels_lost, list_pictures, read_decoded
 from edge.pictures.tables import inside, read_table
 from edge.preparing import prepare_and_locate
@@ -156,6 +157,18 @@ class Inspector:
         zones = measured_zones(kept, placed, measurement, cut)
         judgement, graded = judge_zones(Shown(kept, placed, measurement, zones), self._settings, again)
         return Inspected(judgement, measurement, kept, zones, graded)
+
+    def highest_level(self, job: FrameJob, answered: DefectMap) -> int | None:
+        """Return the largest score, 0-255, that a map has within what is inspected of a job's frame; None for nothing.
+
+        `answered`: the job's frame at a threshold that hardly any pixel lies below.
+        """
+        frame, to_frame = job.prepared.frame, job.prepared.to_frame
+        size = (frame.pixels.shape[1], frame.pixels.shape[0])
+        placed = self._zoning.place(answered, to_frame, size, job.prepared.part)
+        if placed.problem:
+            return None
+        return int(cv2.minMaxLoc(answered.scores, placed.inspected.mask)[1])
 
     def _never_found(self, area_px: int) -> str:
         """Say so if a class could not be found were all of it defective, `area_px` prepared pixels: never OK then."""

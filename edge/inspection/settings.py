@@ -13,6 +13,7 @@ from edge.calibration.record import Calibration, read_calibration
 from edge.inspection.grading import GradeRow, problem_of
 from edge.inspection.joining import Joining
 from edge.inspection.limits import Limit
+from edge.inspection.model_drift import ModelDriftSettings
 from edge.inspection.scale import Scale, UniformScale
 from edge.yaml_settings import StrictModel
 from edge.zones.mask import IgnoreMask
@@ -75,6 +76,8 @@ class InspectSettings(StrictModel):
 
     `calibration`: the file of `linewatch calibrate`, in place of `mm_per_px`, which holds for a camera that looks
     straight down through a lens without distortion.
+
+    `model_drift`: how passed parts are compared with those that a model of good parts was taught; None = not at all.
     """
 
     region: RegionSettings | None = None
@@ -89,6 +92,7 @@ class InspectSettings(StrictModel):
     zones_file: ZonesFile | None = None
     ignore: IgnoreMask | None = None
     grades: Annotated[tuple[GradeRow, ...], Field(max_length=20)] = ()
+    model_drift: ModelDriftSettings | None = ModelDriftSettings()
     # what stands in the file, so that settings are equal only where it is
     _calibrated: Calibration | None = PrivateAttr(default=None)
 

@@ -22,7 +22,7 @@ from edge.alarms import AlarmRule, Moment
 from edge.commands.requests import COMMANDS, Answer
 from edge.printable import as_json, encodable
 from edge.records import AlarmEvent, AlarmStanding, Defect, FrameResult, Grade, JournalEntry, Measurement, Message
-from edge.records.health import EngineNow
+from edge.records.health import EngineNow, ModelDriftNow
 from edge.records.models import ModelIdentity
 from edge.records.parts import PartResult, ViewResult
 
@@ -62,7 +62,7 @@ KINDS: Mapping[str, _Kind] = {
 }
 PICTURE = "image/jpeg"
 # Of a body that has changed since its first version.
-_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 4, "birth": 2, "recipe": 2, "result": 3, "part": 2}
+_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 5, "birth": 2, "recipe": 2, "result": 3, "part": 2}
 
 
 def boot_id() -> str:
@@ -142,7 +142,7 @@ class CameraHealth:
     `age_ms`: of its last frame, from capture to decision; None without one. `max_age_ms`: from which on a frame is
     NO_READ. `last_frame_s`: how long ago the last frame came, None before the first. `ready`: whether a frame has come,
     or the camera waits for its trigger. `fault`: why it is not believed (CameraFault), None = nothing.
-    `missed`, `unreadable`, `differences`: see CameraFacts.
+    `missed`, `unreadable`, `differences`: see CameraFacts. `model_drift`: None where no model of good parts judges.
     """
 
     condition: str
@@ -157,6 +157,7 @@ class CameraHealth:
     missed: int = 0
     unreadable: int = 0
     differences: Sequence[str] = ()
+    model_drift: ModelDriftNow | None = None
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,7 @@ def health_body(health: Health) -> dict[str, Any]:
                 "missed": camera.missed,
                 "unreadable": camera.unreadable,
                 "differences": list(camera.differences),
+                "model_drift": _drift_body(camera.model_drift),
             }
             for name, camera in health.cameras.items()
         },
@@ -656,6 +658,13 @@ def _schema(kind: str) -> str:
 def _iso(moment: datetime) -> str:
     """Write a time as UTC to the millisecond: 2026-01-31T12:00:00.000Z."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _drift_body(drift: ModelDriftNow | None) -> dict[str, Any] | None:
+    if drift is None:
+        return None
+    scores = {key: _rounded(getattr(drift, key), 3) for key in ("median", "low", "high")}
+    return {**scores, "scores": drift.scores, "drifted": drift.drifted}
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

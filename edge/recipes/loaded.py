@@ -35,6 +35,12 @@ class LoadedView:
         """Which model judges."""
         return model_of(self.bundle)
 
+    @property
+    def learned_good_parts(self) -> bool:
+        """Tell whether the model learned good parts alone, so that its score says how far a part is from these."""
+        recipe = self.bundle.manifest.training.get("recipe")
+        return isinstance(recipe, dict) and recipe.get("learn") == "good-parts"
+
     def inspector(self) -> Inspector:
         """Return what judges the view's frames; it remembers earlier frames, so each run of a view has its own."""
         inference = SharedInference(self.batcher, effective_thresholds(self.inspect, self.bundle))

@@ -38,3 +38,18 @@ class DeviceNow:
     clock_jumps: int = 0
     jumped_ns: int | None = None
     jump_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelDriftNow:
+    """How far passed parts of one view are from what its model of good parts was taught; scores as in model_drift.py.
+
+    `median`: of the last `scores` ones, None before the first. `low`, `high`: between which it is expected, None while
+    the line's own first parts are gathered. `drifted`: whether it is not.
+    """
+
+    median: float | None
+    low: float | None
+    high: float | None
+    scores: int
+    drifted: bool

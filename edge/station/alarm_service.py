@@ -114,6 +114,7 @@ class AlarmService:
             recipe_failed=own.recipe_failed,
             reload_failed=own.reload_failed,
             evidence_unkept=own.evidence_unkept,
+            model_drift=own.model_drift,
             output_lost=own.output_lost,
             output_late=own.output_late,
         )
@@ -131,6 +132,13 @@ class AlarmService:
         if why == self._troubles.evidence_unkept:
             return ()
         self._troubles = replace(self._troubles, evidence_unkept=why)
+        return self._look_at_station(now_ns)
+
+    def model_drift(self, why: str | None, now_ns: int) -> tuple[AlarmEvent, ...]:
+        """Raise the alarm that passed parts look other than those that were taught, or end it where `why` is None."""
+        if why == self._troubles.model_drift:
+            return ()
+        self._troubles = replace(self._troubles, model_drift=why)
         return self._look_at_station(now_ns)
 
     def reload_failed(self, why: str | None, now_ns: int) -> tuple[AlarmEvent, ...]:

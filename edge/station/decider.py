@@ -20,9 +20,11 @@ from edge.records.decided import Decided, DecidedPart
 from edge.records.parts import FrameLost, PartResult, StrayFrame, TriggerTrouble
 from edge.station.command_desk import CommandDesk
 from edge.station.counts import LineCounts
+from edge.station.drift_desk import DriftDesk
 from edge.station.part_stream import PartStream
 from edge.station.recorder import Recorder
-from edge.station.view import Seen, View, ViewNow
+from edge.station.score_sampling import SampledScore
+from edge.station.view import Seen, View, ViewNow, ViewTold
 from edge.stopping import leave_behind
 
 _WAIT_S = 0.05
@@ -37,8 +39,6 @@ _TICK_EVERY_NS = 200_000_000
 _PARTS_EVERY_NS = 20_000_000
 # Where many parts are concluded at once, the rest of the station has its turn after so many.
 _CONCLUDED_AT_ONCE = 50
-
-Told = Seen | FrameLost
 
 
 class Decider:
@@ -67,6 +67,7 @@ class Decider:
         self.live = live
         self.parts = parts
         self.in_force = ""  # the recipe that judges
+        self.drift = DriftDesk()
         self._watch = watch
         self._each_turn = each_turn
         self._delivery = delivery
@@ -88,6 +89,7 @@ class Decider:
             self.parts.use(recipe.rules, recipe.name, from_ns)
         if isinstance(recipe, LoadedRecipe):
             self.in_force = recipe.name
+            self.drift.use(recipe)
             self.recorder.use(recipe)
 
     def between_parts(self, now_ns: int) -> bool:
@@ -144,7 +146,7 @@ class Decider:
             self._now_ns = max(self._now_ns, _at_ns(told))
             self._decide(told)
 
-    def _recorded(self, view: View, stop: threading.Event) -> Iterator[Told]:
+    def _recorded(self, view: View, stop: threading.Event) -> Iterator[ViewTold]:
         """Yield what one recording comes to, in its own time."""
         while not (view.ended or stop.is_set()):
             self._turn()
@@ -153,7 +155,7 @@ class Decider:
 
     def _run_live(self, stop: threading.Event) -> None:
         runs = [_ViewRun(view) for view in self.views]
-        told: queue.SimpleQueue[tuple[_ViewRun, Told]] = queue.SimpleQueue()
+        told: queue.SimpleQueue[tuple[_ViewRun, ViewTold]] = queue.SimpleQueue()
         for run in runs:
             run.start(told)
         try:
@@ -183,13 +185,13 @@ class Decider:
             for one in run.view.after_end():
                 self._decide(one)
 
-    def _wait_for(self, runs: Sequence[_ViewRun], told: queue.SimpleQueue[tuple[_ViewRun, Told]]) -> None:
+    def _wait_for(self, runs: Sequence[_ViewRun], told: queue.SimpleQueue[tuple[_ViewRun, ViewTold]]) -> None:
         """Decide on what views still judge, until each has come to its end, for a bounded time."""
         until_s = time.monotonic() + _JOIN_S
         while any(run.thread.is_alive() for run in runs) and time.monotonic() < until_s:
             self._take(told, _WAIT_S)
 
-    def _take(self, told: queue.SimpleQueue[tuple[_ViewRun, Told]], wait_s: float) -> bool:
+    def _take(self, told: queue.SimpleQueue[tuple[_ViewRun, ViewTold]], wait_s: float) -> bool:
         """Decide on what comes first within `wait_s`, and on what waits behind it; False where nothing came."""
         try:
             run, first = told.get(timeout=wait_s) if wait_s else told.get_nowait()
@@ -206,9 +208,12 @@ class Decider:
         run.room.release()
         return True
 
-    def _decide(self, told: Told) -> None:
+    def _decide(self, told: ViewTold) -> None:
         if self.parts is not None:
             self.desk.turn(self._clock())  # a part may have been opened before this frame was captured
+        if isinstance(told, SampledScore):
+            self.drift.sampled(told)
+            return
         if isinstance(told, FrameLost):
             if self.parts is not None:
                 self._concluded(self.parts.lost(told, self._clock()))
@@ -226,6 +231,8 @@ class Decider:
     def _frame(self, seen: Seen) -> None:
         """Decide on a frame that has a verdict of its own."""
         self.counts.count(seen.result.judgement, seen.result.grade)
+        if seen.result.judgement.verdict is Verdict.OK:
+            self.drift.frame(seen.result.view, seen.result.captured_ns)
         body, events = self.recorder.frame(seen.result, seen.at_ns)
         self.counts.count_alarms(events)
         self._watch(Decided(seen.result, body, seen.frame, seen.kept, events, seen.to_frame))
@@ -247,6 +254,8 @@ class Decider:
         if counts:
             self.counts.parts += 1
             self.counts.count(part.judgement, part.grade)
+            if part.judgement.verdict is Verdict.OK:
+                self.drift.part(part)
         else:
             self.counts.challenged += 1
         self.counts.count_alarms(events)
@@ -275,7 +284,7 @@ class _ViewRun:
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run, name=f"view {view.name}", daemon=True)
 
-    def start(self, told: queue.SimpleQueue[tuple[_ViewRun, Told]]) -> None:
+    def start(self, told: queue.SimpleQueue[tuple[_ViewRun, ViewTold]]) -> None:
         """Begin; results go to `told`."""
         self._told = told
         self.thread.start()
@@ -290,7 +299,7 @@ class _ViewRun:
         finally:
             self.ended = True
 
-    def _hand_over(self, results: Sequence[Told]) -> None:
+    def _hand_over(self, results: Sequence[ViewTold]) -> None:
         for one in results:
             while not self.room.acquire(timeout=_WAIT_S):
                 if self.stop.is_set():
@@ -298,5 +307,5 @@ class _ViewRun:
             self._told.put((self, one))
 
 
-def _at_ns(told: Told) -> int:
+def _at_ns(told: ViewTold) -> int:
     return told.at_ns

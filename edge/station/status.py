@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from edge.messages.writer import CameraHealth, Counters, DeviceHealth, Health, MessageWriter
 from edge.outbox import Outbox, Sender
-from edge.records.health import DeviceNow, EngineNow
+from edge.records.health import DeviceNow, EngineNow, ModelDriftNow
 from edge.settings import ReportSettings
 from edge.station.view import ViewNow
 
@@ -16,19 +17,28 @@ _DEVICE_BELIEVED_S = 15.0
 
 
 class HealthReader:
-    """Reads how a station is, from any thread. `engines`, `device`: what tells of them, once there is something."""
+    """Reads how a station is, from any thread.
+
+    `engines`, `device`, `drift` of each view's model: what tells of them, once there is something.
+    """
 
     def __init__(self, outbox: Outbox, sender: Sender) -> None:
         self._outbox = outbox
         self._sender = sender
         self.engines: Callable[[], Sequence[EngineNow]] = tuple
         self.device: Callable[[], DeviceNow | None] = lambda: None
+        self.drift: Callable[[], Mapping[str, ModelDriftNow]] = dict
 
     def read(self, cameras: Sequence[ViewNow], rates: Mapping[str, float], now_ns: int) -> Health:
         """Return how it is. `rates`: frames per second of each camera, by its name."""
-        stored = self._outbox.counts()
+        stored, drift = self._outbox.counts(), self.drift()
         return Health(
-            cameras={camera.name: _camera(camera, rates.get(camera.name, 0.0), now_ns) for camera in cameras},
+            cameras={
+                camera.name: replace(
+                    _camera(camera, rates.get(camera.name, 0.0), now_ns), model_drift=drift.get(camera.name)
+                )
+                for camera in cameras
+            },
             connected=self._sender.connected,
             outbox_pending=stored.pending + stored.waiting,
             outbox_dead_letters=stored.dead_letters,

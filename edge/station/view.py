@@ -37,8 +37,10 @@ from edge.records import (
     Judgement,
     NotFound,
     Transform,
+    Verdict,
 )
 from edge.records.parts import FrameLost
+from edge.station.score_sampling import SampledScore, ScoreSampler
 
 _LOG = logging.getLogger(__name__)
 _WAIT_S = 0.25
@@ -65,6 +67,9 @@ class Seen:
     unreadable: bool = False
     present: bool | None = None
     to_frame: Transform | None = None
+
+
+ViewTold = Seen | FrameLost | SampledScore
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,7 @@ class View:
         self._watch = CameraWatch(rules.watch)
         self._belt = None if rules.belt is None else BeltWatch(rules.belt)
         self._begun: _Begun | None = None
+        self._sampler = ScoreSampler(name, monotonic_ns, live=rules.live)
         self._seen_ns = monotonic_ns()
         self._silence_told_ns = 0
         self._last_captured_ns: int | None = None
@@ -198,12 +204,17 @@ class View:
     def holds(self, batcher: Batcher) -> bool:
         """Tell whether a frame may still go to a batcher, or wait for its answer; from any thread."""
         begun = self._begun
+        if self._sampler.holds(batcher):
+            return True
         used = [self._loaded, self._at_work, *self._recipes.values, None if begun is None else begun.loaded]
         return any(isinstance(one, LoadedView) and one.batcher is batcher for one in used)
 
-    def turn(self) -> list[Seen | FrameLost]:
+    def turn(self) -> list[ViewTold]:
         """Read the camera once, and judge what is ready."""
         self._alive()
+        return [*self._turn(), *self._sampler.take()]
+
+    def _turn(self) -> list[Seen | FrameLost]:
         begun, self._begun = self._begun, None
         self._at_work = None if begun is None else begun.loaded
         item = self.camera.read(0.0 if begun else _WAIT_S)
@@ -223,10 +234,10 @@ class View:
         self._alive()
         return self._without_frame(CameraState(self.name, CameraCondition.LOST, "its recording is over"))
 
-    def finish(self) -> list[Seen | FrameLost]:
+    def finish(self) -> list[ViewTold]:
         """Judge the frame that was begun, since no further one is wanted."""
         begun, self._begun = self._begun, None
-        return [] if begun is None else [self._decide(begun)]
+        return [] if begun is None else [self._decide(begun), *self._sampler.take()]
 
     def _with_frame(self, frame: Frame, begun: _Begun | None) -> list[Seen | FrameLost]:
         self.sees = True
@@ -318,7 +329,10 @@ class View:
         if age_ms > self._rules.max_age_ms:
             stale, fault = self._stale(age_ms, (self._monotonic_ns() - begun.at_ns) / 1e6)
             return self._conclude(frame, loaded, Inspected(stale), engine_fault=fault, tiles=tiles)
-        return replace(self._conclude(frame, loaded, outcome, tiles=tiles), to_frame=begun.job.prepared.to_frame)
+        seen = replace(self._conclude(frame, loaded, outcome, tiles=tiles), to_frame=begun.job.prepared.to_frame)
+        if outcome.judgement.verdict is Verdict.OK and seen.present is not False:
+            self._sampler.offer(begun.job, loaded, begun.inspector)
+        return seen
 
     def _stale(self, age_ms: float, took_ms: float) -> tuple[Judgement, EngineFault | None]:
         """Say of a frame that is too old where its age comes from: `took_ms` of it was the inspection."""

@@ -35,7 +35,7 @@ from trainer.anomaly.fitting import Fit
 from trainer.anomaly.gathering import TileRunner
 from trainer.anomaly.learning import Learned, gather
 from trainer.anomaly.memory import Whitening, k_centres
-from trainer.anomaly.thresholds import deal_groups, within_budget
+from trainer.anomaly.thresholds import deal_groups, noted, within_budget
 from trainer.anomaly.writing import KEY
 from trainer.datasets.dataset import Entry, content_sha256, dataset_sha256, read_manifest
 from trainer.datasets.split_manifest import append_split
@@ -66,8 +66,7 @@ def teach(path: Path, data: Path, console: Console) -> Bundle:
     held_out = [*bundle.manifest.training[KEY]["held_out"], *(round(float(score), 5) for score in scores)]
     threshold = within_budget(held_out, recipe.false_alarms)
     model = scorer(fit.encoded, recipe, taught.whitening, taught.known, threshold.distance)
-    noted = {"distance": threshold.distance, "held_out": held_out, "proves": threshold.sentence}
-    written = _write(bundle, model, good, noted)
+    written = _write(bundle, model, good, noted(held_out, threshold))
     console.print(f"{counted(len(good), 'further good picture')} taught. {threshold.sentence}")
     return written
 
@@ -94,7 +93,7 @@ def _taught(
     return grown(None), scores
 
 
-def _write(bundle: Bundle, model: Any, good: Sequence[Entry], noted: dict[str, Any]) -> Bundle:
+def _write(bundle: Bundle, model: Any, good: Sequence[Entry], learned: dict[str, Any]) -> Bundle:
     """Put the model in the place of the former one; what was converted of that goes. Raises StoreError."""
     path, manifest = bundle.path, bundle.manifest
     pictures = manifest.training["pictures"]
@@ -106,7 +105,7 @@ def _write(bundle: Bundle, model: Any, good: Sequence[Entry], noted: dict[str, A
         "pictures": len(good),
     }
     kept = tuple(one for one in manifest.provenance if one.get("step") in {"train", "teach"})
-    training = {KEY: noted, "pictures": pictures | {"train": pictures["train"] + len(good)}}
+    training = {KEY: learned, "pictures": pictures | {"train": pictures["train"] + len(good)}}
     changed = {"training": manifest.training | training, "golden": (), "provenance": (*kept, step)}
     try:
         unfinished = path / f"unfinished-{KERAS_MODEL}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from edge.inspection.model_drift import reference_of
 from edge.wording import counted
 from trainer.evaluation.exact_interval import largest_share, largest_share_of
 
@@ -40,6 +42,21 @@ def within_budget(scores: Sequence[float], false_alarms: float) -> BudgetThresho
     ranked = np.sort(np.asarray(scores, np.float64))[::-1]
     flagged = min(int(false_alarms * len(ranked)), len(ranked) - 1)
     return BudgetThreshold(float(ranked[flagged]) * _ABOVE, flagged, len(ranked))
+
+
+def noted(held_out: Sequence[float], threshold: BudgetThreshold) -> dict[str, Any]:
+    """Return what a manifest keeps of a threshold: the scores that chose it, and what passed parts look like.
+
+    `reference`: what a running line compares its passed parts with, as shares of the threshold; None for few parts.
+    """
+    passed = [score / threshold.distance for score in held_out if score < threshold.distance]
+    reference = reference_of(passed)
+    return {
+        "distance": threshold.distance,
+        "held_out": [round(float(score), 5) for score in held_out],
+        "proves": threshold.sentence,
+        "reference": None if reference is None else asdict(reference),
+    }
 
 
 def deal_groups(groups: Sequence[str], folds: int, rng: np.random.Generator) -> dict[str, int]:

@@ -14,7 +14,7 @@ from edge.bundle import GOLDEN, KERAS_MODEL, ONNX_MODEL, SPLIT, Bundle, ClassEnt
 from edge.errors import StoreError
 from edge.preparing import depth_bits
 from trainer.anomaly.learning import Learned
-from trainer.anomaly.thresholds import BudgetThreshold
+from trainer.anomaly.thresholds import BudgetThreshold, noted
 from trainer.bundling.bundle import write_golden
 from trainer.datasets.dataset import Entry, dataset_sha256
 from trainer.datasets.split_manifest import write_split
@@ -82,11 +82,7 @@ def write_good_parts_bundle(
             "recipe": recipe.model_dump(mode="json"),
             "dataset_sha256": data_sha256,
             "pictures": {"train": len(good), "validation": 0, "test": len(bad)},
-            KEY: {
-                "distance": fitted.threshold.distance,
-                "held_out": [round(float(score), 5) for score in fitted.held_out],
-                "proves": fitted.threshold.sentence,
-            },
+            KEY: noted(fitted.held_out, fitted.threshold),
             **fitted.figures,
             "machine": {"processor": processor(), "cores": cores()},
         },

@@ -43,6 +43,7 @@ from edge.records import (
     StandingShelf,
     Verdict,
 )
+from edge.records.health import ModelDriftNow
 from edge.records.models import ModelIdentity
 from edge.records.parts import Closing, PartResult, ViewResult
 
@@ -81,9 +82,10 @@ SHELVED = replace(
 )
 # Not JSON in an envelope: a JPEG, and what others send to the line.
 # Of what has changed since its first version.
-VERSIONS = {"counters": 3, "health": 4, "birth": 2, "recipe": 2, "result": 3, "part": 2}
+VERSIONS = {"counters": 3, "health": 5, "birth": 2, "recipe": 2, "result": 3, "part": 2}
 NO_BODY, HEARD = {"picture"}, {f"command-{name}" for name in COMMANDS}
-HEALTH = Health({"top": CameraHealth("running", "", 10.004, None, 0)}, True, 3, 0, None, None)
+DRIFT = ModelDriftNow(0.6104, 0.52, None, 12, drifted=False)
+HEALTH = Health({"top": CameraHealth("running", "", 10.004, None, 0, model_drift=DRIFT)}, True, 3, 0, None, None)
 DIFF = DiffReport(3, 1, [{"former": "OK", "new": "NG", "count": 1}], {"scratch": {"gained": 2, "lost": 0}}, 9, 1)
 RELOAD = ReloadReport("switched", "", "a", {"top": MODEL}, {"top": MODEL}, "ab" * 32, "part", DIFF, None, "anna", "")
 SIGNALS = {
