@@ -26,7 +26,8 @@ from edge.watching.watched import envelope_of
 
 _log = logging.getLogger(__name__)
 
-TOPICS = ("status", "birth", "seq", "state/+", "alarm/+", "event/+", "image/last", "cmd/+")
+TOPICS = ("status", "birth", "seq", "state/+", "alarm/+", "event/alarm", "cmd/+")
+MANY = ("event/result", "image/last")  # no alarm waits behind them
 ANSWER_WITHIN_S = 10.0
 EXPIRY_S = 30
 _TURN_S = 0.05
@@ -63,7 +64,8 @@ class Collector:
         topics = [f"{root}/{topic}" for root in settings.roots for topic in TOPICS]
         topics += [f"{prefix}{self._answers_end}" for prefix in {settings.answers_at(root) for root in settings.roots}]
         client_id = settings.broker.client_id or f"linewatch-dash-{machine_id()[:4]}{own[:6]}"
-        self._desk = Desk(settings.broker, topics, client_id)
+        many = [f"{root}/{topic}" for root in settings.roots for topic in MANY]
+        self._desk = Desk(settings.broker, topics, client_id, many)
         self._wanted: SimpleQueue[_Asked] = SimpleQueue()
         self._open: dict[bytes, _Asked] = {}
         self._stop = threading.Event()

@@ -37,7 +37,8 @@ HERE = Path(__file__).parent
 TICK_S = 2.0
 STREAMS_AT_MOST = 100
 FORM_BYTES_AT_MOST = 16_384
-_STEP_S = 0.25
+_STEP_S = 0.1
+_CALM = 4  # a page that is drawn on each change rests so many times as long as drawing it took
 # What a command is about, for the journal.
 _SUBJECTS = ("alarm", "recipe", "occurrence_id", "part_id", "signal")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
@@ -81,6 +82,7 @@ class Pages:
         self.evidence = evidence_sources(site.settings.evidence, site.settings.evidence_key_file)
         self.tries: Tries | None = None  # who inspects pictures; None = nobody does
         self.streams = 0
+        self.tick_s = TICK_S
         self._collector = collector
         self._environment = Environment(
             loader=FileSystemLoader(HERE / "templates"),
@@ -121,21 +123,38 @@ class Pages:
     ) -> StreamingResponse:
         """Return the stream of such a page. Raises HTTPException 404, and 503 as `live` does."""
         place = self.place(request)
-        return self.live(request, template, lambda: {"place": place, **values(place)})
+        return self.live(
+            request,
+            template,
+            lambda: {"place": place, **values(place)},
+            alarms=lambda: self.site.alarm_changes(place),
+        )
 
-    def live(self, request: Request, template: str, values: Callable[[], Mapping[str, Any]]) -> StreamingResponse:
+    def live(
+        self,
+        request: Request,
+        template: str,
+        values: Callable[[], Mapping[str, Any]],
+        *,
+        alarms: Callable[[], int] = int,
+    ) -> StreamingResponse:
         """Return a stream that says the whole of a part of a page at once, and again whenever it has changed.
 
-        Every TICK_S an event `tick` says that the link is there, and `ended` that the visitor must log in again. At
-        most STREAMS_AT_MOST are open. Raises HTTPException 503 for more.
+        It looks every TICK_S, and at once when `alarms` gives another number. Then an event `tick` says that the link
+        is there, and `ended` that the visitor must log in again. At most STREAMS_AT_MOST are open. Raises
+        HTTPException 503 for more.
         """
         if self.streams >= STREAMS_AT_MOST:
             raise HTTPException(503, "too many pages are open")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._stream(request, template, values), 200, headers, "text/event-stream")
+        return StreamingResponse(self._stream(request, template, values, alarms), 200, headers, "text/event-stream")
 
     async def _stream(
-        self, request: Request, template: str, values: Callable[[], Mapping[str, Any]]
+        self,
+        request: Request,
+        template: str,
+        values: Callable[[], Mapping[str, Any]],
+        alarms: Callable[[], int],
     ) -> AsyncIterator[str]:
         self.streams += 1
         try:
@@ -144,14 +163,18 @@ class Pages:
                 if self.ended(request):
                     yield "event: ended\ndata: \n\n"
                     return
+                begun_s, known = time.monotonic(), alarms()
                 html = await run_in_threadpool(lambda: self.render(request, template, **values()))
+                drawn_s = time.monotonic()
                 if html != said:
                     yield "".join(f"data: {line}\n" for line in html.splitlines()) + "\n"
                     said = html
                 yield f"event: tick\ndata: {round(time.time() * 1000)}\n\n"
-                for _ in range(round(TICK_S / _STEP_S)):
-                    if not self.stopping.is_set():
-                        await asyncio.sleep(_STEP_S)
+                rests_until_s = drawn_s + _CALM * (drawn_s - begun_s)
+                while not self.stopping.is_set() and (now_s := time.monotonic()) < drawn_s + self.tick_s:
+                    if now_s >= rests_until_s and alarms() != known:
+                        break
+                    await asyncio.sleep(_STEP_S)
         finally:
             self.streams -= 1
 

@@ -67,6 +67,7 @@ class _Station:
         self.state = ""
         self.counted_ms = 0
         self.skipped: Counter[str] = Counter()
+        self.alarm_changes = 0
 
 
 class Site:
@@ -93,6 +94,7 @@ class Site:
         self._unheard: dict[str, str] = {}
         self._lock = threading.RLock()
         self._stations: dict[str, _Station] = {}
+        self._alarm_changes = 0
         self._complete: dict[tuple[str, str], Completeness] = history.completeness()
         for site in settings.sites:
             if site.count("/") == 4 and "+" not in site:  # a station that must be there
@@ -153,6 +155,9 @@ class Site:
             station.skipped["too large"] += 1
         elif topic in {"status", "birth", "seq"} or kind in {"state", "alarm", "event"}:
             self._told(station, topic, received, now_ns)
+            if kind in {"status", "alarm"}:
+                station.alarm_changes += 1
+                self._alarm_changes += 1
         else:
             station.skipped["unknown topic"] += 1
 
@@ -307,6 +312,11 @@ class Site:
             "picture_number": None if shown is None else shown.number,
             "picture_s_ago": None if shown is None else round((now_ns - shown.at_ns) / 1e9, 1),
         }
+
+    def alarm_changes(self, place: str | None = None) -> int:
+        """Return a number that rises when an alarm or the status is told: of a station, or None = of any."""
+        station = None if place is None else self._stations.get(place)
+        return self._alarm_changes if station is None else station.alarm_changes
 
     def birth(self, place: str) -> Mapping[str, Any]:
         """Return what a station said of itself when it came: alarms, recipes, cameras; not to be trusted in kind."""

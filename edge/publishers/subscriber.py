@@ -17,6 +17,7 @@ from edge.records import (
     Connected,
     Crowded,
     Message,
+    PublisherEvent,
     Received,
     Refused,
     SessionLost,
@@ -66,26 +67,42 @@ class Subscriber:
 class Desk:
     """Hears `topics` as Subscriber does, pictures too, and gives commands. Who hears many stations has more room.
 
-    One thread calls `events` and `send`. Entering raises SettingsError for certificates or a password that cannot be
-    read.
+    `many`: topics of which so much may come that nothing else is to wait behind it. They come over a connection of
+    their own, whose client id is `client_id` and `-many`, and what they say comes last among the events. At most
+    `waiting` messages of each connection wait. Where more came, and was thrown away, the broker is asked again for what
+    it has retained. One thread calls `events` and `send`. Entering raises SettingsError for certificates or a password
+    that cannot be read.
     """
 
-    def __init__(self, settings: BrokerSettings, topics: Sequence[str], client_id: str) -> None:
-        self._ears = _DeskEars(settings, client_id, topics)
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        topics: Sequence[str],
+        client_id: str,
+        many: Sequence[str] = (),
+        *,
+        waiting: int = DESK_WAITING,
+    ) -> None:
+        self._ears = _DeskEars(settings, client_id, topics, waiting)
+        self._many = _DeskEars(settings, f"{client_id}-many", many, waiting) if many else None
 
     def __enter__(self) -> Self:
         self._ears.__enter__()
+        if self._many is not None:
+            self._many.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._many is not None:
+            self._many.__exit__(kind, error, trace)
         self._ears.__exit__(kind, error, trace)
 
     @property
     def listening(self) -> bool:
         """True once the broker has answered the subscriptions."""
-        return self._ears.listening
+        return self._ears.listening and (self._many is None or self._many.listening)
 
     def send(self, message: Message) -> Token:
         """Hand a message to the broker. Raises PublishError without one; what became of it is among the events."""
@@ -96,6 +113,10 @@ class Desk:
         for event in self._ears.events():
             if isinstance(event, DeskEvent):
                 yield event
+        if self._many is not None:
+            for event in self._many.events():  # whether the broker is there tells the other connection
+                if isinstance(event, Received | Crowded | Unheard):
+                    yield event
 
 
 class _Ears(MqttPublisher):
@@ -113,5 +134,18 @@ class _Ears(MqttPublisher):
 
 class _DeskEars(_Ears):
     _kept_received = DESK_KEEPS
-    _max_waiting = DESK_WAITING
     _looked_at_once = 500
+
+    def __init__(self, settings: BrokerSettings, client_id: str, topics: Sequence[str], waiting: int) -> None:
+        super().__init__(settings, client_id, topics)
+        self._max_waiting = waiting
+        self._ask_again = False
+
+    def events(self) -> Iterator[PublisherEvent]:
+        """Yield what has happened; what was retained and thrown away is asked for again once there is room."""
+        for event in super().events():
+            self._ask_again = self._ask_again or isinstance(event, Crowded)
+            yield event
+        if self._ask_again and not self._received and self._client is not None:
+            self._ask_again = False
+            self._subscribe(self._client)

@@ -39,8 +39,13 @@ class _Alarms:
         return self._pages.page(request, "alarms.html", **values)
 
     def live(self, request: Request) -> StreamingResponse:
-        self._only(request)
-        return self._pages.live(request, "alarms.live.html", lambda: self._values(request))
+        only = self._only(request)
+        return self._pages.live(
+            request,
+            "alarms.live.html",
+            lambda: self._values(request),
+            alarms=lambda: self._pages.site.alarm_changes(only),
+        )
 
     def _only(self, request: Request) -> str | None:
         """Return the one station whose alarms are asked for; None = all. Raises HTTPException 404."""

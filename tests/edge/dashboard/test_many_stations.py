@@ -1,0 +1,73 @@
+"""What a dashboard owes a site of many stations: an alarm waits neither behind results nor for a page's next look."""
+
+from __future__ import annotations
+
+import http.client
+from pathlib import Path
+
+from edge.dashboard.serving import dashboard
+from edge.dashboard.settings import DashboardSettings, HistorySettings, ListenSettings
+from edge.publishers.broker_settings import BrokerSettings
+from edge.publishers.subscriber import Desk
+from edge.records import Received
+from tests.brokers import Mosquitto, Subscriber, wait_for
+from tests.edge.dashboard.stations import OCCURRENCE, PLACE, alarm, message
+
+
+def test_an_open_page_shows_an_alarm_at_once_and_not_at_its_next_look(tmp_path: Path) -> None:
+    """Alarms, and the station's own page, are drawn anew when an alarm is told, however seldom they look else."""
+    settings = DashboardSettings(
+        broker=BrokerSettings(port=1),
+        sites=(PLACE,),
+        listen=ListenSettings(port=0),
+        users=tmp_path / "users.json",
+        history=HistorySettings(path=tmp_path / "history.db"),
+    )
+    with dashboard(settings) as served:
+        served.pages.tick_s = 3_600.0
+        port = int(served.url.rstrip("/").rpartition(":")[2])
+        for number, path in enumerate((f"/live/station/{PLACE}", "/live/alarms")):
+            page = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+            page.request("GET", path)
+            stream = page.getresponse()
+            assert stream.status == http.client.OK, path
+            while not stream.readline().startswith(b"event: tick"):
+                pass
+            told = alarm(alarm=f"alarm-{number}", occurrence_id=f"{OCCURRENCE[:-1]}{number}")
+            served.site.take(message(f"alarm/alarm-{number}", told))
+            while f"alarm-{number}".encode() not in stream.readline():
+                pass
+            page.close()
+
+
+def test_an_alarm_has_room_beside_any_number_of_results(tmp_path: Path) -> None:
+    """Results have a connection of their own: more than there is room for take nothing from what is urgent."""
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "nothing") as station:
+        desk = Desk(BrokerSettings(port=broker.port), ["site/alarm"], "desk", ["site/result"], waiting=5)
+        heard: list[str] = []
+
+        def hear() -> None:
+            heard.extend(event.topic for event in desk.events() if isinstance(event, Received))
+
+        with desk:
+            wait_for(lambda: hear() or desk.listening)
+            for number in range(20):
+                station.publish("site/result", b"%d" % number)
+            station.publish("site/alarm", b"raised")
+            wait_for(lambda: hear() or "site/alarm" in heard)
+
+
+def test_what_was_retained_and_found_no_room_is_asked_for_again(tmp_path: Path) -> None:
+    """A dashboard that comes to a site with more retained topics than it has room for knows all of them in the end."""
+    topics = {f"site/alarm/{number}" for number in range(40)}
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "nothing") as station:
+        for topic in topics:
+            station.publish(topic, b"stands", retain=True)
+        desk = Desk(BrokerSettings(port=broker.port), ["site/alarm/+"], "desk", waiting=25)
+        heard: set[str] = set()
+
+        def hear() -> None:
+            heard.update(event.topic for event in desk.events() if isinstance(event, Received))
+
+        with desk:
+            wait_for(lambda: hear() or heard >= topics)
