@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge.opencv import cv2
 from edge.preparing import Edges, FlatField, Grey, LevelLight, Levels, PreparingStep, Resize, Smooth, prepare, stages
+from edge.preparing.level_light import means_of
 from edge.records import Float64, UInt8
 
 
@@ -39,6 +40,15 @@ def test_darkness_is_not_amplified_into_noise() -> None:
     """Below the floor the gain stops growing: 4 becomes 4 * 96 / 24 = 16, not 96."""
     level, _ = prepare(np.full((64, 64), 4, np.uint8), (LevelLight(target=96, floor=24),), 1)
     assert set(level.ravel().tolist()) == {16}
+
+
+@pytest.mark.parametrize("size", [(70, 96, 1), (108, 192, 1), (90, 64, 3), (96, 64, 1), (50, 72, 1)])
+def test_the_means_of_cells_are_those_of_opencv(size: tuple[int, int, int]) -> None:
+    """Cells of 32 px have the means that OpenCV's INTER_AREA gives, whatever is left over; rounding may differ."""
+    pixels: UInt8 = np.random.default_rng(size[0]).integers(0, 256, size, np.uint8)
+    cells = (-(-size[1] // 32), -(-size[0] // 32))
+    expected = cv2.resize(pixels, cells, interpolation=cv2.INTER_AREA).reshape(cells[1], cells[0], size[2])
+    np.testing.assert_allclose(means_of(pixels, cells).astype(int), expected, atol=1)
 
 
 def test_levels_make_a_short_exposure_look_like_a_long_one() -> None:
