@@ -111,7 +111,10 @@ class GoldenEntry(StrictModel):
 
 
 class Manifest(StrictModel):
-    """`manifest.json`. `provenance` lists each step that made the bundle, oldest first."""
+    """`manifest.json`. `provenance` lists each step that made the bundle, oldest first.
+
+    `pod`: how small a defect was found, as `linewatch-train pod` noted it; empty before.
+    """
 
     schema_: Annotated[Literal["linewatch/bundle/1"], Field(alias="schema")] = "linewatch/bundle/1"
     name: Name
@@ -125,6 +128,7 @@ class Manifest(StrictModel):
     preparing: PreparingSteps = ()
     training: dict[str, Any] = Field(default_factory=dict)
     validation: dict[str, Any] = Field(default_factory=dict)
+    pod: dict[str, Any] = Field(default_factory=dict)
     golden: Annotated[tuple[GoldenEntry, ...], Field(max_length=_GOLDEN_AT_MOST)] = ()
     files: dict[str, _Digest] = Field(default_factory=dict)
     provenance: tuple[dict[str, Any], ...] = ()
@@ -202,6 +206,20 @@ class Bundle:
     def model_sha256(self) -> str | None:
         """The hash of `model.onnx` as the manifest states it; None before conversion."""
         return self.manifest.files.get(ONNX_MODEL)
+
+    @property
+    def finds(self) -> tuple[str, ...]:
+        """Say how small a defect this very model finds, one sentence for each class; empty where it was not measured.
+
+        What was measured with another model.onnx, or at other thresholds, says nothing of this one.
+        """
+        noted = self.manifest.pod
+        thresholds = {entry.name: [entry.threshold, entry.min_area_px] for entry in self.manifest.classes}
+        if noted.get("model_sha256") != self.model_sha256 or noted.get("thresholds") != thresholds:
+            return ()
+        classes = noted.get("classes")
+        told = classes.values() if isinstance(classes, dict) else ()
+        return tuple(str(each["sentence"]) for each in told if isinstance(each, dict) and "sentence" in each)
 
     def contract(self, max_batch: int) -> GraphContract:
         """Return what an engine for this bundle must promise."""

@@ -12,7 +12,7 @@ import typer
 from edge.bundle import Bundle
 from edge.cli.console import VersionOption, run_app
 from edge.cli.terminal import Terminal, log_to_stderr, warn
-from edge.files import write_text
+from edge.files import write_bytes, write_text
 from edge.wording import command, counted
 from edge.yaml_settings import load_yaml
 from trainer.importing.command import export_app, import_app
@@ -185,6 +185,58 @@ def evaluate(
     )
     for table in tables(report):
         console.print(table)
+
+
+@app.command(epilog="Example: `linewatch-train pod phone-bundle --json pod.json --plot pod.png`")
+def pod(
+    bundle: BundleArgument,
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="a dataset whose clean pictures are drawn onto; without it, simulated parts"),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="draw the curves here, PNG")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option("--shape", help="what stands for a class: scratch=line or pore=spot")
+    ] = None,
+    contrast: Annotated[
+        list[float] | None,
+        typer.Option("--contrast", min=1, max=255, help="grey levels; the first counts most [default: 40, 20, 10]"),
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="drawn defects darken")] = False,
+    size_px: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--size-px", help="least and largest size [default: 6 128, in prepared px]"),
+    ] = None,
+    width_px: Annotated[
+        float | None, typer.Option("--width-px", min=0.2, max=1000, help="of lines [default: 2, in prepared px]")
+    ] = None,
+    mm_per_px: Annotated[float | None, typer.Option("--mm-per-px", help="how large a pixel is: also in mm")] = None,
+    product: Annotated[str, typer.Option("--product", help="of the simulated line: glass, disc or tile")] = "glass",
+    each: Annotated[int, typer.Option("--each", min=1, max=10_000, help="drawn in each orientation and ninth")] = 20,
+    parts: Annotated[int, typer.Option("--parts", min=1, max=100_000, help="clean parts, at most")] = 60,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=1_000_000, help="draw others")] = 0,
+    note: Annotated[bool, typer.Option("--note/--no-note", help="note the result in the bundle's manifest")] = True,
+) -> None:
+    """Measure how small a defect is found: probability of detection over size, as non-destructive testing states it."""
+    from trainer.pod.asking import asked_for, on_what
+    from trainer.pod.running import measure_pod, note_in_manifest, sentences
+    from trainer.pod.showing import draw_curves, tables
+
+    asked = asked_for(contrast, size_px, width_px, dark=dark, each=each, parts=parts, seed=seed)
+    measured = measure_pod(bundle, on_what(data, product, shape or [], mm_per_px), asked, console)
+    if json_file is not None:
+        write_text(json_file, json.dumps(measured.report, indent=1) + "\n")
+    if plot is not None:
+        write_bytes(plot, draw_curves(measured.summaries, mm_per_px))
+    for table in tables(measured.summaries, mm_per_px):
+        console.print(table)
+    clean = measured.report["clean"]
+    console.print(f"{clean['flagged']} of {counted(clean['parts'], 'clean part')} flagged")
+    for line in sentences(measured):
+        console.print(line)
+    if note:
+        note_in_manifest(bundle, measured)
 
 
 @app.command("refit", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

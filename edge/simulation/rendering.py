@@ -27,7 +27,7 @@ from edge.simulation.products import (
     draw_varied,
     plan_marks,
 )
-from edge.simulation.scenes import USUAL, SimulatedPart, compose, make_scene, random_look
+from edge.simulation.scenes import USUAL, SimulatedPart, compose, inset, make_scene, random_look
 
 __all__ = ["CLASS_NAMES", "RenderedLine", "SimulatedLineSettings", "varied_edge", "varied_picture"]
 
@@ -129,15 +129,33 @@ class RenderedLine:
 
     def frame(self, index: int) -> tuple[UInt8, UInt8]:
         """Draw frame `index` (from 0)."""
+        moved = self._moved(index)
+        grey, truth = compose(self._scene, [(part, x, y) for _, part, x, y in self._in_sight(moved)], moved, index)
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), truth
+
+    def outline(self, index: int, number: int, margin_px: int = 0) -> UInt8:
+        """Return where frame `index` shows part `number`, uint8 [H, W] 0/1, but for a margin along its outline."""
         s = self.settings
-        moved = (index - s.offset_frames) * self._step_px
+        shown: UInt8 = np.zeros((s.height, s.width), np.uint8)
+        for other, part, x, y in self._in_sight(self._moved(index)):
+            if other == number:
+                own, (h, w) = inset(part.glass, margin_px), part.truth.shape
+                top, left, bottom, right = max(0, y), max(0, x), min(s.height, y + h), min(s.width, x + w)
+                shown[top:bottom, left:right] = own[top - y : bottom - y, left - x : right - x]
+        return shown
+
+    def _moved(self, index: int) -> int:
+        return (index - self.settings.offset_frames) * self._step_px
+
+    def _in_sight(self, moved: int) -> list[tuple[int, SimulatedPart, int, int]]:
+        """List number, part and corner (x, y) of the parts that may be in a frame."""
+        s = self.settings
         pitch = s.frames_per_part * self._step_px
         parts = []
         for number in range(max(0, (moved - self._longest_px - s.width) // pitch), moved // pitch + 1):
             part = self._part(number)
-            parts.append((part, moved - number * pitch - part.truth.shape[1], self._top_row(number, part)))
-        grey, truth = compose(self._scene, parts, moved, index)
-        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), truth
+            parts.append((number, part, moved - number * pitch - part.truth.shape[1], self._top_row(number, part)))
+        return parts
 
     def _top_row(self, number: int, part: SimulatedPart) -> int:
         height, own = self.settings.height, int(part.truth.shape[0])

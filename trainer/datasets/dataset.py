@@ -172,17 +172,25 @@ def load_picture(entry: Entry, names: Sequence[str], steps: tuple[PreparingStep,
 
     A picture whose class has no mask (classification) gets that class's id everywhere.
     """
-    try:
-        raw = read_picture(entry.path, depth_bits(steps))
-    except SourceError as error:
-        raise DatasetError(str(error)) from error
-    truth = _truth(entry, names, (raw.shape[0], raw.shape[1]))
+    raw, truth = load_unprepared(entry, names, steps)
     try:
         pixels, to_frame = prepare(raw, steps, channels)
     except ProductNotFoundError as error:
         raise DatasetError(f"{entry.path}: the product was not found: {error}") from error
     # a crop is a view that would keep the whole picture in memory
     return Picture(entry, np.ascontiguousarray(pixels), prepare_map(truth, to_frame, pixels.shape[:2]))
+
+
+def load_unprepared(entry: Entry, names: Sequence[str], steps: tuple[PreparingStep, ...]) -> tuple[UInt8, UInt8]:
+    """Read one picture as a camera gives it, uint8 [H, W, 3], and its truth, uint8 [H, W] of class ids.
+
+    `steps` say how deep its pixels are. Raises DatasetError naming the file.
+    """
+    try:
+        raw = read_picture(entry.path, depth_bits(steps))
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
+    return raw, _truth(entry, names, (raw.shape[0], raw.shape[1]))
 
 
 def check_files(

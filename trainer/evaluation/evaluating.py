@@ -117,7 +117,7 @@ def evaluate(
     entries, labels_only = read_judged(data)
     if learned_from_good_parts(bundle.manifest):
         entries = [as_anomaly(entry) for entry in entries]
-    used = _unseen(entries, path, data, include_training=wanted.include_training)
+    used = unseen(entries, path, data, include_training=wanted.include_training)
     foreign = sorted({name for entry in used for name in entry.classes} - set(names))
     if foreign:
         warn(console, f"the bundle has no class {', '.join(foreign)}; such defects count as clean")
@@ -140,7 +140,7 @@ def evaluate(
         watched = track(ordered, "judging", console=console, transient=True, disable=not console.is_terminal)
         for place in watched:
             entry = place.entry
-            known = _without(entry, foreign)
+            known = without(entry, foreign)
             picture = load_picture(known, names, bundle.manifest.preparing, bundle.manifest.channels)
             answer, ranked, tops = answerer.answer(shower.shown(place, picture), picture.truth.shape)
             score = scores.append(_scored(scores, picture, answer))
@@ -172,7 +172,8 @@ def thresholds_of(bundle: Bundle) -> list[float]:
     return [entry.threshold for entry in bundle.classes]
 
 
-def _unseen(entries: Sequence[Entry], bundle: Path, data: Path, *, include_training: bool) -> list[Entry]:
+def unseen(entries: Sequence[Entry], bundle: Path, data: Path, *, include_training: bool) -> list[Entry]:
+    """Leave out what the bundle learned from, unless `include_training`. Raises DatasetError where nothing is left."""
     excluded = set() if include_training else learned_from(bundle)
     used = [entry for entry in entries if not excluded or content_sha256(entry.path) not in excluded]
     if not used:
@@ -182,7 +183,7 @@ def _unseen(entries: Sequence[Entry], bundle: Path, data: Path, *, include_train
     return used
 
 
-def _without(entry: Entry, foreign: Sequence[str]) -> Entry:
+def without(entry: Entry, foreign: Sequence[str]) -> Entry:
     """Leave out of an entry the classes that the bundle does not know."""
     masks = tuple((name, mask) for name, mask in entry.masks if name not in foreign)
     return replace(entry, masks=masks, labels=entry.labels - set(foreign))

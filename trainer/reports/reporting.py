@@ -40,6 +40,7 @@ from trainer.evaluation.metrics import ALL, BACKGROUND
 from trainer.recipe.settings import GuardSettings
 from trainer.reports.galleries import Exhibit, Gallery, sheet_of
 from trainer.reports.plotting import draw_confusion, draw_rankings, draw_training
+from trainer.reports.pod_section import pod_section
 from trainer.training.collapse_guard import EpochFigures, LossOfClass, look
 from trainer.training.curves import Reading, read_curves, read_log
 from trainer.training.final_training import FOLDER, presumption_asked_for
@@ -133,6 +134,7 @@ def report(path: Path, data: Path | None, out: Path, console: Console, wanted: W
         ]
     split = read_split(path / SPLIT)
     sections += [
+        pod_section(bundle),
         _training_section(log, by_name, bundle, pictures, goes_on=bool(later)),
         _split_section(split),
         _bundle_section(bundle, by_name),
@@ -153,6 +155,7 @@ def report(path: Path, data: Path | None, out: Path, console: Console, wanted: W
         },
         "split": {part: dict(kinds) for part, kinds in split.items()},
         "validation": manifest.validation,
+        "pod": manifest.pod,
     }
     beside_page = out.with_suffix(".json")
     write_text(beside_page, json.dumps(figures, indent=1, default=list) + "\n")
