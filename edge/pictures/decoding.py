@@ -21,6 +21,7 @@ from edge.errors import SourceError
 from edge.opencv import cv2
 from edge.pictures.depth import bits_seen, to_eight_bits
 from edge.pictures.header import Header, read_header
+from edge.pictures.jpeg import lacks_scans
 from edge.pictures.names import as_text
 from edge.pictures.not_readable import NotReadableError
 from edge.pictures.tiff import check_tiff
@@ -111,6 +112,8 @@ def _jpeg(encoded: bytes, header: Header) -> UInt8:
         pixels: UInt8 = simplejpeg.decode_jpeg(encoded, colorspace="GRAY" if grey else "BGR", strict=True)
     except ValueError as error:
         raise NotReadableError(f"it is a damaged JPEG: {error}") from error
+    if lacks_scans(encoded):
+        raise NotReadableError("it is a damaged JPEG: it ends before the scans that hold its details or its colours")
     return pixels
 
 

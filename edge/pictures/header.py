@@ -154,7 +154,8 @@ def _png(encoded: bytes) -> Header:
 
 
 def _declared(bits: int) -> int | None:
-    return bits if 8 <= bits <= 16 else None
+    """Return the depth that a file states; 16 says only how wide its levels are, as every program writes it."""
+    return bits if 8 <= bits < 16 else None
 
 
 def _tiff(encoded: bytes) -> Header:
@@ -258,7 +259,7 @@ def _pnm(encoded: bytes) -> Header:
         raise NotReadableError(f"its greatest level is {most}; expected 255, or 1023, 4095, 16383 or 65535")
     if most < 255:
         raise NotReadableError(f"its greatest level is {most}: too few levels to see a surface by; save it with 255")
-    bits, declared = (8, None) if most == 255 else (16, most.bit_length())
+    bits, declared = (8, None) if most == 255 else (16, _declared(most.bit_length()))
     return Header("pnm", width, height, bits, declared, begins=at + 1, most=most)
 
 
@@ -271,7 +272,7 @@ def _jp2(encoded: bytes) -> Header:
     bits = max((encoded[at + 42 + 3 * number] & 0x7F) + 1 for number in range(max(1, min(components, 4))))
     if bits > 16:
         raise NotReadableError(f"it is a JPEG 2000 picture of {bits} bits; save it with 8 or 16")
-    return Header("jp2", right - left, down - top, 8 if bits <= 8 else 16, None if bits <= 8 else bits)
+    return Header("jp2", right - left, down - top, 8 if bits <= 8 else 16, None if bits <= 8 else _declared(bits))
 
 
 _READERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...] = (

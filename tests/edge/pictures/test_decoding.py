@@ -67,6 +67,14 @@ def test_pictures_are_turned_as_viewers_turn_them(kind: str, orientation: int) -
     assert read_header(data).turned is (orientation != 1)
 
 
+def without_colours() -> bytes:
+    """Return a JPEG of three channels, each with a scan of its own, that ends behind the first."""
+    grey = encoded(".jpg", surface()[:, :, 0])
+    at = grey.index(b"\xff\xc0")
+    frame = struct.pack(">HHBHHB", 0xFFC0, 17, 8, 96, 130, 3) + b"".join(bytes((n, 0x11, 0)) for n in (1, 2, 3))
+    return grey[:at] + frame + grey[at + 13 :]
+
+
 def damaged_jpegs() -> list[tuple[str, bytes]]:
     """Return JPEGs with their end present and something amiss before it."""
     whole = encoded(".jpg", surface(400, 600))
@@ -81,6 +89,9 @@ def damaged_jpegs() -> list[tuple[str, bytes]]:
         ("4 KB gone", whole[:middle] + whole[middle + 4096 :]),
         ("a marker in its midst", whole[:middle] + b"\xff\xd9" + whole[middle + 2 :]),
         ("progressive, its scans cut off", progressive[: scans[3] + 100] + b"\xff\xd9"),
+        ("progressive, its first scan alone", progressive[: scans[1]] + b"\xff\xd9"),
+        ("progressive, without its last scan", progressive[: scans[-1]] + b"\xff\xd9"),
+        ("colours promised, and only the light's scan there", without_colours()),
         ("no scan at all", whole[: whole.index(b"\xff\xda")] + b"\xff\xd9"),
     ]
 
@@ -90,6 +101,15 @@ def test_a_damaged_jpeg_is_told(data: bytes) -> None:
     """A JPEG that lacks something is no picture, though its end is there and OpenCV reads it as grey."""
     with pytest.raises(NotReadableError):
         decode(data)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2, -1])
+@pytest.mark.parametrize("quality", [20, 95])
+def test_a_whole_progressive_jpeg_is_read(subsampling: int, quality: int) -> None:
+    """Scans that are all there are no damage, whatever they are divided by; -1: grey."""
+    pixels = surface()[:, :, 0] if subsampling < 0 else surface()
+    data = by_pillow(pixels, "JPEG", progressive=True, quality=quality, **{"subsampling": max(subsampling, 0)})
+    assert np.array_equal(as_frame(decode(data)), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp", ".jp2", ".ppm"])

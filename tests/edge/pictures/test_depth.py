@@ -84,6 +84,18 @@ def test_levels_that_are_scaled_to_16_bits_as_png_has_it_are_of_16() -> None:
         as_frame(decode(stated(deep(12, 200) << 4)))
 
 
+@pytest.mark.parametrize("suffix", [".pgm", ".jp2"])
+def test_a_file_that_states_16_bits_says_nothing_of_the_camera(suffix: str) -> None:
+    """Programs write 65535 into every PGM and JPEG 2000 of 16 bits: 12 bits in them are asked about, not made black."""
+    pixels = np.repeat(deep(12), 4, axis=0)  # OpenJPEG wants 64 rows
+    data = bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+    with pytest.raises(NotReadableError, match="depth, bits: 12"):
+        as_frame(decode(data))
+    assert np.abs((as_frame(decode(data), 12)[:, :, 0]).astype(int) - (pixels >> 4)).max() <= 1  # JPEG 2000 rounds
+    bright = bytes(cv2.imencode(suffix, pixels << 4)[1].tobytes())
+    assert np.abs(as_frame(decode(bright))[:, :, 0].astype(int) - (pixels >> 4)).max() <= 1
+
+
 def test_what_is_lost_is_told() -> None:
     """Of 12 bits 16 levels become one; a depth that is larger than any level needs is asked about."""
     pixels = deep(12)
