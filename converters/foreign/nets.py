@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from converters.foreign.external_data import external_tensors
+from converters.foreign.functions import without_functions
 from converters.foreign.lowering import free_batch, lowered, only_output, widened, words_of
-from converters.graph.contract import graphs_within
+from converters.graph.contract import EDGES, graphs_within, names_within
 from converters.graph.float_graph import require_onnx
 from converters.graph.onnx_from_keras import layers_within, load_tools, translate
 from edge.engines.onnx_scan import scan_onnx
@@ -83,6 +84,9 @@ class OnnxNet:
         if not graph.node:
             raise ContractError(f"{path} cannot be read as ONNX: it has no nodes. Export it again")
         self._refuse_what_cannot_be()
+        if self.proto.functions:
+            self.proto = without_functions(self.proto, str(path))
+            self._raw = self.proto.SerializeToString()  # what is scanned is what is run
         scan_onnx(self._raw, path)  # before any runtime looks for anything
         weights = {each.name for each in graph.initializer}
         self._inputs = [value for value in graph.input if value.name not in weights]
@@ -93,7 +97,7 @@ class OnnxNet:
     @property
     def keeps_contract(self) -> bool:
         """Whether it is a graph of the contract already, by the names at its edges."""
-        return {value.name for value in self._inputs} >= {"tiles"} and len(self._outputs) > 1
+        return {value.name for value in self._inputs} >= {"tiles", "thresholds"}
 
     @property
     def dims(self) -> Dims:
@@ -209,6 +213,8 @@ class OnnxNet:
         """Return the net in opset 17 and FP32, for any number of tiles."""
         batch = self.dims[0]
         model = only_output(lowered(self.proto, str(self.path)), self._outputs[self._place])
+        if names_within(model.graph) & EDGES:
+            model = require_onnx().compose.add_prefix(model, "own/")
         return free_batch(_float_input(widened(model), self.path), batch, sizes)
 
 

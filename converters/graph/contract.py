@@ -17,6 +17,7 @@ from edge.records import GraphContract
 
 MAX_OPSET = 17  # what TensorRT 8.6 reads
 MAX_IR_VERSION = 10  # what ONNX Runtime 1.18 reads
+EDGES = frozenset({"tiles", "thresholds", "classes", "scores"})
 _DOMAINS = ("", "ai.onnx")
 
 
@@ -59,6 +60,13 @@ def graphs_within(graph: Any) -> Iterator[Any]:
         for attribute in node.attribute:
             for nested in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
                 yield from graphs_within(nested)
+
+
+def names_within(graph: Any) -> set[str]:
+    """Return what a graph and those nested in it call their values."""
+    inner = list(graphs_within(graph))
+    weights = {each.name for one in inner for each in one.initializer}
+    return weights.union(*({*node.input, *node.output} for one in inner for node in one.node))
 
 
 def _check_self_contained(name: str, proto: Any) -> None:

@@ -549,3 +549,78 @@ def test_a_net_that_takes_bytes_comes_in(tmp_path: Path, parts: Path) -> None:
     logit = tile[..., ::-1].astype(np.float64) / 255 @ np.array([12, 0, -12.0]) - 3
     classes, _ = answered(tmp_path / "net-1.0.0", tile)
     assert (classes == (logit >= 0)).all()
+
+
+def _names_of_the_contract(model: Any) -> None:
+    model.graph.input[0].name = model.graph.node[0].input[0] = "tiles"
+    model.graph.initializer[0].name = model.graph.node[0].input[1] = "thresholds"
+    model.graph.node[0].output[0] = model.graph.node[1].input[0] = "scores"
+    model.graph.node[1].output[0] = model.graph.output[0].name = "classes"
+
+
+def _function(model: Any, *inside: Any) -> None:
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Outer", "own"
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model.functions.append(helper.make_function("own", "Outer", ["x"], ["y"], inside, opsets))
+
+
+def _of_layers(model: Any) -> None:
+    _function(model, helper.make_node("Inner", ["x"], ["y"], domain="own"))
+    opsets = [helper.make_opsetid("", 17)]
+    inner = helper.make_function("own", "Inner", ["a"], ["b"], [helper.make_node("Sigmoid", ["a"], ["b"])], opsets)
+    model.functions.append(inner)
+
+
+def _of_2018(model: Any) -> None:
+    model.ir_version = 3
+    model.opset_import[0].version = 7
+    model.graph.input.extend(
+        helper.make_tensor_value_info(each.name, each.data_type, list(each.dims)) for each in model.graph.initializer
+    )
+
+
+def changed(path: Path, change: Any) -> Path:
+    """Write the net of the formula with its sigmoid, changed by `change`."""
+    around(path, [helper.make_node("Sigmoid", ["logits"], ["output"])], {}, 17)
+    model = onnx.load(path)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("change", [_names_of_the_contract, _of_layers, _of_2018])
+def test_what_exporters_call_things_and_how_they_pack_them_is_free(tmp_path: Path, parts: Path, change: Any) -> None:
+    """Names of our own contract, functions for layers, and weights among the inputs as in 2018 come in."""
+    assert run(changed(tmp_path / "net.onnx", change), *BASE, *NORMAL, "--data", parts) == 0
+    proved(tmp_path / "net-1.0.0")
+
+
+def _without_end(model: Any) -> None:
+    _function(model, helper.make_node("Outer", ["x"], ["y"], domain="own"))
+
+
+def _doubling(model: Any) -> None:
+    _function(model, helper.make_node("F0", ["x"], ["y"], domain="own"))
+    for number in range(40):
+        twice = [("x", "a"), ("a", "y")] if number < 39 else []
+        nodes = [helper.make_node(f"F{number + 1}", [into], [out], domain="own") for into, out in twice]
+        nodes = nodes or [helper.make_node("Sigmoid", ["x"], ["y"])]
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+        model.functions.append(helper.make_function("own", f"F{number}", ["x"], ["y"], nodes, opsets))
+
+
+def _of_others(model: Any) -> None:
+    _function(model, helper.make_node("Secret", ["x"], ["y"], domain="com.other"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(_without_end, "calls itself"), (_doubling, "200,000 nodes"), (_of_others, "another library's code")],
+)
+def test_functions_that_no_net_has_are_refused(
+    tmp_path: Path, parts: Path, capsys: pytest.CaptureFixture[str], change: Any, words: str
+) -> None:
+    """Functions that never end, that unfold to 2^39 nodes, or that hide another library's operators come to nothing."""
+    assert run(changed(tmp_path / "net.onnx", change), *BASE, *NORMAL, "--data", parts) == 4
+    assert words in " ".join(capsys.readouterr().err.split())
