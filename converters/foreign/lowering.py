@@ -42,7 +42,7 @@ def opset_of(proto: Any) -> int:
 
 
 def lowered(proto: Any, name: str) -> Any:
-    """Return a copy of an onnx.ModelProto in opset 17; it has no functions of its own. Raises ContractError naming `name`."""
+    """Return a copy in opset 17 of an onnx.ModelProto without functions. Raises ContractError naming `name`."""
     onnx = require_onnx()
     model = onnx.ModelProto()
     model.CopyFrom(proto)

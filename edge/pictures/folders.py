@@ -26,11 +26,16 @@ UNREAD = (
 )  # fmt: skip
 # Folders that programs leave beside pictures.
 _LEFT_BY_PROGRAMS = {
-    "__MACOSX": "left by a Mac's archive",
+    "__macosx": "left by a Mac's archive",
     ".ipynb_checkpoints": "left by Jupyter",
-    "@eaDir": "left by a Synology",
-    "$RECYCLE.BIN": "a recycle bin",
-    "System Volume Information": "left by Windows",
+    "@eadir": "left by a Synology",
+    "@tmp": "left by a Synology",
+    "#recycle": "a recycle bin",
+    "#snapshot": "left by a Synology",
+    "@recycle": "a recycle bin",
+    "@recently-snapshot": "left by a QNAP",
+    "$recycle.bin": "a recycle bin",
+    "system volume information": "left by Windows",
     "lost+found": "left by the disk",
 }
 # What the kernel only makes up: some of it never ends, or waits for ever.
@@ -93,6 +98,11 @@ def list_files(folder: Path, suffixes: Sequence[str], *, entries_at_most: int = 
     return Listing(folder, files, tuple(sorted(walk.left_out, key=lambda item: natural_order(item.path))))
 
 
+def why_left_out(folder_name: str) -> str:
+    """Say why a folder of this name is left out, hidden or made by a program; nothing for any other."""
+    return _LEFT_BY_PROGRAMS.get(folder_name.lower(), "a hidden folder" if folder_name.startswith(".") else "")
+
+
 class _Walk:
     def __init__(self, root: Path, suffixes: tuple[str, ...], entries_at_most: int) -> None:
         self._entries_at_most = entries_at_most
@@ -145,7 +155,7 @@ class _Walk:
                 self.left_out.append(LeftOut(path, f"it cannot be read ({error.strerror})"))
 
     def _folder(self, entry: os.DirEntry[str], path: Path, depth: int) -> Iterator[Path]:
-        reason = _LEFT_BY_PROGRAMS.get(entry.name, "a hidden folder" if entry.name.startswith(".") else "")
+        reason = why_left_out(entry.name)
         if not reason and depth >= _DEEPEST:
             reason = "too deep"
         if not reason and path.stat().st_dev in self._no_disks:

@@ -16,6 +16,7 @@ from edge.pictures.names import as_text
 
 _BYTES_AT_MOST = 1 << 28
 _FIELD_AT_MOST = 1 << 27  # a mask of runs may be a million characters
+_NAME_BYTES_AT_MOST, _PATH_AT_MOST = 255, 1000  # a file system's own limits are 255 and 4096
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -141,6 +142,8 @@ def inside(folder: Path, name: str) -> Path:
     Backslashes separate folders where there is no such file, and letters with accents count as the same however they
     are written (Macs take them apart). Raises SourceError for a name that leads out of the folder.
     """
+    if max(map(len, map(_bytes_of, re.split(r"[/\\]", name)))) > _NAME_BYTES_AT_MOST or len(name) > _PATH_AT_MOST:
+        raise SourceError(f"{as_text(name[:40])!r}… has {len(name)} characters; expected the name of a file")
     written = name if (folder / name).exists() else name.replace("\\", "/")
     parts = PurePosixPath(written).parts
     if ".." in parts or "\0" in name or written.startswith("/") or re.match(r"[A-Za-z]:", written):
@@ -150,6 +153,10 @@ def inside(folder: Path, name: str) -> Path:
         forms = (part, unicodedata.normalize("NFC", part), unicodedata.normalize("NFD", part))
         path /= next((form for form in forms if (path / form).exists()), part)
     return path
+
+
+def _bytes_of(name: str) -> bytes:
+    return name.encode(errors="surrogatepass")
 
 
 def below(folder: Path, name: str) -> str:

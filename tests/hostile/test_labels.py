@@ -391,6 +391,12 @@ def test_every_broken_file_is_listed_at_once(tmp_path: Path) -> None:
         "no_scratch",
         "ohne Kratzer",
         "without dents",
+        "undefective",
+        "geen defect",
+        "sem defeito",
+        "utan fel",
+        "bonnes",
+        "neg",
     ],
 )
 def test_names_that_mean_good_are_asked_about(name: str) -> None:
@@ -440,6 +446,7 @@ def test_names_of_defects_are_taken(name: str) -> None:
         (("test1", "dent"), "a folder of a split", {"test1": "test1"}),
         (("fold_2", "dent"), "a folder of a split", {"fold_2": "stain"}),
         (("valid", "dent"), "a folder of a split", {"valid": "stain"}),
+        (("trainval", "dent"), "a folder of a split", {"trainval": "stain"}),
         (("x_train", "dent"), "a folder of a split", {"x_train": "stain"}),
         (("valid_parts", "dent"), "a folder of a split", {"valid_parts": "ok"}),
         (("0", "1"), "the number that clean pictures often have", {"0": "ok"}),
@@ -519,6 +526,41 @@ def test_folders_that_are_left_out_of_the_classes_are_told(tmp_path: Path) -> No
     source = read_class_folders(tmp_path / "in", at_most=None, seed=0)
     assert any("__ignore__/0.png" in line for line in source.told)
     assert imported(source, tmp_path / "out").by_class == {"dent": 1}
+
+
+@pytest.mark.parametrize("folder", ["@eaDir", "$RECYCLE.BIN", "System Volume Information"])
+def test_folders_that_programs_leave_are_no_classes(tmp_path: Path, folder: str) -> None:
+    """What a network disk or Windows leaves beside the classes is told, and ends neither import."""
+    save(tmp_path / "p" / "dent" / "0.png", surface(0, SIZE))
+    save(tmp_path / "m" / "dent" / "0.png", WANTED)
+    for place in ("p", "m"):
+        save(tmp_path / place / folder / "0.png", surface(1, SIZE))
+    source = read_class_folders(tmp_path / "p", at_most=None, seed=0)
+    assert any(folder in line for line in source.told)
+    assert imported(source, tmp_path / "classes").by_class == {"dent": 1}
+    source = read_masks_by_class(tmp_path / "p", tmp_path / "m", "")
+    assert imported(source, tmp_path / "masks").by_class == {"dent": 1}
+
+
+def test_one_folder_under_two_names_is_told_as_such(tmp_path: Path) -> None:
+    """A link to another class's folder is no empty class: the error says which folder it is."""
+    save(tmp_path / "dent" / "0.png", surface(0, SIZE))
+    (tmp_path / "scratch").symlink_to(tmp_path / "dent")
+    with pytest.raises(DatasetError, match=r"the same folder as .*dent: scratch"):
+        read_class_folders(tmp_path, at_most=None, seed=0)
+
+
+@pytest.mark.parametrize("orientation", [2, 6])
+def test_a_mask_that_is_turned_by_itself_is_refused(tmp_path: Path, orientation: int) -> None:
+    """Its program showed it turned and drew it unturned, or the reverse: nothing says which."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    save(tmp_path / "p" / "a.png", surface(1, (60, 60)))
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.png").write_bytes(by_pillow(WANTED[:, :60], "PNG", exif=exif))
+    source = read_masks(tmp_path / "p", tmp_path / "m", "", class_name="dent", missing_is_clean=False)
+    with pytest.raises(DatasetError, match=r"of its own.*Save it without Exif"):
+        imported(source, tmp_path / "out")
 
 
 def test_voc_files_with_1000_classes_are_bounded(tmp_path: Path) -> None:

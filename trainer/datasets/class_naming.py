@@ -81,16 +81,20 @@ def renamed(name: str, names: Mapping[str, str], where: str) -> str:
 
 # Names that people give the folders of a split, or of what belongs to a dataset, and that no defect has.
 _OF_SPLITS = frozenset({
-    "train", "training", "trainset", "test", "testing", "testset", "val", "valid", "validation", "dev", "eval",
+    "train", "training", "trainset", "test", "testing", "testset", "val", "valset", "valid", "validate", "validation",
+    "trainval", "traintest", "dev", "eval", "evaluation",
     "holdout", "fold", "split", "subset", "ignore", "ignored", "unsorted",
     "images", "imgs", "labels", "masks", "annotations", "all", "unlabeled", "unlabelled",
 })  # fmt: skip
 _GOOD = frozenset({
     "ok", "okay", "io", "good", "goods", "normal", "clean", "pass", "passed", "free", "fine", "healthy", "gut",
     "intact", "perfect", "acceptable", "accepted", "nondefective", "defectfree", "nodefect", "nodefects",
+    "nondefect", "nondefects", "undefective", "faultless", "errorfree", "unblemished", "bg", "neg", "negs",
     "undamaged", "flawless", "none", "nan", "null", "nothing", "go", "inordnung", "ordnung", "fehlerfrei", "gutteil",
     "negative", "negatives", "golden", "reference", "references",
-    "gutteile", "bon", "bonne", "bien", "bueno", "buena", "buono", "conforme", "conform", "sain", "sano",
+    "gutteile", "gute", "guten", "mangelfrei", "einwandfrei", "bon", "bons", "bonne", "bonnes", "bien", "bueno",
+    "buena", "buenos", "buenas", "buono", "buoni", "buona", "conforme", "conformes", "conform", "sain", "sano",
+    "goed", "goede", "bom", "boa", "boas", "dobry", "dobre", "iyi", "godkend", "godkjent",
 })  # fmt: skip
 # The same in Chinese, Japanese and Korean, which have no capitals and no blanks.
 _GOOD_SIGNS = ("良品", "正常", "合格", "良好", "무결함", "양품", "정상")
@@ -98,14 +102,16 @@ _BAD_SIGNS = ("不", "非", "未", "異常", "불")
 _DEFECTS = frozenset({
     "defect", "defects", "defective", "fault", "faults", "faulty", "flaw", "flaws", "error", "errors", "damage",
     "damaged", "crack", "cracks", "cracked", "anomaly", "anomalies", "anomalous", "issue", "issues",
-    "problem", "problems", "fehler", "defekt", "defekte", "befund", "mangel", "defaut", "défaut", "defecto", "defectos",
-    "difetto", "difetti",
+    "problem", "problems", "fehler", "defekt", "defekte", "befund", "mangel", "defaut", "défaut", "defauts", "défauts",
+    "defecto", "defectos", "difetto", "difetti", "defeito", "defeitos", "defecten", "fel", "fejl", "wad", "vad", "vady",
 })  # fmt: skip
 _NOT = frozenset({
     "no", "not", "non", "without", "ohne", "zero", "un", "in", "kein", "keine", "nicht", "sin", "sans", "senza",
+    "sem", "geen", "zonder", "utan", "uden", "uten", "bez",
 })  # fmt: skip
 # What denies the word behind it. Of one that begins a name little else is left to say than what is not there.
-_WITHOUT = frozenset({"no", "non", "without", "ohne", "kein", "keine", "keinen", "sin", "sans", "senza"})
+_WITHOUT = frozenset({"no", "non", "without", "ohne", "kein", "keine", "keinen", "sin", "sans", "senza", "sem", "geen",
+                      "zonder", "utan", "uden", "uten", "bez"})  # fmt: skip
 _CLASS_WORDS = frozenset({"", "class", "cls", "label", "category", "klasse"})
 _PARTS_OF_SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "holdout"})
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zäöüßé]+|[0-9]+")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge.bundle import sha256_of
 from edge.errors import DatasetError
-from edge.pictures import SUFFIXES
+from edge.pictures import SUFFIXES, why_left_out
 from trainer.datasets.class_naming import is_clean
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelSource, one_by_one
 from trainer.importing.pairing import pictures_below, read_file, some
@@ -31,12 +31,13 @@ def read_class_folders(folder: Path, *, at_most: int | None, seed: int) -> Label
     by_class = {
         each: [name for name in names if name.split("/")[0] == each]
         for each in folders
-        if not each.startswith((".", "__"))
+        if not each.startswith((".", "__")) and not why_left_out(each)
     }
     if apart := [name for name in names if name.startswith((".", "__"))]:
         told.append(f"left out, for their folders' names begin with __: {some(apart)}")
     if bare := [each for each, own in by_class.items() if not own]:
-        raise DatasetError(f"{folder / bare[0]} holds no file with one of the suffixes {', '.join(SUFFIXES)}")
+        reason = f"{folder / bare[0]} holds no file with one of the suffixes {', '.join(SUFFIXES)}"
+        raise DatasetError("; ".join((reason, *told)))
     chosen: dict[str, tuple[str, Path]] = {}
     for class_name, own in by_class.items():
         taken = own

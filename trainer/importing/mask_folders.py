@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.errors import DatasetError, SourceError
-from edge.pictures import list_pictures, read_decoded
+from edge.pictures import list_pictures, read_decoded, why_left_out
 from edge.records import UInt8
 from edge.wording import counted
 from trainer.datasets.class_naming import checked_name, is_clean, means_clean
@@ -45,7 +45,7 @@ def read_masks_by_class(
     """
     told: list[str] = []
     folders = sorted(path for path in masks.iterdir() if path.is_dir()) if masks.is_dir() else []
-    folders = [folder for folder in folders if not folder.name.startswith((".", "__"))]
+    folders = [each for each in folders if not each.name.startswith((".", "__")) and not why_left_out(each.name)]
     if not folders:
         raise DatasetError(
             f"{masks}: expected a folder of masks for each class, received none. One mask per picture is read with "
@@ -233,7 +233,12 @@ def _labelling(masks: _Masks, labels_lie: LabelsLie) -> Callable[[str, Path], La
 
 def _placed(file: PictureFile, mask: UInt8, path: Path, labels_lie: LabelsLie) -> tuple[UInt8, bool | None]:
     shape = (mask.shape[0], mask.shape[1])
-    own = read_decoded(path).header.orientation if file.orientation != 1 and mask.any() else 1
+    own = read_decoded(path).header.orientation if mask.any() else 1
+    if own not in {1, file.orientation}:
+        raise DatasetError(
+            f"{path} is turned by an orientation of its own ({own}), and its picture {file.path} by "
+            f"{file.orientation}: expected a mask as it is shown. Save it without Exif"
+        )
     if own == file.orientation or (not mask.any() and shape == file.shape_px):
         file.place(shape, "shown", str(path))
         return mask, True if mask.any() else None

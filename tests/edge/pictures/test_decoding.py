@@ -108,7 +108,7 @@ def test_a_damaged_jpeg_is_told(data: bytes) -> None:
 def test_a_whole_progressive_jpeg_is_read(subsampling: int, quality: int) -> None:
     """Scans that are all there are no damage, whatever they are divided by; -1: grey."""
     pixels = surface()[:, :, 0] if subsampling < 0 else surface()
-    data = by_pillow(pixels, "JPEG", progressive=True, quality=quality, **{"subsampling": max(subsampling, 0)})
+    data = by_pillow(pixels, "JPEG", progressive=True, quality=quality, subsampling=max(subsampling, 0))
     assert np.array_equal(as_frame(decode(data)), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
 
 

@@ -55,7 +55,7 @@ def test_files_that_are_left_out_have_a_reason(tmp_path: Path, path: str, reason
     assert [file.name for file in list_pictures(tmp_path).files] == ["a.png"]
 
 
-@pytest.mark.parametrize("folder", ["__MACOSX", ".ipynb_checkpoints", ".git", "@eaDir"])
+@pytest.mark.parametrize("folder", ["__MACOSX", ".ipynb_checkpoints", ".git", "@eaDir", "$Recycle.Bin", "#recycle"])
 def test_folders_of_programs_are_left_out(tmp_path: Path, folder: str) -> None:
     """What a Mac's archive, Jupyter or a Synology leaves is no part."""
     put(tmp_path / "a.png")

@@ -85,6 +85,14 @@ def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
         inside(tmp_path, name)
 
 
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "\u00e4" * 200 + ".png", "d/" * 3000, "x" * 1_000_000])
+def test_what_no_file_can_be_called_is_refused(tmp_path: Path, name: str) -> None:
+    """A value that ran into the column of names is told in few words, before any file system is asked."""
+    with pytest.raises(SourceError, match="expected the name of a file") as refused:
+        inside(tmp_path, name)
+    assert len(str(refused.value)) < 200
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
