@@ -24,6 +24,7 @@ from edge.inspection.settings import InspectSettings, drift_watch
 from edge.inspection.zoning import Shown, Zoning, judge_zones, measured_zones
 from edge.opencv import cv2
 from edge.pictures import SUFFIXES, as_frame_of, as_text, depth_of, levels_lost, list_pictures, read_decoded
+from edge.pictures.decoding import Decoded
 from edge.pictures.tables import inside, read_table
 from edge.preparing import prepare_and_locate
 from edge.quality.gate import QualityGate
@@ -263,9 +264,12 @@ def _of_folder(folder: Path, tell: Callable[[str], object]) -> list[Path]:
     return own
 
 
-def _read(path: Path, reading: FileReading) -> tuple[UInt8, tuple[str, ...]]:
-    """Return a file's pixels and what is to be told of them. Raises SourceError."""
-    decoded = read_decoded(path)
+# Returns a picture's pixels, and what is to be told of them. Raises SourceError.
+ReadPicture = Callable[[Path], tuple[UInt8, tuple[str, ...]]]
+
+
+def understood(path: Path, decoded: Decoded, reading: FileReading) -> tuple[UInt8, tuple[str, ...]]:
+    """Return the pixels of a file that was decoded, and what is to be told of them. Raises SourceError."""
     pixels = as_frame_of(path, decoded, reading.depth_bits)
     told = ["turned as its orientation says"] if decoded.header.turned else []
     count = depth_of(decoded.pixels, reading.depth_bits, decoded.header.declared_bits)
@@ -273,18 +277,26 @@ def _read(path: Path, reading: FileReading) -> tuple[UInt8, tuple[str, ...]]:
 
 
 def inspect_pictures(
-    paths: Sequence[Path], inspector: Inspector, stop: threading.Event, reading: FileReading | None = None
+    paths: Sequence[Path],
+    inspector: Inspector,
+    stop: threading.Event,
+    reading: FileReading | None = None,
+    read: ReadPicture | None = None,
 ) -> Iterator[InspectedPicture]:
-    """Inspect files in their order until `stop` is set; what cannot be read or shows nothing is NO_READ, with why."""
+    """Inspect files in their order until `stop` is set; what cannot be read or shows nothing is NO_READ, with why.
+
+    `read`: reads each of them, in a thread of its own, in their order; None = as files at these paths.
+    """
     reading = reading or FileReading()
+    given = read or (lambda path: understood(path, read_decoded(path), reading))
     begun: tuple[Path, FrameJob, tuple[str, ...]] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="pictures") as reader:
-        ahead: Future[tuple[UInt8, tuple[str, ...]]] | None = reader.submit(_read, paths[0], reading) if paths else None
+        ahead: Future[tuple[UInt8, tuple[str, ...]]] | None = reader.submit(given, paths[0]) if paths else None
         for index, path in enumerate(paths):
             if stop.is_set() or ahead is None:
                 break
             current = ahead
-            ahead = reader.submit(_read, paths[index + 1], reading) if index + 1 < len(paths) else None
+            ahead = reader.submit(given, paths[index + 1]) if index + 1 < len(paths) else None
             frame: Frame | None = None
             told: tuple[str, ...] = ()
             try:

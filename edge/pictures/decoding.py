@@ -220,7 +220,11 @@ def as_frame(decoded: Decoded, depth_bits: int | None = None) -> UInt8:
 
 def read_decoded(path: Path) -> Decoded:
     """Read and decode a file. Raises SourceError naming it."""
-    encoded = read_bytes(path)
+    return decoded_of(path, read_bytes(path))
+
+
+def decoded_of(path: Path, encoded: bytes) -> Decoded:
+    """Decode the bytes of a file that is called `path`. Raises SourceError naming it."""
     try:
         return decode(encoded)
     except NotReadableError as error:

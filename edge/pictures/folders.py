@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,7 @@ _NO_DISKS = (
 )  # fmt: skip
 _DEEPEST = 64
 _ENTRIES_AT_MOST = 1_000_000
+_UNSORTED_AT_MOST = 1_000_000_000
 _LOOKED_EVERY = 1000  # entries
 _SHOWN = 3
 
@@ -103,8 +104,23 @@ def why_left_out(folder_name: str) -> str:
     return _LEFT_BY_PROGRAMS.get(folder_name.lower(), "a hidden folder" if folder_name.startswith(".") else "")
 
 
+def pictures_below(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
+    """Yield the pictures of `list_pictures` one by one, however many: in the disk's order, not sorted.
+
+    What is left out is appended to `left_out`. Raises as `list_pictures`.
+    """
+    walk = _Walk(folder, SUFFIXES, _UNSORTED_AT_MOST, in_order=False)
+    walk.left_out = left_out
+    try:
+        walk.enter(folder)
+        yield from walk.visit(walk.entries(folder), 0)
+    except OSError as error:
+        raise SourceError(f"{as_text(str(folder))} cannot be read: {error.strerror}. Look at its rights") from error
+
+
 class _Walk:
-    def __init__(self, root: Path, suffixes: tuple[str, ...], entries_at_most: int) -> None:
+    def __init__(self, root: Path, suffixes: tuple[str, ...], entries_at_most: int, *, in_order: bool = True) -> None:
+        self._in_order = in_order
         self._entries_at_most = entries_at_most
         self._root = root
         self._suffixes = suffixes
@@ -120,14 +136,16 @@ class _Walk:
         known = self._folders.setdefault((status.st_dev, status.st_ino), folder)
         return None if known is folder else known
 
-    def entries(self, folder: Path) -> list[os.DirEntry[str]]:
-        """Return what lies in a folder, in natural order. Raises OSError, SourceError, KeyboardInterrupt."""
-        found = []
+    def entries(self, folder: Path) -> Iterable[os.DirEntry[str]]:
+        """Return what lies in a folder, in natural order if asked. Raises OSError, SourceError, KeyboardInterrupt."""
+        found = self._scanned(folder)
+        return sorted(found, key=lambda entry: natural_order(entry.name)) if self._in_order else found
+
+    def _scanned(self, folder: Path) -> Iterator[os.DirEntry[str]]:
         with os.scandir(folder) as inside:
             for entry in inside:
-                found.append(entry)
                 self._count()
-        return sorted(found, key=lambda entry: natural_order(entry.name))
+                yield entry
 
     def _count(self) -> None:
         self._seen += 1
@@ -139,7 +157,7 @@ class _Walk:
         if self._seen % _LOOKED_EVERY == 0:
             end_if_asked()
 
-    def visit(self, entries: Sequence[os.DirEntry[str]], depth: int) -> Iterator[Path]:
+    def visit(self, entries: Iterable[os.DirEntry[str]], depth: int) -> Iterator[Path]:
         for number, entry in enumerate(entries):
             if number % _LOOKED_EVERY == 0:
                 end_if_asked()

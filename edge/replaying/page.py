@@ -14,7 +14,7 @@ from edge.inspection.overlaying import overlay
 from edge.opencv import cv2
 from edge.preparing import map_to_frame
 from edge.recipes.comparing import changed
-from edge.records import DefectClass, FrameResult, UInt8
+from edge.records import DefectClass, FrameResult, Judgement, UInt8
 from edge.records.decided import Decided
 from edge.replaying.pairs import Twice
 from edge.replaying.telling import Comparison, Station
@@ -90,7 +90,41 @@ class DifferingPictures:
 
     def write(self, path: Path, comparison: Comparison) -> None:
         """Write the page, one file that loads nothing. Raises StoreError."""
-        write_text(path, _page(comparison, sorted(self._shown, reverse=True)))
+        write_page(path, "Comparison on one recording", comparison, [_told(each) for each in _worst_first(self._shown)])
+
+
+@dataclass(frozen=True)
+class SeenTwice:
+    """What a page shows of one unit. `pictures`: as the former and the new one see it, JPEG, and where that is."""
+
+    name: str
+    former: Judgement
+    new: Judgement | None
+    gained: int
+    lost: int
+    pictures: Sequence[tuple[bytes, bytes, str]]
+
+
+def write_page(path: Path, title: str, comparison: Comparison, shown: Sequence[SeenTwice]) -> None:
+    """Write a comparison with the units that differ most as one file that loads nothing. Raises StoreError."""
+    write_text(path, _page(title, comparison, shown))
+
+
+def _worst_first(shown: Sequence[_Shown]) -> list[_Shown]:
+    return sorted(shown, reverse=True)
+
+
+def _told(shown: _Shown) -> SeenTwice:
+    twice = shown.twice
+    pictures = [(each.former, each.new, f"{each.frame.view}, frame {each.frame.frame}") for each in shown.drawn]
+    return SeenTwice(
+        twice.former.name,
+        twice.former.judgement,
+        None if twice.new is None else twice.new.judgement,
+        len(twice.gained),
+        len(twice.lost),
+        pictures,
+    )
 
 
 def _coverage(seen: FrameResult) -> float:
@@ -114,7 +148,7 @@ def _jpeg(decided: Decided, pixels: UInt8, classes: Classes) -> bytes:
     return bytes(cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1])
 
 
-def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
+def _page(title: str, comparison: Comparison, shown: Sequence[SeenTwice]) -> str:
     diff, unit = comparison.diff, comparison.unit
     gained = sum(one.gained for one in diff.classes.values())
     lost = sum(one.lost for one in diff.classes.values())
@@ -127,7 +161,7 @@ def _page(comparison: Comparison, shown: Sequence[_Shown]) -> str:
     sections = [Section("What was compared", _who(comparison)), Section("What differs", _sums(comparison))]
     if shown:
         sections.append(Section(f"The {unit}s that differ most", [block for each in shown for block in _unit(each)]))
-    return page("Comparison on one recording", diff.told(unit), cards, sections)
+    return page(title, diff.told(unit), cards, sections)
 
 
 def _who(comparison: Comparison) -> list[Html]:
@@ -160,17 +194,15 @@ def _sums(comparison: Comparison) -> list[Html]:
     ]
 
 
-def _unit(shown: _Shown) -> list[Html]:
-    twice = shown.twice
-    former, new = twice.former.judgement, twice.new.judgement if twice.new is not None else None
+def _unit(shown: SeenTwice) -> list[Html]:
+    former, new = shown.former, shown.new
     blocks = [
-        heading(f"{twice.former.name}: {former.verdict.value} → {new.verdict.value if new else 'none'}"),
+        heading(f"{shown.name}: {former.verdict.value} → {new.verdict.value if new else 'none'}"),
         paragraph(f"former: {former.reason or 'good'}; new: {(new.reason if new else None) or 'good'}"),
-        paragraph(f"{len(twice.gained)} gained, {len(twice.lost)} lost", soft=True),
+        paragraph(f"{shown.gained} gained, {shown.lost} lost", soft=True),
     ]
-    for each in shown.drawn:
-        where = f"{each.frame.view}, frame {each.frame.frame}"
-        sides = [picture(each.former, "jpeg", f"former, {where}", f"former, {where}"),
-                 picture(each.new, "jpeg", f"new, {where}", f"new, {where}")]  # fmt: skip
+    for one, other, where in shown.pictures:
+        sides = [picture(one, "jpeg", f"former, {where}", f"former, {where}"),
+                 picture(other, "jpeg", f"new, {where}", f"new, {where}")]  # fmt: skip
         blocks.append(beside(sides))
     return blocks

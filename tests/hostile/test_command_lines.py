@@ -29,6 +29,7 @@ WORDS = {
     "zones": ["CONFIG", "--draw", "zones.png"],
     "calibrate": ["CONFIG", "camera", "--target", "chessboard:9x6:10mm"],
     "inspect": ["pictures", "--config", "CONFIG", "--bundle", "demo", "--report", "report.html"],
+    "reinspect": ["pictures", "--config", "CONFIG", "--bundle", "demo", "--out", "results"],
     "alarms": ["CONFIG"],
     "ack": ["CONFIG", "camera-lost"],
     "reset": ["CONFIG", "camera-lost"],

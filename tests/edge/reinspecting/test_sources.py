@@ -1,0 +1,247 @@
+"""What an archive may be: recordings, evidence exports, lists, storages; and what is refused as a source."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from edge.cli.commands import app
+from edge.evidence.exporting import export
+from edge.evidence.index import Sought
+from edge.evidence.reading import EvidenceReader
+from edge.opencv import cv2
+from edge.recording.playing import RecordedCamera, load_recording
+from edge.records import Frame
+from tests.bright_bundle import part
+from tests.edge.recording.test_recording import NOW, ListedCamera, recorded
+from tests.edge.reinspecting.archive import but_seconds, reinspect, rows, write_archive, write_bundles
+
+STATION = """
+cameras: {{top: {{source: simulated}}, side: {{source: simulated}}}}
+recipes:
+  phone:
+    views: {{top: {{bundle: {0}/bright}}, side: {{bundle: {0}/blind}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write an archive, two bundles, and settings of two views."""
+    folder = tmp_path_factory.mktemp("archive")
+    write_archive(folder / "archive", 4, unreadable=False)
+    write_bundles(folder)
+    (folder / "station.yaml").write_text(STATION.format(folder))
+    return folder
+
+
+def frame(camera: str, number: int) -> Frame:
+    """Return one frame of a part; each second one is scratched."""
+    pixels = part(64, 64, *([(10, 20, 20, 6)] if number % 2 else []))
+    return Frame(camera, number, pixels, 10**9 * (number + 1), NOW, "")
+
+
+def test_a_recording_is_judged_frame_by_frame_and_view_by_view(place: Path, tmp_path: Path) -> None:
+    """Each frame is a picture of its camera's view; its hash is that of its pixels, which are without loss."""
+    names = ("top", "side")
+    recorded(tmp_path / "kept", [ListedCamera(name, [frame(name, n) for n in range(3)]) for name in names])
+    code, told = reinspect(tmp_path / "kept", "--config", place / "station.yaml", "--out", tmp_path / "out")
+    assert code == 0, told
+    found = rows(tmp_path / "out")
+    assert {name: row["verdict"] for name, row in found.items()} == {
+        **{f"top/{n:08d}": "NG" if n == 1 else "OK" for n in range(3)},
+        **{f"side/{n:08d}": "OK" for n in range(3)},  # its bundle does not see what is there
+    }
+    assert {row["view"] for row in found.values()} == {"top", "side"}
+    assert {row["model"].split()[0] for row in found.values()} == {"bright"}
+    assert len({row["model"] for row in found.values()}) == 2
+    assert {row["recipe"] for row in found.values()} == {"phone"}
+    pixels = frame("top", 1).pixels
+    assert found["top/00000001"]["sha256"] == hashlib.sha256(pixels.tobytes()).hexdigest()
+    assert RecordedCamera("top", load_recording(tmp_path / "kept"), "top").total == 3
+
+
+def test_a_folder_of_recordings_and_a_video_are_sources(place: Path, tmp_path: Path) -> None:
+    """Recordings in one folder have their names before their frames; a clip alone is a video of as many pictures."""
+    (tmp_path / "all").mkdir()
+    for day in ("monday", "tuesday"):
+        recorded(tmp_path / "all" / day, [ListedCamera("eye", [frame("eye", n) for n in range(2)])])
+    words = ("--bundle", place / "bright", "--out")
+    assert reinspect(tmp_path / "all", *words, tmp_path / "o1")[0] == 0
+    assert sorted(rows(tmp_path / "o1"))[::2] == ["monday/eye/00000000", "tuesday/eye/00000000"]
+    clip = tmp_path / "all" / "monday" / "eye" / "0001.mkv"
+    assert reinspect(clip, *words, tmp_path / "o2")[0] == 0
+    verdicts = [rows(tmp_path / "o2")[f"0001.mkv/{n:08d}"]["verdict"] for n in range(2)]
+    assert verdicts == ["OK", "NG"]
+
+
+def test_an_evidence_export_is_judged_with_its_parts_and_views(place: Path, tmp_path: Path) -> None:
+    """Each kept picture has a row with the part and the view that it was kept of; unpacked, it is the same."""
+    settings = f"camera: {{name: eye}}\nbundle: {place}/bright\nstore: {{path: o.db}}\nevidence: {{pictures: png}}\n"
+    (tmp_path / "line.yaml").write_text(settings)
+    words = ["replay", str(place / "archive"), "--config", str(tmp_path / "line.yaml")]
+    words += ["--events", str(tmp_path / "events.jsonl"), "--evidence", str(tmp_path / "kept")]
+    assert CliRunner().invoke(app, words, standalone_mode=False).exception is None
+    with EvidenceReader(tmp_path / "kept") as reader:
+        kept = reader.find(Sought(), 100)
+        export(reader, kept, tmp_path / "export.zip", now=NOW, user="me")
+    code, told = reinspect(tmp_path / "export.zip", "--bundle", place / "bright", "--out", tmp_path / "out")
+    assert code == 0, told
+    found = rows(tmp_path / "out")
+    assert {picture.split("/")[0]: row["verdict"] for picture, row in found.items()} == {
+        each["name"]: each["verdict"] for each in kept
+    }
+    assert {row["view"] for row in found.values()} == {"eye"}
+    with zipfile.ZipFile(tmp_path / "export.zip") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    assert reinspect(tmp_path / "unpacked", "--bundle", place / "bright", "--out", tmp_path / "again")[0] == 0
+    assert but_seconds(rows(tmp_path / "again").values()) == but_seconds(found.values())
+
+
+def test_lists_name_pictures_parts_and_views(place: Path, tmp_path: Path) -> None:
+    """CSV and Parquet alike; a relative path is below the list; a picture that is gone is NO_READ."""
+    shutil.copytree(place / "archive", tmp_path / "archive")
+    table = {
+        "path": ["archive/0000.png", "archive/below/0001.png", "archive/gone.png"],
+        "part_id": ["a", "a", "b"],
+        "view": ["top", "side", "top"],
+    }
+    lines = [";".join(row) for row in zip(*table.values(), strict=True)]
+    (tmp_path / "list.csv").write_text("\n".join([";".join(table), *lines]))
+    pq.write_table(pa.table(table), tmp_path / "list.parquet")
+    for name in ("list.csv", "list.parquet"):
+        out = tmp_path / f"of-{name}"
+        code, told = reinspect(tmp_path / name, "--config", place / "station.yaml", "--out", out)
+        assert code == 5, told
+        assert [
+            (row["picture"], row["part_id"], row["view"], row["verdict"]) for row in but_seconds(rows(out).values())
+        ] == [
+            ("archive/0000.png", "a", "top", "OK"),
+            ("archive/below/0001.png", "a", "side", "OK"),
+            ("archive/gone.png", "b", "top", "NO_READ"),
+        ]
+
+
+def test_folders_named_like_views_tell_view_and_part(place: Path, tmp_path: Path) -> None:
+    """Pictures of one part have the same name in the folder of each view."""
+    for view in ("top", "side"):
+        (tmp_path / "archive" / view).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "archive" / view / "part-7.png"), part(64, 64, (10, 20, 20, 6)))
+    words = ("--config", place / "station.yaml", "--out", tmp_path / "out")
+    assert reinspect(tmp_path / "archive", *words)[0] == 0
+    told = [(row["view"], row["part_id"], row["verdict"]) for row in rows(tmp_path / "out").values()]
+    assert sorted(told) == [("side", "part-7", "OK"), ("top", "part-7", "NG")]
+    cv2.imwrite(str(tmp_path / "archive" / "lone.png"), part(64, 64))
+    code, said = reinspect(tmp_path / "archive", *words[:2], "--out", tmp_path / "out2")
+    assert code == 3
+    assert "lone.png: expected one of the views top, side of the recipe phone" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("absent", None, "Nothing at"),
+        ("a.txt", b"what", "received another kind of file"),
+        ("a.csv", b"path\na.png\n./a.png\n", "The picture a.png is named twice"),
+        ("a.csv", b"file\na.png\n", "expected the columns path"),
+        ("a.csv", b"path,view\na.png\n", "line 2: expected 2 values"),
+        ("a.csv", b"path\n", "No pictures in"),
+        ("a.parquet", b"PAR1", "is no Parquet that can be read"),
+        ("a.zip", b"PK", "is no evidence export that can be read"),
+        ("a.mp4", b"video", "is no video that can be read"),
+    ],
+)
+def test_what_is_no_source_is_refused(name: str, content: bytes | None, told: str, place: Path, tmp_path: Path) -> None:
+    """Each says what was expected; nothing is judged."""
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    code, said = reinspect(tmp_path / name, "--bundle", place / "bright", "--out", tmp_path / "out")
+    assert code == 5, said
+    assert told in said
+    assert not list((tmp_path / "out").glob("results/*"))
+
+
+def test_an_empty_folder_is_refused(place: Path, tmp_path: Path) -> None:
+    """It is no archive that is all well."""
+    (tmp_path / "empty").mkdir()
+    code, said = reinspect(tmp_path / "empty", "--bundle", place / "bright", "--out", tmp_path / "out")
+    assert (code, said.split(" in ")[0]) == (5, "No pictures")
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Serve S3 on loopback; yield what its addresses end in."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-written-down")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    yield f"endpoint_override={host}:{port}&scheme=http&region=eu-central-1"
+    server.stop()
+
+
+def test_a_bucket_is_judged_as_the_folder_that_was_copied_there(place: Path, s3: str, tmp_path: Path) -> None:
+    """The same rows, but for their times; the address is written down without its query."""
+    options = dict(pair.split("=") for pair in s3.split("&"))
+    bucket = pyarrow.fs.S3FileSystem(**options, allow_bucket_creation=True)
+    bucket.create_dir("line-7")
+    pyarrow.fs.copy_files(str(place / "archive"), "line-7/2026", destination_filesystem=bucket)
+    words = ("--bundle", place / "bright", "--out")
+    code, told = reinspect(f"s3://line-7/2026?{s3}", *words, tmp_path / "o1")
+    assert code == 0, told
+    reinspect(place / "archive", *words, tmp_path / "o2")
+    assert but_seconds(rows(tmp_path / "o1").values()) == but_seconds(rows(tmp_path / "o2").values())
+    assert "endpoint_override" not in (tmp_path / "o1" / "run.json").read_text()
+    assert reinspect(f"file://{place}/archive", *words, tmp_path / "o3")[0] == 0
+    assert but_seconds(rows(tmp_path / "o3").values()) == but_seconds(rows(tmp_path / "o2").values())
+    code, told = reinspect(f"s3://line-7/nothing?{s3}", *words, tmp_path / "o4")
+    assert (code, told.split(":")[0]) == (5, "Nothing at s3")
+
+
+def authorize(s3: str, after: str) -> None:
+    """Have the S3 server look at credentials after so many requests."""
+    host = s3.partition("=")[2].partition("&")[0]
+    asked = urllib.request.Request(
+        f"http://{host}/moto-api/reset-auth", data=after.encode(), headers={"Content-Type": "text/plain"}
+    )
+    with urllib.request.urlopen(asked, timeout=60):  # noqa: S310 - ours
+        pass
+
+
+def test_a_bucket_without_credentials_says_so(
+    place: Path, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 5 and what to set; a picture that was refused meanwhile has no row, and one with credentials."""
+    options = dict(pair.split("=") for pair in s3.split("&"))
+    bucket = pyarrow.fs.S3FileSystem(**options, allow_bucket_creation=True)
+    bucket.create_dir("line-8")
+    pyarrow.fs.copy_files(str(place / "archive"), "line-8", destination_filesystem=bucket)
+    words = (f"s3://line-8?{s3}", "--bundle", place / "bright", "--out", tmp_path / "out")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with monkeypatch.context() as without:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            without.delenv(name)
+        for after in ("0", "5"):  # at once; and while pictures are read
+            authorize(s3, after)
+            code, told = reinspect(*words)
+            assert code == 5, told
+            assert "s3://line-8?*** cannot be read without credentials" in told
+            assert "AWS_ACCESS_KEY_ID" in told
+            assert not list((tmp_path / "out" / "results").iterdir())
+    authorize(s3, "inf")
+    assert reinspect(*words)[0] == 0
