@@ -62,7 +62,7 @@ KINDS: Mapping[str, _Kind] = {
 }
 PICTURE = "image/jpeg"
 # Of a body that has changed since its first version.
-_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 5, "birth": 2, "recipe": 2, "result": 3, "part": 2}
+_VERSIONS: Mapping[str, int] = {"counters": 3, "health": 5, "birth": 2, "recipe": 3, "result": 3, "part": 2}
 
 
 def boot_id() -> str:
@@ -96,10 +96,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class InForce:
-    """A recipe, and the model of each of its views."""
+    """A recipe, and the model of each of its views. `finds`: how small a defect each finds, where it was measured."""
 
     recipe: str
     models: Mapping[str, ModelIdentity]
+    finds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelIdentity | None:
@@ -551,9 +552,10 @@ class MessageWriter:
         return self._message("birth", body)
 
     def recipe(self) -> Message:
-        """Return which recipe is in force and with which model each of its views judges."""
+        """Return which recipe is in force, which model judges each of its views, and how small a defect that finds."""
         models = {name: asdict(model) for name, model in self.in_force.models.items()}
-        body = {"schema": _schema("recipe"), "name": self.in_force.recipe, "models": models}
+        finds = {name: list(told) for name, told in self.in_force.finds.items() if told}
+        body = {"schema": _schema("recipe"), "name": self.in_force.recipe, "models": models, "finds": finds}
         return self._message("recipe", body)
 
     def reload(self, report: ReloadReport) -> Message:

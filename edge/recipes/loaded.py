@@ -83,6 +83,11 @@ class LoadedRecipe:
         return {name: view.model for name, view in self.views.items()}
 
     @property
+    def finds(self) -> dict[str, tuple[str, ...]]:
+        """How small a defect the model of each view finds, one sentence for each class; empty where not measured."""
+        return {name: view.bundle.finds for name, view in self.views.items()}
+
+    @property
     def classes(self) -> dict[str, tuple[DefectClass, ...]]:
         """The defect classes of each view."""
         return {name: tuple(view.bundle.classes) for name, view in self.views.items()}

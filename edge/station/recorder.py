@@ -55,7 +55,7 @@ class Recorder:
 
     def use(self, recipe: LoadedRecipe) -> None:
         """Name this recipe, and its models, in what is said from now on."""
-        self._messages.in_force = InForce(recipe.name, recipe.models)
+        self._messages.in_force = InForce(recipe.name, recipe.models, recipe.finds)
         if self._book is not None:
             self._book.recipe = recipe.name
 

@@ -25,6 +25,7 @@ _TOPICS_AT_MOST = 50
 _TEXT_AT_MOST = 500
 _COUNTERS_AT_MOST = 100
 _CAMERAS_AT_MOST = 32
+_SENTENCES_AT_MOST = 16  # of one view, on how small a defect is found
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,7 @@ class Watched:
             "silent_s": _seconds(silent_ns),
             "recipe": _text(recipe.body.get("name")) if recipe else None,
             "models": _models(recipe.body) if recipe else [],
+            "finds": _finds(recipe.body) if recipe else [],
             **self._health(now_ns),
             **self._counts(now_ns),
             "last": None if last is None else _result(last, now_ns),
@@ -381,6 +383,13 @@ def _models(body: Mapping[str, Any]) -> list[str]:
     models = [*list(_mapping(body.get("models")).values())[:_CAMERAS_AT_MOST], body.get("model")]
     told = (f"{_text(model.get('name'))} {_text(model.get('version'))}".strip() for model in map(_mapping, models))
     return list(dict.fromkeys(model for model in told if model))
+
+
+def _finds(body: Mapping[str, Any]) -> list[str]:
+    """Return what is said of how small a defect the models in force find, each sentence once."""
+    views = list(_mapping(body.get("finds")).values())[:_CAMERAS_AT_MOST]
+    told = (_text(each) for view in views if isinstance(view, list) for each in view[:_SENTENCES_AT_MOST])
+    return [each for each in dict.fromkeys(told) if each]
 
 
 def _result(heard: _Heard, now_ns: int) -> dict[str, Any]:

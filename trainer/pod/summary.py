@@ -17,6 +17,7 @@ from trainer.pod.trials import Trial
 
 _CHANCE_OF_A_FALSE_BLIND_SPOT = 0.05  # over all places that are looked at, together
 _NAMED = 4  # blind spots in the sentence
+_Place = tuple[int | None, int | None]  # an orientation, a ninth
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class BlindSpot:
     ninth: int | None
     judged: int
     found: int
+
+    def holds(self, trial: Trial) -> bool:
+        """Tell whether a defect lies here."""
+        return self.orientation in {None, trial.orientation} and self.ninth in {None, trial.ninth}
 
     def words(self) -> str:
         """Name the place and say how many were found there."""
@@ -92,35 +97,33 @@ def _curve(trials: Sequence[Trial]) -> Curve:
 
 
 def blind_spots(trials: Sequence[Trial], whole: Curve) -> tuple[BlindSpot, ...]:
-    """Name the orientations, the ninths, and what of both together, where too few large ones are found.
+    """Name the orientations, then the ninths, then what of both together, where too few large ones are found.
 
     Large ones: of a90_95 or more; without it, the largest half of all sizes. Too few: so few that with a chance of 0.9
-    each it would happen by luck in one of twenty whole measurements, all places together (Bonferroni). A place within
-    one that is named already is not named again.
+    each it would happen by luck in one of twenty whole measurements, all places together (Bonferroni). What lies in a
+    place that is named is not counted against another.
     """
     if not trials:
         return ()
-    sizes = np.array([trial.size_px for trial in trials])
-    least = float(np.exp(np.log(sizes).mean())) if whole.a90_95 is None else whole.a90_95
+    least = float(np.exp(np.log([t.size_px for t in trials]).mean())) if whole.a90_95 is None else whole.a90_95
     large = [trial for trial in trials if trial.size_px >= least]
-    ways: tuple[Callable[[Trial], tuple[int | None, int | None]], ...] = (
+    ways: tuple[Callable[[Trial], _Place], ...] = (
         lambda t: (t.orientation, None),
         lambda t: (None, t.ninth),
         lambda t: (t.orientation, t.ninth),
     )
-    places: dict[tuple[int | None, int | None], list[Trial]] = {}
-    for way in ways:
-        for trial in large:
-            if way(trial) != (None, None):
-                places.setdefault(way(trial), []).append(trial)
     # a spot has no orientation: its place by both is that by its ninth
-    limit = _CHANCE_OF_A_FALSE_BLIND_SPOT / max(1, len(places))
+    count = len({way(trial) for way in ways for trial in large} - {(None, None)})
     named: list[BlindSpot] = []
-    for (orientation, ninth), own in places.items():
-        inside = any(spot.orientation in {None, orientation} and spot.ninth in {None, ninth} for spot in named)
-        found = sum(trial.found for trial in own)
-        if not inside and _at_most(found, len(own)) < limit:
-            named.append(BlindSpot(orientation, ninth, len(own), found))
+    for way in ways:
+        places: dict[_Place, list[Trial]] = {}
+        for trial in large:
+            if way(trial) != (None, None) and not any(spot.holds(trial) for spot in named):
+                places.setdefault(way(trial), []).append(trial)
+        for (orientation, ninth), own in places.items():
+            found = sum(trial.found for trial in own)
+            if _at_most(found, len(own)) < _CHANCE_OF_A_FALSE_BLIND_SPOT / count:
+                named.append(BlindSpot(orientation, ninth, len(own), found))
     return tuple(sorted(named, key=lambda spot: spot.found / spot.judged))
 
 

@@ -59,6 +59,20 @@ def test_text_of_the_wire_is_escaped(tmp_path: Path) -> None:
     assert "a\\u202eb" in page
 
 
+def test_the_station_says_how_small_a_defect_its_model_finds(tmp_path: Path) -> None:
+    """What was measured of the model in force stands beside it; nothing stands there where nothing was measured."""
+    models = {"top": {"name": "glass", "version": "1.0.0", "sha256": None}}
+    body = {"schema": "linewatch/recipe/3", "name": "phone", "models": models, "finds": {}}
+    sentence = "scratch of ≥ 30 px is found <b>"
+    with bench(tmp_path) as site:
+        site.online()
+        site.hear(message("state/recipe", body, retained=True))
+        assert "Finds" not in site.browser.get("/").text
+        site.hear(message("state/recipe", body | {"finds": {"top": [sentence]}}, retained=True))
+        page = site.browser.get("/").text
+    assert "<dt>Finds</dt><dd>scratch of ≥ 30 px is found &lt;b&gt;</dd>" in page
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_page_answers_in_every_language(tmp_path: Path, language: str) -> None:
     """Each screen's page is made with the words of each language, with the strict policy on it."""

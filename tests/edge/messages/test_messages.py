@@ -25,6 +25,7 @@ from edge.messages.writer import (
     DiffReport,
     Health,
     Identity,
+    InForce,
     MessageWriter,
     ReloadReport,
     Stamp,
@@ -82,7 +83,7 @@ SHELVED = replace(
 )
 # Not JSON in an envelope: a JPEG, and what others send to the line.
 # Of what has changed since its first version.
-VERSIONS = {"counters": 3, "health": 5, "birth": 2, "recipe": 2, "result": 3, "part": 2}
+VERSIONS = {"counters": 3, "health": 5, "birth": 2, "recipe": 3, "result": 3, "part": 2}
 NO_BODY, HEARD = {"picture"}, {f"command-{name}" for name in COMMANDS}
 DRIFT = ModelDriftNow(0.6104, 0.52, None, 12, drifted=False)
 HEALTH = Health({"top": CameraHealth("running", "", 10.004, None, 0, model_drift=DRIFT)}, True, 3, 0, None, None)
@@ -424,6 +425,13 @@ def test_a_picture_is_the_jpeg_itself_and_an_answer_goes_where_it_is_wanted() ->
     assert (answer.topic, answer.correlation, answer.content_type) == ("desk/answers", b"7", "application/json")
     body = opened(answer)["body"]
     assert (body["command"], body["outcome"], body["detail"]) == ("ack", "invalid", "no user")
+
+
+def test_a_recipe_says_how_small_a_defect_its_models_find() -> None:
+    """Each view that was measured has a sentence for each class; one that was not is left out."""
+    writer = MessageWriter(IDENTITY, lambda: Stamp(NOON, 5, None))
+    writer.in_force = InForce("phone", {"top": MODEL, "side": MODEL}, {"top": ("scratch of ≥ 30 px",), "side": ()})
+    assert opened(writer.recipe())["body"]["finds"] == {"top": ["scratch of ≥ 30 px"]}
 
 
 def test_the_mqtt_page_names_every_topic_and_its_examples_hold() -> None:

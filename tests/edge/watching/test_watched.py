@@ -122,6 +122,9 @@ def test_a_line_of_one_camera_is_told_as_it_says_it() -> None:
     assert (told["recipe"], told["models"]) == ("phone", ["glass 1"])
     several = {"name": "phone", "models": {"top": {"name": "a", "version": "1"}, "side": {"name": "a", "version": "1"}}}
     assert watched(said("state/recipe", several)).picture(S, NOW)["models"] == ["a 1"]
+    assert told["finds"] == []
+    sized = several | {"finds": {"top": ["scratch of ≥ 30 px", 7], "side": ["scratch of ≥ 30 px", "stain"], "x": 1}}
+    assert watched(said("state/recipe", sized)).picture(S, NOW)["finds"] == ["scratch of ≥ 30 px", "stain"]
 
 
 def test_silence_is_stale_and_never_ok() -> None:
@@ -297,7 +300,7 @@ TOPICS = ("status", "state/health", "state/counters", "state/recipe", "seq", "al
 # fmt: off
 KEYS = [
     "status", "reason", "camera", "cameras", "frames_per_s", "broker", "outbox", "ok", "ng", "parts", "verdict",
-    "models",
+    "models", "finds",
     "part_id", "views", "missing_views", "grade", "state", "priority", "at_ns", "text", "user", "shown", "value",
     "committed", "name", "model", "condition", "detail",
 ]
