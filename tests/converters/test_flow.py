@@ -146,7 +146,7 @@ def test_an_interrupted_search_leaves_the_bundle_and_goes_on(tmp_path: Path) -> 
     arguments = [str(path), "--to", "onnxruntime", "--precision", "int8", "--max-changed-pixels", "0.05"]
     command = [sys.executable, "-m", "converters", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        deadline_s = time.monotonic() + 60
+        deadline_s = time.monotonic() + 240
         while not search.exists() and time.monotonic() < deadline_s and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
@@ -445,7 +445,7 @@ def test_sigterm_leaves_nothing_behind(tmp_path: Path, pictures: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "converters", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as process:
-        deadline_s = time.monotonic() + 60
+        deadline_s = time.monotonic() + 240
         while not (tmp_path / "m-1.0.0.tmp" / "golden").exists() and time.monotonic() < deadline_s:
             time.sleep(0.005)
         process.send_signal(signal.SIGTERM)

@@ -158,7 +158,7 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
     command = [sys.executable, "-m", "trainer", "compare", str(config), "--data", str(data), "--out", str(out)]
     # killed in its first one, `kill` as well ends the training with it, and what still works there is not disturbed
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: (out / "both" / "recipe.yaml").is_file() or process.poll() is not None, 120)
+        wait_for(lambda: (out / "both" / "recipe.yaml").is_file() or process.poll() is not None, 240)
         second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert (second.returncode, "is being worked on" in second.stderr) == (8, True), second.stderr
         process.terminate()
@@ -166,7 +166,7 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
     assert process.returncode == 130, stderr
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         begun = out / "dice" / "recipe.yaml"
-        wait_for(lambda: begun.is_file() or process.poll() is not None, 120)
+        wait_for(lambda: begun.is_file() or process.poll() is not None, 240)
         assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=120)

@@ -42,7 +42,7 @@ def in_a_terminal(command: list[str]) -> tuple[int, bytes]:
                 break
             drawn += part
         os.close(master)
-        return ran.wait(timeout=60), drawn
+        return ran.wait(timeout=240), drawn
 
 
 def test_in_a_terminal_an_import_shows_its_progress(tmp_path: Path) -> None:
