@@ -80,9 +80,9 @@ def place_of(number: int) -> str:
     return f"bench/site/area/line-{number // 10:02d}/cell-{number:03d}"
 
 
-def settings_of(number: int, port: int) -> Settings:
+def settings_of(place: str, port: int) -> Settings:
     """Return the settings of a station: one camera, parts by a light barrier, an alarm for each NG part."""
-    enterprise, site, area, line, cell = place_of(number).split("/")
+    enterprise, site, area, line, cell = place.split("/")
     line_of = {"enterprise": enterprise, "site": site, "area": area, "line": line, "cell": cell, "device": cell}
     rejects = {"id": ALARM, "measure": "ng", "off_delay_ms": STANDS_MS, "priority": "high", "needs_ack": False}
     # 12 NG parts in ten minutes are no flood here: each of their alarms is to be seen by itself
@@ -154,11 +154,11 @@ class SimulatedStation:
     """One station, open. `raised`: told of each alarm of an NG part: its occurrence and when it was raised, ns."""
 
     def __init__(
-        self, scope: ExitStack, number: int, home: Home, pace: Pace, raised: Callable[[str, int], None]
+        self, scope: ExitStack, place: str, home: Home, pace: Pace, raised: Callable[[str, int], None]
     ) -> None:
-        settings = settings_of(number, home.port)
-        self.place = place_of(number)
-        self.outbox = scope.enter_context(Outbox(home.folder / f"{number:03d}.db", kept_s=KEPT_S))
+        settings = settings_of(place, home.port)
+        self.place = place
+        self.outbox = scope.enter_context(Outbox(home.folder / f"{settings.line.cell}.db", kept_s=KEPT_S))
         self._messages = _writer(settings, self.outbox.epoch)
         announcements = Announcements(self._messages, settings)
         announcements.ready()
@@ -191,8 +191,8 @@ class SimulatedStation:
         self._desk = CommandDesk(self._inbox.take, self.sender.offer, alarms, self._messages, self.outbox)
         self._desk.add({"resend": EventResender(self.outbox, self._desk.answer_later)})
         self._reporter = Reporter(settings.report, messages=self._messages, outbox=self.outbox, sender=self.sender)
-        self._pace, self._raised = pace, raised
-        self._draw = random.Random(number)
+        self.pace, self._raised = pace, raised
+        self._draw = random.Random(place)
         self._counted = dict.fromkeys(Verdict, 0)
         self._alarmed = {"raised": 0, "cleared": 0}
         self._picture_ns = 0
@@ -204,7 +204,7 @@ class SimulatedStation:
 
     def part(self) -> None:
         """Have a part pass, and record its verdict."""
-        now_ns, ng = time.monotonic_ns(), self._draw.random() < self._pace.ng
+        now_ns, ng = time.monotonic_ns(), self._draw.random() < self.pace.ng
         number = self.parts + 1
         frame = frame_result(number, now_ns, datetime.now(timezone.utc), ng=ng, draw=self._draw)
         part = PartResult(
@@ -231,9 +231,9 @@ class SimulatedStation:
         frames = self.parts
         view = ViewNow("top", None, True, frames, 0, 38.4, _MAX_AGE_MS, seen_ns=now_ns if frames else None)
         self._reporter.report_if_due(self._counters, [view])
-        if self._pace.picture and now_ns - self._picture_ns >= 1e9 and self.sender.connected:
+        if self.pace.picture and now_ns - self._picture_ns >= 1e9 and self.sender.connected:
             self._picture_ns = now_ns
-            self.sender.offer(self._messages.picture(self._pace.picture))
+            self.sender.offer(self._messages.picture(self.pace.picture))
 
     def _note(self, events: Sequence[AlarmEvent]) -> None:
         for event in events:
@@ -349,7 +349,7 @@ def hosted(home: Home, numbers: range, pace: Pace, say: Callable[[dict[str, Any]
         def raised(occurrence: str, at_ns: int) -> None:
             say({"raised": [occurrence, at_ns]})
 
-        stations = [SimulatedStation(scope, number, home, pace, raised) for number in numbers]
+        stations = [SimulatedStation(scope, place_of(number), home, pace, raised) for number in numbers]
         yield Host(stations, pace, say)
 
 
