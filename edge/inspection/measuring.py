@@ -18,6 +18,7 @@ from typing import TypeAlias
 import numpy as np
 
 from edge.inspection.joining import Joining, joined
+from edge.inspection.middles import Outline, Places
 from edge.inspection.scale import Scale
 from edge.inspection.sizing import Marked, Sizes, box_in_mm, of_box, sizes_of
 from edge.opencv import cv2
@@ -47,13 +48,17 @@ class Region:
 
 @dataclass(frozen=True)
 class _Component:
-    """One 8-connected defect: `mask` uint8 [h, w] 0/1 of its box, whose corner is map cell (x, y); `cells` in it."""
+    """One 8-connected defect: `mask` uint8 [h, w] 0/1 of its box, whose corner is map cell (x, y); `cells` in it.
+
+    `outline` int32 [N, 2]: the map's cells along its outer border, in their order; None where others touch it.
+    """
 
     class_id: int
     x: int
     y: int
     mask: UInt8
     cells: int
+    outline: Places | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def region(shape: tuple[int, int], polygon: tuple[tuple[float, float], ...] | No
 
 def _components(classes: UInt8) -> list[_Component]:
     """Find the 8-connected components of each class in a uint8 [h, w] map."""
-    outlines, hierarchy = cv2.findContours(classes, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    outlines, hierarchy = cv2.findContours(classes, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     # with RETR_CCOMP an outline without a parent is the outer border of one island of touching defects of any class
     parents = hierarchy[0, :, 3].tolist() if outlines else []
     outer = [outline for outline, parent in zip(outlines, parents, strict=True) if parent < 0]
@@ -127,13 +132,16 @@ def _components(classes: UInt8) -> list[_Component]:
     boxes = [cv2.boundingRect(outline) for outline in outer]
     for outline, (x, y, w, h), lonely in zip(outer, boxes, _apart(boxes), strict=True):
         box = classes[y : y + h, x : x + w]
-        seed_x, seed_y = outline.reshape(-1, 2)[0].tolist()  # OpenCV 4 and 5 differ in the shape of point lists
+        points = outline.reshape(-1, 2)  # OpenCV 4 and 5 differ in the shape of point lists
+        seed_x, seed_y = points[0].tolist()
         seed = (seed_y - y, seed_x - x)
         class_id = int(box[seed])
         own = (box == class_id).view(np.uint8)
         cells = cv2.countNonZero(own)
         if cells == cv2.countNonZero(box):  # one class, so the island is the one defect at its seed
-            found.append(_Component(class_id, x, y, own, cells) if lonely else _at_seed(own, class_id, x, y, seed))
+            if not lonely:
+                own, cells = _at_seed(own, seed)
+            found.append(_Component(class_id, x, y, own, cells, points))
         else:
             _, islands = cv2.connectedComponents((box > 0).view(np.uint8), connectivity=8)
             found += _label(np.where(islands == islands[seed], box, np.uint8(0)), x, y)
@@ -151,13 +159,16 @@ def _apart(boxes: Sequence[tuple[int, int, int, int]]) -> list[bool]:
     return lonely
 
 
-def _at_seed(mask: UInt8, class_id: int, x: int, y: int, seed: tuple[int, int]) -> _Component:
-    """Keep of a box's mask, uint8 [h, w] 0/1, what is connected to its pixel `seed` (row, column), which spans it."""
+def _at_seed(mask: UInt8, seed: tuple[int, int]) -> tuple[UInt8, int]:
+    """Keep of a box's mask, uint8 [h, w] 0/1, what is connected to its pixel `seed` (row, column), which spans it.
+
+    Return beside it how many cells that is.
+    """
     labels, label_map, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     if labels > 2:  # parts of other islands reach into the box
         label = int(label_map[seed])
-        return _Component(class_id, x, y, (label_map == label).view(np.uint8), int(stats[label, cv2.CC_STAT_AREA]))
-    return _Component(class_id, x, y, mask, int(stats[1, cv2.CC_STAT_AREA]))
+        return (label_map == label).view(np.uint8), int(stats[label, cv2.CC_STAT_AREA])
+    return mask, int(stats[1, cv2.CC_STAT_AREA])
 
 
 def _label(box: UInt8, x: int, y: int) -> list[_Component]:
@@ -328,7 +339,11 @@ def _in_frame(component: _Component, where: _Cells, px_at_most: int) -> Marked |
     (a, b, x), (c, d, y) = where.matrix
     if (a, b, c, d) == (1.0, 0.0, 0.0, 1.0) and x == round(x) and y == round(y):
         mask = cv2.copyMakeBorder(component.mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-        return Marked(mask, (component.x + round(x) - 1, component.y + round(y) - 1))
+        corner = (component.x + round(x) - 1, component.y + round(y) - 1)
+        around = component.outline
+        return Marked(
+            mask, corner, 1.0, None if around is None else Outline(around, (component.x - 1, component.y - 1))
+        )
     box = np.array([[0, 0], [w, 0], [0, h], [w, h]], np.float64) + np.array([component.x, component.y])
     corners = where.to_frame.apply(box)
     left, top = (int(v) - 2 for v in np.floor(corners.min(axis=0)))

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge.inspection.packed import Bools
 from edge.opencv import cv2
 from edge.records import Float32, Float64, UInt8
-
-Bools = npt.NDArray[np.bool_]
 
 # Readings across a stroke, and how many at either end are ground.
 ACROSS = 49

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 import numpy as np
 
 from edge.inspection.compact import blob
+from edge.inspection.middles import Middle, Outline, middles
+from edge.inspection.packed import Indices, lengths_of, starts_of
 from edge.inspection.scale import Scale
 from edge.inspection.skeleton import skeletons
-from edge.inspection.strokes import Drawing, drawing
-from edge.inspection.thin import Indices, SizedStrokes, lengths_of, paths_of, sized, starts_of
+from edge.inspection.strokes import Drawing, Stroke, drawing
+from edge.inspection.thin import SizedStrokes, paths_of, sized
 from edge.opencv import cv2
 from edge.records import Float32, Float64, UInt8
 
@@ -41,12 +43,14 @@ _NO_ENDS: Float64 = np.empty((0, 2, 2))
 class Marked:
     """A defect as it was found: `mask` uint8 [h, w] 0/1 in pixels of the frame, its outermost rows and columns 0.
 
-    `corner`: (x, y) of the mask in the frame, px. `cell_px`: the side of the map's cells, px.
+    `corner`: (x, y) of the mask in the frame, px. `cell_px`: the side of the map's cells, px. `outline`: None where it
+    is not known.
     """
 
     mask: UInt8
     corner: tuple[int, int]
     cell_px: float = 1.0
+    outline: Outline | None = None
 
 
 @dataclass(frozen=True)
@@ -84,20 +88,18 @@ def sizes_of(marked: Sequence[Marked], picture: UInt8 | None, scale: Scale | Non
     """
     found: dict[int, Sizes] = {}
     if picture is not None:
-        spread = [_spread(each.mask) for each in marked]
-        thin = [number for number, own in enumerate(spread) if own.is_thin()]
-        found = _thin_ones({number: (marked[number], spread[number]) for number in thin}, picture, scale, forked=False)
+        found = _thin_ones(_looked_at(marked), picture, scale, forked=False)
         again: dict[int, tuple[Marked, _Spread]] = {}
         for number, each in enumerate(marked):
             if number in found:
                 continue
-            seen = _by_blob(each, picture, scale)
-            if isinstance(seen, Sizes) and number not in thin:
+            seen, own = _by_blob(each, picture, scale), _spread(each.mask)
+            if isinstance(seen, Sizes) and not own.is_thin():
                 found[number] = seen
             elif isinstance(seen, Marked):
                 again[number] = seen, _spread(seen.mask)
-            elif number in thin:
-                again[number] = each, spread[number]
+            elif own.is_thin():
+                again[number] = each, own
         # what is thin within a wide mask, and what forks, by masks as narrow as the picture allows
         found |= _thin_ones(again, picture, scale, forked=True)
     left = {number: each for number, each in enumerate(marked) if number not in found}
@@ -123,8 +125,34 @@ def _spread(mask: UInt8) -> _Spread:
     return _Spread(distance, cv2.minMaxLoc(distance)[1], cv2.countNonZero(mask))
 
 
+def _looked_at(marked: Sequence[Marked]) -> dict[int, tuple[Marked, Middle | _Spread]]:
+    """Return the thin ones of defects, by their numbers, with their middles where they are plain lines."""
+    found: dict[int, tuple[Marked, Middle | _Spread]] = {}
+    plain = middles([(each.mask, each.outline) for each in marked])
+    for number, (each, middle) in enumerate(zip(marked, plain, strict=True)):
+        how = _spread(each.mask) if middle is None else middle
+        if isinstance(how, Middle) or how.is_thin():
+            found[number] = each, how
+    return found
+
+
+def _drawn(asked: Collection[tuple[Marked, Middle | _Spread]]) -> tuple[list[Drawing], list[float]]:
+    """Return the strokes of masks, and half the width of each mask, px."""
+    forked = [(each.mask, how) for each, how in asked if isinstance(how, _Spread)]
+    lines = iter(skeletons([mask for mask, _ in forked]))
+    drawings, half_widths = [], []
+    for _, how in asked:
+        if isinstance(how, Middle):
+            drawings.append(Drawing((Stroke(how.points),)))
+            half_widths.append(how.half_width)
+        else:
+            drawings.append(drawing(next(lines), how.distance))
+            half_widths.append(how.widest)
+    return drawings, half_widths
+
+
 def _thin_ones(
-    asked: Mapping[int, tuple[Marked, _Spread]], picture: UInt8, scale: Scale | None, *, forked: bool
+    asked: Mapping[int, tuple[Marked, Middle | _Spread]], picture: UInt8, scale: Scale | None, *, forked: bool
 ) -> dict[int, Sizes]:
     """Measure thin defects together, by their numbers; left out are those with a stroke that shows no edges.
 
@@ -132,14 +160,11 @@ def _thin_ones(
     """
     if not asked:
         return {}
-    lines = skeletons([each.mask for each, _ in asked.values()])
-    spread = [own for _, own in asked.values()]
-    drawings = [drawing(line, own.distance) for line, own in zip(lines, spread, strict=True)]
-    strokes = sized(
-        picture, paths_of(drawings, [own.widest for own in spread], [each.corner for each, _ in asked.values()])
-    )
+    drawings, half_widths = _drawn(asked.values())
+    strokes = sized(picture, paths_of(drawings, half_widths, [each.corner for each, _ in asked.values()]))
     plain = [
-        forked or (not len(drawn.joints) and own.is_thin(_STUBBY)) for drawn, own in zip(drawings, spread, strict=True)
+        forked or isinstance(how, Middle) or (not len(drawn.joints) and how.is_thin(_STUBBY))
+        for drawn, (_, how) in zip(drawings, asked.values(), strict=True)
     ]
     return _of_strokes(list(asked), drawings, strokes, plain, scale)
 
@@ -149,13 +174,12 @@ def _by_masks(asked: Mapping[int, Marked], scale: Scale | None) -> dict[int, Siz
 
     The masks are laid side by side, so that none is seen by another, and measured together.
     """
-    spread = {number: _spread(each.mask) for number, each in asked.items()}
     found: dict[int, Sizes] = {}
-    for some in _sheets({number: asked[number] for number, own in spread.items() if own.is_thin()}):
+    thin = {list(asked)[place]: each for place, each in _looked_at(list(asked.values())).items()}
+    for some in _sheets({number: each for number, (each, _) in thin.items()}):
         sheet, corners = _sheet([asked[number].mask for number in some])
-        lines = skeletons([asked[number].mask for number in some])
-        drawings = [drawing(line, spread[number].distance) for number, line in zip(some, lines, strict=True)]
-        strokes = sized(sheet, paths_of(drawings, [spread[number].widest for number in some], corners), sharp=True)
+        drawings, half_widths = _drawn([thin[number] for number in some])
+        strokes = sized(sheet, paths_of(drawings, half_widths, corners), sharp=True)
         if strokes is not None:
             shifts = np.subtract([asked[number].corner for number in some], corners).astype(np.float64)
             owner = np.repeat(np.arange(len(some)), [len(drawn.strokes) for drawn in drawings])

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edge.inspection.packed import Bools, Indices, boxes_of, together
 from edge.opencv import cv2
 from edge.records import Float64, UInt8
 
-_Indices = npt.NDArray[np.int64]
 _Words = npt.NDArray[np.uint64]
 
 # The eight neighbours (rows, columns), clockwise from the one above; the first is the highest bit of a code.
@@ -65,9 +65,6 @@ _SUPERFLUOUS = np.array([_superfluous(code) for code in range(256)])
 _PLACE_VALUES: UInt8 = np.array([128, 64, 32, 16, 8, 4, 2, 1], np.uint8)
 _COUNT: UInt8 = np.array([sum(_bits(code)) for code in range(256)], np.uint8)
 
-# Masks lie beside each other in a picture this wide, unless one is wider; a multiple of 64.
-_SHELF = 512
-
 # What meets in more pixels than this is a web and no scratch; following it would take seconds.
 _KNOTS_AT_MOST = 120
 
@@ -80,16 +77,12 @@ def skeletons(masks: Sequence[UInt8]) -> list[Skeleton]:
     """
     if not masks:
         return []
-    corners, height, width = _shelved([mask.shape for mask in masks])
-    canvas: UInt8 = np.zeros((height, width), np.uint8)
-    boxes = np.array([(x, y, x + m.shape[1], y + m.shape[0]) for (y, x), m in zip(corners, masks, strict=True)])
-    for (left, top, right, bottom), mask in zip(boxes.tolist(), masks, strict=True):
-        canvas[top:bottom, left:right] = mask
+    canvas, boxes = together(masks)
     thin, line = _thinned(canvas)
     knots = _clean(thin, line)
     meeting = _meeting(thin, knots, boxes) if len(knots) else {}
     lines = _traced(thin)
-    owner = _boxes_of(lines.points[lines.starts[:-1]], boxes)
+    owner = boxes_of(lines.points[lines.starts[:-1]], boxes)
     corners_of_lines = np.repeat(boxes[owner, :2] - 0.5, np.diff(lines.starts), axis=0)
     points = lines.points.astype(np.float64) - corners_of_lines
     branches: list[list[Branch]] = [[] for _ in masks]
@@ -103,21 +96,13 @@ def skeletons(masks: Sequence[UInt8]) -> list[Skeleton]:
     return found
 
 
-def _boxes_of(points: npt.NDArray[np.int32], boxes: _Indices) -> _Indices:
-    """Tell which of the boxes, int64 [B, 4] (left, top, right, bottom), each of points [N, 2], (x, y), lies in."""
-    x, y = points[:, :1], points[:, 1:]
-    inside = (x >= boxes[:, 0]) & (y >= boxes[:, 1]) & (x < boxes[:, 2]) & (y < boxes[:, 3])
-    which: _Indices = inside.argmax(axis=1)
-    return which
-
-
-def _meeting(thin: UInt8, knots: _Indices, boxes: _Indices) -> dict[int, _Indices]:
+def _meeting(thin: UInt8, knots: Indices, boxes: Indices) -> dict[int, Indices]:
     """Delete in place where lines meet, int64 [N] counted row by row; return those places for each mask by its number.
 
     Places are int64 [N, 2], (row, column) from the mask's corner. Webs are deleted as a whole.
     """
     rows, columns = np.divmod(knots, thin.shape[1])
-    owner = _boxes_of(np.column_stack([columns, rows]).astype(np.int32), boxes)
+    owner = boxes_of(np.column_stack([columns, rows]).astype(np.int32), boxes)
     thin.reshape(-1)[knots] = 0
     found = {}
     for number in np.unique(owner).tolist():
@@ -133,21 +118,7 @@ def _meeting(thin: UInt8, knots: _Indices, boxes: _Indices) -> dict[int, _Indice
 _NOWHERE: Float64 = np.empty((0, 2))
 
 
-def _shelved(shapes: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, int]], int, int]:
-    """Place boxes of (height, width) on shelves; return their corners (row, column), and how high and wide all are."""
-    width = max(_SHELF, -(-max(w for _, w in shapes) // 64) * 64)
-    corners = [(0, 0)] * len(shapes)
-    top, left, tallest = 0, 0, 0
-    for negative, number in sorted((-h, number) for number, (h, _) in enumerate(shapes)):
-        h, w = -negative, shapes[number][1]
-        if left + w > width:
-            top, left, tallest = top + tallest, 0, 0
-        corners[number] = (top, left)
-        left, tallest = left + w, max(tallest, h)
-    return corners, top + tallest, width
-
-
-def _thinned(canvas: UInt8) -> tuple[UInt8, _Indices]:
+def _thinned(canvas: UInt8) -> tuple[UInt8, Indices]:
     """Peel a picture of 0 and 1, uint8 [H, W], until its masks are about one pixel wide; their borders are 0.
 
     Returned beside it: which of its pixels are set, int64 [N], counted row by row.
@@ -197,13 +168,13 @@ def _peeled(around: _Words, half_step: int) -> _Words:
     return deleted
 
 
-def _codes(flat: UInt8, at: _Indices, around: _Indices) -> UInt8:
+def _codes(flat: UInt8, at: Indices, around: Indices) -> UInt8:
     """Return which neighbours each pixel has, a bit each."""
     codes: UInt8 = np.einsum("i,ij->j", _PLACE_VALUES, flat.take(at + around[:, None]))
     return codes
 
 
-def _clean(thin: UInt8, line: _Indices) -> _Indices:
+def _clean(thin: UInt8, line: Indices) -> Indices:
     """Delete in place what makes a line thicker than a pixel; return where lines meet, int64 [N] counted row by row.
 
     `line`: which pixels are set, int64 [N], counted row by row.
@@ -232,8 +203,8 @@ class _Lines:
     """
 
     points: npt.NDArray[np.int32]
-    starts: _Indices
-    closed: npt.NDArray[np.bool_]
+    starts: Indices
+    closed: Bools
 
 
 def _traced(line: UInt8) -> _Lines:
@@ -262,7 +233,7 @@ def _traced(line: UInt8) -> _Lines:
     return _Lines(points[at], begins, closed)
 
 
-def _branched(lines: Sequence[Branch], at: _Indices, shape: tuple[int, int]) -> Skeleton:
+def _branched(lines: Sequence[Branch], at: Indices, shape: tuple[int, int]) -> Skeleton:
     """Tell which joints the lines of a mask of this shape lie between; they meet `at` int64 [N, 2], (row, column)."""
     knots = np.zeros(shape, np.uint8)
     knots[at[:, 0], at[:, 1]] = 1

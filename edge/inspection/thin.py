@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from edge.inspection.packed import Bools, Indices, lengths_of, starts_of
 from edge.inspection.profiles import (
     LEVELS,
     Profiles,
@@ -39,8 +39,6 @@ _SOUND_AT_LEAST = 0.5
 _END_ROWS, _END_COLUMNS = 41, 15
 _ROWS, _COLUMNS = np.linspace(0, 1, _END_ROWS), np.linspace(-1, 1, _END_COLUMNS)
 
-Indices = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Paths:
@@ -54,12 +52,12 @@ class Paths:
     points: Float64
     normals: Float64
     half_width: Float64
-    clear: npt.NDArray[np.bool_]
+    clear: Bools
     starts: Indices
     before: Indices
     after: Indices
-    closed: npt.NDArray[np.bool_]
-    free: npt.NDArray[np.bool_]
+    closed: Bools
+    free: Bools
 
     @property
     def owner(self) -> Indices:
@@ -91,9 +89,9 @@ class SizedStrokes:
     drawn_px: Float64
     blur: Float64
     height: Float64
-    resolved: npt.NDArray[np.bool_]
+    resolved: Bools
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> SizedStrokes:
+    def only(self, kept: Bools) -> SizedStrokes:
         """Return those of the strokes that are `kept`, bool [S]."""
         if kept.all():
             return self
@@ -119,22 +117,6 @@ class SizedStrokes:
         across = np.repeat(shifts, np.diff(self.bounds), axis=0)
         along = np.repeat(shifts, np.diff(self.begins), axis=0)
         return replace(self, points=self.points + along, edges=self.edges + across)
-
-
-def starts_of(counts: Indices) -> Indices:
-    """Return where parts of these sizes begin that lie one after the other, and where the last ends, int64 [N + 1]."""
-    starts = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=starts[1:])
-    return starts
-
-
-def lengths_of(points: Float64, starts: Indices) -> Float64:
-    """Return how long lines are, float64 [S], whose points [N, 2] of any unit begin at `starts` int64 [S]."""
-    steps = np.zeros_like(points)
-    np.subtract(points[1:], points[:-1], out=steps[:-1])
-    steps[starts[1:] - 1] = 0
-    lengths: Float64 = np.add.reduceat(np.sqrt(np.einsum("ij,ij->i", steps, steps)), starts)
-    return lengths
 
 
 def paths_of(
@@ -174,7 +156,7 @@ def paths_of(
     )
 
 
-def _clear(points: Float64, drawings: Sequence[Drawing], starts: Indices) -> npt.NDArray[np.bool_]:
+def _clear(points: Float64, drawings: Sequence[Drawing], starts: Indices) -> Bools:
     """Tell which points, [N, 2] from their mask's corner, are near no joint of their drawing."""
     clear = np.ones(len(points), bool)
     if not any(len(drawing.joints) for drawing in drawings):
@@ -198,7 +180,7 @@ class _Lines:
     points: Float64
     sums: Float64
     starts: Indices
-    closed: npt.NDArray[np.bool_]
+    closed: Bools
     owner: Indices
 
 
@@ -242,9 +224,7 @@ def _sums_before(lines: _Lines, asked: Indices) -> Float64:
     return totals
 
 
-def _normals(
-    points: Float64, before: Indices, after: Indices, starts: Indices, closed: npt.NDArray[np.bool_]
-) -> Float64:
+def _normals(points: Float64, before: Indices, after: Indices, starts: Indices, closed: Bools) -> Float64:
     """Return unit normals [N, 2] of points along lines."""
     following, leading = after.copy(), before.copy()
     longer = ~closed & (np.diff(starts) > 4)
@@ -418,7 +398,7 @@ def _rectangles(picture: UInt8, asked: _Asked, along: Float64, across: Float64) 
     return grey_at(picture, x.reshape(len(x), -1), y.reshape(len(y), -1)).reshape(x.shape)
 
 
-def _outermost(signal: Float64, level: Float64, near: npt.NDArray[np.bool_]) -> tuple[Float64, npt.NDArray[np.bool_]]:
+def _outermost(signal: Float64, level: Float64, near: Bools) -> tuple[Float64, Bools]:
     """Return the last places, in rows, at which signals [E, R] fall below levels [L, E], and whether they do so."""
     over = (signal >= level[:, :, None]) & near
     flat, rows = signal.reshape(-1), np.arange(len(signal)) * signal.shape[1]
@@ -498,7 +478,7 @@ def _mean_and_largest(widths: Float64, bounds: Indices) -> tuple[Float64, Float6
     return means, largest
 
 
-def _blurs(read: _Read, half: Float64, blurred: Float64, ends: _Ends) -> tuple[Float64, npt.NDArray[np.bool_]]:
+def _blurs(read: _Read, half: Float64, blurred: Float64, ends: _Ends) -> tuple[Float64, Bools]:
     """Return the blur of strokes' edges, px, and whether their width can be told from it, both [S]; 0 where it cannot.
 
     `half`, `blurred` [S]: the medians of how wide they are at half their height and of the blur, px.
@@ -525,7 +505,7 @@ def _blur(profiles: Profiles, at: Indices, half: float, at_ends: Sequence[float]
     return 0.0, False
 
 
-def _lines(closed: npt.NDArray[np.bool_], lines: Float64, ends: _Ends, read: _Read) -> tuple[Float64, Indices]:
+def _lines(closed: Bools, lines: Float64, ends: _Ends, read: _Read) -> tuple[Float64, Indices]:
     """Return the lines of strokes to their `ends`, float64 [P, 2], and where each begins, and the last ends, in it.
 
     Rings end where they begin.

@@ -1,0 +1,171 @@
+"""Masks of plain lines → their middles, straight from their outlines: most scratches are such, and need no thinning.
+
+An outline is parted at the two ends of its line; what lies half-way between both sides is the middle. Where the sides
+are not alike, as at a branch, a ring or a bend back, the mask is no plain line: the skeleton tells what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.inspection.packed import Bools, Indices, boxes_of, starts_of, together
+from edge.opencv import cv2
+from edge.records import Float64, UInt8
+
+Places = npt.NDArray[np.int32]
+_Complex = npt.NDArray[np.complex128]
+
+# A plain line is nowhere wider than so many times its mean, and a pixel; its area is its length by its width, about;
+# and it has so many times the area of a square as wide.
+_EVEN = 1.5
+_AREA_FROM, _AREA_TO = 0.8, 1.25
+_SLENDER = 6.0
+_POINTS_AT_LEAST = 12
+# Its ends are the farthest from each other where they are this share of its length apart: up to half a circle.
+_STRAIGHT = 0.64
+_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Middle:
+    """The middle of a plain line: `points` float64 [N, 2], (x, y) px from its mask's corner, about a pixel apart.
+
+    It ends half its width before the mask does. `half_width`: of the mask where it is widest, px.
+    """
+
+    points: Float64
+    half_width: float
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What runs around a mask: `points` int32 [N, 2], (x, y), the pixels along its outer border in their order.
+
+    `corner`: where the mask's corner lies among these.
+    """
+
+    points: Places
+    corner: tuple[int, int]
+
+
+def middles(asked: Sequence[tuple[UInt8, Outline | None]]) -> list[Middle | None]:
+    """Return the middle of each mask, uint8 [h, w], 0 or 1, with a border of 0; None where it is no plain line.
+
+    Each comes with its outline, where that is known.
+    """
+    found: list[Middle | None] = [None] * len(asked)
+    known = [(number, outline) for number, (_, outline) in enumerate(asked) if outline is not None]
+    known += _traced({number: mask for number, (mask, outline) in enumerate(asked) if outline is None})
+    known = [(number, outline) for number, outline in known if len(outline.points) >= _POINTS_AT_LEAST]
+    if not known:
+        return found
+    points = np.concatenate([outline.points for _, outline in known]).astype(np.float64)
+    counts = np.array([len(outline.points) for _, outline in known])
+    points -= np.repeat(np.array([outline.corner for _, outline in known]) - 0.5, counts, axis=0)
+    areas = np.array([cv2.countNonZero(asked[number][0]) for number, _ in known], np.float64)
+    lines = _halved(points, starts_of(counts), areas)
+    begins, widest = lines.starts.tolist(), lines.widest.tolist()
+    for place in np.flatnonzero(lines.plain(areas)).tolist():
+        found[known[place][0]] = Middle(lines.points[begins[place] : begins[place + 1]], widest[place] / 2)
+    return found
+
+
+def _traced(masks: Mapping[int, UInt8]) -> list[tuple[int, Outline]]:
+    """Return the outlines of masks by their numbers, but for those in several pieces."""
+    if not masks:
+        return []
+    canvas, boxes = together(list(masks.values()))
+    outlines, _ = cv2.findContours(canvas, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    points = [outline.reshape(-1, 2) for outline in outlines]
+    if not points:
+        return []
+    mask_of = boxes_of(np.array([own[0] for own in points]), boxes)
+    alone = np.bincount(mask_of)[mask_of] == 1
+    numbers = list(masks)
+    return [
+        (numbers[which], Outline(own, (int(boxes[which, 0]), int(boxes[which, 1]))))
+        for which, own, only in zip(mask_of.tolist(), points, alone.tolist(), strict=True)
+        if only
+    ]
+
+
+@dataclass(frozen=True)
+class _Halved:
+    """The middles of L outlines: `points` float64 [N, 2], each from `starts` int64 [L + 1] on; all else [L], px.
+
+    `length`: of the whole line, whose ends are so far `apart`; `mean` and `widest`: of its widths.
+    """
+
+    points: Float64
+    starts: Indices
+    length: Float64
+    apart: Float64
+    mean: Float64
+    widest: Float64
+
+    def plain(self, areas: Float64) -> Bools:
+        """Tell which are plain lines, bool [L]. `areas` [L]: of their masks, px."""
+        share = areas / np.maximum(self.length * self.mean, 1e-9)
+        even = self.widest <= _EVEN * self.mean + 1
+        even &= self.apart >= _STRAIGHT * self.length
+        plain: Bools = even & (share >= _AREA_FROM) & (share <= _AREA_TO) & (areas >= _SLENDER * self.widest**2)
+        return plain
+
+
+def _halved(points: Float64, starts: Indices, areas: Float64) -> _Halved:
+    """Return the middles of outlines, whose points float64 [P, 2] are one after the other, each from `starts` on.
+
+    `areas` [L]: what each encloses, px.
+    """
+    counts, first = np.diff(starts), starts[:-1]
+    owner = np.repeat(np.arange(len(counts)), counts)
+    places = points.view(np.complex128)[:, 0]
+    middle = (np.add.reduceat(places, first) / counts).astype(np.complex128)
+    one = _farthest(places, middle[owner], owner, first)
+    other = _farthest(places, places[one][owner], owner, first)
+    # both ways from one end to the other, as many points each as the line is long
+    about = 2 * areas / counts
+    each = np.maximum(counts // 2 + 1 - about.astype(np.int64), 3)
+    begins = starts_of(each)
+    line = np.repeat(np.arange(len(each)), each)
+    number = np.arange(begins[-1]) - begins[line]
+    share = number / (each - 1)[line]
+    ways = np.array([(other - one) % counts, -((one - other) % counts)])[:, line] * share
+    sides = places[first[line] + ((one - first)[line] + np.rint(ways).astype(np.int64)) % counts[line]]
+    lines = sides.sum(axis=0) * 0.5
+    # pixels make steps, so directions and lengths are those over a few of them
+    low, high = np.maximum(number - _STEPS, 0), np.minimum(number + _STEPS, each[line] - 1)
+    ways = lines[begins[line] + high] - lines[begins[line] + low]
+    lengths = np.maximum(np.abs(ways), 1e-9)
+    widths = np.abs((ways.conj() * (sides[0] - sides[1])).imag) / lengths + 1
+    so_far = np.cumsum(lengths / (high - low))
+    so_far -= so_far[begins[:-1]][line]
+    length = so_far[begins[1:] - 1]
+    # beside its ends a line has no two sides
+    cut = np.minimum(about.astype(np.int64) + 1, (each - 1) // 2)[line]
+    inner = (number >= cut) & (number < each[line] - cut)
+    widest = np.maximum.reduceat(widths * inner, begins[:-1])
+    # a stroke's end is sought from where its mask's skeleton ends: half its width before the mask does
+    short = np.minimum(np.maximum(widest / 2 - 1, 0), length / 2 - 1)[line]
+    kept = (so_far >= short) & (so_far <= length[line] - short)
+    return _Halved(
+        points=lines[kept].view(np.float64).reshape(-1, 2),
+        starts=starts_of(np.add.reduceat(kept, begins[:-1], dtype=np.int64)),
+        length=length + 1,
+        apart=np.abs(places[one] - places[other]),
+        mean=np.add.reduceat(widths * inner, begins[:-1]) / np.add.reduceat(inner, begins[:-1], dtype=np.int64),
+        widest=widest,
+    )
+
+
+def _farthest(places: _Complex, origins: _Complex, owner: Indices, first: Indices) -> Indices:
+    """Return which point of each outline is farthest from its origin, x + i y of each point [P]."""
+    away = places - origins
+    square = away.real**2 + away.imag**2
+    most = np.flatnonzero(square == np.maximum.reduceat(square, first)[owner])
+    at: Indices = most[np.searchsorted(most, first)]
+    return at
