@@ -84,6 +84,7 @@ check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 bench: debian $(VENV)/.installed ## the speed that is claimed: tables, and JSON under out/bench
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
 	$(VENV)/bin/python benchmarks/engines.py --data $(DATA)
+	$(VENV)/bin/python -m benchmarks.good_parts
 	$(VENV)/bin/python -m benchmarks.measuring --json out/bench/measuring.json
 	$(VENV)/bin/python -m benchmarks.cameras --json out/bench/cameras.json
 	$(VENV)/bin/python -m benchmarks.quality --data $(DATA) --json out/bench/quality.json

@@ -109,11 +109,12 @@ def _fit_good_parts(config: Path, data: Path, out: Path) -> None:
 @app.command(epilog="Example: `linewatch-train teach good-parts-bundle --data new-good-parts`")
 def teach(
     bundle: BundleArgument,
-    data: Annotated[Path, typer.Option("--data", help="further good parts: a folder with manifest.csv")],
+    data: Annotated[Path, typer.Option("--data", help="further parts: a folder with manifest.csv")],
 ) -> None:
     """Teach a bundle that learned from good parts what further ones look like; its size stays. Convert it afterwards.
 
-    Good pictures that the line flagged falsely are taught so too: import them as ok. Defective ones take no part.
+    Good pictures that the line flagged falsely are taught so too: import them as ok. Defects that are marked by a mask
+    are learned beside the good parts of the same folder; defective pictures without a mask take no part.
     """
     from trainer.anomaly.teaching import teach as run_teach
 

@@ -52,7 +52,7 @@ class Fit:
         from trainer.anomaly.network import distance_of, scorer
 
         unit = float(np.sqrt(self.recipe.components))  # so that answers are far from 0 and 1
-        model = scorer(self.encoded, self.recipe, learned.whitening, learned.known, unit)
+        model = scorer(self.encoded, self.recipe, learned, unit)
         runner = TileRunner(model, self.recipe, 1)
         tops = [
             float(runner.run(load_prepared(entry, self.recipe).pixels).max()) for entry in self.watched(entries, words)

@@ -14,8 +14,8 @@ import numpy as np
 from edge.errors import DatasetError
 from edge.records import Float32, Float64
 from trainer.anomaly.gathering import TileRunner, in_other_light, load_prepared, some_cells
-from trainer.anomaly.memory import Whitening, k_centres, learn_whitening
-from trainer.anomaly.network import Places
+from trainer.anomaly.head import Head
+from trainer.anomaly.memory import Places, Whitening, k_centres, learn_whitening
 from trainer.datasets.dataset import Entry
 from trainer.recipe.good_parts_settings import GoodPartsRecipe
 
@@ -26,10 +26,14 @@ Watch = Callable[[Iterable[Entry], str], Iterable[Entry]]
 
 @dataclass(frozen=True)
 class Learned:
-    """The knowledge of a scorer: whitening, and memory, float32 [M, D], or the places of a part in a fixture."""
+    """The knowledge of a scorer: whitening, and memory, float32 [M, D], or the places of a part in a fixture.
+
+    `head`: what marked defects add; None = nothing.
+    """
 
     whitening: Whitening
     known: Float32 | Places
+    head: Head | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,14 @@ class Whitening:
         return np.asarray((features - self.mean) @ self.axes, np.float32)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Of each cell of a part in a fixture: mean and variance of its features over the good parts, float32 [h, w, D]."""
+
+    mean: Float32
+    variance: Float32
+
+
 def learn_whitening(features: Float32, components: int) -> Whitening:
     """Learn a whitening from float32 [N, F] features of good parts. Raises DatasetError for too few."""
     if len(features) < 2:

@@ -8,13 +8,13 @@ where the bracket is a 1 x 1 convolution. Neighbouring distances are smoothed, a
 
     p = d^2 / (d^2 + t^2)
 
-is answered: 0.5 at the threshold, rising without end, so that what is far beyond it is still told apart.
+is answered: 0.5 at the threshold, rising without end, so that what is far beyond it is still told apart. Where defects
+were marked d^2 is multiplied by what they say of the cell; head.py has the rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -22,24 +22,18 @@ import numpy as np
 from keras import layers, ops
 
 from edge.records import Float32, Float64
-from trainer.anomaly.memory import Whitening
+from trainer.anomaly.head import MOST, Head
+from trainer.anomaly.learning import Learned
+from trainer.anomaly.memory import Places, Whitening
 from trainer.models.pretrained import encode
 from trainer.recipe.good_parts_settings import GoodPartsRecipe
 from trainer.recipe.model_settings import LiteUnetSettings
 
 THRESHOLD = 0.5
-WHITENING, MEMORY, PLACES = "whitening", "memory", "places"
+WHITENING, MEMORY, PLACES, HEAD = "whitening", "memory", "places", "head"
 # EfficientNet-Lite0's last features of each stage, and their strides: 40, 80 and 112 channels.
 _LEVELS = {3: ("block4_out", 8), 4: ("block7_out", 16), 5: ("block10_out", 16)}
 _WEIGHTS = LiteUnetSettings(weights="imagenet")
-
-
-@dataclass(frozen=True)
-class Places:
-    """Of each cell of a part in a fixture: mean and variance of its features over the good parts, float32 [h, w, D]."""
-
-    mean: Float32
-    variance: Float32
 
 
 def encoder(recipe: GoodPartsRecipe) -> Any:
@@ -64,24 +58,42 @@ def _resized(level: Any, stride: int, cell_px: int) -> Any:
     return layers.AveragePooling2D(cell_px // stride)(level) if stride < cell_px else level
 
 
-def scorer(
-    encoded: Any, recipe: GoodPartsRecipe, whitening: Whitening, known: Float32 | Places, threshold: float
-) -> Any:
+def scorer(encoded: Any, recipe: GoodPartsRecipe, learned: Learned, threshold: float) -> Any:
     """Return the keras.Model a bundle keeps: tiles as of `encoder` → float32 probabilities [N, H, W, 1].
 
-    `encoded`: what `encoder` returned. `known`: the memory, float32 [M, D], or the places of a part in a fixture, where
-    the distance of a cell is the root of the mean of (f - mean)^2 / variance (PaDiM with diagonal covariances).
-    `threshold`: the distance at which 0.5 is answered.
+    `encoded`: what `encoder` returned. `learned`: with a memory, or with the places of a part in a fixture, where the
+    distance of a cell is the root of the mean of (f - mean)^2 / variance (PaDiM with diagonal covariances).
+    `threshold`: the distance at which 0.5 is answered, where no defects were marked.
     """
-    axes = whitening.axes
-    layer = layers.Conv2D(axes.shape[1], 1, name=WHITENING)
-    whitened = _fixed(layer, [axes[None, None], -(whitening.mean @ axes)], encoded.output)
-    distance = _from_places(whitened, known) if isinstance(known, Places) else _from_memory(whitened, known)
-    for _ in range(recipe.smooth_cells):  # at the edge of a tile over the neighbours that there are
-        distance = layers.AveragePooling2D(3, strides=1, padding="same")(distance)
-    ratio = ops.square(distance / threshold)
+    whitened = _whitened(encoded, learned.whitening)
+    squares = _squares(whitened, recipe, learned, threshold)
+    ratio = squares * _factor(whitened, recipe, learned.head or Head.none(whitened.shape[-1]))
     answer = layers.UpSampling2D(recipe.cell_px, interpolation="bilinear", name="to_full_size")(ratio / (ratio + 1.0))
     return keras.Model(encoded.input, answer, name="good_parts")
+
+
+def _whitened(encoded: Any, whitening: Whitening) -> Any:
+    axes = whitening.axes
+    layer = layers.Conv2D(axes.shape[1], 1, name=WHITENING)
+    return _fixed(layer, [axes[None, None], -(whitening.mean @ axes)], encoded.output)
+
+
+def _squares(whitened: Any, recipe: GoodPartsRecipe, learned: Learned, threshold: float) -> Any:
+    known = learned.known
+    distance = _from_places(whitened, known) if isinstance(known, Places) else _from_memory(whitened, known)
+    return ops.square(_smooth(distance, recipe) / threshold)
+
+
+def _factor(whitened: Any, recipe: GoodPartsRecipe, head: Head) -> Any:
+    layer = layers.Conv2D(1, 1, name=HEAD)
+    logit = _fixed(layer, [head.weights[None, None, :, None], np.array([head.bias])], whitened)
+    return ops.exp(ops.clip(_smooth(logit, recipe), -MOST, MOST))
+
+
+def _smooth(cells: Any, recipe: GoodPartsRecipe) -> Any:
+    for _ in range(recipe.smooth_cells):  # at the edge of a tile over the neighbours that there are
+        cells = layers.AveragePooling2D(3, strides=1, padding="same")(cells)
+    return cells
 
 
 def distance_of(probability: Float64 | float, threshold: float) -> Float64:
@@ -105,18 +117,22 @@ def _from_places(whitened: Any, places: Places) -> Any:
     return ops.sqrt(ops.mean(ops.square(normal(whitened)), axis=-1, keepdims=True))
 
 
-def known_of(model: Any) -> tuple[Whitening, Float32 | Places]:
+def learned_by(model: Any) -> Learned:
     """Read back from a bundle's keras.Model what `scorer` was given."""
     axes, bias = model.get_layer(WHITENING).get_weights()
     axes = axes[0, 0]
     mean = -np.linalg.lstsq(axes.T, bias, rcond=None)[0]
     whitening = Whitening(np.asarray(mean, np.float32), axes)
     names = {layer.name for layer in model.layers}
+    head = None
+    if HEAD in names:
+        weights, shift = model.get_layer(HEAD).get_weights()
+        head = Head(weights[0, 0, :, 0], float(shift[0]))
     if MEMORY in names:
         kernel, _ = model.get_layer(MEMORY).get_weights()
-        return whitening, np.ascontiguousarray(kernel[0, 0].T / -2)
+        return Learned(whitening, np.ascontiguousarray(kernel[0, 0].T / -2), head)
     mean, variance, _ = model.get_layer(PLACES).get_weights()
-    return whitening, Places(mean, variance)
+    return Learned(whitening, Places(mean, variance), head)
 
 
 def _fixed(layer: Any, weights: Sequence[Float32], x: Any) -> Any:

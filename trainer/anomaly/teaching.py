@@ -1,12 +1,14 @@
-"""`linewatch-train teach`: what further good parts look like, added to a bundle without making it larger.
+"""`linewatch-train teach`: what further parts look like, added to a bundle without making it larger.
 
 The whitening stays; the memory is chosen anew from what it held and what is new. The threshold is chosen on the scores
 that the bundle was fitted with and those of the new parts, each judged by what the bundle and the other new ones teach.
+Where defects are marked, marking.py learns them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,8 @@ from edge.wording import counted
 from trainer.anomaly.fitting import Fit
 from trainer.anomaly.gathering import TileRunner
 from trainer.anomaly.learning import Learned, gather
-from trainer.anomaly.memory import Whitening, k_centres
+from trainer.anomaly.marking import learn_marked
+from trainer.anomaly.memory import Places, k_centres
 from trainer.anomaly.thresholds import deal_groups, noted, within_budget
 from trainer.anomaly.writing import KEY
 from trainer.datasets.dataset import Entry, content_sha256, dataset_sha256, read_manifest
@@ -48,31 +51,64 @@ _STALE = (ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS)
 
 
 def teach(path: Path, data: Path, console: Console) -> Bundle:
-    """Teach the bundle at `path` the good pictures of the dataset folder `data` that it does not know.
+    """Teach the bundle at `path` the pictures of the dataset folder `data`.
+
+    Where defects are marked in it they are learned too, and all good pictures of the folder choose the threshold. Else
+    the good ones that the bundle does not know are added.
 
     Raises BundleError, DatasetError, DependencyError, StoreError.
     """
     bundle, recipe = _teachable(path)
-    good = _unknown(bundle, [entry for entry in read_manifest(data, need_masks=False) if not entry.classes], data)
+    entries = read_manifest(data, need_masks=False)
+    marked = [entry for entry in entries if entry.masks]
+    unmarked = sum(bool(entry.classes) and not entry.masks for entry in entries)
+    if unmarked:
+        console.print(f"{counted(unmarked, 'defective picture')} without a mask: left out. Mark where the defect is")
+    good = [entry for entry in entries if not entry.classes]
+    new = _unknown(bundle, [*good, *marked])
+    if not new:
+        raise DatasetError(f"{data}: expected good pictures, or marked ones, that {path} does not know, received none")
     import_keras(recipe.seed)
-    from trainer.anomaly.network import Places, encoder, known_of, scorer
+    from trainer.anomaly.network import encoder, learned_by
 
-    before = Learned(*known_of(load_model(bundle.keras_path)))
+    before = learned_by(load_model(bundle.keras_path))
     if isinstance(before.known, Places):
         raise BundleError(f"{path} learned placed parts, whose statistics are not added to. Fit it again on all parts")
     fit = Fit(recipe, encoder(recipe), console)
     rng = np.random.default_rng(recipe.seed + len(bundle.manifest.provenance))
-    taught, scores = _taught(fit, good, before.whitening, before.known, rng)
-    held_out = [*bundle.manifest.training[KEY]["held_out"], *(round(float(score), 5) for score in scores)]
-    threshold = within_budget(held_out, recipe.false_alarms)
-    model = scorer(fit.encoded, recipe, taught.whitening, taught.known, threshold.distance)
-    written = _write(bundle, model, good, noted(held_out, threshold))
-    console.print(f"{counted(len(good), 'further good picture')} taught. {threshold.sentence}")
+    figures: dict[str, Any] = {}
+    if marked:
+        found = learn_marked(fit, good, marked, before, rng)
+        learned, held_out, figures = found.learned, found.held_out, {"head": found.figures}
+        console.print(found.sentence)
+    else:
+        learned, scores = _taught(fit, new, before, before.known, rng)
+        held_out = [*bundle.manifest.training[KEY]["held_out"], *map(float, scores)]
+    return _finish(fit, bundle, learned, held_out, _Told(new, figures))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What was new, and what is noted of it."""
+
+    new: Sequence[Entry]
+    figures: Mapping[str, Any]
+
+
+def _finish(fit: Fit, bundle: Bundle, learned: Learned, held_out: Sequence[float], told: _Told) -> Bundle:
+    """Choose the threshold, write the bundle and say what it proves. Raises StoreError."""
+    from trainer.anomaly.network import scorer
+
+    threshold = within_budget(held_out, fit.recipe.false_alarms)
+    model = scorer(fit.encoded, fit.recipe, learned, threshold.distance)
+    kept = {"head": bundle.manifest.training[KEY].get("head")}
+    written = _write(bundle, model, told.new, {**noted(held_out, threshold), **kept, **told.figures})
+    fit.console.print(f"{counted(len(told.new), 'further picture')} taught. {threshold.sentence}")
     return written
 
 
 def _taught(
-    fit: Fit, good: Sequence[Entry], whitening: Whitening, memory: Float32, rng: np.random.Generator
+    fit: Fit, good: Sequence[Entry], before: Learned, memory: Float32, rng: np.random.Generator
 ) -> tuple[Learned, Float32]:
     """Return what the bundle and all new parts teach, and the score of each new part by what the others teach."""
     recipe = fit.recipe
@@ -83,8 +119,8 @@ def _taught(
 
     def grown(fold: int | None) -> Learned:
         own = [cells for cells, of in zip(samples.cells, fold_of, strict=True) if of != fold]
-        points = np.concatenate([memory, *(whitening.of(cells) for cells in own)])
-        return Learned(whitening, k_centres(points, recipe.memory, rng))
+        points = np.concatenate([memory, *(before.whitening.of(cells) for cells in own)])
+        return replace(before, known=k_centres(points, recipe.memory, rng))
 
     scores: Float32 = np.zeros(len(good), np.float32)
     for fold in range(max(fold_of) + 1):
@@ -131,11 +167,9 @@ def _teachable(path: Path) -> tuple[Bundle, GoodPartsRecipe]:
         raise BundleError(f"{path}: the manifest's training.recipe is none of this version. Fit it again") from error
 
 
-def _unknown(bundle: Bundle, good: Iterable[Entry], data: Path) -> Sequence[Entry]:
+def _unknown(bundle: Bundle, entries: Iterable[Entry]) -> Sequence[Entry]:
+    """Return the pictures that a bundle did not learn from."""
     from trainer.evaluation.evaluating import learned_from
 
     known = learned_from(bundle.path)
-    new = [entry for entry in good if content_sha256(entry.path) not in known]
-    if not new:
-        raise DatasetError(f"{data}: expected good pictures that {bundle.path} does not know, received none")
-    return new
+    return [entry for entry in entries if content_sha256(entry.path) not in known]

@@ -43,8 +43,8 @@ def write_good_parts_bundle(
     """Write the bundle `out`. `bad`: what was judged and not learned from. Raises StoreError."""
     from trainer.anomaly.network import THRESHOLD, scorer
 
-    recipe, learned = fitted.recipe, fitted.learned
-    model = scorer(fitted.encoded, recipe, learned.whitening, learned.known, fitted.threshold.distance)
+    recipe = fitted.recipe
+    model = scorer(fitted.encoded, recipe, fitted.learned, fitted.threshold.distance)
     entries = [*good, *bad]
     data_sha256 = dataset_sha256(entries)
     try:

@@ -36,11 +36,7 @@ def write_split(path: Path, entries: Sequence[Entry], parts: Mapping[str, Split]
 
     Raises DatasetError where a picture or mask cannot be read, StoreError.
     """
-    rows = []
-    for entry in entries:
-        masks = " ".join(f"{name}:{content_sha256(mask)}" for name, mask in entry.masks)
-        kinds = "+".join(entry.classes) or _CLEAN
-        rows.append((entry.image, kinds, entry.group, parts[entry.image], content_sha256(entry.path), masks))
+    rows = [_written(entry, parts[entry.image]) for entry in entries]
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([COLUMNS, *rows])
@@ -50,9 +46,15 @@ def write_split(path: Path, entries: Sequence[Entry], parts: Mapping[str, Split]
         ) from error
 
 
+def _written(entry: Entry, part: Split) -> tuple[str, ...]:
+    masks = " ".join(f"{name}:{content_sha256(mask)}" for name, mask in entry.masks)
+    kinds = "+".join(entry.classes) or _CLEAN
+    return entry.image, kinds, entry.group, part, content_sha256(entry.path), masks
+
+
 def append_split(path: Path, learned: Iterable[Entry]) -> None:
     """Add pictures that were learned from to a `split.csv`. Raises DatasetError, OSError."""
-    rows = [(one.image, _CLEAN, one.group, "train", content_sha256(one.path), "") for one in learned]
+    rows = [_written(one, "train") for one in learned]
     with path.open("a", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
 
