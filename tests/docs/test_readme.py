@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import pictures
 from tests.conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -175,3 +176,41 @@ def test_every_command_of_the_readme_works(command: str, checkout: Path) -> None
 def test_the_readme_shows_commands() -> None:
     """The test above has something to run, and knows how to run each."""
     assert len([how(command) for command in readme_commands()]) >= 15
+
+
+def section(heading: str) -> str:
+    """Return what stands below a heading of the README, to the next one."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    match = re.search(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", text, re.DOTALL | re.MULTILINE)
+    assert match, heading
+    return match[1]
+
+
+def test_a_newcomer_is_told_what_it_takes_before_anything_is_typed() -> None:
+    """The address, programs, disk and minutes stand before the first section; running comes before training."""
+    assert "git clone <address of this repository>" in section("Two commands")
+    needed = dict(re.findall(r"^\| (\w+) \| (.+) \|$", section("What must be there"), re.MULTILINE))
+    assert {"system", "programs", "network", "disk", "minutes"} <= set(needed)
+    assert len(re.findall(r"\d+(?:\.\d+)? GB", needed["disk"])) >= 2
+    assert len(re.findall(r"\b\d+\b", needed["minutes"])) >= 3
+    headings = re.findall(r"^## (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    order = ["Two commands", "Run it on pictures", "Train it on your parts", "Convert it", "Deploy on a Jetson"]
+    assert [each for each in headings if each in order] == order
+
+
+def test_contributors_are_told_to_write_plain_english() -> None:
+    """The rule is one that can be kept: how long a sentence is, and what it is made of."""
+    rule = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for words in ("Write plain English", "Subject, verb, object", "at most 20 words per sentence"):
+        assert words in rule
+
+
+@pytest.mark.parametrize("page", ["labels", "figures", "preparing", "alarms"])
+def test_the_pages_of_the_first_steps_show_a_picture_that_a_command_draws(page: str) -> None:
+    """Each shows one, and `make picture` has a function that draws it."""
+    shown = re.findall(r"!\[[^\]]+\]\((pictures/[^)]+)\)", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"))
+    assert shown
+    for name in shown:
+        assert (ROOT / "docs" / name).is_file()
+        assert hasattr(pictures, f"draw_{Path(name).stem}")
+    assert "benchmarks.pictures" in (ROOT / "Makefile").read_text(encoding="utf-8")

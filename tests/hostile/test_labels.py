@@ -550,6 +550,18 @@ def test_one_folder_under_two_names_is_told_as_such(tmp_path: Path) -> None:
         read_class_folders(tmp_path, at_most=None, seed=0)
 
 
+def test_names_that_no_table_can_hold_are_all_listed(tmp_path: Path) -> None:
+    """Names that are no UTF-8 end no process: each is told as escapes, and nothing is written."""
+    save(tmp_path / "in" / "ok" / "0.png", surface(0, SIZE))
+    for name in ("dent/r\udcf6t.png", "d\udcfcll/1.png"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(png(surface(1, SIZE)))
+    with pytest.raises(DatasetError, match=r"in UTF-8.*dent/r\\udcf6t\.png.*") as refused:
+        read_class_folders(tmp_path / "in", at_most=None, seed=0)
+    assert r"d\udcfcll/1.png" in str(refused.value)
+
+
 @pytest.mark.parametrize("orientation", [2, 6])
 def test_a_mask_that_is_turned_by_itself_is_refused(tmp_path: Path, orientation: int) -> None:
     """Its program showed it turned and drew it unturned, or the reverse: nothing says which."""

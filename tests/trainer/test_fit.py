@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -133,6 +134,16 @@ def test_a_resumed_run_with_another_recipe_is_refused(bundle: Bundle, data: Path
         fit(deep, data, bundle.path, quiet(), resume=True)
     with pytest.raises(StoreError, match=r"another recipe: epochs was 8 and is 9; seed was 4 and is 5. .*--from"):
         fit(other, data, bundle.path, quiet(), resume=True)
+
+
+def test_a_command_that_is_printed_can_be_pasted(bundle: Bundle, data: Path, tmp_path: Path) -> None:
+    """In a folder with a blank and a quote the way to go on is one word for the shell."""
+    folder = tmp_path / "Anna's run"
+    shutil.copytree(bundle.path, folder)
+    other = recipe(tmp_path, WHOLE.replace("seed: 4", "seed: 5"))
+    with pytest.raises(StoreError) as refused:
+        fit(other, data, folder, quiet(), resume=True)
+    assert shlex.split(str(refused.value).split("weights: ")[1]) == ["--from", str(folder)]
 
 
 def test_a_run_of_an_older_version_can_be_resumed(bundle: Bundle, data: Path, tmp_path: Path) -> None:

@@ -30,3 +30,14 @@ def test_any_picture_becomes_one_that_can_be_drawn_on() -> None:
         write_on(canvas, "grün", (0, 4))
         assert canvas.any()
         assert not pixels.any()
+
+
+def test_no_unit_becomes_a_question_mark() -> None:
+    """OpenCV has no raised 2: `mm²` is drawn as `mm2`, and not as `mm?`."""
+    drawn = []
+    for text in ("5 mm²", "5 mm2", "5 mm?"):
+        canvas: UInt8 = np.zeros((20, 90, 3), np.uint8)
+        write_on(canvas, text, (2, 15))
+        drawn.append(canvas)
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -318,6 +319,24 @@ def test_a_class_that_the_recipe_names_and_the_dataset_lacks_is_found(folder: Pa
     assert f"{own}: key classes.scrach: {shows}, received scrach; did you mean scratch?" in str(audited.exception)
     for key, name in (("classes.scrach", "scrach"), ("loss.terms.0.class_weights.dent", "dent")):
         assert f"{own}: key {key}: {shows}, received {name}" in str(split.exception)
+
+
+def test_how_a_deep_or_a_turned_picture_is_understood_is_told(folder: Path) -> None:
+    """12 bits without a word would be learned from as black: refused, unless the recipe has their depth; then noted."""
+    grey = cv2.imread(str(folder / "images" / "0.png"), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(folder / "images" / "0.png"), grey.astype(np.uint16) << 4)
+    exif = Image.Exif()
+    exif[274] = 2
+    Image.open(folder / "images" / "1.png").save(folder / "images" / "1.png", exif=exif)
+    texts = kinds(audit(folder, CONSOLE))
+    assert "depth, bits: 12" in texts["depth"][0]
+    assert KINDS["depth"].severity == "refused"
+    assert texts["turned"] == ["images/1.png is turned by its orientation; its masks are laid on it as shown"]
+    recipe = folder / "r.yaml"
+    recipe.write_text(RECIPE.replace("{step: grey}", "{step: depth, bits: 12}, {step: grey}"))
+    texts = kinds(audit(folder, CONSOLE, settings=load_yaml(recipe, TrainSettings)))
+    assert "depth" not in texts
+    assert "16 neighbouring levels become one" in texts["levels-lost"][0]
 
 
 def test_the_command_ends_with_10_only_where_training_would_refuse(folder: Path, tmp_path: Path) -> None:
