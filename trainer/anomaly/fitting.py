@@ -25,7 +25,7 @@ from trainer.anomaly.memory import learn_whitening
 from trainer.anomaly.thresholds import BudgetThreshold, deal_groups, within_budget
 from trainer.anomaly.writing import Fitted, write_good_parts_bundle
 from trainer.datasets.dataset import Entry, read_manifest
-from trainer.evaluation.ranking import found_at_false_alarms, picture_auroc
+from trainer.evaluation.ranking import UNRANKED, ranked_pictures
 from trainer.recipe.good_parts_settings import GoodPartsRecipe
 from trainer.training.hardware import import_keras
 from trainer.training.training_loop import progress_bar
@@ -153,10 +153,9 @@ def _check_good(data: Path, good: Sequence[Entry]) -> None:
 
 def _figures(held_out: Sequence[float], bad: Sequence[float], threshold: BudgetThreshold) -> dict[str, Any]:
     if not bad:
-        return {"picture_auroc": None, "found_at_false_alarms": None, "found": None, "defective": 0}
+        return {**UNRANKED, "found": None, "defective": 0}
     return {
-        "picture_auroc": picture_auroc(held_out, bad),
-        "found_at_false_alarms": found_at_false_alarms(held_out, bad),
+        **ranked_pictures(held_out, bad),
         "found": sum(score >= threshold.distance for score in bad),
         "defective": len(bad),
     }
@@ -165,9 +164,10 @@ def _figures(held_out: Sequence[float], bad: Sequence[float], threshold: BudgetT
 def _tell(console: Console, threshold: BudgetThreshold, figures: dict[str, Any], good: int) -> None:
     console.print(threshold.sentence)
     if figures["defective"]:
+        low, high = figures["picture_auroc_95"]
         console.print(
             f"defective pictures: {figures['found']} of {figures['defective']} found at that threshold; AUROC "
-            f"{figures['picture_auroc']:.3f}, of good pictures judged by what others taught"
+            f"{figures['picture_auroc']:.3f} ({low:.3f} to {high:.3f}), of good pictures judged by what others taught"
         )
     if good < _FEW_PARTS:
         warn(console, f"{counted(good, 'good picture')} are few: the threshold may swing. Give {_FEW_PARTS} or more")

@@ -6,7 +6,7 @@ which is as fine as the scores that a device gives, so its size does not grow wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.records import Float32, Float64, UInt8
+from trainer.evaluation.exact_interval import largest_share_of
 
 BINS = 256
 # A curve of more points is thinned for the file that keeps it; the figures are of all points.
@@ -113,7 +114,14 @@ def curve(scores: Float64, positive: npt.NDArray[np.bool_]) -> Curve:
 # The shares of good pictures that may be flagged, for which it is told how many defective ones are found.
 FALSE_ALARMS = (0.0, 0.01, 0.05, 0.1)
 # `Ranking.of_pictures` where nothing was ranked.
-UNRANKED: dict[str, Any] = {"picture_auroc": None, "found_at_false_alarms": None}
+UNRANKED: dict[str, Any] = {
+    "picture_auroc": None,
+    "picture_auroc_95": None,
+    "found_at_false_alarms": None,
+    "found_at_false_alarms_95": None,
+}
+# The normal deviate of a two-sided interval of 95 %.
+_Z = 1.959964
 
 
 def picture_auroc(good: Sequence[float], bad: Sequence[float]) -> float | None:
@@ -131,6 +139,54 @@ def found_at_false_alarms(good: Sequence[float], bad: Sequence[float]) -> dict[s
         return None
     within = {share: found.false_positive_rate <= share + 1e-12 for share in FALSE_ALARMS}
     return {f"{share:g}": float(found.recall[flags].max(initial=0.0)) for share, flags in within.items()}
+
+
+def auroc_interval(auroc: float, good: int, bad: int) -> tuple[float, float]:
+    """Return the 95 % interval of an area under the ROC curve over so many good and defective pictures.
+
+    Each bound is an area A from which the found one is z standard errors away (Newcombe, "Confidence intervals for an
+    effect size measure based on the Mann-Whitney statistic, part 2", 2006, method 5), with the variance
+
+        A (1 - A) (1 + n (1 - A) / (2 - A) + n A / (1 + A)) / (good bad),    n = (good + bad) / 2 - 1
+
+    It says something at an area of 1 too. Pictures of one piece count as if they were of several.
+    """
+    half = (good + bad) / 2 - 1
+
+    def error(area: float) -> float:
+        spread = 1 + half * (1 - area) / (2 - area) + half * area / (1 + area)
+        return _Z * float(np.sqrt(area * (1 - area) * spread / (good * bad)))
+
+    def bound(edge: float) -> float:
+        inner, outer = auroc, edge
+        for _ in range(60):
+            middle = (inner + outer) / 2
+            inner, outer = (middle, outer) if abs(middle - auroc) < error(middle) else (inner, middle)
+        return inner
+
+    return bound(0.0), bound(1.0)
+
+
+def found_intervals(found: Mapping[str, float], bad: int) -> dict[str, list[float]]:
+    """Return the exact 95 % interval of each share of so many defective pictures, at the thresholds as they are."""
+    intervals = {}
+    for key, share in found.items():
+        hits = round(share * bad)
+        intervals[key] = [1 - largest_share_of(bad - hits, bad), largest_share_of(hits, bad)]
+    return intervals
+
+
+def ranked_pictures(good: Sequence[float], bad: Sequence[float]) -> dict[str, Any]:
+    """Return how well scores tell good pictures from defective ones, with 95 % intervals; `UNRANKED` without both."""
+    auroc, found = picture_auroc(good, bad), found_at_false_alarms(good, bad)
+    if auroc is None or found is None:
+        return dict(UNRANKED)
+    return {
+        "picture_auroc": auroc,
+        "picture_auroc_95": list(auroc_interval(auroc, len(good), len(bad))),
+        "found_at_false_alarms": found,
+        "found_at_false_alarms_95": found_intervals(found, len(bad)),
+    }
 
 
 def _good_and_bad(good: Sequence[float], bad: Sequence[float]) -> Curve:
@@ -180,8 +236,7 @@ class Ranking:
         """
         scores = (np.array(self._pictures).reshape(-1, len(self.names)) / np.asarray(thresholds)).max(axis=1)
         shown = np.array(self._shown, bool).reshape(-1, len(self.names)).any(axis=1)
-        good, bad = scores[~shown].tolist(), scores[shown].tolist()
-        return {"picture_auroc": picture_auroc(good, bad), "found_at_false_alarms": found_at_false_alarms(good, bad)}
+        return ranked_pictures(scores[~shown].tolist(), scores[shown].tolist())
 
     def by_pixel(self) -> dict[str, Curve]:
         """Return each class's curve over pixels, as fine as 1/255; empty without masks."""
