@@ -25,8 +25,9 @@ _EVEN = 1.5
 _AREA_FROM, _AREA_TO = 0.8, 1.25
 _SLENDER = 6.0
 _POINTS_AT_LEAST = 12
-# Its ends are the farthest from each other where they are this share of its length apart: up to half a circle.
-_STRAIGHT = 0.64
+# Its ends are the farthest from each other, and clearly, where they are this share of its length apart: up to a third
+# of a circle.
+_STRAIGHT = 0.83
 _STEPS = 4
 
 
