@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from edge.allocating import keep_freed_memory
 from edge.app import make_recording, run_line
 from edge.bundle import Bundle, load_bundle, write_manifest
 from edge.cameras.recordings import recorded_camera
@@ -218,6 +219,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds per figure (default %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "bench", help="folder for bench.json")
     options = parser.parse_args()
+    keep_freed_memory()  # as `linewatch` does
     rounds: int = options.rounds
     settings = Settings()
     figures: list[Figure] = []

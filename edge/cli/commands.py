@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edge import __version__
+from edge.allocating import keep_freed_memory
 from edge.cli import (
     alarm_commands,
     backup_command,
@@ -111,6 +112,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command; our errors end it with a message and their exit code."""
+    keep_freed_memory()
     let_no_character_end_a_command()
     with log_on_stderr(), native_lines_caught():
         run_app(app)

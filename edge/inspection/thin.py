@@ -36,7 +36,7 @@ _STEEP, _SHAPED = 4.0, 1.7
 # The blur at an end counts beside the shape's where they differ by less than this share: a tip that fades has more.
 _ALIKE = 0.15
 _SOUND_AT_LEAST = 0.5
-_END_ROWS, _END_COLUMNS = 41, 15
+_END_ROWS, _END_COLUMNS = 31, 11
 _ROWS, _COLUMNS = np.linspace(0, 1, _END_ROWS), np.linspace(-1, 1, _END_COLUMNS)
 
 
