@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -27,12 +29,28 @@ its verdict until that page has it. The broker is killed and started; then every
 _EXAMPLES = """examples:
   python -m benchmarks.site --stations 50 --minutes 2 --json out/bench/site.json
   python -m benchmarks.site --stations 200 --minutes 60          the whole of it: 720,000 parts
-  python -m benchmarks.site --stations 20 --parts-per-s 10       faster than a line
+  python -m benchmarks.site --stations 40 --parts-per-s 10 --minutes 60 --messages 720000    as many, faster
   python -m benchmarks.site --stations 200 --kills 3 --away-s 60 three long outages
 
 exit code: 0 all bounds hold, 1 one does not (which, is on stderr and under `broken`), 2 a wrong option,
 8 the site does not come about, for instance without mosquitto
 """
+
+
+_TOLD_EVERY_S = 15.0  # where there is no terminal for a bar
+
+
+class Spoken:
+    """Says now and then on stderr how far it is, unless a bar shows it."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._due_s = math.inf if quiet else 0.0
+
+    def __call__(self, done: float, what: str) -> None:
+        """Tell it, if it was not told just before."""
+        if time.monotonic() >= self._due_s:
+            self._due_s = time.monotonic() + _TOLD_EVERY_S
+            print(f"{done:4.0%} {what}", file=sys.stderr, flush=True)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
@@ -51,9 +69,13 @@ def main() -> None:
             tempfile.TemporaryDirectory(prefix="linewatch-site-", dir=folder) as home,
         ):
             task = bar.add_task("opening", total=1.0)
-            told = Run(
-                asked, Path(home), lambda done, what: bar.update(task, completed=done, description=what)
-            ).measure()
+            spoken = Spoken(quiet=console.is_terminal)
+
+            def progress(done: float, what: str) -> None:
+                bar.update(task, completed=done, description=what)
+                spoken(done, what)
+
+            told = Run(asked, Path(home), progress).measure()
     except (ProofError, OSError, RuntimeError) as error:
         print(f"The site did not come about: {error}", file=sys.stderr)
         sys.exit(8)
@@ -85,6 +107,9 @@ def _asked() -> tuple[Asked, Path | None, Path | None]:
     parser.add_argument("--away-s", type=_number(0, 3600), default=10.0, help="for how long it is away; 10")
     parser.add_argument("--picture-kb", type=_number(0, 200), default=30.0, help="shown each second; 30, 0 = none")
     parser.add_argument("--processes", type=_whole(1, 64), default=4, help="that hold the stations; 4")
+    parser.add_argument(
+        "--messages", type=_whole(0, 10**9), default=0, help="end once so many were committed; 0 = never"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--folder", type=Path, help="where outboxes and history lie meanwhile; the system's own")
     options = vars(parser.parse_args())

@@ -25,7 +25,10 @@ _SETTLES_S = 3.0  # before the first kill: every station was heard
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be run. `kills`: how often the broker is killed, evenly over the time; `away_s`: for how long."""
+    """What is to be run. `kills`: how often the broker is killed, evenly over the time; `away_s`: for how long.
+
+    `messages`: it ends before its time once so many were committed; 0 = it does not.
+    """
 
     stations: int
     minutes: float
@@ -35,6 +38,7 @@ class Asked:
     away_s: float = 10.0
     picture_kb: float = 30.0
     processes: int = 4
+    messages: int = 0
 
 
 @dataclass
@@ -95,13 +99,17 @@ class Run:
             ends_s = began_s + asked.minutes * 60
             kills = [began_s + asked.minutes * 60 * (at + 1) / (asked.kills + 1) for at in range(asked.kills)]
             windows: list[Outage] = []
-            while (now_s := time.monotonic()) < ends_s:
+            while (now_s := time.monotonic()) < ends_s and not self._enough:
                 self._turn((now_s - began_s) / (ends_s - began_s), "parts pass")
                 if kills and now_s >= kills[0]:
                     kills.pop(0)
                     windows.append(self._kill((now_s - began_s) / (ends_s - began_s)))
             lasted_s = time.monotonic() - began_s
             return self._came_to(self._drained(), windows, lasted_s)
+
+    @property
+    def _enough(self) -> bool:
+        return 0 < self._asked.messages <= self._heard.sum("committed")
 
     def _open(self, scope: ExitStack) -> None:
         asked, left, first = self._asked, self._asked.stations, 0
@@ -230,7 +238,7 @@ class Run:
         lost = sum(max(0, station["committed"] - rows.get(station["epoch"], 0)) for station in stations)
         usual, late, never = lags(self._heard.raised, dict(self._screen.shown), windows)
         told = {
-            **vars(self._asked),
+            **{name: value for name, value in vars(self._asked).items() if name != "messages"},
             "lasted_s": round(lasted_s, 1),
             "parts": sum(station["parts"] for station in stations),
             "messages": messages,
@@ -248,6 +256,7 @@ class Run:
                 {**outage, "alarms": len(late), "lag_max_s": _rounded(max(late, default=None))}
                 for outage in self._outages
             ],
+            "history_bytes_per_event": round(self._dashboard.history_bytes() / max(1, messages)),
             "page_updates": self._screen.updates,
             "page_kb": round(self._screen.bytes / max(1, self._screen.updates) / 1000, 1),
             "broker": used(self._samples["broker"]),

@@ -111,6 +111,10 @@ class SiteDashboard:
             )
         )
 
+    def history_bytes(self) -> int:
+        """Return how large the history is on disk."""
+        return sum(file.stat().st_size for file in self._folder.glob("dashboard.db*"))
+
     def _asked(self, statement: str) -> list[Any]:
         if not self.history.exists():
             return []

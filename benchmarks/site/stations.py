@@ -51,7 +51,7 @@ from edge.station.view import ViewNow
 ALARM = "rejects"
 STANDS_MS = 5_000  # an alarm ends so long after its NG part, where no other follows
 KEPT_S = 1_200.0  # of what the broker took; longer than a station sends again by itself
-_TURN_S = 0.25  # how often a station that has no part looks at its alarms, commands and reports
+_TURN_S = 0.5  # how often a station that has no part looks at its alarms, commands and reports
 _TOLD_EVERY_S = 1.0
 _MODEL = ModelIdentity("glass", "1.2.0", "ab" * 32)
 _CLASSES = ("scratch", "stain")
