@@ -19,7 +19,7 @@ from edge.bundle import Bundle
 from edge.cli.terminal import warn
 from edge.errors import DatasetError, StoreError
 from edge.wording import counted
-from trainer.anomaly.gathering import TileRunner, load_prepared
+from trainer.anomaly.gathering import TileRunner, known_cells, load_prepared
 from trainer.anomaly.learning import Learned, PlaceSums, Samples, gather, gather_places, learn_memory
 from trainer.anomaly.memory import learn_whitening
 from trainer.anomaly.thresholds import BudgetThreshold, deal_groups, within_budget
@@ -54,9 +54,11 @@ class Fit:
         unit = float(np.sqrt(self.recipe.components))  # so that answers are far from 0 and 1
         model = scorer(self.encoded, self.recipe, learned, unit)
         runner = TileRunner(model, self.recipe, 1)
-        tops = [
-            float(runner.run(load_prepared(entry, self.recipe).pixels).max()) for entry in self.watched(entries, words)
-        ]
+        tops = []
+        for entry in self.watched(entries, words):
+            picture = load_prepared(entry, self.recipe)
+            answered = runner.run(picture.pixels)
+            tops.append(float(answered[known_cells(picture.truth, answered.shape)].max(initial=0)))
         return [float(value) for value in distance_of(np.asarray(tops), unit)]
 
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.inspection.tiling import TilePlan, cut, pad, plan
 from edge.records import Float32, UInt8
 from trainer.augmenting.light import disturb
 from trainer.datasets.dataset import Entry, Picture, as_anomaly, load_picture
+from trainer.datasets.masks import IGNORED
 from trainer.recipe.good_parts_settings import ANOMALY, CopiesSettings, GoodPartsRecipe
 from trainer.recipe.settings import AugmentationSettings
 
@@ -77,7 +79,19 @@ class TileRunner:
         return whole
 
 
-def some_cells(cells: Float32, count: int, rng: np.random.Generator) -> Float32:
-    """Draw at most `count` of the cells of float32 [h, w, F]; float32 [n, F]."""
-    flat = cells.reshape(-1, cells.shape[-1])
+def known_cells(truth: UInt8, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Tell which cells of a map of `shape` [h, w, …] show nothing that the truth, uint8 [H, W], ignores."""
+    height, width = shape[:2]
+    known: NDArray[np.bool_] = np.ones((height, width), bool)
+    if (ignored := truth == IGNORED).any():
+        stride = max(1, round(truth.shape[0] / height))
+        rows, columns = (np.arange(0, side, stride) for side in ignored.shape)
+        shown = np.maximum.reduceat(np.maximum.reduceat(ignored, rows, axis=0), columns, axis=1)[:height, :width]
+        known[: shown.shape[0], : shown.shape[1]] = ~shown
+    return known
+
+
+def some_cells(cells: Float32, count: int, rng: np.random.Generator, known: NDArray[np.bool_] | None = None) -> Float32:
+    """Draw at most `count` of the cells of float32 [h, w, F], of those that are known, bool [h, w]; float32 [n, F]."""
+    flat = cells.reshape(-1, cells.shape[-1]) if known is None else cells[known]
     return flat if len(flat) <= count else flat[rng.choice(len(flat), count, replace=False)]

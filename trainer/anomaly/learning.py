@@ -13,10 +13,11 @@ import numpy as np
 
 from edge.errors import DatasetError
 from edge.records import Float32, Float64
-from trainer.anomaly.gathering import TileRunner, in_other_light, load_prepared, some_cells
+from trainer.anomaly.gathering import TileRunner, in_other_light, known_cells, load_prepared, some_cells
 from trainer.anomaly.head import Head
 from trainer.anomaly.memory import Places, Whitening, k_centres, learn_whitening
 from trainer.datasets.dataset import Entry
+from trainer.datasets.masks import IGNORED
 from trainer.recipe.good_parts_settings import GoodPartsRecipe
 
 # Of a place that hardly varied in the few parts seen: this share of the variance over all places is added.
@@ -61,8 +62,12 @@ def gather(
     each = max(1, recipe.samples // (len(good) * (1 + recipe.copies.count)))
     cells = []
     for entry in watch(good, "learning"):
-        shown = in_other_light(load_prepared(entry, recipe).pixels, recipe.copies, rng)
-        cells.append(np.concatenate([some_cells(runner.run(pixels), each, rng) for pixels in shown]))
+        picture = load_prepared(entry, recipe)
+        own = []
+        for pixels in in_other_light(picture.pixels, recipe.copies, rng):
+            answered = runner.run(pixels)
+            own.append(some_cells(answered, each, rng, known_cells(picture.truth, answered.shape)))
+        cells.append(np.concatenate(own))
     return Samples(cells, fold_of)
 
 
@@ -119,7 +124,13 @@ def gather_places(
     """Sum over every good picture. Raises DatasetError where a picture is not exactly one tile."""
     sums = PlaceSums(whitening, max(fold_of) + 1)
     for entry, fold in zip(watch(good, "learning places"), fold_of, strict=True):
-        pixels = load_prepared(entry, recipe).pixels
+        picture = load_prepared(entry, recipe)
+        pixels = picture.pixels
+        if (picture.truth == IGNORED).any():
+            raise DatasetError(
+                f"{entry.path}: expected no ignore_mask for placed parts, of which every place is learned. Take out "
+                "placed, or the picture"
+            )
         if pixels.shape[:2] != (recipe.tile.height, recipe.tile.width):
             raise DatasetError(
                 f"{entry.path}: expected {recipe.tile.width} x {recipe.tile.height} px once prepared, the size of the "

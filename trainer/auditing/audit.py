@@ -24,7 +24,7 @@ from edge.wording import counted
 from trainer.auditing.annotator_styles import MEASURES, StyleDifference, style_differences
 from trainer.auditing.audit_reading import PictureFacts, Reading, read_mask, read_tolerantly
 from trainer.datasets.class_naming import questions
-from trainer.datasets.dataset import Entry
+from trainer.datasets.dataset import IGNORE_MASK, Entry
 from trainer.datasets.near_duplicates import Pair, clusters, near_duplicates
 from trainer.datasets.recipe_classes import unknown_classes
 from trainer.datasets.split_manifest import SplitRow, read_split
@@ -330,7 +330,9 @@ def _changed(rows: Sequence[SplitRow], reading: Reading) -> list[Finding]:
         elif picture is not None and picture.sha256 != row.sha256:
             what = "is another picture now"
         elif picture is not None and row.masks is not None:
-            masks = sorted((facts.row.name, sha256_of(facts.path)) for facts in picture.masks)
+            named_masks = [(facts.row.name, facts.path) for facts in picture.masks]
+            named_masks += [(IGNORE_MASK, path) for path in picture.ignored]
+            masks = sorted((name, sha256_of(path)) for name, path in named_masks)
             what = "has other masks now" if masks != sorted(row.masks) else ""
         if what:
             found.append(Finding("changed", f"{row.image} ({row.part}) {what}", (row.image,)))

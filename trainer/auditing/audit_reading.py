@@ -17,7 +17,7 @@ from edge.pictures.tables import below, inside, read_table
 from edge.records import UInt8
 from edge.wording import counted
 from trainer.auditing.annotator_styles import Style, measure_style
-from trainer.datasets.dataset import ANNOTATOR, CLEAN, COLUMNS, RESERVED, find_manifest
+from trainer.datasets.dataset import ANNOTATOR, CLEAN, COLUMNS, IGNORE_MASK, RESERVED, find_manifest
 from trainer.datasets.masks import Meaning, defective, meaning_of, plane_of
 from trainer.datasets.near_duplicates import Thumbnail, thumbnail
 
@@ -36,6 +36,7 @@ class Row:
     name: str
     group: str
     annotator: str
+    ignored: str = ""
 
     @property
     def clean(self) -> bool:
@@ -77,6 +78,7 @@ class PictureFacts:
     sha256: str
     masks: tuple[MaskFacts, ...]
     thumbnail: Thumbnail
+    ignored: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _rows(folder: Path) -> tuple[list[Row], bool]:
         table = read_table(manifest, COLUMNS)
     except SourceError as error:
         raise DatasetError(str(error)) from error
-    keys = ("image", "mask", "class", "group", ANNOTATOR)
+    keys = ("image", "mask", "class", "group", ANNOTATOR, IGNORE_MASK)
     rows = [Row(row.number, *(row.values.get(key, "") for key in keys)) for row in table.rows]
     read = [row if _leads_out(folder, row.image) else replace(row, image=below(folder, row.image)) for row in rows]
     if not read:
@@ -146,11 +148,8 @@ def _row_problem(folder: Path, row: Row, known: dict[str, list[Row]], *, masks_n
     kind, text = "", ""
     if lacking:
         kind, text = "incomplete-row", f"no {' and no '.join(lacking)}"
-    elif _leads_out(folder, row.image) or _leads_out(folder, row.mask):
-        kind, text = (
-            "leads-out",
-            f"{row.image if _leads_out(folder, row.image) else row.mask} is outside of the dataset",
-        )
+    elif outside := [name for name in (row.image, row.mask, row.ignored) if _leads_out(folder, name)]:
+        kind, text = "leads-out", f"{outside[0]} is outside of the dataset"
     elif _file(folder, row.image) is None:
         kind, text = "missing-picture", f"{row.image} is missing"
     elif before and before[0].group != row.group:
@@ -196,6 +195,8 @@ def _examine(
             problems += wrong
             if facts is not None and not row.clean:
                 masks.append(facts)
+    ignored, wrong = _ignored(folder, rows, grey.shape)
+    problems += wrong
     classes = tuple(sorted({row.name for row in rows if row.name and not row.clean}))
     size = (pixels.shape[0], pixels.shape[1])
     facts_of_picture = PictureFacts(
@@ -207,6 +208,7 @@ def _examine(
         sha256=sha256_of(path),
         masks=tuple(masks),
         thumbnail=thumbnail(image, pixels),
+        ignored=ignored,
     )
     return facts_of_picture, problems
 
@@ -225,6 +227,30 @@ def _understood(image: str, decoded: Decoded, depth: int | None) -> list[Problem
     if lost := levels_lost(decoded.pixels, count):
         found.append(Problem("levels-lost", image, f"{image}: {lost}"))
     return found
+
+
+def _ignored(folder: Path, rows: Sequence[Row], size: tuple[int, ...]) -> tuple[tuple[Path, ...], list[Problem]]:
+    """Return the masks of what a picture's rows leave out, and what is wrong with them."""
+    found: dict[Path, Problem | None] = {}
+    for row in rows:
+        if not row.ignored or _leads_out(folder, row.ignored) or (path := inside(folder, row.ignored)) in found:
+            continue
+        where, wrong = f"row {row.number}: {row.ignored}", None
+        if not path.is_file():
+            found[path] = Problem("missing-mask", row.image, f"{where} is missing")
+            continue
+        try:
+            levels = plane_of(read_decoded(path)).levels
+            defective(levels, meaning_of(levels))
+            if levels.shape != size:
+                text = f"{where} is {levels.shape[1]} x {levels.shape[0]} px, {row.image} {size[1]} x {size[0]}"
+                wrong = Problem("mask-size", row.image, text)
+        except (SourceError, ValueError) as error:
+            kind = "unreadable-mask" if isinstance(error, SourceError) else "unclear-mask"
+            wrong = Problem(kind, row.image, f"{where}: {error}")
+        found[path] = wrong
+    problems = [problem for problem in found.values() if problem is not None]
+    return tuple(path for path in found if path.is_file()), problems
 
 
 def read_mask(path: Path) -> UInt8 | None:

@@ -34,6 +34,7 @@ from edge.preparing import depth_bits
 from edge.records import GraphContract, UInt8
 from trainer.datasets.colours import COLOURS
 from trainer.datasets.dataset import Entry, Picture, dataset_sha256
+from trainer.datasets.masks import IGNORED
 from trainer.datasets.split_manifest import write_split
 from trainer.datasets.splitting import Split
 from trainer.evaluation.keras_engine import KerasEngine
@@ -163,21 +164,23 @@ def fit_thresholds(trained: Trained, settings: TrainSettings, console: Console) 
             tiles = plan(height, width, (tile.height, tile.width), tile.overlap_px, stride)
             *earlier, pixels = whole_frames(sequence, settings.sequence)
             answered = engine.stitched_probabilities(pixels, tiles, earlier)
-            probabilities.append(in_pixels(own_probability(answered), stride, (height, width)))
+            own = in_pixels(own_probability(answered), stride, (height, width))
+            ignored = sequence[-1].truth == IGNORED  # nothing counts there: neither true nor answered
+            probabilities.append(np.where(ignored[:, :, None], np.uint8(0), own) if ignored.any() else own)
     truths = [sequence[-1].truth for sequence in sequences]
     goes_on = bool(trained.known) and settings.final_training is not None
     presumes = settings.final_training is not None and settings.final_training.thresholds == "presumed"
     fitted = {}
     for k, name in enumerate(trained.names):
-        own, true = [p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths]
-        fitted[name] = count_sorted(own, true) if trained.only_sorts else fit_class(own, true, settings.thresholds)
+        each, true = [p[:, :, k] for p in probabilities], [truth == k + 1 for truth in truths]
+        fitted[name] = count_sorted(each, true) if trained.only_sorts else fit_class(each, true, settings.thresholds)
         absent = not fitted[name].shown  # any threshold is as good as another then, and none was fitted
         silent = fitted[name].missed == fitted[name].shown
         if trained.only_sorts or not (presumes or absent or (goes_on and silent)):
             continue
         known = [picture.truth == k + 1 for picture in trained.known]
         if any(mask.any() for mask in known):
-            fitted[name] = presume_class(own, true, known)
+            fitted[name] = presume_class(each, true, known)
     return fitted
 
 

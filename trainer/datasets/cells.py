@@ -10,6 +10,7 @@ import numpy as np
 from edge.errors import DatasetError
 from edge.records import UInt8
 from trainer.datasets.dataset import Picture
+from trainer.datasets.masks import IGNORED
 
 
 def cells_of(truth: UInt8, stride: int, min_share: float, min_px: int | None = None) -> UInt8:
@@ -17,8 +18,8 @@ def cells_of(truth: UInt8, stride: int, min_share: float, min_px: int | None = N
 
     A cell is defective if defects of any class fill at least `min_share` of it or, where `min_px` is given, have that
     many pixels in it: a thin scratch fills little of a large cell. Its class is then the defect class with most pixels
-    in it, the lowest id of equals; else it is 0. A cell without any defect pixel is always 0. Raises ValueError if H or
-    W is no multiple of `stride`.
+    in it, the lowest id of equals; else it is 0. A cell without any defect pixel is always 0. One that is not defective
+    and half of which or more is ignored is ignored. Raises ValueError if H or W is no multiple of `stride`.
     """
     count, height, width = truth.shape
     if height % stride or width % stride:
@@ -26,8 +27,9 @@ def cells_of(truth: UInt8, stride: int, min_share: float, min_px: int | None = N
     if stride == 1:
         return truth
     blocks = truth.reshape(count, height // stride, stride, width // stride, stride)
-    ids = [int(class_id) for class_id in np.unique(truth) if class_id]
-    cells: UInt8 = np.zeros((count, height // stride, width // stride), np.uint8)
+    ids = [int(class_id) for class_id in np.unique(truth) if class_id not in {0, IGNORED}]
+    left_out = (blocks == IGNORED).sum(axis=(2, 4)) >= stride**2 / 2
+    cells: UInt8 = np.where(left_out, np.uint8(IGNORED), np.uint8(0))
     if not ids:
         return cells
     filled = np.stack([(blocks == class_id).sum(axis=(2, 4)) for class_id in ids])  # [classes, N, h, w]
@@ -43,6 +45,8 @@ def cells_of(truth: UInt8, stride: int, min_share: float, min_px: int | None = N
 def labelled_whole(picture: Picture, names: Sequence[str]) -> Picture:
     """Give every pixel of a picture that has a label and no mask its class, for models that answer whole tiles.
 
+    What is ignored stays so.
+
     Raises DatasetError where it has several: a tile has one answer.
     """
     entry = picture.entry
@@ -53,4 +57,5 @@ def labelled_whole(picture: Picture, names: Sequence[str]) -> Picture:
             f"{entry.path}: expected one class for a picture without a mask, received {', '.join(sorted(entry.labels))}"
         )
     (name,) = entry.labels
-    return replace(picture, truth=np.full_like(picture.truth, names.index(name) + 1))
+    whole = np.full_like(picture.truth, names.index(name) + 1)
+    return replace(picture, truth=np.where(picture.truth == IGNORED, picture.truth, whole))

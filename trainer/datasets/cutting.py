@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.bundle import safe_name
 from edge.errors import DatasetError
@@ -15,7 +16,8 @@ from edge.inspection.tiling import cut, pad, plan
 from edge.opencv import cv2
 from edge.preparing import PreparingStep
 from edge.records import UInt8
-from trainer.datasets.dataset import COLUMNS, Entry, class_names, load_picture
+from trainer.datasets.dataset import COLUMNS, IGNORE_MASK, Entry, class_names, load_picture
+from trainer.datasets.masks import IGNORED
 from trainer.datasets.whole_folders import unwritable, whole_or_absent
 
 _CLEAN = "ok"
@@ -57,37 +59,40 @@ def cut_dataset(
             (folder / "masks").mkdir()
             with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
-                writer.writerow(COLUMNS)
+                knows_ignored = any(entry.ignored for entry in entries)
+                writer.writerow((*COLUMNS, IGNORE_MASK) if knows_ignored else COLUMNS)
                 for number, entry in enumerate(progress(entries)):
                     for place, pixels, masks in _tiles(entry, tile_px, overlap_px, steps):
-                        if not masks and not keep_clean:
+                        if not masks.keys() - {IGNORE_MASK} and not keep_clean:
                             skipped += 1
                             continue
                         name = f"{number:05d}-{safe_name(Path(entry.image).stem)}-{place}.png"
-                        writer.writerows(_write_tile(folder, name, pixels, masks, entry.group))
+                        rows = _write_tile(folder, name, pixels, masks, entry.group)
+                        writer.writerows(rows if knows_ignored else [row[:-1] for row in rows])
                         tiles += 1
-                        defective += bool(masks)
+                        defective += bool(masks.keys() - {IGNORE_MASK})
     except OSError as error:
         raise unwritable(out, error) from error
     return CutCounts(len(entries), tiles, defective, skipped)
 
 
 def _write_tile(
-    folder: Path, name: str, pixels: UInt8, masks: Sequence[tuple[str, UInt8]], group: str
-) -> list[tuple[str, str, str, str]]:
+    folder: Path, name: str, pixels: UInt8, masks: Mapping[str, UInt8], group: str
+) -> list[tuple[str, str, str, str, str]]:
     """Write a tile with the masks that show anything; return its rows of the manifest."""
     _write_png(folder / "images" / name, pixels)
-    rows = []
-    for class_name, mask in masks:
-        mask_name = f"masks/{name.removesuffix('.png')}-{class_name}.png"
-        _write_png(folder / mask_name, mask)
-        rows.append((f"images/{name}", mask_name, class_name, group))
-    return rows or [(f"images/{name}", "", _CLEAN, group)]
+    written = {}
+    for class_name, mask in masks.items():
+        written[class_name] = f"masks/{name.removesuffix('.png')}-{class_name}.png"
+        _write_png(folder / written[class_name], mask)
+    ignored = written.pop(IGNORE_MASK, "")
+    rows = [(f"images/{name}", mask_name, class_name, group, ignored) for class_name, mask_name in written.items()]
+    return rows or [(f"images/{name}", "", _CLEAN, group, ignored)]
 
 
 def _tiles(
     entry: Entry, tile_px: int, overlap_px: int, steps: tuple[PreparingStep, ...]
-) -> Iterator[tuple[str, UInt8, list[tuple[str, UInt8]]]]:
+) -> Iterator[tuple[str, UInt8, dict[str, UInt8]]]:
     """Yield each tile of a picture: its place, its pixels uint8 [T, T, C], and the masks that show anything."""
     pixels, masks = _prepared(entry, steps)
     tiles = plan(pixels.shape[0], pixels.shape[1], (tile_px, tile_px), overlap_px)
@@ -98,18 +103,26 @@ def _tiles(
         tile: UInt8 = np.empty((tile_px, tile_px, padded.shape[2]), np.uint8)
         cut(padded, tiles, cell, tile)
         row, column = divmod(cell.index, columns)
-        own = [(name, tile[:, :, channels + k]) for k, name in enumerate(masks)]
-        yield f"r{row:02d}-c{column:02d}", tile[:, :, :channels], [(n, mask) for n, mask in own if mask.any()]
+        own = {name: tile[:, :, channels + k] for k, name in enumerate(masks)}
+        yield f"r{row:02d}-c{column:02d}", tile[:, :, :channels], {n: mask for n, mask in own.items() if mask.any()}
 
 
 def _prepared(entry: Entry, steps: tuple[PreparingStep, ...]) -> tuple[UInt8, dict[str, UInt8]]:
-    """Return a picture's pixels, [H, W, 1] where its channels are alike, and a 0/255 mask per class, [H, W]."""
+    """Return a picture's pixels, [H, W, 1] where its channels are alike, and a 0/255 mask per class, [H, W].
+
+    What is ignored has a mask of the name `ignore_mask`.
+    """
     # one class at a time: masks of several may lie on one another
     pictures = {name: load_picture(_of_class(entry, name), (name,), steps, 3) for name in class_names([entry])}
     shown = next(iter(pictures.values())) if pictures else load_picture(entry, (), steps, 3)
     grey = shown.pixels[:, :, :1]
     pixels = grey if (shown.pixels == grey).all() else shown.pixels  # a third of the room
-    return pixels, {name: (picture.truth * 255).astype(np.uint8) for name, picture in pictures.items()}
+    masks = {name: _as_mask(picture.truth == 1) for name, picture in pictures.items()}
+    return pixels, masks | ({IGNORE_MASK: _as_mask(shown.truth == IGNORED)} if entry.ignored else {})
+
+
+def _as_mask(where: NDArray[np.bool_]) -> UInt8:
+    return np.where(where, np.uint8(255), np.uint8(0))
 
 
 def _of_class(entry: Entry, name: str) -> Entry:

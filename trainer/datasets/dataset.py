@@ -2,7 +2,7 @@
 
 `manifest.csv` has the columns image, mask, class, group. One picture may have several rows: what a row's mask says is
 defective (trainer/datasets/masks.py) gets its class. `Free`, `ok` and `good`, in any case, are clean; their mask may be
-left out.
+left out. A column `ignore_mask` may name masks of what is neither learned from nor judged, on rows of any class.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ from edge.pictures.tables import inside, read_table
 from edge.preparing import PreparingStep, depth_bits, prepare, prepare_map
 from edge.records import UInt8
 from edge.wording import counted
-from trainer.datasets.masks import read_mask
+from trainer.datasets.masks import IGNORED, read_mask
 from trainer.recipe.good_parts_settings import ANOMALY
 
 CLEAN = frozenset({"free", "ok", "good"})
 COLUMNS = ("image", "mask", "class", "group")
 ANNOTATOR = "annotator"
-# What figures call something else: all classes together, what is left between defects, a picture without any.
-RESERVED = frozenset({"all", "background", "clean"})
+IGNORE_MASK = "ignore_mask"
+# What is called so already: all classes together, what is left between defects, a picture without any, what is ignored.
+RESERVED = frozenset({"all", "background", "clean", IGNORE_MASK})
 
 
 @dataclass(frozen=True)
 class Entry:
     """One picture of a dataset. `masks`: (class name, mask path) of each row that has one; empty if clean.
 
-    `labels`: the defect classes that its rows name, with a mask or, for classification, without.
+    `labels`: the defect classes that its rows name, with a mask or, for classification, without. `ignored`: masks of
+    what is neither learned from nor judged.
     """
 
     image: str
@@ -43,6 +45,12 @@ class Entry:
     masks: tuple[tuple[str, Path], ...]
     group: str
     labels: frozenset[str] = frozenset()
+    ignored: tuple[Path, ...] = ()
+
+    @property
+    def all_masks(self) -> tuple[tuple[str, Path], ...]:
+        """The masks of its classes, and those of what is ignored under the name `ignore_mask`."""
+        return (*self.masks, *((IGNORE_MASK, path) for path in self.ignored))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -52,7 +60,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in memory: `pixels` uint8 [H, W, C] prepared; `truth` uint8 [H, W] of class ids, 0 = clean."""
+    """A picture in memory.
+
+    `pixels`: uint8 [H, W, C], prepared. `truth`: uint8 [H, W] of class ids, 0 = clean, 255 = ignored.
+    """
 
     entry: Entry
     pixels: UInt8
@@ -98,7 +109,12 @@ def read_manifest(folder: Path, *, need_masks: bool = True, any_names: bool = Fa
                 "another; expected one of both. Remove the wrong row"
             )
         if known is not None:
-            entry = replace(entry, masks=known.masks + entry.masks, labels=known.labels | entry.labels)
+            entry = replace(
+                entry,
+                masks=known.masks + entry.masks,
+                labels=known.labels | entry.labels,
+                ignored=tuple(dict.fromkeys(known.ignored + entry.ignored)),
+            )
         entries[entry.image] = entry
     if not entries:
         raise DatasetError(f"{manifest} names no picture; expected at least one row")
@@ -124,15 +140,18 @@ def _entry(folder: Path, where: str, row: Mapping[str, str], *, need_masks: bool
         raise DatasetError(f"{where}: expected image, class and group, received {image!r}, {name!r}, {group!r}")
     path = _named_file(folder, where, image, "picture")
     image = path.relative_to(folder).as_posix()
+    left_out = row.get(IGNORE_MASK, "")
+    ignored = (_named_file(folder, where, left_out, "ignore_mask"),) if left_out else ()
     if name.lower() in CLEAN:
-        return Entry(image, path, (), group)
+        return Entry(image, path, (), group, ignored=ignored)
     if safe_name(name) != name and not any_names:
         raise DatasetError(f"{where}: expected a class of letters, digits, _ and -, received {name!r}")
     if not mask and need_masks:
         raise DatasetError(f"{where}: the class {name} is a defect and has no mask; clean classes are Free, ok, good")
     if not mask:
-        return Entry(image, path, (), group, frozenset({name}))
-    return Entry(image, path, ((name, _named_file(folder, where, mask, "mask")),), group, frozenset({name}))
+        return Entry(image, path, (), group, frozenset({name}), ignored)
+    masks = ((name, _named_file(folder, where, mask, "mask")),)
+    return Entry(image, path, masks, group, frozenset({name}), ignored)
 
 
 def _named_file(folder: Path, where: str, name: str, kind: str) -> Path:
@@ -208,6 +227,8 @@ def _truth(entry: Entry, names: Sequence[str], shape_px: tuple[int, int]) -> UIn
     for name in entry.classes:
         if name not in names:
             raise DatasetError(f"{entry.path}: expected one of the classes {', '.join(names)}, received {name}")
+    if len(names) >= IGNORED:
+        raise DatasetError(f"{entry.path}: expected at most {IGNORED - 1} classes, received {len(names)}")
     truth: UInt8 = np.zeros(shape_px, np.uint8)
     without_mask = sorted(entry.labels - {name for name, _ in entry.masks})
     if without_mask and len(entry.classes) > 1:
@@ -219,6 +240,8 @@ def _truth(entry: Entry, names: Sequence[str], shape_px: tuple[int, int]) -> UIn
         truth[:] = names.index(without_mask[0]) + 1
     for name, mask_path in entry.masks:
         truth[read_mask(mask_path, entry.path, shape_px) > 0] = names.index(name) + 1
+    for mask_path in entry.ignored:
+        truth[read_mask(mask_path, entry.path, shape_px) > 0] = IGNORED
     return truth
 
 
@@ -277,7 +300,7 @@ def dataset_sha256(entries: Iterable[Entry]) -> str:
     digest = hashlib.sha256()
     for entry in sorted(entries, key=lambda entry: entry.image):
         digest.update(f"{entry.image}\0{entry.group}\0{content_sha256(entry.path)}\0".encode())
-        for name, mask in sorted(entry.masks):
+        for name, mask in sorted(entry.all_masks):
             digest.update(f"{name}\0{content_sha256(mask)}\0".encode())
         for name in sorted(entry.labels - {name for name, _ in entry.masks}):
             digest.update(f"{name}\0".encode())

@@ -37,6 +37,8 @@ OBJECTS_FROM = 8
 # Full scale of 1, 8 and 16 bits: different ways to write the same white. A low level may be a class's number.
 WHITES = frozenset({1, 255, 65535})
 _ID_AT_MOST = 127
+# In a map of class ids: a pixel that is neither learned from nor judged.
+IGNORED = 255
 
 
 @dataclass(frozen=True)

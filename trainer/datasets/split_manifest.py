@@ -47,7 +47,7 @@ def write_split(path: Path, entries: Sequence[Entry], parts: Mapping[str, Split]
 
 
 def _written(entry: Entry, part: Split) -> tuple[str, ...]:
-    masks = " ".join(f"{name}:{content_sha256(mask)}" for name, mask in entry.masks)
+    masks = " ".join(f"{name}:{content_sha256(mask)}" for name, mask in entry.all_masks)
     kinds = "+".join(entry.classes) or _CLEAN
     return entry.image, kinds, entry.group, part, content_sha256(entry.path), masks
 
@@ -99,6 +99,6 @@ def changed_since(rows: Iterable[SplitRow], entries: Sequence[Entry]) -> dict[st
             found[row.image] = "is no longer in the dataset"
         elif sha256_of(entry.path) != row.sha256:
             found[row.image] = "is another picture now"
-        elif row.masks is not None and sorted(row.masks) != sorted((n, sha256_of(m)) for n, m in entry.masks):
+        elif row.masks is not None and sorted(row.masks) != sorted((n, sha256_of(m)) for n, m in entry.all_masks):
             found[row.image] = "has other masks now"
     return found

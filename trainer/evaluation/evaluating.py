@@ -28,6 +28,7 @@ from edge.protocols import Engine
 from edge.records import DefectMap, Float32, PreparedFrame, Transform, UInt8, over_pixels
 from edge.wording import counted
 from trainer.datasets.dataset import Entry, Picture, as_anomaly, content_sha256, load_picture, read_judged
+from trainer.datasets.masks import IGNORED
 from trainer.datasets.recordings import Shower, judged_as, places, told
 from trainer.evaluation.bootstrap import intervals
 from trainer.evaluation.keras_engine import KerasEngine, head
@@ -142,7 +143,7 @@ def evaluate(
             entry = place.entry
             known = without(entry, foreign)
             picture = load_picture(known, names, bundle.manifest.preparing, bundle.manifest.channels)
-            answer, ranked, tops = answerer.answer(shower.shown(place, picture), picture.truth.shape)
+            answer, ranked, tops = answerer.answer(shower.shown(place, picture), picture.truth)
             score = scores.append(_scored(scores, picture, answer))
             empty.append(_scored(empty, picture, np.zeros_like(answer)))
             if ranked is not None:
@@ -202,7 +203,7 @@ def _scored(scores: Scores, picture: Picture, answer: UInt8) -> PictureScore:
         return score_picture(picture.truth, answer, count, tolerance_px=scores.tolerance_px)
     # a segmenter answers a part of the picture, a classifier all of it
     choose = majority if scores.judges_whole_pictures else leading
-    answered_id = choose(np.bincount(answer.ravel(), minlength=count + 1))
+    answered_id = choose(np.bincount(answer[picture.truth != IGNORED], minlength=count + 1))
     labels = [scores.names.index(name) + 1 for name in picture.entry.classes]
     return score_labels(labels, answered_id, count)
 
@@ -238,11 +239,12 @@ class _Answerer:
         self._inference = Inference(engine, self._thresholds, overlap_px)
         self._anything = Inference(engine, [_ANY_SCORE] * len(self._thresholds), overlap_px)
 
-    def answer(self, prepared: PreparedFrame, size: tuple[int, ...]) -> tuple[UInt8, UInt8 | None, Float32 | None]:
-        """Return the class map, uint8 [H, W] with `size` (H, W); probabilities x 255, uint8 [H, W, K]; their highest.
+    def answer(self, prepared: PreparedFrame, truth: UInt8) -> tuple[UInt8, UInt8 | None, Float32 | None]:
+        """Return the class map, uint8 [H, W] as `truth` is; probabilities x 255, uint8 [H, W, K]; their highest.
 
-        The highest are float32 [K].
+        The highest are float32 [K], without cells that the truth ignores.
         """
+        size = truth.shape
         if not self._ranking:
             return self._answer(prepared, size), None, None
         if self._keras is None:
@@ -255,11 +257,21 @@ class _Answerer:
         else:
             answered = self._answer(prepared, size)
         scores = np.round(probabilities * np.float32(255)).astype(np.uint8)
-        return answered, self._spread(scores, size), probabilities.max(axis=(0, 1))
+        return answered, self._spread(scores, size), self._highest(probabilities, truth)
 
     def _answer(self, prepared: PreparedFrame, size: tuple[int, ...]) -> UInt8:
         """Return the class map, uint8 [H, W], that the line would measure: stitched, without specks."""
         return without_specks(_stitched(self._inference, prepared), self._bundle, size)
+
+    def _highest(self, probabilities: Float32, truth: UInt8) -> Float32:
+        """Return the highest probability of each class, float32 [K], over the cells that are not wholly ignored."""
+        ignored = truth == IGNORED
+        if not ignored.any():
+            return np.asarray(probabilities.max(axis=(0, 1)), np.float32)
+        rows, columns = (np.arange(0, side, self._bundle.manifest.stride) for side in ignored.shape)
+        known = np.maximum.reduceat(np.maximum.reduceat(~ignored, rows, axis=0), columns, axis=1)
+        highest: Float32 = probabilities[: len(rows), : len(columns)][known].max(axis=0, initial=0)
+        return highest
 
     def _probabilities(self, engine: KerasEngine, prepared: PreparedFrame) -> Float32:
         m = self._bundle.manifest

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from edge.bundle import load_bundle
 from edge.errors import DatasetError
-from trainer.datasets.dataset import COLUMNS, content_sha256, read_manifest
+from trainer.datasets.dataset import COLUMNS, IGNORE_MASK, content_sha256, read_manifest
 from trainer.datasets.whole_folders import unwritable, whole_or_absent
 from trainer.evaluation.evaluating import learned_from
+
+_FILES = ("image", "mask", IGNORE_MASK)
 
 
 def copy_held_out(bundle: Path, data: Path, out: Path) -> int:
@@ -28,7 +30,7 @@ def copy_held_out(bundle: Path, data: Path, out: Path) -> int:
                 columns = list(reader.fieldnames or COLUMNS)
                 rows = [row for row in reader if row["image"].strip() in wanted]
             for relative in sorted(
-                {row[key].strip() for row in rows for key in ("image", "mask") if (row[key] or "").strip()}
+                {row[key].strip() for row in rows for key in _FILES if (row.get(key) or "").strip()}
             ):
                 target = folder / relative
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """Figures that an all-black mask cannot fool, from whole stitched pictures. Pure arithmetic on uint8 maps.
 
-A map holds class ids 1…K, 0 = clean. Each figure can be taken for what an all-empty mask would have answered. One
-that had nothing to measure is None, never a flattering 1. docs/figures.md says in words what they mean.
+A map holds class ids 1…K, 0 = clean; where the truth is 255 nothing counts, whatever is answered there. Each figure can
+be taken for what an all-empty mask would have answered. One that had nothing to measure is None, never a flattering 1.
+docs/figures.md says in words what they mean.
 
 Where a dataset has labels and no masks, whole pictures alone are counted (`score_labels`); what needs pixels is None.
 """
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from edge.opencv import cv2
 from edge.records import UInt8
+from trainer.datasets.masks import IGNORED
 from trainer.evaluation.line_tolerance import TolerantCounts, tolerant_counts
 
 BACKGROUND = "background"
@@ -66,7 +68,10 @@ def score_picture(truth: UInt8, answer: UInt8, class_count: int, *, tolerance_px
     the one with the most pixels among the defects.
     """
     size = class_count + 1
-    pairs = truth.astype(np.int64).ravel() * size + answer.ravel()
+    known = truth != IGNORED
+    if not known.all():
+        answer = np.where(known, answer, np.uint8(0))
+    pairs = truth[known].astype(np.int64) * size + answer[known]
     confusion = np.bincount(pairs, minlength=size * size).reshape(size, size)
     true_px, answered_px = confusion.sum(axis=1), confusion.sum(axis=0)
     answered_id = leading(answered_px)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.records import Float32, Float64, UInt8
+from trainer.datasets.masks import IGNORED
 from trainer.evaluation.exact_interval import largest_share_of
 
 BINS = 256
@@ -211,9 +212,12 @@ class Ranking:
     def add(self, scores: UInt8, truth: UInt8, shown: npt.NDArray[np.bool_], highest: Float32 | None = None) -> None:
         """Count one picture: probabilities x 255, uint8 [H, W, K], and its truth, uint8 [H, W] of ids; shown bool [K].
 
-        `highest`: float32 [K], the highest probability of each class where it is known finer than the scores tell.
+        What the truth ignores does not count. `highest`: float32 [K], the highest probability of each class where it is
+        known finer than the scores tell; without what is ignored.
         """
-        tops = scores.max(axis=(0, 1)) / 255 if highest is None else highest
+        if not (known := truth != IGNORED).all():
+            scores, truth = scores[known][:, None], truth[known][:, None]
+        tops = scores.max(axis=(0, 1), initial=0) / 255 if highest is None else highest
         self._pictures.append(tops.astype(np.float64))
         self._shown.append(np.asarray(shown, bool))
         if not self.has_pixels:

@@ -1,32 +1,48 @@
-"""`linewatch-train import …` and `linewatch-train export …`: labels of other programs in, and out again."""
+"""`linewatch-train import …` and `linewatch-train export …`: labels in pictures, masks and tables, in and out again.
+
+The formats of labelling tools are in `tool_commands.py`.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.cli.terminal import Terminal, warn
+from edge.cli.terminal import warn
 from edge.wording import counted
+from trainer.importing import tool_commands
+from trainer.importing.options import (
+    AnnotatorOption,
+    DefectIs,
+    EmptyOption,
+    GroupOption,
+    GroupPathOption,
+    IgnoreOption,
+    ImagesArgument,
+    LabelsLieOption,
+    MissingOption,
+    NamesOption,
+    OutOption,
+    PreviewOption,
+    RenameOption,
+    SeedOption,
+    SuffixOption,
+    class_names,
+    console,
+    export_app,
+    import_app,
+    read_labels,
+    write_labels,
+    writing_settings,
+)
 
 if TYPE_CHECKING:
-    from trainer.importing.labelled import LabelsLie, LabelSource
-    from trainer.importing.writing import WritingSettings
+    from trainer.importing.labelled import LabelsLie
 
-import_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    help="Make a dataset folder of labels in another form: images/, masks/, manifest.csv, and preview.png to look at.",
-)
-export_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode="markdown", help="Write a dataset folder's labels in another form."
-)
-console = Terminal()
+__all__ = ["export_app", "import_app", "tool_commands"]  # its commands are of the same app
 
 
 class Outlines(str, Enum):
@@ -36,18 +52,11 @@ class Outlines(str, Enum):
     KEEP = "keep"
 
 
-class DefectIs(str, Enum):
-    """Which of black and white is the defect."""
+class ClassFolder(str, Enum):
+    """Which of a picture's folders is its class."""
 
-    WHITE = "white"
-    BLACK = "black"
-
-
-class LabelsLieOn(str, Enum):
-    """How labels lie on pictures that are turned by their orientation."""
-
-    SHOWN = "shown"
-    STORED = "stored"
+    FIRST = "first"
+    LAST = "last"
 
 
 class Form(str, Enum):
@@ -57,110 +66,17 @@ class Form(str, Enum):
     JOINED = "joined"
 
 
-def _share(text: str) -> float:
-    words = {"keep": 1.0, "drop": 0.0}
-    try:
-        share = words[text] if text in words else float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise typer.BadParameter(f"expected keep, drop or a share from 0 to 1, received {text!r}")
-    return share
-
-
-OutOption = Annotated[Path, typer.Option("--out", help="the dataset to write: a folder that is empty or absent")]
-EmptyOption = Annotated[
-    str,
-    typer.Option(
-        "--empty",
-        metavar="keep|drop|SHARE",
-        help="pictures whose masks have no pixel: keep them as clean ones, drop them, or keep a share of them",
-    ),
-]
-GroupOption = Annotated[
-    str | None,
-    typer.Option(
-        "--group-from",
-        metavar="REGEX",
-        help="finds in a file's name which physical piece it shows, by its first (...); default: each its own",
-    ),
-]
-RenameOption = Annotated[
-    list[str] | None,
-    typer.Option("--rename", metavar="OLD=NEW", help="call a class otherwise; may be repeated; NEW ok = clean"),
-]
-PreviewOption = Annotated[int, typer.Option("--preview", min=0, max=600, help="how many pictures preview.png shows")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="another seed, another choice")]
-AnnotatorOption = Annotated[
-    str, typer.Option("--annotator", help="who drew the masks; `linewatch-train audit` compares annotators")
-]
-SuffixOption = Annotated[
-    str, typer.Option("--suffix", help="what a mask's name has behind its picture's, such as _mask")
-]
-NamesOption = Annotated[
-    str, typer.Option("--names", metavar="1=NAME,2=NAME", help="the classes' names by their numbers")
-]
-MissingOption = Annotated[
-    bool, typer.Option("--missing-is-clean", help="nothing is wrong with pictures that have no labels")
-]
-LabelsLieOption = Annotated[
-    LabelsLieOn | None,
-    typer.Option(
-        "--labels-lie",
-        help="pictures that are turned by their orientation (Exif): were labels drawn on them as shown, or as stored",
-    ),
-]
-ImagesArgument = Annotated[Path, typer.Argument(help="the folder with the pictures, subfolders included")]
-
-
-def _settings(
-    out: Path,
-    empty: str,
-    group_from: str | None,
-    rename: Sequence[str] | None,
-    preview: int,
-    seed: int,
-    annotator: str,
-) -> WritingSettings:
-    from trainer.datasets.class_naming import renaming
-    from trainer.datasets.whole_folders import check_target
-    from trainer.importing.writing import WritingSettings
-
-    try:
-        expression = re.compile(group_from) if group_from else None
-    except re.error as error:
-        raise typer.BadParameter(f"--group-from: {group_from!r} is no regular expression: {error}") from error
-    try:
-        names = renaming(rename or ())
-    except ValueError as error:
-        raise typer.BadParameter(f"--rename: {error}") from error
-    share = _share(empty)
-    check_target(out)
-    return WritingSettings(
-        empty_share=share, group_from=expression, rename=names, preview=preview, seed=seed, annotator=annotator
-    )
-
-
-def _names(text: str) -> Mapping[int, str]:
-    from trainer.datasets.class_naming import names_by_number
-
-    try:
-        return names_by_number(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"--names: {error}") from error
-
-
-def _read(reader: Callable[..., LabelSource], *labels: Any, **how: Any) -> LabelSource:
-    """Call a reader of labels, and show meanwhile that it works."""
-    with console.status("reading the labels") if console.is_terminal else nullcontext():
-        return reader(*labels, **how)
-
-
-def _write(source: LabelSource, out: Path, settings: WritingSettings) -> None:
-    from trainer.importing.writing import summary_lines, write_dataset
-
-    for line in summary_lines(write_dataset(source, out, settings, console), out):
-        console.print(line)
+def _ignored_ids(text: str, names: str) -> tuple[int, ...]:
+    """Read the class ids that --ignore gives. Raises typer.BadParameter."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if wrong := [word for word in words if not (word.isascii() and word.isdecimal()) or not 1 <= int(word[:4]) <= 255]:
+        raise typer.BadParameter(f"--ignore: expected class ids from 1 to 255, such as 255, received {wrong[0]!r}")
+    ids = tuple(map(int, words))
+    if ids and not names:
+        raise typer.BadParameter("--ignore: expected --names beside it, for it names values of masks of class ids")
+    if twice := sorted(set(ids) & set(class_names(names))):
+        raise typer.BadParameter(f"--ignore: {twice[0]} is a class by --names; expected one of both")
+    return ids
 
 
 @import_app.command(
@@ -197,6 +113,7 @@ def red_marker(
     missing_is_clean: MissingOption = False,
     empty: EmptyOption = "drop",
     group_from: GroupOption = None,
+    group_from_path: GroupPathOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
     annotator: AnnotatorOption = "",
@@ -213,20 +130,20 @@ def red_marker(
 
     paint = Paint(hue, hue_tolerance, min_saturation, outlines.value, gap_px)
     mismatches: list[Mismatch] = []
-    settings = _settings(
+    settings = writing_settings(
         out,
         empty,
-        group_from,
+        (group_from, group_from_path),
         [f"{class_name}={class_name}"] if class_name.isidentifier() else None,
         preview,
         seed,
         annotator,
     )
-    source = _read(
+    source = read_labels(
         read_red_marker, photos, drawings, RedMarkerSettings(class_name, paint, suffix, missing_is_clean), mismatches
     )
     try:
-        _write(source, out, settings)
+        write_labels(source, out, settings)
     except DatasetError:
         if mismatches:  # they are most likely why
             console.print(mismatch_table(mismatches))
@@ -255,6 +172,7 @@ def rle(
     rename: RenameOption = None,
     empty: EmptyOption = "keep",
     group_from: GroupOption = None,
+    group_from_path: GroupPathOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
     annotator: AnnotatorOption = "",
@@ -266,8 +184,10 @@ def rle(
     """
     from trainer.importing.rle_csv import read_rle
 
-    settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
-    _write(_read(read_rle, table, images, _names(names), labels_lie.value if labels_lie else ""), out, settings)
+    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
+    write_labels(
+        read_labels(read_rle, table, images, class_names(names), labels_lie.value if labels_lie else ""), out, settings
+    )
 
 
 @import_app.command(
@@ -290,6 +210,7 @@ def masks(
         str,
         typer.Option("--colours", metavar="RRGGBB=NAME,…", help="one mask per picture whose colours are classes"),
     ] = "",
+    ignore: IgnoreOption = "",
     objects: Annotated[
         bool, typer.Option("--objects", help="masks number objects of one class: every level above 0 is the defect")
     ] = False,
@@ -302,6 +223,7 @@ def masks(
     rename: RenameOption = None,
     empty: EmptyOption = "keep",
     group_from: GroupOption = None,
+    group_from_path: GroupPathOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
     annotator: AnnotatorOption = "",
@@ -329,23 +251,24 @@ def masks(
         raise typer.BadParameter(f"--colours: {error}") from error
     choices = MaskChoices(objects, defect_is.value if defect_is else "")
     lie: LabelsLie = labels_lie.value if labels_lie else ""
-    settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
+    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
     if not given:
-        source = _read(read_masks_by_class, images, masks_folder, suffix, choices=choices, labels_lie=lie)
+        source = read_labels(read_masks_by_class, images, masks_folder, suffix, choices=choices, labels_lie=lie)
     else:
-        source = _read(
+        source = read_labels(
             read_masks,
             images,
             masks_folder,
             suffix,
             class_name=class_name,
-            ids=_names(names),
+            ids=class_names(names),
+            ignored_ids=_ignored_ids(ignore, names),
             colours=named_colours,
             choices=choices,
             labels_lie=lie,
             missing_is_clean=missing_is_clean,
         )
-    _write(source, out, settings)
+    write_labels(source, out, settings)
 
 
 @import_app.command(name="voc", epilog="Example: `linewatch-train import voc JPEGImages Annotations --out boxes`")
@@ -361,6 +284,7 @@ def voc(
     rename: RenameOption = None,
     empty: EmptyOption = "keep",
     group_from: GroupOption = None,
+    group_from_path: GroupPathOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
     annotator: AnnotatorOption = "",
@@ -368,8 +292,8 @@ def voc(
     """Boxes in Pascal VOC's XML. Their masks are filled rectangles; a picture without objects has an empty mask."""
     from trainer.importing.voc_boxes import read_voc
 
-    settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
-    source = _read(
+    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
+    source = read_labels(
         read_voc,
         images,
         annotations,
@@ -377,7 +301,7 @@ def voc(
         missing_is_clean=missing_is_clean,
         labels_lie=labels_lie.value if labels_lie else "",
     )
-    _write(source, out, settings)
+    write_labels(source, out, settings)
 
 
 @import_app.command(
@@ -390,8 +314,12 @@ def class_folders(
     at_most: Annotated[
         int | None, typer.Option("--at-most", min=1, help="of each class at most so many pictures, chosen by --seed")
     ] = None,
+    class_folder: Annotated[
+        ClassFolder, typer.Option("--class-folder", help="which of a picture's folders is its class, as in day1/good")
+    ] = ClassFolder.FIRST,
     rename: RenameOption = None,
     group_from: GroupOption = None,
+    group_from_path: GroupPathOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
     annotator: AnnotatorOption = "",
@@ -399,8 +327,10 @@ def class_folders(
     """One folder of pictures per class, without masks, for classification. Free, ok and good are clean."""
     from trainer.importing.class_folders import read_class_folders
 
-    settings = _settings(out, "keep", group_from, rename, preview, seed, annotator)
-    _write(_read(read_class_folders, folder, at_most=at_most, seed=seed), out, settings)
+    settings = writing_settings(out, "keep", (group_from, group_from_path), rename, preview, seed, annotator)
+    write_labels(
+        read_labels(read_class_folders, folder, at_most=at_most, seed=seed, level=class_folder.value), out, settings
+    )
 
 
 @import_app.command(name="manifest", epilog="Example: `linewatch-train import manifest scratches stains --out both`")
@@ -410,6 +340,7 @@ def manifest(
     rename: RenameOption = None,
     empty: EmptyOption = "keep",
     group_from: GroupOption = None,
+    group_from_path: GroupPathOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
     annotator: AnnotatorOption = "",
@@ -420,8 +351,8 @@ def manifest(
     """
     from trainer.importing.manifest_csv import read_manifests
 
-    settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
-    _write(_read(read_manifests, folders), out, settings)
+    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
+    write_labels(read_labels(read_manifests, folders), out, settings)
 
 
 @import_app.command(name="evidence", epilog="Example: `linewatch-train import evidence evidence.zip --out looked-at`")
@@ -433,6 +364,7 @@ def evidence(
     rename: RenameOption = None,
     empty: EmptyOption = "keep",
     group_from: GroupOption = None,
+    group_from_path: GroupPathOption = None,
     preview: PreviewOption = 24,
     seed: SeedOption = 0,
     annotator: AnnotatorOption = "",
@@ -445,9 +377,9 @@ def evidence(
     from edge.files import scratch_folder
     from trainer.importing.evidence import read_evidence
 
-    settings = _settings(out, empty, group_from, rename, preview, seed, annotator)
+    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
     with scratch_folder("linewatch-evidence-") as scratch:
-        _write(_read(read_evidence, source, scratch), out, settings)
+        write_labels(read_labels(read_evidence, source, scratch), out, settings)
 
 
 @export_app.command(name="rle", epilog="Example: `linewatch-train export rle steel steel.csv`")
@@ -462,7 +394,7 @@ def export_rle(
     """Write a CSV of run-length encoded masks, as the Severstal steel competition has them."""
     from trainer.importing.rle_csv import write_rle
 
-    exported = write_rle(data, table, _names(names), form.value, console)
+    exported = write_rle(data, table, class_names(names), form.value, console)
     numbers = ",".join(f"{number}={name}" for number, name in exported.ids.items())
     console.print(
         f"{table}: {counted(exported.rows, 'row')} for {counted(exported.pictures, 'picture')}; --names {numbers}"

@@ -19,6 +19,8 @@ LabelsLie = Literal["shown", "stored", ""]
 class ClassMask:
     """One class on one picture. `mask`: uint8 [H, W], defect where not 0; None where labels do not say where it is.
 
+    Of the name `ignore_mask` it says what is neither learned from nor judged.
+
     `where`: the label's own file and row, for messages; empty where the picture's will do. `annotator`: who drew it,
     where the format knows.
     """

@@ -129,11 +129,11 @@ def _labelling(
 def _findings(
     entry: Entry, shape_px: tuple[int, int], where: str, drawn_by: Mapping[tuple[str, str], str]
 ) -> Iterator[ClassMask]:
-    for name, path in entry.masks:
+    for name, path in entry.all_masks:
         try:
             mask = read_mask(path, entry.path, shape_px)
         except DatasetError as error:
             raise DatasetError(f"{where}: {error}") from error
-        yield ClassMask(name, mask, str(path), drawn_by[entry.image, name])
+        yield ClassMask(name, mask, str(path), drawn_by.get((entry.image, name), ""))
     for name in sorted(entry.labels - {name for name, _ in entry.masks}):
         yield ClassMask(name, None, where, drawn_by[entry.image, name])

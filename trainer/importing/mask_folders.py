@@ -17,6 +17,7 @@ from edge.pictures import list_pictures, read_decoded, why_left_out
 from edge.records import UInt8
 from edge.wording import counted
 from trainer.datasets.class_naming import checked_name, is_clean, means_clean
+from trainer.datasets.dataset import IGNORE_MASK
 from trainer.importing.indexed_png import read_indexed
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
 from trainer.importing.mask_sets import Colour, MaskChoices, MaskSet, by_colour
@@ -70,12 +71,15 @@ def read_masks(
     *,
     class_name: str = "",
     ids: Mapping[int, str] | None = None,
+    ignored_ids: Sequence[int] = (),
     colours: Mapping[Colour, str] | None = None,
     choices: MaskChoices | None = None,
     labels_lie: LabelsLie = "",
     missing_is_clean: bool,
 ) -> LabelSource:
     """Read one mask per picture: all of `class_name`, or of `ids` by pixel value (0 is clean), or of `colours`.
+
+    Pixels of `ignored_ids` are neither learned from nor judged.
 
     A picture without a mask is an error, unless `missing_is_clean`. Raises DatasetError naming every mask without a
     picture.
@@ -92,7 +96,7 @@ def read_masks(
             f"{some(others)}"
         )
     if ids or colours:
-        reader = _indexed(ids) if ids else _coloured(colours or {})
+        reader = _indexed({**ids, **dict.fromkeys(ignored_ids, IGNORE_MASK)}) if ids else _coloured(colours or {})
         named = list(ids.values() if ids else (colours or {}).values())
     else:
         name = checked_name(class_name, "--class")
@@ -216,7 +220,8 @@ def _labelling(masks: _Masks, labels_lie: LabelsLie) -> Callable[[str, Path], La
                 if mask is None:
                     findings.append(ClassMask(class_name, None))
                     continue
-                if mask.any() and (clean := next((part for part in name.split("/")[:-1] if means_clean(part)), "")):
+                clean = next((part for part in name.split("/")[:-1] if means_clean(part)), "")
+                if clean and mask.any() and class_name != IGNORE_MASK:
                     raise DatasetError(
                         f"{mask_path}: it has a defect, and its picture {path} lies in the folder {clean}. Is it "
                         "another picture's mask? Otherwise move the picture to another folder"
@@ -273,7 +278,8 @@ def _indexed(ids: Mapping[int, str]) -> _Reader:
         if unknown := [value for value in present if value not in ids]:
             raise DatasetError(
                 f"{mask}: expected the values 0 and {', '.join(map(str, sorted(ids)))}, received {unknown[0]} on "
-                f"{int(counts[unknown[0]])} px. Name it: --names {unknown[0]}=NAME, or =ok if it says nothing"
+                f"{int(counts[unknown[0]])} px. Name it: --names {unknown[0]}=NAME, or =ok if it says nothing, or give "
+                f"--ignore {unknown[0]} if what it covers is neither to be learned from nor judged"
             )
         return [
             (ids[value], np.where(values == value, np.uint8(255), np.uint8(0)))

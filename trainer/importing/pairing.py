@@ -57,6 +57,31 @@ def pictures_below(folder: Path, told: list[str] | None = None) -> dict[str, Pat
     return files_below(folder, SUFFIXES, told)
 
 
+def has_pictures(folder: Path) -> bool:
+    """Tell whether a folder or one below it has pictures."""
+    try:
+        return bool(list_files(folder, SUFFIXES).files)
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
+
+
+def source_folder(source: Path) -> Path:
+    """Return where pictures lie that a file or folder of labels speaks of: beside it or, where there are none, above.
+
+    Raises DatasetError where there is nothing at `source`.
+    """
+    if not source.exists():
+        raise DatasetError(f"No labels at {source}; expected a file or a folder")
+    folder = source.resolve() if source.is_dir() else source.resolve().parent
+    return folder if has_pictures(folder) else folder.parent
+
+
+def below(folder: Path, root: Path) -> str:
+    """Return a folder's path below another, `/` between, or nothing where it lies elsewhere."""
+    own, above = folder.resolve(), root.resolve()
+    return own.relative_to(above).as_posix() if own.is_relative_to(above) else ""
+
+
 def read_whole(path: Path) -> UInt8:
     """Read a picture to look at, as uint8 BGR [H, W, 3]. Raises DatasetError naming the file."""
     try:

@@ -24,14 +24,16 @@ from edge.pictures import bits_seen
 from edge.records import UInt8
 from edge.wording import counted
 from trainer.datasets.class_naming import is_clean, questions, renamed
-from trainer.datasets.dataset import ANNOTATOR, COLUMNS, read_manifest
+from trainer.datasets.dataset import ANNOTATOR, COLUMNS, IGNORE_MASK, read_manifest
 from trainer.datasets.whole_folders import unwritable, whole_or_absent
-from trainer.importing.labelled import BrokenPicture, LabelledPicture, LabelSource
+from trainer.importing.labelled import BrokenPicture, ClassMask, LabelledPicture, LabelSource
 from trainer.importing.pairing import some, without_suffix
 from trainer.importing.preview import write_preview
 
 IMAGES, MASKS, MANIFEST, PREVIEW, REPORT = "images", "masks", "manifest.csv", "preview.png", "report.csv"
+IGNORE_MASKS = "ignore_masks"
 CLEAN_NAME = "ok"
+BY_PATH = "--group-from-path"
 _NAMED = 20
 _CLEAN_ROW = ("", CLEAN_NAME, "")
 
@@ -42,12 +44,14 @@ class WritingSettings:
 
     `empty_share`: of the pictures whose masks have no pixel, 0-1, that become clean pictures; the others are left out.
     `group_from`: a regular expression on a picture's file name; its first group (or all of it) names the physical
-    piece. `rename`: class names → other names. `preview`: how many pictures the contact sheet shows. `seed` chooses.
-    `annotator`: who drew the masks, where the labels do not say.
+    piece. `group_from_path`: the same on its whole path, all of whose groups count. `rename`: class names → other
+    names. `preview`: how many pictures the contact sheet shows. `seed` chooses. `annotator`: who drew the masks, where
+    the labels do not say.
     """
 
     empty_share: float = 1.0
     group_from: re.Pattern[str] | None = None
+    group_from_path: re.Pattern[str] | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
     preview: int = 24
     seed: int = 0
@@ -59,7 +63,8 @@ class Written:
     """What an import came to. `by_class`: pictures of each class; `clean`: pictures without any, the empty included.
 
     `empty_kept`, `empty_dropped`: names of pictures whose masks have no pixel. `overlapping`: names of pictures with
-    pixels of two classes, where the class that comes last counts. `notes`: how files were understood, for people.
+    pixels of two classes, where the class that comes last counts. `ignored`: pictures with pixels that are left out.
+    `notes`: how files were understood, for people.
     """
 
     pictures: int
@@ -70,6 +75,7 @@ class Written:
     empty_dropped: tuple[str, ...]
     overlapping: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    ignored: int = 0
 
 
 def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, console: Console) -> Written:
@@ -93,18 +99,23 @@ def write_dataset(source: LabelSource, out: Path, settings: WritingSettings, con
 
 @dataclass(frozen=True)
 class _Kept:
-    """One picture as it stands in the manifest. `rows`: (mask path or nothing, class, annotator or nothing)."""
+    """One picture as it stands in the manifest.
+
+    `rows`: (mask path or nothing, class, annotator or nothing). `ignore_mask`: the path of its mask, or nothing.
+    """
 
     name: str
     group: str | None
     rows: tuple[tuple[str, str, str], ...]
+    ignore_mask: str = ""
 
 
 class _DatasetWriter:
     def __init__(self, folder: Path, settings: WritingSettings) -> None:
         self._folder, self._settings = folder, settings
         self._kept: list[_Kept] = []
-        self._empty: list[tuple[int, LabelledPicture]] = []  # how many were kept before it, so that order can be
+        # how many were kept before it, so that order can be; the picture; its mask of what is ignored
+        self._empty: list[tuple[int, LabelledPicture, str]] = []
         self._names: set[str] = set()
         self._mask_names: set[str] = set()
         self._overlapping: list[str] = []
@@ -135,8 +146,9 @@ class _DatasetWriter:
         if picture.greatest:
             self._greatest, self._deep = max(self._greatest, picture.greatest), self._deep + 1
         masks, labels, declared_clean = self._by_class(picture)
+        ignored = self._write_ignored(picture)
         if not masks and not labels and not declared_clean:
-            self._empty.append((len(self._kept), _without_masks(picture)))
+            self._empty.append((len(self._kept), _without_masks(picture), ignored))
             return
         self._copy(picture)
         drawn_by = self._annotators(picture)
@@ -144,14 +156,14 @@ class _DatasetWriter:
         rows += [("", name, drawn_by[name]) for name in sorted(labels)]
         if len(masks) > 1 and int(np.sum([mask > 0 for mask in masks.values()], axis=0).max()) > 1:
             self._overlapping.append(picture.name)
-        self._kept.append(_Kept(picture.name, picture.group, tuple(rows) or (_CLEAN_ROW,)))
+        self._kept.append(_Kept(picture.name, picture.group, tuple(rows) or (_CLEAN_ROW,), ignored))
 
     def _by_class(self, picture: LabelledPicture) -> tuple[dict[str, UInt8], set[str], bool]:
         """Return masks with pixels by class, classes without masks, and whether it is said to be clean."""
         masks: dict[str, UInt8] = {}
         labels: set[str] = set()
         declared_clean = picture.declared_clean
-        for finding in picture.findings:
+        for finding in _of_classes(picture):
             where = finding.where or picture.where
             self._called.add(finding.name)
             name = renamed(finding.name, self._settings.rename, where)
@@ -160,11 +172,7 @@ class _DatasetWriter:
             elif finding.mask is None:
                 labels.add(name)
             elif finding.mask.shape != picture.shape_px:
-                height, width = finding.mask.shape
-                raise DatasetError(
-                    f"{where}: expected a mask of {picture.shape_px[1]} x {picture.shape_px[0]} px as in "
-                    f"{picture.path}, received {width} x {height}"
-                )
+                raise _other_size(where, finding.mask, picture)
             elif finding.mask.any():
                 mask = np.where(finding.mask > 0, np.uint8(255), np.uint8(0))
                 masks[name] = masks[name] | mask if name in masks else mask
@@ -176,7 +184,7 @@ class _DatasetWriter:
     def _annotators(self, picture: LabelledPicture) -> dict[str, str]:
         """Return who drew each class on a picture; several, if their masks became one, with + between them."""
         found: dict[str, set[str]] = defaultdict(set)
-        for finding in picture.findings:
+        for finding in _of_classes(picture):
             name = self._settings.rename.get(finding.name, finding.name)
             found[name].add(finding.annotator or self._settings.annotator)
         return {name: "+".join(sorted(filter(None, who))) for name, who in found.items()}
@@ -192,8 +200,22 @@ class _DatasetWriter:
                 "Free some space or name another folder"
             ) from error
 
+    def _write_ignored(self, picture: LabelledPicture) -> str:
+        """Write the mask of what is left out of a picture; return its path, or nothing where nothing is."""
+        masks = [each.mask for each in picture.findings if each.name == IGNORE_MASK and each.mask is not None]
+        for mask in masks:
+            if mask.shape != picture.shape_px:
+                raise _other_size(picture.where, mask, picture)
+        ignored = np.maximum.reduce(masks) > 0 if masks else np.zeros((1, 1), bool)
+        if not ignored.any():
+            return ""
+        mask = np.where(ignored, np.uint8(255), np.uint8(0))
+        return self._write_png(f"{IGNORE_MASKS}/{without_suffix(picture.name)}", mask)
+
     def _write_mask(self, picture: str, name: str, mask: UInt8) -> str:
-        stem = f"{MASKS}/{name}/{without_suffix(picture)}"
+        return self._write_png(f"{MASKS}/{name}/{without_suffix(picture)}", mask)
+
+    def _write_png(self, stem: str, mask: UInt8) -> str:
         relative, number = f"{stem}.png", 1
         while relative in self._mask_names:  # a.jpg and a.png are two pictures
             number += 1
@@ -246,6 +268,7 @@ class _DatasetWriter:
             empty_dropped=dropped,
             overlapping=tuple(self._overlapping),
             notes=(*told, *self._told()),
+            ignored=sum(bool(kept.ignore_mask) for kept in self._kept),
         )
 
     def _check_names(self) -> None:
@@ -276,10 +299,13 @@ class _DatasetWriter:
         count = round(self._settings.empty_share * len(self._empty))
         chosen = set(random.Random(self._settings.seed).sample(range(len(self._empty)), count))
         for added, place in enumerate(sorted(chosen)):
-            before, picture = self._empty[place]
+            before, picture, ignored = self._empty[place]
             self._copy(picture)
-            self._kept.insert(before + added, _Kept(picture.name, picture.group, (_CLEAN_ROW,)))
-        names = [picture.name for _, picture in self._empty]
+            self._kept.insert(before + added, _Kept(picture.name, picture.group, (_CLEAN_ROW,), ignored))
+        for place, (_, _, ignored) in enumerate(self._empty):
+            if ignored and place not in chosen:
+                (self._folder / ignored).unlink()
+        names = [picture.name for _, picture, _ in self._empty]
         return (
             tuple(name for place, name in enumerate(names) if place in chosen),
             tuple(name for place, name in enumerate(names) if place not in chosen),
@@ -287,13 +313,15 @@ class _DatasetWriter:
 
     def _groups(self) -> dict[str, str]:
         """Name each picture's group: by the expression, by the format, or else each picture is a piece of its own."""
-        expression = self._settings.group_from
+        by_name, by_path = self._settings.group_from, self._settings.group_from_path
         stems = Counter(PurePosixPath(kept.name).stem for kept in self._kept)
         groups = {}
         for kept in self._kept:
             last = PurePosixPath(kept.name)
-            if expression is not None:
-                groups[kept.name] = _group_by(expression, last.name)
+            if by_path is not None:
+                groups[kept.name] = _group_by(by_path, kept.name, BY_PATH)
+            elif by_name is not None:
+                groups[kept.name] = _group_by(by_name, last.name, "--group-from")
             else:
                 groups[kept.name] = kept.group or (last.stem if stems[last.stem] == 1 else without_suffix(kept.name))
         return groups
@@ -304,11 +332,12 @@ class _DatasetWriter:
             with path.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 known = any(annotator for kept in self._kept for *_, annotator in kept.rows)
-                writer.writerow((*COLUMNS, ANNOTATOR) if known else COLUMNS)
+                ignored = any(kept.ignore_mask for kept in self._kept)
+                writer.writerow((*COLUMNS, *[ANNOTATOR] * known, *[IGNORE_MASK] * ignored))
                 for kept in self._kept:
                     for mask, name, annotator in kept.rows:
                         row = (f"{IMAGES}/{kept.name}", mask, name, groups[kept.name])
-                        writer.writerow((*row, annotator) if known else row)
+                        writer.writerow((*row, *[annotator] * known, *[kept.ignore_mask] * ignored))
         except OSError as error:
             raise unwritable(path, error) from error
 
@@ -323,17 +352,32 @@ def _all_of(problems: Sequence[str]) -> str:
     )
 
 
+def _of_classes(picture: LabelledPicture) -> list[ClassMask]:
+    return [finding for finding in picture.findings if finding.name != IGNORE_MASK]
+
+
+def _other_size(where: str, mask: UInt8, picture: LabelledPicture) -> DatasetError:
+    height, width = mask.shape
+    return DatasetError(
+        f"{where}: expected a mask of {picture.shape_px[1]} x {picture.shape_px[0]} px as in {picture.path}, "
+        f"received {width} x {height}"
+    )
+
+
 def _without_masks(picture: LabelledPicture) -> LabelledPicture:
     """Forget masks that have no pixel, so that many empty pictures do not fill the memory."""
     return replace(picture, findings=())
 
 
-def _group_by(expression: re.Pattern[str], file_name: str) -> str:
+def _group_by(expression: re.Pattern[str], file_name: str, option: str) -> str:
     match = expression.search(file_name)
-    group = (match.group(1) if expression.groups else match.group()) if match else None
+    group = None
+    if match:
+        found = match.groups() or (match.group(),)
+        group = "-".join(filter(None, found)) if option == BY_PATH else found[0]
     if not group or not group.strip():
         raise DatasetError(
-            f"{file_name}: expected a group by --group-from '{expression.pattern}', which does not match this name. "
+            f"{file_name}: expected a group by {option} '{expression.pattern}', which does not match this name. "
             "Mend the expression, or rename the file"
         )
     return group.strip()
@@ -357,6 +401,8 @@ def summary_lines(written: Written, out: Path) -> Sequence[str]:
             f"  on {counted(len(written.overlapping), 'picture')} classes overlap, and the one that "
             f"comes last counts there: {some(written.overlapping)}"
         )
+    if written.ignored:
+        lines.append(f"  on {counted(written.ignored, 'picture')} pixels are ignored: neither learned from nor judged")
     lines += [f"  {note}" for note in written.notes]
     lines.append(f"  look at {out / PREVIEW} before training")
     return lines

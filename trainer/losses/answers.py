@@ -9,36 +9,50 @@ from typing import Any
 import numpy as np
 
 from edge.records import Float32
+from trainer.datasets.masks import IGNORED
 from trainer.recipe.loss_settings import BACKGROUND
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A batch's logits and truth.
+    """A batch's logits and truth; what is ignored has a target and probabilities of 0.
 
     `logits`: float32 [N, h, w, K']. `target`: float32 [N, h, w, K + 1], one-hot, channel 0 the background.
     `probabilities`: float32 [N, h, w, K + 1]. With a softmax K' = K + 1; with a sigmoid K' = K, each class answers for
     itself, and the background's probability is that of no class: the product of their complements.
+    `known`: float32 [N, h, w], 0 where the truth is ignored, else 1.
     """
 
     logits: Any
     target: Any
     probabilities: Any
     has_background: bool
+    known: Any
 
     @staticmethod
     def of(logits: Any, truth: Any, class_count: int, *, has_background: bool) -> Prediction:
-        """Pair logits of any float dtype with class ids, integers [N, h, w], 0 = clean."""
+        """Pair logits of any float dtype with class ids, integers [N, h, w], 0 = clean, 255 = ignored."""
         import tensorflow as tf
 
         logits = tf.cast(logits, tf.float32)
+        # an id past the last class has no channel that is hot
         target = tf.one_hot(tf.cast(truth, tf.int32), class_count + 1, dtype=tf.float32)
+        known = tf.cast(tf.not_equal(tf.cast(truth, tf.int32), IGNORED), tf.float32)
         if has_background:
             probabilities = tf.nn.softmax(logits)
         else:
             defects = tf.nn.sigmoid(logits)
             probabilities = tf.concat([tf.reduce_prod(1 - defects, axis=-1, keepdims=True), defects], axis=-1)
-        return Prediction(logits, target, probabilities, has_background)
+        return Prediction(logits, target, probabilities * known[..., None], has_background, known)
+
+    def mean(self, values: Any) -> Any:
+        """Average float32 [N, h, w] or [N, h, w, classes] over the pixels that are not ignored; 0 where all are."""
+        import tensorflow as tf
+
+        known = self.known if len(values.shape) == len(self.known.shape) else self.known[..., None]
+        counted = summed(tf.reduce_sum(self.known))
+        of_all = summed(tf.cast(tf.size(self.known), tf.float32))
+        return tf.reduce_mean(values * known) * tf.math.divide_no_nan(of_all, counted)
 
     def judged(self, *, background: bool) -> tuple[Any, Any]:
         """Return probabilities and target, float32 [N, h, w, classes], with or without the background."""

@@ -27,12 +27,12 @@ def cross_entropy(answer: Prediction, weights: Float32, *, label_smoothing: floa
     if answer.has_background:
         target = _smoothed(answer.target, label_smoothing, classes)
         entropy = tf.nn.softmax_cross_entropy_with_logits(target, answer.logits)
-        return tf.reduce_mean(entropy * _of_pixels(answer, weights))
+        return answer.mean(entropy * _of_pixels(answer, weights))
     target = _smoothed(answer.target[..., 1:], label_smoothing, 2)
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(target, answer.logits)
     if balance:
-        return tf.reduce_mean(entropy * _of_pixels(answer, weights)[..., None])
-    return tf.reduce_mean(entropy * weights[1:])
+        return answer.mean(entropy * _of_pixels(answer, weights)[..., None])
+    return answer.mean(entropy * weights[1:])
 
 
 def focal(
@@ -48,7 +48,6 @@ def focal(
     `alpha` weighs defects, and 1 - alpha what is clean: pixels of the background, or of a sigmoid's channel.
     """
     import keras
-    import tensorflow as tf
 
     if answer.has_background:
         entropy = keras.losses.categorical_focal_crossentropy(
@@ -61,7 +60,7 @@ def focal(
         )
         clean = answer.target[..., 0]
         balance = 1.0 if alpha is None else clean * (1 - alpha) + (1 - clean) * alpha
-        return tf.reduce_mean(entropy * balance * _of_pixels(answer, weights))
+        return answer.mean(entropy * balance * _of_pixels(answer, weights))
     entropy = keras.losses.binary_focal_crossentropy(
         answer.target[..., 1:, None],  # Keras averages over the last axis
         answer.logits[..., None],
@@ -71,7 +70,7 @@ def focal(
         from_logits=True,
         label_smoothing=label_smoothing,
     )
-    return tf.reduce_mean(entropy * weights[1:])
+    return answer.mean(entropy * weights[1:])
 
 
 def _of_pixels(answer: Prediction, weights: Float32) -> Any:
@@ -86,9 +85,9 @@ def _balancing(answer: Prediction, balance: float) -> Any:
     import tensorflow as tf
 
     pixels = summed(tf.reduce_sum(answer.target, (0, 1, 2)))
-    shares = pixels / tf.reduce_sum(pixels)
+    shares = tf.math.divide_no_nan(pixels, tf.reduce_sum(pixels))
     factors = tf.where(shares > 0, tf.pow(tf.maximum(shares, 1e-9), -balance), 0.0)
-    return factors / tf.reduce_sum(shares * factors)
+    return tf.math.divide_no_nan(factors, tf.reduce_sum(shares * factors))
 
 
 def _smoothed(target: Any, share: float, classes: int) -> Any:

@@ -29,6 +29,7 @@ def lovasz(
 
     probabilities, target = answer.judged(background=background and not hinge)
     errors = tf.nn.relu(1 - answer.logits * (2 * target - 1)) if hinge else tf.abs(target - probabilities)
+    errors *= answer.known[..., None]  # those of ignored pixels come last, and count nothing
     errors, target = _flat(errors, per_picture=per_picture), _flat(target, per_picture=per_picture)
     own = weights[len(weights) - errors.shape[0] :, None]
     if not per_picture:

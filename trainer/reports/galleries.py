@@ -16,6 +16,7 @@ from edge.inspection.overlaying import as_bgr, overlay
 from edge.opencv import cv2
 from edge.records import UInt8
 from trainer.datasets.contact_sheets import SheetCell, contact_sheet
+from trainer.datasets.masks import IGNORED
 from trainer.evaluation.evaluating import Judged
 from trainer.evaluation.metrics import CLEAN
 
@@ -129,7 +130,8 @@ class Gallery:
         if not found or max(found)[1] == 0:
             return None
         at_all, wrong_px, class_id, answered = max(found)
-        region = (judged.answer == class_id) & (judged.picture.truth != class_id)
+        elsewhere = (judged.picture.truth != class_id) & (judged.picture.truth != IGNORED)
+        region = (judged.answer == class_id) & elsewhere
         return _Wrong(class_id, (at_all, wrong_px), wrong_px, answered, region, whole_picture=bool(at_all))
 
     def _by_turns(self, kept: Sequence[Exhibit], class_id: int) -> _Wrong:

@@ -13,6 +13,7 @@ from edge.records import Float32, UInt8
 from trainer.augmenting.geometry import resized
 from trainer.datasets.cells import cells_of
 from trainer.datasets.dataset import Picture
+from trainer.datasets.masks import IGNORED
 from trainer.recipe.settings import TrainSettings
 from trainer.training.sequences import cut_sequence, sequences_of, usual_velocity
 
@@ -63,22 +64,25 @@ class Validation:
             truth = self._truths[first : first + _BATCH]
             losses.append(float(loss(logits, truth)) * len(truth))
             answers.append(leading(np.asarray(logits), has_background=self._settings.model.has_background))
-        given, truths = np.concatenate(answers), self._truths
+        known = self._truths != IGNORED
+        given, truths = np.concatenate(answers)[known], self._truths[known]
         dice: dict[str, float | None] = {}
         answered_share, true_share = {}, {}
         for class_id, name in enumerate(self._names, start=1):
             own, true = given == class_id, truths == class_id
             dice[name] = float(2 * (own & true).sum() / (own.sum() + true.sum())) if true.any() else None
-            answered_share[name], true_share[name] = float(own.mean()), float(true.mean())
-        return Validated(sum(losses) / len(truths), dice, answered_share, true_share, self._baseline)
+            answered_share[name], true_share[name] = (float(of.mean()) if of.size else 0.0 for of in (own, true))
+        return Validated(sum(losses) / len(self._truths), dice, answered_share, true_share, self._baseline)
 
 
 def constant_dice(truths: UInt8, class_count: int) -> float:
     """Return the best mean Dice, over the classes shown, of answering one class everywhere; truths uint8 [N, h, w].
 
-    A class that fills the share s of all cells has then a Dice of 2 s / (1 + s), and the others 0.
+    What is ignored does not count. A class that fills the share s of all cells has then a Dice of 2 s / (1 + s), and
+    the others 0.
     """
-    shares = [float((truths == class_id).mean()) for class_id in range(1, class_count + 1)]
+    known = truths[truths != IGNORED]
+    shares = [float((known == class_id).mean()) if known.size else 0.0 for class_id in range(1, class_count + 1)]
     shown = sum(share > 0 for share in shares)
     return max(2 * share / (1 + share) for share in shares) / shown if shown else 0.0
 

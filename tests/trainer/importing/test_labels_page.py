@@ -14,6 +14,7 @@ from edge.opencv import cv2
 from edge.pictures import SUFFIXES
 from edge.pictures.decoding import pixels_at_most
 from tests.conftest import ROOT
+from tests.trainer.importing.exports_of_tools import WRITERS, write_kolektor, write_labelme, write_side_by_side
 from tests.trainer.importing.pictures import rectangle, save, surface, truths
 from tests.trainer.importing.test_evidence import keep_and_export
 from tests.trainer.importing.test_voc_boxes import annotation, box
@@ -68,6 +69,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             save(folder / "sorted" / kind / name, surface(10 * seed + len(kind), SIZE))
     (folder / "train.csv").write_text("ImageId,ClassId,EncodedPixels\n1_front.png,1,1 60 121 60\n1_front.png,2,70 9\n")
     write_painted(folder / "glass", pictures=9)
+    for verb, write in WRITERS.items():
+        write(folder / ("bottle" if verb == "mvtec" else verb))
+    write_labelme(folder / "exported")
+    write_side_by_side(folder / "tiles")
+    write_kolektor(folder / "pieces")
+    for seed, day in enumerate(("day1", "day2")):
+        for kind in ("good", "scratch"):
+            save(folder / "days" / day / kind / "001.png", surface(100 + 10 * seed + len(kind), SIZE))
     return folder
 
 
