@@ -233,7 +233,8 @@ def pod(
     for table in tables(measured.summaries, mm_per_px):
         console.print(table)
     clean = measured.report["clean"]
-    console.print(f"{clean['flagged']} of {counted(clean['parts'], 'clean part')} flagged")
+    if clean["parts"]:
+        console.print(f"{clean['flagged']} of {counted(clean['parts'], 'clean part')} flagged")
     for line in sentences(measured):
         console.print(line)
     if note:

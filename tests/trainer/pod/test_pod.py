@@ -14,6 +14,7 @@ from edge.bundle import load_bundle, write_manifest
 from edge.opencv import cv2
 from edge.records import UInt8
 from edge.simulation.known_marks import Mark, MarkShape, add_mark
+from edge.web.page import escaped
 from tests.trainer.pod.bright_bundle import write_bright_bundle
 from trainer.__main__ import app
 from trainer.pod.clean_parts import simulated_parts
@@ -21,6 +22,7 @@ from trainer.pod.curve import Curve, fit_curve
 from trainer.pod.plan import NINTHS, ORIENTATIONS, Asked, Draw, ninth_of, placed, plan_draws
 from trainer.pod.summary import blind_spots, sentence, summarise
 from trainer.pod.trials import Trial
+from trainer.reports.pod_section import pod_section
 
 
 def run(*words: object) -> Result:
@@ -141,6 +143,7 @@ def test_the_command_measures_a_bundle_whose_answers_are_known(tmp_path: Path) -
     At a contrast that the model cannot see none is found. The manifest notes it, until thresholds change.
     """
     bundle = write_bright_bundle(tmp_path / "bright", min_area_px=60).path
+    assert f"linewatch-train pod {bundle}" in "".join(pod_section(load_bundle(bundle)).blocks)
     result = run(
         bundle, "--json", tmp_path / "pod.json", "--plot", tmp_path / "pod.png", "--contrast", 150, "--contrast", 30,
         "--width-px", 3, "--size-px", 8, 90, "--each", 2, "--parts", 3, "--mm-per-px", 0.1,
@@ -161,9 +164,13 @@ def test_the_command_measures_a_bundle_whose_answers_are_known(tmp_path: Path) -
     assert cv2.imread(str(tmp_path / "pod.png")) is not None
     noted = load_bundle(bundle)
     assert noted.finds == (scratch["sentence"],)
+    shown = "".join(pod_section(noted).blocks)
+    assert escaped(scratch["sentence"]) in shown
+    assert "0 of 3 clean parts" in shown
     strict = [entry.model_copy(update={"min_area_px": 200.0}) for entry in noted.manifest.classes]
     write_manifest(bundle, noted.manifest.model_copy(update={"classes": tuple(strict)}))
     assert load_bundle(bundle).finds == ()
+    assert "at other thresholds" in "".join(pod_section(load_bundle(bundle)).blocks)
 
 
 def test_real_defects_and_clean_pictures_of_a_dataset_are_judged(tmp_path: Path) -> None:
