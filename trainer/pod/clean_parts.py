@@ -13,6 +13,7 @@ from edge.simulation.belt import belt_part
 from edge.simulation.products import PRODUCT_NAMES, ProductName
 from edge.simulation.rendering import RenderedLine, SimulatedLineSettings
 from trainer.datasets.dataset import Entry, load_unprepared
+from trainer.datasets.masks import IGNORED
 
 # Lines of the tests and the demo have small seeds, those to learn from begin at 10⁹.
 LINE_SEED = 5_000_000
@@ -23,12 +24,14 @@ MARGIN_SHARE = 6 / 480  # of the frame's height: so near the rim nothing is draw
 class CleanPart:
     """One clean picture: `pixels` uint8 [H, W, 3]; `within` uint8 [H, W], where the part may have a defect.
 
-    `within` is None where only the model's preparing says which pixels it looks at.
+    `within` is None where only the model's preparing says which pixels it looks at. `ignored`: uint8 [H, W], what is
+    not judged, by an ignore mask of the dataset; None = nothing.
     """
 
     name: str
     pixels: UInt8
     within: UInt8 | None
+    ignored: UInt8 | None = None
 
 
 def simulated_parts(product: ProductName, count: int, seed: int, height: int = 480) -> Iterator[CleanPart]:
@@ -58,5 +61,6 @@ def clean_pictures(entries: Sequence[Entry], count: int, steps: tuple[PreparingS
         return
     chosen = sorted(set(np.linspace(0, len(clean) - 1, min(count, len(clean))).round().astype(int).tolist()))
     for place in chosen:
-        pixels, _ = load_unprepared(clean[place], (), steps)
-        yield CleanPart(clean[place].image, pixels, None)
+        pixels, truth = load_unprepared(clean[place], (), steps)
+        ignored: UInt8 | None = (truth == IGNORED).astype(np.uint8) if clean[place].ignored else None
+        yield CleanPart(clean[place].image, pixels, None if ignored is None else 1 - ignored, ignored)

@@ -11,6 +11,7 @@ from edge.opencv import cv2
 from edge.records import UInt8
 from edge.simulation.known_marks import MarkShape, add_mark
 from trainer.datasets.dataset import Entry
+from trainer.datasets.masks import IGNORED
 from trainer.pod.clean_parts import CleanPart
 from trainer.pod.looking import Looker, NotSeen, Seen
 from trainer.pod.plan import Asked, Draw, ninth_of, orientation_of, placed, plan_draws
@@ -73,7 +74,7 @@ class Drawing:
             if done.sizes_px is None:
                 plans = self._plan(done, clean.px_per_prepared)
             done.parts += 1
-            done.flagged += bool(clean.classes.any())
+            done.flagged += bool((clean.classes if part.ignored is None else clean.classes * (1 - part.ignored)).any())
             g = np.random.default_rng([self._asked.seed, 1, place])
             for draw in plans[place :: self._asked.parts]:
                 self._draw(part, clean, draw, done, g)
@@ -123,6 +124,8 @@ def _of_class(name: str, class_id: int, truth: UInt8, answer: UInt8) -> Iterator
         mask = np.zeros_like(truth)
         cv2.drawContours(mask, [outline], -1, 1, -1)
         own = (mask > 0) & (truth == class_id)
+        if (cv2.dilate(mask, np.ones((3, 3), np.uint8)) & (truth == IGNORED)).any():
+            continue  # how far it goes on there nobody said
         (x, y), (w, h), angle = cv2.minAreaRect(outline)
         long, short = max(w, h) + 1, min(w, h) + 1  # corners are pixels' middles
         answered = answer[own]

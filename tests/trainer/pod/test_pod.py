@@ -200,6 +200,32 @@ def test_real_defects_and_clean_pictures_of_a_dataset_are_judged(tmp_path: Path)
     assert load_bundle(bundle).finds == ()
 
 
+def test_what_a_dataset_ignores_is_neither_drawn_on_nor_judged(tmp_path: Path) -> None:
+    """An answer there flags no clean part, no mark lies there, and a defect that reaches there is left out."""
+    data = tmp_path / "data"
+    data.mkdir()
+    clean: UInt8 = np.full((120, 160, 3), 60, np.uint8)
+    clean[:, 100:] = 220
+    mask: UInt8 = np.zeros((120, 160), np.uint8)
+    mask[50:56, 70:120] = 255
+    ignored: UInt8 = np.zeros((120, 160), np.uint8)
+    ignored[:, 90:] = 255
+    for name, pixels in (("clean", clean), ("bad", clean), ("mask", mask), ("ignored", ignored)):
+        cv2.imwrite(str(data / f"{name}.png"), pixels)
+    rows = ("clean.png,,ok,a,ignored.png", "bad.png,mask.png,scratch,b,ignored.png")
+    (data / "manifest.csv").write_text(
+        "\n".join(["image,mask,class,group,ignore_mask", *rows]) + "\n", encoding="utf-8"
+    )
+    bundle = write_bright_bundle(tmp_path / "bright", min_area_px=6).path
+    asked = ("--contrast", 150, "--each", 1, "--parts", 1, "--size-px", 16, 26, "--no-note")
+    result = run(bundle, data, "--json", tmp_path / "pod.json", *asked)
+    assert result.exit_code == 0, result.output
+    told = json.loads((tmp_path / "pod.json").read_text(encoding="utf-8"))
+    assert (told["clean"]["parts"], told["clean"]["flagged"]) == (1, 0)
+    assert told["classes"]["scratch"]["real"] is None
+    assert told["classes"]["scratch"]["found"] == told["classes"]["scratch"]["judged"] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
