@@ -25,9 +25,8 @@ _EVEN = 1.5
 _AREA_FROM, _AREA_TO = 0.8, 1.25
 _SLENDER = 6.0
 _POINTS_AT_LEAST = 12
-# Its ends are the farthest from each other, and clearly, where they are this share of its length apart: up to a third
-# of a circle.
-_STRAIGHT = 0.83
+# Its ends are about the farthest from each other where they are this share of its length apart: up to half a circle.
+_STRAIGHT = 0.62
 _STEPS = 4
 
 
@@ -61,7 +60,7 @@ def middles(asked: Sequence[tuple[UInt8, Outline | None]]) -> list[Middle | None
     found: list[Middle | None] = [None] * len(asked)
     known = [(number, outline) for number, (_, outline) in enumerate(asked) if outline is not None]
     known += _traced({number: mask for number, (mask, outline) in enumerate(asked) if outline is None})
-    known = [(number, outline) for number, outline in known if len(outline.points) >= _POINTS_AT_LEAST]
+    known = [(number, outline) for number, outline in known if _slender(asked[number][0], outline)]
     if not known:
         return found
     points = np.concatenate([outline.points for _, outline in known]).astype(np.float64)
@@ -73,6 +72,13 @@ def middles(asked: Sequence[tuple[UInt8, Outline | None]]) -> list[Middle | None
     for place in np.flatnonzero(lines.plain(areas)).tolist():
         found[known[place][0]] = Middle(lines.points[begins[place] : begins[place + 1]], widest[place] / 2)
     return found
+
+
+def _slender(mask: UInt8, outline: Outline) -> bool:
+    """Tell whether a mask may be a plain line, by its area and how long its outline is."""
+    count = len(outline.points)
+    # along a diagonal an outline has fewer points, by the root of 2
+    return count >= _POINTS_AT_LEAST and count**2 >= 2 * _SLENDER * cv2.countNonZero(mask)
 
 
 def _traced(masks: Mapping[int, UInt8]) -> list[tuple[int, Outline]]:
@@ -123,13 +129,10 @@ def _halved(points: Float64, starts: Indices, areas: Float64) -> _Halved:
     `areas` [L]: what each encloses, px.
     """
     counts, first = np.diff(starts), starts[:-1]
-    owner = np.repeat(np.arange(len(counts)), counts)
     places = points.view(np.complex128)[:, 0]
-    middle = (np.add.reduceat(places, first) / counts).astype(np.complex128)
-    one = _farthest(places, middle[owner], owner, first)
-    other = _farthest(places, places[one][owner], owner, first)
-    # both ways from one end to the other, as many points each as the line is long
     about = 2 * areas / counts
+    one, other = _tips(places, starts, about)
+    # both ways from one end to the other, as many points each as the line is long
     each = np.maximum(counts // 2 + 1 - about.astype(np.int64), 3)
     begins = starts_of(each)
     line = np.repeat(np.arange(len(each)), each)
@@ -161,6 +164,26 @@ def _halved(points: Float64, starts: Indices, areas: Float64) -> _Halved:
         mean=np.add.reduceat(widths * inner, begins[:-1]) / np.add.reduceat(inner, begins[:-1], dtype=np.int64),
         widest=widest,
     )
+
+
+def _tips(places: _Complex, starts: Indices, about: Float64) -> tuple[Indices, Indices]:
+    """Return which points of outlines are the ends of their lines, int64 [L] each; these are `about` so wide, px."""
+    counts, first = np.diff(starts), starts[:-1]
+    owner = np.repeat(np.arange(len(counts)), counts)
+    middle = (np.add.reduceat(places, first) / counts).astype(np.complex128)
+    one = _farthest(places, middle[owner], owner, first)
+    other = _farthest(places, places[one][owner], owner, first)
+    # the farthest point of a bent line may lie beside its end: the tip is the farthest from the line shortly before
+    reach = np.tile((2 * about).astype(np.int64) + 2, 2)[:, None]
+    begin, size = np.tile(first, 2)[:, None], np.tile(counts, 2)[:, None]
+    near = np.concatenate([one, other])[:, None] - begin
+    before = places[begin + (near + reach * (-1, 1)) % size]
+    steps = np.arange(-reach.max(), reach.max() + 1)
+    at = begin + (near + steps) % size
+    away = np.abs(places[at] - (before[:, :1] + before[:, 1:]) * 0.5)
+    away[np.abs(steps) > reach] = 0
+    tips = at[np.arange(len(at)), away.argmax(axis=1)].reshape(2, -1)
+    return tips[0], tips[1]
 
 
 def _farthest(places: _Complex, origins: _Complex, owner: Indices, first: Indices) -> Indices:

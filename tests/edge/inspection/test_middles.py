@@ -38,27 +38,30 @@ def test_the_middle_of_a_bar_is_its_axis(degrees: float, width: float) -> None:
     assert found.half_width == pytest.approx(width / 2, abs=1)
 
 
-@pytest.mark.parametrize("to_degrees", [60, 90, 115])
+@pytest.mark.parametrize("to_degrees", [60, 100, 150, 175])
 def test_the_middle_of_an_arc_is_the_arc(to_degrees: int) -> None:
-    """Of a curved line, up to a third of a circle, it is within 1 px of the circle that was drawn."""
+    """Of a curved line, up to half a circle, it is within 1 px of the circle that was drawn."""
     mask = canvas()
     cv2.ellipse(mask, (120, 100), (70, 70), 0, 0, to_degrees, 1, 5)
     (found,) = middles([(mask, None)])
     assert found is not None
     radii = np.hypot(*(found.points - 0.5 - (120, 100)).T)
     assert np.abs(radii[4:-4] - 70).max() <= 1
+    ends = np.degrees(np.arctan2(*(found.points[[0, -1]] - 0.5 - (120, 100)).T[::-1])) * np.pi / 180 * 70
+    # a pen's round tip reaches half its width beyond, and the middle ends as much before it
+    assert sorted(ends) == pytest.approx([0, np.radians(to_degrees) * 70], abs=3)
 
 
 def not_plain() -> dict[str, UInt8]:
     """Draw what has more than two ends, or none, or bends back, or is as wide as long."""
-    drawn = {name: canvas() for name in ("cross", "fork", "ring", "hairpin", "half a ring", "disc", "tail", "two")}
+    drawn = {name: canvas() for name in ("cross", "fork", "ring", "hairpin", "most of a ring", "disc", "tail", "two")}
     for end in ((160, 160), (20, 30), (150, 20), (30, 150)):
         cv2.line(drawn["cross"], (90, 90), end, 1, 5)
     for end in ((30, 100), (190, 80), (190, 125)):
         cv2.line(drawn["fork"], (90, 100), end, 1, 5)
     cv2.circle(drawn["ring"], (100, 100), 40, 1, 5)
     cv2.polylines(drawn["hairpin"], [np.array([[30, 80], [180, 95], [30, 112]], np.int32)], False, 1, 5)
-    cv2.ellipse(drawn["half a ring"], (100, 100), (50, 50), 0, 0, 150, 1, 5)
+    cv2.ellipse(drawn["most of a ring"], (100, 100), (50, 50), 0, 0, 250, 1, 5)
     cv2.circle(drawn["disc"], (100, 100), 30, 1, -1)
     cv2.line(drawn["tail"], (30, 100), (200, 100), 1, 4)
     cv2.circle(drawn["tail"], (190, 100), 9, 1, -1)
