@@ -61,9 +61,15 @@ class Run:
 
 
 def replay(
-    folder: Path, bundle: Bundle, brightness: Sequence[int], inspect: dict[str, Any] | None = None, *, parts: bool
+    folder: Path,
+    bundle: Bundle,
+    brightness: Sequence[int],
+    inspect: dict[str, Any] | None = None,
+    *,
+    parts: bool,
+    frames: int = 1,
 ) -> Run:
-    """Take one frame in 100 ms through a station; each is a part of its own, or has a verdict of its own."""
+    """Take one frame in 100 ms through a station; so many are a part, or each has a verdict of its own."""
     drift = {"every_s": 0, "window": WINDOW}
     told = {"bundle": str(bundle.path), "inspect": {"model_drift": drift, **(inspect or {})}}
     if parts:
@@ -71,9 +77,9 @@ def replay(
     settings = Settings.model_validate_json(json.dumps(told))
     camera = ListedCamera(settings.camera.name, [(100 * at, frame(level)) for at, level in enumerate(brightness)])
     trigger = ToldTrigger() if parts else None
-    for at in range(len(brightness)) if trigger is not None else ():
+    for at in range(0, len(brightness), frames) if trigger is not None else ():
         trigger.tell(PartOpened((100 * at - 10) * MS, f"P{at}"))
-        trigger.tell(PartClosed((100 * at + 10) * MS, f"P{at}"))
+        trigger.tell(PartClosed((100 * (at + frames - 1) + 10) * MS, f"P{at}"))
     decided: list[Decided | DecidedPart] = []
     run_station(
         settings,
@@ -113,9 +119,10 @@ def test_steady_parts_raise_nothing(tmp_path: Path) -> None:
 
 
 def test_rejects_are_no_drift(tmp_path: Path) -> None:
-    """Each second part is flagged, and those that pass look as ever: a defect is the tool's, not the model's."""
-    ran = replay(tmp_path, learned(tmp_path / "bundle"), [STEADY, FLAGGED] * 50, parts=True)
-    assert ran.verdicts == [Verdict.OK, Verdict.NG] * 50
+    """Three of four parts are flagged in one of their frames, and those that pass look as ever: the tool's fault."""
+    levels = [STEADY, STEADY, *[BRIGHT, FLAGGED] * 3] * 15
+    ran = replay(tmp_path, learned(tmp_path / "bundle"), levels, parts=True, frames=2)
+    assert ran.verdicts == [Verdict.OK, *[Verdict.NG] * 3] * 15
     assert ran.kinds == []
 
 

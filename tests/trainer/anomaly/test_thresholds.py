@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from trainer.anomaly.thresholds import deal_groups, within_budget
+from trainer.anomaly.thresholds import deal_groups, noted, within_budget
 from trainer.evaluation.exact_interval import largest_share, largest_share_of
 from trainer.evaluation.ranking import found_at_false_alarms, picture_auroc
 
@@ -67,3 +67,16 @@ def test_auroc_and_found_are_what_counting_says(good: list[int], bad: list[int])
         assert told[f"{share:g}"] == pytest.approx(most)
     assert picture_auroc(good, []) is None
     assert found_at_false_alarms([], bad) is None
+
+
+def test_what_a_line_compares_with_are_good_parts_that_pass() -> None:
+    """As shares of the threshold, without those that it flags; few parts tell of none."""
+    scores = [*np.linspace(2, 8, 38).tolist(), 30.0, 40.0]
+    threshold = within_budget(scores, 0.05)
+    kept = noted(scores, threshold)
+    assert kept["held_out"] == [round(score, 5) for score in scores]
+    reference = kept["reference"]
+    assert (reference["parts"], threshold.flagged) == (38, 2)
+    assert reference["median"] == pytest.approx(5 / 8, rel=0.002)  # the threshold lies just above 8
+    assert 0 < reference["low"] < reference["median"] < reference["high"] < 1
+    assert noted(scores[:12], within_budget(scores[:12], 0.05))["reference"] is None
