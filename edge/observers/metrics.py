@@ -226,6 +226,8 @@ def _cameras(health: Health) -> Iterator[Metric]:
     yield _counters("frames_unreadable", "Pictures that came and could not be believed", "camera", unreadable)
     differing = {name: len(one.differences) for name, one in cameras.items()}
     yield _gauges("camera_settings_differ", "Settings that the camera did not take", "camera", differing)
+    scores = {name: one.model_drift.median for name, one in cameras.items() if one.model_drift is not None}
+    yield _gauges("passed_score_median", "Distance of passed parts from what was taught; 1 flags", "camera", scores)
 
 
 def _engines(health: Health) -> Iterator[Metric]:

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from edge.messages.writer import CameraHealth, Health
 from edge.observers.metrics import Reading, StationMetrics
 from edge.records import FrameResult, Judgement, Measurement, Verdict
 from edge.records.decided import Decided
+from edge.records.health import ModelDriftNow
 
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
 SEEN = FrameResult("top", 1, "", NOW, 0, 20.0, Judgement(Verdict.OK, None), Measurement(0.01, None, 9.0, {}, ()))
@@ -82,3 +84,18 @@ def test_coverage_stands_only_while_it_is_seen() -> None:
     assert key not in samples(of)
     of.offer(decided(replace(SEEN, camera="nobody")))
     assert {camera for _, camera, _ in samples(of)} == {"top", "side"}
+
+
+def test_the_score_of_passed_parts_stands_where_a_model_of_good_parts_judges() -> None:
+    """Of a camera whose parts have no score yet, or that another model judges, there is none."""
+    drift = {
+        "top": ModelDriftNow(0.61, 0.5, 0.7, 100, drifted=False),
+        "side": ModelDriftNow(None, 0.5, 0.7, 0, drifted=False),
+    }
+    cameras = {
+        name: CameraHealth("running", "", 10.0, 1.0, 0, model_drift=drift.get(name)) for name in ("top", "side", "back")
+    }
+    health = Health(cameras, True, 0, 0, None, None)
+    of = StationMetrics(lambda: Reading(ready=True, health=health), dict.fromkeys(cameras, 3.0), Clock())
+    name = "linewatch_passed_score_median"
+    assert {key: value for key, value in samples(of).items() if key[0] == name} == {(name, "top", ""): 0.61}
