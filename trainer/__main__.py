@@ -355,17 +355,24 @@ def ship(
     console.print(f"{out}: {counted(len(shipped.manifest.files), 'file')}, {size / 1e6:.2f} MB")
 
 
-@app.command(epilog="Example: `linewatch-train compare config/grid.steel.yaml --data severstal --out out/grid`")
+@app.command(epilog="Example: `linewatch-train compare config/train.steel.yaml --data steel --out out/folds --folds 5`")
 def compare(
-    config: Annotated[Path, typer.Argument(help="the grid, YAML; see config/grid.steel.yaml")],
+    config: Annotated[Path, typer.Argument(help="the grid, YAML; see config/grid.steel.yaml; or one recipe")],
     data: Annotated[Path, typer.Option("--data", help="the dataset: a folder with manifest.csv")],
     out: Annotated[Path, typer.Option("--out", help="a folder for the runs and the table; goes on where it was")],
+    folds: Annotated[
+        int | None,
+        typer.Option("--folds", min=2, max=20, help="cross-validate: each run once for each fold of the groups"),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, max=20, help="each combination so often, with other seeds")
+    ] = None,
 ) -> None:
     """Train and judge every combination of a grid, and print one table. A grid that was stopped goes on."""
-    from trainer.grid import GridSettings
-    from trainer.grid import compare as run_compare
+    from trainer.comparing.comparing import compare as run_compare
+    from trainer.comparing.grid import read_grid
 
-    run_compare(load_yaml(config, GridSettings), data, out, console)
+    run_compare(read_grid(config, seeds), data, out, console, folds=folds)
 
 
 @app.command(epilog="Example: `linewatch-train preparing config/train.glass.yaml picture.jpg --out sheet.png`")

@@ -39,6 +39,7 @@ from trainer.evaluation.sample_size import what_can_be_shown
 from trainer.recipe.settings import TrainSettings, stored_recipe
 from trainer.training.batches import Batches
 from trainer.training.checkpointing import CHECKPOINT, TRAINING, check_writable
+from trainer.training.final_training import FOLDER as LAST_PART
 from trainer.training.final_training import first_part, train_finally
 from trainer.training.hardware import available_bytes, describe, import_keras, layer_precision, make_strategy
 from trainer.training.starting import BEFORE, PARTS, Start, begin_with, check_start, find_start, write_before
@@ -97,7 +98,7 @@ def fit(
     loop = trainable.loop(settings, pictures, out / TRAINING, console)
     loop.train(resume=resume)
     model = chooser = trainable.inference_model(loop.best_weights)
-    runs, figures = [loop.run], {}
+    runs, figures, cut = [loop.run], {}, loop.cut_by_clock
     if settings.final_training is not None:
         final = train_finally(
             settings,
@@ -113,6 +114,7 @@ def fit(
         model = trainable.inference_model(final.weights)
         runs.append(final.run)
         figures["finish"] = final.figures
+        cut = cut or final.cut_by_clock
     only_sorts = _answers_whole_tiles(settings) and all((p.truth > 0).all() for own in pictures.values() for p in own)
     if only_sorts:
         console.print(
@@ -132,6 +134,7 @@ def fit(
             "best_epoch": loop.run.best_epoch,
             "steps": sum(run.steps for run in runs),
             "seconds": round(sum(run.elapsed_s for run in runs), 1),
+            "cut_by_clock": cut,
             **figures,
             "crop_dice": loop.run.best_dice,
             "hardware": hardware,
@@ -176,7 +179,10 @@ def _check_target(out: Path, settings: TrainSettings, *, resume: bool) -> None:
     if not resume and out.exists() and {path.name for path in out.iterdir()} - begun:
         raise StoreError(f"{out} is not empty. Name another folder, remove it, or go on with --resume")
     if resume:
-        differing = _differences(_read_recipe(out), settings.model_dump(mode="json"))
+        had, wanted = _read_recipe(out), settings.model_dump(mode="json")
+        if not (out / TRAINING / LAST_PART / CHECKPOINT).is_file():  # or the first part would go on under the last
+            had["max_minutes"] = wanted["max_minutes"]  # it may be raised: no step is another one by it
+        differing = _differences(had, wanted)
         if differing:
             more = f" and {len(differing) - _NAMED_KEYS} more" if len(differing) > _NAMED_KEYS else ""
             raise StoreError(
@@ -288,7 +294,7 @@ class _Trainable:
     """A recipe's network on its devices, with everything that trains it."""
 
     def __init__(self, settings: TrainSettings, names: Sequence[str], start: Start | None = None) -> None:
-        import_keras(settings.seed)
+        import_keras(settings.seed, deterministic=settings.deterministic)
         from trainer.losses import make_loss
         from trainer.models import build_for_training
         from trainer.training.stepping import Stepper

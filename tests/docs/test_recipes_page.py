@@ -20,4 +20,3 @@ def test_the_recipe_to_begin_with_takes_any_classes() -> None:
     """It names none, so that nobody has to mend it before the first training."""
     settings = load_yaml(ROOT / "config" / "train.start.yaml", TrainSettings)
     assert unknown_classes(settings, ("whatever",), ROOT, None) == []
-    assert settings.max_minutes == 10

@@ -26,7 +26,7 @@ from edge.settings import (
 )
 from edge.yaml_settings import load_yaml
 from tests.conftest import ROOT
-from trainer.grid import GridSettings, runs_of
+from trainer.comparing.grid import GridSettings, runs_of
 from trainer.recipe.good_parts_settings import GoodPartsRecipe, learns_from_good_parts
 from trainer.recipe.settings import TrainSettings
 

@@ -189,10 +189,10 @@ def test_every_key_of_how_to_train_is_in_a_commented_recipe() -> None:
     ids=lambda path: path.name,
 )
 def test_every_recipe_holds(path: Path) -> None:
-    """Each recipe of config/ is read without a complaint, and ends by the clock."""
+    """Each recipe of config/ is read without a complaint, and has a limit by the clock beside its steps."""
     minutes = load_yaml(path, TrainSettings).max_minutes
     assert minutes is not None
-    assert minutes <= 25
+    assert minutes <= 60
 
 
 def _keys(model: type[BaseModel]) -> set[str]:

@@ -6,7 +6,7 @@ Defective pictures of the dataset are never learned from: they serve the figures
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -62,15 +62,18 @@ class Fit:
         return [float(value) for value in distance_of(np.asarray(tops), unit)]
 
 
-def fit_good_parts(recipe: GoodPartsRecipe, data: Path, out: Path, console: Console) -> Bundle:
+def fit_good_parts(
+    recipe: GoodPartsRecipe, data: Path, out: Path, console: Console, *, without: Collection[str] = ()
+) -> Bundle:
     """Learn from the good pictures of the dataset folder `data` and write the bundle `out`.
 
-    Raises DatasetError, DependencyError, StoreError; what can be found before the work is.
+    `without`: pictures (`image`) that take no part at all, so that they can judge it. Raises DatasetError,
+    DependencyError, StoreError; what can be found before the work is.
     """
     began_s = time.monotonic()
     started = datetime.now(timezone.utc)
     _check_target(out)
-    entries = read_manifest(data, need_masks=False)
+    entries = [entry for entry in read_manifest(data, need_masks=False) if entry.image not in without]
     good = [entry for entry in entries if not entry.classes]
     bad = [entry for entry in entries if entry.classes]
     _check_good(data, good)

@@ -16,6 +16,7 @@ from edge.preparing import depth_bits
 from trainer.anomaly.learning import Learned
 from trainer.anomaly.thresholds import BudgetThreshold, noted
 from trainer.bundling.bundle import write_golden
+from trainer.bundling.keras_file import save_model_alone
 from trainer.datasets.dataset import Entry, dataset_sha256
 from trainer.datasets.split_manifest import write_split
 from trainer.evaluation.thresholds import FittedClass
@@ -51,7 +52,7 @@ def write_good_parts_bundle(
         out.mkdir(parents=True, exist_ok=True)
         for stale in (out / ONNX_MODEL, *(out / GOLDEN).glob("*")):
             stale.unlink(missing_ok=True)
-        model.save(out / KERAS_MODEL)
+        save_model_alone(model, out / KERAS_MODEL)
         parts = {entry.image: "test" if entry.classes else "train" for entry in entries}
         write_split(out / SPLIT, entries, parts)  # type: ignore[arg-type] # both are parts of a split
         write_golden(out / GOLDEN, [*good[:1], *bad], depth_bits(recipe.preparing))

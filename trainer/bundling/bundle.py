@@ -32,6 +32,7 @@ from edge.opencv import cv2
 from edge.pictures import read_picture
 from edge.preparing import depth_bits
 from edge.records import GraphContract, UInt8
+from trainer.bundling.keras_file import save_model_alone
 from trainer.datasets.colours import COLOURS
 from trainer.datasets.dataset import Entry, Picture, dataset_sha256
 from trainer.datasets.masks import IGNORED
@@ -85,7 +86,7 @@ def write_bundle(
         # what a former conversion of this folder left does not belong to the new weights
         for stale in (out / ONNX_MODEL, *(out / GOLDEN).glob("*")):
             stale.unlink(missing_ok=True)
-        trained.model.save(out / KERAS_MODEL)
+        save_model_alone(trained.model, out / KERAS_MODEL)
         write_split(out / SPLIT, entries, parts)
         if (out / TRAINING / BEFORE).is_file():
             shutil.copyfile(out / TRAINING / BEFORE, out / BEFORE)

@@ -87,6 +87,26 @@ def split(
     return {entry.image: of_group[entry.group] for entry in entries}
 
 
+def split_rest(
+    entries: Sequence[Entry],
+    test: float,
+    validation: float,
+    seed: int,
+    *,
+    folds: int | None,
+    fold: int = 0,
+    together: Iterable[Collection[str]] = (),
+) -> dict[str, Split]:
+    """Hold out what `split` without folds does and, of the rest, fold number `fold` of `folds`; arguments as there.
+
+    So the test part is the held-out pictures that all folds share, and the fold. Raises DatasetError like `split`.
+    """
+    kept = [tuple(images) for images in together]
+    parts = split(entries, test, validation, seed, together=kept)
+    rest = [entry for entry in entries if parts[entry.image] != "test"]
+    return parts | split(rest, test, validation, seed, folds=folds, fold=fold, together=kept)
+
+
 def _units(entries: Sequence[Entry], together: Iterable[Collection[str]]) -> list[_Unit]:
     """Join groups that share a set of `together`, by union-find; sorted by name."""
     leader = {entry.group: entry.group for entry in entries}
@@ -234,14 +254,11 @@ def split_dataset(
 
     Raises DatasetError like `split`. Takes some hundredths of a second per picture, for reading it.
     """
-    found: list[tuple[str, ...]] = []
-    unread: list[str] = []
-    if settings.near_duplicates != "ignore":
-        small = list(read_thumbnails([(entry.image, entry.path) for entry in entries]))
-        unread = sorted({entry.image for entry in entries} - {thumbnail.image for thumbnail in small})
-        found = clusters(near_duplicates(small))
+    seed = seed if settings.seed is None else settings.seed
+    found, unread = _look_alike(entries, settings)
     together = found if settings.near_duplicates == "together" else []
-    parts = split(
+    cut = split_rest if settings.folds_of == "rest" else split
+    parts = cut(
         entries,
         settings.test,
         settings.validation,
@@ -268,6 +285,40 @@ def split_dataset(
     return parts
 
 
+def _look_alike(entries: Sequence[Entry], settings: SplitSettings) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Return sets of near-duplicates, and the pictures that cannot be read; neither where nobody asks for them."""
+    if settings.near_duplicates == "ignore":
+        return [], []
+    small = list(read_thumbnails([(entry.image, entry.path) for entry in entries]))
+    unread = sorted({entry.image for entry in entries} - {thumbnail.image for thumbnail in small})
+    return clusters(near_duplicates(small)), unread
+
+
+def fold_of_each(
+    entries: Sequence[Entry], settings: SplitSettings, seed: int, folds: int, *, validated: bool = True
+) -> dict[str, int | None]:
+    """Return the fold, from 0, of each picture (`image`); None where `settings.test` holds it out of all folds.
+
+    Each fold is what `split_dataset` holds out beside them with `folds_of: rest`. `validated`: of each class something
+    is to be left to learn from and to choose by; without it, as for good parts, all pictures are in folds. Raises
+    DatasetError like `split`.
+    """
+    seed = seed if settings.seed is None else settings.seed
+    together = _look_alike(entries, settings)[0] if settings.near_duplicates == "together" else []
+    if not validated:
+        units = _units(entries, together)
+        numbers = _in_folds(units, class_names(entries), folds, f"{seed}")
+        of_group = {group: fold for unit, fold in zip(units, numbers, strict=True) for group in unit.groups}
+        return {entry.image: of_group[entry.group] for entry in entries}
+    shared = split(entries, settings.test, settings.validation, seed, together=together)
+    found: dict[str, int | None] = {entry.image: None for entry in entries}
+    rest = [entry for entry in entries if shared[entry.image] != "test"]
+    for fold in range(folds):
+        parts = split(rest, 0.0, settings.validation, seed, folds=folds, fold=fold, together=together)
+        found |= {image: fold for image, part in parts.items() if part == "test"}
+    return found
+
+
 def _across_groups(entries: Sequence[Entry], found: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     group_of = {entry.image: entry.group for entry in entries}
     return [images for images in found if len({group_of[image] for image in images}) > 1]
@@ -276,7 +327,8 @@ def _across_groups(entries: Sequence[Entry], found: Sequence[Sequence[str]]) -> 
 def _remarks(across: Sequence[Sequence[str]], settings: SplitSettings) -> list[str]:
     remarks = []
     if settings.folds is not None:
-        remarks.append(f"fold {settings.fold} of {settings.folds} is held out; split.test is not used")
+        beside = "split.test is not used" if settings.folds_of == "all" else "what split.test holds out is so too"
+        remarks.append(f"fold {settings.fold} of {settings.folds} is held out; {beside}")
     if across and settings.near_duplicates == "together":
         remarks.append(
             f"{counted(sum(map(len, across)), 'picture')} of different groups are near-duplicates, in "

@@ -43,6 +43,7 @@ from trainer.evaluation.metrics import (
     score_picture,
 )
 from trainer.evaluation.ranking import UNRANKED, Ranking
+from trainer.evaluation.thresholds import own_probability
 from trainer.recipe.good_parts_settings import learned_from_good_parts
 from trainer.training.starting import BEFORE
 
@@ -64,13 +65,15 @@ class Evaluation:
 class Judged:
     """One picture that was judged: prepared pixels with truth, the answered map, uint8 [H, W], and its counts.
 
-    `labels_only`: its truth is a label, so that the picture's map of the truth says nothing about where.
+    `labels_only`: its truth is a label, so that the picture's map of the truth says nothing about where. `own`: the
+    probability x 255 of the class that leads, uint8 [H, W, K], 0 for the others; None where nothing is ranked.
     """
 
     picture: Picture
     answer: UInt8
     score: PictureScore
     labels_only: bool
+    own: UInt8 | None = None
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,14 @@ class Wanted:
     """What an evaluation is to give beside the figures that it always gives.
 
     `tolerance_px`: F1 of thin lines within this distance. `ranking`: PR and ROC curves, which take a second pass of the
-    model over the pictures. `seed`: of the intervals' draws.
+    model over the pictures. `seed`: of the intervals' draws. `only`: judge these pictures (`image`) alone.
     """
 
     include_training: bool = False
     tolerance_px: float | None = None
     ranking: bool = True
     seed: int = 0
+    only: frozenset[str] | None = None
 
 
 def learned_from(bundle: Path) -> set[str]:
@@ -118,6 +122,8 @@ def evaluate(
     entries, labels_only = read_judged(data)
     if learned_from_good_parts(bundle.manifest):
         entries = [as_anomaly(entry) for entry in entries]
+    if wanted.only is not None:
+        entries = [entry for entry in entries if entry.image in wanted.only]
     used = unseen(entries, path, data, include_training=wanted.include_training)
     foreign = sorted({name for entry in used for name in entry.classes} - set(names))
     if foreign:
@@ -137,20 +143,20 @@ def evaluate(
     ordered = places(entries, used, recording=sequence == "recording")
     shower = Shower(frames, recording=sequence == "recording")
     with ExitStack() as scope:
-        answerer = _Answerer(bundle, scope, ranking=wanted.ranking)
+        answerer = _Answerer(bundle, scope, ranking=wanted.ranking, own=watch is not None)
         watched = track(ordered, "judging", console=console, transient=True, disable=not console.is_terminal)
         for place in watched:
             entry = place.entry
             known = without(entry, foreign)
             picture = load_picture(known, names, bundle.manifest.preparing, bundle.manifest.channels)
-            answer, ranked, tops = answerer.answer(shower.shown(place, picture), picture.truth)
-            score = scores.append(_scored(scores, picture, answer))
-            empty.append(_scored(empty, picture, np.zeros_like(answer)))
-            if ranked is not None:
-                ranking.add(ranked, picture.truth, score.shown, tops)
+            answered = answerer.answer(shower.shown(place, picture), picture.truth)
+            score = scores.append(_scored(scores, picture, answered.classes))
+            empty.append(_scored(empty, picture, np.zeros_like(answered.classes)))
+            if answered.ranked is not None:
+                ranking.add(answered.ranked, picture.truth, score.shown, answered.highest)
             rows.append(_row(entry, names, score))
             if watch is not None:
-                watch(Judged(picture, answer, score, labels_only))
+                watch(Judged(picture, answered.classes, score, labels_only, answered.own))
     report = {
         "bundle": bundle.manifest.name,
         "version": bundle.manifest.version,
@@ -208,11 +214,24 @@ def _scored(scores: Scores, picture: Picture, answer: UInt8) -> PictureScore:
     return score_labels(labels, answered_id, count)
 
 
+@dataclass(frozen=True)
+class _Answered:
+    """An answer: class map, uint8 [H, W]; probabilities x 255, uint8 [H, W, K]; their highest, float32 [K].
+
+    Cells that the truth ignores are not among the highest. `own`: the leading class's alone, as `Judged` has it.
+    """
+
+    classes: UInt8
+    ranked: UInt8 | None = None
+    highest: Float32 | None = None
+    own: UInt8 | None = None
+
+
 class _Answerer:
     """Answers whole pictures as the line would and, if `ranking`, gives the probabilities behind the answers."""
 
-    def __init__(self, bundle: Bundle, scope: ExitStack, *, ranking: bool) -> None:
-        self._bundle = bundle
+    def __init__(self, bundle: Bundle, scope: ExitStack, *, ranking: bool, own: bool = False) -> None:
+        self._bundle, self._own = bundle, own
         contract = bundle.contract(_BATCH)
         self._thresholds = [entry.threshold for entry in bundle.classes]
         self._ranking = ranking
@@ -239,16 +258,13 @@ class _Answerer:
         self._inference = Inference(engine, self._thresholds, overlap_px)
         self._anything = Inference(engine, [_ANY_SCORE] * len(self._thresholds), overlap_px)
 
-    def answer(self, prepared: PreparedFrame, truth: UInt8) -> tuple[UInt8, UInt8 | None, Float32 | None]:
-        """Return the class map, uint8 [H, W] as `truth` is; probabilities x 255, uint8 [H, W, K]; their highest.
-
-        The highest are float32 [K], without cells that the truth ignores.
-        """
+    def answer(self, prepared: PreparedFrame, truth: UInt8) -> _Answered:
+        """Answer a picture whose maps are as large as `truth`, uint8 [H, W]; what that ignores has no say."""
         size = truth.shape
         if not self._ranking:
-            return self._answer(prepared, size), None, None
+            return _Answered(self._answer(prepared, size))
         if self._keras is None:
-            return self._answer(prepared, size), self._leading_scores(prepared, size), None
+            return _Answered(self._answer(prepared, size), self._leading_scores(prepared, size))
         probabilities = self._probabilities(self._keras, prepared)
         if self.model == KERAS_MODEL:  # what was computed already serves for the answer
             maps = head(probabilities[None], np.array(self._thresholds, np.float32))
@@ -257,7 +273,13 @@ class _Answerer:
         else:
             answered = self._answer(prepared, size)
         scores = np.round(probabilities * np.float32(255)).astype(np.uint8)
-        return answered, self._spread(scores, size), self._highest(probabilities, truth)
+        own = self._own_probability(probabilities, truth) if self._own else None
+        return _Answered(answered, self._spread(scores, size), self._highest(probabilities, truth), own)
+
+    def _own_probability(self, probabilities: Float32, truth: UInt8) -> UInt8:
+        """Return the leading class's probability x 255, uint8 [H, W, K], nothing where the truth ignores what it is."""
+        own = self._spread(own_probability(probabilities), truth.shape)
+        return np.where((truth == IGNORED)[:, :, None], np.uint8(0), own)
 
     def _answer(self, prepared: PreparedFrame, size: tuple[int, ...]) -> UInt8:
         """Return the class map, uint8 [H, W], that the line would measure: stitched, without specks."""

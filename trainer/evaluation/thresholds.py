@@ -79,30 +79,58 @@ def fit_class(
     `costs`: of a missed picture and of one falsely flagged, default even. Areas are in pixels of these maps: answers in
     cells are to be repeated over the pixels that they stand for.
     """
-    costs = costs or ThresholdSettings()
-    shape = (len(THRESHOLDS), len(MIN_AREAS_PX))
-    missed, false = np.zeros(shape, int), np.zeros(shape, int)
-    overlap, union = np.zeros(shape), np.zeros(shape)
-    all_true_px = 0
-    for probability, truth in zip(probabilities, truths, strict=True):
-        true_px = int(np.count_nonzero(truth))
-        all_true_px += true_px
-        for row, (kept_px, hit_px) in enumerate(_kept(probability, truth if true_px else None)):
-            overlap[row] += hit_px
-            union[row] += true_px + kept_px - hit_px
-            if true_px:
-                missed[row] += hit_px == 0
-            else:
-                false[row] += kept_px > 0
-    iou = np.divide(overlap, union, out=np.zeros(shape), where=union > 0)
-    missed_region = 1 - overlap / all_true_px if all_true_px else np.zeros(shape)
-    row, column = _choose(missed, false, iou, missed_region, costs)
+    counted = [count_answers(each, truth, truth) for each, truth in zip(probabilities, truths, strict=True)]
+    return fit_counted(stacked(counted), costs)
+
+
+@dataclass(frozen=True)
+class AnswerCounts:
+    """What is answered of one class in each of N pictures, at each of `THRESHOLDS` and `MIN_AREAS_PX`.
+
+    `kept_px`, `hit_px` of them that show the class, `covered_px` that show any class: int64 [N, T, A]. `true_px`: how
+    many pixels show the class, int64 [N].
+    """
+
+    true_px: IntArray
+    kept_px: IntArray
+    hit_px: IntArray
+    covered_px: IntArray
+
+
+def count_answers(probability: UInt8, truth: BoolArray, defective: BoolArray) -> AnswerCounts:
+    """Count one picture: probability x 255 of the class where it leads, uint8 [H, W]; `defective`: of any class."""
+    true_px = int(np.count_nonzero(truth))
+    own = truth if true_px else None
+    found = _kept(probability, own, defective if defective is not truth else own)
+    kept, hit, covered = (np.array([row[k] for row in found])[None] for k in range(3))
+    return AnswerCounts(np.array([true_px], np.int64), kept, hit, covered)
+
+
+def stacked(counts: Sequence[AnswerCounts]) -> AnswerCounts:
+    """Put the counts of several pictures, or of several sets of them, into one."""
+    shape = (0, len(THRESHOLDS), len(MIN_AREAS_PX))
+    nothing = AnswerCounts(np.zeros(0, np.int64), *(np.zeros(shape, np.int64) for _ in range(3)))
+    names = ("true_px", "kept_px", "hit_px", "covered_px")
+    return AnswerCounts(*(np.concatenate([getattr(each, name) for each in (nothing, *counts)]) for name in names))
+
+
+def fit_counted(counts: AnswerCounts, costs: ThresholdSettings | None = None) -> FittedClass:
+    """Fit one class from what is answered in each picture, like `fit_class`."""
+    shows = counts.true_px > 0
+    missed = (counts.hit_px[shows] == 0).sum(axis=0)
+    false = (counts.kept_px[~shows] > 0).sum(axis=0)
+    overlap = counts.hit_px.sum(axis=0).astype(np.float64)
+    union = (counts.true_px.sum() + (counts.kept_px - counts.hit_px).sum(axis=0)).astype(np.float64)
+    iou = np.divide(overlap, union, out=np.zeros(union.shape), where=union > 0)
+    all_true_px = int(counts.true_px.sum())
+    missed_region = 1 - overlap / all_true_px if all_true_px else np.zeros(union.shape)
+    row, column = _choose(missed, false, iou, missed_region, costs or ThresholdSettings())
     return FittedClass(
         threshold=float(THRESHOLDS[row]),
         min_area_px=float(MIN_AREAS_PX[column]),
         missed=int(missed[row, column]),
         false=int(false[row, column]),
-        shown=sum(bool(truth.any()) for truth in truths),
+        shown=int(shows.sum()),
         iou=float(iou[row, column]) if union[row, column] else None,
         missed_region=float(missed_region[row, column]) if all_true_px else None,
     )
@@ -166,8 +194,10 @@ def _counted(
     )
 
 
-def _kept(probability: UInt8, truth: BoolArray | None) -> list[tuple[IntArray, IntArray]]:
-    """Return per threshold what remains at each smallest area: pixels answered and pixels right, int64 [A] each.
+def _kept(
+    probability: UInt8, truth: BoolArray | None, defective: BoolArray | None
+) -> list[tuple[IntArray, IntArray, IntArray]]:
+    """Return per threshold what remains at each smallest area: pixels answered, right, on any defect; int64 [A] each.
 
     Only the box around what the lowest threshold answers is looked at, and a threshold that answers the same pixels as
     the one before is not labelled again: on most pictures there is little to label.
@@ -175,14 +205,14 @@ def _kept(probability: UInt8, truth: BoolArray | None) -> list[tuple[IntArray, I
     nothing = np.zeros(len(MIN_AREAS_PX), np.int64)
     y, x, height, width = _box(probability >= _LEVELS[0])
     box = np.ascontiguousarray(probability[y : y + height, x : x + width])
-    own = None if truth is None else truth[y : y + height, x : x + width]
-    found: list[tuple[IntArray, IntArray]] = []
-    before, last = -1, (nothing, nothing)
+    own, any_of_them = (None if mask is None else mask[y : y + height, x : x + width] for mask in (truth, defective))
+    found: list[tuple[IntArray, IntArray, IntArray]] = []
+    before, last = -1, (nothing, nothing, nothing)
     for level in _LEVELS:
         answer = box >= level
         count = int(np.count_nonzero(answer))
         if count != before:
-            last = _by_area(*_defects(answer, own)) if count else (nothing, nothing)
+            last = _by_area(*_defects(answer, own, any_of_them)) if count else (nothing, nothing, nothing)
             before = count
         found.append(last)
     return found
@@ -194,17 +224,21 @@ def _box(mask: BoolArray) -> tuple[int, int, int, int]:
     return int(y), int(x), int(height), int(width)
 
 
-def _defects(answer: BoolArray, truth: BoolArray | None) -> tuple[IntArray, IntArray]:
-    """Return the area of each 8-connected defect and how many of its pixels are true."""
+def _defects(
+    answer: BoolArray, truth: BoolArray | None, defective: BoolArray | None = None
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the area of each 8-connected defect, and how many of its pixels are of its class, and of any."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(answer.view(np.uint8), connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA].astype(np.int64)
-    if truth is None:
-        return areas, np.zeros_like(areas)
-    return areas, np.bincount(labels[truth], minlength=count)[1:]
+    hits, covered = (
+        np.zeros_like(areas) if mask is None else np.bincount(labels[mask], minlength=count)[1:]
+        for mask in (truth, defective)
+    )
+    return areas, hits, covered
 
 
-def _by_area(areas: IntArray, hits: IntArray) -> tuple[IntArray, IntArray]:
-    """Sum the pixels, and the right ones, of the defects that are at least each of `MIN_AREAS_PX`; int64 [A] each."""
+def _by_area(areas: IntArray, hits: IntArray, covered: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Sum pixels, right ones, and those on any defect, of defects of at least each of `MIN_AREAS_PX`; int64 [A]."""
     order = np.argsort(areas)
     first = np.searchsorted(areas[order], MIN_AREAS_PX)
 
@@ -212,7 +246,7 @@ def _by_area(areas: IntArray, hits: IntArray) -> tuple[IntArray, IntArray]:
         sums = np.append(np.cumsum(values[order][::-1])[::-1], 0)
         return np.asarray(sums[first], np.int64)
 
-    return from_on(areas), from_on(hits)
+    return from_on(areas), from_on(hits), from_on(covered)
 
 
 def _choose(

@@ -26,21 +26,26 @@ class ClassSettings(StrictModel):
 class SplitSettings(StrictModel):
     """Shares of the groups of each class that are held out; what remains is learned from.
 
-    `validation` is a share of what the test part leaves. With `folds` the test part is fold number `fold`, from 0, and
-    `test` is not used. `near_duplicates`: pictures of different groups that show nearly the same are held together, or
-    parted with a warning, or not looked for.
+    `validation` is a share of what the test part leaves. With `folds` fold number `fold`, from 0, is held out: of all
+    pictures, and `test` is not used; or (`folds_of: rest`) of those that `test` leaves, and both are held out.
+    `near_duplicates`: pictures of different groups that show nearly the same are held together, or parted with a
+    warning, or not looked for. `seed`: of the split alone; the recipe's, if left out.
     """
 
     test: Annotated[float, Field(ge=0, lt=1)] = 0.3
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
     folds: Annotated[int, Field(ge=2, le=20)] | None = None
     fold: Annotated[int, Field(ge=0)] = 0
+    folds_of: Literal["all", "rest"] = "all"
     near_duplicates: Literal["together", "warn", "ignore"] = "together"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
 
     @model_validator(mode="after")
     def _fold_is_one_of_them(self) -> SplitSettings:
         if self.folds is None and self.fold:
             raise ValueError(f"expected split.folds beside split.fold, received fold {self.fold} alone")
+        if self.folds is None and self.folds_of == "rest":
+            raise ValueError("expected split.folds beside split.folds_of, received folds_of: rest alone")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"expected split.fold from 0 to {self.folds - 1}, received {self.fold}")
         return self
@@ -188,6 +193,7 @@ class TrainSettings(StrictModel):
     sequence: SequenceSettings = SequenceSettings()
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     xla: bool = False
+    deterministic: bool = True
     devices: Literal["one", "all"] | tuple[Annotated[str, Field(pattern=r"^(CPU|GPU):\d+$")], ...] = "one"
     logs: LogSettings = LogSettings()
     epochs: Annotated[int, Field(ge=1)] = 30

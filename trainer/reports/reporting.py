@@ -44,6 +44,7 @@ from trainer.reports.pod_section import pod_section
 from trainer.training.collapse_guard import EpochFigures, LossOfClass, look
 from trainer.training.curves import Reading, read_curves, read_log
 from trainer.training.final_training import FOLDER, presumption_asked_for
+from trainer.training.training_loop import cut_in_words
 
 _LOG = Path("training") / "log.csv"
 _LAST_LOG = Path("training") / FOLDER / "log.csv"  # of the final training
@@ -265,6 +266,8 @@ def _advice(
         blocks.append(paragraph("The collapse guard has nothing to say: at the end every class was answered."))
     if not readings:
         blocks.append(paragraph("The bundle holds no training/log.csv, so its training cannot be read.", soft=True))
+    if cut := bundle.manifest.training.get("cut_by_clock"):
+        blocks.append(note("The clock cut the training", f"{cut_in_words(cut)}.", "bad"))
     if bundle.manifest.training.get("only_sorts") is True:
         text = (
             "No picture that it learned from was clean. Each tile is answered as one of its classes, so that it cannot "

@@ -29,8 +29,8 @@ def forecast(step_ends_s: Sequence[float], steps: int, max_minutes: float | None
         return told
     share = max_minutes / minutes
     return (
-        f"{told}. max_minutes ends it after {_minutes(max_minutes)}, with about {share:.0%} of them; the learning rate "
-        "follows the clock"
+        f"{told}. max_minutes cuts it after {_minutes(max_minutes)}, with about {share:.0%} of them, before the "
+        "learning rate has fallen: raise it, or lower epochs"
     )
 
 

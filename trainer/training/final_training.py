@@ -37,6 +37,7 @@ class FinallyTrained:
 
     weights: list[Float32]
     run: Run
+    cut_by_clock: dict[str, Any] | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def train_finally(
     part = last_part(settings, settings.final_training)
     last = loop.going_on(part, Batches(part, names, together), own)
     last.train(resume=begun)
-    return FinallyTrained(last.last_weights, last.run)
+    return FinallyTrained(last.last_weights, last.run, last.cut_by_clock)
 
 
 def _learned(part: Split) -> Split:

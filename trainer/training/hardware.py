@@ -20,8 +20,11 @@ _CPUINFO = Path("/proc/cpuinfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def import_keras(seed: int) -> Any:
-    """Import Keras on TensorFlow and seed everything. Raises DependencyError."""
+def import_keras(seed: int, *, deterministic: bool = True) -> Any:
+    """Import Keras on TensorFlow and seed everything; `deterministic`: one seed on one machine computes the same twice.
+
+    Raises DependencyError.
+    """
     try:
         import_quietly(("tensorflow", "keras"))  # Keras alone could run on another backend
     except ImportError as error:
@@ -29,12 +32,15 @@ def import_keras(seed: int) -> Any:
             f"Training needs TensorFlow, and an import failed: {error}. {how_to_install('tensorflow', extra='train')}"
         ) from error
     import keras
+    import tensorflow as tf
 
     if keras.backend.backend() != "tensorflow":
         raise DependencyError(
             f"Training needs Keras on TensorFlow, and Keras runs on {keras.backend.backend()}. Unset KERAS_BACKEND"
         )
     keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()  # or the order of a sum is that of the threads
     return keras
 
 

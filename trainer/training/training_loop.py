@@ -1,8 +1,9 @@
 """Epochs of steps until the schedule is over or nothing gets better; what is learned is validated, told and kept.
 
 An epoch's batches depend on the seed and the epoch alone, and everything else that training remembers is in the
-checkpoint, so a resumed run goes on as if it had not been stopped. With `max_minutes` the schedule follows the clock
-where that is faster than the steps: a slower machine still anneals, and then two runs are not the same to the bit.
+checkpoint, so a resumed run goes on as if it had not been stopped. Steps decide: the schedule follows them alone, so
+that one seed on one machine gives the same weights twice, however busy it is. `max_minutes` is a limit: the epoch in
+which it is reached is the last, and the run says that it was cut.
 """
 
 from __future__ import annotations
@@ -127,20 +128,24 @@ class TrainingLoop:
         return self._stepper.averages
 
     def progress(self) -> float:
-        """Tell how far the schedule is, 0-1: by steps or, if that is further, by the clock."""
-        s = self._settings
-        by_steps = self.run.steps / (s.epochs * s.sampling.steps_per_epoch)
-        by_clock = self.run.elapsed_s / (s.max_minutes * 60) if s.max_minutes else 0.0
-        return min(1.0, max(by_steps, by_clock))
-
-    def _steps_in_all(self) -> int:
-        """Tell how many steps there will be: those of the recipe or, if the clock ends it sooner, as many as fit."""
-        progress = self.progress()
-        return max(self.run.steps, round(self.run.steps / progress)) if progress else self._steps_of_the_recipe
+        """Tell how far the schedule is, 0-1, by the steps of the recipe."""
+        return min(1.0, self.run.steps / self._steps_in_all)
 
     @property
-    def _steps_of_the_recipe(self) -> int:
+    def _steps_in_all(self) -> int:
         return self._settings.epochs * self._settings.sampling.steps_per_epoch
+
+    @property
+    def cut_by_clock(self) -> dict[str, Any] | None:
+        """What is missing where `max_minutes` ended the training before its schedule; None where it did not."""
+        limit = self._settings.max_minutes
+        if limit is None or self.run.elapsed_s < limit * 60 or self.progress() >= 1 or self._waited_in_vain:
+            return None
+        return {"max_minutes": limit, "steps": self.run.steps, "of_steps": self._steps_in_all}
+
+    @property
+    def _waited_in_vain(self) -> bool:
+        return self.run.epoch - self.run.best_epoch >= self._settings.early_stopping_epochs
 
     def train(self, *, resume: bool) -> None:
         """Run epochs until the schedule is over or nothing gets better.
@@ -153,13 +158,12 @@ class TrainingLoop:
         else:
             self._begin_stages()
         checkpointing.check_room(self._folder, checkpointing.room_needed(self._stepper))
-        patience = self._settings.early_stopping_epochs
         # a job in the background ignores Ctrl-C, and goes on doing so
         heard = [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.default_int_handler else []
         try:
             with stopping_on_signals(*heard) as self._interrupted, progress_bar(self._console) as bar:
-                task = bar.add_task("training", total=self._steps_in_all(), completed=self.run.steps)
-                while self.progress() < 1 and self.run.epoch - self.run.best_epoch < patience:
+                task = bar.add_task("training", total=self._steps_in_all, completed=self.run.steps)
+                while self.progress() < 1 and not self._waited_in_vain and self.cut_by_clock is None:
                     self._epoch(partial(self._show, bar, task))
                     self._end_if_interrupted()
                     self._stop_if_asked()
@@ -171,8 +175,11 @@ class TrainingLoop:
         finally:
             if self._events is not None:
                 self._events.close()
-        if self.run.epoch - self.run.best_epoch >= patience:
-            self._console.print(f"stopped early: nothing got better in {counted(patience, 'epoch')}")
+        if self._waited_in_vain:
+            patience = counted(self._settings.early_stopping_epochs, "epoch")
+            self._console.print(f"stopped early: nothing got better in {patience}")
+        if cut := self.cut_by_clock:
+            warn(self._console, cut_in_words(cut))
         self._prefer_the_last()
         self._tell_at_the_end()
 
@@ -231,7 +238,7 @@ class TrainingLoop:
             self._console.print(f"stage {due} of {len(self._stages)}: {trained:,} parameters are trained")
 
     def _show(self, bar: Progress, task: TaskID, text: str) -> None:
-        bar.update(task, completed=self.run.steps, total=self._steps_in_all(), description=text)
+        bar.update(task, completed=self.run.steps, description=text)
 
     def _epoch(self, show: Callable[[str], None]) -> None:
         s, run = self._settings, self.run
@@ -257,8 +264,6 @@ class TrainingLoop:
                 self._follow()
                 show(self._progress_text(losses))
                 self._forecast()
-                if s.max_minutes and run.elapsed_s >= s.max_minutes * 60:
-                    break
         steps_s = time.monotonic() - began_s
         judged = self._judge()
         run.elapsed_s = before_s + time.monotonic() - began_s
@@ -281,7 +286,7 @@ class TrainingLoop:
             return
         s = self._settings
         self._first_ends_s.append(time.monotonic())
-        told = forecast(self._first_ends_s, s.epochs * s.sampling.steps_per_epoch, s.max_minutes)
+        told = forecast(self._first_ends_s, self._steps_in_all, s.max_minutes)
         if told:
             self._console.print(told)
 
@@ -296,9 +301,14 @@ class TrainingLoop:
                 "optimizer.accumulate as much), sampling.crop_px, or give precision: mixed_float16"
             ) from error
         except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError, tf.errors.InternalError) as error:
+            first_line = str(error).splitlines()[0]
+            if self._settings.deterministic and "determinis" in first_line:
+                raise SettingsError(
+                    f"This device has no way to compute a step twice to the same bits: {first_line}. Give "
+                    "deterministic: false"
+                ) from error
             if not self._settings.xla:
                 raise
-            first_line = str(error).splitlines()[0]
             raise SettingsError(f"XLA cannot compile this model's step: {first_line}. Give xla: false") from error
         # half precision skips a step whose slope overflows, and lowers its scale; elsewhere such a slope is the end
         slope = 0.0 if stepped.norm is None or self._settings.precision == "mixed_float16" else stepped.norm
@@ -400,6 +410,15 @@ def progress_bar(console: Console) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def cut_in_words(cut: dict[str, Any]) -> str:
+    """Say that the clock cut a training; `cut` as `TrainingLoop.cut_by_clock` gives it."""
+    return (
+        f"max_minutes: {cut['max_minutes']:g} cut the training after {cut['steps']:,} of {cut['of_steps']:,} steps, "
+        "before its learning rate had fallen; another run is cut elsewhere. Raise max_minutes and go on with --resume, "
+        "or lower epochs"
+    )
 
 
 def announce(settings: TrainSettings, net: Any, hardware: str, console: Console) -> None:

@@ -22,7 +22,7 @@ from tests.trainer.painted import RECIPE, write_painted
 from trainer.__main__ import app
 from trainer.datasets.dataset import Entry, read_manifest
 from trainer.datasets.split_manifest import changed_since, read_split, write_split
-from trainer.datasets.splitting import PARTS, leaks, split, split_dataset
+from trainer.datasets.splitting import PARTS, fold_of_each, leaks, split, split_dataset, split_rest
 from trainer.recipe.settings import SplitSettings, TrainSettings
 
 Kinds = tuple[str, ...]
@@ -88,6 +88,23 @@ def test_folds_hold_each_picture_out_once(entries: list[Entry], folds: int) -> N
     assert held_out == Counter({e.image: 1 for e in entries})
     for parts in every:
         assert all(len(found) == 1 for found in parts_of_groups(entries, parts).values())
+
+
+@given(DATASETS, st.integers(2, 4))
+def test_folds_of_the_rest_leave_what_is_held_out_to_all(entries: list[Entry], folds: int) -> None:
+    """Every fold holds out what the recipe does without folds; of the others each picture is in one fold, and whole."""
+    settings = SplitSettings(test=0.3, validation=0.2, near_duplicates="ignore")
+    try:
+        found = fold_of_each(entries, settings, 1, folds)
+    except DatasetError:
+        return
+    shared = {image for image, part in split(entries, 0.3, 0.2, 1).items() if part == "test"}
+    assert {image for image, fold in found.items() if fold is None} == shared
+    for fold in range(folds):
+        parts = split_rest(entries, 0.3, 0.2, 1, folds=folds, fold=fold)
+        own = {image for image, number in found.items() if number == fold}
+        assert {image for image, part in parts.items() if part == "test"} == shared | own
+        assert all(len(places) == 1 for places in parts_of_groups(entries, parts).values())
 
 
 @given(DATASETS, st.lists(st.lists(st.integers(0, 69), max_size=4), max_size=5))
@@ -185,7 +202,11 @@ def test_test_pictures_that_nearly_show_what_is_learned_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("fold: 1", "expected split.folds beside split.fold"), ("folds: 3\n  fold: 3", "expected split.fold from 0 to 2")],
+    [
+        ("fold: 1", "expected split.folds beside split.fold"),
+        ("folds: 3\n  fold: 3", "expected split.fold from 0 to 2"),
+        ("folds_of: rest", "expected split.folds beside split.folds_of"),
+    ],
 )
 def test_a_fold_that_is_none_is_refused(tmp_path: Path, text: str, says: str) -> None:
     """The recipe's keys fold and folds must fit."""

@@ -53,7 +53,5 @@ def test_a_forecast_waits_for_steps_that_say_something() -> None:
     told = forecast(ends_s, 600, 2)
     assert told is not None
     # 600 x 0.5 s = 5 minutes; 2 of 5 are 40 %
-    assert told.endswith(
-        "max_minutes ends it after 2 minutes, with about 40% of them; the learning rate follows the clock"
-    )
+    assert "max_minutes cuts it after 2 minutes, with about 40% of them, before the learning rate has fallen" in told
     assert forecast([*ends_s, 31.5], 600, 2) is None

@@ -21,19 +21,12 @@ from edge.yaml_settings import load_yaml
 from tests.brokers import wait_for
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, write_painted
-from trainer.grid import (
-    FAILURE,
-    FIGURES,
-    GridFailedError,
-    GridSettings,
-    Run,
-    RunFigures,
-    compare,
-    markdown,
-    merged,
-    runs_of,
-    tables,
-)
+from trainer.comparing.carrying_out import FAILURE
+from trainer.comparing.comparing import GridFailedError, compare
+from trainer.comparing.grid import GridSettings, Run, merged, runs_of
+from trainer.comparing.one_run import FIGURES
+from trainer.comparing.rows import RunFigures
+from trainer.comparing.tables import markdown, tables
 
 TINY = yaml.safe_load(RECIPE) | {"epochs": 1}
 TINY["sampling"] = TINY["sampling"] | {"steps_per_epoch": 2}

@@ -1,0 +1,171 @@
+"""`linewatch-train compare`: every run trained, judged and put in one table.
+
+What is finished is not done again: a comparison that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edge.errors import LinewatchError, StoreError
+from edge.files import write_text
+from edge.wording import counted
+from trainer.comparing import folds_tables
+from trainer.comparing.carrying_out import FAILURE, carry_out, is_done
+from trainer.comparing.folds import FOLDS, Folds, draw_folds, keep_folds, seed_of_folds
+from trainer.comparing.folds_summary import by_recipe, summarised
+from trainer.comparing.grid import GridSettings, Run, in_folds, runs_of
+from trainer.comparing.rows import RunFigures, as_row, figures_of
+from trainer.comparing.tables import as_csv, markdown, tables
+from trainer.datasets.dataset import read_judged
+
+LOCK = "grid.lock"
+
+
+class GridFailedError(LinewatchError):
+    """Some runs of a grid failed; the others are in the table."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of a comparison of recipes on the dataset folder `data`, in the folder `out`."""
+
+    runs: Sequence[Run]
+    data: Path
+    out: Path
+    folds: Folds | None = None
+
+
+def compare(
+    grid: GridSettings, data: Path, out: Path, console: Console, *, folds: int | None = None
+) -> list[RunFigures]:
+    """Train and judge every run into `out`/<run>, then write the tables there. `folds`: each run once for each fold.
+
+    Raises SettingsError, DatasetError, StoreError where `out` holds another grid, and, after the last run,
+    GridFailedError.
+    """
+    comparison = begin(grid, data, out, folds)
+    with _alone(out) as lock, _ended_by_sigterm():
+        for place, run in enumerate(comparison.runs, start=1):
+            told = f"[{place}/{len(comparison.runs)}] {run.name}"
+            if is_done(out / run.name):
+                console.print(f"{told}: done before", markup=False)
+                continue
+            console.print(told, markup=False)
+            carry_out(run, data, out / run.name, lock)
+    return finish(comparison, console)
+
+
+def begin(grid: GridSettings, data: Path, out: Path, folds: int | None) -> Comparison:
+    """Take the folder, and draw the folds. Raises SettingsError, DatasetError, StoreError."""
+    runs = runs_of(grid)
+    if folds is None:
+        _claim(out, grid, data, None)
+        return Comparison(runs, data, out)
+    entries = read_judged(data)[0]
+    seed = seed_of_folds(grid)
+    runs_of_folds = in_folds(runs, folds, seed)
+    drawn = draw_folds(entries, runs, folds, seed)
+    _claim(out, grid, data, {"count": folds, "seed": seed})
+    keep_folds(out / FOLDS, drawn, entries)
+    return Comparison(runs_of_folds, data, out, drawn)
+
+
+def finish(comparison: Comparison, console: Console) -> list[RunFigures]:
+    """Write the tables, and print them. Raises StoreError, and GridFailedError where runs failed."""
+    out = comparison.out
+    outcomes = [figures_of(run, out / run.name) for run in comparison.runs]
+    write_text(out / "table.csv", as_csv(outcomes))
+    write_text(out / "table.json", json.dumps([as_row(outcome) for outcome in outcomes], indent=1) + "\n")
+    if comparison.folds is None:
+        write_text(out / "table.md", markdown(outcomes))
+        shown = tables(outcomes, console.width)
+    else:
+        shown = _by_folds(comparison.folds, outcomes, out, console)
+    for part in shown:
+        console.print(part)
+    failed = [outcome for outcome in outcomes if outcome.report is None]
+    if failed:
+        told = "; ".join(f"{outcome.run.name}: {outcome.failure.strip().splitlines()[-1]}" for outcome in failed)
+        raise GridFailedError(
+            f"{len(failed)} of {counted(len(outcomes), 'run')} failed ({told}). The others are in {out / 'table.md'}; "
+            f"the same command tries these again, and {FAILURE} in their folders says what they printed"
+        )
+    return outcomes
+
+
+def _by_folds(folds: Folds, outcomes: Sequence[RunFigures], out: Path, console: Console) -> list[Any]:
+    summary = {labels: summarised(runs, out) for labels, runs in by_recipe(outcomes).items()}
+    kept = [{"recipe": list(labels), **own} for labels, own in summary.items()]
+    write_text(out / "summary.json", json.dumps(kept, indent=1) + "\n")
+    nothing = folds_tables.answering_nothing(outcomes)
+    shown = summary | {labels: summarised(runs, out) for labels, runs in by_recipe(nothing).items()}
+    write_text(out / "table.md", folds_tables.markdown(folds, outcomes, shown))
+    console.print(folds_tables.in_words(folds))
+    return folds_tables.tables(outcomes, shown, console.width)
+
+
+def _claim(out: Path, grid: GridSettings, data: Path, folds: dict[str, int] | None) -> None:
+    noted = out / "grid.json"
+    told = {"grid": grid.model_dump(mode="json"), "data": str(data.resolve())} | ({"folds": folds} if folds else {})
+    wanted = json.dumps(told, indent=1) + "\n"
+    if noted.is_file():
+        if noted.read_text(encoding="utf-8") != wanted:
+            raise StoreError(
+                f"{out} holds another grid, or one on other data or in other folds. Name another folder, or give what "
+                "it was begun with"
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StoreError(f"{out} is not empty and holds no grid. Name another folder")
+    write_text(noted, wanted)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[int | None]:
+    """Hold the grid's folder; the file descriptor is for those who work on it. Raises StoreError if it is held already.
+
+    A training goes on where its grid was killed outright: it holds the folder until it has ended.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system that has no such locks
+        yield None
+        return
+    with (out / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(
+                f"{out} is being worked on: another compare runs there, or a training of one that was killed. Wait "
+                "until it has ended, or end it; what is finished is kept"
+            ) from error
+        yield file.fileno()
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which is what `kill` sends, end a grid as Ctrl-C does: with the training that it runs."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody listen
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
