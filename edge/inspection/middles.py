@@ -128,7 +128,7 @@ def _halved(points: Float64, starts: Indices, areas: Float64) -> _Halved:
 
     `areas` [L]: what each encloses, px.
     """
-    counts, first = np.diff(starts), starts[:-1]
+    counts = np.diff(starts)
     places = points.view(np.complex128)[:, 0]
     about = 2 * areas / counts
     one, other = _tips(places, starts, about)
@@ -137,15 +137,13 @@ def _halved(points: Float64, starts: Indices, areas: Float64) -> _Halved:
     begins = starts_of(each)
     line = np.repeat(np.arange(len(each)), each)
     number = np.arange(begins[-1]) - begins[line]
-    share = number / (each - 1)[line]
-    ways = np.array([(other - one) % counts, -((one - other) % counts)])[:, line] * share
-    sides = places[first[line] + ((one - first)[line] + np.rint(ways).astype(np.int64)) % counts[line]]
-    lines = sides.sum(axis=0) * 0.5
+    left, right = _sides(places, starts, (one, other), line, number / (each - 1)[line])
+    lines = (left + right) * 0.5
     # pixels make steps, so directions and lengths are those over a few of them
     low, high = np.maximum(number - _STEPS, 0), np.minimum(number + _STEPS, each[line] - 1)
     ways = lines[begins[line] + high] - lines[begins[line] + low]
     lengths = np.maximum(np.abs(ways), 1e-9)
-    widths = np.abs((ways.conj() * (sides[0] - sides[1])).imag) / lengths + 1
+    widths = np.abs((ways.conj() * (left - right)).imag) / lengths + 1
     so_far = np.cumsum(lengths / (high - low))
     so_far -= so_far[begins[:-1]][line]
     length = so_far[begins[1:] - 1]
@@ -164,6 +162,22 @@ def _halved(points: Float64, starts: Indices, areas: Float64) -> _Halved:
         mean=np.add.reduceat(widths * inner, begins[:-1]) / np.add.reduceat(inner, begins[:-1], dtype=np.int64),
         widest=widest,
     )
+
+
+def _sides(
+    places: _Complex, starts: Indices, ends: tuple[Indices, Indices], line: Indices, share: Float64
+) -> tuple[_Complex, _Complex]:
+    """Return the points of outlines on both ways from one of their ends to the other, at shares [N] of the way.
+
+    `line` int64 [N]: of which outline.
+    """
+    counts, (one, other) = np.diff(starts), ends
+    ahead, size = ((other - one) % counts)[line] * share, counts[line]
+    at = (one - starts[:-1])[line] + np.rint(np.array([ahead, ahead - size * share])).astype(np.int64)
+    at -= size * (at >= size)
+    at += size * (at < 0)
+    left, right = places[at + starts[:-1][line]]
+    return left, right
 
 
 def _tips(places: _Complex, starts: Indices, about: Float64) -> tuple[Indices, Indices]:

@@ -102,9 +102,8 @@ def read_across(picture: UInt8, stations: Stations) -> Profiles:
     plateau = (own >= _PLATEAU * own.max(axis=1)[:, None]).astype(np.float32)
     height = np.einsum("ij,ij->i", own, plateau).astype(np.float64) / np.maximum(1, np.einsum("ij->i", plateau))
     lefts, rights, closed = _edges(above, columns, height, far <= half_widths + 2.5)
-    step = reach * 2 / (ACROSS - 1)
+    step, middle = reach * 2 / (ACROSS - 1), (ACROSS - 1) / 2
     widths = (rights - lefts) * step
-    middle = (ACROSS - 1) / 2
     high = height >= np.maximum(_LEVELS_AT_LEAST, _UNEVENNESS * _unevenness(grey, ground, owner))
     # what lies between both ends of a profile lies within the picture as they do, and nearly always that says all
     within = _within(picture, x[:, :: ACROSS - 1], y[:, :: ACROSS - 1])
