@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from edge.cli.console import (
     INTERRUPTED,
@@ -49,6 +50,24 @@ def reinspect(
         float | None, typer.Option("--mm-per-px", max=1000, help="size of a pixel on the part, mm")
     ] = None,
     maps: Annotated[bool, typer.Option("--maps", help="also write each picture's defect map, as PNG")] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="a second bundle, or settings: what it judges otherwise", readable=False),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS|local", help="on a Ray cluster: HOST:PORT of its head, or local"),
+    ] = None,
+    engines: Annotated[
+        int | None,
+        typer.Option("--engines", min=1, max=10_000, help="at once, with --ray; else as many as there is room for"),
+    ] = None,
+    cpus_per_engine: Annotated[
+        float, typer.Option("--cpus-per-engine", min=0.1, max=1024, help="of each engine, with --ray")
+    ] = 1.0,
+    gpus_per_engine: Annotated[
+        float, typer.Option("--gpus-per-engine", min=0, max=64, help="of each engine, with --ray")
+    ] = 0.0,
 ) -> None:
     """Judge kept pictures again, each exactly once, and write a row of Parquet for each.
 
@@ -57,14 +76,41 @@ def reinspect(
     The exit code: 0 every picture has a verdict, 5 some could not be read, 6 inference failed on some; all of them have
     their rows.
     """
-    from edge.reinspecting.reinspection import Asked, OneEngine, station_of
+    from edge.reinspecting.reinspection import Asked, station_of
     from edge.reinspecting.reinspection import reinspect as judge_again
 
     settings, bundles = _station(bundle, config, recipe, mm_per_px)
-    asked = Asked(source, out, station_of(settings, bundles), None, maps, strict_views=config is not None)
-    with stop_on_signals() as stop:
-        outcome = judge_again(asked, OneEngine(), stop, warn, _progress)
+    second = None if against is None else station_of(*_second(against, config, bundle, settings, bundles))
+    asked = Asked(source, out, station_of(settings, bundles), second, maps, strict_views=config is not None)
+    with stop_on_signals() as stop, _road(ray, engines, cpus_per_engine, gpus_per_engine) as road:
+        outcome = judge_again(asked, road, stop, warn, _progress)
     _end(outcome, out, stopped=stop.is_set())
+
+
+@contextmanager
+def _road(ray: str | None, engines: int | None, cpus: float, gpus: float) -> Iterator[Any]:
+    """Yield what works at the shards."""
+    if ray is None:
+        if engines is not None or cpus != 1.0 or gpus:
+            raise typer.BadParameter("--engines, --cpus-per-engine, --gpus-per-engine: expected --ray beside them")
+        from edge.reinspecting.reinspection import OneEngine
+
+        yield OneEngine()
+        return
+    from edge.reinspecting.on_ray import Pool, RayRoad
+
+    with RayRoad(ray, Pool(engines, cpus, gpus)) as road:
+        yield road
+
+
+def _second(against: Path, config: Path | None, bundle: Path | None, settings: Any, bundles: Any) -> tuple[Any, Any]:
+    """Return settings and bundles of the second station, which sees the same pixels. Raises LinewatchError."""
+    from edge.cli.against import require_same_pixels, second_station
+
+    given = against.resolve() if against.is_dir() else against
+    second, loaded = second_station(given, config or Path("--against"), bundle, settings, bundles)
+    require_same_pixels(settings, bundles, second, loaded)
+    return second, loaded
 
 
 def _station(bundle: Path | None, config: Path | None, recipe: str | None, mm_per_px: float | None) -> tuple[Any, Any]:
@@ -106,6 +152,8 @@ def _end(outcome: Any, out: Path, *, stopped: bool) -> None:
         f"{counted(counts['pictures'], 'picture')}: {counts['OK']} OK, {counts['NG']} NG, {counts['NO_READ']} NO_READ; "
         f"{outcome.made} judged now, {outcome.earlier} before; results: {out}"
     )
+    if outcome.diff is not None:
+        _tell_diff(outcome.diff, out)
     if stopped and outcome.left:
         warn(f"stopped: {counted(outcome.left, 'picture is', 'pictures are')} left. The same command goes on with them")
         raise typer.Exit(INTERRUPTED)
@@ -114,3 +162,17 @@ def _end(outcome: Any, out: Path, *, stopped: bool) -> None:
         raise typer.Exit(FAILED)
     if counts["NO_READ"]:
         raise typer.Exit(UNREAD)
+
+
+def _tell_diff(diff: Any, out: Path) -> None:
+    """Print which verdicts change, and which defects are gained and lost."""
+    changes = Table("former verdict", "new verdict", "pictures")
+    for (old, new), count in sorted(diff.verdicts.items(), key=lambda entry: (-entry[1], entry[0])):
+        changes.add_row(old.value, new.value, str(count))
+    classes = Table("class", "gained", "lost")
+    for name, change in sorted(diff.classes.items()):
+        classes.add_row(name, str(change.gained), str(change.lost))
+    for table in (changes, classes):
+        if table.row_count:
+            output.print(table)
+    output.print(f"against: {diff.told('picture')}; the pictures that differ most: {out / 'against.html'}")

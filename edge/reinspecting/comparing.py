@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from edge.recipes.comparing import ClassChange, Compared, Diff, differing_defects, summed
@@ -22,6 +22,7 @@ def against_schema() -> Any:
     schema = row_schema()
     more = [
         arrow.field("former_verdict", arrow.string(), nullable=False),
+        arrow.field("former_reason", arrow.string()),
         arrow.field("former_coverage", arrow.float64()),
         arrow.field("gained", arrow.list_(defect_type())),
         arrow.field("lost", arrow.list_(defect_type())),
@@ -36,6 +37,7 @@ def against_row(former: JudgedPicture, new: JudgedPicture) -> Row:
     gained, lost = ((), ()) if one is None or other is None else differing_defects(one.defects, other.defects)
     return new.row | {
         "former_verdict": former.row["verdict"],
+        "former_reason": former.row["reason"],
         "former_coverage": former.row["coverage"],
         "gained": [defect_row(each) for each in gained],
         "lost": [defect_row(each) for each in lost],
@@ -71,15 +73,6 @@ def _classes(row: Row) -> dict[str, ClassChange]:
 
 
 def differing_columns() -> Sequence[str]:
-    """Return the columns that `summed_up` needs."""
-    return ("picture", "verdict", "former_verdict", "coverage", "former_coverage", "gained", "lost", "differs")
-
-
-def told(diff: Diff) -> dict[str, Any]:
-    """Return the sums as `run.json` has them."""
-    verdicts = [{"former": old.value, "new": new.value, "count": n} for (old, new), n in sorted(diff.verdicts.items())]
-    return {
-        "compared": diff.compared,
-        "verdicts": verdicts,
-        "classes": {name: asdict(change) for name, change in sorted(diff.classes.items())},
-    }
+    """Return the columns that `summed_up` and a page need."""
+    told = ("picture", "verdict", "reason", "coverage", "gained", "lost", "differs")
+    return (*told, "former_verdict", "former_reason", "former_coverage")

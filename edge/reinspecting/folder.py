@@ -51,6 +51,7 @@ class Turn:
         with _gate(self.folder, fcntl.LOCK_SH):
             if self._told()["turn"] != self.number:
                 raise TurnOverError(f"{self.folder} is written by a later start of the command")
+            _made(self.folder / into)
             write_shard(self.folder / into / f"{self.number:04d}-{shard:06d}.parquet", rows, schema)
 
     def stop(self) -> None:
@@ -218,6 +219,13 @@ def _gate(folder: Path, how: int) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made: {error.strerror or error}. Free some space") from error
 
 
 def _write_turn(folder: Path, number: int, *, stop: bool) -> None:

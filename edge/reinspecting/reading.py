@@ -45,12 +45,16 @@ class Reader:
         """
         name = Path(listed.picture)
         if listed.kind in {"frame", "video"}:
-            frame = cast("UInt8", self._once(listed, lambda: self._frames.read(listed, reading.depth_bits)))
+            frame = cast("UInt8", self._once(listed, lambda: self.frame(listed, reading.depth_bits)))
             hashes[listed.picture] = hashlib.sha256(frame.tobytes()).hexdigest()
             return frame, ()
         content = cast("bytes", self._once(listed, lambda: self.content(listed)))
         hashes[listed.picture] = hashlib.sha256(content).hexdigest()
         return understood(name, decoded_of(name, content), reading)
+
+    def frame(self, listed: Listed, depth_bits: int | None = None) -> UInt8:
+        """Return the pixels of a recorded frame. Raises SourceError."""
+        return self._frames.read(listed, depth_bits)
 
     def _once(self, listed: Listed, read: Callable[[], bytes | UInt8]) -> bytes | UInt8:
         if self._kept is None:

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import os
-import platform
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-from edge import __version__
 from edge.bundle import MANIFEST, Bundle, sha256_of
 from edge.errors import StoreError
-from edge.opencv import cv2
+from edge.recipes.comparing import Diff
 from edge.redacting import redacted
+from edge.reinspecting.against import compared
 from edge.reinspecting.folder import RESULTS, ResultFolder
 from edge.reinspecting.judging import Station
+from edge.reinspecting.listed import Listed
 from edge.reinspecting.listing import Listing, once_each, require_pictures, with_view
 from edge.reinspecting.shards import Row, rows_in
 from edge.reinspecting.sources import pictures_of_source
 from edge.reinspecting.storage import is_address
+from edge.reinspecting.versions import versions
 from edge.reinspecting.working import ShardDone, Task, Worker
 from edge.settings import Settings, fingerprint
 from edge.wording import counted
 
 FAILURES_TOLD = 100
-_PACKAGES = ("numpy", "onnxruntime", "openvino", "tensorrt", "pyarrow", "ray")
 Each = Callable[[], object]  # called after each picture
 Progress = Callable[[int], AbstractContextManager[Each]]  # of so many pictures
 
@@ -63,13 +62,17 @@ class Road(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a start came to. `earlier`: rows that were there before; `left`: pictures without a row."""
+    """What a start came to. `earlier`: rows that were there before; `left`: pictures without a row.
+
+    `diff`: what a second station judges otherwise; None without one, or while pictures are left.
+    """
 
     earlier: int
     made: int
     failed: int
     left: int
     counts: Mapping[str, int] = field(default_factory=dict)
+    diff: Diff | None = None
 
 
 class OneEngine:
@@ -119,7 +122,10 @@ def reinspect(
             raise StoreError(f"{counted(left, 'picture has', 'pictures have')} no row. Start the same command again")
         summary = _summary(folder)
         folder.tell(summary | {"ended_at": _now(), "complete": not left})
-        return Outcome(earlier, made, failed, left, summary["counts"])
+        diff = None
+        if asked.against is not None and not left:
+            diff = compared(folder.path, task, _pictures(asked, lambda _: None), stop)
+        return Outcome(earlier, made, failed, left, summary["counts"], diff)
 
 
 def _worked(road: Road, task: Task, stop: threading.Event, progress: Progress) -> tuple[int, int]:
@@ -130,7 +136,7 @@ def _worked(road: Road, task: Task, stop: threading.Event, progress: Progress) -
     return made, failed
 
 
-def _pictures(asked: Asked, tell: Callable[[str], object]) -> Iterable[Any]:
+def _pictures(asked: Asked, tell: Callable[[str], object]) -> Iterable[Listed]:
     return (
         with_view(listed, asked.station, strict=asked.strict_views) for listed in pictures_of_source(asked.source, tell)
     )
@@ -156,20 +162,6 @@ def _told_station(station: Station) -> dict[str, Any]:
         "settings": fingerprint(settings),
         "recipe": station.recipe,
     }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Linewatch, Python, OpenCV and those engines and packages that are installed here."""
-    found = {"linewatch": __version__, "python": platform.python_version(), "opencv": cv2.__version__}
-    return found | {package: version for package in _PACKAGES if (version := _version(package))}
-
-
-def _version(package: str) -> str:
-    """Return the version of a package, nothing where it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _summary(folder: ResultFolder) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from typing_extensions import Self
 
+from edge.bundle import Bundle
 from edge.errors import StoreError
 from edge.files import write_bytes
 from edge.opencv import cv2
@@ -117,6 +118,10 @@ class Worker:
         former, new = ({each.row["picture"]: each for each in judge.judge(pictures, stop)} for judge in self._judges)
         self._reader.keep(pictures=False)
         return [(one, new[picture]) for picture, one in former.items() if picture in new]
+
+    def bundle(self, side: int, view: str) -> Bundle:
+        """Return the bundle of a view of the first station (0) or the second (1)."""
+        return self._judges[side].bundle(view)
 
     def classes(self, side: int, listed: Listed) -> Any:
         """Return the classes of the first station's (0) or the second's (1) bundle that judges a picture."""

@@ -46,5 +46,6 @@ def test_each_column_and_option_of_the_page_is_one() -> None:
     named = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert named == COLUMNS
     told = CliRunner().invoke(app, ["reinspect", "--help"], terminal_width=200).output
-    options = set(re.findall(r"`(--[a-z-]+)", PAGE)) | {word for word in PAGE.split() if word.startswith("--")}
+    options = set(re.findall(r"`(--[a-z-]+)", PAGE))
+    options |= {word for language, block in BLOCKS if not language for word in block.split() if word.startswith("--")}
     assert {option for option in options if option not in told} == set()
