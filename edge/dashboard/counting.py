@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from edge.dashboard.history import History
 
 BUCKETS = 180
+_NEVER_MS = _NEVER_ROW = 2**62
 
 
 @dataclass(frozen=True)
@@ -37,38 +40,74 @@ class Counts:
         return self.ok / self.judged if self.judged else None
 
 
-def counts(history: History, place: str, from_ms: int, to_ms: int) -> Counts:
-    """Return the results of a station in a time, half-open."""
+def counts(history: History, place: str, from_ms: int, to_ms: int, up_to: int = _NEVER_ROW) -> Counts:
+    """Return the results of a station in a time, half-open. `up_to`: the last row that is looked at."""
     found = history.rows(
         "SELECT verdict, count(*) AS n FROM result WHERE station = (SELECT id FROM station WHERE place = ?) "
-        "AND at_ms >= ? AND at_ms < ? AND challenge = 0 GROUP BY verdict",
-        *(place, from_ms, to_ms),
+        "AND at_ms >= ? AND at_ms < ? AND challenge = 0 AND id <= ? GROUP BY verdict",
+        *(place, from_ms, to_ms, up_to),
     )
     of = {row["verdict"]: row["n"] for row in found}
     return Counts(of.get("OK", 0), of.get("NG", 0), of.get("NO_READ", 0))
 
 
-class Tallies:
-    """Counts that all open pages share: asked of the history once in KEPT_S, not once for each page. Of any thread."""
+class _Tally:
+    """Results of one station from a time on, by verdict, as of the row that was looked at last."""
 
-    KEPT_S, _AT_MOST = 1.5, 2_000
+    def __init__(self, found: Counts, counted_s: float) -> None:
+        self.of: Counter[str] = Counter({"OK": found.ok, "NG": found.ng, "NO_READ": found.no_read})
+        self.counted_s = counted_s
+
+
+class Tallies:
+    """Counts that all open pages share, of any thread. What is new is added; nothing is counted a second time.
+
+    A shift of a site has millions of rows, and its Wall is drawn every 2 s. So each new row is looked at once, for all
+    stations together, at most once in KEPT_S. All is counted anew every ANEW_S, since rows leave the history too.
+    """
+
+    KEPT_S, ANEW_S = 1.5, 600.0
+    _TIMES_AT_MOST = 4  # of a station: its shift, its last hour, and those that were just before
 
     def __init__(self, history: History, monotonic_ns: Callable[[], int]) -> None:
         self._history, self._monotonic_ns = history, monotonic_ns
-        self._known: dict[tuple[str, int], tuple[int, int, Counts]] = {}
+        self._known: dict[str, dict[int, _Tally]] = {}
+        self._last_row = 0
+        self._written, self._looked_s = -1, 0.0
+        self._lock = threading.Lock()
 
-    def counts(self, place: str, from_ms: int, to_ms: int) -> Counts:
+    def counts(self, place: str, from_ms: int) -> Counts:
         """Return the results of a station from a time on, as of now or of a moment ago."""
-        now_ns = self._monotonic_ns()
-        known = self._known.get((place, from_ms))
+        now_s = self._monotonic_ns() / 1e9
+        with self._lock:
+            times = self._known.setdefault(place, {})
+            self._look(now_s, at_once=from_ms not in times)
+            tally = times.pop(from_ms, None)
+            if tally is None or now_s - tally.counted_s >= self.ANEW_S:
+                tally = _Tally(counts(self._history, place, from_ms, _NEVER_MS, up_to=self._last_row), now_s)
+            times[from_ms] = tally  # the last of them is the one that was asked for last
+            while len(times) > self._TIMES_AT_MOST:
+                del times[next(iter(times))]
+            return Counts(tally.of["OK"], tally.of["NG"], tally.of["NO_READ"])
+
+    def _look(self, now_s: float, *, at_once: bool) -> None:
+        """Add the rows that were written since the last look; not so soon after it, unless `at_once`."""
         written = self._history.commits
-        if known is not None and (known[1] == written or now_ns - known[0] < self.KEPT_S * 1e9):
-            return known[2]
-        found = counts(self._history, place, from_ms, to_ms)
-        if len(self._known) >= self._AT_MOST:
-            self._known.clear()
-        self._known[place, from_ms] = (now_ns, written, found)
-        return found
+        if written == self._written or not (at_once or now_s - self._looked_s >= self.KEPT_S):
+            return
+        self._written, self._looked_s = written, now_s
+        if not any(self._known.values()):
+            self._last_row = self._history.value("SELECT max(id) FROM result") or 0
+            return
+        new = self._history.rows(
+            "SELECT result.id, place, at_ms, verdict, challenge FROM result JOIN station ON station.id = station "
+            "WHERE result.id > ? ORDER BY result.id",
+            self._last_row,
+        )
+        for row in new:
+            self._last_row = row["id"]
+            for from_ms, tally in self._known.get(row["place"], {}).items():
+                tally.of[row["verdict"]] += not row["challenge"] and row["at_ms"] >= from_ms
 
 
 def last_results(history: History, place: str, verdict: str | None = None, limit: int = 10) -> list[dict[str, Any]]:

@@ -70,9 +70,8 @@ class _Station:
 
     def _values(self, place: str) -> dict[str, Any]:
         site, history = self._pages.site, self._pages.history
-        told, now = site.picture_of(place), site.wall()
-        shift = site.settings.shift_plan.at(now)
-        begins_ms, now_ms = round(shift.begins.timestamp() * 1000), round(now.timestamp() * 1000) + 1
+        told, shift = site.picture_of(place), site.settings.shift_plan.at(site.wall())
+        begins_ms = round(shift.begins.timestamp() * 1000)
         newest = last_results(history, place, limit=1)
         last = newest[0] if newest else None
         views = views_of(last["body"]) if last else []
@@ -83,7 +82,7 @@ class _Station:
             "kept": [name for name, _ in views] if last and self._is_kept(place, last) else [],
             "rejects": last_results(history, place, "NG"),
             "shift": shift,
-            "counts": self._pages.tallies.counts(place, begins_ms, now_ms),
+            "counts": self._pages.tallies.counts(place, begins_ms),
             "alarms": [row for row in told["alarms"] if row["shown"]],
             "shows_picture": told["believable"]
             and told["picture_s_ago"] is not None

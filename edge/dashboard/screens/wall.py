@@ -49,7 +49,7 @@ class _Wall:
             "told": told,
             "kind": kind,
             "shape": SHAPES[kind],
-            "hour": tallies.counts(place, max(begins_ms, now_ms // _STEP_MS * _STEP_MS - _HOUR_MS), now_ms),
-            "shift": tallies.counts(place, begins_ms, now_ms),
+            "hour": tallies.counts(place, max(begins_ms, now_ms // _STEP_MS * _STEP_MS - _HOUR_MS)),
+            "shift": tallies.counts(place, begins_ms),
             "alarm": most_urgent(cards(place, told, site.birth(place))),
         }

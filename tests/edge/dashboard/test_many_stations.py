@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import http.client
+from datetime import timedelta
 from pathlib import Path
 
+from edge.dashboard.counting import counts
 from edge.dashboard.serving import dashboard
 from edge.dashboard.settings import DashboardSettings, HistorySettings, ListenSettings
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.subscriber import Desk
 from edge.records import Received
 from tests.brokers import Mosquitto, Subscriber, wait_for
-from tests.edge.dashboard.stations import OCCURRENCE, PLACE, alarm, message
+from tests.edge.dashboard.stations import (
+    EPOCH,
+    NOW,
+    OCCURRENCE,
+    PLACE,
+    ROOT,
+    alarm,
+    bench,
+    envelope,
+    message,
+    part,
+)
 
 
 def test_an_open_page_shows_an_alarm_at_once_and_not_at_its_next_look(tmp_path: Path) -> None:
@@ -71,3 +84,33 @@ def test_what_was_retained_and_found_no_room_is_asked_for_again(tmp_path: Path) 
 
         with desk:
             wait_for(lambda: hear() or heard >= topics)
+
+
+def test_counts_that_are_kept_are_those_of_the_whole_history(tmp_path: Path) -> None:
+    """New rows, late rows, challenges and a second station: what is added comes to what counting anew does."""
+    with bench(tmp_path) as given:
+        tallies, begins_ms = given.pages.tallies, round(NOW.timestamp() * 1000) - 60_000
+
+        def same() -> bool:
+            now = [tallies.counts(PLACE, since) for since in (begins_ms, begins_ms + 30_000)]
+            return now == [counts(given.history, PLACE, since, 2**62) for since in (begins_ms, begins_ms + 30_000)]
+
+        given.online()
+        assert same()
+        seen = []
+        for round_of in range(4):
+            for number in range(3):
+                seq = 3 * round_of + number + 1
+                at = NOW - timedelta(seconds=(10, 40, 90)[number])
+                verdict = ("OK", "NG", "NO_READ", "OK")[round_of]
+                told = part(seq, verdict, at=at, closed_at=at.isoformat(), challenge=seq == 5)
+                given.hear(message("event/result", told, seq))
+            other = Received(ROOT.replace("c1", "c2") + "/event/result", envelope(part(1, "NG"), 1, epoch=EPOCH))
+            given.hear(other)
+            given.clock.move(tallies.KEPT_S + 0.1)
+            assert same()
+            seen.append(tallies.counts(PLACE, begins_ms).all)
+        assert seen == [2, 3, 5, 7]
+        given.history.write("DELETE FROM result WHERE verdict = 'OK'").result(60)
+        given.clock.move(tallies.ANEW_S)
+        assert same()
