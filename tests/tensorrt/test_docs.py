@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from converters.tensorrt.dialects import dialect_of
+from edge.errors import DependencyError
 from tests.conftest import ROOT
 from tests.tensorrt import test_on_gpu
 
@@ -42,3 +44,16 @@ def test_the_checklist_counts_the_tests_for_a_device() -> None:
             count *= len(values.split(","))
         total += count
     assert f"`{total} passed`" in CHECKLIST
+
+
+def test_the_table_of_jetpacks_names_versions_that_are_built_with() -> None:
+    """Each TensorRT of the table is spoken to as the page says: typed from 10 on; 11 on a Jetson from 11.4.1 only."""
+    page = (ROOT / "docs" / "tensorrt.md").read_text(encoding="utf-8")
+    table = page[page.index("| JetPack | TensorRT |") :].split("\n\n", 1)[0]
+    rows = dict(re.findall(r"^\| ([\d., ]+|later) \| (.+?) \|$", table, re.MULTILINE))
+    brought = {jetpack: re.findall(r"\d+\.\d+(?:\.\d+)?", text) for jetpack, text in rows.items()}
+    assert brought == {"6.0": ["8.6"], "6.1, 6.2": ["10.3"], "7.2": ["10.16"], "later": ["11.4.1"]}
+    for (version,) in brought.values():
+        assert dialect_of(version, jetson=True).typed == (not version.startswith("8."))
+    with pytest.raises(DependencyError, match="does not support Jetson"):
+        dialect_of("11.4.0", jetson=True)

@@ -180,6 +180,10 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+class NotOneError(DatasetError):
+    """Several files have a name."""
+
+
 class NameIndex:
     """Finds a file by what another program calls it: with folders or without, with its suffix or without.
 
@@ -198,7 +202,7 @@ class NameIndex:
     def find(self, *called: str, where: str) -> str | None:
         """Return the one file of the first name that fits: the whole path first, then one that ends as the other.
 
-        None where no file has one of these names. Raises DatasetError where several have, naming them.
+        None where no file has one of these names. Raises NotOneError where several have, naming them.
         """
         wanted = [_key(name) for name in called]
         for name in wanted:
@@ -213,7 +217,7 @@ class NameIndex:
     def _one(self, files: set[str], name: str, where: str) -> str:
         found = sorted(files)
         if len(found) > 1:
-            raise DatasetError(
+            raise NotOneError(
                 f"{where}: expected one {self._kind} of the name {name}, received {', '.join(found)}. "
                 "Keep one of them, or let both folders have the same subfolders"
             )

@@ -5,7 +5,8 @@ A box is as good as its corners: everything in it counts as defect, so a model l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -18,7 +19,15 @@ from edge.errors import DatasetError
 from edge.records import UInt8
 from edge.wording import counted
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
-from trainer.importing.pairing import NameIndex, files_below, pictures_below, read_file, some, without_suffix
+from trainer.importing.pairing import (
+    NameIndex,
+    NotOneError,
+    files_below,
+    pictures_below,
+    read_file,
+    some,
+    without_suffix,
+)
 
 _BYTES_AT_MOST = 4_000_000
 # Each class on a picture has a mask of its size.
@@ -79,7 +88,19 @@ def _picture_of(annotation: _Annotation, name: str, index: NameIndex, images: Pa
     picture = index.find(*called, where=str(annotation.path))
     if picture is None:
         raise DatasetError(f"{annotation.path}: expected a picture of the name {called[0]} in {images}, received none")
+    _refuse_another(annotation, picture, called[1:], index)
     return picture
+
+
+def _refuse_another(annotation: _Annotation, picture: str, written: Sequence[str], index: NameIndex) -> None:
+    """Raise DatasetError where <filename> names another picture, and one that is there, than the file's own name."""
+    where = str(annotation.path)
+    with suppress(NotOneError):
+        if written and (other := index.find(*written, where=where)) not in {None, picture}:
+            raise DatasetError(
+                f"{where} has the name of {picture}, and its <filename> is that of {other}: expected one picture. Call "
+                "the file as its picture, or mend <filename>"
+            )
 
 
 def _parse(path: Path) -> Element:

@@ -135,6 +135,16 @@ def test_an_annotation_cannot_harm(folder: Path) -> None:
             read(folder)
 
 
+def test_a_file_name_inside_that_names_another_picture_is_refused(folder: Path) -> None:
+    """a.xml that says b.jpg may be of either; one that says what is not there was renamed with its picture."""
+    for name, written in (("a", "b.jpg"), ("b", "b.jpg")):
+        (folder / "xml" / f"{name}.xml").write_text(annotation(box("dent", 1, 1, 2, 2), filename=written))
+    with pytest.raises(DatasetError, match=r"a\.xml has the name of a\.jpg, and its <filename> is that of b\.jpg"):
+        read(folder)
+    (folder / "xml" / "a.xml").write_text(annotation(box("dent", 1, 1, 2, 2), filename="before.jpg"))
+    assert read(folder)["a.jpg"][0] == ("dent",)
+
+
 def test_annotations_and_pictures_must_belong_together(folder: Path) -> None:
     """By the file's name or by <filename>; a picture without an XML is an error unless it is declared clean."""
     (folder / "xml" / "one.xml").write_text(annotation(box("dent", 1, 1, 2, 2), filename="a.jpg"))
