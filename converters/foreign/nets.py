@@ -5,6 +5,8 @@ What runs it here is the reference that the converted graph is compared with, so
 
 from __future__ import annotations
 
+import re
+import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -246,7 +248,7 @@ class KerasNet:
 
     def __init__(self, path: Path, output: str | None) -> None:
         self.path = path
-        self._model = load_model(path)
+        self._model = _opened_by_keras(path)
         names = [str(name) for name in getattr(self._model, "output_names", ["answer"])]
         self._place = _one_of(path, names, output)
         self._several = len(names) > 1
@@ -291,6 +293,27 @@ class KerasNet:
         load_tools()
         model = _in_float32(self._model) if self.mixed else self._model
         return translate(lambda pixels: self._answer(model, pixels), model, sizes)
+
+
+def _opened_by_keras(path: Path) -> Any:
+    """Open a .keras file of any program. Raises BundleError: layers of somebody's own code are in no file."""
+    if not zipfile.is_zipfile(path):
+        raise BundleError(
+            f"{path} is no .keras file of Keras 3: expected what `model.save('net.keras')` writes, weights alone are "
+            "not enough. Save the whole model so"
+        )
+    try:
+        return load_model(path)
+    except BundleError as error:
+        own = re.search(r"locate (?:class|function) '([^']+)'", str(error))
+        if own is None and not re.search(r"`Lambda` layer|deserialized properly", str(error)):
+            raise
+        named = own[1] if own else ""
+        raise BundleError(
+            f"{path} needs {f'the code of {named}' if named else 'code of its own'}, which the file does not hold, and "
+            "nobody else's code is run here. In the program that trained it write the net as ONNX: "
+            "model.export('net.onnx', format='onnx'), and convert that. See docs/other-models.md"
+        ) from error
 
 
 def _called_in_training(model: Any) -> list[str]:

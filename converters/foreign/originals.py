@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,7 @@ class WatchedKerasEngine(KerasEngine):
         return answer
 
 
+_REFERENCE_BYTES_AT_MOST = 1 << 31
 _PER_CENT = 20.0  # of answers from 0 on, too large for logits
 
 
@@ -167,6 +169,34 @@ def _unsteady(difference: Float32) -> bool:
     return float(np.mean(difference > _UNSTEADY)) > _UNSTEADY_CELLS
 
 
+def _arrays_of(reference: Path) -> dict[str, Any]:
+    """Read an .npz of numbers. Raises ContractError for any other file, and for numbers that prove nothing."""
+    try:
+        with zipfile.ZipFile(reference) as packed:
+            unfolded = sum(each.file_size for each in packed.infolist())
+        if unfolded > _REFERENCE_BYTES_AT_MOST:
+            raise ContractError(
+                f"{reference} unfolds into {unfolded / 1e9:.1f} GB: expected at most "
+                f"{_REFERENCE_BYTES_AT_MOST / 1e9:.1f} GB. Give the answers to fewer pictures"
+            )
+        with np.load(reference, allow_pickle=False) as opened:
+            known = {name: opened[name] for name in opened.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ContractError(f"{reference} cannot be read: {error}. Expected an .npz that numpy.savez wrote") from error
+    for name, values in known.items():
+        if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
+            raise ContractError(
+                f"{reference}: {name} holds what is no finite number, which agrees with anything. Expected the net's "
+                "answers as numbers"
+            )
+    if "inputs" in known and known["inputs"].dtype != np.uint8:
+        raise ContractError(
+            f"{reference}: expected `inputs` as uint8, pixels as the line prepares them, received "
+            f"{known['inputs'].dtype}. Give the tiles before anything is divided or subtracted"
+        )
+    return known
+
+
 def check_reference(
     reference: Path, answers: Sequence[tuple[str, UInt8]], converted: Callable[[UInt8], Float32], reading: Reading
 ) -> dict[str, Any]:
@@ -178,33 +208,9 @@ def check_reference(
     such pictures. `converted`: the graph's probabilities for tiles. Raises ContractError for a file that does not
     fit, ConversionError where a probability differs by more than 0.01 in more than 0.1 % of the cells.
     """
+    tiles, raw = _tiles_and_answers(_arrays_of(reference), reference, answers)
     try:
-        with np.load(reference, allow_pickle=False) as opened:
-            known = {name: opened[name] for name in opened.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise ContractError(f"{reference} cannot be read: {error}. Expected an .npz that numpy.savez wrote") from error
-    if {"inputs", "outputs"} <= set(known):
-        tiles, raw = known["inputs"], known["outputs"]
-    else:
-        named = {Path(name).stem: values for name, values in known.items()}
-        twice = [name for name, _ in answers if sum(Path(name).stem == Path(other).stem for other, _ in answers) > 1]
-        if twice:
-            raise ContractError(
-                f"--data holds several pictures called {Path(twice[0]).stem}: expected names that {reference} can "
-                "tell apart"
-            )
-        pairs = [(tile, named[Path(name).stem]) for name, tile in answers if Path(name).stem in named]
-        if not pairs:
-            raise ContractError(
-                f"{reference} names {', '.join(sorted(known)[:5]) or 'nothing'}: expected `inputs` and `outputs`, or "
-                "what the net answered under the file name of each picture of --data that is as large as a tile"
-            )
-        tiles = np.stack([tile for tile, _ in pairs])
-        raw = np.stack([values.reshape(values.shape[values.ndim - _rank(reading) :]) for _, values in pairs])
-    try:
-        expected = reading.probabilities(np.asarray(raw, np.float32))
-        found = converted(np.ascontiguousarray(tiles, np.uint8))
-        difference = np.abs(expected - found)
+        difference = _apart(tiles, raw, converted, reading)
     except (ValueError, IndexError, TypeError) as error:
         raise ContractError(
             f"{reference} does not fit the net: {error}. Expected its own answers, in its own order of axes"
@@ -218,6 +224,40 @@ def check_reference(
             "with: look at --input-range, --mean, --std, --colour and --activation"
         )
     return figures
+
+
+def _tiles_and_answers(
+    known: dict[str, Any], reference: Path, answers: Sequence[tuple[str, UInt8]]
+) -> tuple[Any, Sequence[Any]]:
+    """Return the tiles of a reference and the net's answers, one for each. Raises ContractError where it has none."""
+    if {"inputs", "outputs"} <= set(known):
+        return known["inputs"], known["outputs"]
+    named = {Path(name).stem: values for name, values in known.items()}
+    twice = [name for name, _ in answers if sum(Path(name).stem == Path(other).stem for other, _ in answers) > 1]
+    if twice:
+        raise ContractError(
+            f"--data holds several pictures called {Path(twice[0]).stem}: expected names that {reference} can "
+            "tell apart"
+        )
+    pairs = [(tile, named[Path(name).stem]) for name, tile in answers if Path(name).stem in named]
+    if not pairs:
+        raise ContractError(
+            f"{reference} names {', '.join(sorted(known)[:5]) or 'nothing'}: expected `inputs` and `outputs`, or "
+            "what the net answered under the file name of each picture of --data that is as large as a tile"
+        )
+    return np.stack([tile for tile, _ in pairs]), [values for _, values in pairs]
+
+
+def _apart(tiles: Any, raw: Sequence[Any], converted: Callable[[UInt8], Float32], reading: Reading) -> Float32:
+    """Return how far the graph's probabilities are from a reference's. Raises ValueError for one of another shape."""
+    rank = _rank(reading)
+    own = np.stack([values.reshape(values.shape[max(0, values.ndim - rank) :]) for values in raw])
+    expected = reading.probabilities(np.asarray(own, np.float32))
+    found = converted(np.ascontiguousarray(tiles, np.uint8))
+    if expected.shape != found.shape or not found.size:
+        raise ValueError(f"its answers are {expected.shape}, those of the graph {found.shape}")
+    difference: Float32 = np.abs(expected - found)
+    return difference
 
 
 def _rank(reading: Reading) -> int:

@@ -158,3 +158,31 @@ def test_convnext_converts(tmp_path: Path) -> None:
         batch.tiles[:] = tiles
         found = engine.collect(engine.submit(batch, 2, np.array([0.001], np.float32)))
     assert np.abs(found.scores.reshape(2) - expected * 255).max() <= 1
+
+
+class Doubled(layers.Layer):
+    """A layer of somebody's own, whose code is in no file."""
+
+    def call(self, x: Any) -> Any:
+        """Answer twice what comes."""
+        return x * 2
+
+
+@pytest.mark.parametrize(
+    ("middle", "says"),
+    [(Doubled(), "the code of Doubled"), (layers.Lambda(lambda x: x), "code of its own")],
+)
+def test_layers_of_somebody_s_own_code_have_their_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], middle: Callable[[Any], Any], says: str
+) -> None:
+    """No code of a file is run: the layer is named, and what to export instead; weights alone are told as such."""
+    model = tmp_path / "own.keras"
+    red_net(TILE, middle).save(model)
+    flags = ("--input-range", "0,1", "--colour", "rgb", "--data", write_parts(tmp_path / "parts"))
+    assert run(model, *BASE, *flags) == 4
+    told = " ".join(capsys.readouterr().err.split())
+    assert says in told
+    assert "format='onnx'" in told
+    model.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    assert run(model, *BASE, *flags) == 4
+    assert "weights alone" in " ".join(capsys.readouterr().err.split())

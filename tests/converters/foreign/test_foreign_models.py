@@ -273,6 +273,50 @@ def test_a_reference_tells_what_no_flag_can(tmp_path: Path, capsys: pytest.Captu
     assert run(model, *BASE, *NORMAL, *sigmoid, "--reference", tmp_path / "unet.onnx") == 4
 
 
+def _named(path: Path, values: Any) -> None:
+    np.savez(path, **{"part-0": values})
+
+
+REFERENCES: dict[str, tuple[Any, str]] = {
+    "no numbers": (lambda path: _named(path, np.full((1, 1, TILE, TILE), np.nan, np.float32)), "no finite number"),
+    "an .npy": (
+        lambda path: np.save(path, np.zeros(3)) or path.with_suffix(".npz.npy").rename(path),
+        "Expected an .npz that numpy.savez wrote",
+    ),
+    "a text": (lambda path: path.write_text("hello"), "Expected an .npz that numpy.savez wrote"),
+    "objects": (lambda path: _named(path, np.array([{}], object)), "Expected an .npz that numpy.savez wrote"),
+    "divided tiles": (
+        lambda path: np.savez(path, inputs=np.zeros((1, TILE, TILE, 3)), outputs=np.zeros((1, 1, TILE, TILE))),
+        "expected `inputs` as uint8",
+    ),
+    "no tiles": (
+        lambda path: np.savez(
+            path, inputs=np.zeros((0, TILE, TILE, 3), np.uint8), outputs=np.zeros((0, 1, TILE, TILE))
+        ),
+        "does not fit the net",
+    ),
+    "nothing": (np.savez, "names nothing"),
+    "one answer for all pixels": (lambda path: _named(path, np.zeros((1, 1, 1))), "its answers are (1, 1, 1, 1)"),
+    "another shape": (lambda path: _named(path, np.zeros((3, 3))), "does not fit the net"),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_reference_that_proves_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Numbers that are none agree with anything; what is no .npz is told, and no file ends in a traceback."""
+    write, words = REFERENCES[name]
+    parts = write_parts(tmp_path / "parts", 1, TILE, TILE)
+    reference = tmp_path / "outputs.npz"
+    write(reference)
+    model = torch_like(tmp_path / "unet.onnx", background=False)
+    flags = ("--activation", "sigmoid", "--data", parts, "--reference", reference)
+    assert run(model, *BASE, *NORMAL, *flags) == 4
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "unet-1.0.0").exists()
+
+
 def _batch_norm(path: Path) -> Path:
     nodes = [
         helper.make_node(
