@@ -36,6 +36,8 @@ _STEEP, _SHAPED = 4.0, 1.7
 # The blur at an end counts beside the shape's where they differ by less than this share: a tip that fades has more.
 _ALIKE = 0.15
 _SOUND_AT_LEAST = 0.5
+# Near a joint a profile's ground differs by no more than so many grey levels, and this share of its stroke's height.
+_GROUND_LEVELS, _GROUND_SHARE = 1.5, 0.03
 _END_ROWS, _END_COLUMNS = 31, 11
 _ROWS, _COLUMNS = np.linspace(0, 1, _END_ROWS), np.linspace(-1, 1, _END_COLUMNS)
 
@@ -255,11 +257,26 @@ def sized(picture: UInt8, paths: Paths | None, *, sharp: bool = False) -> SizedS
     number = np.flatnonzero(seen)
     if not len(number):
         return None
-    at = np.flatnonzero(sound & seen[owner])
-    read = _Read(profiles, at, number, starts_of(counts[number]), paths.starts[number], paths.starts[number + 1], sharp)
+    at, bounds = np.flatnonzero(sound & seen[owner]), starts_of(counts[number])
+    read = _Read(profiles, at, number, bounds, paths.starts[number], paths.starts[number + 1], sharp)
     middles = (profiles.left + profiles.right) * 0.5
     lines = paths.points + _evened(middles, read, paths)[:, None] * paths.normals
+    if not paths.clear.all():
+        read = _undisturbed(read, (clear < np.diff(paths.starts))[number])
     return _put_together(paths, lines, _ends(picture, paths, lines, read), read)
+
+
+def _undisturbed(read: _Read, met: Bools) -> _Read:
+    """Leave out profiles whose ground is not that of their stroke: another stroke runs through it nearby.
+
+    `met` bool [S]: which strokes meet others. Each keeps half of its profiles at least.
+    """
+    profiles, at = read.profiles, read.at
+    height, ground = _medians(np.array([profiles.height[at], profiles.ground[at]]), read.bounds)
+    owner = np.repeat(np.arange(len(met)), np.diff(read.bounds))
+    alike = np.abs(profiles.ground[at] - ground[owner]) <= _GROUND_LEVELS + _GROUND_SHARE * np.abs(height)[owner]
+    alike |= ~met[owner]
+    return replace(read, at=at[alike], bounds=starts_of(np.bincount(owner[alike], minlength=len(met))))
 
 
 def _evened(offsets: Float64, read: _Read, paths: Paths) -> Float64:
