@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +66,25 @@ def by_pillow(pixels: np.ndarray, kind: str, mode: str = "", **options: object) 
     return target.getvalue()
 
 
+def few_bits(levels: UInt8, bits: int) -> bytes:
+    """Encode as a grey PNG of 2 or 4 bits, by hand: no library at hand writes one."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    apart = levels.reshape(levels.shape[0], -1, 8 // bits)
+    shifts = np.arange(8 - bits, -1, -bits)
+    rows = (apart << shifts).sum(axis=2).astype(np.uint8)
+    body = b"".join(b"\0" + row.tobytes() for row in rows)
+    head = struct.pack(">IIBBBBB", levels.shape[1], levels.shape[0], bits, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+
+
+def deep_colours(*parts: tuple[tuple[int, int, int], UInt8]) -> np.ndarray:
+    """Paint as `coloured` does, in 16 bits."""
+    return coloured(*parts).astype(np.uint16) * 257
+
+
 FLAT = np.full((*SIZE, 3), 200, np.uint8)
 OTHER = rectangle(SIZE, 40, 50, 8, 9)
 
@@ -75,6 +96,19 @@ READ: dict[str, tuple[Callable[[], bytes], np.ndarray | str]] = {
     "16 bits, 0 and 255": (lambda: png(WANTED.astype(np.uint16)), WANTED),
     "one colour": (lambda: png(coloured((RED, WANTED))), WANTED),
     "two colours": (lambda: png(coloured((RED, WANTED), (GREEN, OTHER))), "--colours, such as FF0000=NAME,00FF00=NAME"),
+    "4 bits, 0 and 1": (lambda: few_bits(WANTED // 255, 4), WANTED),
+    "2 bits, 0 and 3": (lambda: few_bits(WANTED // 255 * 3, 2), WANTED),
+    "4 bits, one class id": (lambda: few_bits(WANTED // 255 * 3, 4), "--names 3=NAME"),
+    "4 bits, class ids": (lambda: few_bits(WANTED // 255 + OTHER // 255 * 2, 4), "--names 1=NAME,2=NAME"),
+    "one colour of 16 bits": (lambda: png(deep_colours((RED, WANTED))), WANTED),
+    "two colours of 16 bits": (
+        lambda: png(deep_colours((RED, WANTED), (GREEN, OTHER))),
+        "--colours, such as FF0000=NAME,00FF00=NAME",
+    ),
+    "two colours of 12 bits": (
+        lambda: png(deep_colours((RED, WANTED), (GREEN, OTHER)) // 16),
+        "Save it with 8 bits for each colour",
+    ),
     "in the opacity": (lambda: alpha(FLAT, WANTED), WANTED),
     "white on transparent black": (lambda: alpha(np.dstack([WANTED] * 3), WANTED), WANTED),
     "opaque": (lambda: alpha(np.dstack([WANTED] * 3), np.full(SIZE, 255, np.uint8)), WANTED),
@@ -155,11 +189,13 @@ def test_answers_to_ambiguous_masks_are_taken(tmp_path: Path) -> None:
     save(tmp_path / "p" / "a.png", surface(1, SIZE))
     masks = {
         "colour": (coloured((RED, WANTED), (GREEN, OTHER)), {"colours": {(255, 0, 0): "scratch", (0, 255, 0): "dent"}}),
+        "deep": (deep_colours((RED, WANTED), (GREEN, OTHER)), {"colours": {(255, 0, 0): "a", (0, 255, 0): "b"}}),
         "black": (255 - WANTED, {"class_name": "dent", "choices": MaskChoices(defect_is="black")}),
         "objects": (WANTED // 255 + OTHER // 255 * 2, {"class_name": "dent", "choices": MaskChoices(objects=True)}),
     }
     expected = {
         "colour": {"scratch": WANTED, "dent": OTHER},
+        "deep": {"a": WANTED, "b": OTHER},
         "black": {"dent": WANTED},
         "objects": {"dent": WANTED | OTHER},
     }

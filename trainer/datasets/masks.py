@@ -68,7 +68,7 @@ class Meaning:
 
 def plane_of(decoded: Decoded) -> Plane:
     """Find the plane that says something. Raises ValueError, with the reason, where several do."""
-    pixels = decoded.pixels
+    pixels = _as_numbered(decoded)
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         opacity = np.ascontiguousarray(pixels[:, :, 3])
         if not opacity.any():
@@ -81,7 +81,33 @@ def plane_of(decoded: Decoded) -> Plane:
         return Plane(pixels)
     if int((pixels.max(axis=2) - pixels.min(axis=2)).max()) <= _GREY_WITHIN:
         return Plane(np.ascontiguousarray(pixels[:, :, 1]))
-    return _of_colour(pixels)
+    return _of_colour(of_eight_bits(pixels))
+
+
+def _as_numbered(decoded: Decoded) -> Levels:
+    """Return a grey PNG of 2 or 4 bits as its levels are numbered, for decoding spreads them over 0 to 255.
+
+    Black and white stay black and white.
+    """
+    pixels, bits = decoded.pixels, decoded.header.bits
+    if decoded.header.kind != "png" or bits not in {2, 4} or pixels.ndim != 2:
+        return pixels
+    if bool(((pixels == 0) | (pixels == 255)).all()):
+        return pixels
+    return pixels // np.uint8(255 // ((1 << bits) - 1))
+
+
+def of_eight_bits(pixels: Levels) -> Levels:
+    """Return colours of 16 bits as those of 8 that they are; anything else as it is.
+
+    Raises ValueError for colours that 8 bits do not have.
+    """
+    if pixels.ndim != 3 or pixels.dtype != np.uint16:
+        return pixels
+    if (pixels % 257).any():
+        raise ValueError("it has colours of 16 bits that 8 bits do not have. Save it with 8 bits for each colour")
+    eight: UInt8 = (pixels // 257).astype(np.uint8)
+    return eight
 
 
 def _of_nothing(pixels: Levels) -> Plane:

@@ -14,7 +14,7 @@ from edge.errors import DatasetError, SourceError
 from edge.pictures import Decoded, as_text, read_decoded
 from edge.records import UInt8
 from edge.wording import counted
-from trainer.datasets.masks import WHITES, Levels, Meaning, colours_of, defective, meaning_of, plane_of
+from trainer.datasets.masks import WHITES, Levels, Meaning, colours_of, defective, meaning_of, of_eight_bits, plane_of
 from trainer.importing.pairing import listed, some
 
 DefectIs = Literal["white", "black", ""]
@@ -230,6 +230,10 @@ def by_colour(decoded: Decoded, path: Path, names: Mapping[Colour, str]) -> list
         pixels = pixels[:, :, :3]
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    try:
+        pixels = of_eight_bits(pixels)
+    except ValueError as error:
+        raise DatasetError(f"{as_text(str(path))}: {error}") from error
     found = colours_of(pixels)
     if unknown := [colour for colour in found if colour not in names]:
         raise DatasetError(
