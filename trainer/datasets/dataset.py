@@ -209,7 +209,7 @@ def load_unprepared(entry: Entry, names: Sequence[str], steps: tuple[PreparingSt
         raw = read_picture(entry.path, depth_bits(steps))
     except SourceError as error:
         raise DatasetError(str(error)) from error
-    return raw, _truth(entry, names, (raw.shape[0], raw.shape[1]))
+    return raw, truth_of(entry, names, (raw.shape[0], raw.shape[1]))
 
 
 def check_files(
@@ -223,7 +223,11 @@ def check_files(
         load_picture(entry, names, steps, channels)
 
 
-def _truth(entry: Entry, names: Sequence[str], shape_px: tuple[int, int]) -> UInt8:
+def truth_of(entry: Entry, names: Sequence[str], shape_px: tuple[int, int]) -> UInt8:
+    """Lay the masks of a picture on one another: uint8 [H, W] of class ids, 0 = clean, 255 = ignored.
+
+    `names` in id order 1…K; `shape_px`: (height, width). Raises DatasetError naming the file.
+    """
     for name in entry.classes:
         if name not in names:
             raise DatasetError(f"{entry.path}: expected one of the classes {', '.join(names)}, received {name}")

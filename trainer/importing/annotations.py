@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -21,8 +21,10 @@ from edge.records import Float64, UInt8
 from edge.wording import counted
 from trainer.datasets.dataset import IGNORE_MASK
 from trainer.importing.labelled import BrokenPicture, ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
+from trainer.importing.mask_sets import in_colour
 from trainer.importing.outlines import drawn_line, filled
 from trainer.importing.pairing import NameIndex, PictureFile, listed, pictures_below, read_file, some
+from trainer.importing.run_lengths import of_brush, of_counts
 
 # Each class on a picture has a mask of its size.
 _MASK_BYTES_AT_MOST = 1 << 28
@@ -50,6 +52,32 @@ class Pixels:
 
 
 @dataclass(frozen=True)
+class Runs:
+    """A run-length encoded mask of `size_px` (height, width) at `at`, read only when it is drawn.
+
+    `counts`: outside and inside by turns, down the columns or `along_rows`; of a `brush` Label Studio's bytes.
+    """
+
+    counts: Sequence[int]
+    size_px: tuple[int, int]
+    at: tuple[int, int] = (0, 0)
+    along_rows: bool = False
+    brush: bool = False
+
+
+@dataclass(frozen=True)
+class Painted:
+    """What a file, a mask of several classes, has in one colour: (red, green, blue). Read only when it is drawn.
+
+    `known`: all colours that the mask may have.
+    """
+
+    path: Path
+    colour: tuple[int, int, int]
+    known: frozenset[tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
 class Line:
     """A line through float64 [N, 2] points; one point is a dot. Nothing says how wide it is."""
 
@@ -64,7 +92,7 @@ class Shape:
     """
 
     name: str
-    what: Area | Pixels | Line | None
+    what: Area | Pixels | Runs | Painted | Line | None
     where: str
 
 
@@ -126,15 +154,17 @@ def label_source(
     told: Sequence[str] = (),
     *,
     lists_pictures: bool = False,
+    masks: Collection[Path] = (),
 ) -> LabelSource:
     """Pair labels with the pictures below a folder, and draw them.
 
     A picture without labels is clean where `choices` say so. Else it is left out and told of if the labels are a list
-    of pictures (`lists_pictures`), and an error if they are files beside pictures. Raises DatasetError naming all that
-    does not pair.
+    of pictures (`lists_pictures`), and an error if they are files beside pictures. `masks` are no pictures. Raises
+    DatasetError naming all that does not pair.
     """
     lines = list(told)
-    found = pictures_below(images, lines)
+    apart = {path.resolve() for path in masks}
+    found = {name: path for name, path in pictures_below(images, lines).items() if path.resolve() not in apart}
     by_picture = _paired(labels, found, images)
     lacking = [name for name in found if name not in by_picture]
     if lacking and not choices.missing_is_clean:
@@ -271,8 +301,8 @@ class _Drawer:
     def _mask(self, shape: Shape, size: tuple[int, int]) -> UInt8 | None:
         """Draw one shape; None where it is an outline that goes round nothing."""
         what = shape.what
-        if isinstance(what, Pixels):
-            return _pasted(what, size, shape.where)
+        if isinstance(what, (Pixels, Runs, Painted)):
+            return _pasted(_read(what, shape.where), size, shape.where)
         if isinstance(what, Line):
             if not self._choices.line_px:
                 raise DatasetError(
@@ -319,6 +349,16 @@ def _refuse_normalised(shapes: Sequence[Shape], size: tuple[int, int], where: st
             f"{where}: expected coordinates in pixels of {size[1]} x {size[0]}, received none above 1. They look like "
             "shares of the picture's size; export them in pixels"
         )
+
+
+def _read(what: Pixels | Runs | Painted, where: str) -> Pixels:
+    if isinstance(what, Pixels):
+        return what
+    if isinstance(what, Painted):
+        return Pixels(in_colour(what.path, what.colour, what.known))
+    if what.brush:
+        return Pixels(of_brush(what.counts, what.size_px, where), what.at)
+    return Pixels(of_counts(what.counts, what.size_px, where, along_rows=what.along_rows), what.at)
 
 
 def _pasted(what: Pixels, size: tuple[int, int], where: str) -> UInt8:

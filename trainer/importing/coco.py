@@ -20,12 +20,12 @@ from edge.opencv import cv2
 from edge.records import Float64
 from edge.wording import counted
 from trainer.datasets.dataset import IGNORE_MASK
-from trainer.importing.annotations import Area, LabelChoices, PictureLabels, Pixels, Shape, label_source, names_of
+from trainer.importing.annotations import Area, LabelChoices, PictureLabels, Runs, Shape, label_source, names_of
 from trainer.importing.label_json import Node, read_label_json
 from trainer.importing.labelled import LabelSource
 from trainer.importing.outlines import box_corners
 from trainer.importing.pairing import below, files_below, some, source_folder
-from trainer.importing.run_lengths import of_counts, unpacked
+from trainer.importing.run_lengths import unpacked
 
 Inner = Literal["hole", "filled", ""]
 Crowd = Literal["class", "ignore"]
@@ -124,7 +124,7 @@ def _size(image: Node) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _areas(annotation: Node, size: tuple[int, int] | None, coco: CocoChoices) -> tuple[list[Area | Pixels], bool]:
+def _areas(annotation: Node, size: tuple[int, int] | None, coco: CocoChoices) -> tuple[list[Area | Runs], bool]:
     """Return what an annotation covers, and whether only its box says so."""
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation.value, dict):
@@ -140,7 +140,7 @@ def _areas(annotation: Node, size: tuple[int, int] | None, coco: CocoChoices) ->
     return [Area((box_corners(*box),))], True
 
 
-def runs_of(node: Node, size: tuple[int, int] | None) -> Pixels:
+def runs_of(node: Node, size: tuple[int, int] | None) -> Runs:
     """Read a run-length encoded mask, `{counts, size: [height, width]}`, of either kind. Raises DatasetError."""
     height, width = (round(v) for v in _pair(node.get("size")))
     if size is not None and (height, width) != size:
@@ -152,7 +152,7 @@ def runs_of(node: Node, size: tuple[int, int] | None) -> Pixels:
         numbers = unpacked(counts.value, counts.where)
     else:
         numbers = [round(v) for v in counts.numbers()]
-    return Pixels(of_counts(numbers, (height, width), counts.where))
+    return Runs(numbers, (height, width))
 
 
 def _pair(node: Node) -> Sequence[float]:
@@ -169,7 +169,7 @@ def _ring(part: Node) -> Float64:
     return np.array(numbers, np.float64).reshape(-1, 2)
 
 
-def _parts(rings: Sequence[Float64], annotation: Node, coco: CocoChoices) -> list[Area | Pixels]:
+def _parts(rings: Sequence[Float64], annotation: Node, coco: CocoChoices) -> list[Area | Runs]:
     """Return each part of an annotation, with the holes in it."""
     inside = {
         place: next((other for other, outer in enumerate(rings) if other != place and _within(ring, outer)), None)

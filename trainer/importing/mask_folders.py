@@ -97,7 +97,7 @@ def read_masks(
         )
     if ids or colours:
         reader = _indexed({**ids, **dict.fromkeys(ignored_ids, IGNORE_MASK)}) if ids else _coloured(colours or {})
-        named = list(ids.values() if ids else (colours or {}).values())
+        named = [name for name in (ids or colours or {}).values() if name != IGNORE_MASK]
     else:
         name = checked_name(class_name, "--class")
         reader, named = _one_class(name, list(files.values()), choices or MaskChoices(), told), [class_name]

@@ -218,6 +218,22 @@ def _several(texts: Sequence[str]) -> str:
     return "\n  ".join((f"{counted(len(texts), 'mask')} cannot be used:", *texts[:20], *more))
 
 
+def in_colour(path: Path, colour: Colour, known: frozenset[Colour]) -> UInt8:
+    """Read what a coloured mask has in one colour as uint8 [H, W] of 0 and 255.
+
+    Raises DatasetError for colours that are not known.
+    """
+    pixels = _decoded(path).pixels
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    if unknown := [each for each in colours_of(pixels[:, :, :3]) if each not in known]:
+        raise DatasetError(
+            f"{as_text(str(path))}: expected the colours {listed([_hex(each) for each in sorted(known)])}, received "
+            f"{listed([_hex(each) for each in unknown[:5]])}"
+        )
+    return np.where((pixels[:, :, :3] == colour[::-1]).all(axis=2), np.uint8(255), np.uint8(0))
+
+
 def by_colour(decoded: Decoded, path: Path, names: Mapping[Colour, str]) -> list[tuple[str, UInt8]]:
     """Return uint8 [H, W] of 0 and 255 for each named colour that a mask has; black is clean.
 

@@ -17,10 +17,15 @@ from trainer.datasets.class_naming import means_clean
 from trainer.importing.annotations import LabelChoices
 from trainer.importing.class_folders import Level, read_class_folders
 from trainer.importing.coco import CocoChoices, is_coco, read_coco
+from trainer.importing.cvat import LABEL_MAP, read_cvat
+from trainer.importing.datumaro import is_datumaro, read_datumaro
 from trainer.importing.evidence import read_evidence
 from trainer.importing.label_json import Node, read_label_json
+from trainer.importing.label_studio import is_label_studio, read_label_studio
 from trainer.importing.labelled import LabelSource
 from trainer.importing.labelme import is_labelme, read_labelme
+from trainer.importing.lookout import SUFFIXES as LOOKOUT
+from trainer.importing.lookout import is_lookout, read_lookout
 from trainer.importing.manifest_csv import read_manifests
 from trainer.importing.mask_folders import read_masks, read_masks_by_class
 from trainer.importing.mask_sets import MaskChoices
@@ -97,6 +102,16 @@ def _of_tools(folder: Path) -> Iterator[Recognised]:
     yield from _of_xml(folder)
     yield from _of_yolo(folder)
     yield from _of_csv(folder)
+    if (folder / LABEL_MAP).is_file():
+        yield Recognised("cvat", "CVAT's masks with labelmap.txt", lambda choices, _: read_cvat(folder, None, choices))
+    for path in _files(folder, *LOOKOUT):
+        if is_lookout(path):
+            words = f"Lookout for Vision's manifest: {_named([path], folder)}"
+            yield Recognised("lookout", words, _reading_lookout(path, folder))
+
+
+def _reading_lookout(path: Path, folder: Path) -> Reader:
+    return lambda choices, _: read_lookout(path, folder, choices)
 
 
 def _of_json(folder: Path) -> Iterator[Recognised]:
@@ -106,6 +121,8 @@ def _of_json(folder: Path) -> Iterator[Recognised]:
     readers: dict[str, tuple[str, Reader]] = {
         "coco": ("COCO's JSON", lambda choices, _: read_coco(folder, None, choices, CocoChoices())),
         "labelme": ("labelme's JSON", lambda choices, scratch: read_labelme(folder, None, choices, scratch)),
+        "label-studio": ("Label Studio's JSON", lambda choices, _: read_label_studio(folder, None, choices)),
+        "datumaro": ("Datumaro's JSON", lambda choices, _: read_datumaro(folder, None, choices)),
     }
     for kind, (words, read) in readers.items():
         if own := kinds.get(kind):
@@ -113,16 +130,18 @@ def _of_json(folder: Path) -> Iterator[Recognised]:
 
 
 def _json_kind(root: Node) -> str:
-    for kind, fits in (("coco", is_coco), ("labelme", is_labelme)):
-        if fits(root):
-            return kind
-    return ""
+    kinds = {"coco": is_coco, "labelme": is_labelme, "label-studio": is_label_studio, "datumaro": is_datumaro}
+    return next((kind for kind, fits in kinds.items() if root.value and fits(root)), "")
 
 
 def _of_xml(folder: Path) -> Iterator[Recognised]:
     kinds: dict[str, list[Path]] = defaultdict(list)
     for path in _files(folder, ".xml"):
         kinds[_xml_kind(path)].append(path)
+    if own := kinds.get("cvat"):
+        yield Recognised(
+            "cvat", f"CVAT's XML: {_named(own, folder)}", lambda choices, _: read_cvat(folder, None, choices)
+        )
     if own := kinds.get("voc"):
         places = {path.parent for path in own}
         images = next((folder / name for name in _PICTURES if (folder / name).is_dir()), folder)
@@ -141,6 +160,8 @@ def _xml_kind(path: Path) -> str:
             head = file.read(_HEAD)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+    if b"<annotations>" in head or b"<annotations " in head:
+        return "cvat"
     return "voc" if b"<annotation>" in head or b"<annotation " in head else ""
 
 

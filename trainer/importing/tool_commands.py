@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge.files import scratch_folder
+from edge.wording import counted
 from trainer.importing.options import (
     Common,
     DefectIs,
@@ -16,6 +17,7 @@ from trainer.importing.options import (
     NamesOption,
     class_names,
     console,
+    export_app,
     import_app,
     read_labels,
     with_label_options,
@@ -24,6 +26,7 @@ from trainer.importing.options import (
 )
 
 if TYPE_CHECKING:
+    from trainer.importing.exporting import Exported
     from trainer.importing.mask_sets import MaskChoices
 
 ObjectsOption = Annotated[
@@ -123,6 +126,74 @@ def labelme(
         write_labels(read, common.out, common.settings)
 
 
+class WhichAnnotation(str, Enum):
+    """Which of several annotations of one picture is taken."""
+
+    FIRST = "first"
+    LAST = "last"
+    ALL = "all"
+
+
+@import_app.command(name="cvat", epilog="Example: `linewatch-train import cvat annotations.xml --out parts`")
+@with_label_options
+def cvat(
+    common: Common,
+    source: Annotated[Path, typer.Argument(metavar="XML|FOLDER", help="annotations.xml, or an unpacked export")],
+    images: LabelImagesOption = None,
+) -> None:
+    """CVAT's exports "CVAT for images 1.1" (XML) and "Segmentation mask 1.1" (labelmap.txt and masks)."""
+    from trainer.importing.cvat import read_cvat
+
+    write_labels(read_labels(read_cvat, source, images, common.choices), common.out, common.settings)
+
+
+@import_app.command(
+    name="label-studio",
+    epilog="Example: `linewatch-train import label-studio export.json --out parts`",
+)
+@with_label_options
+def label_studio(
+    common: Common,
+    source: Annotated[Path, typer.Argument(metavar="JSON|FOLDER", help="what Label Studio exports as JSON")],
+    images: LabelImagesOption = None,
+    annotation: Annotated[
+        WhichAnnotation | None,
+        typer.Option("--annotation", help="of pictures that several people annotated: first, last or all annotations"),
+    ] = None,
+) -> None:
+    """Label Studio's JSON: brushes, polygons, rectangles, ellipses, key points, choices."""
+    from trainer.importing.label_studio import read_label_studio
+
+    which = annotation.value if annotation else ""
+    write_labels(read_labels(read_label_studio, source, images, common.choices, which), common.out, common.settings)
+
+
+@import_app.command(name="datumaro", epilog="Example: `linewatch-train import datumaro exported --out parts`")
+@with_label_options
+def datumaro(
+    common: Common,
+    source: Annotated[Path, typer.Argument(metavar="JSON|FOLDER", help="the folder with annotations/ and images/")],
+    images: LabelImagesOption = None,
+) -> None:
+    """Datumaro's JSON, as CVAT and Geti write it too: masks, polygons, boxes, ellipses, labels."""
+    from trainer.importing.datumaro import read_datumaro
+
+    write_labels(read_labels(read_datumaro, source, images, common.choices), common.out, common.settings)
+
+
+@import_app.command(name="lookout", epilog="Example: `linewatch-train import lookout train.manifest --out parts`")
+@with_label_options
+def lookout(
+    common: Common,
+    manifest: Annotated[Path, typer.Argument(help="the manifest: a line of JSON for each picture")],
+    images: LabelImagesOption = None,
+) -> None:
+    """Amazon Lookout for Vision's manifest: normal or anomaly, and coloured masks whose colours it names."""
+    from trainer.importing.lookout import read_lookout
+
+    write_labels(read_labels(read_lookout, manifest, images, common.choices), common.out, common.settings)
+
+
 @import_app.command(name="mvtec", epilog="Example: `linewatch-train import mvtec bottle --out bottles`")
 @with_writing_options
 def mvtec(
@@ -181,3 +252,51 @@ def auto(
         for line in found.beside:
             console.print(f"  {line}")
         write_labels(read_labels(found.read, common.choices, scratch), common.out, common.settings)
+
+
+DataArgument = Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")]
+
+
+def _tell(exported: Exported, target: Path, *, ignored: str) -> None:
+    numbers = ",".join(f"{number}={name}" for number, name in exported.ids.items())
+    defects, pictures = counted(exported.defects, "defect"), counted(exported.pictures, "picture")
+    console.print(f"{target}: {defects} on {pictures}; --names {numbers}")
+    if exported.ignored:
+        console.print(f"  on {counted(exported.ignored, 'picture')} pixels are ignored: {ignored}")
+
+
+@export_app.command(name="coco", epilog="Example: `linewatch-train export coco parts parts.json`")
+def export_coco(
+    data: DataArgument,
+    target: Annotated[Path, typer.Argument(metavar="JSON", help="the file to write; it must not exist")],
+    polygons: Annotated[
+        bool, typer.Option("--polygons", help="outlines in place of run-length encoded masks, for tools without them")
+    ] = False,
+) -> None:
+    """Write COCO's JSON, whose pictures are named by their paths below the dataset."""
+    from trainer.importing.exporting import write_coco
+
+    exported = write_coco(data, target, polygons=polygons, console=console)
+    _tell(exported, target, ignored="annotations with ignore and iscrowd 1")
+
+
+@export_app.command(name="yolo", epilog="Example: `linewatch-train export yolo parts parts-yolo`")
+def export_yolo(
+    data: DataArgument,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="the folder to write: empty or absent")],
+) -> None:
+    """Write YOLO's folders: images/, labels/ with an outline of each defect, data.yaml (val is train: split it)."""
+    from trainer.importing.exporting import write_yolo
+
+    _tell(write_yolo(data, out, console), out, ignored="YOLO has no word for it, so they are left out")
+
+
+@export_app.command(name="masks", epilog="Example: `linewatch-train export masks parts parts-masks`")
+def export_masks(
+    data: DataArgument,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="the folder to write: empty or absent")],
+) -> None:
+    """Write one mask per picture whose values are class ids; 255 is what is ignored."""
+    from trainer.importing.exporting import write_id_masks
+
+    _tell(write_id_masks(data, out, console), out, ignored="the value 255 (--ignore 255)")

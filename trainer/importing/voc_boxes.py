@@ -9,15 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
 import numpy as np
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import fromstring
 
 from edge.errors import DatasetError
 from edge.records import UInt8
 from edge.wording import counted
+from trainer.importing.label_xml import read_label_xml
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
 from trainer.importing.pairing import (
     NameIndex,
@@ -57,7 +56,7 @@ def read_voc(
     problems: list[str] = []
     for name, path in files_below(annotations, (".xml",), told).items():
         try:
-            annotation = _Annotation(path, _parse(path))
+            annotation = _Annotation(path, read_label_xml(path, "annotation", "Pascal VOC", _BYTES_AT_MOST))
             picture = _picture_of(annotation, name, index, images)
         except DatasetError as error:
             problems.append(str(error))
@@ -101,27 +100,6 @@ def _refuse_another(annotation: _Annotation, picture: str, written: Sequence[str
                 f"{where} has the name of {picture}, and its <filename> is that of {other}: expected one picture. Call "
                 "the file as its picture, or mend <filename>"
             )
-
-
-def _parse(path: Path) -> Element:
-    try:
-        text = path.read_bytes()
-        if len(text) > _BYTES_AT_MOST:
-            raise DatasetError(
-                f"{path} has {counted(len(text), 'byte')}; expected an annotation, of at most {_BYTES_AT_MOST}"
-            )
-        root: Element = fromstring(text)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ParseError as error:
-        raise DatasetError(f"{path} is no XML: {error}. Mend or remove it") from error
-    except DefusedXmlException as error:
-        raise DatasetError(f"{path} defines entities, which annotations need not: {error}. Write it without") from error
-    except (LookupError, ValueError) as error:  # an encoding that does not exist, or not what it says
-        raise DatasetError(f"{path} cannot be read as XML: {error}") from error
-    if root.tag != "annotation":
-        raise DatasetError(f"{path}: expected <annotation> as Pascal VOC has it, received <{root.tag}>")
-    return root
 
 
 def _labelling(
