@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -23,7 +24,7 @@ from trainer.datasets.dataset import IGNORE_MASK
 from trainer.importing.labelled import BrokenPicture, ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
 from trainer.importing.mask_sets import in_colour
 from trainer.importing.outlines import drawn_line, filled
-from trainer.importing.pairing import NameIndex, PictureFile, listed, pictures_below, read_file, some
+from trainer.importing.pairing import NameIndex, NotOneError, PictureFile, listed, pictures_below, read_file, some
 from trainer.importing.run_lengths import of_brush, of_counts
 
 # Each class on a picture has a mask of its size.
@@ -103,6 +104,7 @@ class PictureLabels:
     `called`: names by which its file may be found, the best first (`names_of`). `size_px`: (height, width) as the tool
     states it; None where it does not. `shapes`: later ones lie over earlier ones. `declared_clean`: it says in words
     that nothing is wrong with it. `in_shares`: areas are in shares of the picture's width and height, 0 to 1.
+    `also`: names that may lead to no other picture.
     """
 
     called: tuple[str, ...]
@@ -112,6 +114,7 @@ class PictureLabels:
     declared_clean: bool = False
     annotator: str = ""
     in_shares: bool = False
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,11 @@ def _paired(labels: Sequence[PictureLabels], found: Mapping[str, Path], images: 
         if name is None:
             called = own.called[0] if own.called else "(none)"
             problems.append(f"{own.where}: expected the picture {as_text(called)} below {images}, received none")
+        elif (other := _other(own, name, index)) is not None:
+            problems.append(
+                f"{own.where} has the name of {other}, and names {name} as its picture: expected one. Call the file as "
+                "its picture, or mend what it names"
+            )
         elif name in by_picture:
             problems.append(f"{found[name]}: expected labels once, received {by_picture[name].where} and {own.where}")
         else:
@@ -214,6 +222,14 @@ def _paired(labels: Sequence[PictureLabels], found: Mapping[str, Path], images: 
             "  " + listed(problems).replace(", /", "\n  /")
         )
     return by_picture
+
+
+def _other(labels: PictureLabels, name: str, index: NameIndex) -> str | None:
+    """Return another picture that labels may be of as well."""
+    with suppress(NotOneError):
+        found = index.find(*labels.also, where=labels.where) if labels.also else None
+        return found if found != name else None
+    return None
 
 
 def _labelling(labels: Mapping[str, PictureLabels], drawer: _Drawer) -> Callable[[str, Path], LabelledPicture | None]:

@@ -82,7 +82,7 @@ def _labels_of(root: Node, folder: str, name: str) -> PictureLabels:
     called = (*names_of(root.get("imagePath").text(), own_folder), stem, PurePosixPath(stem).name)
     shapes = [shape for node in root.get("shapes").items() for shape in _shapes(node)]
     size = (height, width) if height > 0 and width > 0 else None
-    return PictureLabels(tuple(dict.fromkeys(called)), size, tuple(shapes), root.where)
+    return PictureLabels(tuple(dict.fromkeys(called)), size, tuple(shapes), root.where, also=(stem,))
 
 
 def _shapes(node: Node) -> Iterator[Shape]:

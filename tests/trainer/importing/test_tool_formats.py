@@ -290,6 +290,14 @@ def test_a_picture_that_labelme_embeds_is_taken_out(tmp_path: Path) -> None:
     assert "expected its picture x/a.png beside it, or embedded" in said
 
 
+def test_a_labelme_file_that_has_another_picture_s_name_is_refused(tmp_path: Path) -> None:
+    """As where files were copied and renamed: a.json beside a.png says that it is of b.png."""
+    write_labelme(tmp_path / "in")
+    (tmp_path / "in" / "a.json").write_text(labelme([], "b.png"))
+    code, said = run("labelme", tmp_path / "in", "--out", tmp_path / "out")
+    assert (code, "has the name of a.png, and names b.png as its picture" in said) == (10, True), said
+
+
 @pytest.mark.parametrize(
     ("shape", "says"),
     [
