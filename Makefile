@@ -91,6 +91,7 @@ bench: debian $(VENV)/.installed ## the speed that is claimed: tables, and JSON 
 	$(VENV)/bin/python -m benchmarks.outputs --json out/bench/outputs.json
 	$(VENV)/bin/python -m benchmarks.dashboard --json out/bench/dashboard.json
 	$(VENV)/bin/python -m benchmarks.dashboard_cost --json out/bench/dashboard-cost.json
+	$(VENV)/bin/python -m benchmarks.archives --json out/bench/archives.json
 	$(VENV)/bin/python -m benchmarks.site --stations 50 --minutes 2 --json out/bench/site.json
 
 proof: debian $(VENV)/.installed ## kill lines and brokers by the hundred, lose nothing, write docs/proof.md (ARGS="--only outage")

@@ -152,6 +152,9 @@ def _end(outcome: Any, out: Path, *, stopped: bool) -> None:
         f"{counted(counts['pictures'], 'picture')}: {counts['OK']} OK, {counts['NG']} NG, {counts['NO_READ']} NO_READ; "
         f"{outcome.made} judged now, {outcome.earlier} before; results: {out}"
     )
+    if parts := outcome.parts:
+        told = ", ".join(f"{parts[verdict]} {verdict}" for verdict in ("OK", "NG", "NO_READ") if verdict in parts)
+        output.print(f"{counted(sum(parts.values()), 'part')}: {told}")
     if outcome.diff is not None:
         _tell_diff(outcome.diff, out)
     if stopped and outcome.left:

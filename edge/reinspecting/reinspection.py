@@ -21,6 +21,7 @@ from edge.reinspecting.folder import RESULTS, ResultFolder
 from edge.reinspecting.judging import Station
 from edge.reinspecting.listed import Listed
 from edge.reinspecting.listing import Listing, once_each, require_pictures, with_view
+from edge.reinspecting.parts import COLUMNS, PARTS, parts_of, write_parts
 from edge.reinspecting.shards import Row, rows_in
 from edge.reinspecting.sources import pictures_of_source
 from edge.reinspecting.storage import is_address
@@ -64,7 +65,8 @@ class Road(Protocol):
 class Outcome:
     """What a start came to. `earlier`: rows that were there before; `left`: pictures without a row.
 
-    `diff`: what a second station judges otherwise; None without one, or while pictures are left.
+    `diff`: what a second station judges otherwise; None without one, or while pictures are left. `parts`: how many have
+    each verdict.
     """
 
     earlier: int
@@ -73,6 +75,7 @@ class Outcome:
     left: int
     counts: Mapping[str, int] = field(default_factory=dict)
     diff: Diff | None = None
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
 class OneEngine:
@@ -121,11 +124,15 @@ def reinspect(
         if left and not stop.is_set():
             raise StoreError(f"{counted(left, 'picture has', 'pictures have')} no row. Start the same command again")
         summary = _summary(folder)
+        if not left:
+            rows = rows_in(folder.path / RESULTS, COLUMNS)
+            parts = parts_of(folder.scratch("parts"), rows, asked.station)
+            summary |= {"parts": write_parts(folder.path / PARTS, parts)}
         folder.tell(summary | {"ended_at": _now(), "complete": not left})
         diff = None
         if asked.against is not None and not left:
             diff = compared(folder.path, task, _pictures(asked, lambda _: None), stop)
-        return Outcome(earlier, made, failed, left, summary["counts"], diff)
+        return Outcome(earlier, made, failed, left, summary["counts"], diff, summary.get("parts", {}))
 
 
 def _worked(road: Road, task: Task, stop: threading.Event, progress: Progress) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from edge.evidence.reading import EvidenceReader
 from edge.opencv import cv2
 from edge.recording.playing import RecordedCamera, load_recording
 from edge.records import Frame
+from edge.reinspecting.shards import rows_of_file
 from tests.bright_bundle import part
 from tests.edge.recording.test_recording import NOW, ListedCamera, recorded
 from tests.edge.reinspecting.archive import but_seconds, reinspect, rows, write_archive, write_bundles
@@ -129,6 +130,10 @@ def test_lists_name_pictures_parts_and_views(place: Path, tmp_path: Path) -> Non
             ("archive/below/0001.png", "a", "side", "OK"),
             ("archive/gone.png", "b", "top", "NO_READ"),
         ]
+        parts = {row["part_id"]: row for row in rows_of_file(out / "parts.parquet")}
+        assert {part: row["verdict"] for part, row in parts.items()} == {"a": "OK", "b": "NO_READ"}
+        assert parts["b"]["missing_views"] == ["top", "side"]
+        assert "2 parts: 1 OK, 1 NO_READ" in told
 
 
 def test_folders_named_like_views_tell_view_and_part(place: Path, tmp_path: Path) -> None:
@@ -140,6 +145,9 @@ def test_folders_named_like_views_tell_view_and_part(place: Path, tmp_path: Path
     assert reinspect(tmp_path / "archive", *words)[0] == 0
     told = [(row["view"], row["part_id"], row["verdict"]) for row in rows(tmp_path / "out").values()]
     assert sorted(told) == [("side", "part-7", "OK"), ("top", "part-7", "NG")]
+    (one,) = rows_of_file(tmp_path / "out" / "parts.parquet")
+    assert one.pop("reason") == "top: scratch: 1 defect, at most 0 allowed"
+    assert one == {"part_id": "part-7", "verdict": "NG", "recipe": "phone", "missing_views": [], "pictures": 2}
     cv2.imwrite(str(tmp_path / "archive" / "lone.png"), part(64, 64))
     code, said = reinspect(tmp_path / "archive", *words[:2], "--out", tmp_path / "out2")
     assert code == 3
