@@ -32,6 +32,10 @@ def simulate(
     products: Annotated[
         str, typer.Option("--products", help="of the station or dataset, in turn: of glass, disc and tile")
     ] = "glass,disc,tile",
+    straight: Annotated[
+        float,
+        typer.Option("--straight", min=0, max=1, help="share of the dataset: glass with even, straight scratches"),
+    ] = 0.0,
     parts_per_product: Annotated[
         int, typer.Option("--parts-per-product", min=1, max=100_000, help="parts until the station's product changes")
     ] = 1,
@@ -67,8 +71,13 @@ def simulate(
             write_video(video, settings, frames, advance)
         output.print(f"{video}: {counted(frames, 'frame')}")
     elif dataset is not None:
+        own = _products(products)
+        if straight and "glass" not in own:
+            raise typer.BadParameter(
+                f"--straight: it draws glass; expected glass among --products, received {products}"
+            )
         with progress_bar(lambda: frames, "pictures") as advance:
-            write_dataset(dataset, frames, seed, (int(height), int(width)), advance, products=_products(products))
+            write_dataset(dataset, frames, seed, (int(height), int(width)), advance, products=own, straight=straight)
         output.print(f"{dataset}: {counted(frames, 'picture')}")
     elif station is not None:
         cameras = station_cameras(

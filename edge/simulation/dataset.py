@@ -12,7 +12,14 @@ from edge.errors import StoreError
 from edge.opencv import cv2
 from edge.records import UInt8
 from edge.simulation.products import PRODUCT_NAMES, ProductName
-from edge.simulation.rendering import CLASS_NAMES, RenderedLine, SimulatedLineSettings, varied_edge, varied_picture
+from edge.simulation.rendering import (
+    CLASS_NAMES,
+    RenderedLine,
+    SimulatedLineSettings,
+    straight_picture,
+    varied_edge,
+    varied_picture,
+)
 
 _LINE_SEEDS = 10**9  # lines to learn from have seeds from here on, so that no demo or test runs on one of them
 _WIDE_SHARE = 0.25  # of the frames of lines: wide ones, drawn at twice the size, as a model sees those of 1080p
@@ -29,12 +36,14 @@ def write_dataset(
     each: Callable[[], object] = lambda: None,
     *,
     products: Sequence[ProductName] = PRODUCT_NAMES,
+    straight: float = 0.0,
 ) -> None:
     """Write a dataset folder to train on: `pictures` of `size` (height, width) px in images/, masks/, manifest.csv.
 
     Some are frames of simulated lines, each of another; the others vary further. Some frames of lines are wide: three
     quarters as high. Each picture is of a part of its own, so each is its own group; clean ones are of class `ok`.
     Glass alone is shown from above, and most of it varies as phones do; else the products are shown from both views.
+    `straight`: the share of the pictures, 0-1, that show glass of the usual line with even, straight scratches instead.
     `each` is called after each picture. Raises StoreError.
     """
     try:
@@ -43,7 +52,11 @@ def write_dataset(
             table = csv.writer(file)
             table.writerow(["image", "mask", "class", "group"])
             for index in range(pictures):
-                pixels, truth = _picture(*size, np.random.default_rng([seed, index]), index, products)
+                g = np.random.default_rng([seed, index])
+                if np.random.default_rng([seed, index, 1]).random() < straight:
+                    pixels, truth = straight_picture(*size, g)
+                else:
+                    pixels, truth = _picture(*size, g, index, products)
                 image, group = f"images/{index:05d}.jpg", f"part{index:05d}"
                 _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 94])
                 (out / image).write_bytes(encoded.tobytes())

@@ -19,6 +19,8 @@ from edge.opencv import cv2
 from edge.records import UInt8
 from edge.simulation.defects import CHIP, CLASS_NAMES, SCRATCH, STAIN
 from edge.simulation.edges import SCALE, SIDE_LOOK, STANDS_AT, EdgeMark, a_mark, make_side_scene
+from edge.simulation.glass import make_part
+from edge.simulation.known_marks import Mark, add_mark
 from edge.simulation.products import (
     PartPlan,
     ProductName,
@@ -29,7 +31,7 @@ from edge.simulation.products import (
 )
 from edge.simulation.scenes import USUAL, SimulatedPart, compose, inset, make_scene, random_look
 
-__all__ = ["CLASS_NAMES", "RenderedLine", "SimulatedLineSettings", "varied_edge", "varied_picture"]
+__all__ = ["CLASS_NAMES", "RenderedLine", "SimulatedLineSettings", "straight_picture", "varied_edge", "varied_picture"]
 
 
 class SimulatedLineSettings(BaseModel):
@@ -191,6 +193,41 @@ def varied_picture(
     x = int(g.integers(min(-w // 3, width - w), max(width - 2 * w // 3, 1)))
     y = int(g.integers(min(-h // 3, height - h), max(height - 2 * h // 3, 1)))
     return compose(scene, [(part, x, y)], int(g.integers(width)), int(g.integers(1000)))
+
+
+def straight_picture(height: int, width: int, generator: np.random.Generator) -> tuple[UInt8, UInt8]:
+    """Draw glass of the usual line with even, straight scratches to train on, up to its rim; a quarter come out clean.
+
+    Half of them lie along an axis of the picture or nearly so, where rims and mirrored edges lie as well. Returns uint8
+    [H, W] pixels and uint8 [H, W] truth.
+    """
+    g, unit = generator, height / 480
+    drawn = random_look(g)
+    look = replace(USUAL, noise=drawn.noise, blur_px=drawn.blur_px, motion_px=drawn.motion_px, dust=drawn.dust)
+    scene, part = make_scene(height, width, look, g), make_part(height, look, {}, g)
+    free = inset(part.glass, max(1, round(4 * unit)))
+    h, w = free.shape
+    x = int(g.integers(min(-w // 4, width - w), max(width - 3 * w // 4, 1)))
+    y = int(g.integers(min(-h // 6, height - h), max(height - 5 * h // 6, 1)))
+    pixels, truth = compose(scene, [(part, x, y)], int(g.integers(width)), int(g.integers(1000)))
+    within: UInt8 = np.zeros((height, width), np.uint8)
+    top, left = max(0, y), max(0, x)
+    shown = free[top - y : height - y, left - x : width - x]
+    within[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+    places = np.flatnonzero(within)
+    for _ in range(0 if g.random() < 0.25 or not len(places) else int(g.integers(1, 6))):
+        row, column = divmod(int(places[g.integers(len(places))]), width)
+        pixels, own = add_mark(pixels, _a_line(column, row, unit, g), within)
+        truth[own > 0] = SCRATCH
+    return pixels, truth
+
+
+def _a_line(x: float, y: float, unit: float, g: np.random.Generator) -> Mark:
+    """Draw an even line: short ones as often as long ones, faint ones as often as strong ones."""
+    size_px, contrast = (float(np.exp(g.uniform(*np.log(ends)))) for ends in ((12, 500), (22, 130)))
+    axis, lean = 90 * g.integers(2), g.choice([0.0, g.normal(0, 2), g.uniform(0, 180)], p=[0.25, 0.25, 0.5])
+    width_px = max(1.2, g.uniform(1.2, 3.5) * unit)
+    return Mark("line", x, y, size_px * unit, contrast, width_px, float(axis + lean))
 
 
 def varied_edge(height: int, width: int, generator: np.random.Generator, product: ProductName) -> tuple[UInt8, UInt8]:
