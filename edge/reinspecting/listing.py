@@ -154,5 +154,7 @@ def once_each(scratch: Path, pictures: Iterable[str]) -> Iterator[str]:
                         "into the results?"
                     ) from error
                 yield picture
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"{scratch} cannot be written: {error}. Free some space") from error
     finally:
         scratch.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -277,4 +278,5 @@ def _handed_on(stop: threading.Event, task: Task) -> Iterator[None]:
 
 def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[-1][:300]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
+    return (named or lines or [type(error).__name__])[-1][:300]

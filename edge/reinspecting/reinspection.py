@@ -24,7 +24,7 @@ from edge.reinspecting.listing import Listing, once_each, require_pictures, with
 from edge.reinspecting.parts import COLUMNS, PARTS, parts_of, write_parts
 from edge.reinspecting.shards import Row, rows_in
 from edge.reinspecting.sources import pictures_of_source
-from edge.reinspecting.storage import is_address
+from edge.reinspecting.storage import is_address, load_arrow
 from edge.reinspecting.versions import versions
 from edge.reinspecting.working import ShardDone, Task, Worker
 from edge.settings import Settings, fingerprint
@@ -110,6 +110,7 @@ def reinspect(
     asked: Asked, road: Road, stop: threading.Event, tell: Callable[[str], object], progress: Progress
 ) -> Outcome:
     """Give each picture of the source its row. Raises LinewatchError; rows that are written by then stay good."""
+    load_arrow("pyarrow.parquet")  # before anything is made
     with ResultFolder(asked.out, _identity(asked)) as folder:
         folder.tell({"source": _source_of(asked), "versions": versions(), "began_at": _now(), "engines": road.engines})
         path = folder.scratch("list.parquet")

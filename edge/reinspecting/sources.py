@@ -41,21 +41,31 @@ def pictures_of_source(source: str, tell: Tell) -> Iterator[Listed]:
         raise SourceError(f"{as_text(source)} cannot be read: {error}") from error
     if not there:
         raise SourceError(f"Nothing at {as_text(source)}: expected pictures, recordings, an evidence export or a list")
-    if is_folder:
+    if not is_folder:
+        yield from _of_file(path)
+        return
+    try:
         yield from _of_folder(path, tell)
-    elif path.suffix.lower() in {".csv", ".tsv"}:
+    except OSError as error:
+        said = error.strerror or error
+        raise SourceError(f"{as_text(source)} cannot be read: {said}. Look at its rights") from error
+
+
+def _of_file(path: Path) -> Iterator[Listed]:
+    suffix = path.suffix.lower()
+    if suffix in {".csv", ".tsv"}:
         yield from _of_csv(path)
-    elif path.suffix.lower() in {".parquet", ".pq"}:
+    elif suffix in {".parquet", ".pq"}:
         yield from _of_parquet(path)
-    elif path.suffix.lower() == ".zip":
+    elif suffix == ".zip":
         yield from _of_export(path)
-    elif path.suffix.lower() in SUFFIXES:
+    elif suffix in SUFFIXES:
         yield Listed(_name(path.name), "file", os.fsencode(path))
-    elif path.suffix.lower() in _VIDEOS:
+    elif suffix in _VIDEOS:
         yield from _of_video(path, path.name)
     else:
         raise SourceError(
-            f"{as_text(source)}: expected a folder, a recording, a video ({', '.join(_VIDEOS)}), an evidence export "
+            f"{as_text(str(path))}: expected a folder, a recording, a video ({', '.join(_VIDEOS)}), an evidence export "
             "(.zip) or a list of paths (.csv, .parquet); received another kind of file"
         )
 

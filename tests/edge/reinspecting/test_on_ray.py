@@ -27,15 +27,23 @@ NO_RAY = "import sys; sys.modules['ray'] = None; from edge.cli.commands import m
 CLUSTER = """
 import os, sys
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
 from ray.cluster_utils import Cluster
 how = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
 cluster = Cluster(initialize_head=True, head_node_args=how)
 second = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
 print(cluster.address, flush=True)
 for line in sys.stdin:
+    if line.strip() == "become another version":
+        from ray._raylet import GcsClient
+        store = GcsClient(address=cluster.address)
+        about = store.internal_kv_get(b"CLUSTER_METADATA", b"cluster").decode()
+        about = about.replace(ray.__version__, "2.9.9").encode()
+        store.internal_kv_put(b"CLUSTER_METADATA", about, True, b"cluster")
+        print("done", flush=True)
     if line.strip() == "kill":
         cluster.remove_node(second, allow_graceful=False)
-        print("killed", flush=True)
+        print("done", flush=True)
 cluster.shutdown()
 """
 
@@ -122,6 +130,14 @@ def test_without_ray_and_without_a_cluster_it_says_what_to_do(place: Path, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_without_pyarrow_it_says_what_to_install(place: Path, tmp_path: Path) -> None:
+    """Exit code 7, and no folder is made."""
+    code, told = finished([sys.executable, "-c", NO_RAY.replace("ray", "pyarrow"), *words(place, tmp_path / "out")[3:]])
+    assert code == 7, told
+    assert "pip install pyarrow; or" in told
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("other", "told"),
     [
@@ -142,24 +158,24 @@ def test_a_machine_that_would_judge_otherwise_is_told(other: NodeFacts, told: st
 
 
 @contextmanager
-def cluster() -> Iterator[tuple[str, Callable[[], None]]]:
-    """Run a cluster of two nodes on this machine; yield its address, and what kills the second node."""
+def cluster() -> Iterator[tuple[str, Callable[[str], None]]]:
+    """Run a cluster of two nodes on this machine; yield its address, and what makes something happen to it."""
     with subprocess.Popen(
         [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as nodes:
         assert nodes.stdin is not None
         assert nodes.stdout is not None
 
-        def kill() -> None:
-            print("kill", file=nodes.stdin, flush=True)
+        def happen(what: str) -> None:
+            print(what, file=nodes.stdin, flush=True)
             assert nodes.stdout is not None
-            while nodes.stdout.readline().strip() != "killed":
+            while nodes.stdout.readline().strip() != "done":
                 assert nodes.poll() is None
 
         while ":" not in (address := nodes.stdout.readline().strip()):
             assert nodes.poll() is None
         try:
-            yield address, kill
+            yield address, happen
         finally:
             nodes.stdin.close()
             nodes.wait(LIMIT_S)
@@ -182,13 +198,30 @@ def workers() -> list[int]:
 @pytest.mark.timeout(1800)
 def test_a_killed_worker_and_a_killed_node_cost_no_row(place: Path, tmp_path: Path) -> None:
     """What they had begun is judged again by others, and each picture has one row."""
-    with cluster() as (address, kill_node):
+    with cluster() as (address, happen):
         command = words(place, tmp_path / "out", "--ray", address)
         with subprocess.Popen(command, cwd=ROOT) as started:
             until(lambda: has_shards(tmp_path / "out"), started)
             for worker in workers()[:1]:
                 os.kill(worker, signal.SIGKILL)
-            kill_node()
+            happen("kill")
             assert started.wait(LIMIT_S) == 5
     assert but_seconds(rows(tmp_path / "out").values()) == but_seconds(rows(place / "plain").values())
     assert len(run_json(tmp_path / "out")["nodes"]) == 2
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_cluster_of_another_version_and_too_many_engines_are_refused(place: Path, tmp_path: Path) -> None:
+    """Exit code 3, both versions are named, and no row is made."""
+    with cluster() as (address, happen):
+        command = words(place, tmp_path / "out", "--ray", address)
+        code, told = finished([*command, "--engines", "3"])
+        assert code == 3, told
+        assert "the cluster has room for 2 with 1 CPUs" in told
+        happen("become another version")
+        code, told = finished(command)
+        assert code == 3, told
+        assert "another version of Ray or of Python" in told
+        assert "2.9.9" in told
+    assert not (tmp_path / "out").exists()
