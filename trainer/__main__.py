@@ -367,12 +367,28 @@ def compare(
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, max=20, help="each combination so often, with other seeds")
     ] = None,
+    ray: Annotated[
+        str | None, typer.Option("--ray", metavar="ADDRESS|local", help="let Ray carry the runs out, there or here")
+    ] = None,
+    cpus: Annotated[
+        float | None, typer.Option("--cpus-per-run", min=0.5, help="with --ray [default: all cores of this machine]")
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option("--gpus-per-run", min=0, help="with --ray [default: 1 where there is any]")
+    ] = None,
+    halving: Annotated[
+        bool, typer.Option("--halving", help="with --ray: stop the weakest early, by their validation pictures")
+    ] = False,
 ) -> None:
     """Train and judge every combination of a grid, and print one table. A grid that was stopped goes on."""
     from trainer.comparing.comparing import compare as run_compare
     from trainer.comparing.grid import read_grid
+    from trainer.comparing.on_ray import RayWish
 
-    run_compare(read_grid(config, seeds), data, out, console, folds=folds)
+    if ray is None and (halving or cpus is not None or gpus is not None):
+        raise typer.BadParameter("expected --ray ADDRESS|local beside --halving, --cpus-per-run and --gpus-per-run")
+    wish = None if ray is None else RayWish(ray, cpus, gpus, halving)
+    run_compare(read_grid(config, seeds), data, out, console, folds=folds, wish=wish)
 
 
 @app.command(epilog="Example: `linewatch-train preparing config/train.glass.yaml picture.jpg --out sheet.png`")

@@ -14,6 +14,7 @@ from trainer.comparing.grid import Run
 from trainer.comparing.one_run import FIGURES, RECIPE
 
 FAILURE = "failed.txt"
+STOPPED = "stopped.txt"  # of a run that was among the weakest
 _LAST_WORDS = 2000
 _STOP_S = 60.0
 
@@ -24,8 +25,9 @@ def is_done(folder: Path) -> bool:
 
 
 def prepare(run: Run, folder: Path) -> None:
-    """Write the run's recipe into its folder, and forget how it failed before. Raises StoreError."""
-    (folder / FAILURE).unlink(missing_ok=True)
+    """Write the run's recipe into its folder, and forget how it ended before. Raises StoreError."""
+    for ending in (FAILURE, STOPPED):
+        (folder / ending).unlink(missing_ok=True)
     write_text(folder / RECIPE, yaml.safe_dump(run.recipe, sort_keys=False))
 
 

@@ -20,10 +20,11 @@ from edge.errors import LinewatchError, StoreError
 from edge.files import write_text
 from edge.wording import counted
 from trainer.comparing import folds_tables
-from trainer.comparing.carrying_out import FAILURE, carry_out, is_done
+from trainer.comparing.carrying_out import FAILURE, STOPPED, carry_out, is_done
 from trainer.comparing.folds import FOLDS, Folds, draw_folds, keep_folds, seed_of_folds
 from trainer.comparing.folds_summary import by_recipe, summarised
 from trainer.comparing.grid import GridSettings, Run, in_folds, runs_of
+from trainer.comparing.on_ray import RayWish, carry_out_on_ray
 from trainer.comparing.rows import RunFigures, as_row, figures_of
 from trainer.comparing.tables import as_csv, markdown, tables
 from trainer.datasets.dataset import read_judged
@@ -48,15 +49,29 @@ class Comparison:
 
 
 def compare(
-    grid: GridSettings, data: Path, out: Path, console: Console, *, folds: int | None = None
+    grid: GridSettings,
+    data: Path,
+    out: Path,
+    console: Console,
+    *,
+    folds: int | None = None,
+    wish: RayWish | None = None,
 ) -> list[RunFigures]:
     """Train and judge every run into `out`/<run>, then write the tables there. `folds`: each run once for each fold.
 
-    Raises SettingsError, DatasetError, StoreError where `out` holds another grid, and, after the last run,
-    GridFailedError.
+    `wish`: let Ray carry them out; else they come one after another, here. Raises SettingsError, DatasetError,
+    DependencyError, StoreError where `out` holds another grid, and, after the last run, GridFailedError.
     """
     comparison = begin(grid, data, out, folds)
     with _alone(out) as lock, _ended_by_sigterm():
+        if wish is not None:
+            todo = [run for run in comparison.runs if not _is_over(out / run.name, wish)]
+            done = len(comparison.runs) - len(todo)
+            if done:
+                console.print(f"{done} of {counted(len(comparison.runs), 'run')} done before")
+            if todo:
+                carry_out_on_ray(todo, data, out, wish, console)
+            return finish(comparison, console)
         for place, run in enumerate(comparison.runs, start=1):
             told = f"[{place}/{len(comparison.runs)}] {run.name}"
             if is_done(out / run.name):
@@ -65,6 +80,10 @@ def compare(
             console.print(told, markup=False)
             carry_out(run, data, out / run.name, lock)
     return finish(comparison, console)
+
+
+def _is_over(folder: Path, wish: RayWish) -> bool:
+    return is_done(folder) or (wish.halving and (folder / STOPPED).is_file())
 
 
 def begin(grid: GridSettings, data: Path, out: Path, folds: int | None) -> Comparison:
@@ -95,7 +114,7 @@ def finish(comparison: Comparison, console: Console) -> list[RunFigures]:
         shown = _by_folds(comparison.folds, outcomes, out, console)
     for part in shown:
         console.print(part)
-    failed = [outcome for outcome in outcomes if outcome.report is None]
+    failed = [outcome for outcome in outcomes if outcome.report is None and not outcome.stopped]
     if failed:
         told = "; ".join(f"{outcome.run.name}: {outcome.failure.strip().splitlines()[-1]}" for outcome in failed)
         raise GridFailedError(

@@ -47,7 +47,8 @@ def summarised(runs: Sequence[RunFigures], out: Path) -> dict[str, Any]:
     pooled = _pooled([run.report for run in runs if run.report])
     return {
         "runs": len(runs),
-        "failed": [run.run.name for run in runs if run.report is None],
+        "failed": [run.run.name for run in runs if run.report is None and not run.stopped],
+        "stopped": [run.run.name for run in runs if run.stopped],
         "folds": {name: _spread(rows, name, name) | {"pooled": pooled.get(name)} for name in names},
         "held_out": {name: _spread(rows, _HELD_OUT + name, name) for name in names},
         "between_seeds": {name: _between(rows, name, fixed="fold") for name in names},

@@ -71,7 +71,9 @@ def _mean(spread: Mapping[str, Any]) -> str:
 
 
 def _worst(spread: Mapping[str, Any]) -> str:
-    return "-" if spread.get("worst") is None else f"{spread['worst']:.3f} {spread['worst_run']}"
+    if spread.get("worst") is None:
+        return "-"
+    return f"{spread['worst']:.3f}" + ("" if spread["worst_run"].startswith(NOTHING) else f" {spread['worst_run']}")
 
 
 def threshold_rows(summary: Mapping[Labels, Mapping[str, Any]]) -> Rows:
@@ -103,7 +105,7 @@ def figures_at_thresholds(summary: Mapping[Labels, Mapping[str, Any]]) -> Rows:
 def run_rows(outcomes: Sequence[RunFigures]) -> tuple[list[str], Rows]:
     """Lay out each run: the names of its figures, and a row for each."""
     rows = [as_row(outcome) for outcome in outcomes]
-    labels = {axis for axis, _ in outcomes[0].run.labels} | {"fold", "failure"}
+    labels = {axis for axis, _ in outcomes[0].run.labels} | {"fold", "failure", "stopped"}
     names = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in labels]
     return names, [
         ((outcome.run.name,), [_of_run(row, name) for name in names])
@@ -113,7 +115,7 @@ def run_rows(outcomes: Sequence[RunFigures]) -> tuple[list[str], Rows]:
 
 def _of_run(row: Mapping[str, Any], name: str) -> str:
     if row["failure"]:
-        return "failed"
+        return "stopped" if row.get("stopped") else "failed"
     return f"{row[name]:.1f}" if name == "minutes" and row[name] is not None else _number(row.get(name))
 
 

@@ -61,7 +61,7 @@ def carry_out(
 
 def _end_with_parent() -> None:
     """End at once when whoever began this process is gone; the last whole epoch is kept."""
-    while sys.stdin.buffer.read(1024):
+    while os.read(sys.stdin.fileno(), 1024):  # not by Python's own reader, whose lock would be held when Python ends
         pass
     os._exit(_ENDED_WITH_PARENT)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge.bundle import MANIFEST
 from edge.errors import StoreError
-from trainer.comparing.carrying_out import why_failed
+from trainer.comparing.carrying_out import STOPPED, why_failed
 from trainer.comparing.grid import Run
 from trainer.comparing.one_run import BUNDLE, FIGURES, HELD_OUT
 
@@ -21,12 +21,16 @@ _FALSE_ALARMS = "0.05"
 
 @dataclass(frozen=True)
 class RunFigures:
-    """What a run came to: `evaluate`'s report and the bundle's training figures, or why there is none."""
+    """What a run came to: `evaluate`'s report and the bundle's training figures, or why there is none.
+
+    `stopped`: it did not fail, but was among the weakest (`--halving`).
+    """
 
     run: Run
     report: dict[str, Any] | None
     training: dict[str, Any] | None
     failure: str
+    stopped: bool = False
 
     @property
     def held_out(self) -> dict[str, Any] | None:
@@ -37,6 +41,8 @@ class RunFigures:
 def figures_of(run: Run, folder: Path) -> RunFigures:
     """Read what a run came to from its folder. Raises StoreError."""
     path, manifest = folder / FIGURES, folder / BUNDLE / MANIFEST
+    if not path.is_file() and (folder / STOPPED).is_file():
+        return RunFigures(run, None, None, (folder / STOPPED).read_text(encoding="utf-8").strip(), stopped=True)
     if not path.is_file():
         return RunFigures(run, None, None, why_failed(folder))
     try:
@@ -62,6 +68,8 @@ def as_row(outcome: RunFigures) -> dict[str, Any]:
     if cut := training.get("cut_by_clock"):
         row[STEPS_DONE] = cut["steps"] / cut["of_steps"]
     row["failure"] = outcome.failure or None
+    if outcome.stopped:
+        row["stopped"] = True
     return row
 
 

@@ -18,7 +18,7 @@ NOTHING = "(answering nothing)"
 
 def _figures(outcomes: Sequence[RunFigures]) -> list[str]:
     """Name the columns of figures, in the order of the first run that has them."""
-    axes = {axis for outcome in outcomes for axis, _ in outcome.run.labels} | {"failure"}
+    axes = {axis for outcome in outcomes for axis, _ in outcome.run.labels} | {"failure", "stopped"}
     return list(dict.fromkeys(key for outcome in outcomes for key in as_row(outcome) if key not in axes))
 
 
@@ -46,6 +46,8 @@ def _with_empty(outcomes: Sequence[RunFigures]) -> list[tuple[tuple[str, ...], d
 def _text(key: str, rows: Sequence[Mapping[str, Any]]) -> str:
     values = [row[key] for row in rows if row.get(key) is not None]
     if not values:
+        if all(row.get("stopped") for row in rows):
+            return "stopped"
         return "failed" if any(row["failure"] for row in rows) else "-"
     digits = 1 if key == "minutes" else 3
     spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
