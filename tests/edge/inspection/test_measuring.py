@@ -170,7 +170,7 @@ def test_boxes_and_millimetres_are_those_of_the_camera_frame() -> None:
     (defect,) = seen.defects
     assert defect.bbox == (2 * 3 + 10, 2 * 5 + 20, 20, 4)
     assert defect.area_px == 20 * 4
-    assert (defect.length_px, defect.width_px) == pytest.approx((20, 4), abs=0.01)
+    assert (defect.length_px, defect.width_px) == pytest.approx((20, 4), abs=0.05)  # OpenCV 4 reads in 32nds of a px
     assert seen.coverage_mm2 == pytest.approx(80 * 0.01)
 
 
