@@ -63,6 +63,15 @@ def lags(
     return usual, late, never
 
 
+def slowest(raised: Mapping[str, int], shown: Mapping[str, int], began_ns: int) -> list[dict[str, float]]:
+    """Return the five alarms that came last to the page: their lag, and when they were raised in the run, s."""
+    found = [(shown[name] - at_ns, at_ns) for name, at_ns in raised.items() if name in shown]
+    return [
+        {"lag_s": round(lag_ns / 1e9, 3), "at_s": round((at_ns - began_ns) / 1e9, 1)}
+        for lag_ns, at_ns in sorted(found, reverse=True)[:5]
+    ]
+
+
 def used(samples: Sequence[Sample], processes: int = 1) -> dict[str, Any]:
     """Return processor (1 = one core) and memory of a process. `growth`: last quarter ÷ second quarter."""
     if len(samples) < 2:

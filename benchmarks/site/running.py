@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.proof.setting import ProofError
-from benchmarks.site.figures import LAG_P99_S, Outage, Sample, broken_bounds, lags, share, used
+from benchmarks.site.figures import LAG_P99_S, Outage, Sample, broken_bounds, lags, share, slowest, used
 from benchmarks.site.screen import Screen
 from benchmarks.site.setting import PASSWORD, USER, SiteBroker, SiteDashboard, StationHost, sample
 
@@ -81,7 +81,7 @@ class Run:
         self._hosts: list[StationHost] = []
         self._samples: dict[str, list[Sample]] = {"broker": [], "dashboard": [], "stations": []}
         self._broker_cpu_s = 0.0  # of brokers that were killed
-        self._sampled_s = 0.0
+        self._sampled_s, self._began_ns = 0.0, 0
         self._loads: list[float] = []
         self._outages: list[dict[str, Any]] = []
 
@@ -95,7 +95,7 @@ class Run:
             scope.enter_context(self._dashboard)
             self._screen = scope.enter_context(Screen(self._dashboard.port, USER, PASSWORD))
             self._open(scope)
-            began_s = time.monotonic()
+            began_s, self._began_ns = time.monotonic(), time.monotonic_ns()
             ends_s = began_s + asked.minutes * 60
             kills = [began_s + asked.minutes * 60 * (at + 1) / (asked.kills + 1) for at in range(asked.kills)]
             windows: list[Outage] = []
@@ -199,7 +199,13 @@ class Run:
             catch_up_s: float | None = round((caught_up_ns - started_ns) / 1e9, 1)
         except ProofError:
             catch_up_s = None
-        self._outages.append({"away_s": self._asked.away_s, "catch_up_s": catch_up_s})
+        self._outages.append(
+            {
+                "at_s": round((killed_ns - self._began_ns) / 1e9, 1),
+                "away_s": self._asked.away_s,
+                "catch_up_s": catch_up_s,
+            }
+        )
         return Outage(killed_ns, started_ns, caught_up_ns)
 
     def _missing(self, committed: dict[str, int]) -> int:
@@ -252,6 +258,7 @@ class Run:
             "lag_p99_s": _rounded(share(usual, 0.99)),
             "lag_max_s": _rounded(max(usual, default=None)),
             "lag_limit_s": LAG_P99_S,
+            "slowest": slowest(self._heard.raised, dict(self._screen.shown), self._began_ns),
             "outages": [
                 {**outage, "alarms": len(late), "lag_max_s": _rounded(max(late, default=None))}
                 for outage in self._outages

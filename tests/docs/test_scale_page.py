@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.site.figures import Outage, Sample, broken_bounds, lags, share, used
+from benchmarks.site.figures import Outage, Sample, broken_bounds, lags, share, slowest, used
 from tests.conftest import ROOT
 
 SECOND = 1_000_000_000
@@ -65,6 +65,7 @@ def test_a_lag_is_of_the_site_or_of_an_outage() -> None:
     shown = {"usual": 1 * SECOND + SECOND // 2, "cut": 20 * SECOND, "late": 20 * SECOND}
     usual, late, never = lags(raised, shown, [Outage(10 * SECOND, 15 * SECOND, 30 * SECOND)])
     assert (usual, late, never) == ([0.5], [10.0, 8.0], 1)
+    assert slowest(raised, shown, SECOND)[0] == {"lag_s": 10.0, "at_s": 9.0}
     assert share([], 0.99) is None
     assert (share([1.0, 2.0], 0.5), share([float(lag) for lag in range(200)], 0.99)) == (2.0, 198.0)
 
