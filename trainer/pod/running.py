@@ -16,6 +16,7 @@ from edge.cli.terminal import warn
 from edge.errors import BundleError, DatasetError, StoreError
 from edge.simulation.known_marks import MarkShape
 from edge.simulation.products import ProductName
+from edge.wording import counted
 from trainer.datasets.dataset import Entry, as_anomaly, load_unprepared, read_judged
 from trainer.evaluation.evaluating import unseen, without
 from trainer.evaluation.exact_interval import largest_share_of
@@ -71,7 +72,7 @@ def measure_pod(path: Path, on: On, asked: Asked, console: Console) -> Measured:
     if drawn.parts + len(real) == 0:
         raise DatasetError(
             f"{on.data} shows nothing to measure on: expected clean pictures, or defects with masks, that "
-            f"{path} does not know and can read; {drawn.unread} clean ones had no verdict"
+            f"{path} does not know and can read; without a verdict: {counted(drawn.unread, 'clean one')}"
         )
     trials = [*drawn.trials, *real]
     summaries = tuple(
@@ -119,9 +120,9 @@ def _draw(
         task = bar.add_task("drawing and judging", total=asked.parts)
         drawn = drawing.onto(parts, lambda: bar.advance(task))
     if drawn.unread:
-        warn(console, f"{drawn.unread} clean parts had no verdict, so nothing was drawn onto them")
+        warn(console, f"no verdict on {counted(drawn.unread, 'clean part')}, so nothing was drawn there")
     if drawn.no_room:
-        warn(console, f"{drawn.no_room} defects had no room in their ninth and were not drawn")
+        warn(console, f"{counted(drawn.no_room, 'defect')} not drawn: without room in the ninth")
     return drawn
 
 

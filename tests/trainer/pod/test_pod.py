@@ -15,7 +15,7 @@ from edge.opencv import cv2
 from edge.records import UInt8
 from edge.simulation.known_marks import Mark, MarkShape, add_mark
 from edge.web.page import escaped
-from tests.trainer.pod.bright_bundle import write_bright_bundle
+from tests.trainer.pod.step_bundle import write_step_bundle
 from trainer.__main__ import app
 from trainer.pod.clean_parts import simulated_parts
 from trainer.pod.curve import Curve, fit_curve
@@ -142,7 +142,7 @@ def test_the_command_measures_a_bundle_whose_answers_are_known(tmp_path: Path) -
 
     At a contrast that the model cannot see none is found. The manifest notes it, until thresholds change.
     """
-    bundle = write_bright_bundle(tmp_path / "bright", min_area_px=60).path
+    bundle = write_step_bundle(tmp_path / "bright", min_area_px=60).path
     assert f"linewatch-train pod {bundle}" in "".join(pod_section(load_bundle(bundle)).blocks)
     result = run(
         bundle, "--json", tmp_path / "pod.json", "--plot", tmp_path / "pod.png", "--contrast", 150, "--contrast", 30,
@@ -188,7 +188,7 @@ def test_real_defects_and_clean_pictures_of_a_dataset_are_judged(tmp_path: Path)
         cv2.imwrite(str(data / f"{k}.png"), pixels)
         rows.append(f"{k}.png,masks/{k}.png,scratch,p{k}" if k else f"{k}.png,,ok,p{k}")
     (data / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    bundle = write_bright_bundle(tmp_path / "bright", min_area_px=60).path
+    bundle = write_step_bundle(tmp_path / "bright", min_area_px=60).path
     asked = ("--contrast", 150, "--each", 1, "--parts", 2, "--size-px", 8, 30, "--no-note")
     result = run(bundle, data, "--json", tmp_path / "pod.json", *asked)
     assert result.exit_code == 0, result.output
@@ -216,7 +216,7 @@ def test_what_a_dataset_ignores_is_neither_drawn_on_nor_judged(tmp_path: Path) -
     (data / "manifest.csv").write_text(
         "\n".join(["image,mask,class,group,ignore_mask", *rows]) + "\n", encoding="utf-8"
     )
-    bundle = write_bright_bundle(tmp_path / "bright", min_area_px=6).path
+    bundle = write_step_bundle(tmp_path / "bright", min_area_px=6).path
     asked = ("--contrast", 150, "--each", 1, "--parts", 1, "--size-px", 16, 26, "--no-note")
     result = run(bundle, data, "--json", tmp_path / "pod.json", *asked)
     assert result.exit_code == 0, result.output
@@ -241,7 +241,7 @@ def test_what_cannot_be_measured_is_refused(words: list[str], code: int, told: s
     """A wrong option ends with its exit code and says what was expected, before anything is judged."""
     from edge.errors import LinewatchError
 
-    bundle = write_bright_bundle(tmp_path / "bright", min_area_px=60).path
+    bundle = write_step_bundle(tmp_path / "bright", min_area_px=60).path
     with pytest.raises(LinewatchError) as caught:
         run(bundle, *words)
     assert caught.value.exit_code == code

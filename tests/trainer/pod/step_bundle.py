@@ -13,7 +13,7 @@ from edge.bundle import Bundle, ClassEntry, Manifest, TileEntry, write_manifest
 LEVEL, TILE = 140, 160
 
 
-def write_bright_bundle(path: Path, *, min_area_px: float, second: str = "chip") -> Bundle:
+def write_step_bundle(path: Path, *, min_area_px: float, second: str = "chip") -> Bundle:
     """Write a converted bundle of the classes scratch and `second`, which it never answers; tiles of 160 px."""
     path.mkdir(parents=True)
     nodes = [
