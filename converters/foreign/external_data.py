@@ -7,11 +7,23 @@ from typing import Any
 
 from converters.graph.contract import graphs_within
 from converters.graph.float_graph import require_onnx
+from edge.engines.onnx_scan import BYTES_AT_MOST
 from edge.errors import BundleError, ContractError
 from edge.files import write_bytes
 from edge.wording import counted
 
 _BYTES_AT_MOST = 2_000_000_000  # protobuf ends at 2 GiB
+
+
+def read_model(path: Path) -> bytes:
+    """Read an .onnx file. Raises ContractError for one that is larger than a line takes, before it is read."""
+    size = path.stat().st_size
+    if size > BYTES_AT_MOST:
+        raise ContractError(
+            f"{path} has {size / 1e9:.1f} GB: expected a model of at most {BYTES_AT_MOST / 1e9:.1f} GB, as a line "
+            "takes. Export the net alone, without what only training needs"
+        )
+    return path.read_bytes()
 
 
 def external_tensors(proto: Any) -> list[Any]:
@@ -40,7 +52,9 @@ def merge_data(model: Path, out: Path | None = None) -> Path:
     if not model.is_file():
         raise BundleError(f"No model at {model}: expected an .onnx file with weights in a file beside it")
     try:
-        proto = onnx.load_model_from_string(model.read_bytes())
+        proto = onnx.load_model_from_string(read_model(model))
+    except ContractError:
+        raise
     except Exception as error:  # protobuf raises exceptions of many kinds
         raise ContractError(f"{model} cannot be read as ONNX: {error}. Export it again") from error
     tensors = external_tensors(proto)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from converters.foreign.external_data import external_tensors
+from converters.foreign.external_data import external_tensors, read_model
 from converters.foreign.functions import without_functions
 from converters.foreign.lowering import free_batch, lowered, only_output, widened, words_of
 from converters.graph.contract import EDGES, graphs_within, names_within
@@ -77,7 +77,7 @@ class OnnxNet:
     def __init__(self, path: Path, output: str | None) -> None:
         onnx = require_onnx()
         self.path = path
-        self._raw = path.read_bytes()
+        self._raw = read_model(path)
         try:
             self.proto = onnx.load_model_from_string(self._raw)
         except Exception as error:  # protobuf raises exceptions of many kinds

@@ -169,7 +169,7 @@ def _unsteady(difference: Float32) -> bool:
     return float(np.mean(difference > _UNSTEADY)) > _UNSTEADY_CELLS
 
 
-def _arrays_of(reference: Path) -> dict[str, Any]:
+def arrays_of(reference: Path) -> dict[str, Any]:
     """Read an .npz of numbers. Raises ContractError for any other file, and for numbers that prove nothing."""
     try:
         with zipfile.ZipFile(reference) as packed:
@@ -208,7 +208,7 @@ def check_reference(
     such pictures. `converted`: the graph's probabilities for tiles. Raises ContractError for a file that does not
     fit, ConversionError where a probability differs by more than 0.01 in more than 0.1 % of the cells.
     """
-    tiles, raw = _tiles_and_answers(_arrays_of(reference), reference, answers)
+    tiles, raw = _tiles_and_answers(arrays_of(reference), reference, answers)
     try:
         difference = _apart(tiles, raw, converted, reading)
     except (ValueError, IndexError, TypeError) as error:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.errors import BundleError
+from converters.foreign.external_data import merge_data
+from converters.foreign.nets import OnnxNet
+from converters.foreign.originals import arrays_of
+from edge.errors import BundleError, ContractError
 from trainer.models.keras_file import refuse_bombs
 from trainer.models.torch_file import read_tensors
 
@@ -87,3 +90,23 @@ def test_a_keras_file_unfolds_into_no_more_than_weights_may(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="its weights would take"):
         refuse_bombs(tmp_path / "hollow.h5")
     refuse_bombs(keras_file(tmp_path / "good.keras", b"{}", h5_of((100, 100))))
+
+
+def test_an_onnx_file_of_3_gb_is_refused_unread(tmp_path: Path) -> None:
+    """By its size, before any of it is in memory: as a net, and where its weights are to be merged."""
+    path = tmp_path / "net.onnx"
+    with path.open("wb") as file:
+        file.truncate(3_000_000_000)
+    for opened in (lambda: OnnxNet(path, None), lambda: merge_data(path)):
+        with pytest.raises(ContractError, match=r"has 3\.0 GB: expected a model of at most 1\.1 GB"):
+            opened()
+
+
+def test_a_reference_unfolds_into_no_more_than_answers_may(tmp_path: Path) -> None:
+    """An .npz of some hundred bytes that says that it holds 3 GB is refused before it is unfolded."""
+    path = tmp_path / "outputs.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("outputs.npy", bytes(8))
+        archive.filelist[0].file_size = 3 << 30
+    with pytest.raises(ContractError, match=r"unfolds into 3\.2 GB"):
+        arrays_of(path)
