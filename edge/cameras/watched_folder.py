@@ -18,7 +18,7 @@ from pathlib import Path
 from edge.cameras.capture import Shot
 from edge.cameras.files_settings import FilesSettings
 from edge.errors import SourceError
-from edge.pictures import SUFFIXES, NotReadableError, as_frame, as_text, decode, natural_order
+from edge.pictures import SUFFIXES, NotReadableError, as_frame, as_text, decode, natural_order, read_bytes
 from edge.records import UInt8
 from edge.wording import counted
 
@@ -200,11 +200,9 @@ class WatchedFolder:
 
     def _read(self, name: str) -> tuple[UInt8 | None, str]:
         try:
-            return as_frame(decode((self._folder / name).read_bytes()), self._depth_bits), ""
-        except NotReadableError as error:
+            return as_frame(decode(read_bytes(self._folder / name)), self._depth_bits), ""
+        except (NotReadableError, SourceError) as error:
             return None, f"it cannot be read: {error}"
-        except OSError as error:
-            return None, f"it cannot be opened: {error.strerror}"
 
     def _as_it_is(self, name: str) -> Seen | None:
         try:

@@ -79,6 +79,15 @@ def test_a_file_that_is_never_finished_is_no_read_with_its_name(tmp_path: Path, 
     assert camera.facts.unreadable == 1
 
 
+def test_a_file_of_3_gb_is_no_read_and_is_not_taken_into_memory(tmp_path: Path) -> None:
+    """A file that is far too large for a picture is told by its size, as every command tells it."""
+    with watching(tmp_path, unfinished_s=0.5) as camera:
+        with (tmp_path / "big.tmp").open("wb") as file:
+            file.truncate(3_000_000_000)
+        (tmp_path / "big.tmp").rename(tmp_path / "big.jpg")
+        assert "has 3.0 GB; expected a picture" in state_with(camera, CameraCondition.UNREADABLE, 60).detail
+
+
 def test_a_file_under_another_name_is_taken_once_it_is_renamed(tmp_path: Path) -> None:
     """Names that are no picture's, and hidden ones, are left alone until they are renamed into place."""
     with watching(tmp_path) as camera:
