@@ -253,7 +253,12 @@ def refit() -> None:
 )
 def fit_thresholds(
     bundle: BundleArgument,
-    data: Annotated[Path, typer.Argument(help="a dataset of further pictures: a folder with manifest.csv")],
+    data: Annotated[
+        Path | None, typer.Argument(help="a dataset of further pictures: a folder with manifest.csv")
+    ] = None,
+    folds: Annotated[
+        Path | None, typer.Option("--folds", help="in place of DATA: what compare --folds wrote, whose folds chose")
+    ] = None,
     miss_cost: Annotated[
         float | None, typer.Option("--miss-cost", min=0, help="of a missed picture; default: the recipe's")
     ] = None,
@@ -263,19 +268,28 @@ def fit_thresholds(
 ) -> None:
     """Fit thresholds and smallest areas anew on pictures that the bundle does not know; convert it again afterwards."""
     from trainer.bundling.fit_thresholds import fit_thresholds_again
+    from trainer.comparing.over_folds import thresholds_over_folds
 
     if 0 in {miss_cost, false_cost}:
         raise typer.BadParameter("expected costs above 0, received 0")
-    fitted = fit_thresholds_again(bundle, data, console, miss_cost=miss_cost, false_cost=false_cost)
+    if folds is not None and (data is not None or miss_cost is not None or false_cost is not None):
+        raise typer.BadParameter("expected --folds alone: the folds chose on their own pictures, by the recipe's costs")
+    if folds is not None:
+        fitted = thresholds_over_folds(bundle, folds)
+    elif data is not None:
+        fitted = fit_thresholds_again(bundle, data, console, miss_cost=miss_cost, false_cost=false_cost)
+    else:
+        raise typer.BadParameter("expected DATA, a dataset of further pictures, or --folds")
     _tell_thresholds(fitted)
     step = fitted.manifest.provenance[-1]
-    pictures = step["pictures"]
+    chosen_on = "picture of the folds" if folds is not None else "further picture"
     if step["kept"]:
         console.print(
-            f"No further picture shows {', '.join(step['kept'])}: thresholds, areas and counts are those of before"
+            f"No {chosen_on} shows {', '.join(step['kept'])}: thresholds, areas and counts are those of before"
         )
+    pictures = counted(step["pictures"], chosen_on, chosen_on.replace("picture", "pictures"))
     console.print(
-        f"Those thresholds were chosen on {counted(pictures, 'further picture')}, which can judge no more. "
+        f"Those thresholds were chosen on {pictures}, which can judge no more. "
         f"Now convert the bundle: {command('convert', bundle, '--to', 'onnxruntime')}"
     )
 

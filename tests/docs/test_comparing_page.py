@@ -25,7 +25,7 @@ def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
         for block in re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
         for line in block.splitlines()
     ]
-    assert len(commands) == 2
+    assert len(commands) == 4
     for command in commands:
         run(command, tmp_path)
     folds, by_ray = (json.loads((tmp_path / out / "table.json").read_text()) for out in ("folds", "folds-by-ray"))

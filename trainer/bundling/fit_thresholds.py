@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -60,7 +61,7 @@ def fit_thresholds_again(
     is left, SettingsError, StoreError.
     """
     bundle = load_bundle(path, need_onnx=False)
-    settings = _recipe(bundle)
+    settings = recipe_of(bundle)
     asked = {"miss_cost": miss_cost, "false_cost": false_cost}
     costs = _costs(settings, {key: cost for key, cost in asked.items() if cost is not None})
     whole = settings.model.stride_px(settings.tile.height) == settings.tile.height
@@ -93,29 +94,42 @@ def fit_thresholds_again(
         "costs": costs.model_dump(mode="json"),
         "kept": [name for name in names if name not in shown],
     }
+    return set_thresholds(bundle, shown, step, [content_sha256(entry.path) for entry in entries])
+
+
+def set_thresholds(
+    bundle: Bundle, fitted: Mapping[str, Mapping[str, Any]], step: Mapping[str, Any], chosen_by: Sequence[str]
+) -> Bundle:
+    """Write thresholds and smallest areas into a bundle, which is to be converted again.
+
+    `fitted`: of each class that was fitted, a FittedClass as keys. `step`: what the provenance says of it. `chosen_by`:
+    sha256 of the pictures that chose, which judge no more. Where it cannot be written, the bundle is as it was. Raises
+    StoreError.
+    """
+    path = bundle.path
     manifest = bundle.manifest.model_copy(
         update={
             "classes": tuple(
-                entry.model_copy(update={key: shown[entry.name][key] for key in ("threshold", "min_area_px")})
-                if entry.name in shown
+                entry.model_copy(update={key: fitted[entry.name][key] for key in ("threshold", "min_area_px")})
+                if entry.name in fitted
                 else entry
                 for entry in bundle.manifest.classes
             ),
-            "validation": {**bundle.manifest.validation, **shown},
+            "validation": {**bundle.manifest.validation, **fitted},
             "golden": (),
-            "provenance": (*(each for each in bundle.manifest.provenance if each.get("step") == "train"), step),
+            "provenance": (*(each for each in bundle.manifest.provenance if each.get("step") == "train"), dict(step)),
         }
     )
     try:
         stale = (*(path / name for name in _STALE), *(path / GOLDEN).glob("*.map.png"))
         with _put_back_on_failure([path / BEFORE, *stale]) as aside:
-            _note(path / BEFORE, aside[path / BEFORE], entries)
+            _note(path / BEFORE, aside[path / BEFORE], chosen_by)
             return write_manifest(path, manifest)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}. Free some space and fit them again") from error
 
 
-def _recipe(bundle: Bundle) -> TrainSettings:
+def recipe_of(bundle: Bundle) -> TrainSettings:
     """Return the recipe that the manifest holds. Raises BundleError where there is nothing that could be fitted."""
     if not bundle.keras_path.is_file():
         raise BundleError(
@@ -183,7 +197,7 @@ def _put_back_on_failure(paths: Sequence[Path]) -> Iterator[dict[Path, Path]]:
         aside[path].unlink()
 
 
-def _note(path: Path, before: Path, entries: Sequence[Entry]) -> None:
+def _note(path: Path, before: Path, chosen_by: Sequence[str]) -> None:
     """Add the pictures to what the bundle was chosen by; `before`: what was noted before, if there is such a file."""
     if before.is_file():
         shutil.copyfile(before, path)
@@ -192,4 +206,4 @@ def _note(path: Path, before: Path, entries: Sequence[Entry]) -> None:
         writer = csv.writer(file)
         if not begun:
             writer.writerow(("split", "sha256"))
-        writer.writerows(("validation", content_sha256(entry.path)) for entry in entries)
+        writer.writerows(("validation", sha256) for sha256 in chosen_by)

@@ -126,7 +126,8 @@ def finish(comparison: Comparison, console: Console) -> list[RunFigures]:
 
 def _by_folds(folds: Folds, outcomes: Sequence[RunFigures], out: Path, console: Console) -> list[Any]:
     summary = {labels: summarised(runs, out) for labels, runs in by_recipe(outcomes).items()}
-    kept = [{"recipe": list(labels), **own} for labels, own in summary.items()]
+    names = {labels: [run.run.name for run in runs] for labels, runs in by_recipe(outcomes).items()}
+    kept = [{"recipe": list(labels), "names": names[labels], **own} for labels, own in summary.items()]
     write_text(out / "summary.json", json.dumps(kept, indent=1) + "\n")
     nothing = folds_tables.answering_nothing(outcomes)
     shown = summary | {labels: summarised(runs, out) for labels, runs in by_recipe(nothing).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,19 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from edge.errors import SettingsError, StoreError
+from edge.bundle import ClassEntry, Manifest, sha256_of, write_manifest
+from edge.errors import BundleError, SettingsError, StoreError
 from tests.trainer.painted import RECIPE, quiet, write_painted
 from trainer.__main__ import app
 from trainer.comparing.comparing import begin, compare
 from trainer.comparing.folds import FOLDS, read_folds
 from trainer.comparing.folds_summary import summarised
 from trainer.comparing.grid import GridSettings, Run, in_folds, read_grid, runs_of
+from trainer.comparing.over_folds import thresholds_over_folds
 from trainer.comparing.rows import RunFigures
 from trainer.datasets.dataset import read_manifest
+from trainer.evaluation.evaluating import learned_from
+from trainer.recipe.settings import TrainSettings
 
 TINY = yaml.safe_load(RECIPE) | {"epochs": 1}
 TINY["sampling"] = TINY["sampling"] | {"steps_per_epoch": 2}
@@ -173,6 +178,14 @@ def test_a_comparison_by_folds_judges_each_picture_once(data: Path, tmp_path: Pa
     assert thresholds["pictures"] == sum(len(folds.judged(fold)) for fold in range(2))
     assert set(thresholds["classes"]) == {"scratch", "stain"}
     assert set(thresholds["folds"]) == set(thresholds["held_out"]) == {"miou", "missed", "passed", "false"}
+    bundle = tmp_path / "bundle"
+    shutil.copytree(out / "dice-fold0" / "bundle", bundle)
+    classes = {entry.name: entry for entry in thresholds_over_folds(bundle, out).classes}
+    for name, chosen in thresholds["classes"].items():
+        assert (classes[name].threshold, classes[name].min_area_px) == (chosen["threshold"], chosen["min_area_px"])
+    chose = learned_from(bundle)  # its own fold chose as well, and judges it no more; what all hold out does
+    assert {sha256_of(data / image) for image in folds.judged(0)} <= chose
+    assert not {sha256_of(data / image) for image in folds.held_out} & chose
     page = (out / "table.md").read_text()
     assert page.startswith("2 folds of ")
     assert "| miou | dice |" in page
@@ -180,6 +193,36 @@ def test_a_comparison_by_folds_judges_each_picture_once(data: Path, tmp_path: Pa
     console = Console(file=io.StringIO(), width=100)
     assert compare(grid(loss={"dice": {}}), data, out, console, folds=2) == outcomes
     assert "[2/2] dice-fold1: done before" in console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+
+
+def test_thresholds_come_from_a_comparison_of_the_bundle_s_own_recipe(tmp_path: Path) -> None:
+    """A folder without one, one that is not over, and one of other recipes are refused, and say what to do."""
+    bundle = bundle_of(tmp_path / "bundle", TINY)
+    with pytest.raises(StoreError, match="holds no comparison by folds"):
+        thresholds_over_folds(bundle, tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "recipe.yaml").write_text(yaml.safe_dump(TINY | {"seed": 9, "max_minutes": 5}))
+    told = {"recipe": ["a"], "names": ["a"], "failed": ["a-fold1"], "stopped": [], "thresholds": {"classes": {}}}
+    (tmp_path / "summary.json").write_text(json.dumps([told]))
+    with pytest.raises(StoreError, match="runs are missing: a-fold1"):
+        thresholds_over_folds(bundle, tmp_path)
+    (tmp_path / "a" / "recipe.yaml").write_text(yaml.safe_dump(TINY | {"epochs": 2}))
+    with pytest.raises(BundleError, match=r"none of those compared in .* \(a\)"):
+        thresholds_over_folds(bundle, tmp_path)
+
+
+def bundle_of(folder: Path, recipe: dict[str, Any]) -> Path:
+    """Write a bundle that says which recipe it is of; nothing in it answers anything."""
+    folder.mkdir()
+    (folder / "model.keras").write_bytes(b"no model")
+    entry = ClassEntry(id=1, name="scratch", severity="major", colour=(0, 0, 0), threshold=0.5, min_area_px=2.0)
+    settings = TrainSettings.model_validate(recipe)
+    training = {"recipe": settings.model_dump(mode="json")}
+    manifest = Manifest(
+        name="tiny", version="1.0.0", classes=(entry,), tile=settings.tile, channels=1, training=training
+    )
+    write_manifest(folder, manifest)
+    return folder
 
 
 def test_the_command_takes_folds_and_seeds(tmp_path: Path) -> None:
