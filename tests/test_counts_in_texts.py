@@ -26,6 +26,7 @@ NEVER_ONE: dict[tuple[str, str], str] = {
     ("path.stat().st_size", "bytes"): "told where it is beyond a limit of many",
     ("argument", "things"): "told where it is more than the file has bytes",
     ("len(data)", "bytes"): "a pickle of a file of weights has more",
+    ("cut['of_steps']", "steps"): "told where at least one was taken and one is left",
 }
 
 
