@@ -44,9 +44,9 @@ def _size(px: float | None, mm_per_px: float | None) -> str:
 
 
 def draw_curves(summaries: Sequence[Summary], mm_per_px: float | None) -> bytes:
-    """Draw for each class the curves by contrast, and beside them a90/95 by orientation; PNG.
+    """Draw for each class the curves by contrast, and beside them a90 and a90/95 by orientation and ninth; PNG.
 
-    Dots are shares found of sizes taken together, a sixth of all each. Raises DependencyError.
+    Raises DependencyError.
     """
     try:
         from matplotlib.figure import Figure
