@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge.errors import DatasetError
 from edge.files import scratch_folder
-from edge.wording import counted
+from edge.wording import command, counted
 from trainer.importing.options import (
     Common,
     DefectIs,
@@ -28,6 +30,13 @@ from trainer.importing.options import (
 if TYPE_CHECKING:
     from trainer.importing.exporting import Exported
     from trainer.importing.mask_sets import MaskChoices
+
+# Options that errors name; those of `auto` are the ones that all imports of labels share.
+_OPTION = re.compile(r"--[a-z][a-z-]+")
+_OPTIONS_OF_AUTO = frozenset({
+    *("--missing-is-clean", "--labels-lie", "--line-width", "--rename", "--empty", "--annotator"),
+    *("--group-from", "--group-from-path"),
+})  # fmt: skip
 
 ObjectsOption = Annotated[
     bool, typer.Option("--objects", help="masks number objects of one class: every level above 0 is the defect")
@@ -251,7 +260,14 @@ def auto(
         console.print(f"{folder}: {found.words}")
         for line in found.beside:
             console.print(f"  {line}")
-        write_labels(read_labels(found.read, common.choices, scratch), common.out, common.settings)
+        try:
+            write_labels(read_labels(found.read, common.choices, scratch), common.out, common.settings)
+        except DatasetError as error:
+            asked = set(_OPTION.findall(str(error))) - _OPTIONS_OF_AUTO
+            if not asked:
+                raise
+            by_itself = command("linewatch-train", "import", found.verb)
+            raise DatasetError(f"{error}\n{', '.join(sorted(asked))}: an option of {by_itself}, not of auto") from error
 
 
 DataArgument = Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")]

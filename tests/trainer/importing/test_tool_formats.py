@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from edge.errors import LinewatchError
@@ -198,6 +199,42 @@ def test_what_is_no_json_of_labels_is_refused(text: bytes, says: str, tmp_path: 
     code, said = run("coco", source, "--out", tmp_path / "out")
     assert code == 10
     assert says in said
+
+
+def test_labels_on_a_turned_picture_lie_as_their_size_says(tmp_path: Path) -> None:
+    """Exif turns a picture: labels of the stored size turn with it, of the shown size they stay; else it is asked."""
+    stored = surface(0, SIZE)
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by a quarter, clockwise
+    (tmp_path / "in").mkdir()
+    Image.fromarray(stored[:, :, ::-1]).save(tmp_path / "in" / "a.jpg", exif=exif, quality=95)
+    shown = np.rot90(SCRATCH, -1)
+    sizes = {"stored": SIZE, "shown": SIZE[::-1]}
+    for lie, (height, width) in sizes.items():
+        image = {"id": 7, "file_name": "a.jpg", "height": height, "width": width}
+        content = coco(images=[image], annotations=[annotation()], categories=[{"id": 0, "name": "scratch"}])
+        (tmp_path / "in" / "a.json").write_text(json.dumps(content))
+        (_, truth) = taken("coco", tmp_path / "in", out=tmp_path / lie)["a.jpg"]
+        expected = (
+            shown if lie == "stored" else cv2.rectangle(np.zeros(SIZE[::-1], np.uint8), (12, 10), (41, 29), 1, -1)
+        )
+        np.testing.assert_array_equal(truth > 0, expected > 0)
+    content["images"] = [{"id": 7, "file_name": "a.jpg"}]
+    (tmp_path / "in" / "a.json").write_text(json.dumps(content))
+    assert "Give --labels-lie shown" in run("coco", tmp_path / "in", "--out", tmp_path / "none")[1]
+    (_, truth) = taken("coco", tmp_path / "in", "--labels-lie", "stored", out=tmp_path / "asked")["a.jpg"]
+    np.testing.assert_array_equal(truth > 0, shown > 0)
+
+
+def test_pictures_that_a_list_does_not_name_are_left_out(tmp_path: Path) -> None:
+    """And told; `--missing-is-clean` takes them as clean."""
+    images = coco()["images"][:1]
+    source = write_coco(tmp_path / "in", images=images)
+    code, said = run("coco", source, "--out", tmp_path / "out")
+    assert (code, "left out: 1 picture that the labels do not list" in said) == (0, True), said
+    assert list(truths(tmp_path / "out")) == [f"images/{DEFECTIVE}"]
+    found = taken("coco", source, "--missing-is-clean", out=tmp_path / "clean")
+    assert found[f"images/{CLEAN}"][0] == ()
 
 
 def test_labels_of_several_folders_pair_with_the_pictures_beside_them(tmp_path: Path) -> None:
@@ -445,6 +482,15 @@ def test_what_could_be_several_things_is_refused(write: Callable[[Path], None], 
     code, said = run("auto", tmp_path / "in", "--out", tmp_path / "out")
     assert (code, says in said) == (10, True), said
     assert not (tmp_path / "out").exists()
+
+
+def test_auto_names_the_command_that_has_the_option(tmp_path: Path) -> None:
+    """Where an error asks for what auto cannot be given."""
+    save(tmp_path / "in" / "images" / "a.png", surface(0, SIZE))
+    save(tmp_path / "in" / "masks" / "a.png", 255 - SCRATCH)
+    code, said = run("auto", tmp_path / "in", "--out", tmp_path / "out")
+    assert code == 10
+    assert "--defect-is: an option of linewatch-train import masks, not of auto" in said
 
 
 def test_auto_says_what_it_understood(tmp_path: Path) -> None:
