@@ -271,7 +271,7 @@ def test_masks_beside_the_classes_folders_are_not_lost(tmp_path: Path) -> None:
         read_masks_by_class(tmp_path / "p", tmp_path / "m", "")
 
 
-@pytest.mark.parametrize("folder", ["good", "OK", "i.O.", "Gut", "normal", "fehlerfrei"])
+@pytest.mark.parametrize("folder", ["good", "OK", "i.O.", "Gut", "normal", "fehlerfrei", "ok_front", "No Defect"])
 def test_a_defect_on_a_picture_in_a_folder_of_good_ones_is_refused(tmp_path: Path, folder: str) -> None:
     """With one class for all masks the picture's folder counts, too; an empty mask contradicts nothing."""
     for name, mask in {f"{folder}/1": OTHER * 0, "bad/2": WANTED}.items():
@@ -283,6 +283,9 @@ def test_a_defect_on_a_picture_in_a_folder_of_good_ones_is_refused(tmp_path: Pat
     save(tmp_path / "m" / folder / "1.png", OTHER)
     with pytest.raises(DatasetError, match=r"it has a defect, and its picture .* lies in the folder"):
         imported(read_masks(tmp_path / "p", tmp_path / "m", "", **how), tmp_path / "none")
+    save(tmp_path / "by-class" / "dent" / "1.png", WANTED)
+    with pytest.raises(DatasetError, match="has its name, and lies in the folder"):
+        read_masks_by_class(tmp_path / "p", tmp_path / "by-class", "")
 
 
 @pytest.mark.parametrize(

@@ -128,21 +128,28 @@ def means_clean(name: str) -> bool:
     return is_clean(name) or "".join(words) in _GOOD
 
 
-def sounds_good(name: str) -> bool:
-    """Tell whether a name says in words that nothing is wrong: `normal`, `ok_front`, `No Defect`; not `not_ok`."""
-    words = words_of(name)
+def speaks_of_good(name: str) -> bool:
+    """Tell whether a word in a name says that nothing is wrong: `ok_front`, `No Defect`, `good parts`; not `not_ok`."""
     if means_clean(name) or (
         any(sign in name for sign in _GOOD_SIGNS) and not any(sign in name for sign in _BAD_SIGNS)
     ):
         return True
+    words = words_of(name)
     for place, word in enumerate(words):
         denied = place > 0 and words[place - 1] in _NOT
         if (word in _GOOD and not denied) or (word in _DEFECTS and denied):
             return True
         if word == "free" and place > 0:
             return True
-    # `no_scratch`, but neither `no_good` nor `No 3`
-    return len(words) > 1 and words[0] in _WITHOUT and words[1].isalpha() and words[1] not in _GOOD
+    return False
+
+
+def sounds_good(name: str) -> bool:
+    """Tell whether a class's name says in words that nothing is wrong, `no_scratch` and `ohne Kratzer` included."""
+    words = words_of(name)
+    # neither `no_good` nor `No 3`
+    denies = len(words) > 1 and words[0] in _WITHOUT and words[1].isalpha() and words[1] not in _GOOD
+    return denies or speaks_of_good(name)
 
 
 def _is_of_a_split(name: str) -> bool:

@@ -16,7 +16,7 @@ from edge.errors import DatasetError, SourceError
 from edge.pictures import list_pictures, read_decoded, why_left_out
 from edge.records import UInt8
 from edge.wording import counted
-from trainer.datasets.class_naming import checked_name, is_clean, means_clean
+from trainer.datasets.class_naming import checked_name, is_clean, speaks_of_good
 from trainer.datasets.dataset import IGNORE_MASK
 from trainer.importing.indexed_png import read_indexed
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
@@ -195,7 +195,7 @@ class _Pairs:
         folders = picture.split("/")[:-1]
         if not of_class or of_class in folders:
             return ""
-        return next((each for each in folders if each in self._classes or means_clean(each)), "")
+        return next((each for each in folders if each in self._classes or speaks_of_good(each)), "")
 
     def finish(self) -> Mapping[str, list[tuple[Path, _Reader]]]:
         """Return the masks of each picture. Raises DatasetError with all that does not pair."""
@@ -220,7 +220,7 @@ def _labelling(masks: _Masks, labels_lie: LabelsLie) -> Callable[[str, Path], La
                 if mask is None:
                     findings.append(ClassMask(class_name, None))
                     continue
-                clean = next((part for part in name.split("/")[:-1] if means_clean(part)), "")
+                clean = next((part for part in name.split("/")[:-1] if speaks_of_good(part)), "")
                 if clean and mask.any() and class_name != IGNORE_MASK:
                     raise DatasetError(
                         f"{mask_path}: it has a defect, and its picture {path} lies in the folder {clean}. Is it "
