@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from edge.bundle import SPLIT, Bundle
 from edge.cli.terminal import warn
 from edge.errors import DatasetError, StoreError
 from edge.wording import command, counted
+from trainer.auditing.shrinking import shrunk_to_edge
 from trainer.bundling.bundle import Trained, write_bundle
 from trainer.datasets.cells import labelled_whole
 from trainer.datasets.dataset import (
@@ -278,13 +280,20 @@ def _load(
     """
     pictures: dict[Split, list[Picture]] = {"train": [], "validation": []}
     whole = _answers_whole_tiles(settings)
+    shrunk: list[float] = []
     with progress_bar(console) as progress:
         for entry in progress.track(entries, description="reading"):
             if cache is None:
                 picture = load_picture(entry, names, settings.preparing, settings.channels)
             else:
                 picture = load_cached(entry, names, settings.preparing, settings.channels, cache)
+            if settings.labels.shrink == "edge":
+                picture, by_px = shrunk_to_edge(picture)
+                shrunk += by_px
             pictures[parts[entry.image]].append(labelled_whole(picture, names) if whole else picture)
+    if shrunk:
+        wider = f"{counted(len(shrunk), 'defect')} drawn wider than the picture's edge"
+        console.print(f"labels: {wider} shrunk, by {np.median(shrunk):.0f} px in the median")
     for warning in check_classes([*pictures["train"], *pictures["validation"]], names):
         warn(console, f"{warning}")
     return pictures

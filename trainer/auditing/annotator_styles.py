@@ -82,11 +82,14 @@ def measure_style(grey: UInt8, drawn: UInt8) -> Style | None:
     thickness = float(2 * np.median(inside[ridge]) - 1)
     _, _, stats, _ = cv2.connectedComponentsWithStats(own, connectivity=8)
     area = float(np.median(stats[1:, cv2.CC_STAT_AREA]))
-    return Style(thickness, area, _dilation(grey[window], drawn[window]))
+    return Style(thickness, area, dilation_px(grey[window], drawn[window]))
 
 
-def _dilation(grey: UInt8, drawn: UInt8) -> float | None:
-    """Return where the picture's edge is steepest on average, px inside (+) or outside (-) of the outline."""
+def dilation_px(grey: UInt8, drawn: UInt8) -> float | None:
+    """Return where the picture's edge is steepest on average, px inside (+) or outside (-) of the outline.
+
+    `grey`: uint8 [H, W]; `drawn`: uint8 [H, W] of 0 and 1. None where no edge is clear.
+    """
     # a frame-wide mask's rim tells little and takes long; one without an outside has none
     if max(grey.shape) > _LONGEST_SIDE_PX or drawn.all():
         return None

@@ -127,6 +127,15 @@ class SequenceSettings(StrictModel):
         return self
 
 
+class LabelSettings(StrictModel):
+    """What is done to labels before they are learned. `shrink`: `edge` takes off what a pen painted too much.
+
+    Those of pictures that choose are shrunk too. Pictures that are held out are judged by their labels as they are.
+    """
+
+    shrink: Literal["none", "edge"] = "none"
+
+
 class LogSettings(StrictModel):
     """What is written beside training/log.csv. `tensorboard`: event files in training/tensorboard."""
 
@@ -190,6 +199,7 @@ class TrainSettings(StrictModel):
     thresholds: ThresholdSettings = ThresholdSettings()
     guard: GuardSettings = GuardSettings()
     cells: CellSettings = CellSettings()
+    labels: LabelSettings = LabelSettings()
     sequence: SequenceSettings = SequenceSettings()
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     xla: bool = False
