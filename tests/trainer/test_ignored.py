@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import datetime, timezone
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,17 @@ from edge.errors import DatasetError
 from edge.records import UInt8
 from tests.trainer.importing.pictures import imported, save
 from tests.trainer.levels_bundle import TILE, write_levels_bundle
+from tests.trainer.painted import RECIPE, quiet, recipe
+from trainer.anomaly.gathering import known_cells, some_cells
 from trainer.auditing.audit import audit
+from trainer.bundling.bundle import Trained, fit_thresholds
 from trainer.datasets.cells import cells_of
 from trainer.datasets.cutting import cut_dataset
 from trainer.datasets.dataset import dataset_sha256, load_picture, read_manifest
 from trainer.datasets.masks import IGNORED
 from trainer.evaluation.evaluating import Wanted, evaluate
 from trainer.evaluation.holding_out import copy_held_out
+from trainer.evaluation.keras_engine import load_model
 from trainer.evaluation.metrics import Scores, score_picture
 from trainer.evaluation.ranking import Ranking
 from trainer.importing.manifest_csv import read_manifests
@@ -72,8 +78,11 @@ def half(side: str) -> UInt8:
     return mask
 
 
-@pytest.mark.parametrize("head", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("term", TERMS, ids=lambda term: "-".join(map(str, term.values())))
+@pytest.mark.parametrize(
+    ("term", "head"),
+    [*product(TERMS, ("softmax", "sigmoid")), ({"kind": "lovasz", "errors": "hinge"}, "sigmoid")],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
+)
 def test_no_loss_sees_what_is_ignored(term: dict[str, Any], head: str) -> None:
     """Every loss is that of the known pixels alone, whatever was answered elsewhere, and its slope is 0 there."""
     import tensorflow as tf
@@ -194,3 +203,36 @@ def test_scores_of_a_wholly_ignored_picture_are_of_nothing() -> None:
     report = scores.report()
     assert report["confusion"]["pixels"] == [[0] * 3] * 3
     assert json.dumps(report)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_thresholds_are_fitted_without_what_is_ignored(side: str, tmp_path: Path) -> None:
+    """A clean picture whose bright half is ignored is not falsely flagged; one whose dark half is, is.
+
+    A scratch whose half is ignored is not missed in it.
+    """
+    bundle = write_levels_bundle(tmp_path / "bundle")
+    names = tuple(entry.name for entry in bundle.classes)
+    pictures = [
+        load_picture(entry, names, (), 1)
+        for folder, clean in (("clean", True), ("scratched", False))
+        for entry in read_manifest(write_data(tmp_path / folder, half(side), clean=clean))
+    ]
+    text = RECIPE.replace("stem_stride: 2", "stem_stride: 1").replace("[{step: grey}]", "[]")
+    trained = Trained(load_model(bundle.keras_path), names, pictures, datetime.now(timezone.utc), {})
+    fitted = fit_thresholds(trained, recipe(tmp_path, text), quiet())["scratch"]
+    assert (fitted.shown, fitted.missed) == ((1, 0) if side == "right" else (0, 0))
+    assert fitted.false == (side == "right")
+    assert fitted.missed_region == (0 if side == "right" else None)
+
+
+def test_cells_of_good_parts_that_show_what_is_ignored_are_not_learned() -> None:
+    """A cell of which a pixel is ignored teaches nothing, and has no score; all others do as before."""
+    truth = np.zeros((32, 50), np.uint8)
+    truth[3, 17] = truth[31, 49] = IGNORED
+    known = known_cells(truth, (2, 4, 7))
+    assert np.argwhere(~known).tolist() == [[0, 1], [1, 3]]
+    cells = np.arange(2 * 4 * 7, dtype=np.float32).reshape(2, 4, 7)
+    drawn = some_cells(cells, 100, np.random.default_rng(0), known)
+    np.testing.assert_array_equal(drawn, cells[known])
+    assert known_cells(np.zeros_like(truth), (2, 4)).all()
