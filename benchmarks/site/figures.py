@@ -72,14 +72,19 @@ def slowest(raised: Mapping[str, int], shown: Mapping[str, int], began_ns: int) 
     ]
 
 
-def used(samples: Sequence[Sample], processes: int = 1) -> dict[str, Any]:
-    """Return processor (1 = one core) and memory of a process. `growth`: last quarter ÷ second quarter."""
+def used(samples: Sequence[Sample], processes: int = 1, since_ns: int = 0) -> dict[str, Any]:
+    """Return processor (1 = one core) and memory of a process.
+
+    `growth`: last quarter ÷ second quarter of the time since a moment, such as that when all had caught up: what a
+    broker took for a queue it does not give back to the system.
+    """
     if len(samples) < 2:
         return {"cores": None, "resident_mb": None, "growth": None, "processes": processes}
     first, last = samples[0], samples[-1]
-    quarter = max(1, len(samples) // 4)
-    former = statistics.median(sample.resident_mb for sample in samples[quarter : 2 * quarter] or samples[:1])
-    latter = statistics.median(sample.resident_mb for sample in samples[-quarter:])
+    settled = [sample.resident_mb for sample in samples if sample.at_ns >= since_ns] or [last.resident_mb]
+    quarter = max(1, len(settled) // 4)
+    former = statistics.median(settled[quarter : 2 * quarter] or settled)
+    latter = statistics.median(settled[-quarter:])
     return {
         "cores": round((last.cpu_s - first.cpu_s) / max(1e-9, (last.at_ns - first.at_ns) / 1e9), 3),
         "resident_mb": round(latter, 1),

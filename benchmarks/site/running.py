@@ -242,6 +242,7 @@ class Run:
         rows = self._dashboard.rows()
         messages = sum(station["committed"] for station in stations)
         lost = sum(max(0, station["committed"] - rows.get(station["epoch"], 0)) for station in stations)
+        settled_ns = windows[-1].caught_up_ns if windows else 0
         usual, late, never = lags(self._heard.raised, dict(self._screen.shown), windows)
         told = {
             **{name: value for name, value in vars(self._asked).items() if name != "messages"},
@@ -266,9 +267,9 @@ class Run:
             "history_bytes_per_event": round(self._dashboard.history_bytes() / max(1, messages)),
             "page_updates": self._screen.updates,
             "page_kb": round(self._screen.bytes / max(1, self._screen.updates) / 1000, 1),
-            "broker": used(self._samples["broker"]),
-            "dashboard": used(self._samples["dashboard"]),
-            "stations_used": used(self._samples["stations"], len(self._hosts)),
+            "broker": used(self._samples["broker"], since_ns=settled_ns),
+            "dashboard": used(self._samples["dashboard"], since_ns=settled_ns),
+            "stations_used": used(self._samples["stations"], len(self._hosts), settled_ns),
             "late_s": _rounded(share(self._heard.late_s, 0.99)),
             "machine_cores": os.cpu_count(),
             "load": {"median": round(statistics.median(self._loads), 1), "max": round(max(self._loads), 1)},

@@ -76,6 +76,7 @@ def test_memory_and_processor_are_those_of_the_run() -> None:
     told = used(samples)
     assert (told["cores"], told["peak_mb"]) == (0.25, 115.0)
     assert told["growth"] == round(113.5 / 105.5, 3)
+    assert used(samples, since_ns=8 * SECOND)["growth"] == round(114.5 / 110.5, 3)
     assert used(samples[:1])["growth"] is None
 
 
