@@ -10,6 +10,8 @@ import os
 import pickle
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +32,7 @@ from edge.reinspecting.working import ShardDone, Task, Worker
 
 LOCAL = "local"
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # numbers of shards, and counts: no picture passes through it
-_CONNECT_S, _NODE_S, _STOP_LOOKED_S = 10.0, 120.0, 0.2
+_CONNECT_S, _ANSWER_S, _NODE_S, _STOP_LOOKED_S = 10.0, 120.0, 600.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -138,14 +140,12 @@ class RayRoad:
         own = looked_at(task, first)
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         look = self._ray.remote(num_cpus=0, max_retries=0)(looked_at)
-        nodes = {
-            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": look.options(
-                scheduling_strategy=strategy(node["NodeID"], soft=False)
-            ).remote(task, first)
+        answers = [
+            (_named(node), look.options(scheduling_strategy=strategy(node["NodeID"], soft=False)).remote(task, first))
             for node in self._nodes()
-        }
+        ]
         told = []
-        for name, answer in nodes.items():
+        for name, answer in answers:
             try:
                 problem = differing(own, self._ray.get(answer, timeout=_NODE_S))
             except Exception as error:  # noqa: BLE001 - whatever it is, this node cannot judge
@@ -156,7 +156,7 @@ class RayRoad:
                 f"{'. '.join(told)}. Expected the same on each node: rows may not depend on where they are made. "
                 "Install and copy what differs"
             )
-        return {"nodes": sorted(nodes), "ray": self._ray.__version__}
+        return {"nodes": sorted(name for name, _ in answers), "ray": self._ray.__version__}
 
     def work(self, task: Task, stop: threading.Event, each: Each) -> Iterator[ShardDone]:
         """Yield each shard when it is done, in any order; once `stop` is set workers end with their picture."""
@@ -232,6 +232,11 @@ class RayRoad:
             raise EngineError(f"Ray could not do it: {said}. Rows that are written stay; start again") from error
 
 
+def _named(node: dict[str, Any]) -> str:
+    """Name a node by its host, its address, and the first digits of its own id."""
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})"
+
+
 def _require_listener(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isdecimal() or "/" in address:
@@ -242,6 +247,18 @@ def _require_listener(address: str) -> None:
         raise SettingsError(
             f"--ray {address}: no Ray cluster answers there: {error}. Start one with: ray start --head"
         ) from error
+    # Ray itself waits without end for a listener that is no cluster; what else is wrong it says when it connects
+    asked = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+    try:
+        done = subprocess.run(asked, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=_ANSWER_S)  # noqa: S603 - no shell
+        silent = b"Timed out while waiting for GCS" in done.stdout + done.stderr
+    except subprocess.TimeoutExpired:
+        silent = True
+    if silent:
+        raise SettingsError(
+            f"--ray {address}: what listens there does not answer as a Ray cluster. Name the head's address; `ray "
+            "status` says whether it is one"
+        )
 
 
 def _with_threads(task: Task, cpus: float) -> Task:

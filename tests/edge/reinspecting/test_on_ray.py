@@ -225,3 +225,15 @@ def test_a_cluster_of_another_version_and_too_many_engines_are_refused(place: Pa
         assert "another version of Ray or of Python" in told
         assert "2.9.9" in told
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.soak
+def test_what_listens_and_is_no_cluster_is_told(place: Path, tmp_path: Path) -> None:
+    """Exit code 3 after a while, where Ray itself would wait without end."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(100)
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        code, told = finished(words(place, tmp_path / "out", "--ray", address))
+    assert code == 3, told
+    assert "does not answer as a Ray cluster" in told
