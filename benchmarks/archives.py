@@ -40,6 +40,7 @@ LIMITS = {"ray_by_plain": 0.9, "two_nodes_by_one": 1.6, "memory_100k_by_10k": 1.
 _NODE = {"object_store_memory": 100 * 2**20}
 _DIFFERENT = 8  # pictures; the others are hard links to them
 _TRY_S = 3600.0
+_STARTS = 9
 
 
 class Timed:
@@ -120,10 +121,18 @@ def cluster(nodes: int) -> Iterator[Any]:
     running = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **_NODE})
     try:
         for _ in range(nodes - 1):
-            running.add_node(num_cpus=1, **_NODE)
+            _added(running)
         yield running
     finally:
         running.shutdown()
+
+
+def _added(running: Any) -> Any:
+    """Return a node that was added; Ray gives it 30 s to start, which a busy machine may take."""
+    for _ in range(_STARTS):
+        with contextlib.suppress(Exception):
+            return running.add_node(num_cpus=1, **_NODE)
+    return running.add_node(num_cpus=1, **_NODE)
 
 
 def ray_by_plain(place: Path, pictures: int) -> dict[str, float]:
@@ -162,7 +171,7 @@ class Killer:
     def __init__(self, archive: Path, out: Path, running: Any, seed: int) -> None:
         self._archive, self._out, self._running = archive, out, running
         self._random = random.Random(seed)
-        self._added: list[Any] = [running.add_node(num_cpus=1, **_NODE)]
+        self._added: list[Any] = [_added(running)]
         self._driver: subprocess.Popen[bytes] | None = None
         self.killed: dict[str, int] = {"worker": 0, "node": 0, "driver": 0}
 
@@ -221,7 +230,7 @@ class Killer:
 
     def _kill_node(self) -> None:
         self._running.remove_node(self._added.pop(), allow_graceful=False)
-        self._added.append(self._running.add_node(num_cpus=1, **_NODE))
+        self._added.append(_added(self._running))
 
     def _kill_driver(self) -> None:
         if self._driver is not None:
