@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from converters.foreign.external_data import external_tensors
 from converters.graph.contract import graphs_within
 from converters.graph.float_graph import require_onnx
 from edge.errors import ContractError
 
 # Functions that call each other twice unfold without end; no net has so many nodes.
 _NODES_AT_MOST = 200_000
+_OWN_DOMAINS = ("", "ai.onnx")
 
 
 def without_functions(proto: Any, name: str) -> Any:
@@ -17,6 +19,7 @@ def without_functions(proto: Any, name: str) -> Any:
     require_onnx()
     if not proto.functions:
         return proto
+    _check_harmless(proto.functions, name)
     _Unfolding(proto.functions, name).check(proto.graph)
     from onnx.inliner import inline_local_functions
 
@@ -27,6 +30,23 @@ def without_functions(proto: Any, name: str) -> Any:
             f"{name} has functions of its own that cannot be put in their places: {' '.join(str(error).split())[:300]}."
             " Export it with plain ONNX operators"
         ) from error
+
+
+def _check_harmless(functions: Any, name: str) -> None:
+    """Refuse functions that stand in for ONNX's own operators, and weights in other files, also where none calls."""
+    from onnx import GraphProto, ModelProto
+
+    for function in functions:
+        if function.domain in _OWN_DOMAINS:
+            raise ContractError(
+                f"{name} has a function in the place of ONNX's own operator {function.name!r}; expected functions of "
+                "a domain of their own. Export it again"
+            )
+        if external_tensors(ModelProto(graph=GraphProto(node=function.node))):
+            raise ContractError(
+                f"{name} has the function {function.name!r} with weights in another file; expected them in the model. "
+                "Export it with its weights inside"
+            )
 
 
 class _Unfolding:

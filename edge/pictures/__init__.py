@@ -13,12 +13,13 @@ from edge.pictures.decoding import (
     turned,
 )
 from edge.pictures.depth import UInt16, bits_seen, depth_of, levels_lost, to_eight_bits
-from edge.pictures.folders import SUFFIXES, LeftOut, Listing, list_files, list_pictures, why_left_out
+from edge.pictures.folders import JPEG, SUFFIXES, LeftOut, Listing, list_files, list_pictures, why_left_out
 from edge.pictures.header import Header, read_header
 from edge.pictures.names import as_text, is_text, natural_order
 from edge.pictures.not_readable import NotReadableError
 
 __all__ = [
+    "JPEG",
     "SUFFIXES",
     "Decoded",
     "Header",

@@ -18,6 +18,7 @@ SUFFIXES = (
     ".bmp", ".dib", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
     ".webp",
 )  # fmt: skip
+JPEG = (".jfif", ".jpe", ".jpeg", ".jpg")
 # Pictures that people have and that nothing here decodes.
 UNREAD = (
     ".3fr", ".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".eps", ".erf", ".exr", ".fit", ".fits", ".gif", ".hdr",

@@ -53,7 +53,7 @@ def load_ray() -> Any:
         import ray.data
     except ImportError as error:
         raise DependencyError(
-            f"--ray needs Ray with Ray Data, which cannot be imported: {error}. {how_to_install('ray', extra='ray')}"
+            f"--ray needs Ray Data, which cannot be imported: {error}. {how_to_install('ray[data]', extra='ray')}"
         ) from error
     return ray
 

@@ -23,7 +23,7 @@ def packages_of(extra: str) -> set[str]:
         if own := re.match(r"linewatch\[([^\]]+)\]", requirement):
             names |= {name for inner in own[1].split(",") for name in packages_of(inner)}
         else:
-            names.add(re.split(r"[<>=!~;\[ ]", requirement)[0])
+            names.add(re.split(r"[<>=!~; ]", requirement)[0])
     return names
 
 

@@ -55,7 +55,7 @@ def carry_out_by_halving(work: Work, console: Console) -> None:
         from ray.tune.schedulers import ASHAScheduler
     except ImportError as error:
         raise DependencyError(
-            f"--halving needs Ray Tune: {error}. {how_to_install('ray[tune]', extra='ray')}"
+            f"--halving needs Ray Tune: {error}. {how_to_install('ray[data]', extra='ray')}"
         ) from error
     named = {run.name: run for run in work.runs}
     epochs = max(epochs_of(run) for run in work.runs)

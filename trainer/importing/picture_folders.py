@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from edge.errors import DatasetError
+from edge.pictures import JPEG
 from edge.wording import counted
 from trainer.datasets.class_naming import means_clean, sounds_good
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
@@ -16,8 +17,6 @@ from trainer.importing.pairing import pictures_below, read_file, some, without_s
 
 TRAIN, TEST, TRUTH = "train", "test", "ground_truth"
 _PARTS = (TRAIN, "validation", TEST)
-# JPEG changes levels, so no mask is one where the other is not.
-_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,8 @@ def twins_below(folder: Path, told: list[str] | None = None) -> dict[str, tuple[
         by_stem[without_suffix(name)].append(name)
     found: dict[str, tuple[Path, Path | None]] = {}
     for names in by_stem.values():
-        pictures = [name for name in names if PurePosixPath(name).suffix.lower() in _JPEG]
+        # JPEG changes levels, so no mask is one where the other is not
+        pictures = [name for name in names if PurePosixPath(name).suffix.lower() in JPEG]
         masks = [name for name in names if name not in pictures]
         if len(names) == 1:
             found[names[0]] = (files[names[0]], None)

@@ -123,7 +123,7 @@ def test_without_ray_and_without_a_cluster_it_says_what_to_do(place: Path, tmp_p
     command = words(place, tmp_path / "out", "--ray", "local")
     code, told = finished([sys.executable, "-c", NO_RAY, *command[3:]])
     assert code == 7, told
-    assert "pip install ray; or" in told
+    assert "pip install ray[data]; or" in told
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{bound.getsockname()[1]}"

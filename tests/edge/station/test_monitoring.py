@@ -128,7 +128,9 @@ def test_every_metric_of_the_rules_and_the_dashboard_is_there(watched: tuple[int
     page = (ROOT / "docs" / "monitoring.md").read_text()
     rows = page.partition("### Metrics")[2].partition("## Prometheus")[0]
     told = {f"linewatch_{name}" for row in rows.splitlines() if row.startswith("| `") for name in _named(row)}
-    assert told == {re.sub("_(bucket|count|sum)$", "", name) for name in there}
+    of_good_parts = {"linewatch_passed_score_median"}  # see observers/test_metrics.py: this station has no such model
+    assert told - of_good_parts == {re.sub("_(bucket|count|sum)$", "", name) for name in there}
+    assert of_good_parts <= told
 
 
 def _named(row: str) -> list[str]:
