@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from copy import copy
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -231,6 +232,9 @@ class SharedInference:
     def finish(self, job: FrameJob) -> DefectMap:
         """Wait until every tile of a job has been answered, and return its map. Raises EngineError."""
         assert isinstance(job, SharedJob)  # noqa: S101 - it came from `begin`
+        error = job.answer.exception()
+        if error is not None:
+            raise copy(error)  # its traceback would hold the job, which holds it: no frame waits for the collector
         return job.answer.result()
 
 
@@ -245,6 +249,7 @@ def _stitch(maps: Maps, tiles: list[_Tile]) -> None:
 
 def _fail(tiles: list[_Tile], error: EngineError) -> None:
     """Fail the frames of a batch; the frames of other batches are good."""
+    error.with_traceback(None)  # which would hold the tiles
     for tile in tiles:
         tile.job.waiting -= 1
         if not tile.job.answer.done():

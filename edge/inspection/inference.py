@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from copy import copy
 from typing import Protocol
 
 import numpy as np
@@ -105,7 +106,7 @@ class Inference:
         while job.waiting:
             self._collect_oldest()
         if job.error is not None:
-            raise job.error
+            raise copy(job.error)  # its traceback would hold the job, which holds it
         return job.map
 
     def _sequence(self, prepared: PreparedFrame) -> list[UInt8]:
@@ -141,6 +142,7 @@ class Inference:
 
 def _fail(members: Sequence[tuple[FrameJob, TileRef]], error: EngineError) -> None:
     """Note a failure with the frames of its batch; it is not that of the frame that happens to wait."""
+    error.with_traceback(None)  # which would hold the frames
     for job, _ in members:
         job.error = error
         job.waiting -= 1

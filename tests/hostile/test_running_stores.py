@@ -195,10 +195,9 @@ def test_a_disk_that_becomes_read_only_under_a_running_line(tmp_path: Path) -> N
             disk.set(read_only=False)
             wait_for(lambda: not bodies(desk, "state/health")[-1]["outbox"]["trouble"])
             wait_for(lambda: committed(store) > written + 60)
+            wait_for(lambda: {"raised", "cleared"} <= set(_of_the_disk(desk)))
             assert stopped(process) == 0
         wait_for(lambda: "offline" in status(desk))
-        disks = [one["transition"] for one in bodies(desk, "event/alarm") if one["alarm"] == "outbox-disk"]
-        assert {"raised", "cleared"} <= set(disks)
         counters = bodies(desk, "state/counters")[-1]
         assert counters["results_dropped"] == 0
         seqs = {
@@ -208,6 +207,10 @@ def test_a_disk_that_becomes_read_only_under_a_running_line(tmp_path: Path) -> N
         }
     assert seqs == set(range(1, committed(store) + 1))
     assert linewatch("journal", config, "--verify")[0] == 0
+
+
+def _of_the_disk(desk: Subscriber) -> list[str]:
+    return [body["transition"] for body in bodies(desk, "event/alarm") if body["alarm"] == "outbox-disk"]
 
 
 def _alarms_come_and_go(desk: Subscriber) -> None:

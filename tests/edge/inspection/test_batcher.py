@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections import deque
+from contextlib import suppress
 from datetime import datetime, timezone
 from types import TracebackType
 
@@ -17,9 +20,11 @@ from typing_extensions import Self
 from edge.bundle import Bundle
 from edge.engines.onnxruntime import OnnxRuntimeEngine
 from edge.errors import BundleError, EngineError
-from edge.inspection.batcher import Batcher
+from edge.inspection.batcher import Batcher, SharedInference
+from edge.inspection.inference import FrameJob
 from edge.records import Batch, Float32, Frame, GraphContract, Maps, PreparedFrame, Ticket, Transform, UInt8
 from tests.bright_bundle import write_bright_bundle
+from tests.brokers import wait_for
 
 HALF = np.array([0.5], np.float32)
 
@@ -135,6 +140,27 @@ def test_a_failed_batch_fails_its_own_frames_only() -> None:
         with pytest.raises(EngineError, match="this batch fails"):
             batcher.infer(prepared(noise(1, 64, 64)), HALF).answer.result(120)
         assert batcher.infer(prepared(noise(2, 64, 64)), HALF).answer.result(120).classes.shape == (64, 64)
+
+
+def test_failed_frames_do_not_wait_for_the_collector() -> None:
+    """What failed is let go of at once: an engine that fails all the time takes no memory until Python collects."""
+    gc.disable()
+    try:
+        with Batcher(SteppedEngine(fails_at=0), 0) as batcher:
+            shared = SharedInference(batcher, [0.5])
+            gone = failed(shared)
+            shared.finish(shared.begin([prepared(noise(2, 64, 64))])[0])  # the batcher has other work now
+            wait_for(lambda: gone() is None)
+    finally:
+        gc.enable()
+
+
+def failed(shared: SharedInference) -> weakref.ref[FrameJob]:
+    """Begin a frame that fails, as a view does, and forget it."""
+    job = shared.begin([prepared(noise(1, 64, 64))])[0]
+    with suppress(EngineError):
+        shared.finish(job)
+    return weakref.ref(job)
 
 
 def test_whoever_waits_is_told_when_the_batcher_ends() -> None:
