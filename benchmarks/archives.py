@@ -188,7 +188,7 @@ class Killer:
         before, began_s = self.shards, time.monotonic()
         while self.shards == before and time.monotonic() - began_s < _TRY_S and self.left:
             self.start()
-            time.sleep(self._random.random())
+            time.sleep(self._random.random())  # a kill comes at any moment
         what = self._random.choice(list(self.killed))
         acts: dict[str, Callable[[], None]] = {
             "worker": self._kill_worker,

@@ -1,4 +1,4 @@
-"""What a model of good parts costs: python benchmarks/good_parts.py [--recipe config/train.good-parts.yaml].
+"""Measure the cost of a model of good parts: python benchmarks/good_parts.py [--recipe config/train.good-parts.yaml].
 
 GFLOP are counted in the traced graph, two per multiplication of convolutions and matrix products. The yardstick is
 `lite-unet`: how many GFLOP a second its graph reaches on ONNX Runtime, one thread, in turns with this one.

@@ -1,4 +1,4 @@
-"""What a run came to: lags, loss, memory over time, and whether the bounds hold. Pure."""
+"""Figures of a run: lags, loss, memory over time, and whether the bounds hold. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Outage:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a process had used by a moment. `cpu_s`: since its start; `resident_mb`: now."""
+    """Processor time and memory of a process at a moment. `cpu_s`: since its start; `resident_mb`: now."""
 
     at_ns: int
     cpu_s: float

@@ -25,7 +25,7 @@ _SETTLES_S = 3.0  # before the first kill: every station was heard
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be run. `kills`: how often the broker is killed, evenly over the time; `away_s`: for how long.
+    """Settings of a run. `kills`: how often the broker is killed, evenly over the time; `away_s`: for how long.
 
     `messages`: it ends before its time once so many were committed; 0 = it does not.
     """
@@ -43,7 +43,7 @@ class Asked:
 
 @dataclass
 class _Heard:
-    """What the processes of the stations said. `told`: the answer of each to a wish, by its word."""
+    """Reports of the stations' processes. `told`: the answer of each to a wish, by its word."""
 
     raised: dict[str, int] = field(default_factory=dict)
     now: dict[int, dict[str, Any]] = field(default_factory=dict)

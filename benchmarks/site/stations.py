@@ -61,7 +61,7 @@ _MAX_AGE_MS = 1_000
 
 @dataclass(frozen=True)
 class Pace:
-    """What each station does. `ng`: share of NG parts. `picture`: a JPEG that it shows each second, or nothing."""
+    """Settings of each station. `ng`: share of NG parts. `picture`: a JPEG that it shows each second, or nothing."""
 
     parts_per_s: float
     ng: float

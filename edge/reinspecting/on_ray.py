@@ -218,7 +218,7 @@ class RayRoad:
             yield
         except (LinewatchError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except Exception as error:  # Ray raises exceptions of many kinds; each becomes one of ours
             said = _last_line(error)
             if "Version mismatch" in str(error) or "version mismatch" in str(error):
                 raise SettingsError(

@@ -89,6 +89,7 @@ class Reader:
                 self._archives[listed.where] = zipfile.ZipFile(os.fsdecode(listed.where))
             with self._archives[listed.where].open(listed.within) as file:
                 content = file.read(BYTES_AT_MOST + 1)
+        # zipfile raises NotImplementedError for a compression that it lacks, RuntimeError for a password
         except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
             raise SourceError(f"{listed.picture} cannot be read from its zip: {error}") from error
         if len(content) > BYTES_AT_MOST:

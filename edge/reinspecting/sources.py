@@ -126,6 +126,7 @@ def _of_export(path: Path) -> Iterator[Listed]:
                         record = _record(path, info.filename, file.read(BYTES_AT_MOST + 1))
                     for name, listed in _of_record(info.filename.removesuffix(_RECORD), record):
                         yield Listed(name, "zip", os.fsencode(path), within=name, **listed)
+    # zipfile raises NotImplementedError for a compression that it lacks, RuntimeError for a password
     except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise SourceError(f"{as_text(str(path))} is no evidence export that can be read: {error}") from error
 

@@ -74,7 +74,7 @@ def finished(command: list[str]) -> tuple[int, str]:
 def until(is_so: Callable[[], object], started: subprocess.Popen[Any]) -> None:
     """Wait until something is so, or a process has ended."""
     while not is_so() and started.poll() is None:
-        time.sleep(0.02)
+        time.sleep(0.02)  # who asks all the time takes time from the run
 
 
 def has_shards(out: Path, count: int = 1) -> bool:
