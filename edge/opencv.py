@@ -1,6 +1,7 @@
 """The one place that imports cv2: any version from 4.6 on serves, JetPack's own included.
 
-The cap on decoded pixels must be in the environment before cv2 is imported, so the import lives here.
+The cap on decoded pixels must be in the environment before cv2 is imported, so the import lives here. OpenCV works in
+the thread that asks it. OPENCV_FOR_THREADS_NUM in the environment lets it use more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 # Refuse decompression bombs: 2^27 pixels is an 11,585 x 11,585 picture.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
 
+_THREADS = "OPENCV_FOR_THREADS_NUM"
+
 _HOW = (
     f"On a workstation: {how_to_install('opencv-python-headless', extra='desktop')}. "
     "On a Jetson: use JetPack's own OpenCV "
@@ -34,6 +37,8 @@ def _load() -> Any:
     version = tuple(int(part) for part in re.findall(r"\d+", str(cv2.__version__))[:2])
     if version < OLDEST:
         raise DependencyError(f"OpenCV 4.6 or later is needed, found {cv2.__version__}. {_HOW}")
+    if _THREADS not in os.environ:
+        cv2.setNumThreads(1)
     return cv2
 
 
