@@ -1,4 +1,4 @@
-"""How many cameras one process carries, and what one camera costs the others: a table, and JSON.
+"""Measure the cameras that one process carries, and the cost of each to the others: a table, and JSON.
 
 Cameras give frames from memory, so that neither decoding nor a simulation is measured. Ratios are taken side by side in
 one run, round by round; every figure is the median. Run: python -m benchmarks.cameras --json out/bench/cameras.json

@@ -1,4 +1,4 @@
-"""What every family of networks costs: python benchmarks/models.py [--tile 128] → docs/models.md's table."""
+"""The cost of every family of networks: python benchmarks/models.py [--tile 128] → docs/models.md's table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each preparing step costs per 1080p frame on one core, beside what docs/preparing.md says.
+"""The cost of each preparing step per 1080p frame on one core, beside the figures of docs/preparing.md.
 
 python benchmarks/preparing.py            # prints a table; --json FILE writes it
 """

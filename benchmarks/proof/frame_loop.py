@@ -40,7 +40,7 @@ class Compared:
 
     @property
     def holds(self) -> bool:
-        """Whether the line is not slower than its twin."""
+        """Tell whether the line is not slower than its twin."""
         return self.times <= MOST_TIMES and self.frames >= LEAST_FRAMES * self.twin_frames > 0
 
 

@@ -23,7 +23,7 @@ _NOTHING_MORE_S = 15.0
 
 @dataclass(frozen=True)
 class Faults:
-    """How often what is killed, over how many events. `away`: the consumer is elsewhere after each broker's death."""
+    """Kills of each kind, over so many events. `away`: the consumer is elsewhere after each broker's death."""
 
     lines: int
     brokers: int
@@ -45,7 +45,7 @@ class Faults:
 
 @dataclass(frozen=True)
 class Count:
-    """What became of the events. All of these but `events` and `alarms` are to be 0.
+    """The events by what became of them. All of these but `events` and `alarms` are to be 0.
 
     `lost`: committed, and never came. `uncommitted`: came, and is not in the database. `doubled`: handed on twice, by
     two ids with one number. `disordered`: not handed on in the order of the database. `state_differs`: alarms whose
@@ -63,7 +63,7 @@ class Count:
 
     @property
     def good(self) -> bool:
-        """Whether nothing went wrong."""
+        """Tell whether nothing went wrong."""
         wrong = self.lost, self.uncommitted, self.doubled, self.disordered, self.state_differs
         return self.intact and not any(wrong)
 

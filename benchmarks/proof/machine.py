@@ -1,4 +1,4 @@
-"""What a scene may do to the machine: a small disk in memory, and a disk that stops answering. Both need root."""
+"""Faults of the machine for scenes: a small disk in memory, and a disk that stops answering. Both need root."""
 
 from __future__ import annotations
 

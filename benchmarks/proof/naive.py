@@ -1,4 +1,4 @@
-"""What most programs do: paho, QoS 1, and the belief that it is enough.
+"""The way of most programs: paho, QoS 1, and the belief that it is enough.
 
 It notes each event for which publish() returned, and counts on where its notes end.
 """

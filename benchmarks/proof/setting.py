@@ -1,4 +1,4 @@
-"""What the scenes of the proof have in common: a broker as it comes, a line as it runs, and a row of the table."""
+"""The common ground of the proof's scenes: a broker as it comes, a line as it runs, and a row of the table."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class Line:
 
     @property
     def runs(self) -> bool:
-        """Whether the process is there."""
+        """Tell whether the process is there."""
         return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:

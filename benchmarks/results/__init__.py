@@ -1,1 +1,1 @@
-"""What the recipes of config/ come to on real pictures that were held out: `make results DATA=DIR`."""
+"""The results of the recipes of config/ on real pictures that were held out: `make results DATA=DIR`."""

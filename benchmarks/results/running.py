@@ -40,12 +40,12 @@ class Ran:
 
     @property
     def bundle(self) -> Path:
-        """What was trained."""
+        """Return the folder of the bundle that was trained."""
         return self.folder / _BUNDLE
 
     @property
     def training(self) -> dict[str, Any]:
-        """What the manifest says of the training."""
+        """Return the manifest's figures of the training."""
         return dict(load_bundle(self.bundle).manifest.training)
 
     @property

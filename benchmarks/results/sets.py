@@ -38,7 +38,7 @@ class Target:
         return low, high
 
     def reached(self, value: float, limit: float) -> bool:
-        """Whether `value` is as good as `limit`."""
+        """Tell whether `value` is as good as `limit`."""
         return value >= limit if self.at_least else value <= limit
 
     def words(self, value: float) -> str:
