@@ -70,7 +70,7 @@ class FrameDifference:
 
     @property
     def coverage_difference(self) -> float:
-        """How far the coverages are apart, 0-1."""
+        """Return the distance between the coverages, 0-1."""
         return abs(self.coverage[0] - self.coverage[1])
 
 
@@ -83,7 +83,7 @@ class Difference:
 
     @property
     def total(self) -> Comparison:
-        """What differs over all pictures."""
+        """Return the differences over all pictures."""
         return reduce(Comparison.plus, (frame.comparison for frame in self.frames))
 
     @property

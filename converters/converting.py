@@ -68,7 +68,7 @@ Progress = Callable[[list[Path]], Iterable[Path]]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a conversion must keep, and who is asked about what it cannot know.
+    """The conditions that a conversion must keep, and who is asked about what it cannot know.
 
     `max_changed_share`: of the pixels, 0-1, that may get another class. `reference`: an .npz of the original's own
     answers, which may name the pictures `named`. `sheet`: where the overlay sheet goes, None for none. `confirm`: is

@@ -1,4 +1,4 @@
-"""What a file is, told without loading it as a model: a bundle, an ONNX graph, a Keras file, a TensorRT plan."""
+"""Facts of a file, told without loading it as a model: a bundle, an ONNX graph, a Keras file, a TensorRT plan."""
 
 from __future__ import annotations
 

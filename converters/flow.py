@@ -1,4 +1,4 @@
-"""What `convert BUNDLE --to …` does, stage by stage; each stage leaves a bundle that is whole.
+"""The stages of `convert BUNDLE --to …`; each leaves a bundle that is whole.
 
 model.keras → model.onnx → (fp16, int8) the graph of that precision and its plan → (openvino) compared on OpenVINO
 """
@@ -35,7 +35,7 @@ _OPENVINO_BATCH = 4
 
 @dataclass(frozen=True)
 class Order:
-    """What was asked for. `max_changed_share`: of the pixels, 0-1, that may get another class, at each stage.
+    """One order to convert. `max_changed_share`: of the pixels, 0-1, that may get another class, at each stage.
 
     `flags`: what is said of a bare model. `reference`: an .npz of the original's own answers. `sheet`: where the
     overlay sheet goes; beside the bundle if None. `confirm`: is asked where the model can hardly be right.
@@ -55,7 +55,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it: the bundle where it now lies, and the figures of every stage that ran.
+    """The outcome: the bundle where it now lies, and the figures of every stage that ran.
 
     `conversion`: how model.onnx was made, None where it was there already. `told`: how a bare model was understood.
     """

@@ -1,4 +1,4 @@
-"""What `convert` prints: tables for people."""
+"""The tables that `convert` prints for people."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Whether a converted model finds what the original finds."""
+"""Comparisons of a converted model with the original: both are to find the same."""

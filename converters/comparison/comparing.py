@@ -85,7 +85,7 @@ class Comparison:
 
 
 class FoundDefects(NamedTuple):
-    """What one engine says of one picture: the stitched map, and its classes without specks, uint8 [h, w]."""
+    """One engine's answer to one picture: the stitched map, and its classes without specks, uint8 [h, w]."""
 
     found: DefectMap
     kept: UInt8

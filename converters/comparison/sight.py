@@ -1,4 +1,4 @@
-"""What a model sees on the pictures it was shown: in figures, and laid over the pictures on one sheet."""
+"""A model's answers to the pictures it was shown: in figures, and laid over the pictures on one sheet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a net that somebody else trained expects and gives, as flags and as a YAML beside the file say it.
+"""The input and output of a net that somebody else trained, as flags and as a YAML beside the file say it.
 
 Nothing of it can be seen in a file: a net for pixels from 0 to 1 answers pixels from 0 to 255 as well, only wrongly.
 """
@@ -53,7 +53,7 @@ _Floats = Annotated[tuple[float, ...], BeforeValidator(_items)]
 
 
 class ModelFlags(StrictModel):
-    """What is said of a bare model, by flags or by a YAML of the same keys; None is what was not said.
+    """The description of a bare model, by flags or by a YAML of the same keys; None is what was not said.
 
     `tile`: (height, width) px. `thresholds`: one, or one per class. `stride`: px per answered cell. `input_range`: what
     black and white are for the net. `mean`, `std`: per channel of the net, in the input range's unit. `colour`: the
@@ -130,7 +130,7 @@ def preparing_of(flags: ModelFlags) -> tuple[PreparingStep, ...] | None:
 
 @dataclass(frozen=True)
 class Expectations:
-    """What stands in a bundle's provenance of what its net expects and gives, so that it can be built again."""
+    """A bundle's record of the input and output that its net expects and gives, so that it can be built again."""
 
     input_range: tuple[float, float] = (0.0, 255.0)
     mean: tuple[float, ...] = ()
@@ -194,5 +194,5 @@ def expectations_of(flags: ModelFlags, model: Path) -> Expectations:
 
 
 def _plainly_bytes(found: Expectations) -> bool:
-    """Whether the means or deviations can be of nothing but pixels of 0-255."""
+    """Tell whether the means or deviations can be of nothing but pixels of 0-255."""
     return any(each > 2 for each in (*found.mean, *found.std))

@@ -50,7 +50,7 @@ def _check_harmless(functions: Any, name: str) -> None:
 
 
 class _Unfolding:
-    """How many nodes the functions come to, counted once for each."""
+    """The number of nodes that the functions come to, counted once for each."""
 
     def __init__(self, functions: Any, name: str) -> None:
         self._functions = {(each.domain, each.name): each for each in functions}

@@ -98,7 +98,7 @@ class OnnxNet:
 
     @property
     def keeps_contract(self) -> bool:
-        """Whether it is a graph of the contract already, by the names at its edges."""
+        """Tell whether it is a graph of the contract already, by the names at its edges."""
         return {value.name for value in self._inputs} >= {"tiles", "thresholds"}
 
     @property
@@ -285,7 +285,7 @@ class KerasNet:
 
     @property
     def mixed(self) -> bool:
-        """Whether layers of it compute in half precision."""
+        """Tell whether layers of it compute in half precision."""
         return any(layer.compute_dtype != "float32" for layer in layers_within(self._model) if layer.weights)
 
     def plain(self, sizes: tuple[int, ...]) -> Any:

@@ -1,4 +1,4 @@
-"""How a net is fed and how its answer is read: every choice made from what was said and what the net itself shows.
+"""The feeding of a net and the reading of its answer: every choice made from flags and from the net itself.
 
 What can be seen (the order of the axes, by their sizes) is determined; what cannot (the range of the pixels, the order
 of the colours) has to be said; what contradicts is refused. All of it is told.
@@ -23,7 +23,7 @@ _BGR = {"rgb": (2, 1, 0), "bgr": (0, 1, 2)}
 
 @dataclass(frozen=True)
 class Asked:
-    """What the bundle will be: tile (height, width) px, how many defect classes, and what may be left open (None)."""
+    """The bundle to be: tile (height, width) px, the number of defect classes, and what may be left open (None)."""
 
     tile: tuple[int, int]
     classes: int
@@ -52,7 +52,7 @@ class Reading:
 
     @property
     def scale_and_offset(self) -> tuple[Float32, Float32]:
-        """What the graph multiplies pixels (0-255) with and adds to them, float32 [channels of the net]."""
+        """Return the graph's factor and summand for pixels (0-255), float32 [channels of the net]."""
         low, high = self.expects.input_range
         count = len(self.order)
         mean, std = _per_channel(self.expects.mean, 0.0, count), _per_channel(self.expects.std, 1.0, count)

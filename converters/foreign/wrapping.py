@@ -1,4 +1,4 @@
-"""What a net expects and gives, put into the graph: uint8 tiles → the net's own pixels → its answer → probabilities."""
+"""A net's input and output, put into the graph: uint8 tiles → the net's own pixels → its answer → probabilities."""
 
 from __future__ import annotations
 

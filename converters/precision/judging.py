@@ -92,7 +92,7 @@ class Judge:
 
     @property
     def defects(self) -> int:
-        """How many defects model.onnx finds on the searched pictures."""
+        """Return the number of defects that model.onnx finds on the searched pictures."""
         self._answer_searched()
         return sum(
             compare_maps(answer, answer, self.bundle.classes, tiles=0).defects for _, answer in self._known.values()

@@ -1,4 +1,4 @@
-"""What every tensor of a graph holds while it looks at real tiles: its range, and what a half would make of it."""
+"""The range of every tensor of a graph while it looks at real tiles, and what a half would make of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OUTPUT_BYTES_AT_ONCE = 256e6  # of the tensors of one tile, before they are fet
 
 @dataclass(frozen=True)
 class TensorRange:
-    """What one tensor held. `magnitude`: largest absolute value, of finite ones; `values`: how many were seen.
+    """The values of one tensor. `magnitude`: largest absolute value, of finite ones; `values`: how many were seen.
 
     `overflows`: finite values that a half would make infinite. `underflows`: others than 0 that it would make 0.
     `not_finite`: infinite or no number.
@@ -88,7 +88,7 @@ class NodeReport:
 
     @property
     def troubled(self) -> bool:
-        """Whether people should look at it."""
+        """Tell whether people should look at it."""
         return bool(self.overflows or self.not_finite or self.pinned or self.underflows > 0.01)
 
     def as_dict(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ _LEAST_WORKSPACE_BYTES = 16 * _MB
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How to build. `batch`: fewest, usual and most tiles at once; `workspace_mb` None = half of what is free.
+    """Options of a build. `batch`: fewest, usual and most tiles at once; `workspace_mb` None = half of what is free.
 
     `builder_level` 0-5: how long TensorRT may look for faster tactics. Raises SettingsError for what cannot be.
     """
@@ -81,7 +81,7 @@ class BuiltEngine:
 
 @dataclass(frozen=True)
 class Source:
-    """What an engine is built from: a graph of the bundle, and the nodes whose FP32 must be asked for by layer."""
+    """The source of an engine: a graph of the bundle, and the nodes whose FP32 must be asked for by layer."""
 
     graph: Path
     graph_sha256: str

@@ -1,4 +1,4 @@
-"""What differs between the versions of TensorRT that a build must know; all else is called alike in every version."""
+"""Differences between the versions of TensorRT that a build must know; all else is called alike in every version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge.errors import DependencyError
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one version is spoken to.
+    """The way in which one version is spoken to.
 
     `network_flag`: the only flag of `create_network`, None = 0. `typed`: precision stands in the graph's own types, and
     flags for it are gone or deprecated; otherwise it is a builder flag, and pins are layer precisions. `monitored`:

@@ -1,4 +1,4 @@
-"""What an engine's inspector says: how many layers work in half precision or less, and the tensors at its edges.
+"""An engine's layers by its inspector: the share in half precision or less, and the tensors at its edges.
 
 TensorRT fuses layers, and of a fused one only what enters and leaves it is told: the share is a lower bound.
 """

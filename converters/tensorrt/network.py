@@ -38,7 +38,7 @@ class BuildProgress(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be built. `batch`: fewest, usual and most tiles; `tile_shape`: of one tile, without the batch.
+    """One order to build. `batch`: fewest, usual and most tiles; `tile_shape`: of one tile, without the batch.
 
     `pinned`: names of the graph's nodes that stay in FP32 where the graph's own types do not say so. `graph`: the
     content of the file `path`, which TensorRT is given as it was hashed; the path is for messages.
@@ -57,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Built:
-    """What TensorRT made: the plan, what its inspector says of it (JSON), and the timings that it learnt."""
+    """The work of TensorRT: the plan, what its inspector says of it (JSON), and the timings that it learnt."""
 
     plan: bytes
     information: str

@@ -1,4 +1,4 @@
-"""What a build would call on another version of TensorRT, told without any: the build itself, on a strict stand-in."""
+"""The calls of a build on another version of TensorRT, told without any: the build itself, on a strict stand-in."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class _StrictObject:
 
     @property
     def strict_comment(self) -> str:
-        """What a layer was made of, to stand behind the call as a comment."""
+        """Return what a layer was made of, to stand behind the call as a comment."""
         return f"  # {self.strict_target.name}" if self.strict_class == "ILayer" else ""
 
     @property

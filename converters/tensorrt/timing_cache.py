@@ -1,4 +1,4 @@
-"""What TensorRT has measured on this device, kept so that the next build takes less time.
+"""TensorRT's measurements on this device, kept so that the next build takes less time.
 
 One file per device and version, under the user's cache folder, with a sidecar that says whose it is. It is locked from
 reading to writing, so that two builds of different bundles do not lose each other's measurements. A cache of another
