@@ -1,4 +1,4 @@
-"""How to install what is missing. Never by the name `linewatch[…]`: on a package index that name is not ours."""
+"""Advice to install what is missing. Never by the name `linewatch[…]`: on a package index that name is not ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often something may be done."""
+"""A bound on how often something may be done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Rate:
 
     @property
     def left(self) -> int:
-        """How many times it may be done now."""
+        """Return the number of times that it may be done now."""
         now_s = self._monotonic_s()
         self._left = min(self._burst, self._left + (now_s - self._looked_s) * self._per_s)
         self._looked_s = now_s

@@ -1,4 +1,4 @@
-"""What is said again and again is said once, and counted then: lines of the log, of a library, reasons of an alarm."""
+"""Repeats, said once and then counted: lines of the log, of a library, reasons of an alarm."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ def _is_folder(source: str) -> bool:
 
 
 class EngineSettings(StrictModel):
-    """What runs the model. `batch`: tiles at once; `threads` 0 = as many as the machine has cores.
+    """Settings of the engine. `batch`: tiles at once; `threads` 0 = as many as the machine has cores.
 
     `backend` auto: the fastest here that sees the golden frames as they were seen; `precision` auto: likewise, of those
     that the backend has. `max_batch_s`: an inference that takes longer hangs. `simulated_fault`: what the simulated
@@ -350,7 +350,7 @@ class StoreSettings(StrictModel):
 
 
 class ReportSettings(StrictModel):
-    """How often the line speaks of itself, in seconds. `picture_every_s` 0 = it shows no pictures."""
+    """Settings of the line's own reports, each interval in seconds. `picture_every_s` 0 = it shows no pictures."""
 
     health_every_s: Annotated[float, Field(gt=0)] = 5.0
     sequence_every_s: Annotated[float, Field(gt=0)] = 2.0

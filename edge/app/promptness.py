@@ -1,4 +1,4 @@
-"""How soon a thread of this process has its turn: a verdict passes through three threads on its way to a machine."""
+"""The time until a thread of this process has its turn: a verdict passes three threads on its way to a machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is recorded of a station: its cameras, its trigger where a recording can have one, and what it is set to."""
+"""The record of a station: its cameras, its trigger where a recording can have one, and its settings."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ DRAIN_S = 3.0
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: what was inspected, and what became of the messages.
+    """The end of a run: what was inspected, and what became of the messages.
 
     `published`: rows handed to the broker. `engine_hangs`: an inference had not come back when the line was stopped.
     """
@@ -161,7 +161,7 @@ class OpenStation:
 
 @dataclass(frozen=True)
 class StandIns:
-    """What stands in for the settings' own, for tests, replays and the demo. None, or nothing, = the settings' own.
+    """Stand-ins for the settings' own, for tests, replays and the demo. None, or nothing, = the settings' own.
 
     `cameras`: by name, or the only one. `trigger`: what opens and closes parts. `vendor`: NVIDIA's modules. `output`:
     the link to the machine.
@@ -197,7 +197,7 @@ def bundles_of(settings: Settings, bundle: Bundle | Bundles) -> Bundles:
 
 @dataclass(frozen=True)
 class _Delivery:
-    """What takes messages to the broker and commands from it, and what tells how the station is, open.
+    """The ways of messages to the broker and of commands from it, and what tells how the station is, open.
 
     `classes`: the defect classes of each view, as the recipe in force has them. `monitoring`: None where nothing is
     served.

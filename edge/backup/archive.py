@@ -40,7 +40,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a backup holds. `absent`: parts that were not there, with the reason; `not_carried`: what it leaves out."""
+    """The contents of a backup. `absent`: parts not there, with the reason; `not_carried`: what it leaves out."""
 
     software: str
     taken_at: str

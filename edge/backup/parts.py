@@ -1,4 +1,4 @@
-"""What a backup consists of, and where each part lies by the settings. Pure but for reading the settings."""
+"""The parts of a backup, and the place of each by the settings. Pure but for reading the settings."""
 
 from __future__ import annotations
 

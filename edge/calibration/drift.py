@@ -1,4 +1,4 @@
-"""Whether a calibration still holds: the same target again, and the lengths that it shows now.
+"""The check of a calibration: the same target again, and the lengths that it shows now.
 
 The answer is kept beside the calibration, in NAME.check.json, so that a running line hears of it.
 """
@@ -25,7 +25,7 @@ _LOOK_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Check:
-    """How far a calibration was off. `error`: the largest error of a length, as a share of it; `limit`: of it.
+    """The error of a calibration. `error`: the largest error of a length, as a share of it; `limit`: of it.
 
     `calibration`: its sha256. `at`: when, UTC.
     """

@@ -37,7 +37,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Fit:
-    """What explains the sightings.
+    """The scale and lens that explain the sightings.
 
     `scale`: of the first picture's plane. `residual_px`: root mean square distance, corrected for what was fitted, over
     all pictures. `worst_px`: the largest one. `fitted`: the numbers of the lens that were.

@@ -20,7 +20,7 @@ _CLOSE = 1e-9  # half diagonals: a millionth of a pixel
 
 @dataclass(frozen=True)
 class Lens:
-    """How the lens of a picture of `size_px` (width, height) bends rays.
+    """The lens of a picture of `size_px` (width, height), by how it bends rays.
 
     `k1`, `k2`: radial; `p1`, `p2`: tangential; `x`, `y`: how far the distortion's centre is from the picture's, in half
     diagonals as all lengths in here.

@@ -46,7 +46,7 @@ class CameraIdentity:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a view's pixels lie on the part's surface, and where that comes from.
+    """The place of a view's pixels on the part's surface, and where that comes from.
 
     `target`: the target's description, `points` or `lengths`. `residual_px`: root mean square distance of the points
     from where the fit sees them; `assumed_px`: how well points were picked, where nothing tells it. `fitted`: the

@@ -1,4 +1,4 @@
-"""What a calibration target looks like: `chessboard:9x6:10mm` and its kin, and where its points are on its surface."""
+"""Calibration targets, such as `chessboard:9x6:10mm`, and the places of their points on their surface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How files are taken from a watched folder, into which a camera drops them."""
+"""Settings for taking files from a watched folder, into which a camera drops them."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ Seen = tuple[str, int, int]
 
 
 class KnownFiles:
-    """What is known of a folder's files over all openings of it: which were taken, and which lay there before."""
+    """The known files of a folder over all openings of it: those taken, and those that lay there before."""
 
     def __init__(self) -> None:
         self.looked = False

@@ -23,7 +23,7 @@ _ROWS = 40
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks for. `against`: a bundle or settings; the others, files to be written."""
+    """The request of the command line. `against`: a bundle or settings; the others, files to be written."""
 
     against: Path
     diff: Path | None

@@ -88,7 +88,7 @@ for _verbs in (
 
 
 class LogFormat(str, Enum):
-    """How the log is written."""
+    """The form of the log."""
 
     TEXT = "text"
     JSON = "json"

@@ -26,7 +26,7 @@ Config = Annotated[
 
 
 class Act(str, Enum):
-    """What is done with the users."""
+    """One act on the users."""
 
     ADD = "add"
     REMOVE = "remove"

@@ -223,7 +223,7 @@ class Standing:
 
 @dataclass
 class DemoScreen:
-    """What a terminal shows: parts, the last of them, standing alarms, rates, broker, and how to listen in."""
+    """The view in a terminal: parts, the last of them, standing alarms, rates, broker, and how to listen in."""
 
     listen: Sequence[str]
     glance: Glance | None = None

@@ -37,7 +37,7 @@ _NOT_BEFORE = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
 class Warned(str):
-    """What a trial found, where somebody should look though a line would run."""
+    """A finding of a trial, where somebody should look though a line would run."""
 
     __slots__ = ()
 

@@ -23,7 +23,7 @@ _UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
 
 
 class Action(str, Enum):
-    """What is to be done."""
+    """One action on the evidence."""
 
     LIST = "list"
     EXPORT = "export"
@@ -40,7 +40,7 @@ class Verdicts(str, Enum):
 
 
 class Opinion(str, Enum):
-    """What a person says of a verdict."""
+    """A person's word on a verdict."""
 
     RIGHT = "right"
     FALSE_REJECT = "false_reject"

@@ -15,7 +15,7 @@ Play = Callable[[str], Any]  # a camera of this name, from a recording
 
 @dataclass(frozen=True)
 class Given:
-    """What plays each camera of the settings, not opened. `recording`: what `linewatch record` wrote, if it is that."""
+    """The players of each camera of the settings, not opened. `recording`: that of `linewatch record`, if it is one."""
 
     cameras: dict[str, Any]
     recording: Any | None = None

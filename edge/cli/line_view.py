@@ -75,7 +75,7 @@ class _EachMinute:
 
 
 class _Panel:
-    """What a line is made of, and how it stands."""
+    """The panel of a line: what it is made of, and how it stands."""
 
     def __init__(self, about: list[tuple[str, str]]) -> None:
         self._about = about

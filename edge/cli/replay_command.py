@@ -141,7 +141,7 @@ def _for_replay(station: tuple[Any, Any], evidence: Path | None) -> tuple[Any, A
 
 @dataclass(frozen=True)
 class _Replay:
-    """What is replayed, and how."""
+    """One replay: its sources, and its way."""
 
     settings: Any
     bundles: Any

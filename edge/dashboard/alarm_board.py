@@ -32,7 +32,7 @@ class AlarmCard:
 
     @property
     def unacknowledged(self) -> bool:
-        """Whether nobody has said yet that they saw it."""
+        """Tell whether nobody has said yet that they saw it."""
         return self.told["state"] in _ACKNOWLEDGED_FROM
 
 

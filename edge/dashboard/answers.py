@@ -1,4 +1,4 @@
-"""What lines answered to commands, kept for the page that a browser is led to after a form."""
+"""The lines' answers to commands, kept for the page that a browser is led to after a form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AT_MOST = 200
 
 @dataclass(frozen=True)
 class Said:
-    """What a line answered to whom. `subject`: an alarm, or a signal; `act`: what was asked for."""
+    """One answer of a line, and for whom. `subject`: an alarm, or a signal; `act`: what was asked for."""
 
     user: str
     place: str

@@ -38,7 +38,7 @@ _DETAIL_AT_MOST = 500
 
 @dataclass(frozen=True)
 class Answered:
-    """What became of a command. `outcome`: the line's own word, or `no_answer`, `no_line`, `no_broker`, `denied`."""
+    """The outcome of a command. `outcome`: the line's own word, or `no_answer`, `no_line`, `no_broker`, `denied`."""
 
     outcome: str
     detail: str
@@ -85,12 +85,12 @@ class Collector:
 
     @property
     def listening(self) -> bool:
-        """Whether the broker has answered what is to be heard."""
+        """Tell whether the broker has confirmed all subscriptions."""
         return self._desk.listening
 
     @property
     def moves(self) -> bool:
-        """Whether the thread is there."""
+        """Tell whether the thread is there."""
         return self._thread.is_alive()
 
     def tell(self, place: str, command: str, body: dict[str, Any]) -> Future[Answered]:

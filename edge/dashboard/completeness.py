@@ -66,7 +66,7 @@ class Stretches:
 
 @dataclass
 class _Asked:
-    """What was asked for of one piece: how often in vain, when again, and how many were missing at the last time."""
+    """The questions about one piece: how often in vain, when again, and how many were missing at the last time."""
 
     tries: int
     again_s: float
@@ -75,7 +75,7 @@ class _Asked:
 
 @dataclass(frozen=True)
 class Complete:
-    """How complete one epoch is: `came` of `expected` events; `holes`: how many stretches are missing."""
+    """The completeness of one epoch: `came` of `expected` events; `holes`: how many stretches are missing."""
 
     came: int
     expected: int

@@ -1,4 +1,4 @@
-"""What the history comes to for one station: counts, the last rejects, coverage over time. Challenges count nowhere."""
+"""The history's figures of one station: counts, last rejects, coverage over time. Challenges count nowhere."""
 
 from __future__ import annotations
 

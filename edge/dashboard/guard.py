@@ -1,4 +1,4 @@
-"""What stands before every page: who asks, whether they may, and the headers that keep a browser to our own files."""
+"""The guard before every page: who asks, whether they may, and headers that keep a browser to our own files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a station is, as the rows of the screen Health: each check with its figures. Pure: it knows what the broker said.
+"""A station's health, as the rows of the screen Health: each check with its figures. Pure: the broker's word alone.
 
 The rules are those by which the station itself answers `/readyz` (`edge/monitoring/judging.py`).
 """

@@ -51,7 +51,7 @@ class _Statement:
 
 @dataclass(frozen=True)
 class _Keeps:
-    """How much is kept; `wall_s`: the clock that tells how old it is."""
+    """The bounds of what is kept; `wall_s`: the clock that tells how old it is."""
 
     days: float
     megabytes: int

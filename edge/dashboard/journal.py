@@ -31,7 +31,7 @@ Place = tuple[int, int, int]  # of a row: its time in ms, its table, and its row
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be shown: of one station, of one kind, of one user, about something, in a time (ms, half-open)."""
+    """The rows to be shown: of one station, of one kind, of one user, about something, in a time (ms, half-open)."""
 
     place: str = ""
     what: What = ""

@@ -1,4 +1,4 @@
-"""What people said by the command `linewatch evidence`, or at another dashboard, taken over into the history."""
+"""Opinions given by the command `linewatch evidence` or at another dashboard, taken over into the history."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from edge.settings import load_settings
 
 @dataclass(frozen=True)
 class Known:
-    """What the settings say of a recipe. `views`: limits by camera; none where they are not known.
+    """The settings' limits of a recipe. `views`: limits by camera; none where they are not known.
 
     `differ`: the recipes that are asked for have other limits than each other. `ng_frames`: as in the settings.
     """

@@ -1,4 +1,4 @@
-"""What people said of the parts of a station, from the history: the last word on each."""
+"""People's opinions of the parts of a station, from the history: the last word on each."""
 
 from __future__ import annotations
 

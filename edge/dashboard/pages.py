@@ -1,4 +1,4 @@
-"""What every screen stands on: templates, the visitor of a request, live streams, forms, and commands to a line."""
+"""The base of every screen: templates, the visitor of a request, live streams, forms, and commands to a line."""
 
 from __future__ import annotations
 

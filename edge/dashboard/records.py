@@ -1,4 +1,4 @@
-"""What is written into the history: one record for each kind of row."""
+"""The records of the history: one for each kind of row."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class AlarmRow:
 
 @dataclass(frozen=True)
 class JournalRow:
-    """What happened here: a station's change of state, a command with its answer, a log-in.
+    """One happening: a station's change of state, a command with its answer, a log-in.
 
     `place`: None for the web process itself. `subject`: an alarm, a recipe, a part; `outcome`: the line's word.
     """
@@ -91,7 +91,7 @@ class CountersRow:
 
 @dataclass(frozen=True)
 class EpochRow:
-    """How far an epoch goes: the `first` number that is wanted and the highest that was committed."""
+    """The reach of an epoch: the `first` number that is wanted and the highest that was committed."""
 
     place: str
     epoch: str

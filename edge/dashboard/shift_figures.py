@@ -1,4 +1,4 @@
-"""What a shift of one station came to, from the history alone: the figures that the station's own report has.
+"""A shift of one station, from the history alone: the figures that the station's own report has.
 
 Challenges count nowhere, and a look for a frame that did not come is no part. What never came is told as missing.
 """

@@ -48,7 +48,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Signals:
-    """How all signals of a station stand. `age_s`: of what was told; `fresh`: whether it is of now.
+    """The state of all signals of a station. `age_s`: of what was told; `fresh`: whether it is of now.
 
     `refused`: why nothing can be switched by hand, of REFUSED; None where it can. `hand`: what is switched by hand,
     by whom, and for how many seconds yet.

@@ -1,4 +1,4 @@
-"""How a station stands, in one word for the wall. Pure."""
+"""A station's state in one word for the wall. Pure."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class Access:
 
     @property
     def has_users(self) -> bool:
-        """Whether anybody can log in; a file that cannot be read counts as one, so that nobody is let in by mistake."""
+        """Tell whether anybody can log in; an unreadable file counts as one, so that nobody is let in by mistake."""
         try:
             return bool(self._file.users())
         except SettingsError:

@@ -118,7 +118,7 @@ _Mask = npt.NDArray[np.bool_]
 
 
 def _in_doubt(low: _Mask, kept: _Mask, sure: _Mask, smallest: float, ends: tuple[bool, bool, bool, bool]) -> bool:
-    """Whether rounding could decide about a defect of one class, by where it is answered at three thresholds.
+    """Tell whether rounding could decide about a defect of one class, by where it is answered at three thresholds.
 
     A defect at the low threshold is surely kept where its sure part alone is large enough. What stands at the true
     threshold, perhaps as a piece apart, is to be clearly smaller or larger than the smallest area.

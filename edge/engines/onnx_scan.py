@@ -121,7 +121,7 @@ def read_onnx(model: Path | HashedFile, by: str = "") -> bytes:
 
 
 class _RefusedError(Exception):
-    """What is refused, in words."""
+    """A refusal of a graph, in words."""
 
 
 def _refused(what: str, expected: str, received: str) -> _RefusedError:

@@ -76,7 +76,7 @@ def _flat_softmax(divide: Any, cells: int) -> Any | None:
 
 
 def _reduces(operation: Any, kind: str, source: Any) -> bool:
-    """Whether an operation's second input is `source` reduced along axis 1 by `kind`, that axis kept or put back."""
+    """Tell whether the second input is `source` reduced along axis 1 by `kind`, that axis kept or put back."""
     reduced = operation.input_value(1).get_node()
     if reduced.get_type_name() == "Reshape":
         reduced = reduced.input_value(0).get_node()

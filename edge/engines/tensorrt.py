@@ -56,7 +56,7 @@ class TensorRtOptions:
 
 @dataclass(eq=False)
 class _BufferSet:
-    """What one batch needs. `host`: page-locked arrays by name, of the largest batch; `device`: addresses by name."""
+    """The memory of one batch. `host`: page-locked arrays by name, of the largest batch; `device`: addresses."""
 
     number: int
     host: dict[str, Any]
@@ -172,7 +172,7 @@ def check_plan(bundle: Bundle, contract: GraphContract, precision: Precision, ve
 
 
 class _Session:
-    """What is open on the device. Every method runs in the owner's thread."""
+    """The open state on the device. Every method runs in the owner's thread."""
 
     def __init__(self, vendor: Vendor, bundle: Bundle, contract: GraphContract, options: TensorRtOptions) -> None:
         self.sets: list[_BufferSet] = []

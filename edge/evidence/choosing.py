@@ -1,4 +1,4 @@
-"""What is kept, under which name, and what has to go. Pure: time, names and numbers are arguments."""
+"""The choice of evidence: what is kept, its name, and what has to go. Pure: time, names, numbers are arguments."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def nearness(measurement: Measurement | None, limits: Mapping[str, Limit]) -> fl
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a result is kept as, and why in words."""
+    """The kind that a result is kept as, and why in words."""
 
     kind: Kind
     why: str

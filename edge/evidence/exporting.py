@@ -24,7 +24,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Exported:
-    """How many results and bytes went into a zip, and what is wrong with the rest, one line each."""
+    """The results and bytes that went into a zip, and what is wrong with the rest, one line each."""
 
     results: int
     bytes: int

@@ -42,7 +42,7 @@ _SLACK = 0.01
 
 @dataclass(frozen=True)
 class Repaired:
-    """What opening a folder put right: `unfinished` folders removed, `torn` ones set aside, rows `added` and `gone`."""
+    """The repairs at an opening: `unfinished` folders removed, `torn` ones set aside, rows `added` and `gone`."""
 
     unfinished: int = 0
     torn: int = 0

@@ -38,7 +38,7 @@ _ROW = (*_FILLED, "judgement", "judged_at", "user", "class", "comment", "exporte
 
 @dataclass(frozen=True)
 class Sought:
-    """What is looked for; None = all. `judged`: only what has a judgement, or has none; `judgement`: this one.
+    """A search; None = all. `judged`: only what has a judgement, or has none; `judgement`: this one.
 
     `since`, `until`: when it was decided, half-open.
     """

@@ -1,4 +1,4 @@
-"""What people said of evidence: an append-only file beside it, each line chained to the one before by its hash.
+"""People's opinions of evidence: an append-only file beside it, each line chained to the one before by its hash.
 
 It is the journal of judgements and exports. A line is on the disk before anybody is told that it is.
 """
@@ -29,7 +29,7 @@ _TAIL = 65_536
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a person says of a verdict: it was right, a false reject, a defect was missed, or they are unsure.
+    """A person's opinion of a verdict: right, a false reject, a defect was missed, or they are unsure.
 
     `class_name`: which defect it is, or was missed, None = not said.
     """

@@ -153,7 +153,7 @@ class EvidenceWriter:
 
 @dataclass(frozen=True)
 class _Told:
-    """What a result is of: its part, recipe, and models by view."""
+    """The origin of a result: its part, recipe, and models by view."""
 
     part_id: str
     recipe: str

@@ -1,4 +1,4 @@
-"""What one view of a result leaves: the clean picture, and the defect map on the picture's own pixels."""
+"""The pictures of one view of a result: the clean one, and the defect map on the picture's own pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edge.records import DefectClass, DefectMap, Frame, Transform, UInt8
 
 @dataclass(frozen=True)
 class ViewFacts:
-    """What a view is judged by, as far as evidence must know it."""
+    """The facts by which a view is judged, as far as evidence must know them."""
 
     limits: Mapping[str, Limit] = field(default_factory=dict)
     classes: Sequence[DefectClass] = ()
@@ -29,7 +29,7 @@ class ViewFacts:
 
 @dataclass(frozen=True)
 class Shot:
-    """What a view showed. `missing`: why there is no picture, in words; else empty. `facts`: what it was judged by."""
+    """One view's picture. `missing`: why there is none, in words; else empty. `facts`: what it was judged by."""
 
     view: str
     missing: str = ""
@@ -56,7 +56,7 @@ class Job:
 
     @property
     def row(self) -> dict[str, Any]:
-        """What the index says of it, but for place, time and size."""
+        """Return its entry of the index, but for place, time and size."""
         return {
             "name": self.name,
             "kind": self.chosen.kind.value,

@@ -1,4 +1,4 @@
-"""How well a station's alarms serve its operators, by the figures of ISA-18.2 (2016, table 7) and EEMUA 191. Pure.
+"""A station's alarms in their service to operators, by ISA-18.2 (2016, table 7) and EEMUA 191. Pure.
 
 An annunciation is an alarm that is raised, or alarms again, and is shown. What is shelved, suppressed, out of service
 or a member of a flood is counted apart: nobody was called by it. Times are those of the events, in their order; a clock
@@ -89,7 +89,7 @@ class Loud:
 
 @dataclass(frozen=True)
 class Acknowledging:
-    """How long people took to acknowledge what asked for it.
+    """The times that people took to acknowledge what asked for it.
 
     `waiting`: occurrences that nobody acknowledged while they asked for it, or has yet.
     """

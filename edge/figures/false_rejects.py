@@ -1,4 +1,4 @@
-"""How often the station was wrong, by people who looked at its parts: false rejects and escapes. Pure."""
+"""The station's errors, by people who looked at its parts: false rejects and escapes. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Opinions:
-    """What people said of kept parts.
+    """People's opinions of kept parts.
 
     `false_rejects`: of the NG parts that they judged, those that were good. `escapes`: of the OK parts, those that were
     bad. `unsure`: judged, and in neither. `odd`: judgements that do not fit the verdict, in neither. `unjudged_ng`: NG

@@ -1,4 +1,4 @@
-"""What the last shift would have come to with other limits: stored results judged again. Pure.
+"""The last shift with other limits: stored results judged again. Pure.
 
 A result tells of each view its worst readable frame alone, and of that the largest defects. So some parts cannot be
 judged again, and are counted as untold, with the reason; they are never guessed. Thresholds, smallest areas, regions
@@ -48,7 +48,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class _Rules:
-    """What holds for one view."""
+    """The rules of one view."""
 
     limits: Limits
     now: Limits | None
@@ -68,7 +68,7 @@ class Changed:
 
 @dataclass(frozen=True)
 class WhatIf:
-    """What the parts came to, and would have come to.
+    """The verdicts that the parts have, and would have had.
 
     `changed`: the first LISTED whose verdict would be another. `untold`: parts by the reason for which they cannot be
     judged again. `challenged`: known bad parts, which are left out. `agreeing`: of the parts that the limits in force

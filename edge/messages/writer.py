@@ -33,7 +33,7 @@ _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
 @dataclass(frozen=True)
 class _Kind:
-    """How one kind of message travels; `topic` is below the line's root."""
+    """The way of one kind of message; `topic` is below the line's root."""
 
     topic: str
     qos: int = 1
@@ -138,7 +138,7 @@ def _clock_synced() -> bool | None:
 
 @dataclass(frozen=True)
 class CameraHealth:
-    """How one camera is now. `condition`: `running` or why no frame comes; `detail` in words.
+    """The state of one camera now. `condition`: `running` or why no frame comes; `detail` in words.
 
     `age_ms`: of its last frame, from capture to decision; None without one. `max_age_ms`: from which on a frame is
     NO_READ. `last_frame_s`: how long ago the last frame came, None before the first. `ready`: whether a frame has come,
@@ -177,7 +177,7 @@ class DeviceHealth:
 
 @dataclass(frozen=True)
 class Health:
-    """How the line is now. Troubles are for people, None = none."""
+    """The state of the line now. Troubles are for people, None = none."""
 
     cameras: Mapping[str, CameraHealth]
     connected: bool
@@ -191,7 +191,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Counters:
-    """What happened since the process started. `ok`, `ng`, `no_read`: of parts where there are any, else of frames.
+    """The counts since the process started. `ok`, `ng`, `no_read`: of parts where there are any, else of frames.
 
     `frames_dropped` were replaced by newer ones before inspection.
 
@@ -233,7 +233,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class DiffReport:
-    """What two models made of the same parts. `verdicts`: those that differ, as `former`, `new` and `count`.
+    """The comparison of two models on the same parts. `verdicts`: those that differ, as `former`, `new` and `count`.
 
     `classes`: by name the defects `gained` and `lost`. `slow`: of `frames`, those that took too long.
     """
@@ -248,7 +248,7 @@ class DiffReport:
 
 @dataclass(frozen=True)
 class ReloadReport:
-    """How far a change of models and settings has come. `former`, `new`: the model of each view of the recipe.
+    """The progress of a change of models and settings. `former`, `new`: the model of each view of the recipe.
 
     `stage`: compared = the shadow run is over; switched = what is new is in force; done = it stays so; else what is
     former judges. `settings_sha256`: of what is new. `unit`: what is compared, parts or frames.

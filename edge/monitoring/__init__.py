@@ -1,1 +1,1 @@
-"""How a station tells machines and people how it is: judged by one table of rules, served over HTTP."""
+"""A station's health for machines and people: judged by one table of rules, served over HTTP."""

@@ -1,4 +1,4 @@
-"""How a station is, judged by one table of rules: ok, warning, error or unknown, each with its reason. Pure.
+"""A station's health by one table of rules: ok, warning, error or unknown, each with its reason. Pure.
 
 `/readyz` of the station judges its own `state/health` body by these rules, and a dashboard the one that the broker
 said. What a body lacks, or has in another form, is unknown, and never ok.
@@ -51,7 +51,7 @@ NEEDED: frozenset[Subject] = frozenset({"station", "camera", "engine", "outbox"}
 
 @dataclass(frozen=True)
 class Check:
-    """What one rule came to. `name`: of the camera or engine, else empty. `code`: of REASONS; `values`: its blanks."""
+    """The answer of one rule. `name`: of the camera or engine, else empty. `code`: of REASONS; `values`: its blanks."""
 
     subject: Subject
     level: Level

@@ -36,7 +36,7 @@ _GREY, _YELLOW = 48, (59, 235, 255)
 
 @dataclass
 class _Feed:
-    """What those who watch one camera are shown. `number`: grows with each picture; 0 before the first."""
+    """The pictures for those who watch one camera. `number`: grows with each picture; 0 before the first."""
 
     watchers: int = 0
     newest: Decided | None = None
@@ -89,7 +89,7 @@ class LivePictures:
 
     @property
     def watchers(self) -> int:
-        """How many watch, of all cameras together."""
+        """Return the number of watchers, of all cameras together."""
         return sum(feed.watchers for feed in self._feeds.values())
 
     def offer(self, decided: Decided | DecidedPart) -> None:

@@ -30,7 +30,7 @@ _BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75
 
 @dataclass(frozen=True)
 class Reading:
-    """What a station tells at a scrape. `health`, `counters`: None while it is starting.
+    """A station's figures at a scrape. `health`, `counters`: None while it is starting.
 
     `frames`: that came, by camera. `alarms`: id and priority of each. `standing`: ids of those that are not normal.
     `raised`: how often each was raised. `models`: of each view, by name and version. `dropped`: by observer.
@@ -51,7 +51,7 @@ class Reading:
 
 
 class _Camera:
-    """What was last seen of one camera, and how long its frames took; written by the station's loop alone."""
+    """The last sight of one camera, and the times of its frames; written by the station's loop alone."""
 
     def __init__(self, stale_s: float) -> None:
         self.stale_s = stale_s

@@ -102,17 +102,17 @@ class QueuedObserver(Generic[One]):
 
     @property
     def dropped(self) -> int:
-        """How much was offered and never taken."""
+        """Return the number of items that were offered and never taken."""
         return self._dropped
 
     @property
     def failed(self) -> int:
-        """How often `take` raised."""
+        """Return the number of times that `take` raised."""
         return self._failed
 
     @property
     def waiting(self) -> int:
-        """How much waits to be taken."""
+        """Return the number of items that wait to be taken."""
         return len(self._waiting)
 
     def _run(self) -> None:

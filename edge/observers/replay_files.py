@@ -1,4 +1,4 @@
-"""What a replay leaves on disk: one JSON line per result, one indexed PNG per defect map.
+"""The files of a replay: one JSON line per result, one indexed PNG per defect map.
 
 These files must be complete. So they are written in the loop's thread, and a disk that takes nothing ends the replay.
 """

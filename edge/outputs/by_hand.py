@@ -26,7 +26,7 @@ class HandTest:
 
 @dataclass(frozen=True)
 class HandTestEnds:
-    """What is switched by hand is to end now."""
+    """The end of a hand test: what is switched by hand is to end now."""
 
 
 def barred(rule: OutputRule) -> Barred | None:

@@ -41,7 +41,7 @@ InputEvent = PartOpened | PartClosed | TriggerTrouble | Wish | Triggered | Relea
 
 @dataclass(frozen=True)
 class StationNow:
-    """How the station stands: whether it is ready, and how many parts it has decided."""
+    """The station's state: whether it is ready, and how many parts it has decided."""
 
     ready: bool = False
     decided: int = 0

@@ -1,4 +1,4 @@
-"""What all links to a machine have in common: a thread of their own, levels that wait for it, and what happened."""
+"""The common base of all links to a machine: a thread of their own, levels that wait for it, and what happened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both ends of Modbus TCP have in common: places, numbers, and pymodbus, which may not be installed."""
+"""Places, numbers and pymodbus for both ends of Modbus TCP; pymodbus may not be installed."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _WRITES = {5: "coil", 15: "coil", 6: "register", 16: "register", 22: "register",
 
 
 class _Memory:
-    """What the PLC reads and writes. A read of several places is of one moment."""
+    """The memory that the PLC reads and writes. A read of several places is of one moment."""
 
     def __init__(self, unit: int, places: Places, asked: Callable[[], None], written: Callable[[], None]) -> None:
         self._unit = unit

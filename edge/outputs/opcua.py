@@ -1,4 +1,4 @@
-"""What both ends of OPC UA have in common: certificates, kinds of values, and asyncua, which may not be installed."""
+"""Certificates, kinds of values and asyncua for both ends of OPC UA; asyncua may not be installed."""
 
 from __future__ import annotations
 

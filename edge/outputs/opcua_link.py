@@ -24,7 +24,7 @@ _REFRESH_S = 1.0
 
 
 class OpcUaLink(Link):
-    """What client and server share. `outputs`, `inputs`: the node and the rule of each signal."""
+    """The common base of client and server. `outputs`, `inputs`: the node and the rule of each signal."""
 
     ends_within_s = 4.0
 

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 
 class Direction(Enum):
-    """Whether a line is read or switched."""
+    """The direction of a line: it is read or switched."""
 
     AS_IS = 1
     INPUT = 2
@@ -31,7 +31,7 @@ class Value(Enum):
 
 @dataclass(frozen=True)
 class AskedLine:
-    """How a line is asked for."""
+    """A line as it is asked for."""
 
     direction: Direction = Direction.AS_IS
     output_value: Value = Value.INACTIVE

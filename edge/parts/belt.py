@@ -74,7 +74,7 @@ class Belt:
 
 @dataclass(frozen=True)
 class BeltLook:
-    """What one frame shows: whether a part, the share of cells that do not look like the belt, 0-1, and the gain."""
+    """One frame's look: whether a part, the share of cells that do not look like the belt, 0-1, and the gain."""
 
     present: bool
     share: float

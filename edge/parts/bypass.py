@@ -67,7 +67,7 @@ class Bypasses:
 
 @dataclass(frozen=True)
 class BypassStep:
-    """What came of an event: the state, what is to be noted, and of a command what became of it."""
+    """The outcome of an event: the state, what is to be noted, and of a command what became of it."""
 
     state: Bypasses
     journal: tuple[Noted, ...] = ()

@@ -30,7 +30,7 @@ ChallengeOutcome = Literal["ok", "already_running", "not_running", "no_parts"]
 
 
 class ChallengeSettings(StrictModel):
-    """What is asked of challenges. `each_shift`: one is due in each shift; without it one is an alarm, `challenge-due`.
+    """Settings of challenges. `each_shift`: one is due in each shift; without it one is an alarm, `challenge-due`.
 
     `parts`: known bad parts of one. `within_s`: how long one may last, and how long after the beginning of a shift it
     may be missing; the shift of a line that stands still has none to come.
@@ -116,7 +116,7 @@ class Challenges:
 
 @dataclass(frozen=True)
 class ChallengeStep:
-    """What came of an event. `marked`: the part is a challenge's; it counts nowhere, and its message says so.
+    """The outcome of an event. `marked`: the part is a challenge's; it counts nowhere, and its message says so.
 
     `journal`: what is to be noted. `outcome`, `detail`: of a command.
     """

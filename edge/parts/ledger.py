@@ -1,4 +1,4 @@
-"""What each result, alarm and stretch of time adds to the counters of its shift. Pure; time comes in.
+"""The counters of a shift, and what each result, alarm and stretch of time adds. Pure; time comes in.
 
 The counters: `parts`, of them `frames` that stand for themselves, `ok`, `ng`, `no_read`, of these `no_read_trigger` of
 which no view had a frame; `repeated_ids`; `class:NAME` that show a class, of them `ng_class:NAME` that are NG;
@@ -106,7 +106,7 @@ def alarm_deltas(events: Iterable[AlarmEvent], shift: str, recipe: str = "") -> 
 
 @dataclass(frozen=True)
 class DowntimeState:
-    """What a station does since `since_ns`, of which nothing is counted yet. `reason`: why it is down, None = it is up.
+    """A station's state since `since_ns`, of which nothing is counted yet. `reason`: why it is down, None = it is up.
 
     `seen_ns`: when it was last looked at; None before the first time.
     """

@@ -27,7 +27,7 @@ class PresenceSettings(StrictModel):
 
 
 class PartSettings(StrictModel):
-    """What opens and closes parts, and when they are judged.
+    """Settings of parts: what opens and closes them, and when they are judged.
 
     `trigger`: every_frame = there are no parts, each frame has its own verdict; presence = a part is in the picture;
     camera = the cameras are triggered, `frames` of each view are a part; mqtt = `cmd/part`; machine = an input of the

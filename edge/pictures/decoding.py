@@ -49,7 +49,7 @@ class Decoded:
 
 
 def pixels_at_most() -> int:
-    """How many pixels a picture may have: OpenCV's own limit, which edge/opencv.py sets."""
+    """Return the most pixels that a picture may have: OpenCV's own limit, which edge/opencv.py sets."""
     try:
         return int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""What a picture file says of itself, read from its bytes before anything is decoded. Pure; bounded in time and memory.
+"""A picture file's header, read from its bytes before anything is decoded. Pure; bounded in time and memory.
 
 Formats are told by their first bytes, never by a file's name. What is read here: sizes, so that no decoder is asked for
 more memory than there is; bits per level, of which a camera may use fewer than the file has; channels; orientation; and
@@ -38,7 +38,7 @@ _UNREAD: tuple[tuple[bytes, int, str], ...] = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a file promises. `kind`: jpeg, png, tiff, webp, bmp, pnm or jp2.
+    """The promises of a file. `kind`: jpeg, png, tiff, webp, bmp, pnm or jp2.
 
     `width`, `height`: px as stored. `bits`: per level in the file; `declared_bits`: how many of them count, where the
     file says so. `orientation`: Exif's, 1-8, 1 = as stored. `pages`: pictures in the file, thumbnails not counted.
@@ -59,7 +59,7 @@ class Header:
 
     @property
     def turned(self) -> bool:
-        """Whether a viewer shows it otherwise than it is stored."""
+        """Tell whether a viewer shows it otherwise than it is stored."""
         return self.orientation != 1
 
 

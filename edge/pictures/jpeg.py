@@ -1,4 +1,4 @@
-"""Whether a JPEG of several scans has all of them.
+"""The completeness of a JPEG of several scans.
 
 A progressive JPEG sends a blurred picture first and its details in later scans. libjpeg shows what has come, and calls
 that no error: a file that ends between two scans would be read, without the fine scratches. Source: ITU-T T.81, B.2.3
@@ -22,7 +22,7 @@ _SCANS_AT_MOST = 10_000
 
 @dataclass
 class _Frame:
-    """What of each component has come: the lowest bit of each coefficient that is known yet."""
+    """The components as far as they have come: the lowest bit of each coefficient that is known yet."""
 
     progressive: bool
     components: dict[int, bytearray] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What of TIFF is read, and whether the data of every strip and tile is whole.
+"""The kinds of TIFF that are read, and the check that the data of every strip and tile is whole.
 
 OpenCV reads a TIFF of 8 bits past its errors and leaves black what it could not decode, so each strip and tile is
 decoded here as far as its length is known, before OpenCV gets the file. Sources: TIFF 6.0; "TIFF Technical Note 2" for

@@ -1,4 +1,4 @@
-"""What all kinds of steps share."""
+"""The base of all kinds of steps."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Whether a picture is good enough to be judged: focus, exposure, glare, motion blur, and a camera that was moved."""
+"""The quality of pictures that are to be judged: focus, exposure, glare, motion blur, and a camera that was moved."""

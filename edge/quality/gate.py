@@ -1,4 +1,4 @@
-"""Whether a frame is good enough to be judged, by what good frames of the same camera looked like. Pure."""
+"""The gate for frames: good enough to be judged, by what good frames of the same camera looked like. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PartFinder = Callable[[UInt8], Float64 | None]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a good frame keeps. Shares are of the pixels, 0-1; grey levels 0-255.
+    """The limits that a good frame keeps. Shares are of the pixels, 0-1; grey levels 0-255.
 
     `blur_px`: the most that edges are blurred; `edges`: the least share of pixels on edges; `streak`: how many times
     more one direction is blurred than another; `alike`: the least likeness of what stands still; `moved_px`, in pixels
@@ -56,7 +56,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Reference:
-    """What good frames of one camera looked like.
+    """The look of good frames of one camera.
 
     `size_px`: (width, height) of the frames. `region`: x, y, width, height in px, where it is looked. `picture`: the
     small reference picture without its light, float32 [h, w]. `still`: where nothing moved between good frames, uint8
@@ -80,7 +80,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Looked:
-    """What was measured of one frame. `alike`: of what stands still, with the reference; 1 where that is not told."""
+    """The measures of one frame. `alike`: of what stands still, with the reference; 1 where that is not told."""
 
     edges: Edges
     exposure: Exposure

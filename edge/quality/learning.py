@@ -1,4 +1,4 @@
-"""What good frames of a camera look like: learned from a few of them, kept in a file, and read again."""
+"""The reference of a camera: learned from a few good frames, kept in a file, and read again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a picture's quality comes to, in numbers; of a frame at 1080p a sixth of the pixels is looked at. Pure.
+"""A picture's quality in numbers; of a frame at 1080p a sixth of the pixels is looked at. Pure.
 
 Edges are measured in bands of full rows, at their own resolution, since a smaller picture hides a small blur. All else
 is measured in every fourth pixel of every fourth row.
@@ -35,7 +35,7 @@ _DIRECTIONS: tuple[tuple[tuple[int, int], float], ...] = (
 
 @dataclass(frozen=True)
 class Edges:
-    """How sharp the edges of a picture are.
+    """The sharpness of a picture's edges.
 
     `share`: of the pixels that lie on edges. `blur_px`: for each direction along which there are enough edges, the
     standard deviation of the Gaussian that would blur a step as much, px.
@@ -192,7 +192,7 @@ def likeness(one: Float32, other: Float32, where: UInt8) -> float:
 
 @dataclass(frozen=True)
 class Shift:
-    """How far what stands still lies from where it was, in px of the small picture and degrees, and how alike then."""
+    """The shift of what stands still, in px of the small picture and degrees, and the likeness at that shift."""
 
     x: float
     y: float

@@ -15,7 +15,7 @@ RETRY_NS = 30_000_000_000  # after a recipe that parts are of could not be loade
 
 @dataclass(frozen=True)
 class ChangeRules:
-    """What holds for every change.
+    """The rules of every change.
 
     `recipes`: that the station has. `timeout_ns`: the longest that a wish waits for a gap between parts. `drains`: the
     running engines are closed before others are opened.

@@ -1,4 +1,4 @@
-"""What two models make of the same parts: verdicts that differ, defects gained and lost. Pure.
+"""The comparison of two models on the same parts: verdicts that differ, defects gained and lost. Pure.
 
 The former model is the one that judged before the change, the new one that after it, whichever of them runs.
 """
@@ -43,7 +43,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Diff:
-    """What a number of parts come to. `skipped`: parts that could not be compared. `verdicts`: those that differ.
+    """The differences over some parts. `skipped`: parts that could not be compared. `verdicts`: those that differ.
 
     `disagreeing`: of these, where the former model could judge. `frames`, `slow`: frames that the new model judged, and
     those for which it took too long.

@@ -25,7 +25,7 @@ class HangingEngine(Engine, Protocol):
 
     @property
     def hangs(self) -> bool:
-        """Whether a call of it does not return."""
+        """Tell whether a call of it does not return."""
         ...
 
 
@@ -102,7 +102,7 @@ class OpenEngines:
 
     @property
     def hangs(self) -> bool:
-        """Whether any of them does not answer."""
+        """Tell whether any of them does not answer."""
         with self._lock:
             return any(one.engine.hangs for one in self._open.values())
 
@@ -125,7 +125,7 @@ class OpenEngines:
 
     @property
     def count(self) -> int:
-        """How many are open."""
+        """Return the number of open engines."""
         return len(self._open)
 
 

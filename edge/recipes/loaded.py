@@ -84,7 +84,7 @@ class LoadedRecipe:
 
     @property
     def finds(self) -> dict[str, tuple[str, ...]]:
-        """How small a defect the model of each view finds, one sentence for each class; empty where not measured."""
+        """Return the sizes that the model of each view finds, one sentence for each class; empty where not measured."""
         return {name: view.bundle.finds for name, view in self.views.items()}
 
     @property

@@ -24,7 +24,7 @@ Outcome = Literal["ok", "failed", "rolled_back", "cancelled"]
 
 @dataclass(frozen=True)
 class ReloadRules:
-    """What holds for one change; see ReloadSettings. `gap_ns`: the longest that a change waits for a gap.
+    """The rules of one change; see ReloadSettings. `gap_ns`: the longest that a change waits for a gap.
 
     `unit`: part, or frame where there are no parts.
     """
@@ -61,7 +61,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Read:
-    """What is new is read and its engines are open. `alike`: it judges as the running one, so nothing is compared."""
+    """The new edition is read and its engines are open. `alike`: it judges as the running one; nothing is compared."""
 
     rules: ReloadRules
     alike: bool = False

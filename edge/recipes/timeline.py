@@ -1,4 +1,4 @@
-"""What is in force from which moment on: a change takes hold at a moment, and not when somebody hears of it."""
+"""The values in force, each from its moment on: a change takes hold then, and not when somebody hears of it."""
 
 from __future__ import annotations
 

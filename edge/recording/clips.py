@@ -47,7 +47,7 @@ OpenFile = Callable[[Path], BinaryIO]
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of one picture beside its pixels.
+    """The facts of one picture beside its pixels.
 
     `pts`: its place in the clip, ms, None of one that could not be read. `captured_ns`: the clock of its camera, as the
     station has it. `captured_at`: the same moment as UTC. `dropped`: how many frames were lost before it, in all.

@@ -1,4 +1,4 @@
-"""What a recording is: one folder with `recording.json`, the settings without secrets, and a folder for each camera.
+"""A recording: one folder with `recording.json`, the settings without secrets, and a folder for each camera.
 
 `recording.json` is written before the first frame and once more at the end. A recording without an end was cut off:
 its clips hold what was recorded up to there.
@@ -30,7 +30,7 @@ _Count = Annotated[int, Field(ge=0)]
 
 
 class CameraEnd(StrictModel):
-    """What one camera came to: `dropped`, frames that nobody recorded; `unreadable`, those that could not be read.
+    """The end of one camera: `dropped`, frames that nobody recorded; `unreadable`, those that could not be read.
 
     `missed`, `differences`: what it told of itself, see CameraFacts; all other settings it has as they were asked for.
     """
@@ -46,7 +46,7 @@ class CameraEnd(StrictModel):
 
 
 class Ending(StrictModel):
-    """How a recording ended: when, why, and what each camera came to. `bytes`: of all clips."""
+    """The end of a recording: when, why, and what each camera came to. `bytes`: of all clips."""
 
     model_config = ConfigDict(strict=False)
 

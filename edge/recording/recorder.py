@@ -44,7 +44,7 @@ _RESERVE_BYTES = 1_000_000  # given back to a full disk, so that the end can be 
 
 @dataclass(frozen=True)
 class RecordingLimits:
-    """How long and how much is recorded; None, or 0, = without limit.
+    """The limits of a recording, in time and size; None, or 0, = without limit.
 
     `frames`: of each camera. `most_bytes`: of all clips. `keep_free_bytes`: of the disk stay free. `segment_s`: a clip
     is at most so long. `waiting_bytes`: pixels of one camera that wait for the disk.
@@ -68,7 +68,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class CameraNow:
-    """How the recording of one camera stands. `dropped`: frames that were not recorded; `lost`: why none comes now."""
+    """The recording of one camera now. `dropped`: frames that were not recorded; `lost`: why none comes now."""
 
     frames: int = 0
     unreadable: int = 0
@@ -277,7 +277,7 @@ def _unread(state: CameraState) -> Row:
 
 
 class _Budget:
-    """How many bytes may still be written; asked by every writer."""
+    """The bytes that may still be written; asked by every writer."""
 
     def __init__(self, most: int | None) -> None:
         self._most = most
@@ -293,7 +293,7 @@ class _Budget:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a recording came to. `full`: why no more could be written, or nothing; `trouble`: of a camera."""
+    """The outcome of a recording. `full`: why no more could be written, or nothing; `trouble`: of a camera."""
 
     reason: str
     cameras: Mapping[str, CameraNow]

@@ -77,7 +77,7 @@ class AlarmEvent:
 
 @dataclass(frozen=True)
 class StandingShelf:
-    """How long an alarm is still put aside, and by whom. `kind`: until it returns (`one_shot`), or for a time."""
+    """A shelving that stands: how long yet, by whom. `kind`: until the alarm returns (`one_shot`), or for a time."""
 
     kind: Literal["one_shot", "timed"]
     left_ns: int
@@ -87,7 +87,7 @@ class StandingShelf:
 
 @dataclass(frozen=True)
 class AlarmStanding:
-    """How one alarm stands, for those who show it. `state`: its condition, since `at_ns` of the line's clock.
+    """One alarm's state, for those who show it. `state`: its condition, since `at_ns` of the line's clock.
 
     `user`, `comment`: who acknowledged the occurrence. `raises_last_minute`: how often it was raised; three times or
     more is `chattering`. `members`: of the flood alarm, how many raisings it stands for; else None.
@@ -114,7 +114,7 @@ class AlarmStanding:
 
 @dataclass(frozen=True)
 class AlarmRecord:
-    """What is to be remembered of one alarm across restarts. `body`: JSON that only the alarm room reads.
+    """One alarm's memory across restarts. `body`: JSON that only the alarm room reads.
 
     A name with a slash, which no alarm has, is of the station itself: `station/bypass`, `station/challenge`.
     """
@@ -124,7 +124,7 @@ class AlarmRecord:
 
     @property
     def of_station(self) -> bool:
-        """Whether it is of the station itself and of no alarm."""
+        """Tell whether it is of the station itself and of no alarm."""
         return "/" in self.alarm
 
 

@@ -164,7 +164,7 @@ class DefectClass:
 
 @dataclass(frozen=True)
 class GraphContract:
-    """What every engine promises: sizes in pixels, `stride` in pixels per answered cell, `classes` in id order 1…K.
+    """The promise of every engine: sizes in pixels, `stride` in pixels per answered cell, `classes` in id order 1…K.
 
     In: uint8 tiles [N, (frames,) tile_height, tile_width, channels] and float32 thresholds [K].
     Out: uint8 classes and uint8 scores, each [N, tile_height / stride, tile_width / stride].

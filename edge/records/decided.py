@@ -1,4 +1,4 @@
-"""What was decided, as those who watch a station are told of it."""
+"""Decisions, as those who watch a station are told of them."""
 
 from __future__ import annotations
 

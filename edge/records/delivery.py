@@ -31,7 +31,7 @@ class Message:
 
 @dataclass(frozen=True)
 class DeliveryState:
-    """How it stands between deciding and the broker: what alarms about delivery are decided from.
+    """The state between deciding and the broker: what alarms about delivery are decided from.
 
     `oldest_s`: how long the oldest message has waited for the broker, in seconds; 0 = none waits. The others say in
     words what is wrong, None = nothing: `disk`, nothing can be written; `broker`, it is not there; `refused`, it
@@ -56,7 +56,7 @@ class DeliveryState:
 
 @dataclass(frozen=True)
 class Token:
-    """What a publisher gives for an accepted message; its `Acknowledged` or `Refused` carries the same number."""
+    """A publisher's token for an accepted message; its `Acknowledged` or `Refused` carries the same number."""
 
     number: int
 

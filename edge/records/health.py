@@ -1,4 +1,4 @@
-"""How a station is: its engines, and the device that it runs on."""
+"""A station's health: its engines, and the device that it runs on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EngineNow:
 
 @dataclass(frozen=True)
 class DeviceNow:
-    """What was last seen of the device, at `at_ns` of the monotonic clock.
+    """The last sight of the device, at `at_ns` of the monotonic clock.
 
     `free_bytes`, `size_bytes`: of the disk that the store lies on, None where the system does not tell.
     `clock_synced`: None where that is unknown. `clock_jumps`: how often the wall clock jumped since the start;
@@ -42,7 +42,7 @@ class DeviceNow:
 
 @dataclass(frozen=True)
 class ModelDriftNow:
-    """How far passed parts of one view are from what its model of good parts was taught; scores as in model_drift.py.
+    """The distance of one view's passed parts from those that its model of good parts was taught.
 
     `median`: of the last `scores` ones, None before the first. `low`, `high`: between which it is expected, None while
     the line's own first parts are gathered. `drifted`: whether it is not.

@@ -1,4 +1,4 @@
-"""What a camera answers, and what an inspected frame comes to: defects, measurement, verdict, grade."""
+"""A camera's answers, and the outcome of an inspected frame: defects, measurement, verdict, grade."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CameraCondition(str, Enum):
 
 @dataclass(frozen=True)
 class CameraState:
-    """What a camera answers in place of a frame. `detail` says what happened, for people.
+    """A camera's answer in place of a frame. `detail` says what happened, for people.
 
     UNREADABLE is about one frame, whose `index`, `name` and times are given; the next may be good. After END_OF_STREAM
     nothing follows; a `detail` then says that the stream ended before its time.
@@ -39,7 +39,7 @@ class CameraState:
 
 @dataclass(frozen=True)
 class CameraFacts:
-    """What a live camera tells of itself beside its frames.
+    """A live camera's facts beside its frames.
 
     `missed`: frames that it numbered or timed and that never came, since the start. `unreadable`: pictures that came
     and could not be believed. `differences`: what it did not take of its settings, each a sentence.
@@ -96,7 +96,7 @@ class ClassMeasure:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one frame shows. `coverage` is the defective fraction (0-1) of the inspected region."""
+    """The measures of one frame. `coverage` is the defective fraction (0-1) of the inspected region."""
 
     coverage: float
     coverage_mm2: float | None
@@ -132,7 +132,7 @@ class Drifted(Judgement):
 
 
 class CameraFault(str, Enum):
-    """What is wrong with a camera: no frames come, the same one comes again and again, or it shows nothing.
+    """A fault of a camera: no frames come, the same one comes again and again, or it shows nothing.
 
     Or its frames are not good enough to be judged: out of focus, wrongly exposed, with glare or motion blur, or from a
     camera that was moved. Or its calibration was found off.
@@ -150,7 +150,7 @@ class CameraFault(str, Enum):
 
 
 class EngineFault(str, Enum):
-    """What is wrong with an engine: it hangs, fails, answers what no model may, or is too slow for the line."""
+    """A fault of an engine: it hangs, fails, answers what no model may, or is too slow for the line."""
 
     HANGS = "hangs"
     FAILS = "fails"
@@ -160,7 +160,7 @@ class EngineFault(str, Enum):
 
 @dataclass(frozen=True)
 class Grade:
-    """What a part is worth: the grade's name, and the share of the full price, 0-1 or more."""
+    """The worth of a part: the grade's name, and the share of the full price, 0-1 or more."""
 
     name: str
     value_factor: float

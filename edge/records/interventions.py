@@ -1,4 +1,4 @@
-"""What people do to a station's inspection: they challenge it, and they take it out."""
+"""People's interventions: they challenge a station's inspection, and they take it out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Noted:
-    """What is to be noted in the journal, of whom; `comment` is the person's own, `detail` says what happened."""
+    """One note for the journal, of whom; `comment` is the person's own, `detail` says what happened."""
 
     kind: Literal["challenge", "bypass_begin", "bypass_end"]
     user: str
@@ -18,7 +18,7 @@ class Noted:
 
 @dataclass(frozen=True)
 class StationTroubles:
-    """How it stands with the inspection itself: what the measure `station` of alarms is decided from.
+    """The troubles of the inspection itself: what the measure `station` of alarms is decided from.
 
     Each says in words what is wrong, None = nothing. `bypassed`: inspection is taken out. `challenge_missed`: a known
     bad part was not NG. `challenge_due`: the shift had no challenge. `recipe_failed`: a recipe could not be loaded.

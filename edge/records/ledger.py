@@ -12,7 +12,7 @@ WORST_KEPT = 50  # parts of each shift and recipe
 
 @dataclass(frozen=True)
 class CountDelta:
-    """What is added to one counter. `by` may be a count, ms, or a share of the price.
+    """One addition to a counter. `by` may be a count, ms, or a share of the price.
 
     `shift`: its beginning, local, ISO 8601 with the offset, to the minute. `recipe`: "" for what is of no recipe.
     `name`: see `edge/parts/ledger.py`. Texts are such that UTF-8 can hold them.

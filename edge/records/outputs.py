@@ -1,4 +1,4 @@
-"""What a station tells the machine beside it, and what becomes of that."""
+"""The signals of a station for the machine beside it, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PartSignal:
 
 @dataclass(frozen=True)
 class StationSignal:
-    """How a station stands, as a machine is told of it. `alarms`: those shown, each with its priority.
+    """The station's state, as a machine is told of it. `alarms`: those shown, each with its priority.
 
     `ready`: the next part can be judged. `busy`: a part is open, or not decided.
     """
@@ -74,7 +74,7 @@ OutputEvent = OutputLost | OutputRestored | OutputLate
 
 @dataclass(frozen=True)
 class Reading:
-    """What all inputs said at a moment: of a bit 0 or 1, of registers their number."""
+    """The levels of all inputs at a moment: of a bit 0 or 1, of registers their number."""
 
     at_ns: int
     values: Mapping[str, int]
@@ -82,7 +82,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class MachineTroubles:
-    """What is wrong between station and machine; each says it in words, None = nothing."""
+    """The troubles between station and machine; each says it in words, None = nothing."""
 
     lost: str | None = None
     late: str | None = None
@@ -90,7 +90,7 @@ class MachineTroubles:
 
 @dataclass(frozen=True)
 class MachineCounts:
-    """What went to the machine since the start, and what did not.
+    """The counts of what went to the machine since the start, and what did not.
 
     `pulses`: that began in time; `late`: that were dropped, or went out late; `crowded_out`: that found no room to
     wait; `unheard`: results that the signals had no time for; `losses`: how often the connection was lost.

@@ -95,7 +95,7 @@ class DifferingPictures:
 
 @dataclass(frozen=True)
 class SeenTwice:
-    """What a page shows of one unit. `pictures`: as the former and the new one see it, JPEG, and where that is."""
+    """One unit on a page. `pictures`: as the former and the new one see it, JPEG, and where that is."""
 
     name: str
     former: Judgement

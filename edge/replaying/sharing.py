@@ -19,7 +19,7 @@ _AHEAD = 6  # frames of one camera that one reader may be ahead of the other
 
 
 class Turns:
-    """What the cameras of two readers share: a lock, and which of the two waits for the other."""
+    """The turns of two readers' cameras: a lock, and which of the two waits for the other."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()

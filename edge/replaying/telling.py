@@ -1,4 +1,4 @@
-"""What a comparison on one recording comes to, as JSON, and as lines for the events of the first station."""
+"""The comparison on one recording, as JSON, and as lines for the events of the first station."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def belt_part(settings: SimulatedLineSettings, number: int) -> BeltPart:
 
 @dataclass(frozen=True)
 class PartTruth:
-    """What a part truly shows: `shown` has its classes for each camera. Times in ns after the first frame."""
+    """The truth of a part: `shown` has its classes for each camera. Times in ns after the first frame."""
 
     part_id: str
     product: ProductName
@@ -93,7 +93,7 @@ class PartTruth:
 
     @property
     def defective(self) -> bool:
-        """Whether any camera is shown a defect."""
+        """Tell whether any camera is shown a defect."""
         return bool(self.classes)
 
 

@@ -1,4 +1,4 @@
-"""What pycuda hands out, simulated: page-locked arrays, device memory, streams, events, the context.
+"""Stand-ins for pycuda's objects: page-locked arrays, device memory, streams, events, the context.
 
 They keep to the rules of `SimulatedDevice`, which knows what is allocated and what is under way.
 """
@@ -72,7 +72,7 @@ class HostArray(np.ndarray[Any, np.dtype[Any]]):
 
     @property
     def base(self) -> Any:
-        """What holds the memory, as pycuda has it; of a view, the array that it is of."""
+        """Return the holder of the memory, as pycuda has it; of a view, the array that it is of."""
         return self.holder or np.ndarray.base.__get__(self)
 
     def __setitem__(self, key: Any, value: Any) -> None:

@@ -53,7 +53,7 @@ class _PerThread(threading.local):
 
 @dataclass
 class Faults:
-    """What is to go wrong next.
+    """The faults that come next.
 
     `build`: TensorRT's words before it gives up building; `load`: before it answers None; `run`: before it refuses to
     run a batch. `raises`: what a build raises, as pybind does. `disobeys`: pins are passed over. `cuda_after`: so many

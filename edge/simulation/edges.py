@@ -35,7 +35,7 @@ class EdgeMark:
 
 @dataclass(frozen=True)
 class EdgeLook:
-    """What a product's near edge is like; lengths in units (1/480 of the frame's height from above).
+    """The look of a product's near edge; lengths in units (1/480 of the frame's height from above).
 
     `thickness`: of the band, `depth`: of the face behind it. `round`: of a cylinder. `tone`, `face`: grey levels.
     `light`: scratches shine, else they are dark. `shine`: how bright the lamp is mirrored along the band.

@@ -25,7 +25,7 @@ Truth = Callable[[str, int], UInt8]
 
 
 class SimulatedFault(StrictModel):
-    """What the simulated engine does wrong: from the batch after `after_batches` on, `batches` times (0 = always).
+    """A fault of the simulated engine: from the batch after `after_batches` on, `batches` times (0 = always).
 
     `hangs` does not answer for `hangs_s` seconds (0 = for ever), `fails` raises; the others answer what no model may: a
     class that the bundle lacks, a map of one cell, too few tiles, numbers of another kind, NaN, and a class without the

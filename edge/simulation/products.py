@@ -48,7 +48,7 @@ PRODUCTS: dict[ProductName, Product] = {
 
 @dataclass(frozen=True)
 class PartPlan:
-    """What a part is to show: `surface` defects from above ({class id: how many}), `marks` of its near edge."""
+    """A part's plan: `surface` defects from above ({class id: how many}), `marks` of its near edge."""
 
     product: ProductName
     surface: dict[int, int]

@@ -1,4 +1,4 @@
-"""What parts are drawn on: a belt, its light and the hall's reflections; and the frame that shows parts on it."""
+"""The scene of parts: a belt, its light and the hall's reflections; and the frame that shows parts on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge.records import Float32, UInt8
 
 @dataclass(frozen=True)
 class Look:
-    """What varies between lines and lamps; grey levels 0-255, sizes as shares of the frame's height."""
+    """The looks in which lines and lamps vary; grey levels 0-255, sizes as shares of the frame's height."""
 
     belt: float
     belt_texture: float
@@ -64,7 +64,7 @@ def random_look(generator: np.random.Generator) -> Look:
 
 @dataclass(frozen=True)
 class Scene:
-    """What stays while parts pass: `belt` uint8 [H, 2W] (it scrolls), `gain` and `hall` float32 [H, W], noise bank.
+    """The scene that stays: `belt` uint8 [H, 2W] (it scrolls), `gain` and `hall` float32 [H, W], noise bank.
 
     `backdrop`: uint8 [h, W], what stands still behind the belt, in the upper rows; None where all of it is belt.
     """

@@ -147,7 +147,7 @@ class _Layer:
 
     @property
     def pinned(self) -> bool:
-        """Whether it was told to compute and to answer in FP32."""
+        """Tell whether it was told to compute and to answer in FP32."""
         return self.precision is not None and len(self.output_types) == self.num_outputs
 
 

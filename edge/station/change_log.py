@@ -32,7 +32,7 @@ def log_entry(entry: JournalEntry) -> None:
 
 @dataclass(frozen=True)
 class _Trouble:
-    """What keeps a camera's frames from being read, since when on the line's clock, and for how many results."""
+    """A trouble that keeps a camera's frames from being read, since when on the line's clock, for how many results."""
 
     what: str
     why: str

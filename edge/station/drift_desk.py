@@ -88,7 +88,7 @@ class DriftDesk:
 
     @property
     def now(self) -> Mapping[str, ModelDriftNow]:
-        """How each view under the recipe in force stands, by its name; from any thread."""
+        """Return the state of each view under the recipe in force, by its name; from any thread."""
         return self._now
 
     def _count(self, score: SampledScore) -> None:

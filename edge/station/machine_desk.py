@@ -1,4 +1,4 @@
-"""What the decider tells the machine: each part as it is decided, and how the station stands."""
+"""The decider's words to the machine: each part as it is decided, and how the station stands."""
 
 from __future__ import annotations
 

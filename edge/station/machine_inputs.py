@@ -1,4 +1,4 @@
-"""What the machine says: parts for the trigger, wishes for the decider, the belt's way for the pulses."""
+"""The machine's words: parts for the trigger, wishes for the decider, the belt's way for the pulses."""
 
 from __future__ import annotations
 

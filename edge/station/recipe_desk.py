@@ -40,7 +40,7 @@ _NOTED_EVERY_NS = 60_000_000_000
 
 @dataclass(frozen=True)
 class RecipesNow:
-    """How it stands with a station's recipes, for those who ask.
+    """The state of a station's recipes, for those who ask.
 
     `recipe`: that new parts are of; `unread`: why they are not judged, None = they are. `wish`: that is not fulfilled.
     `loading`: recipes that are being loaded. `answers`: the last wishes that came to their end, each with its number.

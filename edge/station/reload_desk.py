@@ -53,7 +53,7 @@ _ON_DISK = "; the files on the disk are still the new ones: put the former ones 
 
 @dataclass(frozen=True)
 class ReloadNow:
-    """How it stands with a change, for those who ask. `answers`: of the last ones, each with number and exit code."""
+    """The state of a change, for those who ask. `answers`: of the last ones, each with number and exit code."""
 
     phase: Phase = "idle"
     shadow: Diff = field(default_factory=Diff)

@@ -1,4 +1,4 @@
-"""How far a passed frame is from what a model of good parts was taught: the model is asked again, now and then.
+"""Scores of passed frames against what a model of good parts was taught: the model is asked again, now and then.
 
 A model answers scores only where its threshold is reached, and nothing of a part that passes. So the same tiles are
 answered once more, at a threshold that hardly any pixel lies below; the graph and its contract stay as they are. Of a

@@ -31,7 +31,7 @@ Views = Mapping[tuple[str, str], LoadedView]  # by recipe and camera
 
 @dataclass(frozen=True)
 class ShadowFrame:
-    """What became of one frame. `result`: None where the model did not judge it, or not as it would alone.
+    """One frame of the shadow run. `result`: None where the model did not judge it, or not as it would alone.
 
     `took_ms`: for judging; None where it did not. `failed`: what its engine did wrong, or empty.
     """
@@ -44,7 +44,7 @@ class ShadowFrame:
 
 @dataclass
 class _Sight:
-    """How one view is judged. `lacking`: frames that its model still lacks of a sequence without a gap."""
+    """The judging of one view. `lacking`: frames that its model still lacks of a sequence without a gap."""
 
     loaded: LoadedView
     inspector: Inspector
@@ -94,7 +94,7 @@ class ShadowRun:
 
     @property
     def waits(self) -> bool:
-        """Whether a frame waits, or none is taken until none waits."""
+        """Tell whether a frame waits, or none is taken until none waits."""
         return bool(self._waiting) or self._full
 
     def take(self) -> list[ShadowFrame]:

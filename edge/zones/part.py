@@ -24,7 +24,7 @@ _TAKES = {
 
 
 class PartFinding(StrictModel):
-    """How the part is found in each frame; where it is not, the frame is NO_READ.
+    """The finding of the part in each frame; where it is not found, the frame is NO_READ.
 
     `find`: `bundle`, as its preparing finds the product; `rectangle`, `circle`, or `outline`, the largest thing of any
     form. The rest is as in the steps `crop_rectangle` and `crop_circle`, with their defaults: `orientation` keep,

@@ -38,7 +38,7 @@ _TAKES = {"M": 2, "L": 2, "H": 1, "V": 1, "C": 6, "Q": 4, "Z": 0}
 
 @dataclass(frozen=True)
 class Drawing:
-    """What an SVG file draws: each shape's corners by its id, and the box (x, y, width, height) that they are in."""
+    """The contents of an SVG file: each shape's corners by its id, and the box (x, y, width, height) around them."""
 
     shapes: dict[str, Corners]
     box: tuple[float, float, float, float]
@@ -59,7 +59,7 @@ def read_drawing(path: Path) -> Drawing:
 
 
 class _NoDrawingError(ValueError):
-    """What the file holds that is not read."""
+    """An element of the file that is not read."""
 
 
 def drawing_of(text: str) -> Drawing:

@@ -1,4 +1,4 @@
-"""What machines ask of the web process: `/healthz`, `/readyz` and `/metrics`.
+"""Probes for machines at the web process: `/healthz`, `/readyz` and `/metrics`.
 
 Who has not logged in, and asks from another machine, is told yes or no, and no reasons and no metrics: in them are
 names of stations.

@@ -1,4 +1,4 @@
-"""What if: the results of a shift judged again by other limits, before anybody changes them at the line."""
+"""The results of a shift judged again by other limits, before anybody changes them at the line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WITHIN = "station = (SELECT id FROM station WHERE place = ?) AND at_ms >= ? AND
 
 @dataclass(frozen=True)
 class Asked:
-    """What a form asks: for each class the limits taken for those in force, and others.
+    """The fields of a form: for each class the limits taken for those in force, and others.
 
     `judges`: whether it asks at all. `wrong`: fields that hold no limit.
     """
