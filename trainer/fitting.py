@@ -150,7 +150,7 @@ def fit(
 
 
 def _answers_whole_tiles(settings: TrainSettings) -> bool:
-    """Whether a tile gets one answer: then a picture's label says all, and no mask is needed."""
+    """Tell whether a tile gets one answer: then a picture's label says all, and no mask is needed."""
     return settings.model.stride_px(settings.tile.height) == settings.tile.height
 
 

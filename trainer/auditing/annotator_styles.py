@@ -1,4 +1,4 @@
-"""How masks were drawn: how thick, how large, how far outside the defect's edge; and who draws otherwise.
+"""Styles of masks: how thick, how large, how far outside the defect's edge; and who draws otherwise.
 
 Compared by ranks, which ask nothing of the distribution (Mann and Whitney, "On a test of whether one of two random
 variables is stochastically larger than the other", 1947), with Holm's correction for the number of comparisons ("A

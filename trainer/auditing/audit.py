@@ -41,7 +41,7 @@ _LEAST_MASKS, _DILATED_PX = 5, 3.0
 
 @dataclass(frozen=True)
 class Kind:
-    """What kind of finding: how bad, and in words for a table."""
+    """One kind of finding: how bad, and in words for a table."""
 
     severity: Severity
     title: str
@@ -98,13 +98,13 @@ class Finding:
 
     @property
     def severity(self) -> Severity:
-        """How bad its kind is."""
+        """Return the severity of its kind."""
         return KINDS[self.kind].severity
 
 
 @dataclass(frozen=True)
 class ClassBalance:
-    """What a dataset has of one class; `pixel_share` of all pixels, `median_area_px` of its defects."""
+    """A dataset's pictures of one class; `pixel_share` of all pixels, `median_area_px` of its defects."""
 
     name: str
     pictures: int
@@ -117,7 +117,7 @@ class ClassBalance:
 
 @dataclass(frozen=True)
 class GroupBalance:
-    """What a dataset has of one group: `pictures` of each class, or combination of classes, or `clean`."""
+    """A dataset's pictures of one group: `pictures` of each class, or combination of classes, or `clean`."""
 
     name: str
     pictures: Mapping[str, int]
@@ -138,7 +138,7 @@ class Audit:
     by: Literal["annotator", "group"]
 
     def count(self, severity: Severity) -> int:
-        """How many findings are so bad."""
+        """Return the number of findings of this severity."""
         return sum(finding.severity == severity for finding in self.findings)
 
     def report(self) -> dict[str, Any]:

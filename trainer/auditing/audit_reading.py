@@ -40,13 +40,13 @@ class Row:
 
     @property
     def clean(self) -> bool:
-        """Whether the row's class means that there is no defect."""
+        """Tell whether the row's class means that there is no defect."""
         return self.name.lower() in CLEAN
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a row or a file. `kind` is a key of trainer.auditing.audit.KINDS."""
+    """One problem of a row or a file. `kind` is a key of trainer.auditing.audit.KINDS."""
 
     kind: str
     image: str
@@ -295,7 +295,7 @@ def _examine_mask(path: Path, row: Row, grey: UInt8, taken: UInt8) -> tuple[Mask
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a mask shows, 0 or 1 per pixel; what its levels mean; and how many of its pixels another mask has too."""
+    """A mask as it was read: 0 or 1 per pixel, its levels' meaning, and how many of its pixels another mask has too."""
 
     drawn: UInt8
     meaning: Meaning

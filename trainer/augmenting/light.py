@@ -1,4 +1,4 @@
-"""What a crop looks like under other light and another lens: blur, gamma, contrast, brightness, a gradient, noise."""
+"""A crop under other light and another lens: blur, gamma, contrast, brightness, a gradient, noise."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class Trained:
-    """What training came to: the keras.Model for inference, class names in id order, and figures for the manifest.
+    """The outcome of training: the keras.Model for inference, class names in id order, figures for the manifest.
 
     `only_sorts`: it answers whole tiles and no tile that it saw was clean, so that it cannot tell good parts from bad.
     `chooser`: the keras.Model that thresholds are fitted with; `model` where it is None, as long as it did not learn

@@ -1,4 +1,4 @@
-"""What a model would answer at other thresholds: counted while it is judged, so that thresholds can be chosen later."""
+"""A model's answers at other thresholds: counted while it is judged, so that thresholds can be chosen later."""
 
 from __future__ import annotations
 

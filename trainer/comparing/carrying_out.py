@@ -20,7 +20,7 @@ _STOP_S = 60.0
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a run has its figures."""
+    """Tell whether a run has its figures."""
     return (folder / FIGURES).is_file()
 
 

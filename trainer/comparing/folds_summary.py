@@ -1,4 +1,4 @@
-"""What the folds say of each recipe: mean, spread, the worst run, and thresholds chosen over all folds.
+"""The folds' word on each recipe: mean, spread, the worst run, and thresholds chosen over all folds.
 
 A fold's figures are those at the thresholds that its run's own validation pictures chose. `pooled` are those of all
 pictures that the folds judge, taken as one set, so that a rare class counts where it is shown. The figures `at

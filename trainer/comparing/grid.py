@@ -1,4 +1,4 @@
-"""What is compared: a recipe, varied along axes; every combination is a run, or one run for each fold."""
+"""The grid of a comparison: a recipe, varied along axes; every combination is a run, or one run for each fold."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What its folder is called."""
+        """Return the name of its folder."""
         return "-".join([*(label for _, label in self.labels), *([] if self.fold is None else [f"fold{self.fold}"])])
 
     @property
     def learns_from_good_parts(self) -> bool:
-        """Whether its recipe learns from good parts alone."""
+        """Tell whether its recipe learns from good parts alone."""
         return self.recipe.get("learn") == GOOD_PARTS
 
     @property

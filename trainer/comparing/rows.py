@@ -1,4 +1,4 @@
-"""What a run came to, as a row of figures."""
+"""The outcome of a run, as a row of figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FALSE_ALARMS = "0.05"
 
 @dataclass(frozen=True)
 class RunFigures:
-    """What a run came to: `evaluate`'s report and the bundle's training figures, or why there is none.
+    """The outcome of a run: `evaluate`'s report and the bundle's training figures, or why there is none.
 
     `stopped`: it did not fail, but was among the weakest (`--halving`).
     """

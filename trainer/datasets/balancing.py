@@ -23,7 +23,7 @@ Int = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Aims:
-    """What P parts are to get.
+    """The aims of P parts.
 
     `shares` float [P], summing to 1. `tolerance` float [F]: how far a feature's sum in a part may be from its share
     without counting. `least` int [P, K]: how many units with each of K classes a part must have, as far as can be, and

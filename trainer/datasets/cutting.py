@@ -25,7 +25,7 @@ _CLEAN = "ok"
 
 @dataclass(frozen=True)
 class CutCounts:
-    """What cutting came to. `skipped`: clean tiles that were left out."""
+    """The counts of a cutting. `skipped`: clean tiles that were left out."""
 
     pictures: int
     tiles: int

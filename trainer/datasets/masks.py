@@ -1,4 +1,4 @@
-"""What a mask's pixels mean: determined and said, or refused as ambiguous; never cut at a level.
+"""The meaning of a mask's pixels: determined and said, or refused as ambiguous; never cut at a level.
 
 A mask has one plane of levels: grey, the one colour that it has beside black, or its opacity where only that says
 something. Of the levels: none above 0 is an empty mask; one level above 0 is the defect, if it is 1 or bright; levels
@@ -55,7 +55,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the levels of one plane come to. `above`: the different levels above 0, sorted, the first 64.
+    """The meaning of one plane's levels. `above`: the different levels above 0, sorted, the first 64.
 
     `count`: how many there are. `objects`: there are many, each one connected set of pixels.
     """
@@ -174,7 +174,7 @@ def meaning_of(levels: Levels) -> Meaning:
 
 
 def _soft(levels: Levels, greatest: int) -> bool:
-    """Whether there is black and white, and all else lies at the border between them."""
+    """Tell whether there is black and white, and all else lies at the border between them."""
     most = np.iinfo(levels.dtype).max
     if greatest < (1 - _QUARTER) * most:
         return False
@@ -194,7 +194,7 @@ def _soft(levels: Levels, greatest: int) -> bool:
 
 
 def _plateaus(levels: Levels, most: int) -> bool:
-    """Whether levels beside black and one white fill whole areas, as numbers do and soft edges do not.
+    """Tell whether levels beside black and one white fill whole areas, as numbers do and soft edges do not.
 
     A drawing has few levels; JPEG gives many, and may move black and white by a few.
     """

@@ -1,4 +1,4 @@
-"""Whether a dataset fits in memory, told from a few of its pictures before all of them are read."""
+"""An estimate of a dataset's memory, from a few of its pictures before all of them are read."""
 
 from __future__ import annotations
 

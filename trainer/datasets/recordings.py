@@ -1,4 +1,4 @@
-"""What a model of several frames is shown when it is judged: a group's pictures in their order, or stills.
+"""Pictures for a model of several frames that is judged: a group's pictures in their order, or stills.
 
 A recipe that says `sequence.recording: true` learned from groups that are recordings, so it is judged on them as on a
 line: each picture comes with those before it, the first ones repeat the oldest, and what was left out in between begins

@@ -43,7 +43,7 @@ _REQUIRED, _WISHED = 1000, 1
 
 @dataclass(frozen=True)
 class _Unit:
-    """What may not be cut: a group, or several that near-duplicates join. `kinds`: classes of each of its pictures."""
+    """A unit that may not be cut: a group, or several that near-duplicates join. `kinds`: classes of each picture."""
 
     name: str
     groups: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How far a figure could be off by the luck of which pieces were held out: bootstrap intervals.
+"""Bootstrap intervals: how far a figure could be off by the luck of which pieces were held out.
 
 Pictures of one group show one piece and err together, so whole groups are drawn, with replacement, as many as there
 are; the interval lies between percentiles of what the figure then comes to (Efron and Tibshirani 1993, chapter 13).
@@ -79,7 +79,7 @@ def share_interval(part: Sequence[bool], groups: Sequence[str], *, seed: int = 0
 
 @dataclass(frozen=True)
 class _Rates:
-    """What precision (`right` / `answered`) and recall (`found` / `true`) are of, per group: float64 [G, K] each."""
+    """The counts of precision (`right` / `answered`) and recall (`found` / `true`), per group: float64 [G, K] each."""
 
     right: Float64
     answered: Float64

@@ -78,7 +78,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an evaluation is to give beside the figures that it always gives.
+    """The wishes for an evaluation, beside the figures that it always gives.
 
     `tolerance_px`: F1 of thin lines within this distance. `ranking`: PR and ROC curves, which take a second pass of the
     model over the pictures. `seed`: of the intervals' draws. `only`: judge these pictures (`image`) alone.

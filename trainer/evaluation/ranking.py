@@ -1,4 +1,4 @@
-"""How well scores rank defects above what is none, at every threshold at once: PR and ROC curves, average precision.
+"""The ranking of defects by their scores, at every threshold at once: PR and ROC curves, average precision.
 
 Pictures are ranked one by one. Pixels are too many for that: they are counted in a histogram of 256 bins per class,
 which is as fine as the scores that a device gives, so its size does not grow with the dataset.

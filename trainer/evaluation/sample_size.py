@@ -1,4 +1,4 @@
-"""What figures on so few pictures can prove, said before anybody believes them.
+"""Bounds that figures on so few pictures can prove, said before anybody believes them.
 
 Pictures of one group show one piece, so pieces are counted. Where none of n was missed, the share that is missed on
 the line can still be as large as p with (1 - p)^n = 0.025: the upper end of the exact 95 % interval of 0 of n (Clopper

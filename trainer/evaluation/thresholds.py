@@ -47,7 +47,7 @@ _LEVELS = np.ceil(THRESHOLDS * 255).astype(int)
 
 @dataclass(frozen=True)
 class FittedClass:
-    """What was fitted for one class, and how many validation pictures were still missed and falsely flagged.
+    """The fitted values of one class, and how many validation pictures were still missed and falsely flagged.
 
     `missed_region`: the share of its true pixels that was not answered, None where there are none. `presumed`:
     threshold and smallest area were not fitted (`presume_class`).
@@ -85,7 +85,7 @@ def fit_class(
 
 @dataclass(frozen=True)
 class AnswerCounts:
-    """What is answered of one class in each of N pictures, at each of `THRESHOLDS` and `MIN_AREAS_PX`.
+    """The answers of one class in each of N pictures, at each of `THRESHOLDS` and `MIN_AREAS_PX`.
 
     `kept_px`, `hit_px` of them that show the class, `covered_px` that show any class: int64 [N, T, A]. `true_px`: how
     many pixels show the class, int64 [N].

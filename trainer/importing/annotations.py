@@ -1,4 +1,4 @@
-"""What tools for labelling say of pictures, in one record, and from it the labelled pictures.
+"""The labels of any tool in one record, and from it the labelled pictures.
 
 Each format's file makes `PictureLabels`; here they are paired with pictures, laid on them and drawn. So what holds for
 one format (other machines' paths, turned pictures, shapes past the edge) holds for all.
@@ -68,7 +68,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Painted:
-    """What a file, a mask of several classes, has in one colour: (red, green, blue). Read only when it is drawn.
+    """The area of one colour (red, green, blue) in a mask of several classes. Read only when it is drawn.
 
     `known`: all colours that the mask may have.
     """
@@ -99,7 +99,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class PictureLabels:
-    """What a tool says of one picture.
+    """A tool's labels of one picture.
 
     `called`: names by which its file may be found, the best first (`names_of`). `size_px`: (height, width) as the tool
     states it; None where it does not. `shapes`: later ones lie over earlier ones. `declared_clean`: it says in words
@@ -119,7 +119,7 @@ class PictureLabels:
 
 @dataclass(frozen=True)
 class LabelChoices:
-    """What the person who imports says of a tool's labels.
+    """The importing person's word on a tool's labels.
 
     `missing_is_clean`: pictures that the labels do not name have nothing wrong with them. `labels_lie`: how labels lie
     on pictures that are turned. `line_px`: how wide lines and points are; 0: not said.

@@ -34,7 +34,7 @@ _AREA_WITHIN = 0.1
 
 @dataclass(frozen=True)
 class CocoChoices:
-    """What COCO's JSON leaves open. `inner`: what a polygon within another of the same annotation is; "": not said.
+    """The choices that COCO's JSON leaves open. `inner`: a polygon within another of the same annotation; "": not said.
 
     `crowd`: annotations with `iscrowd` 1 are of their class, or what they cover is ignored.
     """

@@ -46,7 +46,7 @@ __all__ = ["export_app", "import_app", "tool_commands"]  # its commands are of t
 
 
 class Outlines(str, Enum):
-    """What closed strokes mean."""
+    """The meaning of closed strokes."""
 
     FILL = "fill"
     KEEP = "keep"

@@ -34,7 +34,7 @@ _IMAGES = "images/"
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export came to. `ids`: classes by their numbers. `ignored`: pictures with pixels that are left out."""
+    """The outcome of an export. `ids`: classes by their numbers. `ignored`: pictures with pixels that are left out."""
 
     pictures: int
     defects: int

@@ -1,4 +1,4 @@
-"""What every format's file hands to the writer: pictures with the masks that their labels come to."""
+"""The hand-over from every format's file to the writer: pictures with the masks that their labels come to."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class BrokenPicture:
 
 @dataclass(frozen=True)
 class LabelSource:
-    """How many pictures a format offers at most, for a bar that shows what is left, and the pictures, read lazily.
+    """The pictures of a format, read lazily, and how many there are at most, for a bar that shows what is left.
 
     `names`: the classes that somebody has named for it, each of which is to be on a picture. `told`: how files were
     understood and what was left out, for people.

@@ -1,4 +1,4 @@
-"""What a whole set of masks means: looked through before any is taken, so that one reading holds for all of them."""
+"""The meaning of a whole set of masks: looked through before any is taken, so that one reading holds for all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class MaskChoices:
-    """What the person who imports says of black and white masks. `objects`: each level above 0 is one object.
+    """The importing person's word on black and white masks. `objects`: each level above 0 is one object.
 
     `defect_is`: white or black; not said: white, unless masks cover so much that they look inverted.
     """
@@ -74,7 +74,7 @@ class MaskSet:
 
     @staticmethod
     def _are_objects(looked: Sequence[_Looked]) -> bool:
-        """Whether some masks number many objects, and none says otherwise."""
+        """Tell whether some masks number many objects, and none says otherwise."""
         many = [each for each in looked if each.meaning.kind == "many"]
         return any(each.meaning.objects for each in many)
 

@@ -1,4 +1,4 @@
-"""What the commands of `linewatch-train import` and `export` share: options, and how they are understood."""
+"""The shared options of the commands of `linewatch-train import` and `export`, and how they are understood."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DefectIs(str, Enum):
 
 
 class LabelsLieOn(str, Enum):
-    """How labels lie on pictures that are turned by their orientation."""
+    """The place of labels on pictures that are turned by their orientation."""
 
     SHOWN = "shown"
     STORED = "stored"
@@ -198,7 +198,7 @@ def write_labels(source: LabelSource, out: Path, settings: WritingSettings) -> N
 
 @dataclass(frozen=True)
 class Common:
-    """What every import of a labelling tool's files lets be chosen, as it was given."""
+    """The choices of every import of a labelling tool's files, as they were given."""
 
     out: Path
     settings: WritingSettings

@@ -88,7 +88,7 @@ def _one_size(photo: UInt8, drawing: UInt8) -> tuple[UInt8, UInt8, tuple[str, ..
 
 
 def _is_paper(photo: UInt8, drawing: UInt8, paper: int) -> bool:
-    """Whether most of a drawing is paper and the photo is not."""
+    """Tell whether most of a drawing is paper and the photo is not."""
     ground = np.abs(drawing.astype(np.int16) - paper).max(axis=2) <= _PAPER_LEVELS
     if float(ground.mean()) < _MOSTLY:
         return False

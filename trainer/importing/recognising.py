@@ -1,4 +1,4 @@
-"""What lies in a folder: recognised by its files, said in words, refused where it could be several things."""
+"""The contents of a folder: recognised by its files, said in words, refused where it could be several things."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class RedMarkerSettings:
-    """How drawings are found and read.
+    """Settings for finding and reading drawings.
 
     `suffix`: what a drawing's name has behind its photo's, such as `_red`. `missing_is_clean`: a photo without a
     drawing is one of a piece without defects; else it is told of and left out.

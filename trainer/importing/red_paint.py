@@ -35,7 +35,7 @@ _PALEST_PEAK = 0.3
 
 @dataclass(frozen=True)
 class Paint:
-    """What counts as paint. `hue_degrees`: 0 = red, 120 = green; `tolerance_degrees` to either side of it.
+    """The colours that count as paint. `hue_degrees`: 0 = red, 120 = green; `tolerance_degrees` to either side of it.
 
     `min_saturation`: 0 grey to 1 pure. `outlines`: `fill` what a closed stroke encloses, or `keep` strokes as drawn.
     `gap_px`: the ends of an outline may be so far apart and it still counts as closed.
@@ -64,7 +64,7 @@ def painted_seeds(photo: UInt8, drawing: UInt8, paint: Paint) -> NDArray[np.bool
 
 
 def _chroma_towards(pixels: UInt8, hue_degrees: float) -> Float32:
-    """How much of a hue is in each pixel, in levels: the colour's part along that hue's direction in the hue plane."""
+    """Return each pixel's part of a hue, in levels: the colour's part along that hue's direction in the hue plane."""
     blue, green, red = (pixels[:, :, channel].astype(np.float32) for channel in range(3))
     along_red, along_green = red - (green + blue) / 2, (green - blue) * np.float32(np.sqrt(3) / 2)
     angle = np.deg2rad(hue_degrees)

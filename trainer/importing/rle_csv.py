@@ -180,7 +180,7 @@ def _key(row: Mapping[str, str], where: str, *, separate: bool) -> tuple[str, in
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export came to. `ids`: ClassId → class."""
+    """The outcome of an export. `ids`: ClassId → class."""
 
     pictures: int
     rows: int

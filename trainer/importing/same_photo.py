@@ -1,4 +1,4 @@
-"""Whether a drawing was made on this very photo: compared where nothing is painted. Pure pixels.
+"""The comparison of a drawing with the photo that it may be made on, where nothing is painted. Pure pixels.
 
 A copy differs from its photo by what saving it did, and whatever a lossy format keeps, it keeps from the photo: the
 means of small blocks stay (JPEG stores them finely), and the photo changes with the copy, level for level, where the
@@ -32,7 +32,7 @@ _TOO_LITTLE_SEEN = 0.02
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a drawing relates to a photo. `shift_px`: how far (right, down) it lies from the photo; (0, 0) if the same.
+    """A drawing's relation to a photo. `shift_px`: how far (right, down) it lies from the photo; (0, 0) if the same.
 
     `means_differ`: levels, for nine of ten blocks at most. `detail_shared`: 0-1, None where there is none to compare.
     """

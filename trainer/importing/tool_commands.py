@@ -47,14 +47,14 @@ DefectIsOption = Annotated[
 
 
 class Inner(str, Enum):
-    """What a polygon within another of the same annotation is."""
+    """The meaning of a polygon within another of the same annotation."""
 
     HOLE = "hole"
     FILLED = "filled"
 
 
 class Crowd(str, Enum):
-    """What COCO's crowds are."""
+    """The meaning of COCO's crowds."""
 
     CLASS = "class"
     IGNORE = "ignore"

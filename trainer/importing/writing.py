@@ -40,7 +40,7 @@ _CLEAN_ROW = ("", CLEAN_NAME, "")
 
 @dataclass(frozen=True)
 class WritingSettings:
-    """What all imports let be chosen.
+    """The choices of all imports.
 
     `empty_share`: of the pictures whose masks have no pixel, 0-1, that become clean pictures; the others are left out.
     `group_from`: a regular expression on a picture's file name; its first group (or all of it) names the physical
@@ -60,7 +60,7 @@ class WritingSettings:
 
 @dataclass(frozen=True)
 class Written:
-    """What an import came to. `by_class`: pictures of each class; `clean`: pictures without any, the empty included.
+    """The outcome of an import. `by_class`: pictures of each class; `clean`: pictures without any, the empty included.
 
     `empty_kept`, `empty_dropped`: names of pictures whose masks have no pixel. `overlapping`: names of pictures with
     pixels of two classes, where the class that comes last counts. `ignored`: pictures with pixels that are left out.

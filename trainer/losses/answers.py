@@ -1,4 +1,4 @@
-"""What a network answered beside the truth, as losses read it; and sums over all devices that share a batch."""
+"""A network's answers beside the truth, as losses read them; and sums over all devices that share a batch."""
 
 from __future__ import annotations
 

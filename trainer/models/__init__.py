@@ -76,7 +76,7 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a network costs. `parameters`: of the deployed form; `gflop_per_tile`: 2 x multiplications, in 1e9.
+    """The costs of a network. `parameters`: of the deployed form; `gflop_per_tile`: 2 x multiplications, in 1e9.
 
     `stride_px`: pixels per answered cell. `frames`: how many one answer is given for.
     """

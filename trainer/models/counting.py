@@ -1,4 +1,4 @@
-"""How much a network computes for one tile: multiplications and additions of its products, two per pair.
+"""The arithmetic of a network for one tile: multiplications and additions of its products, two per pair.
 
 Counted in the graph that TensorFlow traces, so that nested networks, unrolled loops and frames folded into the batch
 count as often as they are computed. Additions of biases, activations, normalisation (which conversion folds into the

@@ -29,7 +29,7 @@ _OPEN = 2.0
 
 @dataclass(frozen=True)
 class Features:
-    """What a family computes of its pixels. `map`: float32 [N, h, w, F], from which the head reads.
+    """A family's features of its pixels. `map`: float32 [N, h, w, F], from which the head reads.
 
     `grow`: factor by which the head's answers are enlarged to full size. `deep`: float32 [N, h', w', F'], from which a
     gate judges the whole tile. `fine`: features at full size, whose own head's answers are added.

@@ -1,4 +1,4 @@
-"""What a model's file asks for, before Keras opens it: a small file that unfolds into gigabytes is refused."""
+"""The demands of a model's file, read before Keras opens it: a small file that unfolds into gigabytes is refused."""
 
 from __future__ import annotations
 

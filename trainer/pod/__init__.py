@@ -1,1 +1,1 @@
-"""How small a defect is found: probability of detection (POD) over size, as non-destructive testing states it."""
+"""Probability of detection (POD) over the size of a defect, as non-destructive testing states it."""

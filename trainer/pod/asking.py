@@ -1,4 +1,4 @@
-"""What the command line asks for, checked before anything is judged."""
+"""The demands of the command line, checked before anything is judged."""
 
 from __future__ import annotations
 

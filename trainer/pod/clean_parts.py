@@ -1,4 +1,4 @@
-"""What known defects are drawn onto: parts of the simulated line without a defect, or a dataset's clean pictures."""
+"""Clean parts for known defects: those of the simulated line, or a dataset's clean pictures."""
 
 from __future__ import annotations
 

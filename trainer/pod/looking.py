@@ -1,4 +1,4 @@
-"""What a bundle answers to one picture, on the road of `linewatch inspect`: prepared, cut, stitched, specks wiped."""
+"""A bundle's answer to one picture, on the road of `linewatch inspect`: prepared, cut, stitched, specks wiped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge.settings import EngineSettings
 
 @dataclass(frozen=True)
 class Seen:
-    """What was answered: `classes` uint8 [H, W] of ids by pixel of the picture; `looked_at` uint8 [H, W] 0/1.
+    """One answer: `classes` uint8 [H, W] of ids by pixel of the picture; `looked_at` uint8 [H, W] 0/1.
 
     `px_per_prepared`: pixels of the picture along one prepared pixel.
     """

@@ -20,7 +20,7 @@ _SPOTS = frozenset({"stain", "stains", "spot", "spots", "oil", "pit", "pitting",
 
 @dataclass(frozen=True)
 class Asked:
-    """What is drawn. `sizes_px`, `width_px`: px of the camera's frame; None = by how far the model's preparing shrinks.
+    """The plan of drawing. `sizes_px`, `width_px`: px of the camera's frame; None = as the model's preparing shrinks.
 
     `contrasts`: grey levels, the first is what the curves by orientation and by ninth are of; `dark`: they darken.
     `each`: defects of that contrast in each orientation and ninth; the others get a fifth. `parts`: clean parts.

@@ -34,7 +34,7 @@ SCHEMA = "linewatch/pod/1"
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured: the curves by class, and all figures for a file."""
+    """The outcome of a measurement: the curves by class, and all figures for a file."""
 
     summaries: tuple[Summary, ...]
     report: dict[str, Any]
@@ -43,7 +43,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class On:
-    """What defects are drawn onto: clean pictures of `data`, or else clean simulated parts of `product`.
+    """The ground for defects: clean pictures of `data`, or else clean simulated parts of `product`.
 
     `shapes`: what stands for a class whose name does not say. `mm_per_px`: how large a pixel of the pictures is.
     """

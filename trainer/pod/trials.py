@@ -39,7 +39,7 @@ class Trial:
 
 @dataclass
 class Drawn:
-    """What was drawn and judged. `unread`: clean parts without a verdict; `no_room`: defects that had no place."""
+    """The defects drawn and judged. `unread`: clean parts without a verdict; `no_room`: defects that had no place."""
 
     trials: list[Trial] = field(default_factory=list)
     parts: int = 0

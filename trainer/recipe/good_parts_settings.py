@@ -17,7 +17,7 @@ _MULTIPLE_PX = 16  # what the encoder's deepest features are wide
 
 
 class CopiesSettings(StrictModel):
-    """How each good picture is also shown: `count` copies in other light. Ranges as in `AugmentationSettings`."""
+    """Settings of each good picture's copies: `count` of them in other light. Ranges as in `AugmentationSettings`."""
 
     count: Annotated[int, Field(ge=0, le=8)] = 1
     contrast: Annotated[float, Field(ge=1, le=4)] = 1.1

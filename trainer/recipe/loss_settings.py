@@ -1,4 +1,4 @@
-"""What a recipe says of the loss: weighted terms, or a preset of them."""
+"""A recipe's settings of the loss: weighted terms, or a preset of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ClassWeights = dict[str, Annotated[float, Field(ge=0)]]
 
 
 class _Term(StrictModel):
-    """What every term has. `weight`: its factor in the sum. `class_weights`: a factor per class name, default 1."""
+    """The base of every term. `weight`: its factor in the sum. `class_weights`: a factor per class name, default 1."""
 
     weight: _Weight = 1.0
     class_weights: ClassWeights = Field(default_factory=dict)

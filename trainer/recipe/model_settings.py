@@ -17,7 +17,7 @@ _Widths = Annotated[tuple[_Width, ...], Field(min_length=2, max_length=6)]
 
 
 class ModelSettings(StrictModel):
-    """What every family has, and what training must know of it.
+    """Settings of every family, and what training must know of it.
 
     `head`: softmax with a background (one class per pixel), or sigmoid (classes may overlap). `gate` scale: a branch
     that judges the whole tile multiplies the map's probabilities, per class, inside the graph. It scales rather than
@@ -33,17 +33,17 @@ class ModelSettings(StrictModel):
 
     @property
     def has_background(self) -> bool:
-        """Whether channel 0 of the logits is the background."""
+        """Tell whether channel 0 of the logits is the background."""
         return self.head == "softmax"
 
     @property
     def multiple_px(self) -> int:
-        """What tile sides must be multiples of."""
+        """Return the number of pixels that tile sides must be multiples of."""
         return 1
 
     @property
     def fixed_size(self) -> bool:
-        """Whether the network learns on crops of the tile's size only."""
+        """Tell whether the network learns on crops of the tile's size only."""
         return False
 
     def stride_px(self, tile_px: int) -> int:

@@ -1,4 +1,4 @@
-"""What a recipe says of the optimizer and of its learning rate over time."""
+"""A recipe's settings of the optimizer and of its learning rate over time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ Schedule = Annotated[
 
 
 class OptimizerSettings(StrictModel):
-    """How weights follow the gradient. `average_decay`: of the moving average of weights that is validated and kept.
+    """Settings of the optimizer. `average_decay`: of the moving average of weights that is validated and kept.
 
     `weight_decay`: decoupled, times the learning rate; adamw 1e-4, others 0 unless given. `momentum`: of `momentum` 0.9
     and of `rmsprop` 0 unless given. `accumulate`: batches whose gradients are averaged for one step. `full_batch`: each

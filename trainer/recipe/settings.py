@@ -17,7 +17,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ClassSettings(StrictModel):
-    """How one class is shown and rated; its name is the key."""
+    """Settings of one class, how it is shown and rated; its name is the key."""
 
     severity: Literal["minor", "major", "critical"] = "major"
     colour: tuple[int, int, int] | None = None
@@ -52,7 +52,7 @@ class SplitSettings(StrictModel):
 
 
 class SamplingSettings(StrictModel):
-    """How crops are drawn. `defect_share` of them are centred near a defect, classes by `class_weights` (default even).
+    """Settings of crops. `defect_share` of them are centred near a defect, classes by `class_weights` (default even).
 
     The others lie anywhere. `crop_px`: side of a square crop. `batch`: crops per step. `crop`: `square` cuts squares
     of that side at the picture's own scale, `whole` resizes whole pictures to it, as for classification. `inside`:
@@ -69,7 +69,7 @@ class SamplingSettings(StrictModel):
 
 
 class AugmentationSettings(StrictModel):
-    """What is done to a crop at random; every range is symmetric, or from nothing up to the value.
+    """Random changes to a crop; every range is symmetric, or from nothing up to the value.
 
     Factors: `zoom`, `contrast` and `gamma`, 1 = none. Grey levels: `brightness`, `light_gradient` (at the crop's ends),
     `noise` (standard deviation). `defocus_px`: largest standard deviation of a Gaussian blur. `motion_px`: largest
@@ -110,7 +110,7 @@ class CellSettings(StrictModel):
 
 
 class SequenceSettings(StrictModel):
-    """What a model of several frames is shown. In a `recording` a group's pictures follow each other in their order.
+    """Sequences for a model of several frames. In a `recording` a group's pictures follow each other in their order.
 
     Else frames are cut from one picture that moves as on a belt, by `shift_px` (at least, at most) per frame, towards
     `direction_degrees` (0 = right, 90 = down; without it, anywhere).
@@ -128,7 +128,7 @@ class SequenceSettings(StrictModel):
 
 
 class LabelSettings(StrictModel):
-    """What is done to labels before they are learned. `shrink`: `edge` takes off what a pen painted too much.
+    """Changes to labels before they are learned. `shrink`: `edge` takes off what a pen painted too much.
 
     Those of pictures that choose are shrunk too. Pictures that are held out are judged by their labels as they are.
     """
@@ -137,13 +137,13 @@ class LabelSettings(StrictModel):
 
 
 class LogSettings(StrictModel):
-    """What is written beside training/log.csv. `tensorboard`: event files in training/tensorboard."""
+    """Settings of the files beside training/log.csv. `tensorboard`: event files in training/tensorboard."""
 
     tensorboard: bool = False
 
 
 class ThresholdSettings(StrictModel):
-    """What a missed picture costs against one that is falsely flagged, in any unit: thresholds are fitted to that.
+    """Costs of a missed picture and of a falsely flagged one, in any unit: thresholds are fitted to them.
 
     `max_missed_region`: the largest share of a class's true pixels that may go unanswered on the validation pictures.
     """

@@ -183,7 +183,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class _Wrong:
-    """What is wrong in one picture: the class, how bad, and where, bool [H, W] (None where only labels are known)."""
+    """The errors of one picture: the class, how bad, and where, bool [H, W] (None where only labels are known)."""
 
     class_id: int
     rank: tuple[int, int]

@@ -65,7 +65,7 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the page, the file of figures, and the pictures beside them; and what the page says first."""
+    """A written report: the page, the file of figures, the pictures beside them, and what the page says first."""
 
     page: Path
     figures: Path

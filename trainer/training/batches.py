@@ -41,7 +41,7 @@ _Item = DrawnBatch | BaseException | None
 
 
 class Batches:
-    """What is learned from, as the batches of each epoch: they depend on the seed and the epoch alone."""
+    """The batches of each epoch that are learned from: they depend on the seed and the epoch alone."""
 
     def __init__(self, settings: TrainSettings, names: Sequence[str], pictures: Sequence[Picture]) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""What a stopped training goes on from: one file, replaced as a whole, and the log beside it."""
+"""The checkpoint of a stopped training: one file, replaced as a whole, and the log beside it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PROBE = "writable.tmp"
 
 @dataclass
 class Run:
-    """What training remembers beside its variables.
+    """Training's memory beside its variables.
 
     `stage`: how many stages have begun, the last one at `stage_steps`. `rows`: log.csv's, one per epoch; None where
     there was nothing to measure.

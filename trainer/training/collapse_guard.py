@@ -39,7 +39,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class EpochFigures:
-    """What one epoch came to. `loss`: mean over its steps. `dice`: mean over the classes, on validation.
+    """The figures of one epoch. `loss`: mean over its steps. `dice`: mean over the classes, on validation.
 
     `validation_loss`, `learning_rate`: None where not measured. `baseline_dice`: what answering nothing (or, of a
     classifier, always the same) would score as `dice`. `epoch` counts from 1.
@@ -165,7 +165,7 @@ def _lost(history: Sequence[EpochFigures], name: str, settings: GuardSettings) -
 
 
 def _is_gone(figures: ClassFigures, best_before: float) -> bool:
-    """Whether a class that is there to be found is answered as good as never, or never where it is."""
+    """Tell whether a class that is there to be found is answered as good as never, or never where it is."""
     if figures.true_share == 0 or figures.dice is None:
         return False  # validation does not show it
     if not math.isfinite(figures.dice):
@@ -217,7 +217,7 @@ def _class(epoch: EpochFigures, name: str) -> ClassFigures:
 
 
 def _is_number(value: float | None) -> bool:
-    """Whether a figure was measured as a number, or not at all."""
+    """Tell whether a figure was measured as a number."""
     return value is None or math.isfinite(value)
 
 

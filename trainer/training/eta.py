@@ -1,4 +1,4 @@
-"""How long a training will take here, from its first steps. Pure."""
+"""An estimate of how long a training will take here, from its first steps. Pure."""
 
 from __future__ import annotations
 

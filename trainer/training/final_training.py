@@ -41,12 +41,12 @@ class FinallyTrained:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What the manifest says of this part."""
+        """Return the manifest's entry on this part."""
         return {"epochs": self.run.epoch, "steps": self.run.steps, "seconds": round(self.run.elapsed_s, 1)}
 
 
 def presumption_asked_for(manifest: Manifest) -> bool:
-    """Whether thresholds are presumed because the recipe says so, not because a class was found nowhere."""
+    """Tell whether thresholds are presumed because the recipe says so, not because a class was found nowhere."""
     told = stored_recipe(manifest.training.get("recipe", {})).get("final_training") or {}
     return bool(told.get("thresholds") == "presumed")
 

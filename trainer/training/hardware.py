@@ -1,4 +1,4 @@
-"""What training runs on: devices, precision, and how much memory is left."""
+"""The hardware of training: devices, precision, and how much memory is left."""
 
 from __future__ import annotations
 

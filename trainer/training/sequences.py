@@ -1,4 +1,4 @@
-"""What a model of several frames is shown: sequences from one picture that moves, or from a recording's pictures.
+"""Sequences for a model of several frames: from one picture that moves, or from a recording's pictures.
 
 The truth is that of the last frame. A belt moves evenly, so one velocity is drawn per sequence; light changes slowly,
 so contrast and brightness are drawn once too, and noise for each frame.

@@ -40,7 +40,7 @@ class Start:
 
     @property
     def noted(self) -> dict[str, str]:
-        """What a bundle says of it."""
+        """Return a bundle's note of it."""
         return {"file": self.path.name, "sha256": self.sha256}
 
 

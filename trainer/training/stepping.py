@@ -19,7 +19,7 @@ from trainer.training.optimizers import make_optimizer
 
 @dataclass(frozen=True)
 class Stepped:
-    """What came of a batch: the loss and, where it ended a step, the global norm of the gradient before clipping."""
+    """The outcome of a batch: the loss and, where it ended a step, the global norm of the gradient before clipping."""
 
     loss: float
     norm: float | None

@@ -137,7 +137,7 @@ class TrainingLoop:
 
     @property
     def cut_by_clock(self) -> dict[str, Any] | None:
-        """What is missing where `max_minutes` ended the training before its schedule; None where it did not."""
+        """Return what is missing where `max_minutes` ended the training before its schedule; None where it did not."""
         limit = self._settings.max_minutes
         if limit is None or self.run.elapsed_s < limit * 60 or self.progress() >= 1 or self._waited_in_vain:
             return None

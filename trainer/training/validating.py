@@ -23,7 +23,7 @@ _DEFECTS_PER_CLASS = 3
 
 @dataclass(frozen=True)
 class Validated:
-    """What validation says of weights.
+    """The validation of weights.
 
     `loss`: the mean over its batches, without regularisation. Per class: pooled Dice, None where the truth never shows
     it; `answered_share` and `true_share` of all cells. `baseline`: what `score` would be of answering nothing or, of a
