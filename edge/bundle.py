@@ -180,7 +180,7 @@ class Bundle:
 
     @property
     def onnx_path(self) -> Path:
-        """Where the CPU backends' model lies."""
+        """Return the path of the CPU backends' model."""
         return self.path / ONNX_MODEL
 
     def file(self, name: str) -> HashedFile:
@@ -192,7 +192,7 @@ class Bundle:
 
     @property
     def keras_path(self) -> Path:
-        """Where the workstation's model lies; a shipped bundle has none."""
+        """Return the path of the workstation's model; a shipped bundle has none."""
         return self.path / KERAS_MODEL
 
     @property

@@ -62,7 +62,7 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
 
 
 class LineSettings(StrictModel):
-    """Who this line is: the levels of its topics and the names in its messages."""
+    """The line's identity: the levels of its topics and the names in its messages."""
 
     enterprise: Name = "enterprise"
     site: Name = "site"
@@ -87,7 +87,7 @@ _SidePx = Annotated[int, Field(ge=16, le=16384)]
 
 
 class CameraSettings(StrictModel):
-    """Where frames come from. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line.
+    """The source of frames. `source`: a device, file, folder, RTSP URL, GStreamer pipeline or the simulated line.
 
     `id`: in its place the serial number, IP address or Aravis's name of a GenICam camera.
 
@@ -337,7 +337,7 @@ class EngineSettings(StrictModel):
 
 
 class StoreSettings(StrictModel):
-    """Where the outbox lies, what it keeps and for whom. A relative path is relative to the settings file.
+    """The place of the outbox, what it keeps and for whom. A relative path is relative to the settings file.
 
     `expect_consumer`: the classes of events that somebody at the broker is to get; they wait in the outbox while nobody
     does. `kept_h`: how long acknowledged messages can be had again, in hours.

@@ -48,7 +48,7 @@ class Evidence:
 
     @property
     def trouble(self) -> str | None:
-        """Why pictures are not kept, None = they are."""
+        """Return why pictures are not kept, None = they are."""
         if self._observer is None or self._writer is None:
             return None
         return self._writer.trouble or self._observer.trouble

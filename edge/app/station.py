@@ -178,7 +178,7 @@ class StandIns:
 
 @dataclass(frozen=True)
 class Watchers:
-    """Who watches a station. `observers`: of what is decided, called in its loop. `glances`: told twice a second."""
+    """Watchers of a station. `observers`: of what is decided, called in its loop. `glances`: told twice a second."""
 
     observers: Sequence[Observer] = ()
     glances: Callable[[Glance], None] | None = None

@@ -34,7 +34,7 @@ PARTS: Mapping[str, Part] = {part.name: part for part in (SETTINGS, STORE, INDEX
 
 @dataclass(frozen=True)
 class Places:
-    """Where the parts lie. `not_carried`: files that the settings name and that a backup leaves where they are."""
+    """The places of the parts. `not_carried`: files that the settings name and that a backup leaves where they are."""
 
     of: Mapping[Part, Path]
     not_carried: tuple[str, ...] = ()

@@ -29,7 +29,7 @@ _LARGEST = 2.0  # of k1 and k2, in half diagonals; beyond it no lens bends
 
 @dataclass(frozen=True)
 class Sighting:
-    """Where the points of a target were seen in one picture: `px` and `mm`, float64 [N, 2] each."""
+    """The points of a target as they were seen in one picture: `px` and `mm`, float64 [N, 2] each."""
 
     px: Float64
     mm: Float64

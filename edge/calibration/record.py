@@ -33,7 +33,7 @@ class SeenPoint:
 
 @dataclass(frozen=True)
 class CameraIdentity:
-    """Which camera a calibration is of: its name in the settings, its source where it is a live one, and its lens.
+    """The camera of a calibration: its name in the settings, its source where it is a live one, and its lens.
 
     `source`: without its secrets; None for recordings and simulated cameras. `lens_id`: as the settings or the command
     named it.

@@ -22,7 +22,7 @@ _GIGABYTES = 0.5  # a demo that nobody ends fills no disk
 
 @dataclass(frozen=True)
 class DemoPages:
-    """Where the pages are. `link`: logs in as an operator, once and within half an hour; `url`: looks only."""
+    """The addresses of the pages. `link`: logs in as an operator, once and within half an hour; `url`: looks only."""
 
     url: str
     link: str

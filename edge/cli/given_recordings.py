@@ -1,4 +1,4 @@
-"""Which recordings play which cameras, and what opens and closes their parts."""
+"""The recordings that play each camera, and what opens and closes their parts."""
 
 from __future__ import annotations
 

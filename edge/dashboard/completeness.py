@@ -1,4 +1,4 @@
-"""Which events of a station have come, which have not, and which to ask for again. Pure: time is an argument."""
+"""A station's events that have come, those that have not, and those to ask for again. Pure: time is an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a station's pictures are: in a folder of this device, or at another dashboard, which is asked in our name."""
+"""The sources of a station's pictures: a folder of this device, or another dashboard, which is asked in our name."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class History:
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing is written just now; None = all is well."""
+        """Return why nothing is written just now; None = all is well."""
         return None if self._writer is None else self._writer.trouble
 
     @property

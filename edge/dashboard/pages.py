@@ -46,7 +46,7 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who asks, and how they like their pages. `session`: None for who did not log in. `address`: where from."""
+    """The person who asks, and their taste in pages. `session`: None for who did not log in. `address`: where from."""
 
     session: Session | None
     token: str | None

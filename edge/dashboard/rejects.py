@@ -26,7 +26,7 @@ _FROM = (
 
 @dataclass(frozen=True)
 class Filter:
-    """Which results are looked at; empty = all. `verdict`, `said`: of VERDICTS and SAID. Times in ms, half-open."""
+    """A filter of results; empty = all. `verdict`, `said`: of VERDICTS and SAID. Times in ms, half-open."""
 
     place: str
     verdict: str = "NG"

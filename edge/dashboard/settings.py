@@ -25,7 +25,7 @@ _SITES_AT_MOST = 100
 
 
 class ListenSettings(StrictModel):
-    """Where browsers find the pages. Beyond loopback only with `tls` and `users`."""
+    """The address at which browsers find the pages. Beyond loopback only with `tls` and `users`."""
 
     host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/]+$")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = PORT
@@ -47,7 +47,7 @@ class PageTlsSettings(StrictModel):
 
 
 class HistorySettings(StrictModel):
-    """Where the history lies and how much of it is kept: `days` at most, and about `megabytes` on the disk."""
+    """The place of the history and its bounds: `days` at most, and about `megabytes` on the disk."""
 
     path: Path = Path("/var/lib/linewatch/dashboard.db")
     days: Annotated[float, Field(gt=0, le=3650)] = 90.0

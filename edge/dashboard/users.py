@@ -1,4 +1,4 @@
-"""Who may look and who may command: a file of users with scrypt hashes, sessions that end, and a bound on guesses."""
+"""People who may look or command: a file of users with scrypt hashes, sessions that end, a bound on guesses."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class Access:
 
     @property
     def trouble(self) -> str:
-        """Why nobody can log in though there is a file of users; empty where all is well."""
+        """Return why nobody can log in though there is a file of users; empty where all is well."""
         try:
             self._file.users()
         except SettingsError as error:

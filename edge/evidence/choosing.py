@@ -19,7 +19,7 @@ _OF_A_REPLAY = "0" * 8
 
 
 class Kind(str, Enum):
-    """Why something is kept; from what goes first where room is short to what goes last."""
+    """The reason for keeping something; from what goes first where room is short to what goes last."""
 
     OK = "ok"
     NEAR = "near"

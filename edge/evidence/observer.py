@@ -184,7 +184,7 @@ class EvidenceObserver:
 
     @property
     def trouble(self) -> str | None:
-        """Why something was not kept within the last minute, None = nothing."""
+        """Return why something was not kept within the last minute, None = nothing."""
         if self._lost_ns is None or self._monotonic_ns() - self._lost_ns > _DROPPED_TOLD_NS:
             return None
         told = counted(self.lost, "result was", "results were")

@@ -41,7 +41,7 @@ class ClipSettings(StrictModel):
 
 
 class EvidenceSettings(StrictModel):
-    """Which results leave their pictures on the device. NG and NO_READ always do; without a `folder` none does.
+    """Settings of evidence: results whose pictures stay on the device. NG and NO_READ do; without a `folder` none does.
 
     `budget_gb`: how much all of it may take; `min_free_gb`: what must stay free on the disk. OK parts are kept that are
     within `near_margin` (a share) of a limit, every `every_nth` (0 = none), and a `random_share` of them. `pictures`:

@@ -28,7 +28,7 @@ _MISSED = 3  # messages in a row after which an entity is unavailable
 
 
 class HomeAssistantSettings(StrictModel):
-    """Where Home Assistant listens for devices. `prefix`: its discovery prefix."""
+    """The topics on which Home Assistant hears of devices. `prefix`: its discovery prefix."""
 
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = "homeassistant"
 

@@ -75,7 +75,7 @@ def boot_id() -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who speaks: five levels of every topic, then names. `epoch` is the outbox's."""
+    """The speaker: five levels of every topic, then names. `epoch` is the outbox's."""
 
     enterprise: str
     site: str

@@ -1,4 +1,4 @@
-"""Where a station serves its metrics, its health and its live pictures."""
+"""Settings of the address that serves a station's metrics, its health and its live pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a signal is at the machine: `coil 3`, `register 10`, or the name of a simulated signal."""
+"""The address of a signal at the machine: `coil 3`, `register 10`, or the name of a simulated signal."""
 
 from __future__ import annotations
 

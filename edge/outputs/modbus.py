@@ -20,7 +20,7 @@ NUMBERS_TO = 65_535
 
 @dataclass(frozen=True)
 class Places:
-    """Where each signal is. `words`: of inputs that are longer than one register, how long."""
+    """The place of each signal. `words`: of inputs that are longer than one register, how long."""
 
     outputs: Mapping[str, Address]
     inputs: Mapping[str, Address]

@@ -70,7 +70,7 @@ def read_certificate(path: Path, key: str) -> Certificate:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the station is, and whom it trusts; nobody where nothing is encrypted."""
+    """The station's identity, and whom it trusts; nobody where nothing is encrypted."""
 
     own: Certificate | None
     peer: Certificate | None

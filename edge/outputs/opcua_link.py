@@ -200,7 +200,7 @@ class OpcUaServer(OpcUaLink):
         users = vendor("crypto.permission_rules")
 
         class Everybody:
-            """Whoever is let in may read, and write what is writable."""
+            """The rule that everybody who is let in may read, and write what is writable."""
 
             def get_user(self, *_: Any, **__: Any) -> Any:
                 return users.User(role=users.UserRole.User)

@@ -142,7 +142,7 @@ class OutputScheduler:
 
     @property
     def safe(self) -> str:
-        """Why the levels are the safe ones; empty while they are the station's own."""
+        """Return why the levels are the safe ones; empty while they are the station's own."""
         return self._signals.safe
 
     def _run(self) -> None:

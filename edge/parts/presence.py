@@ -1,4 +1,4 @@
-"""When a part is in the picture: from the first frame that shows it until the first that does not. Pure."""
+"""The presence of a part: from the first frame that shows it until the first that does not. Pure."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ TriggerKind = Literal["every_frame", "presence", "camera", "mqtt", "machine", "s
 
 
 class PresenceSettings(StrictModel):
-    """When a view shows a part: it differs from the empty belt in `belt`, or the product is located in it.
+    """Settings of presence: a view differs from the empty belt in `belt`, or the product is located in it.
 
     `view`: the view that is looked at; none = the only one. `belt`: what `linewatch learn-belt` wrote. `on_frames`,
     `off_frames`: so many in a row begin and end a part.
@@ -32,10 +32,9 @@ class PartSettings(StrictModel):
     `trigger`: every_frame = there are no parts, each frame has its own verdict; presence = a part is in the picture;
     camera = the cameras are triggered, `frames` of each view are a part; mqtt = `cmd/part`; machine = an input of the
     rule part; software = the simulated light barrier. `timeout_ms`: the longest that a part stays open. `wait_ms`: how
-    long after its end its frames may
-    still be judged; with presence also how long a frame waits until it is known whether it shows a part.
-    `frames_per_view`: readable frames without which a part is NO_READ; `ng_frames`: NG frames from which a part is NG.
-    `together_ms`: frames of several triggered cameras belong together if no farther apart.
+    long after its end its frames may still be judged; with presence also how long a frame waits until it is known
+    whether it shows a part. `frames_per_view`: readable frames without which a part is NO_READ; `ng_frames`: NG frames
+    from which a part is NG. `together_ms`: frames of several triggered cameras belong together if no farther apart.
     """
 
     trigger: TriggerKind = "every_frame"

@@ -1,4 +1,4 @@
-"""Which shift a moment belongs to, by the factory's own clock. Pure."""
+"""The shift of a moment, by the factory's own clock. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Shift:
 
 @dataclass(frozen=True)
 class ShiftPlan:
-    """When shifts begin, by the clock of a place: `starts`, times of day, ascending."""
+    """The beginnings of shifts, by the clock of a place: `starts`, times of day, ascending."""
 
     starts: tuple[time, ...]
     zone: tzinfo

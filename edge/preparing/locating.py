@@ -1,4 +1,4 @@
-"""Where the product is: the circle or the rectangle that a picture shows, to a fraction of a pixel.
+"""The place of the product: the circle or the rectangle that a picture shows, to a fraction of a pixel.
 
 Both are found coarsely in a small picture and then drawn to the edges of the whole one. Nothing here is random, so the
 same pixels always give the same place. Coordinates count from the corner of the top-left pixel.

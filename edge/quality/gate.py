@@ -89,7 +89,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class Flaw:
-    """Why a frame is not good enough: the fault, and a reason for people."""
+    """A flaw that makes a frame not good enough: the fault, and a reason for people."""
 
     fault: CameraFault
     reason: str

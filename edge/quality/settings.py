@@ -17,7 +17,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class QualitySettings(StrictModel):
-    """When a camera's frame is not good enough, and NO_READ. `learned`: what `linewatch learn-quality` wrote.
+    """Settings for frames that are not good enough, and NO_READ. `learned`: what `linewatch learn-quality` wrote.
 
     `checks`: those that are made. The limits are the learned ones unless they are given: `blur_px`, how much edges may
     be blurred; `streak`, how many times more along one direction than another; `glare`, `black`, `clipped`: shares of

@@ -1,4 +1,4 @@
-"""When a station changes its recipe, and what becomes of each wish for it. Pure: time and facts are arguments.
+"""Changes of a station's recipe, and what becomes of each wish for one. Pure: time and facts are arguments.
 
 A wish is fulfilled between two parts. A part that names a recipe is of that recipe: the station changes as of its
 opening, and stays with it. Parts of a recipe that is not ready are NO_READ until it is.

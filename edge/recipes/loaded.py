@@ -32,7 +32,7 @@ class LoadedView:
 
     @property
     def model(self) -> ModelIdentity:
-        """Which model judges."""
+        """Return the identity of the model that judges."""
         return model_of(self.bundle)
 
     @property
@@ -79,7 +79,7 @@ class LoadedRecipe:
 
     @property
     def models(self) -> dict[str, ModelIdentity]:
-        """Which model judges each view."""
+        """Return the identity of the model that judges each view."""
         return {name: view.model for name, view in self.views.items()}
 
     @property

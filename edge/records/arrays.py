@@ -88,7 +88,7 @@ class Transform:
 
 @dataclass(frozen=True)
 class PartBox:
-    """Where the part lies in a camera's frame.
+    """The place of the part in a camera's frame.
 
     `to_frame`: leads from shares of the part's box, 0-1 from its top left corner, to pixels of the frame; it turns as
     the part does. `outline`: the part's own area as corners in pixels of the frame, float64 [N, 2].
@@ -121,7 +121,7 @@ class PreparedFrame:
 
 @dataclass(frozen=True)
 class Cell:
-    """Where one tile lies and which of its pixels are kept.
+    """The place of one tile, and which of its pixels are kept.
 
     `y`, `x`: the tile's top-left corner in the padded prepared frame. `keep_*`: the half-open rectangle, in prepared
     pixels, for which this tile, and no other, answers.
@@ -138,7 +138,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TileRef:
-    """Which tile of which frame of which camera stands at one place of a batch."""
+    """The tile, frame and camera that stand at one place of a batch."""
 
     camera: str
     frame: int

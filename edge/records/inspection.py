@@ -11,7 +11,7 @@ from edge.records.models import ModelIdentity
 
 
 class CameraCondition(str, Enum):
-    """Why a camera gave no frame."""
+    """The reason for which a camera gave no frame."""
 
     STARTING = "starting"
     NO_FRAME_YET = "no_frame_yet"

@@ -1,4 +1,4 @@
-"""Which model judged."""
+"""The identity of a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which model judged: the bundle's name and version, and the sha256 of its `model.onnx`."""
+    """The model that judged: the bundle's name and version, and the sha256 of its `model.onnx`."""
 
     name: str
     version: str

@@ -61,7 +61,7 @@ class ViewResult:
 
 
 class Closing(str, Enum):
-    """Why a part ended."""
+    """The reason for which a part ended."""
 
     TRIGGER = "trigger"
     TIMEOUT = "timeout"

@@ -18,7 +18,7 @@ _LISTED = 200  # defects of one part
 
 @dataclass(frozen=True)
 class Station:
-    """Who judged: which settings, by their SHA-256, and which model each view has, by `recipe/view`."""
+    """The station that judged: its settings, by their SHA-256, and the model of each view, by `recipe/view`."""
 
     settings: str
     settings_sha256: str

@@ -44,7 +44,7 @@ class HandTests:
 
     @property
     def refused(self) -> Refused | None:
-        """Why nothing can be switched by hand now; None where it can."""
+        """Return why nothing can be switched by hand now; None where it can."""
         if self._scheduler.troubles.lost:
             return "machine_lost"
         if self._scheduler.safe and self._scheduler.hand_test is None:

@@ -55,7 +55,7 @@ class RecipesNow:
 
 @dataclass
 class _Noting:
-    """When a change that parts brought was noted last, and how many were not since."""
+    """The last note of a change that parts brought: when, and how many were not noted since."""
 
     at_ns: int = -_NOTED_EVERY_NS
     count: int = 0

@@ -1,4 +1,4 @@
-"""Which events of a station have not come, told by their numbers. Pure: time is an argument."""
+"""The events of a station that have not come, told by their numbers. Pure: time is an argument."""
 
 from __future__ import annotations
 

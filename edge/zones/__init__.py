@@ -1,1 +1,1 @@
-"""Where to look: shapes on the frame or on the part, the part in each frame, and what is ignored."""
+"""Zones: shapes on the frame or on the part, the part in each frame, and what is ignored."""
