@@ -40,7 +40,7 @@ class Sight:
 
     @property
     def doubt(self) -> str:
-        """Why this can hardly be right; "" where it can."""
+        """Return why this can hardly be right; "" where it can."""
         if not self.total:
             return f"it finds no defect on {counted(self.pictures, 'picture')}"
         if self.share >= NEARLY_ALL:

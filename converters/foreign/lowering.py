@@ -127,7 +127,7 @@ def _go_down(model: Any, stated: int) -> None:
 
 
 class _Scope:
-    """Where an adapter works: the graph whose weights it may read and add to, and the opset that it comes from."""
+    """The scope of an adapter: the graph whose weights it may read and add to, and the opset that it comes from."""
 
     def __init__(self, graph: Any, constants: dict[str, Any], numbers: Iterator[int], stated: int) -> None:
         self.stated = stated

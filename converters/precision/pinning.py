@@ -1,4 +1,4 @@
-"""Which nodes stay in FP32 by rule, before anything is searched: what overflows, statistics, the last activation."""
+"""The nodes that stay in FP32 by rule, before anything is searched: what overflows, statistics, last activation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layers stay in FP32: decided once, on the CPU, and read by every build, on the device too.
+"""The layers that stay in FP32: decided once, on the CPU, and read by every build, on the device too.
 
 A plan belongs to one `model.onnx` by its hash and speaks of nodes by their names there. TensorRT 8.6 is given the
 pins as layer precisions; for TensorRT 10 and later they are already Casts in the typed graph beside the plan:

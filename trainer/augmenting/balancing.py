@@ -1,4 +1,4 @@
-"""Where crops are centred: classes balanced by weight, and most crops near a defect."""
+"""The centres of crops: classes balanced by weight, and most crops near a defect."""
 
 from __future__ import annotations
 

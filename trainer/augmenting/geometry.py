@@ -1,4 +1,4 @@
-"""Where a crop's pixels come from: flips, turns, rotation, shear, zoom and shift as one affine transform."""
+"""The source of a crop's pixels: flips, turns, rotation, shear, zoom and shift as one affine transform."""
 
 from __future__ import annotations
 

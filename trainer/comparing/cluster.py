@@ -23,7 +23,7 @@ _ANSWERS_WITHIN_S = 10.0
 
 @dataclass(frozen=True)
 class RayWish:
-    """Where runs are to be carried out, and with what. `address`: of a cluster's head, or `local` for this machine.
+    """The cluster that is to carry out runs, and with what. `address`: of its head, or `local` for this machine.
 
     `cpus`, `gpus`: of each run; None: all cores of this machine, and one GPU where there is any. `halving`: end the
     weakest runs early.

@@ -1,4 +1,4 @@
-"""Which pictures are learned from, which choose among models, and which only judge: by group, stratified by class.
+"""The split into pictures that are learned from, that choose, and that only judge: by group, stratified by class.
 
 A group is one physical piece: a split that cut through it would judge a model on what it has learned. Groups whose
 pictures are near-duplicates of each other are held together too.

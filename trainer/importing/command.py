@@ -53,14 +53,14 @@ class Outlines(str, Enum):
 
 
 class ClassFolder(str, Enum):
-    """Which of a picture's folders is its class."""
+    """The folder of a picture that is its class."""
 
     FIRST = "first"
     LAST = "last"
 
 
 class Form(str, Enum):
-    """Which columns a CSV of runs has."""
+    """The columns of a CSV of runs."""
 
     SEPARATE = "separate"
     JOINED = "joined"

@@ -144,7 +144,7 @@ def _pictures_apart(images: Path, masks: Path, suffix: str, told: list[str]) -> 
 
 
 class _Pairs:
-    """Which masks belong to which picture; what does not pair is collected, and told of all at once.
+    """The masks of each picture; what does not pair is collected, and told of all at once.
 
     `classes`: the folders that masks lie in by class. A picture in a folder that has another one's name, or that says
     that it is clean, is none of this class.

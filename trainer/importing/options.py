@@ -35,7 +35,7 @@ console = Terminal()
 
 
 class DefectIs(str, Enum):
-    """Which of black and white is the defect."""
+    """The level that is the defect, black or white."""
 
     WHITE = "white"
     BLACK = "black"

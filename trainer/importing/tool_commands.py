@@ -136,7 +136,7 @@ def labelme(
 
 
 class WhichAnnotation(str, Enum):
-    """Which of several annotations of one picture is taken."""
+    """The annotation that is taken where one picture has several."""
 
     FIRST = "first"
     LAST = "last"

@@ -1,4 +1,4 @@
-"""Which defects are drawn: sizes spread evenly over their logarithm, in twelve orientations and nine ninths."""
+"""The defects to draw: sizes spread evenly over their logarithm, in twelve orientations and nine ninths."""
 
 from __future__ import annotations
 

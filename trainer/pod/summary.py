@@ -22,7 +22,7 @@ _Place = tuple[int | None, int | None]  # an orientation, a ninth
 
 @dataclass(frozen=True)
 class BlindSpot:
-    """Where far fewer are found than elsewhere: of `judged` that are large enough, `found`."""
+    """A blind spot: far fewer are found than elsewhere, `found` of `judged` that are large enough."""
 
     orientation: int | None
     ninth: int | None

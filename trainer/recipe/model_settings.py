@@ -1,4 +1,4 @@
-"""Which network a recipe asks for: one class of settings per family, told apart by the key `family`."""
+"""The network of a recipe: one class of settings per family, told apart by the key `family`."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class AugmentationSettings(StrictModel):
 
 
 class CellSettings(StrictModel):
-    """When a cell of a model with a stride is defective: filled by `min_share` of its area, or by `min_px` pixels."""
+    """The rule for a defective cell of a strided model: filled by `min_share` of its area, or by `min_px` pixels."""
 
     min_share: _Share = 0.05
     min_px: Annotated[int, Field(ge=1)] = 50
@@ -167,7 +167,7 @@ class FinalTrainingSettings(StrictModel):
 
 
 class GuardSettings(StrictModel):
-    """When a class that is no longer answered is told of, and whether training then goes on (`warn`) or ends."""
+    """Settings of the collapse guard: when a class is told of, and whether training then goes on (`warn`) or ends."""
 
     collapse_epochs: Annotated[int, Field(ge=1)] = 4
     action: Literal["warn", "stop"] = "warn"
