@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Alone:
-    """What came of a command, and what it wanted of the network. `home`: files below its HOME, relative."""
+    """The outcome of a command, and what it wanted of the network. `home`: files below its HOME, relative."""
 
     code: int
     stdout: str

@@ -1,4 +1,4 @@
-"""What is lost is seen on the page, whatever it is: the broker, the cable, the station, the eye of who looks."""
+"""Every loss is seen on the page: the broker, the cable, the station, the eye of who looks."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ THEMES = ("light", "dark")
 
 
 class Faults:
-    """What went wrong in a page: console errors, exceptions, failed requests, requests to anybody else.
+    """Faults of a page: console errors, exceptions, failed requests, requests to anybody else.
 
     A test that cuts the network says so by `allow`, with what its console errors and failed requests then read like.
     """

@@ -46,7 +46,7 @@ class Kept:
 
     @property
     def contract(self) -> GraphContract:
-        """What both engines promise."""
+        """Return the promise of both engines."""
         return contract_of(tiny(self.name))
 
 

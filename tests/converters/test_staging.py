@@ -86,7 +86,7 @@ def test_a_folder_that_is_gone_is_a_store_error(folder: Path) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_removed_file_is_gone_at_the_commit_or_stays(folder: Path, fails: bool) -> None:
-    """What is to go goes with what comes, and comes back where the last step fails; nothing happens to what is not."""
+    """A removal goes with the additions, and is undone where the last step fails; no other file is touched."""
 
     def finish() -> None:
         assert _content(folder).keys() == {"a.old.tmp", "b"}

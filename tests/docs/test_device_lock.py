@@ -1,4 +1,4 @@
-"""What a device installs is pinned by hashes, whole, and what was tested."""
+"""A device's packages are pinned by hashes, whole, and are those that were tested."""
 
 from __future__ import annotations
 

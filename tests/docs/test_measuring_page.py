@@ -50,7 +50,7 @@ def test_its_command_writes_each_column_that_it_names(tmp_path: Path, monkeypatc
 
 
 def test_its_table_has_every_shape_and_blur() -> None:
-    """What the benchmark writes between the marks is there; the lengths keep within the 2 % that the page promises."""
+    """The benchmark's table stands between the marks; the lengths keep within the 2 % that the page promises."""
     written = PAGE.split(BEGIN)[1].split(END)[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in written.splitlines() if line.startswith("| ")]
     head, *told = rows

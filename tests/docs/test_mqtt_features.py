@@ -1,4 +1,4 @@
-"""What Linewatch uses of MQTT 5 is what docs/scale.md lists, and nothing else: seen in the packets of a real line."""
+"""Linewatch uses the features of MQTT 5 that docs/scale.md lists, and no others: seen in packets of a real line."""
 
 from __future__ import annotations
 

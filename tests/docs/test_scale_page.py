@@ -51,7 +51,7 @@ def test_a_broker_that_is_killed_costs_no_event(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [["--stations", "0"], ["--stations", "201"], ["--minutes", "nan"], ["--ng", "2"]])
 def test_a_wrong_option_is_refused_in_words(how: list[str]) -> None:
-    """What cannot be run is told with what is expected and what was received; exit code 2, no traceback."""
+    """A wrong option is told with what is expected and what was received; exit code 2, no traceback."""
     command = [sys.executable, "-m", "benchmarks.site", *how]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""What a frame frees, the next one gets without asking the kernel again."""
+"""A frame gets what the one before it freed, without asking the kernel again."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_a_written_bundle_is_read_back(bundle: Path) -> None:
-    """What was written is what is read; the device's own engines are not part of it."""
+    """A written bundle is what is read; the device's own engines are not part of it."""
     loaded = load_bundle(bundle)
     assert loaded.classes[0].name == "scratch"
     assert sorted(loaded.manifest.files) == ["golden/a.png", "model.onnx"]

@@ -16,7 +16,7 @@ from edge.files import replacing, write_bytes, write_text
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
-    """What fails midway leaves the old content, and nothing beside it."""
+    """A write that fails midway leaves the old content, and nothing beside it."""
     path = tmp_path / "a" / "told.json"
     write_text(path, "old")
     with suppress(ZeroDivisionError), replacing(path) as unfinished:

@@ -1,4 +1,4 @@
-"""What we say about missing packages can be done, and installs nothing of other people's."""
+"""Advice about missing packages can be followed, and installs nothing of other people's."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def write(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_configuration_is_valid(path: Path) -> None:
-    """What is in config/ can be used as it is: the settings of lines, recipes, grids, and the rules of Prometheus."""
+    """Each file in config/ can be used as it is: the settings of lines, recipes, grids, and the rules of Prometheus."""
     if path.name.startswith("alerts."):
         what = "check" if path.stem == "alerts" else "test"
         assert subprocess.run(["promtool", what, "rules", str(path)], check=False).returncode == 0

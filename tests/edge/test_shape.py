@@ -31,7 +31,7 @@ def test_one_function_in_a_hundred_may_be_longer_than_a_screen() -> None:
 
 
 def test_no_constructor_has_more_than_eight_parameters() -> None:
-    """What needs more is told in a record of its own."""
+    """A constructor that needs more is given a record of its own."""
     counts = {
         where: len([*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]) - 1
         for where, node in functions()

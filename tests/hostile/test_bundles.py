@@ -221,7 +221,7 @@ def test_group_writable_bundles_are_used(bundle: Bundle) -> None:
 
 
 def test_a_figure_that_could_not_be_had_is_null(bundle: Bundle) -> None:
-    """What the trainer could not compute (NaN) is written so that the strict reader takes it."""
+    """A figure that the trainer could not compute (NaN) is written so that the strict reader takes it."""
     manifest = bundle.manifest.model_copy(update={"validation": {"recall": float("nan"), "of": [float("inf"), 1.0]}})
     write_manifest(bundle.path, manifest)
     assert read_manifest(bundle.path).validation == {"recall": None, "of": [None, 1.0]}
@@ -231,7 +231,7 @@ def test_a_figure_that_could_not_be_had_is_null(bundle: Bundle) -> None:
     "text", ['{"layers": 1, "layers": 2}', "[" * 100_000, '{"half_share": NaN}', "\ufeff{}", '{"layers": 1e999}']
 )
 def test_a_hostile_sidecar_is_refused(tmp_path: Path, text: str) -> None:
-    """What stands beside a plan is read as strictly as a manifest."""
+    """A sidecar of a plan is read as strictly as a manifest."""
     (tmp_path / "fp32.json").write_text(text)
     with pytest.raises(EngineError, match="to describe the plan"):
         read_sidecar(tmp_path / "fp32.plan")

@@ -116,7 +116,7 @@ def test_what_is_given_back_is_bounded(how: dict[str, bytes | None], told: str) 
     ],
 )
 def test_an_answer_does_not_repeat_what_it_was_sent(payload: bytes) -> None:
-    """What is wrong is told in at most 500 characters."""
+    """An error is told in at most 500 characters."""
     command = read_command(replace(COMMAND, payload=payload, response_topic=f"{ROOT}/answer/desk"), ROOT)
     assert command.body is None
     assert len(command.problem) <= MAX_DETAIL

@@ -149,7 +149,7 @@ READ["several pages"] = (_pages, "2 pictures; expected one")
 
 @pytest.mark.parametrize("name", READ)
 def test_each_kind_of_mask_is_understood_or_refused(tmp_path: Path, name: str) -> None:
-    """What a mask means is determined, or refused with the flag that answers; never cut at 127."""
+    """A mask's meaning is determined, or refused with the flag that answers; never cut at 127."""
     make, expected = READ[name]
     save(tmp_path / "p" / "a.png", surface(1, SIZE))
     (tmp_path / "m").mkdir()
@@ -306,7 +306,7 @@ def test_a_mask_that_does_not_pair_is_told_why(tmp_path: Path, picture: str, mas
 
 
 def test_masks_without_the_suffix_are_told(tmp_path: Path) -> None:
-    """What lies among masks and has not their suffix is left out, and named; accents may be taken apart."""
+    """A file among masks without their suffix is left out, and named; accents may be taken apart."""
     for name in ("1", "2"):
         save(tmp_path / "p" / f"{name}.png", surface(1, SIZE))
     save(tmp_path / "m" / "1_ma\u0308.png", WANTED)  # as a Mac writes it
@@ -569,7 +569,7 @@ def test_folders_that_are_left_out_of_the_classes_are_told(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("folder", ["@eaDir", "$RECYCLE.BIN", "System Volume Information"])
 def test_folders_that_programs_leave_are_no_classes(tmp_path: Path, folder: str) -> None:
-    """What a network disk or Windows leaves beside the classes is told, and ends neither import."""
+    """A folder that a network disk or Windows leaves beside the classes is told, and ends neither import."""
     save(tmp_path / "p" / "dent" / "0.png", surface(0, SIZE))
     save(tmp_path / "m" / "dent" / "0.png", WANTED)
     for place in ("p", "m"):

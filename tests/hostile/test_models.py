@@ -441,7 +441,7 @@ def test_every_cut_and_many_flips_end_in_words(good: bytes) -> None:
 
 
 def test_the_shipped_models_pass_and_are_of_the_list() -> None:
-    """What `convert` writes is run: all operators of the shipped graphs are in the list."""
+    """The graphs that `convert` wrote are run: all their operators are in the list."""
     found = [scan_onnx(path.read_bytes(), path) for path in (ROOT / "edge" / "bundles").rglob("*.onnx")]
     assert found
     for scan in found:
@@ -460,7 +460,7 @@ def test_the_list_holds_no_operator_of_text_code_or_chance() -> None:
 
 
 def test_a_plain_sparse_weight_and_a_branch_are_no_attack(good: bytes) -> None:
-    """What is inside is allowed, wherever it stands."""
+    """A weight inside the file is allowed, wherever it stands."""
 
     def harm(model: Any) -> None:
         weight = numpy_helper.from_array(np.zeros(16, np.uint8), "w")

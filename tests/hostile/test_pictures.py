@@ -228,7 +228,7 @@ def inspected(folder: Path) -> tuple[dict[str, dict[str, object]], str]:
 def test_each_file_gets_its_verdict_and_none_ends_the_others(
     name: str, inspected: tuple[dict[str, dict[str, object]], str]
 ) -> None:
-    """What is damaged, deep, blind or ambiguous is NO_READ with the reason; what can be read is judged."""
+    """A damaged, deep, blind or ambiguous file is NO_READ with the reason; a readable one is judged."""
     rows, _ = inspected
     row = rows[name.encode("utf-8", "backslashreplace").decode()]
     _, verdict, reason = TABLE[name]

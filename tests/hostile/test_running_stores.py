@@ -1,4 +1,4 @@
-"""What disks, clocks and second lines do to the store of a line that runs, by `linewatch` itself."""
+"""Disks, clocks and second lines attack the store of a line that runs, by `linewatch` itself."""
 
 from __future__ import annotations
 

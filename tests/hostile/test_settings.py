@@ -202,7 +202,7 @@ def test_a_camera_s_watch_may_be_switched_off_in_any_way(tmp_path: Path) -> None
 
 
 def test_a_secret_is_hidden_also_where_its_address_is_cut_off(tmp_path: Path) -> None:
-    """What is shown of a long value ends before its password ends; the password is hidden all the same."""
+    """A long value is cut off before its password ends; the password is hidden all the same."""
     path = tmp_path / "line.yaml"
     path.write_text(
         f"camera: {{max_age_ms: [{'x' * 40}, 'rtsp://eye:hunter2{'0' * 60}@camera/1']}}\n", encoding="utf-8"

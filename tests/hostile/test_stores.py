@@ -1,4 +1,4 @@
-"""What a store cannot take, and what is done to its file while a line runs: no more is lost, and all of it is told."""
+"""A store loses no more than it must, whatever is done to its file while a line runs, and tells all of it."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ TAMPERED: dict[str, tuple[str, bool]] = {
 
 @pytest.mark.parametrize("name", TAMPERED)
 def test_a_store_that_was_tampered_with_holds_up_no_line(tmp_path: Path, name: str) -> None:
-    """What cannot be used is set aside, and a new store works; rows of the journal are read on, and are found out."""
+    """An unusable store is set aside, and a new one works; rows of the journal are read on, and are found out."""
     path = tmp_path / "outbox.db"
     with Outbox(path) as outbox:
         outbox.put(outbox.reserve(), message(1), alarms=[AlarmRecord("a", "1")], journal=[entry()])

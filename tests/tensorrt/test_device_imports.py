@@ -7,7 +7,7 @@ from tests.conftest import ROOT
 
 
 def test_building_on_a_device_needs_no_training_framework() -> None:
-    """What a device imports to build an engine, and to run it, holds neither TensorFlow, Keras nor onnx."""
+    """The modules that build and run an engine on a device import neither TensorFlow, Keras nor onnx."""
     code = (
         "import sys\n"
         "import converters.__main__, converters.flow, converters.tensorrt.building, edge.engines.tensorrt\n"

@@ -1,4 +1,4 @@
-"""What the checklist for a device says must be printed is what the code prints."""
+"""The code prints what the checklist for a device says must be printed."""
 
 from __future__ import annotations
 

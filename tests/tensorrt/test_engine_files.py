@@ -72,7 +72,7 @@ def test_a_missing_engine_says_how_to_build_it(bundle: Bundle, device: Simulated
 
 
 def test_a_truncated_plan_is_refused_by_its_hash(bundle: Bundle, device: SimulatedDevice, built: BuiltEngine) -> None:
-    """What a full disk or an unfinished copy leaves is not what was built."""
+    """A plan that a full disk or an unfinished copy leaves is not what was built."""
     plan = built.plan_path
     plan.write_bytes(plan.read_bytes()[:-100])
     text = refusal(bundle, device)
@@ -174,7 +174,7 @@ def test_an_engine_for_smaller_batches_is_refused(bundle: Bundle, device: Simula
 def test_a_plan_without_a_readable_sidecar_is_refused(
     bundle: Bundle, device: SimulatedDevice, built: BuiltEngine, content: str | None, told: str
 ) -> None:
-    """What nobody answers for is not run."""
+    """A plan that nobody answers for is not run."""
     sidecar_path(built.plan_path).unlink()
     if content is not None:
         sidecar_path(built.plan_path).write_text(content)

@@ -1,4 +1,4 @@
-"""What the engine inspector of each version writes, in the shapes that NVIDIA documents."""
+"""The texts of each version's engine inspector, in the shapes that NVIDIA documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only a device can show. Run there: python -m pytest -m gpu -rs tests/tensorrt (see docs/on-a-jetson.md)."""
+"""Tests for a device alone. Run there: python -m pytest -m gpu -rs tests/tensorrt (see docs/on-a-jetson.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `convert` writes on a workstation is what a build takes on a device, in every version and precision."""
+"""A build on a device takes what `convert` writes on a workstation, in every version and precision."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_the_shipped_model_sees_its_golden_frames_on_the_simulated_device(
     ],
 )
 def test_the_shipped_model_can_be_built_in_half_precision(version: str, graph: str, flag: bool) -> None:
-    """What is shipped holds what FP16 needs: a flag and pinned layers on 8.6, the typed graph from 10.0 on."""
+    """The shipped model holds what FP16 needs: a flag and pinned layers on 8.6, the typed graph from 10.0 on."""
     calls = planned_calls(load_bundle(BUNDLE), version, EngineOptions("fp16", (1, 4, 4), None))
     assert any("parser.parse(" in call and call.endswith(f"{graph}>)") for call in calls)
     assert any("BuilderFlag.FP16" in call for call in calls) is flag

@@ -79,7 +79,7 @@ def test_memory_is_not_used_after_it_was_freed(cuda: Any) -> None:
 
 
 def test_memory_is_not_freed_while_a_copy_of_it_is_under_way(cuda: Any) -> None:
-    """What a stream still needs stays."""
+    """Memory that a stream still needs stays."""
     host, memory, _ = moved(cuda)
     for held in (memory, host.base):
         with pytest.raises(Misuse, match=r"freed while the copy to the device of it was under way"):
@@ -232,7 +232,7 @@ def test_a_plan_that_is_cut_off_or_of_another_version_is_not_loaded(
 
 
 def test_a_graph_is_recorded_replayed_and_freed_once(device: SimulatedDevice, cuda: Any) -> None:
-    """What is recorded does not run; a graph that is gone cannot be launched."""
+    """A recorded call does not run; a graph that is gone cannot be launched."""
     host, memory, stream = moved(cuda)
     stream.synchronize()
     device.begin(stream.handle)

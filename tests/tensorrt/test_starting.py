@@ -181,7 +181,7 @@ def test_refusing_is_a_setting(bundle: Bundle, vendor: Vendor, tmp_path: Path) -
 
 
 def test_a_build_that_fails_ends_the_line_with_its_words(bundle: Bundle, vendor: Vendor, tmp_path: Path) -> None:
-    """What `convert` said is in the error, and the alarm stands: nothing was read."""
+    """The words of `convert` are in the error, and the alarm stands: nothing was read."""
     (bundle.path / "model.onnx").write_bytes(b"no graph")
     broken = write_manifest(bundle.path, bundle.manifest)
     publisher = MemoryPublisher()

@@ -1,4 +1,4 @@
-"""What stands on a page of docs/ in code blocks and tables, for the tests that hold it to its word."""
+"""The code blocks and tables of a page of docs/, for the tests that hold it to its word."""
 
 from __future__ import annotations
 

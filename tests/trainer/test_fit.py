@@ -343,7 +343,7 @@ def test_a_class_called_like_a_figure_is_refused(name: str, tmp_path: Path) -> N
 
 
 def test_a_held_out_picture_without_the_product_ends_a_fit_before_it_trains(tmp_path: Path) -> None:
-    """What preparing will not find when the bundle is judged is named while nothing is lost yet."""
+    """A picture that preparing would not find when the bundle is judged is named while nothing is lost yet."""
     data = write_painted(tmp_path / "data")
     step = "preparing: [{step: crop_rectangle}, {step: grey}]"
     settings, entries = recipe(tmp_path, RECIPE.replace("preparing: [{step: grey}]", step)), read_manifest(data)

@@ -58,7 +58,7 @@ class Kind:
 
     @property
     def flags(self) -> list[str]:
-        """What the command is told."""
+        """Return the flags that the command is given."""
         said = {
             "--input-range": ",".join(map(str, self.ends)),
             "--mean": ",".join(map(str, self.mean)),

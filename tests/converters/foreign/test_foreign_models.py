@@ -439,7 +439,7 @@ def _reduced(path: Path, opset: int) -> Path:
     ],
 )
 def test_newer_operators_are_lowered(tmp_path: Path, parts: Path, write: Any, opset: int) -> None:
-    """What opset 17 has no operator for is written with those it has; the answers are those of the formula."""
+    """Operators that opset 17 lacks are written with those it has; the answers are those of the formula."""
     model = write(tmp_path / "net.onnx", opset)
     assert run(model, *BASE, *NORMAL, "--data", parts) == 0
     proved(tmp_path / "net-1.0.0")

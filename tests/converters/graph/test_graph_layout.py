@@ -109,7 +109,7 @@ def test_what_happens_before_the_first_convolution_moves_behind_the_transpositio
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_tensor_that_others_read_is_kept(shared: bool) -> None:
-    """What is transposed and also read as it is stays correct, whether or not anything can move."""
+    """A tensor that is transposed and also read as it is stays correct, whether or not anything can move."""
     nodes = [
         helper.make_node("Exp", ["pixels"], ["e"]),
         turn("e", "planes", FIRST),

@@ -45,7 +45,7 @@ def test_groups_come_and_go_whole() -> None:
 
 
 def test_a_search_goes_on_where_it_stood(tmp_path: Path) -> None:
-    """What was measured is not measured again after an interruption, unless what it depends on has changed."""
+    """A measurement is not taken again after an interruption, unless something that it depends on has changed."""
     file = tmp_path / "search.json"
     asked: list[frozenset[str]] = []
 

@@ -1,4 +1,4 @@
-"""What tests of alarms are made of: rules, inspections, and a desk with a clock of its own."""
+"""Rules, inspections, and a desk with a clock of its own, for tests of alarms."""
 
 from __future__ import annotations
 

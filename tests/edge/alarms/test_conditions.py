@@ -1,4 +1,4 @@
-"""What alarms watch, and rules that make no sense."""
+"""The conditions that alarms watch, and rules that make no sense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of an alarm survives: a restart, a reboot, and clocks that were set meanwhile."""
+"""An alarm survives a restart, a reboot, and clocks that were set meanwhile."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_a_running_line_hears_of_a_check_within_a_second(made: Calibration, tmp_
 
 
 def test_a_check_that_is_none_is_not_taken_for_a_good_one(made: Calibration, tmp_path: Path) -> None:
-    """What cannot be read is told, as if it had drifted."""
+    """An unreadable check is told, as if the calibration had drifted."""
     path = tmp_path / "top.json"
     for content in ("{", "[]", '{"schema": "other"}', '{"schema": "linewatch/calibration-check/1"}'):
         check_path(path).write_text(content)

@@ -33,7 +33,7 @@ def jpeg(number: int, comment: bytes = b"") -> bytes:
 
 @dataclass
 class WebCamera:
-    """How it sends. `boundary`: as its header states it; `lengths`: whether each picture has a Content-Length.
+    """The way it sends. `boundary`: as its header states it; `lengths`: whether each picture has a Content-Length.
 
     `comment`: in each JPEG. `signs_in`: whether it asks for eye:p@ss. `breaks_at`: the picture that it breaks off in
     its middle, each time. `number`: the next picture.

@@ -1,4 +1,4 @@
-"""What the settings say of a camera: each kind's own keys, and one device for one camera."""
+"""Settings of a camera: each kind's own keys, and one device for one camera."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_check_shows_what_the_camera_did_not_take(tmp_path: Path) -> None:
 
 
 def test_cameras_lists_it_and_says_how_it_is_written() -> None:
-    """What stands there is what the settings take."""
+    """The printed line is what the settings take."""
     with fake_genicam("21234567"):
         command = [*LINEWATCH, "cameras", "--json"]
         deadline = time.monotonic() + 60

@@ -241,7 +241,7 @@ def taken(shots: list[Shot], limits: CaptureLimits) -> list[Frame | CameraState]
 
 
 def test_an_old_or_damaged_picture_is_no_frame() -> None:
-    """What is older than `max_age_ms` when it is given, or damaged, has no pixels that could be judged."""
+    """A picture older than `max_age_ms` when it is given, or damaged, has no pixels that could be judged."""
     items = taken(
         [shot(), shot(age_ms=300_000), shot(trouble="the picture is damaged"), shot()], CaptureLimits(120_000)
     )

@@ -36,7 +36,7 @@ def test_a_file_gives_every_frame_in_order_with_its_own_time(tmp_path: Path) -> 
 
 
 def test_a_clip_that_was_cut_off_says_so(tmp_path: Path) -> None:
-    """What can be decoded of a damaged recording is given, and the end says how much was missing."""
+    """A damaged recording gives all that can be decoded, and its end says how much was missing."""
     clip = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 20, (320, 240))
     noise = np.random.default_rng(0)
@@ -199,7 +199,7 @@ def test_sixteen_bits_are_not_guessed(tmp_path: Path) -> None:
 
 
 def test_a_recording_that_changes_its_size_is_no_longer_read(tmp_path: Path) -> None:
-    """What was calibrated for one size does not hold for another; it holds again when the size is back."""
+    """A calibration for one size does not hold for another; it holds again when the size is back."""
     parts = []
     for number, size in enumerate(("320x240", "640x480", "320x240")):
         parts.append(tmp_path / f"{number}.ts")

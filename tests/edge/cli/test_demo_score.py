@@ -89,7 +89,7 @@ def test_what_the_bundle_does_not_know_is_not_missed() -> None:
 
 
 def test_without_a_defective_frame_there_is_no_coverage_error() -> None:
-    """What no frame could tell is null, not 0."""
+    """A figure that no frame could tell is null, not 0."""
     assert DemoScore(CLASSES).summary(LineCounts(), 0, 0, 0.0)["coverage_relative_error"] is None
 
 

@@ -1,4 +1,4 @@
-"""What `linewatch check` says of the device: disk against budgets, clock, and who may read and write what."""
+"""`linewatch check` looks at the device: disk against budgets, clock, and who may read and write what."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def test_the_marked_picture_shows_the_defect_alone(config: Path) -> None:
     ],
 )
 def test_wrong_command_lines_are_told(config: Path, arguments: tuple[str, ...], says: str) -> None:
-    """What cannot be meant is refused with what was expected."""
+    """A command line that cannot be meant is refused with what was expected."""
     try:
         said = " ".join(told(config, *arguments, code=2).split())
     except LinewatchError as error:

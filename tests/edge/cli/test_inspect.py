@@ -236,7 +236,7 @@ def test_a_report_reaches_for_nothing_outside(bundle: Path, tmp_path: Path) -> N
 
 
 def test_the_settings_limits_region_and_thresholds_hold(bundle: Path, tmp_path: Path) -> None:
-    """What the line would say: with up to one scratch allowed in the left half, the right one is not looked at."""
+    """The answer is the line's: with up to one scratch allowed in the left half, the right one is not looked at."""
     (tmp_path / "line.yaml").write_text(
         "inspect: {mm_per_px: 0.5, limits: {scratch: {max_count: 1}}, region: {rectangle: [0, 0, 75, 100]}}"
     )
@@ -366,7 +366,7 @@ def test_a_failed_inference_is_no_read_and_the_worst(bundle: Path, tmp_path: Pat
 
 
 def test_a_report_opens_with_what_is_asked_first(bundle: Path, tmp_path: Path) -> None:
-    """How many pictures are NG or unread and what was found; then the worst NG picture first; then all else."""
+    """The counts of NG and unread pictures and of findings come first; then the worst NG picture; then all else."""
     small, large = part(100, 150, (10, 10, 20, 4)), part(100, 150, (10, 10, 60, 40))
     folder = write(tmp_path / "parts", a=part(), b=small, c=large)
     (folder / "broken.png").write_bytes(b"no picture")

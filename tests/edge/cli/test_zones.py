@@ -154,7 +154,7 @@ def test_what_is_drawn_on_the_part_becomes_shares(folder: Path) -> None:
     ],
 )
 def test_what_is_no_zone_is_refused_by_the_page(folder: Path, given: Any, told: str) -> None:
-    """What the browser sends is not believed."""
+    """The page does not believe what the browser sends."""
     with pytest.raises(SettingsError) as error:
         sheet(folder).taken(given, load_settings(folder / "line.yaml").inspect.zones)
     assert told in str(error.value)

@@ -73,7 +73,7 @@ def raw(store: Path, sent: bytes) -> dict[str, str]:
 
 @pytest.mark.usefixtures("line")
 def test_a_command_is_told_and_answered(store: Path) -> None:
-    """What the line makes of it comes back, as often as it is asked."""
+    """The line's answer comes back, as often as it is asked."""
     for _ in range(3):
         assert tell(store, "ack", ACK) == ("ok", "")
     outcome, detail = tell(store, "ack", ACK | {"occurrence_id": "7"})

@@ -43,7 +43,7 @@ def test_an_acknowledgement_is_read_with_where_to_answer() -> None:
 
 
 def test_a_retained_command_is_nobodys() -> None:
-    """What the broker kept from another day is refused, and not answered: it would come at every connection."""
+    """A command that the broker kept is refused, and not answered: it would come at every connection."""
     command = read_command(ack(retained=True), ROOT)
     assert (command.body, command.outcome) == (None, "retained")
     assert command.answer("retained", "") is None
@@ -96,7 +96,7 @@ def test_a_command_need_not_want_an_answer() -> None:
     )
 )
 def test_the_published_schema_and_the_line_agree(body: dict[str, Any]) -> None:
-    """What the shipped JSON Schema accepts is obeyed, and what it refuses is refused."""
+    """The line obeys what the shipped JSON Schema accepts, and refuses what it refuses."""
     command = read_command(ack(payload=json.dumps(body).encode()), ROOT)
     schema: Draft202012Validator = VALIDATORS["command-ack"]
     assert schema.is_valid(body) == (command.body is not None)

@@ -1,4 +1,4 @@
-"""What paho does that would silence a line, one test each: the rules by which it is used here."""
+"""Behaviour of paho that would silence a line, one test each: the rules by which it is used here."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def test_commands_are_heard_with_what_an_answer_needs(broker: Broker) -> None:
 
 
 def test_the_memory_publisher_hears_what_it_is_told() -> None:
-    """What a test or demo says to it is among its events."""
+    """A message that a test or demo gives it is among its events."""
     said = Received("line/cmd/ack", b"{}")
     with MemoryPublisher() as publisher:
         publisher.hear(said)
@@ -287,7 +287,7 @@ def test_a_broker_may_come_later(tmp_path: Path) -> None:
 
 
 def test_what_was_not_answered_is_lost_with_its_connection(tmp_path: Path) -> None:
-    """What was on its way when the broker was killed is never answered; after SessionLost it is its sender's again."""
+    """A message under way when the broker was killed is never answered; after SessionLost it is its sender's again."""
     with Mosquitto(tmp_path) as broker, mqtt(broker) as publisher:
         listener = Listener(publisher)
         listener.connected()

@@ -193,7 +193,7 @@ def _without_hole(numbers: list[int]) -> bool:
 
 
 def test_a_dashboard_that_comes_late_has_the_whole_history(tmp_path: Path) -> None:
-    """What a real station said before, to somebody else, is asked for, comes, and has no hole."""
+    """A real station's earlier words, to somebody else, are asked for, come, and have no hole."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as consumer:
         line = write_line(tmp_path, broker.port)
         with running(line):

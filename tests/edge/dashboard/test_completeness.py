@@ -14,7 +14,7 @@ RANGES = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 8)).map(lambda pa
 
 @given(RANGES, st.integers(1, 70), st.integers(1, 70))
 def test_stretches_are_a_set_of_numbers(added: list[tuple[int, int]], first: int, last: int) -> None:
-    """What is in them, what is missing and how many there are is as with a plain set; neighbours are one stretch."""
+    """Members, missing numbers and counts are as with a plain set; neighbours are one stretch."""
     plain: set[int] = set()
     found = Stretches()
     for begin, end in added:
@@ -107,7 +107,7 @@ def test_who_tells_its_numbers_all_the_time_is_asked_too() -> None:
 
 
 def test_a_later_hole_beside_an_old_one_is_asked_for() -> None:
-    """What is missing anew gets its tries, though something near it was given up."""
+    """A new hole gets its tries, though something near it was given up."""
     state = Completeness(1, 10)
     for number in (1, 2, 4):
         state.take(number)

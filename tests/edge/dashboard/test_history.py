@@ -130,7 +130,7 @@ def test_counts_and_series_are_those_of_plain_arithmetic(tmp_path: Path) -> None
 
 
 def test_old_rows_leave_and_their_numbers_stay_known(tmp_path: Path) -> None:
-    """What is older than the settings say is deleted, with its findings; it is not asked for again."""
+    """A row older than the settings say is deleted, with its findings; it is not asked for again."""
     path = tmp_path / "history.db"
     with History(path, 90, 100, NOW.timestamp) as history:
         for number in range(1, 4):

@@ -1,4 +1,4 @@
-"""What a dashboard owes a site of many stations: an alarm waits neither behind results nor for a page's next look."""
+"""An alarm of a site of many stations waits neither behind results nor for a page's next look."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_text_of_the_wire_is_escaped(tmp_path: Path) -> None:
 
 
 def test_the_station_says_how_small_a_defect_its_model_finds(tmp_path: Path) -> None:
-    """What was measured of the model in force stands beside it; nothing stands there where nothing was measured."""
+    """The measured sizes stand beside the model in force; nothing stands there where nothing was measured."""
     models = {"top": {"name": "glass", "version": "1.0.0", "sha256": None}}
     body = {"schema": "linewatch/recipe/3", "name": "phone", "models": models, "finds": {}}
     sentence = "scratch of ≥ 30 px is found <b>"

@@ -209,7 +209,7 @@ def test_tricks_with_paths_get_nothing(tmp_path: Path, address: str, status: set
 
 
 def test_an_operator_judges_one_by_one(tmp_path: Path) -> None:
-    """What is said is in the folder's file, the history and the journal; the next is shown; the last word stands."""
+    """An opinion is in the folder's file, the history and the journal; the next is shown; the last word stands."""
     with looked(tmp_path) as site:
         log_in(site.bench, "anna")
         done = site.post(3, opinion="false_reject", **{"class": "scratch"}, comment="dust", link="verdict=NG", next="2")

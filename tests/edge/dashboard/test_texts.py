@@ -22,7 +22,7 @@ def test_each_key_has_words_in_every_language() -> None:
 
 
 def test_each_language_names_the_same_values() -> None:
-    """What stands for a value in one language stands in the others."""
+    """Each value that has a word in one language has one in the others."""
     for key, words in all_texts().items():
         named = [{name for _, name, *_ in Formatter().parse(text) if name} for text in words.values()]
         assert all(names == named[0] for names in named), key

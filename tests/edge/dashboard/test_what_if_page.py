@@ -1,4 +1,4 @@
-"""What if: a shift judged again, what the form asks, and what it says of what cannot be told."""
+"""The page What if: a shift judged again, the form's questions, and what it says of what cannot be told."""
 
 from __future__ import annotations
 

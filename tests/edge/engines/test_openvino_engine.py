@@ -1,4 +1,4 @@
-"""What is OpenVINO's own; the rest is in the contract suite."""
+"""Traits that OpenVINO has alone; the rest is in the contract suite."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_what_does_not_answer_is_an_error_and_then_at_once() -> None:
 
 
 def test_both_batches_under_way_fail() -> None:
-    """What was submitted behind the batch that hangs is failed too, and not waited for."""
+    """A batch behind the one that hangs is failed too, and not waited for."""
     with limited(0.2) as engine:
         tickets = []
         for _ in range(2):
@@ -111,7 +111,7 @@ def test_what_hangs_while_it_is_opened_or_closed_is_left_behind() -> None:
 
 
 def test_an_error_of_the_engine_stays_what_it_is() -> None:
-    """What the engine raises is raised, and is no hang."""
+    """An error of the engine is raised as it is, and is no hang."""
     with limited(5, kind="fails", batches=1) as engine:
         with pytest.raises(EngineError, match="as it was told to") as refused:
             answer(engine)

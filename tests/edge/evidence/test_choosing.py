@@ -1,4 +1,4 @@
-"""What is kept and what goes: decided by verdict, limit, kind and age alone, and always alike."""
+"""Evidence is kept, and goes, by verdict, limit, kind and age alone, and always alike."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_what_is_near_a_limit_is_kept() -> None:
 
 @given(kept_things, st.integers(-10, 100_000))
 def test_room_is_made_from_the_least_wanted_on(kept: list[Kept], over: int) -> None:
-    """What goes frees enough, or all that may go; one less would not; what stays is wanted more; none is bound."""
+    """The removals free enough, or are all that may go; one less would not; nothing bound or wanted more goes."""
     going = to_make_room(kept, over)
     free = [one for one in kept if not one.bound]
     assert not any(one.bound for one in going)

@@ -123,7 +123,7 @@ def test_an_alarm_that_was_raised_anew_is_not_counted_twice_in_time() -> None:
 
 
 def test_in_a_running_shift_an_alarm_is_active_until_now() -> None:
-    """What is not known yet is not counted."""
+    """The time to come is not counted."""
     running = Stretch(EARLY, BEGINS, BEGINS + 8 * HOUR, at(2))
     (a,) = alarm_figures([entry(1, "raised")], [], running)
     assert (a.active, a.stands) == (HOUR, True)

@@ -1,4 +1,4 @@
-"""What other limits would have come to: never another verdict than the frames themselves would have had."""
+"""Other limits never give another verdict than the frames themselves would have had."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What watches a line costs it nothing: a slow observer, one that fails, and one that never comes back."""
+"""Watching costs a line nothing: a slow observer, one that fails, and one that never comes back."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_what_waits_holds_no_pixels_unless_it_is_wanted() -> None:
 
 
 def test_leaving_ends_the_thread_and_takes_what_waits() -> None:
-    """What was offered is taken before leaving; afterwards the thread is gone, and an offer is dropped and counted."""
+    """All that was offered is taken before leaving; then the thread is gone, and an offer is dropped and counted."""
     taken: list[int] = []
     with QueuedObserver("gone", lambda one: taken.append(one.body["frame"])) as observer:
         for index in range(100):

@@ -57,6 +57,6 @@ def test_cameras_have_folders_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_the_replay() -> None:
-    """What cannot be written raises StoreError where it was offered: nothing goes on without its file."""
+    """A failed write raises StoreError where the result was offered: nothing goes on without its file."""
     with pytest.raises(StoreError, match="cannot be written"), EventsFile(Path("/dev/full")) as events:
         ReplayFiles(events).offer(decided(0))

@@ -145,7 +145,7 @@ def test_a_refusal_for_want_of_room_is_tried_again_soon(tmp_path: Path) -> None:
 
 
 def test_an_access_list_that_is_mended_is_noticed(tmp_path: Path) -> None:
-    """What was refused as not authorised follows as soon as the broker takes another message of its topic."""
+    """A message refused as not authorised follows as soon as the broker takes another of its topic."""
     with (
         ScriptedBroker(lambda topic, _: 0x87 if topic == "line/event" else 0) as broker,
         Outbox(tmp_path / "outbox.db") as outbox,

@@ -165,7 +165,7 @@ def test_one_whose_hash_was_put_right_breaks_the_next(tmp_path: Path) -> None:
 
 
 def test_a_line_that_goes_on_after_its_journal_was_altered_hides_nothing(tmp_path: Path) -> None:
-    """What comes later, and what makes room for it, leaves the break where it is."""
+    """Later rows, and the removals that make room for them, leave the break where it is."""
     path = tmp_path / "outbox.db"
     write(path)
     with closing(sqlite3.connect(path)) as db:

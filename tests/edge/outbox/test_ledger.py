@@ -252,7 +252,7 @@ def test_counters_of_the_running_shift_outlive_a_file_that_goes_bad(tmp_path: Pa
 
 
 def test_counters_of_a_shift_have_a_bound(tmp_path: Path) -> None:
-    """What is counted under more names than there is room for is told under one."""
+    """Counters under more names than there is room for are told under one."""
     path = tmp_path / "outbox.db"
     with Outbox(path) as outbox:
         outbox.put(None, counts=[one(f"class:{number}") for number in range(COUNTERS_AT_MOST + 25)])

@@ -443,7 +443,7 @@ def test_a_broker_that_forgot_gets_standing_alarms_again(tmp_path: Path) -> None
 
 
 def test_offers_wait_for_the_broker_and_only_the_latest_counts(tmp_path: Path) -> None:
-    """What need not survive is sent while connected; of each topic only the latest waits."""
+    """A message that need not survive is sent while connected; of each topic only the latest waits."""
     publisher = MemoryPublisher(away=True)
     with Outbox(tmp_path / "outbox.db") as outbox, sending(outbox, publisher) as sender:
         for number in range(1000):
@@ -599,7 +599,7 @@ class OddStore(Store):
 
 
 def test_nothing_ends_the_writer(tmp_path: Path) -> None:
-    """What no commit should raise is told as trouble, as a full disk is; then all that waited is written."""
+    """An error that no commit should raise is told as trouble, as a full disk is; then all that waited is written."""
     with Outbox(tmp_path / "outbox.db", kind=OddStore) as outbox:
         OddStore.odd = 3  # together, alone, and of nothing at all: it is the store's own trouble
         outbox.put(outbox.reserve(), result(1))
@@ -668,7 +668,7 @@ def test_little_is_settled_in_memory(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_was_ahead_hides_nothing(tmp_path: Path) -> None:
-    """What was acknowledged by a clock that has been set back since comes again, by its number and by its age."""
+    """An event acknowledged by a clock that has been set back since comes again, by its number and by its age."""
     path = tmp_path / "outbox.db"
     with Outbox(path) as outbox:
         put(outbox, *range(1, 6))

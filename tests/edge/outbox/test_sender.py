@@ -1,4 +1,4 @@
-"""What the sender keeps, sends again and puts first: with the publisher in memory, and with real brokers."""
+"""The sender keeps, sends again and puts first: with the publisher in memory, and with real brokers."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_nothing_is_lost_at_a_broker_that_has_no_subscriber_yet(tmp_path: Path) 
 
 
 def test_a_killed_broker_with_its_default_configuration_loses_nothing(tmp_path: Path) -> None:
-    """What a broker without a memory had acknowledged, and not delivered, comes again to a lone subscriber."""
+    """Events that a broker without a memory acknowledged, and did not deliver, come again to a lone subscriber."""
     line = MqttPublisher(BrokerSettings(port=(broker := Mosquitto(tmp_path)).port), "line", WILL)
     with broker, running(tmp_path / "outbox.db", line) as (outbox, sender):
         with Subscriber(broker.port, "line/event", keeps_session=True):

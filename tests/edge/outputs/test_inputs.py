@@ -1,4 +1,4 @@
-"""What readings come to: parts, wishes and faults of the trigger."""
+"""Readings become parts, wishes and faults of the trigger."""
 
 from __future__ import annotations
 

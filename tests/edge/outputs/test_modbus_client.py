@@ -156,7 +156,7 @@ def test_what_is_due_goes_out_in_time_or_is_told(plc: Plc) -> None:
 
 
 def test_the_end_writes_the_last_levels(plc: Plc) -> None:
-    """What was set before leaving is at the PLC afterwards."""
+    """The levels set before leaving are at the PLC afterwards."""
     own = Linked(plc.port)
     with own.link as link:
         wait_for(lambda: own.has(OutputRestored))

@@ -86,7 +86,7 @@ def test_a_plc_that_falls_silent_is_lost_and_comes_back() -> None:
 
 
 def test_a_late_pulse_is_left_out() -> None:
-    """What is due before now is not shown."""
+    """A pulse that is due before now is not shown."""
     with served() as (server, client, _):
         server.set({"lamp": True}, 0)
         assert client.read_coils(3, count=1, device_id=3).bits[0] is False

@@ -202,7 +202,7 @@ def serving(*, listening: bool = True, **settings: Any) -> Iterator[tuple[Linked
 
 
 def test_a_client_reads_the_station_s_nodes_and_writes_inputs_alone() -> None:
-    """What is an output cannot be written by others; the nodes stand where OPC 40100-1 has them."""
+    """An output cannot be written by others; the nodes stand where OPC 40100-1 has them."""
 
     async def steps(client: Client, node: Callable[[str], Any]) -> Any:
         await node("PartPresent").write_value(True)

@@ -101,7 +101,7 @@ def test_a_trigger_before_done_is_an_alarm(plc: Plc, tmp_path: Path) -> None:
 
 
 def test_the_plc_acknowledges_and_resets(plc: Plc, tmp_path: Path) -> None:
-    """What is shown is acknowledged by the user plc, the counters begin at 0, and the journal has both."""
+    """The shown alarm is acknowledged by the user plc, the counters begin at 0, and the journal has both."""
     with running(beside(plc, tmp_path / "a.db"), tmp_path / "a.db") as (opened, _):
         shake(plc, 7)
         manager, counts = opened.decider.recorder.alarms.manager, opened.decider.counts

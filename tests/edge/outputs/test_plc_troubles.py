@@ -118,7 +118,7 @@ def faults(folder: Path) -> set[str]:
 
 
 def test_a_thousand_triggers_a_second_are_an_alarm_and_the_line_goes_on(tmp_path: Path) -> None:
-    """What is too fast or was not seen is counted and told; a part that comes in its time is judged as ever."""
+    """A trigger too fast or not seen is counted and told; a part that comes in its time is judged as ever."""
     trigger = {"rule": "part", "at": f"coil {TRIGGER}", "mode": "edge", "part_ms": 200, "min_gap_ms": 2000}
     inputs = {"part": trigger, "number": {"rule": "part_count", "at": f"register {NUMBER}"}}
     with Plc() as plc, triggered(plc, tmp_path, inputs) as (opened, verdicts):

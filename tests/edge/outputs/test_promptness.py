@@ -1,4 +1,4 @@
-"""What makes a verdict come soon: it is told before it is recorded, and threads do not wait long for their turn."""
+"""A verdict comes soon: it is told before it is recorded, and threads do not wait long for their turn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_machine_hears_of_a_part_before_it_is_recorded(tmp_path: Path) -> No
 
 
 def test_threads_take_turns_sooner_while_there_is_a_machine() -> None:
-    """What lives is left to itself meanwhile; afterwards all is as it was before."""
+    """Threads switch over ten times as often, and living objects are frozen; afterwards all is as it was before."""
     before_s, frozen = sys.getswitchinterval(), gc.get_freeze_count()
     with Promptness() as prompt:
         assert sys.getswitchinterval() < before_s / 10

@@ -1,4 +1,4 @@
-"""What signals say of parts, alarms and the station itself."""
+"""Signals of parts, alarms and the station itself."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_several_parts_lie_between_camera_and_gate() -> None:
 
 
 def test_the_schedule_is_bounded() -> None:
-    """What finds no room is dropped and told."""
+    """A pulse that finds no room is dropped and told."""
     schedule = Schedule()
     for number in range(MOST_WAITING):
         schedule, dropped = timing.plan(schedule, Pulse("gate", MS, due_ns=number))

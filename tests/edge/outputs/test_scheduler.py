@@ -53,7 +53,7 @@ def test_a_pulse_whose_time_is_over_is_dropped_counted_and_told() -> None:
 
 
 def test_a_link_that_is_too_slow_drops_the_pulse() -> None:
-    """What would reach the machine too late is left out there, and told too."""
+    """A pulse that would reach the machine too late is left out there, and told too."""
     with SimulatedMachine() as machine, scheduler(machine) as own:
         wait_for(lambda: own.safe == "")
         machine.slow_ns = 2 * TOLERANCE_MS * MS

@@ -24,7 +24,7 @@ MACHINE = {"link": "simulated", "tolerance_ms": 1000}
 
 
 def test_each_verdict_reaches_the_machine(tmp_path: Path) -> None:
-    """What the machine reads at each rise of the counter is what the station decided; the end leaves nothing up."""
+    """The machine reads the station's decision at each rise of the counter; the end leaves nothing up."""
     settings = settings_of(tmp_path / "a.db", defective=0.4, machine=MACHINE, outputs=OUTPUTS)
     machine = SimulatedMachine()
     with running(settings, tmp_path / "a.db", machine) as (_, verdicts):

@@ -115,7 +115,7 @@ def test_a_clock_that_contradicts_itself_ends_it(minutes: int) -> None:
     "body", ["", "{}", "[]", '{"version": 2, "now": null}', '{"version": 1, "now": {"user": "x"}}']
 )
 def test_a_record_that_is_none_is_refused(body: str) -> None:
-    """What no station wrote is told, and not guessed at."""
+    """A record that no station wrote is told, and not guessed at."""
     with pytest.raises(ValueError, match="expected a bypass of version 1"):
         recall(body, moment(0))
 

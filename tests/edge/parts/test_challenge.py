@@ -69,7 +69,7 @@ def test_all_ng_is_passed() -> None:
 
 @pytest.mark.parametrize("verdict", [Verdict.OK, Verdict.NO_READ])
 def test_one_that_is_not_ng_is_missed_at_once(verdict: Verdict) -> None:
-    """What is not NG is told with its part, stands until a challenge is passed, and makes this one fail."""
+    """A miss is told with its part, stands until a challenge is passed, and makes this one fail."""
     state, came = through(begun(), Verdict.NG, verdict)
     missed = f"missed: the part P-12 was {verdict.value}"
     assert (told(came[1]), state.missed) == ([missed], f"{missed}, in the challenge of anna")
@@ -167,7 +167,7 @@ def test_settings_without_sense_are_refused(wrong: dict[str, object]) -> None:
 
 @dataclass
 class Truth:
-    """What a person with a list would know: which part was opened in which challenge."""
+    """The truth that a person with a list would know: which part was opened in which challenge."""
 
     number: int = 0
     until_ns: int | None = None

@@ -1,4 +1,4 @@
-"""What results add to the counters of a shift: each part once, and no NO_READ in the yield."""
+"""Results add to the counters of a shift: each part once, and no NO_READ in the yield."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_what_cannot_be_known_or_learned_is_said(tmp_path: Path) -> None:
 
 
 def test_a_belt_survives_its_file(tmp_path: Path) -> None:
-    """What was written is what is read."""
+    """A belt that was written is read back the same."""
     write_belt(tmp_path / "belt.npz", BELT)
     again = read_belt(tmp_path / "belt.npz")
     frame = with_part(belt_frame(5), 200)

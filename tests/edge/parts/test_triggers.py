@@ -69,7 +69,7 @@ def test_two_cameras_triggered_together_of_which_one_misses_a_part() -> None:
 
 
 def test_told_parts_come_in_their_order_and_not_before_their_time() -> None:
-    """What is told for later waits; more than can wait is refused and counted."""
+    """A part told for later waits; more than can wait is refused and counted."""
     trigger = ToldTrigger()
     trigger.tell(PartOpened(10, "a"))
     trigger.tell(PartClosed(20, "a"))

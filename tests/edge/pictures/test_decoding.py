@@ -137,7 +137,7 @@ def test_several_pages_and_animations_are_refused() -> None:
 
 
 def test_transparent_pictures_are_refused_and_opaque_ones_read() -> None:
-    """What lies behind a transparent pixel is unknown; an alpha channel that hides nothing is dropped."""
+    """The colour behind a transparent pixel is unknown; an alpha channel that hides nothing is dropped."""
     opaque = np.dstack([surface(20, 30), np.full((20, 30), 255, np.uint8)])
     assert np.array_equal(as_frame(decode(encoded(".png", opaque))), opaque[:, :, :3])
     opaque[3, 4, 3] = 0

@@ -57,7 +57,7 @@ def test_files_that_are_left_out_have_a_reason(tmp_path: Path, path: str, reason
 
 @pytest.mark.parametrize("folder", ["__MACOSX", ".ipynb_checkpoints", ".git", "@eaDir", "$Recycle.Bin", "#recycle"])
 def test_folders_of_programs_are_left_out(tmp_path: Path, folder: str) -> None:
-    """What a Mac's archive, Jupyter or a Synology leaves is no part."""
+    """Leavings of a Mac's archive, of Jupyter or of a Synology are no part."""
     put(tmp_path / "a.png")
     put(tmp_path / folder / "b.png")
     assert list(left_out(tmp_path)) == [folder]

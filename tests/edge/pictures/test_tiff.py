@@ -1,4 +1,4 @@
-"""Whether a TIFF's packed data is whole, beside programs that write such files and a decoder as the standard has it."""
+"""A TIFF's packed data is whole or refused, beside programs that write such files and a decoder by the standard."""
 
 from __future__ import annotations
 

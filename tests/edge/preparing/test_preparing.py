@@ -243,7 +243,7 @@ def test_any_steps_take_any_picture(
 
 @pytest.mark.parametrize("step", EVERY_STEP)
 def test_a_manifest_gives_back_the_step_that_it_was_given(step: PreparingStep) -> None:
-    """What a recipe said is what the device does: every step survives JSON."""
+    """The device does as the recipe said: every step survives JSON."""
     adapter: TypeAdapter[PreparingStep] = TypeAdapter(PreparingStep)
     assert adapter.validate_python(json.loads(step.model_dump_json())) == step
 

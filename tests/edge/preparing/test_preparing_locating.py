@@ -76,7 +76,7 @@ def test_a_round_glass_is_cropped_to_its_rim(name: str) -> None:
 
 
 def test_a_glass_that_reaches_beyond_the_frame_is_filled_up() -> None:
-    """What the square lacks of the frame is fill, and outside the circle too, if asked for."""
+    """The part of the square that the frame lacks is fill, and outside the circle too, if asked for."""
     pixels = noisy(40 + 130 * disc(250.0, 150.0, 180.0))
     crop, to_frame = prepare(pixels, (CropCircle(margin=1.0, fill=77, outside="fill"),), 1)
     assert crop.shape[0] == pytest.approx(360, abs=1)

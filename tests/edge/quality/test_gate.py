@@ -63,7 +63,7 @@ def test_what_was_moved_is_told_in_px_and_degrees(gate: QualityGate) -> None:
 
 
 def test_a_part_is_no_move_and_a_hand_neither(gate: QualityGate) -> None:
-    """What lies elsewhere in each frame does not stand still; a hand over a fifth of the machine moves it not."""
+    """A part lies elsewhere in each frame and stands nowhere; a hand over a fifth of the machine moves nothing."""
     assert QualityGate(gate._reference, ("camera_moved",)).look(scene(95)) is None
     hidden = scene(95)
     hidden[200:330, 0:90] = 120
@@ -141,7 +141,7 @@ def test_glare_beside_the_part_is_none(gate: QualityGate) -> None:
 
 
 def test_a_lamp_that_is_always_there_is_no_glare() -> None:
-    """What good frames show saturated is usual."""
+    """Glare that good frames show is usual."""
     learned = QualityGate(learn_quality([with_glare(scene(seed), 30, 30, 20) for seed in range(8)]))
     assert learned.look(with_glare(scene(20), 30, 30, 20)) is None
     worse = learned.look(with_glare(with_glare(scene(20), 30, 30, 20), 240, 170))

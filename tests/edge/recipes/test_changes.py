@@ -131,7 +131,7 @@ def test_parts_of_a_recipe_that_is_not_ready_are_held_until_it_is() -> None:
 
 
 def test_a_recipe_that_parts_are_of_is_tried_again() -> None:
-    """What cannot be loaded says why in each result, and is loaded again after a while, and not for each part."""
+    """A recipe that cannot be loaded says why in each result, and is loaded again after a while, not for each part."""
     line = Line()
     line.do(PartBegins("b", 0))
     reason = "recipe b cannot be loaded: no memory"
@@ -267,7 +267,7 @@ def test_what_is_in_force_is_judged_anew_by_what_is_new() -> None:
 
 
 def test_a_wish_outlives_what_is_new_if_its_recipe_does() -> None:
-    """What was being loaded is loaded again, by what is new; a recipe that is gone answers its wish."""
+    """A recipe that was being loaded is loaded again, by what is new; one that is gone answers its wish."""
     line, wish = Line(), Wish("b", 1, 0)
     line.do(wish)
     assert line.do(Renewed()) == (Use("a", 0), Load("b"))

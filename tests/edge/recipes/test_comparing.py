@@ -1,4 +1,4 @@
-"""What two models make of the same frames and parts: gained and lost mirror each other, nothing is counted twice."""
+"""Two models judge the same frames and parts: gained and lost mirror each other, nothing is counted twice."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def frame(view: str, at: int, verdict: Verdict, defects: tuple[Defect, ...] = ()
 
 @given(DEFECTS, DEFECTS)
 def test_gained_and_lost_are_each_other_s_mirror(former: list[Defect], new: list[Defect]) -> None:
-    """What one way is gained the other way is lost; neither exceeds what there is; the same frame has no change."""
+    """A defect gained one way is lost the other way; neither exceeds what there is; the same frame has no change."""
     there, back = changed_defects(former, new), changed_defects(new, former)
     assert {name: ClassChange(one.lost, one.gained) for name, one in there.items()} == back
     for name, one in there.items():

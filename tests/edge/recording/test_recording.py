@@ -1,4 +1,4 @@
-"""What is recorded comes back to the bit, in its own time; whatever ends a recording leaves what it had."""
+"""A recording comes back to the bit, in its own time; whatever ends a recording leaves what it had."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ListedCamera:
 
     @property
     def facts(self) -> CameraFacts:
-        """What a camera tells that did not take its gain."""
+        """Return the facts of a camera that did not take its gain."""
         return CameraFacts(missed=2, differences=("asked for a gain of 2, the camera has 1",))
 
     def read(self, timeout_s: float) -> Frame | CameraState:
@@ -354,7 +354,7 @@ def test_a_damaged_picture_is_unreadable_and_the_others_are_played(whole: Path) 
 
 
 def test_a_clip_that_was_cut_off_is_told_frame_by_frame(whole: Path) -> None:
-    """What its rows tell of and the file has not is UNREADABLE, so that no part is OK without it."""
+    """A frame that the rows tell of and the file has not is UNREADABLE, so that no part is OK without it."""
     clip = whole / "eye" / "0003.mkv"
     clip.write_bytes(clip.read_bytes()[:700])
     back = played(whole, "eye")

@@ -92,7 +92,7 @@ def test_defects_lie_on_the_glass_and_chips_at_its_edge(seed: int) -> None:
 @given(st.integers(0, 10**6))
 @settings(max_examples=25, deadline=None)
 def test_the_glints_of_a_drop_are_part_of_the_drop(seed: int) -> None:
-    """What stains change in a varied part, by 25 grey levels or more, lies on a stain of the truth or 5 px beside it.
+    """A change by stains in a varied part, 25 grey levels or more, lies on a stain of the truth or 5 px beside it.
 
     Against the same part without any: its face is drawn first, from the same numbers.
     """

@@ -227,7 +227,7 @@ def test_what_changes_without_a_transition_is_told_too(tmp_path: Path) -> None:
 
 
 def test_delivery_raises_alarms_of_its_own(tmp_path: Path) -> None:
-    """What the broker refused, and a disk that takes nothing, are alarms, shown like others."""
+    """A message that the broker refused, and a disk that takes nothing, are alarms, shown like others."""
     with kept(tmp_path / "o.db") as (service, _):
         events = service.tick(DeliveryState(refused="two are dead letters", disk="full"), 5)
         assert [(event.alarm, event.transition) for event in events] == [

@@ -75,7 +75,7 @@ with socket.create_connection(("127.0.0.1", int(port))) as broker:
 
 @pytest.mark.parametrize("topic", ["/".join("x" * 250), "acme/press/speed/set", f"{ROOT_TOPIC}/alarm/scratched"])
 def test_a_command_cannot_cut_the_line_off_or_have_it_speak_for_others(tmp_path: Path, topic: str) -> None:
-    """What names such a response topic is journalled and counted, nothing is published there, and the line stays."""
+    """A command with such a response topic is journalled and counted; nothing is published there; the line stays."""
     with (
         Mosquitto(tmp_path) as broker,
         Subscriber(broker.port) as desk,

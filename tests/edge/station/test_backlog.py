@@ -1,4 +1,4 @@
-"""What a line judges is new, by a clock that is drawn into the picture."""
+"""A line judges new frames, by a clock that is drawn into the picture."""
 
 from __future__ import annotations
 

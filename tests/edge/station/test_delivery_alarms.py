@@ -1,4 +1,4 @@
-"""What goes wrong between deciding and the broker is an alarm of the line itself, and the line goes on."""
+"""A fault between deciding and the broker is an alarm of the line itself, and the line goes on."""
 
 from __future__ import annotations
 

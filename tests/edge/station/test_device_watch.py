@@ -1,4 +1,4 @@
-"""What a station sees of its device: the disk of its store, and a clock that is set."""
+"""A station sees the disk of its store, and a clock that is set."""
 
 from __future__ import annotations
 

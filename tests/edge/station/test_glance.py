@@ -1,4 +1,4 @@
-"""What a person sees of a running line: in a terminal a panel, elsewhere one line a minute."""
+"""A person sees of a running line: in a terminal a panel, elsewhere one line a minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Home Assistant is told, read as it reads it: templates by Jinja, over the messages of a running station."""
+"""Home Assistant's view, read as it reads it: templates by Jinja, over the messages of a running station."""
 
 from __future__ import annotations
 

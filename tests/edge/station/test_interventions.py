@@ -36,7 +36,7 @@ PLAN = ShiftPlan((time(6), time(14), time(22)), timezone.utc)
 
 
 class Station:
-    """What the decider has of it: a store, alarms, and the clock, which is 0 at six o'clock, when a shift begins."""
+    """The decider's surroundings: a store, alarms, and the clock, which is 0 at six o'clock, when a shift begins."""
 
     def __init__(self, outbox: Outbox, now_s: float = 0.0, *, operators: tuple[str, ...] = ()) -> None:
         self.outbox = outbox

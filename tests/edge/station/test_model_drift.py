@@ -49,7 +49,7 @@ def frame(brightness: int) -> UInt8:
 
 @dataclass(frozen=True)
 class Run:
-    """What a replay told: verdicts in their order, and what the journal has of the alarm."""
+    """The words of a replay: verdicts in their order, and what the journal has of the alarm."""
 
     verdicts: list[Verdict]
     journal: list[JournalEntry]

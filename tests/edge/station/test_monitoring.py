@@ -1,4 +1,4 @@
-"""What a running station serves over HTTP, compared with what it says over MQTT."""
+"""A running station serves over HTTP what it says over MQTT."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_the_frames_in_which_a_part_was_decided_belong_to_it(tmp_path: Path) -> 
 
 
 def test_frames_of_another_size_than_the_belt_s_are_an_alarm(tmp_path: Path) -> None:
-    """Whether a part is there cannot be known then: a part that is NO_READ, and the alarm, with what to do."""
+    """No presence can be known then: one part is NO_READ, and the alarm stands, with what to do."""
     bundle = write_bright_bundle(tmp_path / "bundle")
     settings = two_views(tmp_path, bundle).model_copy(update={"cameras": {"top": CameraSettings()}})
     frames = [(FRAME_MS * place, part(120, 160)) for place in range(80)]

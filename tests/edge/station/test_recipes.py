@@ -38,7 +38,7 @@ def given(bundles: dict[str, Bundle], cameras: tuple[str, ...] = ("top",), **mor
 
 
 def test_a_command_changes_the_recipe_of_the_next_part(bundles: dict[str, Bundle], tmp_path: Path) -> None:
-    """What was NG by one recipe is OK by the next; alarms of the surface end; journal, status and messages say it."""
+    """A part NG by one recipe is OK by the next; alarms of the surface end; journal, status and messages say it."""
     with running(tmp_path, given(bundles, alarms=[SCRATCHED])) as line:
         assert line.verdict("1") == "NG"
         assert "scratched" in line.opened.decider.recorder.alarms.manager.shown_alarms

@@ -294,7 +294,7 @@ def test_only_one_reload_runs_and_it_can_be_cancelled(tmp_path: Path) -> None:
 
 
 def test_a_station_that_is_stopped_meanwhile_answers(tmp_path: Path) -> None:
-    """What the station's end leaves open is in the journal, and its threads end with it."""
+    """A change that the station's end leaves open is in the journal, and its threads end with it."""
     write_bright_bundle(tmp_path / "model")
     before = set(threading.enumerate())
     with running(tmp_path, given(tmp_path)) as line:

@@ -305,7 +305,7 @@ def test_a_sequence_model_is_fed_the_last_frames(bright: Path, tmp_path: Path) -
 
 
 def test_ctrl_c_ends_a_replay_cleanly(bright: Path, tmp_path: Path) -> None:
-    """What was decided before Ctrl-C is whole in the events file, and the exit code is 130."""
+    """The results decided before Ctrl-C are whole in the events file, and the exit code is 130."""
     clip = tmp_path / "clip.mp4"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"mp4v"), 10, (150, 100))
     for _ in range(600):

@@ -248,7 +248,7 @@ def test_a_line_that_could_not_start_says_offline(tmp_path: Path) -> None:
 
 
 def test_the_runtime_imports_no_training_framework() -> None:
-    """What a device runs starts without TensorFlow, Keras, onnx or the trainer, though they are installed here."""
+    """The runtime starts without TensorFlow, Keras, onnx or the trainer, though they are installed here."""
     code = (
         "import sys, edge.app, edge.cli.commands, edge.inspection.golden, edge.cli.demo, edge.publishers.memory\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & "

@@ -68,7 +68,7 @@ def test_a_zone_is_measured_as_if_it_were_all_that_is_inspected(bundle: Bundle, 
 
 
 def test_a_zone_lies_within_the_inspected_region(bundle: Bundle, tmp_path: Path) -> None:
-    """What the region leaves out is in no zone: 15 of the left zone's 75 columns are left, which the scratch fills."""
+    """An area outside the region is in no zone: 15 of the left zone's 75 columns are left, which the scratch fills."""
     inspect = {"region": {"rectangle": [60, 0, 90, 100]}, "zones": ZONES, "limits": {"scratch": {}}}
     _, (one,), _ = replayed(bundle, tmp_path, [part(100, 150, (10, 10, 65, 4))], inspect=inspect)
     assert one.inspection.zones["left"].coverage == pytest.approx(15 * 4 / (15 * 100))

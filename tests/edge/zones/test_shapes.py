@@ -40,7 +40,7 @@ from edge.zones.shapes import ShapeSettings, problem_of
     ],
 )
 def test_a_shape_without_one_area_in_its_place_is_refused(shape: dict[str, Any], told: str) -> None:
-    """What it is is said."""
+    """The error tells what is wrong with the shape."""
     with pytest.raises(ValidationError) as error:
         ShapeSettings.model_validate(shape)
     assert told in str(error.value)

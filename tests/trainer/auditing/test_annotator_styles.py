@@ -1,4 +1,4 @@
-"""How masks are drawn: measured on shapes of known size, and compared by a test whose p is known."""
+"""Styles of masks are measured on shapes of known size, and compared by a test whose p is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would be answered at other thresholds, counted once, is what answering at them would have told."""
+"""Answers counted once for other thresholds are those that answering at them would have told."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_every_command_of_the_page_works(command: str, workplace: Path, monkeypa
 
 
 def test_the_page_s_datasets_are_what_it_says(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was made by the commands above: drawings left out or clean, classes joined, renamed and grouped."""
+    """The commands above made the page's datasets: drawings left out or clean, classes joined, renamed, grouped."""
     monkeypatch.chdir(workplace)
     for command in page_commands("labels.md"):  # where the test above has run, all of it is there
         arguments = shlex.split(command)[1:]
@@ -188,7 +188,7 @@ def test_every_import_is_on_the_page_and_has_an_example() -> None:
 
 
 def test_the_page_has_a_table_of_the_eleven_kinds() -> None:
-    """What is read, how it is understood and what is refused, with the suffixes, sizes and reasons of the code."""
+    """The table has all that is read, its meaning, and all refusals, with the code's suffixes, sizes and reasons."""
     text = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
     table = text.partition("## How files are understood")[2].partition("\n## ")[0]
     rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| ")]

@@ -255,7 +255,7 @@ def write_folders(folder: Path) -> tuple[Path, Path]:
 
 
 def test_folders_of_photos_and_drawings_become_a_dataset(tmp_path: Path) -> None:
-    """What fits is imported with the class that was said; all else is told of, each with its reason."""
+    """A fitting pair is imported with the class that was said; all else is told of, each with its reason."""
     photos, drawings = write_folders(tmp_path)
     mismatches: list[Mismatch] = []
     source = read_red_marker(photos, drawings, RedMarkerSettings("scratch", Paint()), mismatches)

@@ -36,7 +36,7 @@ def decoded_by_hand(text: str, height: int, width: int) -> UInt8:
 
 @given(masks)
 def test_runs_and_masks_are_each_others_inverse(mask: UInt8) -> None:
-    """What is encoded decodes to the same mask, here and by the format's description; and encodes to the same text."""
+    """An encoded mask decodes to itself, here and by the format's description; and encodes to the same text."""
     text = encode_rle(mask)
     np.testing.assert_array_equal(decode_rle(text, (mask.shape[0], mask.shape[1]), "row"), mask)
     np.testing.assert_array_equal(decoded_by_hand(text, *mask.shape), mask)

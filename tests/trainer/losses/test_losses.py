@@ -314,7 +314,7 @@ CASES = [("softmax", term) for term in TERMS] + [
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize(("head", "term"), CASES, ids=lambda value: value if isinstance(value, str) else value["kind"])
 def test_the_gradient_agrees_with_finite_differences(head: str, term: dict[str, Any], mask: str) -> None:
-    """What training follows is the slope of what it minimises, for each term, head and mask."""
+    """The gradient is the slope of what training minimises, for each term, head and mask."""
     generator = np.random.default_rng(1)
     loss = tf.function(one_term(head, **term))  # as training traces it
     logits = generator.normal(size=(1, 3, 3, 2 + (head == "softmax"))).astype(np.float32)

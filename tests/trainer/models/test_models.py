@@ -292,7 +292,7 @@ def test_the_command_lists_every_family() -> None:
 
 @pytest.mark.parametrize("name", ["VGG16", "ResNet50V2", "DenseNet121", "MobileNetV3Small"])
 def test_preprocessing_is_the_backbone_s_own(name: str) -> None:
-    """What is read off four pixels does to any BGR pixel what Keras's `preprocess_input` does to the RGB one."""
+    """The factors read off four pixels do to any BGR pixel what Keras's `preprocess_input` does to the RGB one."""
     import importlib
 
     make = getattr(keras.applications, name)

@@ -50,7 +50,7 @@ def test_a_spot_is_a_disc_and_a_dark_one_darkens() -> None:
 
 
 def test_a_mark_beyond_the_picture_or_the_part_is_not_drawn() -> None:
-    """What lies outside changes nothing, and is no truth."""
+    """A mark that lies outside changes nothing, and is no truth."""
     dark: UInt8 = np.full((40, 40), 20, np.uint8)
     for mark in (Mark("line", -90, 20, 30, 100), Mark("spot", 20, 20, 10, 100)):
         drawn, truth = add_mark(dark, mark, np.zeros((40, 40), np.uint8))

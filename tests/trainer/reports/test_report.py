@@ -227,7 +227,7 @@ def test_labels_without_masks_have_a_page_too(tmp_path: Path) -> None:
 
 
 def test_a_trained_bundle_is_reported_on(tmp_path: Path) -> None:
-    """What `fit` leaves behind is what the report reads: its log, split, recipe and seconds."""
+    """The report reads what `fit` leaves behind: its log, split, recipe and seconds."""
     recipe = RECIPE.replace("epochs: 8", "epochs: 2").replace("steps_per_epoch: 15", "steps_per_epoch: 3")
     (tmp_path / "recipe.yaml").write_text(recipe)
     data = write_painted(tmp_path / "data")

@@ -171,7 +171,7 @@ def test_a_class_that_no_validation_picture_shows_is_presumed(data: Path, tmp_pa
 
 
 def test_held_out_pictures_stay_held_out(finished: Bundle, data: Path) -> None:
-    """What the second part learned from is the training and validation pictures, and evaluation leaves these out."""
+    """The second part learned from the training and validation pictures, and evaluation leaves these out."""
     bundle, finish = (read_split(finished.path / path) for path in ("split.csv", "training/finish/split.csv"))
     test, learned = ({row.sha256 for row in bundle if (row.part == "test") is held_out} for held_out in (True, False))
     assert test == {row.sha256 for row in finish if row.part == "test"} != set()

@@ -41,7 +41,7 @@ NAMES = ("scratch",)
 
 @dataclass(frozen=True)
 class TinyModel:
-    """What the loop asks of a recipe's model, for networks of the tests' own."""
+    """The loop's demands on a recipe's model, for networks of the tests' own."""
 
     stride: int = 1
     frames: int = 1
@@ -191,7 +191,7 @@ def test_a_last_part_knows_what_came_before_it(tmp_path: Path) -> None:
 
 
 def test_a_last_part_keeps_its_last_epoch(tmp_path: Path) -> None:
-    """What it learns from chooses no epoch: its checkpoint holds the last weights, however much worse they are."""
+    """The last part chooses no epoch: its checkpoint holds the last weights, however much worse they are."""
     settings = recipe(epochs=6)
     loop, stepper, _ = make_loop(settings, two_layers(), tmp_path / "training", pictures(), goes_on=True)
     loop.train(resume=False)
@@ -495,7 +495,7 @@ def full_disk() -> Iterator[None]:
 
 
 def test_a_full_disk_leaves_the_former_checkpoint(tmp_path: Path) -> None:
-    """What cannot be written is told, half a file is removed, and the epoch before is still there."""
+    """A checkpoint that cannot be written is told, half a file is removed, and the epoch before is still there."""
     loop, stepper, _ = make_loop(recipe(epochs=1), two_layers(), tmp_path, pictures())
     loop.train(resume=False)
     before = (tmp_path / CHECKPOINT).read_bytes()

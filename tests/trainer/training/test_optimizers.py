@@ -191,6 +191,6 @@ def test_the_rate_warms_up() -> None:
     ],
 )
 def test_keys_that_do_not_go_together_are_refused(keys: dict[str, Any], says: str) -> None:
-    """What an optimizer would quietly not use is no key of it."""
+    """A key that an optimizer would quietly not use is refused."""
     with pytest.raises(ValueError, match=says):
         OptimizerSettings.model_validate(keys)
