@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,31 +16,31 @@ from edge.wording import counted
 from trainer.importing import tool_commands
 from trainer.importing.options import (
     AnnotatorOption,
-    DefectIs,
+    Common,
+    DataArgument,
+    DefectIsOption,
     EmptyOption,
     GroupOption,
     GroupPathOption,
     IgnoreOption,
     ImagesArgument,
-    LabelsLieOption,
     MissingOption,
     NamesOption,
+    ObjectsOption,
     OutOption,
     PreviewOption,
-    RenameOption,
     SeedOption,
     SuffixOption,
     class_names,
     console,
     export_app,
     import_app,
+    mask_choices,
     read_labels,
+    with_options,
     write_labels,
     writing_settings,
 )
-
-if TYPE_CHECKING:
-    from trainer.importing.labelled import LabelsLie
 
 __all__ = ["export_app", "import_app", "tool_commands"]  # its commands are of the same app
 
@@ -163,19 +163,12 @@ def red_marker(
 @import_app.command(
     name="rle", epilog="Example: `linewatch-train import rle train.csv --images train_images --out steel`"
 )
+@with_options("empty", "labels_lie")
 def rle(
+    common: Common,
     table: Annotated[Path, typer.Argument(metavar="CSV", help="columns ImageId, ClassId, EncodedPixels")],
     images: Annotated[Path, typer.Option("--images", help="the folder with the pictures, subfolders included")],
-    out: OutOption,
     names: NamesOption = "",
-    labels_lie: LabelsLieOption = None,
-    rename: RenameOption = None,
-    empty: EmptyOption = "keep",
-    group_from: GroupOption = None,
-    group_from_path: GroupPathOption = None,
-    preview: PreviewOption = 24,
-    seed: SeedOption = 0,
-    annotator: AnnotatorOption = "",
 ) -> None:
     """Run-length encoded masks in a CSV, as the Severstal steel competition has them.
 
@@ -184,19 +177,18 @@ def rle(
     """
     from trainer.importing.rle_csv import read_rle
 
-    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
-    write_labels(
-        read_labels(read_rle, table, images, class_names(names), labels_lie.value if labels_lie else ""), out, settings
-    )
+    source = read_labels(read_rle, table, images, class_names(names), common.choices.labels_lie)
+    write_labels(source, common.out, common.settings)
 
 
 @import_app.command(
     name="masks", epilog="Example: `linewatch-train import masks pictures masks --names 1=scratch,2=stain --out parts`"
 )
+@with_options("empty", "missing_is_clean", "labels_lie")
 def masks(
+    common: Common,
     images: ImagesArgument,
     masks_folder: Annotated[Path, typer.Argument(metavar="MASKS", help="the folder with the masks")],
-    out: OutOption,
     class_name: Annotated[
         str, typer.Option("--class", help="one black and white mask per picture, all of this class")
     ] = "",
@@ -211,22 +203,9 @@ def masks(
         typer.Option("--colours", metavar="RRGGBB=NAME,…", help="one mask per picture whose colours are classes"),
     ] = "",
     ignore: IgnoreOption = "",
-    objects: Annotated[
-        bool, typer.Option("--objects", help="masks number objects of one class: every level above 0 is the defect")
-    ] = False,
-    defect_is: Annotated[
-        DefectIs | None, typer.Option("--defect-is", help="what the defect is in black and white masks")
-    ] = None,
-    labels_lie: LabelsLieOption = None,
+    objects: ObjectsOption = False,
+    defect_is: DefectIsOption = None,
     suffix: SuffixOption = "",
-    missing_is_clean: MissingOption = False,
-    rename: RenameOption = None,
-    empty: EmptyOption = "keep",
-    group_from: GroupOption = None,
-    group_from_path: GroupPathOption = None,
-    preview: PreviewOption = 24,
-    seed: SeedOption = 0,
-    annotator: AnnotatorOption = "",
 ) -> None:
     """Masks of the same names as the pictures: a folder for each class, or one mask per picture.
 
@@ -234,24 +213,17 @@ def masks(
     """
     from trainer.datasets.class_naming import colours_by_name
     from trainer.importing.mask_folders import read_masks, read_masks_by_class
-    from trainer.importing.mask_sets import MaskChoices
 
-    if (
-        len(
-            given := [
-                flag for flag, value in (("--class", class_name), ("--names", names), ("--colours", colours)) if value
-            ]
-        )
-        > 1
-    ):
+    flags = {"--class": class_name, "--names": names, "--colours": colours}
+    given = [flag for flag, value in flags.items() if value]
+    if len(given) > 1:
         raise typer.BadParameter(f"expected one of --class, --names and --colours, received {' and '.join(given)}")
     try:
         named_colours = colours_by_name(colours)
     except ValueError as error:
         raise typer.BadParameter(f"--colours: {error}") from error
-    choices = MaskChoices(objects, defect_is.value if defect_is else "")
-    lie: LabelsLie = labels_lie.value if labels_lie else ""
-    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
+    choices = mask_choices(objects, defect_is)
+    lie = common.choices.labels_lie
     if not given:
         source = read_labels(read_masks_by_class, images, masks_folder, suffix, choices=choices, labels_lie=lie)
     else:
@@ -266,84 +238,64 @@ def masks(
             colours=named_colours,
             choices=choices,
             labels_lie=lie,
-            missing_is_clean=missing_is_clean,
+            missing_is_clean=common.choices.missing_is_clean,
         )
-    write_labels(source, out, settings)
+    write_labels(source, common.out, common.settings)
 
 
 @import_app.command(name="voc", epilog="Example: `linewatch-train import voc JPEGImages Annotations --out boxes`")
+@with_options("empty", "missing_is_clean", "labels_lie")
 def voc(
+    common: Common,
     images: ImagesArgument,
     annotations: Annotated[Path, typer.Argument(help="the folder with an XML file per picture")],
-    out: OutOption,
     first_pixel: Annotated[
         int, typer.Option("--first-pixel", min=0, max=1, help="what the first column and row are called; VOC says 1")
     ] = 1,
-    labels_lie: LabelsLieOption = None,
-    missing_is_clean: MissingOption = False,
-    rename: RenameOption = None,
-    empty: EmptyOption = "keep",
-    group_from: GroupOption = None,
-    group_from_path: GroupPathOption = None,
-    preview: PreviewOption = 24,
-    seed: SeedOption = 0,
-    annotator: AnnotatorOption = "",
 ) -> None:
     """Boxes in Pascal VOC's XML. Their masks are filled rectangles; a picture without objects has an empty mask."""
     from trainer.importing.voc_boxes import read_voc
 
-    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
     source = read_labels(
         read_voc,
         images,
         annotations,
         first_pixel=first_pixel,
-        missing_is_clean=missing_is_clean,
-        labels_lie=labels_lie.value if labels_lie else "",
+        missing_is_clean=common.choices.missing_is_clean,
+        labels_lie=common.choices.labels_lie,
     )
-    write_labels(source, out, settings)
+    write_labels(source, common.out, common.settings)
 
 
 @import_app.command(
     name="class-folders",
     epilog="Example: `linewatch-train import class-folders steel --at-most 300 --out steel-classes`",
 )
+@with_options()
 def class_folders(
+    common: Common,
     folder: Annotated[Path, typer.Argument(help="a folder with a folder of pictures for each class")],
-    out: OutOption,
     at_most: Annotated[
         int | None, typer.Option("--at-most", min=1, help="of each class at most so many pictures, chosen by --seed")
     ] = None,
     class_folder: Annotated[
         ClassFolder, typer.Option("--class-folder", help="which of a picture's folders is its class, as in day1/good")
     ] = ClassFolder.FIRST,
-    rename: RenameOption = None,
-    group_from: GroupOption = None,
-    group_from_path: GroupPathOption = None,
-    preview: PreviewOption = 24,
-    seed: SeedOption = 0,
-    annotator: AnnotatorOption = "",
 ) -> None:
     """One folder of pictures per class, without masks, for classification. Free, ok and good are clean."""
     from trainer.importing.class_folders import read_class_folders
 
-    settings = writing_settings(out, "keep", (group_from, group_from_path), rename, preview, seed, annotator)
-    write_labels(
-        read_labels(read_class_folders, folder, at_most=at_most, seed=seed, level=class_folder.value), out, settings
+    source = read_labels(
+        read_class_folders, folder, at_most=at_most, seed=common.settings.seed, level=class_folder.value
     )
+    write_labels(source, common.out, common.settings)
 
 
 @import_app.command(name="manifest", epilog="Example: `linewatch-train import manifest scratches stains --out both`")
+@with_options("empty")
 def manifest(
+    common: Common,
     folders: Annotated[list[Path], typer.Argument(help="dataset folders with manifest.csv")],
-    out: OutOption,
-    rename: RenameOption = None,
-    empty: EmptyOption = "keep",
-    group_from: GroupOption = None,
-    group_from_path: GroupPathOption = None,
-    preview: PreviewOption = 24,
-    seed: SeedOption = 0,
-    annotator: AnnotatorOption = "",
 ) -> None:
     """Dataset folders that have a manifest.csv: checked, made uniform, and joined if there are several.
 
@@ -351,23 +303,16 @@ def manifest(
     """
     from trainer.importing.manifest_csv import read_manifests
 
-    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
-    write_labels(read_labels(read_manifests, folders), out, settings)
+    write_labels(read_labels(read_manifests, folders), common.out, common.settings)
 
 
 @import_app.command(name="evidence", epilog="Example: `linewatch-train import evidence evidence.zip --out looked-at`")
+@with_options("empty")
 def evidence(
+    common: Common,
     source: Annotated[
         Path, typer.Argument(metavar="ZIP|FOLDER", help="what `linewatch evidence export` wrote, or a station's folder")
     ],
-    out: OutOption,
-    rename: RenameOption = None,
-    empty: EmptyOption = "keep",
-    group_from: GroupOption = None,
-    group_from_path: GroupPathOption = None,
-    preview: PreviewOption = 24,
-    seed: SeedOption = 0,
-    annotator: AnnotatorOption = "",
 ) -> None:
     """Pictures that a station kept, with what people said of them.
 
@@ -377,14 +322,13 @@ def evidence(
     from edge.files import scratch_folder
     from trainer.importing.evidence import read_evidence
 
-    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
     with scratch_folder("linewatch-evidence-") as scratch:
-        write_labels(read_labels(read_evidence, source, scratch), out, settings)
+        write_labels(read_labels(read_evidence, source, scratch), common.out, common.settings)
 
 
 @export_app.command(name="rle", epilog="Example: `linewatch-train export rle steel steel.csv`")
 def export_rle(
-    data: Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")],
+    data: DataArgument,
     table: Annotated[Path, typer.Argument(metavar="CSV", help="the file to write; it must not exist")],
     names: NamesOption = "",
     form: Annotated[

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
@@ -19,9 +19,12 @@ from edge.cli.terminal import Terminal
 if TYPE_CHECKING:
     from trainer.importing.annotations import LabelChoices
     from trainer.importing.labelled import LabelsLie, LabelSource
+    from trainer.importing.mask_sets import MaskChoices
     from trainer.importing.writing import WritingSettings
 
 Read = TypeVar("Read")
+Command = Callable[..., None]
+Sometimes = Literal["empty", "missing_is_clean", "labels_lie", "line_width"]  # options that not every import has
 
 import_app = typer.Typer(
     no_args_is_help=True,
@@ -125,7 +128,14 @@ IgnoreOption = Annotated[
         help="of masks of class ids: what has these values is neither learned from nor judged, such as 255",
     ),
 ]
+ObjectsOption = Annotated[
+    bool, typer.Option("--objects", help="masks number objects of one class: every level above 0 is the defect")
+]
+DefectIsOption = Annotated[
+    DefectIs | None, typer.Option("--defect-is", help="what the defect is in black and white masks")
+]
 ImagesArgument = Annotated[Path, typer.Argument(help="the folder with the pictures, subfolders included")]
+DataArgument = Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")]
 
 
 def writing_settings(  # noqa: PLR0917 - the options of a command line, one by one
@@ -182,6 +192,13 @@ def class_names(text: str) -> Mapping[int, str]:
         raise typer.BadParameter(f"--names: {error}") from error
 
 
+def mask_choices(objects: bool, defect_is: DefectIs | None) -> MaskChoices:
+    """Return the choices that --objects and --defect-is give."""
+    from trainer.importing.mask_sets import MaskChoices
+
+    return MaskChoices(objects, defect_is.value if defect_is else "")
+
+
 def read_labels(reader: Callable[..., Read], *labels: Any, **how: Any) -> Read:
     """Call a reader of labels, and show meanwhile that it works."""
     with console.status("reading the labels") if console.is_terminal else nullcontext():
@@ -198,42 +215,44 @@ def write_labels(source: LabelSource, out: Path, settings: WritingSettings) -> N
 
 @dataclass(frozen=True)
 class Common:
-    """The choices of every import of a labelling tool's files, as they were given."""
+    """The shared choices of an import, as they were given; an option that its command lacks has its default."""
 
     out: Path
     settings: WritingSettings
     choices: LabelChoices
 
 
-def with_label_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command what all imports of labelling tools' files let be chosen; its first parameter is `Common`."""
-    return _with(_labels_in_common, command)
+def with_options(*some: Sometimes) -> Callable[[Command], Command]:
+    """Give a command the options that all imports share, and `some` others; its first parameter is `Common`."""
+    lacking = set(get_args(Sometimes)) - set(some)
+    every = inspect.signature(_in_common, eval_str=True).parameters
+    shared = {name: each for name, each in every.items() if name not in lacking}
+
+    def decorate(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True)
+        mine = list(own.parameters.values())[1:]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            common = _in_common(**{name: given.pop(name) for name in shared})
+            command(common, **given)
+
+        # typer reads these: of the command's own parameters it would see too few
+        both = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*mine, *shared.values())]
+        run.__signature__ = own.replace(parameters=both)  # type: ignore[attr-defined]  # as written
+        run.__annotations__ = {each.name: each.annotation for each in both}
+        del run.__wrapped__  # functools has set it
+        return run
+
+    return decorate
 
 
-def with_writing_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command those options that all imports share; its first parameter is `Common`."""
-    return _with(_in_common, command)
+def with_label_options(command: Command) -> Command:
+    """Give a command all shared options, as labelling tools' files need them; its first parameter is `Common`."""
+    return with_options(*get_args(Sometimes))(command)
 
 
-def _with(gather: Callable[..., Common], command: Callable[..., None]) -> Callable[..., None]:
-    own = inspect.signature(command, eval_str=True)
-    mine = list(own.parameters.values())[1:]
-    shared = inspect.signature(gather, eval_str=True).parameters
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        common = gather(**{name: given.pop(name) for name in shared})
-        command(common, **given)
-
-    # typer reads these: of the command's own parameters it would see too few
-    both = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*mine, *shared.values())]
-    run.__signature__ = own.replace(parameters=both)  # type: ignore[attr-defined]  # as written
-    run.__annotations__ = {each.name: each.annotation for each in both}
-    del run.__wrapped__  # functools has set it
-    return run
-
-
-def _labels_in_common(  # noqa: PLR0917 - the options of a command line, one by one
+def _in_common(  # noqa: PLR0917 - the options of a command line, one by one
     out: OutOption,
     missing_is_clean: MissingOption = False,
     labels_lie: LabelsLieOption = None,
@@ -251,21 +270,3 @@ def _labels_in_common(  # noqa: PLR0917 - the options of a command line, one by 
     settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
     lie: LabelsLie = labels_lie.value if labels_lie else ""
     return Common(out, settings, LabelChoices(missing_is_clean, lie, line_width))
-
-
-def _in_common(  # noqa: PLR0917 - the options of a command line, one by one
-    out: OutOption,
-    labels_lie: LabelsLieOption = None,
-    rename: RenameOption = None,
-    empty: EmptyOption = "keep",
-    group_from: GroupOption = None,
-    group_from_path: GroupPathOption = None,
-    preview: PreviewOption = 24,
-    seed: SeedOption = 0,
-    annotator: AnnotatorOption = "",
-) -> Common:
-    from trainer.importing.annotations import LabelChoices
-
-    settings = writing_settings(out, empty, (group_from, group_from_path), rename, preview, seed, annotator)
-    lie: LabelsLie = labels_lie.value if labels_lie else ""
-    return Common(out, settings, LabelChoices(labels_lie=lie))

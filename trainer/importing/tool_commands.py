@@ -14,22 +14,24 @@ from edge.files import scratch_folder
 from edge.wording import command, counted
 from trainer.importing.options import (
     Common,
-    DefectIs,
+    DataArgument,
+    DefectIsOption,
     LabelImagesOption,
     NamesOption,
+    ObjectsOption,
     class_names,
     console,
     export_app,
     import_app,
+    mask_choices,
     read_labels,
     with_label_options,
-    with_writing_options,
+    with_options,
     write_labels,
 )
 
 if TYPE_CHECKING:
     from trainer.importing.exporting import Exported
-    from trainer.importing.mask_sets import MaskChoices
 
 # Options that errors name; those of `auto` are the ones that all imports of labels share.
 _OPTION = re.compile(r"--[a-z][a-z-]+")
@@ -37,13 +39,6 @@ _OPTIONS_OF_AUTO = frozenset({
     *("--missing-is-clean", "--labels-lie", "--line-width", "--rename", "--empty", "--annotator"),
     *("--group-from", "--group-from-path"),
 })  # fmt: skip
-
-ObjectsOption = Annotated[
-    bool, typer.Option("--objects", help="masks number objects of one class: every level above 0 is the defect")
-]
-DefectIsOption = Annotated[
-    DefectIs | None, typer.Option("--defect-is", help="what the defect is in black and white masks")
-]
 
 
 class Inner(str, Enum):
@@ -69,12 +64,6 @@ InnerOption = Annotated[
 CrowdOption = Annotated[
     Crowd, typer.Option("--crowd", help="annotations with iscrowd 1 are of their class, or what they cover is ignored")
 ]
-
-
-def _masks(objects: bool, defect_is: DefectIs | None) -> MaskChoices:
-    from trainer.importing.mask_sets import MaskChoices
-
-    return MaskChoices(objects, defect_is.value if defect_is else "")
 
 
 @import_app.command(
@@ -204,7 +193,7 @@ def lookout(
 
 
 @import_app.command(name="mvtec", epilog="Example: `linewatch-train import mvtec bottle --out bottles`")
-@with_writing_options
+@with_options("empty", "labels_lie")
 def mvtec(
     common: Common,
     folder: Annotated[Path, typer.Argument(help="the folder with train/good, test/ and ground_truth/")],
@@ -215,7 +204,7 @@ def mvtec(
     from trainer.importing.picture_folders import read_mvtec
 
     write_labels(
-        read_labels(read_mvtec, folder, _masks(objects, defect_is), common.choices.labels_lie),
+        read_labels(read_mvtec, folder, mask_choices(objects, defect_is), common.choices.labels_lie),
         common.out,
         common.settings,
     )
@@ -225,7 +214,7 @@ def mvtec(
     name="side-by-side",
     epilog="Example: `linewatch-train import side-by-side tiles --rename MT_Free=ok --out magnetic-tiles`",
 )
-@with_writing_options
+@with_options("empty", "labels_lie")
 def side_by_side(
     common: Common,
     folder: Annotated[Path, typer.Argument(help="a folder of each class; masks lie beside the pictures")],
@@ -239,7 +228,9 @@ def side_by_side(
     """
     from trainer.importing.picture_folders import read_side_by_side
 
-    source = read_labels(read_side_by_side, folder, class_name, _masks(objects, defect_is), common.choices.labels_lie)
+    source = read_labels(
+        read_side_by_side, folder, class_name, mask_choices(objects, defect_is), common.choices.labels_lie
+    )
     write_labels(source, common.out, common.settings)
 
 
@@ -268,9 +259,6 @@ def auto(
                 raise
             by_itself = command("linewatch-train", "import", found.verb)
             raise DatasetError(f"{error}\n{', '.join(sorted(asked))}: an option of {by_itself}, not of auto") from error
-
-
-DataArgument = Annotated[Path, typer.Argument(help="a dataset: a folder with manifest.csv")]
 
 
 def _tell(exported: Exported, target: Path, *, ignored: str) -> None:
