@@ -226,13 +226,7 @@ class CapturedCamera:
     def _play(self) -> None:
         trouble = ""
         try:
-            while not self._stop.is_set():
-                self._alive()
-                shots = self._source.take()
-                if shots is None:
-                    break
-                for shot in shots:
-                    self._put(shot)
+            self._take_all()
         except SourceError as error:
             trouble = str(error)
         # Frame counts are estimates in some containers, so a small shortfall is none.
@@ -288,21 +282,24 @@ class CapturedCamera:
             self._set_state(CameraCondition.NO_FRAME_YET, "")
 
     def _take_until_trouble(self) -> str:
-        gave = False
+        before = self._index
         try:
-            while not self._stop.is_set():
-                self._alive()
-                shots = self._source.take()
-                if shots is None:
-                    break
-                for shot in shots:
-                    gave = True
-                    self._put(shot)
+            self._take_all()
         except SourceError as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - a driver's or codec's own error ends this try, not the camera
             return f"it failed: {type(error).__name__}"
-        return "it stopped giving frames" if gave else "it gave no frame"
+        return "it stopped giving frames" if self._index > before else "it gave no frame"
+
+    def _take_all(self) -> None:
+        """Take what the source gives, until it ends or the camera is left. Raises what the source raises."""
+        while not self._stop.is_set():
+            self._alive()
+            shots = self._source.take()
+            if shots is None:
+                return
+            for shot in shots:
+                self._put(shot)
 
     def _put(self, shot: Shot) -> None:
         trouble = printable(shot.trouble) or (self._size.look(shot.pixels) if shot.pixels is not None else "no picture")
