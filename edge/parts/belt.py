@@ -18,6 +18,7 @@ import numpy as np
 from edge.errors import SettingsError
 from edge.files import write_bytes
 from edge.opencv import cv2
+from edge.pictures.common_size import common_size
 from edge.records import Float32, UInt8
 
 SCHEMA = "linewatch/belt/1"
@@ -117,14 +118,7 @@ def learn_belt(frames: Sequence[UInt8], region: tuple[int, int, int, int] | None
     Raises SettingsError for too few frames, for sizes that differ, for a region outside them, where one of the frames
     shows a part by what the others look like, and where the belt does not stand still.
     """
-    if len(frames) < FRAMES_AT_LEAST:
-        raise SettingsError(
-            f"learning the belt: expected at least {FRAMES_AT_LEAST} empty frames, received {len(frames)}"
-        )
-    sizes = {(pixels.shape[1], pixels.shape[0]) for pixels in frames}
-    if len(sizes) > 1:
-        raise SettingsError(f"learning the belt: expected frames of one size, received {sorted(sizes)}")
-    (width, height) = sizes.pop()
+    width, height = common_size(frames, FRAMES_AT_LEAST, "learning the belt", "empty")
     x, y, w, h = region or (0, 0, width, height)
     if not (0 <= x < x + w <= width and 0 <= y < y + h <= height):
         raise SettingsError(f"learning the belt: the region {[x, y, w, h]} does not lie in {width} x {height} px")

@@ -13,6 +13,7 @@ import numpy as np
 from edge.errors import SettingsError
 from edge.files import write_bytes
 from edge.opencv import cv2
+from edge.pictures.common_size import common_size
 from edge.quality.gate import Limits, Looked, QualityGate, Reference
 from edge.quality.measures import sample, saturated, small, small_size
 from edge.quality.settings import QualitySettings
@@ -34,14 +35,7 @@ def learn_quality(frames: Sequence[UInt8], region: tuple[int, int, int, int] | N
     The limits are the worst of the good frames and some room. Raises SettingsError for too few frames, for sizes that
     differ, and for a region outside them.
     """
-    if len(frames) < FRAMES_AT_LEAST:
-        raise SettingsError(
-            f"learning the quality: expected at least {FRAMES_AT_LEAST} good frames, received {len(frames)}"
-        )
-    sizes = {(pixels.shape[1], pixels.shape[0]) for pixels in frames}
-    if len(sizes) > 1:
-        raise SettingsError(f"learning the quality: expected frames of one size, received {sorted(sizes)}")
-    (width, height) = sizes.pop()
+    width, height = common_size(frames, FRAMES_AT_LEAST, "learning the quality", "good")
     x, y, w, h = region or (0, 0, width, height)
     if not (0 <= x < x + w <= width and 0 <= y < y + h <= height and min(w, h) >= 32):
         raise SettingsError(
