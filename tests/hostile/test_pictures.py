@@ -8,8 +8,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +19,7 @@ from PIL import Image
 from edge.opencv import cv2
 from edge.records import UInt8
 from tests.bright_bundle import part, write_bright_bundle
-from tests.conftest import ROOT
+from tests.verbs import linewatch
 
 SCRATCHED = part(96, 128, (20, 30, 40, 8))
 
@@ -185,14 +183,6 @@ def _cmyk() -> bytes:
     target = io.BytesIO()
     Image.new("CMYK", (16, 16), (10, 20, 30, 40)).save(target, "JPEG")
     return target.getvalue()
-
-
-def linewatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the real command."""
-    command = [sys.executable, "-m", "edge", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
-    assert "Traceback" not in result.stderr, result.stderr
-    return result
 
 
 @pytest.fixture(scope="module")

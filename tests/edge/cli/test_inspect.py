@@ -41,6 +41,7 @@ from edge.settings import EngineSettings
 from edge.simulation.engine import SimulatedEngine
 from tests.bright_bundle import part, write_bright_bundle
 from tests.conftest import ROOT
+from tests.verbs import linewatch
 
 EVIL = "<img src=x onerror=alert(1)>&\"'.png"
 
@@ -73,14 +74,6 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Collect what is read."""
         self.text += data + " "
-
-
-def linewatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the real command in a process of its own."""
-    command = [sys.executable, "-m", "edge", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
-    assert "Traceback" not in result.stderr, result.stderr
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from edge.outputs.link_settings import GpioSettings
 from edge.outputs.modbus import Places
 from edge.outputs.simulated_gpio import AskedLine, Direction, SimulatedChip, Value
 from edge.records import Verdict
-from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
+from edge.records.outputs import OutputLate, OutputRestored
 from tests.brokers import wait_for
+from tests.edge.outputs.linked import Linked
 from tests.edge.outputs.machine_line import running, settings_of
 
 PLACES = Places(
@@ -29,33 +29,15 @@ PLACES = Places(
 UP, DOWN = Value.ACTIVE, Value.INACTIVE
 
 
-class Linked:
-    """Lines with what they told."""
-
-    def __init__(self, vendor: Any) -> None:
-        self.readings: list[Reading] = []
-        self.told: list[OutputEvent] = []
-        self.link = GpioLines(GpioSettings(retry_ms=100), PLACES, self.readings.append, vendor=vendor)
-
-    def has(self, kind: type[OutputEvent]) -> Callable[[], bool]:
-        """Return what tells whether something of a kind was told."""
-
-        def told() -> bool:
-            self.told += self.link.events()
-            return any(isinstance(event, kind) for event in self.told)
-
-        return told
-
-    def why(self) -> str:
-        """Return why the lines are lost."""
-        wait_for(self.has(OutputLost))
-        return next(event.detail for event in self.told if isinstance(event, OutputLost))
+def linked(vendor: Any) -> Linked:
+    """Return lines with what they told."""
+    return Linked(lambda heard: GpioLines(GpioSettings(retry_ms=100), PLACES, heard, vendor=vendor))
 
 
 def test_outputs_begin_at_their_safe_levels_and_follow() -> None:
     """A line whose safe level is up never goes down at the start; the last levels are set before the lines go back."""
     chip = SimulatedChip()
-    own = Linked(chip)
+    own = linked(chip)
     own.link.set({"bad": False, "stop": True})
     with own.link as link:
         wait_for(own.has(OutputRestored))
@@ -71,7 +53,7 @@ def test_outputs_begin_at_their_safe_levels_and_follow() -> None:
 def test_inputs_are_read() -> None:
     """A light barrier that is interrupted is seen."""
     chip = SimulatedChip()
-    own = Linked(chip)
+    own = linked(chip)
     with own.link:
         wait_for(lambda: own.readings and own.readings[-1].values == {"barrier": 0})
         chip.switch(22, UP)
@@ -81,7 +63,7 @@ def test_inputs_are_read() -> None:
 def test_a_line_that_another_has_is_told_and_had_later() -> None:
     """The message says what to look at; when it is free the levels are set."""
     chip = SimulatedChip(taken={18})
-    own = Linked(chip)
+    own = linked(chip)
     with own.link as link:
         link.set({"bad": True})
         assert "busy" in own.why()
@@ -93,7 +75,7 @@ def test_a_line_that_another_has_is_told_and_had_later() -> None:
 def test_a_chip_that_goes_and_comes_back() -> None:
     """Its loss and its return are told."""
     chip = SimulatedChip()
-    own = Linked(chip)
+    own = linked(chip)
     with own.link:
         wait_for(own.has(OutputRestored))
         chip.plugged = False
@@ -106,7 +88,7 @@ def test_a_chip_that_goes_and_comes_back() -> None:
 def test_a_late_pulse_is_not_switched() -> None:
     """It is told in its place."""
     chip = SimulatedChip()
-    own = Linked(chip)
+    own = linked(chip)
     with own.link as link:
         wait_for(own.has(OutputRestored))
         link.set({"bad": True}, time.monotonic_ns() - 1)
@@ -121,7 +103,7 @@ def test_the_real_package_takes_what_is_asked() -> None:
         assert gpiod.line.Direction[direction.name]
     assert {value.name: value.value for value in gpiod.line.Value} == {value.name: value.value for value in Value}
     assert set(AskedLine.__dataclass_fields__) <= set(gpiod.LineSettings.__dataclass_fields__)
-    own = Linked(gpiod)
+    own = linked(gpiod)
     own.link._settings = GpioSettings(chip="/dev/gpiochip-none", retry_ms=100)
     with own.link:
         assert "No such file or directory" in own.why()

@@ -18,8 +18,9 @@ from edge.errors import SettingsError
 from edge.outputs.link_settings import OpcUaSettings
 from edge.outputs.opcua import NAMESPACE
 from edge.outputs.opcua_link import OpcUaClient, OpcUaLink, OpcUaServer
-from edge.records.outputs import OutputEvent, OutputLate, OutputLost, OutputRestored, Reading
+from edge.records.outputs import OutputLate, OutputLost, OutputRestored
 from tests.brokers import HOST, free_port, listens, wait_for
+from tests.edge.outputs.linked import Linked
 from tests.edge.outputs.opcua_plc import PlcServer, files, make_certificate
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -30,42 +31,23 @@ INPUTS = {"part": ("ns=2;s=Part", "part"), "belt": ("ns=2;s=Encoder", "encoder")
 REFUSED = {"timeout_ms": 2000}  # who is not let in need not be waited for
 
 
-class Linked:
-    """A link with what it told."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        outputs: dict[str, tuple[str, str]] = OUTPUTS,
-        inputs: dict[str, tuple[str, str]] = INPUTS,
-        make: Callable[..., OpcUaLink] = OpcUaClient,
-        **settings: Any,
-    ) -> None:
-        own = {"security": "none", "retry_ms": 100, "timeout_ms": 30_000, "silent_ms": 500, **settings}
-        self.readings: list[Reading] = []
-        self.told: list[OutputEvent] = []
-        self.link = make(OpcUaSettings(url=url, **own), outputs, inputs, self.readings.append)
-
-    def has(self, kind: type[OutputEvent]) -> Callable[[], bool]:
-        """Return what tells whether something of a kind was told."""
-
-        def told() -> bool:
-            self.told += self.link.events()
-            return any(isinstance(event, kind) for event in self.told)
-
-        return told
-
-    def why(self) -> str:
-        """Return why the machine is lost."""
-        wait_for(self.has(OutputLost))
-        return next(event.detail for event in self.told if isinstance(event, OutputLost))
+def linked(
+    url: str,
+    *,
+    outputs: dict[str, tuple[str, str]] = OUTPUTS,
+    inputs: dict[str, tuple[str, str]] = INPUTS,
+    make: Callable[..., OpcUaLink] = OpcUaClient,
+    **settings: Any,
+) -> Linked:
+    """Return a link with what it told."""
+    own = {"security": "none", "retry_ms": 100, "timeout_ms": 30_000, "silent_ms": 500, **settings}
+    return Linked(lambda heard: make(OpcUaSettings(url=url, **own), outputs, inputs, heard))
 
 
 def test_a_client_writes_and_reads_the_machine_s_nodes() -> None:
     """Bits, numbers and texts, each in the type that the node has; and the inputs come back."""
     with PlcServer() as plc:
-        own = Linked(plc.url)
+        own = linked(plc.url)
         with own.link as link:
             wait_for(own.has(OutputRestored))
             link.set({"bad": True, "count": 7, "id": "phone-000041"})
@@ -81,7 +63,7 @@ def test_a_client_writes_and_reads_the_machine_s_nodes() -> None:
 def test_a_server_that_is_absent_goes_or_comes_back_is_told() -> None:
     """The link tries again without end, and then every level is there."""
     port = free_port()
-    own = Linked(f"opc.tcp://{HOST}:{port}")
+    own = linked(f"opc.tcp://{HOST}:{port}")
     with own.link as link:
         link.set({"bad": True, "count": 3})
         assert "OPC UA" in own.why()
@@ -105,7 +87,7 @@ def test_a_node_that_is_not_there_or_of_another_kind_is_told(
 ) -> None:
     """Neither ends the link."""
     with PlcServer() as plc:
-        own = Linked(plc.url, outputs=outputs, inputs=inputs)
+        own = linked(plc.url, outputs=outputs, inputs=inputs)
         with own.link:
             assert "the nodes in outputs and inputs" in own.why()
             assert not own.has(OutputRestored)()
@@ -114,7 +96,7 @@ def test_a_node_that_is_not_there_or_of_another_kind_is_told(
 def test_a_late_pulse_is_not_written() -> None:
     """It is told in its place."""
     with PlcServer() as plc:
-        own = Linked(plc.url)
+        own = linked(plc.url)
         with own.link as link:
             wait_for(own.has(OutputRestored))
             link.set({"bad": True}, time.monotonic_ns() - 1)
@@ -126,12 +108,12 @@ def test_a_client_signs_and_encrypts(tmp_path: Path) -> None:
     """With each other's certificates they speak; without encryption that server lets nobody in."""
     plc_files, own_files = make_certificate(tmp_path, "plc"), make_certificate(tmp_path, "station")
     with PlcServer(certificate=plc_files) as plc:
-        own = Linked(plc.url, **files(own_files, plc_files[0]))
+        own = linked(plc.url, **files(own_files, plc_files[0]))
         with own.link as link:
             link.set({"count": 5})
             wait_for(own.has(OutputRestored))
             wait_for(lambda: plc.value("Count") == 5)
-        plain = Linked(plc.url, **REFUSED)
+        plain = linked(plc.url, **REFUSED)
         with plain.link:
             assert plain.why()
             assert not plain.has(OutputRestored)()
@@ -144,7 +126,7 @@ def test_a_client_refuses_expired_certificates(tmp_path: Path, whose: str) -> No
     plc_files = make_certificate(tmp_path, "plc", **old["plc"])
     own_files = make_certificate(tmp_path, "station", **old["station"])
     with PlcServer(certificate=plc_files) as plc:
-        own = Linked(plc.url, **files(own_files, plc_files[0]), **REFUSED)
+        own = linked(plc.url, **files(own_files, plc_files[0]), **REFUSED)
         with own.link as link:
             link.set({"count": 5})
             assert "expired on" in own.why()
@@ -160,7 +142,7 @@ def test_a_client_refuses_a_server_of_another_certificate(tmp_path: Path) -> Non
     plc_files, own_files = make_certificate(tmp_path, "plc"), make_certificate(tmp_path, "station")
     other = make_certificate(tmp_path, "other")
     with PlcServer(certificate=plc_files) as plc:
-        own = Linked(plc.url, **files(own_files, other[0]), **REFUSED)
+        own = linked(plc.url, **files(own_files, other[0]), **REFUSED)
         with own.link:
             assert own.why()
             assert not own.has(OutputRestored)()
@@ -194,7 +176,7 @@ def serving(*, listening: bool = True, **settings: Any) -> Iterator[tuple[Linked
     """Yield a server and its address, once it takes connections unless that is not to be."""
     port = free_port()
     url = f"opc.tcp://{HOST}:{port}"
-    own = Linked(url, outputs=SERVED, inputs=WRITTEN, make=OpcUaServer, role="server", **settings)
+    own = linked(url, outputs=SERVED, inputs=WRITTEN, make=OpcUaServer, role="server", **settings)
     with own.link:
         if listening:
             wait_for(lambda: listens(port))
@@ -288,4 +270,4 @@ def test_certificates_that_are_none_are_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "none.pem").write_text("no certificate")
     _, key = make_certificate(tmp_path, "own")
     with pytest.raises(SettingsError, match=r"key machine\.opcua\.certificate"):
-        Linked("opc.tcp://127.0.0.1:1", **files((tmp_path / "none.pem", key), tmp_path / "none.pem"))
+        linked("opc.tcp://127.0.0.1:1", **files((tmp_path / "none.pem", key), tmp_path / "none.pem"))

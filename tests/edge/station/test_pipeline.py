@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,6 +168,14 @@ def failing(frame: int, truth: Callable[[int], UInt8]) -> Truth:
     return answer
 
 
+def decider_of(view: View, bundle: Bundle, outbox: Outbox, **told: Any) -> Decider:
+    """Return the decider of a live line with one view."""
+    messages = MessageWriter(identity_of(Settings(), bundle, outbox.epoch))
+    alarms = AlarmService(AlarmManager(alarm_rules(())), messages, outbox)
+    recorder = Recorder(messages, outbox, alarms, live=True)
+    return Decider([view], recorder, CommandDesk(tuple, lambda _: None, alarms, messages, outbox), live=True, **told)
+
+
 def test_a_recording_that_ends_meanwhile_is_no_lost_camera(bundle: Bundle, tmp_path: Path) -> None:
     """However late the loop comes to it: the end of all there is to see is no camera that others go on without."""
     camera = SimulatedCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=3))
@@ -177,19 +186,9 @@ def test_a_recording_that_ends_meanwhile_is_no_lost_camera(bundle: Bundle, tmp_p
         wait_for(lambda: "view eye" not in {thread.name for thread in threading.enumerate()})
 
     with Outbox(tmp_path / "o.db") as outbox, engine, camera, Batcher(engine, 8) as batcher:
-        messages = MessageWriter(identity_of(Settings(), bundle, outbox.epoch))
-        alarms = AlarmService(AlarmManager(alarm_rules(())), messages, outbox)
         view = View("eye", camera, ViewRules(1, live=True))
         view.use(LoadedView("default", bundle, InspectSettings(), batcher))
-        decider = Decider(
-            [view],
-            Recorder(messages, outbox, alarms, live=True),
-            CommandDesk(tuple, lambda _: None, alarms, messages, outbox),
-            live=True,
-            watch=decided.append,
-            each_turn=until_it_is_over,
-        )
-        decider.run(threading.Event())
+        decider_of(view, bundle, outbox, watch=decided.append, each_turn=until_it_is_over).run(threading.Event())
     assert [one.inspection.frame for one in decided] == [0, 1, 2]
     assert not [one for one in decided if one.inspection.camera_fault is CameraFault.LOST]
 
@@ -201,18 +200,9 @@ def test_a_failed_inference_is_no_read_and_the_line_goes_on(bundle: Bundle, tmp_
     engine = TimeLimitedEngine(SimulatedEngine(bundle.contract(1), failing(2, camera.truth)), 10.0)
     decided: list[Decided] = []
     with Outbox(tmp_path / "o.db") as outbox, engine, camera, Batcher(engine, 8) as batcher:
-        messages = MessageWriter(identity_of(Settings(), bundle, outbox.epoch))
-        alarms = AlarmService(AlarmManager(alarm_rules(())), messages, outbox)
         view = View("eye", camera, ViewRules(60_000, live=True))
         view.use(LoadedView("default", bundle, InspectSettings(), batcher))
-        decider = Decider(
-            [view],
-            Recorder(messages, outbox, alarms, live=True),
-            CommandDesk(tuple, lambda _: None, alarms, messages, outbox),
-            live=True,
-            watch=decided.append,
-        )
-        counts = decider.run(threading.Event())
+        counts = decider_of(view, bundle, outbox, watch=decided.append).run(threading.Event())
     assert [one.body["verdict"] == "NO_READ" for one in decided] == [False, False, True, False]
     assert_unread([decided[2]], "the accelerator fell off the bus")
     # no-read, and engine-fails, which says why

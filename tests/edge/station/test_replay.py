@@ -23,20 +23,13 @@ from edge.pictures import read_picture
 from edge.records import UInt8
 from tests.bright_bundle import part, write_bright_bundle, write_bright_cells
 from tests.conftest import ROOT
+from tests.verbs import linewatch
 
 CONFIG = """
 camera: {name: eye}
 inspect: {mm_per_px: 0.5, limits: {scratch: {max_count: 1}}}
 alarms: [{id: scratched, measure: count, class: scratch, raise_at: 1, on_delay_ms: 1000, text: look}]
 """
-
-
-def linewatch(*arguments: str | Path, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-    """Run the real command in a process of its own."""
-    command = [sys.executable, "-m", "edge", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT)
-    assert "Traceback" not in result.stderr, result.stderr
-    return result
 
 
 @pytest.fixture(scope="module")
