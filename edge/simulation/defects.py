@@ -126,7 +126,7 @@ def stain(
     sign = -0.6 if dark else 1.0
     kind = g.choice(["blob", "smudge", "drop"], p=[0.42, 0.18, 0.4] if drops else [0.7, 0.3, 0])
     if kind == "drop":
-        _drop(pixels, truth, inner, unit, g)
+        drop(pixels, truth, inner, unit, g)
         return
     x, y = a_place(inner, g)
     radius = g.uniform(*{"blob": (5, 20), "smudge": (9, 24)}[kind]) * unit
@@ -155,7 +155,7 @@ def _filled(own: UInt8, corners: npt.NDArray[np.float64], softness: float) -> Fl
     return soft
 
 
-def _drop(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.random.Generator) -> None:
+def drop(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.random.Generator) -> None:
     """Draw a drop or a puddle, clear but for a dim rim and for glints that follow it: lamps mirrored in a meniscus.
 
     A glint is as bright and as thin as a scratch; that a rim closes around it is what tells them apart.

@@ -47,7 +47,7 @@ def make_part(
         scratch(pixels, truth, off_rim, unit, g, stroke=stroke)
     for _ in range(defects.get(CHIP, 0)):
         chip(pixels, truth, outline, unit, g, far=far_chips)
-    return SimulatedPart(pixels, outline, truth)
+    return SimulatedPart(pixels, outline, truth, off_rim)
 
 
 def _draw_face(

@@ -17,10 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edge.opencv import cv2
 from edge.records import UInt8
-from edge.simulation.defects import CHIP, CLASS_NAMES, SCRATCH, STAIN
+from edge.simulation.defects import CHIP, CLASS_NAMES, SCRATCH, STAIN, drop
 from edge.simulation.edges import SCALE, SIDE_LOOK, STANDS_AT, EdgeMark, a_mark, make_side_scene
 from edge.simulation.glass import make_part
 from edge.simulation.known_marks import Mark, add_mark
+from edge.simulation.mirrored import draw_mirrored, with_shadow
 from edge.simulation.products import (
     PartPlan,
     ProductName,
@@ -29,7 +30,7 @@ from edge.simulation.products import (
     draw_varied,
     plan_marks,
 )
-from edge.simulation.scenes import USUAL, SimulatedPart, compose, inset, make_scene, random_look
+from edge.simulation.scenes import USUAL, Look, Scene, SimulatedPart, compose, inset, make_scene, random_look
 
 __all__ = ["CLASS_NAMES", "RenderedLine", "SimulatedLineSettings", "straight_picture", "varied_edge", "varied_picture"]
 
@@ -196,37 +197,72 @@ def varied_picture(
 
 
 def straight_picture(height: int, width: int, generator: np.random.Generator) -> tuple[UInt8, UInt8]:
-    """Draw glass of the usual line with even, straight scratches to train on, up to its rim; a quarter come out clean.
+    """Draw glass with even, straight scratches at any angle to train on; a third or so come out without.
 
-    Half of them lie along an axis of the picture or nearly so, where rims and mirrored edges lie as well. Returns uint8
-    [H, W] pixels and uint8 [H, W] truth.
+    Of 20 pictures 9 show glass of the usual line, the others phones with all that they show and nobody rejects.
+    Scratches keep 7 px (of 480) from the rim of the usual glass and more from that of phones, whose rims shine in lines
+    as straight. Returns uint8 [H, W] pixels and uint8 [H, W] truth.
     """
-    g, unit = generator, height / 480
+    g = generator
     drawn = random_look(g)
+    if g.random() < 0.55:
+        return _with_lines(*_phone(height, width, drawn, g), g)
     look = replace(USUAL, noise=drawn.noise, blur_px=drawn.blur_px, motion_px=drawn.motion_px, dust=drawn.dust)
-    scene, part = make_scene(height, width, look, g), make_part(height, look, {}, g)
-    free = inset(part.glass, max(1, round(4 * unit)))
-    h, w = free.shape
+    part = make_part(height, look, {}, g)
+    free = inset(part.glass, max(1, round(7 * height / 480)))
+    return _with_lines(*_placed(height, width, replace(part, inner=free), make_scene(height, width, look, g), g), g)
+
+
+def _phone(height: int, width: int, drawn: Look, g: np.random.Generator) -> tuple[UInt8, UInt8, UInt8]:
+    """Draw a phone that nearly fills the picture, with stains, drops and bent scratches; return what `_placed` does."""
+    length, unit = float(np.exp(g.uniform(np.log(0.8), np.log(2.0)))), height / 480
+    look = replace(drawn, part_length=length, part_width=length * float(g.uniform(0.42, 0.58)))
+    counts = {SCRATCH: g.choice([0, 1, 2], p=[0.6, 0.25, 0.15]), STAIN: g.choice([0, 1, 3], p=[0.5, 0.3, 0.2])}
+    part = make_part(height, look, {kind: int(count) for kind, count in counts.items()}, g, varied=True)
+    inner = part.inner if part.inner is not None else inset(part.glass, round(12 * unit))
+    if inner.any():
+        for _ in range(g.choice([0, 1, 2], p=[0.4, 0.4, 0.2])):
+            drop(part.pixels, part.truth, inner, unit, g)
+    draw_mirrored(part.pixels, part.glass, unit, g)
+    if g.random() < 0.6:
+        part = with_shadow(replace(part, inner=inner), unit, g)
+    return _placed(height, width, part, make_scene(height, width, look, g), g)
+
+
+def _placed(
+    height: int, width: int, part: SimulatedPart, scene: Scene, g: np.random.Generator
+) -> tuple[UInt8, UInt8, UInt8]:
+    """Lay a part onto the belt, a quarter of it out of sight at most: pixels, truth, and where its `inner` is shown."""
+    inner = np.zeros_like(part.truth) if part.inner is None else part.inner
+    h, w = inner.shape
     x = int(g.integers(min(-w // 4, width - w), max(width - 3 * w // 4, 1)))
     y = int(g.integers(min(-h // 6, height - h), max(height - 5 * h // 6, 1)))
     pixels, truth = compose(scene, [(part, x, y)], int(g.integers(width)), int(g.integers(1000)))
     within: UInt8 = np.zeros((height, width), np.uint8)
     top, left = max(0, y), max(0, x)
-    shown = free[top - y : height - y, left - x : width - x]
+    shown = inner[top - y : height - y, left - x : width - x]
     within[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+    return pixels, truth, within
+
+
+def _with_lines(pixels: UInt8, truth: UInt8, within: UInt8, g: np.random.Generator) -> tuple[UInt8, UInt8]:
+    """Draw up to five even lines onto a finished picture where `within` is set, off what is flawed; in 3 of 10 none."""
+    height, width = truth.shape
+    flawed = cv2.dilate((truth > 0).astype(np.uint8), np.ones((9, 9), np.uint8))
+    within = within * (1 - flawed)
     places = np.flatnonzero(within)
-    for _ in range(0 if g.random() < 0.25 or not len(places) else int(g.integers(1, 6))):
+    for _ in range(0 if g.random() < 0.3 or not len(places) else int(g.integers(1, 6))):
         row, column = divmod(int(places[g.integers(len(places))]), width)
-        pixels, own = add_mark(pixels, _a_line(column, row, unit, g), within)
+        pixels, own = add_mark(pixels, _a_line(column, row, height / 480, g), within)
         truth[own > 0] = SCRATCH
     return pixels, truth
 
 
 def _a_line(x: float, y: float, unit: float, g: np.random.Generator) -> Mark:
     """Draw an even line: short ones as often as long ones, faint ones as often as strong ones."""
-    size_px, contrast = (float(np.exp(g.uniform(*np.log(ends)))) for ends in ((12, 500), (22, 130)))
-    axis, lean = 90 * g.integers(2), g.choice([0.0, g.normal(0, 2), g.uniform(0, 180)], p=[0.25, 0.25, 0.5])
-    width_px = max(1.2, g.uniform(1.2, 3.5) * unit)
+    size_px, contrast = (float(np.exp(g.uniform(*np.log(ends)))) for ends in ((12, 400), (26, 130)))
+    axis, lean = 90 * g.integers(2), g.choice([0.0, g.normal(0, 2), g.uniform(0, 180)], p=[0.15, 0.15, 0.7])
+    width_px = max(1.2, g.uniform(1.2, 3.2) * unit)
     return Mark("line", x, y, size_px * unit, contrast, width_px, float(axis + lean))
 
 

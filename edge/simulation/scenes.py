@@ -79,11 +79,15 @@ class Scene:
 
 @dataclass(frozen=True)
 class SimulatedPart:
-    """One part as one view shows it: `pixels` float32, `glass` float32 opacity, `truth` uint8 ids, [h, w] each."""
+    """One part as one view shows it: `pixels` float32, `glass` float32 opacity, `truth` uint8 ids, [h, w] each.
+
+    `inner`: uint8 [h, w] 0/1, where a scratch may lie, well off the rim; None where nobody asks.
+    """
 
     pixels: Float32
     glass: Float32
     truth: UInt8
+    inner: UInt8 | None = None
 
 
 def make_scene(height: int, width: int, look: Look, generator: np.random.Generator) -> Scene:

@@ -149,12 +149,12 @@ def test_a_varied_picture_is_of_the_size_asked_for(seed: int, height: int, width
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 160), (240, 64), (240, 320)])
-def test_straight_scratches_lie_at_every_angle_and_a_quarter_is_clean(height: int, width: int) -> None:
-    """Of 24 pictures 12 to 23 show scratches, and nothing else; each is as large as was asked for."""
+def test_straight_scratches_lie_on_most_pictures_and_some_are_clean(height: int, width: int) -> None:
+    """Of 24 pictures 12 to 23 show scratches, some show stains, none a chip; each is as large as was asked for."""
     drawn = [straight_picture(height, width, np.random.default_rng([k, 1])) for k in range(24)]
     assert all(pixels.shape == truth.shape == (height, width) for pixels, truth in drawn)
-    assert {int(i) for _, truth in drawn for i in np.unique(truth)} == {0, SCRATCH}
-    assert 12 <= sum(bool(truth.any()) for _, truth in drawn) <= 23
+    assert {int(i) for _, truth in drawn for i in np.unique(truth)} == {0, SCRATCH, STAIN}
+    assert 12 <= sum(bool((truth == SCRATCH).any()) for _, truth in drawn) <= 23
 
 
 class Clock:
@@ -262,7 +262,6 @@ def test_a_dataset_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d", 5, seed=5, size=(64, 96), straight=1.0)
     rows = (tmp_path / "d" / "manifest.csv").read_text(encoding="utf-8")
     assert "scratch" in rows
-    assert "stain" not in rows
     assert "chip" not in rows
 
 
