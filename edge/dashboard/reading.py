@@ -28,12 +28,6 @@ def place_and_topic(topic: str) -> tuple[str, str] | None:
     return None if found is None else (found[1], found[2])
 
 
-def is_place(text: str) -> bool:
-    """Tell whether a text is five levels that a station may have."""
-    levels = text.split("/")
-    return len(levels) == 5 and all(_NAME.fullmatch(level) for level in levels)
-
-
 def result_row(place: str, envelope: Mapping[str, Any], heard: datetime) -> ResultRow | None:
     """Return the row of an `event/result`; None where it is none. `heard`: now, UTC."""
     body, numbered = envelope["body"], _numbered(envelope)

@@ -171,12 +171,10 @@ class FrameResult:
     """One decided frame of one view: what the `event/result` message is made of.
 
     `recipe`, `model`: what judged it; None before any was loaded. `edition`: how often the recipe was loaded anew
-    before.
-    `trigger_count`: how often the camera was triggered, None where it is not or does not tell. `frame` is None where
-    no frame came at all. `measurement` is None exactly when the verdict is NO_READ. `age_ms`: from capture to decision
-    on the line's clock. `zones`: what each named zone of the settings shows, for alarms. `grade`: None without a table
-    of grades, and on NO_READ. `camera_fault`: why the camera cannot be believed; `engine_fault`: why the engine gave no
-    answer, or none that can be believed.
+    before. `frame` is None where no frame came at all. `measurement` is None exactly when the verdict is NO_READ.
+    `age_ms`: from capture to decision on the line's clock. `zones`: what each named zone of the settings shows, for
+    alarms. `grade`: None without a table of grades, and on NO_READ. `camera_fault`: why the camera cannot be believed;
+    `engine_fault`: why the engine gave no answer, or none that can be believed.
     """
 
     camera: str
@@ -192,7 +190,6 @@ class FrameResult:
     camera_fault: CameraFault | None = None
     recipe: str | None = None
     model: ModelIdentity | None = None
-    trigger_count: int | None = None
     engine_fault: EngineFault | None = None
     edition: int = 0
 

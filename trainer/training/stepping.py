@@ -84,10 +84,6 @@ class Stepper:
         self._gathered = None
         return Stepped(float(loss), float(self._move(gradients)))
 
-    def drop_part(self) -> None:
-        """Forget what was gathered of a step that will not be ended."""
-        self._gathered = None
-
     def follow(self, decay: float) -> None:
         """Move the average of all weights: decay x average + (1 - decay) x weight."""
         self._follow(np.float32(decay))

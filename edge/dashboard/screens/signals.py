@@ -16,7 +16,6 @@ from edge.dashboard.signals import Signals, signals_of
 from edge.dashboard.users import Role
 
 ROLE: Role = "engineer"
-TOPIC = "state/signals"
 SECONDS = (1, 2, 5, 10)
 
 

@@ -40,8 +40,6 @@ from tests.trainer.importing.pictures import rectangle, save, surface
 from tests.trainer.importing.test_tool_formats import BOTH, run, taken
 from trainer.datasets.masks import IGNORED
 
-TRIANGLE = [[10, 10], [10, 40], [40, 10]]
-
 
 def truth_of(found: dict[str, tuple[tuple[str, ...], UInt8]]) -> UInt8:
     """Return what is known of the defective picture."""
