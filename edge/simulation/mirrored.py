@@ -1,4 +1,4 @@
-"""What real phones show under a lamp and nobody rejects, drawn so that scratches can be told from it.
+"""Lamp light on real phones that nobody rejects, drawn so that scratches can be told from it.
 
 Broken-off light along the edge, the dim double of a rim, cables and boxes mirrored in the glass, wiping streaks, lint.
 Each is a line or has one, and differs from a scratch by where it lies, how soft it is, or what it belongs to.
