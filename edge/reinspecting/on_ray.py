@@ -1,6 +1,6 @@
 """The road over Ray: a pool of actors on one machine or several, each with engines of its own, fed by Ray Data.
 
-Ray is named here alone. Its scheduling, retries and restarts are its own; what is done is told by finished shards.
+Ray's scheduling, retries and restarts are its own; what is done is told by finished shards.
 """
 
 from __future__ import annotations
@@ -8,31 +8,32 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import re
-import socket
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
 
-from edge.errors import DependencyError, EngineError, LinewatchError, SettingsError
-from edge.installing import how_to_install
+from edge.clusters import cluster, load_ray, nodes_with, require_alike, room_of, said_last
+from edge.errors import EngineError, LinewatchError, SettingsError
 from edge.reinspecting.folder import StopOfTurn
 from edge.reinspecting.judging import Station
 from edge.reinspecting.nodes import differing, looked_at
 from edge.reinspecting.reinspection import Each
 from edge.reinspecting.storage import load_arrow
 from edge.reinspecting.working import ShardDone, Task, Worker
+from edge.stopping import end_if_asked
 
-LOCAL = "local"
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # numbers of shards, and counts: no picture passes through it
-_CONNECT_S, _ANSWER_S, _NODE_S, _STOP_LOOKED_S = 10.0, 120.0, 600.0, 0.2
+_STOP_LOOKED_S = 0.2
+_STOPPED_WITHIN_S = 15.0  # workers look twice a second, and end with their picture
+# A picture that kills whoever judges it is not tried for ever; kills from outside are far fewer for one shard.
+_DEATHS_AT_MOST = 5
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,6 @@ class Pool:
     engines: int | None = None
     cpus_each: float = 1.0
     gpus_each: float = 0.0
-
-
-def load_ray() -> Any:
-    """Return Ray, whose usage statistics are off. Raises DependencyError with what to do."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import; `edge` has set it already
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise DependencyError(
-            f"--ray needs Ray Data, which cannot be imported: {error}. {how_to_install('ray[data]', extra='ray')}"
-        ) from error
-    return ray
 
 
 class ShardWorker:
@@ -99,68 +86,44 @@ class RayRoad:
     def __init__(self, address: str, pool: Pool) -> None:
         self._address = address
         self._pool = pool
+        self._scope = ExitStack()
         self._ray: Any = None
         self.engines = 1
 
     def __enter__(self) -> Self:
-        self._ray = load_ray()
-        cpus = len(os.sched_getaffinity(0))
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if self._address == LOCAL:
-            wanted = self._pool.cpus_each * (self._pool.engines or 1)
-            started = {
-                "address": LOCAL,
-                "num_cpus": max(cpus, round(wanted + 0.5)),
-                "object_store_memory": _OBJECT_STORE_BYTES,
-                "include_dashboard": False,
-            }
-        else:
-            _require_listener(self._address)
-            started = {"address": self._address}
-        with self._vendor():
-            self._ray.init(**started, **quiet)
-        # what it says of its own work goes to its log files alone
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-        try:
+        os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+        self._ray = load_ray("ray.data")
+        wanted = self._pool.cpus_each * (self._pool.engines or 1)
+        here = {
+            "num_cpus": max(len(os.sched_getaffinity(0)), round(wanted + 0.5)),
+            "object_store_memory": _OBJECT_STORE_BYTES,
+        }
+        with ExitStack() as opening:
+            opening.enter_context(cluster(self._ray, self._address, here))
+            end_if_asked()
+            # what it says of its own work goes to its log files alone
+            logging.getLogger("ray.data").setLevel(logging.CRITICAL)
             self.engines = self._room()
-        except BaseException:
-            self._ray.shutdown()
-            raise
+            self._scope = opening.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(Exception):
-            self._ray.shutdown()
+        self._scope.close()
 
     def check(self, task: Task) -> dict[str, Any]:
         """Look at each node that may judge. Raises DependencyError naming one that would judge otherwise."""
         first = task.todo.shard(0)[0] if task.todo.shards else None
         own = looked_at(task, first)
-        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        look = self._ray.remote(num_cpus=0, max_retries=0)(looked_at)
-        answers = [
-            (_named(node), look.options(scheduling_strategy=strategy(node["NodeID"], soft=False)).remote(task, first))
-            for node in self._nodes()
-        ]
-        told = []
-        for name, answer in answers:
-            try:
-                problem = differing(own, self._ray.get(answer, timeout=_NODE_S))
-            except Exception as error:  # noqa: BLE001 - whatever it is, this node cannot judge
-                problem = f"Linewatch cannot be run there: {_last_line(error)}"
-            told += [f"the node {name}: {problem}"] if problem else []
-        if told:
-            raise DependencyError(
-                f"{'. '.join(told)}. Expected the same on each node: rows may not depend on where they are made. "
-                "Install and copy what differs"
-            )
-        return {"nodes": sorted(name for name, _ in answers), "ray": self._ray.__version__}
+        pool = self._pool
+        nodes = nodes_with(self._ray, pool.cpus_each, pool.gpus_each)
+        names = require_alike(self._ray, nodes, partial(looked_at, task, first), lambda other: differing(own, other))
+        return {"nodes": names, "ray": self._ray.__version__}
 
     def work(self, task: Task, stop: threading.Event, each: Each) -> Iterator[ShardDone]:
         """Yield each shard when it is done, in any order; once `stop` is set workers end with their picture."""
-        if not task.todo.shards:
+        if not task.todo.shards or stop.is_set():
             return
         arrow, data = load_arrow(), self._ray.data
         context = data.DataContext.get_current()
@@ -175,9 +138,10 @@ class RayRoad:
             compute=data.ActorPoolStrategy(size=min(self.engines, task.todo.shards)),
             num_cpus=pool.cpus_each,
             num_gpus=pool.gpus_each or None,
+            max_task_retries=_DEATHS_AT_MOST,
         )
         trouble: LinewatchError | None = None
-        with _handed_on(stop, task), self._vendor():
+        with _handed_on(stop, task) as stopping_s, _vendor():
             for row in rows.iter_rows():
                 for _ in range(int(row["pictures"])):
                     each()
@@ -185,24 +149,17 @@ class RayRoad:
                 if row["error"] and trouble is None:
                     trouble = pickle.loads(row["error"])  # noqa: S301 - of our own worker
                     task.turn.stop()
+                    stopping_s.append(time.monotonic())
+                # thousands of shards that nobody works at any more need not be answered one by one
+                if stopping_s and time.monotonic() - stopping_s[0] > _STOPPED_WITHIN_S:
+                    break
         if trouble is not None:
             raise trouble
 
-    def _nodes(self) -> list[dict[str, Any]]:
-        """Return the nodes that are alive and have room for an engine."""
-        return [node for node in self._ray.nodes() if node["Alive"] and self._fits(node)]
-
-    def _fits(self, node: dict[str, Any]) -> int:
-        own = node["Resources"]
-        rooms = [
-            int(own.get(name, 0.0) / each + 1e-9)
-            for name, each in (("CPU", self._pool.cpus_each), ("GPU", self._pool.gpus_each))
-            if each
-        ]
-        return min(rooms, default=1)
-
     def _room(self) -> int:
-        room = sum(self._fits(node) for node in self._nodes())
+        pool = self._pool
+        nodes = nodes_with(self._ray, pool.cpus_each, pool.gpus_each)
+        room = sum(room_of(node, pool.cpus_each, pool.gpus_each) for node in nodes)
         wanted = self._pool.engines or room
         if not 0 < wanted <= room:
             raise SettingsError(
@@ -211,54 +168,18 @@ class RayRoad:
             )
         return wanted
 
-    @contextmanager
-    def _vendor(self) -> Iterator[None]:
-        """Turn Ray's errors into ours."""
-        try:
-            yield
-        except (LinewatchError, KeyboardInterrupt):
-            raise
-        except Exception as error:  # Ray raises exceptions of many kinds; each becomes one of ours
-            said = _last_line(error)
-            if "Version mismatch" in str(error) or "version mismatch" in str(error):
-                raise SettingsError(
-                    f"--ray {self._address}: the cluster runs another version of Ray or of Python than this command: "
-                    f"{' '.join(str(error).split())[:400]}. Install the same on each machine"
-                ) from error
-            if not self._ray.is_initialized():
-                raise SettingsError(
-                    f"--ray {self._address}: no Ray cluster answers there: {said}. Start one with: ray start --head"
-                ) from error
-            raise EngineError(f"Ray could not do it: {said}. Rows that are written stay; start again") from error
 
-
-def _named(node: dict[str, Any]) -> str:
-    """Name a node by its host, its address, and the first digits of its own id."""
-    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})"
-
-
-def _require_listener(address: str) -> None:
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or "/" in address:
-        raise SettingsError(f"--ray: expected {LOCAL}, or HOST:PORT of a cluster's head; received {address!r}")
+@contextmanager
+def _vendor() -> Iterator[None]:
+    """Turn Ray's errors into ours."""
     try:
-        socket.create_connection((host, int(port)), _CONNECT_S).close()
-    except (OSError, OverflowError) as error:
-        raise SettingsError(
-            f"--ray {address}: no Ray cluster answers there: {error}. Start one with: ray start --head"
+        yield
+    except (LinewatchError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # Ray raises exceptions of many kinds; each becomes one of ours
+        raise EngineError(
+            f"Ray could not do it: {said_last(error)}. Rows that are written stay; start again"
         ) from error
-    # Ray itself waits without end for a listener that is no cluster; what else is wrong it says when it connects
-    asked = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
-    try:
-        done = subprocess.run(asked, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=_ANSWER_S)  # noqa: S603 - no shell
-        silent = b"Timed out while waiting for GCS" in done.stdout + done.stderr
-    except subprocess.TimeoutExpired:
-        silent = True
-    if silent:
-        raise SettingsError(
-            f"--ray {address}: what listens there does not answer as a Ray cluster. Name the head's address; `ray "
-            "status` says whether it is one"
-        )
 
 
 def _with_threads(task: Task, cpus: float) -> Task:
@@ -274,26 +195,22 @@ def _with_threads(task: Task, cpus: float) -> Task:
 
 
 @contextmanager
-def _handed_on(stop: threading.Event, task: Task) -> Iterator[None]:
-    """Tell the workers, through the folder, when this process is asked to stop."""
+def _handed_on(stop: threading.Event, task: Task) -> Iterator[list[float]]:
+    """Tell the workers, through the folder, when this process is asked to stop; yield when that was, once it was."""
     over = threading.Event()
+    stopping_s: list[float] = []
 
     def watch() -> None:
         while not over.wait(_STOP_LOOKED_S):
             if stop.is_set():
+                stopping_s.append(time.monotonic())
                 task.turn.stop()
                 return
 
     watcher = threading.Thread(target=watch, name="stop")
     watcher.start()
     try:
-        yield
+        yield stopping_s
     finally:
         over.set()
         watcher.join()
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line)]
-    return (named or lines or [type(error).__name__])[-1][:300]

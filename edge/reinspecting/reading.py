@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import zipfile
@@ -18,12 +19,17 @@ from edge.reinspecting.frames import Frames
 from edge.reinspecting.listed import Listed
 from edge.reinspecting.storage import Storage, UnreachableError, open_storage
 
+# What a system says of a disk behind a network that does not answer any more.
+_AWAY = frozenset(
+    (errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
+)
+
 
 class Reader:
     """Reads listed pictures and notes the SHA-256 of each: of the file, or of a recorded frame's pixels.
 
-    `source`: the address that pictures without one of their own lie below. Called by one thread at a time. `trouble`:
-    a storage could not be reached, so that what was read since tells nothing of its pictures.
+    `source`: what was listed; pictures without an address of their own lie below it. Called by one thread at a time.
+    `trouble`: a storage or a disk could not be reached, so that what was read since tells nothing of its pictures.
     """
 
     def __init__(self, source: str) -> None:
@@ -70,6 +76,12 @@ class Reader:
             try:
                 return read_bytes(path)
             except SourceError as error:
+                if _is_away(self._source, error):
+                    self.trouble = UnreachableError(
+                        f"{as_text(self._source)} is away: {listed.picture} was there when pictures were listed, and "
+                        f"cannot be read: {error}. Look at the network disk"
+                    )
+                    raise self.trouble from error
                 raise SourceError(str(error).replace(as_text(str(path)), listed.picture)) from error
         if listed.kind == "zip":
             return self._of_zip(listed)
@@ -95,3 +107,15 @@ class Reader:
         if len(content) > BYTES_AT_MOST:
             raise SourceError(f"{listed.picture} is too large for a picture")
         return content
+
+
+def _is_away(source: str, error: SourceError) -> bool:
+    """Tell whether a file cannot be read since its disk is away, rather than for something that is wrong with it."""
+    cause = error.__cause__
+    if isinstance(cause, FileNotFoundError):
+        try:
+            place = Path(source)
+            return not place.exists() or (place.is_dir() and not any(place.iterdir()))
+        except OSError:
+            return True
+    return isinstance(cause, OSError) and cause.errno in _AWAY

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,6 +111,7 @@ def reinspect(
 ) -> Outcome:
     """Give each picture of the source its row. Raises LinewatchError; rows that are written by then stay good."""
     load_arrow("pyarrow.parquet")  # before anything is made
+    asked = _anywhere(asked)
     with ResultFolder(asked.out, _identity(asked)) as folder:
         folder.tell({"source": _source_of(asked), "versions": versions(), "began_at": _now(), "engines": road.engines})
         path = folder.scratch("list.parquet")
@@ -144,9 +145,16 @@ def _worked(road: Road, task: Task, stop: threading.Event, progress: Progress) -
     return made, failed
 
 
+def _anywhere(asked: Asked) -> Asked:
+    """Return the same with paths that mean the same on machines where the command was not given."""
+    source = asked.source if is_address(asked.source) else str(Path(asked.source).absolute())
+    return replace(asked, source=source, out=asked.out.absolute())
+
+
 def _pictures(asked: Asked, tell: Callable[[str], object]) -> Iterable[Listed]:
     return (
-        with_view(listed, asked.station, strict=asked.strict_views) for listed in pictures_of_source(asked.source, tell)
+        with_view(listed, asked.station, strict=asked.strict_views)
+        for listed in pictures_of_source(asked.source, tell, asked.out)
     )
 
 

@@ -29,10 +29,13 @@ _ROWS = 4096
 _VIDEOS = (".mkv", ".mp4", ".avi", ".mov", ".webm", ".m4v", ".ts")
 
 
-def pictures_of_source(source: str, tell: Tell) -> Iterator[Listed]:
-    """Yield each picture of a source. `tell` hears what was left out. Raises SourceError for what is no source."""
+def pictures_of_source(source: str, tell: Tell, results: Path) -> Iterator[Listed]:
+    """Yield each picture of a source but for those below `results`, which are maps of others.
+
+    `tell` hears what was left out. Raises SourceError for what is no source.
+    """
     if is_address(source):
-        yield from _of_address(source)
+        yield from _of_address(source, results)
         return
     path = Path(source)
     try:
@@ -45,7 +48,7 @@ def pictures_of_source(source: str, tell: Tell) -> Iterator[Listed]:
         yield from _of_file(path)
         return
     try:
-        yield from _of_folder(path, tell)
+        yield from _of_folder(path, tell, results)
     except OSError as error:
         said = error.strerror or error
         raise SourceError(f"{as_text(source)} cannot be read: {said}. Look at its rights") from error
@@ -74,7 +77,7 @@ def _name(name: str) -> str:
     return as_text(str(PurePosixPath(name)))
 
 
-def _of_folder(folder: Path, tell: Tell) -> Iterator[Listed]:
+def _of_folder(folder: Path, tell: Tell, results: Path) -> Iterator[Listed]:
     if is_recording(folder):
         yield from _of_recording(folder, "")
         return
@@ -86,17 +89,25 @@ def _of_folder(folder: Path, tell: Tell) -> Iterator[Listed]:
     for recording in recordings:
         yield from _of_recording(recording, f"{recording.name}/")
     if not recordings:
-        yield from _of_pictures(folder, tell)
+        yield from _of_pictures(folder, tell, results)
 
 
-def _of_pictures(folder: Path, tell: Tell) -> Iterator[Listed]:
+def _of_pictures(folder: Path, tell: Tell, results: Path) -> Iterator[Listed]:
+    ours = _below(results, folder)
     left_out: list[LeftOut] = []
     # of a dataset those that its manifest names, as `inspect` takes them
     named = (folder / "manifest.csv").is_file()
     for path in pictures_at([folder], tell) if named else pictures_below(folder, left_out):
-        yield Listed(_name(os.path.relpath(path, folder)), "file", os.fsencode(path))
+        name = os.path.relpath(path, folder)
+        if not name.startswith(ours):
+            yield Listed(_name(name), "file", os.fsencode(path))
     for told in Listing(folder, (), tuple(left_out)).told():
         tell(told)
+
+
+def _below(results: Path, folder: str | Path) -> str:
+    """Return what the names of all files below `results` begin with, as seen from a folder."""
+    return os.path.relpath(os.path.realpath(results), os.path.realpath(folder)) + os.sep
 
 
 def _of_recording(folder: Path, before: str) -> Iterator[Listed]:
@@ -207,17 +218,22 @@ def _of_row(path: Path, where: str, row: Any) -> Listed:
     named = row.get("path")
     if not isinstance(named, str) or not named or "\0" in named:
         raise SourceError(f"{as_text(str(path))}, {where}: expected a path, received {named!r:.80}")
-    part, view = (None if row.get(key) in {None, ""} else str(row[key]) for key in ("part_id", "view"))
+    told = (row.get(key) for key in ("part_id", "view"))
+    part, view = (None if value is None or value == "" else str(value) for value in told)
     if is_address(named):
         scheme, _, rest = named.partition("?")[0].partition("://")
         return Listed(_name(f"{scheme}/{rest.rpartition('@')[2]}"), "address", named.encode(), part_id=part, view=view)
     plain = os.path.normpath(named)
-    return Listed(_name(plain), "file", os.fsencode(path.parent / plain), part_id=part, view=view)
+    # behind a linked folder the kernel takes `..` for another folder than the text says
+    place = path.parent / (named if ".." in PurePosixPath(named).parts else plain)
+    return Listed(_name(plain), "file", os.fsencode(place), part_id=part, view=view)
 
 
-def _of_address(source: str) -> Iterator[Listed]:
+def _of_address(source: str, results: Path) -> Iterator[Listed]:
     storage = open_storage(source)
+    ours = _below(results, storage.place) if storage.system.type_name == "local" else os.sep
     for path in storage.pictures():
         below = path[len(storage.place) :].lstrip("/") or PurePosixPath(path).name
         # the address itself may hold a secret, and is not written down
-        yield Listed(_name(below), "address", b"", within=path)
+        if not below.startswith(ours):
+            yield Listed(_name(below), "address", b"", within=path)

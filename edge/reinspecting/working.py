@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ from edge.reinspecting.listing import ToDo
 from edge.reinspecting.reading import Reader
 from edge.reinspecting.shards import Row, row_schema
 
+_NAME_AT_MOST, _DIGITS = 200, 16  # of a disk's 255 bytes
 _READ_ONCE = 16  # pictures whose bytes are held while two stations judge them
 
 
@@ -142,6 +144,15 @@ class Worker:
 
 
 def map_name(picture: str) -> str:
-    """Return where below `maps` the defect map of a picture lies: its name with .png, and no way out of the folder."""
-    parts = [quote(part, safe=" ") if part != ".." else "%2E%2E" for part in PurePosixPath(picture).parts]
-    return "/".join(parts) + ".png"
+    """Return where below `maps` the defect map of a picture lies: its name with .png, and no way out of the folder.
+
+    A name that would be too long for a disk ends in digits of its SHA-256.
+    """
+    return "/".join(_on_disk(part) for part in PurePosixPath(picture).parts) + ".png"
+
+
+def _on_disk(part: str) -> str:
+    quoted = quote(part, safe=" ") if part != ".." else "%2E%2E"
+    if len(quoted) <= _NAME_AT_MOST:
+        return quoted
+    return f"{quoted[:_NAME_AT_MOST]}-{hashlib.sha256(part.encode()).hexdigest()[:_DIGITS]}"

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edge import __version__
-from edge.errors import DependencyError, SettingsError
-from edge.installing import how_to_install
+from edge import __version__, clusters
+from edge.bundle import sha256_of
+from edge.clusters import nodes_with, require_alike
+from edge.errors import SettingsError
+from edge.pictures.tables import read_table
+from trainer.datasets.dataset import find_manifest
 from trainer.training.hardware import cores
-
-LOCAL = "local"
-_ANSWERS_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -37,47 +36,14 @@ class RayWish:
 
 @contextmanager
 def cluster(wish: RayWish) -> Iterator[Any]:
-    """Join the cluster, or begin one here for as long as this lasts; its dashboard stays off."""
-    try:
-        import ray  # edge has switched off that it tells its makers of it
-    except ImportError as error:
-        raise DependencyError(f"--ray needs Ray: {error}. {how_to_install('ray[data]', extra='ray')}") from error
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": None}
-    if wish.address == LOCAL:
-        os.environ.setdefault("RAY_worker_niceness", "0")  # else runs would give way to all that a desktop does
-        here: dict[str, Any] = {"address": LOCAL, "include_dashboard": False, "num_cpus": _cpus_here(wish)}
-    else:
-        _require_somebody(wish.address)
-        here = {"address": wish.address}
-    try:
-        ray.init(**(quiet | here))
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise DependencyError(
-            f"No Ray cluster can be joined at {wish.address}: {first_line(error)}. Expected the address of a head of "
-            f"Ray {ray.__version__}, such as 10.0.0.5:6379, or --ray local"
-        ) from error
-    try:
+    """Join the cluster, or begin one here for as long as this lasts. Raises as `edge.clusters` does."""
+    ray = clusters.load_ray()
+    with clusters.cluster(ray, wish.address, {"num_cpus": _cpus_here(wish)}):
         yield ray
-    finally:
-        ray.shutdown()
 
 
 def _cpus_here(wish: RayWish) -> int:
     return max(cores(), int(-(-(wish.cpus or 0) // 1)))
-
-
-def _require_somebody(address: str) -> None:
-    """See at once that somebody listens: Ray itself would ask for minutes. Raises DependencyError."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto" or not port.isdigit() or not host:
-        return  # Ray knows more forms of an address, and says what is wrong with them
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN_S).close()
-    except (OSError, OverflowError) as error:
-        raise DependencyError(
-            f"No Ray cluster answers at {address}: {error}. Begin one with: ray start --head --port=6379; "
-            "or give --ray local"
-        ) from error
 
 
 def first_line(error: BaseException) -> str:
@@ -94,7 +60,7 @@ def resources(ray: Any, wish: RayWish) -> tuple[float, float]:
     any_gpu = any(own.get("GPU", 0) >= 1 for own in owned)
     cpus = float(cores()) if wish.cpus is None else wish.cpus
     gpus = float(any_gpu) if wish.gpus is None else wish.gpus
-    if not any(own.get("CPU", 0) >= cpus and own.get("GPU", 0) >= gpus for own in owned):
+    if not nodes_with(ray, cpus, gpus):
         has = ", ".join(f"{own.get('CPU', 0):g} CPUs and {own.get('GPU', 0):g} GPUs" for own in owned)
         raise SettingsError(
             f"No node has the {cpus:g} CPUs and {gpus:g} GPUs that each run is to be given: received {has}. "
@@ -103,38 +69,32 @@ def resources(ray: Any, wish: RayWish) -> tuple[float, float]:
     return cpus, gpus
 
 
-def look_at_nodes(ray: Any, data: Path, out: Path) -> None:
-    """See that every node has our versions, and dataset and folder by the same paths. Raises DependencyError."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+def look_at_nodes(ray: Any, nodes: Sequence[Any], data: Path, out: Path) -> None:
+    """See that nodes have our versions, and dataset and folder by the same paths. Raises DependencyError."""
+    manifest = find_manifest(data)
+    pictures = [data / row.values["image"] for row in read_table(manifest, ("image",)).rows[:1]]
+    paths = (manifest, out / "grid.json", *pictures)
+    own = facts(paths)
 
-    ours = facts(str(data), str(out))
-    look = ray.remote(facts)
-    for node in ray.nodes():
-        if not node["Alive"]:
-            continue
-        there = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
-        asked = look.options(num_cpus=0, scheduling_strategy=there).remote(str(data), str(out))
-        try:
-            theirs = ray.get(asked)
-        except ray.exceptions.RayError as error:
-            raise DependencyError(
-                f"The node {node['NodeManagerAddress']} cannot run Linewatch {__version__}: {first_line(error)}. "
-                "Install the same version on every node"
-            ) from error
-        differing = [f"{key} is {theirs[key]}, here {value}" for key, value in ours.items() if theirs[key] != value]
-        if differing:
-            raise DependencyError(
-                f"The node {node['NodeManagerAddress']} differs: {'; '.join(differing)}. Expected the same on each"
-            )
+    def differing(other: dict[str, str]) -> str:
+        return "; ".join(f"{key} is {other[key]}, here {value}" for key, value in own.items() if other[key] != value)
+
+    require_alike(ray, nodes, partial(facts, paths), differing)
 
 
-def facts(data: str, out: str) -> dict[str, str]:
-    """Tell of the machine that this runs on what must be alike on all of them."""
+def facts(paths: Sequence[Path]) -> dict[str, str]:
+    """Tell of the machine that this runs on what must be alike on all of them: versions, and files by their hashes."""
     found = {"Linewatch": __version__, "Python": ".".join(platform.python_version_tuple()[:2])}
     try:
         found["TensorFlow"] = version("tensorflow")
     except PackageNotFoundError:
         found["TensorFlow"] = "not installed"
-    for path in (Path(data) / "manifest.csv", Path(out) / "grid.json"):
-        found[str(path)] = "readable" if os.access(path, os.R_OK) else "not readable"
-    return found
+    return found | {str(path): _first_digits(path) for path in paths}
+
+
+def _first_digits(path: Path) -> str:
+    """Return the first digits of a file's SHA-256, or why it cannot be read."""
+    try:
+        return sha256_of(path)[:12]
+    except OSError as error:
+        return f"not readable ({error.strerror})"

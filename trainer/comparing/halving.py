@@ -50,6 +50,8 @@ def carry_out_by_halving(work: Work, console: Console) -> None:
     Raises DependencyError.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    # on Ctrl-C it would return, and runs that were never finished would count as the weakest
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     try:
         from ray import tune
         from ray.tune.schedulers import ASHAScheduler

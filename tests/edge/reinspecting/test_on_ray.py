@@ -7,12 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,8 +18,8 @@ from edge.reinspecting.nodes import NodeFacts, differing
 from edge.reinspecting.shards import shards_in
 from tests.conftest import ROOT
 from tests.edge.reinspecting.archive import but_seconds, reinspect, rows, run_json, write_archive, write_bundles
+from tests.ray_nodes import LIMIT_S, descendants, until
 
-LIMIT_S = 900
 STARTS = 5
 FACTS = NodeFacts({"linewatch": "0.1.0", "python": "3.11.7", "onnxruntime": "1.31.1"}, {"/b": "abc"}, "123")
 NO_RAY = "import sys; sys.modules['ray'] = None; from edge.cli.commands import main; main()"
@@ -69,12 +67,6 @@ def finished(command: list[str]) -> tuple[int, str]:
     """Run a command to its end; return its exit code, and what it said."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=LIMIT_S)
     return done.returncode, done.stdout + done.stderr
-
-
-def until(is_so: Callable[[], object], started: subprocess.Popen[Any]) -> None:
-    """Wait until something is so, or a process has ended."""
-    while not is_so() and started.poll() is None:
-        time.sleep(0.02)  # who asks all the time takes time from the run
 
 
 def has_shards(out: Path, count: int = 1) -> bool:
@@ -162,8 +154,8 @@ def test_a_machine_that_would_judge_otherwise_is_told(other: NodeFacts, told: st
 
 
 @contextmanager
-def cluster() -> Iterator[tuple[str, Callable[[str], None]]]:
-    """Run a cluster of two nodes on this machine; yield its address, and what makes something happen to it."""
+def cluster() -> Iterator[tuple[str, Callable[[str], None], int]]:
+    """Run a cluster of two nodes on this machine; yield its address, what makes something happen, and its process."""
     with subprocess.Popen(
         [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as nodes:
@@ -179,34 +171,21 @@ def cluster() -> Iterator[tuple[str, Callable[[str], None]]]:
         while ":" not in (address := nodes.stdout.readline().strip()):
             assert nodes.poll() is None
         try:
-            yield address, happen
+            yield address, happen, nodes.pid
         finally:
             nodes.stdin.close()
             nodes.wait(LIMIT_S)
-
-
-def workers() -> list[int]:
-    """Return the processes that judge."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                if b"ray::MapWorker" in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_killed_worker_and_a_killed_node_cost_no_row(place: Path, tmp_path: Path) -> None:
     """What they had begun is judged again by others, and each picture has one row."""
-    with cluster() as (address, happen):
+    with cluster() as (address, happen, process):
         command = words(place, tmp_path / "out", "--ray", address)
         with subprocess.Popen(command, cwd=ROOT) as started:
             until(lambda: has_shards(tmp_path / "out"), started)
-            for worker in workers()[:1]:
+            for worker in descendants(process, b"ray::MapWorker")[:1]:
                 os.kill(worker, signal.SIGKILL)
             happen("kill")
             assert started.wait(LIMIT_S) == 5
@@ -218,7 +197,7 @@ def test_a_killed_worker_and_a_killed_node_cost_no_row(place: Path, tmp_path: Pa
 @pytest.mark.timeout(1800)
 def test_a_cluster_of_another_version_and_too_many_engines_are_refused(place: Path, tmp_path: Path) -> None:
     """Exit code 3, both versions are named, and no row is made."""
-    with cluster() as (address, happen):
+    with cluster() as (address, happen, _):
         command = words(place, tmp_path / "out", "--ray", address)
         code, told = finished([*command, "--engines", "3"])
         assert code == 3, told

@@ -96,6 +96,33 @@ def test_a_defect_map_shows_what_was_found(out: Path) -> None:
     assert map_name("/data/../a b/ü.png") == "%2F/data/%2E%2E/a b/%C3%BC.png.png"
 
 
+def test_maps_are_no_pictures_and_their_names_fit_on_a_disk(place: Path, tmp_path: Path) -> None:
+    """Results below the source are not judged by the next start; a long name in Chinese has a map of its own."""
+    archive = write_archive(tmp_path / "archive", 3, unreadable=False)
+    for name in ("划" * 80 + "a", "划" * 80 + "b"):
+        cv2.imwrite(str(archive / f"{name}.png"), part(64, 64))
+    words = (archive, "--bundle", place / "bright", "--out", archive / "out", "--maps")
+    for told in ("5 judged now, 0 before", "0 judged now, 5 before"):
+        code, said = reinspect(*words)
+        assert code == 0, said
+        assert told in said
+    assert len(list((archive / "out" / "maps").rglob("*.png"))) == 5
+    code, said = reinspect(f"file://{archive}", *words[1:3], "--out", archive / "of-address")
+    assert "10 judged now" in said  # the maps of other results are pictures like any other
+    assert "10 before" in reinspect(f"file://{archive}", *words[1:3], "--out", archive / "of-address")[1]
+
+
+def test_a_source_is_no_place_for_results(place: Path, tmp_path: Path) -> None:
+    """DIR that is SOURCE, and a disk that cannot be written to: an error, and nothing is written."""
+    archive = write_archive(tmp_path / "archive", 3)
+    before = sorted(archive.rglob("*"))
+    code, said = reinspect(archive, "--bundle", place / "bright", "--out", archive)
+    assert code == 3
+    assert "holds something else than results" in said
+    assert sorted(archive.rglob("*")) == before
+    assert reinspect(archive, "--bundle", place / "bright", "--out", "/proc/results")[0] == 8
+
+
 def test_the_same_command_again_adds_what_is_new_alone(place: Path, out: Path, tmp_path: Path) -> None:
     """Rows that are there stay as they are; a picture that came since has a row too."""
     shutil.copytree(place / "archive", tmp_path / "archive")

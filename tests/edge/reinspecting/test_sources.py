@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import urllib.request
 import zipfile
@@ -16,13 +17,17 @@ import pytest
 from typer.testing import CliRunner
 
 from edge.cli.commands import app
+from edge.errors import SourceError
 from edge.evidence.exporting import export
 from edge.evidence.index import Sought
 from edge.evidence.reading import EvidenceReader
 from edge.opencv import cv2
 from edge.recording.playing import RecordedCamera, load_recording
 from edge.records import Frame
+from edge.reinspecting.listed import Listed
+from edge.reinspecting.reading import Reader
 from edge.reinspecting.shards import rows_of_file
+from edge.reinspecting.storage import UnreachableError
 from tests.bright_bundle import part
 from tests.edge.recording.test_recording import NOW, ListedCamera, recorded
 from tests.edge.reinspecting.archive import but_seconds, reinspect, rows, write_archive, write_bundles
@@ -160,6 +165,8 @@ def test_folders_named_like_views_tell_view_and_part(place: Path, tmp_path: Path
         ("absent", None, "Nothing at"),
         ("a.txt", b"what", "received another kind of file"),
         ("a.csv", b"path\na.png\n./a.png\n", "The picture a.png is named twice"),
+        ("a.csv", b"path\nb/../a.png\n.//a.png\n", "The picture a.png is named twice"),
+        ("a.csv", b"path\na.png\n{here}/a.png\n", "a.png is named twice"),
         ("a.csv", b"file\na.png\n", "expected the columns path"),
         ("a.csv", b"path,view\na.png\n", "line 2: expected 2 values"),
         ("a.csv", b"path\n", "No pictures in"),
@@ -171,11 +178,73 @@ def test_folders_named_like_views_tell_view_and_part(place: Path, tmp_path: Path
 def test_what_is_no_source_is_refused(name: str, content: bytes | None, told: str, place: Path, tmp_path: Path) -> None:
     """Each says what was expected; nothing is judged."""
     if content is not None:
-        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).write_bytes(content.replace(b"{here}", bytes(tmp_path)))
     code, said = reinspect(tmp_path / name, "--bundle", place / "bright", "--out", tmp_path / "out")
     assert code == 5, said
     assert told in said
     assert not list((tmp_path / "out").glob("results/*"))
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ({"file": ["a.png"]}, "expected the column path, received file"),
+        ({"path": [7]}, "row 1: expected a path, received 7"),
+        ({"path": ["a.png", None]}, "row 2: expected a path, received None"),
+        ({"path": [["a.png"]]}, "row 1: expected a path, received ['a.png']"),
+    ],
+)
+def test_a_list_in_parquet_names_paths(table: dict[str, list[object]], told: str, place: Path, tmp_path: Path) -> None:
+    """Another column or another type is refused with its row."""
+    pq.write_table(pa.table(table), tmp_path / "list.parquet")
+    code, said = reinspect(tmp_path / "list.parquet", "--bundle", place / "bright", "--out", tmp_path / "out")
+    assert code == 5, said
+    assert told in said
+
+
+def test_parts_of_a_list_may_be_of_any_type(place: Path, tmp_path: Path) -> None:
+    """Numbers and lists are parts as their text is."""
+    named = [str(place / "archive" / "0000.png"), str(place / "archive" / "below" / "0001.png")]
+    for parts in ([7, 8], [["a"], ["b", "c"]]):
+        pq.write_table(pa.table({"path": named, "part_id": parts}), tmp_path / "list.parquet")
+        out = tmp_path / f"out-{parts[0]}"
+        assert reinspect(tmp_path / "list.parquet", "--bundle", place / "bright", "--out", out)[0] == 0
+        assert {row["part_id"] for row in rows(out).values()} == {str(part) for part in parts}
+
+
+def test_links_are_pictures_and_names_may_be_odd(place: Path, tmp_path: Path) -> None:
+    """Two names of one file are two pictures, each with its row; behind a link `..` is the kernel's."""
+    archive, picture = tmp_path / "archive", place / "archive" / "below" / "0001.png"
+    (archive / "real" / "deep").mkdir(parents=True)
+    for name in (b"a\nb.png", b"\xff.png", "ü 划.png".encode(), b"-x.png", b"'\"$(id).png", b"hard.png"):
+        os.link(picture, archive / os.fsdecode(name))
+    (archive / "soft.png").symlink_to("hard.png")
+    (archive / "link").symlink_to("real/deep")
+    (archive / "nothing.png").symlink_to("gone.png")
+    os.link(picture, archive / "real" / "p.png")
+    code, said = reinspect(archive, "--bundle", place / "bright", "--out", tmp_path / "out")
+    assert code == 0, said
+    assert "a link to nothing: nothing.png" in said
+    assert {row["verdict"] for row in rows(tmp_path / "out").values()} == {"NG"}
+    assert len(rows(tmp_path / "out")) == 8
+    (archive / "list.csv").write_text("path\nlink/../p.png\n")
+    assert reinspect(archive / "list.csv", "--bundle", place / "bright", "--out", tmp_path / "of-list")[0] == 0
+
+
+def test_a_disk_that_went_away_gives_no_row(tmp_path: Path) -> None:
+    """A folder that holds nothing any more ends the command, while one picture that is gone is NO_READ."""
+    archive = write_archive(tmp_path / "archive", 2)
+    gone = Listed("gone.png", "file", bytes(archive / "gone.png"))
+    reader = Reader(str(archive))
+    with pytest.raises(SourceError, match="No picture at gone"):
+        reader.content(gone)
+    assert reader.trouble is None
+    shutil.rmtree(archive)
+    for _ in range(2):
+        with pytest.raises(UnreachableError, match="is away: gone"):
+            reader.content(gone)
+        assert reader.trouble is not None
+        archive.mkdir(exist_ok=True)
 
 
 def test_an_empty_folder_is_refused(place: Path, tmp_path: Path) -> None:

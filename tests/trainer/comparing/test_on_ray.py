@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -17,7 +18,7 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from edge.errors import DependencyError, SettingsError
+from edge.errors import SettingsError
 from tests.brokers import wait_for
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, write_painted
@@ -54,8 +55,12 @@ def test_nobody_at_the_address_is_told_at_once(tmp_path: Path) -> None:
     runs = runs_of(grid(loss={"dice": {}}))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         closed = taken.getsockname()[1]
-    with pytest.raises(DependencyError, match=f"No Ray cluster answers at 127.0.0.1:{closed}.*ray start --head"):
-        carry_out_on_ray(runs, tmp_path, tmp_path, RayWish(f"127.0.0.1:{closed}"), quiet())
+    for address, told in (
+        (f"127.0.0.1:{closed}", "no Ray cluster answers there.*ray start --head"),
+        ("ray://somewhere:1", "expected local, or HOST:PORT"),
+    ):
+        with pytest.raises(SettingsError, match=f"--ray.*{told}"):
+            carry_out_on_ray(runs, tmp_path, tmp_path, RayWish(address), quiet())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -84,11 +89,12 @@ def test_a_line_of_a_log_that_is_being_written_is_not_read(tmp_path: Path) -> No
 
 def test_a_node_tells_what_must_be_alike(tmp_path: Path) -> None:
     """Versions, and whether it sees the dataset and the folder."""
-    told = facts(str(tmp_path), str(tmp_path))
+    path = tmp_path / "manifest.csv"
+    told = facts([path])
     assert told["Python"] == f"{sys.version_info.major}.{sys.version_info.minor}"
-    assert told[str(tmp_path / "manifest.csv")] == "not readable"
-    (tmp_path / "manifest.csv").write_text("")
-    assert facts(str(tmp_path), str(tmp_path))[str(tmp_path / "manifest.csv")] == "readable"
+    assert told[str(path)] == "not readable (No such file or directory)"
+    path.write_text("a")
+    assert facts([path])[str(path)] == hashlib.sha256(b"a").hexdigest()[:12]
 
 
 def command(config: Path, data: Path, out: Path, *more: str) -> list[str]:

@@ -1,0 +1,162 @@
+"""`linewatch reinspect --ray ADDRESS` on nodes as people start them; Ctrl-C, and what must be there on each node."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from edge.opencv import cv2
+from edge.reinspecting.shards import shards_in
+from tests.bright_bundle import part
+from tests.edge.reinspecting.archive import but_seconds, reinspect, rows, run_json, write_archive, write_bundles
+from tests.ray_nodes import (
+    LIMIT_S,
+    can_hide,
+    ctrl_c,
+    descendants,
+    head,
+    in_terminal,
+    node,
+    none_left,
+    until,
+)
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+
+SLOW = 3000  # pictures: the last of them comes long after the first
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write an archive of some pictures and one of many, bundles, and the rows that a start without Ray makes."""
+    folder = tmp_path_factory.mktemp("archive")
+    write_archive(folder / "archive", 40)
+    (folder / "many").mkdir()
+    cv2.imwrite(str(folder / "many" / "0.png"), part(64, 64, (5, 20, 20, 6)))
+    for number in range(1, SLOW):
+        os.link(folder / "many" / "0.png", folder / "many" / f"{number}.png")
+    write_bundles(folder)
+    assert reinspect(folder / "archive", "--bundle", folder / "bright", "--out", folder / "plain")[0] == 5
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Run a cluster of one node; yield its address."""
+    with head() as found:
+        yield found
+
+
+def words(place: Path, archive: str, out: Path, *more: str) -> list[str]:
+    """Return the command."""
+    given = [str(place / archive), "--bundle", str(place / "bright"), "--out", str(out), *more]
+    return [sys.executable, "-m", "edge", "reinspect", *given]
+
+
+def finished(command: list[str], cwd: Path | None = None) -> tuple[int, str]:
+    """Run a command to its end; return its exit code and what it said, which is never a traceback."""
+    with in_terminal(command, **({} if cwd is None else {"cwd": cwd})) as started:
+        said, _ = started.communicate(timeout=LIMIT_S)
+    assert "Traceback" not in said
+    return started.returncode, said
+
+
+def test_a_cluster_judges_what_is_named_from_where_the_command_is_given(
+    place: Path, address: str, tmp_path: Path
+) -> None:
+    """Relative names mean the same on every node, wherever its Ray was started; the rows are those without Ray."""
+    with node(address):
+        more = ["--bundle", "bright", "--out", str(tmp_path / "out"), "--ray", address]
+        code, said = finished([sys.executable, "-m", "edge", "reinspect", "archive", *more], cwd=place)
+    assert code == 5, said
+    assert "E " not in said.replace("NO_READ", "")  # nothing of Ray's own log
+    assert but_seconds(rows(tmp_path / "out").values()) == but_seconds(rows(place / "plain").values())
+    assert len(run_json(tmp_path / "out")["nodes"]) == 2
+
+
+@pytest.mark.parametrize(("hidden", "told"), [("bright", "the bundle"), ("archive", "it cannot be read: No picture")])
+def test_a_node_that_lacks_something_is_named_and_nothing_is_judged(
+    hidden: str, told: str, place: Path, address: str, tmp_path: Path
+) -> None:
+    """Exit code 7; the node is told by host, address and id. Without it the same command does its work."""
+    if not can_hide(place / hidden):
+        pytest.skip("no file system can be mounted here")
+    command = words(place, "archive", tmp_path / "out", "--ray", address)
+    with node(address, hidden=place / hidden):
+        code, said = finished(command)
+    assert code == 7, said
+    flat = " ".join(said.split())
+    assert "error: the node " in flat
+    assert "(127.0.0.1, " in flat
+    assert told in flat
+    assert "Expected the same on each node" in flat
+    assert not shards_in(tmp_path / "out" / "results")
+    code, said = finished(command)
+    assert code == 5, said
+
+
+def test_a_node_without_linewatch_is_named(place: Path, address: str, tmp_path: Path) -> None:
+    """Exit code 7, and what its Python says."""
+    (tmp_path / "other" / "edge").mkdir(parents=True)
+    (tmp_path / "other" / "edge" / "__init__.py").write_text("raise ImportError('there is no Linewatch here')")
+    with node(address, given={"PYTHONPATH": str(tmp_path / "other")}):
+        code, said = finished(words(place, "archive", tmp_path / "out", "--ray", address))
+    assert code == 7, said
+    assert "Linewatch cannot be run there" in " ".join(said.split())
+    assert "there is no Linewatch here" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("where", ["local", "address"])
+@pytest.mark.parametrize("how", ["Ctrl-C once", "Ctrl-C twice", "SIGTERM"])
+def test_what_is_stopped_leaves_good_rows_and_no_process(
+    how: str, where: str, place: Path, address: str, tmp_path: Path
+) -> None:
+    """Exit code 130; nothing that the command started lives on, a foreign cluster does, and does the rest later."""
+    command = words(place, "many", tmp_path / "out", "--ray", address if where == "address" else "local")
+    with in_terminal([*command, "--engines", "1"]) as started:
+        until(lambda: shards_in(tmp_path / "out" / "results"), started)
+        below = descendants(started.pid)
+        if how == "SIGTERM":
+            started.send_signal(signal.SIGTERM)
+        else:
+            ctrl_c(started)
+        if how == "Ctrl-C twice":
+            with suppress(subprocess.TimeoutExpired):
+                started.wait(0.5)
+            ctrl_c(started)
+        said, _ = started.communicate(timeout=LIMIT_S)
+    assert started.returncode == 130, said
+    assert "Traceback" not in said
+    until(lambda: none_left(below))
+    before = rows(tmp_path / "out")
+    assert 0 < len(before) < SLOW
+    code, said = finished(command if where == "address" else command[:-2])
+    assert code == 0, said
+    after = rows(tmp_path / "out")
+    assert len(after) == SLOW
+    assert {picture: after[picture] for picture in before} == before
+
+
+def test_what_kills_every_worker_is_not_tried_for_ever(place: Path, tmp_path: Path) -> None:
+    """Exit code 6 once a shard's worker has died again and again; rows that are written stay."""
+    command = words(place, "many", tmp_path / "out", "--ray", "local", "--engines", "1")
+    with in_terminal(command) as started:
+        while started.poll() is None:
+            for worker in descendants(started.pid, b"ray::MapWorker"):
+                with suppress(OSError):
+                    os.kill(worker, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                started.wait(0.2)
+        said, _ = started.communicate()
+    assert started.returncode == 6, said
+    assert "Ray could not do it" in said
+    assert "Traceback" not in said
+    assert reinspect(*command[4:-4])[0] == 0
+    assert len(rows(tmp_path / "out")) == SLOW
