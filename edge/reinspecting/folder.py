@@ -187,7 +187,10 @@ class ResultFolder:
                 f"{self.path} holds results of another version of Linewatch: expected {SCHEMA}, received {known[0]}. "
                 "Name another folder with --out"
             )
-        _require_same(self.path, known[1], self._identity)
+        if shards_in(self.path / RESULTS):
+            _require_same(self.path, known[1], self._identity)
+        elif known[1] != self._identity:  # a start that made no row, such as one with a mistyped source
+            self.run = {"turns": known[2]}
 
 
 def _begun_here(name: str) -> bool:

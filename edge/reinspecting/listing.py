@@ -27,7 +27,7 @@ _TABLES = f"""
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE done (picture TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE listed ({_COLUMNS}, PRIMARY KEY (picture), UNIQUE (place, within, frame)) WITHOUT ROWID;
+CREATE TABLE listed ({_COLUMNS}, PRIMARY KEY (picture)) WITHOUT ROWID;
 """
 
 

@@ -214,7 +214,7 @@ def _of_parquet(path: Path) -> Iterator[Listed]:
 
 
 def _of_row(path: Path, where: str, row: Any) -> Listed:
-    """Return the picture of a list's row; a relative path is below the list's folder."""
+    """Return the picture of a list's row; it is called by its path below the list's folder, if it lies there."""
     named = row.get("path")
     if not isinstance(named, str) or not named or "\0" in named:
         raise SourceError(f"{as_text(str(path))}, {where}: expected a path, received {named!r:.80}")
@@ -223,7 +223,8 @@ def _of_row(path: Path, where: str, row: Any) -> Listed:
     if is_address(named):
         scheme, _, rest = named.partition("?")[0].partition("://")
         return Listed(_name(f"{scheme}/{rest.rpartition('@')[2]}"), "address", named.encode(), part_id=part, view=view)
-    plain = os.path.normpath(named)
+    below = f"{path.parent.absolute()}{os.sep}"
+    plain = os.path.normpath(named).removeprefix(below)
     # behind a linked folder the kernel takes `..` for another folder than the text says
     place = path.parent / (named if ".." in PurePosixPath(named).parts else plain)
     return Listed(_name(plain), "file", os.fsencode(place), part_id=part, view=view)

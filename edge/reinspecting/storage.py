@@ -15,6 +15,7 @@ from edge.pictures import SUFFIXES, as_text
 from edge.pictures.decoding import BYTES_AT_MOST
 from edge.redacting import redacted
 
+_RETRIED_S = 30
 _NO_CREDENTIALS = ("ACCESS_DENIED", "No response body", "credential", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 
 
@@ -108,7 +109,14 @@ def open_storage(address: str) -> Storage:
         os.environ["AWS_METADATA_SERVICE_TIMEOUT"] = "1"
     fs = load_arrow("pyarrow.fs")
     try:
-        system, place = fs.FileSystem.from_uri(address)
+        system, place = fs.FileSystem.from_uri(_not_for_ever(address))
     except (OSError, ValueError, load_arrow().ArrowException) as error:
         raise unreachable(address, error) from error
     return Storage(address, system, place)
+
+
+def _not_for_ever(address: str) -> str:
+    """Return an address of Google's storage with a limit: without one it is tried for a quarter of an hour."""
+    if not address.startswith(("gs://", "gcs://")) or "retry_limit_seconds" in address:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}retry_limit_seconds={_RETRIED_S}"

@@ -214,6 +214,16 @@ def test_results_of_something_else_are_left_alone(
     assert rows(out) == before
 
 
+def test_a_mistyped_source_does_not_claim_the_folder(place: Path, tmp_path: Path) -> None:
+    """While there is no row, the folder is anybody's; with the first one it is not."""
+    words = ("--bundle", place / "bright", "--out", tmp_path / "out")
+    assert reinspect(place / "archive-", *words)[0] == 5
+    assert reinspect(place / "archive", "--bundle", place / "blind", "--out", tmp_path / "out", "--maps")[0] == 5
+    assert run_json(tmp_path / "out")["identity"]["source"] == str(place / "archive")
+    assert reinspect(place / "archive", *words)[0] == 3
+    assert len(rows(tmp_path / "out")) == 13
+
+
 def test_folders_that_hold_no_results_of_ours_are_refused(place: Path, tmp_path: Path) -> None:
     """Somebody's folder, an altered or older run.json, a file: nothing is written there."""
     words = (place / "archive", "--bundle", place / "bright", "--out")

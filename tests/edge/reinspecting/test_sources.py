@@ -166,7 +166,7 @@ def test_folders_named_like_views_tell_view_and_part(place: Path, tmp_path: Path
         ("a.txt", b"what", "received another kind of file"),
         ("a.csv", b"path\na.png\n./a.png\n", "The picture a.png is named twice"),
         ("a.csv", b"path\nb/../a.png\n.//a.png\n", "The picture a.png is named twice"),
-        ("a.csv", b"path\na.png\n{here}/a.png\n", "a.png is named twice"),
+        ("a.csv", b"path\na.png\n{here}/a.png\n", "The picture a.png is named twice"),
         ("a.csv", b"file\na.png\n", "expected the columns path"),
         ("a.csv", b"path,view\na.png\n", "line 2: expected 2 values"),
         ("a.csv", b"path\n", "No pictures in"),

@@ -71,9 +71,16 @@ def test_a_node_that_lacks_the_dataset_is_named_and_the_cluster_does_the_work(
     assert row["failure"] is None
 
 
-@pytest.mark.parametrize("more", [(), ("--halving",)])
-@pytest.mark.parametrize("where", ["local", "address"])
-@pytest.mark.parametrize("how", ["Ctrl-C once", "Ctrl-C twice", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("how", "where", "more"),
+    [
+        ("Ctrl-C once", "local", ()),
+        ("Ctrl-C twice", "local", ("--halving",)),
+        ("Ctrl-C once", "address", ("--halving",)),
+        ("Ctrl-C twice", "address", ()),
+        ("SIGTERM", "address", ()),
+    ],
+)
 def test_what_is_stopped_leaves_no_process_and_goes_on_later(
     how: str, where: str, more: tuple[str, ...], place: Path, address: str, tmp_path: Path
 ) -> None:
