@@ -22,9 +22,13 @@ from edge.errors import DependencyError, EngineError, LinewatchError, SettingsEr
 from edge.installing import how_to_install
 
 LOCAL = "local"
-Look = Callable[[], Any]
+_LOOPBACK = "127.0.0.1"
+Look = tuple[Any, ...]
 Differing = Callable[[Any], str]
 _CONNECT_S, _ANSWER_S, _NODE_S = 10.0, 120.0, 600.0
+# What Ray's own code says on stderr, file and line first; it is in its log files too.
+_OWN_WORDS = re.compile(r"\[\d{4}-\d\d-\d\d [\d:,]+ [IWE] \d+ \d+\] \S+\.cc:\d+: ")
+_native = logging.getLogger("edge.native")
 _START = "Start one with: ray start --head --port=6379; or give --ray local"
 
 
@@ -50,10 +54,11 @@ def cluster(ray: Any, address: str, here: Mapping[str, Any]) -> Iterator[None]:
     if address == LOCAL:
         # by default Ray's workers give way to all that a desktop does
         os.environ.setdefault("RAY_worker_niceness", "0")
-        started = {"address": LOCAL, "include_dashboard": False, **here}
+        started = {"address": LOCAL, "include_dashboard": False, "_node_ip_address": _LOOPBACK, **here}
     else:
         _require_cluster(address)
         started = {"address": address}
+    _native.addFilter(_is_for_people)
     try:
         with _sigterm_stays_ours():
             try:
@@ -64,6 +69,11 @@ def cluster(ray: Any, address: str, here: Mapping[str, Any]) -> Iterator[None]:
     finally:
         with suppress(Exception):
             ray.shutdown()
+        _native.removeFilter(_is_for_people)
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    return not _OWN_WORDS.match(record.getMessage())
 
 
 def said_last(error: BaseException) -> str:
@@ -88,13 +98,15 @@ def room_of(node: Mapping[str, Any], cpus: float, gpus: float) -> int:
 def require_alike(ray: Any, nodes: Sequence[Mapping[str, Any]], look: Look, differing: Differing) -> list[str]:
     """Have each node look at itself, and return their names. Raises DependencyError naming those that differ.
 
-    `look` is called on the node. `differing` is called here: it says in what the answer is not as it must be, if in
-    anything.
+    `look` is a function with its arguments, and is called on the node. `differing` is called here: it says in what the
+    answer is not as it must be, if in anything.
     """
     there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    function, *given = look
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
     answers = {
-        _name_of(node): task.options(scheduling_strategy=there(node["NodeID"], soft=False)).remote() for node in nodes
+        _name_of(node): task.options(scheduling_strategy=there(node["NodeID"], soft=False)).remote(*given)
+        for node in nodes
     }
     told = []
     for name, answer in answers.items():

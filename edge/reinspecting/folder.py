@@ -54,6 +54,25 @@ class Turn:
             _made(self.folder / into)
             write_shard(self.folder / into / f"{self.number:04d}-{shard:06d}.parquet", rows, schema)
 
+    def begun(self, what: str) -> int:
+        """Note that something is begun, and return how often it was in this turn without an end. Raises StoreError."""
+        try:
+            with self._note(what).open("ab") as file:
+                file.write(b".")
+                return file.tell()
+        except OSError as error:
+            raise StoreError(
+                f"{self.folder} cannot be written here: {error.strerror or error}. Free some space"
+            ) from error
+
+    def ended(self, what: str) -> None:
+        """Note that what was begun came to an end, well or with an error that is told."""
+        with suppress(OSError):
+            self._note(what).unlink()
+
+    def _note(self, what: str) -> Path:
+        return self.folder / f".{self.number:04d}-{what}.begun.tmp"
+
     def stop(self) -> None:
         """Ask all workers to end with the picture that they judge. Raises StoreError."""
         _write_turn(self.folder, self.number, stop=True)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -33,7 +32,7 @@ _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # numbers of shards, and counts: no pic
 _STOP_LOOKED_S = 0.2
 _STOPPED_WITHIN_S = 15.0  # workers look twice a second, and end with their picture
 # A picture that kills whoever judges it is not tried for ever; kills from outside are far fewer for one shard.
-_DEATHS_AT_MOST = 5
+_TRIES_AT_MOST = 6
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,21 @@ class ShardWorker:
     What goes wrong by an error of ours is told as an answer: on Ray's own way it would lose its kind.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, engines: int) -> None:
+        self._task = task
         self._worker = Worker(task)
         self._stop = StopOfTurn(task.turn)
         self._error: LinewatchError | None = None
         try:
+            if task.turn.begun("opening") > _TRIES_AT_MOST * engines:
+                raise EngineError(
+                    "Whoever opens the engine dies, again and again: by a signal of the system, or for want of memory. "
+                    "Ask for fewer --engines, or look with the same command without --ray"
+                )
             self._worker.__enter__()  # its process ends with it
         except LinewatchError as error:
             self._error = error
+        task.turn.ended("opening")
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Judge the shards of a batch, and tell how many pictures have their rows."""
@@ -69,11 +75,24 @@ class ShardWorker:
         done = ShardDone(0, 0)
         if self._error is None and not self._stop.is_set():
             try:
-                done = self._worker.work(number, self._stop)
+                done = self._worked(number)
             except LinewatchError as error:
                 self._error = error
         told = b"" if self._error is None else pickle.dumps(self._error)
         return {"pictures": done.pictures, "failed": done.failed, "error": told}
+
+    def _worked(self, number: int) -> ShardDone:
+        turn, what = self._task.turn, f"shard-{number:06d}"
+        if turn.begun(what) > _TRIES_AT_MOST:
+            pictures = self._task.todo.shard(number)
+            raise EngineError(
+                f"Whoever judges the {len(pictures)} pictures from {pictures[0].picture} to {pictures[-1].picture} "
+                f"dies: it was tried {_TRIES_AT_MOST} times. Look at them with the same command without --ray, and "
+                "take out the one that does it"
+            )
+        done = self._worker.work(number, self._stop)
+        turn.ended(what)
+        return done
 
 
 class RayRoad:
@@ -118,7 +137,7 @@ class RayRoad:
         own = looked_at(task, first)
         pool = self._pool
         nodes = nodes_with(self._ray, pool.cpus_each, pool.gpus_each)
-        names = require_alike(self._ray, nodes, partial(looked_at, task, first), lambda other: differing(own, other))
+        names = require_alike(self._ray, nodes, (looked_at, task, first), lambda other: differing(own, other))
         return {"nodes": names, "ray": self._ray.__version__}
 
     def work(self, task: Task, stop: threading.Event, each: Each) -> Iterator[ShardDone]:
@@ -134,11 +153,10 @@ class RayRoad:
         rows = data.from_arrow(numbers).map_batches(
             ShardWorker,
             batch_size=1,
-            fn_constructor_args=(_with_threads(task, pool.cpus_each),),
+            fn_constructor_args=(_with_threads(task, pool.cpus_each), self.engines),
             compute=data.ActorPoolStrategy(size=min(self.engines, task.todo.shards)),
             num_cpus=pool.cpus_each,
             num_gpus=pool.gpus_each or None,
-            max_task_retries=_DEATHS_AT_MOST,
         )
         trouble: LinewatchError | None = None
         with _handed_on(stop, task) as stopping_s, _vendor():

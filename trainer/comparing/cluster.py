@@ -6,7 +6,6 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ def look_at_nodes(ray: Any, nodes: Sequence[Any], data: Path, out: Path) -> None
     def differing(other: dict[str, str]) -> str:
         return "; ".join(f"{key} is {other[key]}, here {value}" for key, value in own.items() if other[key] != value)
 
-    require_alike(ray, nodes, partial(facts, paths), differing)
+    require_alike(ray, nodes, (facts, paths), differing)
 
 
 def facts(paths: Sequence[Path]) -> dict[str, str]:
