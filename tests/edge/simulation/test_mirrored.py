@@ -1,4 +1,4 @@
-"""What real phones show and nobody rejects, as it is drawn to learn from."""
+"""Lights, mirrored lines and lint of real phones that nobody rejects, as they are drawn to learn from."""
 
 from __future__ import annotations
 
