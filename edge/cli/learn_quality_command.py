@@ -61,7 +61,7 @@ def _limits(learned: Any) -> list[str]:
     darkest, brightest = max(0.0, limits.median_from), min(255.0, limits.median_to)
     still = (learned.still > 0).mean()
     light = f"at most {limits.black:.1%} black and {limits.clipped:.1%} clipped"
-    moves = f"by more than {limits.moved_px:.0f} px or {limits.turned_deg:.1f} degrees"
+    moves = f"by more than {limits.moved_px:.0f} px or {limits.turned_deg:.1f} degrees, or {learned.resized:.1%} larger"
     return [
         f"focus: edges blurred by at most {limits.blur_px:.2f} px, on at least {limits.edges:.2%} of the pixels",
         f"motion blur: at most {limits.streak:.2f} times more along one direction than along another",

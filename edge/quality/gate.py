@@ -25,6 +25,8 @@ from edge.records import CameraFault, Float32, Float64, UInt8
 
 # A frame that is as unlike the reference as this, and cannot be laid upon it, looks elsewhere.
 _ELSEWHERE = 0.25
+# Laid upon the reference, a frame of a moved camera keeps at most this share of what was unlike.
+_EXPLAINED = 0.4
 # Of what stands still so much of the small picture must be there, with so much contrast, to tell a move.
 STILL_AT_LEAST, STILL_LEVELS = 0.05, 2.0
 
@@ -76,6 +78,11 @@ class Reference:
         """Tell whether enough stands still, and has enough contrast, to tell a camera that was moved."""
         where = self.still > 0
         return bool(where.mean() >= STILL_AT_LEAST and self.picture[where].std() >= STILL_LEVELS)
+
+    @property
+    def resized(self) -> float:
+        """The share by which the picture may be larger or smaller: a corner then lies `moved_px` from where it was."""
+        return self.limits.moved_px / (0.5 * float(np.hypot(*self.region[2:])))
 
 
 @dataclass(frozen=True)
@@ -175,12 +182,8 @@ class QualityGate:
         if not self._moves or alike >= limits.alike:
             return None
         now = small(sample(self._part(pixels)), self._small_px)
-        return _moved(
-            shift_of(self._reference.picture, now, self._reference.still),
-            alike,
-            limits,
-            self._reference.region[2] / self._small_px[0],
-        )
+        shift = shift_of(self._reference.picture, now, self._reference.still)
+        return _moved(shift, alike, self._reference)
 
 
 def _badly_exposed(seen: Exposure, limits: Limits) -> Flaw | None:
@@ -223,19 +226,22 @@ def _out_of_focus(seen: Edges, limits: Limits) -> Flaw | None:
     return Flaw(CameraFault.OUT_OF_FOCUS, f"it is out of focus: {told}")
 
 
-def _moved(shift: Shift | None, alike: float, limits: Limits, px_per_small: float) -> Flaw | None:
-    if shift is None or shift.alike < max(0.5, alike):
+def _moved(shift: Shift | None, alike: float, reference: Reference) -> Flaw | None:
+    if shift is None or shift.alike < 0.5 or 1 - shift.alike > _EXPLAINED * (1 - alike):
         if alike >= _ELSEWHERE:
             return None  # something lies there, or the light is another: a moved camera shows the same elsewhere
         return Flaw(
             CameraFault.MOVED,
             "the camera was moved, or what stands still was: nothing of it is where it was",
         )
-    moved_px, turned_deg = px_per_small * float(np.hypot(shift.x, shift.y)), abs(shift.degrees)
-    if moved_px <= limits.moved_px and turned_deg <= limits.turned_deg:
+    size_px, limits, resized = reference.region[2:], reference.limits, reference.resized
+    moved_px = float(np.hypot(shift.x, shift.y)) * size_px[0] / small_size(size_px)[0]
+    turned_deg, larger = abs(shift.degrees), shift.larger - 1
+    if moved_px <= limits.moved_px and turned_deg <= limits.turned_deg and abs(larger) <= resized:
         return None
+    told = f", and is {abs(larger):.1%} {'larger' if larger > 0 else 'smaller'}" if abs(larger) > resized else ""
     return Flaw(
         CameraFault.MOVED,
-        f"the camera was moved: the picture lies {moved_px:.0f} px and {turned_deg:.1f} degrees from where it was, at "
-        f"most {limits.moved_px:.0f} px and {limits.turned_deg:.1f} degrees expected",
+        f"the camera was moved: the picture lies {moved_px:.0f} px and {turned_deg:.1f} degrees from where it "
+        f"was{told}; at most {limits.moved_px:.0f} px, {limits.turned_deg:.1f} degrees and {resized:.1%} expected",
     )

@@ -26,6 +26,8 @@ _BYTES_AT_MOST = 20_000_000
 _STILL_LEVELS = 4.0
 # Where good frames have fewer edges than this, as plain surfaces do, a frame without any is not out of focus.
 _EDGES_AT_LEAST, _EDGES_KEPT = 0.003, 0.4
+# So many good frames are shown elsewhere, by so many times what is told along x and y: each of them must be told.
+_TRIED, _MOVES = 4, ((3.0, -1.5), (-4.0, 7.0))
 _MOVED_SHARE, _TURNED_DEG = 0.004, 0.5  # of the frame's width; at least 4 px
 
 
@@ -51,7 +53,23 @@ def learn_quality(frames: Sequence[UInt8], region: tuple[int, int, int, int] | N
     bright = cv2.dilate(bright, np.ones((5, 5), np.uint8))
     usual = Reference((width, height), (x, y, w, h), _all_good(width), picture, still, bright)
     gate = QualityGate(usual)
-    return replace(usual, limits=_limits([gate.measure(pixels) for pixels in frames], width))
+    learned = replace(usual, limits=_limits([gate.measure(pixels) for pixels in frames], width))
+    if learned.tells_moves and not _tells_own_moves(frames, learned):
+        return replace(learned, still=np.zeros_like(still))
+    return learned
+
+
+def _tells_own_moves(frames: Sequence[UInt8], learned: Reference) -> bool:
+    """Tell whether good frames that are shown elsewhere are refused: else what stands still does so by chance alone."""
+    gate = QualityGate(learned, ("camera_moved",))
+    for number, pixels in enumerate(frames[:: max(1, len(frames) // _TRIED)]):
+        x, y = (times * learned.limits.moved_px for times in _MOVES[number % len(_MOVES)])
+        matrix = np.array([[1, 0, x], [0, 1, y]])
+        size = (pixels.shape[1], pixels.shape[0])
+        elsewhere: UInt8 = cv2.warpAffine(pixels, matrix, size, borderMode=cv2.BORDER_REFLECT)
+        if gate.look(elsewhere) is None:
+            return False
+    return True
 
 
 def _all_good(width: int) -> Limits:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.opencv import cv2
-from edge.records import Float32, UInt8
+from edge.records import Float32, Float64, UInt8
 
 SATURATED, BLACK = 250, 5  # grey levels from which, and up to which, a pixel tells nothing
 _EVERY_PX = 4
@@ -22,7 +22,8 @@ _OVER_MEAN = 1.5  # and so many times as steep as the picture is on average
 _EDGE_PIXELS_AT_LEAST = 100
 _BLOB_SAMPLES = 12  # of so many samples a saturated blob is glare, and no spark
 _SMALL_LONG_SIDE = 320
-_LIGHT_SIGMA = 8.0  # px of the small picture; what is smoother is light
+# Pictures are shown larger or smaller where that takes away this share of what is unlike.
+_CLEARLY = 0.9
 
 # Derivatives along the four directions of a square grid, and the distance between two of its points along each.
 _DIRECTIONS: tuple[tuple[tuple[int, int], float], ...] = (
@@ -192,33 +193,47 @@ def likeness(one: Float32, other: Float32, where: UInt8) -> float:
 
 @dataclass(frozen=True)
 class Shift:
-    """The shift of what stands still, in px of the small picture and degrees, and the likeness at that shift."""
+    """The shift of what stands still, in px of the small picture and degrees, and the likeness at that shift.
+
+    `larger`: how many times as large it is shown.
+    """
 
     x: float
     y: float
     degrees: float
     alike: float
+    larger: float = 1.0
 
 
 def shift_of(reference: Float32, now: Float32, where: UInt8) -> Shift | None:
-    """Find the shift and turn that lead from `reference` to `now`, both float32 [h, w]; None where none is found.
+    """Find what leads from `reference` to `now`, both float32 [h, w]: shift, turn and size; None where it is not found.
 
     Phase correlation finds it coarsely, the enhanced correlation coefficient (Evangelidis and Psarakis, 2008) finely.
     """
     window = cv2.createHanningWindow((reference.shape[1], reference.shape[0]), cv2.CV_32F)
     masked = np.where(where > 0, 1, 0).astype(np.float32)
     (x, y), _ = cv2.phaseCorrelate(reference * masked, now * masked, window)
-    best: Shift | None = None
-    for start in ((0.0, 0.0), (x, y)):
-        warp = np.array([[1, 0, start[0]], [0, 1, start[1]]], np.float32)
-        criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-4)
-        try:
-            alike, warp = cv2.findTransformECC(reference, now, warp, cv2.MOTION_EUCLIDEAN, criteria, where, 5)
-        except cv2.error:  # it does not converge
-            continue
-        middle = np.array([reference.shape[1] / 2, reference.shape[0] / 2, 1.0])
-        moved = warp.astype(np.float64) @ middle - middle[:2]
-        degrees = float(np.degrees(np.arctan2(warp[1, 0], warp[0, 0])))
-        if best is None or alike > best.alike:
-            best = Shift(float(moved[0]), float(moved[1]), degrees, float(alike))
-    return best
+    starts = [np.array([[1, 0, start[0]], [0, 1, start[1]]], np.float32) for start in ((0.0, 0.0), (x, y))]
+    found = [laid for start in starts if (laid := _laid(reference, now, where, start, cv2.MOTION_EUCLIDEAN))]
+    if not found:
+        return None
+    alike, warp = max(found, key=lambda laid: laid[0])
+    # a camera that came nearer shows all larger
+    free = _laid(reference, now, where, warp, cv2.MOTION_AFFINE)
+    if free is not None and 1 - free[0] < _CLEARLY * (1 - alike):
+        alike, warp = free
+    middle = np.array([reference.shape[1] / 2, reference.shape[0] / 2, 1.0])
+    moved = warp @ middle - middle[:2]
+    degrees = float(np.degrees(np.arctan2(warp[1, 0] - warp[0, 1], warp[0, 0] + warp[1, 1])))
+    larger = float(np.sqrt(abs(np.linalg.det(warp[:, :2]))))
+    return Shift(float(moved[0]), float(moved[1]), degrees, alike, larger)
+
+
+def _laid(reference: Float32, now: Float32, where: UInt8, start: Float32, motion: int) -> tuple[float, Float64] | None:
+    """Lay `now` upon `reference`; return how alike they are then, and the warp [2, 3]; None where that fails."""
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-4)
+    try:
+        alike, warp = cv2.findTransformECC(reference, now, start.astype(np.float32), motion, criteria, where, 5)
+    except cv2.error:  # it does not converge
+        return None
+    return float(alike), warp.astype(np.float64)

@@ -32,10 +32,11 @@ def scene(seed: int = 0) -> UInt8:
     return coloured
 
 
-def moved(pixels: UInt8, x: float, y: float, degrees: float = 0.0) -> UInt8:
-    """Return what a camera sees that was moved by px and turned."""
-    matrix = cv2.getRotationMatrix2D((SIZE[0] / 2, SIZE[1] / 2), degrees, 1) + np.array([[0, 0, x], [0, 0, y]])
-    shown: UInt8 = cv2.warpAffine(pixels, matrix, SIZE, borderMode=cv2.BORDER_REFLECT)
+def moved(pixels: UInt8, x: float, y: float, degrees: float = 0.0, larger: float = 1.0) -> UInt8:
+    """Return what a camera sees that was moved by px, turned, and brought nearer or farther."""
+    size = (pixels.shape[1], pixels.shape[0])
+    matrix = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), degrees, larger) + np.array([[0, 0, x], [0, 0, y]])
+    shown: UInt8 = cv2.warpAffine(pixels, matrix, size, borderMode=cv2.BORDER_REFLECT)
     return shown
 
 
@@ -73,4 +74,6 @@ BAD: dict[str, tuple[str, Callable[[UInt8], UInt8]]] = {
     "shifted": ("moved", lambda pixels: moved(pixels, 9, -6)),
     "far": ("moved", lambda pixels: moved(pixels, 70, 40)),
     "turned": ("moved", lambda pixels: moved(pixels, 0, 0, 2.0)),
+    "nearer": ("moved", lambda pixels: moved(pixels, 0, 0, 0, 1.02)),
+    "farther": ("moved", lambda pixels: moved(pixels, 0, 0, 0, 0.98)),
 }  # fmt: skip
