@@ -229,7 +229,7 @@ _ERF_AXIS = np.linspace(-6.0, 6.0, 12_001)
 _ERF = np.array([math.erf(x) for x in _ERF_AXIS.tolist()])
 
 
-def _erf(x: Float64) -> Float64:
+def erf(x: Float64) -> Float64:
     """Return the error function, to 1e-7, of float64 of any shape."""
     values: Float64 = np.interp(x, _ERF_AXIS, _ERF)
     return values
@@ -241,7 +241,7 @@ def _tables() -> tuple[Float64, Float64]:
     halves, steepness = [], []
     for ratio in ratios:
         x = np.linspace(0, ratio / 2 + 5, 4000)
-        shape = (_erf((x + ratio / 2) / 2**0.5) - _erf((x - ratio / 2) / 2**0.5)) / 2
+        shape = (erf((x + ratio / 2) / 2**0.5) - erf((x - ratio / 2) / 2**0.5)) / 2
         height = shape[shape >= _PLATEAU * shape[0]].mean()
         quarter, half, most = (2 * x[np.argmax(shape < height * level)] for level in (0.25, 0.5, 0.75))
         halves.append(half)
@@ -266,40 +266,3 @@ def unblurred(half: Float64, blur: Float64) -> Float64:
     narrow = (blur > 0) & (shown <= _HALVES[-1])
     width: Float64 = np.where(narrow, np.interp(shown, _HALVES, _RATIOS) * blur, half)
     return width
-
-
-# Shapes of blurred boxes, by width / blur and by how far their width at half height may be misread.
-_SHAPE_RATIOS, _MISREAD, _SHAPE_AXIS = (
-    np.geomspace(0.6, 8, 150),
-    np.linspace(0.95, 1.05, 11),
-    np.linspace(-1.7, 1.7, 41),
-)
-
-
-def _shapes() -> Float64:
-    """Return the shapes, float64 [150 * 11, 41], each of length 1, read along `_SHAPE_AXIS` times its width at half."""
-    ratios = np.repeat(_SHAPE_RATIOS, len(_MISREAD))[:, None]
-    x = _SHAPE_AXIS * (np.interp(ratios, _RATIOS, _HALVES) * np.tile(_MISREAD, len(_SHAPE_RATIOS))[:, None])
-    shapes = _erf((x + ratios / 2) / 2**0.5) - _erf((x - ratios / 2) / 2**0.5)
-    unit: Float64 = shapes / np.linalg.norm(shapes, axis=1, keepdims=True)
-    return unit
-
-
-_SHAPES = _shapes()
-
-
-def box_and_blur(profiles: Profiles, at: npt.NDArray[np.int64], half: float) -> tuple[float, float]:
-    """Return width / blur, and the blur, px, of the blurred box that is most like a stroke's profiles.
-
-    `at`: which profiles. `half`: how wide they are at half their height, px. All are laid over each other.
-    """
-    middles = (profiles.left[at] + profiles.right[at])[:, None] / 2
-    places = (middles + _SHAPE_AXIS * half) / profiles.step[at][:, None] + (ACROSS - 1) / 2
-    left = np.clip(places.astype(np.int64), 0, ACROSS - 2)
-    above = profiles.above[at]
-    rows = np.arange(len(at))[:, None]
-    share = np.clip(places - left, 0, 1)
-    mean = (above[rows, left] * (1 - share) + above[rows, left + 1] * share).mean(axis=0)
-    best = int((_SHAPES @ mean).argmax())
-    ratio, misread = _SHAPE_RATIOS[best // len(_MISREAD)], _MISREAD[best % len(_MISREAD)]
-    return float(ratio), float(half / (np.interp(ratio, _RATIOS, _HALVES) * misread))

@@ -287,6 +287,7 @@ def _in_px(strokes: SizedStrokes, starts: Indices, overlaps: Float64) -> tuple[F
     covered = np.add.reduceat(strokes.drawn_px * strokes.width_px, first)
     edges = 2**0.5 * _edge_px(np.maximum.reduceat(strokes.blur, first))
     seen = np.diff(strokes.bounds[starts])
+    noise = _weighted(strokes.u_width_px, strokes.length_px, starts)
     return (
         length,
         width,
@@ -295,7 +296,7 @@ def _in_px(strokes: SizedStrokes, starts: Indices, overlaps: Float64) -> tuple[F
         np.hypot(edges, _ALONG * length),
         np.where(
             np.logical_and.reduceat(strokes.resolved, first),
-            edges / np.minimum(4.0, np.sqrt(np.maximum(1, seen))),
+            np.hypot(edges / np.minimum(4.0, np.sqrt(np.maximum(1, seen))), noise),
             width / 12**0.5,
         ),
     )

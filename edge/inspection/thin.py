@@ -6,18 +6,17 @@ stroke's own. Then its ends are sought along it, beyond the last point of the ma
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edge.inspection.narrow import Lines, boxes_of
 from edge.inspection.packed import Bools, Indices, lengths_of, starts_of
 from edge.inspection.profiles import (
     LEVELS,
     Profiles,
     Stations,
-    box_and_blur,
     grey_at,
     read_across,
     unblurred,
@@ -30,11 +29,11 @@ _APART_PX = 3.0
 _PROFILES_AT_MOST = 300
 # Ground is read this far beyond the mask, px.
 _BEYOND_PX = 7.0
-# The steepness of its edges tells the width of a stroke this many times as wide as the blur; its whole shape that of
-# one so many times as wide; less is told from a paler, wider one by its ends alone.
-_STEEP, _SHAPED = 4.0, 1.7
-# The blur at an end counts beside the shape's where they differ by less than this share: a tip that fades has more.
-_ALIKE = 0.15
+# The steepness of its edges tells the width of a stroke this many times as wide as the blur, or where the blur is wide,
+# in px, so many times; less is told by all of its pixels.
+_STEEP, _WIDE_PX, _STEEP_IN_WIDE = 4.0, 1.3, 4.6
+# Where a stroke is so narrow against the blur, those that are less than so many times as wide tell the blur with it.
+_NARROW, _HELPFUL = 3.2, 10.0
 _SOUND_AT_LEAST = 0.5
 # Near a joint a profile's ground differs by no more than so many grey levels, and this share of its stroke's height.
 _GROUND_LEVELS, _GROUND_SHARE = 1.5, 0.03
@@ -75,8 +74,8 @@ class SizedStrokes:
     and `edges` [2, W, 2], the two edges (x, y) px of each, from `bounds` [S + 1] on. All else is float64 [S]:
     `width_px`: the mean of its widths; `width_max_px`: the largest that three neighbours agree on. `length_px`;
     `drawn_px`: so long is a stroke of its area with square ends. `blur`: standard deviation of the picture's, px.
-    `height`: grey levels above the ground, negative where darker. `resolved` bool [S]: whether its width is more than
-    the blur's own.
+    `u_width_px`: standard uncertainty of the width by its pixels' noise, where that is known, or else 0. `height`: grey
+    levels above the ground, negative where darker. `resolved` bool [S]: whether its width is more than the blur's own.
     """
 
     number: Indices
@@ -87,6 +86,7 @@ class SizedStrokes:
     bounds: Indices
     width_px: Float64
     width_max_px: Float64
+    u_width_px: Float64
     length_px: Float64
     drawn_px: Float64
     blur: Float64
@@ -107,6 +107,7 @@ class SizedStrokes:
             bounds=starts_of(np.diff(self.bounds)[kept]),
             width_px=self.width_px[kept],
             width_max_px=self.width_max_px[kept],
+            u_width_px=self.u_width_px[kept],
             length_px=self.length_px[kept],
             drawn_px=self.drawn_px[kept],
             blur=self.blur[kept],
@@ -263,7 +264,8 @@ def sized(picture: UInt8, paths: Paths | None, *, sharp: bool = False) -> SizedS
     lines = paths.points + _evened(middles, read, paths)[:, None] * paths.normals
     if not paths.clear.all():
         read = _undisturbed(read, (clear < np.diff(paths.starts))[number])
-    return _put_together(paths, lines, _ends(picture, paths, lines, read), read)
+    ends = _ends(picture, paths, lines, read)
+    return _put_together(paths, lines, ends, read, _widths(picture, paths, lines, ends, read))
 
 
 def _undisturbed(read: _Read, met: Bools) -> _Read:
@@ -426,33 +428,28 @@ def _outermost(signal: Float64, level: Float64, near: Bools) -> tuple[Float64, B
     return place, low < level
 
 
-def _put_together(paths: Paths, lines: Float64, ends: _Ends, read: _Read) -> SizedStrokes:
-    """Put strokes together from their profiles and ends."""
-    profiles, at, bounds = read.profiles, read.at, read.bounds
+def _put_together(paths: Paths, lines: Float64, ends: _Ends, read: _Read, wide: _Widths) -> SizedStrokes:
+    """Put strokes together from their profiles, ends and widths."""
     points, begins = _lines(paths.closed[read.number], lines, ends, read)
     lengths = lengths_of(points, begins[:-1])
-    shown = profiles.width[at]
-    half, blurred, height = _medians(np.array([shown, profiles.blur[at], profiles.height[at]]), bounds)
-    blurs, resolved = _blurs(read, half, blurred, ends)
-    counts = np.diff(bounds)
-    widths = unblurred(shown, np.repeat(blurs, counts))
-    means, largest = _mean_and_largest(widths, bounds)
     more = ends.drawn - ends.beyond
     more = np.where(np.isnan(more), 0.0, more) @ (1.0, 1.0)
+    means, largest = _mean_and_largest(wide.widths, read.bounds)
     return SizedStrokes(
         number=read.number,
         points=points,
         begins=begins,
-        widths=widths,
-        edges=_edges(paths, profiles, at, widths),
-        bounds=bounds,
+        widths=wide.widths,
+        edges=_edges(paths, read.profiles, read.at, wide.widths),
+        bounds=read.bounds,
         width_px=means,
         width_max_px=largest,
+        u_width_px=wide.u,
         length_px=lengths,
         drawn_px=np.maximum(0.25 * lengths, lengths + more),
-        blur=blurs,
-        height=height,
-        resolved=resolved,
+        blur=wide.blur,
+        height=wide.height,
+        resolved=wide.resolved,
     )
 
 
@@ -495,31 +492,68 @@ def _mean_and_largest(widths: Float64, bounds: Indices) -> tuple[Float64, Float6
     return means, largest
 
 
-def _blurs(read: _Read, half: Float64, blurred: Float64, ends: _Ends) -> tuple[Float64, Bools]:
-    """Return the blur of strokes' edges, px, and whether their width can be told from it, both [S]; 0 where it cannot.
+@dataclass(frozen=True)
+class _Widths:
+    """How wide S strokes are: `widths` float64 [A] px, at each sound profile; all else is [S].
 
-    `half`, `blurred` [S]: the medians of how wide they are at half their height and of the blur, px.
+    `u`: standard uncertainty of their mean by the pixels' noise, px, 0 where that is not known. `blur`: its deviation,
+    px, 0 where it cannot be told; `height`: grey levels; `resolved` bool: whether the width is told from the blur.
     """
+
+    widths: Float64
+    u: Float64
+    blur: Float64
+    height: Float64
+    resolved: Bools
+
+
+def _widths(picture: UInt8, paths: Paths, lines: Float64, ends: _Ends, read: _Read) -> _Widths:
+    """Return how wide strokes are without the picture's blur, as far as it can be told."""
+    profiles, at = read.profiles, read.at
+    shown, counts = profiles.width[at], np.diff(read.bounds)
+    half, blurred, height = _medians(np.array([shown, profiles.blur[at], profiles.height[at]]), read.bounds)
+    none = np.zeros_like(half)
     if read.sharp:
-        return np.zeros_like(half), np.ones(len(half), np.bool_)
-    resolved = half >= _STEEP * blurred
-    blurs = np.where(resolved, blurred, 0.0)
-    for number in np.flatnonzero(~resolved).tolist():
-        own = read.at[read.bounds[number] : read.bounds[number + 1]]
-        at_ends = [blur for blur in ends.blur[number].tolist() if math.isfinite(blur) and blur > 0]
-        blurs[number], resolved[number] = _blur(read.profiles, own, float(half[number]), at_ends)
-    return blurs, resolved
+        return _Widths(shown, none, none, height, np.ones(len(half), np.bool_))
+    resolved = half >= np.where(blurred < _WIDE_PX, _STEEP, _STEEP_IN_WIDE) * blurred
+    if resolved.all():
+        return _Widths(unblurred(shown, np.repeat(blurred, counts)), none, blurred, height, resolved)
+    asked = ~resolved if (half >= _NARROW * blurred).all() else half < _HELPFUL * blurred
+    boxes = boxes_of(picture, _around(paths, lines, read, asked, np.array([half, blurred])))
+    told = np.zeros_like(resolved)
+    told[asked] = boxes.told
+    blurs = np.where(resolved, blurred, _blur_of_ends(half, ends))
+    blurs[told] = boxes.blur[boxes.told]
+    widths = unblurred(shown, np.repeat(blurs, counts))
+    own = np.add.reduceat(widths, read.bounds[:-1]) / counts
+    means, u = own.copy(), np.where(resolved, 0.0, (half - own) / 2)
+    means[told], u[told] = boxes.width[boxes.told], boxes.u[boxes.told]
+    widths *= np.repeat(means / np.maximum(own, 1e-9), counts)
+    return _Widths(widths, u, blurs, height, resolved | (blurs > 0))
 
 
-def _blur(profiles: Profiles, at: Indices, half: float, at_ends: Sequence[float]) -> tuple[float, bool]:
-    """Return the blur of a narrow stroke's edges, and whether its width can be told from it; 0 where it cannot."""
-    ratio, blur = box_and_blur(profiles, at, half)
-    if ratio >= _SHAPED:
-        close = [each for each in at_ends if abs(each - blur) < _ALIKE * blur]
-        return (blur + sum(close)) / (1 + len(close)), True
-    if at_ends and 2.3 * min(at_ends) < half:
-        return min(at_ends), True
-    return 0.0, False
+def _blur_of_ends(half: Float64, ends: _Ends) -> Float64:
+    """Return the blur of strokes' sharpest ends, px, [S], where that can be; 0 where not. `half`: their widths."""
+    with_blur = np.where((ends.blur > 0) & np.isfinite(ends.blur), ends.blur, np.inf).min(axis=1)
+    return np.where(2.3 * with_blur < half, with_blur, 0.0)
+
+
+def _around(paths: Paths, lines: Float64, read: _Read, asked: Bools, shown: Float64) -> Lines:
+    """Return where the strokes that are `asked` for, bool [S], are read; `shown` [2, S]: their widths and blurs, px."""
+    at = read.at[np.repeat(asked, np.diff(read.bounds))]
+    normals = _normals(lines, paths.before, paths.after, paths.starts, paths.closed)
+    before, after = paths.before[at], paths.after[at]
+    way = lines[after] - lines[before]
+    steps = np.maximum(1, (before != at).astype(np.int64) + (after != at))
+    half, blurred = shown[:, asked]
+    return Lines(
+        points=lines[at],
+        normals=normals[at],
+        apart=np.hypot(way[:, 0], way[:, 1]) / steps,
+        starts=starts_of(np.diff(read.bounds)[asked])[:-1],
+        half=half,
+        blur=blurred,
+    )
 
 
 def _lines(closed: Bools, lines: Float64, ends: _Ends, read: _Read) -> tuple[Float64, Indices]:
