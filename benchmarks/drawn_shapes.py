@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +116,22 @@ def drawn(shape: Shape, how: Drawing) -> UInt8:
     noisy = grey + np.random.default_rng(how.seed).normal(0, how.noise, grey.shape)
     picture: UInt8 = np.clip(np.round(noisy), 0, 255).astype(np.uint8)
     return picture
+
+
+def beside(shapes: Sequence[Shape], how: Drawing) -> tuple[UInt8, list[float]]:
+    """Draw shapes into one picture, uint8 [H, W], beside each other; return it and each one's middle column, px."""
+    shares = [share(shape, how.at) for shape in shapes]
+    grey = np.full((max(each.shape[0] for each in shares), sum(each.shape[1] for each in shares)), GROUND, np.float32)
+    columns, left = [], 0
+    for each in shares:
+        grey[: each.shape[0], left : left + each.shape[1]] += (how.ink - GROUND) * each
+        columns.append(left + each.shape[1] / 2)
+        left += each.shape[1]
+    if how.blur:
+        grey = cv2.GaussianBlur(grey, (0, 0), how.blur)
+    noisy = grey + np.random.default_rng(how.seed).normal(0, how.noise, grey.shape)
+    picture: UInt8 = np.clip(np.round(noisy), 0, 255).astype(np.uint8)
+    return picture, columns
 
 
 def marked(picture: UInt8, dilated: int = 0) -> UInt8:

@@ -24,6 +24,7 @@ from benchmarks.drawn_shapes import (
     Shape,
     arc,
     bar,
+    beside,
     cross,
     disc,
     drawn,
@@ -36,10 +37,11 @@ from edge.allocating import keep_freed_memory
 from edge.inspection.measuring import Sight, measure, region
 from edge.inspection.scale import UniformScale
 from edge.opencv import cv2
-from edge.records import DefectMap, Transform, UInt8
+from edge.records import Defect, DefectMap, Transform, UInt8
 
 BLURS = (0.0, 1.0, 2.0)
 NOISE = 2.0
+Errors = tuple[float, float, float, bool, bool]
 BEGIN, END = "<!-- accuracy -->", "<!-- /accuracy -->"
 
 
@@ -73,36 +75,62 @@ def accuracy(each: int) -> list[dict[str, Any]]:
             errors = []
             for number in range(each):
                 shape = make()
-                at = (float(rng.uniform(-0.5, 0.5)), float(rng.uniform(-0.5, 0.5)))
-                picture = drawn(shape, Drawing(at, blur, NOISE, seed=number))
+                picture = drawn(shape, _placed(rng, blur, number))
                 defect = max(measured(picture, marked(picture, dilated)), key=lambda found: found.area_px)
-                length = defect.length_px - shape.length_px
-                covered = (
-                    abs(length) <= (defect.u_mm or 0.0),
-                    abs(defect.area_px - shape.area_px) <= (defect.u_area_mm2 or 0.0),
-                )
-                errors.append(
-                    (
-                        abs(length) / shape.length_px,
-                        abs(defect.width_px - shape.width_px),
-                        abs(defect.area_px / shape.area_px - 1),
-                        *covered,
-                    )
-                )
-            worst = np.array(errors, np.float64)
-            rows.append(
-                {
-                    "shape": name,
-                    "blur_px": blur,
-                    "drawn": each,
-                    "length_error": float(worst[:, 0].max()),
-                    "width_error_px": float(worst[:, 1].max()),
-                    "area_error": float(worst[:, 2].max()),
-                    "length_covered": float(worst[:, 3].mean()),
-                    "area_covered": float(worst[:, 4].mean()),
-                }
-            )
-    return rows
+                errors.append(_errors(defect, shape))
+            rows.append(_row(name, blur, errors))
+    return rows + [_row(name, blur, _in_company(company, blur, each, rng)) for name, company, blur in COMPANY]
+
+
+# What a line of 80 x 5 px lies beside in one picture, and under which blur.
+COMPANY = tuple(
+    (f"bar 80 x 5, beside {name}", sizes, blur)
+    for blur in (2.0, 2.5)
+    for name, sizes in (("a bar 150 x 12", [(150, 12)]), ("a bar 100 x 8", [(100, 8)]), ("three alike", [(80, 5)] * 3))
+)
+
+
+def _in_company(company: list[tuple[int, int]], blur: float, each: int, rng: np.random.Generator) -> list[Errors]:
+    """Measure a bar of 80 x 5 px beside others, each turned by chance."""
+    errors = []
+    for number in range(each):
+        bars = [bar(length, width, float(rng.uniform(0, 180))) for length, width in [(80, 5), *company]]
+        picture, columns = beside(bars, _placed(rng, blur, number))
+        defects = measured(picture, marked(picture))
+        own = min(defects, key=lambda found: abs(found.bbox[0] + found.bbox[2] / 2 - columns[0]))
+        errors.append(_errors(own, bars[0]))
+    return errors
+
+
+def _placed(rng: np.random.Generator, blur: float, seed: int) -> Drawing:
+    return Drawing((float(rng.uniform(-0.5, 0.5)), float(rng.uniform(-0.5, 0.5))), blur, NOISE, seed=seed)
+
+
+def _errors(defect: Defect, shape: Shape) -> Errors:
+    """Return the errors of length (a share), width (px) and area (a share), and whether u covers length and area."""
+    length, area = defect.length_px - shape.length_px, defect.area_px - shape.area_px
+    return (
+        abs(length) / shape.length_px,
+        abs(defect.width_px - shape.width_px),
+        abs(area) / shape.area_px,
+        abs(length) <= (defect.u_mm or 0.0),
+        abs(area) <= (defect.u_area_mm2 or 0.0),
+    )
+
+
+def _row(name: str, blur: float, errors: list[Errors]) -> dict[str, Any]:
+    seen = np.array(errors, np.float64)
+    return {
+        "shape": name,
+        "blur_px": blur,
+        "drawn": len(errors),
+        "length_error": float(seen[:, 0].max()),
+        "width_error_px": float(seen[:, 1].max()),
+        "area_error": float(seen[:, 2].max()),
+        "area_spread": float(np.sqrt((seen[:, 2] ** 2).mean())),
+        "length_covered": float(seen[:, 3].mean()),
+        "area_covered": float(seen[:, 4].mean()),
+    }
 
 
 def frame_of(count: int, seed: int = 1) -> tuple[UInt8, UInt8]:
@@ -154,16 +182,19 @@ def speed(rounds: int) -> dict[str, float]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows of accuracy as a table of a page."""
-    lines = ["| shape, px | blur, px | length | width, px | area | truth within ± u |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| shape, px | blur, px | length | width, px | area | area, root mean square | length, area within ± u |",
+        "|---|---|---|---|---|---|---|",
+    ]
     lines += [
         f"| {row['shape']} | {row['blur_px']:g} | {row['length_error']:.1%} | {row['width_error_px']:.2f} "
-        f"| {row['area_error']:.1%} | {row['length_covered']:.0%} |"
+        f"| {row['area_error']:.1%} | {row['area_spread']:.1%} "
+        f"| {row['length_covered']:.0%}, {row['area_covered']:.0%} |"
         for row in rows
     ]
-    covered = sum(row["length_covered"] for row in rows) / max(1, len(rows))
-    return "\n".join(
-        [*lines, "", f"The true length lies within the measured one ± u in {covered:.1%} of all drawings."]
-    )
+    length, area = (sum(row[name] for row in rows) / max(1, len(rows)) for name in ("length_covered", "area_covered"))
+    told = f"The true length lies within the measured one ± u in {length:.1%} of all drawings, the area in {area:.1%}."
+    return "\n".join([*lines, "", told])
 
 
 def main() -> None:

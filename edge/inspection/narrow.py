@@ -27,6 +27,9 @@ _FLAT_FROM, _FLAT_TO = 0.37, 135.0
 _TOLD = 0.05
 # The blur differs by this share of it, at least, between the places of a picture.
 _BLUR_DIFFERS = 0.004
+# An end tells the blur where it is square; a round one of a stroke w px wide looks blurred by so many times w² / s px
+# more. One whose blur is more than so many standard uncertainties from its stroke's is none.
+_ROUND, _ALIKE = 0.0018, 2.5
 # Readings beside each other share pixels: the fit is less certain than their scatter says.
 _SHARED = 1.8
 
@@ -45,6 +48,15 @@ class Lines:
     starts: Indices
     half: Float64
     blur: Float64
+
+
+@dataclass(frozen=True)
+class Tips:
+    """Where strokes end: at `points` float64 [E, 2] px, with the unit ways outward, [E, 2]; `of` int64 [E]: which."""
+
+    points: Float64
+    ways: Float64
+    of: Indices
 
 
 @dataclass(frozen=True)
@@ -87,10 +99,19 @@ class _Fits:
     settled: Bools
 
 
-def boxes_of(picture: UInt8, lines: Lines) -> Boxes:
-    """Find the boxes of strokes in a picture, uint8 [H, W] or [H, W, C]."""
+@dataclass(frozen=True)
+class _Blurs:
+    """What M places tell of the picture's blur: its deviation and the uncertainty's square, float64 [M], px."""
+
+    blur: Float64
+    doubt: Float64
+
+
+def boxes_of(picture: UInt8, lines: Lines, tips: Tips) -> Boxes:
+    """Find the boxes of strokes in a picture, uint8 [H, W] or [H, W, C]; of some the ends are known."""
     means = _means(picture, lines)
-    fits = _shared(_fitted(means, lines), means.spread)
+    own = _fitted(means, lines)
+    fits = _shared(own, means.spread, _at_tips(picture, tips, means, own))
     width = np.sqrt(np.maximum(12 * (fits.variance - fits.blur**2), 1e-6))
     # w² = 12 (V - s²)
     ways = np.stack([6 / width, -12 * fits.blur / width], axis=1)
@@ -188,20 +209,93 @@ def _model(axis: Float64, variance: Float64, flat: Float64, linear: Float64) -> 
     return columns, height * shape + ground + slope * (axis / axis[-1])
 
 
-def _shared(fits: _Fits, spread: Float64) -> _Fits:
-    """Return fits each with what the other strokes tell of the blur, as far as all of them agree."""
-    if len(spread) < 2:
+def _at_tips(picture: UInt8, tips: Tips, means: _Means, fits: _Fits) -> _Blurs:
+    """Return what the ends of strokes tell of the blur, along them; left out are those that are no square ends.
+
+    Across, an end is weighed as its stroke's profile is; along, a step is fitted to it.
+    """
+    if not len(tips.of):
+        return _Blurs(np.empty(0), np.empty(0))
+    of = tips.of
+    blur, width = fits.blur[of], np.sqrt(np.maximum(12 * (fits.variance - fits.blur**2), 0))[of]
+    far = _BEYOND * blur + _BEYOND_PX
+    along = np.arange(-int(np.ceil(far.max())), int(np.ceil(far.max())) + 1, dtype=np.float64)
+    shape = (_step((means.axis + width[:, None] / 2) / blur[:, None])) - _step(
+        (means.axis - width[:, None] / 2) / blur[:, None]
+    )
+    weights = shape * means.inside[of]
+    ways = tips.ways.T[:, :, None]
+    places = (tips.points - 0.5).T[:, :, None] + ways * along
+    x, y = places[..., None] + (np.array([-ways[1], ways[0]]) * means.axis)[:, :, None, :]
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    grey = grey_at(picture, x.reshape(-1, len(means.axis)), y.reshape(-1, len(means.axis))).reshape(x.shape)
+    shown = np.einsum("evb,eb->ev", grey, weights) / weights.sum(axis=1)[:, None]
+    inside = (np.abs(along) <= far[:, None]).astype(np.float64)
+    found, doubt, settled = _steps_in(shown, along, inside, blur)
+    share = np.array([x[:, :, ::5], y[:, :, ::5]])
+    share -= np.floor(share)
+    spread = ((share * (1 - share)).mean(axis=(2, 3)) * ways[:, :, 0] ** 2).sum(axis=0)
+    pixels = np.sqrt(np.maximum(found**2 - spread, 0.01))
+    theirs = np.sqrt(np.maximum(blur**2 - means.spread[of], 0.01))
+    doubt = doubt + (_ROUND * width**2 / pixels) ** 2
+    alike = np.abs(pixels - theirs) <= _ALIKE * np.sqrt(doubt + fits.covariance[of, 1, 1])
+    return _Blurs(pixels[settled & alike], doubt[settled & alike])
+
+
+def _step(x: Float64) -> Float64:
+    """Return the share of a Gaussian of deviation 1 below x, of any shape."""
+    below: Float64 = (1 + erf(x * 2**-0.5)) / 2
+    return below
+
+
+def _steps_in(shown: Float64, along: Float64, inside: Float64, blur: Float64) -> tuple[Float64, Float64, Bools]:
+    """Fit a blurred step down to profiles [E, V] along `along` [V], where they are `inside`, by Gauss-Newton.
+
+    Return its blur's deviation [E], px, the square of its standard uncertainty, and whether the fit came to rest.
+    """
+    ground, height = shown[:, -1], shown[:, 0] - shown[:, -1]
+    found = np.stack([blur, np.zeros_like(blur), height, ground], axis=1)
+    for _ in range(_STEPS):
+        deviation, place, height, ground = found.T[:, :, None]
+        at = (place - along) / deviation
+        bell = height * np.exp(-0.5 * at**2) / ((2 * np.pi) ** 0.5 * deviation)
+        columns = np.stack([-at * bell, bell, _step(at), np.ones_like(at)], axis=2) * inside[:, :, None]
+        rest = (shown - height * columns[:, :, 2] - ground) * inside
+        turned = columns.transpose(0, 2, 1)
+        normal = turned @ columns
+        normal[:, _DIAGONAL[:4], _DIAGONAL[:4]] += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None] + 1e-9
+        inverse = np.linalg.inv(normal)
+        pull = turned @ rest[:, :, None]
+        step = (inverse @ pull)[:, :, 0]
+        step[:, :2] = np.clip(step[:, :2], -0.3 * blur[:, None], 0.3 * blur[:, None])
+        found = found + step
+        found[:, 0] = np.clip(found[:, 0], 0.4 * blur, 2.5 * blur)
+        if (np.abs(step[:, 0]) <= _SETTLED * blur).all():
+            break
+    squares = np.maximum(np.einsum("ev,ev->e", rest, rest) - np.einsum("ei,ei->e", step, pull[:, :, 0]), 0)
+    scatter = squares / np.maximum(1, inside.sum(axis=1) - 4)
+    return found[:, 0], _SHARED * scatter * inverse[:, 0, 0], np.abs(step[:, 0]) <= 10 * _SETTLED * blur
+
+
+def _shared(fits: _Fits, spread: Float64, tips: _Blurs) -> _Fits:
+    """Return fits each with what the other strokes, and the ends, tell of the blur, as far as all of them agree."""
+    if len(spread) + len(tips.blur) < 2:
         return fits
     own = np.sqrt(np.maximum(fits.blur**2 - spread, 0.01))  # the picture's, whatever the direction of reading
-    uncertain = fits.covariance[:, 1, 1] * (fits.blur / own) ** 2
-    weights = 1 / np.maximum(uncertain, 1e-8)
-    mean = (weights @ own) / weights.sum()
-    # how much the strokes' blurs differ beyond their uncertainty (DerSimonian and Laird, 1986)
-    beyond = weights @ (own - mean) ** 2 - (len(own) - 1)
+    blurs = np.concatenate([own, tips.blur])
+    doubts = np.concatenate([fits.covariance[:, 1, 1] * (fits.blur / own) ** 2, tips.doubt])
+    weights = 1 / np.maximum(doubts, 1e-8)
+    mean = (weights @ blurs) / weights.sum()
+    # how much the blurs differ (DerSimonian and Laird, 1986), where 99.7 % of those that are one would differ by less
+    free = len(blurs) - 1
+    by_chance = free * (1 - 2 / (9 * free) + 2.75 * (2 / (9 * free)) ** 0.5) ** 3  # Wilson and Hilferty, 1931
+    differ = weights @ (blurs - mean) ** 2
+    beyond = differ - free if differ > by_chance else 0.0
     apart = max((_BLUR_DIFFERS * mean) ** 2, beyond / (weights.sum() - (weights @ weights) / weights.sum()))
-    weights = 1 / (uncertain + apart)
-    others = weights.sum() - weights
-    blur = np.sqrt((weights @ own - weights * own) ** 2 / others**2 + spread)
+    weights = 1 / (doubts + apart)
+    mine = weights[: len(own)]
+    others = weights.sum() - mine
+    blur = np.sqrt((weights @ blurs - mine * own) ** 2 / others**2 + spread)
     doubt = (1 / others + apart) * (own / blur) ** 2
     gain = fits.covariance[:, :, 1] / (fits.covariance[:, 1, 1] + doubt)[:, None]
     variance, shared = (np.stack([fits.variance, fits.blur], axis=1) + gain * (blur - fits.blur)[:, None]).T

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge.inspection.narrow import Lines, boxes_of
+from edge.inspection.narrow import Lines, Tips, boxes_of
 from edge.inspection.packed import Bools, Indices, lengths_of, starts_of
 from edge.inspection.profiles import (
     LEVELS,
@@ -33,7 +33,9 @@ _BEYOND_PX = 7.0
 # in px, so many times; less is told by all of its pixels.
 _STEEP, _WIDE_PX, _STEEP_IN_WIDE = 4.0, 1.3, 4.6
 # Where a stroke is so narrow against the blur, those that are less than so many times as wide tell the blur with it.
-_NARROW, _HELPFUL = 3.2, 10.0
+_NARROW, _HELPFUL = 3.7, 10.0
+# So many places of all of them together are read, at most.
+_PLACES_AT_MOST = 1500
 _SOUND_AT_LEAST = 0.5
 # Near a joint a profile's ground differs by no more than so many grey levels, and this share of its stroke's height.
 _GROUND_LEVELS, _GROUND_SHARE = 1.5, 0.03
@@ -519,7 +521,9 @@ def _widths(picture: UInt8, paths: Paths, lines: Float64, ends: _Ends, read: _Re
     if resolved.all():
         return _Widths(unblurred(shown, np.repeat(blurred, counts)), none, blurred, height, resolved)
     asked = ~resolved if (half >= _NARROW * blurred).all() else half < _HELPFUL * blurred
-    boxes = boxes_of(picture, _around(paths, lines, read, asked, np.array([half, blurred])))
+    narrow = asked & (half < _NARROW * blurred)
+    around = _around(paths, lines, read, asked, np.array([half, blurred]))
+    boxes = boxes_of(picture, around, _tips_of(lines, ends, read, asked, narrow))
     told = np.zeros_like(resolved)
     told[asked] = boxes.told
     blurs = np.where(resolved, blurred, _blur_of_ends(half, ends))
@@ -538,9 +542,23 @@ def _blur_of_ends(half: Float64, ends: _Ends) -> Float64:
     return np.where(2.3 * with_blur < half, with_blur, 0.0)
 
 
+def _tips_of(lines: Float64, ends: _Ends, read: _Read, asked: Bools, narrow: Bools) -> Tips:
+    """Return the free ends that the picture shows of those strokes that are `narrow`, of all `asked` for, bool [S]."""
+    stroke, side = np.nonzero(np.isfinite(ends.blur) & narrow[:, None])
+    last = np.where(side == 1, read.stops[stroke] - 1, read.starts[stroke])
+    inner = last + (1 - 2 * side) * np.minimum(3, read.stops[stroke] - read.starts[stroke] - 1)
+    way = lines[last] - lines[inner]
+    way /= np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-9)[:, None]
+    return Tips(lines[last] + ends.beyond[stroke, side][:, None] * way, way, (np.cumsum(asked) - 1)[stroke])
+
+
 def _around(paths: Paths, lines: Float64, read: _Read, asked: Bools, shown: Float64) -> Lines:
     """Return where the strokes that are `asked` for, bool [S], are read; `shown` [2, S]: their widths and blurs, px."""
-    at = read.at[np.repeat(asked, np.diff(read.bounds))]
+    counts = np.diff(read.bounds)
+    skip = -(-int(counts[asked].sum()) // _PLACES_AT_MOST)
+    number = np.arange(len(read.at)) - np.repeat(read.bounds[:-1], counts)
+    kept = np.repeat(asked, counts) & (number % skip == 0)
+    at = read.at[kept]
     normals = _normals(lines, paths.before, paths.after, paths.starts, paths.closed)
     before, after = paths.before[at], paths.after[at]
     way = lines[after] - lines[before]
@@ -550,7 +568,7 @@ def _around(paths: Paths, lines: Float64, read: _Read, asked: Bools, shown: Floa
         points=lines[at],
         normals=normals[at],
         apart=np.hypot(way[:, 0], way[:, 1]) / steps,
-        starts=starts_of(np.diff(read.bounds)[asked])[:-1],
+        starts=starts_of(-(-counts[asked] // skip))[:-1],
         half=half,
         blur=blurred,
     )

@@ -229,7 +229,9 @@ def shift_of(reference: Float32, now: Float32, where: UInt8) -> Shift | None:
     return Shift(float(moved[0]), float(moved[1]), degrees, alike, larger)
 
 
-def _laid(reference: Float32, now: Float32, where: UInt8, start: Float32, motion: int) -> tuple[float, Float64] | None:
+def _laid(
+    reference: Float32, now: Float32, where: UInt8, start: Float32 | Float64, motion: int
+) -> tuple[float, Float64] | None:
     """Lay `now` upon `reference`; return how alike they are then, and the warp [2, 3]; None where that fails."""
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-4)
     try:

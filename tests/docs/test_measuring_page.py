@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.drawn_shapes import Drawing, bar, drawn
-from benchmarks.measuring import BEGIN, BLURS, END, table
+from benchmarks.measuring import BEGIN, BLURS, COMPANY, END, table
 from edge.cli.commands import app
 from edge.opencv import cv2
 from edge.settings import load_settings
@@ -55,5 +55,5 @@ def test_its_table_has_every_shape_and_blur() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in written.splitlines() if line.startswith("| ")]
     head, *told = rows
     assert head == [cell.strip() for cell in table([]).splitlines()[0].split("|")[1:-1]]
-    assert len(told) == 12 * len(BLURS)
+    assert len(told) == 12 * len(BLURS) + len(COMPANY)
     assert all(float(row[2].rstrip("%")) <= 2 for row in told)

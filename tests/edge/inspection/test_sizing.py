@@ -12,6 +12,7 @@ from benchmarks.drawn_shapes import (
     Shape,
     arc,
     bar,
+    beside,
     cross,
     disc,
     drawn,
@@ -48,6 +49,38 @@ def test_a_straight_line_is_as_long_wide_and_large_in_any_direction(blur: float)
         assert turned < 1, degrees
         assert defect.by_grey
         assert defect.contrast == pytest.approx(130, rel=0.25)
+
+
+@pytest.mark.parametrize(("length", "width", "blur"), [(134, 3, 1.0), (100, 8, 2.0), (67, 6, 2.0)])
+def test_a_line_that_is_narrow_against_the_blur_has_its_own_area(length: float, width: float, blur: float) -> None:
+    """2.9 times the blur's deviation wide or more: area within 3 % in any direction, and none is off by 2 u of 3 %."""
+    for degrees in range(0, 180, 15):
+        how = Drawing((0.01 * degrees % 1 - 0.5, 0.3), blur, noise=2, seed=degrees)
+        defect = one(bar(length, width, degrees), how)
+        assert defect.area_px == pytest.approx(length * width, rel=0.03), degrees
+        assert abs(defect.area_px - length * width) <= (defect.u_area_mm2 or 0), degrees
+
+
+@pytest.mark.parametrize("company", [[bar(150, 12, 20)], [bar(100, 8, 130)], [bar(80, 5, 70), bar(80, 5, 160)]])
+def test_strokes_of_a_frame_share_what_they_tell_of_its_blur(company: list[Shape]) -> None:
+    """A line 5 px wide under a blur of 2 px has its area within 3 % beside a wider one, or beside two alike."""
+    for degrees in range(0, 180, 30):
+        how = Drawing((0.1 * degrees % 1 - 0.5, 0.2), 2.0, noise=2, seed=degrees)
+        picture, columns = beside([bar(80, 5, degrees), *company], how)
+        defects = measured(picture, marked(picture))
+        assert len(defects) == 1 + len(company)
+        narrow = min(defects, key=lambda defect: abs(defect.bbox[0] + defect.bbox[2] / 2 - columns[0]))
+        assert narrow.area_px == pytest.approx(400, rel=0.03), degrees
+
+
+@pytest.mark.parametrize(("length", "width", "blur"), [(60, 3, 2.0), (100, 4, 2.0), (80, 5, 2.5)])
+def test_what_no_profile_tells_is_told_to_be_uncertain(length: float, width: float, blur: float) -> None:
+    """Less than 2.5 times the blur wide the area may be half too large; it lies within ± u in 95 % of 40 drawings."""
+    within = []
+    for number in range(40):
+        defect = one(bar(length, width, 4.5 * number), Drawing((0.02 * number - 0.4, 0.1), blur, noise=2, seed=number))
+        within.append(abs(defect.area_px - length * width) <= (defect.u_area_mm2 or 0))
+    assert np.mean(within) >= 0.95
 
 
 @pytest.mark.parametrize("dilated", [0, 5])
