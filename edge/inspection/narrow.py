@@ -36,7 +36,7 @@ _SHARED = 1.8
 
 @dataclass(frozen=True)
 class Lines:
-    """Where F strokes are read: N places on their middles, float64 [N, 2] px, with unit `normals` [N, 2].
+    """The places where F strokes are read: N of them on their middles, float64 [N, 2] px, with unit `normals` [N, 2].
 
     `apart` [N]: how long a part of its stroke each stands for, px. `starts` int64 [F]: where each stroke's begin.
     `half` [F]: how wide the strokes are at half their height, px; `blur` [F]: about the blur's deviation, px.
@@ -52,7 +52,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Tips:
-    """Where strokes end: at `points` float64 [E, 2] px, with the unit ways outward, [E, 2]; `of` int64 [E]: which."""
+    """The ends of strokes: at `points` float64 [E, 2] px, with the unit ways outward, [E, 2]; `of` int64 [E]: which."""
 
     points: Float64
     ways: Float64
@@ -88,7 +88,7 @@ class _Means:
 
 @dataclass(frozen=True)
 class _Fits:
-    """What was found of F strokes, float64 [F]: the `variance` of the profile, px², and the blur's deviation, px.
+    """The findings of F strokes, float64 [F]: the `variance` of the profile, px², and the blur's deviation, px.
 
     `covariance` [F, 2, 2]: of these two. `settled` bool [F]: whether the fit came to rest.
     """
@@ -101,7 +101,7 @@ class _Fits:
 
 @dataclass(frozen=True)
 class _Blurs:
-    """What M places tell of the picture's blur: its deviation and the uncertainty's square, float64 [M], px."""
+    """The picture's blur as M places tell it: its deviation and the uncertainty's square, float64 [M], px."""
 
     blur: Float64
     doubt: Float64

@@ -1,4 +1,4 @@
-"""Whether a camera was moved, on real recordings: of cameras that stand still while parts pass, and of others.
+"""A camera that was moved, on real recordings: of cameras that stand still while parts pass, and of others.
 
 What a moved camera sees is a real frame that is shown elsewhere, turned or larger, under another light and with noise.
 """
