@@ -29,7 +29,7 @@ from edge.preparing import PreparingSteps
 from edge.records import DefectClass, GraphContract
 from edge.strict_json import BYTES_AT_MOST, parse_json
 from edge.wording import command, counted
-from edge.yaml_settings import StrictModel
+from edge.yaml_settings import NAME_PATTERN, StrictModel
 
 SCHEMA = "linewatch/bundle/1"
 MANIFEST = "manifest.json"
@@ -60,7 +60,7 @@ _GOLDEN_AT_MOST = 64
 # A file that this program was writing when it was ended (`edge.files.replacing`), or had put aside.
 _UNFINISHED = re.compile(r"\..+\.\d+-\d+\.tmp|(learned-before\.csv|.+\.onnx|.+\.map\.png|precision.*\.json)\.tmp")
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 _Level = Annotated[int, Field(ge=0, le=255)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -461,6 +461,36 @@ class Settings(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _names_are_told_apart(self) -> Settings:
+        for key, names in (("cameras", self.cameras), ("recipes", self.recipes)):
+            known: dict[str, str] = {}
+            for name in names:
+                other = known.setdefault(name.lower(), name)
+                if other != name:
+                    raise ValueError(
+                        f"key {key}.{name}: expected a name that differs from {key}.{other} by more than capitals, "
+                        "which people, and some file systems, take for one; received both"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _triggered_views_can_be_judged(self) -> Settings:
+        if self.parts.trigger != "camera":
+            return self
+        for name, recipe in self.recipes.items():
+            for view, own in recipe.views.items():
+                where = f"key recipes.{name}.views.{view}"
+                for key, wanted in (("frames", own.frames or 1), ("ng_frames", own.ng_frames or 1)):
+                    if problem := self.parts.beyond(wanted):
+                        raise ValueError(f"{where}.{key}: expected it {problem}")
+                if own.offset_ms:
+                    raise ValueError(
+                        f"{where}.offset_ms: expected 0 with parts.trigger camera, whose frames open the parts, "
+                        f"received {own.offset_ms}. parts.together_ms says how far apart frames of one part may be"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _sources_differ(self) -> Settings:
         taken: dict[tuple[str, str], str] = {}
         for name, camera in self.cameras.items():
@@ -481,6 +511,8 @@ class Settings(StrictModel):
         whose: dict[str, str] = {}
         for name, recipe in self.recipes.items():
             for prefix in recipe.part_id_prefixes:
+                if whose.get(prefix) == name:
+                    raise ValueError(f"key recipes.{name}.part_id_prefixes: expected {prefix!r} once, received two")
                 if prefix in whose:
                     raise ValueError(
                         f"key recipes.{name}.part_id_prefixes: expected prefixes of its own, received {prefix!r}, "

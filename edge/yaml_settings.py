@@ -28,6 +28,8 @@ _PROBLEMS_TOLD = 20
 # Of what was received, in characters.
 _SHOWN, _KEYS_SHOWN, _LOOKED_AT = 80, 400, 20_000
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"  # of cameras, recipes and whatever else is part of a topic
+
 _SWITCH = {"on": "on", "yes": "on", "true": "on", "off": "off", "no": "off", "false": "off"}
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -253,7 +255,10 @@ def _explain(path: Path, problem: Any) -> str:
         return f"{path}, key {where}: expected a value, received nothing"
     if problem["type"] == "renamed_key":
         return f"{path}, key {where}: this key is called {problem['ctx']['new']} now; rename it"
+    where = where.removesuffix(".[key]")
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "string_pattern_mismatch" and problem["ctx"]["pattern"] == NAME_PATTERN:
+        message = "expected a name of 1 to 64 letters A-Z and a-z, digits, _ and -, no _ or - at its beginning"
     if not problem["loc"] and message.startswith("key "):  # of keys that do not fit each other: it names them itself
         return f"{path}, {message}"
     expected = message.replace("Input should be", "expected", 1)

@@ -197,6 +197,7 @@ class Sources:
             max_age_ms=own.max_age_ms,
             live=live,
             triggered=own.triggered,
+            opens_parts=self._settings.parts.trigger == "camera" and len(self._own) == 1,
             watch=own.watched(live=live),
             belt=read_belt(presence.belt) if looked_at and presence.belt is not None else None,
             quality=open_gate(own.quality),

@@ -181,8 +181,8 @@ def judged_again(rules: PartRules, part: PartResult, frames: Mapping[str, Sequen
         for frame in frames.get(name, ()):
             seen = _with_frame(seen, frame)
         views[name] = seen
-    missing = tuple(name for name, seen in views.items() if _incomplete(seen, both[name]))
-    return _judgement(both, views, missing)
+    missing = tuple(name for name, seen in views.items() if _incomplete(seen, both[name], part.exactly))
+    return _judgement(both, views, missing, part.exactly)
 
 
 def _by_another(part: OpenPart, frame: FrameResult) -> bool:
@@ -258,19 +258,22 @@ def _complete(parts: Parts, part: OpenPart, closes_ns: int, now_ns: int) -> bool
 
 
 def _come(part: OpenPart, view: str) -> int:
-    seen = part.views.get(view, ViewResult())
+    return _frames_of(part.views.get(view, ViewResult()))
+
+
+def _frames_of(seen: ViewResult) -> int:
     return seen.frames + seen.lost + seen.misjudged
 
 
 def _result(part: OpenPart, now_ns: int) -> PartResult:
     rules = part.rules
     views = {name: part.views.get(name, ViewResult()) for name in rules.views}
-    missing = tuple(name for name, seen in views.items() if _incomplete(seen, rules.views[name]))
+    missing = tuple(name for name, seen in views.items() if _incomplete(seen, rules.views[name], part.exactly))
     worst = None
     for seen in views.values():
         if seen.worst is not None:
             worst = worse(worst, seen.worst)
-    judgement = _judgement(rules.views, views, missing)
+    judgement = _judgement(rules.views, views, missing, part.exactly)
     return PartResult(
         number=part.number,
         part_id=part.part_id,
@@ -285,14 +288,18 @@ def _result(part: OpenPart, now_ns: int) -> PartResult:
         grade=None if worst is None or judgement.verdict is Verdict.NO_READ else worst.grade,
         models=rules.models,
         decided_ns=now_ns,
+        exactly=part.exactly,
     )
 
 
-def _incomplete(seen: ViewResult, rule: ViewRule) -> bool:
-    return seen.readable < rule.frames or bool(seen.lost or seen.misjudged)
+def _incomplete(seen: ViewResult, rule: ViewRule, exactly: int | None) -> bool:
+    few = exactly is not None and _frames_of(seen) < exactly
+    return few or seen.readable < rule.frames or bool(seen.lost or seen.misjudged)
 
 
-def _judgement(rules: Mapping[str, ViewRule], views: Mapping[str, ViewResult], missing: tuple[str, ...]) -> Judgement:
+def _judgement(
+    rules: Mapping[str, ViewRule], views: Mapping[str, ViewResult], missing: tuple[str, ...], exactly: int | None
+) -> Judgement:
     """NG before NO_READ before OK: a defect that was seen stays seen, whatever was not."""
     for name, seen in views.items():
         if seen.ng >= rules[name].ng_frames and seen.worst is not None:
@@ -306,6 +313,9 @@ def _judgement(rules: Mapping[str, ViewRule], views: Mapping[str, ViewResult], m
         if seen.misjudged:
             told = counted(seen.misjudged, "frame was", "frames were")
             return Judgement(Verdict.NO_READ, f"{name}: {told} judged by another recipe, which had just changed")
+        if seen.readable >= wanted and exactly is not None:
+            came = counted(_frames_of(seen), "frame", "frames")
+            return Judgement(Verdict.NO_READ, f"{name}: {came} came of {exactly} that its trigger gives")
         told = f"{name}: {seen.readable} readable frames of {wanted}"
         reason = seen.unread.judgement.reason if seen.unread is not None else None
         return Judgement(Verdict.NO_READ, f"{told}; {reason}" if reason else told)

@@ -194,6 +194,8 @@ def _still_open(past: tuple[Running, ...], after: int) -> tuple[Running, ...]:
 
 
 def _cancel(state: Challenges, event: Cancel, now_ns: int) -> ChallengeStep:
+    if event.bypassed:  # parts of former challenges that are in the station are bypassed as well
+        state = replace(state, past=tuple(replace(one, bypassed=True) for one in state.past))
     if state.running is None:
         return ChallengeStep(state, outcome="not_running", detail="no challenge runs")
     told = f"inspection was bypassed by {event.user}" if event.bypassed else f"cancelled by {event.user}"

@@ -59,3 +59,18 @@ class PartSettings(StrictModel):
                 "frames_per_view says how many readable frames a part needs"
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_part_can_be_judged(self) -> PartSettings:
+        for key, wanted in (("frames_per_view", self.frames_per_view), ("ng_frames", self.ng_frames)):
+            if problem := self.beyond(wanted):
+                raise ValueError(f"expected {key} {problem}")
+        return self
+
+    def beyond(self, wanted: int) -> str:
+        """Say why so many frames of a view are more than a part can have; or nothing."""
+        if self.trigger != "camera" or wanted <= self.frames:
+            return ""
+        return (
+            f"of at most parts.frames, {self.frames}, since the trigger camera gives a part no more; received {wanted}"
+        )

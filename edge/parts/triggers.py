@@ -18,12 +18,15 @@ MOST_WAITING = 10_000  # of told events; a trigger that is faster than this is t
 class TriggerFrame:
     """A frame as a trigger is told of it: its view, its time, and whether it shows a part.
 
-    `captured_ns`: the station's clock. `present`: None where that is not looked at or cannot be known.
+    `captured_ns`: the station's clock. `present`: None where that is not looked at or cannot be known. `timeout_ns`:
+    the longest that a part stays open. `lost`: it was dropped unjudged, and its moment is about `captured_ns`.
     """
 
     view: str
     captured_ns: int
     present: bool | None = None
+    timeout_ns: int | None = None
+    lost: bool = False
 
 
 class Trigger(Protocol):
@@ -49,9 +52,14 @@ class PresenceTrigger:
         self._view, self._rules, self._state = view, rules, Presence()
         self._looked_ns = 0
 
+    @property
+    def inside(self) -> bool:
+        """Tell whether the view shows a part."""
+        return self._state.inside
+
     def frame(self, frame: TriggerFrame) -> Sequence[TriggerEvent]:
         """Return what begins or ends with a frame."""
-        if frame.view != self._view:
+        if frame.view != self._view or frame.lost:
             return ()
         self._state, events = step(self._rules, self._state, present=frame.present, captured_ns=frame.captured_ns)
         self._looked_ns = max(self._looked_ns, frame.captured_ns)
@@ -79,7 +87,7 @@ class CameraTrigger:
     """Cameras that are triggered themselves: so many frames of each view are one part.
 
     Frames of several views that were captured within `together_ns` of the first belong together. Silence between is no
-    fault; a view that does not come in that time is missing.
+    fault; a view that does not come in that time is missing. A frame that was dropped counts as one that came.
     """
 
     def __init__(self, views: Sequence[str], frames: int = 1, together_ns: int = 50_000_000) -> None:
@@ -92,6 +100,7 @@ class CameraTrigger:
         if frame.view not in self._views:
             return ()
         told = list(self.events(frame.captured_ns))
+        self._forget_timed_out(frame)
         shot = next((each for each in self._open if self._takes(each, frame)), None)
         if shot is None:
             shot = _Shot(frame.captured_ns, {})
@@ -112,6 +121,13 @@ class CameraTrigger:
 
     def settled_ns(self) -> None:
         """Return None: a frame comes after the part that it opened."""
+
+    def _forget_timed_out(self, frame: TriggerFrame) -> None:
+        """Forget what was open for too long before a frame, so that a part that lacks one takes none of the next."""
+        while self._open and frame.timeout_ns is not None:
+            if frame.captured_ns - (self._open[0].at_ns - self._together_ns) <= frame.timeout_ns:
+                return
+            self._open.popleft()
 
     def _takes(self, shot: _Shot, frame: TriggerFrame) -> bool:
         near = len(self._views) == 1 or abs(frame.captured_ns - shot.at_ns) <= self._together_ns

@@ -34,10 +34,14 @@ class PartClosed:
 
 @dataclass(frozen=True)
 class FrameLost:
-    """A frame of a view that was captured at `at_ns` and will never be judged: it was dropped."""
+    """A frame of a view that was captured at `at_ns` and will never be judged: it was dropped.
+
+    `opens_parts`: of the camera whose frames open parts; there is one for each frame that was dropped.
+    """
 
     view: str
     at_ns: int
+    opens_parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class PartResult:
     part before it had the same id. `opened_ns`, `closed_ns`: the station's clock. `views`: by name, all that the recipe
     has; `missing_views`: those with fewer readable frames than the recipe asks for, or with a lost one. `grade`: of the
     worst frame of all views, None unless the part was judged. `models`: that the recipe judges its views by.
-    `decided_ns`: when the verdict stood, of the station's clock.
+    `decided_ns`: when the verdict stood, of the station's clock. `exactly`: frames of each view that its trigger gives,
+    None = as many as come.
     """
 
     number: int
@@ -93,6 +98,7 @@ class PartResult:
     grade: Grade | None = None
     models: Mapping[str, ModelIdentity] = field(default_factory=dict)
     decided_ns: int = 0
+    exactly: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,11 +128,15 @@ class TriggerFault(str, Enum):
 
 @dataclass(frozen=True)
 class TriggerTrouble:
-    """A trigger did what no part can do; `detail` in words, `at_ns` of the station's clock."""
+    """A trigger did what no part can do; `detail` in words, `at_ns` of the station's clock.
+
+    `still`: it was told before, and goes on.
+    """
 
     fault: TriggerFault
     at_ns: int
     detail: str
+    still: bool = False
 
 
 # What a trigger tells: what begins and ends, and what it could not take.

@@ -244,7 +244,7 @@ class Decider:
             if isinstance(one, PartResult):
                 self._part(one)
             elif isinstance(one, TriggerTrouble):
-                self.counts.trigger_faults += 1
+                self.counts.trigger_faults += not one.still
                 self.counts.count_alarms(self.recorder.trouble(one, self._clock()))
             else:
                 self._stray(one)

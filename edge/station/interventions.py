@@ -145,7 +145,7 @@ class Interventions:
             came = self._step_bypass(bypass.Off(body.user, body.reason), now_ns)
             return came.outcome, came.detail
         came = self._step_bypass(bypass.On((body.minutes or 0) * 60, body.user, body.reason), now_ns)
-        if came.outcome == "ok" and self.challenged:
+        if came.outcome == "ok":
             self._step_challenge(challenge.Cancel(body.user, bypassed=True), now_ns)
         return came.outcome, came.detail
 

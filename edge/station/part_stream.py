@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from edge.parts.assembler import Concluded, PartEvent, Parts, step, stop
 from edge.parts.rules import PartRules
-from edge.parts.triggers import Trigger, TriggerFrame
+from edge.parts.triggers import PresenceTrigger, Trigger, TriggerFrame
 from edge.recipes.timeline import Timeline
 from edge.records import FrameResult
-from edge.records.parts import FrameLost, PartOpened, TriggerEvent
+from edge.records.parts import FrameLost, PartClosed, PartOpened, TriggerEvent, TriggerFault, TriggerTrouble
 from edge.station.view import Seen
 
 
@@ -68,13 +68,17 @@ class PartStream:
         told = self._events(self._trigger.events(now_ns), now_ns)
         if result.frame is None:  # nothing came: it is no frame of any part
             return told + self._release(now_ns)
-        frame = TriggerFrame(result.view, result.captured_ns, seen.present)
-        told += self._events(self._trigger.frame(frame), now_ns)
+        frame = TriggerFrame(result.view, result.captured_ns, seen.present, self._timeout_ns(result.captured_ns))
+        told += self._from_frame(frame, now_ns)
         return told + self._take(result.view, result.captured_ns, result, now_ns)
 
     def lost(self, event: FrameLost, now_ns: int) -> list[Concluded]:
-        """Take a frame that nobody will judge."""
-        return self._take(event.view, event.at_ns, event, now_ns)
+        """Take a frame that nobody will judge; where its camera opens parts it opens one all the same."""
+        told: list[Concluded] = []
+        if event.opens_parts:
+            frame = TriggerFrame(event.view, event.at_ns, None, self._timeout_ns(event.at_ns), lost=True)
+            told = self._events(self._trigger.frame(frame), now_ns)
+        return told + self._take(event.view, event.at_ns, event, now_ns)
 
     def tick(self, now_ns: int) -> list[Concluded]:
         """Let time pass."""
@@ -86,6 +90,23 @@ class PartStream:
         self._parts, results = stop(self._parts, now_ns)
         return told + list(results)
 
+    def _timeout_ns(self, at_ns: int) -> int:
+        return self._recipes.at(at_ns)[0].timeout_ns
+
+    def _from_frame(self, frame: TriggerFrame, now_ns: int) -> list[Concluded]:
+        """Take what a frame opens or closes. A part that a view shows for too long has ended already, by its time."""
+        events, trigger = self._trigger.frame(frame), self._trigger
+        if not isinstance(trigger, PresenceTrigger):
+            return self._events(events, now_ns)
+        told = self._step(None, now_ns)
+        if not self.open_to_frames:
+            events = [event for event in events if not isinstance(event, PartClosed)]
+        told += self._events(events, now_ns)
+        if frame.present and trigger.inside and not self.open_to_frames:
+            detail = f"{frame.view} shows a part that does not end, so no other can begin; is that the empty belt?"
+            told.append(TriggerTrouble(TriggerFault.NEVER_CLOSES, now_ns, detail, still=True))
+        return told
+
     def _take(self, view: str, captured_ns: int, event: FrameResult | FrameLost, now_ns: int) -> list[Concluded]:
         rule = self._recipes.at(captured_ns)[0].views.get(view)
         insort(self._held, _Held(captured_ns - (rule.offset_ns if rule else 0), event))
@@ -94,10 +115,11 @@ class PartStream:
     def _release(self, now_ns: int, *, all_of_it: bool = False) -> list[Concluded]:
         """Step the frames of whose moment all is told, and those that have waited for `wait_ns`, in their order."""
         settled_ns = self._trigger.settled_ns()
-        at_once = all_of_it or settled_ns is None
         until_ns = max(settled_ns or 0, now_ns - self._recipes.at(now_ns)[0].wait_ns)
         told: list[Concluded] = []
-        while self._held and (at_once or self._held[0].at_ns <= until_ns):
+        if settled_ns is None:  # a view that sees a part before the trigger tells of it waits for the trigger
+            until_ns = now_ns
+        while self._held and (all_of_it or self._held[0].at_ns <= until_ns):
             told += self._step(self._held.pop(0).event, now_ns)
         return told
 

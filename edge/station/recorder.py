@@ -105,10 +105,11 @@ class Recorder:
             return part, not challenged, body, self._alarmed(events)
 
     def trouble(self, trouble: TriggerTrouble, now_ns: int) -> Events:
-        """Record what a trigger did that no part can do."""
+        """Record what a trigger did that no part can do; what still goes on only steps the alarms."""
         with self._outbox.together():
-            entry = self._messages.journal_entry("trigger", detail=f"{trouble.fault.value}: {trouble.detail}")
-            self._outbox.put(None, journal=[entry])
+            if not trouble.still:
+                entry = self._messages.journal_entry("trigger", detail=f"{trouble.fault.value}: {trouble.detail}")
+                self._outbox.put(None, journal=[entry])
             return self._alarmed(self.alarms.look_at(trouble, now_ns))
 
     def note(self, kind: str, detail: str, *, user: str = "", comment: str = "") -> None:

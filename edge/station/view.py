@@ -80,12 +80,14 @@ class ViewRules:
     old; else time is the recording's own. `triggered`: the camera gives a frame only when it is triggered, so that only
     a lost one is a fault. `watch`: when the picture itself is not to be believed. `belt`: the empty belt, by which a
     frame shows a part; without it a frame shows one in which the product is located. `quality`: tells when a frame is
-    not good enough to be judged; None = that is not looked at.
+    not good enough to be judged; None = that is not looked at. `opens_parts`: it alone opens them, by its frames, so
+    that one which is dropped is a part that nobody judged.
     """
 
     max_age_ms: int
     live: bool
     triggered: bool = False
+    opens_parts: bool = False
     watch: WatchSettings | None = None
     belt: Belt | None = None
     quality: QualityGate | None = None
@@ -269,12 +271,19 @@ class View:
             self._inspector = loaded.inspector() if isinstance(loaded, LoadedView) else None
 
     def _lost_before(self, frame: Frame) -> list[Seen | FrameLost]:
-        """Tell where frames were dropped before this one: right after the last one, and right before this one."""
+        """Tell where frames were dropped before this one: right after the last one, and right before this one.
+
+        Of a camera whose frames open parts each is told of: spread over the time between the two.
+        """
         dropped, before_ns = self.camera.dropped, self._last_captured_ns
         self._last_captured_ns = frame.captured_ns
         if dropped == self._dropped:
             return []
-        self._dropped = dropped
+        many, self._dropped = dropped - self._dropped, dropped
+        if self._rules.opens_parts:
+            first_ns = frame.captured_ns - many - 1 if before_ns is None else before_ns
+            step_ns = (frame.captured_ns - first_ns) / (many + 1)
+            return [FrameLost(self.name, first_ns + round((k + 1) * step_ns), opens_parts=True) for k in range(many)]
         ends = {frame.captured_ns - 1} if before_ns is None else {before_ns + 1, frame.captured_ns - 1}
         return [FrameLost(self.name, at_ns) for at_ns in sorted(ends)]
 

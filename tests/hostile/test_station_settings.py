@@ -65,6 +65,30 @@ REFUSED = [
         "recipes.s.part_id_prefixes",
         "that of r",
     ),
+    (
+        TWO + "recipes: {r: {views: {top: {bundle: b}, side: {bundle: b}}, part_id_prefixes: [A, A]}}",
+        "recipes.r.part_id_prefixes",
+        "expected 'A' once",
+    ),
+    ("cameras: {top: {}, Top: {}}", "cameras.Top", "differs from cameras.top by more than capitals"),
+    (TWO + f"recipes: {{r: {VIEWS}, R: {VIEWS}}}\nrecipe: r", "recipes.R", "differs from recipes.r"),
+    ("cameras: {töp: {}}", "key cameras.töp: ", "expected a name of 1 to 64 letters A-Z and a-z, digits, _ and -"),
+    ("line: {cell: a/b}", "line.cell", "expected a name of 1 to 64 letters"),
+    ("parts: {trigger: camera, ng_frames: 2}", "parts", "expected ng_frames of at most parts.frames, 1"),
+    ("parts: {trigger: camera, frames: 2, frames_per_view: 3}", "parts", "expected frames_per_view of at most"),
+    *(
+        (
+            TWO + f"recipes: {{r: {{views: {{top: {{bundle: b, {own}}}, side: {{bundle: b}}}}}}}}\n"
+            "parts: {trigger: camera}",
+            f"recipes.r.views.top.{own.partition(':')[0]}",
+            says,
+        )
+        for own, says in (
+            ("ng_frames: 2", "of at most parts.frames, 1"),
+            ("frames: 2", "of at most parts.frames, 1"),
+            ("offset_ms: 40", "expected 0 with parts.trigger camera"),
+        )
+    ),
 ]
 
 

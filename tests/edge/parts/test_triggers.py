@@ -12,8 +12,10 @@ from edge.parts.assembler import Parts, step, stop
 from edge.parts.rules import PartRules, ViewRule
 from edge.parts.triggers import CameraTrigger, PresenceTrigger, ToldTrigger, TriggerFrame
 from edge.records import Verdict
-from edge.records.parts import PartClosed, PartOpened, PartResult, TriggerEvent
-from tests.edge.parts.test_assembler import seen
+from edge.records.parts import FrameLost, PartClosed, PartOpened, PartResult, TriggerEvent
+from edge.station.part_stream import PartStream
+from edge.station.view import Seen
+from tests.edge.parts.test_assembler import ONE_VIEW, seen
 
 MS = 1_000_000
 OK, NG, NO_READ = Verdict.OK, Verdict.NG, Verdict.NO_READ
@@ -55,6 +57,29 @@ def test_three_frames_a_part() -> None:
     """Of a camera that takes three pictures a part every third frame ends one."""
     parts = run(CameraTrigger(["top"], frames=3), ["top"], [(k * 10.0, "top", None, OK) for k in range(9)])
     assert [part.views["top"].frames for part in parts] == [3, 3, 3]
+
+
+def test_a_frame_that_never_came_takes_none_of_the_next_part() -> None:
+    """Of the second part of three only one frame of two comes: it is NO_READ, and the third has both of its own."""
+    frames = [(0.0, OK), (10.0, OK), (6000.0, OK), (12_000.0, OK), (12_010.0, NG)]
+    trigger, rules = CameraTrigger(["top"], frames=2), PartRules({"top": ViewRule()}, 5000 * MS, 200 * MS)
+    stream, told = PartStream(trigger, rules, "r", "cell"), []
+    for at_ms, verdict in frames:
+        told += stream.frame(Seen(seen(at_ms, verdict), round(at_ms * MS)), round(at_ms * MS))
+    parts = [each for each in [*told, *stream.stop(13_000 * MS)] if isinstance(each, PartResult)]
+    assert [(part.judgement.verdict, part.views["top"].frames) for part in parts] == [(OK, 2), (NO_READ, 1), (NG, 2)]
+    assert parts[1].judgement.reason == "top: 1 frame came of 2 that its trigger gives"
+
+
+def test_a_frame_that_was_dropped_is_a_part_that_nobody_judged() -> None:
+    """Of three triggered frames the second is dropped: its part is NO_READ, and the third is a part of its own."""
+    stream = PartStream(CameraTrigger(["top"]), ONE_VIEW, "r", "cell")
+    told = stream.frame(Seen(seen(0), 0), 0)
+    told += stream.lost(FrameLost("top", 100 * MS, opens_parts=True), 200 * MS)
+    told += stream.frame(Seen(seen(200, NG), 200 * MS), 200 * MS)
+    parts = [each for each in told if isinstance(each, PartResult)]
+    assert [part.judgement.verdict for part in parts] == [OK, NO_READ, NG]
+    assert parts[1].judgement.reason == "top: 1 frame was dropped unjudged"
 
 
 def test_two_cameras_triggered_together_of_which_one_misses_a_part() -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from edge.parts.assembler import Concluded
 from edge.parts.presence import PresenceRules
 from edge.parts.rules import PartRules, ViewRule
-from edge.parts.triggers import PresenceTrigger
+from edge.parts.triggers import PresenceTrigger, ToldTrigger
 from edge.records import Verdict
-from edge.records.parts import FrameLost, PartResult, StrayFrame
+from edge.records.parts import FrameLost, PartClosed, PartOpened, PartResult, StrayFrame, TriggerFault, TriggerTrouble
 from edge.station.part_stream import PartStream
 from edge.station.view import Seen
 from tests.edge.parts.test_assembler import seen
@@ -21,10 +21,10 @@ MS = 1_000_000
 OK, NG = Verdict.OK, Verdict.NG
 
 
-def stream(wait_ms: int = 10_000, offset_ms: int = 0, **rules: int) -> PartStream:
+def stream(wait_ms: int = 10_000, offset_ms: int = 0, timeout_ms: int = 60_000, **rules: int) -> PartStream:
     """Return a station's parts, told by what `top` shows, with a view `side` that sees them later."""
     views = {"top": ViewRule(), "side": ViewRule(offset_ns=offset_ms * MS)}
-    parts = PartRules(views, timeout_ns=60_000 * MS, wait_ns=wait_ms * MS)
+    parts = PartRules(views, timeout_ns=timeout_ms * MS, wait_ns=wait_ms * MS)
     return PartStream(PresenceTrigger("top", PresenceRules(**rules)), parts, "r", "cell")
 
 
@@ -69,6 +69,32 @@ def test_a_view_that_judges_sooner_loses_no_frame() -> None:
     )
     (part,) = [each for each in told if isinstance(each, PartResult)]
     assert (part.judgement.verdict, part.views["side"].frames, part.views["side"].lost) == (NG, 1, 1)
+
+
+def test_a_view_that_sees_a_part_before_its_trigger_waits_for_it() -> None:
+    """A view half a second before the light barrier has judged the part's NG frame before the part is opened."""
+    trigger = ToldTrigger()
+    rules = PartRules({"top": ViewRule(offset_ns=-500 * MS)}, timeout_ns=60_000 * MS, wait_ns=100 * MS)
+    parts = PartStream(trigger, rules, "r", "cell")
+    told = parts.frame(frame(1010, "top", NG), 1020 * MS)
+    trigger.tell(PartOpened(1500 * MS))
+    trigger.tell(PartClosed(1530 * MS))
+    for now_ms in range(1100, 1800, 10):
+        told += parts.tick(now_ms * MS)
+    (part,) = told
+    assert isinstance(part, PartResult)
+    assert part.judgement.verdict is NG
+
+
+def test_a_view_that_shows_a_part_for_ever_is_told_of_all_the_while() -> None:
+    """The belt was learned from wrong frames: after the time of one part each frame says so, and no end is missed."""
+    parts = stream(wait_ms=0, timeout_ms=200)
+    told = [(at, one) for at in range(0, 400, 40) for one in parts.frame(frame(at, "top", present=True), at * MS)]
+    faults = [(at, one.fault, one.still) for at, one in told if isinstance(one, TriggerTrouble)]
+    never = TriggerFault.NEVER_CLOSES
+    assert faults == [(240, never, False), *((at, never, True) for at in (240, 280, 320, 360))]
+    for at in (400, 440, 480, 520):
+        assert not any(isinstance(one, TriggerTrouble) for one in parts.frame(frame(at, "top", present=False), at * MS))
 
 
 def test_a_frame_waits_no_longer_than_it_may() -> None:
