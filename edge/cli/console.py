@@ -120,9 +120,12 @@ def reload_on_sighup() -> Iterator[Any]:
 
 
 def units_of(settings: Any, counts: Any) -> str:
-    """Say how many parts and frames came."""
+    """Say how many parts and frames came; and of frames that were NG and of no part, which no result tells of."""
     frames = counted(counts.frames, "frame")
-    return f"{counted(counts.parts, 'part')} in {frames}" if settings.parts.exist else frames
+    if not settings.parts.exist:
+        return frames
+    stray = f" ({counted(counts.stray_ng, 'NG frame')} of no part)" if counts.stray_ng else ""
+    return f"{counted(counts.parts, 'part')} in {frames}{stray}"
 
 
 def grades_of(grades: Any) -> str:

@@ -123,8 +123,17 @@ def trigger_of(settings: Any, parts: Path | None, recording: Any | None) -> Any:
         return recorded
     if not settings.parts.exist:
         raise SettingsError("--parts: expected settings with parts, received parts.trigger: every_frame")
-    trigger = ToldTrigger()
-    for event in trigger_events(read_parts(parts), recipes=bool(settings.recipes) and len(settings.recipes) > 1):
+    trigger, several = ToldTrigger(), len(settings.station_recipes) > 1
+    table = read_parts(parts)
+    if not table:
+        raise SettingsError(f"{parts}: expected when parts were opened and closed, received a table without any part")
+    products = {part.product for part in table if part.product}
+    if several and (unknown := sorted(products - set(settings.station_recipes))):
+        raise SettingsError(
+            f"{parts}: expected as product one of the recipes {', '.join(settings.station_recipes)}, received "
+            f"{', '.join(unknown)}"
+        )
+    for event in trigger_events(table, recipes=several):
         if not trigger.tell(event):
             raise SettingsError(f"{parts} has more parts than can wait at once; expected at most 5000. Divide it")
     return trigger

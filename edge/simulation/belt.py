@@ -81,7 +81,7 @@ class PartTruth:
     """The truth of a part: `shown` has its classes for each camera. Times in ns after the first frame."""
 
     part_id: str
-    product: ProductName
+    product: str
     opened_ns: int
     closed_ns: int
     shown: Mapping[str, tuple[str, ...]]

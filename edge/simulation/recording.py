@@ -105,20 +105,25 @@ def _part(row: Mapping[str, str | None], views: Sequence[str], where: str) -> Pa
         opened, closed = int(row["opened_ns"] or ""), int(row["closed_ns"] or "")
     except ValueError as error:
         raise SourceError(f"{where}: expected whole ns in opened_ns and closed_ns; {error}") from error
-    product = next((name for name in PRODUCT_NAMES if name == row["product"]), None)
-    if product is None:
-        raise SourceError(f"{where}: expected product {', '.join(PRODUCT_NAMES)}; received {row['product']!r}")
+    if not 0 <= opened <= closed:
+        raise SourceError(
+            f"{where}: expected a part that is opened from 0 ns on and closed no sooner; received {opened} to {closed}"
+        )
     shown = {view: tuple((row[view] or "").split()) for view in views}
     unknown = [name for names in shown.values() for name in names if name not in CLASS_NAMES]
     if unknown:
         raise SourceError(f"{where}: expected classes {', '.join(CLASS_NAMES)}; received {unknown[0]!r}")
-    return PartTruth(row["part_id"] or "", product, opened, closed, shown)
+    return PartTruth(row["part_id"] or "", row["product"] or "", opened, closed, shown)
 
 
 def trigger_events(parts: Iterable[PartTruth], *, recipes: bool = False) -> tuple[TriggerEvent, ...]:
-    """Return what the light barrier saw of `parts`, in order. `recipes`: with the product's name as recipe."""
+    """Return what the light barrier saw of `parts`, in order. `recipes`: with the product's name as recipe.
+
+    A part without an id, or a product, is told of without one.
+    """
     events: list[TriggerEvent] = []
     for part in parts:
-        events.append(PartOpened(part.opened_ns, part.part_id, part.product if recipes else None))
-        events.append(PartClosed(part.closed_ns, part.part_id))
+        recipe = part.product or None if recipes else None
+        events.append(PartOpened(part.opened_ns, part.part_id or None, recipe))
+        events.append(PartClosed(part.closed_ns, part.part_id or None))
     return tuple(sorted(events, key=lambda event: event.at_ns))

@@ -102,7 +102,7 @@ def test_every_key_is_explained(name: str, model: type[BaseModel], elsewhere: st
             r"key camera\.max_age_ms: expected greater than or equal to 10; received 0 \(int\)",
         ),
         ("camera: {kind: usb}", r"key camera\.kind: expected 'auto', .*; received 'usb'"),
-        ("line: {cell: 'a/b'}", r"key line\.cell: .*pattern.*; received 'a/b'"),
+        ("line: {cell: 'a/b'}", r"key line\.cell: expected a name of 1 to 64 letters.*; received 'a/b'"),
         ("inspect: {region: {}}", r"key inspect\.region: expected either a rectangle .* or a polygon"),
         ("inspect: {region: {rectangle: [0, 0, 0, 9]}}", "with a width and height above 0"),
         (

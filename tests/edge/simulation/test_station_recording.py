@@ -82,10 +82,18 @@ def test_the_table_of_parts_is_read_as_it_was_written(recorded: Path) -> None:
         assert not [each for each in told if isinstance(each, TriggerTrouble)]
 
 
+def test_a_table_of_real_parts_is_read(tmp_path: Path) -> None:
+    """Products are those of the station's recipes; a part without an id is numbered, and its own end ends it."""
+    rows = ",phone-a,0,100,no,\n,phone-b,150,250,no,\n"
+    (tmp_path / "parts.csv").write_text("part_id,product,opened_ns,closed_ns,defective,classes\n" + rows)
+    told = trigger_events(read_parts(tmp_path / "parts.csv"), recipes=True)
+    assert told == (PartOpened(0, None, "phone-a"), PartClosed(100), PartOpened(150, None, "phone-b"), PartClosed(250))
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("glass,", "sphere,"), "line 2: expected product glass, disc, tile; received 'sphere'"),
+        ((",1200000000,", ",0,"), "line 2: expected a part that is opened from 0 ns on and closed no sooner"),
         ((",1200000000,", ",soon,"), "line 2: expected whole ns"),
         (("closed_ns", "end"), "closed_ns is missing"),
         ((",yes,scratch,scratch,", ",yes,scratch,dent,"), "line 3: expected classes .*; received 'dent'"),
