@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 LIMIT_S = 900
 _STARTS = 5
 _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-_STORE = ["--num-cpus=1", f"--object-store-memory={100 * 2**20}", "--node-ip-address=127.0.0.1"]
+_STORE = ["--num-cpus=1", f"--object-store-memory={100 * 2**20}", "--min-worker-port=0", "--max-worker-port=0"]
 # what a process of a node sees at a path is nothing, as on a machine that lacks it
 _HIDING = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"']
 
@@ -65,18 +65,14 @@ def _running(words: Sequence[str], given: Mapping[str, str] | None = None) -> It
                 try:
                     yield
                 finally:
-                    ended(started)
+                    _kill(started)
                 return
     pytest.fail("no node of Ray can be started here")
 
 
-def ended(started: subprocess.Popen[Any]) -> None:
-    """End a process and all below it."""
-    below = descendants(started.pid)
-    started.send_signal(signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        started.communicate(timeout=60)
-    for process in below:
+def _kill(started: subprocess.Popen[Any]) -> None:
+    """Kill a process and all below it: asked to end, a node would wait for half a minute."""
+    for process in (started.pid, *descendants(started.pid)):
         with suppress(OSError):
             os.kill(process, signal.SIGKILL)
     started.wait(LIMIT_S)
@@ -120,10 +116,16 @@ def _lives(process: int) -> bool:
         return False
 
 
-def in_terminal(words: Sequence[str], **how: Any) -> subprocess.Popen[str]:
+@contextmanager
+def in_terminal(words: Sequence[str], cwd: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
     """Start a command as a terminal does: a Ctrl-C reaches it and what it started (`ctrl_c`)."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT}
-    return subprocess.Popen(words, start_new_session=True, **(pipes | how))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(words, start_new_session=True, text=True, cwd=cwd, **pipes) as started:
+        try:
+            yield started
+        finally:
+            if started.poll() is None:
+                _kill(started)
 
 
 def ctrl_c(started: subprocess.Popen[Any]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from edge.opencv import cv2
 from edge.reinspecting.shards import shards_in
 from tests.bright_bundle import part
+from tests.conftest import ROOT
 from tests.edge.reinspecting.archive import but_seconds, reinspect, rows, run_json, write_archive, write_bundles
 from tests.ray_nodes import (
     LIMIT_S,
@@ -60,9 +61,9 @@ def words(place: Path, archive: str, out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "edge", "reinspect", *given]
 
 
-def finished(command: list[str], cwd: Path | None = None) -> tuple[int, str]:
+def finished(command: list[str], cwd: Path = ROOT) -> tuple[int, str]:
     """Run a command to its end; return its exit code and what it said, which is never a traceback."""
-    with in_terminal(command, **({} if cwd is None else {"cwd": cwd})) as started:
+    with in_terminal(command, cwd) as started:
         said, _ = started.communicate(timeout=LIMIT_S)
     assert "Traceback" not in said
     return started.returncode, said
