@@ -135,6 +135,11 @@ def _not_joined(address: str, error: Exception) -> LinewatchError:
             f"--ray {address}: the cluster runs another version of Ray or of Python than this command: {said[:400]}. "
             "Install the same on each machine"
         )
+    if type(error).__name__ == "AuthenticationError":
+        return SettingsError(
+            f"--ray {address}: the cluster takes another token than this command has: {said[:300]}. Copy the head's "
+            "~/.ray/auth_token to each machine"
+        )
     if address == LOCAL:
         return EngineError(
             f"--ray {LOCAL}: Ray cannot be started here: {said_last(error)}. It needs room in the folder for temporary "
