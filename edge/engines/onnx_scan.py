@@ -28,6 +28,7 @@ NODES_AT_MOST = 50_000
 FIELDS_AT_MOST = 500_000  # a second of walking
 NAME_BYTES_AT_MOST = 4096
 TENSOR_DIMS_AT_MOST = 16
+ONE_BY_ONE_AT_MOST = 1 << 20  # numbers of 16 bits or fewer that are not in raw_data: a second of looking
 ELEMENTS_AT_MOST = 1 << 28  # of one tensor
 
 # Operators of ONNX itself that compute with numbers alone: no path, no text, no code, no chance. Those that `convert`
@@ -66,12 +67,33 @@ OPSETS = range(7, 28)
 IR_VERSIONS = range(3, 14)
 
 _STRING_TENSOR = 8  # TensorProto.STRING
+_OF_ANY_TYPE = frozenset({"Cast", "CastLike"})
+_TEXTS = frozenset({"value_string", "value_strings"})  # of Constant
 # TensorProto.DataType → bits of one number in raw_data.
 _BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 14: 64, 15: 128, 16: 16}
 _BITS |= {17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2}
 # Those whose numbers can be NaN, and how numpy reads them; bfloat16 is the upper half of a float32.
-_FLOATS = {1: "<f4", 10: "<f2", 11: "<f8"}
+_FLOATS = {1: "<f4", 10: "<f2", 11: "<f8", 14: "<f4", 15: "<f8"}
 _BFLOAT16 = 16
+_COMPLEX = frozenset({14, 15})
+# FLOAT8E4M3FN, FLOAT8E4M3FNUZ, FLOAT8E5M2, FLOAT8E5M2FNUZ, FLOAT8E8M0
+_EIGHT_BIT_NANS = {
+    17: [0x7F, 0xFF],
+    18: [0x80],
+    19: [0x7D, 0x7E, 0x7F, 0xFD, 0xFE, 0xFF],
+    20: [0x80],
+    24: [0xFF],
+}
+# The field of TensorProto that holds the numbers of a type one by one, where it is not int32_data.
+_FIELDS = {
+    1: "float_data",
+    7: "int64_data",
+    11: "double_data",
+    12: "uint64_data",
+    13: "uint64_data",
+    14: "float_data",
+    15: "double_data",
+}
 _AGAIN = (
     "Convert the bundle again: convert BUNDLE --to onnxruntime; a bare model is to be exported with all weights inside "
     "and plain ONNX operators"
@@ -174,41 +196,44 @@ class _Scanner:
 
     def graph(self, raw: memoryview, depth: int) -> None:
         """GraphProto."""
-        weights: set[str] = set()
+        names: dict[str, set[str]] = {"weight": set(), "input": set(), "node's answer": set()}
         if depth > DEPTH_AT_MOST:
             raise _refused("graphs within graphs", f"at most {DEPTH_AT_MOST} levels", "more")
         self._walk(
             raw,
             "a graph",
             {
-                1: (BYTES, lambda value: self._node(value, depth)),
+                1: (BYTES, lambda value: self._node(value, depth, names["node's answer"])),
                 2: _TEXT,  # name
-                5: (BYTES, lambda value: _once_each(weights, self._tensor(value, "a weight"))),
+                5: (BYTES, lambda value: _once_each(names, "weight", self._tensor(value, "a weight"))),
                 10: _BLOB,  # doc_string
-                11: (BYTES, self._value_info),  # input
+                11: (BYTES, lambda value: _once_each(names, "input", self._value_info(value))),
                 12: (BYTES, self._value_info),  # output
                 13: (BYTES, self._value_info),
                 14: (BYTES, self._annotation),
-                15: (BYTES, lambda value: self._sparse(value, "a sparse weight")),
+                15: (BYTES, lambda value: _once_each(names, "weight", self._sparse(value, "a sparse weight"))),
                 16: (BYTES, self._pair),  # metadata_props
             },
             once=frozenset({2, 10}),
         )
+        for name in names["node's answer"] & (names["weight"] | names["input"]):
+            raise _refused("a graph", f"one thing named {name!r:.200}", "several, of which readers take another one")
 
-    def _node(self, raw: memoryview, depth: int) -> None:
+    def _node(self, raw: memoryview, depth: int, answers: set[str]) -> None:
         self.nodes += 1
         if self.nodes > NODES_AT_MOST:
             raise _refused("a graph that large", f"at most {NODES_AT_MOST} nodes", "more")
         told = {3: "", 4: "", 7: ""}
+        attributes: dict[str, Any] = {}
         self._walk(
             raw,
             "a node",
             {
                 1: _TEXT,  # input
-                2: _TEXT,  # output
+                2: (BYTES, lambda value: _answer(answers, _text(value))),  # output
                 3: (BYTES, lambda value: told.update({3: _text(value)})),  # name
                 4: (BYTES, lambda value: told.update({4: _text(value)})),  # op_type
-                5: (BYTES, lambda value: self._attribute(value, depth)),
+                5: (BYTES, lambda value: self._attribute(value, depth, attributes)),
                 6: _BLOB,  # doc_string
                 7: (BYTES, lambda value: told.update({7: _text(value)})),  # domain
                 8: (BYTES, lambda value: self._never("an operator's overload") if len(value) else None),
@@ -230,16 +255,19 @@ class _Scanner:
                 "an operator that computes with numbers alone (edge/engines/onnx_scan.py lists them)",
                 f"{operator!r:.80}",
             )
+        if (operator in _OF_ANY_TYPE and attributes.get("to") == _STRING_TENSOR) or _TEXTS & set(attributes):
+            self._never("a tensor of text")
         self.operators.add(operator)
 
-    def _attribute(self, raw: memoryview, depth: int) -> None:
+    def _attribute(self, raw: memoryview, depth: int, found: dict[str, Any]) -> None:
+        told: dict[str, Any] = {"name": "", "i": None}
         self._walk(
             raw,
             "an attribute",
             {
-                1: _TEXT,  # name
+                1: (BYTES, lambda value: told.update(name=_text(value))),
                 2: (FIXED32, lambda value: _refuse_nan("an attribute", value, "<f4")),  # f
-                3: _NUMBER,  # i
+                3: (VARINT, lambda value: told.update(i=value)),
                 4: _TEXT,  # s
                 5: (BYTES, lambda value: self._tensor(value, "a tensor in an attribute")),
                 6: (BYTES, lambda value: self.graph(value, depth + 1)),
@@ -258,10 +286,19 @@ class _Scanner:
             },
             once=frozenset({1, 2, 3, 4, 5, 6, 13, 14, 20, 21, 22}),
         )
+        if told["name"] in found:
+            raise _refused(
+                "a node", f"one attribute {told['name']!r:.200}", "several, of which readers take another one"
+            )
+        found[told["name"]] = told["i"]
 
     def _tensor(self, raw: memoryview, what: str) -> str:
         """TensorProto; return its name."""
-        told: dict[str, Any] = {"name": "", "dims": [], "type": 0, "raw": None}
+        told: dict[str, Any] = {"name": "", "dims": [], "type": 0, "raw": None, "typed": {}}
+
+        def typed(kind: str) -> Callable[[_Value], None]:
+            return lambda value: told["typed"].setdefault(kind, []).append(value)
+
         self._walk(
             raw,
             what,
@@ -269,14 +306,14 @@ class _Scanner:
                 1: ((BYTES, VARINT), lambda value: self._dims(told["dims"], value)),
                 2: (VARINT, lambda value: told.update(type=value)),
                 3: (BYTES, lambda _: self._never("a tensor in segments")),
-                4: ((BYTES, FIXED32), lambda value: _refuse_nan(what, value, "<f4")),  # float_data
-                5: ((BYTES, VARINT), _nothing),  # int32_data
+                4: ((BYTES, FIXED32), typed("float_data")),
+                5: ((BYTES, VARINT), typed("int32_data")),
                 6: (BYTES, lambda _: self._never("a tensor of text")),
-                7: ((BYTES, VARINT), _nothing),  # int64_data
+                7: ((BYTES, VARINT), typed("int64_data")),
                 8: (BYTES, lambda value: told.update(name=_text(value))),
                 9: (BYTES, lambda value: told.update(raw=value)),  # raw_data
-                10: ((BYTES, FIXED64), lambda value: _refuse_nan(what, value, "<f8")),  # double_data
-                11: ((BYTES, VARINT), _nothing),  # uint64_data
+                10: ((BYTES, FIXED64), typed("double_data")),
+                11: ((BYTES, VARINT), typed("uint64_data")),
                 12: _BLOB,  # doc_string
                 13: (BYTES, lambda _: self._outside(what, told["name"])),  # external_data
                 14: (VARINT, lambda value: self._outside(what, told["name"]) if value else None),  # data_location
@@ -300,24 +337,45 @@ class _Scanner:
         bits = _BITS.get(told["type"])
         if bits is None:
             raise _refused(what, "numbers of a type that ONNX has", f"type {told['type']}")
+        elements = _elements(told["dims"])
         if told["raw"] is None:
+            self._typed(what, told["type"], elements, told["typed"])
             return
-        length = (_elements(told["dims"]) * bits + 7) // 8
+        if told["typed"]:
+            raise _refused(what, "its numbers once", "them twice, of which readers take another one")
+        length = (elements * bits + 7) // 8
         if len(told["raw"]) != length:
             raise _refused(what, f"{counted(length, 'byte')}, as its shape {told['dims']} says", str(len(told["raw"])))
-        if told["type"] in _FLOATS:
-            _refuse_nan(what, told["raw"], _FLOATS[told["type"]])
-        elif told["type"] == _BFLOAT16:
-            halves = np.frombuffer(told["raw"], "<u2").astype(np.uint32)
-            _refuse_nan(what, (halves << 16).tobytes(), "<f4")
+        _refuse_nan_of(what, told["raw"], told["type"])
 
-    def _sparse(self, raw: memoryview, what: str) -> None:
+    def _typed(self, what: str, kind: int, elements: int, typed: dict[str, list[_Value]]) -> None:
+        """Refuse numbers that stand one by one and are too few, too many, of another type, or NaN."""
+        field_of_kind = _FIELDS.get(kind, "int32_data")
+        bits = _BITS[kind]
+        expected = (elements * bits + 7) // 8 if bits < 8 else elements * (2 if kind in _COMPLEX else 1)
+        wire = {"float_data": 4, "double_data": 8}.get(field_of_kind, 0)
+        received = sum(_count(value, wire) for value in typed.get(field_of_kind, ()))
+        if received != expected or set(typed) - {field_of_kind}:
+            raise _refused(what, f"{expected} numbers in {field_of_kind}", f"{received} there, and {sorted(typed)}")
+        for value in typed.get(field_of_kind, ()):
+            if wire:
+                _refuse_nan(what, value, f"<f{wire}")
+        if not wire and (kind in _FLOATS or kind == _BFLOAT16 or kind in _EIGHT_BIT_NANS):
+            if received > ONE_BY_ONE_AT_MOST:
+                raise _refused(what, f"raw_data for more than {ONE_BY_ONE_AT_MOST} numbers", str(received))
+            numbers = np.array([number & 0xFFFF for value in typed.get(field_of_kind, ()) for number in packed(value)])
+            width = "<u1" if kind in _EIGHT_BIT_NANS else "<u2"
+            _refuse_nan_of(what, numbers.astype(width).tobytes(), kind)
+
+    def _sparse(self, raw: memoryview, what: str) -> str:
+        """SparseTensorProto; return its name, which is that of its values."""
         dims: list[int] = []
+        names: list[str] = [""]
         self._walk(
             raw,
             what,
             {
-                1: (BYTES, lambda value: self._tensor(value, what)),  # values
+                1: (BYTES, lambda value: names.append(self._tensor(value, what))),  # values
                 2: (BYTES, lambda value: self._tensor(value, what)),  # indices
                 3: ((BYTES, VARINT), lambda value: self._dims(dims, value)),
             },
@@ -325,10 +383,18 @@ class _Scanner:
         )
         if (elements := _elements(dims)) > ELEMENTS_AT_MOST:
             raise _refused(what, f"a shape of at most {ELEMENTS_AT_MOST} numbers", f"{dims}, which is {elements}")
+        return names[-1]
 
-    def _value_info(self, raw: memoryview) -> None:
-        known: _Table = {1: _TEXT, 2: (BYTES, self._type), 3: _BLOB, 4: (BYTES, self._pair)}
+    def _value_info(self, raw: memoryview) -> str:
+        names: list[str] = [""]
+        known: _Table = {
+            1: (BYTES, lambda value: names.append(_text(value))),
+            2: (BYTES, self._type),
+            3: _BLOB,
+            4: (BYTES, self._pair),
+        }
         self._walk(raw, "an input, output or value", known, once=frozenset({1, 2, 3}))
+        return names[-1]
 
     def _type(self, raw: memoryview) -> None:
         """TypeProto: a tensor's; sequences, maps and optional values are no numbers that an engine is to answer."""
@@ -336,7 +402,10 @@ class _Scanner:
         self._walk(raw, "a type that is no tensor's", known, once=frozenset({1, 6}))
 
     def _tensor_type(self, raw: memoryview) -> None:
-        known: _Table = {1: _NUMBER, 2: (BYTES, self._shape)}
+        known: _Table = {
+            1: (VARINT, lambda value: self._never("a tensor of text") if value == _STRING_TENSOR else None),
+            2: (BYTES, self._shape),
+        }
         self._walk(raw, "a tensor's type", known, once=frozenset({1, 2}))
 
     def _shape(self, raw: memoryview) -> None:
@@ -387,10 +456,10 @@ class _Scanner:
             act(value)
 
 
-def _once_each(names: set[str], name: str) -> None:
-    if name in names:
-        raise _refused("a graph", f"one weight named {name!r:.200}", "several, of which readers take another one")
-    names.add(name)
+def _once_each(names: dict[str, set[str]], kind: str, name: str) -> None:
+    if name in names[kind]:
+        raise _refused("a graph", f"one {kind} named {name!r:.200}", "several, of which readers take another one")
+    names[kind].add(name)
 
 
 def _refuse_nan(what: str, value: Any, numbers: str) -> None:
@@ -400,6 +469,31 @@ def _refuse_nan(what: str, value: Any, numbers: str) -> None:
 
 def _span(versions: range) -> str:
     return f"{versions[0]} to {versions[-1]}"
+
+
+def _refuse_nan_of(what: str, raw: Any, kind: int) -> None:
+    """Refuse NaN among the numbers of a type, as they stand in raw_data."""
+    if kind in _FLOATS:
+        _refuse_nan(what, raw, _FLOATS[kind])
+    elif kind == _BFLOAT16:
+        halves = np.frombuffer(raw, "<u2").astype(np.uint32)
+        _refuse_nan(what, (halves << 16).tobytes(), "<f4")
+    elif kind in _EIGHT_BIT_NANS and np.isin(np.frombuffer(raw, "u1"), _EIGHT_BIT_NANS[kind]).any():
+        raise _refused(what, "numbers", "NaN, of which every answer would be NaN, or none")
+
+
+def _count(value: _Value, wire: int) -> int:
+    """Return how many numbers a piece of a repeated field holds; `wire`: bytes of each, 0 = varints."""
+    if isinstance(value, int):
+        return 1
+    return len(value) // wire if wire else int(np.count_nonzero(np.frombuffer(value, "u1") < 0x80))
+
+
+def _answer(answers: set[str], name: str) -> None:
+    """Note a node's answer; one without a name is nobody's."""
+    if name and name in answers:
+        raise _refused("a graph", f"one answer named {name!r:.200}", "several, of which readers take another one")
+    answers.add(name)
 
 
 def _nothing(_: Any) -> None:

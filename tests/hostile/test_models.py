@@ -153,6 +153,49 @@ def weight(value: Any) -> Any:
     return numpy_helper.from_array(np.full(4, value), "number")
 
 
+def typed(kind: int, field_name: str, *numbers: float, dims: int | None = None, **also: Any) -> Harm:
+    """Add a weight whose numbers stand one by one in a field."""
+
+    def harm(model: Any) -> None:
+        tensor = TensorProto(name="typed", data_type=kind, dims=[len(numbers) if dims is None else dims], **also)
+        getattr(tensor, field_name).extend(numbers)
+        model.graph.initializer.append(tensor)
+
+    return harm
+
+
+def raw(kind: int, content: bytes) -> Harm:
+    """Add a weight of one number, by its bytes."""
+    return lambda model: model.graph.initializer.append(
+        TensorProto(name="raw", data_type=kind, dims=[1], raw_data=content)
+    )
+
+
+def dense_and_sparse(model: Any) -> None:
+    """Give a weight a second value, as a sparse one."""
+    made = sparse("values")
+    made.values.CopyFrom(helper.make_tensor(model.graph.initializer[0].name, TensorProto.FLOAT, [1], [0.5]))
+    made.indices.CopyFrom(helper.make_tensor("at", TensorProto.INT64, [1], [0]))
+    model.graph.sparse_initializer.append(made)
+
+
+def another(model: Any, inputs: list[str], name: str) -> None:
+    """Add a node that answers a name."""
+    add(model, helper.make_node("Identity", inputs, [name]))
+
+
+def attribute_twice(model: Any) -> None:
+    """Give a node one attribute with two values."""
+    node = helper.make_node("Concat", ["thresholds", "thresholds"], ["both"], axis=0)
+    node.attribute.append(attribute("axis", 1))
+    add(model, node)
+
+
+def text_value(model: Any) -> None:
+    """Say of a value that it is text."""
+    model.graph.value_info.append(helper.make_tensor_value_info("said", TensorProto.STRING, [1]))
+
+
 OUTSIDE = "external data"
 HOSTILE: dict[str, tuple[Harm, str]] = {
     "a weight outside": (lambda m: m.graph.initializer.append(outside()), OUTSIDE),
@@ -242,6 +285,49 @@ HOSTILE: dict[str, tuple[Harm, str]] = {
     "numbers of no type": (
         lambda m: m.graph.initializer.append(TensorProto(name="w", data_type=99, dims=[1], raw_data=b"1234")),
         "received type 99",
+    ),
+    "NaN in half one by one": (typed(10, "int32_data", 15360, 32256), "received NaN"),
+    "NaN in bfloat16 one by one": (typed(16, "int32_data", 0x7FC0), "received NaN"),
+    "NaN in double one by one": (typed(11, "double_data", np.nan), "received NaN"),
+    "NaN in complex": (raw(14, np.complex64(np.nan).tobytes()), "received NaN"),
+    "NaN in complex one by one": (typed(14, "float_data", 1.0, np.nan, dims=1), "received NaN"),
+    "NaN in 8 bits": (raw(17, b"\x7f"), "received NaN"),
+    "NaN in 8 bits of another kind": (raw(19, b"\xfe"), "received NaN"),
+    "NaN in 8 bits without a sign": (raw(18, b"\x80"), "received NaN"),
+    "NaN in 8 bits one by one": (typed(17, "int32_data", 0xFF), "received NaN"),
+    "fewer numbers than the shape": (typed(1, "float_data", 1.0, dims=2), "expected 2 numbers in float_data"),
+    "more numbers than the shape": (typed(1, "float_data", 1.0, 2.0, dims=1), "expected 1 numbers in float_data"),
+    "numbers of another field": (typed(1, "int64_data", 5), "expected 1 numbers in float_data, received 0"),
+    "numbers of two fields": (typed(1, "float_data", 5.0, int64_data=[5]), "expected 1 numbers in float_data"),
+    "no numbers": (typed(7, "int64_data", dims=1), "expected 1 numbers in int64_data"),
+    "numbers twice": (typed(1, "float_data", 1.0, raw_data=b"\0\0\0\x40"), "of which readers take another one"),
+    "a million half numbers one by one": (typed(10, "int32_data", *[0] * (1 << 20), 0), "expected raw_data"),
+    "a weight that is sparse too": (dense_and_sparse, "received several"),
+    "an answer that is a weight": (
+        lambda m: another(m, ["thresholds"], m.graph.initializer[0].name),
+        "received several",
+    ),
+    "an answer that is an input": (lambda m: another(m, ["thresholds"], "tiles"), "received several"),
+    "an answer of two nodes": (lambda m: another(m, ["thresholds"], m.graph.node[0].output[0]), "received several"),
+    "a weight that answers": (
+        lambda m: m.graph.initializer.append(numpy_helper.from_array(np.zeros((4, 1), np.float32), "classes")),
+        "received several",
+    ),
+    "an input twice": (lambda m: m.graph.input.append(m.graph.input[0]), "received several"),
+    "an attribute twice": (attribute_twice, "received several"),
+    "a constant of text": (
+        lambda m: add(m, helper.make_node("Constant", [], ["text"], value_string="/etc/passwd")),
+        "a tensor of text",
+    ),
+    "a constant of texts": (
+        lambda m: add(m, helper.make_node("Constant", [], ["text"], value_strings=["a", "b"])),
+        "a tensor of text",
+    ),
+    "numbers made text": (lambda m: add(m, helper.make_node("Cast", ["thresholds"], ["g"], to=8)), "a tensor of text"),
+    "a value of text": (text_value, "a tensor of text"),
+    "an input of text": (
+        lambda m: m.graph.input[0].type.tensor_type.__setattr__("elem_type", TensorProto.STRING),
+        "a tensor of text",
     ),
     "a sequence": (
         lambda m: m.graph.value_info.append(helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, [1])),
