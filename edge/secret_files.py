@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import stat
+import unicodedata
 from pathlib import Path
 
 from edge.errors import SettingsError
@@ -13,17 +14,21 @@ _CHARACTERS_AT_MOST = 10_000
 
 
 def read_secret(key: str, path: Path) -> str:
-    """Return the text of a file that only the service's user may read. `key`: of the settings, for the error.
+    """Return the one line of a file that only the service's user may read. `key`: of the settings, for the error.
+
+    A byte order mark before it and the end of the line are left out.
 
     Raises SettingsError, without what was read.
     """
     require_private(key, path)
     try:
-        text = read_text(path, _CHARACTERS_AT_MOST).rstrip("\r\n")
+        text = read_text(path, _CHARACTERS_AT_MOST).removeprefix("\ufeff").rstrip("\r\n")
     except (OSError, ValueError) as error:
         raise _unusable(key, path, _reason(error)) from error
-    if not text:
+    if not text.strip():
         raise _unusable(key, path, "it is empty")
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise _unusable(key, path, "it is not one line of text")
     if len(text) > _CHARACTERS_AT_MOST:
         raise _unusable(key, path, f"it has more than {_CHARACTERS_AT_MOST} characters")
     return text

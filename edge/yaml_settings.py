@@ -240,16 +240,46 @@ def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
         raise SettingsError(*told, *more) from error
 
 
+# What people are to do about the commonest faults, by what PyYAML says of them.
+_ADVICE = {
+    r"'\t'": ". Indent and separate by spaces, not by tabs",
+    "cannot start any token": ". Put a text that begins so in quotes",
+    "mapping values are not allowed here": ". Put a text with a colon in quotes, and indent keys of one level alike",
+}
+# What pydantic says, and what a person who set up a line is told.
+_WORDS = [
+    (re.compile(theirs), ours)
+    for theirs, ours in (
+        (r"^Input should be a valid dictionary( or instance of \w+)?$", "expected keys with values"),
+        (r"^Input should be", "expected"),
+        (r"^String should have", "expected"),
+        (
+            re.escape(r"String should match pattern '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'"),
+            "expected a name of at most 64 letters, digits, - and _ that begins with a letter or digit",
+        ),
+        (
+            re.escape(r"String should match pattern '^[^\s/]+$'"),
+            "expected a name or address without spaces and slashes",
+        ),
+        (r"^String should match pattern", "expected a text of the pattern"),
+    )
+]
+
+
 def _problem(error: Exception) -> str:
     """Say what is wrong and where, without quoting the line, which may hold a password."""
     mark = getattr(error, "problem_mark", None)
     where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"{redacted(str(getattr(error, 'problem', None) or error)[:_LOOKED_AT]):.{_KEYS_SHOWN}}{where}"
+    problem = str(getattr(error, "problem", None) or error)[:_LOOKED_AT]
+    advice = next((advice for sign, advice in _ADVICE.items() if sign in problem), "")
+    return f"{redacted(problem):.{_KEYS_SHOWN}}{where}{advice}"
 
 
 def _explain(path: Path, problem: Any) -> str:
     where = f"{'.'.join(str(part) for part in problem['loc']):.{_KEYS_SHOWN}}" or "the whole file"
     if problem["type"] == "extra_forbidden":
+        # a no-break space, as from a web page, looks like any other
+        where = re.sub(r"[^\S ]", lambda odd: ascii(odd[0])[1:-1], where)
         return f"{path}, key {where}: no such key; check its spelling against the examples in config/"
     if problem["type"] == "missing":
         return f"{path}, key {where}: expected a value, received nothing"
@@ -261,7 +291,9 @@ def _explain(path: Path, problem: Any) -> str:
         message = "expected a name of 1 to 64 letters A-Z and a-z, digits, _ and -, no _ or - at its beginning"
     if not problem["loc"] and message.startswith("key "):  # of keys that do not fit each other: it names them itself
         return f"{path}, {message}"
-    expected = message.replace("Input should be", "expected", 1)
+    expected = message
+    for theirs, ours in _WORDS:
+        expected = theirs.sub(ours, expected, count=1)
     received = "something that is not shown here" if "password" in where else _shown(problem["input"])
     return f"{path}, key {where}: {expected}; received {received}"
 

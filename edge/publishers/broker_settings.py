@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from edge.errors import SettingsError
 from edge.secret_files import load_chain, read_secret, require_file
@@ -56,13 +56,23 @@ class BrokerSettings(StrictModel):
 
     host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/]+$")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    username: Annotated[str, Field(min_length=1)] | None = None
-    password: SecretStr | None = None
+    username: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
+    password: Annotated[SecretStr, Field(max_length=10_000)] | None = None
     password_file: Path | None = None
     tls: TlsSettings | None = None
     require_tls: bool = False
     keepalive_s: Annotated[int, Field(ge=2, le=600)] = 10
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] | None = None
+
+    @field_validator("host")
+    @classmethod
+    def _host_without_port(cls, host: str) -> str:
+        name, _, port = host.rpartition(":")
+        if name and port.isdigit() and (":" not in name or name.endswith("]")):
+            raise ValueError(f"expected a name or an address without a port; write broker.port: {port}")
+        if not host.isprintable():
+            raise ValueError("expected a name or an address, received what cannot be printed")
+        return host.removeprefix("[").removesuffix("]")
 
     @model_validator(mode="after")
     def _one_password_of_one_user(self) -> BrokerSettings:

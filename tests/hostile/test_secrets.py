@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from edge.cli.commands import app as linewatch_app
+from edge.errors import SettingsError
+from edge.publishers.broker_settings import BrokerSettings
 from tests.brokers import Mosquitto, Subscriber, free_port, wait_for
 from tests.certificates import make_authority, make_certificate
 from tests.edge.cli.test_check import BUNDLE
@@ -173,3 +175,39 @@ def test_secrets_that_this_user_may_not_read(tmp_path: Path, verb: str, broker: 
     assert says in told
     assert "Permission denied" in told
     assert told_in(told) == []
+
+
+# What a password file holds, and what is made of it.
+CONTENTS: dict[str, tuple[bytes, str | None]] = {
+    "a line": (b"geheim\n", None),
+    "a line of Windows": (b"geheim\r\n", None),
+    "a byte order mark": (b"\xef\xbb\xbfgeheim\r\n", None),
+    "no line's end": (b"geheim", None),
+    "two lines": (b"geheim\nsecond\n", "it is not one line of text"),
+    "a line that is empty before it": (b"\ngeheim\n", "it is not one line of text"),
+    "a remark before it": (b"# password\ngeheim\n", "it is not one line of text"),
+    "a zero byte": (b"ge\x00heim", "it is not one line of text"),
+    "an escape": (b"\x1b[2Jgeheim", "it is not one line of text"),
+    "a tab at its end": (b"geheim\t\n", "it is not one line of text"),
+    "a key in PEM": (b"-----BEGIN PRIVATE KEY-----\ngeheim\n-----END PRIVATE KEY-----\n", "it is not one line of text"),
+    "UTF-16 without a mark": ("geheim".encode("utf-16-le"), "it is not one line of text"),
+    "UTF-16": ("geheim".encode("utf-16"), "it is no UTF-8 text"),
+    "half a pair": (b"geheim\xed\xa0\x80", "it is no UTF-8 text"),
+    "spaces": (b"   \n", "it is empty"),
+    "a mark alone": (b"\xef\xbb\xbf", "it is empty"),
+    "10,001 characters": (b"geheim" + b"x" * 9_995, "more than 10000 characters"),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), CONTENTS.values(), ids=CONTENTS)
+def test_what_a_password_file_holds(tmp_path: Path, content: bytes, says: str | None) -> None:
+    """The password is its one line, whoever wrote the file; what is none is refused and not shown."""
+    (tmp_path / "secret").write_bytes(content)
+    (tmp_path / "secret").chmod(0o600)
+    settings = BrokerSettings(username="line", password_file=tmp_path / "secret")
+    if says is None:
+        assert settings.read_password() == "geheim"
+        return
+    with pytest.raises(SettingsError, match=says) as refused:
+        settings.read_password()
+    assert told_in(str(refused.value)) == []

@@ -145,6 +145,15 @@ REFUSED = [
     ("name: a\n---\nname: b", "is no valid YAML"),
     ("\n".join(f"unknown{n}: 1" for n in range(100)), "and 80 more"),
     (f"? {'k' * 5_000}\n: 1", "no such key"),
+    ("inner:\n\ta: 1", "Indent and separate by spaces, not by tabs"),
+    ("inner:\t{a: 1}", "Indent and separate by spaces, not by tabs"),
+    ("name: %d", "Put a text that begins so in quotes"),
+    ("name: @home", "Put a text that begins so in quotes"),
+    ("name: `x`", "Put a text that begins so in quotes"),
+    ("name: a: b", "Put a text with a colon in quotes"),
+    ("inner:\n\u00a0 a: 1", r"key \xa0 a: no such key"),
+    ("inner: 5", "key inner: expected keys with values; received 5"),
+    ("inner:", "key inner: expected keys with values; received nothing"),
 ]  # fmt: skip
 
 
@@ -155,6 +164,46 @@ def test_hostile_settings_are_refused_quickly_and_in_few_words(text: str, says: 
         load(tmp_path, text)
     assert says in str(caught.value)
     assert len(str(caught.value)) < 12_000
+
+
+IN_PLAIN_WORDS = [
+    (
+        "line: {cell: a/b}",
+        "line.cell: expected a name of at most 64 letters, digits, - and _ that begins with a letter",
+    ),
+    ("line: {cell: ''}", "line.cell: expected a name of at most 64 letters"),
+    ("broker: {host: a b}", "broker.host: expected a name or address without spaces and slashes; received 'a b'"),
+    ("broker: {host: 'mqtt://a'}", "broker.host: expected a name or address without spaces and slashes"),
+    ("broker: {host: ''}", "broker.host: expected at least 1 character"),
+    (
+        "broker: {host: 'plant:1883'}",
+        "broker.host: expected a name or an address without a port; write broker.port: 1883",
+    ),
+    (
+        "broker: {host: '[::1]:1883'}",
+        "broker.host: expected a name or an address without a port; write broker.port: 1883",
+    ),
+    ('broker: {host: "\\e[2J"}', "broker.host: expected a name or an address, received what cannot be printed"),
+    (f"broker: {{username: {'x' * 20_000}}}", "broker.username: expected at most 10000 characters"),
+    (f"broker: {{username: a, password: {'x' * 20_000}}}", "received something that is not shown here"),
+    ("camera:", "key camera: expected keys with values; received nothing"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), IN_PLAIN_WORDS)
+def test_what_is_expected_is_said_in_words(text: str, says: str, tmp_path: Path) -> None:
+    """No pattern and no class name is shown to who sets up a line."""
+    (tmp_path / "line.yaml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path / "line.yaml")
+    assert says in str(caught.value)
+    assert not any(sign in str(caught.value) for sign in ("String should", "instance of", "^["))
+
+
+def test_an_address_of_the_internet_s_version_6_may_stand_in_brackets(tmp_path: Path) -> None:
+    """As in a URL."""
+    (tmp_path / "line.yaml").write_text("broker: {host: '[::1]'}")
+    assert load_settings(tmp_path / "line.yaml").broker.address == ("::1", 1883)
 
 
 FILES: list[tuple[Callable[[Path], object], str]] = [
