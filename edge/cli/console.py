@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from typer.rich_utils import rich_format_error
 from edge import __version__
 from edge.cli.terminal import Terminal, lines
 from edge.cli.terminal import warn as warn_on
-from edge.errors import LinewatchError, StoreError
+from edge.errors import LinewatchError, SettingsError, StoreError
 from edge.printable import printable
 from edge.stopping import end_process, heard_by_long_work
 from edge.wording import counted
@@ -155,6 +156,7 @@ def run_app(command: typer.Typer) -> None:
 
 def _run_app(command: typer.Typer) -> None:
     try:
+        _require_time_zone()
         code = command(standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code)
@@ -176,6 +178,18 @@ def _run_app(command: typer.Typer) -> None:
     except (KeyboardInterrupt, typer.Abort):
         errors.print("interrupted")
         sys.exit(INTERRUPTED)
+
+
+def _require_time_zone() -> None:
+    """Raise SettingsError for a TZ in which no time could be told: POSIX allows a day and more, Python does not."""
+    try:
+        for moment in (datetime(2000, 1, 1), datetime(2000, 7, 1)):  # noqa: DTZ001 - as local time
+            moment.astimezone()
+    except ValueError as error:
+        raise SettingsError(
+            f"The time zone TZ={os.environ.get('TZ', '')} cannot be used: it is a day or more from UTC. Expected one "
+            "such as Europe/Berlin"
+        ) from error
 
 
 def _forget_output() -> None:

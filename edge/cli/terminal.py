@@ -7,11 +7,13 @@ import os
 import sys
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from edge.printable import PrintableFormatter, as_json, printable
+
+_WIDTH, _HEIGHT = 80, 25
 
 
 class Terminal(Console):
@@ -23,6 +25,16 @@ class Terminal(Console):
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**{"soft_wrap": True, "highlight": False, "markup": False, "emoji": False} | how)
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Width and height; of those that are 0, as some containers say, nothing could be seen."""
+        size = super().size
+        return ConsoleDimensions(size.width or _WIDTH, size.height or _HEIGHT)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
 
     def print(self, *objects: Any, **how: Any) -> None:
         """Print, but for what stderr does not take: it only tells, and nothing may end for it."""

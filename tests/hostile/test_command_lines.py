@@ -133,3 +133,26 @@ def test_settings_that_this_user_may_not_read_are_told_as_such(tmp_path: Path) -
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     assert done.returncode == 3, done.stderr
     assert "line.yaml cannot be read: Permission denied. Expected a file that this user may read" in done.stderr
+
+
+# What a shell, a container or a service manager may hand on, and what is still told.
+ENVIRONMENTS = {
+    "a zone of more than a day": ({"TZ": "XXX-24:59:59"}, "error: The time zone TZ=XXX-24:59:59 cannot be used"),
+    "a zone of four days": ({"TZ": "XXX99:99"}, "cannot be used: it is a day or more from UTC"),
+    "a zone that is none": ({"TZ": "Foo/Bar"}, "error: No settings at absent.yaml"),
+    "no width": ({"COLUMNS": "0", "LINES": "0"}, "error: No settings at absent.yaml"),
+    "a width of nothing": ({"COLUMNS": "-5"}, "error: No settings at absent.yaml"),
+    "ASCII alone": ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "error: No settings at absent"),
+    "no home": ({"HOME": "/nonexistent"}, "error: No settings at absent.yaml"),
+}
+
+
+@pytest.mark.parametrize(("environment", "says"), ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_an_odd_environment_silences_no_error(environment: dict[str, str], says: str) -> None:
+    """What is wrong is told in a line, with 3, and never as a traceback."""
+    command = [sys.executable, "-m", "edge", "status", "absent.yaml"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT, env=os.environ | environment
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+    assert says in done.stderr
