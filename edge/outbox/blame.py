@@ -2,7 +2,8 @@
 
 A broker may end a connection because of one message, and would do so again each time it came. Of many that were on
 their way nobody knows the one. So they are sent again one by one. The one that was alone on its way at two breaks is to
-blame. A bad link breaks too, so an alarm is convicted by the broker's own word only.
+blame. A bad link breaks too, so an alarm is convicted by the broker's own word only. A broker that takes nothing at all
+convicts nobody: each is tried in turn until it has answered something since the last conviction.
 """
 
 from __future__ import annotations
@@ -53,16 +54,20 @@ class Flight:
 
 @dataclass
 class Suspect:
-    """A message that was on its way when a connection broke. `strikes`: how often it was so alone."""
+    """A message that was on its way when a connection broke.
+
+    `strikes`: how often it was so alone. `spared`: how often nobody knew whether the broker takes anything.
+    """
 
     flight: Flight
     strikes: int = 0
     last: bool = False
+    spared: int = 0
 
     @property
-    def rank(self) -> tuple[bool, int]:
+    def rank(self) -> tuple[bool, int, int]:
         """Its place among the suspects; one that is likely to break the connection comes last."""
-        return self.last, self.flight.rank
+        return self.last, self.spared, self.flight.rank
 
 
 @dataclass
@@ -80,6 +85,11 @@ class Blame:
         self.suspects: dict[Key, Suspect] = {}
         self._deferred: dict[Key, _Deferral] = {}
         self._condemned: dict[Key, None] = {}
+        self._answered = False  # since the last conviction
+
+    def answered(self) -> None:
+        """Note that the broker answered a message: it takes some, so the fault may be another message's."""
+        self._answered = True
 
     def broke(self, flights: list[Flight], reason_code: int | None, now_s: float) -> tuple[Flight, Sentence] | None:
         """Note that a connection broke with these on their way; return who is sentenced for it, if anybody is."""
@@ -103,6 +113,10 @@ class Blame:
             wait_s = DEFERRED_S[0] if before is None else min(2 * before.wait_s, DEFERRED_S[1])
             self._deferred[flight.key] = _Deferral(flight, wait_s, now_s + wait_s)
             return flight, "deferred"
+        if not self._answered:
+            self.suspects[flight.key] = Suspect(flight, STRIKES - 1, last=True, spared=suspect.spared + 1)
+            return flight, "free"
+        self._answered = False
         self._deferred.pop(flight.key, None)
         if flight.row is not None:
             self._condemned[flight.key] = None

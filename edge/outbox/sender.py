@@ -366,6 +366,8 @@ class Sender:
         why = f"the connection broke twice while {self._named(flight)} alone was on its way: {event.reason}"
         if event.reason_code == _TOO_LARGE:
             self._limits.refused(message)
+        if event.reason_code == _NOT_AUTHORISED:  # some brokers say so by ending the connection
+            self._unauthorised.add(message.topic)
         if flight.row is not None:
             self._limits.broke(message)
             self._refuse(flight.row, why, broke=True)
@@ -386,6 +388,8 @@ class Sender:
         flight = self._in_flight.pop(event.token.number, None)
         if flight is None:
             return
+        if flight.message.qos:
+            self._blame.answered()
         if isinstance(event, Refused):
             self._blame.cleared(flight)
             self._unproven.pop(event.token.number, None)

@@ -22,6 +22,7 @@ from typing_extensions import Self
 
 from edge.errors import PublishError
 from edge.publishers.broker_settings import BrokerSettings
+from edge.publishers.lets_in import lacking, refusal, unanswered
 from edge.publishers.network import NetworkThread, Reload
 from edge.publishers.paho_client import PahoClient
 from edge.records import (
@@ -48,6 +49,7 @@ MAX_WAITING = 200  # messages to the line that nobody has looked at yet; more ar
 _LOOKED_AT_ONCE = 100
 _SLOW_S = 0.0005  # for each that is thrown away: who is flooded must not spend all its time on it
 _DOUBT_S = 1.0  # a link that breaks takes both connections within this time
+_ANSWERS_S = 60.0  # a broker that answers none of what was sent for so long is asked over a new connection
 _QUIET_S = 0.2  # a message of QoS 0 over which the broker ends a connection was sent within this time
 _AS_SUBSCRIBED, _NEVER = 0, 2  # MQTT 5 retain handling: what is retained is sent at once, or not at all
 _JSON = "application/json"
@@ -92,6 +94,8 @@ class MqttPublisher:
     """
 
     _session_s = SESSION_EXPIRY_S
+    _publishes = True
+    _answers_s = _ANSWERS_S
     _listens: Sequence[str] = ()
     _kept_received = KEPT_RECEIVED
     _max_waiting = MAX_WAITING
@@ -123,7 +127,8 @@ class MqttPublisher:
         self._numbers = itertools.count(1)
         self._tokens: dict[int, Token] = {}
         self._largest_packet: int | None = None
-        self._refused = False
+        self._let_in = self._refused = False
+        self._progress_s = 0.0  # when the broker last answered a message, or had none to answer
         self.listening = False  # whether the broker has answered what this connection asked to hear
         self._unanswered_at_s = 0.0  # when QoS 0 was last sent
         self._doubt: tuple[float, str] | None = None  # when the connection ended for no reason, and what was told of it
@@ -209,6 +214,8 @@ class MqttPublisher:
                 raise PublishError(f"{message.topic} was not sent: the connection to the broker has just ended")
             self._happened.put(Acknowledged(token))
         else:  # on a connection that has just ended (MQTT_ERR_NO_CONN) too: SessionLost is on its way
+            if not self._tokens:
+                self._progress_s = time.monotonic()
             self._tokens[sent.mid] = token
         return token
 
@@ -220,6 +227,7 @@ class MqttPublisher:
                 yield SessionLost(f"the thread that serves {self._where} ended; a new one connects again")
             if self._network.moves:
                 self._alive()
+            self._miss_answers()
         for _ in range(self._happened.qsize()):
             try:
                 happened = self._happened.get_nowait()
@@ -235,6 +243,15 @@ class MqttPublisher:
             yield self._received.popleft()
         if self._ears is not None:
             yield from self._heard(self._ears)
+
+    def _miss_answers(self) -> None:
+        """Ask for a new connection where the broker has long answered none of what it was sent."""
+        if self._tokens and time.monotonic() - self._progress_s > self._answers_s:
+            self._progress_s = time.monotonic()
+            self._network.give_up(
+                f"has answered none of {counted(len(self._tokens), 'message')} for {self._answers_s:g} s; "
+                "it is asked again over a new connection"
+            )
 
     def _heard(self, ears: _Ears) -> Iterator[PublisherEvent]:
         """Yield what came over the other connection, and what it shows about this one."""
@@ -268,6 +285,8 @@ class MqttPublisher:
             token = self._tokens.pop(happened.packet, None)  # None: paho's echo of QoS 0, answered already
             if token is None:
                 return None
+            self._progress_s = time.monotonic()
+            self._network.accepted()
             if happened.reason_code >= _FAILURE:
                 return Refused(token, happened.reason_code, happened.reason)
             return Acknowledged(token, happened.reason_code)
@@ -298,11 +317,16 @@ class MqttPublisher:
     def _on_connect(
         self, client: Client, _data: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
-        self._refused = reason.is_failure
+        self._let_in = True
+        lacks = lacking(properties, retains=self._will is not None) if self._publishes else None
+        self._refused = reason.is_failure or lacks is not None
         if reason.is_failure:
-            self._happened.put(SessionLost(f"{self._where} refused the connection: {reason}", reason.value))
+            self._happened.put(SessionLost(f"{self._where} refused the connection: {refusal(reason)}", reason.value))
+        elif lacks is not None:
+            self._happened.put(SessionLost(f"{self._where} {lacks[1]}", lacks[0]))
+            client.disconnect()
         elif isinstance(client, PahoClient):
-            self._network.accepted()
+            self._network.let_in()
             largest = getattr(properties, "MaximumPacketSize", None)
             window = getattr(properties, "ReceiveMaximum", None)  # which paho does not read
             self._happened.put(_Accepted(client, flags.session_present, largest, window))
@@ -318,11 +342,14 @@ class MqttPublisher:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        if self._refused:  # on_connect has said why, in better words
+        (let_in, self._let_in), (refused, self._refused) = (self._let_in, False), (self._refused, False)
+        if refused:  # on_connect has said why, in better words
             return
         theirs = flags.is_disconnect_packet_from_server
         code = reason.value if theirs or reason.value == _KEEP_ALIVE else None
         told = f"the connection to {self._where} ended: {reason}"
+        if not let_in:
+            told = f"{self._where} did not let this line in: {unanswered(reason)}"
         if code == _TAKEN_OVER:
             self._network.displaced()
             told = (
@@ -360,6 +387,8 @@ class MqttPublisher:
         self, _client: Client, _data: Any, _packet: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
         self.listening = True
+        if self._will is None:  # a line has its status to send besides
+            self._network.accepted()
         for topic, reason in zip([*self._listens, *self._watches], reasons, strict=False):
             if reason.is_failure:
                 self._happened.put(Unheard(f"{self._where} lets this line not hear {topic}: {reason}", topic))
@@ -374,6 +403,7 @@ class _Ears(MqttPublisher):
     """The connection over which a line hears: it publishes nothing, has no Will, and leaves no session behind."""
 
     _session_s = 0
+    _publishes = False
 
     def __init__(self, settings: BrokerSettings, client_id: str, listens: Sequence[str], reload: Reload | None) -> None:
         super().__init__(settings, client_id, None, reload=reload)

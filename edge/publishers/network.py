@@ -20,6 +20,7 @@ _TURN_S = 0.25
 _MOVES_WITHIN_S = 10.0
 _CONNECTS_WITHIN_S = 120.0  # a name server that answers nothing may hold an attempt for so long
 _LEAVES_WITHIN_S = 1.0
+_LETS_IN_WITHIN_S = 20.0
 
 
 class Reload:
@@ -53,7 +54,9 @@ class NetworkThread:
         self._reload = reload
         self._read = reload.asked
         self._stopping = threading.Event()
+        self._inside = threading.Event()
         self._settled = threading.Event()
+        self._given_up = ""
         self._displaced = threading.Event()
         self._due_s = 0.0
 
@@ -63,9 +66,20 @@ class NetworkThread:
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
+    def let_in(self) -> None:
+        """Note that the broker has let the client in."""
+        self._inside.set()
+
     def accepted(self) -> None:
-        """Note that the broker has accepted the connection: the next attempt comes soon again."""
+        """Note that the broker has answered what came after that: the next attempt comes soon again.
+
+        A broker that lets in and then throws out is asked ever more seldom.
+        """
         self._settled.set()
+
+    def give_up(self, why: str) -> None:
+        """End the connection, on which nothing goes on; of any thread."""
+        self._given_up = why
 
     def displaced(self) -> None:
         """Note that another client took the connection over: whoever comes back at once only throws it out in turn."""
@@ -92,7 +106,10 @@ class NetworkThread:
     def _run(self) -> None:
         wait_s = RECONNECT_S[0]
         while not self._stopping.is_set():
+            self._inside.clear()
             self._settled.clear()
+            self._given_up = ""
+            began_s = time.monotonic()
             self._read = self._reload.asked  # whatever it asks to be read is read now
             try:
                 self._move(_CONNECTS_WITHIN_S)
@@ -109,7 +126,8 @@ class NetworkThread:
             except Exception as error:  # noqa: BLE001 - it may be anything, and would end the thread unseen
                 _log.exception("paho failed; its connection is made anew")
                 self._trouble(f"is no longer served: {error!r}")
-            at_once = self._settled.is_set() and not self._displaced.is_set()
+            lasted = time.monotonic() - began_s > RECONNECT_S[1]
+            at_once = (self._settled.is_set() or lasted) and not self._displaced.is_set()
             wait_s = RECONNECT_S[0] if at_once else min(2 * wait_s, RECONNECT_S[1])
             self._displaced.clear()
             self._pause(wait_s * random.uniform(0.5, 1.0))
@@ -124,9 +142,18 @@ class NetworkThread:
 
     def _serve(self, client: PahoClient) -> None:
         leave_at_s: float | None = None
+        lets_in_by_s = time.monotonic() + _LETS_IN_WITHIN_S
         while leave_at_s is None or time.monotonic() < leave_at_s:
             self._move(_MOVES_WITHIN_S)
             if client.loop(_TURN_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                return
+            if not self._inside.is_set() and time.monotonic() > lets_in_by_s:
+                self._given_up = (
+                    f"took the connection and said nothing for {_LETS_IN_WITHIN_S:g} s. Check broker.host, broker.port "
+                    "and broker.tls"
+                )
+            if self._given_up:
+                self._trouble(self._given_up)
                 return
             if leave_at_s is None and (self._stopping.is_set() or (self._is_to_reload and self._renewable())):
                 leave_at_s = time.monotonic() + _LEAVES_WITHIN_S

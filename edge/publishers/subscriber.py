@@ -121,6 +121,7 @@ class Desk:
 
 class _Ears(MqttPublisher):
     _session_s = 0
+    _publishes = False
 
     def __init__(self, settings: BrokerSettings, client_id: str, topics: Sequence[str]) -> None:
         super().__init__(settings, client_id, None)
@@ -133,6 +134,7 @@ class _Ears(MqttPublisher):
 
 
 class _DeskEars(_Ears):
+    _publishes = True
     _kept_received = DESK_KEEPS
     _looked_at_once = 500
 

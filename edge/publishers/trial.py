@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import uuid
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.errors import PublishError
 from edge.publishers.broker_settings import BrokerSettings
+from edge.publishers.lets_in import lacking, refusal, unanswered
 
 
 def try_broker(settings: BrokerSettings, timeout_s: float = 10.0) -> None:
@@ -26,7 +28,10 @@ def try_broker(settings: BrokerSettings, timeout_s: float = 10.0) -> None:
     own_id = f"linewatch-check-{uuid.uuid4().hex[:8]}"
     client = Client(CallbackAPIVersion.VERSION2, own_id, protocol=MQTTProtocolVersion.MQTTv5)
     client.connect_timeout = timeout_s
-    client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.put(_refusal(reason))
+    client.on_connect = lambda _client, _data, _flags, reason, properties: answers.put(_refusal(reason, properties))
+    client.on_disconnect = lambda _client, _data, _flags, reason, _properties: answers.put(
+        f"does not let this device in: {unanswered(reason)}"
+    )
     if settings.username is not None:
         client.username_pw_set(settings.username, settings.read_password())
     if settings.tls is not None:
@@ -38,15 +43,19 @@ def try_broker(settings: BrokerSettings, timeout_s: float = 10.0) -> None:
         raise PublishError(told) from error
     client.loop_start()
     try:
-        refusal = answers.get(timeout=timeout_s)
+        refused = answers.get(timeout=timeout_s)
     except Empty:
         raise PublishError(f"{where} took the connection and said nothing for {timeout_s:g} s. Is it MQTT 5?") from None
     finally:
         client.disconnect()
         client.loop_stop()
-    if refusal:
-        raise PublishError(f"{where} refuses this device: {refusal}. Check broker.username and its password")
+    if refused:
+        raise PublishError(f"{where} {refused}")
 
 
-def _refusal(reason: Any) -> str:
-    return str(reason) if reason.is_failure else ""
+def _refusal(reason: ReasonCode, properties: Properties | None) -> str:
+    """Return why the broker is none for a line; nothing where it is one."""
+    if reason.is_failure:
+        return f"refuses this device: {refusal(reason)}"
+    lacks = lacking(properties, retains=True)
+    return lacks[1] if lacks else ""
