@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, ConsoleDimensions
@@ -84,7 +85,8 @@ def let_no_character_end_a_command() -> None:
     for number in range(3):
         if not os.path.exists(f"/dev/fd/{number}"):  # noqa: PTH110 - a pipe's has no path to be resolved
             # else the next file to be opened would take its place, and be printed into
-            os.open(os.devnull, os.O_RDWR)
+            with suppress(OSError):  # a root without devices
+                os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as we run
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as we run
     for stream in (sys.stdout, sys.stderr):

@@ -55,12 +55,13 @@ def notify(text: str) -> bool:
 class Watchdog:
     """Feeds systemd's watchdog at half its period while no room is stalled; silence makes systemd restart the line.
 
-    The period comes from $WATCHDOG_USEC, as systemd sets it; without it nothing is sent.
+    The period comes from $WATCHDOG_USEC, as systemd sets it; without it, or where it is no number, nothing is sent.
     """
 
     def __init__(self, progress: Heartbeats) -> None:
         self._progress = progress
-        self._period_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
+        told = os.environ.get("WATCHDOG_USEC", "")
+        self._period_s = int(told) / 1e6 if told.isascii() and told.isdigit() else 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 

@@ -68,6 +68,14 @@ def test_without_systemd_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.Mon
     assert notify("READY=1") is False
 
 
+@pytest.mark.parametrize("period", ["", "0", "abc", "-5", "1e3", "\u0661"])
+def test_a_period_that_is_none_feeds_nobody(period: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is handed on by mistake ends no line."""
+    monkeypatch.setenv("WATCHDOG_USEC", period)
+    with Watchdog(Heartbeats(Clock())):
+        pass
+
+
 def test_each_view_has_a_mark_of_its_own() -> None:
     """Of two views only the one that stands still is named: a good camera does not speak for a dead one."""
     clock = Clock()
