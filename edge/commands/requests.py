@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from edge.rates import Rate
 from edge.records import AlarmOutcome, Crowded, Received
+from edge.strict_json import parse_json
 from edge.wording import counted
 from edge.yaml_settings import StrictModel
 
@@ -70,7 +71,15 @@ CommandOutcome = Literal[
 _Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 _AlarmId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-_User = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+def _visible(user: str) -> str:
+    if not any(sign.isprintable() and not sign.isspace() for sign in user):
+        raise ValueError("expected a name that can be seen")
+    return user
+
+
+_User = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_visible)]
 _Comment = Annotated[str, Field(max_length=500)]
 
 
@@ -403,11 +412,15 @@ def _body(name: str, received: Received) -> tuple[StrictModel | None, CommandOut
     if len(received.payload) > MAX_BYTES:
         return None, "invalid", f"the body: expected at most {MAX_BYTES} bytes, received {len(received.payload)}"
     try:
-        return COMMANDS[name].model_validate_json(received.payload), "ok", ""
+        body = COMMANDS[name].model_validate_json(received.payload)
+        parse_json(received.payload)  # what it lets pass is read in one way only
+        return body, "ok", ""
     except ValidationError as error:
         wrong = error.errors()[0]
-        where = ".".join(str(part) for part in wrong["loc"]) or "the body"
-        return None, "invalid", f"{where}: {wrong['msg']}"
+        told = f"{'.'.join(str(part) for part in wrong['loc']) or 'the body'}: {wrong['msg']}"
+    except ValueError as error:
+        told = f"the body: {error}"
+    return None, "invalid", told
 
 
 _Kind = Literal["shell", "command", "part", "unseen"]

@@ -122,6 +122,65 @@ def test_an_answer_does_not_repeat_what_it_was_sent(payload: bytes) -> None:
     assert len(command.problem) <= MAX_DETAIL
 
 
+# A body, and what is wrong with it.
+BODIES: list[tuple[bytes, str]] = [
+    (json.dumps(ACK).encode().replace(b'"user": "anna"', b'"user": "anna", "user": "eve"'), "'user' is given twice"),
+    (json.dumps(ACK).encode().replace(b'"user"', b'"us\\u0065r": "eve", "user"'), "'user' is given twice"),
+    (json.dumps(ACK | {"user": "   "}).encode(), "user: Value error, expected a name that can be seen"),
+    (json.dumps(ACK | {"user": "\u00a0\u2003"}).encode(), "expected a name that can be seen"),
+    (json.dumps(ACK | {"user": "\u200b\ufeff"}).encode(), "expected a name that can be seen"),
+    (json.dumps(ACK | {"user": "\x1b\n"}).encode(), "expected a name that can be seen"),
+    (json.dumps(ACK | {"user": ""}).encode(), "at least 1 character"),
+    (json.dumps(ACK | {"user": None}).encode(), "user: Input should be a valid string"),
+    (json.dumps(ACK | {"user": "x" * 101}).encode(), "at most 100 characters"),
+    (json.dumps(ACK | {"comment": "a\0b"}).encode(), "expected text, received the character"),
+    (json.dumps(ACK | {"occurrence_id": ACK["occurrence_id"].upper()}).encode(), "occurrence_id"),
+    (json.dumps(ACK | {"occurrence_id": ACK["occurrence_id"] + "\n"}).encode(), "occurrence_id"),
+    (json.dumps(ACK | {"schema": "linewatch/command-reset/1"}).encode(), "schema"),
+    (json.dumps(ACK | {"\x1b[2J": 1}).encode(), "Extra inputs"),
+    (json.dumps(ACK).encode() * 2, "trailing characters"),
+    (json.dumps(ACK).encode() + b"\x00", "trailing characters"),
+    (b"\xef\xbb\xbf" + json.dumps(ACK).encode(), "Invalid JSON"),
+    (json.dumps(ACK).encode("utf-16"), "Invalid JSON"),
+    (json.dumps(ACK).encode().replace(b"anna", rb"\ud800"), "Invalid JSON"),
+    (b"[" + json.dumps(ACK).encode() + b"]", "Input should be an object"),
+    (b"null", "Input should be an object"),
+    (b"", "Invalid JSON"),
+]
+
+
+@pytest.mark.parametrize(("payload", "says"), BODIES)
+def test_a_body_that_is_none_or_could_be_read_in_two_ways_is_refused(payload: bytes, says: str) -> None:
+    """Nothing is done for it; who did something is known and can be seen in the journal."""
+    command = read_command(replace(COMMAND, payload=payload), ROOT)
+    assert (command.body, command.outcome) == (None, "invalid")
+    assert says in command.problem
+
+
+NO_COMMANDS = [
+    "ACK",
+    "ack/",
+    "ack/x",
+    "",
+    "../ack",
+    "ack\n",
+    " ack",
+    "\u0430ck",
+    "answer",
+    "+",
+    "x" * 60_000,
+    "\x1b[2Jack",
+]
+
+
+@pytest.mark.parametrize("name", NO_COMMANDS)
+def test_a_name_that_is_none_is_no_command(name: str) -> None:
+    """Nothing is obeyed under a name that only looks like another."""
+    command = read_command(replace(COMMAND, topic=f"{ROOT}/cmd/{name}"), ROOT)
+    assert (command.body, command.outcome) == (None, "unknown_command")
+    assert len(command.problem) <= MAX_DETAIL
+
+
 def test_a_flood_of_commands_is_cut_to_a_rate_and_counted() -> None:
     """Of 5,000 commands in a second at most MAX_WAITING at once and PER_S are taken; the rest is told at once."""
     now_s = [0.0]
