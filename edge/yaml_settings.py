@@ -254,10 +254,6 @@ _WORDS = [
         (r"^Input should be", "expected"),
         (r"^String should have", "expected"),
         (
-            re.escape(r"String should match pattern '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'"),
-            "expected a name of at most 64 letters, digits, - and _ that begins with a letter or digit",
-        ),
-        (
             re.escape(r"String should match pattern '^[^\s/]+$'"),
             "expected a name or address without spaces and slashes",
         ),

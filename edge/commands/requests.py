@@ -414,12 +414,13 @@ def _body(name: str, received: Received) -> tuple[StrictModel | None, CommandOut
     try:
         body = COMMANDS[name].model_validate_json(received.payload)
         parse_json(received.payload)  # what it lets pass is read in one way only
-        return body, "ok", ""
     except ValidationError as error:
         wrong = error.errors()[0]
         told = f"{'.'.join(str(part) for part in wrong['loc']) or 'the body'}: {wrong['msg']}"
     except ValueError as error:
         told = f"the body: {error}"
+    else:
+        return body, "ok", ""
     return None, "invalid", told
 
 
