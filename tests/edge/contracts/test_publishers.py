@@ -361,9 +361,10 @@ def test_a_refused_login_is_reported_with_the_brokers_reason_and_no_secret(tmp_p
         with mqtt(broker, username="line", password="wrong-0815") as publisher:  # noqa: S106 - a password of the test
             listener = Listener(publisher)
             told = f"the broker at 127.0.0.1:{broker.port} refused the connection: Not authorized"
-            refused = SessionLost(told, reason_code=0x87)
             listener.wait(lambda _: len(listener.events) > 1)
-            assert set(listener.events) == {refused}
+            for event in listener.events:
+                assert isinstance(event, SessionLost)
+                assert (event.reason_code, event.reason.startswith(told)) == (0x87, True)
             assert "wrong-0815" not in repr((publisher, vars(publisher)["_settings"], listener.events))
         (tmp_path / "secret").write_text("right-4711\n")
         (tmp_path / "secret").chmod(0o640)
