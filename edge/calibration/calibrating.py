@@ -15,6 +15,8 @@ from edge.calibration.targets import Target
 from edge.errors import TargetError
 
 RESIDUAL_PX = 1.0
+# So many points tell a plane and no residual; how much the scale may change where they were picked a little elsewhere.
+_FOUR, _UNSURE = 4, 0.1
 _MM_PER_PX = (1e-5, 1000.0)
 
 
@@ -93,7 +95,36 @@ def calibrate_by_points(fit: Fit, known: Sighting, how: str, origin: Origin, ass
             f"{how}: they contradict each other by {fit.residual_px:.1f} px (worst {fit.worst_px:.1f} px); expected 10 "
             "px or less. Look at the mm of each, and whether all lie on one plane"
         )
-    return _trusted(made, known)
+    trusted = _trusted(made, known)
+    if how == "points" and assumed_px is not None and len(known.px) == _FOUR:
+        _check_sure(made, known, assumed_px)
+    return trusted
+
+
+def _check_sure(made: Calibration, known: Sighting, error_px: float) -> None:
+    """Refuse four points of which one, picked a little elsewhere, would tell quite another scale. Raises TargetError.
+
+    It would by `error_px`; three points nearly in a row do so, and points that are close together.
+    """
+    at = [known.px.mean(axis=0), *known.px]
+    told = np.array([made.scale.mm_per_px_at(point) for point in at])
+    squares = np.zeros(len(at))
+    for place in range(2 * _FOUR):
+        elsewhere = known.px.copy()
+        elsewhere.reshape(-1)[place] += error_px
+        try:
+            other = fit_lens_and_plane([Sighting(elsewhere, known.mm)], made.size_px).scale
+        except ValueError:
+            squares += np.inf
+            break
+        squares += (np.array([other.mm_per_px_at(point) for point in at]) / told - 1) ** 2
+    unsure = float(np.sqrt(squares.max()))
+    if not unsure <= _UNSURE:
+        raise TargetError(
+            f"points: picked {error_px:g} px elsewhere they would tell a pixel that is {min(unsure, 9.99):.0%} larger "
+            f"or smaller; expected {_UNSURE:.0%} or less. Take points near the four corners of what is inspected, no "
+            "three of them nearly on one line"
+        )
 
 
 def _points(sighting: Sighting, number: int) -> list[SeenPoint]:

@@ -20,6 +20,7 @@ from edge.records import Float64, UInt8
 _SEARCH_PX = 1800  # a larger picture is searched small; its points are found in the whole one
 _LEAST_SHARE = 0.03  # of the picture; of a smaller target the rest of the picture would be a guess
 _WELL = 0.25
+_COVERED = 1.35  # so many times as large as its points is what a target covers with its margin
 _CHARUCO_SHARE = 0.75  # of its corners; its markers say which ones are there
 _WHITE, _BLACK = 250, 25
 _MOSTLY, _NEARLY_ALL = 0.5, 0.85
@@ -61,6 +62,7 @@ def find_target(target: Target, pixels: UInt8, *, thorough: bool = True) -> Foun
         points = _chessboard(target, grey, thorough) if target.kind == "chessboard" else _circles(target, grey)
         if points is None:
             raise TargetError(_why_not(target, grey) if thorough else _light_or(target, grey, "it was not found"))
+        _check_one_alone(target, grey, points)
         found = _looked_at(Sighting(_upright(points, target), target.points_mm), grey, None)
     if found.share < _LEAST_SHARE:
         raise TargetError(
@@ -68,6 +70,21 @@ def find_target(target: Target, pixels: UInt8, *, thorough: bool = True) -> Foun
             f"{found.advice.partition('; ')[2].capitalize()}"
         )
     return found
+
+
+def _check_one_alone(target: Target, grey: UInt8, points: Float64) -> None:
+    """Refuse a picture that shows the target twice: only one of them may lie on the plane. Raises TargetError."""
+    hull = cv2.convexHull(points.astype(np.float32)).reshape(-1, 2)
+    middle = hull.mean(axis=0)
+    around = (middle + _COVERED * (hull - middle)).astype(np.int32)
+    rest = cv2.fillConvexPoly(grey.copy(), around, int(np.median(grey)))
+    size = (target.columns, target.rows)
+    again = _corners_in(rest, size, 0) if target.kind == "chessboard" else _circles(target, rest)
+    if again is not None:
+        raise TargetError(
+            f"the picture shows {target.spec} twice; expected it once, for one of them may lie above the other. Take "
+            "one away"
+        )
 
 
 def _looked_at(sighting: Sighting, grey: UInt8, turned_deg: float | None) -> Found:
@@ -184,6 +201,11 @@ def _charuco(target: Target, grey: UInt8) -> Found:
     board = board_of(target)
     detector = cv2.aruco.CharucoDetector(board)
     corners, ids, _, markers = detector.detectBoard(grey)
+    if markers is not None and len(np.unique(markers)) < len(markers) - 2:
+        raise TargetError(
+            f"the picture shows markers of {target.spec} twice; expected one board. Take the other one away, and what "
+            "mirrors it"
+        )
     count, wanted = 0 if ids is None else len(ids), len(target.points_mm)
     if count < _CHARUCO_SHARE * wanted:
         raise TargetError(_why_no_charuco(target, grey, count, 0 if markers is None else len(markers)))

@@ -118,6 +118,11 @@ def read_calibration(path: Path) -> Calibration:
         raise _damaged(path, str(error)) from error
     if not isinstance(given, dict) or given.get("schema") != SCHEMA:
         schema = given.get("schema") if isinstance(given, dict) else None
+        if isinstance(schema, str) and schema.startswith(SCHEMA.rpartition("/")[0] + "/"):
+            raise SettingsError(
+                f"{path} was written by another version of Linewatch: expected the schema {SCHEMA}, received "
+                f"{schema!r:.60}. Take that version, or make the file again with: linewatch calibrate CONFIG CAMERA"
+            )
         raise SettingsError(f"{path} is no calibration: expected the schema {SCHEMA}, received {schema!r:.60}. {AGAIN}")
     kept = given.pop("sha256", None)
     if kept != _hash(given):

@@ -54,6 +54,21 @@ def test_points_that_tell_no_plane_are_refused(px: list[list[float]], mm: list[l
         calibrate_by_points(fit_points(known, SIZE, 1.0), known, "points", ORIGIN, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("third", "told"),
+    [((0.0, 3.0), "larger or smaller; expected 10% or less"), ((0.0, 0.5), "points 1, 2, 3 lie in a row")],
+)
+def test_points_nearly_in_a_row_are_refused(third: tuple[float, float], told: str) -> None:
+    """Three of four points that bend by a thirtieth of their length: a pixel's error would be a tenth of the scale."""
+    mm = np.array([(-44.0, 0.0), (44.0, 0.0), third, (-44.0, 40.0)])
+    known = Sighting(camera().seen(mm), mm)
+    with pytest.raises(TargetError, match=told):
+        calibrate_by_points(fit_points(known, SIZE, 1.0), known, "points", ORIGIN, 1.0)
+    corners = Sighting(camera().seen(CORNERS_MM), CORNERS_MM)
+    made = calibrate_by_points(fit_points(corners, SIZE, 1.0), corners, "points", ORIGIN, 1.0)
+    assert made.mm_per_px == pytest.approx(0.27, rel=0.01)
+
+
 def lengths(*ends: tuple[float, float, float, float, float]) -> list[KnownLength]:
     """Return lengths from x, y to x, y and their mm."""
     return [KnownLength((x1, y1), (x2, y2), mm) for x1, y1, x2, y2, mm in ends]

@@ -77,6 +77,16 @@ def test_what_is_wrong_is_said(shown: str, asked: str, spoil: Callable[[UInt8], 
         find_target(parse_target(asked), spoil(pixels) if spoil else pixels)
 
 
+@pytest.mark.parametrize("spec", [CHESSBOARD, CHARUCO, "circles:9x6:10mm", "acircles:4x11:7mm"])
+def test_a_target_that_is_seen_twice_is_refused(spec: str) -> None:
+    """Nobody could tell which of the two lies where parts do; another target beside it does not matter."""
+    with pytest.raises(TargetError, match="twice"):
+        find_target(parse_target(spec), np.hstack([picture(spec), picture(spec)]))
+    other = "chessboard:7x5:10mm"
+    beside = find_target(parse_target(spec), np.hstack([picture(spec), picture(other)]))
+    assert len(beside.sighting.px) == len(parse_target(spec).points_mm)
+
+
 def test_a_target_that_is_far_away_is_refused() -> None:
     """From 3 % of the picture on its rest would be a guess."""
     with pytest.raises(TargetError, match="expected 3% or more"):

@@ -62,6 +62,16 @@ def test_a_file_that_was_altered_is_refused(name: str, made: Calibration, tmp_pa
     assert str(path) in str(told.value)
 
 
+def test_a_file_of_another_version_is_told_as_such(tmp_path: Path) -> None:
+    """It is neither damaged nor none: the version is named, and what to do."""
+    path = tmp_path / "top.json"
+    path.write_text('{"schema": "linewatch/calibration/2", "planes": []}')
+    with pytest.raises(
+        SettingsError, match="another version of Linewatch: expected the schema linewatch/calibration/1"
+    ):
+        read_calibration(path)
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     """Each by its own words."""
     with pytest.raises(SettingsError, match="there is no calibration"):
