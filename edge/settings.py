@@ -538,6 +538,15 @@ class Settings(StrictModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_challenge_has_parts(self) -> Settings:
+        if self.challenge.each_shift and not self.parts.exist:
+            raise ValueError(
+                "key challenge.each_shift: expected false, for parts.trigger is every_frame, and a challenge is of "
+                "parts; received true"
+            )
+        return self
+
     @property
     def station_cameras(self) -> dict[str, CameraSettings]:
         """The cameras by name, from either form."""
@@ -902,6 +911,14 @@ def require_known_classes(settings: Settings, bundles: Mapping[Path | None, Bund
                 raise SettingsError(
                     f"{file}, key {where}.part.find: expected rectangle, circle or outline, for the bundle "
                     f"{bundle.manifest.name} finds no product; received bundle"
+                )
+            presence = settings.parts.presence
+            looks = settings.parts.trigger == "presence" and presence.belt is None and presence.view in {None, key}
+            if looks and not locates(bundle.manifest.preparing):
+                raise SettingsError(
+                    f"{file}, key parts.presence.belt: expected an empty belt, for the bundle {bundle.manifest.name} "
+                    "finds no product, so every frame would show a part; received none. Make one with: "
+                    f"{command('linewatch', 'learn-belt', file, key)}"
                 )
     if unknown := unknown_classes(settings, bundles):
         raise SettingsError(f"{file}: {'. '.join(unknown)}. A limit, grade or alarm of another class never acts")

@@ -60,35 +60,36 @@ class PacedCamera:
         """Return the next frame if its time comes within `timeout_s`, else NO_FRAME_YET."""
         item = self._inner.read(timeout_s) if self._held is None else self._held
         self._held = None
-        if not isinstance(item, Frame):
-            return item
-        if self._as_live and self._drops:
+        if self._as_live and self._drops and isinstance(item, Frame):
             item = self._newest(item, timeout_s)
-        early_s = (self._due_ns(item) - self._monotonic_ns()) / 1e9
+        captured_ns = item.captured_ns
+        if captured_ns is None:
+            return item
+        early_s = (self._due_ns(captured_ns) - self._monotonic_ns()) / 1e9
         if early_s > timeout_s:
             self._held = item
             self._sleep_s(timeout_s)
             return CameraState(self.name, CameraCondition.NO_FRAME_YET)
         if early_s > 0:
             self._sleep_s(early_s)
-        return self._stamped(item) if self._as_live else item
+        return self._stamped(item, captured_ns) if self._as_live else item
 
-    def _due_ns(self, frame: Frame) -> int:
-        """Return when a frame's time comes, on our clock; the first frame's is now."""
+    def _due_ns(self, captured_ns: int) -> int:
+        """Return when the time of a picture, also of one that is none, comes on our clock; the first one's is now."""
         if self._ahead_ns is None:
-            self._ahead_ns = self._monotonic_ns() - frame.captured_ns
-        return frame.captured_ns + self._ahead_ns
+            self._ahead_ns = self._monotonic_ns() - captured_ns
+        return captured_ns + self._ahead_ns
 
     def _newest(self, item: Frame, timeout_s: float) -> Frame:
         """Pass over frames while the next one's time has come too; give up after `timeout_s`."""
         ends_ns = self._monotonic_ns() + round(timeout_s * 1e9)
-        while self._due_ns(item) < (now_ns := self._monotonic_ns()):
+        while self._due_ns(item.captured_ns) < (now_ns := self._monotonic_ns()):
             following = self._inner.read(max(0.0, (ends_ns - now_ns) / 1e9))
             if not isinstance(following, Frame):
                 waits = following.condition is CameraCondition.NO_FRAME_YET
                 self._held = None if waits else following
                 break
-            if self._due_ns(following) > self._monotonic_ns():
+            if self._due_ns(following.captured_ns) > self._monotonic_ns():
                 self._held = following
                 break
             item = following
@@ -99,9 +100,9 @@ class PacedCamera:
                 break
         return item
 
-    def _stamped(self, frame: Frame) -> Frame:
-        """Return a frame as captured when its time had come."""
+    def _stamped(self, item: Frame | CameraState, captured_ns: int) -> Frame | CameraState:
+        """Return a frame, or a picture that is none, as captured when its time had come."""
         now_ns = self._monotonic_ns()
-        late_ns = max(0, now_ns - self._due_ns(frame))
+        late_ns = max(0, now_ns - self._due_ns(captured_ns))
         captured_at = datetime.now(timezone.utc) - timedelta(microseconds=late_ns / 1000)
-        return replace(frame, captured_ns=now_ns - late_ns, captured_at=captured_at)
+        return replace(item, captured_ns=now_ns - late_ns, captured_at=captured_at)

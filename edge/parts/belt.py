@@ -8,6 +8,8 @@ the learned mean than `spread` standard deviations and `least_levels`.
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,8 @@ from edge.records import Float32, UInt8
 
 SCHEMA = "linewatch/belt/1"
 FRAMES_AT_LEAST = 5
+# What NumPy raises for a file that is cut off, empty, or another one.
+_NO_BELT = (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 _LONG_SIDE = 96  # cells; a part of a hundredth of the picture still covers tens of them
 _SAMPLES = 4  # pixels of a cell that are looked at, along each side
 _GAIN = (0.75, 1.33)  # how much less or more light is still the same belt
@@ -183,10 +187,12 @@ def write_belt(path: Path, belt: Belt) -> None:
 def read_belt(path: Path) -> Belt:
     """Read a belt. Raises SettingsError for a file that is none, or is missing."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             belt = _belt_of(kept)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _no_belt(path, str(error)) from error
+    except OSError as error:
+        raise _no_belt(path, error.strerror or str(error)) from error
+    except _NO_BELT as error:
+        raise _no_belt(path, "it is no archive of NumPy with the tables of a belt") from error
     if belt is None:
         raise _no_belt(path, f"its schema is another than {SCHEMA}, or its tables do not fit together")
     return belt

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from edge.parts.assembler import Concluded, PartEvent, Parts, step, stop
 from edge.parts.rules import PartRules
-from edge.parts.triggers import PresenceTrigger, Trigger, TriggerFrame
+from edge.parts.triggers import CameraTrigger, PresenceTrigger, Trigger, TriggerFrame
 from edge.recipes.timeline import Timeline
 from edge.records import FrameResult
 from edge.records.parts import FrameLost, PartClosed, PartOpened, TriggerEvent, TriggerFault, TriggerTrouble
@@ -96,6 +96,8 @@ class PartStream:
     def _from_frame(self, frame: TriggerFrame, now_ns: int) -> list[Concluded]:
         """Take what a frame opens or closes. A part that a view shows for too long has ended already, by its time."""
         events, trigger = self._trigger.frame(frame), self._trigger
+        if isinstance(trigger, CameraTrigger):  # also a frame that waited for long, at its own moment
+            return self._events(events, min(frame.captured_ns, now_ns))
         if not isinstance(trigger, PresenceTrigger):
             return self._events(events, now_ns)
         told = self._step(None, now_ns)

@@ -12,7 +12,7 @@ from edge.errors import LinewatchError, SettingsError
 from edge.outbox.reader import OutboxReader
 from edge.publishers.memory import MemoryPublisher
 from edge.records.parts import PartClosed, PartOpened
-from edge.settings import load_settings
+from edge.settings import load_settings, require_known_classes
 from tests.bright_bundle import part, write_bright_bundle
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.edge.station.test_run import bodies, status
@@ -73,6 +73,7 @@ REFUSED = [
     ("cameras: {top: {}, Top: {}}", "cameras.Top", "differs from cameras.top by more than capitals"),
     (TWO + f"recipes: {{r: {VIEWS}, R: {VIEWS}}}\nrecipe: r", "recipes.R", "differs from recipes.r"),
     ("cameras: {töp: {}}", "key cameras.töp: ", "expected a name of 1 to 64 letters A-Z and a-z, digits, _ and -"),
+    ("challenge: {each_shift: true}", "challenge.each_shift", "expected false"),
     ("line: {cell: a/b}", "line.cell", "expected a name of 1 to 64 letters"),
     ("parts: {trigger: camera, ng_frames: 2}", "parts", "expected ng_frames of at most parts.frames, 1"),
     ("parts: {trigger: camera, frames: 2, frames_per_view: 3}", "parts", "expected frames_per_view of at most"),
@@ -132,6 +133,17 @@ def test_what_a_station_needs_and_has_not_is_said_when_it_opens(text: str, says:
             ),
         ):
             pass
+
+
+def test_a_bundle_that_finds_no_product_opens_no_parts(tmp_path: Path) -> None:
+    """Without a learned belt every frame would show a part: it is refused, and says how to learn one."""
+    bundle = write_bright_bundle(tmp_path / "bundle")
+    config = tmp_path / "station.yaml"
+    config.write_text("bundle: bundle\ncamera: {source: simulated}\nparts: {trigger: presence}\n", encoding="utf-8")
+    with pytest.raises(
+        SettingsError, match=r"key parts\.presence\.belt: expected an empty belt, for the bundle bright"
+    ):
+        require_known_classes(load_settings(config), {bundle.path: load_bundle(bundle.path)}, config)
 
 
 MS = 1_000_000

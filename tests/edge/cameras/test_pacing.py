@@ -52,6 +52,22 @@ def test_frames_come_when_the_recording_says(tmp_path: Path, as_live: bool) -> N
     assert [captured for _, captured in seen] == ([now for now, _ in seen] if as_live else own)
 
 
+def test_a_picture_that_is_none_comes_at_its_own_time(tmp_path: Path) -> None:
+    """Its moment is on the line's clock as a frame's is: a part that it opens is not hours old."""
+    for index in range(3):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((2, 2, 3), np.uint8))
+    (tmp_path / "1.png").write_bytes(b"nonsense")
+    clock = Clock()
+    camera = PacedCamera(
+        ImagesCamera("c", tmp_path), as_live=True, drops=False, monotonic_ns=clock, sleep_s=clock.sleep_s
+    )
+    with camera:
+        items = [camera.read(5.0) for _ in range(3)]
+    assert [item.captured_ns for item in items] == [5_000_000_000, 6_000_000_000, 7_000_000_000]
+    assert isinstance(items[1], CameraState)
+    assert items[1].condition is CameraCondition.UNREADABLE
+
+
 class Recorded:
     """A recording of frames 100 ms apart; reading one takes `takes_s` of the clock that only sleeping moves."""
 

@@ -119,9 +119,10 @@ def test_what_cannot_be_known_or_learned_is_said(tmp_path: Path) -> None:
         learn_belt(frames, (300, 0, 40, 40))
     with pytest.raises(SettingsError, match="one size"):
         learn_belt([*frames, frames[0][:100]])
-    (tmp_path / "belt.npz").write_bytes(b"no belt")
-    with pytest.raises(SettingsError, match="learn-belt"):
-        read_belt(tmp_path / "belt.npz")
+    for content in (b"no belt", b"", b"PK\x03\x04cut", np.lib.format.MAGIC_PREFIX + b"\1\0v\0"):
+        (tmp_path / "belt.npz").write_bytes(content)
+        with pytest.raises(SettingsError, match=r"it is no archive of NumPy with the tables of a belt\. .* learn-belt"):
+            read_belt(tmp_path / "belt.npz")
 
 
 def test_a_belt_survives_its_file(tmp_path: Path) -> None:

@@ -71,6 +71,15 @@ def test_a_frame_that_never_came_takes_none_of_the_next_part() -> None:
     assert parts[1].judgement.reason == "top: 1 frame came of 2 that its trigger gives"
 
 
+def test_a_frame_that_waited_longer_than_a_part_may_is_still_its_part_s() -> None:
+    """The station lags by 20 s, more than a part may stay open: the frame is NG, and so is its part; no fault."""
+    stream = PartStream(CameraTrigger(["top"]), ONE_VIEW, "r", "cell")
+    told = [*stream.tick(19_999 * MS), *stream.frame(Seen(seen(0, NG), 0), 20_000 * MS)]
+    (part,) = told
+    assert isinstance(part, PartResult)
+    assert part.judgement.verdict is NG
+
+
 def test_a_frame_that_was_dropped_is_a_part_that_nobody_judged() -> None:
     """Of three triggered frames the second is dropped: its part is NO_READ, and the third is a part of its own."""
     stream = PartStream(CameraTrigger(["top"]), ONE_VIEW, "r", "cell")
