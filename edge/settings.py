@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -504,6 +504,14 @@ class Settings(StrictModel):
                     f"that of cameras.{taken[kind, source]}"
                 )
             taken[kind, source] = name
+        watched = [(name, Path(source)) for (kind, source), name in taken.items() if kind == "watched_folder"]
+        for (outer, folder), (inner, within) in permutations(watched, 2):
+            if folder in within.parents and self.cameras[outer].files.subfolders:
+                raise ValueError(
+                    f"key cameras.{inner}.source: expected a folder beside that of cameras.{outer}, received one "
+                    f"within it: its pictures would come from both. Set cameras.{outer}.files.subfolders: false, or "
+                    "move it"
+                )
         return self
 
     @model_validator(mode="after")

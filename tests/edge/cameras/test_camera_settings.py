@@ -45,6 +45,10 @@ WRONG = {
     "cameras: {a: {source: 0}, b: {source: /dev/video0}}": r"key cameras\.b\.source: expected a device of its own",
     "cameras: {a: {source: 'rtsp://h/1'}, b: {source: 'rtsp://h/1'}}": r"key cameras\.b\.source: expected a device",
     "cameras: {a: {kind: watched_folder, source: d}, b: {kind: watched_folder, source: ./d/}}": r"cameras\.b\.source",
+    "cameras: {a: {kind: watched_folder, source: d}, b: {kind: watched_folder, source: d/e/f}}": (
+        r"key cameras\.b\.source: expected a folder beside that of cameras\.a, received one within it"
+    ),
+    "cameras: {a: {kind: watched_folder, source: d/e}, b: {kind: watched_folder, source: d}}": "within it",
 }
 
 
