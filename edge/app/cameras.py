@@ -33,6 +33,10 @@ from edge.simulation.engine import Truth
 from edge.station.view import ViewRules
 from edge.station.watchdog import Heartbeats
 
+NO_BARRIER = (
+    "key parts.trigger: software is the light barrier of simulated cameras; expected presence, camera, mqtt or machine "
+    "for other cameras, or --parts with a recording"
+)
 # Frames that may wait of a camera each of whose frames is judged.
 _EVERY_KEPT = 64
 
@@ -217,8 +221,5 @@ class Sources:
         if parts.trigger in {"mqtt", "machine"}:
             return ToldTrigger()
         if self._belt_trigger is None:
-            raise SettingsError(
-                "key parts.trigger: software is the light barrier of simulated cameras; expected presence, camera, "
-                "mqtt or machine for other cameras, or --parts with a recording"
-            )
+            raise SettingsError(NO_BARRIER)
         return self._belt_trigger

@@ -59,7 +59,7 @@ def _parts(settings: Any, bundles: Any, config: Path, *, offline: bool) -> dict[
     from edge.cli.device_trials import try_clock, try_disk, try_permissions
     from edge.cli.machine_trial import try_machine
     from edge.cli.picture_trials import has_places, try_places, try_quality
-    from edge.cli.trials import CameraTrial, try_belt, try_secrets, try_store, try_to_connect, try_view
+    from edge.cli.trials import CameraTrial, try_barrier, try_belt, try_secrets, try_store, try_to_connect, try_view
 
     cameras = {name: CameraTrial() for name in settings.station_cameras}
     several, recipes = len(cameras) > 1, settings.station_recipes
@@ -90,6 +90,7 @@ def _parts(settings: Any, bundles: Any, config: Path, *, offline: bool) -> dict[
         "permissions": lambda: try_permissions(settings, config),
         "secrets": lambda: try_secrets(settings),
         "broker": lambda: try_to_connect(settings),
+        **({"trigger": lambda: try_barrier(settings)} if settings.parts.trigger == "software" else {}),
         **({} if belt is None else {"belt": lambda: try_belt(belt)}),
         **({} if settings.machine is None else {"machine": lambda: try_machine(settings)}),
         **{

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.app import make_camera, make_limited_engine
+from edge.app.cameras import NO_BARRIER
 from edge.bundle import Bundle
 from edge.cli.device_trials import Warned
 from edge.errors import LinewatchError, SettingsError, SourceError, StoreError
@@ -88,6 +89,13 @@ def try_to_connect(settings: Settings) -> str:
     try_broker(settings.broker)
     host, port = settings.broker.address
     return f"{host}:{port} lets this device in"
+
+
+def try_barrier(settings: Settings) -> str:
+    """Say that the simulated light barrier has cameras. Raises SettingsError where none is simulated."""
+    if not any(camera.resolved_kind() == "simulated" for camera in settings.station_cameras.values()):
+        raise SettingsError(NO_BARRIER)
+    return "the light barrier of the simulated belt"
 
 
 def try_belt(path: Path) -> str:

@@ -72,7 +72,7 @@ def line(picture: Mapping[str, Any]) -> str:
     shown = [row for row in picture["alarms"] if row["shown"]]
     standing = (f"{row['alarm']} ({row['priority']}, {row['state']} for {lasting(row['age_s'])})" for row in shown)
     alarms = ", ".join(standing)
-    told.append(f"alarms: {alarms or 'none'}")
+    told.append(f"alarms: {alarms or ('none' if _knows_alarms(picture) else 'not known')}")
     told.extend(_troubles(picture))
     return printable("; ".join(told))
 
@@ -164,8 +164,11 @@ def _of_alarms(picture: Mapping[str, Any]) -> Iterator[tuple[str, Text]]:
             Text(printable(f"{', '.join(hidden[:_ALARMS_SHOWN])}: shelved, suppressed or out of service"), "dim"),
         )
     if not shown:
-        known = picture["state"] not in {"unknown", "no_broker"}
-        yield "alarms", Text("none stands" if known else "not known", style="dim")
+        yield "alarms", Text("none stands" if _knows_alarms(picture) else "not known", style="dim")
+
+
+def _knows_alarms(picture: Mapping[str, Any]) -> bool:
+    return picture["state"] not in {"unknown", "no_broker"}
 
 
 def _last(last: Mapping[str, Any]) -> str:

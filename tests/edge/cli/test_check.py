@@ -12,7 +12,7 @@ import pytest
 
 from edge.bundle import load_bundle
 from edge.cli.check_command import slow_alarms
-from edge.cli.trials import CameraTrial, tried, try_belt, try_secrets, try_store, try_to_connect
+from edge.cli.trials import CameraTrial, tried, try_barrier, try_belt, try_secrets, try_store, try_to_connect
 from edge.errors import LinewatchError, PublishError, SettingsError, SourceError, StoreError
 from edge.settings import Settings, load_settings
 from tests.brokers import Mosquitto, free_port
@@ -252,3 +252,11 @@ def test_a_belt_that_was_not_learned_is_told(tmp_path: Path) -> None:
     """By its name, with the command that makes it."""
     with pytest.raises(SettingsError, match="Make it with: linewatch learn-belt"):
         try_belt(tmp_path / "belt.npz")
+
+
+def test_a_light_barrier_without_a_simulated_camera_is_told_before_the_start() -> None:
+    """`run` would refuse it, so `check` does: a real camera passes no simulated barrier."""
+    parts = {"trigger": "software"}
+    with pytest.raises(SettingsError, match="software is the light barrier of simulated cameras"):
+        try_barrier(Settings.model_validate({"camera": {"source": "/dev/video0"}, "parts": parts}))
+    assert "simulated belt" in try_barrier(Settings.model_validate({"camera": {"source": "simulated"}, "parts": parts}))

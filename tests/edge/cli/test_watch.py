@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 from typer.testing import CliRunner
 
 from edge.cli.commands import app
+from edge.cli.watch_view import line
+from edge.watching.watched import Watched
 from tests.brokers import Mosquitto, Subscriber, free_port, wait_for
 from tests.certificates import make_authority, make_certificate
 from tests.conftest import ROOT
@@ -215,3 +218,12 @@ def test_seconds_that_are_none_are_a_wrong_command_line(tmp_path: Path, seconds:
     """Silence without end, or of no number, would never be stale: exit code 2, and no traceback."""
     done = CliRunner().invoke(app, ["watch", str(tmp_path / "none.yaml"), "--once", "--stale-s", seconds])
     assert done.exit_code == 2, done.output
+
+
+def test_alarms_of_a_station_that_nobody_hears_are_not_known() -> None:
+    """A line of text never says that no alarm stands where the station's own word is missing."""
+    watched = Watched("e/s/a/l/c/inspect/v1", "127.0.0.1:1883", 10**10)
+    watched.connected(0)
+    told = line(watched.picture(5 * 10**9, datetime.now(timezone.utc)))
+    assert told.startswith("UNKNOWN: ")
+    assert "alarms: not known" in told
