@@ -6,7 +6,7 @@ tests (`tests/contracts/`) runs over every implementation, the simulated ones in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
@@ -105,6 +105,10 @@ class Publisher(_Scoped, Protocol):
 
     def events(self) -> Iterator[PublisherEvent]:
         """Yield what has happened since the last call, without waiting."""
+        ...
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called, from any thread, when something has happened; it must not wait."""
         ...
 
 

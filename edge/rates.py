@@ -30,3 +30,7 @@ class Rate:
             return False
         self._left -= 1
         return True
+
+    def owe(self, count: int) -> None:
+        """Take so many, also more than are left: none is left then until all of them have come back."""
+        self._left -= count

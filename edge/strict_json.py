@@ -7,6 +7,7 @@ import math
 import os
 import re
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,12 +38,15 @@ def parse_json(raw: bytes, *, depth_at_most: int = DEPTH_AT_MOST) -> Any:
     """
     if len(raw) > BYTES_AT_MOST:
         raise ValueError(f"expected at most {BYTES_AT_MOST} bytes, received more")
-    if (depth := _depth(raw, depth_at_most)) > depth_at_most:
+    # as many brackets as levels, or fewer, cannot nest deeper
+    few = raw.count(b"{") + raw.count(b"[") <= depth_at_most
+    if not few and (depth := _depth(raw, depth_at_most)) > depth_at_most:
         raise ValueError(f"expected at most {counted(depth_at_most, 'level')} of nesting, received {depth} or more")
     value = json.loads(
         raw.decode("utf-8"), object_pairs_hook=_once_only, parse_constant=_no_constant, parse_float=_finite
     )
-    _check_text(value)
+    if b"\\u" in raw:  # UTF-8 holds no surrogate, so only an escape can give one
+        _check_text(value)
     return value
 
 
@@ -61,11 +65,10 @@ def _depth(raw: bytes, enough: int) -> int:
 
 
 def _once_only(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r:.80} is given twice")
-        found[key] = value
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {twice!r:.80} is given twice")
     return found
 
 

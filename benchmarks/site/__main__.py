@@ -28,8 +28,7 @@ its verdict until that page has it. The broker is killed and started; then every
 """
 _EXAMPLES = """examples:
   python -m benchmarks.site --stations 50 --minutes 2 --json out/bench/site.json
-  python -m benchmarks.site --stations 200 --minutes 60          the whole of it: 720,000 parts
-  python -m benchmarks.site --stations 40 --parts-per-s 10 --minutes 60 --messages 720000    as many, faster
+  python -m benchmarks.site --stations 200 --minutes 2 --messages 720000     the whole of it
   python -m benchmarks.site --stations 200 --kills 3 --away-s 60 three long outages
 
 exit code: 0 all bounds hold, 1 one does not (which, is on stderr and under `broken`), 2 a wrong option,
@@ -108,8 +107,9 @@ def _asked() -> tuple[Asked, Path | None, Path | None]:
     parser.add_argument("--picture-kb", type=_number(0, 200), default=30.0, help="shown each second; 30, 0 = none")
     parser.add_argument("--processes", type=_whole(1, 64), default=4, help="that hold the stations; 4")
     parser.add_argument(
-        "--messages", type=_whole(0, 10**9), default=0, help="end once so many were committed; 0 = never"
+        "--messages", type=_whole(0, 10**9), default=0, help="go on, faster, until the broker delivered so many; 0"
     )
+    parser.add_argument("--fast-parts-per-s", type=_number(0.01, 100), default=5.0, help="then at most; 5")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--folder", type=Path, help="where outboxes and history lie meanwhile; the system's own")
     options = vars(parser.parse_args())

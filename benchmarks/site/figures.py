@@ -9,7 +9,7 @@ from typing import Any
 
 LAG_P99_S = 1.0
 GROWTH = 1.1  # of memory, its last quarter against its second
-JUDGED_FROM = 100_000  # messages; before that a process still fills its caches
+JUDGED_FROM = 100_000  # delivered messages; before that a process still fills its caches
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ def share(values: Sequence[float], part: float) -> float | None:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else None
 
 
+def since(raised: Mapping[str, int], from_ns: int, until_ns: int = 0) -> dict[str, int]:
+    """Return the alarms that were raised from a moment on, and before another; 0 = without an end."""
+    return {name: at_ns for name, at_ns in raised.items() if from_ns <= at_ns and (not until_ns or at_ns < until_ns)}
+
+
 def lags(
     raised: Mapping[str, int], shown: Mapping[str, int], outages: Sequence[Outage]
 ) -> tuple[list[float], list[float], int]:
@@ -50,17 +55,26 @@ def lags(
     never = 0
     for occurrence, raised_ns in raised.items():
         shown_ns = shown.get(occurrence)
-        of_outage = any(
-            raised_ns <= outage.caught_up_ns
-            and (shown_ns is None or shown_ns >= outage.killed_ns)
-            and raised_ns >= outage.killed_ns - 1_000_000_000
-            for outage in outages
-        )
+        of_outage = _of_outage(raised_ns, shown_ns, outages)
         if shown_ns is None:
             never += not of_outage
         else:
             (late if of_outage else usual).append(max(0.0, (shown_ns - raised_ns) / 1e9))
     return usual, late, never
+
+
+def beside(raised: Mapping[str, int], shown: Mapping[str, int], outages: Sequence[Outage]) -> dict[str, int]:
+    """Return the alarms that are of no outage; see `lags`."""
+    return {name: at_ns for name, at_ns in raised.items() if not _of_outage(at_ns, shown.get(name), outages)}
+
+
+def _of_outage(raised_ns: int, shown_ns: int | None, outages: Sequence[Outage]) -> bool:
+    return any(
+        raised_ns <= outage.caught_up_ns
+        and (shown_ns is None or shown_ns >= outage.killed_ns)
+        and raised_ns >= outage.killed_ns - 1_000_000_000
+        for outage in outages
+    )
 
 
 def slowest(raised: Mapping[str, int], shown: Mapping[str, int], began_ns: int) -> list[dict[str, float]]:

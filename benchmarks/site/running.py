@@ -13,21 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.proof.setting import ProofError
-from benchmarks.site.figures import LAG_P99_S, Outage, Sample, broken_bounds, lags, share, slowest, used
+from benchmarks.site.figures import LAG_P99_S, Outage, Sample, beside, broken_bounds, lags, share, since, slowest, used
 from benchmarks.site.screen import Screen
-from benchmarks.site.setting import PASSWORD, USER, SiteBroker, SiteDashboard, StationHost, sample
+from benchmarks.site.setting import PASSWORD, USER, BrokerCount, SiteBroker, SiteDashboard, StationHost, sample
 
 _SAMPLED_EVERY_S = 2.0
 _OPENS_WITHIN_S = 300.0
 _CATCHES_UP_WITHIN_S = 900.0
-_SETTLES_S = 3.0  # before the first kill: every station was heard
+_SETTLES_S = 5.0  # of parts, before lags count: every station was heard
+_FAST_AT_MOST_S = 4 * 3600.0
 
 
 @dataclass(frozen=True)
 class Asked:
     """Settings of a run. `kills`: how often the broker is killed, evenly over the time; `away_s`: for how long.
 
-    `messages`: it ends before its time once so many were committed; 0 = it does not.
+    `messages`: after its time more parts pass, at most `fast_parts_per_s` of each station, until the broker has
+    delivered so many; 0 = they do not.
     """
 
     stations: int
@@ -39,6 +41,7 @@ class Asked:
     picture_kb: float = 30.0
     processes: int = 4
     messages: int = 0
+    fast_parts_per_s: float = 5.0
 
 
 @dataclass
@@ -58,7 +61,7 @@ class _Heard:
                 self.raised[what[0]] = what[1]
             elif word == "now":
                 self.now[number] = what
-                self.late_s.append(what["late_s"])
+                self.late_s += [what["late_s"]] if "late_s" in what else []
             elif word == "ready":
                 self.ready.add(number)
             elif word == "gone":
@@ -81,7 +84,9 @@ class Run:
         self._hosts: list[StationHost] = []
         self._samples: dict[str, list[Sample]] = {"broker": [], "dashboard": [], "stations": []}
         self._broker_cpu_s = 0.0  # of brokers that were killed
-        self._sampled_s, self._began_ns = 0.0, 0
+        self._sampled_s, self._began_ns, self._fast_ns = 0.0, 0, 0
+        self._lasted_s = self._fast_s = 0.0
+        self._windows: list[Outage] = []
         self._loads: list[float] = []
         self._outages: list[dict[str, Any]] = []
 
@@ -93,23 +98,34 @@ class Run:
             scope.enter_context(self._broker)
             self._dashboard = SiteDashboard(self._folder, self._broker.port)
             scope.enter_context(self._dashboard)
+            self._count = scope.enter_context(BrokerCount(self._broker.port))
             self._screen = scope.enter_context(Screen(self._dashboard.port, USER, PASSWORD))
             self._open(scope)
             began_s, self._began_ns = time.monotonic(), time.monotonic_ns()
             ends_s = began_s + asked.minutes * 60
             kills = [began_s + asked.minutes * 60 * (at + 1) / (asked.kills + 1) for at in range(asked.kills)]
-            windows: list[Outage] = []
-            while (now_s := time.monotonic()) < ends_s and not self._enough:
+            while (now_s := time.monotonic()) < ends_s:
                 self._turn((now_s - began_s) / (ends_s - began_s), "parts pass")
                 if kills and now_s >= kills[0]:
                     kills.pop(0)
-                    windows.append(self._kill((now_s - began_s) / (ends_s - began_s)))
-            lasted_s = time.monotonic() - began_s
-            return self._came_to(self._drained(), windows, lasted_s)
+                    self._windows.append(self._kill((now_s - began_s) / (ends_s - began_s)))
+            self._lasted_s = time.monotonic() - began_s
+            if self._count.delivered < asked.messages:
+                self._fast()
+            return self._came_to(self._drained())
 
-    @property
-    def _enough(self) -> bool:
-        return 0 < self._asked.messages <= self._heard.sum("committed")
+    def _fast(self) -> None:
+        """Have as many parts made as are delivered, until the broker has delivered what was asked for."""
+        began_s, before = time.monotonic(), self._count.delivered
+        self._fast_ns = time.monotonic_ns()
+        for host in self._hosts:
+            host.wish("fast")
+        wanted = self._asked.messages - before
+        while (left := self._asked.messages - self._count.delivered) > 0:
+            self._turn(1 - left / wanted, f"as fast as they are delivered, {left} to go")
+            if time.monotonic() - began_s > _FAST_AT_MOST_S:
+                raise ProofError(f"{left} messages were not delivered in {_FAST_AT_MOST_S / 3600:g} hours")
+        self._fast_s = time.monotonic() - began_s
 
     def _open(self, scope: ExitStack) -> None:
         asked, left, first = self._asked, self._asked.stations, 0
@@ -118,13 +134,17 @@ class Run:
             count = -(-left // (processes - number))
             arguments = (
                 *(self._broker.port, self._folder, first, count),
-                *(asked.parts_per_s, asked.ng, round(asked.picture_kb * 1000)),
+                *(asked.parts_per_s, asked.ng, round(asked.picture_kb * 1000), asked.fast_parts_per_s),
             )
             self._hosts.append(scope.enter_context(StationHost(number, arguments, self._queue)))
             first, left = first + count, left - count
         self._until(lambda: len(self._heard.ready) == processes, "the stations open", _OPENS_WITHIN_S)
         self._until(lambda: self._heard.sum("connected") == asked.stations, "the stations connect", _OPENS_WITHIN_S)
         self._until(lambda: self._screen.opened > 0, "the page of alarms opens", _OPENS_WITHIN_S)
+        for host in self._hosts:
+            host.wish("go")
+        settled_s = time.monotonic() + _SETTLES_S
+        self._until(lambda: time.monotonic() >= settled_s, "the first parts pass", _OPENS_WITHIN_S)
 
     def _turn(self, done: float, what: str) -> None:
         """Hear what was said, and note what is used."""
@@ -139,7 +159,8 @@ class Run:
                 raise ProofError(f"the stations of process {number} ended: {self._hosts[number].last_words()}")
             if time.monotonic() - now_s > 0.2:
                 break
-        self._progress(done, f"{what}; {self._heard.sum('committed')} messages, {self._heard.sum('waiting')} wait")
+        counts = f"{self._count.delivered} messages, {self._heard.sum('committed')} events"
+        self._progress(done, f"{what}; {counts}, {self._heard.sum('waiting')} wait")
         if now_s - self._sampled_s >= _SAMPLED_EVERY_S:
             self._sampled_s = now_s
             self._sample()
@@ -236,35 +257,37 @@ class Run:
                 return stations
             self._turn(1.0, "the last messages are delivered")
 
-    def _came_to(
-        self, stations: Sequence[dict[str, Any]], windows: Sequence[Outage], lasted_s: float
-    ) -> dict[str, Any]:
-        rows = self._dashboard.rows()
-        messages = sum(station["committed"] for station in stations)
+    def _came_to(self, stations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        rows, shown = self._dashboard.rows(), dict(self._screen.shown)
+        events = sum(station["committed"] for station in stations)
         lost = sum(max(0, station["committed"] - rows.get(station["epoch"], 0)) for station in stations)
-        settled_ns = windows[-1].caught_up_ns if windows else 0
-        usual, late, never = lags(self._heard.raised, dict(self._screen.shown), windows)
+        settled_ns = self._fast_ns or (self._windows[-1].caught_up_ns if self._windows else 0)
+        raised = since(self._heard.raised, self._began_ns, self._fast_ns)
+        usual, late, never = lags(raised, shown, self._windows)
         told = {
             **{name: value for name, value in vars(self._asked).items() if name != "messages"},
-            "lasted_s": round(lasted_s, 1),
+            "lasted_s": round(self._lasted_s + self._fast_s, 1),
             "parts": sum(station["parts"] for station in stations),
-            "messages": messages,
-            "messages_per_s": round(messages / lasted_s, 1),
+            "events": events,
+            "messages": self._count.delivered,
+            "published": self._count.received,
+            "messages_per_s": round(self._count.delivered / (self._lasted_s + self._fast_s), 1),
+            "fast": self._of_fast(shown),
             "lost": lost,
             "dropped": sum(station["dropped"] for station in stations),
             "resent": sum(station["resent"] for station in stations),
-            "alarms": len(self._heard.raised),
+            "alarms": len(raised),
             "never_shown": never,
             "lag_p50_s": _rounded(share(usual, 0.5)),
             "lag_p99_s": _rounded(share(usual, 0.99)),
             "lag_max_s": _rounded(max(usual, default=None)),
             "lag_limit_s": LAG_P99_S,
-            "slowest": slowest(self._heard.raised, dict(self._screen.shown), self._began_ns),
+            "slowest": slowest(beside(raised, shown, self._windows), shown, self._began_ns),
             "outages": [
                 {**outage, "alarms": len(late), "lag_max_s": _rounded(max(late, default=None))}
                 for outage in self._outages
             ],
-            "history_bytes_per_event": round(self._dashboard.history_bytes() / max(1, messages)),
+            "history_bytes_per_event": round(self._dashboard.history_bytes() / max(1, events)),
             "page_updates": self._screen.updates,
             "page_kb": round(self._screen.bytes / max(1, self._screen.updates) / 1000, 1),
             "broker": used(self._samples["broker"], since_ns=settled_ns),
@@ -276,6 +299,18 @@ class Run:
         }
         told["broken"] = broken_bounds(told)
         return told
+
+    def _of_fast(self, shown: dict[str, int]) -> dict[str, Any] | None:
+        """Return how long the fast phase lasted, and its lags, for which there is no bound; None without one."""
+        if not self._fast_ns:
+            return None
+        usual, _, never = lags(since(self._heard.raised, self._fast_ns), shown, ())
+        return {
+            "lasted_s": round(self._fast_s, 1),
+            "lag_p50_s": _rounded(share(usual, 0.5)),
+            "lag_p99_s": _rounded(share(usual, 0.99)),
+            "never_shown": never,
+        }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from typing_extensions import Self
 
 from benchmarks.proof.setting import ROOT, Broker, free_port, wait_for
@@ -24,8 +26,12 @@ from benchmarks.site.figures import Sample
 from edge.dashboard.users import UserFile, hashed
 
 USER, PASSWORD = "bench", "a password of the benchmark"
+_HOST = "127.0.0.1"
+_COUNTS = "$SYS/broker/publish/messages"
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-_BROKER = "max_queued_messages 100000\nmax_inflight_messages 20\nmax_packet_size 1048576\npersistence false\n"
+_BROKER = (
+    "sys_interval 1\nmax_queued_messages 100000\nmax_inflight_messages 20\nmax_packet_size 1048576\npersistence false\n"
+)
 
 
 class SiteBroker(Broker):
@@ -47,6 +53,56 @@ class SiteBroker(Broker):
     def pid(self) -> int | None:
         """Its process; None while there is none."""
         return None if self._process is None else self._process.pid
+
+
+class BrokerCount:
+    """Counts what a broker received and what it delivered, by its own words, also when it was killed meanwhile.
+
+    Its numbers come each second. Of what a killed broker did after its last word nothing is counted.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._before: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        client.on_connect = self._connected
+        client.on_message = self._told
+        client.reconnect_delay_set(1, 1)
+        client.connect_async(_HOST, self._port)
+        client.loop_start()
+        self._client = client
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _connected(self, client: Client, *_: Any) -> None:
+        client.subscribe([(f"{_COUNTS}/{name}", 0) for name in ("received", "sent")])
+
+    def _told(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        name, count = message.topic.rpartition("/")[2], int(message.payload)
+        if count < (before := self._last.get(name, 0)):  # another broker, which counts from the beginning
+            self._before[name] = self._before.get(name, 0) + before
+        self._last[name] = count
+
+    @property
+    def received(self) -> int:
+        """How many messages clients published."""
+        return self._of("received")
+
+    @property
+    def delivered(self) -> int:
+        """How many messages it gave to clients."""
+        return self._of("sent")
+
+    def _of(self, name: str) -> int:
+        return self._before.get(name, 0) + self._last.get(name, 0)
 
 
 class SiteDashboard:

@@ -2,7 +2,7 @@
 
 Each has its outbox on disk, its sender, its two connections of MQTT 5, its alarms and its counters, as `linewatch run`
 has them. `python -m benchmarks.site.stations PORT FOLDER FIRST COUNT …` is started by `benchmarks.site`. It says on
-stdout, a JSON object a line, how they stand, and obeys `mark`, `stop` and `end` on stdin.
+stdout, a JSON object a line, how they stand, and obeys `go`, `mark`, `fast`, `stop` and `end` on stdin.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ STANDS_MS = 5_000  # an alarm ends so long after its NG part, where no other fol
 KEPT_S = 1_200.0  # of what the broker took; longer than a station sends again by itself
 _TURN_S = 0.5  # how often a station that has no part looks at its alarms, commands and reports
 _TOLD_EVERY_S = 1.0
+_BEHIND = 20  # events that wait for the broker: a station that has more makes no further part in the fast phase
 _MODEL = ModelIdentity("glass", "1.2.0", "ab" * 32)
 _CLASSES = ("scratch", "stain")
 _MAX_AGE_MS = 1_000
@@ -61,11 +62,15 @@ _MAX_AGE_MS = 1_000
 
 @dataclass(frozen=True)
 class Pace:
-    """Settings of each station. `ng`: share of NG parts. `picture`: a JPEG that it shows each second, or nothing."""
+    """Settings of each station. `ng`: share of NG parts. `picture`: a JPEG that it shows each second, or nothing.
+
+    `fast_parts_per_s`: at most so many once `fast` was wished; a station that has not delivered makes none meanwhile.
+    """
 
     parts_per_s: float
     ng: float
     picture: bytes
+    fast_parts_per_s: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,12 @@ class SimulatedStation:
         """How many parts it made."""
         return sum(self._counted.values())
 
+    @property
+    def behind(self) -> bool:
+        """Whether more of its events wait than a station has on their way."""
+        stored = self.outbox.counts()
+        return stored.waiting + stored.pending > _BEHIND
+
     def part(self) -> None:
         """Have a part pass, and record its verdict."""
         now_ns, ng = time.monotonic_ns(), self._draw.random() < self.pace.ng
@@ -292,32 +303,28 @@ class Host:
     def __init__(self, stations: Sequence[SimulatedStation], pace: Pace, say: Callable[[dict[str, Any]], None]) -> None:
         self._stations, self._pace, self._say = stations, pace, say
         self._wishes: SimpleQueue[str] = SimpleQueue()
+        self._parts: list[tuple[float, int]] = []
+        self._every_s, self._fast = 1.0, False
         self.late_s = 0.0
 
     def hear(self, wish: str) -> None:
-        """Take a wish, of any thread: `mark` and `told` have each station told, `stop` ends the parts, `end` all."""
+        """Take a wish, of any thread.
+
+        `go` begins the parts, `fast` has more of them made, `stop` ends them, `end` ends all. At another word each
+        station is told of.
+        """
         self._wishes.put(wish)
 
     def run(self) -> None:
         """Step until the end is wished."""
-        every_s = 1 / self._pace.parts_per_s
-        now_s = time.monotonic()
-        parts = [(now_s + every_s * at / len(self._stations), at) for at in range(len(self._stations))]
-        turns = [(now_s + _TURN_S * at / len(self._stations), at) for at in range(len(self._stations))]
-        told_s, makes = now_s, True
-        while True:
+        now_s = told_s = time.monotonic()
+        turns = self._spread(now_s, _TURN_S)
+        while (wish := self._wish()) != "end":
             now_s = time.monotonic()
-            if (wish := self._wish()) == "end":
-                return
-            if wish == "stop":
-                makes = False
-            elif wish:
-                self._say({wish: [station.told() for station in self._stations]})
-            if makes and parts[0][0] <= now_s:
-                due_s, at = parts[0]
-                self.late_s = max(self.late_s, now_s - due_s)
-                heapq.heapreplace(parts, (max(due_s + every_s, now_s - 1), at))
-                self._stations[at].part()
+            if wish:
+                self._obey(wish, now_s)
+            if self._parts and self._parts[0][0] <= now_s:
+                self._next_part(now_s)
             if turns[0][0] <= now_s:
                 at = turns[0][1]
                 heapq.heapreplace(turns, (now_s + _TURN_S, at))
@@ -325,7 +332,30 @@ class Host:
             if now_s - told_s >= _TOLD_EVERY_S:
                 told_s = now_s
                 self._say({"now": self._now()})
-            time.sleep(max(0.0, min(parts[0][0] if makes else turns[0][0], turns[0][0]) - time.monotonic()))
+            next_s = min(due_s for due_s, _ in (turns[0], *self._parts[:1]))
+            time.sleep(max(0.0, next_s - time.monotonic()))
+
+    def _spread(self, now_s: float, every_s: float) -> list[tuple[float, int]]:
+        """Return when each station has its first turn, evenly over the time between two, and which one."""
+        return [(now_s + every_s * at / len(self._stations), at) for at in range(len(self._stations))]
+
+    def _obey(self, wish: str, now_s: float) -> None:
+        if wish in {"go", "fast"}:
+            self._fast = wish == "fast"
+            self._every_s = 1 / (self._pace.fast_parts_per_s if self._fast else self._pace.parts_per_s)
+            self._parts = self._spread(now_s, self._every_s)
+        elif wish == "stop":
+            self._parts = []
+        else:
+            self._say({wish: [station.told() for station in self._stations]})
+
+    def _next_part(self, now_s: float) -> None:
+        due_s, at = self._parts[0]
+        heapq.heapreplace(self._parts, (max(due_s + self._every_s, now_s - 1), at))
+        if self._fast and self._stations[at].behind:
+            return
+        self.late_s = max(self.late_s, now_s - due_s)
+        self._stations[at].part()
 
     def _wish(self) -> str:
         try:
@@ -338,7 +368,7 @@ class Host:
         late_s, self.late_s = self.late_s, 0.0
         return {
             **{name: sum(each[name] for each in told) for name in ("parts", "committed", "waiting", "connected")},
-            "late_s": round(late_s, 3),
+            **({} if self._fast else {"late_s": round(late_s, 3)}),
         }
 
 
@@ -356,10 +386,9 @@ def hosted(home: Home, numbers: range, pace: Pace, say: Callable[[dict[str, Any]
 
 def main(arguments: Sequence[str]) -> None:
     """Run the stations that are asked for; see above."""
-    port, folder, first, count, parts_per_s, ng, picture = arguments
-    pace = Pace(
-        float(parts_per_s), float(ng), b"\xff\xd8\xff" + bytes(max(0, int(picture) - 3)) if int(picture) else b""
-    )
+    port, folder, first, count, parts_per_s, ng, picture, fast = arguments
+    jpeg = b"\xff\xd8\xff" + bytes(max(0, int(picture) - 3)) if int(picture) else b""
+    pace = Pace(float(parts_per_s), float(ng), jpeg, float(fast))
     numbers = range(int(first), int(first) + int(count))
 
     def say(told: dict[str, Any]) -> None:

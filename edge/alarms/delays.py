@@ -75,7 +75,7 @@ def delay(
     Returns what is remembered from now on, and whether the alarm raises or returns just now.
     """
     if value is None:
-        return replace(delays, known_ns=None), None
+        return delays if delays.known_ns is None else replace(delays, known_ns=None), None
     recent = (*delays.recent, _band(rule, value))[-rule.frames.of :]
     phase = _NEXT[delays.phase, _agreed(rule, recent)]
     known_for_ns = 0 if delays.known_ns is None else now_ns - delays.known_ns

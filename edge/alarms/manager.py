@@ -137,7 +137,11 @@ class AlarmManager:
         known: bool,
         why: str = "",
     ) -> None:
-        by = tuple(name for name in self._suppressed_by[rule.id] if self._suppresses(name))
+        state, others = self.states[rule.id], self._suppressed_by[rule.id]
+        by = tuple(name for name in others if self._suppresses(name)) if others else ()
+        if not known and not state.active and state.shelf is None and by == state.suppressed_by:
+            self._note_chattering(rule.id, now_ns)  # nearly always: nothing is told, and no time runs
+            return
         # what is over together with its cause stays suppressed to its end
         suppressed_first = bool(by) or not self.states[rule.id].active
         if suppressed_first:
@@ -170,6 +174,9 @@ class AlarmManager:
         self, rule: AlarmRule, state: AlarmState, happened: tuple[AlarmEvent, ...], events: list[AlarmEvent]
     ) -> None:
         """Keep a state and note its events, as members of a flood where there is one."""
+        if not happened:  # nearly always
+            self.states[rule.id] = state
+            return
         was_shown = self.shown(rule.id)
         self.states[rule.id] = state
         for event in happened:

@@ -38,6 +38,8 @@ class AlarmCard:
 
 def cards(place: str, told: Mapping[str, Any], birth: Mapping[str, Any]) -> list[AlarmCard]:
     """Return the alarms of a station: the most urgent that are to be seen first, what was put aside last."""
+    if not told["alarms"]:
+        return []
     rules = rules_of(birth)
     return [_card(place, row, rules.get(row["alarm"], {})) for row in told["alarms"]]
 

@@ -27,10 +27,11 @@ from edge.watching.watched import envelope_of
 _log = logging.getLogger(__name__)
 
 TOPICS = ("status", "birth", "seq", "state/+", "alarm/+", "event/alarm", "cmd/+")
-MANY = ("event/result", "image/last")  # no alarm waits behind them
+MANY = ("event/result",)  # no alarm waits behind them
+PICTURE = "image/last"  # of stations that somebody looks at, and of no others
 ANSWER_WITHIN_S = 10.0
 EXPIRY_S = 30
-_TURN_S = 0.05
+_TURN_S, _AT_ONCE_S = 0.05, 0.001
 _WISH_EVERY_S = 2.0
 _NOBODY = 0x10
 _DETAIL_AT_MOST = 500
@@ -110,7 +111,7 @@ class Collector:
                     self._wish()
             except Exception:  # noqa: BLE001 - it may be anything, and would leave every page standing still, unseen
                 _log.exception("The collector failed; it goes on with the next message")
-            self._stop.wait(_TURN_S)
+            self._stop.wait(_AT_ONCE_S if self._desk.waits else _TURN_S)
 
     def _turn(self) -> None:
         for event in self._desk.events():
@@ -122,6 +123,7 @@ class Collector:
                 self._delivered(event)
             else:
                 self._site.take(event)
+        self._desk.want([f"{place}/inspect/v1/{PICTURE}" for place in self._site.pictures_wanted()])
         for _ in range(self._wanted.qsize()):
             self._send(self._wanted.get())
         now_s = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ STATIONS_AT_MOST = 200
 EPOCHS_AT_MOST = 50  # of one station while this runs: a store is seldom made anew
 PICTURE_BYTES_AT_MOST = 262_144
 PICTURE_STALE_S = 10.0
+PICTURES_FOR_S = 30.0  # after a page has asked for pictures of a station; an open one asks every 2 s
+# A station sends what it is asked for at up to 1,000 events a second. What many have to send comes one after the other.
+_ASKED_PER_S, _ASKED_AT_ONCE = 1_000, 5_000
 _COUNTERS_EVERY_MS = 60_000
 USER = "dashboard"  # who asks for missing events
 # Commands of others that are noted: more would fill the journal with what nobody reads.
@@ -63,6 +67,7 @@ class _Station:
         self.place, self.root = place, f"{place}/inspect/v1"
         self.watched = Watched(self.root, address, round(settings.stale_s * 1e9))
         self.picture: Picture | None = None
+        self.pictures = 0
         self.epoch: str | None = None
         self.state = ""
         self.counted_ms = 0
@@ -90,6 +95,9 @@ class Site:
         self.skipped: Counter[str] = Counter()
         self.heard = 0
         self._commands = Rate(_COMMANDS_PER_S, _COMMANDS_AT_ONCE)
+        self._asks = Rate(_ASKED_PER_S, _ASKED_AT_ONCE, lambda: self.monotonic_ns() / 1e9)
+        self._asked_last = ""
+        self._looked_at_ns: dict[str, int] = {}  # stations whose pictures somebody wants to see, and when they said so
         self._connected_ns: int | None = None
         self._unheard: dict[str, str] = {}
         self._lock = threading.RLock()
@@ -178,8 +186,13 @@ class Site:
         if received.retained or not received.payload.startswith(_JPEG) or len(received.payload) > PICTURE_BYTES_AT_MOST:
             station.skipped["no picture"] += bool(received.payload)
             return
-        number = 1 if station.picture is None else station.picture.number + 1
-        station.picture = Picture(received.payload, now_ns, number)
+        if station.place not in self._looked_at_ns:
+            return  # it was on its way when nobody wanted it any more
+        before = station.picture
+        if before is None or now_ns - before.at_ns >= PICTURE_STALE_S * 1e9:
+            station.alarm_changes += 1  # a page that has none is drawn at once
+        station.pictures += 1
+        station.picture = Picture(received.payload, now_ns, station.pictures)
 
     def _told(self, station: _Station, topic: str, received: Received, now_ns: int) -> None:
         envelope = envelope_of(received.payload)
@@ -239,17 +252,27 @@ class Site:
         return known
 
     def wishes(self) -> list[tuple[str, str, int, int]]:
-        """Return what is to be asked for again now: place, epoch, first and last number."""
-        now_s = self.monotonic_ns() / 1e9
+        """Return what is to be asked for again now: place, epoch, first and last number.
+
+        Stations take turns: no more is asked for at a time than is taken beside what happens now.
+        """
+        now_ns = self.monotonic_ns()
         found = []
         with self._lock:
-            for station in self._stations.values():
-                known = self._complete.get((station.place, station.epoch or ""))
-                if known is None or self._picture_of(station)["state"] != "online":
+            places = sorted(self._stations)
+            begin = bisect_right(places, self._asked_last)
+            for place in (*places[begin:], *places[:begin]):
+                station = self._stations[place]
+                known = self._complete.get((place, station.epoch or ""))
+                if known is None or station.watched.state(now_ns)[0] != "online":
                     continue
-                wish = known.wish(now_s)
+                if self._asks.left < 1:
+                    break
+                wish = known.wish(now_ns / 1e9)
                 if wish is not None:
-                    found.append((station.place, str(station.epoch), *wish))
+                    self._asks.owe(wish[1] - wish[0] + 1)
+                    self._asked_last = place
+                    found.append((place, str(station.epoch), *wish))
         return found
 
     def give_up(self, place: str, epoch: str, first: int, last: int) -> None:
@@ -260,17 +283,23 @@ class Site:
 
     def note_changes(self) -> None:
         """Write down which stations changed their state since the last call."""
-        now_ms = self.now_ms
+        now_ms, now_ns = self.now_ms, self.monotonic_ns()
         with self._lock:
             for station in self._stations.values():
-                picture = self._picture_of(station)
-                if picture["state"] != station.state and station.state:
-                    self.history.put(
-                        JournalRow(
-                            station.place, now_ms, "station", "", picture["state"], station.state, picture["why"]
-                        )
-                    )
-                station.state = picture["state"]
+                state, why = station.watched.state(now_ns)
+                if state != station.state and station.state:
+                    self.history.put(JournalRow(station.place, now_ms, "station", "", state, station.state, why))
+                station.state = state
+
+    def pictures_wanted(self) -> list[str]:
+        """Return the stations whose pictures somebody looks at; those of others are let go."""
+        now_ns = self.monotonic_ns()
+        with self._lock:
+            over = [place for place, at_ns in self._looked_at_ns.items() if now_ns - at_ns > PICTURES_FOR_S * 1e9]
+            for place in over:
+                del self._looked_at_ns[place]
+                self._stations[place].picture = None
+            return list(self._looked_at_ns)
 
     # --- what the pages read
 
@@ -288,7 +317,17 @@ class Site:
         """Return the state of a station: `online`, `offline` …; `unknown` for one that is not known."""
         with self._lock:
             station = self._stations.get(place)
-            return "unknown" if station is None else str(self._picture_of(station)["state"])
+            return "unknown" if station is None else station.watched.state(self.monotonic_ns())[0]
+
+    def standing(self, place: str) -> dict[str, Any]:
+        """Return the state of a station and its alarms, as in `picture_of`. Raises KeyError for one not known."""
+        with self._lock:
+            return self._stations[place].watched.standing(self.monotonic_ns(), self.wall())
+
+    def look_at(self, place: str) -> None:
+        """Have pictures of a station come for PICTURES_FOR_S, for somebody wants to see them. Raises KeyError."""
+        with self._lock:
+            self._looked_at_ns[self._stations[place].place] = self.monotonic_ns()
 
     def picture_of(self, place: str) -> dict[str, Any]:
         """Return how a station stands now, as Watched tells it. Raises KeyError for one that is not known.
@@ -314,7 +353,10 @@ class Site:
         }
 
     def alarm_changes(self, place: str | None = None) -> int:
-        """Return a number that rises when an alarm or the status is told: of a station, or None = of any."""
+        """Return a number that rises when an alarm or the status is told: of a station, or None = of any.
+
+        That of a station rises as well when it shows a picture after a while without one.
+        """
         station = None if place is None else self._stations.get(place)
         return self._alarm_changes if station is None else station.alarm_changes
 

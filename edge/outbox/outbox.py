@@ -32,6 +32,8 @@ from edge.records.ledger import CountDelta, WorstPart
 _log = logging.getLogger(__name__)
 
 GROUP_S = 0.05  # results share one commit (one fsync) for at most this long
+SETTLED_S = 1.0  # what the broker took waits so long for a result, to be noted in the same commit
+_SETTLED_TOGETHER = 20  # acknowledgements that wait for none: a kill has no more than these sent twice
 RETRY_S = 1.0
 LOOK_S = 1.0  # how often an idle writer looks whether its file is still where it was
 CLOSING_S = 5.0  # how long a closing outbox goes on trying to write what waits
@@ -67,15 +69,18 @@ class OutboxCounts:
 class Outbox:
     """A durable queue of messages in the SQLite file `path`; its folder is made if absent.
 
-    Results are committed in groups of at most 50 ms, urgent messages at once. It keeps at most `max_results` results
-    that the broker has not acknowledged, and apart from them `max_alarms` urgent messages. Beyond that the oldest go
-    first, and are counted. Acknowledged ones are kept for `kept_s` seconds, as far as there is room, to be sent again.
-    `max_waiting` bounds the results in memory while the disk takes none, `max_alarms` the urgent messages.
+    Results are committed in groups of at most 50 ms, urgent messages at once. That the broker took a result is noted
+    with the next one, at the latest after `settled_s`: a kill has a few sent twice, and none is missing.
+
+    It keeps at most `max_results` results that the broker has not acknowledged, and apart from them `max_alarms` urgent
+    messages. Beyond that the oldest go first, and are counted. Acknowledged ones are kept for `kept_s` seconds, as far
+    as there is room, to be sent again. `max_waiting` bounds the results in memory while the disk takes none,
+    `max_alarms` the urgent messages.
 
     A corrupt file is moved to the path `set_aside` and a new one begun, also while it is open. A file that is removed
     or replaced while it is open is written again with all that it held. `replaced` says so. `generation` counts how
-    often rows became pending that are not behind the others. A job that the store alone does not take is set aside, and
-    `unwritable` says so; all others go on.
+    often rows became pending that are not behind the others, `news` how often `pending` may give what it did not give
+    before. A job that the store alone does not take is set aside, and `unwritable` says so; all others go on.
 
     `kind` makes the store. Entering raises StoreError where the file cannot be written, is in use, or is something
     else.
@@ -89,22 +94,25 @@ class Outbox:
         max_alarms: int = 100_000,
         max_waiting: int = 2_000,
         kept_s: float = 86_400.0,
+        settled_s: float = SETTLED_S,
         kind: type[Store] = Store,
     ) -> None:
         self._path = path
         self._caps = Caps(results=max_results, alarms=max_alarms, kept_s=kept_s)
         self._kind = kind
         self._max_waiting = max_waiting
+        self._settled_s = settled_s
         self._changed = threading.Condition()
         self._order = count()
         # by class, so that the oldest of one is found at once; the number beside each job is its turn
         self._waiting: dict[Lane, deque[tuple[int, Job]]] = {"results": deque(), "alarms": deque(), "records": deque()}
         self._settles: deque[tuple[int, Job]] = deque()
-        self._settling: set[int] = set()
+        self._settling: dict[int, bool] = {}  # rows that the disk does not know to be settled; whether they were taken
         self._committing: list[tuple[int, Job]] = []
         self._messages_waiting = 0
         self._hurry = False
-        self._first_at_s: float | None = None
+        self._flushing = 0
+        self._due_s: float | None = None
         self._retry_at_s = 0.0
         self._closing = True
         self._dropped: dict[Lane, int] = {"results": 0, "alarms": 0, "records": 0}
@@ -125,7 +133,7 @@ class Outbox:
         self.set_aside: Path | None = None
         self.replaced: str | None = None
         self.unwritable: str | None = None
-        self.generation = 0
+        self.generation = self.news = 0
 
     def __enter__(self) -> Self:
         self._lock_file = hold(self._path, "outbox", "another Linewatch process", "store.path")
@@ -138,6 +146,7 @@ class Outbox:
             self.replaced = f"the corrupt outbox was set aside as {self.set_aside}"
         self._seq = self._store.totals.committed
         self._alarms = dict(self._store.alarm_records)
+        self._totals = self._store.totals  # those of what `_settling` is not yet in
         self._closing = False
         self._writer = threading.Thread(target=self._write, name="outbox", daemon=True)
         self._writer.start()
@@ -182,12 +191,12 @@ class Outbox:
     def counts(self) -> OutboxCounts:
         """Tell how many messages are where."""
         with self._changed:
-            totals = self._store.totals
+            totals, taken = self._totals, sum(self._settling.values())
             return OutboxCounts(
                 waiting=self._messages_waiting,
-                pending=totals.results + totals.alarms - totals.dead_letters,
+                pending=max(0, totals.results + totals.alarms - totals.dead_letters - taken),
                 dead_letters=totals.dead_letters,
-                acknowledged=totals.acknowledged,
+                acknowledged=totals.acknowledged + taken,
                 dropped=totals.dropped + self._dropped["results"],
                 alarms_dropped=totals.alarms_dropped + self._dropped["alarms"],
                 records_dropped=self._dropped["records"],
@@ -247,8 +256,12 @@ class Outbox:
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was accepted is on disk; False if it is not within `timeout_s`."""
         with self._changed:
+            self._flushing += 1
             self._wake(hurry=True)
-            return self._changed.wait_for(lambda: not self._some_wait() and not self._committing, timeout_s)
+            try:
+                return self._changed.wait_for(lambda: not self._some_wait() and not self._committing, timeout_s)
+            finally:
+                self._flushing -= 1
 
     def alarm_records(self) -> list[AlarmRecord]:
         """Return what was last put of each alarm, also before this start, in the order of their names."""
@@ -359,24 +372,28 @@ class Outbox:
 
     def _settle(self, row: Row, reason: str | None) -> None:
         m = row.message
-        settle = Settle(row.row, m.id, len(m.payload), m.urgent, reason)
+        # who asks for it again may come before the disk knows that it was taken
+        settle = Settle(row.row, m.id, len(m.payload), m.urgent, reason, self._store.clock_s())
         with self._changed:
-            self._settling.add(row.row)
+            self._settling[row.row] = reason is None
             self._settles.append((next(self._order), settle))
-            self._wake(hurry=False)
+            # an older state of an alarm that is sent again would be seen, though but for a moment
+            soon = m.urgent or reason is not None or self._flushing or len(self._settles) >= _SETTLED_TOGETHER
+            self._wake(hurry=False, within_s=GROUP_S if soon else self._settled_s)
 
     def _add(self, wish: ResendWish | RetryDeadLetters) -> None:
         with self._changed:
             self._settles.append((next(self._order), wish))
             self._wake(hurry=True)
 
-    def _wake(self, *, hurry: bool) -> None:
+    def _wake(self, *, hurry: bool, within_s: float = GROUP_S) -> None:
         """Tell the writer that there is something, or with `hurry` that it is not to wait for more."""
-        first = self._first_at_s is None
-        if first and self._some_wait():
-            self._first_at_s = time.monotonic()
+        due_s = time.monotonic() + within_s
+        sooner = self._some_wait() and (self._due_s is None or due_s < self._due_s)
+        if sooner:
+            self._due_s = due_s
         hurried, self._hurry = self._hurry, self._hurry or hurry
-        if first or self._hurry != hurried:
+        if sooner or self._hurry != hurried:
             self._changed.notify_all()
 
     def _some_wait(self) -> bool:
@@ -423,8 +440,10 @@ class Outbox:
                 if not self._keep(error):
                     return
                 continue
-            self._note_done([job for _, job in self._committing])
-            self._listener()
+            done = [job for _, job in self._committing]
+            self._note_done(done)
+            if done:  # else it was a look at the file
+                self._listener()
         try:
             self._mend()  # what was done to the file since the last look
         except Exception as error:  # noqa: BLE001 - it is counted
@@ -516,12 +535,14 @@ class Outbox:
         wishes = [job for job in jobs if isinstance(job, ResendWish)]
         with self._changed:
             self.generation += sum(isinstance(job, RetryDeadLetters) for job in jobs)
+            self.news += self._trouble is not None or any(isinstance(job, Put) and job.messages for job in jobs)
             for job in jobs:
                 if isinstance(job, Put):
                     self._messages_waiting -= len(job.messages)
                     self._alarms |= {record.alarm: record.body for record in job.alarms}
                 elif isinstance(job, Settle):
-                    self._settling.discard(job.row)
+                    self._settling.pop(job.row, None)
+            self._totals = self._store.totals
             done = set(map(id, jobs))
             self._committing = [turn for turn in self._committing if id(turn[1]) not in done]
             self._trouble = None
@@ -544,14 +565,14 @@ class Outbox:
             look_at_s = time.monotonic() + LOOK_S
             while not (self._closing and time.monotonic() >= self._retry_at_s):
                 now_s = time.monotonic()
-                due_s = max(self._retry_at_s, now_s if self._hurry else (self._first_at_s or 0.0) + GROUP_S)
+                due_s = max(self._retry_at_s, now_s if self._hurry else self._due_s or 0.0)
                 waits = self._some_wait() or self._corrupt is not None
                 if now_s >= due_s if waits else now_s >= look_at_s:
                     break
                 self._changed.wait((due_s if waits else look_at_s) - now_s)
             self._committing = self._taken()
             self._hurry = self._some_wait()
-            self._first_at_s = time.monotonic() if self._hurry else None
+            self._due_s = time.monotonic() if self._hurry else None
             return bool(self._committing) or not self._closing
 
     def _taken(self) -> list[tuple[int, Job]]:
@@ -624,7 +645,7 @@ class Outbox:
             rescued = take_over(store, self._to_rescue, acknowledged)
             self.replaced = f"the corrupt outbox was set aside as {self._to_rescue}; {rescued}"
         with self._changed:
-            self._store = store
+            self._store, self._totals = store, store.totals
             self._settling.clear()
             self._corrupt = None
             self._moved_away, self._to_rescue = False, None
@@ -673,7 +694,7 @@ class Outbox:
         told += f", and what lay there was moved to {moved}" if moved else ""
         _log.error("The outbox: %s", told)
         with self._changed:
-            self._store = store
+            self._store, self._totals = store, store.totals
             self.replaced = told
             self.generation += 1
 

@@ -56,7 +56,7 @@ class Settle:
     """The end of a row: refused for `reason`, or else acknowledged.
 
     It names the row and holds none of its payload, since many may wait for a disk that takes nothing. `id` is that of
-    its message, `size` that of the payload in bytes.
+    its message, `size` that of the payload in bytes. `at_s`: when it was heard of, by the store's `clock_s`.
     """
 
     row: int
@@ -64,6 +64,7 @@ class Settle:
     size: int
     urgent: bool
     reason: str | None
+    at_s: float
 
 
 @dataclass(frozen=True)

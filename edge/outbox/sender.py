@@ -52,6 +52,8 @@ RETRY_DEAD_LETTERS_S = 3600.0
 ANSWERS_PER_S = 100
 RESENT_PER_S = 1_000
 BROKEN_RETRIED = 20  # rows over which the connection broke, of those that are tried again together
+_LOOKED_AT_S = 5.0  # rows are looked for again after so long, though nothing new was told
+_IN_FLIGHT_S, _IDLE_S = 0.02, 0.5  # between two turns where nobody wakes the sender
 _SPARE = 2  # places of the window that results leave to what comes behind them
 _OLDEST_EVERY_S = 1.0
 _QUOTA_S = 10.0
@@ -129,6 +131,7 @@ class Sender:
         self._shunned = Shunned()
         self._unauthorised: set[str] = set()
         self._cursor: dict[tuple[bool, bool], int] = {}
+        self._empty: dict[tuple[bool, bool], tuple[int, tuple[str, ...], float]] = {}  # nothing is there to send
         self._resent_wait, self._resent_found = True, False  # rows that are sent again: there may be some; there were
         self._generation = outbox.generation
         self._forgotten = self._noted = False
@@ -151,6 +154,7 @@ class Sender:
 
     def __enter__(self) -> Self:
         self._outbox.listen(self._wake.set)
+        self._publisher.listen(self._wake.set)
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
         self._thread.start()
         return self
@@ -224,6 +228,7 @@ class Sender:
         self._thread.join(drain_s + 3 * RETRY_S)
         self._thread = None
         self._outbox.listen(lambda: None)
+        self._publisher.listen(lambda: None)
 
     def _run(self) -> None:
         while True:
@@ -235,13 +240,12 @@ class Sender:
                 _log.exception("The sender failed and goes on in %g s", RETRY_S)
                 self.trouble = f"the sender failed: {error}"
                 time.sleep(RETRY_S)
-            # Acknowledgements come without a wake-up: look often while some are awaited.
-            self._wake.wait(0.005 if self._in_flight else 0.1)
+            # What is sent again has a rate, of which nobody tells when there is room.
+            self._wake.wait(_IN_FLIGHT_S if self._in_flight or self._resent_found else _IDLE_S)
             self._wake.clear()
 
     def _turn(self) -> None:
-        for event in self._publisher.events():
-            self._handle(event)
+        self._hear()
         if self._outbox.alive:
             self._alive()
         if self._generation != self._outbox.generation:
@@ -263,6 +267,12 @@ class Sender:
         else:
             if self._hold_until_s:
                 self.trouble, self._hold_until_s = None, 0.0
+        if self._in_flight:  # what needs no answer is known to be sent
+            self._hear()
+
+    def _hear(self) -> None:
+        for event in self._publisher.events():
+            self._handle(event)
 
     def _send_what_waits(self, now_s: float) -> None:
         if self._forgotten:
@@ -472,6 +482,7 @@ class Sender:
     def _from_the_start(self) -> None:
         """Look for rows to send among all that are pending, not only behind those that were sent last."""
         self._cursor.clear()
+        self._empty.clear()
         self._resent_wait = True
 
     def _release(self, topic: str) -> None:
@@ -584,14 +595,13 @@ class Sender:
         room = min(self._room() - leave, at_most)
         if room <= 0:
             return 0
-        kept_back, which = self._rows_kept_back(), (urgent, resent)
-        rows = self._outbox.pending(
-            self._cursor.get(which, 0),
-            room + len(kept_back),
-            urgent=urgent,
-            resent=resent,
-            without=[*self._holds.topics(), *self._blame.topics],
-        )
+        which, news = (urgent, resent), self._outbox.news
+        without = (*self._holds.topics(), *self._blame.topics)
+        if self._is_empty(which, news, without):
+            return 0
+        kept_back = self._rows_kept_back()
+        limit = room + len(kept_back)
+        rows = self._outbox.pending(self._cursor.get(which, 0), limit, urgent=urgent, resent=resent, without=without)
         done = 0
         for row in rows:
             if row.row in kept_back:
@@ -604,7 +614,14 @@ class Sender:
             else:
                 self._send(row.message, row)
             done += 1
+        if done == len(rows) < limit:
+            self._empty[which] = news, without, time.monotonic()
         return done
+
+    def _is_empty(self, which: tuple[bool, bool], news: int, without: tuple[str, ...]) -> bool:
+        """Tell whether rows of a class were looked for in vain, and nothing has changed since: a look costs a query."""
+        told, of, looked_s = self._empty.get(which, (-1, (), 0.0))
+        return (told, of) == (news, without) and time.monotonic() - looked_s < _LOOKED_AT_S
 
     def _rows_kept_back(self) -> set[int]:
         on_their_way = {flight.row.row for flight in self._in_flight.values() if flight.row is not None}

@@ -364,7 +364,7 @@ class Store:
             return
         taken = self._writing.execute(
             "UPDATE message SET state = ?, settled_s = coalesce(settled_s, ?) WHERE row = ? AND id = ? AND state = ?",
-            (ACKNOWLEDGED, self.clock_s(), settle.row, settle.id, PENDING),
+            (ACKNOWLEDGED, settle.at_s, settle.row, settle.id, PENDING),
         ).rowcount
         self._count(acknowledged=1)
         self._move(taken, taken * settle.size, settle.urgent)

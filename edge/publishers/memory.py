@@ -33,10 +33,11 @@ class MemoryPublisher:
         self._numbers = itertools.count(1)
         self._events: deque[PublisherEvent] = deque()
         self._lock = threading.Lock()
+        self._listener: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
         self._open = True
-        self._events.append(SessionLost("the broker is away") if self._away else Connected(session_present=False))
+        self._happened(SessionLost("the broker is away") if self._away else Connected(session_present=False))
         return self
 
     def __exit__(
@@ -52,7 +53,7 @@ class MemoryPublisher:
             if self._away:
                 raise PublishError(f"{message.topic} was not sent: no broker. Send it again when it is connected")
             token = Token(next(self._numbers))
-            self._events.append(self._answer(token, message))
+            self._happened(self._answer(token, message))
             return token
 
     def events(self) -> Iterator[PublisherEvent]:
@@ -60,11 +61,19 @@ class MemoryPublisher:
         while self._events:
             yield self._events.popleft()
 
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called when something has happened."""
+        self._listener = listener
+
+    def _happened(self, event: PublisherEvent) -> None:
+        self._events.append(event)
+        self._listener()
+
     def go_away(self, reason: str = "the broker went away") -> None:
         """Be without a broker from now on."""
         with self._lock:
             self._away = True
-            self._events.append(SessionLost(reason))
+            self._happened(SessionLost(reason))
 
     def come_back(self, *, session_present: bool = False) -> None:
         """Have a broker again; one without the session has also forgotten what it retained."""
@@ -72,11 +81,11 @@ class MemoryPublisher:
             self._away = False
             if not session_present:
                 self.retained.clear()
-            self._events.append(Connected(session_present))
+            self._happened(Connected(session_present))
 
     def hear(self, received: Received) -> None:
         """Have the line hear a message, as if somebody had published it."""
-        self._events.append(received)
+        self._happened(received)
 
     def _answer(self, token: Token, message: Message) -> Acknowledged | Refused:
         if self.refuses(message):

@@ -69,6 +69,15 @@ class _Accepted:
 
 
 @dataclass(frozen=True)
+class _Granted:
+    """The broker's answer to a subscription: of each of its topics why it may not be heard, None where it may."""
+
+    client: Client
+    packet: int
+    refusals: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
 class _Answered:
     client: Client
     packet: int
@@ -121,11 +130,13 @@ class MqttPublisher:
         self._reload = reload or Reload()
         self._client: PahoClient | None = None
         self._open = False
-        self._happened: SimpleQueue[_Accepted | _Answered | PublisherEvent] = SimpleQueue()
+        self._queue: SimpleQueue[_Accepted | _Granted | _Answered | PublisherEvent] = SimpleQueue()
+        self._listener: Callable[[], None] = lambda: None
         self._received: deque[Received] = deque()
         self._thrown_away = self._told_away = 0
         self._numbers = itertools.count(1)
         self._tokens: dict[int, Token] = {}
+        self._asked: dict[int, list[str]] = {}  # topics of each subscription that was not answered yet
         self._largest_packet: int | None = None
         self._let_in = self._refused = False
         self._progress_s = 0.0  # when the broker last answered a message, or had none to answer
@@ -183,7 +194,7 @@ class MqttPublisher:
         """Hand a message to paho. Raises PublishError if it takes none, or without a broker.
 
         What the broker would never take (a wrong topic, more bytes than it allows) is answered by `Refused`. QoS 0 is
-        `Acknowledged` once it was handed to the network.
+        `Acknowledged` once it was handed to the network. Both are among the events at once, and wake nobody.
         """
         if not self._open:
             raise PublishError("The MQTT publisher is closed; open it with `with` before sending")
@@ -195,12 +206,12 @@ class MqttPublisher:
         size = 9 + len(message.topic.encode()) + len(packed) + len(message.payload)
         if self._largest_packet is not None and size > self._largest_packet:
             reason = f"the packet has {counted(size, 'byte')}, the broker takes at most {self._largest_packet}"
-            self._happened.put(Refused(token, _PACKET_TOO_LARGE, reason))
+            self._queue.put(Refused(token, _PACKET_TOO_LARGE, reason))
             return token
         try:
             sent = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
         except ValueError as error:
-            self._happened.put(Refused(token, _TOPIC_INVALID, str(error)))
+            self._queue.put(Refused(token, _TOPIC_INVALID, str(error)))
             return token
         except OSError as error:  # paho closes the pipe to its thread while another thread writes into it
             raise PublishError(f"{message.topic} was not sent: the connection to the broker has just ended") from error
@@ -212,12 +223,22 @@ class MqttPublisher:
             self._unanswered_at_s = time.monotonic()
             if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 raise PublishError(f"{message.topic} was not sent: the connection to the broker has just ended")
-            self._happened.put(Acknowledged(token))
+            self._queue.put(Acknowledged(token))
         else:  # on a connection that has just ended (MQTT_ERR_NO_CONN) too: SessionLost is on its way
             if not self._tokens:
                 self._progress_s = time.monotonic()
             self._tokens[sent.mid] = token
         return token
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called, from the network's threads, when something has happened; it must not wait."""
+        self._listener = listener
+        if self._ears is not None:
+            self._ears.listen(listener)
+
+    def _happened(self, what: _Accepted | _Granted | _Answered | PublisherEvent) -> None:
+        self._queue.put(what)
+        self._listener()
 
     def events(self) -> Iterator[PublisherEvent]:
         """Yield what has happened since the last call; of what others said to the line, a bounded part."""
@@ -228,9 +249,9 @@ class MqttPublisher:
             if self._network.moves:
                 self._alive()
             self._miss_answers()
-        for _ in range(self._happened.qsize()):
+        for _ in range(self._queue.qsize()):
             try:
-                happened = self._happened.get_nowait()
+                happened = self._queue.get_nowait()
             except Empty:
                 break
             event = self._event(happened)
@@ -271,7 +292,7 @@ class MqttPublisher:
                     f"another of this device: a second client seems to use that id ({told})"
                 )
 
-    def _event(self, happened: _Accepted | _Answered | PublisherEvent) -> PublisherEvent | None:
+    def _event(self, happened: _Accepted | _Granted | _Answered | PublisherEvent) -> PublisherEvent | None:
         """Say what has happened in the words of the caller; None for what concerns nobody any more."""
         if isinstance(happened, _Accepted):
             self._forget()
@@ -279,17 +300,11 @@ class MqttPublisher:
             self._largest_packet = happened.largest_packet
             self._subscribe(happened.client)
             return Connected(happened.session_present, happened.window, happened.largest_packet)
+        if isinstance(happened, _Granted):
+            self._note_granted(happened)
+            return None
         if isinstance(happened, _Answered):
-            if happened.client is not self._client:
-                return None
-            token = self._tokens.pop(happened.packet, None)  # None: paho's echo of QoS 0, answered already
-            if token is None:
-                return None
-            self._progress_s = time.monotonic()
-            self._network.accepted()
-            if happened.reason_code >= _FAILURE:
-                return Refused(token, happened.reason_code, happened.reason)
-            return Acknowledged(token, happened.reason_code)
+            return self._answer(happened)
         if isinstance(happened, SessionLost):
             quiet_s = time.monotonic() - self._unanswered_at_s
             if self._client is not None and not happened.ours and happened.reason_code is None:
@@ -298,11 +313,24 @@ class MqttPublisher:
             self._forget()
         return happened
 
+    def _answer(self, answered: _Answered) -> Acknowledged | Refused | None:
+        if answered.client is not self._client:
+            return None
+        token = self._tokens.pop(answered.packet, None)  # None: paho's echo of QoS 0, answered already
+        if token is None:
+            return None
+        self._progress_s = time.monotonic()
+        self._network.accepted()
+        if answered.reason_code >= _FAILURE:
+            return Refused(token, answered.reason_code, answered.reason)
+        return Acknowledged(token, answered.reason_code)
+
     def _forget(self) -> None:
         """Forget the connection and what was on its way."""
         self._client = None
         self.listening = False
         self._tokens.clear()
+        self._asked.clear()
 
     def _subscribe(self, client: PahoClient) -> None:
         """Ask for what is to be heard; again at every connection, since a broker may have forgotten."""
@@ -310,7 +338,18 @@ class MqttPublisher:
         own = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True, retainHandling=_AS_SUBSCRIBED)
         wanted = [*((topic, told) for topic in self._listens), *((topic, own) for topic in self._watches)]
         if wanted:
-            client.subscribe(wanted)
+            self._ask(client, wanted)
+
+    def _ask(self, client: PahoClient, wanted: list[tuple[str, SubscribeOptions]]) -> None:
+        _, packet = client.subscribe(wanted)
+        if packet is not None:
+            self._asked[packet] = [topic for topic, _ in wanted]
+
+    def _note_granted(self, granted: _Granted) -> None:
+        asked = self._asked.pop(granted.packet, []) if granted.client is self._client else []
+        for topic, why in zip(asked, granted.refusals, strict=False):
+            if why is not None:
+                self._happened(Unheard(f"{self._where} lets this line not hear {topic}: {why}", topic))
 
     # The callbacks run in paho's thread, with its locks held: they only put into queues.
 
@@ -321,18 +360,18 @@ class MqttPublisher:
         lacks = lacking(properties, retains=self._will is not None) if self._publishes else None
         self._refused = reason.is_failure or lacks is not None
         if reason.is_failure:
-            self._happened.put(SessionLost(f"{self._where} refused the connection: {refusal(reason)}", reason.value))
+            self._happened(SessionLost(f"{self._where} refused the connection: {refusal(reason)}", reason.value))
         elif lacks is not None:
-            self._happened.put(SessionLost(f"{self._where} {lacks[1]}", lacks[0]))
+            self._happened(SessionLost(f"{self._where} {lacks[1]}", lacks[0]))
             client.disconnect()
         elif isinstance(client, PahoClient):
             self._network.let_in()
             largest = getattr(properties, "MaximumPacketSize", None)
             window = getattr(properties, "ReceiveMaximum", None)  # which paho does not read
-            self._happened.put(_Accepted(client, flags.session_present, largest, window))
+            self._happened(_Accepted(client, flags.session_present, largest, window))
 
     def _on_trouble(self, what: str) -> None:
-        self._happened.put(SessionLost(f"{self._where} {what}"))
+        self._happened(SessionLost(f"{self._where} {what}"))
 
     def _on_disconnect(
         self,
@@ -357,11 +396,11 @@ class MqttPublisher:
                 f"(0x{_TAKEN_OVER:02X})"
             )
         ours = not theirs and not reason.is_failure
-        self._happened.put(SessionLost(told, code, ours))
+        self._happened(SessionLost(told, code, ours))
 
     def _on_publish(self, client: Client, _data: Any, packet: int, reason: ReasonCode, _properties: Properties) -> None:
         code, name = client.reason_of(packet, reason) if isinstance(client, PahoClient) else (reason.value, str(reason))
-        self._happened.put(_Answered(client, packet, code, name))
+        self._happened(_Answered(client, packet, code, name))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         if len(self._received) >= self._max_waiting:
@@ -382,16 +421,16 @@ class MqttPublisher:
                 resent=told.get("resent") == "1",
             )
         )
+        self._listener()
 
     def _on_subscribe(
-        self, _client: Client, _data: Any, _packet: int, reasons: list[ReasonCode], _properties: Properties | None
+        self, client: Client, _data: Any, packet: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
         self.listening = True
         if self._will is None:  # a line has its status to send besides
             self._network.accepted()
-        for topic, reason in zip([*self._listens, *self._watches], reasons, strict=False):
-            if reason.is_failure:
-                self._happened.put(Unheard(f"{self._where} lets this line not hear {topic}: {reason}", topic))
+        refusals = tuple(str(reason) if reason.is_failure else None for reason in reasons)
+        self._happened(_Granted(client, packet, refusals))
 
     @property
     def _where(self) -> str:
@@ -410,8 +449,30 @@ class _Ears(MqttPublisher):
         self._listens = listens
 
 
+_IDENTIFIERS = {name.replace(" ", ""): number for name, number in Properties(PacketTypes.PUBLISH).names.items()}  # type: ignore[no-untyped-call] # paho leaves it so
+
+
+class _Properties(Properties):
+    """paho's, which are packed once, and look for no name among all that there are: that was much of a message's cost.
+
+    Nothing is to be set once they were packed.
+    """
+
+    _packed = b""
+
+    def getIdentFromName(self, compressedName: str) -> int:  # noqa: N802, N803 - paho's names
+        """Return the number of a property; -1 for none."""
+        return _IDENTIFIERS.get(compressedName, -1)
+
+    def pack(self) -> bytes:
+        """Return them as they go over the wire."""
+        if not self._packed:
+            object.__setattr__(self, "_packed", super().pack())  # type: ignore[no-untyped-call] # paho leaves it so
+        return self._packed
+
+
 def _properties(message: Message, packet: int) -> Properties:
-    properties = Properties(packet)  # type: ignore[no-untyped-call] # paho leaves it so
+    properties = _Properties(packet)  # type: ignore[no-untyped-call] # paho leaves it so
     properties.UserProperty = [("id", message.id), ("kind", message.kind), *[("resent", "1")] * message.resent]
     if message.payload:
         properties.ContentType = message.content_type

@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 
 RECONNECT_S = (1.0, 30.0)  # between attempts, doubled each time; drawn from the upper half, so that lines spread
 _TURN_S = 0.25
+_SERVED_S = 1.0  # what comes or goes ends the wait, and so does who stops; a word in time to the broker does not
 _MOVES_WITHIN_S = 10.0
 _CONNECTS_WITHIN_S = 120.0  # a name server that answers nothing may hold an attempt for so long
 _LEAVES_WITHIN_S = 1.0
@@ -59,6 +60,7 @@ class NetworkThread:
         self._given_up = ""
         self._displaced = threading.Event()
         self._due_s = 0.0
+        self._client: PahoClient | None = None
 
     def start(self) -> None:
         """Begin, or begin again."""
@@ -101,6 +103,8 @@ class NetworkThread:
     def stop(self, timeout_s: float) -> None:
         """Disconnect and end, at the latest after `timeout_s`: a broker that hangs is not waited for."""
         self._stopping.set()
+        if (client := self._client) is not None:
+            client.wake()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -113,7 +117,7 @@ class NetworkThread:
             self._read = self._reload.asked  # whatever it asks to be read is read now
             try:
                 self._move(_CONNECTS_WITHIN_S)
-                client = self._make()
+                self._client = client = self._make()
                 try:
                     client.reconnect()
                     self._serve(client)
@@ -143,9 +147,10 @@ class NetworkThread:
     def _serve(self, client: PahoClient) -> None:
         leave_at_s: float | None = None
         lets_in_by_s = time.monotonic() + _LETS_IN_WITHIN_S
+        turn_s = min(_SERVED_S, client.keepalive / 8)
         while leave_at_s is None or time.monotonic() < leave_at_s:
             self._move(_MOVES_WITHIN_S)
-            if client.loop(_TURN_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            if client.loop(turn_s) != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 return
             if not self._inside.is_set() and time.monotonic() > lets_in_by_s:
                 self._given_up = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import suppress
 from typing import Any, Literal
 
 from paho.mqtt.client import Client
@@ -35,6 +36,13 @@ class PahoClient(Client):
         """Return the broker's answer to a packet, and its name."""
         code = self._unlisted.pop(packet, None)
         return (reason.value, str(reason)) if code is None else (code, _NAMES.get(code, "a code of its own"))
+
+    def wake(self) -> None:
+        """Have the thread that serves the network look up from its wait. Of any thread."""
+        waker = self._sockpairW
+        with suppress(OSError):  # it is full, or has just been closed
+            if waker is not None:
+                waker.send(b"\0")
 
     def close(self) -> None:
         """Close the sockets, whatever state the connection is in."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -68,7 +69,8 @@ class Desk:
     """Hears `topics` as Subscriber does, pictures too, and gives commands. Who hears many stations has more room.
 
     `many`: topics of which so much may come that nothing else is to wait behind it. They come over a connection of
-    their own, whose client id is `client_id` and `-many`, and what they say comes last among the events. At most
+    their own, whose client id is `client_id` and `-many`, and what they say comes last among the events. So do topics
+    that somebody wants for a while (`want`). At most
     `waiting` messages of each connection wait. Where more came, and was thrown away, the broker is asked again for what
     it has retained. One thread calls `events` and `send`. Entering raises SettingsError for certificates or a password
     that cannot be read.
@@ -84,7 +86,7 @@ class Desk:
         waiting: int = DESK_WAITING,
     ) -> None:
         self._ears = _DeskEars(settings, client_id, topics, waiting)
-        self._many = _DeskEars(settings, f"{client_id}-many", many, waiting) if many else None
+        self._many = _ManyEars(settings, f"{client_id}-many", many, waiting) if many else None
 
     def __enter__(self) -> Self:
         self._ears.__enter__()
@@ -99,10 +101,19 @@ class Desk:
             self._many.__exit__(kind, error, trace)
         self._ears.__exit__(kind, error, trace)
 
+    def want(self, topics: Collection[str]) -> None:
+        """Hear these of `many` too from now on, and no longer those that were wanted before and are not among them."""
+        (self._many or self._ears).want(topics)
+
     @property
     def listening(self) -> bool:
         """True once the broker has answered the subscriptions."""
         return self._ears.listening and (self._many is None or self._many.listening)
+
+    @property
+    def waits(self) -> bool:
+        """True while more has come of `many` than `events` gave at once."""
+        return self._many is not None and self._many.waits
 
     def send(self, message: Message) -> Token:
         """Hand a message to the broker. Raises PublishError without one; what became of it is among the events."""
@@ -129,8 +140,11 @@ class _Ears(MqttPublisher):
 
     def _subscribe(self, client: PahoClient) -> None:
         """Ask for all topics; what is published now is then told from what was retained."""
+        self._ask_for(client, self._listens)
+
+    def _ask_for(self, client: PahoClient, topics: Collection[str]) -> None:
         how = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=False, retainHandling=_AS_SUBSCRIBED)
-        client.subscribe([(topic, how) for topic in self._listens])
+        self._ask(client, [(topic, how) for topic in topics])
 
 
 class _DeskEars(_Ears):
@@ -142,6 +156,26 @@ class _DeskEars(_Ears):
         super().__init__(settings, client_id, topics)
         self._max_waiting = waiting
         self._ask_again = False
+        self._wanted: frozenset[str] = frozenset()
+
+    @property
+    def waits(self) -> bool:
+        """True while something was heard that nobody has looked at."""
+        return bool(self._received)
+
+    def want(self, topics: Collection[str]) -> None:
+        """Hear these too, and no others that were wanted before; at a new connection again."""
+        before, self._wanted = self._wanted, frozenset(topics)
+        if self._client is None or before == self._wanted:
+            return
+        with suppress(OSError):  # the connection has just ended, and the next one is asked for what is wanted then
+            if new := sorted(self._wanted - before):
+                self._ask_for(self._client, new)
+            if gone := sorted(before - self._wanted):
+                self._client.unsubscribe(gone)
+
+    def _subscribe(self, client: PahoClient) -> None:
+        self._ask_for(client, [*self._listens, *sorted(self._wanted)])
 
     def events(self) -> Iterator[PublisherEvent]:
         """Yield what has happened; what was retained and thrown away is asked for again once there is room."""
@@ -151,3 +185,7 @@ class _DeskEars(_Ears):
         if self._ask_again and not self._received and self._client is not None:
             self._ask_again = False
             self._subscribe(self._client)
+
+
+class _ManyEars(_DeskEars):
+    _looked_at_once = 100  # what is urgent waits for no more

@@ -171,7 +171,7 @@ class Watched:
 
     def picture(self, now_ns: int, wall: datetime) -> dict[str, Any]:
         """Return how the station stands, in values that JSON holds. `wall`: now, UTC. Ages in s, None = not known."""
-        state, why = self._state(now_ns)
+        state, why = self.state(now_ns)
         status, recipe, last = self._told.get("status"), self._told.get("state/recipe"), self._last
         silent_ns = None if self._live_ns is None else now_ns - self._live_ns
         return {
@@ -206,7 +206,12 @@ class Watched:
             "skipped": dict(self._skipped),
         }
 
-    def _state(self, now_ns: int) -> tuple[str, str]:
+    def standing(self, now_ns: int, wall: datetime) -> dict[str, Any]:
+        """Return what `picture` tells of the state and the alarms, for a fraction of its cost."""
+        state, why = self.state(now_ns)
+        return {"state": state, "why": why, "believable": state == "online", "alarms": self._standing(now_ns, wall)}
+
+    def state(self, now_ns: int) -> tuple[str, str]:
         """Say how the station stands, and why: only `online` may be believed."""
         if self._connected_ns is None:
             return "no_broker", self._trouble or "not connected"

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -19,7 +20,7 @@ from typing_extensions import Self
 from edge.dashboard.collector import Collector
 from edge.dashboard.history import History
 from edge.dashboard.settings import DashboardSettings, HistorySettings
-from edge.dashboard.site import Site
+from edge.dashboard.site import PICTURES_FOR_S, Site
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.trial import try_broker
 from tests.brokers import HOST, Mosquitto, wait_for
@@ -118,7 +119,7 @@ def features(kind: int, flags: int, body: bytes) -> set[str]:
         return of_publish(flags, body)
     if kind == PacketTypes.SUBSCRIBE:
         return of_subscribe(body)
-    if kind in {PacketTypes.PINGREQ, PacketTypes.PUBACK, PacketTypes.DISCONNECT}:
+    if kind in {PacketTypes.PINGREQ, PacketTypes.PUBACK, PacketTypes.UNSUBSCRIBE, PacketTypes.DISCONNECT}:
         return set()
     return {"not expected"}
 
@@ -186,9 +187,13 @@ def test_a_line_and_a_dashboard_use_of_mqtt_what_the_page_lists_and_no_more(tmp_
         try_broker(settings.broker)
         with running(write_line(tmp_path, listener.port, keepalive_s=2)) as line, ExitStack() as scope:
             history = scope.enter_context(History(settings.history.path, 90, 1_000))
-            site = Site(settings, history)
+            ahead_ns = [0]
+            site = Site(settings, history, lambda: time.monotonic_ns() + ahead_ns[0])
             collector = scope.enter_context(Collector(settings, site))
             wait_for(lambda: collector.listening and site.state_of(place) == "online")
+            site.look_at(place)
+            wait_for(lambda: site.picture_bytes(place) is not None)
+            ahead_ns[0] += round(2e9 * PICTURES_FOR_S)  # whoever looked at it has gone
             body = {"occurrence_id": OCCURRENCE, "user": "anna", "comment": ""}
             wait_for(lambda: collector.tell(place, "ack", body).result(60).outcome == "unknown_occurrence")
             wait_for(lambda: listener.used().keys() >= listed().keys() - {"DISCONNECT"})

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.site.figures import Outage, Sample, broken_bounds, lags, share, slowest, used
+from benchmarks.site.figures import Outage, Sample, beside, broken_bounds, lags, share, since, slowest, used
 from tests.conftest import ROOT
 
 SECOND = 1_000_000_000
@@ -33,10 +33,12 @@ def site(folder: Path, *how: object) -> dict[str, Any]:
 
 def test_a_small_site_brings_every_event_to_the_dashboard(tmp_path: Path) -> None:
     """Three stations: each part and each alarm is in the history, and the alarms were on the page."""
-    told = site(tmp_path, "--stations", 3, "--minutes", 0.1, "--ng", 0.5, "--kills", 0, "--processes", 1)
+    how = ("--minutes", 0.1, "--ng", 0.5, "--kills", 0, "--processes", 1, "--messages", 300, "--fast-parts-per-s", 20)
+    told = site(tmp_path, "--stations", 3, *how)
     assert told["lost"] == told["dropped"] == 0
-    assert told["parts"] > 0
-    assert told["messages"] > told["parts"]
+    assert told["events"] > told["parts"] > 0
+    assert told["messages"] >= max(300, told["events"])
+    assert told["fast"]["lasted_s"] > 0
     assert told["lag_p99_s"] is not None
 
 
@@ -66,6 +68,9 @@ def test_a_lag_is_of_the_site_or_of_an_outage() -> None:
     usual, late, never = lags(raised, shown, [Outage(10 * SECOND, 15 * SECOND, 30 * SECOND)])
     assert (usual, late, never) == ([0.5], [10.0, 8.0], 1)
     assert slowest(raised, shown, SECOND)[0] == {"lag_s": 10.0, "at_s": 9.0}
+    assert beside(raised, shown, [Outage(10 * SECOND, 15 * SECOND, 30 * SECOND)]).keys() == {"usual", "unseen"}
+    assert since(raised, 10 * SECOND, 13 * SECOND).keys() == {"cut", "late"}
+    assert since(raised, 13 * SECOND).keys() == {"over", "unseen"}
     assert share([], 0.99) is None
     assert (share([1.0, 2.0], 0.5), share([float(lag) for lag in range(200)], 0.99)) == (2.0, 198.0)
 

@@ -53,7 +53,7 @@ class _Alarms:
 
     def _values(self, request: Request) -> dict[str, Any]:
         site, only = self._pages.site, self._only(request)
-        stations = [(place, site.picture_of(place)) for place in ([only] if only else site.places())]
+        stations = [(place, site.standing(place)) for place in ([only] if only else site.places())]
         found = [card for place, told in stations for card in cards(place, told, site.birth(place))]
         order = {"high": 0, "medium": 1, "low": 2}
         seen = [card for card in found if card.aside is None]
@@ -71,7 +71,7 @@ class _Alarms:
         """Return an alarm as it stands. Raises HTTPException 404 where it does not."""
         site = self._pages.site
         if site.knows(place):
-            for card in cards(place, site.picture_of(place), site.birth(place)):
+            for card in cards(place, site.standing(place), site.birth(place)):
                 if card.alarm == alarm:
                     return card
         raise HTTPException(404, "no such alarm")

@@ -42,6 +42,7 @@ class _Station:
     def picture(self, request: Request) -> Response:
         """Return the last picture, only while it is one of now."""
         place = self._pages.place(request)
+        self._pages.site.look_at(place)
         shown, now_ns = self._pages.site.picture_bytes(place), self._pages.site.monotonic_ns()
         if shown is None or (now_ns - shown.at_ns) / 1e9 >= PICTURE_STALE_S:
             return Response(status_code=404)
@@ -70,6 +71,7 @@ class _Station:
 
     def _values(self, place: str) -> dict[str, Any]:
         site, history = self._pages.site, self._pages.history
+        site.look_at(place)
         told, shift = site.picture_of(place), site.settings.shift_plan.at(site.wall())
         begins_ms = round(shift.begins.timestamp() * 1000)
         newest = last_results(history, place, limit=1)

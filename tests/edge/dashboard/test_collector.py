@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ ACK = {"occurrence_id": OCCURRENCE, "user": "anna", "comment": ""}
 
 
 @contextmanager
-def hearing(folder: Path, port: int, **more: Any) -> Iterator[tuple[Site, Collector]]:
+def hearing(
+    folder: Path, port: int, *, monotonic_ns: Callable[[], int] = time.monotonic_ns, **more: Any
+) -> Iterator[tuple[Site, Collector]]:
     """Give a site that hears a broker."""
     settings = DashboardSettings(
         broker=BrokerSettings(port=port, keepalive_s=60),
@@ -33,7 +36,7 @@ def hearing(folder: Path, port: int, **more: Any) -> Iterator[tuple[Site, Collec
         **more,
     )
     with History(settings.history.path, 90, 1_000, NOW.timestamp) as history:
-        site = Site(settings, history)
+        site = Site(settings, history, monotonic_ns)
         with Collector(settings, site) as collector:
             wait_for(lambda: collector.listening)
             yield site, collector

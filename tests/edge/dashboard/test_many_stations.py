@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import http.client
+import time
 from datetime import timedelta
 from pathlib import Path
 
 from edge.dashboard.counting import counts
 from edge.dashboard.serving import dashboard
 from edge.dashboard.settings import DashboardSettings, HistorySettings, ListenSettings
+from edge.dashboard.site import PICTURES_FOR_S
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.subscriber import Desk
-from edge.records import Received
+from edge.records import Connected, Received
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.edge.dashboard.stations import (
     EPOCH,
@@ -25,6 +27,9 @@ from tests.edge.dashboard.stations import (
     message,
     part,
 )
+from tests.edge.dashboard.test_collector import hearing, say
+
+JPEG = b"\xff\xd8\xff a picture"
 
 
 def test_an_open_page_shows_an_alarm_at_once_and_not_at_its_next_look(tmp_path: Path) -> None:
@@ -84,6 +89,80 @@ def test_what_was_retained_and_found_no_room_is_asked_for_again(tmp_path: Path) 
 
         with desk:
             wait_for(lambda: hear() or heard >= topics)
+
+
+def test_pictures_come_of_stations_that_somebody_looks_at_and_of_no_others(tmp_path: Path) -> None:
+    """A picture is heard while a page asks for it, also after the broker was away, and no longer than it does."""
+    ahead_ns, sent = [0], [0]
+    with (
+        Mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, "nothing") as station,
+        hearing(tmp_path, broker.port, monotonic_ns=lambda: time.monotonic_ns() + ahead_ns[0]) as (site, _),
+    ):
+
+        def comes() -> bool:
+            """Show a picture, and a result behind it; tell whether the picture is there when the result is."""
+            sent[0] += 1
+            station.publish(f"{ROOT}/image/last", JPEG)
+            say(station, "event/result", part(sent[0]), sent[0])
+            wait_for(lambda: site.picture_of(PLACE)["complete"].came == sent[0])
+            return site.picture_bytes(PLACE) is not None
+
+        assert not comes()
+        site.look_at(PLACE)
+        wait_for(comes)
+        broker.stop()
+        wait_for(lambda: site.broker_trouble is not None)
+        broker.start()
+        wait_for(lambda: site.broker_trouble is None)
+        number = site.picture_of(PLACE)["picture_number"]
+        site.look_at(PLACE)
+        wait_for(lambda: comes() and site.picture_of(PLACE)["picture_number"] > number)
+        ahead_ns[0] += round(2e9 * PICTURES_FOR_S)
+        wait_for(lambda: not comes())
+        assert site.pictures_wanted() == []
+
+
+def test_an_open_page_of_a_station_is_drawn_at_once_when_its_first_picture_comes(tmp_path: Path) -> None:
+    """To open the page is to ask for pictures; the first one changes what an open page waits for, the next does not."""
+    with bench(tmp_path) as given:
+        given.online()
+        assert given.site.pictures_wanted() == []
+        assert "/picture/" not in given.browser.get(f"/station/{PLACE}").text
+        assert given.site.pictures_wanted() == [PLACE]
+        changes = given.site.alarm_changes(PLACE)
+        given.site.take(Received(f"{ROOT}/image/last", JPEG))
+        assert given.site.alarm_changes(PLACE) == changes + 1
+        given.site.take(Received(f"{ROOT}/image/last", JPEG))
+        assert given.site.alarm_changes(PLACE) == changes + 1
+        assert f"/picture/{PLACE}?2" in given.browser.get(f"/station/{PLACE}").text
+        assert given.browser.get(f"/picture/{PLACE}").content == JPEG
+
+
+def test_missing_events_of_many_stations_are_asked_for_in_turn(tmp_path: Path) -> None:
+    """After a gap not all stations send at once; each is asked in its turn, for all that it has."""
+    with bench(tmp_path, stale_s=600.0) as given:
+        places = [f"acme/ulm/glass/l1/s{number}" for number in range(30)]
+        given.site.take(Connected(session_present=False))
+        for committed in (1, 2_001, 2_001):
+            given.clock.move(11)
+            for place in places:
+                told = {"status": "online", "reason": "inspecting"}
+                given.site.take(Received(f"{place}/inspect/v1/status", envelope(told)))
+                given.site.take(Received(f"{place}/inspect/v1/seq", envelope({"committed": committed})))
+        given.site.take(
+            Received(f"{places[0]}/inspect/v1/status", envelope({"status": "offline", "reason": "stopped"}))
+        )
+        asked: list[tuple[str, str, int, int]] = []
+        most = 0
+        for _ in range(600):
+            found = given.site.wishes()
+            most = max(most, sum(last - first + 1 for _, _, first, last in found))
+            asked += [wish for wish in found if wish not in asked]
+            given.clock.move(0.1)
+        assert most <= 5_000 + 2_001
+        assert {place for place, *_ in asked} == set(places[1:])
+        assert {(first, last) for _, _, first, last in asked} == {(1, 2_001)}
 
 
 def test_counts_that_are_kept_are_those_of_the_whole_history(tmp_path: Path) -> None:

@@ -375,6 +375,37 @@ def test_events_are_sent_in_order_and_leave_when_acknowledged(tmp_path: Path) ->
         assert sent(publisher) == list(range(60))
 
 
+def states(path: Path) -> list[int]:
+    """Return the state of each row on disk, in order."""
+    with closing(sqlite3.connect(path)) as db:
+        return [row[0] for row in db.execute("SELECT state FROM message ORDER BY row")]
+
+
+def test_what_the_broker_took_is_noted_with_the_next_result(tmp_path: Path) -> None:
+    """One commit serves both; many acknowledgements wait for nothing, and a closing outbox writes what waits."""
+    path, publisher = tmp_path / "outbox.db", MemoryPublisher()
+    with Outbox(path, settled_s=3_600.0) as outbox, publisher, Sender(outbox, publisher, list):
+        for number, noted in ((1, [0]), (2, [2, 0])):
+            outbox.put(outbox.reserve(), result(number))
+            wait_for(lambda number=number: len(publisher.messages) == number)  # type: ignore[misc] # mypy#15459
+            wait_for(lambda: outbox.counts().pending == 0)
+            assert states(path) == noted
+        outbox.put(outbox.reserve(), *(result(number) for number in range(3, 43)))
+        wait_for(lambda: states(path).count(2) > 20)
+    assert states(path) == [2] * 42
+
+
+def test_what_was_taken_just_now_is_sent_again_to_a_broker_that_forgot(tmp_path: Path) -> None:
+    """What the broker took counts from when it did so, though the disk learns of it later."""
+    publisher = MemoryPublisher()
+    with Outbox(tmp_path / "outbox.db", settled_s=3_600.0) as outbox, publisher, Sender(outbox, publisher, list):
+        outbox.put(outbox.reserve(), result(1))
+        wait_for(lambda: outbox.counts().acknowledged == 1)
+        publisher.go_away()
+        publisher.come_back(session_present=False)
+        wait_for(lambda: [message.resent for message in publisher.messages] == [False, True])
+
+
 def test_alarms_go_before_the_results_that_wait(tmp_path: Path) -> None:
     """After an outage alarms are sent first, in their order, then the results in theirs."""
     publisher = MemoryPublisher(away=True)

@@ -8,15 +8,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge.outbox import AckPolicy, Outbox, Resent, Sender
+from edge.outbox import AckPolicy, Outbox, Resent, Row, Sender
 from edge.outbox.sender import Patience
+from edge.outbox.store import Store
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.memory import MemoryPublisher
 from edge.publishers.mqtt import MqttPublisher
-from edge.records import Acknowledged, AlarmRecord, Message, PublisherEvent, Token
+from edge.records import Acknowledged, AlarmRecord, Message, PublisherEvent, Received, Token
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.edge.outbox.test_outbox import WILL, put, result, sent, settled, spoil
 
@@ -206,6 +208,61 @@ def test_what_waits_anyway_is_not_sent_twice_on_request(tmp_path: Path) -> None:
         publisher.come_back()
         settled(outbox)
         assert sent(publisher) == list(range(1, 31))
+
+
+class CountedStore(Store):
+    """Counts how often rows are looked for."""
+
+    looks = 0
+
+    def read(self, *which: Any, **how: Any) -> list[Row]:
+        """Return rows."""
+        type(self).looks += 1
+        return super().read(*which, **how)
+
+
+def test_a_sender_that_is_woken_looks_for_no_rows_where_nothing_new_was_put(tmp_path: Path) -> None:
+    """What is said is sent at once, without a look into the file; a row that is put is found at once."""
+    publisher = MemoryPublisher()
+    with (
+        Outbox(tmp_path / "outbox.db", kind=CountedStore) as outbox,
+        publisher,
+        Sender(outbox, publisher, list) as sender,
+    ):
+        outbox.put(outbox.reserve(), Message("first", "result", "line/event", b"1"))
+        wait_for(lambda: outbox.counts().acknowledged == 1)
+        before = CountedStore.looks
+        for number in range(200):
+            sender.offer(Message(f"s{number}", "seq", "line/seq", b"%d" % number, qos=0, durable=False))
+            wait_for(lambda number=number: publisher.messages[-1].id == f"s{number}")  # type: ignore[misc] # mypy#15459
+        assert CountedStore.looks - before < 100  # a turn had at least two
+        outbox.put(outbox.reserve(), Message("second", "result", "line/event", b"2"))
+        wait_for(lambda: publisher.messages[-1].id == "second")
+
+
+def test_a_publisher_tells_when_something_has_happened(tmp_path: Path) -> None:
+    """An acknowledgement, and a command, wake who listens: nobody has to look again and again."""
+    woken = threading.Event()
+    with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "line/event") as other:
+        settings = BrokerSettings(port=broker.port)
+        publisher = MqttPublisher(settings, "a-line", None, ["line/cmd/+"])
+        publisher.listen(woken.set)
+        heard: list[type] = []
+
+        def look() -> bool:
+            heard.extend(type(event) for event in publisher.events())
+            return publisher.hears
+
+        with publisher:
+            wait_for(look)
+            woken.clear()
+            publisher.send(Message("m", "result", "line/event", b"1"))
+            assert woken.wait(120)
+            wait_for(lambda: look() and Acknowledged in heard)
+            woken.clear()
+            other.publish("line/cmd/ack", b"{}")
+            assert woken.wait(120)
+            wait_for(lambda: look() and Received in heard)
 
 
 def test_acknowledged_rows_are_kept_for_their_time_only(tmp_path: Path) -> None:
