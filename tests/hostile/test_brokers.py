@@ -79,6 +79,7 @@ def test_a_broker_that_is_none_for_a_line_is_told_with_what_to_do(tmp_path: Path
             try_broker(BrokerSettings(port=broker.port))
         put(outbox, *range(5))
         outbox.put(outbox.reserve(), alarm(1))
+        assert outbox.flush(120)
         with line(broker.port) as publisher, Sender(outbox, publisher, lambda: [state("line/status", "on")]) as sender:
             wait_for(lambda: says in str(sender.trouble))
             assert not sender.connected
