@@ -23,6 +23,7 @@ from edge.installing import how_to_install
 
 LOCAL = "local"
 _LOOPBACK = "127.0.0.1"
+_NO_TOKEN = b"AuthenticationError"
 Look = tuple[Any, ...]
 Differing = Callable[[Any], str]
 _CONNECT_S, _ANSWER_S, _NODE_S = 10.0, 120.0, 600.0
@@ -32,7 +33,7 @@ _native = logging.getLogger("edge.native")
 _START = "Start one with: ray start --head --port=6379; or give --ray local"
 
 
-def load_ray(*modules: str) -> Any:
+def _load_ray(modules: Sequence[str]) -> Any:
     """Return Ray, with further modules of it imported. Raises DependencyError with what to do."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import; `edge` has set it already
     try:
@@ -46,10 +47,11 @@ def load_ray(*modules: str) -> Any:
 
 
 @contextmanager
-def cluster(ray: Any, address: str, here: Mapping[str, Any]) -> Iterator[None]:
+def cluster(address: str, here: Mapping[str, Any], modules: Sequence[str] = ()) -> Iterator[Any]:
     """Join the cluster at `address`, HOST:PORT; for `local` begin one with the arguments `here`, and end it at last.
 
-    Raises SettingsError where no cluster of this version answers, EngineError where none can be begun here.
+    Yields Ray, with further modules of it imported. Raises SettingsError where no cluster of this version answers,
+    DependencyError without Ray, EngineError where no cluster can be begun here.
     """
     if address == LOCAL:
         # by default Ray's workers give way to all that a desktop does
@@ -58,6 +60,7 @@ def cluster(ray: Any, address: str, here: Mapping[str, Any]) -> Iterator[None]:
     else:
         _require_cluster(address)
         started = {"address": address}
+    ray = _load_ray(modules)  # not before: it reads its variables once
     _native.addFilter(_is_for_people)
     try:
         with _sigterm_stays_ours():
@@ -65,7 +68,7 @@ def cluster(ray: Any, address: str, here: Mapping[str, Any]) -> Iterator[None]:
                 ray.init(**started, log_to_driver=False, logging_level=logging.ERROR)
             except Exception as error:
                 raise _not_joined(address, error) from error
-        yield
+        yield ray
     finally:
         with suppress(Exception):
             ray.shutdown()
@@ -135,11 +138,6 @@ def _not_joined(address: str, error: Exception) -> LinewatchError:
             f"--ray {address}: the cluster runs another version of Ray or of Python than this command: {said[:400]}. "
             "Install the same on each machine"
         )
-    if type(error).__name__ == "AuthenticationError":
-        return SettingsError(
-            f"--ray {address}: the cluster takes another token than this command has: {said[:300]}. Copy the head's "
-            "~/.ray/auth_token to each machine"
-        )
     if address == LOCAL:
         return EngineError(
             f"--ray {LOCAL}: Ray cannot be started here: {said_last(error)}. It needs room in the folder for temporary "
@@ -157,17 +155,31 @@ def _require_cluster(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
     except (OSError, OverflowError, UnicodeError) as error:
         raise SettingsError(f"--ray {address}: no Ray cluster answers there: {error}. {_START}") from error
-    asked = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
-    try:
-        done = subprocess.run(asked, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=_ANSWER_S)  # noqa: S603 - no shell
-        silent = b"Timed out while waiting for GCS" in done.stdout + done.stderr
-    except subprocess.TimeoutExpired:
-        silent = True
-    if silent:
+    said = _status(address)
+    if _NO_TOKEN in said and "RAY_AUTH_MODE" not in os.environ:
+        # `ray start` takes a token that lies in ~/.ray by itself, and Ray's way to join a cluster does not
+        os.environ["RAY_AUTH_MODE"] = "token"
+        said = _status(address)
+    if _NO_TOKEN in said:
+        raise SettingsError(
+            f"--ray {address}: the cluster takes another token than this command has. Copy the head's "
+            "~/.ray/auth_token to each machine"
+        )
+    if b"Timed out while waiting for GCS" in said:
         raise SettingsError(
             f"--ray {address}: what listens there does not answer as a Ray cluster. Name the head's address; `ray "
             "status` says whether it is one"
         )
+
+
+def _status(address: str) -> bytes:
+    """Return what Ray says of a cluster; it gives up after a while, where its other ways wait without end."""
+    asked = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+    try:
+        done = subprocess.run(asked, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=_ANSWER_S)  # noqa: S603 - no shell
+    except subprocess.TimeoutExpired:
+        return b"Timed out while waiting for GCS"
+    return done.stdout + done.stderr
 
 
 @contextmanager

@@ -27,10 +27,10 @@ _HIDING = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount 
 
 
 @contextmanager
-def head(*words: str) -> Iterator[str]:
-    """Run a cluster's head; yield its address."""
+def head(given: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run a cluster's head; yield its address. `given`: variables that it has."""
     port = free_port()
-    with _running([*_RAY, "start", "--head", f"--port={port}", "--include-dashboard=false", *_STORE, *words]):
+    with _running([*_RAY, "start", "--head", f"--port={port}", "--include-dashboard=false", *_STORE], given):
         yield f"127.0.0.1:{port}"
 
 
@@ -57,7 +57,7 @@ def _running(words: Sequence[str], given: Mapping[str, str] | None = None) -> It
             stderr=subprocess.STDOUT,
             text=True,
             cwd="/",
-            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"} | (given or {}),
+            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"} | (given or {}),
             start_new_session=True,
         ) as started:
             assert started.stdout is not None

@@ -18,7 +18,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from edge.clusters import cluster, load_ray, nodes_with, require_alike, room_of, said_last
+from edge.clusters import cluster, nodes_with, require_alike, room_of, said_last
 from edge.errors import EngineError, LinewatchError, SettingsError
 from edge.reinspecting.folder import StopOfTurn
 from edge.reinspecting.judging import Station
@@ -111,14 +111,13 @@ class RayRoad:
 
     def __enter__(self) -> Self:
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-        self._ray = load_ray("ray.data")
         wanted = self._pool.cpus_each * (self._pool.engines or 1)
         here = {
             "num_cpus": max(len(os.sched_getaffinity(0)), round(wanted + 0.5)),
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
         with ExitStack() as opening:
-            opening.enter_context(cluster(self._ray, self._address, here))
+            self._ray = opening.enter_context(cluster(self._address, here, ["ray.data"]))
             end_if_asked()
             # what it says of its own work goes to its log files alone
             logging.getLogger("ray.data").setLevel(logging.CRITICAL)

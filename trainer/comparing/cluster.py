@@ -36,8 +36,7 @@ class RayWish:
 @contextmanager
 def cluster(wish: RayWish) -> Iterator[Any]:
     """Join the cluster, or begin one here for as long as this lasts. Raises as `edge.clusters` does."""
-    ray = clusters.load_ray()
-    with clusters.cluster(ray, wish.address, {"num_cpus": _cpus_here(wish)}):
+    with clusters.cluster(wish.address, {"num_cpus": _cpus_here(wish)}) as ray:
         yield ray
 
 
