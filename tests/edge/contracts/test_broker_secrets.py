@@ -134,6 +134,7 @@ def test_a_secret_that_everybody_may_read_or_write_is_refused(tmp_path: Path, wh
     secret.chmod(mode)
     settings = {"tls": {"ca_file": ca, "cert_file": ca, "key_file": secret}}
     if what == "password_file":
+        secret.write_text("a password\n")
         settings = {"username": "line", "password_file": secret}  # type: ignore[dict-item] # per test
     publisher = MqttPublisher(BrokerSettings.model_validate(settings), "line", WILL)
     with pytest.raises(SettingsError, match=rf"{what}.*mode 0{mode:o}.*chmod 0640"):
