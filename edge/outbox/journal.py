@@ -35,6 +35,7 @@ TABLES = (
     )""",
 )
 _NO_TIME = datetime(1970, 1, 1, tzinfo=timezone.utc)  # of a row whose time cannot be read
+_LAST = 1 << 62  # no line comes to that number
 _FINDINGS_AT_MOST = 20  # of a part: more tell nothing new
 
 
@@ -59,6 +60,14 @@ class Link:
     hash: str = FIRST_HASH
 
 
+def _sound(link: Link) -> Link:
+    """Return a link from which can be gone on. Raises sqlite3.DatabaseError, as for any damage."""
+    numbers, hashes = (link.first, link.last), (link.before, link.hash)
+    if not all(isinstance(n, int) and 0 <= n < _LAST for n in numbers) or not all(isinstance(h, str) for h in hashes):
+        raise sqlite3.DatabaseError(f"expected the two ends of the journal's chain, found {link!r:.200}")
+    return link
+
+
 def digest(before: str, values: Sequence[Any]) -> str:
     """Return the hash of a row: of the hash before it, and of its values in the order of COLUMNS."""
     return hashlib.sha256(f"{before}\n{json.dumps(list(values), default=ascii)}".encode()).hexdigest()
@@ -75,8 +84,17 @@ class JournalTables:
     def load(self, db: sqlite3.Connection) -> None:
         """Take up the chains where they end."""
         found = db.execute("SELECT part, first, before, last, hash FROM chain").fetchall()
-        self.links = {part: Link(*link) for part, *link in found}
-        (self._place,) = db.execute("SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'journal'").fetchone()
+        self.links = {part: _sound(Link(*link)) for part, *link in found}
+        rows = db.execute(
+            "SELECT part, max(number), max(entry) FROM journal WHERE typeof(number) = 'integer' GROUP BY part"
+        ).fetchall()
+        for part, number, _ in rows:  # an end that somebody took back: the chain stays broken there, and goes on
+            link = self.links.get(part, Link())
+            self.links[part] = _sound(replace(link, last=max(link.last, number)))
+        (counted,) = db.execute(
+            "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'journal' AND typeof(seq) = 'integer'"
+        ).fetchone()
+        self._place = max(counted, *(place for _, _, place in rows), 0)
 
     def state(self) -> tuple[dict[str, Link], int]:
         """Return what `back_to` takes when a transaction is undone."""

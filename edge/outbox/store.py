@@ -554,6 +554,9 @@ def _check_tables(db: sqlite3.Connection) -> None:
     """Raise sqlite3.DatabaseError, as for any damage, where a table or what every store holds was taken out."""
     for table in ("message", "retained", "alarm", "journal", "chain", "unwritable", "shift_count", "shift_worst"):
         db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()  # noqa: S608 - ours
+    triggers = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")]
+    if triggers:  # no outbox has one; it could take out what was just written
+        raise sqlite3.DatabaseError(f"expected no triggers, found {triggers!r:.200}")
     meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
     committed = meta.get("committed")
     if not isinstance(meta.get("epoch"), str) or not isinstance(committed, int) or committed < 0:

@@ -359,6 +359,19 @@ TAMPERED: dict[str, tuple[str, bool]] = {
     "nothing in meta": ("DELETE FROM meta", False),
     "a last number that is none": ("UPDATE meta SET value = 'abc' WHERE key = 'committed'", False),
     "a last number below 0": ("UPDATE meta SET value = -99999999999999 WHERE key = 'committed'", False),
+    "a trigger on messages": (
+        "CREATE TRIGGER t BEFORE INSERT ON message BEGIN SELECT raise(abort, 'no'); END",
+        False,
+    ),
+    "a trigger on the journal": ("CREATE TRIGGER t AFTER INSERT ON journal BEGIN DELETE FROM journal; END", False),
+    "a chain whose end is a word": ("UPDATE chain SET last = 'abc'", False),
+    "a chain whose end is no number": ("UPDATE chain SET last = 9223372036854775807", False),
+    "a chain whose beginning is none": ("UPDATE chain SET first = -1", False),
+    "a chain whose hash is bytes": ("UPDATE chain SET hash = x'00'", False),
+    "nothing in the chain": ("DELETE FROM chain", True),
+    "a chain that was taken back": ("UPDATE chain SET last = 0, hash = before", True),
+    "a count that was taken back": ("DELETE FROM sqlite_sequence; UPDATE journal SET user = 'eve'", True),
+    "a count that is a word": ("UPDATE sqlite_sequence SET seq = 'abc'; UPDATE journal SET user = 'eve'", True),
     "a journal without times": ("UPDATE journal SET at = 'yesterday'", True),
     "a journal without clocks": ("UPDATE journal SET monotonic_ns = 'x'", True),
     "a user of bytes": ("UPDATE journal SET user = x'ff00ff'", True),
@@ -375,14 +388,13 @@ def test_a_store_that_was_tampered_with_holds_up_no_line(tmp_path: Path, name: s
         assert outbox.flush(120)
     statement, usable = TAMPERED[name]
     with closing(sqlite3.connect(path)) as db:
-        db.execute(statement)
-        db.commit()
+        db.executescript(statement)
     with Outbox(path) as outbox:
         assert (outbox.set_aside is None) == usable
         outbox.put(outbox.reserve(), message(2), journal=[entry()])
         assert outbox.flush(120)
         assert [row.message.id for row in outbox.pending(0, 9)] == ["m1", "m2"][not usable :]
-    assert outbox.counts().lost == 0
+    assert (outbox.counts().lost, outbox.counts().unwritable) == (0, 0)
     with OutboxReader(path) as reader:
         assert len(reader.journal_rows(9)) == 1 + usable
         assert bool(reader.verify_journal()[1]) == usable
