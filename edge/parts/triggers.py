@@ -11,6 +11,7 @@ from typing import Protocol
 from edge.parts.presence import Presence, PresenceRules, step
 from edge.records.parts import PartClosed, PartOpened, TriggerEvent, TriggerFault, TriggerTrouble
 
+MOST_LATE = 64  # parts that have ended, of which some view's frames are not judged yet
 MOST_WAITING = 10_000  # of told events; a trigger that is faster than this is told to be
 
 
@@ -75,7 +76,7 @@ class PresenceTrigger:
         return self._state.since_ns - 1 if self._state.agreeing else self._looked_ns
 
 
-@dataclass
+@dataclass(eq=False)
 class _Shot:
     """One triggering of all cameras; `seen`: frames by view."""
 
@@ -94,6 +95,7 @@ class CameraTrigger:
         self._views, self._frames = tuple(views), frames
         self._together_ns = together_ns if len(self._views) > 1 else 0
         self._open: deque[_Shot] = deque()
+        self._late: deque[_Shot] = deque(maxlen=MOST_LATE)  # ended, and frames captured in time may still be judged
 
     def frame(self, frame: TriggerFrame) -> Sequence[TriggerEvent]:
         """Return the part that a frame begins or completes."""
@@ -101,13 +103,13 @@ class CameraTrigger:
             return ()
         told = list(self.events(frame.captured_ns))
         self._forget_timed_out(frame)
-        shot = next((each for each in self._open if self._takes(each, frame)), None)
+        shot = self._nearest(frame)
         if shot is None:
             shot = _Shot(frame.captured_ns, {})
             self._open.append(shot)
             told.append(PartOpened(frame.captured_ns - self._together_ns, exactly=self._frames))
         shot.seen[frame.view] = shot.seen.get(frame.view, 0) + 1
-        if all(shot.seen.get(view, 0) >= self._frames for view in self._views):
+        if all(shot.seen.get(view, 0) >= self._frames for view in self._views) and shot in self._open:
             told += self._close_until(shot, frame.captured_ns)
         return told
 
@@ -116,6 +118,7 @@ class CameraTrigger:
         told: list[TriggerEvent] = []
         while len(self._views) > 1 and self._open and now_ns - self._open[0].at_ns > self._together_ns:
             shot = self._open.popleft()
+            self._late.append(shot)
             told.append(PartClosed(shot.at_ns + self._together_ns))
         return told
 
@@ -129,6 +132,11 @@ class CameraTrigger:
                 return
             self._open.popleft()
 
+    def _nearest(self, frame: TriggerFrame) -> _Shot | None:
+        """Return the part that a frame is of: it counts when it was captured, and not when it was judged."""
+        takers = [each for each in (*self._late, *self._open) if self._takes(each, frame)]
+        return min(takers, key=lambda shot: abs(frame.captured_ns - shot.at_ns), default=None)
+
     def _takes(self, shot: _Shot, frame: TriggerFrame) -> bool:
         near = len(self._views) == 1 or abs(frame.captured_ns - shot.at_ns) <= self._together_ns
         return near and shot.seen.get(frame.view, 0) < self._frames
@@ -141,6 +149,7 @@ class CameraTrigger:
             told.append(PartClosed(max(at_ns, shot.at_ns)))
             if shot is last:
                 break
+            self._late.append(shot)
         return told
 
 

@@ -102,6 +102,22 @@ def test_two_cameras_triggered_together_of_which_one_misses_a_part() -> None:
     assert parts[1].missing_views == ("side",)
 
 
+@pytest.mark.parametrize("late_ms", [(5, 5), (120, 125), (10, 120), (700, 20)])
+def test_views_that_are_judged_late_are_of_one_part_all_the_same(late_ms: tuple[int, int]) -> None:
+    """Two cameras triggered at once whose inspection takes longer than together_ms: six parts, one NG, none twice."""
+    rules = PartRules({"top": ViewRule(), "side": ViewRule()}, timeout_ns=5000 * MS, wait_ns=1000 * MS)
+    stream, told = PartStream(CameraTrigger(["top", "side"]), rules, "r", "cell"), []
+    frames = [(k * 300, "top", k * 300 + late_ms[0]) for k in range(6)]
+    frames += [(k * 300 + 3, "side", k * 300 + 3 + late_ms[1]) for k in range(6)]
+    for now_ms in range(0, 4000, 5):
+        told += stream.tick(now_ms * MS)
+        for at_ms, view, _ in [each for each in frames if now_ms - 5 < each[2] <= now_ms]:
+            told += stream.frame(Seen(seen(at_ms, NG if at_ms == 603 else OK, view), now_ms * MS), now_ms * MS)
+    parts = [each for each in told if isinstance(each, PartResult)]
+    assert len(told) == len(parts)  # neither a stray nor a fault
+    assert Counter(part.judgement.verdict for part in parts) == {OK: 5, NG: 1}
+
+
 def test_told_parts_come_in_their_order_and_not_before_their_time() -> None:
     """A part told for later waits; more than can wait is refused and counted."""
     trigger = ToldTrigger()
