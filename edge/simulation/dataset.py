@@ -43,7 +43,7 @@ def write_dataset(
     Some are frames of simulated lines, each of another; the others vary further. Some frames of lines are wide: three
     quarters as high. Each picture is of a part of its own, so each is its own group; clean ones are of class `ok`.
     Glass alone is shown from above, and most of it varies as phones do; else the products are shown from both views.
-    `straight`: the share of the pictures, 0-1, that show glass of the usual line with even, straight scratches instead.
+    `straight`: the share of the pictures, 0-1, that show even, straight scratches on usual glass or on phones instead.
     `each` is called after each picture. Raises StoreError.
     """
     try:
