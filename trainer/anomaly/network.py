@@ -47,6 +47,9 @@ def encoder(recipe: GoodPartsRecipe) -> Any:
     alike = [_resized(level, _LEVELS[stage][1], recipe.cell_px) for level, stage in zip(levels, stages, strict=True)]
     joined = layers.Concatenate()(alike) if len(alike) > 1 else alike[0]
     features = layers.AveragePooling2D(3, strides=1, padding="same", name="neighbours")(joined)
+    if recipe.contrast_cells:  # what a whole region has in common, its light and its texture, is no defect
+        around = layers.AveragePooling2D(recipe.contrast_cells, strides=1, padding="same")(features)
+        features = layers.Subtract(name="contrast")([features, around])
     model = keras.Model(pixels, features, name="good_parts_encoder")
     model.trainable = False
     return model

@@ -32,7 +32,8 @@ class GoodPartsRecipe(StrictModel):
     `placed`: parts lie in a fixture, so that each place of the one tile has statistics of its own. `components`: of the
     whitened features. `memory`: how many of these are kept, whatever number of parts was seen. `samples`: at most so
     many of them choose which. `stages`: of the encoder, 5 sees the most around it, 3 the finest. `cell_px`: width of
-    the cells that are compared. `smooth_cells`: so often each distance becomes the mean over its 3 x 3 neighbours.
+    the cells that are compared. `contrast_cells`: of each cell's features their mean over so many x so many cells around
+    it is taken away; 0 = nothing is. `smooth_cells`: so often each distance becomes the mean over its 3 x 3 neighbours.
     `false_alarms`: the share of good parts that may be flagged. `folds`: in so many parts, each judged by what the
     others taught, the good parts choose the threshold.
     """
@@ -49,6 +50,7 @@ class GoodPartsRecipe(StrictModel):
     samples: Annotated[int, Field(ge=1000, le=1_000_000)] = 30_000
     stages: tuple[Literal[3, 4, 5], ...] = (4, 5)
     cell_px: Literal[8, 16] = 16
+    contrast_cells: Annotated[int, Field(ge=0, le=31)] = 0
     smooth_cells: Annotated[int, Field(ge=0, le=8)] = 2
     copies: CopiesSettings = CopiesSettings()
     false_alarms: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -64,6 +66,8 @@ class GoodPartsRecipe(StrictModel):
                 raise ValueError(f"expected {key} as a multiple of {_MULTIPLE_PX} px, from 64 on, received {side}")
         if len(set(self.stages)) != len(self.stages) or not self.stages:
             raise ValueError(f"expected stages as one or several of 3, 4, 5, each once, received {list(self.stages)}")
+        if self.contrast_cells and (self.contrast_cells % 2 == 0 or self.contrast_cells < 3):
+            raise ValueError(f"expected contrast_cells as 0, or odd and from 3 on, received {self.contrast_cells}")
         if self.placed and self.tile.overlap_px:
             raise ValueError(
                 f"expected tile.overlap_px 0 beside placed, where one tile is the whole picture, received "

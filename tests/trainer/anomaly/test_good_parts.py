@@ -139,6 +139,26 @@ def test_the_graph_answers_the_distance_to_the_nearest_good_cell(parts: Path) ->
     assert np.allclose(probabilities(parts / "bundle", picture), expected, atol=2e-3)
 
 
+def test_contrast_takes_away_what_cells_have_in_common_with_those_around_them(parts: Path) -> None:
+    """With `contrast_cells: 3` a cell's features are less their mean over the 3 x 3 cells around it that there are."""
+    from edge.yaml_settings import load_yaml
+    from trainer.anomaly.network import encoder
+    from trainer.recipe.good_parts_settings import GoodPartsRecipe
+
+    recipe = load_yaml(parts / "recipe.yaml", GoodPartsRecipe)
+    tile = drawn(3, spot=50)[None, :, :, None].astype(np.float32)
+    plain = np.asarray(encoder(recipe)(tile))[0]
+    contrast = np.asarray(encoder(recipe.model_copy(update={"contrast_cells": 3}))(tile))[0]
+    rows, columns = plain.shape[:2]
+    around = np.array(
+        [
+            [plain[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean(axis=(0, 1)) for x in range(columns)]
+            for y in range(rows)
+        ]
+    )
+    assert np.allclose(contrast, plain - around, atol=1e-4)
+
+
 def test_teaching_takes_a_false_alarm_back_and_adds_no_byte(parts: Path, tmp_path: Path) -> None:
     """Parts with a stamp are flagged; once taught they pass, a blot is still found, and the memory is as large."""
     shutil.copytree(parts / "bundle", tmp_path / "bundle")
@@ -252,6 +272,7 @@ def test_parts_in_a_fixture_have_statistics_of_each_place(parts: Path, tmp_path:
         ("placed: true\ntile: {height: 96, width: 96, overlap_px: 16}", "overlap_px 0 beside placed"),
         ("false_alarms: 0", "false_alarms"),
         ("stages: [4, 4]", "each once"),
+        ("contrast_cells: 4", "odd and from 3 on"),
         ("epochs: 3", "no such key"),
         ("learn: bad-parts", "good-parts"),
     ],

@@ -1,0 +1,77 @@
+"""A set by the product: what `linewatch-train fit` learns and writes, answered tile by tile as the line would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.anomaly.figures import Judged, counted
+from benchmarks.anomaly.protocols import Turn
+from edge.records import Float32, UInt8
+from trainer.anomaly.fitting import Fit
+from trainer.anomaly.gathering import TileRunner, load_prepared
+from trainer.anomaly.learning import Learned, Samples, gather, gather_places, learn_memory
+from trainer.anomaly.memory import learn_whitening
+from trainer.datasets.dataset import Entry
+from trainer.recipe.good_parts_settings import GoodPartsRecipe
+from trainer.training.hardware import import_keras
+
+
+def judge(recipe: GoodPartsRecipe, entries: Sequence[Entry], turns: Sequence[Turn], console: Console) -> list[Judged]:
+    """Gather cells of good pictures once; in each turn learn from its own ones, and judge the others.
+
+    A score is the highest probability of a picture, p = r / (r + 1) with r = d^2 / components. `fit` has the square of
+    its threshold in the place of `components`, which changes no order.
+    """
+    import_keras(recipe.seed)
+    from trainer.anomaly.network import encoder, scorer
+
+    fit = Fit(recipe, encoder(recipe), console)
+    rng = np.random.default_rng(recipe.seed)
+    by_name = {entry.image: entry for entry in entries}
+    good = [by_name[name] for name in sorted(frozenset().union(*(turn.learned for turn in turns)))]
+    runner = TileRunner(fit.encoded, recipe, recipe.cell_px)
+    cells = gather(good, [0] * len(good), runner, recipe=recipe, rng=rng, watch=_untold).cells
+    judged: list[Judged] = []
+    for number, turn in enumerate(turns, start=1):
+        print(f"  turn {number} of {len(turns)}: {len(turn.learned)} learned, {len(turn.judged)} judged", flush=True)
+        own = [place for place, entry in enumerate(good) if entry.image in turn.learned]
+        samples = Samples([cells[place] for place in own], [0] * len(own))
+        learned = _learned(recipe, [good[place] for place in own], samples, runner, rng)
+        answering = TileRunner(scorer(fit.encoded, recipe, learned, float(np.sqrt(recipe.components))), recipe, 1)
+        judged += [_judged(by_name[name], recipe, answering) for name in sorted(turn.judged)]
+    return judged
+
+
+def _learned(
+    recipe: GoodPartsRecipe, good: Sequence[Entry], samples: Samples, runner: TileRunner, rng: np.random.Generator
+) -> Learned:
+    if not recipe.placed:
+        return learn_memory(samples, None, recipe, rng)
+    whitening = learn_whitening(samples.without(None), recipe.components)
+    folds = [0] * len(good)
+    sums = gather_places(good, folds, runner, recipe=recipe, whitening=whitening, watch=_untold)
+    return Learned(whitening, sums.places(None))
+
+
+def _judged(entry: Entry, recipe: GoodPartsRecipe, answering: TileRunner) -> Judged:
+    picture = load_prepared(entry, recipe)
+    height, width = picture.truth.shape
+    probabilities: Float32 = answering.run(picture.pixels)[:height, :width, 0]
+    score, defective = float(probabilities.max()), bool(entry.classes)
+    if defective and not entry.masks:
+        return Judged(entry.image, entry.group, defective, score)
+    levels = np.round(255 * probabilities).astype(np.uint8)
+    return counted(entry.image, entry.group, score, levels, picture.truth == 1, defective=defective)
+
+
+def _untold(entries: Iterable[Entry], _words: str) -> Iterable[Entry]:
+    return entries
+
+
+def levels_of(maps: Sequence[Float32], unit: float) -> list[UInt8]:
+    """Return score maps as levels of 0-255 that keep their order: 255 r / (r + 1), r = (score / unit)^2."""
+    squares = [np.square(np.maximum(one, 0) / unit) for one in maps]
+    return [np.round(255 * one / (one + 1)).astype(np.uint8) for one in squares]
