@@ -56,23 +56,26 @@ def main() -> None:
     unknown = sorted(set(asked.sets.split(",")) - set(names))
     if unknown:
         parser.error(f"no set {', '.join(unknown)}; there are {', '.join(names)}")
-    kept = json.loads(asked.json.read_text(encoding="utf-8")) if asked.json.is_file() else {}
     for protocol in [] if asked.only_table else PROTOCOLS:
         if protocol.name in asked.sets.split(","):
             for method in (OURS, *(OTHERS if asked.beside else ())):
-                _had(kept, protocol, method, asked)
-    print(table(kept))
+                _have(protocol, method, asked)
+    print(table(_read(asked.json)))
 
 
-def _had(kept: dict[str, Any], protocol: Protocol, method: str, asked: argparse.Namespace) -> None:
+def _read(path: Path) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return kept
+
+
+def _have(protocol: Protocol, method: str, asked: argparse.Namespace) -> None:
     """Judge a set by a method, unless that is known, and keep the figures in the file."""
     folder = protocol.folder(asked.data.resolve(), asked.work.resolve())
     entries = read_manifest(folder, need_masks=False)
     recipe = recipe_of(protocol)
     said = f"{method}{recipe.model_dump_json()}{protocol.words}{dataset_sha256(entries)}"
     digest = hashlib.sha256(said.encode()).hexdigest()[:12]
-    own = kept.setdefault(protocol.name, {})
-    if own.get(method, {}).get("digest") == digest:
+    if _read(asked.json).get(protocol.name, {}).get(method, {}).get("digest") == digest:
         print(f"{protocol.name}, {method}: had already", flush=True)
         return
     began_s, turns = time.monotonic(), protocol.turns(entries)
@@ -81,7 +84,7 @@ def _had(kept: dict[str, Any], protocol: Protocol, method: str, asked: argparse.
         judged = judge(recipe, entries, turns, Console(quiet=True))
     else:
         judged = _beside(method, recipe, entries, turns, asked)
-    own[method] = {
+    found = {
         "digest": digest,
         "protocol": protocol.words,
         "changes": dict(protocol.changes),
@@ -93,10 +96,12 @@ def _had(kept: dict[str, Any], protocol: Protocol, method: str, asked: argparse.
         "scores": [[one.image, one.group, one.defective, round(one.score, 6)] for one in judged],
     }
     asked.json.parent.mkdir(parents=True, exist_ok=True)
+    kept = _read(asked.json)
+    kept.setdefault(protocol.name, {})[method] = found
     unfinished = asked.json.with_suffix(".unfinished")
     unfinished.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(asked.json)
-    print(f"{protocol.name}, {method}: {_told(own[method])}", flush=True)
+    print(f"{protocol.name}, {method}: {_told(found)}", flush=True)
 
 
 def recipe_of(protocol: Protocol) -> GoodPartsRecipe:

@@ -15,6 +15,7 @@ from trainer.evaluation.ranking import auroc_interval, picture_auroc
 
 BINS = 256
 DRAWS = 1000
+_SAME = 1e-9  # draws that differ by less do so by rounding
 # Of the clean pixels at most so many are answered where the overlap of regions is averaged (Bergmann et al., "The MVTec
 # anomaly detection dataset", 2021: PRO up to a false positive rate of 0.3).
 _FALSE_PIXELS = 0.3
@@ -71,7 +72,7 @@ def figures_of(judged: Sequence[Judged], false_alarms: float, draws: int = DRAWS
         if whole is None:
             return None
         values = [one for one in map(value, drawn) if one is not None]
-        low, high = np.percentile(values, [2.5, 97.5]) if np.ptp(values) > 0 else exact(whole)
+        low, high = np.percentile(values, [2.5, 97.5]) if np.ptp(values) > _SAME else exact(whole)
         return [round(whole, 4), [round(float(low), 4), round(float(high), 4)]]
 
     scores, defective = np.array([one.score for one in judged]), np.array([one.defective for one in judged])

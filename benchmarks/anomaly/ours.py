@@ -41,7 +41,7 @@ def judge(recipe: GoodPartsRecipe, entries: Sequence[Entry], turns: Sequence[Tur
         samples = Samples([cells[place] for place in own], [0] * len(own))
         learned = _learned(recipe, [good[place] for place in own], samples, runner, rng)
         answering = TileRunner(scorer(fit.encoded, recipe, learned, float(np.sqrt(recipe.components))), recipe, 1)
-        judged += [_judged(by_name[name], recipe, answering) for name in sorted(turn.judged)]
+        judged += _judged([by_name[name] for name in sorted(turn.judged)], recipe, answering)
     return judged
 
 
@@ -56,15 +56,20 @@ def _learned(
     return Learned(whitening, sums.places(None))
 
 
-def _judged(entry: Entry, recipe: GoodPartsRecipe, answering: TileRunner) -> Judged:
-    picture = load_prepared(entry, recipe)
-    height, width = picture.truth.shape
-    probabilities: Float32 = answering.run(picture.pixels)[:height, :width, 0]
-    score, defective = float(probabilities.max()), bool(entry.classes)
-    if defective and not entry.masks:
-        return Judged(entry.image, entry.group, defective, score)
-    levels = np.round(255 * probabilities).astype(np.uint8)
-    return counted(entry.image, entry.group, score, levels, picture.truth == 1, defective=defective)
+def _judged(entries: Sequence[Entry], recipe: GoodPartsRecipe, answering: TileRunner) -> list[Judged]:
+    pictures = [load_prepared(entry, recipe) for entry in entries]
+    answers = [answering.run(one.pixels)[: one.truth.shape[0], : one.truth.shape[1], 0] for one in pictures]
+    distances = [np.sqrt(one / (1 - one)) for one in answers]
+    levels = levels_of(distances, float(np.median([one.max() for one in distances])))
+    judged = []
+    for entry, picture, answer, own in zip(entries, pictures, answers, levels, strict=True):
+        score, defective = float(answer.max()), bool(entry.classes)
+        if defective and not entry.masks:
+            judged.append(Judged(entry.image, entry.group, defective, score))
+        else:
+            mask = picture.truth == 1
+            judged.append(counted(entry.image, entry.group, score, own, mask, defective=defective))
+    return judged
 
 
 def _untold(entries: Iterable[Entry], _words: str) -> Iterable[Entry]:

@@ -185,7 +185,11 @@ PROTOCOLS = (
         changes={"preparing": [{"step": "level_light"}, _stretched(256, 256)]},
     ),
     Protocol(
-        "kolektor", "4 folds by piece", by_piece, must={"auroc": 0.93}, changes={"preparing": [_stretched(256, 640)]}
+        "kolektor",
+        "4 folds by piece",
+        by_piece,
+        must={"auroc": 0.93},
+        changes={"preparing": [{"step": "level_light"}, _stretched(256, 640)]},
     ),
     Protocol("cookies", "4 folds by piece", by_piece, must={"auroc": 0.90}),
     Protocol(
