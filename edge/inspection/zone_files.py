@@ -20,6 +20,10 @@ class ZoneSheet(StrictModel):
     zones: Annotated[dict[Name, ZoneSettings], Field(max_length=ZONES_AT_MOST)]
 
 
+# What a corner may lie beyond the viewBox by, from rounding, px.
+_ROUNDING = 1e-3
+
+
 def with_files(inspect: InspectSettings, home: Path, where: str) -> InspectSettings:
     """Return the same with zones and mask read from their files, whose names count from `home`.
 
@@ -96,6 +100,12 @@ def _of_svg(file: ZonesFile) -> dict[str, dict[str, Any]]:
     if len(drawing.shapes) > ZONES_AT_MOST:
         raise SettingsError(f"{file.svg}: expected at most {ZONES_AT_MOST} zones, received {len(drawing.shapes)}")
     _require_names(drawing.shapes, file.svg)
+    for name, corners in drawing.shapes.items() if on == "frame" else ():
+        if max(px for px, _ in corners) > x + w + _ROUNDING or max(py for _, py in corners) > y + h + _ROUNDING:
+            raise SettingsError(
+                f"{file.svg}: expected the zone {name} within the viewBox, which is the frame of {w:g} x {h:g} px; it "
+                "reaches beyond it"
+            )
     return {
         name: {"polygon": tuple(((px - x) * per_width, (py - y) * per_height) for px, py in corners), "on": on}
         for name, corners in drawing.shapes.items()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge.errors import SettingsError
+from edge.inspection.zone_files import ZonesFile, zones_of
 from edge.zones.svg import drawing_of, read_drawing
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:x="http://www.w3.org/1999/xlink" viewBox="0 0 100 50">'
@@ -112,3 +113,13 @@ def test_a_file_that_is_too_large_or_missing_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="cannot be read"):
         read_drawing(path)
+
+
+def test_a_zone_beyond_the_frame_that_it_was_drawn_on_is_refused(tmp_path: Path) -> None:
+    """The viewBox is the frame: a shape that reaches beyond it was drawn on another one."""
+    path = tmp_path / "zones.svg"
+    path.write_text(f'{HEAD}<rect id="a" x="90" y="0" width="30" height="9"/></svg>')
+    with pytest.raises(SettingsError, match="the zone a within the viewBox, which is the frame of 100 x 50 px"):
+        zones_of(ZonesFile(svg=path), "inspect.zones")
+    path.write_text(f'{HEAD}<rect id="a" x="90" y="0" width="10" height="50"/></svg>')
+    assert list(zones_of(ZonesFile(svg=path), "inspect.zones")) == ["a"]
