@@ -149,7 +149,7 @@ ENVIRONMENTS = {
 
 @pytest.mark.parametrize(("environment", "says"), ENVIRONMENTS.values(), ids=ENVIRONMENTS)
 def test_an_odd_environment_silences_no_error(environment: dict[str, str], says: str) -> None:
-    """What is wrong is told in a line, with 3, and never as a traceback."""
+    """The fault is told in a line, with 3, and never as a traceback."""
     command = [sys.executable, "-m", "edge", "status", "absent.yaml"]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT, env=os.environ | environment

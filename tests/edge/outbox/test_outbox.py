@@ -396,7 +396,7 @@ def test_what_the_broker_took_is_noted_with_the_next_result(tmp_path: Path) -> N
 
 
 def test_what_was_taken_just_now_is_sent_again_to_a_broker_that_forgot(tmp_path: Path) -> None:
-    """What the broker took counts from when it did so, though the disk learns of it later."""
+    """An event counts from when the broker took it, though the disk learns of it later."""
     publisher = MemoryPublisher()
     with Outbox(tmp_path / "outbox.db", settled_s=3_600.0) as outbox, publisher, Sender(outbox, publisher, list):
         outbox.put(outbox.reserve(), result(1))

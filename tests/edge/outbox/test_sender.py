@@ -222,7 +222,7 @@ class CountedStore(Store):
 
 
 def test_a_sender_that_is_woken_looks_for_no_rows_where_nothing_new_was_put(tmp_path: Path) -> None:
-    """What is said is sent at once, without a look into the file; a row that is put is found at once."""
+    """A word is sent at once, without a look into the file; a row that is put is found at once."""
     publisher = MemoryPublisher()
     with (
         Outbox(tmp_path / "outbox.db", kind=CountedStore) as outbox,

@@ -70,7 +70,7 @@ def test_without_systemd_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("period", ["", "0", "abc", "-5", "1e3", "\u0661"])
 def test_a_period_that_is_none_feeds_nobody(period: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is handed on by mistake ends no line."""
+    """A thing that is handed on by mistake ends no line."""
     monkeypatch.setenv("WATCHDOG_USEC", period)
     with Watchdog(Heartbeats(Clock())):
         pass
