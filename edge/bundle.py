@@ -325,8 +325,9 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
+        told = first["msg"].removeprefix("Value error, ")
         raise BundleError(
-            f"{manifest_path}, key {where}: {first['msg']}; received {first['input']!r:.80}. Make the bundle again"
+            f"{manifest_path}, key {where}: {told}; received {first['input']!r:.80}. Make the bundle again"
         ) from error
 
 

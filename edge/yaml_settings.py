@@ -58,6 +58,8 @@ class StrictModel(BaseModel):
             raise ValueError("expected a number")
         if isinstance(value, str) and value not in words and str not in wanted and wanted & {int, float}:
             raise ValueError("expected a number without quotes")
+        if isinstance(value, list | tuple) and _numbers_only(annotation) and _odd_numbers(value):
+            raise ValueError("expected numbers without quotes, and no true or false")
         return value
 
 
@@ -86,7 +88,27 @@ def _plain_types(annotation: Any) -> set[Any]:
         return _plain_types(get_args(annotation)[0])
     if get_origin(annotation) in {Union, UnionType}:
         return {plain for part in get_args(annotation) for plain in _plain_types(part)}
+    if get_origin(annotation) is Literal:
+        return {type(word) for word in get_args(annotation) if type(word) in {int, float}}
     return {annotation} if isinstance(annotation, type) else set()
+
+
+def _numbers_only(annotation: Any) -> bool:
+    """Tell whether an annotation is a list or tuple of numbers, or of lists of them, or may be left out besides."""
+    if get_origin(annotation) is Annotated:
+        return _numbers_only(get_args(annotation)[0])
+    parts = [part for part in get_args(annotation) if part not in {Ellipsis, type(None)}]
+    if get_origin(annotation) in {Union, UnionType}:
+        return len(parts) == 1 and _numbers_only(parts[0])
+    numbers = ((plain := _plain_types(part)) and plain <= {int, float} for part in parts)
+    return get_origin(annotation) in {tuple, list} and all(
+        _numbers_only(part) or number for part, number in zip(parts, numbers, strict=True)
+    )
+
+
+def _odd_numbers(value: Any) -> bool:
+    """Tell whether a list holds, at any depth, what only looks like a number."""
+    return isinstance(value, bool | str) or (isinstance(value, list | tuple) and any(map(_odd_numbers, value)))
 
 
 def _texts(value: Any, wanted: set[Any]) -> Iterator[str]:
