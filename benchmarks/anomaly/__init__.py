@@ -1,1 +1,1 @@
-"""What learning from good parts alone finds on public sets, by the product's own code, and anomalib's beside it."""
+"""Learning from good parts alone on public sets, by the product's own code, and anomalib's beside it."""
