@@ -129,9 +129,10 @@ def _beside(
     shutil.copyfile(weights, folder / "backbone.pth")
     subprocess.run([str(asked.beside), "-m", "benchmarks.anomaly.beside", str(folder), method], check=True, cwd=ROOT)
     answers = []
+    tops = [np.load(folder / f"turn-{number}" / "scores.npy") for number in range(len(turns))]
+    unit = float(np.median(np.concatenate(tops))) or 1.0  # one for all turns, whose pixels are ranked together
     for number, turn in enumerate(turns):
         scores, maps = (np.load(folder / f"turn-{number}" / f"{name}.npy") for name in ("scores", "maps"))
-        unit = float(np.median(scores)) or 1.0
         for image, score, levels in zip(sorted(turn.judged), scores, levels_of(list(maps), unit), strict=True):
             answers.append(_answered(pictures[image], float(score), levels))
     return answers

@@ -22,14 +22,15 @@ from trainer.training.hardware import import_keras
 def judge(recipe: GoodPartsRecipe, entries: Sequence[Entry], turns: Sequence[Turn], console: Console) -> list[Judged]:
     """Gather cells of good pictures once; in each turn learn from its own ones, and judge the others.
 
-    A score is the highest probability of a picture, p = r / (r + 1) with r = d^2 / components. `fit` has the square of
-    its threshold in the place of `components`, which changes no order.
+    A score is the highest probability of a picture, p = r / (r + 1) with r = (d / unit)^2. `fit` has its threshold in
+    the place of the unit, which changes no order.
     """
     import_keras(recipe.seed)
     from trainer.anomaly.network import encoder, scorer
 
     fit = Fit(recipe, encoder(recipe), console)
     rng = np.random.default_rng(recipe.seed)
+    unit = 1.0 if recipe.placed else float(np.sqrt(recipe.components))  # distances lie around it
     by_name = {entry.image: entry for entry in entries}
     good = [by_name[name] for name in sorted(frozenset().union(*(turn.learned for turn in turns)))]
     runner = TileRunner(fit.encoded, recipe, recipe.cell_px)
@@ -40,7 +41,7 @@ def judge(recipe: GoodPartsRecipe, entries: Sequence[Entry], turns: Sequence[Tur
         own = [place for place, entry in enumerate(good) if entry.image in turn.learned]
         samples = Samples([cells[place] for place in own], [0] * len(own))
         learned = _learned(recipe, [good[place] for place in own], samples, runner, rng)
-        answering = TileRunner(scorer(fit.encoded, recipe, learned, float(np.sqrt(recipe.components))), recipe, 1)
+        answering = TileRunner(scorer(fit.encoded, recipe, learned, unit), recipe, 1)
         judged += _judged([by_name[name] for name in sorted(turn.judged)], recipe, answering)
     return judged
 
@@ -59,16 +60,14 @@ def _learned(
 def _judged(entries: Sequence[Entry], recipe: GoodPartsRecipe, answering: TileRunner) -> list[Judged]:
     pictures = [load_prepared(entry, recipe) for entry in entries]
     answers = [answering.run(one.pixels)[: one.truth.shape[0], : one.truth.shape[1], 0] for one in pictures]
-    distances = [np.sqrt(one / (1 - one)) for one in answers]
-    levels = levels_of(distances, float(np.median([one.max() for one in distances])))
     judged = []
-    for entry, picture, answer, own in zip(entries, pictures, answers, levels, strict=True):
+    for entry, picture, answer in zip(entries, pictures, answers, strict=True):
         score, defective = float(answer.max()), bool(entry.classes)
         if defective and not entry.masks:
             judged.append(Judged(entry.image, entry.group, defective, score))
         else:
-            mask = picture.truth == 1
-            judged.append(counted(entry.image, entry.group, score, own, mask, defective=defective))
+            levels, mask = np.round(255 * answer).astype(np.uint8), picture.truth == 1
+            judged.append(counted(entry.image, entry.group, score, levels, mask, defective=defective))
     return judged
 
 
