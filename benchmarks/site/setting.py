@@ -93,12 +93,12 @@ class BrokerCount:
 
     @property
     def received(self) -> int:
-        """How many messages clients published."""
+        """The messages that clients published."""
         return self._of("received")
 
     @property
     def delivered(self) -> int:
-        """How many messages it gave to clients."""
+        """The messages that it gave to clients."""
         return self._of("sent")
 
     def _of(self, name: str) -> int:

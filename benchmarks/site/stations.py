@@ -75,7 +75,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Home:
-    """Where stations are: the broker's port, and the folder of their outboxes."""
+    """The place of stations: the broker's port, and the folder of their outboxes."""
 
     port: int
     folder: Path
@@ -205,12 +205,12 @@ class SimulatedStation:
 
     @property
     def parts(self) -> int:
-        """How many parts it made."""
+        """Return the number of parts that it made."""
         return sum(self._counted.values())
 
     @property
     def behind(self) -> bool:
-        """Whether more of its events wait than a station has on their way."""
+        """Tell whether more of its events wait than a station has on their way."""
         stored = self.outbox.counts()
         return stored.waiting + stored.pending > _BEHIND
 

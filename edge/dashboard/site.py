@@ -60,7 +60,7 @@ class Picture:
 
 
 class _Station:
-    """What is known of one station."""
+    """The knowledge of one station."""
 
     def __init__(self, place: str, settings: DashboardSettings) -> None:
         address = "{}:{}".format(*settings.broker.address)

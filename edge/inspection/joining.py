@@ -15,7 +15,7 @@ from edge.records import Defect, Float64
 
 @dataclass(frozen=True)
 class Joining:
-    """What is one scratch: no gap is wider than `gap_mm`, and no end turns away from the next by over `angle_deg`."""
+    """One scratch by rule: no gap is wider than `gap_mm`, and no end turns away from the next by over `angle_deg`."""
 
     gap_mm: float
     angle_deg: float

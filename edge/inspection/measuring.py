@@ -63,7 +63,7 @@ class _Component:
 
 @dataclass(frozen=True)
 class Sight:
-    """What defects are measured by, beside the map: all may be missing.
+    """The aids to measuring defects, beside the map: all may be missing.
 
     `pixels`: the camera's frame, uint8 [H, W] or [H, W, C]. `part_px`: the part's outline, float64 [N, 2] px of the
     frame. `joining`: which dashes are one scratch.
@@ -76,7 +76,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class _Cells:
-    """How map cells lie in the frame (`to_frame`), how many of its pixels one is, and how large those are, if known.
+    """The cells of a map in the frame (`to_frame`): how many of its pixels one is, and how large those are, if known.
 
     `ends`: the prepared frame's right and lower border, in cells; the last cells may reach beyond it.
     """

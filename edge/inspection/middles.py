@@ -43,7 +43,7 @@ class Middle:
 
 @dataclass(frozen=True)
 class Outline:
-    """What runs around a mask: `points` int32 [N, 2], (x, y), the pixels along its outer border in their order.
+    """The border of a mask: `points` int32 [N, 2], (x, y), the pixels along its outer border in their order.
 
     `corner`: where the mask's corner lies among these.
     """

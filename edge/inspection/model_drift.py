@@ -1,4 +1,4 @@
-"""Whether the parts of today still look like those a model of good parts was taught. Pure; time is an argument.
+"""Drift of today's parts from those that a model of good parts was taught. Pure; time is an argument.
 
 A part's score is how far it is from what was taught, as a share of the distance that flags a part. Passed parts score
 below 1. The median of the last ones is compared with the middle half of good parts that were held out of the fit.
@@ -27,7 +27,7 @@ _HIGHEST = 254.5 / 255  # a score of 255 may stand for any larger distance
 
 
 class ModelDriftSettings(StrictModel):
-    """How the passed parts of a view are compared with those that its model was taught.
+    """Settings for comparing a view's passed parts with those that its model was taught.
 
     `every_s`: at most so often one passed part is looked at again. `window`: so many of the last ones are compared.
     """
@@ -48,7 +48,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class DriftState:
-    """What is known of one view's passed parts. `reference`: None while the line's own first parts are gathered.
+    """The state of one view's passed parts. `reference`: None while the line's own first parts are gathered.
 
     `scores`: of the last ones, oldest first. `looked_ns`: when the last of them was captured. `since_ns`: from when on
     they look otherwise, None while they do not.

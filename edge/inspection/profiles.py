@@ -34,7 +34,7 @@ _PLACES: Float32 = np.linspace(-1.0, 1.0, ACROSS, dtype=np.float32)
 
 @dataclass(frozen=True)
 class Profiles:
-    """What N readings across strokes show, each float64 [N] in px: edges at `left` and `right` of the line read along.
+    """N readings across strokes, each float64 [N] in px: edges at `left` and `right` of the line read along.
 
     `above` [N, ACROSS]: grey levels above the ground, positive for what the stroke is, read every `step` [N] px.
     `width`: between both; `blur`: the standard deviation of the picture's blur there; `height`: grey levels above the
@@ -67,7 +67,7 @@ def grey_at(picture: UInt8, x: Float32, y: Float32) -> Float32:
 
 @dataclass(frozen=True)
 class Stations:
-    """Where N profiles are read: at `points` [N, 2] along unit `normals` [N, 2], `reach` [N] px to either side.
+    """The places of N profiles: at `points` [N, 2] along unit `normals` [N, 2], `reach` [N] px to either side.
 
     `half_width` [N]: no edge lies farther from the point. `owner` [N]: which stroke each belongs to, in order;
     neighbours of one stroke are averaged, and all of a stroke stand out to one side.

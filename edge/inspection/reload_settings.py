@@ -12,7 +12,7 @@ PARTS_AT_MOST = 10_000
 
 
 class ReloadSettings(StrictModel):
-    """How `linewatch reload` changes what judges, and when it goes back. Frames count where there are no parts.
+    """Settings of `linewatch reload`, and of the way back. Frames count where there are no parts.
 
     `shadow_parts`: parts that the new model judges beside the running one before the change; 0 = none. `watch_parts`:
     parts after the change that the former model judges beside the new one; 0 = none. `within_s`: the longest that

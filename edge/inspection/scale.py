@@ -9,7 +9,7 @@ from edge.records import Float64
 
 
 class Scale(Protocol):
-    """Where points of the original picture lie on the plane of the part's surface, in mm.
+    """The place of the original picture's points on the plane of the part's surface, in mm.
 
     Points are (x, y) in pixels as in `Transform`: they count corners, so pixel (row, column) has its centre at
     (column + 0.5, row + 0.5).

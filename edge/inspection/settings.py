@@ -106,7 +106,7 @@ class InspectSettings(StrictModel):
 
     @property
     def calibrated(self) -> Calibration | None:
-        """What the calibration's file says; None without one. Raises SettingsError where it was not read before."""
+        """Return the file's calibration; None without one. Raises SettingsError where it was not read before."""
         return self._calibrated if self.calibration is None or self._calibrated else read_calibration(self.calibration)
 
     @property

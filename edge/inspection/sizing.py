@@ -55,7 +55,7 @@ class Marked:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a defect measures, in px of the frame and, where a scale is known, in mm; `u_…`: standard uncertainties.
+    """The sizes of a defect, in px of the frame and, where a scale is known, in mm; `u_…`: standard uncertainties.
 
     `points` [P, 2] px: its middle line, or the corners around it. `ends` [E, 2, 2]: its free ends, each a point and one
     within the defect. `contrast`: grey levels above the ground, None where it shows no edge.
@@ -109,7 +109,7 @@ def sizes_of(marked: Sequence[Marked], picture: UInt8 | None, scale: Scale | Non
 
 @dataclass(frozen=True)
 class _Spread:
-    """How a mask lies: the `distance` of its pixels to its edge, float32 [h, w], the `widest` of them, and its area."""
+    """A mask's spread: the `distance` of its pixels to its edge, float32 [h, w], the `widest` of them, and its area."""
 
     distance: Float32
     widest: float

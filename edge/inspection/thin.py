@@ -45,7 +45,7 @@ _ROWS, _COLUMNS = np.linspace(0, 1, _END_ROWS), np.linspace(-1, 1, _END_COLUMNS)
 
 @dataclass(frozen=True)
 class Paths:
-    """What is read of S strokes: N points along them, float64 [N, 2] px, stroke by stroke, with unit `normals` [N, 2].
+    """The course of S strokes: N points along them, float64 [N, 2] px, stroke by stroke, with unit `normals` [N, 2].
 
     `starts` int64 [S + 1]: where each stroke's points begin. `half_width` [N]: of its mask, px. `clear` [N]: no joint
     is near. `before`, `after` int64 [N]: which points are next to each. `closed` bool [S]: rings. `free` bool [S, 2]:
@@ -496,7 +496,7 @@ def _mean_and_largest(widths: Float64, bounds: Indices) -> tuple[Float64, Float6
 
 @dataclass(frozen=True)
 class _Widths:
-    """How wide S strokes are: `widths` float64 [A] px, at each sound profile; all else is [S].
+    """The widths of S strokes: `widths` float64 [A] px, at each sound profile; all else is [S].
 
     `u`: standard uncertainty of their mean by the pixels' noise, px, 0 where that is not known. `blur`: its deviation,
     px, 0 where it cannot be told; `height`: grey levels; `resolved` bool: whether the width is told from the blur.

@@ -24,7 +24,7 @@ class TriedPicture:
 
 @dataclass(frozen=True)
 class Tried:
-    """What pictures came to. `report`: the page of `linewatch inspect`, whole. `model`: which judged, for people."""
+    """The outcome of pictures. `report`: the page of `linewatch inspect`, whole. `model`: which judged, for people."""
 
     pictures: tuple[TriedPicture, ...]
     report: bytes

@@ -42,7 +42,7 @@ class _DrawnZones(StrictModel):
 
 @dataclass(frozen=True)
 class Sheet:
-    """What zones are drawn upon.
+    """The ground that zones are drawn upon.
 
     `pixels`: uint8 [H, W] or BGR; `part`: where the part lies in it, None = not looked for. `scale`: for zones in mm,
     None without.

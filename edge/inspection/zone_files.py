@@ -15,7 +15,7 @@ from edge.zones.svg import read_drawing
 
 
 class ZoneSheet(StrictModel):
-    """What `linewatch zones --out zones.yaml` writes: zones as `inspect.zones` has them."""
+    """The file of `linewatch zones --out zones.yaml`: zones as `inspect.zones` has them."""
 
     zones: Annotated[dict[Name, ZoneSettings], Field(max_length=ZONES_AT_MOST)]
 

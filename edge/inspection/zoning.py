@@ -1,4 +1,4 @@
-"""Which cells of a map are inspected, and which lie in each zone; and how zones with limits of their own are judged.
+"""The cells of a map that are inspected, and those of each zone; and the judging of zones with limits of their own.
 
 What is inspected is the region, within the frame, within the part where it is looked for, and nothing that is ignored.
 A zone lies on the frame or on the part; of it only what is inspected counts.
@@ -42,7 +42,7 @@ Remeasure = Callable[[DefectMap, Region], Measurement]
 
 @dataclass(frozen=True)
 class Placed:
-    """What of one frame's map is inspected, and each zone of it. `problem`: why neither is known, or nothing."""
+    """The inspected cells of one frame's map, and each zone of it. `problem`: why neither is known, or nothing."""
 
     inspected: Region
     zones: Mapping[str, Region]
@@ -208,7 +208,7 @@ def _beyond(
 
 @dataclass(frozen=True)
 class Shown:
-    """What a frame shows: the whole of what is inspected, and of it each zone. `kept`: the map without specks."""
+    """The measures of a frame: the whole of what is inspected, and of it each zone. `kept`: the map without specks."""
 
     kept: DefectMap
     placed: Placed

@@ -1,4 +1,4 @@
-"""What comes of `--against`: sums as JSON, and a page of the pictures that two stations judge most differently."""
+"""The outcome of `--against`: sums as JSON, and a page of the pictures that two stations judge most differently."""
 
 from __future__ import annotations
 

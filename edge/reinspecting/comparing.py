@@ -1,4 +1,4 @@
-"""What a second bundle judges otherwise: a row for each picture, sums, and a page of those that differ most."""
+"""The differences of a second bundle: a row for each picture, sums, and a page of those that differ most."""
 
 from __future__ import annotations
 

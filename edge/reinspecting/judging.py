@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Station:
-    """Who judges: settings of which one recipe is used. `bundles`: the SHA-256 of each bundle's manifest, by path."""
+    """One station: settings of which one recipe is used. `bundles`: the SHA-256 of each bundle's manifest, by path."""
 
     settings: Settings
     bundles: Mapping[str, str]

@@ -33,7 +33,7 @@ CREATE TABLE listed ({_COLUMNS}, PRIMARY KEY (picture)) WITHOUT ROWID;
 
 @dataclass(frozen=True)
 class ToDo:
-    """What is still to be judged. `path`: a group of rows for each shard. `listed`: in the whole source."""
+    """The pictures still to be judged. `path`: a group of rows for each shard. `listed`: in the whole source."""
 
     path: Path
     shards: int

@@ -1,4 +1,4 @@
-"""What a machine has that rows depend on; two machines that differ would judge otherwise."""
+"""The facts of a machine that rows depend on; two machines that differ would judge otherwise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DECIDING = ("linewatch", "python", "opencv", "numpy", "onnxruntime", "openvino"
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What a machine has. `bundles`: the hash of each one's manifest by path. `picture`: of one, or "" for none."""
+    """The facts of a machine. `bundles`: the hash of each one's manifest by path. `picture`: of one, or "" for none."""
 
     versions: Mapping[str, str]
     bundles: Mapping[str, str] = field(default_factory=dict)

@@ -37,7 +37,7 @@ _TRIES_AT_MOST = 6
 
 @dataclass(frozen=True)
 class Pool:
-    """What is asked for. `engines` None: as many as the cluster has room for."""
+    """The pool that is asked for. `engines` None: as many as the cluster has room for."""
 
     engines: int | None = None
     cpus_each: float = 1.0

@@ -1,4 +1,4 @@
-"""What the pictures of one part come to together, by the rules of the line's own assembler."""
+"""The verdict of one part's pictures together, by the rules of the line's own assembler."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ Progress = Callable[[int], AbstractContextManager[Each]]  # of so many pictures
 
 @dataclass(frozen=True)
 class Asked:
-    """What is judged again. `strict_views`: a view that a source tells must be one of the recipe's."""
+    """The pictures to judge again. `strict_views`: a view that a source tells must be one of the recipe's."""
 
     source: str
     out: Path
@@ -48,7 +48,7 @@ class Asked:
 
 
 class Road(Protocol):
-    """How shards are worked at. `engines`: at once."""
+    """The way in which shards are worked at. `engines`: at once."""
 
     engines: int
 
@@ -63,7 +63,7 @@ class Road(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a start came to. `earlier`: rows that were there before; `left`: pictures without a row.
+    """The outcome of a start. `earlier`: rows that were there before; `left`: pictures without a row.
 
     `diff`: what a second station judges otherwise; None without one, or while pictures are left. `parts`: how many have
     each verdict.

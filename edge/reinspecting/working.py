@@ -32,7 +32,7 @@ _READ_ONCE = 16  # pictures whose bytes are held while two stations judge them
 
 @dataclass(frozen=True)
 class Task:
-    """What is judged, by whom, and into which folder. `against`: a second station that judges the same pictures."""
+    """One task: pictures, judge and folder. `against`: a second station that judges the same pictures."""
 
     station: Station
     against: Station | None
@@ -44,7 +44,7 @@ class Task:
 
 @dataclass(frozen=True)
 class ShardDone:
-    """How many pictures of a shard have their rows, and for how many the inference failed."""
+    """The pictures of a shard that have their rows, and those for which the inference failed, in numbers."""
 
     pictures: int
     failed: int

@@ -1,4 +1,4 @@
-"""What marked defects add to the distance: a logistic regression on the same features. Pure arithmetic in numpy.
+"""The part of marked defects in the distance: a logistic regression on the same features. Pure arithmetic in numpy.
 
 With f the whitened features of a cell, d its distance and t the threshold, and both smoothed over neighbours alike, the
 graph answers p = r / (r + 1) for

@@ -32,7 +32,7 @@ _CELLS_AT_MOST = 100
 
 @dataclass(frozen=True)
 class Marked:
-    """What good and marked parts taught, the scores of the good ones by what others taught, and the figures."""
+    """The teaching of good and marked parts, the scores of the good ones by what others taught, and the figures."""
 
     learned: Learned
     held_out: list[float]

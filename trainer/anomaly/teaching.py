@@ -89,7 +89,7 @@ def teach(path: Path, data: Path, console: Console) -> Bundle:
 
 @dataclass(frozen=True)
 class _Told:
-    """What was new, and what is noted of it."""
+    """The news of a teaching, and the note of it."""
 
     new: Sequence[Entry]
     figures: Mapping[str, Any]

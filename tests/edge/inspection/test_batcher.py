@@ -143,7 +143,7 @@ def test_a_failed_batch_fails_its_own_frames_only() -> None:
 
 
 def test_failed_frames_do_not_wait_for_the_collector() -> None:
-    """What failed is let go of at once: an engine that fails all the time takes no memory until Python collects."""
+    """A failed frame is let go of at once: an engine that fails all the time takes no memory until Python collects."""
     gc.disable()
     try:
         with Batcher(SteppedEngine(fails_at=0), 0) as batcher:

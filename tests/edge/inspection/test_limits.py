@@ -38,7 +38,7 @@ def test_a_frame_is_ng_when_a_limit_is_exceeded(measurement: Measurement, limit:
 
 
 def test_a_class_without_a_limit_tolerates_no_defect() -> None:
-    """What nobody thought of is not good."""
+    """A class that nobody thought of is not good."""
     assert judge(seen(count=1), {}).verdict is Verdict.NG
     assert judge(seen(count=0), {}).verdict is Verdict.OK
 

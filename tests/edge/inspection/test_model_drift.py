@@ -101,7 +101,7 @@ def test_half_a_window_decides_nothing() -> None:
 
 
 def test_without_a_reference_the_first_parts_are_it() -> None:
-    """What comes later is compared with them."""
+    """Later parts are compared with them."""
     rng = np.random.default_rng(1)
     state = steps(DriftState(), rng.normal(0.3, 0.02, 100))
     assert state.reference is not None
@@ -141,7 +141,7 @@ def test_parts_are_looked_at_at_most_so_often() -> None:
     ],
 )
 def test_a_reference_that_cannot_be_is_none(noted: object) -> None:
-    """What a manifest notes is believed where it is one."""
+    """A manifest's reference is believed where it is one."""
     assert reference_in({"good_parts": {"reference": noted}}) is None
     assert reference_in({"good_parts": noted}) is None
     told_well = {"low": 0.5, "median": 0.6, "high": 0.7, "parts": 100}

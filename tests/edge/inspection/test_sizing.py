@@ -284,7 +284,7 @@ def test_a_skeleton_hangs_together_as_its_mask_does() -> None:
 
 
 def test_a_web_of_noise_and_a_mask_beyond_the_picture_are_measured_all_the_same() -> None:
-    """What meets itself everywhere, and what a map shows where the picture has no pixel, have finite sizes."""
+    """A line that meets itself everywhere, and a defect where the picture has no pixel, have finite sizes."""
     rng = np.random.default_rng(4)
     web = (rng.random((90, 90)) < 0.5).astype(np.uint8)
     for picture in (rng.integers(0, 255, (90, 90), np.uint8), np.full((20, 20), 60, np.uint8)):

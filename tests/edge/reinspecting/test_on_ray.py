@@ -180,7 +180,7 @@ def cluster() -> Iterator[tuple[str, Callable[[str], None], int]]:
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_killed_worker_and_a_killed_node_cost_no_row(place: Path, tmp_path: Path) -> None:
-    """What they had begun is judged again by others, and each picture has one row."""
+    """Shards that they had begun are judged again by others, and each picture has one row."""
     with cluster() as (address, happen, process):
         command = words(place, tmp_path / "out", "--ray", address)
         with subprocess.Popen(command, cwd=ROOT) as started:

@@ -178,7 +178,7 @@ def test_ctrl_c_leaves_good_rows_and_goes_on_later(times: int, place: Path, tmp_
 
 
 def test_a_worker_that_outlives_its_turn_adds_nothing(tmp_path: Path) -> None:
-    """What is judged by an earlier start after a new one began would be a second row; it is refused."""
+    """A picture judged by an earlier start after a new one began would be a second row; it is refused."""
     with ResultFolder(tmp_path, {"a": 1}) as folder:
         earlier = folder.turn
         assert not StopOfTurn(earlier).is_set()

@@ -1,4 +1,4 @@
-"""What an archive may be: recordings, evidence exports, lists, storages; and what is refused as a source."""
+"""The kinds of archives: recordings, evidence exports, lists, storages; and the sources that are refused."""
 
 from __future__ import annotations
 

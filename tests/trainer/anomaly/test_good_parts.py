@@ -114,7 +114,7 @@ def test_defective_pictures_are_never_learned_from(parts: Path, tmp_path: Path) 
 
 
 def test_the_graph_answers_the_distance_to_the_nearest_good_cell(parts: Path) -> None:
-    """What the network answers is p = d^2 / (d^2 + t^2), d by search and mean in numpy."""
+    """The network answers p = d^2 / (d^2 + t^2), d by search and mean in numpy."""
     import keras
 
     from trainer.anomaly.network import learned_by
