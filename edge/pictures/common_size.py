@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from edge.errors import SettingsError
 from edge.records import UInt8
+from edge.wording import counted
 
 
 def common_size(frames: Sequence[UInt8], least: int, learning: str, kind: str) -> tuple[int, int]:
@@ -14,7 +15,7 @@ def common_size(frames: Sequence[UInt8], least: int, learning: str, kind: str) -
     Raises SettingsError for fewer than `least` frames, and for sizes that differ.
     """
     if len(frames) < least:
-        raise SettingsError(f"{learning}: expected at least {least} {kind} frames, received {len(frames)}")
+        raise SettingsError(f"{learning}: expected at least {counted(least, kind + ' frame')}, received {len(frames)}")
     sizes = {(pixels.shape[1], pixels.shape[0]) for pixels in frames}
     if len(sizes) > 1:
         raise SettingsError(f"{learning}: expected frames of one size, received {sorted(sizes)}")

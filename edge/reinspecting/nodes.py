@@ -36,7 +36,7 @@ def looked_at(task: Task, first: Listed | None) -> NodeFacts:
     try:
         picture = "" if first is None else _hash_of_picture(task, first)
     except LinewatchError as error:
-        picture = f"it cannot be read: {error}"
+        picture = f"one that cannot be read: {error}"
     try:
         if task.turn.stopping:
             problem = f"{task.turn.folder} has another turn there"

@@ -27,6 +27,7 @@ from edge.reinspecting.reinspection import Each
 from edge.reinspecting.storage import load_arrow
 from edge.reinspecting.working import ShardDone, Task, Worker
 from edge.stopping import end_if_asked
+from edge.wording import counted
 
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # numbers of shards, and counts: no picture passes through it
 _STOP_LOOKED_S = 0.2
@@ -86,9 +87,9 @@ class ShardWorker:
         if turn.begun(what) > _TRIES_AT_MOST:
             pictures = self._task.todo.shard(number)
             raise EngineError(
-                f"Whoever judges the {len(pictures)} pictures from {pictures[0].picture} to {pictures[-1].picture} "
-                f"dies: it was tried {_TRIES_AT_MOST} times. Look at them with the same command without --ray, and "
-                "take out the one that does it"
+                f"Whoever judges the {counted(len(pictures), 'picture')} from {pictures[0].picture} to "
+                f"{pictures[-1].picture} dies: it was tried {_TRIES_AT_MOST} times. Look at them with the same "
+                "command without --ray, and take out the one that does it"
             )
         done = self._worker.work(number, self._stop)
         turn.ended(what)

@@ -141,7 +141,7 @@ def test_without_pyarrow_it_says_what_to_install(place: Path, tmp_path: Path) ->
         (replace(FACTS, versions={**FACTS.versions, "python": "3.10.1"}), "python 3.10.1, here 3.11.7"),
         (replace(FACTS, versions={"linewatch": "0.1.0", "python": "3.11.7"}), "onnxruntime not installed, here 1.31.1"),
         (replace(FACTS, bundles={"/b": "not there (No such file)"}), "the bundle /b is not there (No such file)"),
-        (replace(FACTS, picture="it cannot be read"), "the first picture is it cannot be read, here 123"),
+        (replace(FACTS, picture="one that cannot be read"), "the first picture is one that cannot be read, here 123"),
         (replace(FACTS, problem="no such folder"), "no such folder"),
         (replace(FACTS, versions={**FACTS.versions, "ray": "2.1"}), ""),
         (FACTS, ""),

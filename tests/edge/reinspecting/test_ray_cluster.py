@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,11 +83,13 @@ def test_a_cluster_judges_what_is_named_from_where_the_command_is_given(
     assert len(run_json(tmp_path / "out")["nodes"]) == 2
 
 
-@pytest.mark.parametrize(("hidden", "told"), [("bright", "the bundle"), ("archive", "it cannot be read: No picture")])
+@pytest.mark.parametrize(
+    ("hidden", "told"), [("bright", "the bundle"), ("archive", "picture is one that cannot be read")]
+)
 def test_a_node_that_lacks_something_is_named_and_nothing_is_judged(
     hidden: str, told: str, place: Path, address: str, tmp_path: Path
 ) -> None:
-    """Exit code 7; the node is told by host, address and id. Without it the same command does its work."""
+    """Exit code 7; the node is told by host, address and id."""
     if not can_hide(place / hidden):
         pytest.skip("no file system can be mounted here")
     command = words(place, "archive", tmp_path / "out", "--ray", address)
@@ -94,24 +97,21 @@ def test_a_node_that_lacks_something_is_named_and_nothing_is_judged(
         code, said = finished(command)
     assert code == 7, said
     flat = " ".join(said.split())
-    assert "error: the node " in flat
-    assert "(127.0.0.1, " in flat
+    assert re.search(r"error: the node \S+ \([0-9a-f.:]+, [0-9a-f]{8}\): ", flat), flat
     assert told in flat
     assert "Expected the same on each node" in flat
     assert not shards_in(tmp_path / "out" / "results")
-    code, said = finished(command)
-    assert code == 5, said
 
 
 def test_a_node_without_linewatch_is_named(place: Path, address: str, tmp_path: Path) -> None:
     """Exit code 7, and what its Python says."""
-    (tmp_path / "other" / "edge").mkdir(parents=True)
-    (tmp_path / "other" / "edge" / "__init__.py").write_text("raise ImportError('there is no Linewatch here')")
-    with node(address, given={"PYTHONPATH": str(tmp_path / "other")}):
+    if not can_hide(ROOT / "edge"):
+        pytest.skip("no file system can be mounted here")
+    with node(address, hidden=ROOT / "edge"):
         code, said = finished(words(place, "archive", tmp_path / "out", "--ray", address))
     assert code == 7, said
     assert "Linewatch cannot be run there" in " ".join(said.split())
-    assert "there is no Linewatch here" in " ".join(said.split())
+    assert "No module named 'edge" in " ".join(said.split())
 
 
 @pytest.mark.parametrize("where", ["local", "address"])
