@@ -210,8 +210,8 @@ def test_each_camera_of_a_station_is_tried_by_its_name(tmp_path: Path, broker: M
     told = [
         line.split(":")[0] for line in done.stdout.splitlines() if re.match(r"[a-z ]+: (ok|warning|failed), ", line)
     ]
-    device = ["disk", "clock", "permissions"]
-    assert told == ["store", *device, "secrets", "broker", "camera top", "camera side", "speed top", "speed side"]
+    station = ["store", "disk", "clock", "permissions", "secrets", "broker", "trigger"]
+    assert told == [*station, "camera top", "camera side", "speed top", "speed side"]
     assert "camera top: ok, top: 640 x 480 px" in " ".join(done.stdout.split())
     assert "warning" not in done.stderr.lower().replace("warning: messages", "")
 

@@ -166,7 +166,7 @@ def test_other_classes_are_told_and_a_limit_of_one_that_is_gone_is_refused(line:
 def test_what_cannot_be_compared_is_refused(against: str, settings: str, code: int, told: str) -> None:
     """Nothing is guessed, and no events are written for half a comparison."""
     Path("line.yaml").write_text(settings)
-    Path("parts.yaml").write_text(SETTINGS + "parts: {trigger: presence}\n")
+    Path("parts.yaml").write_text(SETTINGS + "parts: {trigger: mqtt}\n")
     Path("other.yaml").write_text("camera: {name: top}\nbundle: a\n")
     ended = replay(against)
     assert (ended[0], told in ended[1]) == (code, True), ended
