@@ -70,7 +70,7 @@ def cluster(address: str, here: Mapping[str, Any], modules: Sequence[str] = ()) 
                 raise _not_joined(address, error) from error
         yield ray
     finally:
-        with suppress(Exception):
+        with undisturbed(), suppress(Exception):
             ray.shutdown()
         _native.removeFilter(_is_for_people)
 
@@ -193,3 +193,16 @@ def _sigterm_stays_ours() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hear no Ctrl-C meanwhile: the end is on its way, and a second one would leave it half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

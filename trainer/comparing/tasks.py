@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from edge.clusters import undisturbed
 from edge.errors import LinewatchError
 from edge.files import write_text
 from trainer.comparing.carrying_out import FAILURE, command_of, ended, is_done, prepare
@@ -60,8 +62,10 @@ def carry_out_in_tasks(ray: Any, work: Work, console: Console) -> None:
                 words = "failed twice"
             console.print(f"[{number}/{len(work.runs)}] {run.name}: {words}", markup=False)
     except KeyboardInterrupt:
-        for reference in waited:
-            ray.cancel(reference, force=True)
+        with undisturbed():
+            for reference in waited:
+                with suppress(ray.exceptions.RayError):
+                    ray.cancel(reference, force=True)
         raise
 
 
