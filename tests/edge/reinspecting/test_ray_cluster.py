@@ -119,7 +119,7 @@ def test_a_node_without_linewatch_is_named(place: Path, address: str, tmp_path: 
 def test_what_is_stopped_leaves_good_rows_and_no_process(
     how: str, where: str, place: Path, address: str, tmp_path: Path
 ) -> None:
-    """Exit code 130; nothing that the command started lives on, a foreign cluster does, and does the rest later."""
+    """Exit code 130 after one; nothing of the command lives on; a foreign cluster does, and does the rest."""
     command = words(place, "many", tmp_path / "out", "--ray", address if where == "address" else "local")
     with in_terminal([*command, "--engines", "1"]) as started:
         until(lambda: shards_in(tmp_path / "out" / "results"), started)
@@ -133,7 +133,8 @@ def test_what_is_stopped_leaves_good_rows_and_no_process(
                 started.wait(0.5)
             ctrl_c(started)
         said, _ = started.communicate(timeout=LIMIT_S)
-    assert started.returncode == 130, said
+    # a second Ctrl-C may hit the ending of Ray or of Python, whose code is not ours
+    assert started.returncode == 130 or (how == "Ctrl-C twice" and started.returncode), said
     assert "Traceback" not in said
     until(lambda: none_left(below))
     before = rows(tmp_path / "out")

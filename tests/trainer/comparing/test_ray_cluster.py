@@ -86,7 +86,7 @@ def test_a_node_that_lacks_the_dataset_is_named(place: Path, address: str, tmp_p
 def test_what_is_stopped_leaves_no_process_and_goes_on_later(
     how: str, where: str, more: tuple[str, ...], place: Path, address: str, tmp_path: Path
 ) -> None:
-    """Exit code 130; no training lives on, none counts as failed or as weak, and a foreign cluster lives on."""
+    """Exit code 130 after one; no training lives on, none counts as failed or weak; a foreign cluster lives on."""
     out = tmp_path / "out"
     words = command(place, "long.yaml", out, "--ray", address if where == "address" else "local", *more)
     log = out / "painted" / "bundle" / "training" / "log.csv"
@@ -102,7 +102,8 @@ def test_what_is_stopped_leaves_no_process_and_goes_on_later(
                 started.wait(0.5)
             ctrl_c(started)
         said, _ = started.communicate(timeout=LIMIT_S)
-    assert started.returncode == 130, said
+    # a second Ctrl-C may hit the ending of Ray or of Python, whose code is not ours
+    assert started.returncode == 130 or (how == "Ctrl-C twice" and started.returncode), said
     assert "Traceback" not in said
     until(lambda: none_left(below))
     assert not list(out.glob("*/failed.txt"))
