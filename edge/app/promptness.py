@@ -13,7 +13,7 @@ _SWITCH_S = 0.0001
 
 
 class Promptness:
-    """While it is entered, threads take turns every tenth of a millisecond; leaving it restores what was before.
+    """Threads take turns every tenth of a millisecond while it is entered; leaving it restores what was before.
 
     `settle` takes what lives by now out of the garbage collector's care: to look through all of it stops every thread
     for tens of milliseconds.

@@ -55,7 +55,7 @@ def test_without_a_commit_nothing_changes(folder: Path) -> None:
 
 @pytest.mark.parametrize("trouble", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_failed_finish_puts_the_old_files_back(folder: Path, trouble: BaseException) -> None:
-    """Whatever stops the last step, old files return and new ones vanish; a full disk reads as a StoreError."""
+    """Old files return and new ones vanish, whatever stops the last step. A full disk reads as a StoreError."""
 
     def finish() -> None:
         assert _content(folder)["a"] == "new a"

@@ -67,7 +67,7 @@ def test_nothing_is_made_among_devices(place: str) -> None:
 
 @pytest.mark.parametrize("place", ["", ".", "/", "a/.."])
 def test_a_folder_is_no_file(tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it is called, also where a shell's variable was empty."""
+    """A folder is refused, whatever it is called, also where a shell's variable was empty."""
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreError, match="cannot be written: Is a directory"):

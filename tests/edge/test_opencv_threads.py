@@ -18,7 +18,7 @@ def _threads(environment: dict[str, str]) -> int:
 
 
 def test_opencv_has_one_thread() -> None:
-    """Whatever the number of cores, OpenCV has one thread: those of a station fill the cores."""
+    """OpenCV has one thread, whatever the number of cores: those of a station fill the cores."""
     assert _threads({name: value for name, value in os.environ.items() if name != _VARIABLE}) == 1
 
 

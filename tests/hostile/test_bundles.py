@@ -383,7 +383,7 @@ USED: dict[str, tuple[str, Callable[[Bundle], object]]] = {
 
 @pytest.mark.parametrize("name", USED)
 def test_a_bundle_that_changes_after_it_was_verified_is_refused(bundle: Bundle, tmp_path: Path, name: str) -> None:
-    """Whoever loads a file that was verified, and is another meanwhile, refuses it, also where that one is sound."""
+    """A file that changed after it was verified is refused by its loader, also if the new one is sound."""
     bundle = add_golden(bundle)
     other = add_golden(write_bright_bundle(tmp_path / "other", min_area_px=9))
     file, use = USED[name]

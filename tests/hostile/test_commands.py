@@ -78,7 +78,7 @@ def test_an_answer_goes_below_its_prefix_to_a_legal_topic_or_nowhere(topic: str,
 
 @given(st.text(max_size=300))
 def test_nothing_but_answers_is_ever_published_because_a_command_said_so(topic: str) -> None:
-    """Whatever the response topic, the line publishes below the prefix, within the bounds, or not at all."""
+    """The line publishes below the prefix, within the bounds, or not at all, whatever the response topic."""
     for wanted in (topic, f"{ROOT}/answer/{topic}"):
         answer = read_command(replace(COMMAND, response_topic=wanted), ROOT).answer("ok", "")
         if answer is not None:
@@ -241,7 +241,7 @@ def test_wishes_to_send_again_have_a_rate_of_their_own() -> None:
 
 
 def test_the_shell_is_heard_in_a_flood() -> None:
-    """However many commands come from the broker, the device's own shell finds room."""
+    """The device's own shell finds room, however many commands come from the broker."""
     inbox, answers = Inbox(ROOT), []
     for _ in range(1_000):
         inbox.put(COMMAND)

@@ -231,7 +231,7 @@ def test_what_is_no_settings_file_is_refused_at_once(
 
 
 def test_settings_may_come_through_a_pipe() -> None:
-    """Whoever hands over decrypted settings, as `<(…)` of a shell does, has all of them read, however slowly."""
+    """Decrypted settings that come as `<(…)` of a shell are all read, however slowly."""
     sent = subprocess.Popen(
         ["sh", "-c", "printf 'camera: {source: simulated,'; sleep 0.5; echo ' name: a}'"], stdout=subprocess.PIPE
     )
@@ -264,6 +264,6 @@ def test_a_secret_is_hidden_also_where_its_address_is_cut_off(tmp_path: Path) ->
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet="abx:-[]{}&*<>'\"!|#%@`,? \n\t0179.~", max_size=60))
 def test_any_text_is_settings_or_refused(text: str) -> None:
-    """Whatever a file holds, loading it ends in settings or in our own error."""
+    """Loading a file ends in settings or in our own error, whatever it holds."""
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(SettingsError):
         load(Path(folder), text)

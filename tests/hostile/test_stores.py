@@ -107,7 +107,7 @@ class SlowStore(Store):
 
 @pytest.mark.parametrize("odd", range(1, 9))
 def test_a_passing_fault_blames_no_job(tmp_path: Path, odd: int) -> None:
-    """However often commits fail for no job's sake, everything is written once and nothing is set aside."""
+    """Everything is written once and nothing is set aside, however often commits fail for no job's sake."""
     with Outbox(tmp_path / "outbox.db", kind=SlowStore) as outbox:
         SlowStore.odd = odd
         with outbox.together():
@@ -332,7 +332,7 @@ def test_a_disk_that_is_free_again_while_the_outbox_closes_loses_nothing(tmp_pat
 
 
 def test_a_flood_of_records_displaces_no_alarm_and_no_result(tmp_path: Path) -> None:
-    """While the disk takes nothing, records of commands wait in a room of their own; the oldest go, counted."""
+    """Records of commands wait in a room of their own while the disk takes nothing; the oldest go, counted."""
     with Outbox(tmp_path / "outbox.db", kind=FullStore, max_waiting=100, max_alarms=100) as outbox:
         FullStore.full = True
         outbox.put(outbox.reserve(), message(1))

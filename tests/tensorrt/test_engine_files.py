@@ -219,7 +219,7 @@ def test_the_first_of_many_reasons_is_told(bundle: Bundle, built: BuiltEngine) -
 
 @given(st.binary(max_size=64))
 def test_no_bytes_make_the_header_reader_fail_otherwise(content: bytes) -> None:
-    """Whatever a file holds, it is a plan or refused."""
+    """A file is a plan or refused, whatever it holds."""
     is_plan = len(content) >= 28 and content[:8] == b"ftrt\0\0\0\0"
     with contextlib.nullcontext() if is_plan else pytest.raises(EngineError):
         read_header(content)

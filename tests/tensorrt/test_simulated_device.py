@@ -43,7 +43,7 @@ def test_a_copy_there_and_back_gives_what_was_sent(cuda: Any) -> None:
 
 
 def test_a_read_before_the_stream_is_synchronised_is_refused(cuda: Any) -> None:
-    """Whoever reads a result before waiting for it is told, whichever way he reads."""
+    """A result that is read before it was waited for raises Misuse, whichever way it is read."""
     _, memory, stream = moved(cuda)
     back = cuda.pagelocked_empty((8,), np.uint8)
     cuda.memcpy_dtoh_async(back, memory, stream)

@@ -176,7 +176,7 @@ def test_a_wrong_recipe_names_the_key(tmp_path: Path, text: str, says: str) -> N
 
 
 def test_every_key_of_how_to_train_is_in_a_commented_recipe() -> None:
-    """Who looks for a key of the loss, the optimizer or the run finds it in config/train.*.yaml, with an example."""
+    """Every key of the loss, the optimizer or the run stands in config/train.*.yaml, with an example."""
     text = "".join(path.read_text() for path in (ROOT / "config").glob("train.*.yaml"))
     ours = (LossSettings, OptimizerSettings, CellSettings, SequenceSettings, LogSettings)
     keys = set(TrainSettings.model_fields).union(*(_keys(model) for model in ours))

@@ -38,7 +38,7 @@ def test_the_search_takes_far_fewer_measurements_than_there_are_nodes(needed: in
 
 
 def test_groups_come_and_go_whole() -> None:
-    """Where one node of a group is needed the whole group stays; what is kept anyway costs nothing."""
+    """The whole group stays if one node of it is needed; what is kept anyway costs nothing."""
     groups = [frozenset({"a", "b"}), frozenset({"c", "d"}), frozenset({"e"})]
     assert minimal(lambda pins: "c" not in pins, frozenset({"x"}), groups) == {"c", "d"}
     assert minimal(lambda pins: "x" not in pins, frozenset({"x"}), groups) == set()
@@ -74,7 +74,7 @@ def test_a_search_goes_on_where_it_stood(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"about": 1, "found": []}', "\xff\xfe"])
 def test_a_damaged_file_of_measurements_is_as_good_as_none(tmp_path: Path, text: str) -> None:
-    """Whatever stands there, the search begins anew and writes a file that can be read."""
+    """The search begins anew, whatever stands there, and writes a file that can be read."""
     file = tmp_path / "search.json"
     file.write_text(text)
     assert Measurements(file, ["m"]).get(frozenset({"a"}), lambda _: []) == []

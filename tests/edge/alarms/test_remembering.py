@@ -50,7 +50,7 @@ def test_condition_occurrence_acknowledgement_and_latch_survive(boot: str) -> No
 
 @pytest.mark.parametrize("wall", [NOON, NOON - timedelta(hours=1), NOON + timedelta(hours=1), EPOCH])
 def test_within_a_boot_a_shelf_lasts_by_the_monotonic_clock(wall: datetime) -> None:
-    """Whatever the wall clock was set to, an hour from 100 s on ends at 3,700 s."""
+    """An hour from 100 s on ends at 3,700 s, by any wall clock."""
     now = Moment(1000 * S, wall, BOOT)
     back = again(left(), Moment(100 * S, NOON, BOOT), now)
     assert back.shelving is Shelving.TIMED
@@ -70,7 +70,7 @@ def test_within_a_boot_a_shelf_lasts_by_the_monotonic_clock(wall: datetime) -> N
     ],
 )
 def test_after_a_reboot_a_shelf_lasts_by_the_wall_clock_if_that_can_be(wall: datetime, left_s: int) -> None:
-    """Where the wall clock says that it is over, or not yet begun, the alarm comes back at once."""
+    """The alarm comes back at once if the wall clock says that its shelf is over, or not yet begun."""
     back = again(left(), Moment(100 * S, NOON, BOOT), Moment(7 * S, wall, NEXT))
     assert back.shelf is not None
     assert max(back.shelf.until_ns, 7 * S) == (7 + left_s) * S
@@ -106,7 +106,7 @@ def test_suppression_service_and_floods_survive_too() -> None:
 
 @pytest.mark.parametrize("body", ["", "[]", "7", '{"version": 2}', '{"version": 1, "condition": "tired"}', "{"])
 def test_a_record_that_is_none_is_an_error_that_says_so(body: str) -> None:
-    """Whoever reads it can begin anew and tell."""
+    """It raises ValueError, so that its reader can begin anew and tell."""
     moment = Moment(0, NOON, BOOT)
     if body == "[]":
         assert recall(RULE, body, moment) is None  # empty is empty

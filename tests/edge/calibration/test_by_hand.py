@@ -26,7 +26,7 @@ def test_four_points_of_a_tilted_plane_give_its_lengths() -> None:
 
 
 def test_mm_that_run_upwards_are_as_good() -> None:
-    """Whoever counts y upwards, as on a drawing, gets the same lengths."""
+    """Corners whose y is counted upwards, as on a drawing, give the same lengths."""
     seen_by = camera(tilt_deg=20)
     upwards = CORNERS_MM * [1, -1]
     fit = fit_points(Sighting(seen_by.seen(CORNERS_MM), upwards), SIZE, 1.0)

@@ -148,7 +148,7 @@ class HangingSource:
 
 
 def test_an_opening_that_comes_back_too_late_is_closed() -> None:
-    """Whatever a driver still opens after it was given up is let go of, so that the next try can have the device."""
+    """A source that opens after it was given up is closed, so that the next try can have the device."""
     sources: list[HangingSource] = []
 
     def make() -> HangingSource:

@@ -22,7 +22,7 @@ START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
 def test_a_file_gives_every_frame_in_order_with_its_own_time(tmp_path: Path) -> None:
-    """However slowly it is read, a file drops nothing, and frame i of a 20 frames/s clip is at 50 i ms."""
+    """A file drops nothing, however slowly it is read. Frame i of a 20 frames/s clip is at 50 i ms."""
     clip = write_clip(tmp_path / "clip.mp4", 30)
     with recorded_camera("c", clip, started_at=START) as camera:
         time.sleep(0.3)  # a reader that is late

@@ -152,7 +152,7 @@ def test_what_is_open_is_told_with_the_command_that_closes_it(
 
 @pytest.mark.parametrize(("name", "mode"), [("line.yaml", 0o646), ("", 0o777)])
 def test_settings_that_everybody_may_change_are_an_error(station: tuple[Settings, Path], name: str, mode: int) -> None:
-    """Who may write the settings, or replace them in their folder, decides what a line does."""
+    """A user who may write the settings, or replace them in their folder, decides what a line does."""
     settings, config = station
     (config.parent / name).chmod(mode)
     with pytest.raises(SettingsError, match=r"every user of this device may change .*Run: chmod o-w"):

@@ -172,7 +172,7 @@ def test_no_name_leads_out_of_the_folder(config: Path) -> None:
 
 
 def test_the_marked_picture_shows_the_defect_alone(config: Path) -> None:
-    """Where the map has a defect the picture is tinted in its colour; elsewhere it is the clean picture."""
+    """The picture is tinted in a defect's colour where the map has the defect. Elsewhere it is the clean picture."""
     name = evidence_id(WHO.epoch, 0, "p0")
     with EvidenceReader(config.parent / "kept") as reader:
         clean = cv2.imdecode(np.frombuffer(reader.picture(name, "top").content, np.uint8), cv2.IMREAD_COLOR)

@@ -96,7 +96,7 @@ def test_only_its_owner_may_command(store: Path) -> None:
     [b"", b"\n", b"{}\n", b"[" * 5000 + b"\n", b'{"command": "ack"}\n', b"\xff\xfe\n", b"x" * (MAX_BYTES + 2000)],
 )
 def test_nonsense_is_refused_and_the_line_listens_on(store: Path, sent: bytes) -> None:
-    """Whatever is written into the socket, the next command is obeyed."""
+    """The next command is obeyed, whatever is written into the socket."""
     assert raw(store, sent)["outcome"] == "invalid"
     assert tell(store, "ack", ACK)[0] == "ok"
 

@@ -44,7 +44,7 @@ def test_a_callback_that_raises_ends_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_died_is_noticed_and_replaced(tmp_path: Path) -> None:
-    """Where the network's thread ends, that is told, a new one connects, and messages are taken again."""
+    """The end of the network's thread is told, a new one connects, and messages are taken again."""
     with Mosquitto(tmp_path) as broker, mqtt(broker) as publisher:
         listener = Listener(publisher)
         listener.connected()
@@ -78,7 +78,7 @@ def test_a_failure_outside_of_callbacks_costs_the_connection_only(tmp_path: Path
 
 
 def test_a_pipe_that_closes_while_a_message_is_handed_over_is_no_fault(tmp_path: Path) -> None:
-    """Where the connection ends just then, the message is the sender's again: PublishError, and no error of paho's."""
+    """The message is the sender's again if the connection ends just then: PublishError, and no error of paho's."""
     with Mosquitto(tmp_path) as broker, mqtt(broker) as publisher:
         listener = Listener(publisher)
         listener.connected()

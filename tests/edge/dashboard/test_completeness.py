@@ -1,4 +1,4 @@
-"""Which events have not come: against plain sets, and with the bounds that keep a station from being asked for ever."""
+"""The events that have not come, against plain sets. Bounds keep a station from being asked for ever."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_wish_is_no_longer_than_a_station_takes() -> None:
 
 
 def test_what_is_on_its_way_is_not_asked_for_anew() -> None:
-    """While the events of a wish come one after the other, no second wish is made for them."""
+    """No second wish is made for the events of a wish while they come one after the other."""
     state = Completeness(1, 5_000)
     state.hear(5_000, 0.0)
     assert state.wish(LATE_AFTER_S) == (1, 5_000)

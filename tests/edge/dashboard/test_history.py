@@ -172,7 +172,7 @@ def test_what_is_too_much_leaves_the_oldest_first_and_keeps_the_journal(tmp_path
 
 
 def test_what_the_disk_does_not_take_is_told_and_written_later(tmp_path: Path) -> None:
-    """While another program holds the file nothing is lost, the page says so, and all is there afterwards."""
+    """Nothing is lost while another program holds the file. The page says so, and all is there afterwards."""
     with bench(tmp_path) as site:
         site.online()
         history = site.history

@@ -199,7 +199,7 @@ def test_what_is_gone_or_altered_is_told_and_never_shown(tmp_path: Path) -> None
     ],
 )
 def test_tricks_with_paths_get_nothing(tmp_path: Path, address: str, status: set[int]) -> None:
-    """Whatever a path says, no file but a kept picture is handed out."""
+    """No file but a kept picture is handed out, whatever a path says."""
     (tmp_path / "secret").write_bytes(b"\x89PNG secret")
     with looked(tmp_path) as site:
         log_in(site.bench, "anna")

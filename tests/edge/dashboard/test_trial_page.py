@@ -166,7 +166,7 @@ def test_settings_that_change_are_read_again_and_broken_ones_are_told(bright: Bu
 
 
 def test_a_crowd_waits_or_is_told(bright: Bundle, tmp_path: Path) -> None:
-    """While one is inspected a few wait, and the rest are told at once; each that waited is answered."""
+    """A few wait while one is inspected, and the rest are told at once; each that waited is answered."""
     del bright
     held, go = threading.Event(), threading.Event()
 

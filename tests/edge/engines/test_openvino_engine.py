@@ -103,7 +103,7 @@ def test_what_looks_like_a_softmax_is_not_taken_for_one(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_not_taken_for_a_wrong_graph() -> None:
-    """Where no file can be written (a limit of 0 bytes) bf16 says so, and what to do; fp32 writes none and starts."""
+    """bf16 says that no file can be written (limit: 0 bytes), and what to do. fp32 writes none and starts."""
     script = f"""
 import resource, signal
 from pathlib import Path
@@ -166,7 +166,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
 
 
 def test_without_openvino_it_says_what_to_install(tmp_path: Path) -> None:
-    """Where OpenVINO is not installed, a line that asks for it ends with exit code 7 and the pip command."""
+    """Without OpenVINO a line that asks for it ends with exit code 7 and the pip command."""
     write_bright_bundle(tmp_path / "bundle")
     (tmp_path / "line.yaml").write_text("bundle: bundle\nengine: {backend: openvino, precision: fp32}\n")
     # None in sys.modules is how Python itself marks a module that cannot be imported

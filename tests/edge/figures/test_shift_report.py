@@ -1,4 +1,4 @@
-"""Which shift is reported, and what its alarms and its time came to."""
+"""The shift that is reported, and what its alarms and its time came to."""
 
 from __future__ import annotations
 

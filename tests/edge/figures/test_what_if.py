@@ -100,7 +100,7 @@ def test_what_is_told_is_what_the_frames_would_have_come_to(
     knows: bool,
     mm: float | None,
 ) -> None:
-    """Whatever frames and limits: judged again from the message alone, a part is as from all its frames, or untold."""
+    """A part judged again from the message alone is as from all its frames, or untold, whatever frames and limits."""
     if mm is None:  # the settings refuse limits in millimetres then
         now, then = ({name: _without_mm(limit) for name, limit in each.items()} for each in (now, then))
     message = told(assembled(frames, now, wanted=wanted, ng_frames=ng_frames, mm=mm))

@@ -110,7 +110,7 @@ def test_each_view_gets_its_own_map(bundle: Bundle) -> None:
 
 
 def test_views_share_batches_and_thresholds_keep_them_apart() -> None:
-    """While the engine works, tiles of two views gather into full batches; a view with other thresholds has its own."""
+    """Tiles of two views gather into full batches while the engine works. A view with other thresholds has its own."""
     gate = threading.Event()
     engine = SteppedEngine(gate=gate)
     strict = np.array([0.9], np.float32)

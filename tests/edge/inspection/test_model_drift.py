@@ -95,7 +95,7 @@ def test_it_ends_in_the_inner_half_alone() -> None:
 
 
 def test_half_a_window_decides_nothing() -> None:
-    """However far off the first parts are."""
+    """Half a window decides nothing, however far off the first parts are."""
     assert not steps(DriftState(REFERENCE), [0.99] * 99).drifted
     assert steps(DriftState(REFERENCE), [0.99] * 100).drifted
 

@@ -112,7 +112,7 @@ def test_both_lines_of_a_crossing_count(between: float, dilated: int) -> None:
 
 @pytest.mark.parametrize("degrees", [44, 100, 167])
 def test_no_line_of_a_crossing_is_narrower_for_the_other_beside_it(degrees: float) -> None:
-    """Where lines cross at 51 degrees one is the other's ground for a while; the area is within 2 % all the same."""
+    """The area of lines that cross at 51 degrees is within 2 %. One is the other's ground for a while."""
     shape = cross(100, 5, degrees, 51)
     defect = one(shape, Drawing((0.1, 0.2), 1.0, noise=2))
     assert defect.area_px == pytest.approx(shape.area_px, rel=0.02)
@@ -177,7 +177,7 @@ def test_what_the_picture_does_not_show_is_measured_by_its_mask() -> None:
 
 
 def test_a_scratch_over_the_pictures_border_is_measured_by_its_mask() -> None:
-    """Where half of a profile lies beyond the picture no edge is believed."""
+    """No edge is believed where half of a profile lies beyond the picture."""
     picture = np.full((60, 120, 3), 60, np.uint8)
     picture[0:3, 20:90] = 200
     (defect,) = measured(picture, (picture[..., 0] > 100).view(np.uint8))

@@ -246,7 +246,7 @@ def test_zones_that_cannot_be_are_refused_with_their_key(tmp_path: Path, inspect
 
 
 def test_a_zone_outside_the_cameras_picture_is_refused_with_its_key(tmp_path: Path) -> None:
-    """Where the picture's size is known; else the frame is NO_READ."""
+    """A zone outside is refused where the picture's size is known; else the frame is NO_READ."""
     (tmp_path / "line.yaml").write_text(
         "camera: {source: simulated, size_px: [400, 300]}\ninspect: {zones: {rim: {rectangle: [390, 0, 20, 20]}}}\n"
     )

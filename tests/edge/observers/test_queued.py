@@ -144,7 +144,7 @@ def test_one_that_never_comes_back_is_left_behind(caplog: pytest.LogCaptureFixtu
 
 
 def test_a_direct_observer_ends_what_offers() -> None:
-    """Whatever a direct observer raises reaches who offers, for its files must be complete."""
+    """Any error of a direct observer reaches who offers, for its files must be complete."""
     seen: list[Decided | DecidedPart] = []
     take: Callable[[Decided | DecidedPart], None] = seen.append
     DirectObserver(take).offer(part(1))

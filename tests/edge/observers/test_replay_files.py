@@ -38,7 +38,7 @@ def test_each_result_is_on_disk_when_offer_returns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("parts", "key"), [(False, "frame"), (True, "part")])
 def test_a_line_is_a_result_of_the_station(parts: bool, key: str, tmp_path: Path) -> None:
-    """Where the results are parts, there is a line per part and none per frame; else the other way about."""
+    """There is a line per part and none per frame where results are parts; else the other way about."""
     with EventsFile(tmp_path / "events.jsonl") as events:
         files = ReplayFiles(events)
         files.offer(replace(decided(7), body=None) if parts else decided(7))

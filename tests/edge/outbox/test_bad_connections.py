@@ -92,7 +92,7 @@ def test_an_alarm_is_deferred_and_never_set_aside_because_the_link_breaks(tmp_pa
 
 
 def test_a_retained_state_is_never_overtaken_by_an_older_one(tmp_path: Path) -> None:
-    """While a state waits over which connections broke, the newer one of its topic waits too, and comes last."""
+    """A state over which connections broke waits; the newer one of its topic waits with it, and comes last."""
     with ScriptedBroker(over(b"1")) as broker, Outbox(tmp_path / "outbox.db") as outbox:
         with line(broker.port) as publisher, Sender(outbox, publisher, list) as sender:
             outbox.put(outbox.reserve(), alarm(1, "line/alarm/a", retain=True))
@@ -237,7 +237,7 @@ def test_what_was_sent_again_is_not_for_that_reason_sent_again(tmp_path: Path) -
 
 
 def test_what_is_new_goes_before_what_is_sent_again(tmp_path: Path) -> None:
-    """While 3,000 events are sent again a new alarm and a new result come among the next few."""
+    """A new alarm and a new result come among the next few while 3,000 events are sent again."""
     with ScriptedBroker() as broker, running(tmp_path / "outbox.db", line(broker.port)) as (outbox, _):
         for first in range(0, 3000, 500):
             put(outbox, *range(first, first + 500))

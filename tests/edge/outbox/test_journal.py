@@ -148,7 +148,7 @@ def test_what_was_done_to_the_journal_is_found(tmp_path: Path, what: str, found:
 
 
 def test_one_whose_hash_was_put_right_breaks_the_next(tmp_path: Path) -> None:
-    """Who alters a row and computes its hash anew has to write all rows behind it anew too."""
+    """A forger who alters a row and computes its hash anew has to write all rows behind it anew too."""
     path = tmp_path / "outbox.db"
     write(path)
     with OutboxReader(path) as reader:

@@ -224,7 +224,7 @@ def test_a_result_that_is_put_twice_is_counted_once(tmp_path: Path) -> None:
 
 
 def test_results_that_memory_has_no_room_for_are_counted_all_the_same(tmp_path: Path) -> None:
-    """While the disk takes nothing the oldest messages go; the parts that they told of are in the counters."""
+    """The oldest messages go while the disk takes nothing. The parts that they told of are in the counters."""
     path = tmp_path / "outbox.db"
     with Outbox(path, max_waiting=5, kind=FailingStore) as outbox:
         FailingStore.fails = 2

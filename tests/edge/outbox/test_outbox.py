@@ -203,7 +203,7 @@ def held_by_another(path: Path) -> Iterator[None]:
 
 
 def test_the_line_goes_on_while_the_disk_takes_nothing(tmp_path: Path) -> None:
-    """While nothing can be written, puts return, trouble is told, memory is bounded; afterwards all is committed."""
+    """Puts return, trouble is told and memory is bounded while nothing can be written. Afterwards all is committed."""
     path = tmp_path / "outbox.db"
     with Outbox(path, max_waiting=10) as outbox:
         with held_by_another(path):
@@ -248,7 +248,7 @@ with Outbox(path) as outbox:
 
 
 def test_a_full_disk_at_the_start_is_an_error_with_advice(tmp_path: Path) -> None:
-    """Where the store cannot be written at all, opening raises StoreError that says what to do."""
+    """Opening raises StoreError that says what to do if the store cannot be written at all."""
     done = _run(tmp_path, "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\nwith Outbox(path): pass")
     assert done.stderr.strip().splitlines()[-1].startswith("edge.errors.StoreError: The outbox")
     assert "free the disk or name another file" in done.stderr
@@ -565,7 +565,7 @@ def test_what_a_killed_broker_had_not_acknowledged_arrives(tmp_path: Path) -> No
 
 
 def test_a_broker_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
-    """While the broker hangs, puts and commits go on; when it answers again everything is delivered once."""
+    """Puts and commits go on while the broker hangs. Everything is delivered once when it answers again."""
     with (
         Mosquitto(tmp_path) as broker,
         Subscriber(broker.port, "line/event") as subscriber,
@@ -660,7 +660,7 @@ class FullStore(Store):
 
 
 def test_a_store_that_went_bad_is_set_aside_once(tmp_path: Path) -> None:
-    """However often no new one can be made meanwhile: what was accepted is named, and nothing else is kept."""
+    """The file of accepted messages is named, and no other is kept, however often no new one can be made."""
     path = tmp_path / "outbox.db"
     with Outbox(path, kind=FullStore) as outbox:
         put(outbox, *range(1, 2000))
@@ -679,7 +679,7 @@ def test_a_store_that_went_bad_is_set_aside_once(tmp_path: Path) -> None:
 
 
 def test_little_is_settled_in_memory(tmp_path: Path) -> None:
-    """While the disk takes nothing, the broker gets no more than memory can note; the rest comes when it does again."""
+    """The broker gets no more than memory can note while the disk takes nothing. The rest comes when it does again."""
     publisher = MemoryPublisher(away=True, keep=10_000)
     many = range(SETTLED_AT_MOST + 500)
     with Outbox(tmp_path / "outbox.db", kind=FullStore) as outbox:

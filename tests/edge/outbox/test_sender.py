@@ -307,7 +307,7 @@ def test_a_store_that_goes_bad_while_the_line_runs_is_replaced(tmp_path: Path) -
 
 
 class TalkativePublisher(MemoryPublisher):
-    """While the first message of the topic `busy` is taken, another thread says `newer` on that topic."""
+    """A publisher: another thread says `newer` on the topic `busy` while its first message is taken."""
 
     def __init__(self, busy: str, newer: Message) -> None:
         super().__init__()

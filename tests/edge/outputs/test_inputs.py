@@ -50,7 +50,7 @@ def told(
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60))
 def test_each_rise_opens_a_part_and_each_fall_closes_it(bits: list[bool]) -> None:
-    """However the bit moves after the first reading; what is up at the start is no part."""
+    """Each rise and fall counts, however the bit moves after the first reading. A bit up at the start is no part."""
     events = told(rules(), [(10 * k, {"part": int(up)}) for k, up in enumerate(bits)])
     changes = [(k, now) for k, (before, now) in enumerate(pairwise(bits), 1) if before != now]
     wanted: list[InputEvent] = [PartOpened(10 * k * MS) if up else PartClosed(10 * k * MS) for k, up in changes]

@@ -19,7 +19,7 @@ from tests.edge.station.shift_store import part
 
 
 def test_the_machine_hears_of_a_part_before_it_is_recorded(tmp_path: Path) -> None:
-    """When it is told, the part's message has no number yet."""
+    """The part's message has no number yet when the machine is told."""
     with Outbox(tmp_path / "o.db") as outbox:
         messages = MessageWriter(IDENTITY)
         recorder = Recorder(messages, outbox, AlarmService(AlarmManager(alarm_rules(())), messages, outbox), live=True)

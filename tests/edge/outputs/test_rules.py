@@ -151,7 +151,7 @@ def test_what_is_not_known_is_no_number() -> None:
 
 @given(st.lists(VERDICTS, max_size=3), st.sampled_from([name for name, rule in RULES.items() if not barred(rule)]))
 def test_a_signal_that_is_switched_by_hand_makes_nothing_look_ok(verdicts: list[Verdict], name: str) -> None:
-    """Whatever was decided before and meanwhile: all others are at their safe levels, also when it is over."""
+    """All other signals are at their safe levels, whatever was decided before and meanwhile, also when it is over."""
     signals = running()
     for verdict in verdicts:
         signals, _ = levels_of.part(RULES, signals, part_of(verdict, 0.01))

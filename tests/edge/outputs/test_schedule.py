@@ -21,7 +21,7 @@ GATE = {"gate": OutputRule(rule="pulse", at="gate", verdicts=("ng", "no_read"), 
     st.lists(st.integers(1, 12), min_size=50, max_size=400),
 )
 def test_each_pulse_begins_in_time_or_is_told(due_ms: list[int], steps_ms: list[int]) -> None:
-    """However time passes, each pulse whose time came is begun within the tolerance, or dropped: once, and told."""
+    """Each pulse whose time came is begun within the tolerance, or dropped: once, and told, however time passes."""
     schedule = Schedule(5 * MS)
     for due in due_ms:
         schedule, dropped = timing.plan(schedule, Pulse("gate", 40 * MS, due_ns=due * MS))

@@ -90,7 +90,7 @@ def test_a_standing_loop_stops_the_heart_and_makes_safe() -> None:
 
 
 def test_a_lost_link_is_told_and_comes_back_safe() -> None:
-    """While it is away pulses are dropped and told; afterwards the bits say nothing of a part that has gone."""
+    """Pulses are dropped and told while the link is away. Afterwards the bits say nothing of a part that has gone."""
     with SimulatedMachine() as machine, scheduler(machine) as own:
         own.tell(StationSignal(ready=True))
         wait_for(lambda: machine.levels["ready"] is True)

@@ -121,7 +121,7 @@ def test_a_record_that_is_none_is_refused(body: str) -> None:
 
 
 def test_an_altered_record_lasts_no_longer_than_eight_hours() -> None:
-    """Whoever writes a year into the record gets eight hours from its beginning."""
+    """A year written into the record becomes eight hours from its beginning."""
     body = remember(step(Bypasses(), OUT, 0).state, moment(0)).replace(str(600 * S), str(31_536_000 * S))
     kept = recall(body, moment(1))
     assert kept.now is not None

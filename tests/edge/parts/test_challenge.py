@@ -201,7 +201,7 @@ ACTIONS = st.one_of(
 
 @given(st.lists(ACTIONS, max_size=60))
 def test_no_order_of_events_loses_a_missed_part_or_counts_one(actions: list[tuple[str, int, int]]) -> None:
-    """Whatever opens, ends and overlaps: exactly the parts opened in a challenge are marked, and each miss is told."""
+    """Exactly the parts opened in a challenge are marked, and each miss is told, whatever opens, ends and overlaps."""
     state, truth, now_ns = Challenges(), Truth(), 0
     excusable: set[int] = set()
     for action, first, second in actions:

@@ -213,7 +213,7 @@ def test_a_station_that_stood_still_itself_was_down() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 4_999_999_999), st.sampled_from([None, "a", "b"])), min_size=1, max_size=60))
 def test_no_time_is_lost_or_counted_twice(looks: list[tuple[int, str | None]]) -> None:
-    """However often it is looked at, up and down together are all the time that passed, to the millisecond."""
+    """Up and down together are all the time that passed, to the millisecond, however often it is looked at."""
     state, total, now_ns, told_ns = DowntimeState(), 0.0, 5 * S, 0
     begins_ns = now_ns + looks[0][0]
     for wait_ns, reason in looks:

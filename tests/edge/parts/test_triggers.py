@@ -133,7 +133,7 @@ def test_told_parts_come_in_their_order_and_not_before_their_time() -> None:
 @pytest.mark.parametrize("kind", ["camera", "presence", "told"])
 @pytest.mark.parametrize("seed", range(3))
 def test_one_bad_part_among_a_thousand(kind: str, seed: int) -> None:
-    """Whatever opens the parts, a single bad one, shown in one frame, is one NG part of a thousand."""
+    """A single bad part, shown in one frame, is one NG part of a thousand, whatever opens the parts."""
     bad = (seed * 137 + 41) % 1000
     frames: list[tuple[float, str, bool | None, Verdict | None]] = []
     told = ToldTrigger()
@@ -157,7 +157,7 @@ def test_one_bad_part_among_a_thousand(kind: str, seed: int) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["top", "side"]), st.integers(0, 80)), max_size=60), st.integers(1, 3))
 def test_cameras_open_and_close_the_same_number(frames: list[tuple[str, int]], count: int) -> None:
-    """However the frames of two cameras come, every part that was opened is closed once, after it was opened."""
+    """Every part that was opened is closed once, after it was opened, however the frames of two cameras come."""
     trigger, now_ns, told = CameraTrigger(["top", "side"], count), 0, []
     for view, later_ms in frames:
         now_ns += later_ms * MS

@@ -122,7 +122,7 @@ def test_other_files_that_are_cut_off_are_told(suffix: str) -> None:
 
 
 def test_several_pages_and_animations_are_refused() -> None:
-    """Which page is meant nothing says; a thumbnail beside the picture is none."""
+    """Nothing says which page is meant; a thumbnail beside the picture is none."""
     pages = [Image.fromarray(surface(20, 30, seed)) for seed in range(3)]
     for kind in ("TIFF", "WEBP", "PNG"):
         target = io.BytesIO()
@@ -225,7 +225,7 @@ def test_names_that_are_not_utf_8_are_read(tmp_path: Path) -> None:
 @given(st.binary(max_size=400))
 @settings(max_examples=300, deadline=None)
 def test_no_bytes_end_in_anything_but_a_reason(data: bytes) -> None:
-    """Whatever follows a picture's first bytes is pixels or a NotReadableError."""
+    """Any bytes behind a picture's first ones are pixels or a NotReadableError."""
     for magic in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR", b"II*\0\x08\0\0\0", b"BM", b"P5 2 2 255 ",
                   b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0", b"\xff\x4f\xff\x51"):  # fmt: skip
         try:

@@ -1,4 +1,4 @@
-"""Where the product is: drawn where it is known, and on real phones."""
+"""The product's place: drawn where it is known, and on real phones."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_device_is_turned_upright(angle: float) -> None:
 @pytest.mark.parametrize(("orientation", "lies"), [("landscape", True), ("portrait", False)])
 @pytest.mark.parametrize("angle", [-80.0, -20.0, 15.0, 70.0])
 def test_a_device_lies_or_stands_as_asked(orientation: str, lies: bool, angle: float) -> None:
-    """Whichever way it was put on the bench, its longer side ends where it is wanted, and it is not mirrored."""
+    """A device's longer side ends where it is wanted, whichever way it was put on the bench. It is not mirrored."""
     pixels = device(angle, (420.0, 220.0), (480.0, 270.0))
     crop, to_frame = prepare(pixels, (CropRectangle(orientation=orientation),), 1)
     assert (crop.shape[1] > crop.shape[0]) is lies

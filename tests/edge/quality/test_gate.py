@@ -123,7 +123,7 @@ def test_exposure_counts_every_pixel_once(dark: int, bright: int, share: float) 
 
 
 def test_glare_beside_the_part_is_none(gate: QualityGate) -> None:
-    """Where the part is found, glare counts within it alone; and the part is looked for only where there is glare."""
+    """Glare counts within the part alone where one is found. The part is looked for only where there is glare."""
     asked = []
 
     def part(pixels: UInt8) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -1,4 +1,4 @@
-"""When a station changes its recipe, as a pure decision: what is wished, what parts name, what is ready."""
+"""Changes of a station's recipe, as pure decisions: what is wished, what parts name, what is ready."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_wish_is_loaded_then_fulfilled_between_two_parts() -> None:
 
 
 def test_a_wish_waits_for_a_gap_no_longer_than_a_part_may_be_open() -> None:
-    """Where parts overlap without end, the change comes the time limit of a part after it could first be made."""
+    """The change comes the time limit of a part after it could first be made, if parts overlap without end."""
     line = Line(ready={"a", "b"})
     line.do(Wish("b", 1, 0))
     told = {at: line.do(Gap(free=False), at) for at in (500, 599, 600)}
@@ -237,7 +237,7 @@ def test_no_order_of_events_judges_by_what_is_not_ready(rules: ChangeRules, told
 
 @given(told=st.lists(EVENTS, max_size=40))
 def test_every_wish_comes_to_its_end(told: list[tuple[str, object]]) -> None:
-    """Whatever came before: once all that is asked for is loaded, a gap ends every wish, by fulfilling the last."""
+    """A gap ends every wish, by fulfilling the last, once all that is asked for is loaded, whatever came before."""
     line, loading, last = Line(), set[str](), 0
     for at, (what, of) in enumerate(told):
         event: Event = Gap(free=False)

@@ -215,7 +215,7 @@ def test_results_of_something_else_are_left_alone(
 
 
 def test_a_mistyped_source_does_not_claim_the_folder(place: Path, tmp_path: Path) -> None:
-    """While there is no row, the folder is anybody's; with the first one it is not."""
+    """The folder is anybody's while there is no row; with the first one it is not."""
     words = ("--bundle", place / "bright", "--out", tmp_path / "out")
     assert reinspect(place / "archive-", *words)[0] == 5
     assert reinspect(place / "archive", "--bundle", place / "blind", "--out", tmp_path / "out", "--maps")[0] == 5

@@ -40,7 +40,7 @@ def test_the_edge_of_a_phone_shines_in_broken_lines() -> None:
 
 
 def test_a_shadow_lies_beside_a_part_and_not_on_it() -> None:
-    """Where the part covers the belt wholly its pixels stay as they are; some belt around it is darkened."""
+    """Pixels that the part covers wholly stay as they are; some belt around it is darkened."""
     part = make_part(480, USUAL, {SCRATCH: 1}, np.random.default_rng(3))
     shaded = with_shadow(part, 1.0, np.random.default_rng(4))
     pad = (shaded.glass.shape[0] - part.glass.shape[0]) // 2

@@ -94,7 +94,7 @@ def test_a_command_cannot_cut_the_line_off_or_have_it_speak_for_others(tmp_path:
 
 
 def test_alarms_and_results_come_through_a_flood_of_commands(tmp_path: Path) -> None:
-    """While thousands of commands come in a second, each result and alarm arrives as before; refused ones are told."""
+    """Each result and alarm arrives as before while thousands of commands come in a second. Refused ones are told."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port, OF_THE_LINE) as desk:
         with running(write_line(tmp_path, broker.port)):
             wait_for(lambda: raised(desk, "scratched"))

@@ -36,9 +36,9 @@ def decided(process: subprocess.Popen[str], judged: int) -> list[dict[str, Any]]
 
 
 def test_a_backlog_is_no_read_and_is_thrown_away(tmp_path: Path) -> None:
-    """Whatever the line judges shows a clock of the last second; what waited while it was held is NO_READ.
+    """The line judges pictures whose clock is of the last second. One that waited while it was held is NO_READ.
 
-    The line's process is held for 5 s with its connection open. What the camera sent meanwhile waits in buffers.
+    The line's process is held for 5 s with its connection open. Pictures of the camera meanwhile wait in buffers.
     """
     write_bright_bundle(tmp_path / "bundle")
     with rtsp_server(server="clock_server.py") as (_, port):

@@ -193,7 +193,7 @@ def test_bypass_survives_a_restart_until_its_end(tmp_path: Path) -> None:
 
 
 def test_bypass_ends_a_challenge_and_none_begins_in_it(tmp_path: Path) -> None:
-    """While inspection is out a challenge is refused; one that runs is not done."""
+    """A challenge is refused while inspection is out; one that runs is not done."""
     with station(tmp_path) as line:
         line.begin_challenge()
         line.bypass()

@@ -113,7 +113,7 @@ def test_parts_that_grow_other_and_still_pass_raise_it(tmp_path: Path, *, parts:
 
 
 def test_steady_parts_raise_nothing(tmp_path: Path) -> None:
-    """However many there are."""
+    """Steady parts raise nothing, however many there are."""
     levels = np.random.default_rng(0).integers(STEADY - 3, STEADY + 4, 150).tolist()
     assert replay(tmp_path, learned(tmp_path / "bundle"), levels, parts=True).kinds == []
 

@@ -124,7 +124,7 @@ shown = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=2
 def test_the_order_in_which_views_judge_changes_nothing(
     above: list[tuple[bool, bool]], beside: list[tuple[bool, bool]], on: int, off: int, dice: object
 ) -> None:
-    """However the frames of two views come, each in its own order, the parts are those of the order of capture."""
+    """The parts are those of the order of capture, however the frames of two views mix. Each view keeps its order."""
     top = [frame(10 * at, "top", NG if bad else OK, present=there) for at, (there, bad) in enumerate(above)]
     side: list[Seen | FrameLost] = [
         FrameLost("side", (10 * at + 5) * MS) if lost else frame(10 * at + 5, "side", NG if bad else OK)

@@ -177,7 +177,7 @@ def decider_of(view: View, bundle: Bundle, outbox: Outbox, **told: Any) -> Decid
 
 
 def test_a_recording_that_ends_meanwhile_is_no_lost_camera(bundle: Bundle, tmp_path: Path) -> None:
-    """However late the loop comes to it: the end of all there is to see is no camera that others go on without."""
+    """The end of all there is to see is no camera that others go on without. The loop may come to it late."""
     camera = SimulatedCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=3))
     engine = TimeLimitedEngine(SimulatedEngine(bundle.contract(1), camera.truth), 10.0)
     decided: list[Decided] = []

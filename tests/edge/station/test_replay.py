@@ -224,7 +224,7 @@ def test_a_limit_for_a_class_that_the_bundle_lacks_is_refused(bright: Path, tmp_
 
 
 def test_a_region_outside_the_frame_is_no_read(bright: Path, tmp_path: Path) -> None:
-    """Where nothing is looked at nothing is OK."""
+    """Nothing is OK where nothing is looked at."""
     (bright / "outside.yaml").write_text("inspect: {region: {rectangle: [900, 900, 10, 10]}}")
     pictures = write_pictures(tmp_path / "parts", part())
     _, (event,) = replay(bright, pictures, tmp_path, config="outside.yaml")

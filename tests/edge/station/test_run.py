@@ -235,7 +235,7 @@ def test_a_line_that_cannot_start_says_why(tmp_path: Path, text: str, code: int,
 
 
 def test_a_line_that_could_not_start_says_offline(tmp_path: Path) -> None:
-    """Whoever watches the broker must not see `starting` for ever."""
+    """A watcher of the broker must not see `starting` for ever."""
     write_bright_bundle(tmp_path / "bundle")
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
         (tmp_path / "line.yaml").write_text(

@@ -95,7 +95,7 @@ def test_each_view_has_a_mark_of_its_own() -> None:
 
 
 def test_a_hung_engine_is_named_and_the_watchdog_starves() -> None:
-    """While the engine hangs the loop goes round, and systemd is yet to restart the line."""
+    """The loop goes round while the engine hangs; systemd is to restart the line all the same."""
     clock = Clock()
     progress = Heartbeats(clock)
     engine = TimeLimitedEngine(

@@ -234,7 +234,7 @@ def test_a_drawing_that_does_not_fit_is_told_of(case: str, reason: str, says: st
 
 
 def test_bare_surfaces_are_told_apart_by_their_light() -> None:
-    """Where there are no details to compare, one that is lighter by 12 levels is another photo; by 2 it is not."""
+    """Without details to compare, one that is lighter by 12 levels is another photo; by 2 it is not."""
     shade = np.linspace(90, 110, SIZE[1]).astype(np.uint8)
     photo = np.ascontiguousarray(np.broadcast_to(shade[None, :, None], (*SIZE, 3)))
     for levels, reason in ((2, ""), (12, "another photo")):

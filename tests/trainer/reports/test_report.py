@@ -331,7 +331,7 @@ def test_an_earlier_report_survives_a_failure(bundle: Path, tmp_path: Path) -> N
 
 
 def test_everything_on_a_page_is_escaped() -> None:
-    """Whatever a name holds, it is shown and not obeyed."""
+    """A name is shown and not obeyed, whatever it holds."""
     bad = "<img src=x onerror=alert(1)> & \"quoted\" 'too'"
     section = Section(bad, [paragraph(bad), table([bad], [[bad]])])
     reader = Reader()

@@ -127,7 +127,7 @@ def test_a_class_that_is_lost_in_the_last_part_is_told_of(finished: Bundle, tmp_
 
 
 def test_a_class_that_the_first_part_does_not_find_is_not_silenced(data: Path, tmp_path: Path) -> None:
-    """Where one step of 1e-9 finds no scratch, silence is fitted; before a second part, an even chance is presumed.
+    """Silence is fitted where one step of 1e-9 finds no scratch. Before a second part, an even chance is presumed.
 
     Each picture shows one scratch: from half of what nine of ten show on, by the masks that are not held out.
     """
@@ -146,7 +146,7 @@ def test_a_class_that_the_first_part_does_not_find_is_not_silenced(data: Path, t
 
 
 def test_a_class_that_no_validation_picture_shows_is_presumed(data: Path, tmp_path: Path) -> None:
-    """Where all stains that would choose have empty masks, any threshold is as good: an even chance is presumed."""
+    """An even chance is presumed where all stains that would choose have empty masks: any threshold is as good."""
     folder = tmp_path / "bare"
     shutil.copytree(data, folder)
     settings = recipe(tmp_path, SHORT.replace("epochs: 6", "epochs: 1"))

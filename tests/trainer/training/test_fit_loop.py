@@ -301,7 +301,10 @@ def test_of_epochs_that_are_as_good_the_last_is_kept(tmp_path: Path) -> None:
 
 
 def test_another_part_goes_on_from_the_last_epoch(tmp_path: Path) -> None:
-    """However much better an earlier epoch was; unless it was stopped early, when the last one never settled."""
+    """Another part begins at the last epoch, however much better an earlier one was.
+
+    After an early stop it does not, for the last one never settled.
+    """
     still = {"learning_rate": 1e-9}
     loop, stepper, _ = make_loop(recipe(optimizer=still), two_layers(), tmp_path / "end", pictures())
     loop.train(resume=False)
@@ -431,7 +434,7 @@ def test_weights_that_were_thrown_too_far_are_not_the_last_good_ones(tmp_path: P
 
 
 def test_an_average_that_is_no_number_is_not_kept_as_good(tmp_path: Path) -> None:
-    """Where the moving average took in what is no number, the best epoch's weights are the last good ones."""
+    """The best epoch's weights are the last good ones if the moving average took in what is no number."""
     loop, stepper, _ = make_loop(recipe(epochs=1), two_layers(), tmp_path, pictures())
     loop.train(resume=False)
     stepper.averages = [np.full_like(value, np.nan) for value in stepper.averages]
