@@ -347,7 +347,7 @@ def test_help_is_quick_and_shows_an_example() -> None:
 
 
 def test_without_tensorflow_it_says_what_to_install(fresh: Path) -> None:
-    """Where TensorFlow is not installed, the command ends with exit code 7 and the pip command, and no traceback."""
+    """Without TensorFlow the command ends with exit code 7 and the pip command, and no traceback."""
     # None in sys.modules is how Python itself marks a module that cannot be imported
     code = f"import sys; sys.modules['tensorflow'] = None\nimport converters.__main__ as c\nc.main({[str(fresh)]!r} + "
     code += "['--to', 'onnxruntime'])"

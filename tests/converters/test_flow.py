@@ -382,7 +382,7 @@ def _fill(filler: Path) -> bool:
 def test_a_full_disk_leaves_the_bundle_as_it_was(
     kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the typed graph no longer fits, the exit code is 8, and the bundle is byte for byte what it was."""
+    """The exit code is 8 if the typed graph no longer fits. The bundle is byte for byte what it was."""
     disk = tmp_path / "disk"
     with small_disk(disk):
         path = shutil.copytree(kept, disk / "bundle")

@@ -171,7 +171,7 @@ def test_what_found_no_room_in_the_queue_is_asked_for_by_the_site(tmp_path: Path
 
 
 def test_a_bridge_gives_nothing_to_a_broker_of_another_authority(tmp_path: Path) -> None:
-    """Where the site's certificate is not of the authority in the file, the bridge ends the connection and says why."""
+    """The bridge ends the connection and says why if the site's certificate is not of the file's authority."""
     other = tmp_path / "other"
     other.mkdir()
     stranger = make_authority(other, "stranger")

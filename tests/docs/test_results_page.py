@@ -140,7 +140,7 @@ def test_a_set_is_known_by_what_its_recipe_says_and_its_pictures_show(tmp_path: 
 
 
 def test_a_set_has_the_date_of_its_training(tmp_path: Path) -> None:
-    """However much later the page is written."""
+    """A set has the date of its training, however much later the page is written."""
     shutil.copytree(page.DOCS.parent / "edge" / "bundles" / "simulated-glass", tmp_path / "bundle")
     trained = json.loads((tmp_path / "bundle" / "manifest.json").read_text())["provenance"][0]["at"]
     assert trained.startswith(Ran(STEEL, tmp_path, {}, {}).date)

@@ -181,7 +181,7 @@ def test_tracebacks_of_one_kind_are_told_once_whole(log: logging.Logger, capsys:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 30)), max_size=60))
 def test_nothing_is_lost_in_counting(said: list[tuple[str, float]]) -> None:
-    """Whatever is said when, what is told at once and what is counted add up to what was said, kind by kind."""
+    """Lines told at once and counted ones add up to what was said, kind by kind, whatever is said when."""
     repeats: Repeats[str] = Repeats(every_s=60, kinds_at_most=10)
     now_s, told = 0.0, dict.fromkeys("abc", 0)
     for what, later_s in said:

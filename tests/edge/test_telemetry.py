@@ -58,7 +58,7 @@ VERBS = {
 def test_a_verb_asks_no_name_server_sends_nothing_and_writes_nothing_below_home(
     verb: str, backend: str, recording: Path, tmp_path: Path
 ) -> None:
-    """While a line is checked, replayed, inspected or run, nothing leaves the machine and HOME stays as it was."""
+    """Nothing leaves the machine and HOME stays as it was while a line is checked, replayed, inspected or run."""
     config = tmp_path / "line.yaml"
     # what `auto` chose on a processor that leaves a choice is remembered in the user's cache
     precision = "fp32" if backend == "openvino" else "auto"
@@ -128,7 +128,7 @@ def _placed(word: str, places: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("package", ["edge", "trainer", "converters"])
 def test_each_package_switches_telemetry_off_before_anything_else(package: str, tmp_path: Path) -> None:
-    """Whichever of our packages is imported first, the libraries' telemetry is off from then on, in children too."""
+    """The libraries' telemetry is off from the first import of any of our packages on, in children too."""
     code = f"import {package}.__main__, openvino, onnxruntime, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     came = run_alone([sys.executable, "-c", code], home_of(tmp_path), cwd=ROOT)
     assert (came.code, came.stdout.strip()) == (0, "1"), came.stderr

@@ -390,7 +390,7 @@ def test_a_recording_may_have_any_name(tmp_path: Path, name: bytes, monkeypatch:
     ],
 )
 def test_a_source_that_is_none_is_refused_with_its_key(tmp_path: Path, source: str, says: str) -> None:
-    """When the settings are read, not by a crash of the camera's thread."""
+    """It is refused when the settings are read, not by a crash of the camera's thread."""
     (tmp_path / "line.yaml").write_text(f"camera: {{source: {source}}}\n")
     with pytest.raises(SettingsError, match=r"camera\.source") as told:
         load_settings(tmp_path / "line.yaml")
@@ -456,7 +456,7 @@ def test_a_camera_that_hangs_at_the_stop_ends_no_process_by_a_signal() -> None:
 
 
 def test_a_healthy_camera_is_never_lost_at_its_start() -> None:
-    """While it is opened it is starting; the first thing after that is a frame."""
+    """The camera is starting while it is opened; the first thing after that is a frame."""
     with rtsp_server() as (_, port):
         url = f"rtsp://127.0.0.1:{port}/line"
         limits = CaptureLimits(60_000)

@@ -62,7 +62,7 @@ def test_unsafe_characters_are_shown_as_escapes(text: str, shown: str) -> None:
 
 @given(st.text(st.characters(codec=None)))
 def test_every_text_is_made_safe(text: str) -> None:
-    """Whatever the text: one line without controls that UTF-8 can hold; and the JSON of it means the same."""
+    """Any text becomes one line without controls that UTF-8 can hold; the JSON of it means the same."""
     assert safe(printable(text))
     assert "\n" not in printable(text)
     assert printable(printable(text)) == printable(text)

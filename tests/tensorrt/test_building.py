@@ -437,7 +437,7 @@ def test_a_timing_cache_that_cannot_be_kept_costs_no_engine(
 def test_builds_of_different_bundles_wait_for_each_others_timings(
     bundle: Bundle, device: SimulatedDevice, tmp_path: Path
 ) -> None:
-    """While one uses the timing cache the other waits, so that neither loses what the other has learnt."""
+    """One build waits while the other uses the timing cache, so that neither loses what the other has learnt."""
     from converters.tensorrt.timing_cache import locked_timing_cache
     from edge.engines.device import machine_of
 

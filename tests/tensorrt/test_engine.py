@@ -74,7 +74,7 @@ def test_only_the_tiles_of_a_partial_batch_are_copied(bundle: Bundle, device: Si
 
 @pytest.mark.usefixtures("built")
 def test_mapped_memory_is_not_copied(bundle: Bundle, device: SimulatedDevice) -> None:
-    """Where host and device share memory, nothing is moved."""
+    """Nothing is moved where host and device share memory."""
     with make(bundle, device, memory="mapped") as engine:
         assert_right(engine.collect(submit(engine, NOISE[:3])), NOISE[:3])
     assert device.copied_in_bytes == device.copied_out_bytes == 0
@@ -132,7 +132,7 @@ def test_any_thread_may_ask_since_one_owns_the_device(bundle: Bundle, device: Si
 def test_a_failure_of_the_chip_is_an_error_of_ours_and_the_next_batch_is_right(
     bundle: Bundle, device: SimulatedDevice, after: int
 ) -> None:
-    """Whichever step fails, the batch fails with CUDA's words, nothing leaks, and the next batch is answered."""
+    """A batch fails with CUDA's words, whichever step fails. Nothing leaks, and the next batch is answered."""
     kept = []
     with make(bundle, device) as engine:
         device.faults.cuda_after = after
@@ -157,7 +157,7 @@ def test_a_batch_that_tensorrt_does_not_run_leaves_its_buffers_free(bundle: Bund
 
 @pytest.mark.usefixtures("built")
 def test_thresholds_are_those_of_the_submission(bundle: Bundle, device: SimulatedDevice) -> None:
-    """Who changes his array afterwards changes the next batch, not the one that waits for its turn."""
+    """A caller who changes his array afterwards changes the next batch, not the one that waits for its turn."""
     mine, go_on = HALF.copy(), threading.Event()
     with make(bundle, device) as engine:
         engine._opened()[1].submit(go_on.wait)

@@ -91,7 +91,7 @@ def test_head_is_the_contract_s_formula(count: int) -> None:
 
 
 def test_a_tie_goes_to_the_lowest_class() -> None:
-    """Where p / t is equal (here 2, 2 and 1, 1), the lowest class id wins, with its own score."""
+    """The lowest class id wins where p / t is equal (here 2, 2 and 1, 1), with its own score."""
     classes, scores = head([[[0.5, 0.75, 0.75], [0.25, 0.375, 0.0]]], [0.25, 0.375, 0.5])
     # 255 x 0.5 = 127.5, halves go to even: 128; 255 x 0.25 = 63.75 → 64
     assert classes.tolist() == [[1, 1]]

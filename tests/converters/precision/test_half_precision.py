@@ -153,7 +153,7 @@ def test_the_emulation_is_the_typed_graph_of_the_reference(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("net", [steep_net, blurring_net, normalising_net])
 def test_a_typed_graph_is_valid_and_its_borders_are_casts(tmp_path: Path, net: Any) -> None:
-    """Whatever is pinned, the graph passes ONNX's full checker, keeps the contract and has FLOAT only where pinned."""
+    """The graph passes ONNX's full checker and keeps the contract, whatever is pinned. FLOAT is only where pinned."""
     bundle = write_onnx_bundle(tmp_path / "b", net())
     graph = FloatGraph(bundle.onnx_path)
     for pinned in (head_pins(graph), head_pins(graph) | set(graph.candidates[::2]), set(graph.candidates)):

@@ -96,7 +96,7 @@ def test_a_node_that_would_cost_defects_is_excepted(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_quantised_without_loss_is_refused(tmp_path: Path) -> None:
-    """Where no pixel may change and every choice changes some, INT8 is a ConversionError and no graph is written."""
+    """INT8 is a ConversionError if no pixel may change and every choice changes some. No graph is written."""
     bundle = write_onnx_bundle(tmp_path / "b", blurring_net())
     with pytest.raises(ConversionError, match=r"In INT8 the model differs.*--precision fp16"):
         to_int8(bundle, (calibration_pictures(bundle),) * 2, 0.0, quiet)

@@ -32,7 +32,7 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_plan_is_a_bundle_error(tmp_path: Path, text: str) -> None:
-    """Whatever else stands in the file is refused with its path and what to run."""
+    """Anything else in the file is refused with its path and what to run."""
     (tmp_path / "p.json").write_text(text)
     with pytest.raises(BundleError, match=r"p\.json is no precision plan.*convert BUNDLE"):
         read_plan(tmp_path / "p.json")

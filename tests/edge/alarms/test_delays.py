@@ -92,7 +92,7 @@ def _timed(steps: list[tuple[int, float | None]]) -> list[tuple[int, float | Non
 
 @given(Rules, Values)
 def test_raised_and_cleared_alternate(of: AlarmRule, steps: list[tuple[int, float | None]]) -> None:
-    """Whatever is measured, raised comes first and the two alternate; the state agrees with the last one."""
+    """Raised comes first and the two alternate, whatever is measured; the state agrees with the last one."""
     state, events = play(of, _timed(steps))
     assert [event.transition for event in events] == (["raised", "cleared"] * len(events))[: len(events)]
     assert state.active == bool(events and events[-1].transition == "raised")
@@ -102,7 +102,7 @@ def test_raised_and_cleared_alternate(of: AlarmRule, steps: list[tuple[int, floa
 def test_unknown_values_change_nothing(
     of: AlarmRule, steps: list[tuple[int, float | None]], blind_ms: list[int]
 ) -> None:
-    """However long nothing can be read, an alarm neither raises nor clears, and is as active as before."""
+    """An alarm neither raises nor clears, and is as active as before, however long nothing can be read."""
     before, _ = play(of, _timed(steps))
     state, now_ms = before, 12_000
     for wait_ms in blind_ms:

@@ -56,7 +56,7 @@ def test_a_latched_alarm_holds_until_it_is_reset() -> None:
 
 
 def test_only_operators_command() -> None:
-    """Who is not on the list is told so, whatever they name, and nothing changes; an empty list is everybody's."""
+    """A user not on the list is told so, whatever they name, and nothing changes. An empty list is everybody's."""
     alarms = desk(rule(), operators=("anna",))
     alarms.look_at(BAD, 1)
     for outcome, _, events in (

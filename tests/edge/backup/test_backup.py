@@ -278,7 +278,7 @@ def test_what_is_no_file_is_no_backup(tmp_path: Path, make: Callable[[Path], obj
 
 
 def test_a_damaged_store_within_a_sound_archive_is_refused(station: Path, tmp_path: Path) -> None:
-    """Where somebody altered a page of the store and the manifest too, the store's own look finds it."""
+    """The store's own look finds a page that somebody altered together with the manifest."""
     import hashlib
 
     def harm(entries: dict[str, bytes]) -> None:
@@ -350,7 +350,7 @@ def test_an_earlier_store_is_brought_to_this_version(tmp_path: Path) -> None:
 
 
 def test_a_line_or_dashboard_that_runs_is_not_restored_over(station: Path, tmp_path: Path) -> None:
-    """While another process has the store or the history open, nothing is changed."""
+    """Nothing is changed while another process has the store or the history open."""
     take(station, tmp_path / "b.zip")
     with Outbox(station.parent / "outbox.db"), pytest.raises(StoreError, match="in use"):
         restore(tmp_path / "b.zip", station, replace=True)

@@ -159,7 +159,7 @@ def taken(source: GenicamSource, count: int) -> list:
 
 @pytest.mark.genicam
 def test_a_line_of_the_camera_triggers_it_and_its_silence_is_no_fault() -> None:
-    """Where an input of the camera triggers frames, none comes without one, and the camera is not lost for it."""
+    """A camera whose input triggers frames gives none without one, and is not lost for it."""
     settings = CameraSettings.model_validate({"kind": "genicam", "id": "LW1", "device": {"trigger": "Line0"}})
     assert settings.device.waits_for_a_line
     camera = make_camera(settings.model_copy(update={"triggered": True}), Heartbeats())
@@ -180,7 +180,7 @@ def test_linewatch_triggers_it_by_software() -> None:
 
 @pytest.mark.genicam
 def test_an_id_that_is_not_there_lists_those_that_are() -> None:
-    """Whoever mistyped a serial number sees the right one; the camera is found by its address and name too."""
+    """A mistyped serial number is answered with the right one. The camera is found by its address and name too."""
     with fake_genicam("21234567"):
         with camera_of("21234568") as camera:
             wait_for(lambda: "21234567 (Aravis Fake, GigEVision at 127.0.0.1)" in camera.read(0.1).detail)  # type: ignore[union-attr]

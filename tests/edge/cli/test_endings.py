@@ -1,4 +1,4 @@
-"""However a command's surroundings fail it, it ends with words and an exit code, never with a traceback."""
+"""A command ends with words and an exit code, never with a traceback, however its surroundings fail it."""
 
 from __future__ import annotations
 

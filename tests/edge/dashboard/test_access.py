@@ -1,4 +1,4 @@
-"""Who may look and who may command: log-in, roles, sessions that end, guesses, and forms of other sites."""
+"""The rights to look and to command: log-in, roles, sessions that end, guesses, and forms of other sites."""
 
 from __future__ import annotations
 

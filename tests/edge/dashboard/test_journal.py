@@ -174,7 +174,7 @@ def command(name: str, body: Any, **how: Any) -> Received:
 
 
 def test_commands_of_others_are_noted(tmp_path: Path) -> None:
-    """Who acknowledged from another desk is in the journal; parts, retained ones and our own wishes are not."""
+    """A user who acknowledged from another desk is in the journal. Parts, retained ones and our own wishes are not."""
     with bench(tmp_path) as site:
         site.online()
         site.hear(

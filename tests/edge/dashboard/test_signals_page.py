@@ -122,7 +122,7 @@ def test_nothing_is_switched_without_the_word_that_nobody_is_there(tmp_path: Pat
 
 
 def test_what_may_not_be_switched_has_no_link(tmp_path: Path) -> None:
-    """While the line runs no output has one; else all but those that are barred."""
+    """No output has a link while the line runs; else all have one but those that are barred."""
     with bench(tmp_path) as site:
         as_role(site, "engineer")
         assert re.findall(r"signal=(\w+)\"", site.browser.get("/signals").text) == ["gate", "count"]

@@ -59,7 +59,7 @@ def test_what_no_model_may_answer_is_an_error(name: str) -> None:
 
 
 def test_a_wrong_answer_is_an_engine_error() -> None:
-    """Whoever handles a failed inference handles this one too."""
+    """A handler of a failed inference handles this one too."""
     assert issubclass(WrongAnswerError, EngineError)
     assert WrongAnswerError.exit_code == EngineError.exit_code
 

@@ -89,7 +89,7 @@ def test_another_machine_or_model_is_measured_anew(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_cache_is_measured_over(tmp_path: Path, text: str) -> None:
-    """Whatever stands in the cache, the line starts, and the cache is whole afterwards."""
+    """The line starts, whatever stands in the cache, and the cache is whole afterwards."""
     cache = tmp_path / "engines.json"
     cache.write_text(text)
     assert not choose(OPENERS, "key", accepted, THRESHOLDS, cache).remembered

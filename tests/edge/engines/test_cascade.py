@@ -84,7 +84,7 @@ def blobs(draw: st.DrawFn) -> tuple[float, list[Blob]]:
 
 @given(blobs())
 def test_rounding_within_the_margin_never_decides(drawn: tuple[float, list[Blob]]) -> None:
-    """Where each probability is off by less than the margin, the same defects are kept as by the exact engine.
+    """The same defects are kept as by the exact engine if each probability is off by less than the margin.
 
     By arithmetic: a defect is kept if 20 px of it or more reach the threshold. A probability is told in 255ths, so none
     is drawn at the very threshold.

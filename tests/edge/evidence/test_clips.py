@@ -61,7 +61,7 @@ def test_a_clip_has_the_seconds_before_and_after() -> None:
 
 @given(st.lists(st.tuples(st.floats(0.01, 2), st.booleans(), st.integers(1, 60_000)), max_size=60))
 def test_memory_is_bounded_and_each_alarm_has_its_clip_or_is_counted(steps: list[tuple[float, bool, int]]) -> None:
-    """Whatever comes: what is held stays within its bytes, or one frame; every alarm has a clip, or is counted."""
+    """Memory stays within its bytes, or one frame, whatever comes. Every alarm has a clip, or is counted."""
     jobs: list[ClipJob] = []
     clips = Clips(ClipSettings(pre_s=5, post_s=1, fps=60, memory_mb=1), lambda job: jobs.append(job) is None, "e")
     at_s, raised = 0.0, 0

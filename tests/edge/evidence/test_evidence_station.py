@@ -125,7 +125,7 @@ def test_each_view_leaves_the_frame_that_speaks_for_it(bright: Bundle, tmp_path:
 
 
 def test_frames_without_parts_are_kept_by_themselves(bright: Bundle, tmp_path: Path) -> None:
-    """Where each frame has a verdict, each NG frame has its evidence, and its message names it."""
+    """Each NG frame has its evidence where each frame has a verdict, and its message names it."""
     settings = settings_of(bright, tmp_path / "kept", parts={"trigger": "every_frame"}, cameras={"top": {}})
     camera = ListedCamera("top", [(0, GOOD), (40, WORSE), (80, GOOD)])
     bodies = ran(settings, bright, tmp_path, {"top": camera}, None)
@@ -147,7 +147,7 @@ def test_without_a_folder_nothing_is_kept_or_named(bright: Bundle, tmp_path: Pat
 
 @given(st.lists(st.tuples(st.sampled_from(Verdict), st.integers(1, 400)), min_size=1, max_size=40))
 def test_frames_in_memory_are_bounded(frames: list[tuple[Verdict, int]]) -> None:
-    """Whatever comes, memory holds its bytes or two frames, and the newest frame and the worst one are among them."""
+    """Memory holds its bytes or two frames, whatever comes. The newest frame and the worst one are among them."""
     held = HeldFrames(1_000, 10**9)
     results = []
     for number, (verdict, size) in enumerate(frames):

@@ -177,7 +177,7 @@ def test_a_clock_that_jumps_removes_nothing_for_a_day(days: int, tmp_path: Path)
 
 
 def test_a_disk_with_too_little_room_is_left_alone(tmp_path: Path) -> None:
-    """Where the disk has less free than is to stay free, nothing is written or removed; then it goes on."""
+    """Nothing is written or removed while the disk has less free than is to stay free. Then it goes on."""
     free = [5_000_000_000]
     settings = EvidenceSettings(min_free_gb=1)
     with EvidenceFolder(tmp_path, settings, free_bytes=lambda _: free[0]) as folder:

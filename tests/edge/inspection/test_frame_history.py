@@ -48,7 +48,7 @@ def test_a_model_of_one_frame_remembers_none() -> None:
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=30), st.integers(1, 6))
 def test_a_sequence_has_no_gaps(indices: list[int], frames: int) -> None:
-    """Whatever comes in, what comes out ends with it, follows frame by frame, and is not longer than asked."""
+    """The sequence ends with the frame that came in, follows frame by frame, and is not longer than asked."""
     recent = RecentFrames(frames)
     for index in indices:
         sequence = seen(recent, prepared(index))

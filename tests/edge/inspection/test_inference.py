@@ -97,7 +97,7 @@ def test_a_graph_of_another_shape_is_refused(bundle: Bundle) -> None:
 
 
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, bundle: Bundle) -> None:
-    """Whatever ONNX Runtime says of a broken file becomes an error of ours, with the remedy."""
+    """Any words of ONNX Runtime on a broken file become an error of ours, with the remedy."""
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     engine = OnnxRuntimeEngine(tmp_path / "model.onnx", bundle.contract(1))
     with pytest.raises(ContractError, match="Convert the bundle again"), engine:

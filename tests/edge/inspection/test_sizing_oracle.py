@@ -26,7 +26,7 @@ def test_a_skeleton_is_about_that_of_scikit_image(shape: Shape) -> None:
 
 @pytest.mark.parametrize("shape", [disc(26), square(24, 17), bar(80, 8, 40), arc(40, 7, 160)])
 def test_an_area_is_that_within_the_contour_at_half_the_height(shape: Shape) -> None:
-    """Where nothing is blurred, the area is within 2 % of that of `find_contours` at the middle grey value."""
+    """The area is within 2 % of that of `find_contours` at the middle grey value, where nothing is blurred."""
     picture = drawn(shape, Drawing((0.3, 0.2), blur=0.5))
     (defect,) = measured(picture, marked(picture))
     contours = measure.find_contours(picture.astype(float), (GROUND + INK) / 2)

@@ -19,7 +19,7 @@ def plans(draw: st.DrawFn) -> TilePlan:
 
 @given(plans())
 def test_every_pixel_of_the_frame_is_kept_from_exactly_one_tile(tiles: TilePlan) -> None:
-    """Whatever the sizes of frame and tile, no pixel counts twice and none is left out."""
+    """No pixel counts twice and none is left out, whatever the sizes of frame and tile."""
     rows, columns = tiles.map_shape
     kept = np.zeros((rows * tiles.stride, columns * tiles.stride), int)
     for cell in tiles.cells:

@@ -223,7 +223,7 @@ def test_how_each_kind_travels() -> None:
 
 
 def test_the_envelope_says_who_when_and_which() -> None:
-    """Who speaks, both clocks, the event's number and the model stand around every body; each id is new."""
+    """The speaker, both clocks, the event's number and the model stand around every body; each id is new."""
     message, _ = WRITER.result(inspection(None, Verdict.NO_READ, "dark"), 41)
     envelope = opened(message)
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -349,7 +349,7 @@ Inspections = st.one_of(
 @given(Inspections)
 @settings(max_examples=200)
 def test_any_inspection_makes_a_valid_result(seen: FrameResult) -> None:
-    """Whatever was inspected, the result keeps its schema, and the body is the same each time it is built."""
+    """The result keeps its schema, whatever was inspected, and the body is the same each time it is built."""
     message, body = WRITER.result(seen, 1)
     assert opened(message)["body"] == body == result_body(seen, MODEL)
 

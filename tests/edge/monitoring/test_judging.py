@@ -125,7 +125,7 @@ _ANY = st.recursive(
     camera=st.dictionaries(st.sampled_from(sorted(health_body(WELL)["cameras"]["top"])), _ANY),
 )
 def test_no_forged_body_ends_anything(body: Any, camera: dict[str, Any]) -> None:
-    """Whatever a stranger sends, each subject has an answer with a reason that can be written."""
+    """Each subject has an answer with a reason that can be written, whatever a stranger sends."""
     for told in (body, health_body(WELL) | {"cameras": {"top": camera}}):
         checks = judged_health(told)
         assert {check.subject for check in checks} >= NEEDED - {"station"}

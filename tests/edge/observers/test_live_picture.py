@@ -100,7 +100,7 @@ def test_a_dead_camera_leaves_no_picture_standing() -> None:
 
 
 def test_the_end_of_the_station_ends_the_streams() -> None:
-    """Who watches when the station ends gets no further picture, and does not wait for one."""
+    """A watcher gets no further picture when the station ends, and does not wait for one."""
     live = pictures()
     with live:
         scope = live.watch("top")

@@ -100,7 +100,7 @@ def test_pictures_are_offered_at_their_interval_and_only_while_somebody_may_get_
 
 
 def test_the_last_part_is_written_on_the_picture(bundle: Bundle, tmp_path: Path) -> None:
-    """Where there are parts, a second line is written beneath the frame's own: the last part with its verdict."""
+    """A second line is written beneath the frame's own where there are parts: the last part with its verdict."""
     pixels: UInt8 = np.full((480, 640), 128, np.uint8)
     decided = Decided(inspection(), {}, Frame("top", 7, pixels, 0, NOW), None, ())
     judgement = Judgement(Verdict.NG, "top: 1 scratch")

@@ -225,7 +225,7 @@ def test_a_reader_sees_what_a_running_line_commits_and_holds_nobody_up(tmp_path:
 
 
 def test_a_reader_that_may_not_write_reads_a_closed_outbox(tmp_path: Path) -> None:
-    """Where SQLite can make no file beside it, since nobody may write there, the store is read all the same."""
+    """The store is read all the same if SQLite can make no file beside it, since nobody may write there."""
     folder = tmp_path / "folder"
     folder.mkdir()
     with Outbox(folder / "outbox.db") as outbox:

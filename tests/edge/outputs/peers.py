@@ -38,7 +38,7 @@ class Peer(Protocol):
 
 
 class _Places:
-    """Where a Modbus machine has the signals: outputs from 0 on, inputs from 20 on."""
+    """The places of a Modbus machine's signals: outputs from 0 on, inputs from 20 on."""
 
     def __init__(self, outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         self._number = {name: place for place, name in enumerate(outputs)}

@@ -93,7 +93,7 @@ def test_a_frame_that_was_dropped_unjudged_is_no_ok() -> None:
 
 
 def test_n_of_m_frames() -> None:
-    """Where a recipe asks for two NG frames, one is not enough and two are."""
+    """One NG frame is not enough and two are, where a recipe asks for two."""
     rules = PartRules({"top": ViewRule(ng_frames=2)}, 1000 * MS, 100 * MS)
     one = play(rules, (0, PartOpened(0)), (10, seen(10, NG)), (12, seen(12)), (20, PartClosed(20 * MS)))
     two = play(rules, (0, PartOpened(0)), (10, seen(10, NG)), (12, seen(12, NG)), (20, PartClosed(20 * MS)))
@@ -127,7 +127,7 @@ def test_two_parts_open_at_once_and_a_view_that_sees_them_later() -> None:
 
 
 def test_a_triggered_camera_concludes_at_once() -> None:
-    """Where each view shows a part in exactly one frame, nothing is waited for once all have come."""
+    """Nothing is waited for once all views have come, where each shows a part in exactly one frame."""
     parts, _ = step(ONE_VIEW, Parts(), PartOpened(0, exactly=1), 0)
     parts, _ = step(ONE_VIEW, parts, PartClosed(0), 0)
     parts, told = step(ONE_VIEW, parts, seen(0, NG), 30 * MS)

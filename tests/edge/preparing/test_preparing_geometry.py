@@ -55,7 +55,7 @@ def test_inside_has_nothing_beside_it() -> None:
 
 @given(SIDE, SIDE, SIDE, SIDE)
 def test_inside_is_a_letterbox_without_its_fill(h: int, w: int, height: int, width: int) -> None:
-    """Whatever the sizes: the pixels are those of the letterbox that are not fill, and lead back to the whole frame."""
+    """The pixels are the letterbox's that are not fill, at any sizes, and lead back to the whole frame."""
     pixels = np.random.default_rng(1).integers(1, 256, (h, w)).astype(np.uint8)
     box, _ = prepare(pixels, (Resize(width=width, height=height),), 1)
     made, to_frame = prepare(pixels, (Resize(width=width, height=height, fit="inside"),), 1)
@@ -67,7 +67,7 @@ def test_inside_is_a_letterbox_without_its_fill(h: int, w: int, height: int, wid
 
 @given(SIDE, SIDE, SIDE, SIDE)
 def test_the_corners_of_a_letterbox_are_the_corners_of_the_frame(h: int, w: int, height: int, width: int) -> None:
-    """Whatever the sizes: what is not fill leads back to exactly the frame, and touches two opposite sides."""
+    """Pixels that are not fill lead back to exactly the frame, and touch two opposite sides, whatever the sizes."""
     pixels = np.full((h, w), 255, np.uint8)
     box, to_frame = prepare(pixels, (Resize(width=width, height=height),), 1)
     rows, columns = np.flatnonzero(box.any(axis=(1, 2))), np.flatnonzero(box.any(axis=(0, 2)))

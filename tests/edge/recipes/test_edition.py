@@ -1,4 +1,4 @@
-"""Which settings a running station takes and which it refuses: each key is one or the other, as the page says."""
+"""The settings that a running station takes or refuses: each key is one or the other, as the page says."""
 
 from __future__ import annotations
 

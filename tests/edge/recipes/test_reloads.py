@@ -1,4 +1,4 @@
-"""When a station takes what is new and when it goes back, as a pure decision, whatever happens in whatever order."""
+"""Pure decisions of a station to take what is new or to go back, whatever happens in whatever order."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_it_is_read_compared_changed_and_watched() -> None:
 
 
 def test_a_change_waits_no_longer_than_the_longest_part() -> None:
-    """Where parts overlap without end, it comes a part's time limit after it could first be made."""
+    """A change comes a part's time limit after it could first be made, if parts overlap without end."""
     line = shadowed()
     line.do(*[SAME] * 4)
     told = {at_s: line.do(Gap(free=False), at_s=at_s) for at_s in (5, 5.9, 6)}

@@ -18,7 +18,7 @@ from edge.station.refusals import TOLD, WITHIN_NS, Refusals
 
 @given(st.lists(st.tuples(st.integers(0, 3 * WITHIN_NS), st.sampled_from("ab")), max_size=200))
 def test_every_refusal_is_told_or_counted(refused: list[tuple[int, str]]) -> None:
-    """However they come: those in full and those counted are all of them, and few are told in full in any 10 s."""
+    """Those told in full and those counted are all refusals, however they come. Few are told in full in any 10 s."""
     refusals = Refusals()
     full: list[tuple[int, str]] = []
     counted = 0

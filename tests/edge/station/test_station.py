@@ -188,7 +188,7 @@ def test_a_part_without_any_frame_is_no_read(bright: Bundle, tmp_path: Path) -> 
 
 
 def test_a_camera_that_hangs_costs_the_others_nothing(bright: Bundle, tmp_path: Path) -> None:
-    """While one camera's driver never comes back, the frames of the other are judged, in their order."""
+    """The frames of one camera are judged, in their order, while the other's driver never comes back."""
     stop, seen = threading.Event(), list[Decided]()
 
     def watch(decided: Decided | DecidedPart) -> None:

@@ -259,7 +259,7 @@ def test_the_panel_reads_well_at_80_columns() -> None:
 
 @pytest.mark.parametrize("state", ["stale", "offline", "no_broker", "unknown"])
 def test_nothing_old_looks_well(state: str) -> None:
-    """Where a station is not online now, the panel says so before all else, and an OK of before is called old."""
+    """The panel says before all else that a station is not online now. An OK of before is called old."""
     seen = watched(ONLINE, result(Verdict.OK, 1))
     now_ns = 2 * S
     if state == "offline":
@@ -320,7 +320,7 @@ def _messages() -> Iterator[st.SearchStrategy[bytes]]:
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(TOPICS), st.one_of(*_messages()), st.booleans()), max_size=8))
 def test_no_message_ends_it(messages: list[tuple[str, bytes, bool]]) -> None:
-    """Whatever is published on a station's topics, it can be shown, as panel, line and JSON."""
+    """Anything published on a station's topics can be shown, as panel, line and JSON."""
     seen = watched(ONLINE)
     for topic, payload, retained in messages:
         seen.take(Received(f"{ROOT}/{topic}", payload, retained=retained), S)

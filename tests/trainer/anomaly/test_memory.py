@@ -51,7 +51,7 @@ def test_no_point_is_more_than_twice_as_far_as_the_best_choice_would_leave_it(se
 
 
 def test_a_memory_never_grows_beyond_its_size() -> None:
-    """However many points there are, and all of them where there are fewer."""
+    """It has its size, however many points there are, and all of them where there are fewer."""
     rng = np.random.default_rng(0)
     assert k_centres(rng.normal(size=(500, 4)).astype(np.float32), 16, rng).shape == (16, 4)
     assert k_centres(rng.normal(size=(5, 4)).astype(np.float32), 16, rng).shape == (5, 4)

@@ -241,7 +241,7 @@ def test_a_pasted_defect_shows_no_edge_around_it() -> None:
 
 
 def test_nothing_is_pasted_onto_a_defect() -> None:
-    """Where everything is taken, crop and truth stay as they are."""
+    """Crop and truth stay as they are where everything is taken."""
     target, taken = textured(160, 2, 96)[:, :, None], np.full((96, 96), 2, np.uint8)
     pixels, mask = Paster([scratched()], [1]).paste(target, taken, STILL, np.random.default_rng(0))
     assert pixels is target
@@ -315,7 +315,7 @@ def test_a_class_that_the_data_has_not_is_named() -> None:
 
 
 def test_cut_outs_are_flat_and_clean() -> None:
-    """Where a crop is blotted out it has its mean and the truth is clean; elsewhere nothing changes."""
+    """A blotted-out place has the crop's mean and its truth is clean; elsewhere nothing changes."""
     before, ones = noise(0, (64, 64, 1)).astype(np.float32), np.ones((64, 64), np.uint8)
     generator, shares = np.random.default_rng(1), []
     for _ in range(20):

@@ -118,7 +118,7 @@ def test_a_class_that_no_further_picture_shows_keeps_what_it_has(bundle: Path, f
 
 
 def test_a_bundle_that_cannot_be_written_is_as_it_was(bundle: Path, further: Path) -> None:
-    """Where the manifest cannot be replaced, every file is back, the conversion too; refitted later, it is whole."""
+    """Every file is back, the conversion too, if the manifest cannot be replaced. A later refit makes it whole."""
     (bundle / ONNX_MODEL).write_bytes(b"as converted")
     write_manifest(bundle, load_bundle(bundle, need_onnx=False).manifest)
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}

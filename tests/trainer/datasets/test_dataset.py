@@ -233,7 +233,7 @@ def test_a_class_with_too_few_groups_cannot_be_split() -> None:
 
 
 def test_crops_keep_picture_and_mask_together() -> None:
-    """Whatever the turn, zoom, shear, shift and flip: where the picture is bright the mask says scratch."""
+    """The mask says scratch where the picture is bright, whatever the turn, zoom, shear, shift and flip."""
     pixels = np.zeros((200, 300, 1), np.uint8)
     cv2.ellipse(pixels, (150, 100), (60, 25), 30, 0, 360, 255, -1)
     picture = Picture(entry(0, 0, "scratch"), pixels, (pixels[:, :, 0] > 0).astype(np.uint8))

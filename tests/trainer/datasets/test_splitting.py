@@ -51,7 +51,7 @@ def parts_of_groups(entries: list[Entry], parts: dict[str, str]) -> dict[str, se
 def test_a_group_is_in_one_part_and_every_class_is_learned_and_validated(
     entries: list[Entry], seed: int, test: float, validation: float
 ) -> None:
-    """Whatever the classes of the pictures, their groups and the shares; or the split is refused."""
+    """This holds whatever the classes of the pictures, their groups and the shares; or the split is refused."""
     try:
         parts = split(entries, test, validation, seed)
     except DatasetError:
@@ -301,7 +301,7 @@ def test_pictures_that_cannot_be_read_are_told_by_the_split(painted: Path, tmp_p
 
 
 def test_kolektor_and_magnetic_tiles_split_in_shares(real_data: Path) -> None:
-    """Where most groups have both classes, or few pictures: a third of each class's pictures within 6 points."""
+    """A third of each class's pictures comes within 6 points. Most groups have both classes, or few pictures."""
     for name in ("kolektor", "magnetic_tile"):
         entries = read_manifest(real_data / name)
         parts = split(entries, 0.3333, 0.2, 7)

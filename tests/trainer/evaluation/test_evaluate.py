@@ -276,9 +276,9 @@ def write_films(folder: Path) -> Path:
 
 @pytest.mark.parametrize("ranking", [True, False])
 def test_a_model_of_several_frames_is_judged_on_recordings(tmp_path: Path, ranking: bool) -> None:
-    """Where its recipe says so, a group's pictures come in their order, whatever lies between them in the table.
+    """A group's pictures come in their order if its recipe says so, whatever lies between them in the table.
 
-    What flashes is found where it is new, and nowhere else. On stills, each shown twice, nothing is ever new.
+    A flash is found where it is new, and nowhere else. On stills, each shown twice, nothing is ever new.
     """
     films = write_films(tmp_path / "films")
     heard = io.StringIO()

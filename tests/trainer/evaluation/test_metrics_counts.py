@@ -102,7 +102,7 @@ def test_defects_and_f1_agree_with_scikit_learn_and_scipy() -> None:
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.tuples(two_maps, two_maps), max_size=4))
 def test_no_figure_is_flattered_by_emptiness(pictures: list[tuple[UInt8, UInt8]]) -> None:
-    """Whatever the pictures, an all-empty answer finds nothing: every recall is 0 or None, every precision None."""
+    """An all-empty answer finds nothing, whatever the pictures: every recall is 0 or None, every precision None."""
     empty = Scores(NAMES, tolerance_px=1)
     for truth, _ in pictures:
         empty.add(truth, np.zeros_like(truth))

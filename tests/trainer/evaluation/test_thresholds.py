@@ -56,7 +56,7 @@ def test_the_smallest_area_is_above_a_speck_that_only_one_clean_picture_shows() 
 
 
 def test_a_class_that_is_never_right_says_so() -> None:
-    """Where no threshold helps, the pictures that remain missed are told."""
+    """The pictures that remain missed are told where no threshold helps."""
     truth = picture((20, 10, 1)) > 0
     fitted = fit_class([picture((90, 10, 230))], [truth])
     assert (fitted.missed, fitted.shown) == (1, 1)
@@ -77,7 +77,7 @@ def fitted_at(miss_cost: float, false_cost: float) -> FittedClass:
 
 
 def test_the_stated_cost_decides_between_misses_and_false_alarms() -> None:
-    """Where one can only be had for the other, what costs more is avoided."""
+    """The dearer error is avoided where one can only be had for the other."""
     careful, lenient = fitted_at(20, 1), fitted_at(1, 20)
     assert (careful.missed, careful.false) == (0, 9)
     assert careful.threshold <= 0.4

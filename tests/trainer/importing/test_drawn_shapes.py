@@ -106,7 +106,7 @@ def drawn(draw: Draw) -> UInt8:
 
 @pytest.mark.parametrize("name", UNCLEAR)
 def test_arrows_and_open_arcs_are_found(name: str) -> None:
-    """Whatever way they point, thin or thick, and when they are turned, mirrored or four times as large."""
+    """They are found whatever way they point, thin or thick, turned, mirrored or four times as large."""
     draw, kind = UNCLEAR[name]
     strokes = drawn(draw)
     turned = np.ascontiguousarray(strokes.T)

@@ -1,4 +1,4 @@
-"""Whoever imports in a terminal sees how far it is; a pipe and a log get plain lines."""
+"""An import in a terminal shows how far it is; a pipe and a log get plain lines."""
 
 from __future__ import annotations
 

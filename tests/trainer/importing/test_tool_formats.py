@@ -313,7 +313,7 @@ def test_every_shape_of_labelme_s_is_drawn(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_labelme_embeds_is_taken_out(tmp_path: Path) -> None:
-    """Where no picture lies beside the labels or above; else it is named as missing."""
+    """It is taken out where no picture lies beside the labels or above; else one is named as missing."""
     folder = tmp_path / "deep" / "labels"
     folder.mkdir(parents=True)
     encoded = cv2.imencode(".png", surface(0, SIZE))[1].tobytes()
@@ -485,7 +485,7 @@ def test_what_could_be_several_things_is_refused(write: Callable[[Path], None], 
 
 
 def test_auto_names_the_command_that_has_the_option(tmp_path: Path) -> None:
-    """Where an error asks for what auto cannot be given."""
+    """An error that asks for what auto cannot be given names the command that has the option."""
     save(tmp_path / "in" / "images" / "a.png", surface(0, SIZE))
     save(tmp_path / "in" / "masks" / "a.png", 255 - SCRATCH)
     code, said = run("auto", tmp_path / "in", "--out", tmp_path / "out")

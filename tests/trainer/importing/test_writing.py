@@ -187,7 +187,7 @@ def test_pictures_that_differ_in_their_suffix_do_not_share_a_mask(tmp_path: Path
 
 
 def test_overlapping_classes_are_told_of(tmp_path: Path) -> None:
-    """Where two classes claim a pixel the last one counts, and the summary says on which pictures."""
+    """The last class counts where two claim a pixel, and the summary says on which pictures."""
     two = (ClassMask("scratch", MASK), ClassMask("stain", rectangle(SIZE, 8, 10, 4, 6)))
     apart = (ClassMask("scratch", MASK), ClassMask("stain", rectangle(SIZE, 9, 11, 4, 6)))
     written = imported(source(labelled(tmp_path, "a.png", *two), labelled(tmp_path, "b.png", *apart)), tmp_path / "out")
@@ -197,7 +197,7 @@ def test_overlapping_classes_are_told_of(tmp_path: Path) -> None:
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
-    """Whatever the format: a mask has its picture's size."""
+    """A mask has its picture's size, whatever the format."""
     with pytest.raises(DatasetError, match=r"labels of a\.png: expected a mask of 30 x 20 px .* received 9 x 8"):
         imported(source(labelled(tmp_path, "a.png", ClassMask("pit", np.ones((8, 9), np.uint8)))), tmp_path / "out")
 

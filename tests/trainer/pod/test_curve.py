@@ -63,7 +63,7 @@ def test_the_bound_is_the_largest_a90_of_all_likely_curves(seed: int, count: int
 
 
 def test_a_clean_step_has_a_bound() -> None:
-    """Where all larger ones were found and all smaller ones missed, a90 is the least found, its bound a bit larger."""
+    """With all larger ones found and all smaller ones missed, a90 is the least found, its bound a bit larger."""
     sizes = np.arange(1.0, 61.0)
     curve = fit_curve(sizes, sizes > 20)
     assert (curve.a90, curve.slope, curve.reason) == (21.0, None, None)

@@ -132,7 +132,7 @@ epochs = st.builds(
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(epochs, max_size=12), st.integers(1, 5))
 def test_no_history_breaks_the_guard(made: list[EpochFigures], collapse_epochs: int) -> None:
-    """Whatever the figures, findings name a class of the last epoch or the whole, and a streak that is there."""
+    """Findings name a class of the last epoch or the whole, and a streak that is there, whatever the figures."""
     for finding in look(made, GuardSettings(collapse_epochs=collapse_epochs)):
         assert finding.class_name is None or finding.class_name in made[-1].classes
         assert 1 <= finding.epochs <= len(made)

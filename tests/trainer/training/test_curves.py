@@ -132,7 +132,7 @@ epochs = st.builds(
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(epochs, max_size=40))
 def test_no_curve_breaks_the_reader(made: list[EpochFigures]) -> None:
-    """Whatever the figures, there is exactly one verdict, and it comes first."""
+    """There is exactly one verdict, and it comes first, whatever the figures."""
     readings = read_curves(made)
     assert [reading.leading for reading in readings] == [True] + [False] * (len(readings) - 1)
 
