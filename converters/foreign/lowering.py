@@ -1,8 +1,10 @@
-"""A net of any exporter → the ONNX that a bundle holds: opset 17, FP32, one file, any number of tiles of one size.
+"""A net of any exporter → the ONNX that a bundle holds.
 
-onnx's own converter goes up well and down badly (Resize 18 → 17 fails, onnx #8209; Gelu and GroupNormalization have no
-way at all), so the way down is here, operator by operator. What is not known here and is no operator of opset 17 is
-refused by ONNX's full checker. Whether the same is computed is not believed but measured, against the file as given.
+That is opset 17, FP32, one file, any number of tiles of one size.
+
+onnx's own converter goes up well and down badly. Resize 18 → 17 fails (onnx #8209); Gelu and GroupNormalization have
+no way at all. So the way down is here, operator by operator. ONNX's full checker refuses an operator that is not
+known here and is none of opset 17. The same answer is not believed but measured, against the file as given.
 """
 
 from __future__ import annotations

@@ -37,7 +37,10 @@ _COUNTED = (
 
 
 def lasting(seconds: float | None) -> str:
-    """Write a duration as a person says it: `4 s`, `3 min`, `2 h 5 min`, `3 d 4 h`; one that is not known as such."""
+    """Write a duration as a person says it: `4 s`, `3 min`, `2 h 5 min`, `3 d 4 h`.
+
+    None is written as a time that is not known.
+    """
     if seconds is None:
         return "a time that is not known"
     whole = int(seconds)

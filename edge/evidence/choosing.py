@@ -49,9 +49,9 @@ def is_evidence_id(text: str) -> bool:
 
 
 def nearness(measurement: Measurement | None, limits: Mapping[str, Limit]) -> float:
-    """Return how near a frame is to a limit of its class: the greatest share of any, 1 = it is reached; else 0.
+    """Return how near a frame is to a limit of its class: the greatest share of any.
 
-    A limit of nothing cannot be near: a frame keeps it or is NG.
+    At 1 the limit is reached; without any share it is 0. A limit of nothing cannot be near: a frame keeps it or is NG.
     """
     if measurement is None:
         return 0.0

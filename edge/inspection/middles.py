@@ -53,9 +53,9 @@ class Outline:
 
 
 def middles(asked: Sequence[tuple[UInt8, Outline | None]]) -> list[Middle | None]:
-    """Return the middle of each mask, uint8 [h, w], 0 or 1, with a border of 0; None where it is no plain line.
+    """Return the middle of each mask, uint8 [h, w], 0 or 1, with a border of 0.
 
-    Each comes with its outline, where that is known.
+    It is None where the mask is no plain line. Each mask comes with its outline, where that is known.
     """
     found: list[Middle | None] = [None] * len(asked)
     known = [(number, outline) for number, (_, outline) in enumerate(asked) if outline is not None]

@@ -1,4 +1,7 @@
-"""Outputs and inputs as nodes of OPC UA: as a client of the machine, or as its server; in a thread of its own."""
+"""Outputs and inputs as nodes of OPC UA, in a thread of their own.
+
+The link is a client of the machine, or its server.
+"""
 
 from __future__ import annotations
 

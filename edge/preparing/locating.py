@@ -198,7 +198,10 @@ def _through_edges(near: Circle, outwards: Float64, offsets: Float64, contrast: 
 
 
 def _through(x: Float64, y: Float64, weights: Float64) -> Circle:
-    """Fit a circle to points by weighted algebraic least squares (Kåsa, 1976): x² + y² = 2 a x + 2 b y + c."""
+    """Fit a circle to points by weighted algebraic least squares (Kåsa, 1976).
+
+    Its equation is x² + y² = 2 a x + 2 b y + c.
+    """
     middle_x, middle_y = float(x.mean()), float(y.mean())
     u, v = x - middle_x, y - middle_y
     basis = np.column_stack([2 * u, 2 * v, np.ones_like(u)])

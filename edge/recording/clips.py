@@ -271,7 +271,10 @@ def _crc32(pixels: Pixels) -> int:
 
 
 def _decoded(path: Path) -> Iterator[tuple[int, Pixels | None]]:
-    """Yield the place in the clip and the pixels of each picture up to the file's end, or to where it was cut off."""
+    """Yield the place in the clip and the pixels of each picture.
+
+    The last one is at the file's end, or where it was cut off.
+    """
     av = load_av()
     try:
         file = path.open("rb")

@@ -28,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_its_command_writes_each_column_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a drawn bar of 80 x 6 px at 0.05 mm: 4 x 0.3 mm, 1.2 mm², all by the settings of the page."""
+    """A drawn bar of 80 x 6 px at 0.05 mm has 4 x 0.3 mm and 1.2 mm². All is by the settings of the page."""
     monkeypatch.chdir(tmp_path)
     write_bright_bundle(tmp_path / "bundle")
     (tmp_path / "pictures").mkdir()

@@ -354,7 +354,7 @@ def replay_golden(bundle: Bundle) -> None:
 
 
 def test_many_of_the_largest_golden_frames_are_refused(bundle: Bundle) -> None:
-    """One such picture, named five times, does not hold up the start of a line: 5 x 11,500 squared is above 2 to 29."""
+    """One such picture, named five times, does not hold up a line's start. 5 x 11,500 squared is above 2 to 29."""
     large = with_golden(bundle, png(11_500, 11_500, 0), SMALL)
     manifest = large.manifest.model_copy(update={"golden": large.manifest.golden * 5})
     large = write_manifest(large.path, manifest)

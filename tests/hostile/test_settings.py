@@ -1,4 +1,7 @@
-"""Settings that are meant to hurt, or that people write in good faith: one table of each, and what is to come of it."""
+"""Settings that are meant to hurt, or that people write in good faith.
+
+There is one table of each, with what is to come of it.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ TAKEN = [
 
 @pytest.mark.parametrize(("text", "key", "value"), TAKEN)
 def test_what_people_write_means_what_they_mean(text: str, key: str, value: object, tmp_path: Path) -> None:
-    """On, off, yes and no are as each key wants them; a name that looks like a date stays a name; merge keys merge."""
+    """On, off, yes and no are as each key wants them. A name that looks like a date stays a name; merge keys merge."""
     assert getattr(load(tmp_path, text), key) == value
 
 

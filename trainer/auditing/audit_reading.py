@@ -295,7 +295,10 @@ def _examine_mask(path: Path, row: Row, grey: UInt8, taken: UInt8) -> tuple[Mask
 
 @dataclass(frozen=True)
 class _Seen:
-    """A mask as it was read: 0 or 1 per pixel, its levels' meaning, and how many of its pixels another mask has too."""
+    """A mask as it was read: 0 or 1 per pixel, and its levels' meaning.
+
+    `overlap_px` is how many of its pixels another mask has too.
+    """
 
     drawn: UInt8
     meaning: Meaning

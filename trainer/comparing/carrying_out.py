@@ -1,4 +1,4 @@
-"""A run is carried out in a process of its own, so that one that fails, or eats all memory, leaves the others alone."""
+"""A run is carried out in a process of its own. One that fails, or eats all memory, leaves the others alone."""
 
 from __future__ import annotations
 

@@ -100,12 +100,12 @@ class Stage:
 
 
 def build_for_training(settings: ModelSettings, channels: int, class_count: int, crop_px: int) -> Any:
-    """Return a keras.Model: float32 [N, (T,) S, S, C] (0-255) → float32 logits [N, h, w, K'], h = w = S / stride.
+    """Return a keras.Model: float32 [N, (T,) S, S, C] (0-255) → float32 logits [N, h, w, K'].
 
-    S is `crop_px` where `settings.fixed_size`, else any multiple of `settings.multiple_px`. K' is `class_count`, plus
-    one for the background (channel 0) where `settings.has_background`. Regularisation, where a family has any, is in
-    the model's `losses`. Raises SettingsError for sizes, a backbone or weights that cannot be used, DependencyError for
-    weights that cannot be had.
+    Here h = w = S / stride. S is `crop_px` where `settings.fixed_size`, else any multiple of `settings.multiple_px`.
+    K' is `class_count`, plus one for the background (channel 0) where `settings.has_background`. Regularisation, where
+    a family has any, is in the model's `losses`. Raises SettingsError for sizes, a backbone or weights that cannot be
+    used, DependencyError for weights that cannot be had.
     """
     side = crop_px if settings.fixed_size else None
     _check_side(settings, crop_px)

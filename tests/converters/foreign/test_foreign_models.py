@@ -102,7 +102,7 @@ def test_weights_beside_the_graph_are_merged(tmp_path: Path, parts: Path, capsys
 
 
 def test_what_a_net_expects_stands_in_a_yaml_beside_it(tmp_path: Path, parts: Path) -> None:
-    """The keys are the flags' names, with - or _; a flag goes before its key; preparing may be a file or its steps."""
+    """The keys are the flags' names, with - or _. A flag goes before its key; preparing may be a file or its steps."""
     torch_like(tmp_path / "unet.onnx", batch="batch", names=("image", "mask"), outputs=2)
     (tmp_path / "unet.yaml").write_text(
         "tile: 32x32\nclasses: red\nthresholds: 0.9\ninput-range: 0,1\n"

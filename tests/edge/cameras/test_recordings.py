@@ -182,7 +182,7 @@ def test_pictures_leave_memory_when_they_are_let_go(tmp_path: Path, matrix: tupl
 
 
 def test_sixteen_bits_are_not_guessed(tmp_path: Path) -> None:
-    """Levels of 12 bits in 16 are not read until it is set how many count; then they are as bright as they were."""
+    """Levels of 12 bits in 16 are not read until it is set how many count. Then they are as bright as they were."""
     levels = np.tile(np.arange(64, dtype=np.uint16) * 64, (48, 1))  # 0 to 4032 of 4095
     clip = tmp_path / "clip.mkv"
     with av.open(str(clip), "w") as container:

@@ -93,7 +93,10 @@ def write(folder: Path, **pictures: UInt8) -> Path:
 
 
 def test_every_output_tells_the_same_figures(bundle: Path, tmp_path: Path) -> None:
-    """Two scratches of 20 x 4 and 10 x 5 px at 0.5 mm: 130 of 15,000 px, 32.5 mm², in HTML, CSV and JSON; exit 12."""
+    """Two scratches of 20 x 4 and 10 x 5 px are 130 of 15,000 px.
+
+    At 0.5 mm that is 32.5 mm², in HTML, CSV and JSON. The exit code is 12.
+    """
     folder = write(tmp_path / "parts", clean=part(), two=part(100, 150, (10, 10, 20, 4), (60, 70, 10, 5)))
     report, table, figures = tmp_path / "deep" / "report.html", tmp_path / "t.csv", tmp_path / "t.json"
     options = [

@@ -89,7 +89,7 @@ def test_nearness_and_the_verdict_agree(
 
 
 def test_what_is_near_a_limit_is_kept() -> None:
-    """An OK part at 90 % of a limit is kept at a margin of 10 %, and not at 89 %; a limit of nothing is never near."""
+    """With a margin of 10 %, an OK part is kept at 90 % of a limit, not at 89 %. A limit of nothing is never near."""
     settings = EvidenceSettings(near_margin=0.1)
     assert choose(settings, Verdict.OK, 0.9, 1, "n") is not None
     assert choose(settings, Verdict.OK, 0.89, 1, "n") is None

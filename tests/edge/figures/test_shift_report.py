@@ -77,7 +77,7 @@ def test_what_began_twice_by_the_clock_on_the_wall_is_not_guessed() -> None:
 
 @pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25)])
 def test_the_days_of_the_change_have_23_and_25_hours(day: str, hours: int) -> None:
-    """A station that ran all day was off for no time, and one that was off all day for as long as the day had."""
+    """A station that ran all day was off for no time. One that never ran was off for as long as the day had."""
     begins = datetime.fromisoformat(day).replace(tzinfo=DAY.zone).astimezone(timezone.utc)
     shift = DAY.key(DAY.at(begins))
     stretch = chosen([shift], DAY, f"{day}T00:00", begins + timedelta(days=3))
@@ -136,7 +136,7 @@ def test_raisings_that_the_journal_has_no_room_for_are_in_the_ledger() -> None:
 
 
 def test_figures_add_recipes_up_and_hide_no_counter() -> None:
-    """98 OK and 2 NG of two recipes are 98.00 %, from 93.00 to 99.45 %; a counter of no known name is shown by it."""
+    """98 OK and 2 NG of two recipes are 98.00 %, from 93.00 to 99.45 %. A counter of no known name is shown by it."""
     counts = [
         CountDelta(EARLY, recipe, name, by)
         for recipe, name, by in (

@@ -38,7 +38,10 @@ def one(shape: Shape, how: Drawing, dilated: int = 0) -> Defect:
 
 @pytest.mark.parametrize("blur", [0.0, 1.0, 1.8])
 def test_a_straight_line_is_as_long_wide_and_large_in_any_direction(blur: float) -> None:
-    """A bar of 80 x 6 px, every 15 degrees: length within 2 %, width within 0.3 px, area within 3 %, at each blur."""
+    """A bar of 80 x 6 px has its length within 2 %, width within 0.3 px and area within 3 %.
+
+    That holds every 15 degrees, at each blur.
+    """
     for degrees in range(0, 180, 15):
         how = Drawing((0.01 * degrees % 1 - 0.5, 0.3), blur, noise=2, seed=degrees)
         defect = one(bar(80, 6, degrees), how)
@@ -53,7 +56,10 @@ def test_a_straight_line_is_as_long_wide_and_large_in_any_direction(blur: float)
 
 @pytest.mark.parametrize(("length", "width", "blur"), [(134, 3, 1.0), (100, 8, 2.0), (67, 6, 2.0)])
 def test_a_line_that_is_narrow_against_the_blur_has_its_own_area(length: float, width: float, blur: float) -> None:
-    """2.9 times the blur's deviation wide or more: area within 3 % in any direction, and none is off by 2 u of 3 %."""
+    """A line 2.9 times the blur's deviation wide or more has its area within 3 % in any direction.
+
+    None is off by 2 u of 3 %.
+    """
     for degrees in range(0, 180, 15):
         how = Drawing((0.01 * degrees % 1 - 0.5, 0.3), blur, noise=2, seed=degrees)
         defect = one(bar(length, width, degrees), how)
@@ -63,7 +69,7 @@ def test_a_line_that_is_narrow_against_the_blur_has_its_own_area(length: float, 
 
 @pytest.mark.parametrize("company", [[bar(150, 12, 20)], [bar(100, 8, 130)], [bar(80, 5, 70), bar(80, 5, 160)]])
 def test_strokes_of_a_frame_share_what_they_tell_of_its_blur(company: list[Shape]) -> None:
-    """A line 5 px wide under a blur of 2 px has its area within 3 % beside a wider one, or beside two alike."""
+    """A line 5 px wide under a blur of 2 px has its area within 3 %. Beside it lies a wider one, or two alike."""
     for degrees in range(0, 180, 30):
         how = Drawing((0.1 * degrees % 1 - 0.5, 0.2), 2.0, noise=2, seed=degrees)
         picture, columns = beside([bar(80, 5, degrees), *company], how)
@@ -75,7 +81,10 @@ def test_strokes_of_a_frame_share_what_they_tell_of_its_blur(company: list[Shape
 
 @pytest.mark.parametrize(("length", "width", "blur"), [(60, 3, 2.0), (100, 4, 2.0), (80, 5, 2.5)])
 def test_what_no_profile_tells_is_told_to_be_uncertain(length: float, width: float, blur: float) -> None:
-    """Less than 2.5 times the blur wide the area may be half too large; it lies within ± u in 95 % of 40 drawings."""
+    """The area of a line less than 2.5 times the blur wide may be half too large.
+
+    It lies within ± u in 95 % of 40 drawings.
+    """
     within = []
     for number in range(40):
         defect = one(bar(length, width, 4.5 * number), Drawing((0.02 * number - 0.4, 0.1), blur, noise=2, seed=number))
@@ -85,7 +94,7 @@ def test_what_no_profile_tells_is_told_to_be_uncertain(length: float, width: flo
 
 @pytest.mark.parametrize("dilated", [0, 5])
 def test_a_ring_is_as_long_as_its_circle(dilated: int) -> None:
-    """A closed ring of radius 20 is 125.7 px long and 5 wide, not 41; so it is where its mask is 3 times as wide."""
+    """A closed ring of radius 20 is 125.7 px long and 5 wide, not 41. A mask 3 times as wide changes nothing."""
     defect = one(arc(20, 5, 360), Drawing((0.2, 0.4), 1.0, noise=2), dilated)
     assert defect.length_mm == pytest.approx(2 * np.pi * 20, rel=0.02)
     assert defect.width_mm == pytest.approx(5, abs=0.3)
@@ -121,7 +130,7 @@ def test_no_line_of_a_crossing_is_narrower_for_the_other_beside_it(degrees: floa
 
 @pytest.mark.parametrize("dilated", [3, 9])
 def test_a_mask_that_is_too_wide_makes_nothing_larger(dilated: int) -> None:
-    """A pen of 3 px under a mask of 9 or 21 px is 3 px wide; a disc under a mask half as large again is as large."""
+    """A pen of 3 px under a mask of 9 or 21 px is 3 px wide. A disc under a mask half as large again keeps its size."""
     line = one(bar(70, 3, 33), Drawing((0.2, 0.4), 0.6, noise=2), dilated)
     assert (line.length_mm, line.width_mm) == (pytest.approx(70, rel=0.02), pytest.approx(3, abs=0.3))
     spot = one(disc(24), Drawing((0.2, 0.4), 1.0, noise=2), dilated)
@@ -214,7 +223,7 @@ class Tilted:
 
 @pytest.mark.parametrize(("degrees", "long_mm", "wide_mm"), [(0, 8.0, 1.2), (90, 16.0, 0.6)])
 def test_a_scale_that_differs_by_direction_is_followed(degrees: float, long_mm: float, wide_mm: float) -> None:
-    """80 x 6 px on a tilted surface are 8 x 1.2 mm or 16 x 0.6 mm; the residual is part of the uncertainty."""
+    """A bar of 80 x 6 px on a tilted surface is 8 x 1.2 mm or 16 x 0.6 mm. The residual is part of the uncertainty."""
     picture = drawn(bar(80, 6, degrees), Drawing(blur=0.8))
     classes = marked(picture)
     inspected = region(classes.shape, None, HERE)
@@ -244,7 +253,7 @@ def test_a_map_of_a_turned_frame_is_measured_in_the_camera_picture() -> None:
 
 
 def test_the_distance_to_the_parts_edge_is_that_of_the_nearest_point() -> None:
-    """A scratch from x = 30 on, on a part from x = 10 on, is 20 px from its edge; without a part none is told."""
+    """A scratch from x = 30 on is 20 px from the edge of a part from x = 10 on. Without a part none is told."""
     picture = np.full((100, 160), 60, np.uint8)
     picture[48:53, 30:100] = 200
     classes = (picture > 100).view(np.uint8)

@@ -25,7 +25,10 @@ BELT, DEVICE, DEFECT = 100, 30, 250
 
 
 def shown(x: float = 200, y: float = 150, degrees: float = 0, defects: tuple[tuple[float, ...], ...] = ()) -> UInt8:
-    """Draw a device of 200 x 100 px on a belt of 400 x 300 px, with bright defects x, y, w, h in its own pixels."""
+    """Draw a device of 200 x 100 px on a belt of 400 x 300 px.
+
+    Its bright defects are x, y, w, h in its own pixels.
+    """
     flat = np.full((100, 200), DEVICE, np.uint8)
     for left, top, w, h in defects:
         flat[int(top) : int(top + h), int(left) : int(left + w)] = DEFECT
@@ -156,7 +159,7 @@ def test_the_worst_grade_of_the_zones_and_the_rest_is_the_frames(line: Line) -> 
 
 
 def test_what_is_ignored_is_neither_judged_nor_counted(line: Line) -> None:
-    """By a zone or by a mask, on the frame or on the part: a patch there is none, and the area is less by it."""
+    """A patch that a zone or a mask ignores, on the frame or on the part, is none. The area is less by it."""
     mask = np.zeros((100, 200), np.uint8)
     mask[40:80, 0:100] = 255
     cv2.imwrite(str(line.folder / "part.png"), mask)

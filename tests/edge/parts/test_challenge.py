@@ -90,7 +90,7 @@ def test_parts_that_were_in_the_station_before_are_ordinary() -> None:
 
 
 def test_its_time_ends_it_but_not_for_a_part_that_is_in_the_station() -> None:
-    """After 100 s it is not done; part 12, opened at 99 s and concluded at 101 s, is still its own, and is missed."""
+    """After 100 s it is not done. Part 12, opened at 99 s and concluded at 101 s, is still its own, and is missed."""
     state, _ = through(begun(), Verdict.NG)
     came = step(state, None, 100 * S)
     assert told(came) == ["not done: its time of 100 s was over; 1 of 3 parts judged, 0 not NG"]
@@ -129,7 +129,7 @@ DUE = ChallengeSettings(each_shift=True, parts=1, within_s=900)
 
 
 def test_a_shift_with_parts_and_no_challenge_is_late() -> None:
-    """It is due 900 s after the shift began, if any part came; one that came to its end, passed or not, is enough."""
+    """It is due 900 s after the shift began, if any part came. One that came to its end, passed or not, is enough."""
     state = step(Challenges(), ShiftBegan("06:00", 900 * S), 0).state
     assert late(DUE, state, 5_000 * S) == ""  # the line stands still
     state = step(state, part(1, Verdict.OK), S).state

@@ -227,7 +227,7 @@ def test_no_time_is_lost_or_counted_twice(looks: list[tuple[int, str | None]]) -
 
 
 def test_the_nights_in_which_clocks_change_have_their_own_hours() -> None:
-    """A station that runs from noon to noon in Berlin is up for 7 hours in the night of March, for 9 in October's.
+    """A station in Berlin runs from noon to noon. It is up for 7 hours in the night of March, for 9 in October's.
 
     The day around it has 23 and 25 hours: 2 from noon to 14:00, 8, then the night, and 6 to the next noon.
     """

@@ -70,7 +70,7 @@ BELT = learn_belt([belt_frame(seed) for seed in range(10)])
 
 @pytest.mark.parametrize("light", [0.8, 1.0, 1.25])
 def test_a_part_is_told_from_the_belt_also_under_other_light(light: float) -> None:
-    """60 x 60 of 240 x 320 px are 4.7 % of the picture; a lamp that lost a fifth of its light is no part."""
+    """A part of 60 x 60 of 240 x 320 px is 4.7 % of the picture. A lamp that lost a fifth of its light is no part."""
     for seed in range(100, 120):
         assert BeltWatch(BELT).shows_part(belt_frame(seed, light)) is False
         assert BeltWatch(BELT).shows_part(with_part(belt_frame(seed, light), 20)) is True
@@ -88,7 +88,7 @@ def test_light_is_followed_as_it_changes_slowly() -> None:
 
 
 def test_a_flat_part_that_fills_the_region_is_no_lamp() -> None:
-    """A belt of 80 levels all over, and a sheet of 100 that hides it: by its quotient it could be a brighter lamp."""
+    """A sheet of 100 levels hides a belt of 80 all over. By its quotient it could be a brighter lamp."""
     noise = [np.random.default_rng(seed).normal(80, 3, (240, 320, 1)) for seed in range(12)]
     frames = [np.clip(each, 0, 255).astype(np.uint8).repeat(3, axis=2) for each in noise]
     watch = BeltWatch(learn_belt(frames[:10]))

@@ -72,7 +72,7 @@ def test_a_frame_that_never_came_takes_none_of_the_next_part() -> None:
 
 
 def test_a_frame_that_waited_longer_than_a_part_may_is_still_its_part_s() -> None:
-    """The station lags by 20 s, more than a part may stay open: the frame is NG, and so is its part; no fault."""
+    """The station lags by 20 s, more than a part may stay open. The frame is NG, and so is its part; no fault."""
     stream = PartStream(CameraTrigger(["top"]), ONE_VIEW, "r", "cell")
     told = [*stream.tick(19_999 * MS), *stream.frame(Seen(seen(0, NG), 0), 20_000 * MS)]
     (part,) = told

@@ -52,7 +52,7 @@ def test_the_means_of_cells_are_those_of_opencv(size: tuple[int, int, int]) -> N
 
 
 def test_levels_make_a_short_exposure_look_like_a_long_one() -> None:
-    """A ramp of 10 to 60 and its double, 20 to 120, both become 0 to 255, but for the shares at their ends."""
+    """A ramp of 10 to 60 and its double, 20 to 120, both become 0 to 255. Only the shares at their ends differ."""
     ramp = np.tile(np.linspace(10, 60, 500), (20, 1))
     short, long = (prepared(np.rint(factor * ramp).astype(np.uint8), Levels()) for factor in (1, 2))
     assert (short.min(), short.max(), long.min(), long.max()) == (0, 255, 0, 255)
@@ -63,7 +63,7 @@ def test_levels_make_a_short_exposure_look_like_a_long_one() -> None:
 
 
 def test_levels_do_not_stretch_nothing_into_noise() -> None:
-    """Grey levels of 8 to 12 are stretched as if they were 24 apart: 4 * 255 / 24 = 42.5 from end to end."""
+    """Grey levels of 8 to 12 are stretched as if they were 24 apart. From end to end that is 4 * 255 / 24 = 42.5."""
     noise = np.random.default_rng(0).integers(8, 13, (64, 64)).astype(np.uint8)
     assert int(np.ptp(prepared(noise, Levels(least_range=24)))) in (42, 43)
 
@@ -119,7 +119,7 @@ def test_flat_field_takes_the_lamp_out_and_leaves_the_defects() -> None:
 
 
 def test_flat_field_is_not_bent_by_a_bright_frame() -> None:
-    """A white frame that covers a quarter of a picture is an outlier: the dark screen in it stays as even as it was."""
+    """A white frame that covers a quarter of a picture is an outlier. The dark screen in it stays as even as it was."""
     pixels = np.full((240, 320), 230, np.uint8)
     pixels[:, 40:280] = 25
     pixels[100:120, 150:170] = 60
@@ -196,7 +196,7 @@ def test_edges_have_the_height_of_what_they_are_edges_of(size_px: int) -> None:
 
 
 def test_unsharp_adds_what_the_surroundings_lack() -> None:
-    """Pixel + amount (pixel - mean around): for a lone pixel of 100 on black, 100 (1 + 1.5 (1 - its own weight))."""
+    """It is pixel + amount (pixel - mean around). A lone 100 on black becomes 100 (1 + 1.5 (1 - its own weight))."""
     lone = np.zeros((31, 31), np.uint8)
     lone[15, 15] = 100
     ideal = np.exp(-(np.hypot(*(np.mgrid[0:31, 0:31] - 15)) ** 2) / (2 * 2.0**2))

@@ -75,7 +75,10 @@ def has_shards(out: Path, count: int = 1) -> bool:
 
 
 def killed_half_way(command: list[str], out: Path) -> None:
-    """Kill -9 a driver once the first shard is there; Ray gives a node 30 s to start, which a busy machine may take."""
+    """Kill -9 a driver once the first shard is there.
+
+    Ray gives a node 30 s to start, which a busy machine may take.
+    """
     for _ in range(STARTS):
         with subprocess.Popen(command, cwd=ROOT) as started:
             until(lambda: has_shards(out), started)

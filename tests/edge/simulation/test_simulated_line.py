@@ -92,9 +92,10 @@ def test_defects_lie_on_the_glass_and_chips_at_its_edge(seed: int) -> None:
 @given(st.integers(0, 10**6))
 @settings(max_examples=25, deadline=None)
 def test_the_glints_of_a_drop_are_part_of_the_drop(seed: int) -> None:
-    """A change by stains in a varied part, 25 grey levels or more, lies on a stain of the truth or 5 px beside it.
+    """Stains change a varied part on a stain of the truth or 5 px beside it.
 
-    Against the same part without any: its face is drawn first, from the same numbers.
+    A change is one of 25 grey levels or more, against the same part without any. Its face is drawn first, from the
+    same numbers.
     """
     clean, stained = (
         make_part(240, USUAL, defects, np.random.default_rng(seed), varied=True) for defects in ({}, {STAIN: 3})

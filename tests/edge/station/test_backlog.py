@@ -83,7 +83,7 @@ def held(process: subprocess.Popen[str], share: float) -> Iterator[None]:
 
 @pytest.mark.soak
 def test_a_processor_that_cannot_keep_up_with_4k_judges_no_old_picture(tmp_path: Path) -> None:
-    """A line that has 40 % of the processor's time for 4K by RTSP judges what it can, and nothing that is too old.
+    """A line with 40 % of the processor's time for 4K by RTSP judges what it can, and nothing too old.
 
     Its age is read off the clock that is drawn into the picture. A delay that all pictures have, of encoder and server,
     cannot be told by the line; it is that of the newest picture.

@@ -62,7 +62,7 @@ def write_pictures(folder: Path, *pictures: UInt8) -> Path:
 
 
 def test_pictures_become_coverage_defects_and_verdicts(bright: Path, tmp_path: Path) -> None:
-    """A clean part is OK; one with two scratches of 20 x 4 and 10 x 5 px is measured as drawn, and NG beyond one."""
+    """A clean part is OK. One with two scratches of 20 x 4 and 10 x 5 px is measured as drawn, and NG beyond one."""
     pictures = write_pictures(
         tmp_path / "parts", part(), part(100, 150, (10, 10, 20, 4)), part(100, 150, (10, 10, 20, 4), (60, 70, 10, 5))
     )

@@ -52,7 +52,7 @@ ZONES = {"left": {"rectangle": [0, 0, 75, 100]}, "right": {"polygon": [[75, 0], 
 
 
 def test_a_zone_is_measured_as_if_it_were_all_that_is_inspected(bundle: Bundle, tmp_path: Path) -> None:
-    """A scratch of 40 x 4 px across the border: 15 x 4 px lie left of it, 25 x 4 right, of 7,500 px each."""
+    """A scratch of 40 x 4 px lies across the border. Of it 15 x 4 px are left and 25 x 4 right, of 7,500 px each."""
     across = part(100, 150, (60, 10, 40, 4))
     _, (one, clean), _ = replayed(
         bundle, tmp_path, [across, part()], inspect={"mm_per_px": 0.5, "zones": ZONES, "limits": {"scratch": {}}}

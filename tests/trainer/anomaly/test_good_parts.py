@@ -223,7 +223,7 @@ def test_marked_defects_that_were_missed_are_learned(parts: Path, tmp_path: Path
 
 
 def test_a_head_multiplies_the_squared_distance_by_at_most_four(parts: Path) -> None:
-    """With any weights the graph answers r / (r + 1), r = (d / t)^2 exp(clip(h)), h smoothed as d is, by numpy."""
+    """With any weights the graph answers r / (r + 1), r = (d / t)^2 exp(clip(h)), by numpy. As d is, h is smoothed."""
     import keras
 
     from trainer.anomaly.network import HEAD, WHITENING

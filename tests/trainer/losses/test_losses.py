@@ -53,7 +53,7 @@ MIXED = [[0.9, 0.2], [0.1, 0.4]]
 
 
 def test_dice_of_mixed_masks() -> None:
-    """Scratch: (2 * 0.9 + s) / (0.9 + 0.1 + 1 + s); stain: (2 * 0.4 + s) / (0.2 + 0.4 + 1 + s)."""
+    """Scratch is (2 * 0.9 + s) / (0.9 + 0.1 + 1 + s). Stain is (2 * 0.4 + s) / (0.2 + 0.4 + 1 + s)."""
     first = (2 * 0.9 + SMOOTH) / (0.9 + 0.1 + 1 + SMOOTH)
     second = (2 * 0.4 + SMOOTH) / (0.2 + 0.4 + 1 + SMOOTH)
     loss = one_term("sigmoid", kind="dice")
@@ -61,7 +61,7 @@ def test_dice_of_mixed_masks() -> None:
 
 
 def test_dice_of_empty_and_full_masks() -> None:
-    """An empty mask asks for nothing unless absent classes count; a full one costs 1 - s / (n + s) if left out."""
+    """An empty mask asks for nothing unless absent classes count. A full one costs 1 - s / (n + s) if left out."""
     some = logits_of([[0.3], [0.8]])
     assert float(one_term("sigmoid", ["a"], kind="dice")(some, truth_of(0, 0))) == 0
     counted = float(one_term("sigmoid", ["a"], kind="dice", absent="count")(some, truth_of(0, 0)))
@@ -112,7 +112,10 @@ def test_sigmoid_cross_entropy_per_class() -> None:
 
 
 def test_cross_entropy_weighs_a_pixel_by_its_true_class() -> None:
-    """A clean pixel at weight 1/2 and a scratch at 4, p = 1/4 and 3/4: (0.5 * -ln 1/4 + 4 * -ln 3/4) / 2."""
+    """A clean pixel at weight 1/2 and a scratch at 4 have p = 1/4 and 3/4.
+
+    They cost (0.5 * -ln 1/4 + 4 * -ln 3/4) / 2.
+    """
     loss = one_term("softmax", ["scratch"], kind="cross_entropy", class_weights={"background": 0.5, "scratch": 4.0})
     logits = softmax_logits([[0.25, 0.75], [0.25, 0.75]])
     expected = (0.5 * -np.log(1 / 4) + 4 * -np.log(3 / 4)) / 2
@@ -140,7 +143,7 @@ def test_balanced_cross_entropy_weighs_classes_by_their_pixels(balance: float, f
 
 
 def test_label_smoothing_takes_certainty_from_the_truth() -> None:
-    """At 0.2 of two classes a scratch is (0.1, 0.9): -0.1 ln 1/4 - 0.9 ln 3/4; with a sigmoid it is 0.9 too."""
+    """At 0.2 of two classes a scratch is (0.1, 0.9): -0.1 ln 1/4 - 0.9 ln 3/4. With a sigmoid it is 0.9 too."""
     softmax = one_term("softmax", ["scratch"], kind="cross_entropy", label_smoothing=0.2)
     expected = -0.1 * np.log(1 / 4) - 0.9 * np.log(3 / 4)
     assert float(softmax(softmax_logits([[0.25, 0.75]]), truth_of(1))) == pytest.approx(expected, rel=1e-5)
@@ -163,7 +166,10 @@ def test_focal_loss_turns_from_what_is_easy() -> None:
 
 
 def test_focal_loss_of_empty_and_full_masks() -> None:
-    """At p = 3/4 of the true class (1 - 3/4)^2 x -ln 3/4, at 1/4 (1 - 1/4)^2 x -ln 1/4; nothing where it is certain."""
+    """A true class at p = 3/4 costs (1 - 3/4)^2 x -ln 3/4, at 1/4 (1 - 1/4)^2 x -ln 1/4.
+
+    A certain one costs nothing.
+    """
     plain = one_term("softmax", ["scratch"], kind="focal", gamma=2.0)
     logits = softmax_logits([[0.75, 0.25], [0.25, 0.75]])
     right, wrong = 0.25**2 * -np.log(3 / 4), 0.75**2 * -np.log(1 / 4)
@@ -204,7 +210,7 @@ def test_tversky_asks_for_recall() -> None:
 
 
 def test_an_even_tversky_is_dice() -> None:
-    """At alpha = beta = 1/2 the index is (2 tp + 2s) / (sum p + sum t + 2s): Dice with twice the smoothing."""
+    """At alpha = beta = 1/2 the index is (2 tp + 2s) / (sum p + sum t + 2s). That is Dice with twice the smoothing."""
     even = one_term("sigmoid", kind="tversky", alpha=0.5, beta=0.5, smooth=0.5)
     dice = one_term("sigmoid", kind="dice", smooth=1.0)
     logits = logits_of(MIXED)
@@ -212,7 +218,10 @@ def test_an_even_tversky_is_dice() -> None:
 
 
 def test_region_accuracy_is_linear_inside_the_true_region() -> None:
-    """Scratch on two pixels at 0.2 and 0.6, clean on one at 0.7: 1 - ((0.2 + 0.6) / 2 + 0.7) / 2; a stain is absent."""
+    """Scratch on two pixels at 0.2 and 0.6, clean on one at 0.7, costs 1 - ((0.2 + 0.6) / 2 + 0.7) / 2.
+
+    A stain is absent.
+    """
     probabilities = [[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.7, 0.2, 0.1]]
     loss = one_term("softmax", kind="region_accuracy")
     expected = 1 - ((0.2 + 0.6) / 2 + 0.7) / 2
@@ -255,7 +264,7 @@ def test_lovasz_of_probabilities() -> None:
 
 
 def test_lovasz_hinge() -> None:
-    """Truth (1, 0), logits (0.5, -3): errors 1 - 0.5 and max(0, 1 - 3) = 0; the first step is 1 - 0/1."""
+    """Truth (1, 0) and logits (0.5, -3) have errors 1 - 0.5 and max(0, 1 - 3) = 0. The first step is 1 - 0/1."""
     loss = one_term("sigmoid", ["a"], kind="lovasz", errors="hinge")
     logits = np.array([[[[0.5], [-3.0]]]], np.float32)
     assert float(loss(logits, truth_of(1, 0))) == pytest.approx(0.5)
@@ -358,7 +367,7 @@ def test_the_preset_of_binary_cross_entropy_and_dice() -> None:
 
 
 def test_the_preset_of_categorical_cross_entropy_and_weighted_dice() -> None:
-    """0.7 CCE - 0.25 (2 D1 + 2.5 D2 + 1 D3 + 2 D4), plus 7.5 / 4: four classes, absent ones too."""
+    """It is 0.7 CCE - 0.25 (2 D1 + 2.5 D2 + 1 D3 + 2 D4), plus 7.5 / 4. Four classes count, absent ones too."""
     loss = make_loss(LossSettings(preset="cce-dice"), ModelSettings(head="softmax"), ["1", "2", "3", "4"])
     p = np.array([[0.4, 0.3, 0.1, 0.1, 0.1], [0.1, 0.1, 0.6, 0.1, 0.1]])
     cce = (-np.log(0.3) - np.log(0.6)) / 2

@@ -115,9 +115,10 @@ def test_mixed_precision_still_answers_float32() -> None:
 
 
 def test_summed_branches_are_one_convolution() -> None:
-    """A block of three branches with hand-made weights: 2 x (3 x 3 of ones) + 5 x identity, and shifts of 1 and -3.
+    """A block of three branches with hand-made weights is 2 x (3 x 3 of ones) + 5 x identity.
 
-    In the middle of a picture of ones its 3 x 3 sees 9, so 2 * 9 + 5 * 1 + 1 - 3 = 21; at a corner 2 * 4 + 5 - 2 = 11.
+    Its shifts are 1 and -3. In the middle of a picture of ones its 3 x 3 sees 9: 2 * 9 + 5 * 1 + 1 - 3 = 21. At a
+    corner it is 2 * 4 + 5 - 2 = 11.
     """
     from trainer.models.edge_unet import _folded
 
@@ -252,7 +253,10 @@ def _all(node: Any) -> list[Any]:
 
 
 def test_the_paper_s_widths_are_a_setting_of_the_classic_unet() -> None:
-    """64 to 1024 channels, counted by hand: two 3 x 3 per level down, a 2 x 2 transposed and two 3 x 3 per level up."""
+    """64 to 1024 channels are counted by hand.
+
+    There are two 3 x 3 per level down, a 2 x 2 transposed and two 3 x 3 per level up.
+    """
     widths = (64, 128, 256, 512, 1024)
     down = [(9 * i + 1) * o + (9 * o + 1) * o for i, o in zip((1, *widths), widths, strict=False)]
     up = [(4 * 2 * w + 1) * w + (9 * 2 * w + 1) * w + (9 * w + 1) * w for w in widths[:-1]]

@@ -138,7 +138,7 @@ def test_the_sentence_says_size_confidence_and_blindness() -> None:
 
 
 def test_the_command_measures_a_bundle_whose_answers_are_known(tmp_path: Path) -> None:
-    """Of lines 3 px wide 2 to 3 rows are bright, so that 60 px are reached by 20 to 30 px of length, in every place.
+    """Lines 3 px wide have 2 to 3 bright rows. So 20 to 30 px of length reach 60 px, in every place.
 
     At a contrast that the model cannot see none is found. The manifest notes it, until thresholds change.
     """

@@ -76,7 +76,10 @@ def pictures(count: int = 4, size: tuple[int, int] = (64, 64), *, group: str | N
 
 
 def two_layers(stride: int = 1) -> Any:
-    """Return a network of two named layers and a batch normalisation: [N, S, S, 1] → [N, S / stride, S / stride, 1]."""
+    """Return a network of two named layers and a batch normalisation.
+
+    It maps [N, S, S, 1] → [N, S / stride, S / stride, 1].
+    """
     keras.utils.set_random_seed(0)
     tiles = keras.Input((None, None, 1))
     x = keras.layers.Rescaling(1 / 255)(tiles)
@@ -245,7 +248,7 @@ def _stop_after(stepper: Stepper, steps: int) -> None:
 
 
 def test_a_network_of_cells_learns_from_reduced_truth(tmp_path: Path) -> None:
-    """With a stride of 8 the truth has 4 x 4 cells per crop of 32 px, and training reaches a Dice above 0.8."""
+    """With a stride of 8 the truth has 4 x 4 cells per crop of 32 px. Training reaches a Dice above 0.8."""
     quick = {"learning_rate": 0.5, "warm_up_steps": 0}
     settings = recipe(TinyModel(stride=8), epochs=12, cells={"min_share": 0.5}, optimizer=quick)
     tiles = keras.Input((None, None, 1))

@@ -90,7 +90,7 @@ def test_gradients_are_clipped_to_a_norm(precision: str) -> None:
 
 
 def test_what_a_network_asks_of_its_weights_is_part_of_the_loss() -> None:
-    """L2 of 0.25 on the weight 2 costs 0.25 * 4, and its slope 0.25 * 2 * 2 = 1 joins the data's 3."""
+    """L2 of 0.25 on the weight 2 costs 0.25 * 4. Its slope 0.25 * 2 * 2 = 1 joins the data's 3."""
     one = stepper({"kind": "sgd"})
     inner = keras.layers.Conv2D(1, 1, use_bias=False, kernel_regularizer=keras.regularizers.L2(0.25))
     net = keras.Sequential([keras.Input((2, 2, 1)), inner])
@@ -101,7 +101,7 @@ def test_what_a_network_asks_of_its_weights_is_part_of_the_loss() -> None:
 
 
 def test_batches_of_a_step_are_averaged_by_their_share() -> None:
-    """Three pictures in batches of two and one step as all three at once do: by the mean slope (6 + 4 + 2) / 3."""
+    """Three pictures in batches of two and one step as all three at once do. Their mean slope is (6 + 4 + 2) / 3."""
     one = stepper({"kind": "sgd", "clip_norm": 3.0})
     truth = np.zeros((1, 2, 2), np.uint8)
     first = one.step(pixels(6.0, 4.0), truth, RATE, share=2 / 3, ends_step=False)
