@@ -134,3 +134,28 @@ def ctrl_c(started: subprocess.Popen[Any]) -> None:
     """Do what a terminal does at Ctrl-C."""
     with suppress(ProcessLookupError):
         os.killpg(started.pid, signal.SIGINT)
+
+
+def finished(words: Sequence[str], cwd: Path = ROOT) -> tuple[int, str]:
+    """Run a command to its end; return its exit code and what it said, which is never a traceback."""
+    with in_terminal(words, cwd) as started:
+        return _ended(started)
+
+
+def stopped(started: subprocess.Popen[str], how: str) -> tuple[int, str]:
+    """Stop a command by `Ctrl-C once`, `Ctrl-C twice` or `SIGTERM`; return its exit code and what it said."""
+    if how == "SIGTERM":
+        started.send_signal(signal.SIGTERM)
+    else:
+        ctrl_c(started)
+    if how == "Ctrl-C twice":
+        with suppress(subprocess.TimeoutExpired):
+            started.wait(0.5)
+        ctrl_c(started)
+    return _ended(started)
+
+
+def _ended(started: subprocess.Popen[str]) -> tuple[int, str]:
+    said, _ = started.communicate(timeout=LIMIT_S)
+    assert "Traceback" not in said
+    return started.returncode, said

@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -60,15 +59,14 @@ def wait_for(condition: Callable[[], object], what: str, timeout_s: float = 60.0
 
 
 class Broker:
-    """mosquitto as it comes: it keeps nothing on disk. `queued`: messages that it holds for a client, not 1,000."""
+    """mosquitto without any configuration file: as it comes, it keeps nothing on disk."""
 
-    def __init__(self, queued: int | None = None) -> None:
+    def __init__(self) -> None:
         program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
         if program is None:
             raise ProofError("mosquitto is not installed. Run: sudo apt-get install mosquitto")
         self._program = program
         self.port = free_port()
-        self._queued = queued
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -82,17 +80,10 @@ class Broker:
 
     def start(self) -> None:
         """Start, also again on the same port, and wait until it answers."""
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
-            words = ["-p", str(self.port)]
-            if self._queued is not None:
-                words = ["-c", file.name]
-                file.write(f"listener {self.port} {HOST}\nallow_anonymous true\nmax_queued_messages {self._queued}\n")
-                file.flush()
-                Path(file.name).chmod(0o644)  # mosquitto gives up root's rights before it reads
-            self._process = subprocess.Popen(
-                [self._program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            wait_for(self._answers, "mosquitto to answer")
+        self._process = subprocess.Popen(
+            [self._program, "-p", str(self.port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for(self._answers, "mosquitto to answer")
 
     def _answers(self) -> bool:
         try:

@@ -23,9 +23,7 @@ def outage(folder: Path, say: Callable[[str], None], events: int) -> Row:
     """No broker while so many events are decided; then one comes."""
     began_s = time.monotonic()
     with ExitStack() as scene:
-        broker = Broker(
-            queued=100_000
-        )  # as systemd/mosquitto/linewatch.conf; else it drops for a consumer that is slow
+        broker = Broker()
         line = scene.enter_context(ended(Line(folder, broker.port, fps=0.0)))
         line.start()
         wait_for(lambda: line.committed() >= min(2_000, events // 5), "the first events")

@@ -144,12 +144,17 @@ def progress_bar(total: Callable[[], int], what: str = "frames") -> Iterator[Cal
 
 
 def run_app(command: typer.Typer) -> None:
-    """Run a command line: nothing ends in a traceback, and no thread that hangs in foreign code in SIGABRT."""
+    """Run a command line: nothing ends in a traceback, and no thread that hangs in foreign code in SIGABRT.
+
+    A Ctrl-C while the process ends is not heard, so that it ends with the code that it had.
+    """
     try:
         _run_app(command)
     except SystemExit as leaving:
         time_limit = sys.modules.get("edge.engines.time_limit")  # not imported only to be asked
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         end_process(code, at_once=time_limit is not None and time_limit.hanging())
         raise
 

@@ -51,6 +51,9 @@ NO_CONSUMER_S = 10.0  # a consumer that reconnects is no reason to call anybody
 RETRY_DEAD_LETTERS_S = 3600.0
 ANSWERS_PER_S = 100
 RESENT_PER_S = 1_000
+# Rows that waited come no faster than consumers take them: by default mosquitto drops what it cannot hold for one, and
+# it holds 1,000 messages.
+ROWS_PER_S, ROWS_AT_ONCE = 1_000, 200
 BROKEN_RETRIED = 20  # rows over which the connection broke, of those that are tried again together
 _LOOKED_AT_S = 5.0  # rows are looked for again after so long, though nothing new was told
 _IN_FLIGHT_S, _IDLE_S = 0.02, 0.5  # between two turns where nobody wakes the sender
@@ -79,11 +82,11 @@ class Sender:
     """One thread that carries committed rows to the publisher.
 
     At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go first, then results, then
-    answers. Rows that the broker took before and may have lost go last. Each class keeps its order; the last two have a
-    bounded rate. An acknowledged row is let go. A refused row is a dead letter and is tried again after
-    `patience.retry_dead_letters_s`, and sooner where the broker only has no room just now. A row that `ack_policy`
-    keeps, since nobody was there to get it, stays. One row of that topic is then tried now and then; all follow, in
-    order, once it is taken.
+    answers. Rows that the broker took before and may have lost go last. Each class keeps its order. All rows together,
+    answers, and what is sent again have a bounded rate. An acknowledged row is let go. A refused row is a dead letter
+    and is tried again after `patience.retry_dead_letters_s`, and sooner where the broker only has no room just now. A
+    row that `ack_policy` keeps, since nobody was there to get it, stays. One row of that topic is then tried now and
+    then; all follow, in order, once it is taken.
 
     When a connection breaks, the messages on their way are sent again, one by one. A message that was alone on its way
     at two breaks becomes a dead letter (see `blame.py`).
@@ -126,6 +129,7 @@ class Sender:
         self._limits = SizeLimits()
         self._answers = Rate(ANSWERS_PER_S, ANSWERS_PER_S)
         self._resends = Rate(RESENT_PER_S, WINDOW)
+        self._rows = Rate(ROWS_PER_S, ROWS_AT_ONCE)
         self._in_flight: dict[int, Flight] = {}
         self._unproven: dict[int, Flight] = {}  # QoS 0: harmless once something later was acknowledged
         self._shunned = Shunned()
@@ -240,8 +244,9 @@ class Sender:
                 _log.exception("The sender failed and goes on in %g s", RETRY_S)
                 self.trouble = f"the sender failed: {error}"
                 time.sleep(RETRY_S)
-            # What is sent again has a rate, of which nobody tells when there is room.
-            self._wake.wait(_IN_FLIGHT_S if self._in_flight or self._resent_found else _IDLE_S)
+            # Rows have rates, of which nobody tells when there is room.
+            soon = self._in_flight or self._resent_found or not self._rows.left
+            self._wake.wait(_IN_FLIGHT_S if soon else _IDLE_S)
             self._wake.clear()
 
     def _turn(self) -> None:
@@ -592,7 +597,7 @@ class Sender:
 
     def _send_rows(self, *, urgent: bool, resent: bool = False, at_most: int = WINDOW, leave: int = 0) -> int:
         """Send rows of a class, behind those that were sent last, or refuse what is too large; return how many."""
-        room = min(self._room() - leave, at_most)
+        room = min(self._room() - leave, at_most, self._rows.left)
         if room <= 0:
             return 0
         which, news = (urgent, resent), self._outbox.news
@@ -614,6 +619,7 @@ class Sender:
             else:
                 self._send(row.message, row)
             done += 1
+        self._rows.owe(done)
         if done == len(rows) < limit:
             self._empty[which] = news, without, time.monotonic()
         return done

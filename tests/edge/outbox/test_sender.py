@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from edge.outbox import AckPolicy, Outbox, Resent, Row, Sender
-from edge.outbox.sender import Patience
+from edge.outbox.sender import ROWS_AT_ONCE, ROWS_PER_S, Patience
 from edge.outbox.store import Store
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.memory import MemoryPublisher
@@ -69,6 +70,22 @@ def test_what_nobody_takes_stays_and_holds_up_nothing_else(tmp_path: Path) -> No
         publisher.unheard.clear()
         settled(outbox)
         assert sent(publisher) == list(range(200))
+
+
+def test_what_waited_comes_no_faster_than_consumers_take_it(tmp_path: Path) -> None:
+    """After an outage at most so many rows a second leave, alarms among them: a broker drops what it cannot hold."""
+    publisher = MemoryPublisher(keep=100_000, away=True)
+    with running(tmp_path / "outbox.db", publisher) as (outbox, _):
+        for _ in range(6):  # no more at once than may wait for the disk
+            put(outbox, *range(ROWS_PER_S // 2))
+        put(outbox, *range(ROWS_PER_S // 2), urgent=True)
+        began_s = time.monotonic()
+        publisher.come_back()
+        while outbox.counts().pending:
+            left = len(publisher.messages)
+            assert left <= ROWS_AT_ONCE + ROWS_PER_S * (time.monotonic() - began_s)
+            assert time.monotonic() - began_s < 60
+    assert len(publisher.messages) == 3.5 * ROWS_PER_S
 
 
 def test_a_topic_that_nobody_takes_is_told_after_a_while(tmp_path: Path) -> None:
