@@ -78,16 +78,17 @@ def test_a_reload_connects_anew_and_a_bad_file_costs_nothing(tmp_path: Path) -> 
     with tls_broker(tmp_path / "a", ca, port), MqttPublisher(settings, "line", WILL, reload=reload) as publisher:
         listener = Listener(publisher)
         listener.connected()
+        before = len(listener.events)  # a busy machine may have shaken hands more than once
         good = pem.read_bytes()
         pem.write_text("no certificate")
         reload.set()
         wait_for(lambda: publisher._network._read == reload.asked)
         assert isinstance(listener.answer(publisher.send(message())), Acknowledged)
-        assert listener.times(SessionLost) == 0
+        assert not [event for event in listener.events[before:] if isinstance(event, SessionLost)]
         pem.write_bytes(good)
         reload.set()
         wait_for(lambda: listener.times(Connected) == 2)
-        (lost,) = [event for event in listener.events if isinstance(event, SessionLost)]
+        (lost,) = [event for event in listener.events[before:] if isinstance(event, SessionLost)]
         assert lost.ours
         assert isinstance(listener.answer(publisher.send(message())), Acknowledged)
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from edge.outbox.store import Store
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.memory import MemoryPublisher
 from edge.publishers.mqtt import MqttPublisher
+from edge.rates import Rate
 from edge.records import Acknowledged, AlarmRecord, Message, PublisherEvent, Received, Token
 from tests.brokers import Mosquitto, Subscriber, wait_for
 from tests.edge.outbox.test_outbox import WILL, put, result, sent, settled, spoil
@@ -86,6 +88,18 @@ def test_what_waited_comes_no_faster_than_consumers_take_it(tmp_path: Path) -> N
             assert left <= ROWS_AT_ONCE + ROWS_PER_S * (time.monotonic() - began_s)
             assert time.monotonic() - began_s < 60
     assert len(publisher.messages) == 3.5 * ROWS_PER_S
+
+
+def test_room_that_comes_back_is_for_alarms(tmp_path: Path) -> None:
+    """All alarms that waited leave before the first result, though the rate has room for one more at each look."""
+    publisher, looks = MemoryPublisher(keep=1000, away=True), count()
+    rows = Rate(1.0, 4, monotonic_s=lambda: float(next(looks)))
+    with running(tmp_path / "outbox.db", publisher, rows=rows) as (outbox, _):
+        put(outbox, *range(20))
+        put(outbox, *range(100), urgent=True)
+        publisher.come_back()
+        wait_for(lambda: outbox.counts().pending == 0)
+    assert [message.urgent for message in publisher.messages] == [True] * 100 + [False] * 20
 
 
 def test_a_topic_that_nobody_takes_is_told_after_a_while(tmp_path: Path) -> None:
