@@ -1,9 +1,9 @@
 """Reads, verifies and writes bundles: the one thing that passes between trainer, converters and edge.
 
 A bundle is a folder with `manifest.json`, the model files, and golden frames. The manifest holds the sha256 of every
-other file except `engines/`, which is built on the device and has sidecars of its own. A bundle decides what is good,
-so nothing in it is taken on trust: a file that the manifest does not name is refused, so is one that every user may
-write, and whoever uses a file's content reads it once and hashes the very bytes that are used (`HashedFile.read`).
+other file except `engines/`. That folder is built on the device and has sidecars of its own. A bundle decides what is
+good, so nothing in it is taken on trust. A file that the manifest does not name is refused, and so is one that every
+user may write. A file is read once, and the very bytes that are used are hashed (`HashedFile.read`).
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class Bundle:
     def finds(self) -> tuple[str, ...]:
         """Say how small a defect this very model finds, one sentence for each class; empty where it was not measured.
 
-        What was measured with another model.onnx, or at other thresholds, says nothing of this one.
+        A measurement with another model.onnx, or at other thresholds, says nothing of this one.
         """
         noted = self.manifest.pod
         thresholds = {entry.name: [entry.threshold, entry.min_area_px] for entry in self.manifest.classes}
@@ -350,7 +350,7 @@ def _verify(path: Path, manifest: Manifest, except_for: set[str]) -> None:
 
 
 def _is_plain(name: str) -> bool:
-    """Tell whether a name is that of a file below the bundle, written in the one way in which it can be."""
+    """Tell whether a name is that of a file below the bundle, written in the one allowed way."""
     plain = PurePosixPath(name)
     return name == str(plain) and not plain.is_absolute() and ".." not in plain.parts and "\0" not in name
 

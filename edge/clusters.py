@@ -27,7 +27,7 @@ _NO_TOKEN = b"AuthenticationError"
 Look = tuple[Any, ...]
 Differing = Callable[[Any], str]
 _CONNECT_S, _ANSWER_S, _NODE_S = 10.0, 120.0, 600.0
-# What Ray's own code says on stderr, file and line first; it is in its log files too.
+# A line of Ray's own code on stderr begins with file and line; its log files hold it too.
 _OWN_WORDS = re.compile(r"\[\d{4}-\d\d-\d\d [\d:,]+ [IWE] \d+ \d+\] \S+\.cc:\d+: ")
 _native = logging.getLogger("edge.native")
 _START = "Start one with: ray start --head --port=6379; or give --ray local"

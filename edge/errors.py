@@ -30,8 +30,8 @@ from edge.printable import printable
 class LinewatchError(Exception):
     """Base of all errors that a user of Linewatch may see; `exit_code` ends the command.
 
-    Each argument is one line of the message. What came from outside, such as a path or a vendor's words, may be put
-    into it as it is: what a person reads of it is printable.
+    Each argument is one line of the message. Text from outside, such as a path or a vendor's words, may be put into it
+    as it is. It is made printable for people.
     """
 
     exit_code = 1

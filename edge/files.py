@@ -19,9 +19,9 @@ from edge.errors import StoreError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a name beside `path` to write to; it takes the place of `path` when the block ends without an error.
 
-    The content is synced to the disk before the rename, and the folder after it, so that a power cut leaves the old
-    file or the new one. An error leaves the old file, and nothing beside it. Raises what the block or the disk raises,
-    and OSError, before the block begins, where `path` is a device, pipe or socket: it would be gone.
+    The content is synced to the disk before the rename, and the folder after it. So a power cut leaves the old file or
+    the new one. An error leaves the old file, and nothing beside it. Raises what the block or the disk raises. Raises
+    OSError before the block begins where `path` is a device, pipe or socket: it would be gone.
     """
     _require_replaceable(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")

@@ -27,7 +27,7 @@ from edge.redacting import redacted
 from edge.repeats import Repeats, likeness
 
 _native = logging.getLogger("edge.native")
-# A library's line is told once; how often it came, once an hour and at the end.
+# A library's line is told once; its count comes once an hour and at the end.
 _NATIVE_EVERY_S = 3600.0
 _LINE_BYTES_AT_MOST = 2_000
 _PIPE_BYTES = 1 << 20
@@ -39,7 +39,7 @@ _MAY_HIDE = re.compile("[:=]")
 class CountingHandler(logging.Handler):
     """Writes each record once to what stderr is just then, and then once a minute how often it came again.
 
-    Records are the same when they differ in numbers only. What goes to `edge.native` is counted for an hour.
+    Records are the same when they differ in numbers only. Lines to `edge.native` are counted for an hour.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -148,7 +148,7 @@ def native_lines_caught() -> Iterator[None]:
     """Give the lines that C libraries write to descriptor 2 to the log, as warnings of `edge.native`.
 
     Neither they nor we ever wait for each other: a library that fills the pipe while it keeps Python from running loses
-    lines. Where there is no descriptor 2, or Python's stderr is not it, nothing is done.
+    lines. Nothing is done without a descriptor 2, or where Python's stderr is not it.
     """
     try:
         sys.stderr.flush()

@@ -113,12 +113,12 @@ class Publisher(_Scoped, Protocol):
 
 
 class Output(_Scoped, Protocol):
-    """Signals to a machine. While it is not reached, the latest levels wait; it is told all of them when it is back."""
+    """Signals to a machine. The latest levels wait while it is not reached; it is told all of them when it is back."""
 
     def set(self, levels: Mapping[str, Level], by_ns: int | None = None) -> None:
         """Set levels that belong together; the machine sees them in this order. Returns at once, and never raises.
 
-        Of each signal the latest level wins. What would reach the machine after `by_ns` is left out, and told.
+        Of each signal the latest level wins. Levels that would reach the machine after `by_ns` are left out, and told.
         """
         ...
 

@@ -39,7 +39,7 @@ def redacted(text: str) -> str:
 
 
 def _shown(rest: str) -> str:
-    """Show of a URL's part after :// what is no secret; where it could be read in two ways, hide both."""
+    """Show of a URL's part after :// what is no secret; hide both readings of an ambiguous one."""
     rest, end = rest.rstrip(_AFTER), rest[len(rest.rstrip(_AFTER)) :]
     before, at, after = rest.rpartition("@")
     if at and not _is_of_query(before):

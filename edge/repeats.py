@@ -61,7 +61,7 @@ class Repeats(Generic[T]):
     def due(self, now_s: float, *, all_of_it: bool = False) -> list[tuple[int, T, float]]:
         """Return what was counted and is to be told now: how often, what was said last, in how many seconds.
 
-        What was said last comes last, so that the last line tells how things stand.
+        The last line told comes last, so that it tells how things stand.
         """
         over = [
             (kind, known) for kind, known in self._kinds.items() if all_of_it or now_s - known.since_s >= self.every_s

@@ -97,11 +97,10 @@ class CameraSettings(StrictModel):
     frame is not good enough to be judged; None = that is not looked at. `size_px`: width and height that pictures must
     have; without it, those of the first one. `compare_clocks`: whether a stream's own clock tells how old its pictures
     are. `device`: what a USB or GenICam camera is set to. `fps`: the pace of a folder of pictures, per second; without
-    it one per second. `triggered`: the camera gives a frame only when it is triggered, so its silence is no fault, and
+    it one per second. `triggered`: the camera gives a frame only when it is triggered. Its silence is no fault, and
     none of its frames is left out. `take`: of frames that wait to be judged only the `latest`, or `every` one; left
     out: every one of a triggered camera and of a watched folder, else the latest. `files`: how files are taken from a
-    watched folder.
-    `lens`: which lens is on it, in your words; a calibration that names another one is refused.
+    watched folder. `lens`: which lens is on it, in your words; a calibration that names another one is refused.
     """
 
     name: Name = "camera"
@@ -298,8 +297,8 @@ class EngineSettings(StrictModel):
 
     `backend` auto: the fastest here that sees the golden frames as they were seen; `precision` auto: likewise, of those
     that the backend has. `max_batch_s`: an inference that takes longer hangs. `simulated_fault`: what the simulated
-    engine does wrong, to try it. The rest is TensorRT's: `missing`, what to do without an engine for this device;
-    `memory`, whether tiles are copied to the device or read in place; `cuda_graphs`, whether inferences are replayed.
+    engine does wrong, to try it. The rest is TensorRT's. `missing`: what to do without an engine for this device.
+    `memory`: whether tiles are copied to the device or read in place. `cuda_graphs`: whether inferences are replayed.
     """
 
     backend: Literal["auto", "onnxruntime", "openvino", "tensorrt", "simulated"] = "onnxruntime"

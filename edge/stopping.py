@@ -1,7 +1,7 @@
 """Signals that stop long work at its next step, rather than in the middle of one; and how a process ends at all.
 
-A thread that is held in a driver's or codec's own code cannot be ended. If Python shuts down around it, the thread
-comes back into what is gone and the process dies of SIGABRT. So whoever gives up on a thread names it here, and the
+A thread that is held in a driver's or codec's own code cannot be ended. Python may shut down around it. The thread then
+comes back into what is gone, and the process dies of SIGABRT. A caller that gives up on a thread names it here. The
 command then ends without that shutdown, after everything was said, sent and written.
 """
 

@@ -33,8 +33,8 @@ def read_json(path: Path) -> Any:
 def parse_json(raw: bytes, *, depth_at_most: int = DEPTH_AT_MOST) -> Any:
     """Parse UTF-8 JSON. Raises ValueError, in words, for what is none and for what two readers could read differently.
 
-    Refused are: a key given twice, NaN and infinity (1e999 too), nesting deeper than `depth_at_most`, more than
-    BYTES_AT_MOST, and text that is no Unicode (a lone surrogate).
+    Refused are a key given twice, NaN and infinity (1e999 too), nesting deeper than `depth_at_most`, and more than
+    BYTES_AT_MOST. Refused is text that is no Unicode (a lone surrogate).
     """
     if len(raw) > BYTES_AT_MOST:
         raise ValueError(f"expected at most {BYTES_AT_MOST} bytes, received more")

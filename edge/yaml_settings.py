@@ -19,7 +19,7 @@ from edge.redacting import redacted
 # Settings are written by hand; a larger file is another file.
 _BYTES_AT_MOST = 1_000_000
 
-# What they stand for with their aliases followed, in characters and values.
+# Their content with aliases followed, in characters and values.
 _UNFOLDED_AT_MOST = 2 * _BYTES_AT_MOST
 _NUMBER_AT_MOST = 64
 # A zero byte ends a name for the system. Half a pair is no character, but for what stands for a name's odd byte.
@@ -94,7 +94,10 @@ def _plain_types(annotation: Any) -> set[Any]:
 
 
 def _numbers_only(annotation: Any) -> bool:
-    """Tell whether an annotation is a list or tuple of numbers, or of lists of them, or may be left out besides."""
+    """Tell whether an annotation is a list or tuple of numbers, or of lists of them.
+
+    It may be left out besides.
+    """
     if get_origin(annotation) is Annotated:
         return _numbers_only(get_args(annotation)[0])
     parts = [part for part in get_args(annotation) if part not in {Ellipsis, type(None)}]
@@ -137,9 +140,9 @@ def _switch(value: Any) -> str | None:
 class _SettingsLoader(yaml.SafeLoader):
     """PyYAML's safe loader, for settings written by hand.
 
-    Plain words are as in YAML 1.2 (10.3.2, core schema): `off`, `no` and `2026-01-01` are words, not false, false and a
-    date; a number with a leading zero is a word too, for 010 is 8 to one reader and 10 to another. A key given twice is
-    an error rather than the last one winning. Merge keys (`<<: *base`) work; what aliases unfold to is bounded.
+    Plain words are as in YAML 1.2 (10.3.2, core schema). `off`, `no` and `2026-01-01` are words, not false, false and a
+    date. A number with a leading zero is a word too: 010 is 8 to one reader and 10 to another. A key given twice is an
+    error rather than the last one winning. Merge keys (`<<: *base`) work; what aliases unfold to is bounded.
     """
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
@@ -262,13 +265,13 @@ def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
         raise SettingsError(*told, *more) from error
 
 
-# What people are to do about the commonest faults, by what PyYAML says of them.
+# The remedies of the commonest faults, by PyYAML's words for them.
 _ADVICE = {
     r"'\t'": ". Indent and separate by spaces, not by tabs",
     "cannot start any token": ". Put a text that begins so in quotes",
     "mapping values are not allowed here": ". Put a text with a colon in quotes, and indent keys of one level alike",
 }
-# What pydantic says, and what a person who set up a line is told.
+# pydantic's words, and those for a person who set up a line.
 _WORDS = [
     (re.compile(theirs), ours)
     for theirs, ours in (

@@ -74,7 +74,7 @@ class AlarmManager:
         self.rules = tuple(rules)
         self.states: dict[str, AlarmState] = {name: AlarmState() for name in self._rules}
         self.chattered = 0
-        # why each alarm that stands does so, as it was last seen; none where nothing says so
+        # the reason of each alarm that stands, as last seen; none where nothing gives one
         self.why: dict[str, str] = {}
         self._operators = frozenset(operators)
         self._new_occurrence = new_occurrence

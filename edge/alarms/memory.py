@@ -1,8 +1,8 @@
 """One alarm's state ↔ what of it survives a restart, as JSON in the outbox.
 
 Condition, occurrence, acknowledgement, latch, shelf and service survive. Delays, and counts of chattering and floods,
-begin anew. Within one boot the monotonic clock says how long a shelf still lasts, whatever the wall clock does;
-across boots only the wall clock can. Where it contradicts itself the shelf ends: the alarm is seen.
+begin anew. Within one boot the monotonic clock says how long a shelf still lasts, whatever the wall clock does; across
+boots only the wall clock can. A shelf that contradicts itself ends: the alarm is seen.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _begun_anew(rule: AlarmRule, *, active: bool) -> Delays:
     """Return what is known of the values after a restart: of an alarm whose cause stood, that it did."""
     if not active:
         return Delays(AlarmPhase.NORMAL)
-    # else the first value alone would be fewer than N of M, and the alarm would return with its cause there
+    # else one value would be fewer than N of M, and the alarm would return with its cause still there
     return Delays(AlarmPhase.ACTIVE, recent=(Band.HIGH,) * rule.frames.of)
 
 

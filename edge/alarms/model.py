@@ -1,7 +1,7 @@
 """(rule, state, what happens, now) → (state, events): one alarm. Pure; time and what names things are arguments.
 
-Which state follows which is the table's (`states.py`); here is what goes with a transition: the occurrence that it
-belongs to, who acknowledged, until when a shelf lasts, when to alarm again.
+The table in `states.py` orders the states. Here is what goes with a transition: the occurrence, who acknowledged, the
+shelf's end, and the time of the next alarm.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def step(
 
 def _raise(rule: AlarmRule, state: AlarmState, value: float | None, now_ns: int, occurrence_id: str) -> Stepped:
     suppressed = state.suppression is Suppression.SUPPRESSED
-    # what another alarm suppresses, nobody need see
+    # nobody need see an alarm that another one suppresses
     traits = traits_of(latch=rule.latch, needs_ack=False) if suppressed else rule.traits
     to = next_state(state.condition, Stimulus.RAISE, traits)
     assert isinstance(to, Condition)  # noqa: S101 - delays raise only what is not active

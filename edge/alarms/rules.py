@@ -35,7 +35,7 @@ Trouble = Literal[
     "disk", "broker", "refused", "no_consumer", "set_aside", "overflow", "unwritable", "taken_over", "foreign"
 ]
 
-# What may be wrong with the inspection itself, see StationTroubles.
+# Faults of the inspection itself, see StationTroubles.
 StationTrouble = Literal[
     "bypassed",
     "challenge_missed",
@@ -51,7 +51,7 @@ StationTrouble = Literal[
 _DelayMs = Annotated[int, Field(ge=0, le=86_400_000)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-# What is seen on the surface, by class and zone if wished; a camera that sees nothing suppresses all of it.
+# Findings on the surface, by class and zone if wished; a camera that sees nothing suppresses all of them.
 OF_SURFACE = frozenset({"coverage", "count", "area_mm2", "length_mm"})
 OF_FRAMES = OF_SURFACE | {"ng", "no_read", "grade", "camera", "engine"}
 OF_DELIVERY = frozenset({"queue_age_ms", "delivery"})
@@ -86,13 +86,17 @@ class Frames(StrictModel):
 class AlarmRule(StrictModel):
     """One alarm: when it raises and clears, what the operator should do then, and what they may do with it.
 
-    `measure`: `coverage` (fraction of the region or zone, 0-1), `count` (defects), `area_mm2` (largest defect),
-    `length_mm` (longest defect), each optionally of one `class` and one `zone`; `ng`, `no_read` (the frame's verdict),
-    `grade` (one of `grades`), `camera` (one of the faults in `camera`), `engine` (one of the faults in `engine`),
-    `trigger` (it did what no part can do; over with the next part that is in order), `delivery` (one of the troubles in
-    `delivery`, see DeliveryState) and `station` (one of the troubles in `station`, see StationTroubles), which need no
-    limits; `queue_age_ms` (for how long the oldest undelivered message has waited) and `raises` (alarms raised within
-    `within_s`).
+    `measure` is one of these:
+
+    - `coverage` (fraction of the region or zone, 0-1), `count` (defects), `area_mm2` (largest defect) and `length_mm`
+      (longest defect). Each may be of one `class` and one `zone`.
+    - `ng` and `no_read` (the frame's verdict) and `grade` (one of `grades`); `camera` (one of the faults in `camera`)
+      and `engine` (one of the faults in `engine`). They need no limits.
+    - `trigger` (it did what no part can do; over with the next part in order). It needs no limits.
+    - `delivery` (one of the troubles in `delivery`, see DeliveryState) and `station` (one of the troubles in `station`,
+      see StationTroubles). They need no limits.
+    - `queue_age_ms` (for how long the oldest undelivered message has waited) and `raises` (alarms raised within
+      `within_s`).
 
     Raises when the value has been ≥ `raise_at` for `on_delay_ms`, clears when it has been < `clear_below` (≤
     `raise_at`, which is its default; or `raise_at` - `deadband`) for `off_delay_ms`. With `frames` at least N of the
@@ -500,9 +504,9 @@ def station_rules(
     """Return the rules of a station: each says whether it is of frames or of parts, and of which cameras.
 
     `cameras`: the station's, by name. `parts`: whether the station has parts; `machine`: whether it has signals;
-    `quality`: the cameras whose pictures' quality is looked at. Where there are several cameras, a rule of frames
-    becomes one rule for each camera, called `<id>-<camera>`. So a good camera never ends the alarm of a bad one. A rule
-    that names one camera keeps its id.
+    `quality`: the cameras whose pictures' quality is looked at. With several cameras, a rule of frames becomes one rule
+    for each camera, called `<id>-<camera>`. So a good camera never ends the alarm of a bad one. A rule that names one
+    camera keeps its id.
     """
     defined = {rule.id for rule in own}
     rules = alarm_rules(own)
@@ -548,7 +552,7 @@ def _of_one_camera(rule: AlarmRule, other: AlarmRule) -> bool:
 def suppressors(rule: AlarmRule, rules: Sequence[AlarmRule]) -> tuple[str, ...]:
     """Return the ids of the alarms that suppress `rule`: those it names, and a camera's or engine's of all they see.
 
-    While inspection is bypassed nothing is read, and `bypass` says so in place of the alarms about that.
+    A bypassed inspection reads nothing, and `bypass` says so in place of the alarms about that.
 
     An alarm of parts is suppressed by no camera where the station has several: the others still see the part.
     """

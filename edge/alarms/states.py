@@ -1,8 +1,8 @@
 """The states of an alarm as one table, after ISA-18.2 and OPC UA Part 9. Everything that affects a transition is here.
 
 An alarm is in one state of each of four regions, which move on their own: its condition, its shelf, its suppression and
-its service. A shelved, suppressed or removed alarm goes on working; it is only not shown. What the table does not list
-changes nothing. `drawing.py` draws it for docs/alarms.md.
+its service. A shelved, suppressed or removed alarm goes on working; it is only not shown. A pair that the table does
+not list changes nothing. `drawing.py` draws it for docs/alarms.md.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def make_recording(
 
 
 def _made_at(path: Path) -> datetime | None:
-    """Return when a recording was last changed, UTC, so that each replay says the same of when a frame was captured."""
+    """Return when a recording was last changed, UTC. So each replay gives a frame the same time of capture."""
     try:
         return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
     except (OSError, OverflowError, ValueError):

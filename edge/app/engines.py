@@ -105,10 +105,10 @@ def proven_engine(
 ) -> Iterator[TimeLimitedEngine]:
     """Open what `make_limited_engine` returns for what judges by it, once it saw the bundle's golden frames alike.
 
-    An engine that is not the reference (ONNX Runtime in fp32, on which a bundle is judged when it is converted) is
-    proven whenever it opens; a bundle without golden frames is refused there. A `live` line proves the reference as
-    well, and only warns where it cannot. The simulated engine answers for the simulated camera alone: nothing to prove.
-    Raises BundleError, and as `make_limited_engine`.
+    The reference is ONNX Runtime in fp32, on which a bundle is judged at its conversion. Any other engine is proven
+    whenever it opens; a bundle without golden frames is refused there. A `live` line proves the reference as well, and
+    only warns where it cannot. The simulated engine answers for the simulated camera alone: nothing to prove. Raises
+    BundleError, and as `make_limited_engine`.
     """
     if settings.simulated:
         with make_limited_engine(settings, bundle, truth, vendor, stop) as engine:

@@ -91,7 +91,7 @@ def _queued(scope: ExitStack, writer: EvidenceWriter) -> Callable[[Job | ClipJob
     queue.offer(Open())
 
     def put(job: Job | ClipJob) -> bool:
-        """Hand a job on; where many wait, an OK part makes room for what is not."""
+        """Hand a job on; an OK part makes room for another kind where many wait."""
         if job.chosen.kind in {Kind.OK, Kind.NEAR} and queue.waiting >= _WAITING_AT_MOST // 2:
             return False
         before = queue.dropped

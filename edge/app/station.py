@@ -295,9 +295,9 @@ def open_station(
 ) -> Iterator[OpenStation]:
     """Open every part of a station, ready to `run`; stop and close them all, in order, on every path.
 
-    A TensorRT engine that is missing is built first, if the settings say so, until `stop` is set. When `reload` is set,
-    the broker's certificates and password are read again. `read` reads settings and bundles from their files again,
-    for `cmd/reload`.
+    A TensorRT engine that is missing is built first, if the settings say so, until `stop` is set. A set `reload` has
+    the broker's certificates and password read again. `read` reads settings and bundles from their files again, for
+    `cmd/reload`.
     """
     bundles, stop = bundles_of(settings, bundle), stop or threading.Event()
     with ExitStack() as scope:
@@ -654,7 +654,7 @@ def run_line(
 
 
 def turns_of(progress: Heartbeats, engines: OpenEngines) -> Callable[[], None]:
-    """Return what the loop calls on every turn. While an engine hangs systemd is not told that all is well.
+    """Return what the loop calls on every turn. systemd is not told that all is well while an engine hangs.
 
     It then restarts the station, which is what helps against a hung driver.
     """

@@ -1,7 +1,7 @@
 """The file of a backup: a zip of known names with a manifest of sizes and hashes; read with distrust.
 
-A manifest tells a torn file and an altered part. Who alters the manifest too is found out by the hash of the whole
-file, which `linewatch backup` prints: keep it elsewhere.
+A manifest tells a torn file and an altered part. The hash of the whole file finds out who alters the manifest too.
+`linewatch backup` prints it: keep it elsewhere.
 """
 
 from __future__ import annotations

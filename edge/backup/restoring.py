@@ -1,6 +1,6 @@
 """Restoring a backup: every part is written beside its place and proven first; then all take their places, or none.
 
-What is there already is not overwritten: with `replace` it is moved aside, and moved back where anything fails.
+A file that is there already is not overwritten. With `replace` it is moved aside, and moved back where anything fails.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _note(archive: Archive, before: str, user: str) -> JournalEntry:
 
 
 class _Staging:
-    """Files beside their places. What has not taken its place in the end is gone."""
+    """Files beside their places. A file that has not taken its place in the end is gone."""
 
     def __init__(self, scope: ExitStack) -> None:
         self.staged: dict[Path, Path] = {}
@@ -176,7 +176,7 @@ class _Staging:
         return self.staged[path]
 
     def take_places(self) -> list[Path]:
-        """Move every file to its place, the settings last; where one cannot be, move all back. Raises StoreError."""
+        """Move every file to its place, the settings last; move all back where one cannot move. Raises StoreError."""
         moment = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
         undo: list[tuple[Path, Path]] = []
         aside: list[Path] = []

@@ -17,7 +17,7 @@ POINTS_AT_LEAST = 4
 POINTS_AT_MOST = 1000
 LENGTHS_AT_LEAST = 2
 _LENGTH_PX = 20.0  # of a shorter one a pixel at either end is too much
-_FLAT = 0.01  # how flat points may lie, and how alike directions may be, before they tell nothing
+_FLAT = 0.01  # limits of flat points and of alike directions, beyond which they tell nothing
 _UNLIKE = 0.25
 _STRETCH = 2.5  # a camera that is tilted by 66°
 

@@ -47,7 +47,7 @@ class Check:
 
 
 def length_error(calibration: Calibration, seen: Sighting) -> float:
-    """Return the largest error of a length between points of a target that lies anywhere on the plane, as a share.
+    """Return the largest error of a length between two points of a target anywhere on the plane, as a share.
 
     Only of lengths of at least half the target: of short ones a hundredth of a pixel is much.
     """

@@ -93,7 +93,7 @@ def _looked_at(sighting: Sighting, grey: UInt8, turned_deg: float | None) -> Fou
 
 
 def _small(grey: UInt8) -> tuple[UInt8, int]:
-    """Return a picture to search in, and how many pixels of the whole one are one of its, along each side."""
+    """Return a picture to search in, and how many pixels of the whole make one of its, along each side."""
     step = -(-max(grey.shape) // _SEARCH_PX)
     if step == 1:
         return grey, 1

@@ -17,7 +17,7 @@ from edge.records import Float64
 
 _ROUNDS = 60
 _STEP = 1e-6
-# Which numbers of the lens are fitted, simplest first. The centre and the tangential ones need several pictures.
+# The fitted numbers of the lens, simplest first. The centre and the tangential ones need several pictures.
 _OF_ONE = ((), ("k1",), ("k1", "k2"))
 _OF_SEVERAL = (*_OF_ONE, ("k1", "k2", "x", "y"), ("k1", "k2", "x", "y", "p1", "p2"))
 SEVERAL = 3

@@ -1,7 +1,7 @@
 """From a picture's pixels to millimetres on a plane: a lens that bends rays, then a plane that may be tilted.
 
-The lens is that of Brown and Conrady ("Decentering distortion of lenses", 1966) without a focal length: its radius
-counts in half diagonals of the picture, so that a single picture can tell `k1`. A focal length f in px gives OpenCV's
+The lens is that of Brown and Conrady ("Decentering distortion of lenses", 1966) without a focal length. Its radius
+counts in half diagonals of the picture, so a single picture can tell `k1`. A focal length f in px gives OpenCV's
 coefficients: k1 (f / half diagonal)², k2 (f / half diagonal)⁴.
 """
 

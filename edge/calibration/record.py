@@ -22,7 +22,7 @@ AGAIN = "Make it with: linewatch calibrate CONFIG CAMERA"
 
 @dataclass(frozen=True)
 class SeenPoint:
-    """One point of the target: in which picture, from 1; where it was seen, px; and where it is, mm."""
+    """One point of the target: its picture, from 1; its place there, px; its place on the target, mm."""
 
     picture: int
     x_px: float

@@ -2,8 +2,8 @@
 
 A recording never drops a picture: the thread waits while two are unread. A live source keeps only the newest, or as
 many as its limits say; an unread one is replaced and counted. One whose pictures wait elsewhere may wait too, like a
-recording. A live source that fails is opened again for ever, also at the start, with pauses from 0.5
-to 10 s. A picture that cannot be believed (damaged, too old, of another size) is given as UNREADABLE with the reason.
+recording. A live source that fails, even at the start, is opened again for ever. The pauses are 0.5 to 10 s. A picture
+that cannot be believed (damaged, too old, of another size) is given as UNREADABLE with the reason.
 """
 
 from __future__ import annotations

@@ -223,8 +223,9 @@ class Decoder:
 def _turning(frame: Any) -> Callable[[UInt8], UInt8] | None:
     """Return what turns a frame upright, by the matrix that its recording carries; None if it is upright.
 
-    The matrix is nine int32, a b u c d v x y w, with (x', y') = (a x + c y, b x + d y) and y down; see FFmpeg's
-    libavutil/display.h. Raises SourceError for a matrix that is neither quarter turns nor mirroring.
+    The matrix is nine int32, a b u c d v x y w. It gives (x', y') = (a x + c y, b x + d y). y is down; see FFmpeg's
+    libavutil/display.h. y is down; see FFmpeg's libavutil/display.h. Raises SourceError for a matrix that is neither
+    quarter turns nor mirroring.
     """
     entry = next((each for each in frame.side_data if getattr(each.type, "name", "") == _DISPLAY_MATRIX), None)
     if entry is None:

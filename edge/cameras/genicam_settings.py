@@ -24,7 +24,7 @@ class _Wish:
 
 
 def apply_to(settings: DeviceSettings, camera: Any, aravis: Any, refused: type[Exception]) -> list[str]:
-    """Set a camera that does not run, read everything back when all is set, and say what it did not take.
+    """Set a camera that does not run. Read everything back afterwards, and say what it did not take.
 
     `refused`: what Aravis raises.
     """

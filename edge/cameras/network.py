@@ -1,7 +1,7 @@
 """A network camera as a source of live pictures: RTSP, MJPEG over HTTP, and what else FFmpeg reads.
 
 One thread takes packets off the network as they come, and notes the time. So no buffer fills up unseen while pictures
-are decoded. When decoding falls behind, the packets that wait are thrown away up to the newest key frame.
+are decoded. A decoder that falls behind throws away waiting packets, up to the newest key frame.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class StreamGaps:
     """The pictures that are missing in a stream that numbers none, by its own times: an estimate.
 
     Pictures come at a steady pace. So an interval of n times the usual one, the median of the last ones, lacks n - 1 of
-    them. A camera that has changed its pace is told so for a few pictures, until the new pace is the usual one.
+    them. A camera with a changed pace is told so for a few pictures, until the new pace is usual.
     """
 
     def __init__(self) -> None:

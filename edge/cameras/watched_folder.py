@@ -212,7 +212,7 @@ class WatchedFolder:
         return name, status.st_size, status.st_mtime_ns
 
     def _put_away(self, name: str) -> None:
-        """Do with a file that was taken what the settings say; where that fails it stays, and is not taken again."""
+        """Do with a taken file what the settings say; a file where that fails stays, and is not taken again."""
         path = self._folder / name
         try:
             if self._settings.after == "delete":

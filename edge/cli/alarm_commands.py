@@ -1,7 +1,7 @@
 """`linewatch alarms | ack | reset | shelve | unshelve`: a line's alarms from the shell of its device.
 
-What is shown is asked of the line that runs, else read from its store; what is to be done is told to the line that
-runs, through the socket beside its store.
+The line that runs is asked for what is shown, else its store is read. The line that runs is told of what is to be done,
+through the socket beside its store.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def calibrate(
     """Calibrate a camera: lens and perspective from a target that lies where parts lie, in mm.
 
     Without --picture the camera is asked. In place of a target, four points (--point) or two lengths (--length) will
-    do. What is found goes into a file of its own, which the view's settings name: `calibration: FILE`. With --verify
-    the same target is looked at again; exit code 16 says that the calibration drifted. See docs/calibration.md.
+    do. The result goes into a file of its own, which the view's settings name: `calibration: FILE`. With --verify the
+    same target is looked at again; exit code 16 says that the calibration drifted. See docs/calibration.md.
     """
     if print_target is not None:
         _print(print_target, out)
@@ -206,7 +206,7 @@ def _read(asked: _Asked, path: Path) -> Any:
 
 
 def _depth(settings: Settings, camera: CameraSettings) -> int | None:
-    """Return how many bits of 16 count, by the settings or else by the bundle of one of the camera's views."""
+    """Return how many bits of 16 count. The settings say it, else the bundle of one of the camera's views."""
     from edge.bundle import load_bundle
     from edge.errors import BundleError
 

@@ -1,6 +1,6 @@
 """The trials of `linewatch check` about the device: room on the disk, the clock, and who may read and write what.
 
-Each says what to do. What a trial cannot find out is told as unknown; what a line can live with is a warning.
+Each says what to do. A trial tells as unknown what it cannot find out, and as a warning what a line can live with.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edge.settings import Settings
 from edge.station.device_watch import ClockJumps
 from edge.wording import command
 
-# What one of each takes on the disk on average, bytes: results by a line of parts, the others by their rows.
+# The average size of one of each on the disk, bytes: results by a line of parts, the others by their rows.
 _RESULT_BYTES, _ALARM_BYTES, _ENTRY_BYTES = 2_000, 1_000, 500
 _LOOKED_AT = 1_000  # results of a store whose size is looked at
 _GB = 1e9

@@ -77,9 +77,9 @@ def evidence(
 ) -> None:
     """List the kept pictures, newest first; export them as a zip; judge some by their ids; verify them.
 
-    The zip has a manifest with the SHA-256 of each file, models, recipe and judgements. `linewatch-train import
-    evidence` makes a dataset of it. What is missing or was altered is told, and never exported. Exit code 14: verify
-    found such.
+    The zip has a manifest with the SHA-256 of each file, models, recipe and judgements.
+    `linewatch-train import evidence` makes a dataset of it. Missing or altered evidence is told, and never exported.
+    Exit code 14: verify found such.
     """
     from edge.evidence.index import Sought
     from edge.evidence.reading import EvidenceReader

@@ -81,8 +81,8 @@ def inspect(
     Without --bundle it takes that of the settings or, without settings, the only one in this folder. The shipped model
     has seen simulated pictures only: it is taken where --bundle demo or the settings ask for it.
 
-    The exit code is the worst that happened: 0 every picture is OK, 12 at least one is NG, 5 one could not be read or
-    shows no product, 6 inference failed on one.
+    The exit code is the worst that happened. 0: every picture is OK. 12: at least one is NG. 5: one could not be read
+    or shows no product. 6: inference failed on one.
     """
     from edge.app import proven_engine
     from edge.bundle import load_bundle

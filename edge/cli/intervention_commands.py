@@ -47,7 +47,7 @@ def bypass(
     minutes: Annotated[int | None, typer.Option("--minutes", min=1, max=480, help="for how long, at most 8 h")] = None,
     user: User = None,
 ) -> None:
-    """Take inspection out for a reason and a time, or put it back. While it is out every result is NO_READ.
+    """Take inspection out for a reason and a time, or put it back. Every result is NO_READ meanwhile.
 
     The alarm `bypass` stands for so long. It ends by itself at its time, also over a restart of the line.
     """

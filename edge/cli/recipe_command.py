@@ -34,7 +34,7 @@ def recipe(
 ) -> None:
     """Change the recipe of the station that runs, between two parts; or list the recipes and say which is in force.
 
-    The recipe is loaded beside the running one. If it cannot be, the running one stays.
+    The recipe is loaded beside the running one. A recipe that cannot be loaded leaves the running one in force.
     """
     settings = settings_of(config)
     if name is None:

@@ -41,10 +41,10 @@ def record(
         float, typer.Option("--segment-minutes", min=0.001, max=1440, help="how long one clip is at most")
     ] = 10.0,
 ) -> None:
-    """Keep what the cameras give, without loss, with the time of each frame; until Ctrl-C, or as long as is asked.
+    """Keep the cameras' frames, without loss, each with its time, until Ctrl-C or as long as is asked.
 
     The line must not run on the same cameras: a USB or GenICam camera has one owner. Replaying the recording gives the
-    very same pixels. What is kept is readable whatever ends it. A disk that is too slow costs frames, which are
+    very same pixels. The recording is readable whatever ends it. A disk that is too slow costs frames, which are
     counted.
 
     Exit codes: 0 recorded, 5 a camera gave nothing or ended early, 8 the disk is full, 130 stopped before its time.

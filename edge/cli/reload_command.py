@@ -57,9 +57,9 @@ def reload(
 ) -> None:
     """Have the station that runs read its settings and its bundles again, and change to them between two parts.
 
-    What is new is opened beside the running models, judges the next parts beside them (shadow run), takes their place,
-    and is watched. The station goes back by itself if it fails, is too slow, or disagrees too much: see the section
-    `reload` of the settings. Settings that are wrong, or change what cannot change, are refused whole.
+    A new model is opened beside the running ones and judges the next parts beside them (shadow run). Then it takes
+    their place, and is watched. The station goes back by itself if it fails, is too slow, or disagrees too much: see
+    the section `reload` of the settings. Settings that are wrong, or change what cannot change, are refused whole.
     """
     store = settings_of(config).store.path
     body: dict[str, Any] = {"action": "cancel" if cancel else "begin", "shadow_parts": None if cancel else shadow_parts}

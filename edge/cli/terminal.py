@@ -20,8 +20,8 @@ _WIDTH, _HEIGHT = 80, 25
 class Terminal(Console):
     """A console that shows each str as one line of text, also in a table.
 
-    Brackets and colons mean nothing; line breaks, terminal escapes and the like are shown as escapes. What is to be
-    coloured, or has lines of its own, is a rich Text of what `printable` gave.
+    Brackets and colons mean nothing; line breaks, terminal escapes and the like are shown as escapes. Coloured text, or
+    text with lines of its own, is a rich Text of what `printable` gave.
     """
 
     def __init__(self, **how: Any) -> None:

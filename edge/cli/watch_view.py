@@ -54,7 +54,7 @@ def lasting(seconds: float | None) -> str:
 
 
 def panel(picture: Mapping[str, Any]) -> Table:
-    """Return the panel. What is old is grey: only a station that is online now is shown in colours."""
+    """Return the panel. Old figures are grey: only a station that is online now is shown in colours."""
     table = Table.grid(padding=(0, 2), expand=False)
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")

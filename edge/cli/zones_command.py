@@ -40,8 +40,8 @@ def zones(
 ) -> None:
     """Show where a view's zones lie in a picture, write them to a file, or draw them on a page.
 
-    Where the settings find the part in each frame the page shows the part alone, upright, and zones are drawn on it;
-    else they are drawn on the frame. The settings take the file by `zones: {file: zones.yaml}` or `zones: {svg: …}`.
+    The page shows the part alone, upright, where the settings find the part in each frame. Zones are drawn on it; else
+    they are drawn on the frame. The settings take the file by `zones: {file: zones.yaml}` or `zones: {svg: …}`.
     """
     from edge.files import write_bytes, write_text
     from edge.inspection.zone_drawing import drawn_shapes, sheet_of, write_zones

@@ -446,10 +446,10 @@ class Inbox:
 
     At most MAX_WAITING of those from the broker wait, and as many from the shell. From the broker at most PER_S are
     taken in a second, and RESENDS_PER_S wishes to send again. Openings and closings of parts have room and a rate of
-    their own, MAX_PARTS_WAITING and PARTS_PER_S. A command that has waited for longer than its expiry is
-    not obeyed: who gave it has given it up. Nor is one that found no room. Their number is kept, and comes out as one
-    refused command now and then, so that the loop can note it. `dropped` counts both. `unanswered` counts the commands
-    whose answer goes nowhere though one was wanted.
+    their own, MAX_PARTS_WAITING and PARTS_PER_S. A command that has waited for longer than its expiry is not obeyed:
+    who gave it has given it up. Nor is one that found no room. Their number is kept. It comes out as one refused
+    command now and then, so that the loop can note it. `dropped` counts both. `unanswered` counts the commands whose
+    answer goes nowhere though one was wanted.
     """
 
     def __init__(

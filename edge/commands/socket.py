@@ -94,7 +94,7 @@ class CommandSocket:
     def _open(self) -> None:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            # the mode that the file gets when it is bound, so that there is no moment when others may open it
+            # the file gets this mode when it is bound, so that others may open it at no moment
             os.fchmod(listening.fileno(), 0o600)
             with _address(self._path) as address:
                 self._path.unlink(missing_ok=True)  # of a line that was killed: ours alone is running on this store

@@ -61,7 +61,7 @@ def pictures_of(avi: bytes) -> Iterator[bytes]:
 
 
 def seconds_each(avi: bytes) -> float:
-    """Return for how long a picture of a clip is shown, s, as its head says it, within what can be watched."""
+    """Return for how long a picture of a clip is shown, s. The clip's head says it, within what can be watched."""
     for kind, start, size in _chunks(avi):
         if kind == b"avih" and size >= 4 and start + 4 <= len(avi):
             (each_us,) = struct.unpack_from("<I", avi, start)

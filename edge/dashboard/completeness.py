@@ -118,7 +118,7 @@ class Completeness:
         """Return the range to ask for now, and count it as asked for; None where nothing is due.
 
         Numbers are asked for in pieces that lie still, the newest first. So a piece whose events are on their way is
-        not asked for anew, and one that a station has not got does not stand before the others.
+        not asked for anew. A piece that a station has not got does not stand before the others.
         """
         due = max((number for at_s, number in self._heard if now_s - at_s >= LATE_AFTER_S), default=0)
         for piece, stretches in self._pieces(due):

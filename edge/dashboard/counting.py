@@ -60,7 +60,7 @@ class _Tally:
 
 
 class Tallies:
-    """Counts that all open pages share, of any thread. What is new is added; nothing is counted a second time.
+    """Counts that all open pages share, of any thread. New events are added; nothing is counted a second time.
 
     A shift of a site has millions of rows, and its Wall is drawn every 2 s. So each new row is looked at once, for all
     stations together, at most once in KEPT_S. All is counted anew every ANEW_S, since rows leave the history too.

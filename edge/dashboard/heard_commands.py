@@ -11,7 +11,7 @@ from edge.dashboard.records import JournalRow
 from edge.records import Received
 
 BYTES_AT_MOST = 16_384
-# A trigger's openings and closings of parts come by the hundred in a second, and leave no row at the station either.
+# A trigger's openings and closings of parts come by the hundred in a second. They leave no row at the station either.
 _NOT_NOTED = frozenset({"part"})
 _NAME = re.compile(r"[a-z][a-z-]{0,31}")
 _SUBJECTS = ("alarm", "recipe", "occurrence_id", "part_id", "signal", "action")

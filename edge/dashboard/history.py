@@ -1,7 +1,7 @@
 """The history of the web process: SQLite, read by many threads and written by one, in batches.
 
 Nothing is lost with it that a station still has: what it lacks is asked for again (`completeness.py`). So a commit
-waits for no disk (`synchronous=NORMAL`), and a file that is of a newer version is refused, never guessed at.
+waits for no disk (`synchronous=NORMAL`). A file of a newer version is refused, never guessed at.
 """
 
 from __future__ import annotations

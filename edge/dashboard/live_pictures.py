@@ -1,6 +1,6 @@
 """Live pictures of a station, fetched from its own server (`monitoring`) while somebody watches, and passed on.
 
-A browser gets no address of a station. Where the station gives nothing, a card says so in place of its last picture.
+A browser gets no address of a station. A card whose station gives nothing says so in place of its last picture.
 """
 
 from __future__ import annotations

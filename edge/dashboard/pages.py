@@ -38,8 +38,8 @@ TICK_S = 2.0
 STREAMS_AT_MOST = 100
 FORM_BYTES_AT_MOST = 16_384
 _STEP_S = 0.1
-_CALM = 4  # a page that is drawn on each change rests so many times as long as drawing it took of the processor
-# What a command is about, for the journal.
+_CALM = 4  # a page that is drawn on each change rests so many times the processor time of its drawing
+# The subject of a command, for the journal.
 _SUBJECTS = ("alarm", "recipe", "occurrence_id", "part_id", "signal")
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 
@@ -55,7 +55,7 @@ class Visitor:
     address: str
 
     def may(self, role: Role) -> bool:
-        """Tell whether they may do what this role may. Who did not log in may look at most."""
+        """Tell whether they may do what this role may. A person who did not log in may look at most."""
         return role == "viewer" if self.session is None else self.session.may(role)
 
 
@@ -138,7 +138,7 @@ class Pages:
         *,
         alarms: Callable[[], int] = int,
     ) -> StreamingResponse:
-        """Return a stream that says the whole of a part of a page at once, and again whenever it has changed.
+        """Return a stream that gives a part of a page whole, at once and again at each change.
 
         It looks every TICK_S, and at once when `alarms` gives another number. Then an event `tick` says that the link
         is there, and `ended` that the visitor must log in again. At most STREAMS_AT_MOST are open. Raises

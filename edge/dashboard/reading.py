@@ -1,4 +1,4 @@
-"""Messages of stations → rows of the history. What is malformed or absurd gives none: it is counted, never guessed."""
+"""Messages of stations → rows of the history. A malformed or absurd body gives none: it is counted, never guessed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The tables of the history, and how an older file becomes one of this version.
 
-A table of a new screen goes to the end of TABLES. Once a version was released its tables stay as they are: then the
-number rises, and `_FROM` says what an older file lacks.
+A table of a new screen goes to the end of TABLES. The tables of a released version stay as they are. A change raises
+the number, and `_FROM` says what an older file lacks.
 """
 
 from __future__ import annotations

@@ -58,12 +58,11 @@ class DashboardSettings(StrictModel):
     """Settings of the web process.
 
     `sites`: the stations that are heard, by the first levels of their topics; `+` stands for any. `users`: the file
-    that `linewatch dashboard-user` keeps. `evidence`: for a station, by its five levels, the folder of its evidence, or
-    the address of another dashboard that has it; `evidence_key_file`: the key that both have in common. `try_config`: a
-    station's settings, by which pictures are tried.
-    `live`: for a station, where it serves live pictures (its `monitoring`). `answer_prefix`: as in the stations'
-    settings. `shifts`, `time_zone`: when shifts begin. `stale_s`: silence after which a station's last word is not
-    believed.
+    that `linewatch dashboard-user` keeps. `evidence`: for a station, by its five levels, the folder of its evidence. An
+    address of another dashboard that has it will do. `evidence_key_file`: the key that both have in common.
+    `try_config`: a station's settings, by which pictures are tried. `live`: for a station, where it serves live
+    pictures (its `monitoring`). `answer_prefix`: as in the stations' settings. `shifts`, `time_zone`: when shifts
+    begin. `stale_s`: silence after which a station's last word is not believed.
     """
 
     broker: BrokerSettings = BrokerSettings()

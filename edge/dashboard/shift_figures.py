@@ -1,6 +1,7 @@
 """A shift of one station, from the history alone: the figures that the station's own report has.
 
-Challenges count nowhere, and a look for a frame that did not come is no part. What never came is told as missing.
+Challenges count nowhere, and a look for a frame that did not come is no part. A figure that never came is told as
+missing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The signals between a station and its machine, as `state/signals` tells them. Pure.
 
-What is malformed is as not told.
+A malformed value counts as not told.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ class Site:
             return
         place, topic = found
         kind = topic.partition("/")[0]
-        if kind in {"cmd", "answer"}:  # what others tell a station, and what it answers them
+        if kind in {"cmd", "answer"}:  # commands of others to a station, and its answers
             self._heard_command(place, topic, received)
             return
         station = self._stations.get(place)

@@ -1,7 +1,7 @@
 """The words of the pages, by key and language: `texts/*.yaml`, a file for each screen and one for what all share.
 
 Each key has its words in every language side by side, so that a missing one is seen. A key is `file.name`. In a text
-`{name}` stands for a value, which is escaped on its way into the page as any other text.
+`{name}` stands for a value. The value is escaped on its way into the page as any other text.
 """
 
 from __future__ import annotations

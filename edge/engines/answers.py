@@ -1,7 +1,7 @@
 """The check of an engine's answers before anybody believes them: count, shape, dtype, classes and scores.
 
-A class that the bundle lacks would be wiped as a speck. A map of one cell would be spread over a tile, and NaN would
-be no defect. Each would read as OK. What breaks the graph contract is an error instead, so the frame is NO_READ.
+A class that the bundle lacks would be wiped as a speck. A map of one cell would be spread over a tile, and NaN would be
+no defect. Each would read as OK. An answer that breaks the graph contract is an error instead, so the frame is NO_READ.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The choice of the fastest engine for a model on this machine: measured once, then remembered.
 
 Only engines that see the bundle's golden frames as they were seen at conversion take part. So speed is never paid for
-with a defect. What was measured is kept in the user's cache under everything it depends on: the CPU, the versions,
-the model, the batch. A cache that cannot be read or written costs the measurement again, and nothing else.
+with a defect. The measurement is kept in the user's cache under everything it depends on: the CPU, the versions, the
+model, the batch. A cache that cannot be read or written costs the measurement again, and nothing else.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def machine_key(model_sha256: str, **about: object) -> str:
 
 
 def cpu_name() -> str:
-    """Return what the CPU calls itself; where it does not, the machine's name."""
+    """Return the CPU's own name, else the machine's name."""
     try:
         lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,12 +1,15 @@
 """A fast engine that rounds, and an exact one that is asked again wherever the rounding could decide.
 
-What half precision loses is what stands at the edge of a threshold or of a smallest area: a scratch of 86 px where 86
-are asked for has 85 when a probability is rounded. So the fast engine answers at lowered thresholds, and its scores
-tell how far each pixel is from the true one. The exact engine answers a tile again in which a defect is neither surely
-kept nor surely wiped. A clean tile and one whose defects are plain cost nothing more.
+Half precision loses what stands at the edge of a threshold or of a smallest area. A scratch of 86 px where 86 are asked
+for has 85 when a probability is rounded. So the fast engine answers at lowered thresholds. Its scores tell how far each
+pixel is from the true one. The exact engine answers a tile again in which a defect is neither surely kept nor surely
+wiped. A clean tile and one whose defects are plain cost nothing more.
 
-What is not asked about: a faint piece that only a fainter bridge ties to a plain defect; what the fast engine does not
-see even at the lowered threshold; and what a region that is not inspected leaves of a defect.
+Three things are not asked about:
+
+- a faint piece that only a fainter bridge ties to a plain defect;
+- a defect that the fast engine does not see even at the lowered threshold;
+- the rest of a defect that a region without inspection leaves.
 """
 
 from __future__ import annotations
@@ -63,8 +66,8 @@ class ScoreLevels:
 def levels_at(thresholds: Sequence[float]) -> list[ScoreLevels]:
     """Return each class's levels at its threshold, a probability.
 
-    Sure is what is the margin above the threshold and, where classes share a pixel's probability, cannot be another
-    class's: at p of its own all others have 1 - p at most. A score of 255 stands for 254.5 and more, and so on.
+    A pixel is sure above the threshold by the margin, where no other class can have it. At p of its own all others that
+    share its probability have 1 - p at most. A score of 255 stands for 254.5 and more, and so on.
 
     >>> levels_at([0.5])
     [ScoreLevels(lowest=114, threshold=128, sure=141)]
@@ -84,12 +87,12 @@ def levels_at(thresholds: Sequence[float]) -> list[ScoreLevels]:
 
 
 def settle(classes: UInt8, scores: UInt8, levels: Sequence[ScoreLevels], smallest_cells: Sequence[float]) -> bool:
-    """Return whether one tile's maps, uint8 [h, w], leave it in doubt; if not, cut them in place to the thresholds.
+    """Return whether one tile's maps, uint8 [h, w], are in doubt; cut sure ones in place to the thresholds.
 
-    `smallest_cells`: per class, in id order, the smallest area that counts. In doubt is a tile with a defect that could
-    be kept and could be wiped, by its probabilities or by its size. So is one whose defect goes on beyond the tile and
-    is not surely kept by what is within, and one with an answer that is no probability (NaN). A defect that is surely
-    kept clears what is tied to it at the lowered threshold.
+    `smallest_cells`: per class, in id order, the smallest area that counts. A tile is in doubt with a defect that could
+    be kept and could be wiped. Its probabilities or its size decide that. So is a tile whose defect goes on beyond it
+    and is not surely kept by what is within. So is one with an answer that is no probability (NaN). A defect that is
+    surely kept clears what is tied to it at the lowered threshold.
     """
     x, y, width, height = cv2.boundingRect(classes)
     if not width:
@@ -120,8 +123,8 @@ _Mask = npt.NDArray[np.bool_]
 def _in_doubt(low: _Mask, kept: _Mask, sure: _Mask, smallest: float, ends: tuple[bool, bool, bool, bool]) -> bool:
     """Tell whether rounding could decide about a defect of one class, by where it is answered at three thresholds.
 
-    A defect at the low threshold is surely kept where its sure part alone is large enough. What stands at the true
-    threshold, perhaps as a piece apart, is to be clearly smaller or larger than the smallest area.
+    A defect at the low threshold is surely kept where its sure part alone is large enough. A piece at the true
+    threshold, perhaps apart, is to be clearly smaller or larger than the smallest area.
     """
     enough = max(np.ceil(smallest), np.floor(smallest * (1 + AREA_MARGIN)))
     too_few = smallest / (1 + AREA_MARGIN)

@@ -41,7 +41,7 @@ def built_precisions(bundle: Bundle, precision: str) -> list[Precision]:
 
 
 def _described(bundle: Bundle, precision: Precision) -> bool:
-    """Tell whether a plan's description is left without it, which is for a person to look at, not to build over."""
+    """Tell whether a plan's description is left without it. A person must look at that; nothing is built over it."""
     return sidecar_path(plan_path(bundle.path, precision)).exists()
 
 

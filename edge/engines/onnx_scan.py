@@ -3,8 +3,8 @@
 An ONNX file can name other files as the home of its weights. An engine resolves them from the working directory, `/`
 under systemd: a published score could then be a byte of the broker's password. It can name operators of other
 libraries, which are code. So the whole ModelProto is walked, by the field numbers of onnx.proto (IR version 11): the
-graph, graphs nested in attributes, tensors in attributes, sparse tensors. What is not known here is refused, and so
-are functions and training graphs, which no line needs.
+graph, graphs nested in attributes, tensors in attributes, sparse tensors. An unknown operator is refused, and so are
+functions and training graphs, which no line needs.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ _LINES = (
 OPERATORS = frozenset(word for line in _LINES for word in line.split())
 DOMAINS = frozenset({"", "ai.onnx"})
 
-# The operator sets of ONNX itself and the versions of the file's own form that are known: what a later one means by an
-# operator nobody here knows, and OpenVINO takes any.
+# The known operator sets of ONNX itself, and the known versions of the file's own form. Nobody here knows the meaning
+# of an operator in a later one, and OpenVINO takes any.
 OPSETS = range(7, 28)
 IR_VERSIONS = range(3, 14)
 
@@ -332,7 +332,7 @@ class _Scanner:
         return str(told["name"])
 
     def _numbers(self, told: dict[str, Any], what: str) -> None:
-        """Refuse bytes that are not as many as the shape says, and NaN, of which a verdict would come that means OK."""
+        """Refuse bytes of another number than the shape says, and NaN, which would give a verdict that means OK."""
         what = f"{what} {told['name']!r:.200}"
         bits = _BITS.get(told["type"])
         if bits is None:

@@ -37,9 +37,9 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 def _core(openvino: Any) -> Any:
     """Return the one core of this process, which is never given back.
 
-    OpenVINO's plugin for CPUs gives the thread that makes it a stack for signals, and unmaps that stack in whatever
-    thread lets go of it last (SigAltStackSetup of its intel_cpu plugin; seen with 2026.4). The first thread's next
-    signal, a SIGTERM say, would end the process as a segmentation fault. A plugin that stays keeps its stack.
+    OpenVINO's plugin for CPUs gives the thread that makes it a stack for signals. The thread that lets go of it last
+    unmaps that stack (SigAltStackSetup of its intel_cpu plugin; seen with 2026.4). The first thread's next signal, a
+    SIGTERM say, would end the process as a segmentation fault. A plugin that stays keeps its stack.
     """
     return openvino.Core()
 
@@ -159,7 +159,7 @@ class OpenVinoEngine:
             maps = Maps(request.get_tensor("classes").data, request.get_tensor("scores").data)
         except Exception as error:  # OpenVINO raises bare exceptions of many kinds
             raise _failed(ticket.count, error) from error
-        # what bf16 leaves without a probability is asked again of FP32 (edge.engines.cascade), and told there
+        # an answer of bf16 without a probability is asked again of FP32 (edge.engines.cascade), and told there
         return checked(maps, ticket.count, self.contract, thresholds if self._precision == "fp32" else None)
 
 

@@ -22,7 +22,7 @@ def flatten_head(graph: Any) -> None:
     """Let the head, and a softmax before it, run over [N, K, h·w] instead of [N, K, h, w].
 
     OpenVINO leaves the answer of FP32 convolutions with its few classes innermost. Softmax and head then run at half
-    the speed. What is flattened has each class's plane in one piece, and keeps it so.
+    the speed. A flattened tensor has each class's plane in one piece, and keeps it so.
     """
     from openvino import opset1
 
@@ -54,8 +54,8 @@ def flatten_head(graph: Any) -> None:
 def _flat_softmax(divide: Any, cells: int) -> Any | None:
     """Return the softmax, as `convert` writes it, over [N, K + 1, cells], its background left out; None if it is none.
 
-    It is exp(x - max) of the classes over the sum of all, in single operations along axis 1. What only looks alike, an
-    exponential of something else over something else, is none.
+    It is exp(x - max) of the classes over the sum of all, in single operations along axis 1. A graph that only looks
+    alike, an exponential of something else over something else, is none.
     """
     from openvino import opset1, opset8
 

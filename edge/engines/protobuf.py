@@ -1,6 +1,6 @@
 """Protobuf's wire format, as much of it as ONNX uses: https://protobuf.dev/programming-guides/encoding.
 
-The runtime has no package `onnx`. What is read here decides whether a model is refused. So bytes that two readers
+The runtime has no package `onnx`. The bytes read here decide whether a model is refused. So bytes that two readers
 could understand differently are an error: groups, numbers of more than 64 bits, whatever is cut off.
 """
 

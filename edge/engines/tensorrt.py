@@ -1,14 +1,14 @@
 """A bundle's engine on an NVIDIA device, by TensorRT 8.6, 10 or 11 and pycuda.
 
 Everything of CUDA happens in one thread of the engine's own. There the device's context is current from opening to
-closing. Two sets of page-locked buffers take turns on three streams. While one batch is computed, the next is copied in
+closing. Two sets of page-locked buffers take turns on three streams. One batch is computed while the next is copied in
 and the one before copied out:
 
     copy-in   [tiles of A] [tiles of B]
     compute                [   A     ] [   B     ]
     copy-out                           [maps of A] [maps of B]
 
-Where host and device share their memory, the engine can read and write the host's buffers in place ("mapped").
+A host and device with shared memory let the engine read and write the host's buffers in place ("mapped").
 """
 
 from __future__ import annotations
@@ -325,7 +325,7 @@ class _Session:
         for name, (shape, dtype) in shapes.items():
             host[name], device[name] = self._allocate(name, shape, dtype)
             host[name][...] = 0
-        # whoever waits sleeps, in place of spinning on a core that the camera needs
+        # a waiting thread sleeps, in place of spinning on a core that the camera needs
         flags = self._vendor.cuda.event_flags
         events = [self._vendor.cuda.Event(flags.BLOCKING_SYNC | flags.DISABLE_TIMING) for _ in range(3)]
         return _BufferSet(number, host, device, *events)
@@ -371,7 +371,7 @@ class _Session:
         self._whole(last.synchronize)
 
     def _whole(self, call: Callable[..., object], *arguments: object) -> None:
-        """Run a step of a batch; if it fails, wait for what was enqueued, which must not meet the next batch."""
+        """Run a step of a batch; at a failure wait for enqueued work, which must not meet the next batch."""
         try:
             self._translated(call, *arguments)
         except EngineError:

@@ -1,7 +1,7 @@
 """An engine that has a time limit: what never answers must not hold the line up, nor keep it from being stopped.
 
-The vendor's calls that may not return are made in a thread of their own. It is left behind where they do not. While
-it is stuck every batch fails at once. If it comes back, its late answers are thrown away and the engine is used again.
+The vendor's calls that may not return are made in a thread of their own. It is left behind where they do not. Every
+batch fails at once while it is stuck. An engine that comes back is used again, and its late answers are thrown away.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class _Call:
 class TimeLimitedEngine:
     """Gives `engine` at most `max_batch_s` seconds for each batch. `name`: what runs the model, for messages.
 
-    Once `stop` is set, it is waited for no longer than STOPPING_AT_MOST_S. `in_use`: backend and precision, for those
-    who show it. Raises EngineHangsError, and what the engine raises.
+    A set `stop` ends the wait for it after STOPPING_AT_MOST_S. `in_use`: backend and precision, for those who show it.
+    Raises EngineHangsError, and what the engine raises.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class TimeLimitedEngine:
         return f"{self._name} has not answered for {stuck_s:.0f} s; a batch may take {self._max_batch_s:g} s"
 
     def buffer(self) -> Batch:
-        """Return the engine's next buffer; while it hangs, one that goes nowhere."""
+        """Return the engine's next buffer; a hanging engine gets one that goes nowhere."""
         if not self.hangs:
             return self.inner.buffer()
         if self._spare is None:

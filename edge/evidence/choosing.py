@@ -126,7 +126,7 @@ def too_old(settings: EvidenceSettings, kept: Iterable[Kept], now: datetime) -> 
 def to_make_room(kept: Iterable[Kept], over: int) -> list[Kept]:
     """Return what goes where `over` bytes are too many: OK before NG, of a kind the oldest first; no more than needed.
 
-    What was judged and not exported never goes, so that it may come to less than `over`.
+    Judged evidence that was not exported never goes, so that it may come to less than `over`.
     """
     going: list[Kept] = []
     for one in sorted(

@@ -197,7 +197,7 @@ class EvidenceObserver:
         elif decided.body is None:
             if decided.frame is not None:
                 self._held.hold(decided.inspection, self._shot(decided))
-        elif decided.frame is not None:  # where no frame came, there is nothing to keep
+        elif decided.frame is not None:  # nothing is kept of a part without a frame
             self._frame(decided)
 
     def _shot(self, decided: Decided) -> Shot:

@@ -43,9 +43,10 @@ class ClipSettings(StrictModel):
 class EvidenceSettings(StrictModel):
     """Settings of evidence: results whose pictures stay on the device. NG and NO_READ do; without a `folder` none does.
 
-    `budget_gb`: how much all of it may take; `min_free_gb`: what must stay free on the disk. OK parts are kept that are
-    within `near_margin` (a share) of a limit, every `every_nth` (0 = none), and a `random_share` of them. `pictures`:
-    lossless PNG, or JPEG of a `quality`. `memory_mb`: what frames may hold in memory until their part is decided.
+    `budget_gb`: how much all of it may take; `min_free_gb`: what must stay free on the disk. OK parts within
+    `near_margin` (a share) of a limit are kept. So are every `every_nth` (0 = none) and a `random_share` of them.
+    `pictures`: lossless PNG, or JPEG of a `quality`. `memory_mb`: what frames may hold in memory until their part is
+    decided.
     """
 
     folder: Path | None = None

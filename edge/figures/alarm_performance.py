@@ -1,8 +1,8 @@
 """A station's alarms in their service to operators, by ISA-18.2 (2016, table 7) and EEMUA 191. Pure.
 
-An annunciation is an alarm that is raised, or alarms again, and is shown. What is shelved, suppressed, out of service
-or a member of a flood is counted apart: nobody was called by it. Times are those of the events, in their order; a clock
-that goes back stands still.
+An annunciation is an alarm that is raised, or alarms again, and is shown. A shelved or suppressed alarm, one out of
+service and a member of a flood are counted apart: nobody was called by it. Times are those of the events, in their
+order; a clock that goes back stands still.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STALE_AFTER = timedelta(hours=24)
 CHATTER_AT_LEAST, CHATTER_WITHIN = 3, timedelta(minutes=1)
 WORST = 10
 PRIORITIES = ("high", "medium", "low")
-# What ISA-18.2 recommends for one operator, and what is the most that can be borne.
+# ISA-18.2's recommended rate for one operator, and the most that can be borne.
 TARGET_PER_PERIOD, MOST_PER_PERIOD = 1.0, 2.0
 TARGET_PER_DAY, MOST_PER_DAY = 150.0, 300.0
 TARGET_FLOOD_SHARE = 0.01

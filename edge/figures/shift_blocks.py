@@ -68,7 +68,10 @@ def noun(figures: Figures) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Write a share; a bar where there is none. What is not all is never rounded to all, nor what is not nothing."""
+    """Write a share; a bar where there is none.
+
+    A share short of all is never rounded to all, nor one above nothing to nothing.
+    """
     if share is None:
         return "-"
     text = f"{100 * share:.2f}"

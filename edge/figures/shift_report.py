@@ -262,8 +262,8 @@ def alarm_figures(
 ) -> tuple[AlarmFigures, ...]:
     """Follow the alarms of a shift through the journal; the most raised first.
 
-    `before`: of each alarm what last began or ended it before the shift. Where the ledger counts more raisings than the
-    journal, whose oldest entries go for room, the ledger's count is told.
+    `before`: of each alarm what last began or ended it before the shift. The ledger's count of raisings is told where
+    it exceeds the journal's, whose oldest entries go for room.
     """
     since = {entry.alarm: stretch.begins for entry in before if entry.kind == _RAISED}
     raised: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The body of a result, as a consumer got it, made a record again. What is malformed is refused, never guessed."""
+"""The body of a result, as a consumer got it, made a record again. A malformed body is refused, never guessed."""
 
 from __future__ import annotations
 

@@ -174,8 +174,8 @@ def _view_again(name: str, view: ToldView, rules: _Rules) -> tuple[Again, str]:
 def _others_are_ok(view: ToldView, rules: _Rules) -> bool:
     """Tell whether the frames that the message does not show are surely OK.
 
-    The worst frame is an NG one, or else the one with the largest coverage. So of frames that were OK none has more
-    coverage than a worst one that was OK, of no class; and they stay OK where no limit is lower than it was.
+    The worst frame is an NG one, or else the one with the largest coverage. So no OK frame has more coverage than the
+    worst OK one, of no class. All stay OK where no limit is lower than it was.
     """
     if view.readable <= 1:
         return True
@@ -201,7 +201,7 @@ def _tighter(rules: _Rules) -> bool:
 
 
 def _not_measured(view: ToldView, limits: Limits) -> Why | None:
-    """Say why a frame that exceeds no limit may exceed one by a defect that is not listed, or not in millimetres."""
+    """Say why a frame that exceeds no limit may do so by a defect unlisted or not in millimetres."""
     assert view.measurement is not None  # noqa: S101 - the caller looked
     for class_name, seen in view.measurement.classes.items():
         limit = limits.get(class_name, NOTHING_TOLERATED)

@@ -1,8 +1,8 @@
 """The only caller of one engine: tiles of all views that use it share batches.
 
-A batch goes when it is full, or its oldest tile has waited for `max_wait_s`, or the engine has nothing to do. Tiles
-keep the order in which frames came. Views with other thresholds never share a batch, for an engine takes one set of
-thresholds a batch.
+A batch goes when it is full or its oldest tile has waited for `max_wait_s`. It goes, too, when the engine has nothing
+to do. Tiles keep the order in which frames came. Views with other thresholds never share a batch, for an engine takes
+one set of thresholds a batch.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Blob:
     """One compact defect. `area_px`; `box` float64 [4, 2], the corners (x, y) px of the smallest rectangle around it.
 
     `height`: grey levels above the ground, negative where darker. `blur`: standard deviation of the picture's, px.
-    `mask`: uint8 [h, w] 0/1 with a border of zeros, what of its mask its own edge encloses, with its corner (x, y) px.
+    `mask`: uint8 [h, w] 0/1 with a border of zeros, the part of its mask within its own edge. Its corner is (x, y) px.
     """
 
     area_px: float
@@ -45,9 +45,10 @@ class Blob:
 
 
 def blob(picture: UInt8, mask: UInt8, corner: tuple[int, int]) -> Blob | None:
-    """Measure a defect in a picture, uint8 [H, W] or [H, W, C], by its mask, uint8 [h, w] 0/1, at `corner` (x, y) px.
+    """Measure a defect in a picture, uint8 [H, W] or [H, W, C].
 
-    None where its grey values show no edge, or it reaches the picture's border.
+    Its mask, uint8 [h, w] 0/1, lies at `corner` (x, y) px. None where its grey values show no edge, or it reaches the
+    picture's border.
     """
     left, top = corner[0] - _MARGIN_PX, corner[1] - _MARGIN_PX
     right, bottom = corner[0] + mask.shape[1] + _MARGIN_PX, corner[1] + mask.shape[0] + _MARGIN_PX
@@ -106,7 +107,7 @@ def _above_ground(grey: UInt8, marked: UInt8) -> tuple[Float32, float]:
 
 
 def _half(above: Float32, marked: UInt8) -> tuple[UInt8, float, Sequence[_Points]] | None:
-    """Return what is at least half as high as a defect's inside, uint8 [h, w] 0/1, how high that is, its outlines."""
+    """Return a defect's half-height region, uint8 [h, w] 0/1, its inside's height, and its outlines."""
     near = cv2.dilate(marked, _CROSS, iterations=2) > 0
     level = _quantile(above[marked > 0], 0.9)
     for _ in range(2):

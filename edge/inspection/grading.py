@@ -18,7 +18,7 @@ class GradeRow(StrictModel):
     """One row of the table, from the best grade down: what a part of this grade may show, and what it is worth.
 
     `value_factor`: the share of the full price. `max_coverage`: fraction of the inspected region that is defective, of
-    all classes together; `max_count`: defects of all classes together; `limits`: by class, as for the verdict: a class
+    all classes together. `max_count`: defects of all classes together. `limits`: by class, as for the verdict: a class
     without an entry tolerates no defect. The last row has no limits: it takes what no other does.
     """
 

@@ -283,7 +283,7 @@ def inspect_pictures(
     reading: FileReading | None = None,
     read: ReadPicture | None = None,
 ) -> Iterator[InspectedPicture]:
-    """Inspect files in their order until `stop` is set; what cannot be read or shows nothing is NO_READ, with why.
+    """Inspect files in their order until `stop` is set; an unreadable or empty picture is NO_READ, with why.
 
     `read`: reads each of them, in a thread of its own, in their order; None = as files at these paths.
     """

@@ -72,7 +72,7 @@ def _gaps(defects: Sequence[Defect], sizes: Sequence[Sizes | None], joining: Joi
 
 
 def _face(end: Float64, back: Float64, least: float) -> bool:
-    """Tell whether two ends, each a point and a way outward, lie ahead of each other and point at each other."""
+    """Tell whether two ends, each a point and a way outward, lie ahead of each other and face each other."""
     out, into = (way / max(1e-9, float(np.hypot(*way))) for way in (end[1], back[1]))
     if float(out @ into) > -least:
         return False

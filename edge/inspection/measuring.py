@@ -2,7 +2,7 @@
 
 The whole map is looked at once for outlines (OpenCV's `findContours`, ten times cheaper than labelling it); only the
 boxes around them are labelled. A defect below its class's smallest area is a speck: it is wiped from the map, so that
-map, coverage and count always tell the same story. How large a defect is, `edge/inspection/sizing.py` finds in the
+map, coverage and count always tell the same story. `edge/inspection/sizing.py` finds the size of a defect in the
 original picture.
 """
 
@@ -34,7 +34,7 @@ _FILLED = 0.5
 # So many defects of a frame, the longest, and so many pixels around them are measured finely; the others by outlines.
 _FINE_AT_MOST, _FINE_PX_AT_MOST = 64, 2_100_000
 
-# Where a cell of the map is larger than this, px, a picture's edges are not looked for: a cell holds too many.
+# A picture's edges are not looked for in a map with larger cells than this, px: a cell holds too many.
 _CELL_PX_AT_MOST = 6.0
 
 
@@ -160,9 +160,9 @@ def _apart(boxes: Sequence[tuple[int, int, int, int]]) -> list[bool]:
 
 
 def _at_seed(mask: UInt8, seed: tuple[int, int]) -> tuple[UInt8, int]:
-    """Keep of a box's mask, uint8 [h, w] 0/1, what is connected to its pixel `seed` (row, column), which spans it.
+    """Keep the part of a box's mask, uint8 [h, w] 0/1, that is connected to `seed`.
 
-    Return beside it how many cells that is.
+    That pixel (row, column) spans it. Return beside it how many cells that is.
     """
     labels, label_map, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     if labels > 2:  # parts of other islands reach into the box
@@ -474,8 +474,8 @@ def _outline(component: _Component) -> Float64:
 def _length_px(outline: Float32, area_px: float, cell_px: float) -> float:
     """Return a component's length in frame pixels, by its outline, float32 [N, 2], and the side of its cells.
 
-    Fibre length: of a thin shape with perimeter P = 2 (L + w) and area A = L w, L is the larger root of
-    L² - L P / 2 + A = 0. The outline runs through pixel centres, so half a pixel is missing at either end.
+    Fibre length: a thin shape has the perimeter P = 2 (L + w) and the area A = L w. L is the larger root of L² - L P /
+    2 + A = 0. The outline runs through pixel centres, so half a pixel is missing at either end.
     """
     _, (side_a, side_b), _ = cv2.minAreaRect(outline)
     longest = float(max(side_a, side_b)) + cell_px

@@ -1,7 +1,7 @@
 """Masks of plain lines → their middles, straight from their outlines: most scratches are such, and need no thinning.
 
-An outline is parted at the two ends of its line; what lies half-way between both sides is the middle. Where the sides
-are not alike, as at a branch, a ring or a bend back, the mask is no plain line: the skeleton tells what it is.
+An outline is parted at the two ends of its line; what lies half-way between both sides is the middle. A mask with
+unlike sides, as at a branch, a ring or a bend back, is no plain line. The skeleton tells its kind.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from edge.records import Float64, UInt8
 Places = npt.NDArray[np.int32]
 _Complex = npt.NDArray[np.complex128]
 
-# A plain line is nowhere wider than so many times its mean, and a pixel; its area is its length by its width, about;
-# and it has so many times the area of a square as wide.
+# A plain line is nowhere wider than so many times its mean, and a pixel. Its area is its length by its width, about. It
+# has so many times the area of a square as wide.
 _EVEN = 1.5
 _AREA_FROM, _AREA_TO = 0.8, 1.25
 _SLENDER = 6.0
@@ -167,7 +167,7 @@ def _halved(points: Float64, starts: Indices, areas: Float64) -> _Halved:
 def _sides(
     places: _Complex, starts: Indices, ends: tuple[Indices, Indices], line: Indices, share: Float64
 ) -> tuple[_Complex, _Complex]:
-    """Return the points of outlines on both ways from one of their ends to the other, at shares [N] of the way.
+    """Return points of outlines on both ways from one end to the other, at shares [N] of the way.
 
     `line` int64 [N]: of which outline.
     """

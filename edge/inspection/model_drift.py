@@ -1,11 +1,11 @@
 """Drift of today's parts from those that a model of good parts was taught. Pure; time is an argument.
 
-A part's score is how far it is from what was taught, as a share of the distance that flags a part. Passed parts score
-below 1. The median of the last ones is compared with the middle half of good parts that were held out of the fit.
+A part's score is its distance from the taught ones, as a share of the distance that flags a part. Passed parts score
+below 1. The median of the last ones is compared with the middle half of held-out good parts. Those were not in the fit.
 
-With a reference that has the quartiles as they are, a steady line leaves it by chance with a probability of at most
-2 P(Bin(n, 1/4) >= n / 2) a look, n the scores of the window: 1.3e-7 for 100. No distribution is assumed: the bounds of
-the reference are order statistics that lie beyond the true quartiles with 97.5 % confidence each.
+Assume that the reference has the true quartiles. A steady line then leaves it by chance with a probability of at most
+`2 P(Bin(n, 1/4) >= n / 2)` a look. n is the scores of the window; 1.3e-7 for 100. No distribution is assumed: the
+bounds of the reference are order statistics that lie beyond the true quartiles with 97.5 % confidence each.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def due(looked_ns: int | None, captured_ns: int, settings: ModelDriftSettings) -
 def step(state: DriftState, score: float, captured_ns: int, settings: ModelDriftSettings) -> DriftState:
     """Take in the score of one passed part.
 
-    Without a reference the first `window` parts make one. Parts look otherwise from the moment on at which the median
-    of the whole window lies outside of the reference, until it is back in the inner half of that.
+    Without a reference the first `window` parts make one. Parts look otherwise once the median of the whole window lies
+    outside of the reference. That ends when it is back in the inner half of the reference.
     """
     scores = (*state.scores, score)[-settings.window :]
     state = replace(state, scores=scores, looked_ns=captured_ns)

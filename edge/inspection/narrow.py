@@ -1,8 +1,8 @@
 """Widths of strokes that are narrow against the picture's blur, by least squares over the pixels around them.
 
-What a box of width w shows under a Gaussian of deviation s is told by the variance of its profile, V = s² + w² / 12,
-and by how flat that is, k = w⁴ / V². Noise hides the second first. So a stroke is read about once for each pixel,
-and all is laid into one profile. A frame has one blur: what one stroke tells of it helps the others.
+Two numbers describe a box of width w under a Gaussian of deviation s. They are the variance of its profile, V = s² + w²
+/ 12, and its flatness, k = w⁴ / V². Noise hides the second first. So a stroke is read about once for each pixel, and
+all is laid into one profile. A frame has one blur: what one stroke tells of it helps the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _READINGS_AT_MOST = 60_000
 _BEYOND, _BEYOND_PX = 3.2, 1.5
 # The fit is done when nothing changes by more than this share, or after so many steps.
 _SETTLED, _STEPS = 0.002, 5
-# The flatness k of a box 0.8 times as wide as the blur's deviation, and of one 20 times as wide.
+# The flatness k of a box 0.8 times as wide as the blur's deviation, and 20 times as wide.
 _FLAT_FROM, _FLAT_TO = 0.37, 135.0
 # A width is told where its standard uncertainty is at most this share of it.
 _TOLD = 0.05
@@ -278,7 +278,7 @@ def _steps_in(shown: Float64, along: Float64, inside: Float64, blur: Float64) ->
 
 
 def _shared(fits: _Fits, spread: Float64, tips: _Blurs) -> _Fits:
-    """Return fits each with what the other strokes, and the ends, tell of the blur, as far as all of them agree."""
+    """Return fits, each with what the other strokes and the ends tell of the blur, where all agree."""
     if len(spread) + len(tips.blur) < 2:
         return fits
     own = np.sqrt(np.maximum(fits.blur**2 - spread, 0.01))  # the picture's, whatever the direction of reading
@@ -286,7 +286,7 @@ def _shared(fits: _Fits, spread: Float64, tips: _Blurs) -> _Fits:
     doubts = np.concatenate([fits.covariance[:, 1, 1] * (fits.blur / own) ** 2, tips.doubt])
     weights = 1 / np.maximum(doubts, 1e-8)
     mean = (weights @ blurs) / weights.sum()
-    # how much the blurs differ (DerSimonian and Laird, 1986), where 99.7 % of those that are one would differ by less
+    # the difference of the blurs (DerSimonian and Laird, 1986), where 99.7 % of equal ones would differ by less
     free = len(blurs) - 1
     by_chance = free * (1 - 2 / (9 * free) + 2.75 * (2 / (9 * free)) ** 0.5) ** 3  # Wilson and Hilferty, 1931
     differ = weights @ (blurs - mean) ** 2

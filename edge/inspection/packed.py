@@ -30,7 +30,7 @@ def together(masks: Sequence[UInt8]) -> tuple[UInt8, Indices]:
 
 
 def boxes_of(points: npt.NDArray[np.int32], boxes: Indices) -> Indices:
-    """Tell which of the boxes, int64 [B, 4] (left, top, right, bottom), each of points [N, 2], (x, y), lies in."""
+    """Tell in which boxes, int64 [B, 4] (left, top, right, bottom), points [N, 2] (x, y) lie, each in its own."""
     x, y = points[:, :1], points[:, 1:]
     inside = (x >= boxes[:, 0]) & (y >= boxes[:, 1]) & (x < boxes[:, 2]) & (y < boxes[:, 3])
     which: Indices = inside.argmax(axis=1)
@@ -52,7 +52,7 @@ def _shelved(shapes: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, int]], 
 
 
 def starts_of(counts: Indices) -> Indices:
-    """Return where parts of these sizes begin that lie one after the other, and where the last ends, int64 [N + 1]."""
+    """Return where consecutive parts of these sizes begin, and where the last ends, int64 [N + 1]."""
     starts = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=starts[1:])
     return starts

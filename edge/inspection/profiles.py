@@ -2,8 +2,9 @@
 
 Across a stroke the picture is read along its normal (bilinear). The ground is a straight line between both sides; the
 edges are where the grey value is half-way from it to the stroke's own (full width at half maximum). A stroke that is
-narrow against the picture's blur looks wider and paler than it is: what a box of width w, blurred by a Gaussian of
-standard deviation s, shows at a quarter, a half and three quarters of its height tells w and s apart.
+narrow against the picture's blur looks wider and paler than it is. A box of width w, blurred by a Gaussian of standard
+deviation s, has another width at each height. Its widths at a quarter, a half and three quarters of its height tell w
+and s apart. They tell w and s apart.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from edge.records import Float32, Float64, UInt8
 # Readings across a stroke, and how many at either end are ground.
 ACROSS = 49
 _GROUND = 6
-# A stroke that stands out from its ground by less than this many grey levels, or than so many times the ground's own
-# unevenness, is not measured by its grey values.
+# A stroke is not measured by grey values where it stands out from its ground by too little. That is this many grey
+# levels, or so many times the ground's own unevenness.
 _LEVELS_AT_LEAST = 6.0
 _UNEVENNESS = 3.0
 # The height of a stroke is the mean of what reaches this share of its highest reading.
@@ -37,8 +38,8 @@ class Profiles:
     """N readings across strokes, each float64 [N] in px: edges at `left` and `right` of the line read along.
 
     `above` [N, ACROSS]: grey levels above the ground, positive for what the stroke is, read every `step` [N] px.
-    `width`: between both; `blur`: the standard deviation of the picture's blur there; `height`: grey levels above the
-    ground, negative where the stroke is darker; `ground`: grey level; `sound`: whether it can be believed.
+    `width`: between both. `blur`: the standard deviation of the picture's blur there. `height`: grey levels above the
+    ground, negative where the stroke is darker. `ground`: grey level. `sound`: whether it can be believed.
     """
 
     left: Float64
@@ -53,10 +54,10 @@ class Profiles:
 
 
 def grey_at(picture: UInt8, x: Float32, y: Float32) -> Float32:
-    """Read grey values, float32 [N, M], at points (x, y), float32 [N, M], of uint8 [H, W] or [H, W, C].
+    """Read grey values, float32 [N, M], at points (x, y), float32 [N, M].
 
-    Points are in px from the centre of the first pixel. Bilinear between the centres of pixels; beyond the picture as
-    at its border.
+    The picture is uint8 [H, W] or [H, W, C]. Points are in px from the centre of the first pixel. Bilinear between the
+    centres of pixels; beyond the picture as at its border.
     """
     read = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if read.ndim == 3:
@@ -105,7 +106,7 @@ def read_across(picture: UInt8, stations: Stations) -> Profiles:
     step, middle = reach * 2 / (ACROSS - 1), (ACROSS - 1) / 2
     widths = (rights - lefts) * step
     high = height >= np.maximum(_LEVELS_AT_LEAST, _UNEVENNESS * _unevenness(grey, ground, owner))
-    # what lies between both ends of a profile lies within the picture as they do, and nearly always that says all
+    # points between both ends of a profile lie in the picture as the ends do; nearly always that says all
     within = _within(picture, x[:, :: ACROSS - 1], y[:, :: ACROSS - 1])
     if not within.all():
         within = _within(picture, x, y, np.abs(offsets) <= half_widths + 2.5)
@@ -163,7 +164,7 @@ def _middle(ordered: Float32) -> Float32:
     return medians
 
 
-# How far each reading is on the way from the middle of the ground at one end to that at the other.
+# The place of each reading between the middle of the ground at one end and that at the other.
 _SHARE: Float32 = np.clip(
     (np.arange(ACROSS) - (_GROUND - 1) / 2) / (ACROSS - _GROUND), 0, 1, dtype=np.float32, casting="unsafe"
 )
@@ -236,7 +237,7 @@ def erf(x: Float64) -> Float64:
 
 
 def _tables() -> tuple[Float64, Float64]:
-    """Return, by width / blur from 0.2 to 20, how wide a blurred box is at its half, and its steepness, see `_of`."""
+    """Return a blurred box's width at its half, and its steepness, by width / blur of 0.2 to 20, see `_of`."""
     ratios = np.geomspace(0.2, 20, 120)
     halves, steepness = [], []
     for ratio in ratios:
@@ -261,7 +262,7 @@ def blur_of(quarter: Float64, half: Float64, most: Float64) -> Float64:
 
 
 def unblurred(half: Float64, blur: Float64) -> Float64:
-    """Return how wide strokes are that show so wide at half their height, [N] px, under blurs of this deviation, px."""
+    """Return true widths, [N] px, of strokes so wide at half their height, under blurs of this deviation, px."""
     shown = half / np.where(blur > 0, blur, 1)
     narrow = (blur > 0) & (shown <= _HALVES[-1])
     width: Float64 = np.where(narrow, np.interp(shown, _HALVES, _RATIOS) * blur, half)

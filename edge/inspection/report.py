@@ -155,7 +155,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 5)
 
 
-# What a line of the table tells of its defect, beside its place among its picture's and its box.
+# The columns of a defect in the table, beside its place among its picture's and its box.
 _OF_DEFECT: tuple[str, ...] = (
     *("class", "score", "length_mm", "width_mm", "width_max_mm", "area_mm2", "u_mm", "u_width_mm", "u_area_mm2"),
     *("length_px", "width_px", "width_max_px", "area_px", "contrast", "orientation_deg"),

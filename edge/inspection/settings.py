@@ -74,7 +74,7 @@ class InspectSettings(StrictModel):
     `part`: the part is found in each frame, coverage is of its area, and zones may lie on it. `zones_file`: where the
     zones are from; `zones: {svg: FILE}` and `zones: {file: FILE}` are short for it.
 
-    `calibration`: the file of `linewatch calibrate`, in place of `mm_per_px`, which holds for a camera that looks
+    `calibration`: the file of `linewatch calibrate`, in place of `mm_per_px`. That one holds for a camera that looks
     straight down through a lens without distortion.
 
     `model_drift`: how passed parts are compared with those that a model of good parts was taught; None = not at all.
@@ -93,7 +93,7 @@ class InspectSettings(StrictModel):
     ignore: IgnoreMask | None = None
     grades: Annotated[tuple[GradeRow, ...], Field(max_length=20)] = ()
     model_drift: ModelDriftSettings | None = ModelDriftSettings()
-    # what stands in the file, so that settings are equal only where it is
+    # the file's content, so that settings are equal only where it is
     _calibrated: Calibration | None = PrivateAttr(default=None)
 
     def with_calibration(self) -> InspectSettings:

@@ -1,4 +1,4 @@
-"""The size of each defect of a frame, by the grey-value edges of the original picture or else by its mask.
+"""The size of each defect of a frame, by grey-value edges of the original picture or by its mask.
 
 A thin defect is measured along and across its strokes, a compact one by the smallest rectangle around its edge. A mask
 that is wider than what it marks does not matter: it only says where to look. docs/measuring.md has the drawings.
@@ -28,13 +28,13 @@ from edge.records import Float32, Float64, UInt8
 _THIN = 3.0
 # One with less than so many times may hide more strokes than its mask shows.
 _STUBBY = 6.0
-# What stands out of the picture is as long as this share of its mask, but for how far a mask may be too wide.
+# A defect that stands out of the picture is as long as this share of its mask, less its excess.
 _REACHES = 0.85
 # Ground to read beyond a mask that stands for the picture, px.
 _PADDING = 12
 # Pixels of masks that are laid side by side at once, so that memory stays bounded.
 _SHEET_PX = 4_000_000
-# What a length along a bent line is uncertain by in itself, measured on drawn shapes (docs/measuring.md).
+# The uncertainty of a length along a bent line itself, measured on drawn shapes (docs/measuring.md).
 _ALONG = 0.003
 _NO_ENDS: Float64 = np.empty((0, 2, 2))
 
@@ -100,7 +100,7 @@ def sizes_of(marked: Sequence[Marked], picture: UInt8 | None, scale: Scale | Non
                 again[number] = seen, _spread(seen.mask)
             elif own.is_thin():
                 again[number] = each, own
-        # what is thin within a wide mask, and what forks, by masks as narrow as the picture allows
+        # thin parts within a wide mask, and forks, by masks as narrow as the picture allows
         found |= _thin_ones(again, picture, scale, forked=True)
     left = {number: each for number, each in enumerate(marked) if number not in found}
     found |= _by_masks(left, scale)
@@ -156,7 +156,7 @@ def _thin_ones(
 ) -> dict[int, Sizes]:
     """Measure thin defects together, by their numbers; left out are those with a stroke that shows no edges.
 
-    Unless `forked`, those are too whose strokes meet, or that are so stubby that they may.
+    So are those whose strokes meet, or that are stubby enough to do so, unless `forked`.
     """
     if not asked:
         return {}
@@ -190,7 +190,7 @@ def _by_masks(asked: Mapping[int, Marked], scale: Scale | None) -> dict[int, Siz
 
 
 def _sheets(asked: Mapping[int, Marked]) -> list[list[int]]:
-    """Part defects so that the masks of each part have few pixels together, but for one that has many by itself."""
+    """Part defects into groups whose masks have few pixels together, but for a single one with many."""
     parts: list[list[int]] = []
     pixels = _SHEET_PX
     for number, each in asked.items():

@@ -1,8 +1,8 @@
 """Masks of defects → their skeletons: lines one pixel wide in the middle, as branches between ends and joints.
 
-Thinned by the two half-steps of Zhang and Suen (A fast parallel algorithm for thinning digital patterns, CACM 27,
-1984), 64 pixels at a time, all masks at once. What stays thicker than a pixel is thinned by deleting simple points, a
-quarter of the grid at a time, so that no line ever breaks.
+Masks are thinned 64 pixels at a time, all at once, by the two half-steps of Zhang and Suen. Source: "A fast parallel
+algorithm for thinning digital patterns", CACM 27, 1984. Thicker rests are thinned by deleting simple points, a quarter
+of the grid at a time. So no line ever breaks.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _peeled(around: _Words, half_step: int) -> _Words:
     rise = ring[1:] ^ both  # the next is set and this one is not
     either = rise[::2] | rise[1::2]  # never both
     some, twice = either[:2] | either[2:], either[:2] & either[2:]
-    # of a single run, three in a row have a pair that begins at an even place and one that begins at an odd one
+    # three in a row, of one run, have a pair from an even place and one from an odd one
     pairs = both[:4] | both[4:]
     pairs = pairs[:2] | pairs[2:]
     north, east_of, south, west_of = ring[:-1:2]

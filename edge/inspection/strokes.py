@@ -11,13 +11,13 @@ import numpy as np
 from edge.inspection.skeleton import Skeleton
 from edge.records import Float32, Float64
 
-# A branch that leaves its line by less than this many half-widths is a corner of the mask and no line.
+# A branch that leaves its line by less than so many half-widths is a corner of the mask, no line.
 _SPUR = 1.6
 # Two joints closer than this many half-widths are one: of a crossing at a sharp angle.
 _BRIDGE = 4.0
 # Two branches whose directions away from a joint differ by more than this, in degrees, are one line.
 _STRAIGHT_ON = 130.0
-# How far from a joint, in half-widths, a mask's middle is no line's middle.
+# The distance from a joint, in half-widths, within which a mask's middle is no line's middle.
 _ROUND_A_JOINT = 1.5
 _DIRECTION_PX = 12
 _NOWHERE: Float64 = np.empty((0, 2))

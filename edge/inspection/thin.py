@@ -29,15 +29,15 @@ _APART_PX = 3.0
 _PROFILES_AT_MOST = 300
 # Ground is read this far beyond the mask, px.
 _BEYOND_PX = 7.0
-# The steepness of its edges tells the width of a stroke this many times as wide as the blur, or where the blur is wide,
-# in px, so many times; less is told by all of its pixels.
+# The steepness of its edges tells the width of a stroke of so many blurs. In a blur this wide, px, it takes so many.
+# All pixels of a narrower stroke tell its width.
 _STEEP, _WIDE_PX, _STEEP_IN_WIDE = 4.0, 1.3, 4.6
-# Where a stroke is so narrow against the blur, those that are less than so many times as wide tell the blur with it.
+# A stroke this narrow, in blurs, needs help: strokes less than so many blurs wide tell the blur with it.
 _NARROW, _HELPFUL = 3.7, 10.0
 # So many places of all of them together are read, at most.
 _PLACES_AT_MOST = 1500
 _SOUND_AT_LEAST = 0.5
-# Near a joint a profile's ground differs by no more than so many grey levels, and this share of its stroke's height.
+# Near a joint a profile's ground differs by at most so many grey levels and this share of the height.
 _GROUND_LEVELS, _GROUND_SHARE = 1.5, 0.03
 _END_ROWS, _END_COLUMNS = 31, 11
 _ROWS, _COLUMNS = np.linspace(0, 1, _END_ROWS), np.linspace(-1, 1, _END_COLUMNS)
@@ -72,8 +72,8 @@ class Paths:
 class SizedStrokes:
     """S measured strokes, one after the other; `number` int64 [S]: which of those that were asked for.
 
-    `points` float64 [P, 2] px: their middles from end to end, each from `begins` [S + 1] on. `widths` float64 [W] px
-    and `edges` [2, W, 2], the two edges (x, y) px of each, from `bounds` [S + 1] on. All else is float64 [S]:
+    `points` float64 [P, 2] px: their middles from end to end, each from `begins` [S + 1] on. `widths` is float64 [W]
+    px. `edges` [2, W, 2] holds the two edges (x, y) px of each, from `bounds` [S + 1] on. All else is float64 [S]:
     `width_px`: the mean of its widths; `width_max_px`: the largest that three neighbours agree on. `length_px`;
     `drawn_px`: so long is a stroke of its area with square ends. `blur`: standard deviation of the picture's, px.
     `u_width_px`: standard uncertainty of the width by its pixels' noise, where that is known, or else 0. `height`: grey
@@ -212,7 +212,7 @@ def _smoothed(strokes: Sequence[Stroke], reach: Indices, places: Float64, owner:
 def _sums_before(lines: _Lines, asked: Indices) -> Float64:
     """Return the sums, float64 [R, N, 2], of the points before places, int64 [R, N], counted from their line's first.
 
-    A place may lie beyond the line, which goes on there as its mirror image about its end, or, if closed, as itself.
+    A place may lie beyond the line. The line goes on there as its mirror image about its end, or, if closed, as itself.
     """
     base, count = lines.starts[lines.owner], np.diff(lines.starts)[lines.owner]
     within = np.minimum(np.maximum(asked, 0), count)
@@ -301,7 +301,8 @@ def _evened(offsets: Float64, read: _Read, paths: Paths) -> Float64:
 class _Ends:
     """Both ends of S strokes, float64 [S, 2]; NaN for an end at a joint, or none.
 
-    How far `beyond` its last point each lies, px; the same by area, `drawn`; the `blur` of the edge there, px.
+    `beyond` is how far beyond its last point each lies, px; `drawn` is the same by area. `blur` is that of the edge
+    there, px.
     """
 
     beyond: Float64
@@ -404,7 +405,7 @@ def _read_ends(picture: UInt8, asked: _Asked) -> Float64:
     drawn = np.einsum("er,er->e", sums, out) * step / np.where(body > 0, body, 1)
     # a round end has less area than a square one; no end has more
     drawn = np.minimum(np.maximum(drawn, crossings[1] - 0.6 * widths - 1), crossings[1] + 1)
-    # where it goes on beyond what is marked, as at a region's border, it ends where the mask does
+    # a line that goes on beyond its mark, as at a region's border, ends where the mask does
     good = (top > 0.4 * np.abs(heights)) & (body > 0) & falls[1]
     blurs = (crossings[0] - crossings[2]) / 1.349
     return np.where(good, [crossings[1], drawn, blurs], [reach - 0.5, reach - 0.5, np.full_like(reach, np.inf)])
@@ -420,7 +421,7 @@ def _rectangles(picture: UInt8, asked: _Asked, along: Float64, across: Float64) 
 
 
 def _outermost(signal: Float64, level: Float64, near: Bools) -> tuple[Float64, Bools]:
-    """Return the last places, in rows, at which signals [E, R] fall below levels [L, E], and whether they do so."""
+    """Return the last places, in rows, at which signals [E, R] fall below levels [L, E], if they do."""
     over = (signal >= level[:, :, None]) & near
     flat, rows = signal.reshape(-1), np.arange(len(signal)) * signal.shape[1]
     last = signal.shape[1] - 1 - over[:, :, ::-1].argmax(axis=2)
@@ -575,7 +576,7 @@ def _around(paths: Paths, lines: Float64, read: _Read, asked: Bools, shown: Floa
 
 
 def _lines(closed: Bools, lines: Float64, ends: _Ends, read: _Read) -> tuple[Float64, Indices]:
-    """Return the lines of strokes to their `ends`, float64 [P, 2], and where each begins, and the last ends, in it.
+    """Return the lines of strokes to their `ends`, float64 [P, 2], and where each begins and the last ends.
 
     Rings end where they begin.
     """

@@ -20,7 +20,7 @@ class ZoneSheet(StrictModel):
     zones: Annotated[dict[Name, ZoneSettings], Field(max_length=ZONES_AT_MOST)]
 
 
-# What a corner may lie beyond the viewBox by, from rounding, px.
+# The rounding by which a corner may lie beyond the viewBox, px.
 _ROUNDING = 1e-3
 
 
@@ -41,7 +41,7 @@ def with_files(inspect: InspectSettings, home: Path, where: str) -> InspectSetti
         ignore = None if ignore is None else ignore.read(home)
     except SettingsError as error:
         raise SettingsError(f"key {where}.ignore: {error}") from error
-    # what fits together is looked at once more, now that the zones are known
+    # the fit is looked at once more, now that the zones are known
     told = {name: getattr(inspect, name) for name in inspect.model_fields_set} | {"zones": zones, "ignore": ignore}
     try:
         whole = InspectSettings.model_validate({name: value for name, value in told.items() if name != "zones_file"})

@@ -1,7 +1,7 @@
 """The cells of a map that are inspected, and those of each zone; and the judging of zones with limits of their own.
 
-What is inspected is the region, within the frame, within the part where it is looked for, and nothing that is ignored.
-A zone lies on the frame or on the part; of it only what is inspected counts.
+Inspected is the region, within the frame, within the part where it is looked for, and nothing that is ignored. A zone
+lies on the frame or on the part; of it only what is inspected counts.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Zoning:
 
 
 def size_mm(part: PartBox, scale: Scale) -> tuple[float, float]:
-    """Return the width and height of a part's box in mm, along the sides that meet in its top left corner."""
+    """Return the width and height of a part's box in mm, along the sides at its top left corner."""
     corners = part.to_frame.apply(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     corner, right, below = scale.points_mm(corners)
     return float(np.hypot(*(right - corner))), float(np.hypot(*(below - corner)))
@@ -192,7 +192,7 @@ def _without(inspected: Region, left_out: Region) -> Region:
 def _beyond(
     shape: tuple[int, int], stride: int, to_frame: Transform, size: tuple[int, int]
 ) -> tuple[tuple[float, float], ...] | None:
-    """Return the corners of a frame of `size` (width, height) if a map of [h, w] cells reaches beyond it, else None."""
+    """Return the corners of a frame of `size` (width, height) if a map of [h, w] cells reaches beyond, else None."""
     if to_frame.is_identity:
         return None  # a cell that the frame's end cuts counts whole
     width, height = size

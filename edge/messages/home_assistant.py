@@ -1,7 +1,7 @@
 """A station as Home Assistant discovers it: one retained message that says which entities there are, and where to read.
 
-Every entity reads a topic of the station's own; none may command. What is old, and everything of a station that is
-offline, is unavailable there and never stands as good (`expire_after`, `availability`). The payload is Home
+Every entity reads a topic of the station's own; none may command. Old values, and everything of a station that is
+offline, are unavailable there and never stand as good (`expire_after`, `availability`). The payload is Home
 Assistant's, without our envelope: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
 """
 

@@ -198,8 +198,8 @@ class Counters:
     `alarms_chattering`: how often an alarm began to chatter. `commands_refused`: unread, since too many came, or late;
     `answers_withheld`: wanted where the line does not publish. The next six are the sender's (SenderCounts). `grades`:
     frames by grade; `value_factor_mean`: of those, what they are worth on average, None without any.
-    `frames_without_part`: judged while no part was open, `ng_without_part` of them NG; `trigger_faults`: what the
-    trigger did that no part can do; `challenged`: parts of challenges, which are in no other count.
+    `frames_without_part`: judged while no part was open. `ng_without_part`: of them NG. `trigger_faults`: deeds of the
+    trigger that no part can do. `challenged`: parts of challenges, which are in no other count.
     """
 
     frames: int

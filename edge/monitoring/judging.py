@@ -1,7 +1,7 @@
 """A station's health by one table of rules: ok, warning, error or unknown, each with its reason. Pure.
 
-`/readyz` of the station judges its own `state/health` body by these rules, and a dashboard the one that the broker
-said. What a body lacks, or has in another form, is unknown, and never ok.
+`/readyz` of the station judges its own `state/health` body by these rules. A dashboard judges the one that the broker
+said. A value that a body lacks, or has in another form, is unknown, and never ok.
 """
 
 from __future__ import annotations

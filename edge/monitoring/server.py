@@ -1,7 +1,8 @@
 """A small HTTP server in threads of its own: pages that are made when they are asked for, and live pictures.
 
 It reads only, knows no users, and is on loopback unless the settings say otherwise. At most MOST_CALLERS are served at
-a time; who is slow to ask, or to read, is let go. A port that is taken is tried again: no line ends for its monitoring.
+a time; a caller slow to ask, or to read, is let go. A port that is taken is tried again: no line ends for its
+monitoring.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from edge.records.decided import Decided, DecidedPart
 
 
 class DirectObserver:
-    """Calls `take` in the loop's thread with each that is decided. Whatever `take` raises ends the run.
+    """Calls `take` in the loop's thread with each that is decided. Any error of `take` ends the run.
 
     For recordings, tests, the demo, and what the loop does itself. A live station is watched through `QueuedObserver`.
     """

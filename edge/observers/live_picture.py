@@ -1,6 +1,6 @@
 """Live pictures of each camera, from one encoder that works only while somebody watches.
 
-All who watch a camera share its JPEGs. Who is slow misses some. A camera that gives no frames leaves no picture
+All who watch a camera share its JPEGs. A slow viewer misses some. A camera that gives no frames leaves no picture
 standing: a card that says so takes its place.
 """
 

@@ -1,8 +1,8 @@
 """Counts for Prometheus: what was decided, and how the station is, read when somebody asks.
 
-What the station counts anyway is read at a scrape, so it is exact and costs the loop nothing. Durations and coverage
-are numbers that the loop notes, in some millionths of a second for a frame. Labels are cameras, alarms, priorities,
-models and verdicts of the settings: never parts, occurrences or people.
+The station's own counts are read at a scrape, so they are exact and cost the loop nothing. Durations and coverage are
+numbers that the loop notes, in some millionths of a second for a frame. Labels are cameras, alarms, priorities, models
+and verdicts of the settings: never parts, occurrences or people.
 """
 
 from __future__ import annotations

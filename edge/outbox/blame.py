@@ -18,10 +18,10 @@ from edge.records import Message
 from edge.wording import counted
 
 STRIKES = 2
-DEFERRED_S = (2.0, 60.0)  # how soon, and in the end how often, an alarm is tried again over which connections break
+DEFERRED_S = (2.0, 60.0)  # the first and the last pause before an alarm over which connections break is tried again
 CONDEMNED_AT_MOST = 1_000  # rows that are remembered to be tried alone
-_LATE_S = 10.0  # what was on its way for longer was held by the link, not refused by the broker
-# MQTT 5: the broker shuts down, has had no word in time, gave the place away, was told to, is busy, or is elsewhere
+_LATE_S = 10.0  # the link held a message that was on its way for longer; the broker did not refuse it
+# MQTT 5: the broker shuts down, timed out, gave the place away, was told to, is busy, or is elsewhere
 _NOBODYS_FAULT = frozenset({0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0xA0})
 
 Key = tuple[str, str]

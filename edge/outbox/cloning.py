@@ -1,8 +1,8 @@
 """A store on another device: copied while a line runs on it, and made a store of its own before another line does.
 
-A clone may not go on with the epoch of the original, which may have given the same numbers to other events since. So
-its epoch is new; its numbers go on from where the original's were. What a broker acknowledged is not sent again by
-itself. What waited is: with its id, its old number and epoch, and as sent before, since the original may have sent it.
+A clone may not go on with the epoch of the original. That one may have given the same numbers to other events since. So
+its epoch is new; its numbers go on from where the original's were. An acknowledged message is not sent again by itself.
+A waiting one is: with its id, its old number and epoch, and as sent before, since the original may have sent it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NO_CONSUMER_WAIT_S = (1.0, 8.0)  # how soon, and in the end how often, a topic without a consumer is tried again
+NO_CONSUMER_WAIT_S = (1.0, 8.0)  # the first and the last pause before a topic without a consumer is tried again
 QUOTA_WAIT_S = (2.0, 60.0)  # likewise one that the broker has no room for
 
 

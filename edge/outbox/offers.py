@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from edge.records import Message
 
-ANSWERS_AT_MOST = 200  # that wait; who asks for more gets none, and is counted
+ANSWERS_AT_MOST = 200  # that wait; a caller that asks for more gets none, and is counted
 ANSWER = "answer"  # the kind of message
 
 

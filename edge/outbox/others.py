@@ -72,7 +72,7 @@ class Others:
         self._correct(received, own)
 
     def _correct(self, received: Received, own: OwnTopics) -> None:
-        """Say again what is true at a topic; where nothing is, remove what is retained there."""
+        """Say again what is true at a topic; remove what is retained there where nothing is."""
         topic = received.topic
         if self._offers.said(topic) is not None:
             return  # the truth is on its way

@@ -32,7 +32,7 @@ from edge.records.ledger import CountDelta, WorstPart
 _log = logging.getLogger(__name__)
 
 GROUP_S = 0.05  # results share one commit (one fsync) for at most this long
-SETTLED_S = 1.0  # what the broker took waits so long for a result, to be noted in the same commit
+SETTLED_S = 1.0  # rows that the broker took wait so long for a result, to be noted in the same commit
 _SETTLED_TOGETHER = 20  # acknowledgements that wait for none: a kill has no more than these sent twice
 RETRY_S = 1.0
 LOOK_S = 1.0  # how often an idle writer looks whether its file is still where it was
@@ -49,10 +49,10 @@ class OutboxCounts:
     """The numbers of messages in each state.
 
     `waiting`: accepted, not yet on disk. `pending`: on disk, not yet acknowledged. `dead_letters`: refused by the
-    broker and kept; tried again when the outbox is next opened. Since opening: `acknowledged` by the broker. `dropped`,
-    `alarms_dropped` and `records_dropped`: results, alarms and records of commands for which there was no room.
-    `unwritable`: not taken by the store at all. `lost`: messages and entries of the journal that had not come to the
-    disk when it was closed.
+    broker and kept; tried again when the outbox is next opened. Counted since opening: `acknowledged` by the broker.
+    `dropped`, `alarms_dropped` and `records_dropped`: results, alarms and records of commands for which there was no
+    room. `unwritable`: not taken by the store at all. `lost`: messages and entries of the journal that had not come to
+    the disk when it was closed.
     """
 
     waiting: int
@@ -79,8 +79,8 @@ class Outbox:
 
     A corrupt file is moved to the path `set_aside` and a new one begun, also while it is open. A file that is removed
     or replaced while it is open is written again with all that it held. `replaced` says so. `generation` counts how
-    often rows became pending that are not behind the others, `news` how often `pending` may give what it did not give
-    before. A job that the store alone does not take is set aside, and `unwritable` says so; all others go on.
+    often rows became pending that are not behind the others. `news` counts how often `pending` may give what it did not
+    give before. A job that the store alone does not take is set aside, and `unwritable` says so; all others go on.
 
     `kind` makes the store. Entering raises StoreError where the file cannot be written, is in use, or is something
     else.
@@ -301,9 +301,9 @@ class Outbox:
         """Return at most `limit` committed rows behind row `after` that wait for the broker, in order.
 
         `urgent`: only those of one class. `resent`: only those that the broker took before, or only the others.
-        `topic`: only its own. `without`: none of these topics. What was settled is not among them, though the disk may
-        not know yet. No results come while the disk takes nothing and much is settled already, which memory must hold
-        until it does. For one thread only.
+        `topic`: only its own. `without`: none of these topics. Settled rows are not among them, though the disk may not
+        know yet. No results come while the disk takes nothing and much is settled already, which memory must hold until
+        it does. For one thread only.
         """
         if urgent is None:
             both = (
@@ -485,7 +485,7 @@ class Outbox:
         except Exception as error:
             if _of_store(error):
                 raise
-            # what was put together stays together, if it can
+            # rows put together stay together, if they can
             for _, turns in groupby(self._committing.copy(), lambda turn: _group_of(*turn)):
                 self._commit_group(list(turns))
 

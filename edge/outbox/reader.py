@@ -31,7 +31,7 @@ class OutboxReader:
         path = self._path
         try:
             there = path.is_file()
-            # a closed store has no files beside it, and in a folder that we may not write SQLite could make none
+            # a closed store has no files beside it; SQLite could make none in a folder that we may not write
             beside = Path(f"{path}-wal").exists()
         except OSError as error:
             raise self._unreadable(str(error.strerror)) from error

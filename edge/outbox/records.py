@@ -22,7 +22,7 @@ class Row:
     message: Message
 
 
-# How the reason begins of a dead letter for which the connection broke, twice, while it alone was on its way.
+# The reason of a dead letter begins so where the connection broke twice while it alone was on its way.
 BROKE = "broke: "
 
 
@@ -43,7 +43,7 @@ class Put:
 
     @property
     def lane(self) -> Lane:
-        """The lane in which it waits. What concerns alarms is committed at once, and nothing else displaces it."""
+        """The lane in which it waits. A row about alarms is committed at once, and nothing else displaces it."""
         if self.alarms or any(message.urgent for message in self.messages):
             return "alarms"
         if any(entry.part != "commands" for entry in self.journal):
@@ -84,8 +84,8 @@ class ResendWish:
     """A wish to send acknowledged events again: numbers `first_seq` to `last_seq`, or all since `since_s`.
 
     Times are of the store's clock, s. Only events that were acknowledged before `asked_s` are meant. An event keeps the
-    time of its first acknowledgement, so sending it again is no reason to send it once more. Where the broker has
-    `forgotten` it, it counts as never acknowledged. It is done in steps, so that an alarm never waits for it. `done` is
+    time of its first acknowledgement. So sending it again is no reason to send it once more. An event that the broker
+    has `forgotten` counts as never acknowledged. It is done in steps, so that an alarm never waits for it. `done` is
     called with the `outcome`, which is None until all is done. `after`: the last row that was seen to.
     """
 

@@ -1,4 +1,4 @@
-"""The rescue of messages from a store that was set aside while it was open, as far as it can be read."""
+"""The rescue of messages from a store that was set aside while open, as far as it can be read."""
 
 from __future__ import annotations
 

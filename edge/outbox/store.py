@@ -78,7 +78,7 @@ COLUMNS = "row, seq, id, kind, topic, payload, qos, retain, expiry_s, urgent, re
 _UNWRITABLE_AT_MOST = 1000
 _SHOWN_OF_ODD = 20_000  # characters
 _GONE = ("no such table", "no such column")
-# What every row that waits for the broker must be, or the sender could not go on behind it.
+# The form of every row that waits for the broker; else the sender could not go on behind it.
 SOUND = (
     "typeof(id) = 'text' AND typeof(kind) = 'text' AND typeof(topic) = 'text' AND typeof(payload) = 'blob'"
     " AND ifnull(typeof(seq) IN ('integer', 'null'), 0) AND qos IN (0, 1, 2) AND retain IN (0, 1) AND urgent IN (0, 1)"
@@ -123,7 +123,7 @@ class Caps:
 class StoreTotals:
     """The numbers of rows in the store.
 
-    Since opening: `acknowledged`; for want of room `dropped` and `alarms_dropped`.
+    Counted since opening: `acknowledged`; for want of room `dropped` and `alarms_dropped`.
     """
 
     results: int = 0
@@ -233,7 +233,7 @@ class Store:
         _check_tables(db)
         self._set_odd_rows_aside()
         now_s = self.clock_s()
-        # what a clock that was ahead has stamped would be kept, and seem new, until that time comes
+        # a stamp of a clock that was ahead would be kept, and seem new, until that time comes
         db.execute(
             "UPDATE message SET created_s = min(created_s, ?), settled_s = min(settled_s, ?)"
             " WHERE created_s > ? OR settled_s > ?",
@@ -377,7 +377,7 @@ class Store:
             self._count(results=-rows, kept=rows, kept_results_bytes=size)
 
     def _resend(self, wish: ResendWish) -> None:
-        """Have some of what is wished sent again. What is retained is not sent again: a newer state may stand."""
+        """Have some of what is wished sent again. A retained message is not sent again: a newer state may stand."""
         db = self._writing
         if wish.since_s is None:
             meant, given = "seq BETWEEN ? AND ?", [float(wish.first_seq), float(wish.last_seq)]
@@ -385,7 +385,7 @@ class Store:
             meant, given = "settled_s >= ? AND resent < ?", [wish.since_s, RESENT_AT_MOST]
         room = min(self._caps.results - self.totals.results, self._caps.alarms - self.totals.alarms, _STEP)
         found = db.execute(
-            # what was settled later than now was settled before, by a clock that was ahead
+            # a row settled later than now was settled before, by a clock that was ahead
             "SELECT row, urgent, length(payload) FROM message WHERE state = ? AND NOT retain"  # noqa: S608 - ours
             f" AND (settled_s < ? OR settled_s > ?) AND {meant} AND row > ? ORDER BY row LIMIT ?",
             (ACKNOWLEDGED, wish.asked_s, self.clock_s(), *given, wish.after, max(0, room)),

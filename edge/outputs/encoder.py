@@ -10,7 +10,7 @@ _MOST_READINGS = 20_000
 
 
 class Encoder:
-    """Readings of a counter of so many `bits`, joined to one count that only grows, or falls when the belt goes back.
+    """Readings of a counter of so many `bits`, joined to one count that falls only when the belt goes back.
 
     `kept_ns`: how long readings are remembered. Any thread may ask and tell.
     """

@@ -20,17 +20,20 @@ _NAMED = frozenset({"product", "recipe"})
 class InputRule(StrictModel):
     """One signal from the machine.
 
-    `rule`: part = opens and closes parts; part_id, product = of the part that is opened next, 0 = none; part_count =
-    1 more with each part, by which lost and doubled ones are known; recipe = wishes for a recipe; acknowledge = of
-    every alarm that is shown; reset_counters; encoder = how far the belt went; running = the line runs.
+    `rule` is one of these:
+
+    - part = opens and closes parts;
+    - part_id, product = of the part that is opened next, 0 = none;
+    - part_count = 1 more with each part, by which lost and doubled ones are known;
+    - recipe = wishes for a recipe; acknowledge = of every alarm that is shown; reset_counters;
+    - encoder = how far the belt went; running = the line runs.
 
     `at`: where the signal is. `inverted`: a bit that is down means yes. `debounce_ms`: a bit counts once it has stayed
     so for so long. `mode` of part: level = open while the bit is up; edge = each rise opens a part, which closes after
-    `part_ms`; handshake = likewise, and the machine keeps the bit up until it sees `done`, and takes it back within
-    `release_ms`.
-    `min_gap_ms`: two openings that are nearer are one too many. `names`: what the numbers 1, 2, 3 stand for. `words`:
-    registers that a number has, the upper one first. `parts_within_ms`: while the line runs a part comes at least so
-    often.
+    `part_ms`. handshake = likewise, and the machine keeps the bit up until it sees `done`. It takes the bit back within
+    `release_ms`. `min_gap_ms`: two openings that are nearer are one too many. `names`: what the numbers 1, 2, 3 stand
+    for. `words`: registers that a number has, the upper one first. `parts_within_ms`: while the line runs a part comes
+    at least so often.
     """
 
     rule: InputKind

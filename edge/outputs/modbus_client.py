@@ -1,4 +1,4 @@
-"""A client that writes the outputs to a PLC and reads the inputs from it, in a thread of its own."""
+"""A client that writes outputs to a PLC and reads inputs from it, in a thread of its own."""
 
 from __future__ import annotations
 

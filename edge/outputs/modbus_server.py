@@ -17,7 +17,7 @@ from edge.outputs.modbus import Places, number_of, vendor
 from edge.records.outputs import Level, OutputEvent, OutputRestored
 
 _OPENS_WITHIN_S = 10.0
-# Which table a request is about, by its function code (MODBUS Application Protocol V1.1b3, 6).
+# The table of a request, by its function code (MODBUS Application Protocol V1.1b3, 6).
 _READS = {1: "coil", 2: "discrete", 3: "register", 4: "input", 23: "register"}
 _WRITES = {5: "coil", 15: "coil", 6: "register", 16: "register", 22: "register", 23: "register"}
 

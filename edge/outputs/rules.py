@@ -1,4 +1,4 @@
-"""(what was decided, how the station stands, now) → levels of signals. Pure; time is an argument.
+"""(the decision, the station's state, now) → levels of signals. Pure; time is an argument.
 
 A part's verdict is three bits. They and the part's values are set before `result_counter` rises, and held until the
 next part. So two NG parts in a row are two, for a machine that waits for the counter.
@@ -13,7 +13,7 @@ from edge.outputs.by_hand import HandTest
 from edge.outputs.settings import TEXTS, UNKNOWN_VALUE, VALUES, VERDICTS, OutputRule
 from edge.records.outputs import Level, PartSignal, StationSignal
 
-# How long after its loop's last mark a station is taken for dead, and its heartbeat stops.
+# The time after its loop's last mark at which a station is taken for dead. Its heartbeat stops then.
 STALL_NS = 2_000_000_000
 COUNTS_TO = 65_535  # a register's; 0 means that there was no part yet
 TEXT_AT_MOST = 100
@@ -44,7 +44,7 @@ def begin(rules: Mapping[str, OutputRule]) -> tuple[Signals, Changes]:
 
 
 def part(rules: Mapping[str, OutputRule], signals: Signals, decided: PartSignal) -> tuple[Signals, Changes]:
-    """Show a part. While the levels are the safe ones it is only counted."""
+    """Show a part. It is only counted while the levels are the safe ones."""
     signals = replace(signals, parts=signals.parts % COUNTS_TO + 1)
     if signals.safe:
         return signals, ()

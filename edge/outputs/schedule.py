@@ -1,6 +1,6 @@
 """The pulses that wait for their time, or for their place on the belt: several parts lie between camera and gate. Pure.
 
-What is late is dropped and told: a late pulse throws out the part behind.
+A late pulse is dropped and told: it would throw out the part behind.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MS = 1_000_000
 
 @dataclass(frozen=True)
 class Pulse:
-    """One pulse of a signal, due at a moment of the station's clock, or else at a count of the encoder."""
+    """One pulse of a signal, due at a moment of the station's clock or at a count of the encoder."""
 
     signal: str
     width_ns: int

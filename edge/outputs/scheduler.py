@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.02
 _MOST_WAITING = 1_000
 _ENDS_WITHIN_S = 2.0
-# How long a late pulse is told of, so that the loop surely sees it.
+# The time for which a late pulse is told, so that the loop surely sees it.
 _LATE_TOLD_NS = 2_000_000_000
 LOOP_STANDS = "the loop stands still"
 
@@ -132,7 +132,7 @@ class OutputScheduler:
 
     @property
     def since_ns(self) -> dict[str, int]:
-        """Since when each signal has its level, of the station's clock; from any thread."""
+        """The time since which each signal has its level, of the station's clock; from any thread."""
         return dict(self._since)
 
     @property

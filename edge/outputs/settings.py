@@ -46,16 +46,24 @@ _SCALES = {"coverage": 10_000.0, "length_mm": 10.0, "grade": 1.0}
 class OutputRule(StrictModel):
     """One signal to the machine.
 
-    `rule`: ok, ng, no_read = the verdict of the last part, held until the next one; coverage, length_mm, grade = its
-    values; result_counter = 1 more with each part, after its verdict and values; pulse = a pulse for each part of one
-    of `verdicts`; alarm = one is shown, of `alarms` by id or of `priorities`; heartbeat = 1 more every `every_ms`,
-    while the loop moves; ready = the next part can be judged; busy = a part is being judged; done = the part of a
-    handshake is decided, and the machine has not taken its trigger back. Texts, where the link takes them: part_id,
-    recipe = of the last part; state = Preoperational, Halted, Ready or SingleExecution.
+    `rule` is one of these:
+
+    - ok, ng, no_read = the verdict of the last part, held until the next one;
+    - coverage, length_mm, grade = its values;
+    - result_counter = 1 more with each part, after its verdict and values;
+    - pulse = a pulse for each part of one of `verdicts`;
+    - alarm = one is shown, of `alarms` by id or of `priorities`;
+    - heartbeat = 1 more every `every_ms`, while the loop moves;
+    - ready = the next part can be judged; busy = a part is being judged;
+    - done = the part of a handshake is decided, and the machine has not taken its trigger back.
+
+    Texts, where the link takes them: part_id, recipe = of the last part; state = Preoperational, Halted, Ready or
+    SingleExecution.
 
     `at`: where the signal is, as the link names places. `after_ms`, or `after_counts` of the encoder: from the opening
     or closing of the part (`since`) to the pulse, which lasts `width_ms`. `scale`: that a value is multiplied by.
-    `safe`: the level at the start, at the end, while the loop or the link stands still, and after a change of recipe.
+    `safe`: the level at the start, at the end and after a change of recipe. A loop or link that stands still has it
+    too.
     """
 
     rule: OutputKind

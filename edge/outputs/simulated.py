@@ -47,7 +47,7 @@ class SimulatedMachine:
         """Leave the levels as they are: a machine keeps them too."""
 
     def set(self, levels: Mapping[str, Level], by_ns: int | None = None) -> None:
-        """Take levels, in their order. What comes after `by_ns` is left out and told."""
+        """Take levels, in their order. Levels after `by_ns` are left out and told."""
         with self._lock:
             at_ns = self._monotonic_ns() + self.slow_ns
             if by_ns is not None and at_ns > by_ns:

@@ -1,8 +1,9 @@
 """(state, event, now) → (state, part results): which frames show which part, and what the part comes to. Pure.
 
 A part is a window of time, from its opening to its end, moved by each view's offset. A frame belongs to the youngest
-part whose window holds the moment of its capture. A part is concluded once every view has judged a frame captured
-after the window, for frames of a view come in the order of their capture; or when nothing more can be waited for.
+part whose window holds the moment of its capture. A part is concluded once every view has judged a frame captured after
+the window. It is concluded, too, once nothing more can be waited for. Frames of a view come in the order of their
+capture.
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ def judged_again(rules: PartRules, part: PartResult, frames: Mapping[str, Sequen
 
 
 def _by_another(part: OpenPart, frame: FrameResult) -> bool:
-    """Tell whether a frame was judged by another recipe than its part is judged by, or by another edition of it."""
+    """Tell whether a frame was judged by another recipe than its part, or by another edition of it."""
     if part.recipe is None or frame.recipe is None:
         return False
     return (frame.recipe, frame.edition) != (part.recipe, part.rules.edition)

@@ -25,7 +25,7 @@ from edge.records import Float32, UInt8
 
 SCHEMA = "linewatch/belt/1"
 FRAMES_AT_LEAST = 5
-# What NumPy raises for a file that is cut off, empty, or another one.
+# NumPy's errors for a file that is cut off, empty, or another one.
 _NO_BELT = (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 _LONG_SIDE = 96  # cells; a part of a hundredth of the picture still covers tens of them
 _SAMPLES = 4  # pixels of a cell that are looked at, along each side
@@ -66,7 +66,7 @@ class Belt:
         `usual_gain`: how much more light than when it was learned the last empty frame had.
         """
         cells = _cells(pixels, self.region, self.mean.shape)
-        # the median of the quotient is the light's change as long as less than half of the cells show a part
+        # the median of the quotient is the light's change where less than half of the cells show a part
         gain = float(np.median(cells / np.maximum(self.mean, 1.0)))
         if usual_gain is None:
             gain = gain if _GAIN[0] <= gain <= _GAIN[1] else 1.0
@@ -119,8 +119,8 @@ class BeltWatch:
 def learn_belt(frames: Sequence[UInt8], region: tuple[int, int, int, int] | None = None, share: float = 0.02) -> Belt:
     """Learn the empty belt from frames of it, uint8 [H, W] or BGR [H, W, 3], all of one size.
 
-    Raises SettingsError for too few frames, for sizes that differ, for a region outside them, where one of the frames
-    shows a part by what the others look like, and where the belt does not stand still.
+    Raises SettingsError for too few frames, for sizes that differ, and for a region outside them. It does so too where
+    one frame shows a part by the others' looks, and where the belt moves.
     """
     width, height = common_size(frames, FRAMES_AT_LEAST, "learning the belt", "empty")
     x, y, w, h = region or (0, 0, width, height)

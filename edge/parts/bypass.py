@@ -1,6 +1,6 @@
 """Bypass: an engineer takes inspection out, for a reason and a time. (state, event, now) → (state, what to do). Pure.
 
-While it lasts nothing is OK: each result is NO_READ, with the reason. It ends by itself.
+Nothing is OK meanwhile: each result is NO_READ, with the reason. It ends by itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A challenge: known bad parts go through, and every one must be NG. (state, event, now) → (state, what to do). Pure.
 
 The parts of a challenge are the next so many that are opened after it began; they are known by their numbers. All of
-them must be NG. What is missed is told at once, so that nothing that comes later can lose it. A part that was opened
-while a challenge ran belongs to it, also where the challenge ends before the part does.
+them must be NG. A miss is told at once, so that nothing that comes later can lose it. A part that was opened while a
+challenge ran belongs to it, even where the challenge ends first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ChallengeSettings(StrictModel):
     """Settings of challenges. `each_shift`: one is due in each shift; without it one is an alarm, `challenge-due`.
 
     `parts`: known bad parts of one. `within_s`: how long one may last, and how long after the beginning of a shift it
-    may be missing; the shift of a line that stands still has none to come.
+    may be missing. The shift of a line that stands still has none to come.
     """
 
     each_shift: bool = False

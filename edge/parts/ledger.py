@@ -1,8 +1,13 @@
 """The counters of a shift, and what each result, alarm and stretch of time adds. Pure; time comes in.
 
-The counters: `parts`, of them `frames` that stand for themselves, `ok`, `ng`, `no_read`, of these `no_read_trigger` of
-which no view had a frame; `repeated_ids`; `class:NAME` that show a class, of them `ng_class:NAME` that are NG;
-`grade:NAME` and `value`, the sum of their shares of the price; `alarm:ID` raised; `up_ms` and `down_ms:REASON`.
+These are the counters:
+
+- `parts`, of them `frames` that stand for themselves, `ok`, `ng`, `no_read`;
+- `no_read_trigger`, those of `no_read` of which no view had a frame;
+- `repeated_ids`;
+- `class:NAME` that show a class, of them `ng_class:NAME` that are NG;
+- `grade:NAME` and `value`, the sum of their shares of the price;
+- `alarm:ID` raised; `up_ms` and `down_ms:REASON`.
 """
 
 from __future__ import annotations
@@ -123,8 +128,8 @@ def step(
 ) -> tuple[DowntimeState, tuple[CountDelta, ...]]:
     """Look at the station at `now_ns`, of its clock; return what its time adds, in ms, once there is reason to tell.
 
-    What passed is counted as what the station did before: it did so until now. Time over which nobody looked for
-    STALLED_NS is down, since a loop that stands still inspects nothing. A clock that went back counts nothing.
+    The time that passed counts for the state before: it held until now. Time over which nobody looked for STALLED_NS is
+    down, since a loop that stands still inspects nothing. A clock that went back counts nothing.
     """
     now = DowntimeState(shift, recipe, None if up else _name(reason) or UNKNOWN, now_ns, now_ns)
     if state.seen_ns is None:

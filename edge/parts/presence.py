@@ -33,9 +33,9 @@ def step(
 ) -> tuple[Presence, tuple[TriggerEvent, ...]]:
     """Take what one frame shows, None where it cannot be known, and return what begins or ends.
 
-    A part is opened at the first frame that showed it and closed just before the first that did not, so that the frames
-    in which it was decided belong to it, and what another view saw between these two. A frame that could not be read
-    neither opens nor closes.
+    A part is opened at the first frame that showed it and closed just before the first that did not. The frames in
+    which it was decided belong to it, and so does what another view saw between these two. A frame that could not be
+    read neither opens nor closes.
     """
     if present is None:
         return state, ()

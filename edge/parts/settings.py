@@ -29,12 +29,18 @@ class PresenceSettings(StrictModel):
 class PartSettings(StrictModel):
     """Settings of parts: what opens and closes them, and when they are judged.
 
-    `trigger`: every_frame = there are no parts, each frame has its own verdict; presence = a part is in the picture;
-    camera = the cameras are triggered, `frames` of each view are a part; mqtt = `cmd/part`; machine = an input of the
-    rule part; software = the simulated light barrier. `timeout_ms`: the longest that a part stays open. `wait_ms`: how
-    long after its end its frames may still be judged; with presence also how long a frame waits until it is known
-    whether it shows a part. `frames_per_view`: readable frames without which a part is NO_READ; `ng_frames`: NG frames
-    from which a part is NG. `together_ms`: frames of several triggered cameras belong together if no farther apart.
+    `trigger` is one of these:
+
+    - every_frame = there are no parts, each frame has its own verdict;
+    - presence = a part is in the picture;
+    - camera = the cameras are triggered, `frames` of each view are a part;
+    - mqtt = `cmd/part`; machine = an input of the rule part;
+    - software = the simulated light barrier.
+
+    `timeout_ms`: the longest that a part stays open. `wait_ms`: how long after its end its frames may still be judged;
+    with presence also how long a frame waits until it is known whether it shows a part. `frames_per_view`: readable
+    frames without which a part is NO_READ; `ng_frames`: NG frames from which a part is NG. `together_ms`: frames of
+    several triggered cameras belong together if no farther apart.
     """
 
     trigger: TriggerKind = "every_frame"

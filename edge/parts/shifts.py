@@ -75,8 +75,8 @@ def zone_of(name: str) -> tzinfo:
 def shift_at(moment: datetime, starts: Sequence[time], zone: tzinfo) -> Shift:
     """Return the shift that holds a moment. `starts`: local times of day; without any a day is one shift from 00:00.
 
-    A start that a change to summer time leaves out begins when the clock has passed it; one that comes twice begins
-    the first time. So a shift in that night has an hour less or more, and no moment is in two shifts or in none.
+    A start that a change to summer time leaves out begins when the clock has passed it; one that comes twice begins the
+    first time. So a shift in that night has an hour less or more. No moment is in two shifts or in none.
     """
     local_day = moment.astimezone(zone).date()
     begun = [

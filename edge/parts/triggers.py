@@ -72,7 +72,7 @@ class PresenceTrigger:
         return ()
 
     def settled_ns(self) -> int | None:
-        """Return the moment of the last frame looked at, or one before the frames that may begin or end a part."""
+        """Return the moment of the last frame looked at, or one before frames that may begin or end a part."""
         return self._state.since_ns - 1 if self._state.agreeing else self._looked_ns
 
 
@@ -126,7 +126,10 @@ class CameraTrigger:
         """Return None: a frame comes after the part that it opened."""
 
     def _forget_timed_out(self, frame: TriggerFrame) -> None:
-        """Forget what was open for too long before a frame, so that a part that lacks one takes none of the next."""
+        """Forget what was open for too long before a frame.
+
+        So a part that lacks a frame takes none of the next.
+        """
         while self._open and frame.timeout_ns is not None:
             if frame.captured_ns - (self._open[0].at_ns - self._together_ns) <= frame.timeout_ns:
                 return

@@ -1,7 +1,7 @@
 """Cameras of 10, 12 or 14 bits put their levels into files and frames of 16: how many bits count, and 8 of them.
 
-Nothing here guesses from one picture what holds for all: a dark picture of 12 bits looks like a bright one of 10. What
-the levels come to is said; what is to be believed is set (`preparing: depth`) or stated by the file.
+Nothing here guesses from one picture what holds for all: a dark picture of 12 bits looks like a bright one of 10. The
+outcome of the levels is said; the settings (`preparing: depth`) or the file state what to believe.
 """
 
 from __future__ import annotations

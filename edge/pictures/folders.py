@@ -82,7 +82,7 @@ class Listing:
 def list_pictures(folder: Path) -> Listing:
     """List the pictures in a folder and its subfolders, linked ones too.
 
-    Raises SourceError if it is unreadable or holds more than a million entries, and KeyboardInterrupt where a signal
+    Raises SourceError if it is unreadable or holds more than a million entries. Raises KeyboardInterrupt where a signal
     asks the command to stop meanwhile.
     """
     return list_files(folder, SUFFIXES)
@@ -108,7 +108,7 @@ def why_left_out(folder_name: str) -> str:
 def pictures_below(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
     """Yield the pictures of `list_pictures` one by one, however many: in the disk's order, not sorted.
 
-    What is left out is appended to `left_out`. Raises as `list_pictures`.
+    Left-out names are appended to `left_out`. Raises as `list_pictures`.
     """
     walk = _Walk(folder, SUFFIXES, _UNSORTED_AT_MOST, in_order=False)
     walk.left_out = left_out

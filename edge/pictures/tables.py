@@ -139,8 +139,8 @@ def _as_wanted(column: str, wanted: Sequence[Sequence[str]]) -> str:
 def inside(folder: Path, name: str) -> Path:
     """Return the file that a table calls `name`, below `folder`; it need not be there.
 
-    Backslashes separate folders where there is no such file, and letters with accents count as the same however they
-    are written (Macs take them apart). Raises SourceError for a name that leads out of the folder.
+    Backslashes separate folders where there is no such file. Letters with accents count as the same however they are
+    written (Macs take them apart). Raises SourceError for a name that leads out of the folder.
     """
     if max(map(len, map(_bytes_of, re.split(r"[/\\]", name)))) > _NAME_BYTES_AT_MOST or len(name) > _PATH_AT_MOST:
         raise SourceError(f"{as_text(name[:40])!r}… has {len(name)} characters; expected the name of a file")

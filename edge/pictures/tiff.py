@@ -1,7 +1,7 @@
 """The kinds of TIFF that are read, and the check that the data of every strip and tile is whole.
 
-OpenCV reads a TIFF of 8 bits past its errors and leaves black what it could not decode, so each strip and tile is
-decoded here as far as its length is known, before OpenCV gets the file. Sources: TIFF 6.0; "TIFF Technical Note 2" for
+OpenCV reads a TIFF of 8 bits past its errors and leaves black what it could not decode. So each strip and tile is
+decoded here before OpenCV gets the file, as far as its length is known. Sources: TIFF 6.0; "TIFF Technical Note 2" for
 JPEG in TIFF; Adobe Photoshop TIFF Technical Notes for Deflate.
 """
 
@@ -26,7 +26,7 @@ _NAMES = {6: "JPEG of an old kind", 34712: "JPEG 2000", 34925: "LZMA", 50000: "Z
           50002: "JPEG XL", 34887: "LERC"}  # fmt: skip
 _COLOURS = {5: "in CMYK, as for print", 8: "in the colours CIELab", 9: "in the colours ICCLab"}
 _CLEAR, _END = 256, 257
-# The n-th code after a clear code is one of at most 258 + n, and the table may have 4096 (TIFF 6.0, section 13).
+# The n-th code after a clear code is one of at most 258 + n. The table may have 4096 (TIFF 6.0, section 13).
 _CODE_WIDTHS = np.searchsorted([254, 766, 1790], np.arange(3840), side="right") + 9
 _CODE_ENDS = np.cumsum(_CODE_WIDTHS)
 _CODE_BEGINS = _CODE_ENDS - _CODE_WIDTHS
@@ -147,7 +147,7 @@ def _length_packbits(data: bytes) -> int:
 def _length_lzw(data: bytes) -> int:
     """Return how many bytes LZW's codes come to (TIFF 6.0, section 13); -1 for codes that say nothing, or no end.
 
-    From one clear code to the next, each code has a width that its place decides, and stands for one level or for an
+    From one clear code to the next, the place of each code decides its width. A code stands for one level, or for an
     earlier code's string and one level more. So its length is its distance from a level, found by doubling.
     """
     padded = np.frombuffer(data + bytes(3), np.uint8).astype(np.int32)

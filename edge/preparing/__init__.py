@@ -60,9 +60,10 @@ def locates(steps: tuple[PreparingStep, ...]) -> bool:
 
 
 def stages(pixels: UInt8, steps: tuple[PreparingStep, ...]) -> Iterator[tuple[UInt8, Transform]]:
-    """Yield uint8 [H', W', C] and its way back to the frame after each step of uint8 [H, W] or [H, W, 3] (BGR).
+    """Yield uint8 [H', W', C] and its way back to the frame after each step.
 
-    Raises ProductNotFoundError where a step is to find the product and it is not there.
+    The frame is uint8 [H, W] or [H, W, 3] (BGR). Raises ProductNotFoundError where a step is to find the product and it
+    is not there.
     """
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     transform = Transform.identity()

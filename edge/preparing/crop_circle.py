@@ -20,11 +20,11 @@ from edge.records import PartBox, Transform, UInt8
 class CropCircle(Step):
     """Find the round product (a watch glass, a lens) by its rim and crop the square around it.
 
-    Of several concentric rims the outermost is taken. The crop's side is the diameter times `margin`; what lies beyond
-    the frame is `fill`, and with `outside: fill` so is what lies outside the circle of that diameter. The radius is
-    looked for between `min_radius` and `max_radius`, shares of the frame's shorter side. A rim counts where at least
-    `min_rim` of its circumference is seen with `min_contrast` grey levels across it; otherwise the product is not
-    found, and the frame is NO_READ.
+    Of several concentric rims the outermost is taken. The crop's side is the diameter times `margin`. Pixels beyond the
+    frame are `fill`, and with `outside: fill` so are those outside the circle of that diameter. The radius is looked
+    for between `min_radius` and `max_radius`, shares of the frame's shorter side. A rim counts where at least `min_rim`
+    of its circumference is seen with `min_contrast` grey levels across it; otherwise the product is not found, and the
+    frame is NO_READ.
     """
 
     step: Literal["crop_circle"] = "crop_circle"

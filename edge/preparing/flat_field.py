@@ -14,24 +14,24 @@ from edge.preparing.step import Step
 from edge.records import Float32, Float64, Transform, UInt8
 
 _ROUNDS = 5  # at each order
-# Tukey's biweight leaves out what lies further than this many standard deviations from the surface; 4.685 keeps 95 %
-# of the efficiency of least squares where the noise is normal (Holland and Welsch, 1977).
+# Tukey's biweight leaves out samples further than this many standard deviations from the surface. 4.685 keeps 95 % of
+# the efficiency of least squares under normal noise (Holland and Welsch, 1977).
 _TUKEY = 4.685
 _SPREAD_AT_LEAST = 0.5  # grey levels: of a surface without noise nothing is an outlier
 # The surface is smooth: it is evaluated at so many places along the longer side, and interpolated.
 _PLACES = 256
-# How far the surface may go beyond the samples that it was fitted to, as a factor.
+# The factor by which the surface may go beyond the samples that it was fitted to.
 _BEYOND = 1.25
 
 
 class FlatField(Step):
     """Level the light by one smooth surface, fitted to the luminance at many points of the picture.
 
-    A polynomial of `order` in x and y is fitted by least squares to the luminance at `points` places along the longer
-    side (as closely along the other), each the mean of its surroundings. Defects and prints are outliers: Tukey's
-    biweight takes them out of the fit. Then, with `divide` (light that falls off), out = clip(target * pixel /
-    max(surface, floor)), or with `subtract` (light that is added), out = clip(pixel - surface + target). `target` is
-    the grey level of an even surface; without it, the surface's mean, so that the picture stays as bright as it was.
+    A polynomial of `order` in x and y is fitted by least squares to the luminance. It is read at `points` places along
+    the longer side (as closely along the other). Each is the mean of its surroundings. Defects and prints are outliers:
+    Tukey's biweight takes them out of the fit. Then `divide` (light that falls off) gives out = clip(target * pixel /
+    max(surface, floor)). `subtract` (light that is added) gives out = clip(pixel - surface + target). `target` is the
+    grey level of an even surface; without it, the surface's mean, so that the picture stays as bright as it was.
     Colours are kept: all channels are levelled alike.
     """
 
@@ -76,10 +76,9 @@ def _places(count: int) -> Float64:
 def _fit(samples: Float64, order: int) -> tuple[Float64, float, float]:
     """Fit a polynomial to float64 [h, w]; return Legendre coefficients [order + 1, order + 1] in y and x.
 
-    Beside them, the least and greatest sample that was not left out: beyond those a polynomial only guesses.
-    Iteratively reweighted least squares from order 0, the median, up: each order tells the next what the outliers are,
-    so that a bright frame around a dark screen does not bend the surface. Terms that so few samples cannot tell are
-    left out.
+    Beside them, the least and greatest sample that was not left out: beyond those a polynomial only guesses. The fit is
+    iteratively reweighted least squares from order 0, the median, up. Each order tells the next its outliers. So a
+    bright frame around a dark screen does not bend the surface. Terms that so few samples cannot tell are left out.
     """
     rows, columns = samples.shape
     places = [(i, j) for i in range(min(order + 1, rows)) for j in range(min(order + 1, columns)) if i + j <= order]

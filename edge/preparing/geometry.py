@@ -1,6 +1,6 @@
 """Crops, resampled pictures, and class maps taken from the frame to prepared pixels and back.
 
-A transform maps corners of pixels, so pixel (row, column) of a picture has its centre at (column + 0.5, row + 0.5).
+A transform maps corners of pixels. So pixel (row, column) of a picture has its centre at (column + 0.5, row + 0.5).
 OpenCV counts from centres; `warped` is where the two meet.
 """
 
@@ -19,7 +19,7 @@ _ROUNDING = 1e-9
 def cropped(pixels: UInt8, corner: tuple[int, int], size: tuple[int, int], fill: int) -> UInt8:
     """Return `size` (width, height) px of [H, W, C] from `corner` (x, y) on; a view where it lies within the picture.
 
-    What lies beyond the picture is `fill`.
+    Pixels beyond the picture are `fill`.
     """
     (x, y), (width, height) = corner, size
     inside = pixels[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
@@ -34,7 +34,7 @@ def cropped(pixels: UInt8, corner: tuple[int, int], size: tuple[int, int], fill:
 def warped(pixels: UInt8, to_source: Transform, size: tuple[int, int], fill: int) -> UInt8:
     """Resample [H, W, C] bilinearly into `size` (width, height); `to_source` leads from the result to `pixels`.
 
-    What lies beyond the picture is `fill`.
+    Pixels beyond the picture are `fill`.
     """
     linear = to_source.matrix[:, :2]
     centres = np.column_stack([linear, to_source.matrix[:, 2] + linear @ [0.5, 0.5] - 0.5])

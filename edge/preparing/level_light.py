@@ -18,9 +18,9 @@ from edge.records import Float32, Transform, UInt8
 class LevelLight(Step):
     """Level by division by a local mean: each pixel over its neighbourhood's, so that uneven light becomes even.
 
-    out = clip(target * pixel / max(background, floor)), the background being the picture averaged over cells of
-    `cell_px` and smoothed over `smooth_cells` of them. `floor` keeps dark surfaces from becoming amplified noise.
-    `strength` 0-1 mixes the divided picture with the untouched one.
+    out = clip(target * pixel / max(background, floor)). The background is the picture averaged over cells of `cell_px`
+    and smoothed over `smooth_cells` of them. `floor` keeps dark surfaces from becoming amplified noise. `strength` 0-1
+    mixes the divided picture with the untouched one.
     """
 
     step: Literal["level_light"] = "level_light"
@@ -45,9 +45,10 @@ class LevelLight(Step):
 
 
 def means_of(pixels: UInt8, cells: tuple[int, int]) -> UInt8:
-    """Return the means of a picture's cells, uint8 [h, w, C] of [H, W, C], as OpenCV's INTER_AREA has them to the bit.
+    """Return the means of a picture's cells, uint8 [h, w, C] of [H, W, C].
 
-    `cells`: (w, h). Where they are not a whole number of pixels high OpenCV takes six times as long for a grey picture.
+    They are OpenCV's INTER_AREA to the bit. `cells`: (w, h). Cells that are not a whole number of pixels high cost
+    OpenCV six times as long for a grey picture.
     """
     height, width, channels = pixels.shape
     wide, rest = divmod(width, cells[0])
@@ -70,7 +71,7 @@ _POWERS_OF_TWO = frozenset({2, 4, 8, 16, 32, 64, 128, 256})
 
 @lru_cache(maxsize=16)
 def _shares(size: int, cells: int) -> tuple[npt.NDArray[np.int64], Float32]:
-    """Return which of `size` pixels lie in each of so many cells, int64 [P, cells], and with what share of its mean.
+    """Return the pixels of `size` in each of so many cells, int64 [P, cells], and their shares of its mean.
 
     The shares are float32 [P, cells, 1], 0 for what fills up.
     """

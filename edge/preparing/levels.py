@@ -15,9 +15,9 @@ from edge.records import Transform, UInt8
 class Levels(Step):
     """Stretch each picture's grey levels to 0-255, so that short and long exposures look alike.
 
-    out = clip(255 * (pixel - low) / max(high - low, least_range)), low and high being the levels that `dark_share` of
-    the pixels do not exceed and `bright_share` of them are not below. `least_range` keeps a picture of nothing from
-    becoming amplified noise. All channels are stretched alike, so a colour keeps its hue.
+    out = clip(255 * (pixel - low) / max(high - low, least_range)). `dark_share` of the pixels do not exceed low, and
+    `bright_share` of them are not below high. `least_range` keeps a picture of nothing from becoming amplified noise.
+    All channels are stretched alike, so a colour keeps its hue.
     """
 
     step: Literal["levels"] = "levels"

@@ -73,8 +73,8 @@ class _EdgePoints:
 def find_circle(grey: UInt8, radii_px: tuple[float, float], min_contrast: float) -> Circle | None:
     """Find the outermost well-seen circle in uint8 [H, W], its radius in the range; None where there are no edges.
 
-    A circular Hough transform along gradients in a picture of 240 px (Kimme et al., 1975), then a least-squares circle
-    through the steepest place along each of 256 radii. `min_contrast`: grey levels across the rim.
+    A circular Hough transform along gradients looks at a picture of 240 px (Kimme et al., 1975). A least-squares circle
+    then goes through the steepest place along each of 256 radii. `min_contrast`: grey levels across the rim.
     """
     height, width = grey.shape
     scale = min(1.0, _CIRCLE_SEARCH_PX / max(height, width))
@@ -159,7 +159,7 @@ def _best_rim(edges: _EdgePoints, centre: tuple[float, float], radii: Int64) -> 
 def _refined_circle(grey: UInt8, coarse: Circle, reach_px: float, min_contrast: float) -> Circle:
     """Draw a circle to the edge within `reach_px` of it, in uint8 [H, W], twice; the second time from close by.
 
-    A rim may be an edge of any kind all around, or of one kind (brighter or darker outside): a thin ring has one of
+    A rim may be an edge of any kind all around, or of one kind (brighter or darker outside). A thin ring has one of
     each, and the outer one is meant.
     """
     circle = coarse
@@ -335,7 +335,7 @@ def find_outline(grey: UInt8, min_area: float, min_contrast: float) -> Outline |
     """Find the largest thing in uint8 [H, W] that touches no border; None if there is none.
 
     `min_area`: share of the picture; `min_contrast`: grey levels from what surrounds it. It ends halfway between the
-    levels within and around it, to a quarter of a pixel of a picture of 480. Holes in it are not seen.
+    levels within and around it. That is to a quarter of a pixel of a picture of 480. Holes in it are not seen.
     """
     height, width = grey.shape
     scale = min(1.0, _RECTANGLE_SEARCH_PX / max(height, width))

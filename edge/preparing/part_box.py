@@ -39,7 +39,7 @@ def outline_box(found: Outline, *, turns: bool) -> PartBox:
 
 
 def _box(found: Rectangle) -> Transform:
-    """Return the way from shares of a rectangle, from its top left corner, to the pixels in which it was found."""
+    """Return the way from shares of a rectangle, from its top left corner, to the pixels where it was found."""
     cos, sin = math.cos(found.angle), math.sin(found.angle)
     sides = np.array([[cos * found.width, -sin * found.height], [sin * found.width, cos * found.height]])
     return Transform(np.column_stack([sides, np.array([found.x, found.y]) - sides @ [0.5, 0.5]]))

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict
 class Step(BaseModel):
     """A step with its parameters, as a recipe and a bundle's manifest state it: no unknown keys, a number is a number.
 
-    Each kind has `step`, its name, and `apply(pixels, transform)`: uint8 [H, W, C] and the way from there to the frame
-    → uint8 [H', W', C'] and the way from those. The argument is never written on; the result may be a view of it.
+    Each kind has `step`, its name, and `apply(pixels, transform)`. That takes uint8 [H, W, C] and the way from there to
+    the frame. It gives uint8 [H', W', C'] and the way from those. The argument is never written on; the result may be a
+    view of it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

@@ -19,7 +19,7 @@ NOT_AUTHORISED = 0x87
 class MemoryPublisher:
     """Acknowledges at once and keeps the last `keep` messages and every topic's retained one.
 
-    `refuses` tells which messages are refused. While `away` it takes none.
+    `refuses` tells which messages are refused. It takes none while `away`.
     """
 
     def __init__(

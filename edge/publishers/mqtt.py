@@ -94,8 +94,8 @@ class MqttPublisher:
 
     Messages on the topic filters `hears` are `Received` among the events. So are those that others write, or have
     written, on the filters `watches`: the line's own retained topics. They come over a connection of its own, whose
-    client id begins with `client_id`, so that no acknowledgement waits behind them. That connection also shows whether
-    the broker ended only the other one. Then another client has the same id, and `Displaced` says so.
+    client id begins with `client_id`. So no acknowledgement waits behind them. That connection also shows whether the
+    broker ended only the other one. Then another client has the same id, and `Displaced` says so.
 
     `alive` is called from `events` as long as the thread that serves the network moves; one that has ended is replaced
     there. Certificates and passwords are read before each attempt to connect, and anew when `reload` is set. Entering
@@ -139,10 +139,10 @@ class MqttPublisher:
         self._asked: dict[int, list[str]] = {}  # topics of each subscription that was not answered yet
         self._largest_packet: int | None = None
         self._let_in = self._refused = False
-        self._progress_s = 0.0  # when the broker last answered a message, or had none to answer
+        self._progress_s = 0.0  # the broker's last answer to a message, or the last moment without one to answer
         self.listening = False  # whether the broker has answered what this connection asked to hear
         self._unanswered_at_s = 0.0  # when QoS 0 was last sent
-        self._doubt: tuple[float, str] | None = None  # when the connection ended for no reason, and what was told of it
+        self._doubt: tuple[float, str] | None = None  # the end of the connection for no reason, and what was told of it
 
     def __enter__(self) -> Self:
         self._make().close()
@@ -193,7 +193,7 @@ class MqttPublisher:
     def send(self, message: Message) -> Token:
         """Hand a message to paho. Raises PublishError if it takes none, or without a broker.
 
-        What the broker would never take (a wrong topic, more bytes than it allows) is answered by `Refused`. QoS 0 is
+        `Refused` answers what the broker would never take (a wrong topic, more bytes than it allows). QoS 0 is
         `Acknowledged` once it was handed to the network. Both are among the events at once, and wake nobody.
         """
         if not self._open:

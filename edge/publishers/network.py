@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 RECONNECT_S = (1.0, 30.0)  # between attempts, doubled each time; drawn from the upper half, so that lines spread
 _TURN_S = 0.25
-_SERVED_S = 1.0  # what comes or goes ends the wait, and so does who stops; a word in time to the broker does not
+_SERVED_S = 1.0  # a message that comes or goes ends the wait, and so does a stop; a word in time to the broker does not
 _MOVES_WITHIN_S = 10.0
 _CONNECTS_WITHIN_S = 120.0  # a name server that answers nothing may hold an attempt for so long
 _LEAVES_WITHIN_S = 1.0
@@ -42,8 +42,8 @@ class NetworkThread:
     earlier connection had begun comes again by itself.
 
     paho's own thread ends for good at an exception, and nobody is told. Here an exception ends the connection only,
-    which is then made anew. `revive` replaces a thread that ended all the same. When `reload` is set, a new client
-    takes the connection's place if one can be made. `make` and `trouble` are called from this thread.
+    which is then made anew. `revive` replaces a thread that ended all the same. A set `reload` puts a new client in the
+    connection's place, if one can be made. `make` and `trouble` are called from this thread.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class NetworkThread:
         return self._reload.asked != self._read
 
     def _renewable(self) -> bool:
-        """Tell whether the files of the settings make a client; what does not is told, and changes nothing."""
+        """Tell whether the files of the settings make a client; a fault is told, and changes nothing."""
         try:
             self._make().close()
         except LinewatchError as error:

@@ -66,14 +66,13 @@ class Subscriber:
 
 
 class Desk:
-    """Hears `topics` as Subscriber does, pictures too, and gives commands. Who hears many stations has more room.
+    """Hears `topics` as Subscriber does, pictures too, and gives commands. A subscriber to many stations has more room.
 
     `many`: topics of which so much may come that nothing else is to wait behind it. They come over a connection of
-    their own, whose client id is `client_id` and `-many`, and what they say comes last among the events. So do topics
-    that somebody wants for a while (`want`). At most
-    `waiting` messages of each connection wait. Where more came, and was thrown away, the broker is asked again for what
-    it has retained. One thread calls `events` and `send`. Entering raises SettingsError for certificates or a password
-    that cannot be read.
+    their own, whose client id is `client_id` and `-many`. Their words come last among the events. So do topics that
+    somebody wants for a while (`want`). At most `waiting` messages of each connection wait. The broker is asked again
+    for what it has retained where more came and was thrown away. One thread calls `events` and `send`. Entering raises
+    SettingsError for certificates or a password that cannot be read.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class Desk:
         self._ears.__exit__(kind, error, trace)
 
     def want(self, topics: Collection[str]) -> None:
-        """Hear these of `many` too from now on, and no longer those that were wanted before and are not among them."""
+        """Hear these of `many` too from now on, and no longer earlier ones that are not among them."""
         (self._many or self._ears).want(topics)
 
     @property

@@ -27,7 +27,7 @@ from edge.records import CameraFault, Float32, Float64, UInt8
 _ELSEWHERE = 0.25
 # Laid upon the reference, a frame of a moved camera keeps at most this share of what was unlike.
 _EXPLAINED = 0.4
-# Of what stands still so much of the small picture must be there, with so much contrast, to tell a move.
+# So much of the small picture's still part must be there, with so much contrast, to tell a move.
 STILL_AT_LEAST, STILL_LEVELS = 0.05, 2.0
 
 
@@ -38,9 +38,9 @@ PartFinder = Callable[[UInt8], Float64 | None]
 class Limits:
     """The limits that a good frame keeps. Shares are of the pixels, 0-1; grey levels 0-255.
 
-    `blur_px`: the most that edges are blurred; `edges`: the least share of pixels on edges; `streak`: how many times
-    more one direction is blurred than another; `alike`: the least likeness of what stands still; `moved_px`, in pixels
-    of the frame, `turned_deg`: how far it may lie from where it was.
+    `blur_px`: the most that edges are blurred. `edges`: the least share of pixels on edges. `streak`: how many times
+    more one direction is blurred than another. `alike`: the least likeness of what stands still. `moved_px`, in pixels
+    of the frame, and `turned_deg`: how far it may lie from where it was.
     """
 
     median_from: float

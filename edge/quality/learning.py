@@ -24,7 +24,7 @@ FRAMES_AT_LEAST = 5
 _BYTES_AT_MOST = 20_000_000
 # A place stands still where its details differ by no more between good frames, in grey levels.
 _STILL_LEVELS = 4.0
-# Where good frames have fewer edges than this, as plain surfaces do, a frame without any is not out of focus.
+# A frame without edges is not out of focus where good frames have fewer than this, as plain surfaces.
 _EDGES_AT_LEAST, _EDGES_KEPT = 0.003, 0.4
 # So many good frames are shown elsewhere, by so many times what is told along x and y: each of them must be told.
 _TRIED, _MOVES = 4, ((3.0, -1.5), (-4.0, 7.0))
@@ -32,10 +32,10 @@ _MOVED_SHARE, _TURNED_DEG = 0.004, 0.5  # of the frame's width; at least 4 px
 
 
 def learn_quality(frames: Sequence[UInt8], region: tuple[int, int, int, int] | None = None) -> Reference:
-    """Learn from good frames, uint8 [H, W] or BGR [H, W, 3], all of one size, parts and empty belt as they come.
+    """Learn from good frames, uint8 [H, W] or BGR [H, W, 3], all of one size.
 
-    The limits are the worst of the good frames and some room. Raises SettingsError for too few frames, for sizes that
-    differ, and for a region outside them.
+    Parts and empty belt come as they are. The limits are the worst of the good frames and some room. Raises
+    SettingsError for too few frames, for sizes that differ, and for a region outside them.
     """
     width, height = common_size(frames, FRAMES_AT_LEAST, "learning the quality", "good")
     x, y, w, h = region or (0, 0, width, height)
@@ -121,7 +121,7 @@ def read_quality(path: Path) -> Reference:
     """Read what was learned. Raises SettingsError for a file that is none, or is missing."""
     try:
         with path.open("rb") as file:
-            content = io.BytesIO(file.read(_BYTES_AT_MOST))  # what is larger is cut, and damaged
+            content = io.BytesIO(file.read(_BYTES_AT_MOST))  # a larger file is cut, and damaged
         with np.load(content, allow_pickle=False) as kept:
             reference = _reference_of(kept)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:

@@ -38,8 +38,8 @@ _DIRECTIONS: tuple[tuple[tuple[int, int], float], ...] = (
 class Edges:
     """The sharpness of a picture's edges.
 
-    `share`: of the pixels that lie on edges. `blur_px`: for each direction along which there are enough edges, the
-    standard deviation of the Gaussian that would blur a step as much, px.
+    `share`: of the pixels that lie on edges. `blur_px`: for each direction with enough edges, the standard deviation of
+    the Gaussian that would blur a step as much, px.
     """
 
     share: float
@@ -71,7 +71,7 @@ class Exposure:
 
 
 def sample(pixels: UInt8) -> UInt8:
-    """Return every fourth pixel of every fourth row of uint8 [H, W] or [H, W, 3], none of them mixed with others."""
+    """Return every fourth pixel of every fourth row of uint8 [H, W] or [H, W, 3], unmixed."""
     height, width = pixels.shape[:2]
     size = (-(-width // _EVERY_PX), -(-height // _EVERY_PX))
     sampled: UInt8 = cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST)
@@ -89,7 +89,10 @@ def saturated(sampled: UInt8) -> UInt8:
 
 
 def exposure(sampled: UInt8, looked_at: UInt8) -> Exposure:
-    """Measure the light of a sample, uint8 [h, w] or [h, w, 3], where `looked_at`, uint8 [h, w], is not 0."""
+    """Measure the light of a sample, uint8 [h, w] or [h, w, 3].
+
+    It counts where `looked_at`, uint8 [h, w], is not 0.
+    """
     level = luminance_of(sampled)
     counts = cv2.calcHist([level], [0], looked_at, [256], [0, 256]).ravel()
     total = float(counts.sum()) or 1.0

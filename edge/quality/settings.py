@@ -19,10 +19,11 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 class QualitySettings(StrictModel):
     """Settings for frames that are not good enough, and NO_READ. `learned`: what `linewatch learn-quality` wrote.
 
-    `checks`: those that are made. The limits are the learned ones unless they are given: `blur_px`, how much edges may
-    be blurred; `streak`, how many times more along one direction than another; `glare`, `black`, `clipped`: shares of
-    the pixels; `median`: grey levels from and to; `moved_px`, `turned_deg`: how far the picture may lie from where it
-    was.
+    `checks`: those that are made. The limits are the learned ones unless they are given:
+
+    - `blur_px`, how much edges may be blurred; `streak`, how many times more along one direction than another;
+    - `glare`, `black`, `clipped`: shares of the pixels; `median`: grey levels from and to;
+    - `moved_px`, `turned_deg`: how far the picture may lie from where it was.
     """
 
     learned: Path

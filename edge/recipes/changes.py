@@ -233,7 +233,7 @@ def _time_passes(now: _Step, changes: Changes, *, free: bool) -> Changes:
 def _waited_for(now: _Step, changes: Changes) -> list[str]:
     """List the recipes that something waits for and that are not ready, but those that failed a short while ago.
 
-    A recipe that was ready may be closed before its turn comes, and one that is told as loaded may be closed by then.
+    A recipe that was ready may be closed before its turn comes. One that is told as loaded may be closed by then.
     """
     waited = []
     if changes.unread is not None and changes.recipe in now.rules.recipes:

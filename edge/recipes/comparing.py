@@ -1,6 +1,6 @@
 """The comparison of two models on the same parts: verdicts that differ, defects gained and lost. Pure.
 
-The former model is the one that judged before the change, the new one that after it, whichever of them runs.
+The former model judged before the change, the new one after it, whichever of them runs.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def changed_defects(former: Sequence[Defect], new: Sequence[Defect]) -> dict[str
 def differing_defects(former: Sequence[Defect], new: Sequence[Defect]) -> tuple[tuple[Defect, ...], tuple[Defect, ...]]:
     """Return the defects of one frame that only one model sees: those gained, and those lost.
 
-    Both see a defect where their boxes of one class overlap, so one that is split or merged is neither gained nor lost.
+    Both see a defect where their boxes of one class overlap. So one that is split or merged is neither gained nor lost.
     """
     gained = tuple(one for one in new if not _seen(one, former))
     return gained, tuple(one for one in former if not _seen(one, new))

@@ -44,7 +44,7 @@ class OpenEngine:
 
 
 class OpenEngines:
-    """Opens the engine of a bundle when it is first asked for, and closes it when nobody uses it any more.
+    """Opens the engine of a bundle when first asked for it, and closes it when nobody uses it any more.
 
     `open_engine`: returns a proven engine, as a context. `asked`: the backend and precision of the settings. Any thread
     may ask; nobody waits for an engine that another one opens or closes.

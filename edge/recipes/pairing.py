@@ -1,6 +1,7 @@
 """Brings together what two models made of the same frames and parts, though the second one answers later.
 
-The frames of a part come first, then the part, then the answers of the second model, or the news that there is none.
+The frames of a part come first, then the part, then the second model's answers. The news that there is none may stand
+for them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Changes of a station's models or settings, and the way back. Pure: time and facts are arguments.
 
-What is new is read, then judges beside the running one (shadow run), then takes its place between two parts, and is
+A new model is read and judges beside the running one (shadow run). Then it takes its place between two parts, and is
 watched. It goes back on an error, on broken answers, where it is too slow, or where it disagrees too much.
 """
 

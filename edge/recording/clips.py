@@ -1,7 +1,7 @@
 """One clip: pictures without loss (FFV1 in Matroska), and a row of JSON for each, which a kill leaves readable.
 
-Each picture stands for itself and is a cluster of its own, so that a file without an end is read up to its last
-picture. A row has what the picture itself cannot carry: its time in ns, its name and the CRC-32 of its pixels.
+Each picture stands for itself and is a cluster of its own. So a file without an end is read up to its last picture. A
+row has what the picture itself cannot carry: its time in ns, its name and the CRC-32 of its pixels.
 """
 
 from __future__ import annotations

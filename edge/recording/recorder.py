@@ -1,7 +1,7 @@
 """Records cameras: each has a thread that reads it and one that writes, with a bounded number of bytes between them.
 
-A disk or codec that is too slow costs frames, which are counted and told; it never holds a camera up. What was written
-stays whole, whatever ends the recording: a wish, a budget, a full disk or a kill.
+A disk or codec that is too slow costs frames, which are counted and told; it never holds a camera up. Written frames
+stay whole, whatever ends the recording: a wish, a budget, a full disk or a kill.
 """
 
 from __future__ import annotations
@@ -405,7 +405,7 @@ def _end(folder: Path, manifest: RecordingManifest, tapes: Mapping[str, _Tape], 
     ends = {name: tape.end for name, tape in tapes.items()}
     told = Recorded(reason, cameras, full, "; ".join(troubles))
     ending = Ending(at=datetime.now(timezone.utc), reason=reason, bytes=told.bytes, cameras=ends)
-    # where a clip was cut off by the disk, its last frames may be missing: then it counts as never ended
+    # a clip that the disk cut off may lack its last frames: then it counts as never ended
     if not any(not isinstance(error, SourceError) for _, error in failed):
         write_manifest(folder, manifest.model_copy(update={"ended": ending}))
     return told

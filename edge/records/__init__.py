@@ -1,7 +1,7 @@
 """The frozen records that pass between the rooms. Shapes, dtypes and units are stated once, here.
 
-A record is checked where it is made, at its border, and trusted inside. Pixel coordinates are (x right, y down), the
-origin is the top-left pixel's corner, and sizes are given as height, width.
+A record is checked where it is made, at its border, and trusted inside. Pixel coordinates are (x right, y down), and
+the origin is the top-left pixel's corner. Sizes are given as height, width.
 """
 
 from edge.records.alarms import (

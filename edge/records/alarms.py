@@ -56,8 +56,8 @@ class AlarmEvent:
 
     `occurrence_id` names the activation that the alarm is in, or was in last; None before the first. `value`: what was
     measured, of an acknowledgement or a reset what had raised the alarm; `limit`: what it was measured against; None
-    where nothing was measured. `shown`: whether an operator is to see the alarm, which is not shelved, suppressed, out
-    of service or one of a flood. `user` and `comment`: of a command. `detail`: why, for people.
+    where nothing was measured. `shown`: whether an operator is to see the alarm. A shelved or suppressed one, one out
+    of service and one of a flood is not shown. `user` and `comment`: of a command. `detail`: why, for people.
     """
 
     alarm: str

@@ -228,9 +228,9 @@ class DefectMap:
 
 
 def over_pixels(cells: UInt8, stride: int, size_px: tuple[int, ...]) -> UInt8:
-    """Repeat each cell of uint8 [h, w] or [h, w, K] over its `stride` x `stride` pixels, cut to `size_px` [H, W].
+    """Repeat each cell of uint8 [h, w] or [h, w, K] over its `stride` x `stride` pixels.
 
-    The argument itself where a cell is a pixel.
+    The result is cut to `size_px` [H, W]. The argument itself where a cell is a pixel.
     """
     if stride == 1 and cells.shape[:2] == size_px[:2]:
         return cells

@@ -34,12 +34,17 @@ class DeliveryState:
     """The state between deciding and the broker: what alarms about delivery are decided from.
 
     `oldest_s`: how long the oldest message has waited for the broker, in seconds; 0 = none waits. The others say in
-    words what is wrong, None = nothing: `disk`, nothing can be written; `broker`, it is not there; `refused`, it
-    refused messages, which are dead letters; `no_consumer`, nobody there takes what expects a consumer; `set_aside`, a
-    corrupt store was moved away and a new one begun, or one that somebody removed or replaced was written again;
-    `overflow`, alarms had to be dropped for want of room; `unwritable`, the store does not take a message;
-    `taken_over`, another client uses this line's id at the broker; `foreign`, somebody else wrote at the line's own
-    topics.
+    words what is wrong, None = nothing:
+
+    - `disk`, nothing can be written;
+    - `broker`, it is not there;
+    - `refused`, it refused messages, which are dead letters;
+    - `no_consumer`, nobody there takes what expects a consumer;
+    - `set_aside`, a corrupt store was moved away and a new one begun; or a removed or replaced one was written again;
+    - `overflow`, alarms had to be dropped for want of room;
+    - `unwritable`, the store does not take a message;
+    - `taken_over`, another client uses this line's id at the broker;
+    - `foreign`, somebody else wrote at the line's own topics.
     """
 
     oldest_s: float = 0.0
@@ -95,8 +100,8 @@ class Connected:
 class SessionLost:
     """The connection ended or could not be made; the publisher keeps trying. `reason` in words.
 
-    What was sent and not answered is forgotten by the publisher: it is its sender's again. `reason_code`: the broker's
-    own word where it gave one (MQTT 5 DISCONNECT). `ours`: this side ended it, on purpose.
+    The publisher forgets a message that was sent and not answered: it is its sender's again. `reason_code`: the
+    broker's own word where it gave one (MQTT 5 DISCONNECT). `ours`: this side ended it, on purpose.
     """
 
     reason: str

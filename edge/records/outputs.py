@@ -92,8 +92,8 @@ class MachineTroubles:
 class MachineCounts:
     """The counts of what went to the machine since the start, and what did not.
 
-    `pulses`: that began in time; `late`: that were dropped, or went out late; `crowded_out`: that found no room to
-    wait; `unheard`: results that the signals had no time for; `losses`: how often the connection was lost.
+    `pulses`: that began in time. `late`: that were dropped, or went out late. `crowded_out`: that found no room to
+    wait. `unheard`: results that the signals had no time for. `losses`: how often the connection was lost.
     """
 
     parts: int = 0

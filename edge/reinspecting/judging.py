@@ -1,6 +1,6 @@
 """Judges listed pictures as `inspect` and the line do, and tells each as a row.
 
-What judges is told in a Task, which travels to other machines; each opens its own engines.
+A Task tells the judge, and travels to other machines; each opens its own engines.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Judge:
         return self._inspectors[view][2]
 
     def judge(self, pictures: Sequence[Listed], stop: threading.Event) -> Iterator[JudgedPicture]:
-        """Judge pictures, view by view, until `stop` is set. What cannot be read is NO_READ, with why."""
+        """Judge pictures, view by view, until `stop` is set. An unreadable picture is NO_READ, with why."""
         by_view: dict[str, list[Listed]] = {}
         for listed in pictures:
             by_view.setdefault(self._station.judged_by(listed), []).append(listed)

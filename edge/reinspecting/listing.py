@@ -48,8 +48,8 @@ class ToDo:
 def with_view(listed: Listed, station: Station, *, strict: bool) -> Listed:
     """Return a picture with the view that shows it. Raises SettingsError where that is not known.
 
-    Where a recipe has several views and nothing tells, a folder of the view's name does; the rest of the picture's name
-    without its suffix is then its part. `strict`: a view must be one of the recipe's.
+    A folder of the view's name tells the view where a recipe has several and nothing else does. The rest of the
+    picture's name without its suffix is then its part. `strict`: a view must be one of the recipe's.
     """
     views = station.views
     if listed.view is None and len(views) > 1:

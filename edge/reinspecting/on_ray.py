@@ -48,7 +48,7 @@ class Pool:
 class ShardWorker:
     """An actor of the pool: it has the engines of a task, and judges one shard after the other.
 
-    What goes wrong by an error of ours is told as an answer: on Ray's own way it would lose its kind.
+    An error of ours is told as an answer: on Ray's own way it would lose its kind.
     """
 
     def __init__(self, task: Task, engines: int) -> None:
@@ -99,8 +99,8 @@ class ShardWorker:
 class RayRoad:
     """Works on a Ray cluster. `address`: HOST:PORT of its head, or `local` for one that lives as long as the command.
 
-    Raises DependencyError without Ray and for nodes that would judge otherwise, SettingsError where no cluster of this
-    version answers, or it has no room.
+    Raises DependencyError without Ray and for nodes that would judge otherwise. Raises SettingsError where no cluster
+    of this version answers, or it has no room.
     """
 
     def __init__(self, address: str, pool: Pool) -> None:

@@ -32,7 +32,7 @@ _PENDING = Judgement(Verdict.NO_READ, "no picture of it was judged")
 def parts_of(scratch: Path, rows: Iterable[Row], station: Station) -> Iterator[Row]:
     """Yield what each part comes to, in the order of their ids. `rows`: with COLUMNS. Raises StoreError.
 
-    A part is NG where a view is NG, else NO_READ where a view has too few readable pictures, else OK.
+    A part is NG where a view is NG. Else it is NO_READ where a view has too few readable pictures, else OK.
     """
     rules = _rules(station)
     scratch.unlink(missing_ok=True)

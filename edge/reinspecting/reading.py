@@ -110,7 +110,7 @@ class Reader:
 
 
 def _is_away(source: str, error: SourceError) -> bool:
-    """Tell whether a file cannot be read since its disk is away, rather than for something that is wrong with it."""
+    """Tell whether a file cannot be read since its disk is away, rather than for a fault of the file."""
     cause = error.__cause__
     if isinstance(cause, FileNotFoundError):
         try:

@@ -1,4 +1,4 @@
-"""The whole of `linewatch reinspect`: list, judge what is not done, sum up. What judges may be here or elsewhere."""
+"""The whole of `linewatch reinspect`: list, judge what is not done, sum up. The judge may be here or elsewhere."""
 
 from __future__ import annotations
 

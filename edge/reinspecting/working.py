@@ -80,7 +80,7 @@ class Worker:
         return {bundle: engine for judge in self._judges for bundle, engine in judge.engines.items()}
 
     def work(self, number: int, stop: threading.Event, each: Callable[[], object] = lambda: None) -> ShardDone:
-        """Judge the pictures of a shard and write their rows; once `stop` is set, of those that were judged by then."""
+        """Judge the pictures of a shard and write their rows; a set `stop` limits them to those judged by then."""
         task = self._task
         rows: list[Row] = []
         seconds: list[Row] = []

@@ -73,7 +73,7 @@ class DifferingPictures:
         self._waiting[one.view, one.frame, one.captured_ns] = _Drawn(weight, jpegs[0], jpegs[1], one)
 
     def add(self, twice: Twice) -> None:
-        """Take the pictures of a part or frame that was judged twice, and keep them if it is among the most."""
+        """Take the pictures of a part or frame judged twice, and keep them if it is among the most."""
         found = [drawn for key in twice.former.frames if (drawn := self._waiting.pop(key, None)) is not None]
         if not twice.differs:
             return

@@ -1,7 +1,7 @@
 """Brings together what two stations decided on one recording, part by part or, without parts, frame by frame.
 
-Each station decides in a thread of its own. What is paired depends on what they decided alone, not on which was faster.
-Two parts are one where they share a judged frame, or were opened at the same moment.
+Each station decides in a thread of its own. Pairing depends on what they decided alone, not on which was faster. Two
+parts are one where they share a judged frame, or were opened at the same moment.
 """
 
 from __future__ import annotations

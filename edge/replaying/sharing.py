@@ -1,7 +1,7 @@
 """One recording that two readers play: each gets every frame, and each frame is decoded once.
 
-Who reads first has the frame decoded; it waits for the other, so that few frames are held. Where both would wait for
-each other, which two stations with different cameras might, one goes on.
+The first reader has the frame decoded; it waits for the other, so that few frames are held. One goes on where both
+would wait for each other, as two stations with different cameras might.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from edge.simulation.rendering import (
 
 _LINE_SEEDS = 10**9  # lines to learn from have seeds from here on, so that no demo or test runs on one of them
 _WIDE_SHARE = 0.25  # of the frames of lines: wide ones, drawn at twice the size, as a model sees those of 1080p
-# What pictures show, in turn: a part that varies far, or as it is on a line; from above, or (edge, side) from the side.
+# The subjects of pictures, in turn: a part that varies far, or as it is on a line; from above, or (edge, side) from the
+# side.
 _STATION = (*["varied"] * 4, *["line"] * 8, *["edge"] * 3, *["side"] * 5)
 _PHONES = (*["varied"] * 8, *["line"] * 3)  # glass that varies far is what real phones are met with
 

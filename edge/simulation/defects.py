@@ -119,7 +119,7 @@ def stain(
     drops: bool = False,
     dark: bool = False,
 ) -> None:
-    """Draw a compact blob, a dull smudge or, with `drops`, a drop that is clear but for its rim and its glints.
+    """Draw a compact blob, a dull smudge or, with `drops`, a clear drop with a rim and glints.
 
     `dark`: blobs and smudges darken, as oil and rust do on what is light.
     """

@@ -1,10 +1,13 @@
 """A device without a device: stands in for pycuda and TensorRT at the border of their bindings, and is stricter.
 
 Nothing is enqueued here but noted, and run only when somebody waits for it. So a result is not there before its stream
-was synchronised, and what was not ordered by an event runs in no order. `Misuse` is raised for what a real device
-answers with garbage, a crash or nothing at all: memory used after it was freed, an address or a size that is not of any
-allocation, memory never written, two streams at one buffer without an event between them, host memory read or written
-while a copy of it is under way, a call in a thread without the context, whatever is still held when the context goes.
+was synchronised. Work that no event ordered runs in no order. A real device answers some calls with garbage, a crash or
+nothing at all; `Misuse` is raised for them:
+
+- memory used after it was freed, an address or a size that is not of any allocation, memory never written;
+- two streams at one buffer without an event between them;
+- host memory read or written while a copy of it is under way;
+- a call in a thread without the context, whatever is still held when the context goes.
 
 Engines are run by ONNX Runtime, so answers are those of the graph; see `simulated_tensorrt` for that half.
 """
@@ -134,7 +137,7 @@ class SimulatedDevice:
             Event=self._event,
         )
 
-    # What is current, and what is held.
+    # The current context, and what is held.
 
     @property
     def contexts(self) -> list[Context]:
@@ -142,7 +145,7 @@ class SimulatedDevice:
         return self._threads.contexts
 
     def require_context(self, call: str) -> None:
-        """Refuse a call in a thread where the context is not current, as every call to CUDA and TensorRT needs it."""
+        """Refuse a call in a thread where the context is not current, as CUDA and TensorRT need it."""
         if not self.contexts:
             raise Misuse(f"{call} was called in thread {threading.current_thread().name!r} without a current context")
         if self.contexts[-1].detached:

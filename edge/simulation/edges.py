@@ -57,7 +57,7 @@ def a_mark(class_id: int, g: np.random.Generator) -> EdgeMark:
 
 
 def make_side_scene(height: int, width: int, look: Look, generator: np.random.Generator) -> Scene:
-    """Draw a belt that is seen at a grazing angle, and what stands still behind it, out of focus and dark."""
+    """Draw a belt at a grazing angle, and still things behind it, out of focus and dark."""
     g = generator
     scene = make_scene(height, width, look, g)
     grain = g.normal(0, look.belt_texture, (height, 2 * width)).astype(np.float32)

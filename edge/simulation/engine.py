@@ -27,9 +27,9 @@ Truth = Callable[[str, int], UInt8]
 class SimulatedFault(StrictModel):
     """A fault of the simulated engine: from the batch after `after_batches` on, `batches` times (0 = always).
 
-    `hangs` does not answer for `hangs_s` seconds (0 = for ever), `fails` raises; the others answer what no model may: a
-    class that the bundle lacks, a map of one cell, too few tiles, numbers of another kind, NaN, and a class without the
-    probability that it needs.
+    `hangs` does not answer for `hangs_s` seconds (0 = for ever), `fails` raises. The others answer what no model may: a
+    class that the bundle lacks, a map of one cell, or too few tiles. Or they answer numbers of another kind, NaN, and a
+    class without the probability that it needs.
     """
 
     kind: Literal[
@@ -65,8 +65,8 @@ class SimulatedEngine:
     """Answers a tile with the truth of its place: `truth` gives the rendered line's ids.
 
     A model may number its classes otherwise, so they are matched by name; one that the contract lacks is not answered.
-    `tiles_per_s` 0 answers at once. What lies beyond the frame is clean. The score is 255 wherever there is a defect;
-    a class whose threshold is above 1 would not be answered, as in the graph contract. `fault`: what it does wrong.
+    `tiles_per_s` 0 answers at once. Pixels beyond the frame are clean. The score is 255 wherever there is a defect; a
+    class whose threshold is above 1 would not be answered, as in the graph contract. `fault`: what it does wrong.
     """
 
     at_once = _AT_ONCE

@@ -41,9 +41,9 @@ class Mark:
 
 
 def add_mark(pixels: UInt8, mark: Mark, within: UInt8 | None = None) -> tuple[UInt8, UInt8]:
-    """Return a picture, uint8 [H, W] or [H, W, C], with the mark on it, and its truth, uint8 [H, W] 0/1.
+    """Return a picture, uint8 [H, W] or [H, W, C], with the mark on it.
 
-    `within`: uint8 [H, W], 0 where nothing may be drawn. The argument is left as it was.
+    Its truth is uint8 [H, W] 0/1. `within`: uint8 [H, W], 0 where nothing may be drawn. The argument is left as it was.
     """
     height, width = pixels.shape[:2]
     reach = mark.size_px / 2 + mark.width_px + 2

@@ -1,7 +1,7 @@
 """Lamp light on real phones that nobody rejects, drawn so that scratches can be told from it.
 
-Broken-off light along the edge, the dim double of a rim, cables and boxes mirrored in the glass, wiping streaks, lint.
-Each is a line or has one, and differs from a scratch by where it lies, how soft it is, or what it belongs to.
+Here are broken-off light along the edge, a rim's dim double, mirrored cables and boxes, wiping streaks, and lint. Each
+is a line or has one. It differs from a scratch by where it lies, how soft it is, or what it belongs to.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _SHADOW_PX = 5.0  # of 480: how far the belt beside a phone lies in its shadow
 def draw_mirrored(pixels: Float32, outline: Float32, unit: float, g: np.random.Generator) -> None:
     """Draw some of it onto a part, float32 [h, w] of pixels and of the part's opacity. `unit`: px per 1/480 of a frame.
 
-    Lights of the edge lie at most 5 units inside it. What lies further inside has below 20 grey levels, or is broader
-    and softer than a scratch, or is a closed shape, or is shorter.
+    Lights of the edge lie at most 5 units inside it. A mark further inside is below 20 grey levels or shorter. Or it is
+    broader and softer than a scratch, or a closed shape.
     """
     for draw, share in (
         (_edge_lights, 0.9),

@@ -199,9 +199,9 @@ def varied_picture(
 def straight_picture(height: int, width: int, generator: np.random.Generator) -> tuple[UInt8, UInt8]:
     """Draw glass with even, straight scratches at any angle to train on; a third or so come out without.
 
-    Of 20 pictures 9 show glass of the usual line, the others phones with all that they show and nobody rejects.
-    Scratches keep 7 px (of 480) from the rim of the usual glass and more from that of phones, whose rims shine in lines
-    as straight. Returns uint8 [H, W] pixels and uint8 [H, W] truth.
+    Of 20 pictures 9 show glass of the usual line. The others show phones with all that they show and nobody rejects.
+    Scratches keep 7 px (of 480) from the rim of the usual glass. They keep more from that of phones, whose rims shine
+    in lines as straight. Returns uint8 [H, W] pixels and uint8 [H, W] truth.
     """
     g = generator
     drawn = random_look(g)

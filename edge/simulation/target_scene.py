@@ -1,8 +1,8 @@
 """Pictures of a calibration target, or of anything flat, as a camera with a known lens and tilt sees it.
 
 The camera is OpenCV's: a pinhole with a focal length in px, and radial distortion k1 and k2 that counts in focal
-lengths. The plane's point (0, 0) mm is seen in the picture's centre, and the plane is tilted about the picture's
-y axis. Nothing here is shared with what finds targets and fits lenses, so that it can be the truth of tests.
+lengths. The plane's point (0, 0) mm is in the picture's centre. The plane is tilted about the picture's y axis. Nothing
+here is shared with what finds targets and fits lenses, so that it can be the truth of tests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The TensorRT half of the simulated device: builds plans that are ONNX graphs, and runs them by ONNX Runtime.
 
-What it cannot show is what a chip does: which tactics are chosen, how FP16 rounds, how long anything takes. An engine
-in FP16 answers here as its graph does on a CPU.
+It cannot show a chip's behaviour: the chosen tactics, the rounding of FP16, any time. An engine in FP16 answers here as
+its graph does on a CPU.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writes down what the alarm manager decides: message, retained state, journal and record of an alarm, in one commit.
 
-It also obeys commands about alarms, and the journal notes what became of each. When a line starts again it puts
-everything as it was.
+It also obeys commands about alarms, and the journal notes what became of each. A line that starts again puts everything
+as it was.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edge.station.refusals import WITHIN_NS, Refusals
 _log = logging.getLogger(__name__)
 
 _REASONS_AT_MOST = 10
-# What is no refusal, and noted each time.
+# These answers are no refusal, and are noted each time.
 _OBEYED = frozenset({"ok", "already_acked", "some_missing"})
 # A record of an alarm that is no more.
 _FORGOTTEN = "null"

@@ -12,7 +12,7 @@ from edge.repeats import likeness
 
 _log = logging.getLogger("edge.line")
 
-# What the parts of the outbox tell themselves when it begins, but not when it is over.
+# The parts of the outbox tell these themselves at the beginning, but not at the end.
 _ENDS = {"disk": "The disk takes messages again", "refused": "No message is a dead letter any more"}
 _BEGINS = {"no_consumer": ("Nobody listens", "Somebody takes the events again")}
 

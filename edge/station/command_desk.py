@@ -39,7 +39,7 @@ class CommandDesk:
         self._messages = messages
         self._outbox = outbox
         self.obey: dict[str, Obey] = dict.fromkeys(COMMANDS, _unknown)
-        # who must hear, by the command's name, that one was not obeyed, and why
+        # those that must hear, by the command's name, that one was not obeyed, and why
         self.refused: dict[str, Callable[[str], None]] = {}
 
     def add(self, obey: Mapping[str, Obey]) -> None:

@@ -2,7 +2,7 @@
 
 It never waits for the network, the disk, an engine or a camera: views judge in threads of their own, and what is
 decided goes into the outbox's queue. A replay runs the same objects on one thread, its recordings merged by their own
-time, so that two replays decide the same.
+time. So two replays decide the same.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _JOIN_S = 15.0
 _WAITING_AT_MOST = 4
 # Frames that are decided before the rest of the station has its turn.
 _AT_ONCE = 16
-# How often a live station looks at the alarms that are not about frames, and at what time ends.
+# A live station looks so often at the alarms that are not about frames, and at what time ends.
 _TICK_EVERY_NS = 200_000_000
 # How often open parts are looked at while no frame comes.
 _PARTS_EVERY_NS = 20_000_000
-# Where many parts are concluded at once, the rest of the station has its turn after so many.
+# The number of parts concluded at once after which the rest of the station has its turn.
 _CONCLUDED_AT_ONCE = 50
 
 

@@ -1,7 +1,7 @@
 """The drift of a station's models of good parts: scores and verdicts in, what is other than it was taught out.
 
-A score counts where its part passed, of whichever is known first. Each view has a state of its own under each recipe,
-so that a line of mixed products is looked at as well; another edition, or another bundle, begins it anew. Called by the
+A score counts where its part passed, of whichever is known first. Each view has a state of its own under each recipe.
+So a line of mixed products is looked at as well. Another edition, or another bundle, begins it anew. Called by the
 decider alone, but for `now`.
 """
 
@@ -19,7 +19,7 @@ from edge.station.score_sampling import SampledScore
 # Scores whose part is not decided yet, and passed frames whose score is not there yet.
 _SCORES_AT_MOST = 64
 _PASSED_AT_MOST = 1024
-# What was found of a recipe that is not in force is forgotten when none of its parts came for so long.
+# A finding of a recipe not in force is forgotten when none of its parts came for so long.
 _FORGOTTEN_NS = 3600 * 1_000_000_000
 _Key = tuple[str, str]  # recipe and view
 _Frame = tuple[str, int]  # view and when it was captured
@@ -107,7 +107,7 @@ class DriftDesk:
 def _begun(loaded: LoadedView) -> DriftState:
     """Return the state of a view of which nothing was seen.
 
-    What a fit noted holds where the whole picture is inspected, as it was there; else the line's own first parts do.
+    A fit's note holds where the whole picture is inspected, as it was there; else the line's own first parts count.
     """
     inspect = loaded.inspect
     ignores = inspect.ignore is not None or any(zone.ignore for zone in inspect.zones.values())

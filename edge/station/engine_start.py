@@ -26,9 +26,9 @@ _MORE_TIME = "EXTEND_TIMEOUT_USEC=60000000"
 
 
 def _refused_precision(settings: EngineSettings, bundle: Bundle, vendor: Vendor | None) -> Precision | None:
-    """Return the precision whose engine is there and must not be used here, so that it has to be built again.
+    """Return the precision whose engine is there but unusable here, so that it has to be built again.
 
-    None where one can be used. What a person has to look at, a folder open to others, is raised when it is opened.
+    None where one can be used. A folder open to others needs a person, so it is raised at its opening.
     """
     built = built_precisions(bundle, settings.precision)
     refused = [(each, _refusal(settings, bundle, each, vendor)) for each in built]
@@ -40,7 +40,7 @@ def _refused_precision(settings: EngineSettings, bundle: Bundle, vendor: Vendor 
 
 
 def _refusal(settings: EngineSettings, bundle: Bundle, precision: Precision, vendor: Vendor | None) -> str:
-    """Say why an engine must be built again; "" where it can be used, or where that would not mend it."""
+    """Say why an engine must be built again; "" for one that can be used, or that would not be mended by it."""
     try:
         check_plan(bundle, bundle.contract(settings.batch), precision, vendor)
     except RefusedPlanError as error:

@@ -16,7 +16,7 @@ RECORD = "station/home_assistant"
 
 
 def tell_home_assistant(settings: Settings, identity: Identity, outbox: Outbox) -> None:
-    """Put what is to be retained at the discovery topic, and empty the one of an earlier start that is no more.
+    """Put retained values at the discovery topic, and empty the one of an earlier start that is gone.
 
     The store remembers where the station was announced, in one commit with the message.
     """

@@ -46,7 +46,7 @@ class MachineDesk:
         self._look_at_ns = 0
 
     def first(self, decided: PartResult | FrameResult) -> None:
-        """Tell the machine of a part, or of a frame that has a verdict of its own, before it is recorded."""
+        """Tell the machine of a part, or of a frame with its own verdict, before it is recorded."""
         if isinstance(decided, PartResult):
             self._decided += 1
             self._inputs.station = replace(self._inputs.station, decided=self._decided)

@@ -52,7 +52,7 @@ class MachineInputs:
 
     @property
     def since_ns(self) -> dict[str, int]:
-        """Since when each input reads as it does; from any thread. What was not read is left out."""
+        """The time since which each input reads as it does; from any thread. Unread inputs are left out."""
         with self._lock:
             return dict(self._since)
 

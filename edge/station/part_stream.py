@@ -21,7 +21,7 @@ from edge.station.view import Seen
 
 @dataclass(frozen=True, order=True)
 class _Held:
-    """A frame that waits until it is known whether a part was there at `at_ns`, its capture less its view's offset."""
+    """A frame that waits for news of a part at `at_ns`, its capture less its view's offset."""
 
     at_ns: int
     event: FrameResult | FrameLost = field(compare=False)

@@ -14,8 +14,8 @@ WISHES_AT_MOST = 4  # under way at once: each keeps the disk busy for a while
 class EventResender:
     """Has events sent again that the broker has acknowledged, as far as the outbox still has them.
 
-    `answer` is told what came of it once that is known, from the outbox's thread. While WISHES_AT_MOST are under way,
-    further ones are refused.
+    `answer` is told what came of it once that is known, from the outbox's thread. Further wishes are refused while
+    WISHES_AT_MOST are under way.
     """
 
     def __init__(self, outbox: Outbox, answer: Callable[[Command, CommandOutcome, str], None]) -> None:

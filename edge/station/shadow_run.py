@@ -1,8 +1,8 @@
 """A second model judges the frames of a running station, in a thread of its own. Its verdicts stand nowhere.
 
-It shares the processor with the running model and costs the station's loop nothing: a bounded number of frames waits.
-What finds no room is told as not judged, and so are the frames after it until none waits. So what is judged hangs
-together, and holds whole parts.
+It shares the processor with the running model and costs the station's loop nothing: a bounded number of frames waits. A
+frame without room is told as not judged, and so are those after it until none waits. So what is judged hangs together,
+and holds whole parts.
 """
 
 from __future__ import annotations

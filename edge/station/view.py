@@ -1,8 +1,8 @@
 """One camera's frames on their way to a result: camera → prepared → tiles → map → measurement → judgement.
 
-A view judges its frames in the order in which they were captured. While the engine works on one frame it prepares the
-next, if that one is there already. So looking ahead never delays a result. A view decides nothing about parts and
-alarms: it hands its results to the decider.
+A view judges its frames in the order in which they were captured. The next frame is prepared while the engine works on
+one, if it is there already. So looking ahead never delays a result. A view decides nothing about parts and alarms: it
+hands its results to the decider.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class View:
         # whether any frame has come; until then the view is starting
         self.sees = False
         self.ended = False
-        # why a recording stopped before its end, or empty
+        # the reason of a recording's early end, or empty
         self.ended_early = ""
         self.state: CameraState | None = None
         self.last_age_ms: float | None = None

@@ -1,7 +1,7 @@
 """A station as its messages tell of it: what came, in which order, and what of it may still be believed.
 
-Pure but for its own memory: times are arguments. What comes from the wire is never trusted: a value of another kind
-than expected counts as absent, and a message that is none is counted.
+Pure but for its own memory: times are arguments. The wire is never trusted: a value of another kind than expected
+counts as absent. A message that is none is counted.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Watched:
         self._unheard: dict[str, str] = {}
 
     def connected(self, now_ns: int) -> None:
-        """Note that the broker is there. Whatever it retains is told anew, and what came meanwhile is not known."""
+        """Note that the broker is there. All retained values are told anew, and what came meanwhile is not known."""
         self._connected_ns, self._trouble, self._live_ns = now_ns, None, None
         self._told.clear()
         self._alarms.clear()

@@ -52,7 +52,7 @@ def as_png(pixels: UInt8, shapes: Sequence[DrawnShape]) -> bytes:
 
 
 def as_svg(pixels: UInt8, shapes: Sequence[DrawnShape]) -> str:
-    """Return an SVG page with the picture in it and the shapes over it, to be looked at in a browser."""
+    """Return an SVG page with the picture and the shapes over it, for a browser."""
     height, width = pixels.shape[:2]
     picture = base64.b64encode(bytes(cv2.imencode(".png", pixels)[1])).decode()
     parts = [

@@ -1,4 +1,4 @@
-"""The ignore mask: a picture of two levels; where it is bright nothing is judged, nor counted in the area."""
+"""The ignore mask: a picture of two levels; a bright place is not judged, nor counted in the area."""
 
 from __future__ import annotations
 

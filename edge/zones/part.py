@@ -24,13 +24,17 @@ _TAKES = {
 
 
 class PartFinding(StrictModel):
-    """The finding of the part in each frame; where it is not found, the frame is NO_READ.
+    """The finding of the part in each frame; a frame without it is NO_READ.
 
     `find`: `bundle`, as its preparing finds the product; `rectangle`, `circle`, or `outline`, the largest thing of any
-    form. The rest is as in the steps `crop_rectangle` and `crop_circle`, with their defaults: `orientation` keep,
-    landscape or portrait; `min_area`, share of the frame; `min_fill`, share of its rectangle; `min_radius`,
-    `max_radius`, shares of the frame's shorter side; `min_rim`, share of the rim; `min_contrast`, grey levels. `turns`:
-    an outline's box turns with it.
+    form. The rest is as in the steps `crop_rectangle` and `crop_circle`, with their defaults:
+
+    - `orientation` keep, landscape or portrait;
+    - `min_area`, share of the frame; `min_fill`, share of its rectangle;
+    - `min_radius`, `max_radius`, shares of the frame's shorter side; `min_rim`, share of the rim;
+    - `min_contrast`, grey levels.
+
+    `turns`: an outline's box turns with it.
     """
 
     find: Literal["bundle", "rectangle", "circle", "outline"] = "bundle"

@@ -15,7 +15,7 @@ from edge.yaml_settings import StrictModel
 CORNERS_AT_MOST = 500
 # An ellipse becomes so many corners; their polygon lacks 0.04 % of its area.
 _ELLIPSE_CORNERS = 128
-# What a share may exceed 0 or 1 by, from rounding.
+# The rounding by which a share may exceed 0 or 1.
 _ROUNDING = 1e-6
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -53,7 +53,7 @@ class ShapeSettings(RegionSettings):
     """The shape of a zone: one of a rectangle, a polygon, or an ellipse [x, y, half its width, half its height].
 
     `on`: `frame`, in its pixels; `part`, as shares 0-1 of the width and height of the part's box; `part_mm`, in mm from
-    its top left corner. What is on the part moves and turns with it.
+    its top left corner. Zones on the part move and turn with it.
     """
 
     ellipse: tuple[Number, Number, Number, Number] | None = None

@@ -1,7 +1,7 @@
 """Zones from an SVG file: its rectangles, circles, ellipses, polygons and paths, by their ids. A strict subset.
 
-What a drawing program may write and what could mean something else is refused: entities, scripts, links to anything,
-pictures, text, clipping. docs/zones.md lists what is read.
+A drawing that could mean something else is refused: entities, scripts, links to anything, pictures, text, clipping.
+docs/zones.md lists what is read.
 """
 
 from __future__ import annotations

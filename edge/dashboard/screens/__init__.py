@@ -1,13 +1,14 @@
 """The screens, in one list.
 
-How one is added:
+To add one:
 
-1. `screens/NAME.py` has `def routes(pages: Pages) -> list[Route]`. `pages.site` is now, `pages.history.rows(sql, …)` is
-   what was, `pages.page(request, "NAME.html", …)` a page, `pages.live(request, "NAME.live.html", values)` its stream,
-   `await pages.form(request, "operator")` a form that was sent by who may, `await pages.tell(request, place, command,
-   body)` a command and the line's own answer. Reckoning that needs no web stands in a module of its own.
-2. `templates/NAME.html` extends `base.html`, as `station.html` does. What moves is in `NAME.live.html`. No input is:
-   it would lose what somebody types. No inline script or style: the policy forbids them.
+1. `screens/NAME.py` has `def routes(pages: Pages) -> list[Route]`. `pages.site` is now, and
+   `pages.history.rows(sql, …)` is the past. `pages.page(request, "NAME.html", …)` is a page, and
+   `pages.live(request, "NAME.live.html", values)` is its stream. `await pages.form(request, "operator")` gives a form
+   that a permitted person sent. `await pages.tell(request, place, command, body)` sends a command and gives the line's
+   own answer. Reckoning that needs no web stands in a module of its own.
+2. `templates/NAME.html` extends `base.html`, as `station.html` does. The moving part is in `NAME.live.html`. No input
+   is: it would lose what somebody types. No inline script or style: the policy forbids them.
 3. `texts/NAME.yaml` has each text in all languages side by side; the key in a template is `NAME.key`. `NAME.title` is
    the name of the screen in the head of each page.
 4. One line goes into SCREENS, and tables of its own to the end of TABLES in `schema.py`.

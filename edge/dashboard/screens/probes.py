@@ -1,7 +1,7 @@
 """Probes for machines at the web process: `/healthz`, `/readyz` and `/metrics`.
 
-Who has not logged in, and asks from another machine, is told yes or no, and no reasons and no metrics: in them are
-names of stations.
+A caller from another machine who has not logged in is told yes or no. Reasons and metrics hold names of stations, so
+they are kept from that caller.
 """
 
 from __future__ import annotations

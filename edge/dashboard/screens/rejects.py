@@ -157,7 +157,7 @@ class _Rejects:
         return {str(view.get("view")): view for view in record["views"] if isinstance(view, dict)}, ""
 
     async def picture(self, request: Request) -> Response:
-        """Return a picture; where there is none, one that says so, and never looks like a part."""
+        """Return a picture, or one that says there is none; that one never looks like a part."""
         row = await run_in_threadpool(self._row, request)
         view, which = request.path_params["view"], request.path_params["which"]
         if which not in WHICH:
