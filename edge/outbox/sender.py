@@ -45,7 +45,7 @@ from edge.wording import counted
 _log = logging.getLogger(__name__)
 
 WINDOW = 16  # below the 20 unacknowledged messages that mosquitto allows
-RESEND_S = 600.0  # as long as a broker keeps our session; what it took before that, others have had time to fetch
+RESEND_S = 600.0  # as long as a broker keeps our session; others have had time to fetch what it took before that
 DOUBTED_S = 10.0  # before a connection broke: a broker that was killed may remember us, and not these
 NO_CONSUMER_S = 10.0  # a consumer that reconnects is no reason to call anybody
 RETRY_DEAD_LETTERS_S = 3600.0
@@ -88,7 +88,7 @@ class Sender:
     only has no room just now. A row that `ack_policy` keeps, since nobody was there to get it, stays. One row of that
     topic is then tried now and then; all follow, in order, once it is taken.
 
-    When a connection breaks, the messages on their way are sent again, one by one. A message that was alone on its way
+    The messages on their way are sent again, one by one, after a connection breaks. A message that was alone on its way
     at two breaks becomes a dead letter (see `blame.py`).
 
     At every connection the sender sends the messages of `announce`, the status first: a Will may have replaced it. A
@@ -497,7 +497,7 @@ class Sender:
         if self._holds.release(topic):
             self._from_the_start()
 
-    # What is sent, in order of its urgency.
+    # The kinds of rows that are sent, in order of urgency.
 
     def _room(self) -> int:
         return self._window - len(self._in_flight)
@@ -558,7 +558,7 @@ class Sender:
                 continue
             unsure = offered.kind == "picture" and self._limits.picture_unsure
             self._send(replace(offered, qos=1) if unsure else offered, None)
-            self._offers.forget(topic, offered)  # what another thread offered meanwhile is newer, and waits
+            self._offers.forget(topic, offered)  # the offer of another thread meanwhile is newer, and waits
             some = True
         return some
 
