@@ -175,7 +175,7 @@ def _part_begins(now: _Step, changes: Changes, part: PartBegins) -> Changes:
     if changes.wish is not None and changes.wish.recipe != wanted:
         changes = _superseded(now, changes, f"a part of recipe {wanted} came")
     if wanted not in now.rules.recipes:
-        return _hold(now, changes, wanted, part.at_ns, f"this station has no recipe {wanted}")
+        return _hold(now, changes, wanted, part.at_ns, _lacking(wanted))
     if now.ready(wanted):
         return _use(now, changes, wanted, part.at_ns)
     if failed := _failed(changes, wanted, now.now_ns):
@@ -203,17 +203,18 @@ def _not_loaded(now: _Step, changes: Changes, event: NotLoaded) -> Changes:
 
 
 def _renewed(now: _Step, changes: Changes) -> Changes:
-    """Judge the recipe in force by what is new, at once; a wish goes on, if its recipe is still there."""
+    """Judge the recipe in force by what is new, at once; NO_READ where that lacks it. A wish goes on, if it may."""
     changes = replace(changes, loading=frozenset(), failed={}, before=None)
     wish = changes.wish
     if wish is not None and wish.recipe not in now.rules.recipes:
         now.todo.append(Answer(wish, "failed", f"the settings have no recipe {wish.recipe} any more"))
         changes = replace(changes, wish=None, due_ns=None)
-    if changes.recipe in now.rules.recipes:
-        if now.ready(changes.recipe):
-            changes = _use(now, changes, changes.recipe, now.now_ns)
-        else:
-            changes = _load(now, _hold(now, changes, changes.recipe, now.now_ns), changes.recipe)
+    if changes.recipe not in now.rules.recipes:  # by what it was judged is in force no more
+        changes = _hold(now, changes, changes.recipe, now.now_ns, _lacking(changes.recipe))
+    elif now.ready(changes.recipe):
+        changes = _use(now, changes, changes.recipe, now.now_ns)
+    else:
+        changes = _load(now, _hold(now, changes, changes.recipe, now.now_ns), changes.recipe)
     if changes.wish is not None and not now.ready(changes.wish.recipe) and not now.rules.drains:
         changes = _load(now, changes, changes.wish.recipe)
     return changes
@@ -284,6 +285,10 @@ def _load(now: _Step, changes: Changes, recipe: str) -> Changes:
         return changes
     now.todo.append(Load(recipe, now.rules.drains))
     return replace(changes, loading=changes.loading | {recipe})
+
+
+def _lacking(recipe: str) -> str:
+    return f"this station has no recipe {recipe}"
 
 
 def _superseded(now: _Step, changes: Changes, why: str) -> Changes:

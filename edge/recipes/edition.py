@@ -72,10 +72,7 @@ def require_changeable(former: Edition, new: Edition, recipe: str) -> None:
             f"station runs: restart the station to take it.{more}"
         )
     known = new.settings.station_recipes
-    if recipe not in known:
-        raise SettingsError(
-            f"key recipes: expected {recipe}, which is in force, received {', '.join(known)}. Change the recipe first"
-        )
+    require_recipe(new, recipe)
     drains = new.settings.swap == "drain_first"
     if drains and not all(former.judges_as(new, name) for name in known if name in former.settings.station_recipes):
         raise SettingsError(
@@ -83,6 +80,15 @@ def require_changeable(former: Edition, new: Edition, recipe: str) -> None:
             "model at a time: the former one could not come back. Restart the station to take it"
         )
     _require_depths(former, new)
+
+
+def require_recipe(new: Edition, recipe: str) -> None:
+    """Raise SettingsError where an edition lacks a recipe, the one in force."""
+    known = new.settings.station_recipes
+    if recipe not in known:
+        raise SettingsError(
+            f"key recipes: expected {recipe}, which is in force, received {', '.join(known)}. Change the recipe first"
+        )
 
 
 def _require_depths(former: Edition, new: Edition) -> None:

@@ -69,7 +69,7 @@ class Read:
 
 @dataclass(frozen=True)
 class NotRead:
-    """It cannot be taken, and `why`."""
+    """It cannot be taken, and `why`; also where that is known only just before the change."""
 
     why: str
 
@@ -181,6 +181,8 @@ def _read(state: Reload, event: Event, now_ns: int) -> tuple[Reload, tuple[Actio
 
 def _change(state: Reload, event: Event, now_ns: int) -> tuple[Reload, tuple[Action, ...]]:
     """Change between two parts, as soon as there is a gap, or the longest part is over."""
+    if isinstance(event, NotRead) and state.phase == "switching":
+        return _finished(state, "failed", event.why)
     if not isinstance(event, Gap):
         return state, ()
     due_ns = now_ns if state.due_ns is None else state.due_ns

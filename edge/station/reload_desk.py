@@ -12,7 +12,7 @@ from edge.commands.requests import Command, CommandOutcome, ReloadFiles
 from edge.errors import CommandError, LinewatchError, SettingsError
 from edge.parts.rules import PartRules
 from edge.recipes.comparing import Compared, Diff
-from edge.recipes.edition import Edition, Read
+from edge.recipes.edition import Edition, Read, require_recipe
 from edge.recipes.loaded import LoadedRecipe
 from edge.recipes.loader import RecipeLoader
 from edge.recipes.pairing import Pair, Pairing
@@ -189,7 +189,18 @@ class ReloadDesk:
                     self._step(Skipped() if pair is None else Judged(self._compared(pair)), now_ns)
         if self._change is change:
             now_ns = self._decider.now_ns  # a frame that was begun since is judged by the former model
-            self._step(Gap(free=self._free(now_ns)), now_ns)
+            free = self._free(now_ns)  # which hears of parts, that may name a recipe
+            if self._state.phase == "switching" and change.new is not None:
+                self._refuse_without_recipe(change, change.new, now_ns)
+            self._step(Gap(free=free), now_ns)
+
+    def _refuse_without_recipe(self, change: _Change, new: Edition, now_ns: int) -> None:
+        """Keep what is in force where its recipe, which came since the files were read, is none of the new edition."""
+        try:
+            require_recipe(new, self._decider.in_force)
+        except SettingsError as error:
+            change.exit_code = error.exit_code
+            self._step(NotRead(str(error)), now_ns)
 
     def stop(self) -> None:
         """Answer what the station's end leaves open."""

@@ -277,3 +277,13 @@ def test_a_wish_outlives_what_is_new_if_its_recipe_does() -> None:
     line.do(wish)
     line.rules = ChangeRules(("a", "c"), 100 * MS)
     assert line.do(Renewed())[0] == Answer(wish, "failed", "the settings have no recipe b any more")
+
+
+def test_what_is_new_without_the_recipe_in_force_judges_nothing_by_it() -> None:
+    """Parts are NO_READ until another recipe is wished for; a recipe that comes back is judged again."""
+    line = Line(ChangeRules(("b", "c"), 100 * MS), ready={"b"})
+    assert line.do(Renewed(), 5) == (Hold("a", "this station has no recipe a", 5 * MS),)
+    assert line.do(Gap(free=True), 6) == ()
+    assert line.do(PartBegins(None, 7 * MS), 7) == ()
+    line.rules, line.ready = RULES, {"a"}
+    assert line.do(Renewed(), 8) == (Use("a", 8 * MS),)

@@ -185,6 +185,15 @@ def test_a_person_ends_it() -> None:
     assert line.do(Gap(free=True))[-1] == Finish("cancelled", "cancelled by anna")
 
 
+def test_what_cannot_be_taken_just_before_the_change_changes_nothing() -> None:
+    """The files were read well before; what is known only at the change is refused as it would have been then."""
+    line = shadowed()
+    assert line.do(*[SAME] * 4, NotRead("gone")) == [Finish("failed", "gone")]
+    assert line.state.phase == "idle"
+    line = watched()
+    assert line.do(NotRead("gone")) == []
+
+
 EVENTS = st.one_of(
     st.sampled_from([Asked(), NotRead("gone"), SAME, OTHER, Skipped(), Broken("NaN"), Cancelled("anna")]),
     st.builds(Read, st.just(RULES), st.booleans()),

@@ -19,6 +19,7 @@ from edge.bundle import Bundle
 from edge.cli.commands import app
 from edge.errors import BundleError, CommandError, LinewatchError, SettingsError
 from edge.records import UInt8
+from edge.records.parts import PartClosed, PartOpened
 from tests.bright_bundle import add_golden, part, write_bright_bundle
 from tests.conftest import ROOT
 from tests.edge.station.recipe_line import WAIT_S, RecipeLine, grey_scratch, running
@@ -269,6 +270,58 @@ def test_settings_without_the_recipe_in_force_are_refused(tmp_path: Path) -> Non
         line.reload()
         line.wait(lambda: bool(line.reloading()["answers"]))
         assert "expected a, which is in force, received b" in line.reloading()["answers"][0]["detail"]
+
+
+def test_a_recipe_that_comes_into_force_meanwhile_is_not_taken_from_the_station(tmp_path: Path) -> None:
+    """A part that names a recipe which the new settings lack, just before the change, keeps the former ones."""
+    write_bright_bundle(tmp_path / "model")
+    recipes = two_recipes(tmp_path)
+    with running(tmp_path, given(tmp_path, recipes=recipes, recipe="a")) as line:
+        old = replace_bundle(tmp_path)
+        assert reloaded(line, shadow_parts=0)["outcome"] == "ok"
+        edit(tmp_path, recipes={"a": recipes["a"]})
+        replace_bundle(tmp_path, 262.0)
+        line.trigger.tell(PartOpened(time.monotonic_ns(), "a-long"))
+        line.reload(shadow_parts=0)
+        line.wait(lambda: line.reloading()["phase"] == "switching")
+        line.trigger.tell(PartOpened(time.monotonic_ns(), "b-named"))
+        line.wait(lambda: line.ask()["recipe"] == "b")
+        line.trigger.tell(PartClosed(time.monotonic_ns(), "a-long"))
+        line.trigger.tell(PartClosed(time.monotonic_ns(), "b-named"))
+        line.wait(lambda: len(line.reloading()["answers"]) == 2)
+        answer = line.reloading()["answers"][-1]
+        assert (answer["outcome"], answer["exit_code"]) == ("failed", SettingsError.exit_code)
+        assert "expected b, which is in force, received a" in answer["detail"]
+        assert line.verdict("b-after") == "NG"
+        assert models_of_parts(line)[-1] == old.model_sha256
+
+
+def test_a_recipe_of_what_was_given_up_judges_nothing_more(tmp_path: Path) -> None:
+    """The station goes back from settings that brought a recipe which is in force: NO_READ, until another is chosen."""
+    old = write_bright_bundle(tmp_path / "model")
+    recipes = two_recipes(tmp_path)
+    with running(tmp_path, given(tmp_path, recipes={"a": recipes["a"]})) as line:
+        replace_bundle(tmp_path)
+        edit(tmp_path, recipes=recipes, recipe="a")
+        line.reload(shadow_parts=0)
+        line.wait(lambda: line.reloading()["phase"] == "watching")
+        assert line.change("b")["outcome"] == "ok"
+        line.reload(action="cancel")
+        line.wait(lambda: len(line.reloading()["answers"]) == 1)
+        line.verdict("p-first")  # a frame of it may have been judged before
+        assert line.verdict("p-next") == "NO_READ"
+        assert "this station has no recipe b" in line.of("p-next")["reason"]
+        assert "trigger-fault" in standing(line)
+        assert line.change("a")["outcome"] == "ok"
+        line.verdict("p-changed")
+        assert line.verdict("p-after") == "NG"
+        assert models_of_parts(line)[-1] == old.model_sha256
+
+
+def two_recipes(folder: Path) -> dict[str, Any]:
+    """Return the settings of two recipes that are judged by one model; a part's id names its own."""
+    views = given(folder)["recipes"]["a"]["views"]
+    return {name: {"views": views, "part_id_prefixes": [f"{name}-"]} for name in ("a", "b")}
 
 
 def test_only_one_reload_runs_and_it_can_be_cancelled(tmp_path: Path) -> None:
