@@ -412,13 +412,23 @@ def _told_to_end() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _run(arguments: list[str] | None) -> None:
+    """Run the command. Raises KeyboardInterrupt where it was ended by a signal, of which typer makes an exit code."""
+    try:
+        app(arguments, prog_name="convert")
+    except SystemExit as leaving:
+        if leaving.code == _INTERRUPTED:
+            raise KeyboardInterrupt from leaving
+        raise
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; an error becomes its message and its exit code."""
     console = Terminal(stderr=True)
     log_to_stderr(logging.WARNING)
     try:
         with _told_to_end():
-            app(arguments, prog_name="convert")
+            _run(arguments)
     except (LinewatchError, OSError) as error:
         console.print(lines(*f"convert: {error}".split("\n")))
         sys.exit(error.exit_code if isinstance(error, LinewatchError) else StoreError.exit_code)

@@ -1,6 +1,6 @@
 """`python -m edge`, the same as the `linewatch` command."""
 
-from edge.cli.commands import main
+from edge.starting import linewatch
 
 if __name__ == "__main__":
-    main()
+    linewatch()

@@ -35,6 +35,16 @@ def end_process(code: int, *, at_once: bool = False) -> None:
         os._exit(code)
 
 
+def hold_back_sighup() -> None:
+    """Let SIGHUP wait: what comes is not heard, and is not lost, until `let_sighup_through`. Of the main thread."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+def let_sighup_through() -> None:
+    """Have SIGHUP heard again, also one that came meanwhile. Of the main thread; others begin as it is then."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
 @contextmanager
 def heard_by_long_work(asked: Callable[[], bool]) -> Iterator[None]:
     """Have long work of the process end by `end_if_asked` once `asked` says yes; a signal's handler sets it."""

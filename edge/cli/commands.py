@@ -40,6 +40,7 @@ from edge.cli import (
 from edge.cli.console import VersionOption, output, run_app
 from edge.cli.terminal import let_no_character_end_a_command
 from edge.logs import log_as, log_on_stderr, native_lines_caught
+from edge.stopping import let_sighup_through
 
 app = typer.Typer(
     name="linewatch",
@@ -96,12 +97,15 @@ class LogFormat(str, Enum):
 
 @app.callback()
 def _options(
+    context: typer.Context,
     _version: VersionOption = False,
     log_format: Annotated[
         LogFormat, typer.Option("--log-format", envvar="LINEWATCH_LOG_FORMAT", help="how the log is written to stderr")
     ] = LogFormat.TEXT,
 ) -> None:
     log_as(log_format.value)
+    if context.invoked_subcommand != run_command.NAME:  # a line takes SIGHUP as a wish, anything else ends
+        let_sighup_through()
 
 
 @app.command()

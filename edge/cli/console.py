@@ -21,7 +21,7 @@ from edge.cli.terminal import Terminal, lines
 from edge.cli.terminal import warn as warn_on
 from edge.errors import LinewatchError, SettingsError, StoreError
 from edge.printable import printable
-from edge.stopping import end_process, heard_by_long_work
+from edge.stopping import end_process, heard_by_long_work, let_sighup_through
 from edge.wording import counted
 
 INTERRUPTED = 130
@@ -109,11 +109,15 @@ def warn_of_secrets(settings: Any, config: Path) -> None:
 
 @contextmanager
 def reload_on_sighup() -> Iterator[Any]:
-    """Turn SIGHUP, which would end the process, into a wish (Reload) to read certificates and passwords again."""
+    """Turn SIGHUP, which would end the process, into a wish (Reload) to read certificates and passwords again.
+
+    One that came while the command was imported is such a wish too.
+    """
     from edge.publishers.network import Reload
 
     reload = Reload()
     before = signal.signal(signal.SIGHUP, lambda *_: reload.set())
+    let_sighup_through()
     try:
         yield reload
     finally:
@@ -146,7 +150,7 @@ def progress_bar(total: Callable[[], int], what: str = "frames") -> Iterator[Cal
 def run_app(command: typer.Typer) -> None:
     """Run a command line: nothing ends in a traceback, and no thread that hangs in foreign code in SIGABRT.
 
-    A Ctrl-C while the process ends is not heard, so that it ends with the code that it had.
+    A Ctrl-C or SIGHUP while the process ends is not heard, so that it ends with the code that it had.
     """
     try:
         _run_app(command)
@@ -154,7 +158,8 @@ def run_app(command: typer.Typer) -> None:
         time_limit = sys.modules.get("edge.engines.time_limit")  # not imported only to be asked
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
         end_process(code, at_once=time_limit is not None and time_limit.hanging())
         raise
 
@@ -164,6 +169,8 @@ def _run_app(command: typer.Typer) -> None:
         _require_time_zone()
         code = command(standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # typer makes this of a Ctrl-C, without a word
+            errors.print("interrupted")
         sys.exit(code)
     except BrokenPipeError:  # who read our output has enough
         _forget_output()

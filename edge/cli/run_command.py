@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+from typing import Any
+
 import typer
 
 from edge.cli.console import (
@@ -20,10 +24,12 @@ from edge.errors import EngineHangsError, SourceError
 from edge.logs import log_as
 from edge.wording import counted
 
+NAME = "run"
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the verb to the `linewatch` command."""
-    app.command(epilog="Example: `linewatch run config/line.yaml`")(run)
+    app.command(NAME, epilog="Example: `linewatch run config/line.yaml`")(run)
 
 
 def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
@@ -33,27 +39,32 @@ def run(config: ConfigArgument, bundle: BundleOption = None) -> None:
     certificates and password read again; a connection is only given up for one that they make. `linewatch reload` has
     models and settings read again.
     """
-    with stop_on_signals() as stop:  # before anything that takes time, so that a stop while it starts is one too
-        from edge.app import Watchers, run_station
-        from edge.cli.line_view import introduced, watching
+    # before anything that takes time: a stop while it starts is one too, and SIGHUP is a wish from the first moment on
+    with stop_on_signals() as stop, reload_on_sighup() as reload:
+        _run(config, bundle, stop, reload)
 
-        settings, loaded = load_station(config, bundle)
-        if settings.logs == "json":
-            log_as("json")
-        warn_of_secrets(settings, config)
-        with reload_on_sighup() as reload, watching(errors, introduced(settings, loaded)) as glances:
-            store = settings.store.path
-            watchers = Watchers(glances=glances)
-            result = run_station(
-                settings,
-                loaded,
-                stop,
-                store=store,
-                live=True,
-                reload=reload,
-                read=lambda: load_station(config, bundle),
-                watchers=watchers,
-            )
+
+def _run(config: Path, bundle: Path | None, stop: threading.Event, reload: Any) -> None:
+    from edge.app import Watchers, run_station
+    from edge.cli.line_view import introduced, watching
+
+    settings, loaded = load_station(config, bundle)
+    if settings.logs == "json":
+        log_as("json")
+    warn_of_secrets(settings, config)
+    with watching(errors, introduced(settings, loaded)) as glances:
+        store = settings.store.path
+        watchers = Watchers(glances=glances)
+        result = run_station(
+            settings,
+            loaded,
+            stop,
+            store=store,
+            live=True,
+            reload=reload,
+            read=lambda: load_station(config, bundle),
+            watchers=watchers,
+        )
     counts, outbox = result.counts, result.outbox
     gone = outbox.dropped + outbox.alarms_dropped
     dropped = f"; {gone} had no room and were dropped" if gone else ""
