@@ -119,8 +119,8 @@ def compare(a: Operand, b: Operand, data: Path, progress: NodeDone[Any], every: 
     `every`: only each so many-th of them. Each side is run as a line would run it, with the thresholds and smallest
     areas of its own bundle.
 
-    Raises BundleError where neither side brings a manifest or the two differ in classes or tiles, SourceError without
-    pictures, and what the engines raise.
+    Raises BundleError where neither side brings a manifest or the two differ in classes or tiles. Raises SourceError
+    without pictures, and what the engines raise.
     """
     bundles = [_bundle_of(side) for side in (a, b)]
     bundle = bundles[0] or bundles[1]

@@ -1,7 +1,7 @@
 """A model as it was trained → a bundle that runs on a line. Either all of it is replaced, or nothing.
 
-model.keras or the original as it was given → ONNX graph → contract checked → compared with that model, run by its own
-runtime, on real pictures → written into the bundle
+model.keras or the original → ONNX graph → contract checked → compared with that model on real pictures → written into
+the bundle. That model runs in its own runtime.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def convert_bundle(path: Path, data: Path | None, limits: Limits, progress: Prog
     """Write `model.onnx`, golden maps, hashes and provenance into the bundle of the trainer at `path`.
 
     Compared on the golden pictures and on the pictures of `data`; `progress` wraps their list. Raises ConversionError,
-    and leaves the bundle as it was, where more than the allowed share of the pixels get another class or any defect is
-    lost or gained.
+    and leaves the bundle as it was, where more pixels than allowed get another class. It does so, too, where any defect
+    is lost or gained.
     """
     bundle = load_bundle(path, need_onnx=False)
     if KERAS_MODEL not in bundle.manifest.files:
@@ -157,9 +157,10 @@ def install_original(
 ) -> Conversion:
     """Make model.onnx of the original in the bundle, a model that somebody else trained, and prove it against that.
 
-    What the net expects and gives stands in the bundle's provenance. `shown`: the file as the user named it; `data`:
-    pictures beside the golden ones. Raises ContractError where its answers are no probabilities or depend on the batch,
-    ConversionError where the graph answers otherwise, or where nobody confirms that so few or many defects are right.
+    The net's input and output stand in the bundle's provenance. `shown`: the file as the user named it; `data`:
+    pictures beside the golden ones. Raises ContractError where its answers are no probabilities or depend on the batch.
+    Raises ConversionError where the graph answers otherwise. It does so, too, where nobody confirms that so few or many
+    defects are right.
     """
     original = original_of(bundle)
     assert original is not None  # noqa: S101 - the caller looked
@@ -363,7 +364,7 @@ def _compare(
 ) -> tuple[Comparison, tuple[GoldenEntry, ...]]:
     """Compare (original, converted) on the golden pictures, whose maps it stages, and on further ones.
 
-    `pictures`: golden ones by their names in the bundle, and further ones. What the converted one sees is added to
+    `pictures`: golden ones by their names in the bundle, and further ones. The converted one's view is added to
     `looking`.
     """
     golden, further = pictures

@@ -18,7 +18,7 @@ from edge.strict_json import BYTES_AT_MOST, parse_json
 _PLAN_MAGIC = b"ftrt"  # 0x74727466, little-endian
 # Models within models: Keras nests some eight levels for each.
 _KERAS_DEPTH = 400
-# What comes of JSON, or an archive, that is not what Keras writes.
+# Errors of JSON, or of an archive, that is not what Keras writes.
 _OF_ODD_JSON = (KeyError, ValueError, AttributeError, TypeError, RuntimeError, NotImplementedError)
 
 

@@ -1,7 +1,7 @@
 """The input of `convert`: a bundle, or a bare model with what its manifest would have held; worked on where it may be.
 
-Work on a copy (--out, and always for a bare model) happens in a folder beside the target, which takes its name at the
-end: an interrupted conversion leaves nothing that looks like a bundle.
+Work on a copy (--out, and always for a bare model) happens in a folder beside the target. That folder takes the
+target's name at the end. An interrupted conversion leaves nothing that looks like a bundle.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from edge.wording import counted
 BARE = {".keras": ORIGINAL_KERAS, ".onnx": ORIGINAL_ONNX}
 BARE_STEP = "bare"
 GOLDEN_PICTURES = 4
-# What a device built for itself, and what was left by an interrupted conversion.
+# Files that a device built for itself, and those left by an interrupted conversion.
 _NOT_COPIED = shutil.ignore_patterns("engines", "*.tmp")
 _COLOURS = ((230, 25, 75), (0, 130, 200), (255, 225, 25), (60, 180, 75), (245, 130, 48), (145, 30, 180))
 

@@ -54,7 +54,7 @@ class Staging:
             self._removed.add(name)
 
     def commit(self, finish: Callable[[], T]) -> T:
-        """Put every new file in its place, then call `finish`; if any of it fails, put the old ones back."""
+        """Put every new file in its place, then call `finish`; put the old ones back at any failure."""
         replaced: list[str] = []
         try:
             for name in self._names:

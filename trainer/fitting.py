@@ -72,7 +72,7 @@ def fit(
     """
     _check_target(out, settings, resume=resume)
     begins_with = None if start is None else find_start(start)
-    # where labels alone will do, either all defects have masks or none: a mixture could be learned, and not judged
+    # either all defects have masks or none where labels alone will do: a mixture could be learned, and not judged
     entries = read_judged(data)[0] if _answers_whole_tiles(settings) else read_manifest(data)
     names = _checked_names(settings, data, entries, recipe)
     parts = split_dataset(entries, settings.split, settings.seed, console)

@@ -68,7 +68,7 @@ def prepare_picture(picture: Path, bundle: Bundle) -> PreparedFrame:
 def real_tiles(bundle: Bundle, pictures: Sequence[Path], at_most: int) -> UInt8:
     """Cut at most so many tiles, uint8 [n, (T,) H, W, C], spread evenly over the pictures, as the line cuts them.
 
-    A model of several frames is shown the same picture that often, as the line does with a picture that stands alone.
+    A model of several frames is shown the same picture that often. The line does so with a picture that stands alone.
     """
     share = -(-at_most // len(pictures))
     chosen = [pictures[int(place)] for place in np.linspace(0, len(pictures) - 1, min(at_most, len(pictures)))]

@@ -1,4 +1,4 @@
-"""The input and output of a net that somebody else trained, as flags and as a YAML beside the file say it.
+"""The input and output of somebody else's net, as flags and as a YAML beside the file say it.
 
 Nothing of it can be seen in a file: a net for pixels from 0 to 1 answers pixels from 0 to 255 as well, only wrongly.
 """
@@ -130,7 +130,7 @@ def preparing_of(flags: ModelFlags) -> tuple[PreparingStep, ...] | None:
 
 @dataclass(frozen=True)
 class Expectations:
-    """A bundle's record of the input and output that its net expects and gives, so that it can be built again."""
+    """A bundle's record of its net's input and output, so that it can be built again."""
 
     input_range: tuple[float, float] = (0.0, 255.0)
     mean: tuple[float, ...] = ()

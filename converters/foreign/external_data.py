@@ -46,7 +46,7 @@ def merge_data(model: Path, out: Path | None = None) -> Path:
     """Write one ONNX file of a graph and the weights beside it; return it: `out`, else NAME.merged.onnx.
 
     Only files in the model's own folder are read, and of each no more than it holds. Raises BundleError where there is
-    nothing to merge, ContractError where the weights lie elsewhere, are cut off or too large, StoreError.
+    nothing to merge, ContractError where the weights lie elsewhere, are cut off or too large. Raises StoreError.
     """
     onnx = require_onnx()
     if not model.is_file():

@@ -197,7 +197,7 @@ def _drop_neutral(node: Any) -> None:
 
 
 def _reduction(node: Any, scope: _Scope) -> list[Any]:
-    """Since opset 18 the axes are an input; before, an attribute."""
+    """Make the axes an attribute again; they are an input since opset 18."""
     from onnx import helper
 
     axes = scope.values(node, 1)
@@ -213,7 +213,7 @@ def _reduction(node: Any, scope: _Scope) -> list[Any]:
 
 
 def _resize(node: Any, scope: _Scope) -> list[Any]:
-    """Since opset 18 some axes only may be named: the others are scaled by 1."""
+    """Name all axes; since opset 18 some may be named alone, and the others are scaled by 1."""
     axes = _attribute(node, "axes")
     if axes:
         scales, sizes = scope.values(node, 2), scope.values(node, 3)
@@ -229,14 +229,14 @@ def _resize(node: Any, scope: _Scope) -> list[Any]:
 
 
 def _split(node: Any, scope: _Scope) -> list[Any]:
-    """Since opset 18 a number of equal pieces may be named; before, the outputs are counted."""
+    """Drop the number of equal pieces, known since opset 18; before, the outputs are counted."""
     del scope
     _remove(node, "num_outputs")
     return [node]
 
 
 def _pad(node: Any, scope: _Scope) -> list[Any]:
-    """Since opset 18 the axes may be named; refused unless the input's rank can be told from the others."""
+    """Name all axes; since opset 18 some may be named alone. Others than 2 and 3 are refused."""
     axes = scope.values(node, 3)
     if axes is not None:
         pads = scope.values(node, 1)
@@ -305,7 +305,7 @@ def _group_normalization(node: Any, scope: _Scope) -> list[Any]:
 
 
 def _grid_sample(node: Any, scope: _Scope) -> list[Any]:
-    """Since opset 20 the modes are called linear and cubic; before, bilinear and bicubic."""
+    """Rename the modes, called linear and cubic since opset 20; before, bilinear and bicubic."""
     from onnx import helper
 
     del scope

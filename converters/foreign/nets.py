@@ -1,6 +1,6 @@
 """A net as it was given, an .onnx or a .keras file: run by its own runtime, unchanged, and translated to plain ONNX.
 
-What runs it here is the reference that the converted graph is compared with, so nothing of the translation is used.
+The converted graph is compared with the framework that runs it here, so nothing of the translation is used.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ _PER_CENT = 20.0  # of answers from 0 on, too large for logits
 def check_probabilities(path: Path, seen: Seen, reading: Reading) -> None:
     """Raise ContractError, with the flag that mends it, where a net answered anything outside of 0 to 1.
 
-    What is no number is told elsewhere, with the node that it comes from.
+    A value that is no number is told elsewhere, with the node that it comes from.
     """
     if not (np.isfinite(seen.least).all() and np.isfinite(seen.greatest).all()):
         return
@@ -202,11 +202,16 @@ def check_reference(
 ) -> dict[str, Any]:
     """Compare what somebody else's runtime answered, an .npz, with the converted graph; return the figures.
 
-    The file holds either `inputs`, uint8 [N, (T,) H, W, C] tiles as the line prepares them (BGR or grey), and
-    `outputs`, what the net itself answered to them; or one array per picture under the picture's file name: what the
-    net answered to that picture, which is as large as a tile. `answers`: name and tile, uint8 [(T,) H, W, C], of
-    such pictures. `converted`: the graph's probabilities for tiles. Raises ContractError for a file that does not
-    fit, ConversionError where a probability differs by more than 0.01 in more than 0.1 % of the cells.
+    The file holds one of two things.
+
+    - `inputs`, uint8 [N, (T,) H, W, C] tiles as the line prepares them (BGR or grey), and `outputs`, the net's own
+      answers to them.
+    - One array per picture under the picture's file name: the net's answer to that picture, which is as large as a
+      tile.
+
+    `answers`: name and tile, uint8 [(T,) H, W, C], of such pictures. `converted`: the graph's probabilities for tiles.
+    Raises ContractError for a file that does not fit. Raises ConversionError where a probability differs by more than
+    0.01 in more than 0.1 % of the cells.
     """
     tiles, raw = _tiles_and_answers(arrays_of(reference), reference, answers)
     try:

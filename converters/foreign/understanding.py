@@ -1,7 +1,7 @@
 """The feeding of a net and the reading of its answer: every choice made from flags and from the net itself.
 
-What can be seen (the order of the axes, by their sizes) is determined; what cannot (the range of the pixels, the order
-of the colours) has to be said; what contradicts is refused. All of it is told.
+A visible fact (the order of the axes, by their sizes) is determined. Others (the range of the pixels, the order of the
+colours) have to be said. A contradiction is refused. All of it is told.
 """
 
 from __future__ import annotations

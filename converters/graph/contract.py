@@ -1,8 +1,8 @@
 """Does an ONNX file keep the graph contract? Asked of every graph before it goes into a bundle.
 
-The engines check names, dtypes and shapes again when they load a graph. What only the file shows is checked here: the
-Casts at its edges (TensorRT converts uint8 only to and from float), that it is whole by ONNX's own full checker, holds
-its own weights, and uses no operator from outside ONNX.
+The engines check names, dtypes and shapes again when they load a graph. Facts that only the file shows are checked
+here. These are the Casts at its edges (TensorRT converts uint8 only to and from float). The file is whole by ONNX's own
+full checker, holds its own weights, and uses no operator from outside ONNX.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _list(values: dict[str, str]) -> str:
 
 
 def _check_casts(name: str, graph: Any) -> None:
-    """Require the first node on `tiles` to be a Cast to float, and the last on each output one from float to uint8."""
+    """Require the first node on `tiles` to cast to float, and the last on each output from float to uint8."""
     from onnx import TensorProto
 
     for node in graph.node:

@@ -1,13 +1,13 @@
 """Channels stay where convolutions want them: the transpositions that exporters leave in the middle are moved out.
 
-Keras computes [N, H, W, C], ONNX convolves [N, C, H, W]. tf2onnx turns what lies between convolutions, but stops at
-what Keras reshapes, so that a softmax over every pixel ran between two transpositions of the whole map. Here
+Keras computes [N, H, W, C], ONNX convolves [N, C, H, W]. tf2onnx turns the nodes between convolutions, but stops where
+Keras reshapes. So a softmax over every pixel ran between two transpositions of the whole map. Here
 
     elementwise(to_last(a), to_last(b))  becomes  to_last(elementwise(a, b)),   and   to_first(to_last(a))  becomes  a
 
-(at the entry the other way round: to_first moves up towards the tiles), until nothing moves any more. A reshaping
-that only moves a dimension of size 1 counts as a transposition on the way, and is a reshaping again at the end, since
-that costs nothing. No arithmetic changes: the same numbers are computed in another order of memory.
+(at the entry the other way round: to_first moves up towards the tiles), until nothing moves any more. A reshaping that
+only moves a dimension of size 1 counts as a transposition on the way. It is a reshaping again at the end, since that
+costs nothing. No arithmetic changes: the same numbers are computed in another order of memory.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """A Keras segmenter → an ONNX graph that keeps the graph contract.
 
-TensorFlow and tf2onnx translate the trained net alone. The head, which turns probabilities into class ids and scores,
-is added here in plain ONNX nodes, so that it is the same for every model and every exporter, and every backend (ONNX
-Runtime, OpenVINO, TensorRT 8.6 and later) computes it alike. With p the probabilities and t the thresholds:
+TensorFlow and tf2onnx translate the trained net alone. The head turns probabilities into class ids and scores. It is
+added here in plain ONNX nodes. So it is the same for every model and every exporter. Every backend (ONNX Runtime,
+OpenVINO, TensorRT 8.6 and later) computes it alike. With p the probabilities and t the thresholds:
 
     best    = argmax over k of p[k] / t[k]            (ties: the lowest class)
     classes = best + 1 where p[best] / t[best] >= 1, else 0
     scores  = round(255 * p[best]) there (halves to even), else 0
 
-For float32 p / t >= 1 holds exactly where p >= t: the quotient of the nearest smaller p is below 1 - 2^-24, which is a
-float32, so it cannot be rounded up to 1.
+For float32 p / t >= 1 holds exactly where p >= t. The quotient of the nearest smaller p is below 1 - 2^-24, which is a
+float32. So it cannot be rounded up to 1.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def convert(model: Path, contract: GraphContract) -> bytes:
     """Translate the net in `model` (model.keras) and give it the contract's head; return the serialised ONNX graph.
 
     The net takes float32 [N, (T,) H, W, C] prepared pixel values (0-255) and answers float32 [N, h, w, K] probabilities
-    of the defect classes. The same file gives the same bytes. Raises BundleError where Keras cannot read the file,
-    ContractError where the net is of another shape, ConversionError where it cannot be translated.
+    of the defect classes. The same file gives the same bytes. Raises BundleError where Keras cannot read the file, and
+    ContractError where the net is of another shape. Raises ConversionError where it cannot be translated.
     """
     load_tools()
     graph = add_head(_translate(_load(model, contract), contract), contract)
@@ -154,8 +154,8 @@ def _learn_operators() -> None:
 def _plain_layers(model: Any) -> Iterator[None]:
     """Have layers trace what tf2onnx can translate; afterwards they are as they were.
 
-    Convolutions in groups are compiled by XLA, which no translation enters: TensorFlow has them too. What a
-    Normalization has learnt are tensors that the trace would take for further inputs: numbers it takes for constants.
+    Convolutions in groups are compiled by XLA, which no translation enters: TensorFlow has them too. The trace would
+    take a Normalization's learnt tensors for further inputs: numbers it takes for constants.
     """
     import keras
 
@@ -203,8 +203,8 @@ def simplified(model: Any) -> Any:
 def add_head(net: Any, contract: GraphContract) -> Any:
     """Wrap an onnx.GraphProto from pixels to probabilities into an onnx.ModelProto from tiles to classes and scores.
 
-    `net` takes float32 [N, (T,) H, W, C] and answers float32 [N, h, w, K]. Everything in it is renamed by its place, so
-    that names do not depend on what else the process has traced.
+    `net` takes float32 [N, (T,) H, W, C] and answers float32 [N, h, w, K]. Everything in it is renamed by its place. So
+    names do not depend on what else the process has traced.
     """
     from onnx import TensorProto, helper
 
@@ -261,8 +261,9 @@ def add_head(net: Any, contract: GraphContract) -> Any:
 def _class_planes(net: Any, helper: Any, *, one_cell: bool) -> tuple[list[Any], str]:
     """Return the net's nodes and the name of its probabilities as [N, K, h, w].
 
-    Exporters end with a transposition to [N, h, w, K]. It is left out, or undone where there is none: a head over the
-    last axis would be eight times slower in ONNX Runtime (3.5 against 0.4 ms for a 256 x 256 tile of three classes).
+    Exporters end with a transposition to [N, h, w, K]. It is left out, or undone where there is none. A head over the
+    last axis would be eight times slower in ONNX Runtime. That is 3.5 against 0.4 ms for a 256 x 256 tile of three
+    classes.
     """
     nodes, answer = list(net.node), net.output[0].name
     while len(nodes) > 1 and nodes[-1].op_type == "Identity" and nodes[-1].output[0] == answer:

@@ -1,8 +1,8 @@
 """FP16 on a CPU, number by number: the FP32 graph with Cast → FP16 → Cast → FP32 after every operation.
 
-ONNX Runtime's CPU provider runs an FP16 graph in FP32 wherever it has no FP16 kernel, so that 3e5 passes through it as
-3e5, where a GPU has infinity. Here every answer is rounded to a half, or overflows, as on a chip that computes with
-exact sums and stores halves. What is not shown: the order and the width in which a chip sums inside one operation.
+ONNX Runtime's CPU provider runs an FP16 graph in FP32 wherever it has no FP16 kernel. So 3e5 passes through it as 3e5,
+where a GPU has infinity. Here every answer is rounded to a half, or overflows. A chip that computes with exact sums and
+stores halves does the same. One thing is not shown: the order and the width in which a chip sums inside one operation.
 """
 
 from __future__ import annotations

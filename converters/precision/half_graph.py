@@ -1,9 +1,9 @@
 """The typed FP16 graph: what TensorRT 10 and later build from, since there the types in the graph decide.
 
 Every node that is not pinned reads and writes FLOAT16; at the borders stand Casts, one per tensor and type. The graph
-keeps the contract: `tiles` are cast to FLOAT first, and the two last Casts to UINT8 come from FLOAT, because their
-nodes are pinned. Weights are rounded, never clipped: one that a half cannot hold is an error here, since the search
-for pins excepts its node.
+keeps the contract: `tiles` are cast to FLOAT first; the two last Casts to UINT8 come from FLOAT, because their nodes
+are pinned. Weights are rounded, never clipped: one that a half cannot hold is an error here, since the search for pins
+excepts its node.
 """
 
 from __future__ import annotations

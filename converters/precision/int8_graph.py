@@ -1,9 +1,9 @@
 """The INT8 graph: explicit Q/DQ pairs around the nodes that compute with weights, from ranges on real tiles.
 
-One graph serves ONNX Runtime, OpenVINO and TensorRT, so it is written for the strictest of them: scales are FP32 (FP16
-scales need opset 19, TensorRT 8.6 reads 17), every zero point is 0, weights are quantised per channel by a Q/DQ pair of
-their own, biases stay FP32. What a convolution reads is quantised, what it answers is not, so that its activation can
-be joined with it before the next one rounds: that changed a third fewer pixels, and OpenVINO is faster with it.
+One graph serves ONNX Runtime, OpenVINO and TensorRT, so it is written for the strictest of them. Scales are FP32 (FP16
+scales need opset 19, TensorRT 8.6 reads 17). Every zero point is 0. Weights are quantised per channel by a Q/DQ pair of
+their own, and biases stay FP32. A convolution's input is quantised, its output is not. So its activation can be joined
+with it before the next one rounds. That changed a third fewer pixels, and OpenVINO is faster with it.
 """
 
 from __future__ import annotations

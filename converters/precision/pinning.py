@@ -76,7 +76,7 @@ def _overflowing(graph: FloatGraph, ranges: Mapping[str, TensorRange]) -> Iterab
 def _statistics(graph: FloatGraph) -> Iterable[dict[str, str]]:
     """Yield, per normalisation layer, the nodes that compute mean and deviation.
 
-    Keras writes them as mean → difference → square → mean → + epsilon → square root → reciprocal, so the pattern is
+    Keras writes them as mean → difference → square → mean → + epsilon → square root → reciprocal. So the pattern is
     found from the square root back to both means.
     """
     for node in graph.nodes:

@@ -1,10 +1,10 @@
-"""The fewest nodes that have to stay as they are, judged by the defects that are found and by nothing else.
+"""The fewest nodes that have to stay as they are, judged by the found defects alone.
 
-`minimal` is QuickXplain (Junker, 2004): it halves the candidates, so that k pins among n nodes take about
-k log2(n / k) measurements in place of n. It assumes that more pins never do harm.
+`minimal` is QuickXplain (Junker, 2004), which halves the candidates. So k pins among n nodes take about k log2(n / k)
+measurements in place of n. It assumes that more pins never do harm.
 
-Every measurement is kept in a file beside the bundle, under what it depends on, so that a search that was interrupted
-goes on where it stood.
+Every measurement is kept in a file beside the bundle, under what it depends on. So an interrupted search goes on where
+it stood.
 """
 
 from __future__ import annotations

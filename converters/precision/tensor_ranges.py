@@ -1,4 +1,4 @@
-"""The range of every tensor of a graph while it looks at real tiles, and what a half would make of it."""
+"""The range of every tensor of a graph on real tiles, and what a half would make of it."""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ def build_engine(
 
     `vendor` stands in for NVIDIA's own modules. Ctrl-C and SIGTERM end a build that tells its progress at its next
     step. Raises BundleError without the graph of that precision, StoreError where another build runs or the disk is
-    full, EngineError where TensorRT gives up, ConversionError where a pin meets no layer or was not obeyed, and where
-    the engine sees a golden frame otherwise than it was seen at conversion.
+    full. Raises EngineError where TensorRT gives up. Raises ConversionError where a pin meets no layer or was not
+    obeyed. It does so, too, where the engine sees a golden frame otherwise than at conversion.
     """
     vendor = vendor or load_vendor()
     dialect = dialect_of(vendor.tensorrt.__version__, jetson=vendor.l4t is not None)

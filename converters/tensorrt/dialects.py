@@ -40,7 +40,7 @@ def dialect_of(version: str, *, jetson: bool = False) -> Dialect:
         )
     if numbers[0] == 8 and numbers >= (8, 6):
         return Dialect(numbers, "EXPLICIT_BATCH", typed=False, monitored=False)
-    # strongly typed networks are there from 10.0 on, and in them a type cannot be passed over as a pin can
+    # strongly typed networks are there from 10.0 on; a type cannot be passed over in them as a pin can
     if numbers[0] == 10:
         return Dialect(numbers, "STRONGLY_TYPED", typed=True, monitored=True)
     if numbers[0] == 11:

@@ -53,7 +53,8 @@ def disobeyed_pins(information: EngineInformation, pinned: AbstractSet[str]) -> 
 def read_information(text: str) -> EngineInformation | None:
     """Read the inspector's text; None where it is not the JSON that detailed verbosity gives.
 
-    TensorRT 8.6 and 10 list the edges as `Bindings`, 11 as `I/O Tensors`, by their names or as records with a `Name`.
+    TensorRT 8.6 and 10 list the edges as `Bindings`, 11 as `I/O Tensors`. They stand there by their names, or as
+    records with a `Name`.
     """
     try:
         told = json.loads(text)

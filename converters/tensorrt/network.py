@@ -18,7 +18,7 @@ from edge.errors import ContractError, ConversionError, EngineError, StoreError
 from edge.wording import counted
 
 _MB = 1 << 20
-# Of the errors that TensorRT logs before it gives up, these speak of memory, the last one often so on a Jetson.
+# These of TensorRT's logged errors before it gives up speak of memory, the last one often so on a Jetson.
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|outofmemory|insufficient memory|could not find any implementation", re.IGNORECASE
 )
@@ -148,8 +148,8 @@ def _set_precision(trt: Any, network: Any, config: Any, order: Order) -> None:
 def _node_of(layer: Any, pinned: frozenset[str]) -> str | None:
     """Return the pinned node that a layer was made of, None where it was made of another.
 
-    The parser writes the node into the layer's metadata; where it does not, into its name, with a number behind it if a
-    node became several layers.
+    The parser writes the node into the layer's metadata, else into its name. A number stands behind it if a node became
+    several layers.
     """
     told = re.search(r"\[ONNX Layer: ([^\]]+)\]", layer.metadata)
     name = str(layer.name)
@@ -201,7 +201,7 @@ def _monitor(trt: Any, progress: BuildProgress, stopped: Callable[[], bool]) -> 
 
 
 def _inspect(trt: Any, plan: bytes, log: VendorLog) -> str:
-    """Load the plan once, so that one that cannot be loaded is never kept, and ask what became of the layers."""
+    """Load the plan once, so that none that fails is kept, and ask what became of the layers."""
     engine = trt.Runtime(log.listener).deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError(f"TensorRT {trt.__version__} cannot load the engine that it has just built: {log.words()}")

@@ -1,8 +1,8 @@
 """A TensorRT that knows one version's signatures and refuses every call that this version would not take.
 
-It stands before the simulated device: each call is checked against the version's own signatures (names, count, keywords
-and types of arguments), written down, and handed on. So the very code that builds and runs engines can be driven
-through every version without any of them.
+It stands before the simulated device. Each call is written down and handed on. Before that it is checked against the
+version's own signatures (names, count, keywords and types of arguments). So the very code that builds and runs engines
+can be driven through every version without any of them.
 """
 
 from __future__ import annotations

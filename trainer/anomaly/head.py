@@ -1,13 +1,12 @@
 """The part of marked defects in the distance: a logistic regression on the same features. Pure arithmetic in numpy.
 
-With f the whitened features of a cell, d its distance and t the threshold, and both smoothed over neighbours alike, the
-graph answers p = r / (r + 1) for
+Let f be the whitened features of a cell, d its distance and t the threshold. Both distances are smoothed over
+neighbours alike. The graph answers p = r / (r + 1) for
 
     r = (d / t)^2 exp(h),    h = w f + b, held between -ln 4 and ln 4
 
-So marked defects make what looks like them up to twice as far off, and what looks like false alarms half as far. What
-is more than twice the threshold away is flagged whatever the head says: a defect that nobody has seen is not argued
-away.
+So look-alikes of marked defects are up to twice as far off. Look-alikes of false alarms are half as far. A distance of
+more than twice the threshold is flagged whatever the head says. A defect that nobody has seen is not argued away.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 
 from edge.records import Float32, Float64, UInt8
 
-# How much h may do to the squared distance, as a logarithm.
+# The most that h may do to the squared distance, as a logarithm.
 MOST = float(np.log(4))
 # Of a cell at least this share is marked for it to be defective; a crack of 1 px across a cell of 16 px is 0.06.
 _MARKED = 0.05

@@ -1,8 +1,8 @@
 """Learn what marked defects show, beside good parts: the head, and a threshold that fits it.
 
 With the head the scores of the fit hold no more. So the good parts that lie beside the marked ones choose the
-threshold: each is judged by what the other parts teach, marked ones too. So it is known whether the head helps; where
-it finds fewer, it is left out.
+threshold: each is judged by what the other parts teach, marked ones too. So it is known whether the head helps; it is
+left out where it finds fewer.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ def learn_whitening(features: Float32, components: int) -> Whitening:
 def k_centres(points: Float32, count: int, rng: np.random.Generator) -> Float32:
     """Choose `count` of the points, float32 [N, D], none of which is far from all chosen ones; [count, D] at most.
 
-    The greedy algorithm (Gonzalez, "Clustering to minimize the maximum intercluster distance", 1985): the next is the
-    point that is farthest from those chosen, at most twice as far as the best choice would leave any.
+    The algorithm is greedy (Gonzalez, "Clustering to minimize the maximum intercluster distance", 1985). The next point
+    is the farthest from those chosen. It is at most twice as far as the best choice would leave any.
     """
     if len(points) <= count:
         return points

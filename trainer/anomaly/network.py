@@ -4,12 +4,12 @@ With f the whitened features of a cell and m the memory, the squared distance to
 
     d^2 = |f|^2 + min over m of (|m|^2 - 2 m f)
 
-where the bracket is a 1 x 1 convolution. Neighbouring distances are smoothed, and with t the threshold distance
+The bracket is a 1 x 1 convolution. Neighbouring distances are smoothed, and with t the threshold distance
 
     p = d^2 / (d^2 + t^2)
 
-is answered: 0.5 at the threshold, rising without end, so that what is far beyond it is still told apart. Where defects
-were marked d^2 is multiplied by what they say of the cell; head.py has the rule.
+is answered: 0.5 at the threshold, rising without end, so that what is far beyond it is still told apart. Marked defects
+multiply d^2 by what they say of the cell; head.py has the rule.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def encoder(recipe: GoodPartsRecipe) -> Any:
     alike = [_resized(level, _LEVELS[stage][1], recipe.cell_px) for level, stage in zip(levels, stages, strict=True)]
     joined = layers.Concatenate()(alike) if len(alike) > 1 else alike[0]
     features = layers.AveragePooling2D(3, strides=1, padding="same", name="neighbours")(joined)
-    if recipe.contrast_cells:  # what a whole region has in common, its light and its texture, is no defect
+    if recipe.contrast_cells:  # the common light and texture of a whole region are no defect
         around = layers.AveragePooling2D(recipe.contrast_cells, strides=1, padding="same")(features)
         features = layers.Subtract(name="contrast")([features, around])
     model = keras.Model(pixels, features, name="good_parts_encoder")
@@ -64,9 +64,9 @@ def _resized(level: Any, stride: int, cell_px: int) -> Any:
 def scorer(encoded: Any, recipe: GoodPartsRecipe, learned: Learned, threshold: float) -> Any:
     """Return the keras.Model a bundle keeps: tiles as of `encoder` → float32 probabilities [N, H, W, 1].
 
-    `encoded`: what `encoder` returned. `learned`: with a memory, or with the places of a part in a fixture, where the
-    distance of a cell is the root of the mean of (f - mean)^2 / variance (PaDiM with diagonal covariances).
-    `threshold`: the distance at which 0.5 is answered, where no defects were marked.
+    `encoded`: what `encoder` returned. `learned`: with a memory, or with the places of a part in a fixture. With
+    places, the distance of a cell is the root of the mean of (f - mean)^2 / variance. That is PaDiM with diagonal
+    covariances. `threshold`: the distance at which 0.5 is answered, where no defects were marked.
     """
     whitened = _whitened(encoded, learned.whitening)
     squares = _squares(whitened, recipe, learned, threshold)

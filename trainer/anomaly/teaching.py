@@ -1,8 +1,8 @@
 """`linewatch-train teach`: what further parts look like, added to a bundle without making it larger.
 
 The whitening stays; the memory is chosen anew from what it held and what is new. The threshold is chosen on the scores
-that the bundle was fitted with and those of the new parts, each judged by what the bundle and the other new ones teach.
-Where defects are marked, marking.py learns them.
+that the bundle was fitted with and on those of the new parts. The bundle and the other new parts teach what judges each
+new one. marking.py learns marked defects.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _STALE = (ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS)
 def teach(path: Path, data: Path, console: Console) -> Bundle:
     """Teach the bundle at `path` the pictures of the dataset folder `data`.
 
-    Where defects are marked in it they are learned too, and all good pictures of the folder choose the threshold. Else
-    the good ones that the bundle does not know are added.
+    Marked defects in it are learned too, and all good pictures of the folder choose the threshold. Else the good ones
+    that the bundle does not know are added.
 
     Raises BundleError, DatasetError, DependencyError, StoreError.
     """
@@ -110,7 +110,7 @@ def _finish(fit: Fit, bundle: Bundle, learned: Learned, held_out: Sequence[float
 def _taught(
     fit: Fit, good: Sequence[Entry], before: Learned, memory: Float32, rng: np.random.Generator
 ) -> tuple[Learned, Float32]:
-    """Return what the bundle and all new parts teach, and the score of each new part by what the others teach."""
+    """Return what the bundle and all new parts teach, and each new part's score by the others' teaching."""
     recipe = fit.recipe
     folds = deal_groups([entry.group for entry in good], recipe.folds, rng)
     fold_of = [folds[entry.group] for entry in good]

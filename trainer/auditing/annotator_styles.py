@@ -1,8 +1,8 @@
 """Styles of masks: how thick, how large, how far outside the defect's edge; and who draws otherwise.
 
-Compared by ranks, which ask nothing of the distribution (Mann and Whitney, "On a test of whether one of two random
-variables is stochastically larger than the other", 1947), with Holm's correction for the number of comparisons ("A
-simple sequentially rejective multiple test procedure", 1979).
+They are compared by ranks, which ask nothing of the distribution, with Holm's correction for the number of comparisons.
+Sources: Mann and Whitney, "On a test of whether one of two random variables is stochastically larger than the other",
+1947; Holm, "A simple sequentially rejective multiple test procedure", 1979.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MEASURES = {"thickness_px": "thickness", "defect_area_px": "area per defect", "d
 class StyleDifference:
     """One annotator against all others of a class. `own` and `others`: medians; `p` corrected for their number.
 
-    `differs` where p is below 0.01 and the medians differ by a factor of 1.3, or by 1 px of dilation.
+    `differs` where p is below 0.01 and the medians differ enough: by a factor of 1.3, or by 1 px of dilation.
     """
 
     annotator: str
@@ -112,8 +112,8 @@ def dilation_px(grey: UInt8, drawn: UInt8) -> float | None:
 def style_differences(styles: Sequence[tuple[str, str, Style]]) -> list[StyleDifference]:
     """Compare each annotator with all others, per class and measure; `styles`: (annotator, class, style) per mask.
 
-    Those with fewer than 5 masks of a class are left out of it. Where several differ, those who do so most surely are
-    taken out of the others one by one, so that one who draws otherwise does not make the rest look so. Sorted by p.
+    Those with fewer than 5 masks of a class are left out of it. Of several that differ, the surest are taken out of the
+    others one by one. So one who draws otherwise does not make the rest look so. Sorted by p.
     """
     of_class: dict[str, dict[str, list[Style]]] = defaultdict(lambda: defaultdict(list))
     for annotator, class_name, style in styles:

@@ -1,7 +1,7 @@
 """Labels that were painted with a pen, shrunk to the picture's edge before a model learns them.
 
-A pen is wider than a scratch, so that a painted mask holds a rim of what is clean. Where the picture has a clear edge
-inside of a defect's outline, the rings of the mask outside of it become clean.
+A pen is wider than a scratch, so that a painted mask holds a rim of what is clean. The rings of the mask outside of a
+clear edge of the picture become clean. Such an edge lies inside of a defect's outline.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MARGIN_PX = 8
 
 
 def shrunk_to_edge(picture: Picture) -> tuple[Picture, list[float]]:
-    """Return the picture with each defect shrunk to its edge, and by how many pixels those were that are now smaller.
+    """Return the picture with each defect shrunk to its edge, and how many pixels the smaller ones lost.
 
     A defect without a clear edge, or drawn no wider than it is, stays as it was; none vanishes.
     """
@@ -52,7 +52,10 @@ def _window(stats: npt.NDArray[np.int32], shape: tuple[int, ...]) -> tuple[slice
 
 
 def _rim(grey: UInt8, drawn: UInt8) -> tuple[npt.NDArray[np.bool_], float]:
-    """Return what of a mask, uint8 [H, W] of 0 and 1, lies outside of the edge, bool [H, W], and its width in px."""
+    """Return the part of a mask, uint8 [H, W] of 0 and 1, outside of the edge.
+
+    It is bool [H, W], and comes with its width in px.
+    """
     nothing = np.zeros(drawn.shape, np.bool_)
     px = dilation_px(grey, drawn)
     if px is None or px < 1:

@@ -11,7 +11,7 @@ from edge.records import Float64, UInt8
 from trainer.datasets.dataset import Picture
 from trainer.recipe.settings import AugmentationSettings
 
-# cos and sin of 0, 90, 180 and 270 degrees, without the rounding that would blur a crop which is only turned
+# cos and sin of 0, 90, 180 and 270 degrees, without the rounding that would blur a merely turned crop
 _QUARTERS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0))
 
 
@@ -20,9 +20,11 @@ def crop_transform(
 ) -> Float64:
     """Draw the affine transform, float64 [2, 3], from a crop's pixels (x, y) to the picture's.
 
-    Composed of shear, zoom, rotation by a small angle and quarter turns, flip, and a shift that keeps `centre` in the
-    crop unless the shift is large. With flips and turns alone the crop is one of the eight of the window
-    `centre - crop_px // 2`, to the pixel.
+    It is composed of shear, zoom, rotation by a small angle and quarter turns, flip, and a shift. The shift keeps
+    `centre` in the crop unless it is large. With flips and turns alone the crop is one of the eight of the window
+    `centre - crop_px
+
+    2`, to the pixel.
     """
     turns = int(generator.integers(4)) if settings.quarter_turns else 0
     angle = np.deg2rad(generator.uniform(-1, 1) * settings.rotation_degrees)
@@ -41,7 +43,7 @@ def crop_transform(
 def pushed_inside(transform: Float64, crop_px: int, shape: tuple[int, int]) -> Float64:
     """Return the transform with its crop pushed into a picture of `shape` (height, width), along each axis by itself.
 
-    Where the crop's box is larger than the picture it is put over the picture's middle.
+    A crop's box larger than the picture is put over the picture's middle.
     """
     last = crop_px - 1
     corners = transform[:, :2] @ np.array([[0, last, 0, last], [0, 0, last, last]], np.float64) + transform[:, 2:]

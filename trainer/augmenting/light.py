@@ -32,7 +32,7 @@ class Light:
 
 
 def draw_light(settings: AugmentationSettings, generator: np.random.Generator) -> Light:
-    """Draw within the settings' ranges. What is off draws nothing, so that older recipes draw as they did."""
+    """Draw within the settings' ranges. An option that is off draws nothing, so that older recipes draw as they did."""
     contrast = float(np.exp(generator.uniform(-1, 1) * np.log(settings.contrast)))
     brightness = generator.uniform(-1, 1) * settings.brightness
     noise = generator.uniform(0, settings.noise) if settings.noise else 0.0
@@ -51,8 +51,8 @@ def draw_light(settings: AugmentationSettings, generator: np.random.Generator) -
 def apply_light(pixels: UInt8, light: Light, generator: np.random.Generator) -> Float32:
     """Apply to uint8 [S, S, C]; return float32 within 0-255.
 
-    A negative is taken first. Then in the order of nature: the lens blurs, the light and the sensor's curve scale
-    (gamma, then contrast about black, brightness and gradient), the sensor adds noise, which `generator` draws.
+    A negative is taken first. Then come these, in the order of nature. The lens blurs. The light and the sensor's curve
+    scale (gamma, then contrast about black, brightness and gradient). The sensor adds noise, which `generator` draws.
     """
     blurred = _blurred(pixels, light)
     levels = np.arange(256, dtype=np.float32)

@@ -1,7 +1,7 @@
-"""A defect of a rare class, cut out of its picture and laid onto a clean place of another crop, edges blended.
+"""A defect of a rare class, cut out and laid onto a clean place of another crop, edges blended.
 
-After Ghiasi et al., "Simple copy-paste is a strong data augmentation method for instance segmentation" (2021); the
-blending is theirs (a blurred mask), and the defect's surroundings are brought to the level of those it is laid on.
+The blending, a blurred mask, is that of Ghiasi et al. (2021). The defect's surroundings are brought to the level of
+those it is laid on. Source: "Simple copy-paste is a strong data augmentation method for instance segmentation".
 """
 
 from __future__ import annotations

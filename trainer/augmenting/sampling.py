@@ -53,9 +53,9 @@ class _Crop:
 class CropSampler:
     """Draws training batches that balance classes and keep most crops from being empty.
 
-    A share of the crops is centred near a defect pixel, its class drawn by weight, its picture evenly among those that
-    show the class; the others lie anywhere in any picture. With `sampling.crop: whole` each crop is a whole picture,
-    drawn in the same way, and a class may be shown without a mask.
+    A share of the crops is centred near a defect pixel. Its class is drawn by weight, its picture evenly among those
+    that show the class. The others lie anywhere in any picture. With `sampling.crop: whole` each crop is a whole
+    picture, drawn in the same way. A class may then be shown without a mask.
     """
 
     def __init__(

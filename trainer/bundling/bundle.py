@@ -54,7 +54,7 @@ _BATCH = 8
 class Trained:
     """The outcome of training: the keras.Model for inference, class names in id order, figures for the manifest.
 
-    `only_sorts`: it answers whole tiles and no tile that it saw was clean, so that it cannot tell good parts from bad.
+    `only_sorts`: it answers whole tiles and no tile that it saw was clean. So it cannot tell good parts from bad.
     `chooser`: the keras.Model that thresholds are fitted with; `model` where it is None, as long as it did not learn
     from the validation pictures. `known`: what it learned from and what chose, which speaks for a class of which
     nothing can be fitted; empty where only fitted values are of use.
@@ -149,8 +149,8 @@ def _class_entries(
 def fit_thresholds(trained: Trained, settings: TrainSettings, console: Console) -> dict[str, FittedClass]:
     """Fit on whole pictures, in their pixels.
 
-    Cells of a model with a stride are repeated to the pixels that they stand for, as the line counts them: so areas
-    are in pixels, and no defect is lost from the truth because it fills little of a cell.
+    Cells of a model with a stride are repeated to their pixels, as the line counts them. So areas are in pixels. No
+    defect is lost from the truth because it fills little of a cell.
     """
     tile, frames = settings.tile, settings.model.frames
     stride = settings.model.stride_px(tile.height)

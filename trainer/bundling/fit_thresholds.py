@@ -52,13 +52,13 @@ _STALE = (ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS)
 def fit_thresholds_again(
     path: Path, data: Path, console: Console, *, miss_cost: float | None = None, false_cost: float | None = None
 ) -> Bundle:
-    """Fit the thresholds and smallest areas of the bundle at `path` on the pictures of `data` that it does not know.
+    """Fit thresholds and smallest areas of the bundle at `path` on the pictures of `data` that it does not know.
 
     Pictures that it learned from, was chosen by or held out take no part; those that do are noted in the bundle, so
     that nothing judges by them later. `miss_cost`, `false_cost`: of a picture missed and of one falsely flagged, the
-    recipe's if left out. A class that none of them shows keeps what it has. The bundle is to be converted again; where
-    it cannot be written, it is as it was. Raises BundleError where it cannot be fitted, DatasetError where no picture
-    is left, SettingsError, StoreError.
+    recipe's if left out. A class that none of them shows keeps what it has. The bundle is to be converted again; it is
+    as it was where it cannot be written. Raises BundleError where it cannot be fitted, DatasetError where no picture is
+    left, SettingsError, StoreError.
     """
     bundle = load_bundle(path, need_onnx=False)
     settings = recipe_of(bundle)
@@ -103,7 +103,7 @@ def set_thresholds(
     """Write thresholds and smallest areas into a bundle, which is to be converted again.
 
     `fitted`: of each class that was fitted, a FittedClass as keys. `step`: what the provenance says of it. `chosen_by`:
-    sha256 of the pictures that chose, which judge no more. Where it cannot be written, the bundle is as it was. Raises
+    sha256 of the pictures that chose, which judge no more. The bundle is as it was where it cannot be written. Raises
     StoreError.
     """
     path = bundle.path

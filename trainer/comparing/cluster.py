@@ -1,4 +1,4 @@
-"""The Ray cluster that carries runs out: joined, or begun here; what its nodes have, and whether they are alike."""
+"""The Ray cluster that carries runs out: joined, or begun here; its nodes' contents, and their likeness."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`linewatch-train compare`: every run trained, judged and put in one table.
 
-What is finished is not done again: a comparison that was killed goes on where it was.
+A finished run is not done again: a comparison that was killed goes on where it was.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The folds of a comparison: which pictures each of them judges, drawn once, written down, and never drawn otherwise.
 
-Recipes are chosen by the folds. What the recipe's `split.test` holds out is in none of them: every run is judged on it
-as well, and nothing is chosen by it.
+Recipes are chosen by the folds. The pictures that the recipe's `split.test` holds out are in none of them. Every run is
+judged on them as well, and nothing is chosen by them.
 """
 
 from __future__ import annotations

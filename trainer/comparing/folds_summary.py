@@ -1,8 +1,8 @@
 """The folds' word on each recipe: mean, spread, the worst run, and thresholds chosen over all folds.
 
 A fold's figures are those at the thresholds that its run's own validation pictures chose. `pooled` are those of all
-pictures that the folds judge, taken as one set, so that a rare class counts where it is shown. The figures `at
-thresholds over folds` are honest as well: each fold is answered at what the other folds chose.
+pictures that the folds judge, taken as one set. So a rare class counts where it is shown. The figures
+`at thresholds over folds` are honest as well: each fold is answered at what the other folds chose.
 """
 
 from __future__ import annotations

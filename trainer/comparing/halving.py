@@ -1,7 +1,8 @@
 """`--halving`: the weakest runs end early, so that what they would have taken is there for the others.
 
 Ray Tune's ASHA (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", arXiv 1810.05934) decides. It
-is told the mean Dice on each run's own validation pictures, and nothing of what a fold or the held-out pictures say.
+is told the mean Dice on each run's own validation pictures. It is told nothing of what a fold or the held-out pictures
+say.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def _judged_by_fold(folder: Path, data: Path, folds: Folds, fold: int) -> dict[s
     for part, only in ((FOLD, folds.judged(fold)), (HELD_OUT, folds.held_out)):
         if not only:
             continue
-        # what learned from good parts has one threshold, which its own parts chose
+        # a model that learned from good parts has one threshold, which its own parts chose
         counter = None if learned_from_good_parts(bundle.manifest) else AnswerCounter(len(bundle.classes))
         found[part] = _judged(folder, data, only, counter)
         counted = None if counter is None else counter.counted()

@@ -26,8 +26,8 @@ def thresholds_over_folds(path: Path, comparison: Path) -> Bundle:
     """Set the thresholds and smallest areas of the bundle at `path` to what all folds in `comparison` chose.
 
     The bundle is one of the compared recipes, trained as it stands. Pictures that chose judge no more: those among its
-    held-out ones are noted. It is to be converted again. Raises BundleError where none of the recipes is the bundle's,
-    StoreError where the comparison cannot be read or is not over.
+    held-out ones are noted. It is to be converted again. Raises BundleError where none of the recipes is the bundle's.
+    Raises StoreError where the comparison cannot be read or is not over.
     """
     bundle = load_bundle(path, need_onnx=False)
     told = _recipe_compared(recipe_of(bundle), comparison)

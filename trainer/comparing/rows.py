@@ -55,7 +55,7 @@ def figures_of(run: Run, folder: Path) -> RunFigures:
 def as_row(outcome: RunFigures) -> dict[str, Any]:
     """Flatten an outcome: labels, then the figures that the table shows; None where a run failed.
 
-    Of a run with a fold also more of its figures, and the same ones on what all folds hold out.
+    A run with a fold has more of its figures, and the same ones on what all folds hold out.
     """
     training, fold = outcome.training or {}, outcome.run.fold
     row: dict[str, Any] = dict(outcome.run.labels)

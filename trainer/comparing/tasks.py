@@ -1,7 +1,8 @@
-"""Runs as tasks of Ray, each a process of its own below its task, so that nothing that it does harms Ray's worker.
+"""Runs as tasks of Ray, each a process of its own below its task.
 
-A task that fails, or whose node dies, is given to Ray once more (`max_retries`), and its run goes on where it was. The
-comparison's folder and the dataset are files that every node sees by the same path.
+So nothing that a run does harms Ray's worker. A task that fails, or whose node dies, is given to Ray once more
+(`max_retries`). Its run goes on where it was. The comparison's folder and the dataset are files that every node sees by
+the same path.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Deals units out to parts so that every label gets its share in each, with as few moves as possible.
 
-Pure arithmetic for `splitting.py`: a unit has a place in [0, 1), a part is an interval of it. Units that stand
-in the wrong number are moved or exchanged, those nearest to the other part first. What is within a tolerance of its
-share is left alone: looking for the very best would reshuffle everything when one unit is added.
+Pure arithmetic for `splitting.py`: a unit has a place in [0, 1), a part is an interval of it. Units that stand in the
+wrong number are moved or exchanged, those nearest to the other part first. A share within its tolerance is left alone:
+the very best would reshuffle everything when one unit is added.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Aims:
     """The aims of P parts.
 
     `shares` float [P], summing to 1. `tolerance` float [F]: how far a feature's sum in a part may be from its share
-    without counting. `least` int [P, K]: how many units with each of K classes a part must have, as far as can be, and
-    `importance` int [P]: what a lacking one weighs, against those lacking in other parts.
+    without counting. `least` int [P, K]: how many units with each of K classes a part must have, as far as can be.
+    `importance` int [P]: the weight of a lacking one, against those lacking in other parts.
     """
 
     shares: Float64
@@ -39,9 +39,9 @@ class Aims:
 def deal(places: Float64, shows: Float64, features: Float64, aims: Aims) -> list[int]:
     """Return the part of each of U units.
 
-    `places` float [U] in [0, 1); `shows` float [U, K] of 0 and 1, the classes of each unit; `features` float [U, F],
-    of which each part is to get its share. Lowered is first what is lacking, then the sum over parts and features of
-    the squared excess over the tolerance, to a local minimum over moves and exchanges.
+    `places` float [U] in [0, 1); `shows` float [U, K] of 0 and 1, the classes of each unit; `features` float [U, F], of
+    which each part is to get its share. Lowered is first the lack, then the sum over parts and features of the squared
+    excess over the tolerance. It ends at a local minimum over moves and exchanges.
     """
     dealer = _Dealer(places, shows, features, aims)
     for _ in range(10 * len(places) + 10):
@@ -64,7 +64,7 @@ class _Dealer:
         borders = np.concatenate([[0.0], np.cumsum(aims.shares[order])])
         low, high = np.empty(len(order)), np.empty(len(order))
         low[order], high[order] = borders[:-1], borders[1:]
-        # how far each unit stands from each part, [U, P]
+        # each unit's distance from each part, [U, P]
         self._far = np.maximum(np.maximum(low - places[:, None], places[:, None] - high), 0.0)
         self.part: Int = order[np.searchsorted(borders[1:-1], places, side="right")]
         self._wanted = aims.shares[:, None] * features.sum(axis=0)

@@ -16,10 +16,10 @@ from trainer.datasets.masks import IGNORED
 def cells_of(truth: UInt8, stride: int, min_share: float, min_px: int | None = None) -> UInt8:
     """Reduce class ids uint8 [N, H, W], 0 = clean, to uint8 [N, H / stride, W / stride].
 
-    A cell is defective if defects of any class fill at least `min_share` of it or, where `min_px` is given, have that
-    many pixels in it: a thin scratch fills little of a large cell. Its class is then the defect class with most pixels
-    in it, the lowest id of equals; else it is 0. A cell without any defect pixel is always 0. One that is not defective
-    and half of which or more is ignored is ignored. Raises ValueError if H or W is no multiple of `stride`.
+    A cell is defective if defects of any class fill at least `min_share` of it. With `min_px`, so many pixels in it do,
+    too: a thin scratch fills little of a large cell. Its class is then the defect class with most pixels in it, the
+    lowest id of equals; else it is 0. A cell without any defect pixel is always 0. One that is not defective and half
+    of which or more is ignored is ignored. Raises ValueError if H or W is no multiple of `stride`.
     """
     count, height, width = truth.shape
     if height % stride or width % stride:
@@ -43,9 +43,9 @@ def cells_of(truth: UInt8, stride: int, min_share: float, min_px: int | None = N
 
 
 def labelled_whole(picture: Picture, names: Sequence[str]) -> Picture:
-    """Give every pixel of a picture that has a label and no mask its class, for models that answer whole tiles.
+    """Give every pixel of a picture with a label and no mask its class, for models that answer whole tiles.
 
-    What is ignored stays so.
+    Ignored pixels stay so.
 
     Raises DatasetError where it has several: a tile has one answer.
     """

@@ -79,7 +79,7 @@ def renamed(name: str, names: Mapping[str, str], where: str) -> str:
     return checked_name(names.get(name, name), where)
 
 
-# Names that people give the folders of a split, or of what belongs to a dataset, and that no defect has.
+# Names of folders of a split, or of a dataset's other contents, that people give and no defect has.
 _OF_SPLITS = frozenset({
     "train", "training", "trainset", "test", "testing", "testset", "val", "valset", "valid", "validate", "validation",
     "trainval", "traintest", "dev", "eval", "evaluation",

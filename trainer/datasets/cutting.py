@@ -45,9 +45,9 @@ def cut_dataset(
 ) -> CutCounts:
     """Cut every picture, and its masks alike, into tiles of `tile_px` and write them with a manifest.csv into `out`.
 
-    Pictures are cut as the line cuts them (`tiling.plan`): sides that are multiples of the tile give each pixel to
-    one tile; of others neighbours overlap as little as will do; smaller ones are reflected. `steps` prepare first. A
-    tile has a row for each class of which its mask shows a pixel, or one as clean; its group is its picture's. `out` is
+    Pictures are cut as the line cuts them (`tiling.plan`). Sides that are multiples of the tile give each pixel to one
+    tile. Of others neighbours overlap as little as will do; smaller ones are reflected. `steps` prepare first. A tile
+    has a row for each class of which its mask shows a pixel, or one as clean; its group is its picture's. `out` is
     whole at last, or absent. Raises DatasetError, StoreError.
     """
     if not 0 <= overlap_px < tile_px:
@@ -110,7 +110,7 @@ def _tiles(
 def _prepared(entry: Entry, steps: tuple[PreparingStep, ...]) -> tuple[UInt8, dict[str, UInt8]]:
     """Return a picture's pixels, [H, W, 1] where its channels are alike, and a 0/255 mask per class, [H, W].
 
-    What is ignored has a mask of the name `ignore_mask`.
+    An ignored region has a mask of the name `ignore_mask`.
     """
     # one class at a time: masks of several may lie on one another
     pictures = {name: load_picture(_of_class(entry, name), (name,), steps, 3) for name in class_names([entry])}

@@ -167,7 +167,7 @@ def _named_file(folder: Path, where: str, name: str, kind: str) -> Path:
 def read_judged(folder: Path) -> tuple[list[Entry], bool]:
     """Read what may have labels alone: the entries, and whether there is no mask at all. Raises DatasetError.
 
-    Where some defects have masks, one without is a mistake, and is named.
+    A defect without a mask is a mistake where others have one, and is named.
     """
     entries = read_manifest(folder, need_masks=False)
     if any(entry.labels for entry in entries) and not any(entry.masks for entry in entries):

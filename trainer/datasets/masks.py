@@ -1,9 +1,9 @@
 """The meaning of a mask's pixels: determined and said, or refused as ambiguous; never cut at a level.
 
 A mask has one plane of levels: grey, the one colour that it has beside black, or its opacity where only that says
-something. Of the levels: none above 0 is an empty mask; one level above 0 is the defect, if it is 1 or bright; levels
-near black and near white with others only between them are soft edges, as drawing programs and JPEG make them, and the
-middle divides them. All else (class ids, numbered objects, blurs) says too little by itself.
+something. The levels tell the kind. None above 0 is an empty mask. One level above 0 is the defect, if it is 1 or
+bright. Levels near black and near white, with others only between them, are soft edges of drawing programs and JPEG.
+The middle divides them. All else (class ids, numbered objects, blurs) says too little by itself.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def plane_of(decoded: Decoded) -> Plane:
 
 
 def _as_numbered(decoded: Decoded) -> Levels:
-    """Return a grey PNG of 2 or 4 bits as its levels are numbered, for decoding spreads them over 0 to 255.
+    """Return a grey PNG of 2 or 4 bits with its levels' own numbers.
 
-    Black and white stay black and white.
+    Decoding spreads them over 0 to 255. Black and white stay black and white.
     """
     pixels, bits = decoded.pixels, decoded.header.bits
     if decoded.header.kind != "png" or bits not in {2, 4} or pixels.ndim != 2:

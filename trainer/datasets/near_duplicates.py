@@ -1,11 +1,11 @@
 """Pictures that show nearly the same: two shots of one piece, a copy turned or mirrored, neighbours of one recording.
 
 Two steps, so that uniformly grey pictures are not all alike. A perceptual hash proposes pairs: the signs of a small
-picture's low DCT frequencies against their median (Zauner, "Implementation and benchmarking of perceptual image hash
-functions", 2010), compared over all eight turns and flips. Then the pair's fine detail must correlate, at the best of
-small shifts. Where many pictures of one size show the same in the same place, as under a fixed camera, that look is
-taken away first: it tells nothing about the piece. If more than half of the pictures show one piece it is taken away
-too; then only groups in the manifest help.
+picture's low DCT frequencies against their median. It is compared over all eight turns and flips. Source: Zauner,
+"Implementation and benchmarking of perceptual image hash functions", 2010. Then the pair's fine detail must correlate,
+at the best of small shifts. The common look of many pictures of one size, as under a fixed camera, is taken away first.
+It tells nothing about the piece. A piece that more than half of the pictures show is taken away too; then only groups
+in the manifest help.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Pictures for a model of several frames that is judged: a group's pictures in their order, or stills.
 
-A recipe that says `sequence.recording: true` learned from groups that are recordings, so it is judged on them as on a
-line: each picture comes with those before it, the first ones repeat the oldest, and what was left out in between begins
-a new sequence.
+A recipe that says `sequence.recording: true` learned from groups that are recordings. It is judged on them as on a
+line. Each picture comes with those before it, and the first ones repeat the oldest. A gap in between begins a new
+sequence.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
 A group is one physical piece: a split that cut through it would judge a model on what it has learned. Groups whose
 pictures are near-duplicates of each other are held together too.
 
-Each group first stands where a hash of the seed and its name puts it, which no other group can change. Then as few
-groups as possible are moved, those nearest to a border first, until each class and each combination of classes has its
-share in every part. So a dataset that grows by a few pictures keeps most of its split. The aim, every label in its
-share and the rare ones first, is that of iterative stratification (Sechidis et al., "On the stratification of
-multi-label data", 2011); the way there differs for the sake of stability.
+A hash of the seed and a group's name first places the group. No other group can change that. Then as few groups as
+possible are moved, those nearest to a border first. It ends when each class and each combination of classes has its
+share in every part. So a dataset that grows by a few pictures keeps most of its split. The aim is every label in its
+share, the rare ones first. It is that of iterative stratification (Sechidis et al., "On the stratification of
+multi-label data", 2011). The way there differs for the sake of stability.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def split(
     that many, and `test` is not used: over all folds each picture is held out once. `together`: sets of pictures
     (`image`) that must not be parted, beside the groups. A class with two groups is learned from and validated, with
     three or more also tested. Deterministic by `seed` and the groups' names, whatever the order of `entries`. Raises
-    DatasetError, with the class and its counts, where a class would be learned from no group or could not be validated.
+    DatasetError, with the class and its counts. That is where a class would be learned from no group or could not be
+    validated.
     """
     units = _units(entries, together)
     names = class_names(entries)
@@ -165,10 +166,10 @@ def _place(salt: str, name: str) -> float:
 
 
 def _features(units: Sequence[_Unit], names: Sequence[str]) -> tuple[Float64, Float64, Float64]:
-    """Return which classes a unit shows, float [U, K] of 0 and 1; what is shared out, float [U, F]; tolerances [F].
+    """Return the classes of a unit, float [U, K] of 0 and 1; the shared-out counts, float [U, F]; tolerances [F].
 
-    Shared out are the groups with each class, the clean ones and all of them, those with each combination of classes,
-    and the pictures of each class, counted in groups of usual size.
+    Shared out are the groups with each class, the clean ones and all of them. So are those with each combination of
+    classes. So are the pictures of each class, counted in groups of usual size.
     """
     labels = (*names, _CLEAN, _ALL)
     combinations = sorted({kind for unit in units for kind in unit.kinds})

@@ -1,9 +1,9 @@
 """Bootstrap intervals: how far a figure could be off by the luck of which pieces were held out.
 
-Pictures of one group show one piece and err together, so whole groups are drawn, with replacement, as many as there
-are; the interval lies between percentiles of what the figure then comes to (Efron and Tibshirani 1993, chapter 13).
-Where no group errs, or all do, drawing from them cannot show anything else, and 0 of 8 missed would read as certain.
-There the exact binomial interval of so many groups is given (Clopper and Pearson 1934).
+Pictures of one group show one piece and err together. So whole groups are drawn, with replacement, as many as there
+are. The interval lies between percentiles of the figures of these draws (Efron and Tibshirani 1993, chapter 13).
+Drawing from groups of which none errs, or all do, cannot show anything else. 0 of 8 missed would read as certain. There
+the exact binomial interval of so many groups is given (Clopper and Pearson 1934).
 """
 
 from __future__ import annotations

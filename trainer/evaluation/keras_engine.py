@@ -108,7 +108,7 @@ class KerasEngine:
         """Return float32 [h, w, K] for a whole prepared picture uint8 [H, W, C], stitched as the line stitches maps.
 
         h and w are of the plan's `map_shape`. `earlier`: the pictures before it, oldest first, for a model of several
-        frames; where there are too few, the oldest is shown again, as on the line.
+        frames. The oldest is shown again where there are too few, as on the line.
         """
         known = [*earlier, pixels][-self.contract.frames :]
         padded = [pad(frame, tiles) for frame in known]

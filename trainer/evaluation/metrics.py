@@ -1,10 +1,10 @@
 """Figures that an all-black mask cannot fool, from whole stitched pictures. Pure arithmetic on uint8 maps.
 
-A map holds class ids 1…K, 0 = clean; where the truth is 255 nothing counts, whatever is answered there. Each figure can
+A map holds class ids 1…K, 0 = clean; nothing counts where the truth is 255, whatever is answered there. Each figure can
 be taken for what an all-empty mask would have answered. One that had nothing to measure is None, never a flattering 1.
 docs/figures.md says in words what they mean.
 
-Where a dataset has labels and no masks, whole pictures alone are counted (`score_labels`); what needs pixels is None.
+A dataset with labels and no masks counts whole pictures alone (`score_labels`); figures that need pixels are None.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class Scores:
         return share(np.trace(matrix), matrix.sum())
 
     def _dice(self, *, only_shown: bool) -> dict[str, float | None]:
-        """Mean Dice per class over pictures; where neither truth nor answer has the class, a picture scores 1."""
+        """Mean Dice per class over pictures; a picture scores 1 where neither truth nor answer has the class."""
         means: dict[str, float | None] = {}
         for class_id, name in enumerate(self.names, start=1):
             values = []

@@ -1,7 +1,7 @@
 """The ranking of defects by their scores, at every threshold at once: PR and ROC curves, average precision.
 
-Pictures are ranked one by one. Pixels are too many for that: they are counted in a histogram of 256 bins per class,
-which is as fine as the scores that a device gives, so its size does not grow with the dataset.
+Pictures are ranked one by one. Pixels are too many for that. They are counted in a histogram of 256 bins per class,
+which is as fine as a device's scores. So its size does not grow with the dataset.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ def found_at_false_alarms(good: Sequence[float], bad: Sequence[float]) -> dict[s
 def auroc_interval(auroc: float, good: int, bad: int) -> tuple[float, float]:
     """Return the 95 % interval of an area under the ROC curve over so many good and defective pictures.
 
-    Each bound is an area A from which the found one is z standard errors away (Newcombe, "Confidence intervals for an
-    effect size measure based on the Mann-Whitney statistic, part 2", 2006, method 5), with the variance
+    Each bound is an area A from which the found one is z standard errors away. Source: Newcombe, "Confidence intervals
+    for an effect size measure based on the Mann-Whitney statistic, part 2", 2006, method 5. The variance is
 
         A (1 - A) (1 + n (1 - A) / (2 - A) + n A / (1 + A)) / (good bad),    n = (good + bad) / 2 - 1
 
@@ -212,8 +212,8 @@ class Ranking:
     def add(self, scores: UInt8, truth: UInt8, shown: npt.NDArray[np.bool_], highest: Float32 | None = None) -> None:
         """Count one picture: probabilities x 255, uint8 [H, W, K], and its truth, uint8 [H, W] of ids; shown bool [K].
 
-        What the truth ignores does not count. `highest`: float32 [K], the highest probability of each class where it is
-        known finer than the scores tell; without what is ignored.
+        Ignored pixels of the truth do not count. `highest`: float32 [K], the highest probability of each class where it
+        is known finer than the scores tell; without what is ignored.
         """
         if not (known := truth != IGNORED).all():
             scores, truth = scores[known][:, None], truth[known][:, None]

@@ -1,8 +1,8 @@
 """Bounds that figures on so few pictures can prove, said before anybody believes them.
 
-Pictures of one group show one piece, so pieces are counted. Where none of n was missed, the share that is missed on
-the line can still be as large as p with (1 - p)^n = 0.025: the upper end of the exact 95 % interval of 0 of n (Clopper
-and Pearson 1934). Turned round, n = ln 0.025 / ln(1 - p) pieces without a miss show that the share is below p.
+Pictures of one group show one piece, so pieces are counted. None of n may be missed while the line misses a share as
+large as p, with `(1 - p)^n = 0.025`. That is the upper end of the exact 95 % interval of 0 of n (Clopper and Pearson
+1934). Turned round, n = ln 0.025 / ln(1 - p) pieces without a miss show that the share is below p.
 """
 
 from __future__ import annotations

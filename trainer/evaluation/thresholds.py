@@ -1,13 +1,12 @@
 """Each class's threshold and smallest area, fitted on whole stitched validation pictures.
 
 With few pictures the best cell of a table is luck. So the errors that cost money come first (pictures missed, pictures
-falsely flagged), each times its cost in the recipe, and costs that chance could have made of each other are taken as
-equal. Of the thresholds that cost least, and whose IoU is as good as the best, the middle one is taken; then of the
-areas that cost least at it the middle one, as far from the largest speck that was wrong as from the smallest defect
-that was right.
+falsely flagged), each times its cost in the recipe. Costs that chance could have made of each other are taken as equal.
+Some thresholds cost least and have an IoU as good as the best. The middle one of them is taken. Then the middle one of
+the areas that cost least at it is taken. It is as far from the largest wrong speck as from the smallest right defect.
 
-Where the recipe says how much of a class's area may be missed at most, thresholds that miss more come into question
-only where all do, and then the one that misses least.
+The recipe may say how much of a class's area may be missed at most. Thresholds that miss more then come into question
+only where all do. The one that misses least is then taken.
 
 A class of which nothing was found has no threshold that is better than another: what is fitted is then silence, which
 costs least. That is right for a model that stays so, and not for one that goes on to learn (`presume_class`). Of a
@@ -141,9 +140,9 @@ def presume_class(
 ) -> FittedClass:
     """Return what a class starts with where nothing can be fitted; arguments as for `fit_class`.
 
-    Its threshold is 0.5. Its smallest area is half of the one at which nine of ten pictures of `known` that show it
-    (bool [H, W], the truth of all that is learned from in the end) would be found by their largest defect. The counts
-    are with these. Raises ValueError where no picture of `known` shows it.
+    Its threshold is 0.5. Its smallest area is half of a certain one. At that one nine of ten pictures of `known` that
+    show it would be found by their largest defect. `known` is bool [H, W], the truth of all that is learned from in the
+    end. The counts are with these. Raises ValueError where no picture of `known` shows it.
     """
     largest = [_defects(truth, None)[0].max() for truth in known if truth.any()]
     if not largest:
@@ -199,8 +198,8 @@ def _kept(
 ) -> list[tuple[IntArray, IntArray, IntArray]]:
     """Return per threshold what remains at each smallest area: pixels answered, right, on any defect; int64 [A] each.
 
-    Only the box around what the lowest threshold answers is looked at, and a threshold that answers the same pixels as
-    the one before is not labelled again: on most pictures there is little to label.
+    Only the box around the lowest threshold's answer is looked at. A threshold that answers the same pixels as the one
+    before is not labelled again. On most pictures there is little to label.
     """
     nothing = np.zeros(len(MIN_AREAS_PX), np.int64)
     y, x, height, width = _box(probability >= _LEVELS[0])

@@ -162,7 +162,7 @@ def label_source(
     """Pair labels with the pictures below a folder, and draw them.
 
     A picture without labels is clean where `choices` say so. Else it is left out and told of if the labels are a list
-    of pictures (`lists_pictures`), and an error if they are files beside pictures. `masks` are no pictures. Raises
+    of pictures (`lists_pictures`). It is an error if they are files beside pictures. `masks` are no pictures. Raises
     DatasetError naming all that does not pair.
     """
     lines = list(told)

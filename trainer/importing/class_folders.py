@@ -20,7 +20,8 @@ def read_class_folders(folder: Path, *, at_most: int | None, seed: int, level: L
     """Read `folder/<class>/…`; of each class at most `at_most` pictures, chosen by `seed`.
 
     `level`: the first folder below `folder` is the class, or the last one, as in `day1/good/…`. Raises DatasetError for
-    pictures outside the classes' folders, a class without pictures, or one picture (the same bytes) in two classes.
+    pictures outside the classes' folders and a class without pictures. Raises it for one picture (the same bytes) in
+    two classes.
     """
     if not folder.is_dir():
         raise DatasetError(f"No folder at {folder}; expected one with a folder of pictures for each class")

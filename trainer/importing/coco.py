@@ -1,7 +1,7 @@
 """COCO's JSON: polygons, boxes and both kinds of run-length encoded masks, in one file or in several.
 
-What a category's number is says nothing: they need not begin at 1, nor follow one another. Several polygons of one
-annotation are its parts (cocodataset.org, "data format"); one that lies within another would add nothing, and is taken
+A category's number says nothing: the numbers need not begin at 1, nor follow one another. Several polygons of one
+annotation are its parts (cocodataset.org, "data format"). One that lies within another would add nothing. It is taken
 as a hole where the annotation's area says so.
 """
 

@@ -120,8 +120,8 @@ def red_marker(
 ) -> None:
     """Photos, and the same photos with defects painted red in any drawing program.
 
-    A drawing that is not of its photo (another size, shifted, another photo) is left out and told of. So is a photo
-    on which nothing is drawn, since it may have been forgotten, unless `--empty keep` says that it is clean.
+    A drawing that is not of its photo (another size, shifted, another photo) is left out and told of. So is a photo on
+    which nothing is drawn, since it may have been forgotten. `--empty keep` says that it is clean.
     """
     from edge.errors import DatasetError
     from trainer.importing.red_marker import Mismatch, RedMarkerSettings, mismatch_table, read_red_marker, write_report
@@ -317,7 +317,8 @@ def evidence(
     """Pictures that a station kept, with what people said of them.
 
     A reject that was right has the masks that the model drew, in the class that was named. A false reject is clean. A
-    missed defect is a label of its class without a mask. What was unsure, or nobody judged, is left out and told of.
+    missed defect is a label of its class without a mask. Unsure judgements, and results that nobody judged, are left
+    out and told of.
     """
     from edge.files import scratch_folder
     from trainer.importing.evidence import read_evidence

@@ -1,8 +1,8 @@
 """Strokes that may mean something else than they cover: an arrow points at a defect, an open arc goes round one.
 
 Each stroke is followed along its middle, from one end to the other. An arc turns one way by more than a hand does that
-follows a scratch. An arrow has two barbs, or the corners of a filled head, that all lie on the side of its tail; where
-a crack forks, one branch goes on.
+follows a scratch. An arrow has two barbs, or the corners of a filled head, all on the side of its tail. One branch of a
+crack that forks goes on.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def _turns(points: Float64) -> NDArray[np.float64]:
 
 
 def _towards(way: list[tuple[int, int]], reach: float) -> Float64:
-    """Return the direction, x and y, in which a branch goes on until so many px, once it has left the others."""
+    """Return the direction, x and y, of a branch up to so many px after it has left the others."""
     points = np.array(way, np.float64)[:, ::-1]
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
     begin, end = (points[min(int(np.searchsorted(along, part)), len(points) - 1)] for part in (reach / 2, reach))

@@ -68,7 +68,7 @@ def _pictures(entries: Sequence[Entry], console: Console) -> Iterator[_Read]:
 def write_coco(data: Path, target: Path, *, polygons: bool, console: Console) -> Exported:
     """Write a JSON file: a run-length encoded mask of each defect, or with `polygons` its outline.
 
-    Pictures are named by their paths below `data`. What is ignored is an annotation with `ignore` and `iscrowd` 1.
+    Pictures are named by their paths below `data`. An ignored region is an annotation with `ignore` and `iscrowd` 1.
     Raises DatasetError, StoreError.
     """
     entries = read_manifest(data)
@@ -127,7 +127,7 @@ def _parts(mask: UInt8) -> Iterator[UInt8]:
 
 
 def write_yolo(data: Path, out: Path, console: Console) -> Exported:
-    """Write `images/`, `labels/` and `data.yaml`: an outline of each defect. What is ignored cannot be written.
+    """Write `images/`, `labels/` and `data.yaml`: an outline of each defect. An ignored region cannot be written.
 
     Raises DatasetError, StoreError.
     """
@@ -155,7 +155,7 @@ def write_yolo(data: Path, out: Path, console: Console) -> Exported:
 def write_id_masks(data: Path, out: Path, console: Console) -> Exported:
     """Write a grey PNG per picture whose values are class ids, 0 = clean, 255 = ignored, named as the pictures.
 
-    Where classes overlap the one of the later row counts, as in training. Raises DatasetError, StoreError.
+    The one of the later row counts where classes overlap, as in training. Raises DatasetError, StoreError.
     """
     entries = read_manifest(data)
     names = class_names(entries)

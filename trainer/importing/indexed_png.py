@@ -1,7 +1,7 @@
 """Masks whose pixel values are class ids, those with a palette included.
 
-OpenCV gives a palette's colours and loses the ids. A palette PNG is the same file as a grey one but for its header, so
-the header is changed before it is decoded: the ids come out as grey levels (PNG specification, 11.2.1 and 11.2.2).
+OpenCV gives a palette's colours and loses the ids. A palette PNG is the same file as a grey one but for its header. So
+the header is changed before it is decoded. The ids come out as grey levels (PNG specification, 11.2.1 and 11.2.2).
 """
 
 from __future__ import annotations

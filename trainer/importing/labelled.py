@@ -63,7 +63,7 @@ class BrokenPicture:
 
 @dataclass(frozen=True)
 class LabelSource:
-    """The pictures of a format, read lazily, and how many there are at most, for a bar that shows what is left.
+    """The pictures of a format, read lazily, and their greatest number, for a bar of what is left.
 
     `names`: the classes that somebody has named for it, each of which is to be on a picture. `told`: how files were
     understood and what was left out, for people.
@@ -80,7 +80,7 @@ def one_by_one(
 ) -> Iterator[LabelledPicture | BrokenPicture]:
     """Make a labelled picture of each (name, what is known of it), or None to leave it out.
 
-    What raises DatasetError is a broken one.
+    One that raises DatasetError is broken.
     """
     for name, item in items:
         try:

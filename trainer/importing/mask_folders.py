@@ -130,7 +130,7 @@ def _refuse_stray(masks: Path, folders: Sequence[Path]) -> None:
 
 
 def _pictures_apart(images: Path, masks: Path, suffix: str, told: list[str]) -> dict[str, Path]:
-    """List the pictures; where masks lie among them, they are left out by their suffix or their folder."""
+    """List the pictures; masks among them are left out by their suffix or their folder."""
     found = pictures_below(images, told)
     if images.resolve() == masks.resolve():
         if not suffix:
@@ -144,10 +144,10 @@ def _pictures_apart(images: Path, masks: Path, suffix: str, told: list[str]) -> 
 
 
 class _Pairs:
-    """The masks of each picture; what does not pair is collected, and told of all at once.
+    """The masks of each picture; unpaired files are collected, and told of all at once.
 
-    `classes`: the folders that masks lie in by class. A picture in a folder that has another one's name, or that says
-    that it is clean, is none of this class.
+    `classes`: the folders that masks lie in by class. A picture is none of this class in a folder with another one's
+    name, or one that says clean.
     """
 
     def __init__(self, found: Mapping[str, Path], classes: frozenset[str] = frozenset()) -> None:

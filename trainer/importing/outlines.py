@@ -1,6 +1,6 @@
 """Outlines → the pixels that they go round, and back.
 
-A picture's pixel (column i, row j) lies at i to i + 1, j to j + 1, as labelling tools count. It belongs to an outline
+A picture's pixel (column i, row j) lies at i to i + 1, j to j + 1. Labelling tools count so. It belongs to an outline
 where its centre does, by the even-odd rule: so an outline within another is a hole, and two that share an edge share no
 pixel. `traced` gives outlines that `filled` makes the same mask of again.
 """

@@ -31,7 +31,7 @@ _NAMED = 20
 def files_below(folder: Path, suffixes: Sequence[str], told: list[str] | None = None) -> dict[str, Path]:
     """Return the files of a folder and its subfolders by their path below it (`/` between), in natural order.
 
-    `suffixes` are in lower case; a file's may be in any. What is left out is added to `told`. Raises DatasetError where
+    `suffixes` are in lower case; a file's may be in any. Left-out files are added to `told`. Raises DatasetError where
     the folder is none or holds none, or for a name that no table can hold.
     """
     if not folder.is_dir():

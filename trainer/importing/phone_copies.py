@@ -1,7 +1,8 @@
 """Copies of a photo as phones and drawing programs hand them over: renamed, resized, or the paint alone on a layer.
 
-A drawing on a layer (transparent, white or black around the paint) is laid over its photo: by its opacity, or, as paint
-on paper is a mixture of both (Porter & Duff, "Compositing digital images", 1984), by how far a pixel is from the paper.
+A drawing on a layer (transparent, white or black around the paint) is laid over its photo by its opacity. Paint on
+paper is a mixture of both (Porter & Duff, "Compositing digital images", 1984). There a pixel's distance from the paper
+decides.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def is_mvtec(folder: Path) -> bool:
 def read_mvtec(folder: Path, choices: MaskChoices, labels_lie: LabelsLie = "") -> LabelSource:
     """Read `train/good`, `test/<class>` and `ground_truth/<class>/NAME_mask.png`, as MVTec AD has them.
 
-    Where there is no ground_truth at all, pictures have labels alone. Raises DatasetError naming what does not pair.
+    Pictures have labels alone where there is no ground_truth at all. Raises DatasetError naming what does not pair.
     """
     if not is_mvtec(folder):
         raise DatasetError(f"{folder}: expected the folders train/good and test/…, as MVTec AD has them")
@@ -96,7 +96,7 @@ def twins_below(folder: Path, told: list[str] | None = None) -> dict[str, tuple[
 
 
 def read_side_by_side(folder: Path, class_name: str, choices: MaskChoices, labels_lie: LabelsLie = "") -> LabelSource:
-    """Read pictures (JPEG) with their masks (PNG, BMP, TIFF) of the same name beside them, in a folder of each class.
+    """Read pictures (JPEG) with masks (PNG, BMP, TIFF) of the same name beside them, in a folder per class.
 
     `class_name`: of all, where folders are no classes. A picture may lack a mask only where its folder's name says that
     it is clean. Raises DatasetError.

@@ -32,7 +32,7 @@ from trainer.importing.same_photo import compare
 
 # JPEG works in blocks of 8 px, of 16 px for colour: so far from paint a copy is untouched.
 _UNTOUCHED_FROM_PX = 16
-# What is painted in a colour that is not looked for differs from all that is near by so many levels, on so many pixels.
+# Paint in another colour than the wanted one differs from its surroundings by so many levels, on so many pixels.
 _OTHER_COLOUR_LEVELS = 60
 _OTHER_COLOUR_PX = 25
 # A stroke's palest pixels have this share of its median saturation.
@@ -128,7 +128,7 @@ def _paired(
 
 
 def _sorted_out(photos: Path, drawings: Path, suffix: str, told: list[str]) -> tuple[dict[str, Path], dict[str, Path]]:
-    """List photos and drawings; if they share a folder, the suffix tells them apart."""
+    """List photos and drawings; the suffix tells them apart if they share a folder."""
     found_photos = pictures_below(photos, told)
     if photos.resolve() != drawings.resolve():
         found = pictures_below(drawings, told)

@@ -1,9 +1,9 @@
 """A photo and the same photo with red paint on it → where the paint is. Pure pixels; red_marker.py reads the files.
 
-Hue alone does not tell paint from a red part of the product, and neither does it find the soft edges of a brush or
-what JPEG makes of them. So the drawing is seen as a mixture: drawing = (1 - a) * photo + a * paint. The paint's colour
-is read off pixels that are red and were not; the share `a` of every pixel near them follows by projection
-(the compositing equation: Porter & Duff, "Compositing digital images", 1984), and paint is where `a` is above one half.
+Hue alone does not tell paint from a red part of the product. Neither does it find the soft edges of a brush or what
+JPEG makes of them. So the drawing is seen as a mixture: drawing = (1 - a) * photo + a * paint. The paint's colour is
+read off pixels that are red and were not. The share `a` of every pixel near them follows by projection. That is the
+compositing equation of Porter & Duff, "Compositing digital images", 1984. Paint is where `a` is above one half.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Run-length encoded masks in a CSV, as the Severstal steel competition has them, from and to a dataset folder.
 
 A mask is `start length start length …`: pixels are counted from 1, down the first column, then down the next. Newer
-files have the columns ImageId, ClassId, EncodedPixels and a row for each class that a picture shows; older ones have
-ImageId_ClassId, EncodedPixels and a row for every class of every picture, without runs where it does not show it.
+files have the columns ImageId, ClassId, EncodedPixels and a row for each class that a picture shows. Older ones have
+ImageId_ClassId, EncodedPixels and a row for every class of every picture. That row has no runs where the picture does
+not show the class.
 """
 
 from __future__ import annotations
@@ -220,7 +221,7 @@ def _rows_of(entry: Entry, image_id: str, ids: Mapping[int, str], form: Form) ->
     for name, path in entry.masks:
         mask = np.asarray(read_mask(path, entry.path, (pixels.shape[0], pixels.shape[1])) > 0, np.uint8)
         masks[name] = masks[name] | mask if name in masks else mask
-    in_order = list(masks)  # where classes overlap the later one counts, so that their order is part of the truth
+    in_order = list(masks)  # the later class counts where classes overlap, so that their order is part of the truth
     by_order = sorted(ids.items(), key=lambda item: in_order.index(item[1]) if item[1] in masks else len(in_order))
     for class_id, name in by_order:
         runs = encode_rle(masks[name]) if name in masks else ""

@@ -1,8 +1,8 @@
 """The comparison of a drawing with the photo that it may be made on, where nothing is painted. Pure pixels.
 
-A copy differs from its photo by what saving it did, and whatever a lossy format keeps, it keeps from the photo: the
-means of small blocks stay (JPEG stores them finely), and the photo changes with the copy, level for level, where the
-copy changes at all. Another photo, even of the same product, has other means or other details.
+A copy differs from its photo by what saving it did. A lossy format keeps the means of small blocks (JPEG stores them
+finely). The photo changes with the copy, level for level, where the copy changes at all. Another photo, even of the
+same product, has other means or other details.
 """
 
 from __future__ import annotations

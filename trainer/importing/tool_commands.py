@@ -115,7 +115,7 @@ def labelme(
 ) -> None:
     """Labelme's JSON: polygons, rectangles, circles and masks; lines and points with `--line-width`.
 
-    What is labelled `__ignore__` is neither learned from nor judged.
+    A region labelled `__ignore__` is neither learned from nor judged.
     """
     from trainer.importing.labelme import read_labelme
 
@@ -240,7 +240,7 @@ def auto(
     common: Common,
     folder: Annotated[Path, typer.Argument(help="a folder with labels in any form that can be imported")],
 ) -> None:
-    """Look what lies in a folder, say what it is, and import it. What could be several things is refused.
+    """Look what lies in a folder, say what it is, and import it. An ambiguous one is refused.
 
     Options of one format alone are given to its own command, which is named.
     """

@@ -114,7 +114,7 @@ class _DatasetWriter:
     def __init__(self, folder: Path, settings: WritingSettings) -> None:
         self._folder, self._settings = folder, settings
         self._kept: list[_Kept] = []
-        # how many were kept before it, so that order can be; the picture; its mask of what is ignored
+        # the number of those kept before it, for the order; the picture; its mask of ignored pixels
         self._empty: list[tuple[int, LabelledPicture, str]] = []
         self._names: set[str] = set()
         self._mask_names: set[str] = set()
@@ -129,7 +129,7 @@ class _DatasetWriter:
             (folder / name).mkdir()
 
     def take(self, picture: LabelledPicture | BrokenPicture) -> None:
-        """Add a picture; what is wrong with it is kept, so that all that is wrong can be told at once."""
+        """Add a picture; its faults are kept, so that all can be told at once."""
         if isinstance(picture, BrokenPicture):
             self._broken.append(picture.reason)
             return

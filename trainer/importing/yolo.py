@@ -1,7 +1,7 @@
 """YOLO's text files, one per picture, and the `data.yaml` that names the classes: polygons and boxes in shares.
 
-A line is a class's number and x, y by turns, each a share of the picture's width or height (docs.ultralytics.com,
-"Instance segmentation datasets format"); with four values it is a box: middle, width, height.
+A line is a class's number and x, y by turns, each a share of the picture's width or height. With four values it is a
+box: middle, width, height. Source: docs.ultralytics.com, "Instance segmentation datasets format".
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ __all__ = ["Prediction", "make_loss"]
 def make_loss(settings: LossSettings, model: ModelSettings, names: Sequence[str]) -> Callable[[Any, Any], Any]:
     """Return loss(logits [N, h, w, K'], truth ids uint8 [N, h, w]) for the model's head and the classes 1…K.
 
-    Logits of any float dtype are taken as float32. On several devices each of them gets the same value for what is
-    pooled over the batch, and its own mean over pixels for the rest: their mean is the loss of the whole batch.
+    Logits of any float dtype are taken as float32. On several devices each of them gets the same value for figures
+    pooled over the batch. For the rest it gets its own mean over pixels. The mean over devices is the loss of the whole
+    batch.
     """
     import tensorflow as tf
 

@@ -15,9 +15,9 @@ def cross_entropy(answer: Prediction, weights: Float32, *, label_smoothing: floa
     The mean is not divided by their sum. Smoothing moves the target by Szegedy et al. 2016 (arXiv 1512.00567), eq. 7:
     t (1 - e) + e / classes.
 
-    With `balance` b a pixel of class c also weighs f_c^-b / sum(f_k^(1 - b)), f being the classes' shares of the
-    batch's pixels: a rare class is not drowned while it is still unknown, when neither it nor Dice, whose slope is that
-    of a probability near 0, says much.
+    With `balance` b a pixel of class c also weighs f_c^-b / sum(f_k^(1 - b)). f are the classes' shares of the batch's
+    pixels. So a rare class is not drowned while it is still unknown. Neither it nor Dice says much then, for Dice's
+    slope is that of a probability near 0.
     """
     import tensorflow as tf
 

@@ -1,8 +1,9 @@
 """Losses that compare regions class by class: Dice, Tversky, and accuracy inside the true region.
 
-Sums are over the whole batch, on however many devices. What Keras has (`keras.losses.Dice`, `Tversky`) pools all
-classes into one ratio unless told the axes, has no term that keeps the ratio steady where a class is hardly there, and
-its Tversky (3.15) weighs missed pixels with the factor that it documents for false ones; so they are written out here.
+Sums are over the whole batch, on however many devices. Keras's own (`keras.losses.Dice`, `Tversky`) have three faults,
+so they are written out here. They pool all classes into one ratio unless told the axes. They have no term that keeps
+the ratio steady where a class is hardly there. Keras's Tversky (3.15) weighs missed pixels with the factor that it
+documents for false ones.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def tversky(
 def region_accuracy(answer: Prediction, weights: Float32, *, background: bool = True) -> Any:
     """Return the mean over the classes shown of weight x (1 - sum(p t) / sum(t)): 1 - mean class accuracy, softly.
 
-    Linear in the probabilities, so that a pixel's pull does not fade as it gets better, nor grow as it gets worse.
+    It is linear in the probabilities. So a pixel's pull does not fade as it gets better, nor grow as it gets worse.
     """
     import tensorflow as tf
 

@@ -1,8 +1,8 @@
 """The classic U-Net of Ronneberger et al. 2015 (arXiv 1505.04597): the yardstick.
 
-Five levels of two convolutions, 32 to 512 channels (the paper's own 64 to 1024 by `widths`), transposed convolutions on
-the way up, no normalisation, and L2 regularisation of every kernel. Convolutions are padded, so that every pixel of a
-tile is answered.
+There are five levels of two convolutions, 32 to 512 channels (the paper's own 64 to 1024 by `widths`). Transposed
+convolutions lead up. There is no normalisation, and every kernel has L2 regularisation. Convolutions are padded, so
+that every pixel of a tile is answered.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The arithmetic of a network for one tile: multiplications and additions of its products, two per pair.
 
-Counted in the graph that TensorFlow traces, so that nested networks, unrolled loops and frames folded into the batch
-count as often as they are computed. Additions of biases, activations, normalisation (which conversion folds into the
-convolutions) and resampling are left out: of these networks' time they are the smaller part, and not of their products.
+They are counted in the graph that TensorFlow traces. So nested networks, unrolled loops and frames folded into the
+batch count as often as they are computed. Additions of biases, activations, normalisation (which conversion folds into
+the convolutions) and resampling are left out: of these networks' time they are the smaller part, and not of their
+products.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """The edge U-Net: ours, and the default. Few operations, and only such as every backend is quick at.
 
 - A stem of stride 2: everything inside is at half resolution or less, where a processor's memory is not what limits it.
-- One block per level and side of the U, two where the picture is finest, which hairlines need. A block learns as a
-  3 x 3 convolution beside a 1 x 1 and an identity, each with batch normalisation, and is deployed as one 3 x 3
-  convolution of the summed kernels (RepVGG, Ding et al. 2021, arXiv 2101.03697): a sum of linear maps is a linear map.
-  Plain convolutions with few channels are what TensorRT and ONNX Runtime compute at their best; depthwise ones have
-  fewer operations but wait for memory.
+- One block per level and side of the U, two where the picture is finest, which hairlines need. A block learns as a 3 x
+  3 convolution beside a 1 x 1 and an identity, each with batch normalisation. It is deployed as one 3 x 3 convolution
+  of the summed kernels (RepVGG, Ding et al. 2021, arXiv 2101.03697). A sum of linear maps is a linear map. Plain
+  convolutions with few channels are what TensorRT and ONNX Runtime compute at their best; depthwise ones have fewer
+  operations but wait for memory.
 - Skips are added, not concatenated: half the arithmetic of the block after them.
-- Context at the deepest level by strips (Hou et al. 2020, arXiv 2003.13328): means over whole rows and columns of the
-  tile, so that a long scratch is seen as one, for next to nothing.
+- Context at the deepest level comes by strips (Hou et al. 2020, arXiv 2003.13328). These are means over whole rows and
+  columns of the tile. So a long scratch is seen as one, for next to nothing.
 - Bilinear upsampling, and one more from the stem's resolution to full. With `detail`, eight channels at full resolution
-  see what is known so far, by a transposed convolution whose windows do not overlap, and the pixels themselves; a head
-  of their own adds to the answer.
+  see the pixels themselves and what is known so far. The latter comes by a transposed convolution whose windows do not
+  overlap. A head of their own adds to the answer.
 
 docs/models.md holds what was measured on the way.
 """
@@ -111,8 +111,8 @@ def _separable(x: Any, width: int, name: str, stride: int) -> Any:
 
 
 def _rep(x: Any, width: int, name: str, stride: int) -> Any:
-    # every second pixel by pooling: the slope of a 1 x 1 convolution of stride 2 over less than 16 channels writes
-    # where it must not in TensorFlow 2.21 on processors (oneDNN), and training ends in a crash
+    # every second pixel by pooling, because training with a 1 x 1 convolution of stride 2 ends in a crash. The slope of
+    # one over less than 16 channels writes where it must not in TensorFlow 2.21 on processors (oneDNN).
     seen = x if stride == 1 else layers.MaxPooling2D(1, strides=stride)(x)
     branches = [convolve(x, width, 3, stride, f"{name}_3x3"), convolve(seen, width, 1, 1, f"{name}_1x1")]
     if stride == 1 and x.shape[-1] == width:

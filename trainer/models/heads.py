@@ -1,12 +1,12 @@
 """From a family's features to what is asked of every family: logits to learn from, probabilities to answer with.
 
-With z the 1 x 1 convolution's answers per pixel and u the gate's per tile, the probability of defect class k is
+Let z be the 1 x 1 convolution's answers per pixel and u the gate's per tile. The probability of defect class k is
 
     softmax head:  p_k = softmax(z)_k sigmoid(u_k),  background p_0 = 1 - sum of the others
     sigmoid head:  p_k = sigmoid(z_k) sigmoid(u_k)
 
-and without a gate sigmoid(u) is 1. Training is given logits whose softmax or sigmoid is exactly p, so that one loss
-serves gated and other networks, and teaches the gate as well.
+and without a gate sigmoid(u) is 1. Training is given logits whose softmax or sigmoid is exactly p. So one loss serves
+gated and other networks, and teaches the gate as well.
 """
 
 from __future__ import annotations

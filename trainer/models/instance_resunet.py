@@ -1,12 +1,12 @@
 """A residual U-Net with instance normalisation, for surfaces whose contrast differs from part to part.
 
-Residual blocks after He et al. 2015 (arXiv 1512.03385), instance normalisation after Ulyanov et al. 2016 (arXiv
-1607.08022): each channel of each tile is normalised by its own mean and variance, so an answer depends on its tile
-alone and there are no running statistics that a new batch of parts could contradict.
+Residual blocks are after He et al. 2015 (arXiv 1512.03385), instance normalisation after Ulyanov et al. 2016 (arXiv
+1607.08022). Each channel of each tile is normalised by its own mean and variance. So an answer depends on its tile
+alone. There are no running statistics that a new batch of parts could contradict.
 
 Upsampling is bilinear, or `unpool`, after SegNet (Badrinarayanan et al. 2015, arXiv 1511.00561): values return to where
-the encoder's maxima were. ONNX has no unpooling that TensorRT runs, so the places are a mask, encoder value = pooled
-maximum, and not indices; where several values of a window are the maximum, each of them is given the value.
+the encoder's maxima were. ONNX has no unpooling that TensorRT runs. So the places are a mask, encoder value = pooled
+maximum, and not indices. Each of several maximal values of a window is given the value.
 """
 
 from __future__ import annotations

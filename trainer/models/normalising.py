@@ -45,7 +45,7 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc] 
     """Keras's layer for float32 [N, H, W, F], with the same weights, results and statistics."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: ARG002 - Keras's own
-        """Return the normalised inputs; while training, move the statistics by the batch's."""
+        """Return the normalised inputs; training moves the statistics by the batch's."""
         # across devices Keras's own way shares the batch's statistics, which the fused operation cannot
         if not training or not self.trainable or self.synchronized or self.compute_dtype != "float32":
             return super().call(inputs, training=training)

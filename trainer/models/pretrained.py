@@ -1,7 +1,7 @@
 """Networks of keras.applications as encoders: their weights, and their own preprocessing inside the graph.
 
-Our pixels are grey or BGR. What a backbone was trained on (RGB or BGR, which mean, which scale) is read off its own
-`preprocess_input`, which is affine per channel for every network of keras.applications.
+Our pixels are grey or BGR. A backbone's own `preprocess_input` tells its training's order of colours, mean and scale.
+It is affine per channel for every network of keras.applications.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def encode(pixels: Any, name: str, settings: PretrainedSettings, levels: Sequenc
     """Take float32 [N, H, W, C] (0-255, grey or BGR) through the backbone `name` of keras.applications.
 
     Return the outputs of the layers `levels`, or the last one's. Raises SettingsError for a backbone or weights that
-    cannot be used, DependencyError where weights cannot be had and the settings ask to fail then.
+    cannot be used. Raises DependencyError where weights cannot be had and the settings ask to fail then.
     """
     make = _maker(name)
     try:

@@ -1,8 +1,9 @@
 """The slim U-Net: four levels of two convolutions, 16 to 128 channels, for fine defects on ordinary computers.
 
-After Ronneberger et al. 2015 (arXiv 1505.04597), with batch normalisation, padded convolutions, and bilinear upsampling
-in place of transposed convolutions, which leave checkerboards on thin scratches. A `stem_stride` of 2 lets everything
-between the first convolution and the last upsampling work at half resolution: a quarter of the arithmetic.
+It is after Ronneberger et al. 2015 (arXiv 1505.04597), with batch normalisation and padded convolutions. Bilinear
+upsampling takes the place of transposed convolutions, which leave checkerboards on thin scratches. A `stem_stride` of 2
+lets everything between the first convolution and the last upsampling work at half resolution: a quarter of the
+arithmetic.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Weights that PyTorch saved, read without PyTorch.
 
 The format is that of torch.save before version 1.6 (https://github.com/pytorch/pytorch, torch/serialization.py,
-`_legacy_save`): pickles of a magic number, a version, what the machine was, and the dictionary of tensors; then a
-pickle of the storages' keys, and each storage as a count and its raw numbers. A pickle can run programs. This reader
-knows four names, none of which does anything, and refuses every other.
+`_legacy_save`). Pickles come first: a magic number, a version, what the machine was, and the dictionary of tensors.
+Then come a pickle of the storages' keys, and each storage as a count and its raw numbers. A pickle can run programs.
+This reader knows four names, none of which does anything, and refuses every other.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BYTES_AT_MOST = 1 << 31
 # Instructions of a pickle whose number alone is how much memory is asked for.
 _BY_A_NUMBER = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "FRAME"})
 _DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
-# what a pickle of other things raises where tensors are looked for in it, and a count that no file can hold
+# errors of a pickle of other things where tensors are looked for in it, and of an impossible count
 _OF_WRONG_PICKLES = (TypeError, AttributeError, OverflowError, MemoryError)
 
 

@@ -3,11 +3,11 @@
     ln(POD / (1 - POD)) = intercept + slope * ln(size)
 
 Both are fitted by maximum likelihood. `a90` is the size that is found with a probability of 0.9. `a90_95` is its upper
-bound at a confidence of 0.95, by the profile likelihood ratio (Wilks 1938): the largest size at which the ln likelihood
-of the best curve through 0.9 lies below that of the best curve by half of 3.841, the 0.95 quantile of chi-square with
-one degree of freedom. That it is one-sided makes it cautious: in 250 simulated samples of 60 it lay above the true size
-in 95 %, of 180 in 97 %; with the 0.9 quantile, 2.706, in 90 % and 94 %. It holds without a slope too, where all larger
-ones were found and all smaller ones missed.
+bound at a confidence of 0.95, by the profile likelihood ratio (Wilks 1938). In ln likelihood the best curve through 0.9
+at that size lies below the best curve by half of 3.841. That is the 0.95 quantile of chi-square with one degree of
+freedom. It is the largest such size. It is one-sided and so cautious. In 250 simulated samples of 60 it lay above the
+true size in 95 %, of 180 in 97 %. With the 0.9 quantile, 2.706, it did so in 90 % and 94 %. It holds without a slope
+too, where all larger ones were found and all smaller ones missed.
 """
 
 from __future__ import annotations

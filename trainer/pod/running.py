@@ -55,7 +55,7 @@ class On:
 
 
 def measure_pod(path: Path, on: On, asked: Asked, console: Console) -> Measured:
-    """Draw known defects, judge them and the real ones of pictures that the bundle does not know, and fit the curves.
+    """Draw known defects, judge them and the real ones of unknown pictures, and fit the curves.
 
     Raises BundleError, DatasetError, EngineError, DependencyError.
     """

@@ -100,8 +100,8 @@ def blind_spots(trials: Sequence[Trial], whole: Curve) -> tuple[BlindSpot, ...]:
     """Name the orientations, then the ninths, then what of both together, where too few large ones are found.
 
     Large ones: of a90_95 or more; without it, the largest half of all sizes. Too few: so few that with a chance of 0.9
-    each it would happen by luck in one of twenty whole measurements, all places together (Bonferroni). What lies in a
-    place that is named is not counted against another.
+    each it would happen by luck in one of twenty whole measurements. That is for all places together (Bonferroni). A
+    defect in a place that is named is not counted against another.
     """
     if not trials:
         return ()

@@ -13,7 +13,7 @@ from edge.yaml_settings import StrictModel
 from trainer.recipe.kinds import by_kind
 
 BACKGROUND = "background"
-# 0.7 CCE - 0.25 (weighted Dice) is for the four classes of a public steel data set, in the order of their ids.
+# 0.7 CCE - 0.25 (weighted Dice) is for a public steel data set's four classes, in the order of ids.
 CCE_DICE_WEIGHTS = (2.0, 2.5, 1.0, 2.0)
 
 _Weight = Annotated[float, Field(gt=0)]
@@ -43,8 +43,8 @@ class CrossEntropyTerm(_Term):
     """Categorical cross-entropy with a softmax head, binary with a sigmoid; the mean over pixels.
 
     `label_smoothing`: the share of certainty that is taken from the truth and spread over all classes. `balance`: a
-    pixel weighs its class's share of the batch's pixels to the power of -balance, the mean weight being 1: at 0 all
-    pixels weigh alike, at 1 all classes do.
+    pixel weighs its class's share of the batch's pixels to the power of -balance. The mean weight is 1. At 0 all pixels
+    weigh alike, at 1 all classes do.
     """
 
     kind: Literal["cross_entropy"]

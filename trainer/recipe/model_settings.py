@@ -22,8 +22,8 @@ class ModelSettings(StrictModel):
     `head`: softmax with a background (one class per pixel), or sigmoid (classes may overlap). `gate` scale: a branch
     that judges the whole tile multiplies the map's probabilities, per class, inside the graph. It scales rather than
     vetoes, but it can take small defects below their threshold. `frames`: how many one answer is given for. `views`:
-    what is answered is the mean over the tile as it is (1), also mirrored left to right (2), and both of these upside
-    down (4): as many times the arithmetic, when it is used, not while it learns.
+    the answer is a mean over views of the tile. They are the tile as it is (1), also mirrored left to right (2), and
+    both upside down (4). That takes as many times the arithmetic in use, not in learning.
     """
 
     head: Literal["softmax", "sigmoid"] = "softmax"
@@ -88,8 +88,8 @@ class EdgeUnetSettings(ModelSettings):
     """The default: small, for TensorRT and processors alike.
 
     `widths`: channels per level. `stem_stride`: everything inside is computed at a half (2) or a quarter (4) of the
-    resolution. `block`: `rep` learns a 3 x 3, a 1 x 1 and an identity branch and is deployed as one 3 x 3 convolution;
-    `plain` has the 3 x 3 alone; `separable` is a depthwise 3 x 3 and a 1 x 1. `context`: what the deepest level sees
+    resolution. `block`: `rep` learns a 3 x 3, a 1 x 1 and an identity branch, deployed as one 3 x 3 convolution.
+    `plain` has the 3 x 3 alone. `separable` is a depthwise 3 x 3 and a 1 x 1. `context`: what the deepest level sees
     beyond its own surroundings. `fine_blocks`: blocks one after the other at the finest levels, for hairlines; the
     others have one. `detail`: also a few channels at full resolution; costs as much time as half of the rest.
     """
@@ -330,7 +330,7 @@ FAMILY_SETTINGS: dict[str, type[_Any]] = {
 def _of_its_family(value: Any) -> Any:
     """Read a mapping as its family's settings; without a family it is the default one.
 
-    pydantic's own discriminator would put the family into the path of every error, `model.slim-unet.widths`, and cannot
+    pydantic's own discriminator would put the family into the path of every error, `model.slim-unet.widths`. It cannot
     be asked for a default.
     """
     if isinstance(value, ModelSettings):

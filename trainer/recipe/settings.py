@@ -28,8 +28,8 @@ class SplitSettings(StrictModel):
 
     `validation` is a share of what the test part leaves. With `folds` fold number `fold`, from 0, is held out: of all
     pictures, and `test` is not used; or (`folds_of: rest`) of those that `test` leaves, and both are held out.
-    `near_duplicates`: pictures of different groups that show nearly the same are held together, or parted with a
-    warning, or not looked for. `seed`: of the split alone; the recipe's, if left out.
+    `near_duplicates`: pictures of different groups that show nearly the same are held together, parted with a warning,
+    or not looked for. `seed`: of the split alone; the recipe's, if left out.
     """
 
     test: Annotated[float, Field(ge=0, lt=1)] = 0.3
@@ -54,9 +54,9 @@ class SplitSettings(StrictModel):
 class SamplingSettings(StrictModel):
     """Settings of crops. `defect_share` of them are centred near a defect, classes by `class_weights` (default even).
 
-    The others lie anywhere. `crop_px`: side of a square crop. `batch`: crops per step. `crop`: `square` cuts squares
-    of that side at the picture's own scale, `whole` resizes whole pictures to it, as for classification. `inside`:
-    a crop that would reach beyond its picture is pushed back, so that it shows as little of a reflection as can be.
+    The others lie anywhere. `crop_px`: side of a square crop. `batch`: crops per step. `crop`: `square` cuts squares of
+    that side at the picture's own scale, `whole` resizes whole pictures to it, as for classification. `inside`: a crop
+    that would reach beyond its picture is pushed back. So it shows as little of a reflection as can be.
     """
 
     crop: Literal["square", "whole"] = "square"
@@ -74,10 +74,10 @@ class AugmentationSettings(StrictModel):
     Factors: `zoom`, `contrast` and `gamma`, 1 = none. Grey levels: `brightness`, `light_gradient` (at the crop's ends),
     `noise` (standard deviation). `defocus_px`: largest standard deviation of a Gaussian blur. `motion_px`: largest
     length of a motion blur. `invert_share` of the crops are negatives, dark for light. `cut_outs`: at most so many
-    rectangles, sides up to `cut_out_share` of the crop's, get the crop's mean and are clean in the truth. `paste_share`
-    of the crops get a defect of `paste_classes` (default: all, the rarer the oftener) from another picture, where they
-    are clean. `only_classes`: crops that show none of these are left as they are, but may be pasted on.
-    `class_strength`: a factor on all ranges for crops that show the class, 1 for others; the largest counts.
+    rectangles get the crop's mean and are clean in the truth. Their sides are up to `cut_out_share` of the crop's.
+    `paste_share` of the crops get a defect of `paste_classes` (default: all, the rarer the oftener) from another
+    picture, where they are clean. `only_classes`: crops that show none of these are left as they are, but may be pasted
+    on. `class_strength`: a factor on all ranges for crops that show the class, 1 for others; the largest counts.
     """
 
     flips: bool = True
@@ -112,8 +112,8 @@ class CellSettings(StrictModel):
 class SequenceSettings(StrictModel):
     """Sequences for a model of several frames. In a `recording` a group's pictures follow each other in their order.
 
-    Else frames are cut from one picture that moves as on a belt, by `shift_px` (at least, at most) per frame, towards
-    `direction_degrees` (0 = right, 90 = down; without it, anywhere).
+    Else frames are cut from one picture that moves as on a belt, `shift_px` (least, most) per frame.
+    `direction_degrees` is the way (0 = right, 90 = down; without it, anywhere).
     """
 
     recording: bool = False
@@ -158,7 +158,8 @@ class FinalTrainingSettings(StrictModel):
 
     `share` of `epochs` and of `max_minutes`. `learning_rate`: at its beginning; half of the optimizer's if left out.
     `thresholds`: `fitted` on validation pictures with the weights before this part, or `presumed` for every class
-    (`evaluation.thresholds.presume_class`), where too few pictures choose for what is fitted to suit other weights.
+    (`evaluation.thresholds.presume_class`). The latter is for so few choosing pictures that a fit does not suit other
+    weights.
     """
 
     share: Annotated[float, Field(gt=0, lt=1)]

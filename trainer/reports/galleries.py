@@ -1,6 +1,6 @@
 """Pictures for a report, gathered while they are judged: examples, and the worst misses and false alarms.
 
-Only small copies of the few that are shown are kept, so that a dataset of any size fits in memory.
+Only small copies of the few shown ones are kept. So a dataset of any size fits in memory.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def load_steps(path: Path) -> tuple[PreparingStep, ...]:
 
 
 def walk(pixels: UInt8, steps: Sequence[PreparingStep]) -> tuple[list[Stage], ProductNotFoundError | None]:
-    """Return the picture and what each step makes of it, and the error of the step that found no product, if any."""
+    """Return the picture, each step's result, and the error of the step that found no product, if any."""
     seen = [Stage("picture", pixels if pixels.ndim == 3 else pixels[:, :, None], 0.0)]
     began_s = time.perf_counter()
     try:

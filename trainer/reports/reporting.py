@@ -51,7 +51,7 @@ _LAST_LOG = Path("training") / FOLDER / "log.csv"  # of the final training
 _PARTS = ("train", "validation", "test")
 # Fewer pieces than this leave any figure to luck.
 _FEW_GROUPS = 30
-# An average precision from which a class is told apart well, and a share of pictures that is far too many wrong ones.
+# An average precision from which a class is told apart well, and a share of far too many wrong pictures.
 _TOLD_APART, _WRONG = 0.9, 0.5
 _TITLES = {
     "healthy": "The training is healthy",
@@ -104,10 +104,10 @@ class _Pictures:
 
 
 def report(path: Path, data: Path | None, out: Path, console: Console, wanted: Wanted | None = None) -> Report:
-    """Write the report on the bundle at `path`, judged on the dataset folder `data` if given, to the HTML file `out`.
+    """Write the report on the bundle at `path` to the HTML file `out`.
 
-    Beside it: the figures as JSON, and the pictures in a folder, both with `out`'s name. Raises BundleError,
-    DatasetError, StoreError, DependencyError.
+    It is judged on the dataset folder `data` if given. Beside it: the figures as JSON, and the pictures in a folder,
+    both with `out`'s name. Raises BundleError, DatasetError, StoreError, DependencyError.
     """
     _check_target(out)
     bundle = load_bundle(path, need_onnx=(path / ONNX_MODEL).is_file())
@@ -116,7 +116,7 @@ def report(path: Path, data: Path | None, out: Path, console: Console, wanted: W
     log = read_log(path / _LOG)
     readings = read_curves(log) if log else []
     later = read_log(path / _LAST_LOG)
-    # the guard speaks of the weights that are kept, so its history goes on to the end of the last part
+    # the guard speaks of the kept weights, so its history goes on to the end of the last part
     history = [*log, *(replace(each, epoch=len(log) + each.epoch) for each in later)]
     findings = look(history, _guard_settings(bundle))
     gallery = Gallery([entry.name for entry in bundle.classes], colours)

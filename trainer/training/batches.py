@@ -1,4 +1,4 @@
-"""The batches of an epoch, drawn ahead in a thread of their own, each with the names of the pictures that it shows."""
+"""The batches of an epoch, drawn ahead in a thread of their own, with the names of their pictures."""
 
 from __future__ import annotations
 

@@ -113,8 +113,8 @@ def read_best(path: Path) -> list[Float32]:
 def save_last_good(folder: Path, stepper: Stepper, best_weights: list[Float32]) -> Path | None:
     """Keep the averaged weights as Keras's `load_weights` reads them; None if there is no room for that either.
 
-    The last step's are not among them: they are what led to a loss that is no number. Where the average holds what is
-    no number itself, it is the best epoch's weights that are good.
+    The last step's are not among them: they are what led to a loss that is no number. The best epoch's weights are the
+    good ones where the average holds a value that is no number.
     """
     path = folder / LAST_GOOD
     proven = stepper.proven

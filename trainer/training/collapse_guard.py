@@ -80,8 +80,8 @@ class LossOfClass:
 def look(history: Sequence[EpochFigures], settings: GuardSettings) -> list[LossOfClass]:
     """Return what is wrong as of the last epoch of `history`, oldest epoch first; nothing where all is well.
 
-    What is no number is told at once; a class that is lost or answered everywhere after `settings.collapse_epochs`
-    epochs in a row, since early in training either is common.
+    A value that is no number is told at once. A class that is lost or answered everywhere is told after
+    `settings.collapse_epochs` epochs in a row: early in training either is common.
     """
     if not history:
         return []
@@ -165,7 +165,7 @@ def _lost(history: Sequence[EpochFigures], name: str, settings: GuardSettings) -
 
 
 def _is_gone(figures: ClassFigures, best_before: float) -> bool:
-    """Tell whether a class that is there to be found is answered as good as never, or never where it is."""
+    """Tell whether a class that is there to be found is answered nearly never, or never where it is."""
     if figures.true_share == 0 or figures.dice is None:
         return False  # validation does not show it
     if not math.isfinite(figures.dice):

@@ -1,7 +1,7 @@
 """Training curves, read for the user: what they show, in numbers, and what to do about it. Pure.
 
-The rules compare what changed with how much the curves jump from one epoch to the next, so that noise is not read as a
-trend. They are ordered: the first that holds is the verdict, since a run that diverges may look like others besides.
+The rules compare a change with the curves' jumps from one epoch to the next. So noise is not read as a trend. They are
+ordered: the first that holds is the verdict, since a run that diverges may look like others besides.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def _overfitting(c: _Curves) -> Reading | None:
 
 
 def _worsening(c: _Curves, values: Float64, *, least: float) -> tuple[int, float, float] | None:
-    """Return where a figure (more is better) was best, its best and its end, if it worsened while the loss fell."""
+    """Return where a figure (more is better) was best, its best and its end, if loss fell and it worsened."""
     smooth = _smooth(values, c.window)
     top = int(smooth.argmax())
     place = min(top + c.window // 2, len(values) - 1)
@@ -315,7 +315,7 @@ def _healthy(c: _Curves) -> Reading:
 def epochs_of(rows: Sequence[Mapping[str, Any]]) -> list[EpochFigures]:
     """Turn the rows of a training's log, of numbers or as CSV reads them, into figures. Raises ValueError, KeyError.
 
-    Columns: epoch, loss, dice, and `dice_<class>` of each class; where they were measured `validation_loss`,
+    The columns are epoch, loss, dice, and `dice_<class>` of each class. Measured ones are `validation_loss`,
     `learning_rate`, `baseline_dice`, and `answered_<class>` and `true_<class>`, shares of the validation pixels.
     """
     return [_epoch(row) for row in rows]

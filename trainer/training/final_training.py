@@ -1,11 +1,11 @@
 """The last part of a training, which learns from the validation pictures as well.
 
-Of a rare defect there may be one piece to learn from and one to choose by, and what the second would have taught is
-lost. So the schedule can be parted: in its first part validation pictures judge, and choose thresholds and smallest
-areas unless the recipe presumes them; then the network goes on from the last epoch with all pictures that are not held
-out, for a second cosine, and its last weights are kept. The best epoch is not asked for unless the first part stopped
-early: an early one can be the best by one picture, and what is fitted with its unsettled weights does not suit what
-the second part ends with. Nothing is chosen after the first part, and held-out pictures stay held out.
+Of a rare defect there may be one piece to learn from and one to choose by. The second's lesson is then lost. So the
+schedule can be parted. In its first part validation pictures judge. They choose thresholds and smallest areas unless
+the recipe presumes them. Then the network goes on from the last epoch for a second cosine. It learns all pictures that
+are not held out. Its last weights are kept. The best epoch is not asked for unless the first part stopped early. An
+early one can be the best by one picture. A fit with its unsettled weights does not suit the second part's end. Nothing
+is chosen after the first part, and held-out pictures stay held out.
 """
 
 from __future__ import annotations

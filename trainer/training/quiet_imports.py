@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_greetings() -> Iterator[None]:
-    """Shut file descriptor 2 meanwhile. What Python itself raises comes through."""
+    """Shut file descriptor 2 meanwhile. Python's own errors come through."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -51,8 +51,8 @@ def recorded_sequences(pictures: Sequence[Picture], frames: int) -> list[tuple[P
 def belt_transforms(transform: Float64, frames: int, velocity_px: Float64) -> list[Float64]:
     """Return each frame's transform from a crop's pixels to the picture's, float64 [2, 3], oldest first.
 
-    What is at p in the last frame, `transform`'s, was at p - k v in the frame k before it: there the crop, which stays,
-    shows what the picture has k v further on. `velocity_px`: float64 [2], v = (x, y) per frame, in picture pixels.
+    A point at p in the last frame, `transform`'s, was at p - k v in the frame k before it. The crop stays, and shows
+    there the picture's content k v further on. `velocity_px`: float64 [2], v = (x, y) per frame, in picture pixels.
     """
     shifts = [np.column_stack([np.zeros((2, 2)), k * velocity_px]) for k in range(frames - 1, -1, -1)]
     return [transform + shift for shift in shifts]

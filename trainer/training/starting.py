@@ -1,7 +1,7 @@
 """`fit --from`: the weights of an earlier training to begin with, and which pictures they have learned from.
 
 Weights remember. Pictures that they were trained on cannot be held out afterwards, so a split that would do so is
-refused, and the hashes of all pictures that they know go on into the bundle.
+refused. The hashes of all pictures that they know go on into the bundle.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _learned(file: Path) -> dict[str, str] | None:
                 known = known or name == SPLIT
                 with (folder / name).open(newline="", encoding="utf-8") as opened:
                     for row in csv.DictReader(opened):
-                        # what one file says was learned from was, whatever another says
+                        # a picture that one file says was learned from was, whatever another says
                         if row["split"] != "test" and found.get(row["sha256"]) != "train":
                             found[row["sha256"]] = row["split"]
     return found if known else None

@@ -1,7 +1,7 @@
 """One step of training, compiled: the slope of the loss, clipped, to the optimizer; and the average of the weights.
 
-On several devices each takes its part of the batch. What is pooled over a batch (batch statistics, Dice) is pooled over
-all parts, and gradients are added up before they are clipped, so that the devices together do what one would do.
+On several devices each takes its part of the batch. Figures pooled over a batch (batch statistics, Dice) are pooled
+over all parts. Gradients are added up before they are clipped. So the devices together do what one would do.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Stepper:
     def rebuild(self) -> None:
         """Begin with a new optimizer for what is trainable now, and compile the step anew.
 
-        Adam's moments are corrected for their short history by one count for all variables, so variables that join
-        late would leap; all begin anew instead, and the moments of the others are back within some steps.
+        One count for all variables corrects Adam's moments for their short history, so variables that join late would
+        leap. All begin anew instead. The moments of the others are back within some steps.
         """
         import tensorflow as tf
 

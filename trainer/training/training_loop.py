@@ -1,9 +1,9 @@
-"""Epochs of steps until the schedule is over or nothing gets better; what is learned is validated, told and kept.
+"""Epochs of steps until the schedule is over or nothing gets better; the result is validated, told and kept.
 
-An epoch's batches depend on the seed and the epoch alone, and everything else that training remembers is in the
-checkpoint, so a resumed run goes on as if it had not been stopped. Steps decide: the schedule follows them alone, so
-that one seed on one machine gives the same weights twice, however busy it is. `max_minutes` is a limit: the epoch in
-which it is reached is the last, and the run says that it was cut.
+An epoch's batches depend on the seed and the epoch alone. Everything else that training remembers is in the checkpoint.
+So a resumed run goes on as if it had not been stopped. Steps decide: the schedule follows them alone. So one seed on
+one machine gives the same weights twice, however busy it is. `max_minutes` is a limit: the epoch in which it is reached
+is the last, and the run says that it was cut.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class TrainingLoop:
     """Trains `stepper`'s network on `batches`, judged by `validation`; keeps everything in `folder`.
 
     `stages` say what is trainable from which share of the schedule on. After `train` the best epoch's averaged weights
-    are in `best_weights`, and what happened in `run`. Where the schedule came to its end and the last epoch is as good
-    as the best (`AS_GOOD_DICE`), the last one counts as the best: its learning rate has fallen, and which of several
-    epochs is a hair better is the luck of the validation crops. With `goes_on` it does so in any case: what another
-    part goes on from, and fits thresholds with, is to be like what that part ends with. `after`: the folder of the part
-    that came before, which is kept there whatever happens to this one.
+    are in `best_weights`, and what happened in `run`. The last epoch counts as the best at the schedule's end where it
+    is as good as the best (`AS_GOOD_DICE`). Its learning rate has fallen. The luck of the validation crops tells which
+    of several epochs is a hair better. With `goes_on` it does so in any case: what another part goes on from, and fits
+    thresholds with, is to be like what that part ends with. `after`: the folder of the part that came before, which is
+    kept there whatever happens to this one.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class TrainingLoop:
     def going_on(self, settings: TrainSettings, batches: Batches, folder: Path) -> TrainingLoop:
         """Return a loop that goes on from this one's best weights: a schedule, an optimizer and a folder of its own.
 
-        What has become trainable stays so.
+        A layer that has become trainable stays so.
         """
         stepper = self._stepper
         stepper.net.set_weights(self.best_weights)
@@ -150,8 +150,8 @@ class TrainingLoop:
     def train(self, *, resume: bool) -> None:
         """Run epochs until the schedule is over or nothing gets better.
 
-        Raises InterruptedTrainingError, CollapsedTrainingError, DatasetError where the loss is no number, StoreError,
-        and SettingsError where the device cannot do what the recipe asks for.
+        Raises InterruptedTrainingError, CollapsedTrainingError, DatasetError where the loss is no number, and
+        StoreError. Raises SettingsError where the device cannot do what the recipe asks for.
         """
         if resume:
             self._restore()
@@ -184,7 +184,7 @@ class TrainingLoop:
         self._tell_at_the_end()
 
     def _prefer_the_last(self) -> None:
-        """Let the last epoch be the best one where the schedule is over and it is as good, or goes on.
+        """Let the last epoch be the best at the schedule's end, where it is as good or training goes on.
 
         Raises StoreError.
         """

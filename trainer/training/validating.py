@@ -78,8 +78,8 @@ class Validation:
 def constant_dice(truths: UInt8, class_count: int) -> float:
     """Return the best mean Dice, over the classes shown, of answering one class everywhere; truths uint8 [N, h, w].
 
-    What is ignored does not count. A class that fills the share s of all cells has then a Dice of 2 s / (1 + s), and
-    the others 0.
+    Ignored pixels do not count. A class that fills the share s of all cells has then a Dice of 2 s / (1 + s). The
+    others have 0.
     """
     known = truths[truths != IGNORED]
     shares = [float((known == class_id).mean()) if known.size else 0.0 for class_id in range(1, class_count + 1)]
