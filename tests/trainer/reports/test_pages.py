@@ -152,7 +152,7 @@ def test_the_defaults_of_splits_and_augmentation_are_those_on_the_page() -> None
     told = dict(re.findall(r"^\| `(test|validation|near_duplicates)` \| `?([\w.]+)`? \|", page, re.MULTILINE))
     own = SplitSettings()
     assert told == {"test": str(own.test), "validation": str(own.validation), "near_duplicates": own.near_duplicates}
-    (listed,) = re.findall(r"On by default are (.*?)\. All else is off", page, re.DOTALL)
+    (listed,) = re.findall(r"On by default: (.*?)\. All else is off", page, re.DOTALL)
     assert listed.replace("\n", " ") == (
         "flips, quarter turns, 15°, shift 0.35, zoom 1.3, shear 0.1, contrast 1.5, brightness 15 and noise 5"
     )
