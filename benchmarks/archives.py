@@ -1,8 +1,8 @@
 """`python -m benchmarks.archives`: what Ray costs and brings when an archive is judged again; tables, and JSON.
 
-Each figure is a ratio of starts in one run, in turn, by their medians, so that it says the same on another machine.
-Rates count from the end of the first shard to the end of the last, with all engines open: what a cluster takes to start
-is told by itself (`start_s`). Exit code 1 where a bound does not hold; `broken` says which.
+Each figure is a ratio of starts in one run, in turn, by their medians. So it says the same on another machine. Rates
+count from the end of the first shard to the end of the last, with all engines open: what a cluster takes to start is
+told by itself (`start_s`). Exit code 1 where a bound does not hold; `broken` says which.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from edge.reinspecting.working import ShardDone, Task
 from edge.settings import EngineSettings, Settings
 from edge.simulation.rendering import RenderedLine, SimulatedLineSettings
 
-# What a figure must be at least (True) or at most, and how much.
+# The bound of a figure, least (True) or most, and its value.
 BOUNDS = {
     "ray_by_plain": (True, 0.9),
     "two_nodes_by_one": (True, 1.6),
@@ -73,7 +73,10 @@ class Timed:
             yield shard
 
     def figures(self, began_s: float) -> dict[str, float]:
-        """Tell pictures/s from the end of the first shard on (0 = there was only one), and what came before it, s."""
+        """Tell pictures/s from the end of the first shard on, and the time before it, s.
+
+        0 = there was only one.
+        """
         if not self.done:
             return {"pictures_per_s": 0.0, "start_s": 0.0}
         judged, took_s = sum(count for _, count in self.done[1:]), self.done[-1][0] - self.done[0][0]

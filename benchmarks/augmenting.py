@@ -1,7 +1,7 @@
 """Crops per second of our augmentation beside albumentations, where that is installed: one core, alternating.
 
 Run: python -m benchmarks.augmenting --data DIR/phone_msd. Both cut 256 px crops with flips, turns, rotation, zoom,
-shear and shift from whole pictures, reflecting at their edges, and then change the light; albumentations cuts 384 px
+shear and shift from whole pictures, reflecting at their edges. Then they change the light. albumentations cuts 384 px
 first, so that turning has pixels to draw from, as ours has. Each figure is the best of several.
 """
 

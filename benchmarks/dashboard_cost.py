@@ -1,8 +1,8 @@
 """`python -m benchmarks.dashboard_cost`: what pages that are open cost the station; JSON.
 
 Two stations run side by side, alike, each with a dashboard. In each block of time three screens of one of them are open
-in a real browser, and none of the other; in the next block it is the other way round. So whatever else the machine does
-counts on both sides. CPU seconds are those of the stations' processes, frames those that they decided.
+in a real browser. None of the other is. The next block is the other way round. So whatever else the machine does counts
+on both sides. CPU seconds are those of the stations' processes, frames those that they decided.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """ONNX Runtime and OpenVINO side by side on this CPU: tiles per second, and whether they find the same defects.
 
-The engines answer the same tiles of the golden frames in turn, round by round, so that a busy moment meets all of them;
-ratios are taken within a round, and every figure is the median. bf16 answers what is in doubt again in FP32: "twice" is
-the share of such tiles. Every clip is judged, also those of products that a bundle is not for ("foreign"), on which
-many a speck is at the edge of its threshold and of its smallest area. Run: make bench
+The engines answer the same tiles of the golden frames in turn, round by round. So a busy moment meets all of them.
+Ratios are taken within a round, and every figure is the median. bf16 answers what is in doubt again in FP32: "twice" is
+the share of such tiles. Every clip is judged, also those of products that a bundle is not for ("foreign"). Many a speck
+there is at the edge of its threshold and of its smallest area. Run: make bench
 """
 
 from __future__ import annotations

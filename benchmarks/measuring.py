@@ -82,7 +82,7 @@ def accuracy(each: int) -> list[dict[str, Any]]:
     return rows + [_row(name, blur, _in_company(company, blur, each, rng)) for name, company, blur in COMPANY]
 
 
-# What a line of 80 x 5 px lies beside in one picture, and under which blur.
+# The neighbours of a line of 80 x 5 px in one picture, and the blur.
 COMPANY = tuple(
     (f"bar 80 x 5, beside {name}", sizes, blur)
     for blur in (2.0, 2.5)

@@ -101,7 +101,7 @@ def at_full_size(folder: Path) -> Bundle:
 
 
 def bare_tiles_per_s(session: onnxruntime.InferenceSession, batch: int, tiles: UInt8, thresholds: list[float]) -> float:
-    """Answer tiles that are already cut with a session as ONNX Runtime makes it, which uses every core for a batch."""
+    """Answer cut tiles with a session as ONNX Runtime makes it, with every core for a batch."""
     asked = np.array(thresholds, np.float32)
     started_s = time.perf_counter()
     for first in range(0, len(tiles), batch):
@@ -131,7 +131,7 @@ def replay_tiles_per_s(clip: Path, bundle: Bundle, settings: Settings, folder: P
             publisher=MemoryPublisher(),
             watchers=[keep],
         )
-    # From the first decided frame on, so that loading the model, which the bare session does not time, is left out.
+    # From the first decided frame on: loading the model, which the bare session does not time, is left out.
     per_frame = result.counts.tiles / result.counts.frames
     return per_frame * (len(ends_s) - 1) / (ends_s[-1] - ends_s[0])
 

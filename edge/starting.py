@@ -1,6 +1,6 @@
 """The beginning of the `linewatch` command, while Python still imports it: no signal ends it in a traceback.
 
-Importing takes a second, and longer on a device. Whatever is imported here takes time before anybody listens.
+Importing takes a second, and longer on a device. Each import here takes time before anybody listens.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Run a command where there is no network but loopback, and count what it asks of a name server and sends outside.
+"""Run a command with no network but loopback.
 
-`python tests/alone.py COMMAND…` needs a network and a mount namespace of its own: see `run_alone`. It prints JSON:
-`code`, `stdout`, `stderr`, `questions` (names that were asked for) and `packets` (sent to any address but loopback).
+Count its questions to a name server and what it sends outside. `python tests/alone.py COMMAND…` needs a network and a
+mount namespace of its own: see `run_alone`. It prints JSON: `code`, `stdout`, `stderr`, `questions` (names that were
+asked for) and `packets` (sent to any address but loopback).
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def listens(port: int) -> bool:
 def wait_for(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
     """Return as soon as `condition` holds; AssertionError if it does not come to hold.
 
-    What it asks of a list or a table that is still empty (LookupError) does not hold yet.
+    A question to a list or a table that is still empty (LookupError) does not hold yet.
     """
     deadline_s = time.monotonic() + timeout_s
     lacking: LookupError | None = None
@@ -161,7 +161,7 @@ class Mosquitto:
 class Subscriber:
     """A client of its own that remembers each message of `topics`. `keeps_session`: the broker queues for it.
 
-    Two that keep their session have one id at a broker, so that the second takes up what the first one left.
+    Two that keep their session have one id at a broker. The second takes up what the first one left.
     """
 
     def __init__(

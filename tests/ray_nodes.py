@@ -24,7 +24,7 @@ _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 _STORE = ["--num-cpus=1", f"--object-store-memory={100 * 2**20}", "--min-worker-port=0", "--max-worker-port=0"]
 # Ray gives workers a niceness of 15: on a machine that does something else they would hardly come to their turn
 _VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
-# what a process of a node sees at a path is nothing, as on a machine that lacks it
+# a process of a node sees nothing at a path, as on a machine that lacks it
 _HIDING = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"']
 
 

@@ -1,7 +1,7 @@
 """A disk that becomes read-only for one process, as a kernel makes it when it no longer trusts the device.
 
 A file system cannot be mounted anew while a process writes there. So the calls by which SQLite writes are answered as
-such a disk answers them (EROFS), for the files whose names begin with that of the store.
+such a disk answers them (EROFS). That is for files whose names begin with that of the store.
 """
 
 from __future__ import annotations

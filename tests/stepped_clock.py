@@ -1,6 +1,7 @@
-"""A wall clock that can be set for one process, as an administrator or a time server sets it for all of them.
+"""A wall clock that can be set for one process.
 
-The process is started with `environment()`; its clocks that only run (CLOCK_MONOTONIC) are left as they are.
+An administrator or a time server sets it so for all of them. The process is started with `environment()`; its clocks
+that only run (CLOCK_MONOTONIC) are left as they are.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ NOUNS = (
     "recipes|results|rows|seconds|sets|steps|tiles|values|views|things|channels|colours|settings|sequences|"
     "entries|pieces|stations|cameras|thresholds|tries|connections|boxes|strokes|copies"
 )
-# What can never be one, and why.
+# Words that can never be one, and why.
 NEVER_ONE: dict[tuple[str, str], str] = {
     ("down * across", "tiles"): "told where it is beyond a limit of many",
     ("self._entries_at_most", "files"): "a limit of many",

@@ -1,21 +1,26 @@
-"""Docstrings are plain statements: none opens with a clause, which would make the reader wait for the subject."""
+"""Docstrings are plain statements: none opens with a clause, and no sentence is longer than 20 words."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.sentences import count_words, paragraphs, pieces, sentences
 
 # each opens a clause, as a question word or as a condition
 CLAUSES = (
     "what", "how", "whether", "which", "where", "when", "while", "who", "why",
     "whatever", "however", "whichever", "wherever", "whenever", "whoever",
 )  # fmt: skip
+# each opens a later sentence in the same way
+LATER_CLAUSES = (*CLAUSES, "if", "because", "since", "although", "though", "unless", "until", "once")
 PLACES = ("edge", "trainer", "converters", "benchmarks", "tests")
+WORDS_AT_MOST = 20
 
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
@@ -40,6 +45,71 @@ def test_no_docstring_opens_with_a_clause(place: str) -> None:
     assert len(texts) > 100
     wrong = [f"{path}:{line}: {text.splitlines()[0]}" for path, line, text in texts if first_word(text) in CLAUSES]
     assert not wrong, "open with a verb or a noun:\n" + "\n".join(wrong)
+
+
+@cache
+def sentences_of(place: str) -> tuple[tuple[str, str], ...]:
+    """Return each sentence of a room's docstrings, after its file and line."""
+    return tuple(
+        (f"{path.relative_to(ROOT)}:{line}", sentence)
+        for path in sorted((ROOT / place).rglob("*.py"))
+        for line, text in docstrings(path)
+        for paragraph in paragraphs(text.splitlines())
+        for sentence in sentences(paragraph)
+    )
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_sentence_is_too_long(place: str) -> None:
+    """Each has 20 words at most; a colon or a semicolon begins to count anew."""
+    found = [(at, piece) for at, sentence in sentences_of(place) for piece in pieces(sentence)]
+    assert len(found) > 100
+    wrong = [f"{at}: {count_words(piece)} words: {piece}" for at, piece in found if count_words(piece) > WORDS_AT_MOST]
+    assert not wrong, "say less, or part it:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_later_sentence_opens_with_a_clause(place: str) -> None:
+    """A sentence begins with its subject; a question may begin as questions do."""
+    wrong = [
+        f"{at}: {sentence}"
+        for at, sentence in sentences_of(place)
+        if first_word(sentence) in LATER_CLAUSES and not sentence.endswith("?")
+    ]
+    assert not wrong, "begin with the subject:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("One two.", 2),
+        ("`a b c` and uint8 [H, W].", 3),
+        ("Tiles of 3 x 3 px.", 4),
+        ("See [a page](a.md) - now.", 4),
+    ],
+)
+def test_code_shapes_and_sizes_are_one_word(text: str, words: int) -> None:
+    """A reader takes each in at once."""
+    assert count_words(text) == words
+
+
+def test_a_paragraph_falls_into_sentences_and_pieces() -> None:
+    """A full stop within code or a number ends nothing; lists, tables and code stand apart."""
+    text = [
+        "Takes `a. b` of 0.5: one;",
+        "two. If so,",
+        "three.",
+        "",
+        "- item",
+        "  goes on",
+        "",
+        "| a | b. |",
+        "    x = 1.",
+    ]
+    first, item = paragraphs(text)
+    assert list(sentences(first)) == ["Takes `a. b` of 0.5: one; two.", "If so, three."]
+    assert list(pieces(first)) == ["Takes `a. b` of 0.5:", "one;", "two.", "If so, three."]
+    assert item == "- item goes on"
 
 
 @pytest.mark.parametrize(

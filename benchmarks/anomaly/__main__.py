@@ -4,8 +4,8 @@
 
 Every set is learned and judged by its protocol (protocols.py) with config/train.good-parts.yaml and the changes that
 protocols.py names. With --beside, a Python that has anomalib, PaDiM and PatchCore learn and judge the same pictures in
-the same turns. What is in the JSON file already, of the same recipe and pictures, is not done again: a run that was
-stopped goes on.
+the same turns. A set that is in the JSON file already, of the same recipe and pictures, is not done again. A run that
+was stopped goes on.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
 
 FOLDER holds backbone.pth, the weights, and of each turn a folder with learned.npy and judged.npy, uint8 BGR pictures,
 [N, 256, 256, 3]. Written there are scores.npy, float32 [N], and maps.npy, float32 [N, 256, 256]. Neighbours and
-smoothing are anomalib's defaults. Layers are the last features at strides 4, 8 and 16 for PaDiM, at 8 and 16 for
-PatchCore, as for ResNet there. A share of 0.01 of the cells is kept, the smallest memory of the PatchCore paper.
+smoothing are anomalib's defaults. Layers are the last features at strides 4, 8 and 16 for PaDiM. They are those at 8
+and 16 for PatchCore, as for ResNet there. A share of 0.01 of the cells is kept, the smallest memory of the PatchCore
+paper.
 """
 
 from __future__ import annotations

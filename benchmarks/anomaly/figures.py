@@ -16,8 +16,8 @@ from trainer.evaluation.ranking import auroc_interval, picture_auroc
 BINS = 256
 DRAWS = 1000
 _SAME = 1e-9  # draws that differ by less do so by rounding
-# Of the clean pixels at most so many are answered where the overlap of regions is averaged (Bergmann et al., "The MVTec
-# anomaly detection dataset", 2021: PRO up to a false positive rate of 0.3).
+# At most so many clean pixels are answered where the overlap of regions is averaged. Source: Bergmann et al., "The
+# MVTec anomaly detection dataset", 2021: PRO up to a false positive rate of 0.3.
 _FALSE_PIXELS = 0.3
 
 
@@ -53,8 +53,8 @@ def counted(image: str, group: str, score: float, pixels: UInt8, mask: Any, *, d
 def figures_of(judged: Sequence[Judged], false_alarms: float, draws: int = DRAWS, seed: int = 0) -> dict[str, Any]:
     """Return `auroc`, `found` (at that share of false alarms), `pixel_ap` and `aupro`, each as [value, [low, high]].
 
-    The interval is of draws of whole pieces (Efron and Tibshirani, 1993). Where each draw gives the same, that of an
-    area (Newcombe, 2006) or of a share (Clopper and Pearson, 1934), of as many pieces.
+    The interval is of draws of whole pieces (Efron and Tibshirani, 1993). Draws that all give the same have an interval
+    of so many pieces. It is that of an area (Newcombe, 2006) or of a share (Clopper and Pearson, 1934).
     """
     groups = sorted({one.group for one in judged})
     places = [np.flatnonzero([one.group == group for one in judged]) for group in groups]

@@ -129,7 +129,7 @@ def simulated_phones(_source: Path, to: Path) -> None:
 def phone_regions(source: Path, to: Path) -> None:
     """Cut real phones into regions, since none is clean as a whole: each one with a mask, or without any pixel of one.
 
-    What shows a little of a mask is left out: the masks have blobs that are no defects. So are most clean regions.
+    A picture with a little of a mask is left out: the masks have blobs that are no defects. So are most clean regions.
     """
     to.mkdir(parents=True, exist_ok=True)
     rows, clean = [], 0

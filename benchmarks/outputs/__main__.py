@@ -1,10 +1,10 @@
 """`python -m benchmarks.outputs`: how long a verdict takes to a machine, and how exact a pulse is; a table and JSON.
 
 The simulated line sends ten parts in a second past the simulated engine. Beside the station stands a PLC, over Modbus
-TCP or OPC UA (signed and encrypted), in a process of its own that notes when each signal comes; all read one clock.
-Three screens of a dashboard are open in a browser all the time; the browser, which is another computer's, yields to
-the others. After a third of the parts the broker is killed, after another the disk of the store is filled. Then both
-come back, and what waited is sent, while a few parts more are measured on their own. A full disk needs root.
+TCP or OPC UA (signed and encrypted). Its own process notes when each signal comes. All read one clock. Three screens of
+a dashboard are open in a browser all the time; the browser, which is another computer's, yields to the others. After a
+third of the parts the broker is killed, after another the disk of the store is filled. Then both come back, and what
+waited is sent, while a few parts more are measured on their own. A full disk needs root.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# ms; what Linewatch may add after the verdict to the count's arrival, of 99 in 100 parts.
+# ms; the most that Linewatch may add after the verdict to the count's arrival, of 99 in 100 parts.
 ADDED_P99_MS = {"modbus": 10.0, "opcua": 20.0}
 PULSE_MS = 5.0
 AFTER_MS = 1500.0

@@ -1,6 +1,6 @@
 """`python -m benchmarks.outputs.station CONFIG PARTS`: a station that notes when the verdict of each part stood.
 
-It tells each hundredth part as it is decided, and at the end writes down all of them, in ns of one clock.
+It tells each hundredth part as it is decided. At the end it writes down all of them, in ns of one clock.
 """
 
 from __future__ import annotations

@@ -45,10 +45,10 @@ class Compared:
 
 
 def compare(took: Took, twin: Took, from_s: float, to_s: float) -> Compared:
-    """Compare two lines that ran at the same time, slice by slice; `took`: (when, s; how long, s) of each frame.
+    """Compare two lines that ran at the same time, slice by slice.
 
-    A phase has as many slices, of equal length, as it has hundreds of frames of the twin. A slice without frames counts
-    as infinitely slow.
+    `took`: (moment, s; duration, s) of each frame. A phase has as many slices, of equal length, as it has hundreds of
+    frames of the twin. A slice without frames counts as infinitely slow.
     """
     frames, twin_frames = (len(_within(each, from_s, to_s)) for each in (took, twin))
     slices = max(1, twin_frames // FRAMES_PER_SLICE)

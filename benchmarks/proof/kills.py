@@ -81,7 +81,7 @@ def survive(
 ) -> tuple[Count, str]:
     """Play one scene of kills; return what was counted, and what happened, in words.
 
-    With `asks` the consumer asks for what it misses, and a second one only looks, which makes the broker believe that
+    With `asks` the consumer asks for what it misses. A second one only looks, which makes the broker believe that
     somebody is there. Without, the consumer is alone and never asks.
     """
     chance = random.Random(seed)
@@ -135,7 +135,7 @@ def _go_on(line: Line, events: int, chance: random.Random) -> None:
 
 
 def _events(line: Line) -> list[tuple[int, str]]:
-    """Return number and id of each committed event, in order. What is retained is no event."""
+    """Return number and id of each committed event, in order. A retained message is no event."""
     rows = line.query("SELECT seq, id FROM message WHERE NOT retain ORDER BY seq")
     return [(int(str(seq)), str(identifier)) for seq, identifier in rows]
 

@@ -66,10 +66,10 @@ class CarelessAckPolicy(AckPolicy):
 
 
 class TimedOutbox(Outbox):
-    """Notes what publishing takes from each frame: (when, monotonic s; how long, s).
+    """Notes the time that publishing takes from each frame: (moment, monotonic s; duration, s).
 
-    Publishing is all between the taking of an event's number and the acceptance of its messages, their making included,
-    and waiting for the outbox; deciding about alarms, which lies between two events, is not.
+    Publishing is all between the taking of an event's number and the acceptance of its messages. Their making is
+    included, and so is waiting for the outbox. Deciding about alarms lies between two events and is not.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The figures of all sets → docs/results.md. What was measured is kept in docs/results.json, set by set."""
+"""The figures of all sets → docs/results.md. Measurements are kept in docs/results.json, set by set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One set from its recipe to its figures, by the commands that a user would type. What is done is not done again."""
+"""One set from its recipe to its figures, by the commands that a user would type. A finished one is not done again."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def digest(recipe: Path, pictures: Path) -> str:
 def run(picture_set: PictureSet, data: Path, out: Path) -> Ran:
     """Train, convert and judge one set under `out`; a run that was stopped goes on where it was.
 
-    The folder is named after what the recipe says and what the dataset holds, so that other ones begin anew, and
-    another comment does not. What became of the code since is not looked at: remove the folder to train with it.
+    The folder is named after what the recipe says and what the dataset holds. So another of them begins anew, and
+    another comment does not. Later changes of the code are not looked at: remove the folder to train with them.
     """
     recipe, pictures = ROOT / picture_set.recipe, data / picture_set.folder
     folder = out / f"{picture_set.name}-{digest(recipe, pictures)}"

@@ -188,7 +188,7 @@ SETS = (
 )
 
 
-# What the model that is shipped, which never saw a real picture, must find on phone_msd; by replay.
+# The figures that the shipped model, which never saw a real picture, must reach on phone_msd; by replay.
 SHIPPED = (
     _found("scratch pictures found", "scratch", 0.5, 0.9),
     _flagged("others given a scratch", "scratch", 0.3, 0.1),

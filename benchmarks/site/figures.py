@@ -46,9 +46,9 @@ def lags(
 ) -> tuple[list[float], list[float], int]:
     """Return lags in s: of alarms that met a broker, and of those of an outage; and how many were never shown.
 
-    An alarm is of an outage if it was raised before everything had caught up, and was not shown before the kill. It may
-    be over before the broker is there again, and then no page shows it: it is in the history. So `never shown` counts
-    the alarms that met a broker alone.
+    An alarm is of an outage on two conditions. It was raised before everything had caught up, and was not shown before
+    the kill. It may be over before the broker is there again, and then no page shows it: it is in the history. So
+    `never shown` counts the alarms that met a broker alone.
     """
     usual: list[float] = []
     late: list[float] = []
@@ -89,8 +89,8 @@ def slowest(raised: Mapping[str, int], shown: Mapping[str, int], began_ns: int) 
 def used(samples: Sequence[Sample], processes: int = 1, since_ns: int = 0) -> dict[str, Any]:
     """Return processor (1 = one core) and memory of a process.
 
-    `growth`: last quarter ÷ second quarter of the time since a moment, such as that when all had caught up: what a
-    broker took for a queue it does not give back to the system.
+    `growth`: last quarter ÷ second quarter of the time since a moment, such as that when all had caught up. A broker
+    does not give back to the system what it took for a queue.
     """
     if len(samples) < 2:
         return {"cores": None, "resident_mb": None, "growth": None, "processes": processes}

@@ -179,7 +179,7 @@ class SiteDashboard:
 
 
 class StationHost:
-    """A process with some of the stations. What it says is put into `heard`, with its number."""
+    """A process with some of the stations. Its output is put into `heard`, with its number."""
 
     def __init__(
         self, number: int, arguments: Sequence[object], heard: queue.SimpleQueue[tuple[int, dict[str, Any]]]

@@ -1,8 +1,8 @@
 """Stations without cameras, many in one process: their parts are made up, all behind a verdict is the product's own.
 
-Each has its outbox on disk, its sender, its two connections of MQTT 5, its alarms and its counters, as `linewatch run`
-has them. `python -m benchmarks.site.stations PORT FOLDER FIRST COUNT …` is started by `benchmarks.site`. It says on
-stdout, a JSON object a line, how they stand, and obeys `go`, `mark`, `fast`, `stop` and `end` on stdin.
+Each has its outbox on disk, its sender, its two connections of MQTT 5, its alarms and its counters. `linewatch run` has
+them so. `python -m benchmarks.site.stations PORT FOLDER FIRST COUNT …` is started by `benchmarks.site`. It says on
+stdout, a JSON object a line, how they stand. It obeys `go`, `mark`, `fast`, `stop` and `end` on stdin.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from edge.station.view import ViewNow
 ALARM = "rejects"
 STANDS_MS = 5_000  # an alarm ends so long after its NG part, where no other follows
 KEPT_S = 1_200.0  # of what the broker took; longer than a station sends again by itself
-_TURN_S = 0.5  # how often a station that has no part looks at its alarms, commands and reports
+_TURN_S = 0.5  # the pause of a station without a part between looks at its alarms, commands and reports
 _TOLD_EVERY_S = 1.0
 _BEHIND = 20  # events that wait for the broker: a station that has more makes no further part in the fast phase
 _MODEL = ModelIdentity("glass", "1.2.0", "ab" * 32)

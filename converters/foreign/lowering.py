@@ -213,7 +213,7 @@ def _reduction(node: Any, scope: _Scope) -> list[Any]:
 
 
 def _resize(node: Any, scope: _Scope) -> list[Any]:
-    """Name all axes; since opset 18 some may be named alone, and the others are scaled by 1."""
+    """Name all axes: some may be named alone since opset 18, and the others are scaled by 1."""
     axes = _attribute(node, "axes")
     if axes:
         scales, sizes = scope.values(node, 2), scope.values(node, 3)

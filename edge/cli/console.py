@@ -150,7 +150,7 @@ def progress_bar(total: Callable[[], int], what: str = "frames") -> Iterator[Cal
 def run_app(command: typer.Typer) -> None:
     """Run a command line: nothing ends in a traceback, and no thread that hangs in foreign code in SIGABRT.
 
-    A Ctrl-C or SIGHUP while the process ends is not heard, so that it ends with the code that it had.
+    A Ctrl-C or SIGHUP while the process ends is not heard. So it ends with the code that it had.
     """
     try:
         _run_app(command)

@@ -189,13 +189,13 @@ class ReloadDesk:
                     self._step(Skipped() if pair is None else Judged(self._compared(pair)), now_ns)
         if self._change is change:
             now_ns = self._decider.now_ns  # a frame that was begun since is judged by the former model
-            free = self._free(now_ns)  # which hears of parts, that may name a recipe
+            free = self._free(now_ns)  # it hears of parts, which may name a recipe
             if self._state.phase == "switching" and change.new is not None:
                 self._refuse_without_recipe(change, change.new, now_ns)
             self._step(Gap(free=free), now_ns)
 
     def _refuse_without_recipe(self, change: _Change, new: Edition, now_ns: int) -> None:
-        """Keep what is in force where its recipe, which came since the files were read, is none of the new edition."""
+        """Keep what is in force where its recipe, newer than the read files, is not in the new edition."""
         try:
             require_recipe(new, self._decider.in_force)
         except SettingsError as error:

@@ -15,7 +15,7 @@ _STEP_S = 0.05
 class Cable:
     """Leads a free port of loopback to `port`. After `cut` nothing passes and nobody is told; `mend` ends that.
 
-    What is in the cable when it is cut is lost: connections of before are dead for good.
+    Bytes in the cable at its cut are lost: connections of before are dead for good.
     """
 
     def __init__(self, port: int) -> None:

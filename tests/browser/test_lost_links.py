@@ -44,7 +44,7 @@ def verdict(page: Page, word: str) -> None:
 
 
 def test_a_killed_broker_is_seen_and_its_return_too(browser: Browser, quiet: Quiet) -> None:
-    """NO BROKER and an unknown verdict, never OK; when it is back and the station speaks, the page shows it."""
+    """NO BROKER and an unknown verdict, never OK; the page shows the broker's return once the station speaks."""
     plant, voice = quiet
     with watched_page(browser, plant.url) as (page, _):
         page.goto(plant.url)

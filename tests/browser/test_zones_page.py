@@ -19,7 +19,7 @@ from tests.edge.inspection.test_zoning import shown
 
 
 def test_a_rectangle_and_a_polygon_are_drawn_and_saved(browser: Browser, tmp_path: Path) -> None:
-    """No error and no foreign request; what is refused is said, and what is saved is what the settings read."""
+    """No error and no foreign request; a refusal is said, and the saved zones are what the settings read."""
     write_bright_bundle(tmp_path / "bundle")
     (tmp_path / "line.yaml").write_text("bundle: bundle\ninspect: {part: {find: rectangle}}\n")
     inspect = load_settings(tmp_path / "line.yaml").inspect

@@ -18,7 +18,7 @@ THEMES = ("light", "dark")
 class Faults:
     """Faults of a page: console errors, exceptions, failed requests, requests to anybody else.
 
-    A test that cuts the network says so by `allow`, with what its console errors and failed requests then read like.
+    A test that cuts the network says so by `allow`, with the words of its console errors and failed requests.
     """
 
     def __init__(self, url: str) -> None:
@@ -60,7 +60,7 @@ class Faults:
 
 @contextmanager
 def watched_page(browser: Browser, url: str, size: str = "station", **how: Any) -> Iterator[tuple[Page, Faults]]:
-    """Give a page of a browser that has no memory, and fail at the end if anything went wrong in it."""
+    """Give a page of a browser without memory, and fail at the end if anything went wrong in it."""
     width, height = SIZES[size]
     context: BrowserContext = browser.new_context(viewport={"width": width, "height": height}, **how)
     context.set_default_timeout(120_000)

@@ -129,7 +129,7 @@ def test_a_bundle_and_its_graph_are_told_of(pair: tuple[Path, Path], capsys: pyt
 
 
 def test_a_bundle_is_told_of_where_onnx_is_not_installed(pair: tuple[Path, Path]) -> None:
-    """On a device, which has no package onnx, a bundle is told of by its manifest, and a graph by its hash."""
+    """On a device, without the package onnx, a manifest tells of a bundle, and a hash of a graph."""
     # None in sys.modules is how Python itself marks a module that cannot be imported
     code = "import sys; sys.modules['onnx'] = None\nfrom converters.__main__ import main\n"
     code += f"main(['inspect', {str(pair[0])!r}, '--json', '-'])"
@@ -158,7 +158,7 @@ def test_a_plan_is_told_of_by_its_header(tmp_path: Path, capsys: pytest.CaptureF
 def test_what_is_nothing_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
 ) -> None:
-    """A file that is none of these ends with exit code 4 and a message, and so does one that is not there."""
+    """A file that is none of these, or not there, ends with exit code 4 and a message."""
     (tmp_path / name).write_bytes(content)
     assert run("inspect", tmp_path / name) == 4
     assert "Traceback" not in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_every_command_works(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Run one after the other on a bundle of the trainer's kind, all end with 0, and leave a bundle that verifies."""
+    """On a bundle of the trainer's kind all end with 0, one after the other, and the bundle verifies."""
     make_bundle(tmp_path / "scratch-1.0.0", levels_net())
     (tmp_path / "pictures").mkdir()
     for seed in (3, 4):

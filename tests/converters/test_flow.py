@@ -353,7 +353,7 @@ def test_two_conversions_of_one_bundle_exclude_each_other(bundle: Path, capsys: 
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    """Mount 64 KiB of memory at `folder`; where that is not allowed, limit what a file may hold."""
+    """Mount 64 KiB of memory at `folder`; limit the size of files where that is not allowed."""
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, check=False
@@ -412,7 +412,7 @@ def test_a_bundle_whose_name_is_a_verb_is_reached_by_a_path(
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.touch()])
 def test_what_is_no_bundle_is_told_at_once(tmp_path: Path, make: Callable[[Path], object]) -> None:
-    """A pipe to which nobody writes, a device and a file in the place of a bundle end with exit code 4."""
+    """A pipe without a writer, a device or a file in a bundle's place ends with exit code 4."""
     make(tmp_path / "bundle")
     assert run(tmp_path / "bundle", "--to", "onnxruntime") == 4
 

@@ -75,7 +75,7 @@ def _sequence(picture: UInt8, frames: int) -> UInt8:
 
 
 def test_onnx_runtime_answers_as_keras(kept: Kept) -> None:
-    """On drawn tiles and on noise classes are Keras's but for a few at thresholds, and scores to the last step."""
+    """On drawn tiles and noise, classes are Keras's but for a few at thresholds, and scores to one step."""
     settings, contract = tiny(kept.name), kept.contract
     noise = np.random.default_rng(0).integers(0, 256, (2, TILE, TILE, 1), np.uint8)
     drawn = shown(settings, 10, seed=7)[0]
@@ -91,7 +91,7 @@ def test_onnx_runtime_answers_as_keras(kept: Kept) -> None:
         seen |= set(np.unique(before.classes).tolist())
     allowed = 0.0005 * 12 * (TILE // contract.stride) ** 2  # what `convert` allows
     assert differing <= allowed
-    # where two pixels are the maximum but for the last digit, unpooling gives the value to one of them
+    # unpooling gives the value to one of two pixels that are the maximum but for the last digit
     assert scored_otherwise <= (allowed if "unpool" in kept.name else 0)
     assert seen & {1, 2}, "the tiles must show a class"
 
@@ -121,8 +121,8 @@ def test_graphs_are_plain(kept: Kept) -> None:
     assert not operators & {"Loop", "Scan", "If", "LSTM", "SequenceAt", "NonZero", "RandomNormalLike"}, operators
 
 
-# What is left is one at the start of a flattening or of the time axis, the unpooling's comparisons of neighbours, and
-# answers that are mirrored back, which have a channel per class.
+# Few remain. One is at the start of a flattening or of the time axis. Others are the unpooling's comparisons of
+# neighbours, and answers that are mirrored back, with a channel per class.
 _TRANSPOSITIONS = {"cnn6": 1, "cnn-lstm": 1, "instance-resunet unpooling": 10, "edge-unet of four views": 5}
 
 
@@ -144,7 +144,7 @@ def test_openvino_answers_as_onnx_runtime(kept: Kept) -> None:
         found = answers(engine, tiles)
     expected = answers(kept.converted, tiles)
     assert found.classes.shape == expected.classes.shape
-    # where two pixels are the maximum but for the last digit, unpooling gives the value to one of them
+    # unpooling gives the value to one of two pixels that are the maximum but for the last digit
     assert np.mean(found.classes != expected.classes) <= (0.01 if "unpool" in kept.name else 0.0005)
 
 

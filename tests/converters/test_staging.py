@@ -37,7 +37,7 @@ def _content(folder: Path) -> dict[str, str]:
 
 
 def test_everything_is_replaced_at_once(folder: Path) -> None:
-    """Until the commit the old files stand; after it the new ones, and nothing else is left."""
+    """The old files stand until the commit; the new ones after it, and nothing else is left."""
     with Staging(folder) as staging:
         assert staging.write("a", b"new a").read_text() == "new a"
         staging.write("b", b"new b")

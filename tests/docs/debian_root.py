@@ -16,7 +16,7 @@ _CONFIGURED = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 
 
 class DebianRoot:
-    """A minimal Debian at `path`; what is typed runs in `home`, a copy of the checkout."""
+    """A minimal Debian at `path`; commands run in `home`, a copy of the checkout."""
 
     def __init__(self, path: Path, checkout: Path) -> None:
         self.path, self.home = path, "/root/linewatch"

@@ -40,7 +40,7 @@ def seen(path: Path, spec: str, **how: float) -> None:
 
 
 def test_each_command_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All end well; what is written tells what the page's table says, and no more."""
+    """All end well; their output tells what the page's table says, and no more."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs" / "pictures").mkdir(parents=True)
     (tmp_path / "line.yaml").write_text(SETTINGS)

@@ -148,7 +148,7 @@ def test_a_station_behind_a_bridge_is_heard_and_obeys_and_a_cut_link_costs_nothi
 def test_what_found_no_room_in_the_queue_is_asked_for_by_the_site(tmp_path: Path) -> None:
     """A queue that is full loses events: the broker's log says so; the site's dashboard sees the gap, and gets them.
 
-    What is retained comes anew when the link stands again, so an alarm that was raised meanwhile is on the screen.
+    Retained messages come anew at the link's return. So an alarm that was raised meanwhile is on the screen.
     """
     with bridged(tmp_path, queued=30) as there, station(tmp_path, there.broker.port, ng=0.0) as opened:
         first = passed(opened, 2)

@@ -1,4 +1,4 @@
-"""Every command of the README is run here, in a copy of the checkout, as it stands but for what the comments name."""
+"""Every command of the README runs here, in a copy of the checkout, as it stands but for named changes."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_a_target_reads_the_figure_that_it_is_about() -> None:
 
 
 def test_what_is_not_reached_is_named(tmp_path: Path) -> None:
-    """The page says of each figure whether it is reached, of each set whether it was run, and the misses are listed."""
+    """The page says whether each figure is reached and each set was run, and lists the misses."""
     figures = [
         {"title": "defective pictures found", "value": 0.96, "interval": [0.88, 0.99], "empty": 0.0},
         {"title": "clean pictures flagged", "value": 0.08, "interval": None, "empty": 0.0},

@@ -86,7 +86,7 @@ def test_memory_and_processor_are_those_of_the_run() -> None:
 
 
 def test_each_bound_can_fail() -> None:
-    """Loss, lag, an alarm that no page showed, a site that does not catch up, and memory that grows are each told."""
+    """Loss, lag, an alarm on no page, a site that does not catch up, and growing memory are each told."""
     good = {
         "lost": 0,
         "lag_p99_s": 0.9,

@@ -22,7 +22,10 @@ def test_the_page_shows_each_picture_that_the_command_writes() -> None:
 
 
 def test_each_picture_is_as_wide_as_its_screen() -> None:
-    """A PNG whose head says the width of a wall, a desk or a phone, and the height, unless the whole page is shown."""
+    """A PNG's head gives the width of a wall, a desk or a phone.
+
+    It gives the height, too, unless the whole page is shown.
+    """
     for screen in SCREENS:
         raw = (FOLDER / f"{screen.name}.png").read_bytes()
         assert raw.startswith(b"\x89PNG\r\n\x1a\n"), screen

@@ -57,7 +57,10 @@ def tell_counts(log: logging.Logger) -> None:
 def test_a_flood_of_refused_events_is_two_lines_a_minute(
     log: logging.Logger, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """2.2 million a day, 25 a second, are the first one and one count a minute, which says how many and the last."""
+    """2.2 million a day, 25 a second, are the first one and one count a minute.
+
+    The count says how many, and the last.
+    """
     for number in range(25 * 120):
         clock.now_s = number / 25
         log.error("the broker refused %s: quota (0x97)", f"event/{number}")

@@ -85,7 +85,7 @@ def test_every_key_is_explained(name: str, model: type[BaseModel], elsewhere: st
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        # (what is wrong, the key path, what was expected, what was received)
+        # (the fault, the key path, the expected, the received)
         ("report: {health_every_s: .inf}", r"key report\.health_every_s: expected .*finite"),
         ("report: {sequence_every_s: .nan}", r"key report\.sequence_every_s: expected .*finite"),
         ("camera: {nmae: a}", r"line\.yaml, key camera\.nmae: no such key"),
@@ -202,7 +202,7 @@ def bundle(*names: str) -> Bundle:
 
 
 def test_a_class_that_the_bundle_lacks_is_named_with_its_key(tmp_path: Path) -> None:
-    """A limit, threshold, grade or alarm of an unknown class is refused with its key and the class that is meant."""
+    """A limit, threshold, grade or alarm of an unknown class is refused with key and intended class."""
     text = """
     inspect:
       limits: {scrach: {}, scratch: {}}

@@ -46,7 +46,7 @@ class OddBroker(ScriptedBroker):
         return super()._answer(connection, head, body)
 
 
-# What a broker answers to a CONNECT, and what is told of it, by `check` and by the line alike.
+# A broker's answers to a CONNECT, and their words, by `check` and by the line alike.
 NONE_FOR_A_LINE = {
     "QoS 0 only": (connack(0, b"\x24\x00"), "max_qos 1"),
     "nothing retained": (connack(0, b"\x25\x00"), "retain_available true"),
@@ -173,7 +173,7 @@ def test_a_broker_that_lets_in_and_throws_out_is_asked_ever_more_seldom() -> Non
 def test_a_broker_that_ends_the_connection_over_everything_convicts_no_message(
     tmp_path: Path, code: int | None
 ) -> None:
-    """None is set aside, the alarm neither; once the broker takes messages, each arrives."""
+    """None is set aside, the alarm neither; each arrives once the broker takes messages."""
     cut: int | tuple[int, int] = CUT if code is None else (CUT, code)
     with ScriptedBroker(lambda *_: cut) as broker, Outbox(tmp_path / "outbox.db") as outbox:
         put(outbox, *range(5))

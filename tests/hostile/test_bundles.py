@@ -364,7 +364,7 @@ def test_many_of_the_largest_golden_frames_are_refused(bundle: Bundle) -> None:
 
 
 def test_a_golden_frame_of_too_many_tiles_is_refused(bundle: Bundle) -> None:
-    """Tiles of 8 px that overlap by half cut 11,500 px squared into 8 million, which no start has time for."""
+    """Tiles of 8 px that overlap by half cut 11,500 px squared into 8 million: far too many for a start."""
     tile = TileEntry(height=8, width=8, overlap_px=4)
     cut = with_golden(bundle, png(11_500, 11_500, 11_500), SMALL, tile=tile)
     with pytest.raises(BundleError, match="would be cut into 8,265,625 tiles"):

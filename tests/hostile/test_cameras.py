@@ -29,7 +29,8 @@ from edge.settings import load_settings
 from tests.conftest import ROOT
 from tests.edge.cameras.clips import ffmpeg, first_frame, frames_of, play, rtsp_server, state_with
 
-# --- what a camera answers, and what is told ------------------------------------------------------------------------
+# --- a camera's answers, and their words
+# --------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -279,7 +280,8 @@ def test_damage_that_can_be_known_is_no_frame(
 ) -> None:
     """Of the pictures that bit flips change visibly, no more than docs/cameras.md says pass as frames.
 
-    Visibly: more than 200 pixels by more than 25 grey levels. What the codec repairs or repeats is not passed on.
+    Visibly: more than 200 pixels by more than 25 grey levels. A repaired or repeated picture of the codec is not passed
+    on.
     """
     ffmpeg(*codec, tmp_path / name, source="testsrc2=size=320x240:rate=25:duration=3,noise=alls=8:allf=t")
     good, unread = seen(tmp_path / name)

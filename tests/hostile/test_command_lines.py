@@ -135,7 +135,7 @@ def test_settings_that_this_user_may_not_read_are_told_as_such(tmp_path: Path) -
     assert "line.yaml cannot be read: Permission denied. Expected a file that this user may read" in done.stderr
 
 
-# What a shell, a container or a service manager may hand on, and what is still told.
+# Streams that a shell, a container or a service manager may hand on, and what is still told.
 ENVIRONMENTS = {
     "a zone of more than a day": ({"TZ": "XXX-24:59:59"}, "error: The time zone TZ=XXX-24:59:59 cannot be used"),
     "a zone of four days": ({"TZ": "XXX99:99"}, "cannot be used: it is a day or more from UTC"),

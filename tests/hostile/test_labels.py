@@ -704,7 +704,7 @@ def test_a_second_drawing_and_a_stranger_are_listed(tmp_path: Path) -> None:
 
 
 def test_nearly_red_paint_and_open_outlines_are_told(tmp_path: Path) -> None:
-    """Orange beside red, and a ring with a gap of 20 px, are taken as far as they go, and listed."""
+    """Orange beside red, and a ring with a gap of 20 px, are partly taken, and listed."""
     orange, ring = drawn_on(PHOTO), PHOTO.copy()
     orange[70:90, 30:90] = (0, 128, 255)  # 30 degrees
     cv2.ellipse(ring, (80, 60), (40, 40), 0, 20, 340, RED, 4)

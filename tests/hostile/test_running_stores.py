@@ -145,7 +145,7 @@ def test_a_second_line_on_a_store_is_refused_and_harms_nothing(tmp_path: Path) -
 
 @pytest.mark.parametrize("first_ahead_s", [0, 10 * 365 * 86_400], ids=["right at first", "ten years ahead at first"])
 def test_a_clock_that_is_set_under_a_running_line(tmp_path: Path, first_ahead_s: int) -> None:
-    """Set back and forth by days, alarms come and go by their own delays, no frame is stale, nothing is forgotten."""
+    """Under a clock set by days alarms keep their own delays, no frame is stale, nothing is forgotten."""
     store, clock = tmp_path / "outbox.db", SteppedClock(tmp_path)
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as desk:
         config = write_line(tmp_path, store, broker.port)
@@ -175,7 +175,7 @@ def test_a_clock_that_is_set_under_a_running_line(tmp_path: Path, first_ahead_s:
 
 @pytest.mark.soak
 def test_a_disk_that_becomes_read_only_under_a_running_line(tmp_path: Path) -> None:
-    """It is told, an alarm stands, and parts are inspected; when it takes again, nothing that was accepted is lost."""
+    """It is told, an alarm stands, and parts are inspected; nothing accepted is lost once it takes again."""
     store = tmp_path / "outbox.db"
     disk = ReadOnlyDisk(tmp_path, store)
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port, f"{ROOT_TOPIC}/#") as desk:

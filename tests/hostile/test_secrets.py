@@ -166,7 +166,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize(("verb", "broker", "says"), UNREADABLE.values(), ids=UNREADABLE)
 def test_secrets_that_this_user_may_not_read(tmp_path: Path, verb: str, broker: str, says: str) -> None:
-    """A file that only others may read is refused with its key, its path and 3, and nothing of it is told."""
+    """A file that others may read is refused with its key, its path and 3; nothing of it is told."""
     make_authority(tmp_path)
     (tmp_path / "secret").write_text(BROKER_PASSWORD)
     (tmp_path / "secret").chmod(0o200)
@@ -177,7 +177,7 @@ def test_secrets_that_this_user_may_not_read(tmp_path: Path, verb: str, broker: 
     assert told_in(told) == []
 
 
-# What a password file holds, and what is made of it.
+# A password file's content, and its reading.
 CONTENTS: dict[str, tuple[bytes, str | None]] = {
     "a line": (b"geheim\n", None),
     "a line of Windows": (b"geheim\r\n", None),

@@ -1,4 +1,7 @@
-"""Settings of stations that people write in good faith and that cannot be meant, and triggers that do what none may."""
+"""Settings that people write in good faith and that cannot be meant.
+
+Triggers that do what none may.
+"""
 
 from __future__ import annotations
 
@@ -147,7 +150,7 @@ def test_a_bundle_that_finds_no_product_opens_no_parts(tmp_path: Path) -> None:
 
 
 MS = 1_000_000
-# (what the trigger says, what each part comes to, the faults in the journal)
+# (the trigger's words, each part's verdict, the faults in the journal)
 TROUBLED = [
     ([PartOpened(0, "a")], [("a", "timeout")], ["never_closes"]),
     ([PartOpened(0)], [("cell-1", "timeout")], ["never_closes"]),
@@ -189,7 +192,7 @@ def test_a_trigger_that_does_what_none_may(
 
 
 def test_parts_do_not_feel_a_clock_that_is_set(tmp_path: Path) -> None:
-    """Set back and forth by days, every part of the line is opened, closed by its trigger and judged, in order."""
+    """Under a clock set by days every part is opened, closed by its trigger and judged, in order."""
     clock = SteppedClock(tmp_path)
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as desk:
         parts = "parts: {trigger: software, timeout_ms: 120000, wait_ms: 60000}\n"

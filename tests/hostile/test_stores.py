@@ -1,4 +1,4 @@
-"""A store loses no more than it must, whatever is done to its file while a line runs, and tells all of it."""
+"""A store loses no more than it must, whatever is done to its file meanwhile, and tells all of it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def message(number: int, **how: Any) -> Message:
     return Message(**{"id": f"m{number}", "kind": "result", "topic": "line/event", "payload": b"{}"} | how)
 
 
-# What SQLite's module does not take, each in its own way: UnicodeEncodeError, OverflowError, ProgrammingError, …
+# Values that SQLite's module does not take, each in its own way: UnicodeEncodeError, OverflowError, ProgrammingError, …
 UNWRITABLE: dict[str, dict[str, Any]] = {
     "a topic with half a pair": {"messages": [message(-1, topic="line/\udcff")]},
     "an id with half a pair": {"messages": [message(-1, id="\ud800")]},
@@ -189,7 +189,10 @@ DONE_TO_IT: list[Callable[[Path], None]] = [
 
 @pytest.mark.parametrize("do", DONE_TO_IT, ids=lambda do: do.__name__)
 def test_a_store_whose_file_is_taken_away_is_written_again(tmp_path: Path, do: Callable[[Path], None]) -> None:
-    """Within moments the file is there again with all that it held, is told of, and what comes later goes on in it."""
+    """Within moments the file is there again with all that it held, and is told of.
+
+    Later rows go on in it.
+    """
     path = tmp_path / "store" / "outbox.db"
     with Outbox(path) as outbox:
         for number in range(20):
@@ -304,7 +307,7 @@ class FullStore(Store):
 
 
 def test_a_stop_that_loses_messages_counts_them(tmp_path: Path) -> None:
-    """Closed on a full disk, an outbox says how many messages and entries of the journal were lost, and only then."""
+    """Closed on a full disk, an outbox, and only then, says how many messages and journal entries were lost."""
     with Outbox(tmp_path / "outbox.db", kind=FullStore) as outbox:
         outbox.put(1, message(0))
         assert outbox.flush(120)
@@ -402,7 +405,10 @@ def test_a_store_that_was_tampered_with_holds_up_no_line(tmp_path: Path, name: s
 
 @pytest.mark.parametrize("statement", [told for told, _ in TAMPERED.values() if "TABLE" in told])
 def test_a_table_that_is_taken_from_a_running_line(tmp_path: Path, statement: str) -> None:
-    """Within moments a new store is begun that goes on with numbers and alarms, and with what waited, if it is read."""
+    """Within moments a new store goes on with numbers and alarms.
+
+    It has what waited, if that is read.
+    """
     path = tmp_path / "outbox.db"
     readable = statement != "DROP TABLE message"
     with Outbox(path) as outbox:

@@ -22,7 +22,7 @@ from edge.printable import PrintableFormatter, as_json, encodable, printable
 from edge.web.page import escaped, page, paragraph
 from tests.conftest import ROOT
 
-# What came from outside, and what a person is to read of it.
+# A text from outside, and a person's reading of it.
 HOSTILE = [
     ("\x1b[2J\x1b[1;1H", r"\x1b[2J\x1b[1;1H"),  # clears the screen
     ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
@@ -74,7 +74,7 @@ def test_every_text_is_made_safe(text: str) -> None:
 
 @each
 def test_no_console_is_steered(text: str, shown: str) -> None:
-    """A str is one line as it is, printed, warned of, and in a table, whose columns fit what is shown."""
+    """A str is one line as it is, printed, warned of, and in a table with columns that fit."""
     heard = io.StringIO()
     terminal = Terminal(file=heard, width=200, force_terminal=True, color_system=None)
     terminal.print(text)

@@ -1,6 +1,6 @@
 """TensorRT's own Python bindings, of five versions, on a machine without TensorRT.
 
-Their wheels are about a megabyte each and need a handful of C functions, which a stub library gives, each answering 0.
+Their wheels are about a megabyte each and need a handful of C functions. A stub library gives them, each answering 0.
 So enumerations, signatures and plain values are the real ones, and only `Builder` and `Runtime` cannot be made.
 """
 

@@ -43,8 +43,8 @@ def answers(engine: Engine, tiles: UInt8) -> UInt8:
 def test_what_convert_decided_is_built_and_run(prepared: Bundle, version: str) -> None:
     """Every pin meets its layer (8.6) or stands in the typed graph (later); the answers are those of the graph.
 
-    That FP16 answers as FP32 is `convert`'s to prove; here a typed engine is compared with its own graph, and one that
-    is told by flags with model.onnx, which is what it is built from.
+    `convert` must prove that FP16 answers as FP32. Here a typed engine is compared with its own graph. One that is told
+    by flags is compared with model.onnx, from which it is built.
     """
     device = SimulatedDevice(version, l4t=None)
     build = build_engine(prepared, EngineOptions("fp16", (1, 2, 3)), lambda *_: None, vendor=device.vendor)

@@ -127,7 +127,10 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(data: Path, tmp_path: Pa
 
 
 def test_a_resumed_run_with_another_recipe_is_refused(bundle: Bundle, data: Path, tmp_path: Path) -> None:
-    """The keys that differ are named with both values, however deep, and so is the way to go on with the weights."""
+    """The keys that differ are named with both values, however deep.
+
+    So is the way to go on with the weights.
+    """
     other = recipe(tmp_path, WHOLE.replace("seed: 4", "seed: 5").replace("epochs: 8", "epochs: 9"))
     deep = recipe(tmp_path, WHOLE.replace("learning_rate: 0.02", "learning_rate: 0.01"))
     with pytest.raises(StoreError, match=r"optimizer\.learning_rate was 0\.02 and is 0\.01\. Give"):
@@ -147,7 +150,7 @@ def test_a_command_that_is_printed_can_be_pasted(bundle: Bundle, data: Path, tmp
 
 
 def test_a_run_of_an_older_version_can_be_resumed(bundle: Bundle, data: Path, tmp_path: Path) -> None:
-    """A key that its recipe had not yet is no difference as long as it has the value that changes nothing."""
+    """A key that its recipe had not yet is no difference at the value that changes nothing."""
     older = tmp_path / "older"
     shutil.copytree(bundle.path, older)
     kept = older / "training" / "recipe.json"

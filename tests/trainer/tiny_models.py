@@ -46,7 +46,7 @@ def tiny(name: str) -> ModelSettings:
 class Taught:
     """A tiny network after a few steps: the loss before each of them, and the first one's gradients by variable.
 
-    Its head is such that every class is answered somewhere. Who changes it builds one of his own.
+    Its head is such that every class is answered somewhere. A test that changes it builds one of its own.
     """
 
     settings: ModelSettings
@@ -57,7 +57,7 @@ class Taught:
 
 @cache
 def taught(name: str) -> Taught:
-    """Build one of TINY and train it on one batch; once per test session, since TensorFlow takes its time."""
+    """Build one of TINY and train it on one batch; TensorFlow takes its time, so once per test session."""
     import keras
 
     keras.utils.set_random_seed(1)
@@ -69,7 +69,7 @@ def taught(name: str) -> Taught:
 
 
 def enliven(net: Any, settings: ModelSettings) -> None:
-    """Scale and shift the head, so that on drawn tiles each logit has mean 0 and a standard deviation of 3."""
+    """Scale and shift the head: on drawn tiles each logit has mean 0 and a standard deviation of 3."""
     import keras
 
     pixels = as_floats(shown(settings, 12, seed=2)[0])

@@ -1,7 +1,7 @@
 """Nets of many exporters through the real command, each against ONNX Runtime on the file as it was given.
 
-The pixels are made here by NumPy as the net's own program would make them, and its answer is read here as that program
-would read it. So a flag that the graph obeys wrongly shows: the two share nothing but the file.
+NumPy makes the pixels here as the net's own program would make them. Its answer is read as that program would read it.
+So a flag that the graph obeys wrongly shows: the two share nothing but the file.
 """
 
 from __future__ import annotations

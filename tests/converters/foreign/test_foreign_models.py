@@ -305,7 +305,7 @@ REFERENCES: dict[str, tuple[Any, str]] = {
 def test_a_reference_that_proves_nothing_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Numbers that are none agree with anything; what is no .npz is told, and no file ends in a traceback."""
+    """Numbers that are none agree with anything; a file that is no .npz is told, and none ends in a traceback."""
     write, words = REFERENCES[name]
     parts = write_parts(tmp_path / "parts", 1, TILE, TILE)
     reference = tmp_path / "outputs.npz"
@@ -579,7 +579,7 @@ def test_grey_in_three_channels(tmp_path: Path) -> None:
 
 
 def test_a_net_that_takes_bytes_comes_in(tmp_path: Path, parts: Path) -> None:
-    """A net with a uint8 input that it casts itself is given the tiles as they are, and nothing is rounded away."""
+    """A net with a uint8 input that it casts itself is given the tiles as they are, with no rounding."""
     nodes = [helper.make_node("Sigmoid", ["logits"], ["output"])]
     path = around(tmp_path / "net.onnx", nodes, {"scale": np.float32(1 / 255)}, 17)
     model = onnx.load(path)

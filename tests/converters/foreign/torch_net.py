@@ -2,8 +2,8 @@
 
     python torch_net.py FOLDER
 
-writes `legacy.onnx` (torch.onnx.export with dynamo=False), `default.onnx` (as it exports when nothing is said, with its
-weights in a file beside it) and `outputs.npz`, what torch itself answers to the pictures `part-*.npy` of the folder.
+writes three files. `legacy.onnx` is by torch.onnx.export with dynamo=False. `default.onnx` is by torch's defaults, with
+its weights in a file beside it. `outputs.npz` is what torch itself answers to the pictures `part-*.npy` of the folder.
 """
 
 import sys

@@ -42,7 +42,7 @@ def _tiles_of(channels: int, count: int) -> UInt8:
 def head_of(probabilities: Float32) -> bytes:
     """Build a graph whose net answers `probabilities`, float32 [h, w, K], whatever it is shown: 0 x pixels + them.
 
-    What is not a number comes up while computing, as 0 / 0, for a graph that holds it is refused.
+    A value that is not a number comes up while computing, as 0 / 0. A graph that holds one is refused.
     """
     unknown = np.isnan(probabilities)
     above, below = np.where(unknown, 0, probabilities), np.where(unknown, 0, 1)
@@ -78,7 +78,7 @@ def head(probabilities: Any, thresholds: Any) -> tuple[UInt8, UInt8]:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_head_is_the_contract_s_formula(count: int) -> None:
-    """The head gives the class of the largest p / t where that is at least 1, and 255 p of that class."""
+    """The head gives the class of the largest p / t that is at least 1, and 255 p of it."""
     rng = np.random.default_rng(count)
     p = rng.random((20, 30, count), np.float32)
     t = rng.uniform(0.2, 0.9, count).astype(np.float32)
@@ -139,7 +139,7 @@ def agree(net: Any, graph: bytes, tiles: UInt8, thresholds: list[float]) -> None
     expected = np.where(best_ratio >= 1, best + 1, 0)
     classes, scores = _run(graph, tiles, thresholds)
     two_largest = np.sort(np.concatenate([ratios, np.zeros_like(ratios[..., :1])], axis=-1), axis=-1)[..., -2:]
-    # where nothing reaches its threshold the pixel is clean, whichever came nearest
+    # the pixel is clean where nothing reaches its threshold, whichever came nearest
     distinct = (best_ratio < 1) | (two_largest[..., 1] - two_largest[..., 0] > 1e-3)
     clear = (abs(best_ratio - 1) > 1e-3) & distinct
     assert clear.mean() > 0.95

@@ -1,7 +1,7 @@
 """The alarm manager against a model of its own, through restarts, reboots and clocks that jump.
 
-What happened is known from the journal alone: folded again by rules written down here, it must give the state in which
-the desk says that each alarm is. `LINEWATCH_ALARM_EXAMPLES` says how many runs of 50 steps are made.
+The past is known from the journal alone. It is folded again by rules written down here. It must give each alarm's state
+that the desk says. `LINEWATCH_ALARM_EXAMPLES` says how many runs of 50 steps are made.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def test_only_operators_command() -> None:
 
 
 def test_a_shelved_alarm_goes_on_unseen_and_comes_back() -> None:
-    """It raises in the journal and is not shown; when its time is over, by the monotonic clock, it is shown."""
+    """It raises in the journal and is not shown; it is shown after its time, by the monotonic clock."""
     alarms = desk(rule(max_shelve_s=60))
     outcome, detail, (shelved,) = alarms.shelve("dirt", 60, by("anna", "cleaning", 0))
     assert (outcome, detail, shelved.transition) == ("ok", "for 60 s", "shelved")
@@ -95,7 +95,7 @@ def test_a_shelf_never_lasts_longer_than_it_may() -> None:
 
 
 def test_shelved_once_it_is_back_when_it_returns() -> None:
-    """Until it next clears, and at the latest after max_shelve_s."""
+    """It lasts to the next clearing, and at the latest to max_shelve_s."""
     alarms = desk(rule(max_shelve_s=60))
     alarms.look_at(BAD, 1)
     alarms.shelve("dirt", None, by(at_ns=1))

@@ -84,7 +84,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_was_backed_up_is_there_on_another_device(station: Path, tmp_path: Path) -> None:
-    """Store, journal, history, users, judgements and settings come back; what was not there is told, and no more."""
+    """Store, journal, history, users, judgements and settings come back; missing ones are told, and no more."""
     taken = take(station, tmp_path / "b.zip")
     assert stat.S_IMODE((tmp_path / "b.zip").stat().st_mode) == 0o600
     assert set(taken.manifest.absent) == {"evidence/index.db"}

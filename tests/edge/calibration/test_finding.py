@@ -1,4 +1,7 @@
-"""A target's points are found where the camera's own geometry has them, or it is said why not and what to do."""
+"""A target's points are found where the camera's own geometry has them.
+
+Else the reason is said, and what to do.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ KINDS = [CHESSBOARD, CHARUCO, "circles:9x6:10mm", "acircles:4x9:7mm"]
 @pytest.mark.parametrize("spec", KINDS)
 @pytest.mark.parametrize("turn_deg", [0, 75])
 def test_points_are_found_to_a_small_part_of_a_pixel(spec: str, turn_deg: float) -> None:
-    """Each is within 0.2 px of where the pinhole and its lens put it, at a tilt and however the target is turned."""
+    """Each is within 0.2 px of the pinhole's and lens's place, at a tilt and any turn of the target."""
     seen_by = camera(tilt_deg=20, k1=-0.15, turn_deg=turn_deg, mm_per_px=0.36)
     seen = found(spec, seen_by).sighting
     known = parse_target(spec).points_mm

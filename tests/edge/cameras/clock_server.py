@@ -1,8 +1,8 @@
 """A real RTSP server (GStreamer's) whose pictures show the time at which they were drawn, as H.264 at /line.
 
-Sixteen bits of the time of day in units of 10 ms stand as blocks of 20 px, white for one, along the top; the rest is
-grey with grain. Prints its port once it listens. Not a test. `auth` as its second word asks for eye:p@ss/w:rd#1; with
-`uhd` the pictures are 3840 x 2160 px, 3 a second.
+Sixteen bits of the time of day in units of 10 ms stand along the top. They are blocks of 20 px, white for one. The rest
+is grey with grain. Prints its port once it listens. Not a test. `auth` as its second word asks for eye:p@ss/w:rd#1;
+with `uhd` the pictures are 3840 x 2160 px, 3 a second.
 """
 
 import itertools

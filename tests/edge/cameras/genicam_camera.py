@@ -1,9 +1,9 @@
 """Aravis's fake GigE Vision camera with levels of 12 bits and a gain in dB, run by Debian's Python. Not a test.
 
-`arv-fake-gv-camera-0.8` has neither. Its registers and its protocol are the same here; the description of its features
-names more of them, and its pictures are a ramp: level (x + 16 y) mod 4096 at each pixel, in the format that is set.
-After each fourth picture it skips seven numbers, as if seven had never come.
-Arguments: serial number, file for the description. Prints a line once it listens, and ends at its standard input's end.
+`arv-fake-gv-camera-0.8` has neither. Its registers and its protocol are the same here, but the description of its
+features names more of them. Its pictures are a ramp, in the format that is set: level (x + 16 y) mod 4096 at each
+pixel. After each fourth picture it skips seven numbers, as if seven had never come. Arguments: serial number, file for
+the description. Prints a line once it listens, and ends at its standard input's end.
 """
 
 import ctypes

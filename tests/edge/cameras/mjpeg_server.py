@@ -1,6 +1,6 @@
 """A web camera: a real HTTP server that sends JPEGs as multipart/x-mixed-replace, in the ways of real ones. Not a test.
 
-Its pictures are 320 x 240 px, grey with the number of the picture as a bright column at x = 3 n mod 320.
+Its pictures are 320 x 240 px, grey. The picture's number n is a bright column at x = 3 n mod 320.
 """
 
 from __future__ import annotations

@@ -79,7 +79,10 @@ def read_all(camera: Camera) -> tuple[list[Frame], CameraState]:
 
 
 def test_every_frame_comes_once_in_order_and_then_the_end(camera: Camera) -> None:
-    """Indices count from 0, times do not go back, pixels are uint8 BGR, the name is the camera's, the end is final."""
+    """Indices count from 0, times do not go back, pixels are uint8 BGR.
+
+    The name is the camera's, and the end is final.
+    """
     with camera:
         frames, end = read_all(camera)
         assert camera.read(0.0) == end

@@ -60,7 +60,10 @@ def test_the_line_sees_what_a_file_of_the_same_levels_shows(tmp_path: Path, bits
 
 @pytest.mark.parametrize(("fourcc", "bits"), [("Y10 ", 10), ("Y12 ", 12)])
 def test_formats_of_fewer_bits_are_read_like_y16(fourcc: str, bits: int) -> None:
-    """Y10 and Y12 put their levels into 16 bits as Y16 does, and OpenCV is not left to drop the lower eight."""
+    """Y10 and Y12 put their levels into 16 bits as Y16 does.
+
+    OpenCV is not left to drop the lower eight.
+    """
     seen = levels(bits)
     assert np.array_equal(frame_of(source(seen, bits, fourcc))[..., 0], seen >> (bits - 8))
 
@@ -73,7 +76,7 @@ def test_a_depth_that_nobody_set_is_no_read_with_the_setting() -> None:
 
 
 def test_inspect_sees_the_frame_of_the_camera(tmp_path: Path) -> None:
-    """`inspect` of a 12-bit file and of the 8-bit picture of the live frame find the same, on the shipped model."""
+    """`inspect` of a 12-bit file finds the same as of the live frame's 8-bit picture, on the shipped model."""
     pytest.importorskip("onnxruntime")  # not beside the oldest OpenCV
     seen = cv2.resize(levels(12), (640, 480), interpolation=cv2.INTER_NEAREST)
     cv2.line(seen, (100, 100), (500, 300), 4095, 3)

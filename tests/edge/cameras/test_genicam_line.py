@@ -71,7 +71,7 @@ def test_the_page_shows_what_is_run_here() -> None:
 
 
 def test_a_line_runs_on_a_genicam_camera_that_goes_and_comes_back(tmp_path: Path) -> None:
-    """Its frames are judged; when it goes the alarm stands, and when it is back frames are judged again."""
+    """Its frames are judged; the alarm stands after its loss, and frames are judged again at its return."""
     frames, up = 'frames_total{camera="top"}', 'camera_up{camera="top"}'
     alarm = 'alarms_standing{priority="high"}'
     port = free_port()

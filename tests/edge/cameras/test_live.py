@@ -29,7 +29,7 @@ def network(url: str, max_age_ms: int = 60_000) -> CapturedCamera:
 
 
 def test_rtsp_gives_frames_and_survives_the_loss_of_its_server() -> None:
-    """Frames come from a real RTSP server; when it dies the camera says LOST, and when it is back frames come again."""
+    """Frames come from a real RTSP server; the camera says LOST at its death, and frames come again at its return."""
     with rtsp_server() as (server, port), network(f"rtsp://user:secret@127.0.0.1:{port}/line") as camera:
         frame = first_frame(camera)
         assert frame.pixels.shape == (240, 320, 3)

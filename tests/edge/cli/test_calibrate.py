@@ -68,7 +68,7 @@ def test_a_picture_of_a_target_calibrates(folder: Path) -> None:
 
 
 def drawn(path: Path, seen_by: PinholeCamera, bench: float = 40.0) -> None:
-    """Write what a camera sees of bright lines, 1.2 mm wide, on a dark part of 96 x 66 mm, on a bench."""
+    """Write a camera's view of bright lines, 1.2 mm wide, on a dark part of 96 x 66 mm."""
 
     def paint(x: np.ndarray, y: np.ndarray) -> np.ndarray:  # type: ignore[type-arg] - float64 [N]
         levels = np.where((np.abs(x) < 48) & (np.abs(y) < 33), 40.0, bench)

@@ -1,4 +1,7 @@
-"""`linewatch check` tries what a line needs, says of each what it found, and ends with what a line could not use."""
+"""`linewatch check` tries what a line needs and says of each what it found.
+
+It ends with what a line could not use.
+"""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_without_a_defective_frame_there_is_no_coverage_error() -> None:
 
 
 def test_the_screen_shows_parts_alarms_and_how_to_listen_at_80_columns() -> None:
-    """Counts, the last part with its reason and truth, each alarm with its age and what to do, rates and broker."""
+    """Counts, the last part with reason and truth, each alarm with age and remedy, rates and broker."""
     screen = DemoScreen(["mosquitto_sub -t 'demo/#'"])
     console = Console(file=io.StringIO(), width=80, record=True)
     raised = AlarmEvent("scratched", "raised", "active", "1", "high", 2 * S, 0.01, 0.0003, "Scratched glass")

@@ -95,7 +95,7 @@ def test_the_list_shows_what_is_sought(config: Path) -> None:
 
 
 def test_an_export_is_whole_and_says_what_it_holds(config: Path, tmp_path: Path) -> None:
-    """Each file in the zip has the hash that the manifest gives, pictures are those that were kept, and it is noted."""
+    """Each file in the zip has the manifest's hash, pictures are the kept ones, and the export is noted."""
     newest = evidence_id(WHO.epoch, 3, "p3")
     told(config, "judge", newest, "--as", "false_reject", "--class", "scratch", "-m", "dust", "--user", "ann")
     told(config, "export", "--verdict", "NG", "--out", str(tmp_path / "out.zip"), "--user", "bob")

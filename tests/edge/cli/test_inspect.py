@@ -203,7 +203,7 @@ def test_pictures_are_graded_where_the_settings_have_a_table(bundle: Path, tmp_p
 
 
 def test_names_of_files_are_text_and_nothing_else(bundle: Path, tmp_path: Path) -> None:
-    """A name that is HTML, or no UTF-8, is shown as it is, loads nothing and breaks nothing, in every output."""
+    """A name that is HTML, or no UTF-8, is shown as it is and harmless, in every output."""
     folder = write(tmp_path / "parts", a=part(100, 150, (10, 10, 20, 4)))
     (folder / EVIL).write_bytes((folder / "a.png").read_bytes())
     Path(os.fsdecode(os.fsencode(folder) + b"/latin-\xe9.png")).write_bytes(b"no picture either")
@@ -223,7 +223,7 @@ def test_names_of_files_are_text_and_nothing_else(bundle: Path, tmp_path: Path) 
 
 
 def test_a_report_reaches_for_nothing_outside(bundle: Path, tmp_path: Path) -> None:
-    """No address of any kind is in the page but its own anchors, and it forbids the browser to load or run any."""
+    """The page has no address but its own anchors, and forbids the browser to load or run any."""
     folder = write(tmp_path / "parts", a=part(100, 150, (10, 10, 20, 4)))
     linewatch("inspect", folder, "--bundle", bundle, "--report", tmp_path / "r.html")
     text = re.sub(r"data:image/jpeg;base64,[A-Za-z0-9+/=]+", "", (tmp_path / "r.html").read_text())

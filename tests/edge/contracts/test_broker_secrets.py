@@ -195,7 +195,7 @@ def test_an_empty_password_file_is_refused(tmp_path: Path, content: str) -> None
     ],
 )
 def test_plain_text_to_another_machine_is_a_warning(settings: dict[str, object], warns: str | None) -> None:
-    """Loopback needs no TLS; whatever leaves the machine does, and the warning shows no password."""
+    """Loopback needs no TLS; traffic that leaves the machine does, and the warning shows no password."""
     told = BrokerSettings.model_validate(settings).plaintext_warning
     assert (told is None) == (warns is None)
     assert warns is None or warns in str(told)

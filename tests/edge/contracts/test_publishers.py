@@ -271,7 +271,7 @@ with MqttPublisher(BrokerSettings(port={port}), "line", WILL) as publisher:
 
 
 def test_a_broker_may_come_later(tmp_path: Path) -> None:
-    """Without a broker at the start the publisher says so and takes nothing; once it appears, messages are taken."""
+    """Without a broker at the start the publisher says so and takes nothing; messages are taken once it appears."""
     broker = Mosquitto(tmp_path)
     with mqtt(broker) as publisher:
         listener = Listener(publisher)

@@ -46,7 +46,7 @@ def test_what_did_not_come_is_asked_for_and_then_complete() -> None:
 
 
 def test_a_station_is_not_asked_for_ever() -> None:
-    """After so many tries, each later than the one before, a hole stays a hole, and is still shown as one."""
+    """After so many tries, each later than the one before, a hole stays a hole and is shown."""
     state = Completeness(1, 0)
     state.hear(3, 0.0)
     asked = [now_s for now_s in range(0, 100_000, 5) if state.wish(float(now_s)) is not None]
@@ -56,7 +56,7 @@ def test_a_station_is_not_asked_for_ever() -> None:
 
 
 def test_a_wish_is_no_longer_than_a_station_takes() -> None:
-    """A long hole is asked for in pieces, the newest first, and of a long past no more than is bearable."""
+    """A long hole is asked for in pieces, the newest first, and a long past only within bounds."""
     state = Completeness.begin(1_000_000)
     assert state.first == 1_000_000 - BACK_AT_MOST + 1
     state.hear(1_000_000, 0.0)

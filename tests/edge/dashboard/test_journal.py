@@ -124,7 +124,7 @@ def test_a_filter_is_an_address(tmp_path: Path) -> None:
 
 
 def test_missing_numbers_are_named(tmp_path: Path) -> None:
-    """Of a station whose event 3 has not come the page says so, and once it has, that none is missing."""
+    """The page says that a station's event 3 has not come, and later that none is missing."""
     with bench(tmp_path) as site:
         fill(site)
         assert "These numbers of events have not come: 3" in site.browser.get(f"/journal?place={PLACE}").text

@@ -76,7 +76,7 @@ def test_an_alarm_has_room_beside_any_number_of_results(tmp_path: Path) -> None:
 
 
 def test_what_was_retained_and_found_no_room_is_asked_for_again(tmp_path: Path) -> None:
-    """A dashboard that comes to a site with more retained topics than it has room for knows all of them in the end."""
+    """A dashboard that comes to a site with more retained topics than its room knows all in the end."""
     topics = {f"site/alarm/{number}" for number in range(40)}
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "nothing") as station:
         for topic in topics:
@@ -92,7 +92,7 @@ def test_what_was_retained_and_found_no_room_is_asked_for_again(tmp_path: Path) 
 
 
 def test_pictures_come_of_stations_that_somebody_looks_at_and_of_no_others(tmp_path: Path) -> None:
-    """A picture is heard while a page asks for it, also after the broker was away, and no longer than it does."""
+    """A picture is heard while a page asks for it and no longer, even after the broker was away."""
     ahead_ns, sent = [0], [0]
     with (
         Mosquitto(tmp_path) as broker,

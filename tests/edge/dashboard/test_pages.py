@@ -32,7 +32,7 @@ def test_the_first_page_shows_the_last_part_with_its_reason(tmp_path: Path) -> N
 
 
 def test_an_old_ok_is_not_shown_as_ok(tmp_path: Path) -> None:
-    """Once the station is silent, or the broker gone, the verdict reads UNKNOWN; OK is only told as the last one."""
+    """The verdict reads UNKNOWN with a silent station or without a broker; OK is only told as the last one."""
     with bench(tmp_path) as site:
         site.online()
         site.hear(message("event/result", part(1), 1))

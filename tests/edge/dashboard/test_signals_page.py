@@ -53,7 +53,7 @@ def csrf_of(site: Bench) -> str:
 
 
 def test_each_signal_has_level_moment_age_and_rule(tmp_path: Path) -> None:
-    """Bits read up or down, numbers as they are; since when by the site's clock, and how long ago."""
+    """Bits read up or down, numbers as they are; each with its time by the site's clock, and its age."""
     with bench(tmp_path) as site:
         site.online()
         site.hear(message("state/signals", signals()))

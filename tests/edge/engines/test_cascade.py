@@ -106,7 +106,7 @@ def test_rounding_within_the_margin_never_decides(drawn: tuple[float, list[Blob]
 
 
 def test_what_is_plain_is_not_asked_again() -> None:
-    """There is no doubt about a clean tile, a large sure defect, one at the tile's end too, and a far too small one."""
+    """A clean tile, a large sure defect, even at the tile's end, and a far too small one are undoubted."""
     levels, smallest = levels_at([0.5]), [float(SMALLEST_PX)]
     for top, left, height, width in ((0, 0, 0, 0), (20, 20, 8, 8), (20, 20, 2, 3), (0, 20, 8, 8)):
         classes = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
@@ -148,7 +148,7 @@ def test_what_goes_on_beyond_the_tile_is_asked_again() -> None:
 
 @pytest.mark.parametrize(("top", "height"), [(30, 4), (SIDE_PX - 2, 2)])
 def test_a_piece_apart_is_asked_about_beside_a_plain_defect(top: int, height: int) -> None:
-    """20 px, or 10 px at the tile's end, that a faint bridge ties to a sure defect may be a defect of their own."""
+    """20 px, or 10 at the tile's end, tied to a sure defect by a faint bridge may stand alone."""
     scores = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
     scores[10:20, 10:20] = 250
     scores[20:top, 12] = 120  # below the threshold of 128, above the lowered one of 114
@@ -158,7 +158,10 @@ def test_a_piece_apart_is_asked_about_beside_a_plain_defect(top: int, height: in
 
 
 def test_what_another_class_could_claim_is_asked_about() -> None:
-    """With thresholds of 0.2 and 0.2 a probability of 0.5 is far above its own, and 0.5 may be the other's as well."""
+    """With thresholds of 0.2 and 0.2 a probability of 0.5 is far above its own.
+
+    It may be the other's as well.
+    """
     classes = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
     classes[20:30, 20:30] = 1
     for probability, one_class, two_classes in ((0.5, False, True), (0.6, False, False), (0.21, True, True)):

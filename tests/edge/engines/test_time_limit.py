@@ -40,7 +40,7 @@ def test_what_answers_in_time_is_handed_on() -> None:
 
 
 def test_what_does_not_answer_is_an_error_and_then_at_once() -> None:
-    """The first batch waits for the limit; while the engine hangs, each further one fails without waiting."""
+    """The first batch waits for the limit; each further one fails without waiting while the engine hangs."""
     with limited(0.2, after_batches=1) as engine:
         assert answer(engine) == 1
         with pytest.raises(EngineHangsError, match=r"the fake has not answered 1 tile by 0\.2 s"):

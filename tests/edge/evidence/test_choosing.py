@@ -122,7 +122,7 @@ def test_ok_goes_first_and_ng_last() -> None:
 
 @given(kept_things, st.integers(0, 100))
 def test_only_what_is_too_old_goes_with_age(kept: list[Kept], days: int) -> None:
-    """By age goes exactly what is older than its kind may become, and what was judged only once it is exported."""
+    """Age removes exactly what is older than its kind may become, and judged evidence only once exported."""
     settings = EvidenceSettings(ages_d=AgeSettings(ng=60, no_read=30, clip=20, near=10, ok=1))
     limits = {"ng": 60, "no_read": 30, "clip": 20, "near": 10, "ok": 1}
     now = NOW + timedelta(days=days)

@@ -101,7 +101,7 @@ def record_of(folder: Path, name: str) -> tuple[Path, dict[str, Any]]:
 
 
 def test_each_view_leaves_the_frame_that_speaks_for_it(bright: Bundle, tmp_path: Path) -> None:
-    """Of an NG part every view's picture is the very frame that its message is about, and the map is the defect's."""
+    """Every view's picture of an NG part is its message's very frame, and the map is the defect's."""
     cameras, trigger = parts_of(([GOOD, WORSE, GOOD], [BAD]), ([GOOD], [GOOD]), ([NEAR], [GOOD]), ([GOOD], []))
     bodies = ran(settings_of(bright, tmp_path / "kept"), bright, tmp_path, cameras, trigger)
     for body in bodies:

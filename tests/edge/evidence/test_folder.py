@@ -162,7 +162,7 @@ def test_age_by_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("days", [-400, 400, 30_000])
 def test_a_clock_that_jumps_removes_nothing_for_a_day(days: int, tmp_path: Path) -> None:
-    """Set back or ahead by a year or a lifetime, the clock ages nothing until it has been so for a day."""
+    """A clock set by a year or a lifetime, either way, ages nothing until a day has passed."""
     clock = Clock()
     with EvidenceFolder(tmp_path, SETTINGS, now=clock, monotonic_s=clock.monotonic_s) as folder:
         keep(folder, 1)
@@ -192,7 +192,7 @@ def test_a_disk_with_too_little_room_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_disk_that_is_full_in_the_middle_of_a_picture(tmp_path: Path) -> None:
-    """On a real disk of 256 kB a picture of 300 kB is not kept, nothing of it is left, and a small one still fits."""
+    """On a real disk of 256 kB no trace of a 300 kB picture is kept; a small one still fits."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=False).returncode:

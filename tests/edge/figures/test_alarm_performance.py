@@ -116,7 +116,7 @@ def test_the_priorities_are_counted() -> None:
 
 
 def test_the_time_to_acknowledge_is_that_of_occurrences() -> None:
-    """From raising to acknowledging; what asks for nothing, and what nobody was shown, is not waited for."""
+    """From raising to acknowledging; an alarm that asks for nothing, or was never shown, is not waited for."""
     events = [
         *(told(k, occurrence_id=f"o{k}") for k in range(1, 11)),
         told(20, occurrence_id="waits"),
@@ -132,7 +132,7 @@ def test_the_time_to_acknowledge_is_that_of_occurrences() -> None:
 
 
 def test_what_is_put_aside_is_listed_with_who_did_it() -> None:
-    """Since it was first shelved, by who did so last; one that was taken back is not there."""
+    """The time since it was first shelved, by the last who did so; one that was taken back is not there."""
     events = [
         told(-500, "shelved", "old", user="anna", comment="spare part"),
         told(10, "shelved", "b", user="bert"), told(20, "unshelved", "b"),

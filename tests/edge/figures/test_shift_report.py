@@ -32,7 +32,7 @@ def at(hours: float) -> datetime:
 
 
 def test_last_is_the_last_shift_that_ended() -> None:
-    """A shift that runs is not the last one; when it is over it is, and one without parts is none."""
+    """A shift that runs is not the last one; it is after its end, and one without parts is none."""
     assert chosen(SHIFTS, PLAN, "last", at(9)).shift == EARLY
     assert chosen(SHIFTS, PLAN, "last", at(16)).shift == LATE
     assert chosen(SHIFTS, PLAN, "last", at(16 + 240)).shift == LATE

@@ -35,7 +35,7 @@ SIX = dashes(*((20 + 45 * n, 60, 45 + 45 * n, 60) for n in range(6)))
 
 
 def test_six_dashes_of_one_scratch_are_one_scratch() -> None:
-    """Six dashes with gaps of 2 mm are one defect of 25 mm where gaps of 2.5 mm are joined, and six of 2.5 mm else."""
+    """Six dashes with gaps of 2 mm are one defect of 25 mm at 2.5 mm, else six."""
     apart, whole = seen(SIX, None), seen(SIX, Joining(2.5, 20))
     assert [len(apart.defects), len(whole.defects)] == [6, 1]
     (scratch,) = whole.defects

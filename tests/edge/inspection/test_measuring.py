@@ -53,7 +53,7 @@ def pen(distance_px: npt.NDArray[np.float64], thickness_px: float) -> UInt8:
 
 
 def test_a_slanted_line_has_its_own_length() -> None:
-    """A line 5 px wide from (10, 10) to (70, 90), of 3-4-5 proportions, is sqrt(60² + 80²) = 100 px long, not 80."""
+    """A line 5 px wide from (10, 10) to (70, 90) is sqrt(60² + 80²) = 100 px long, not 80."""
     ys, xs = np.mgrid[0:120, 0:120]
     along = ((xs - 10) * 60 + (ys - 10) * 80) / 100
     across = np.abs((xs - 10) * 80 - (ys - 10) * 60) / 100
@@ -65,7 +65,7 @@ def test_a_slanted_line_has_its_own_length() -> None:
 
 
 def test_a_curved_scratch_is_as_long_as_its_curve() -> None:
-    """Half a circle of radius 40, drawn 5 px wide, is pi * 40 = 126 px long, though it spans only 85 x 43."""
+    """Half a circle of radius 40, drawn 5 px wide, is `pi * 40 = 126` px long, in 85 x 43."""
     ys, xs = np.mgrid[0:120, 0:120]
     classes = pen(np.where(ys >= 60, np.abs(np.hypot(xs - 60, ys - 60) - 40), np.inf), 5)
     (defect,) = read(classes).defects

@@ -27,7 +27,10 @@ def bar(length: float, width: float, degrees: float) -> tuple[UInt8, Float64]:
 @pytest.mark.parametrize("degrees", [0, 17, 45, 90, 123])
 @pytest.mark.parametrize("width", [2, 5, 12])
 def test_the_middle_of_a_bar_is_its_axis(degrees: float, width: float) -> None:
-    """Off its ends it is within 0.7 px of the axis, and ends half the width before the bar does, to 2 px."""
+    """Off its ends it is within 0.7 px of the axis.
+
+    It ends half the width before the bar does, to 2 px.
+    """
     mask, way = bar(110, width, degrees)
     (found,) = middles([(mask, None)])
     assert found is not None

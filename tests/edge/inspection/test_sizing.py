@@ -113,7 +113,7 @@ def test_a_bent_line_is_as_long_as_its_bend(degrees: float) -> None:
 @pytest.mark.parametrize("between", [35, 60, 90])
 @pytest.mark.parametrize("dilated", [0, 6])
 def test_both_lines_of_a_crossing_count(between: float, dilated: int) -> None:
-    """Two bars of 90 px that cross at 35, 60 or 90 degrees are 180 px of scratch, however wide their mask."""
+    """Two bars of 90 px that cross at 35, 60 or 90 degrees are 180 px of scratch."""
     defect = one(cross(90, 5, 12, between), Drawing((0.1, 0.2), 0.8, noise=2), dilated)
     assert defect.length_mm == pytest.approx(180, rel=0.02)
     assert defect.width_mm == pytest.approx(5, abs=0.5)
@@ -158,7 +158,7 @@ def test_compact_defects_have_their_own_area(blur: float) -> None:
 
 
 def test_the_true_length_lies_within_its_uncertainty() -> None:
-    """Of 60 bars, arcs and discs of random size, place and blur, at least 90 % are as long as measured ± u."""
+    """At least 90 % of 60 random bars, arcs and discs are as long as measured ± u."""
     rng = np.random.default_rng(3)
     covered = []
     for number in range(60):

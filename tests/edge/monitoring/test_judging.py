@@ -104,7 +104,7 @@ def test_an_old_word_is_not_believed() -> None:
 @pytest.mark.parametrize("key", ["cameras", "engines", "broker", "outbox", "disk", "clock"])
 @pytest.mark.parametrize("value", [None, 7, "x", [], {}, {"top": None}, [None], {"connected": "yes", "pending": "3"}])
 def test_what_is_not_told_is_never_ok(key: str, value: Any) -> None:
-    """A part of the body that lacks or has another form leaves its subject unknown or in error, and nothing ends."""
+    """A part of the body that is lacking or odd leaves its subject unknown or in error; nothing ends."""
     subject = {"cameras": "camera", "engines": "engine"}.get(key, key)
     checks = [check for check in judged_health(health_body(WELL) | {key: value}) if check.subject == subject]
     assert checks

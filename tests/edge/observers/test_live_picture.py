@@ -86,7 +86,7 @@ def test_who_is_slow_misses_pictures_and_sees_the_newest() -> None:
 
 
 def test_a_dead_camera_leaves_no_picture_standing() -> None:
-    """Once no frame came for too long, a card with the reason takes the place of the last one, again and again."""
+    """A card with the reason replaces the last frame after too long a silence, again and again."""
     with pictures(stale_s=0.2) as live, live.watch("top") as stream:
         live.offer(frame(1, 200))
         until(stream, 200)

@@ -57,7 +57,7 @@ def test_even_noise_fits(shape: tuple[int, ...], bundle: Bundle) -> None:
 
 
 def test_a_box_is_where_the_defect_is(bundle: Bundle) -> None:
-    """On a grey frame of twice the picture's size, all that is drawn beside the two texts lies around the defect."""
+    """On a grey frame of twice the picture's size, everything drawn but the two texts lies around the defect."""
     pixels = np.full((1440, 2560), 128, np.uint8)
     drawn = opened(draw(pixels, inspection((1000, 800, 400, 200)), bundle.classes))
     assert drawn.shape == (720, 1280, 3)

@@ -128,7 +128,7 @@ def test_leaving_ends_the_thread_and_takes_what_waits() -> None:
 
 
 def test_one_that_never_comes_back_is_left_behind(caplog: pytest.LogCaptureFixture) -> None:
-    """Leaving an observer that hangs ends after its time; what waited is counted, and the log says so."""
+    """Leaving an observer that hangs ends after its time; waiting items are counted, and the log says so."""
     held = Held()
     with caplog.at_level(logging.INFO), QueuedObserver("stuck", held, closes_within_s=0.05) as observer:
         observer.offer(decided(0))

@@ -96,7 +96,7 @@ with Outbox(Path(sys.argv[1])) as outbox:
 
 
 def test_a_kill_counts_no_part_twice_and_none_not_at_all(tmp_path: Path) -> None:
-    """After each kill -9 as many parts are counted as results are on disk, and a restart goes on from there."""
+    """After each kill -9 the counted parts are the results on disk, and a restart goes on from there."""
     path = tmp_path / "outbox.db"
     before = 0.0
     for _ in range(3):
@@ -129,7 +129,10 @@ def test_the_worst_parts_of_a_shift_are_kept_and_the_least_bad_leave(tmp_path: P
 
 
 def test_parts_that_are_ok_fill_up_what_ng_parts_leave(tmp_path: Path) -> None:
-    """An OK part with much to see comes after every NG part, and every field of it comes back as it was."""
+    """An OK part with much to see comes after every NG part.
+
+    Every field of it comes back as it was.
+    """
     path = tmp_path / "outbox.db"
     fine = replace(part(1, 0.5, Verdict.OK), length_mm=None, reason="", grade="")
     with Outbox(path) as outbox:
@@ -166,7 +169,10 @@ def test_shifts_are_in_the_order_of_time_not_of_the_clock_on_the_wall(tmp_path: 
 
 
 class FailingStore(Store):
-    """A store whose commits come to nothing at the very end, as on a disk that fills up, while `fails` is above 0."""
+    """A store whose commits come to nothing at the very end while `fails` is above 0.
+
+    A disk that fills up does so.
+    """
 
     fails = 0
 

@@ -255,7 +255,7 @@ def test_a_full_disk_at_the_start_is_an_error_with_advice(tmp_path: Path) -> Non
 
 
 def test_committed_rows_survive_a_kill(tmp_path: Path) -> None:
-    """After kill -9 in the middle of writing, every event that was committed is there, in order, and numbers go on."""
+    """After kill -9 amid writing, every committed event is there, in order, and numbers go on."""
     line = subprocess.Popen(
         [sys.executable, "-c", _PRELUDE + _ENDLESS, str(tmp_path / "outbox.db")], stdout=subprocess.PIPE, text=True
     )
@@ -536,8 +536,8 @@ def test_messages_wait_in_the_outbox_across_a_restart(tmp_path: Path) -> None:
 def test_what_a_killed_broker_had_not_acknowledged_arrives(tmp_path: Path) -> None:
     """A broker is killed twice under load: what it had not acknowledged reaches a persistent subscriber.
 
-    What it had acknowledged is its own to keep: mosquitto writes its file after it has sent the acknowledgement, and
-    may be killed between the two.
+    Acknowledged messages are the broker's own to keep. mosquitto writes its file after it has sent the acknowledgement,
+    and may be killed between the two.
     """
     with (
         Mosquitto(tmp_path, persistent=True) as broker,
@@ -699,7 +699,7 @@ def test_little_is_settled_in_memory(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_was_ahead_hides_nothing(tmp_path: Path) -> None:
-    """An event acknowledged by a clock that has been set back since comes again, by its number and by its age."""
+    """An event acknowledged by a clock set back since comes again, by its number and by its age."""
     path = tmp_path / "outbox.db"
     with Outbox(path) as outbox:
         put(outbox, *range(1, 6))

@@ -58,7 +58,7 @@ def running(path: Path, publisher: MemoryPublisher | MqttPublisher, **how: objec
 
 
 def test_what_nobody_takes_stays_and_holds_up_nothing_else(tmp_path: Path) -> None:
-    """Events of a topic without a consumer wait, one of them is tried now and then, and others go on meanwhile."""
+    """Events of a topic without a consumer wait, with tries now and then, and others go on meanwhile."""
     publisher = PickyPublisher("line/event")
     with running(tmp_path / "outbox.db", publisher) as (outbox, sender):
         put(outbox, *range(200))
@@ -297,7 +297,10 @@ def test_a_publisher_tells_when_something_has_happened(tmp_path: Path) -> None:
 
 
 def test_acknowledged_rows_are_kept_for_their_time_only(tmp_path: Path) -> None:
-    """With no time to keep them they go, alarms beside results that go too, and a wish for them finds them missing."""
+    """With no time to keep them they go, alarms beside such results too.
+
+    A wish for them finds them missing.
+    """
     publisher, answers = MemoryPublisher(), []
     with (
         Outbox(tmp_path / "outbox.db", kept_s=0) as outbox,

@@ -22,14 +22,14 @@ from edge.records.ledger import CountDelta
 from tests.brokers import wait_for
 
 BOOT = "0d3c2a54-6f0e-4f7a-9a39-0d6a4f3d8b11"
-# Written by version 1 of the store, whose process was ended by hand: events 1 to 7, of which the broker took 1 and
-# refused 2; the seventh is an alarm with its retained state.
+# Written by version 1 of the store, whose process was ended by hand. It has events 1 to 7, of which the broker took 1
+# and refused 2. The seventh is an alarm with its retained state.
 VERSION_1 = Path(__file__).parent / "version_1.db"
-# Written by version 2: results 1 to 4, of which the broker took 1 and refused 3; event 5 is an alarm with its state;
-# seven entries of the journal, of which 3 and 6 are commands.
+# Written by version 2. It has results 1 to 4, of which the broker took 1 and refused 3. Event 5 is an alarm with its
+# state. Of seven entries of the journal 3 and 6 are commands.
 VERSION_2 = Path(__file__).parent / "version_2.db"
-# Written by version 3: results 1 to 3, of which the broker took 1 and refused 3; event 4 is an alarm with its state;
-# an entry of each part of the journal.
+# Written by version 3. It has results 1 to 3, of which the broker took 1 and refused 3. Event 4 is an alarm with its
+# state. There is an entry of each part of the journal.
 VERSION_3 = Path(__file__).parent / "version_3.db"
 
 
@@ -63,7 +63,7 @@ def test_alarm_records_and_journal_come_back_as_they_were(tmp_path: Path) -> Non
 
 
 def test_what_is_about_an_alarm_does_not_wait_for_a_group(tmp_path: Path) -> None:
-    """A put with an alarm record or a journal entry is committed at once, and takes along what waits before it."""
+    """A put with an alarm record or a journal entry is committed at once, with all that waits before."""
     with Outbox(tmp_path / "outbox.db") as outbox:
         outbox.put(1, message("result"))
         outbox.put(None, journal=[entry(1)])

@@ -60,7 +60,7 @@ def answers(after_s: float = 0.0, refuses: ExcCodes | None = None) -> Callable[[
     return change
 
 
-# What goes wrong, what mends it, and what the alarm says.
+# The trouble, its remedy, and the alarm's words.
 TROUBLES: dict[str, tuple[Callable[[Plc], None], Callable[[Plc], None], str]] = {
     "it goes": (Plc.stop, Plc.start, ""),
     "it answers late": (answers(after_s=1.0), answers(), ""),

@@ -101,7 +101,7 @@ def test_n_of_m_frames() -> None:
 
 
 def test_frames_that_are_judged_late_still_count() -> None:
-    """A frame captured before the end and judged after it belongs to the part, as long as the settings wait for it."""
+    """A frame captured before the end and judged after it belongs to the part, within the settings' wait."""
     told = play(ONE_VIEW, (0, PartOpened(0)), (20, PartClosed(20 * MS)), (90, seen(10, NG)))
     assert results(told)[0].judgement.verdict is NG
     late = play(ONE_VIEW, (0, PartOpened(0)), (20, PartClosed(20 * MS)), (125, None), (130, seen(10, NG)))
@@ -136,7 +136,7 @@ def test_a_triggered_camera_concludes_at_once() -> None:
 
 
 def test_what_a_trigger_cannot_mean_is_told() -> None:
-    """Closing nothing, an id that came before, a part that never ends and too many at once are told, each by name."""
+    """Closing nothing, an old id, a part that never ends and too many at once are told by name."""
     nothing = play(ONE_VIEW, (5, PartClosed(5 * MS)), (6, PartClosed(6 * MS, "x")))
     assert [each.fault for each in nothing if isinstance(each, TriggerTrouble)] == [TriggerFault.CLOSES_NOTHING] * 2
     twice = play(
@@ -187,7 +187,10 @@ def _event(kind: object, now_ms: int, index: int) -> PartEvent | None:
 @settings(max_examples=300, deadline=None)
 @given(EVENTS)
 def test_whatever_comes_in_whatever_order(events: list[tuple[int, object]]) -> None:
-    """Every frame is in one part at most, each part ends once, and every NG is in an NG part or told as a stray."""
+    """Every frame is in one part at most, and each part ends once.
+
+    Every NG is in an NG part or told as a stray.
+    """
     parts, told, now_ms = Parts(), [], 0
     frames: list[FrameResult] = []
     opened = 0

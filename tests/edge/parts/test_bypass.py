@@ -40,7 +40,7 @@ def moment(now_s: float, boot: str = "boot", wall: datetime | None = None) -> Mo
 
 
 def test_while_it_lasts_every_result_is_no_read_with_the_reason() -> None:
-    """A good frame and a good part are NO_READ, say by whom and why, and nothing that was measured is told."""
+    """A good frame and a good part are NO_READ with user and reason, and no measurement is told."""
     out = step(Bypasses(), OUT, 0)
     assert [(one.kind, one.user, one.comment, one.detail) for one in out.journal] == [
         ("bypass_begin", "carl", "cleaning the lens", "for 10 min")
@@ -48,7 +48,7 @@ def test_while_it_lasts_every_result_is_no_read_with_the_reason() -> None:
     seen = mark_frame(out.state, replace(frame(), camera_fault=CameraFault.BLIND), 5 * S)
     assert (seen.judgement, seen.measurement, seen.grade) == (Judgement(Verdict.NO_READ, WORDS), None, None)
     assert seen.zones == {}
-    assert seen.camera_fault is CameraFault.BLIND  # which is there, whoever inspects
+    assert seen.camera_fault is CameraFault.BLIND  # there, whoever inspects
     judged = mark_part(out.state, part(), 5 * S)
     assert (judged.judgement, judged.grade) == (Judgement(Verdict.NO_READ, WORDS), None)
     assert told(out.state, moment(5)) == f"{WORDS}; until 12:10 UTC"

@@ -125,7 +125,7 @@ results = st.builds(
 
 @given(st.lists(st.one_of(results, st.sampled_from(Verdict).map(frame)), max_size=40))
 def test_any_results_sum_to_the_counters(sequence: list[PartResult | FrameResult]) -> None:
-    """OK, NG and NO_READ make up all parts, grades have the value, and no class has more parts than there are."""
+    """OK, NG and NO_READ make up all parts; grades have the value; no class outnumbers the parts."""
     total: Counter[str] = Counter()
     for result in sequence:
         for delta in deltas_of(result, SHIFT, RECIPE):

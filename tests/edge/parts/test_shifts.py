@@ -38,7 +38,7 @@ def test_the_night_in_which_clocks_change(day: tuple[int, int, int], hours: int)
 
 
 def test_a_start_that_the_clock_leaves_out_or_has_twice() -> None:
-    """A shift that begins at 02:30 begins at 03:00 in March, when the clock jumps, and the first time in October."""
+    """A shift of 02:30 begins at 03:00 in March, when the clock jumps, and the first time in October."""
     starts = (time(2, 30), time(14))
     assert shift_at(utc(2026, 3, 29, 2), starts, BERLIN).begins == utc(2026, 3, 29, 1)
     assert shift_at(utc(2026, 10, 25, 2), starts, BERLIN).begins == utc(2026, 10, 25, 0, 30)

@@ -1,4 +1,4 @@
-"""Every kind of trigger opens and closes parts in their order, and one bad part among a thousand is never missed."""
+"""Every kind of trigger opens and closes parts in order, and never misses a bad one in a thousand."""
 
 from __future__ import annotations
 

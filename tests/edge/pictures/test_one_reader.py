@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 READER = Path("edge/pictures")
 # These say as what a picture is written.
 WRITERS = {Path("edge/cli/simulate_command.py"), Path("trainer/datasets/contact_sheets.py")}
-# What makes pixels of a picture's bytes, or of its file.
+# All that makes pixels of a picture's bytes, or of its file.
 DECODERS = {"imread", "imdecode", "imreadmulti", "imdecodemulti", "imreadanimation", "decode_jpeg"}
 
 

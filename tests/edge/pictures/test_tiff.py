@@ -104,7 +104,7 @@ def test_lzw_of_a_full_table_comes_to_as_many_bytes() -> None:
 def test_damaged_lzw_is_told() -> None:
     """A strip whose end is wiped, or is cut off, never reads; one with a changed byte reads only as what it says.
 
-    LZW has no checksum: a changed level stays a level. Whatever comes to another number of bytes is damage.
+    LZW has no checksum: a changed level stays a level. Any other number of bytes is damage.
     """
     data = lzw(surface(200, 300, "ramp"))
     offsets = Image.open(io.BytesIO(data)).tag_v2  # type: ignore[attr-defined]

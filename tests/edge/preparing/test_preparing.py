@@ -56,7 +56,7 @@ def test_levels_make_a_short_exposure_look_like_a_long_one() -> None:
     ramp = np.tile(np.linspace(10, 60, 500), (20, 1))
     short, long = (prepared(np.rint(factor * ramp).astype(np.uint8), Levels()) for factor in (1, 2))
     assert (short.min(), short.max(), long.min(), long.max()) == (0, 255, 0, 255)
-    # half a level of the coarser ramp, a level of the finer one that lies within the shares at the ends, and rounding
+    # half a level of the coarser ramp, a level of the finer one within the end shares, and rounding
     assert np.abs(short.astype(int) - long).max() <= 0.5 * 255 / 50 + 255 / 100 + 1
     # a level of the short ramp is 2 % of its pixels, its end 1 %: 35 becomes 255 * (35 - 10) / (60 - 10)
     assert short[0, 250] == pytest.approx(127.5, abs=3)
@@ -131,7 +131,7 @@ def test_flat_field_is_not_bent_by_a_bright_frame() -> None:
 
 
 def test_flat_field_subtracts_light_that_is_added() -> None:
-    """Haze of up to 60 grey levels on a surface of 50 goes, and a defect keeps its difference of 30."""
+    """Haze of up to 60 grey levels on a surface of 50 goes; a defect keeps its 30."""
     haze = np.linspace(0, 60, 320)[None, :].repeat(200, axis=0)
     pixels = (50 + haze).round().astype(np.uint8)
     pixels[90:100, 250:260] += 30
@@ -165,7 +165,10 @@ def test_smoothing_is_what_its_name_says() -> None:
 
 
 def test_bilateral_smoothing_keeps_a_border_that_a_gaussian_blurs() -> None:
-    """Noise of 5 grey levels at least halves on either side of a border of 100, and the border moves by no pixel."""
+    """Noise of 5 grey levels at least halves on either side of a border of 100.
+
+    The border moves by no pixel.
+    """
     step = np.where(np.arange(60) < 30, 60.0, 160.0)[None, :].repeat(60, axis=0)
     pixels = np.clip(step + np.random.default_rng(2).normal(0, 5, step.shape), 0, 255).astype(np.uint8)
     smooth = prepared(pixels, Smooth(kind="bilateral", size_px=9, sigma_px=3)).astype(float)

@@ -89,7 +89,7 @@ def test_a_truth_goes_where_opencv_takes_the_nearest_pixels(
     step = Resize(width=width, height=height, fit=fit, interpolation="nearest")
     made, to_frame = prepare(pixels, (step,), 1)
     ours = prepare_map(pixels, to_frame, (height, width))
-    # where a centre lies exactly between two pixels, OpenCV's fixed point may take the other
+    # OpenCV's fixed point may take the other pixel for a centre exactly between two
     scale = to_frame.matrix.diagonal()
     ys, xs = np.mgrid[0:height, 0:width] + 0.5
     x, y = (scale[0] * xs + to_frame.matrix[0, 2]), (scale[1] * ys + to_frame.matrix[1, 2])
@@ -167,7 +167,10 @@ def test_a_map_that_grew_comes_back_as_it_was(h: int, w: int, factor: int, seed:
 
 
 def test_a_map_of_cells_comes_back_as_blocks() -> None:
-    """With a stride of 4 a cell of a map stands for 4 x 4 px of the frame, also where the frame's end cuts it."""
+    """With a stride of 4 a cell of a map stands for 4 x 4 px of the frame.
+
+    It does so, too, where the frame's end cuts it.
+    """
     cells = np.array([[1, 0, 2]], np.uint8)
     frame = map_to_frame(cells, Transform.identity(), (4, 10), stride=4)
     np.testing.assert_array_equal(frame, np.repeat([[1] * 4 + [0] * 4 + [2] * 2], 4, axis=0))

@@ -54,7 +54,10 @@ def decide(bundle: Bundle, folder: Path, *pictures: UInt8, settings: str = "{}")
 
 
 def bench(width: int = 200, turned: float = 0.0, x: float = 200.0) -> UInt8:
-    """Draw a device of `width` x 120 px with a scratch of 60 x 8 px across it, at x, on a bench of 400 x 300."""
+    """Draw a device of `width` x 120 px with a scratch across it, at x, on a bench.
+
+    The scratch has 60 x 8 px, the bench 400 x 300.
+    """
     pixels = np.full((300, 400, 3), BENCH, np.uint8)
     for size, level in (((width, 120), DEVICE), ((60, 8), SCRATCH)):
         corners = cv2.boxPoints(((x, 150.0), (float(size[0]), float(size[1])), turned)) - 0.5
@@ -169,7 +172,7 @@ def frame(pixels: UInt8) -> Frame:
 
 
 def test_the_smallest_area_is_of_what_the_model_sees() -> None:
-    """A defect of 20 prepared pixels, 80 px of the frame, stays with a smallest area of 20 and goes with 21."""
+    """A defect of 20 prepared pixels, 80 px of the frame, stays at a smallest area of 20, not 21."""
     to_frame = Transform(np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
     classes = np.zeros((20, 20), np.uint8)
     classes[5:7, 3:13] = 1
@@ -182,7 +185,7 @@ def test_the_smallest_area_is_of_what_the_model_sees() -> None:
 
 @pytest.mark.parametrize("degrees", [0.0, 5.0, 45.0, -70.0])
 def test_a_box_is_tight_also_when_the_frame_was_turned(degrees: float) -> None:
-    """The box around a slanting line holds the corners of its own pixels in the frame, not those of a box around it."""
+    """The box around a slanting line holds its own pixels' corners in the frame, not a box's corners."""
     classes = np.zeros((80, 80), np.uint8)
     cv2.line(classes, (10, 12), (60, 70), 1, 1)
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))

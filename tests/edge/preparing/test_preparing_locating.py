@@ -60,7 +60,7 @@ GLASSES = {
 
 @pytest.mark.parametrize("name", GLASSES)
 def test_a_round_glass_is_cropped_to_its_rim(name: str) -> None:
-    """The square around a glass has its middle and twice its radius times the margin, to 0.5 px, however it looks."""
+    """The square around a glass has its middle and twice its radius times the margin, always to 0.5 px."""
     crop, to_frame = prepare(GLASSES[name], (CropCircle(margin=1.1),), 1)
     side = crop.shape[0]
     assert crop.shape == (side, side, 1)
@@ -130,7 +130,10 @@ def device(angle: float, size: tuple[float, float], middle: tuple[float, float])
 
 @pytest.mark.parametrize("angle", [-30.0, -7.3, 0.0, 0.02, 4.4, 38.0])
 def test_a_device_is_turned_upright(angle: float) -> None:
-    """Its sides and middle are found to half a pixel and its angle to 0.1 degrees, and the crop shows it upright."""
+    """Its sides and middle are right to half a pixel, its angle to 0.1 degrees.
+
+    The crop shows it upright.
+    """
     size, middle = (520.0, 260.0), (471.5, 273.25)
     pixels = device(angle, size, middle)
     crop, to_frame = prepare(pixels, (CropRectangle(),), 1)
@@ -180,7 +183,7 @@ def test_what_shows_no_rectangle_has_no_product(pixels: UInt8) -> None:
 def test_real_phones_are_found_and_kept_whole(real_data: Path) -> None:
     """All 70 phones are found; each is about as large as its kind, and hardly a marked defect is cut off.
 
-    They are of four or five makes, all about 2.1 times as long as wide, and never turned by more than 5 degrees.
+    They are of four or five makes, all about 2.1 times as long as wide. They are never turned by more than 5 degrees.
     """
     folder = real_data / "phone_msd"
     with (folder / "manifest.csv").open(newline="") as file:

@@ -90,7 +90,7 @@ def test_more_blur_is_never_better(radius: float, more: float) -> None:
 
 @pytest.mark.parametrize("sigma", [1.5, 3.0, 5.0])
 def test_the_blur_is_that_of_the_edge(sigma: float) -> None:
-    """Of a step that a Gaussian blurs, it is the Gaussian's deviation and that of the smoothing, in px, to 5 %."""
+    """A blurred step's figure is the deviation of Gaussian and smoothing together, in px, to 5 %."""
     step = np.zeros((64, 400), np.uint8)
     step[:, 200:] = 200
     seen = edges(cv2.GaussianBlur(step, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE))

@@ -1,4 +1,4 @@
-"""Frames that are not good enough are NO_READ on the line, in a replay and in `inspect`, with one alarm each."""
+"""Bad frames are NO_READ on the line, in a replay and in `inspect`, with one alarm each."""
 
 from __future__ import annotations
 

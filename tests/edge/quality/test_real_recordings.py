@@ -1,6 +1,6 @@
 """A camera that was moved, on real recordings: of cameras that stand still while parts pass, and of others.
 
-What a moved camera sees is a real frame that is shown elsewhere, turned or larger, under another light and with noise.
+A moved camera's view is a real frame shown elsewhere: turned or larger, under another light and with noise.
 """
 
 from __future__ import annotations

@@ -131,7 +131,10 @@ def test_parts_of_a_recipe_that_is_not_ready_are_held_until_it_is() -> None:
 
 
 def test_a_recipe_that_parts_are_of_is_tried_again() -> None:
-    """A recipe that cannot be loaded says why in each result, and is loaded again after a while, not for each part."""
+    """A recipe that cannot be loaded says why in each result.
+
+    It is loaded again after a while, not for each part.
+    """
     line = Line()
     line.do(PartBegins("b", 0))
     reason = "recipe b cannot be loaded: no memory"

@@ -204,7 +204,7 @@ EVENTS = st.one_of(
 
 @given(st.lists(st.tuples(EVENTS, st.floats(0, 30)), max_size=80))
 def test_whatever_happens_one_model_is_in_force_and_each_wish_has_one_end(told: list[tuple[Event, float]]) -> None:
-    """A station goes back only from what it changed to, ends as it says it ends, and ends each reload once."""
+    """A station goes back only from its own change, ends as it says, and ends each reload once."""
     line, at_s, new, asked, ended = Line(), 0.0, False, 0, 0
     for event, later_s in told:
         at_s += later_s

@@ -354,7 +354,7 @@ def test_a_damaged_picture_is_unreadable_and_the_others_are_played(whole: Path) 
 
 
 def test_a_clip_that_was_cut_off_is_told_frame_by_frame(whole: Path) -> None:
-    """A frame that the rows tell of and the file has not is UNREADABLE, so that no part is OK without it."""
+    """A frame in the rows but not in the file is UNREADABLE, so that no part is OK without it."""
     clip = whole / "eye" / "0003.mkv"
     clip.write_bytes(clip.read_bytes()[:700])
     back = played(whole, "eye")

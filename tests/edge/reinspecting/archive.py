@@ -22,7 +22,7 @@ COLUMNS = [
 
 
 def write_archive(folder: Path, count: int = 12, *, unreadable: bool = True) -> Path:
-    """Write pictures of 64 px, each third of them good, half of them in a folder below, and one that is no picture."""
+    """Write pictures of 64 px, a third of them good, half in a folder below, and one that is none."""
     (folder / "below").mkdir(parents=True)
     for number in range(count):
         scratches = [(5 + number % 30, 20, 20, 6)] if number % 3 else []

@@ -270,7 +270,7 @@ def test_a_full_disk_leaves_good_rows_and_no_half_shard(place: Path, tmp_path: P
 
 
 def test_a_shard_is_small_enough_for_a_kill_and_large_enough_for_two_million() -> None:
-    """At most 500 pictures; where there are few, each engine has several shards."""
+    """At most 500 pictures; few pictures make several shards for each engine."""
     assert per_shard(2_000_000, 40) == 500
     assert per_shard(1600, 2) == 50
     assert per_shard(3, 1) == 8

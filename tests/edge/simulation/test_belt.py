@@ -86,7 +86,7 @@ def test_products_come_in_turn() -> None:
 
 
 def test_two_cameras_see_one_belt_at_one_moment() -> None:
-    """Read by threads of their own, one of them slow, frames of one index have one moment, and none is left out."""
+    """Frames of one index have one moment under threads of their own, one slow, and none is left out."""
     _, cameras, _ = station(40)
     read: dict[str, list[tuple[int, int]]] = {"top": [], "side": []}
 
@@ -109,7 +109,7 @@ def test_two_cameras_see_one_belt_at_one_moment() -> None:
 
 
 def test_a_camera_that_waits_for_the_other_says_so_and_one_that_left_is_not_waited_for() -> None:
-    """A second frame comes only when the other has taken the first; when the other has gone, it comes."""
+    """A second frame comes only when the other has taken the first, or has gone."""
     _, (top, side), _ = station()
     with top:
         with side:

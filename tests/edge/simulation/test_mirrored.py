@@ -15,7 +15,7 @@ from edge.simulation.scenes import USUAL, inset
 
 @pytest.mark.parametrize("seed", range(12))
 def test_no_mirrored_line_is_a_scratch(seed: int) -> None:
-    """Further than 9 px inside the edge nothing that is lighter by 46 grey levels or more is 12 px long."""
+    """Further than 9 px inside the edge nothing lighter by 46 grey levels or more is 12 px long."""
     part = make_part(480, USUAL, {}, np.random.default_rng(seed))
     lit = part.pixels.copy()
     draw_mirrored(lit, part.glass, 1.0, np.random.default_rng([seed, 1]))
@@ -28,7 +28,10 @@ def test_no_mirrored_line_is_a_scratch(seed: int) -> None:
 
 
 def test_the_edge_of_a_phone_shines_in_broken_lines() -> None:
-    """Of 12 parts most have lights of 60 grey levels or more at the edge, so that they are learned as no scratch."""
+    """Most of 12 parts have lights of 60 grey levels or more at the edge.
+
+    So they are learned as no scratch.
+    """
     shining = 0
     for seed in range(12):
         part = make_part(480, USUAL, {}, np.random.default_rng(seed))

@@ -96,7 +96,7 @@ def test_a_side_view_without_flawed_edges_is_refused() -> None:
 
 @pytest.mark.parametrize("degrees", [0, 3, 45, 90, 177])
 def test_a_straight_scratch_is_drawn_at_its_angle(degrees: int) -> None:
-    """The long axis of its truth, by the moments of its pixels, lies at the angle within 1.5° and is 200 px long."""
+    """The long axis of its truth, by its pixels' moments, is 200 px long, at the angle within 1.5°."""
     pixels, truth = np.full((300, 300), 30, np.float32), np.zeros((300, 300), np.uint8)
     stroke = Stroke(150, 150, 200, np.deg2rad(degrees), 0.0, 60.0)
     scratch(pixels, truth, np.ones((300, 300), np.uint8), 1.0, np.random.default_rng(1), stroke=stroke)

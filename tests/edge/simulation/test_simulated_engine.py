@@ -32,7 +32,7 @@ def answer(
 @settings(max_examples=40, deadline=None)
 @given(height=st.integers(1, 50), width=st.integers(1, 50), seed=st.integers(0, 100))
 def test_what_comes_out_of_a_line_is_the_truth(height: int, width: int, seed: int) -> None:
-    """For frames of any size, larger or smaller than a tile, the stitched map is the truth and its score 255."""
+    """For frames of any size, even below a tile's, the stitched map is the truth, its score 255."""
     truth = np.random.default_rng(seed).integers(0, 4, (height, width), np.uint8)
     found = answer(truth)
     np.testing.assert_array_equal(found.classes, truth)

@@ -107,7 +107,7 @@ def test_the_glints_of_a_drop_are_part_of_the_drop(seed: int) -> None:
 
 
 def test_the_truth_travels_with_the_part() -> None:
-    """From frame to frame the whole true map moves to the right by one fixed step, and nothing else happens to it."""
+    """From frame to frame the whole true map moves right by one fixed step; nothing else happens."""
     maps = truths(SMALL.model_copy(update={"defective_share": 1.0}), 60)
     assert any(truth.any() for truth in maps)
     steps = [

@@ -50,7 +50,10 @@ def test_a_part_s_truth_is_what_the_class_maps_show_while_it_passes(recorded: Pa
 
 
 def test_both_recordings_have_every_frame(recorded: Path) -> None:
-    """Frames of one index are of one moment, so there must be as many in each, of the size that was asked for."""
+    """Frames of one index are of one moment.
+
+    So there must be as many in each, of the size that was asked for.
+    """
     for view in ("top", "side"):
         video, count = cv2.VideoCapture(str(recorded / f"{view}.mp4")), 0
         while (read := video.read())[0]:

@@ -188,7 +188,7 @@ class RecipeLine:
 
 @contextmanager
 def running(folder: Path, given: dict[str, Any], *, parts: bool = True) -> Iterator[RecipeLine]:
-    """Run a station of fed cameras; where it tells parts apart, the line opens and closes them."""
+    """Run a station of fed cameras; the line opens and closes parts where the station tells them apart."""
     text = yaml.safe_dump({"store": {"path": "outbox.db"}, "broker": {"port": 9}, **given})
     (folder / "station.yaml").write_text(text)
     settings, bundles = load_station(folder / "station.yaml", None)

@@ -15,7 +15,7 @@ ASKING = ("scratched", "rejects")  # they must be acknowledged, and nobody does
 
 
 def test_an_alarm_that_nobody_acknowledged_is_never_removed(tmp_path: Path) -> None:
-    """Though they chatter, and so are told twice at one moment: once at the broker, they stay there."""
+    """They chatter, and so are told twice at one moment; they stay at the broker all the same."""
     station = DemoStation(demo_cameras(7, 0, 300))
     with EmbeddedBroker() as broker:
         settings = demo_settings(broker.host, broker.port)

@@ -61,7 +61,7 @@ def test_a_corrupt_store_is_replaced_and_an_alarm(tmp_path: Path) -> None:
 
 
 def test_a_line_that_nobody_listens_to_says_so(tmp_path: Path) -> None:
-    """Without a subscriber events wait and the alarm no-consumer is raised; who then comes gets them all, and that."""
+    """Without a subscriber events wait and the alarm no-consumer is raised; a later one gets them all, and that."""
     with Mosquitto(tmp_path) as broker, running(write_line(tmp_path, broker.port)):
         wait_for(lambda: in_journal(tmp_path / "outbox.db", "no-consumer"))
         with Subscriber(broker.port) as subscriber:

@@ -53,7 +53,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_the_replay_is_what_it_was(replayed: list[dict[str, Any]]) -> None:
     """Verdicts, counts, coverage and the largest defect's box are as recorded.
 
-    Other processors and video codecs round otherwise: two frames of forty may tip over a threshold, coverage may differ
+    Other processors and video codecs round otherwise. Two frames of forty may tip over a threshold. Coverage may differ
     by 3 % or 20 pixels, boxes by 3 px.
     """
     golden = json.loads(GOLDEN.read_text())

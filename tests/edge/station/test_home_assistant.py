@@ -37,7 +37,7 @@ def rendered(template: str, payload: bytes) -> str:
 
 
 def told(subscriber: Subscriber) -> dict[str, Any]:
-    """Return the announcement that came last; {} where none did, or where it was emptied."""
+    """Return the last announcement; {} for none, or for an emptied one."""
     found = [m for m in subscriber.messages if m.topic.startswith("homeassistant/")]
     return json.loads(found[-1].payload) if found and found[-1].payload else {}
 

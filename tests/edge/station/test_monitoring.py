@@ -79,7 +79,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Sub
             assert (line.returncode, "Traceback" in stderr) == (0, False), stderr
 
 
-# what a message has, and the counter with its label
+# a message's fields, and the counter with its label
 COUNTED = {
     ("verdict", "OK"): ("results_total", {"verdict": "OK"}),
     ("verdict", "NG"): ("results_total", {"verdict": "NG"}),
@@ -148,7 +148,7 @@ def test_labels_are_of_the_settings(watched: tuple[int, Subscriber]) -> None:
 
 
 def test_it_is_ready_and_says_so(watched: tuple[int, Subscriber]) -> None:
-    """A station that inspects is healthy and ready; what the container's clock lacks is a warning, not an error."""
+    """A station that inspects is healthy and ready; a lack of the container's clock is a warning, not an error."""
     port = watched[0]
     wait_for(lambda: asked(port, "/healthz") == (200, '{\n  "healthy": true,\n  "reasons": []\n}\n'))
     wait_for(lambda: asked(port, "/readyz")[0] == 200)

@@ -446,7 +446,7 @@ def while_parts_pass(line: RecipeLine, work: Callable[[], tuple[int, str]]) -> t
 
 
 def test_the_shell_waits_for_the_end_and_has_its_exit_code(tmp_path: Path) -> None:
-    """0 where it is in force, 13 where it was given up, 3 for wrong settings, 4 for a wrong bundle."""
+    """0 is in force, 13 was given up, 3 is wrong settings, 4 a wrong bundle."""
     write_bright_bundle(tmp_path / "model")
     with running(tmp_path, given(tmp_path)) as line:
         replace_bundle(tmp_path, BLIND)

@@ -120,7 +120,7 @@ def test_two_replays_of_one_file_agree(bright: Path, clip: Path, tmp_path: Path)
 
 
 def test_real_pace_takes_the_recordings_own_time(bright: Path, clip: Path, tmp_path: Path) -> None:
-    """30 frames at 10 frames/s last 2.9 s from first to last, and the events are those of the quick replay."""
+    """30 frames at 10 frames/s last 2.9 s from first to last, with the quick replay's events."""
     started_s = time.monotonic()
     result, paced = replay(bright, clip, tmp_path, "--pace", "real")
     assert time.monotonic() - started_s > 2.9
@@ -233,7 +233,7 @@ def test_a_region_outside_the_frame_is_no_read(bright: Path, tmp_path: Path) -> 
 
 
 def test_a_region_partly_outside_the_frame_is_no_read(bright: Path, tmp_path: Path) -> None:
-    """A camera that fell back to a smaller picture is not judged by the corner that is left of the region."""
+    """A camera that fell back to a smaller picture is not judged by the region's remaining corner."""
     (bright / "partly.yaml").write_text("inspect: {region: {rectangle: [100, 60, 1600, 900]}}")
     pictures = write_pictures(tmp_path / "parts", part())
     _, (event,) = replay(bright, pictures, tmp_path, config="partly.yaml")
@@ -284,8 +284,8 @@ def test_a_patch_classifier_whose_tiles_overlap_is_refused(bright: Path, tmp_pat
 def test_a_sequence_model_is_fed_the_last_frames(bright: Path, tmp_path: Path) -> None:
     """The mean of 3 frames at 0.5: the second bright frame in a row is answered, and an unreadable one begins anew.
 
-    Brightness (x 1/255): 0, 1, 1, 0, 0, unreadable, 1. The first frame stands for what was before it: 0 0 0 → 0,
-    0 0 1 → 1/3, 0 1 1 → 2/3, 1 1 0 → 2/3, 1 0 0 → 1/3, then 1 1 1 → 1.
+    Brightness (x 1/255): 0, 1, 1, 0, 0, unreadable, 1. The first frame stands for those before it: 0 0 0 → 0, 0 0 1 →
+    1/3, 0 1 1 → 2/3; 1 1 0 → 2/3, 1 0 0 → 1/3, then 1 1 1 → 1.
     """
     write_bright_cells(tmp_path / "bundle", frames=3)
     (tmp_path / "line.yaml").write_text((bright / "line.yaml").read_text())
@@ -357,7 +357,7 @@ def test_names_that_are_no_utf_8_are_escaped(bright: Path, tmp_path: Path) -> No
 
 
 def test_a_path_that_the_system_refuses_is_no_traceback(tmp_path: Path) -> None:
-    """An error of the file system itself, here a name that is too long, is told as what could not be read."""
+    """An error of the file system itself, a name that is too long, is told as an unreadable file."""
     refused = tmp_path / ("x" * 300)
     for kind, read in (
         (SourceError, lambda: read_picture(refused)),

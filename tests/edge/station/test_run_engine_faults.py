@@ -54,7 +54,10 @@ def bundle() -> Bundle:
 def test_an_engine_that_cannot_be_believed_is_no_read_and_an_alarm(
     bundle: Bundle, tmp_path: Path, kind: str, alarm: str
 ) -> None:
-    """From the first wrong batch on no frame is OK, the alarm stands, and the line goes on and stops when told."""
+    """From the first wrong batch on no frame is OK and the alarm stands.
+
+    The line goes on and stops when told.
+    """
     text = (
         '{"camera": {"source": "simulated", "max_age_ms": 60000, "simulated": {"fps": 0, "width": 256, "height": 256}},'
         f'"engine": {{"backend": "simulated", "max_batch_s": 5, "simulated_fault": {{"kind": "{kind}",'

@@ -152,7 +152,10 @@ def test_an_engine_that_fails_is_told(bundle: Bundle) -> None:
 
 
 def test_a_model_of_several_frames_is_compared_once_it_has_them(tmp_path: Path) -> None:
-    """Its first frames, and those after a gap, are not judged as they would be without it, so they do not count."""
+    """Its first frames, and those after a gap, are judged otherwise than without it.
+
+    So they do not count.
+    """
     cells = write_bright_cells(tmp_path / "cells", frames=3)
     with engine_of(cells) as engine, Batcher(engine, 0) as batcher:
         run = run_of(cells, batcher)

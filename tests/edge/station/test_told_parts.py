@@ -136,7 +136,7 @@ def journal(folder: Path) -> list[str]:
 
 
 def test_parts_are_opened_and_closed_over_mqtt(bright: Bundle, tmp_path: Path) -> None:
-    """With ids and a recipe; what no part can do is judged where it can be, and is an alarm and in the journal."""
+    """They have ids and a recipe; an impossible one is judged where possible, and is an alarm and in the journal."""
     with (
         Mosquitto(tmp_path) as broker,
         Subscriber(broker.port) as desk,
@@ -221,7 +221,7 @@ def line_stands(line: Line, desk: Subscriber) -> None:
 def whole_part(line: Line, desk: Subscriber) -> int:
     """Open and close parts until one is closed by its trigger, and return how many that took.
 
-    After a flood the queue may still be full, and on a slow machine a part may last longer than it is given.
+    After a flood the queue may still be full. On a slow machine a part may last longer than it is given.
     """
     for tried in range(1, _TRIES + 1):
         name = f"last{tried}"
@@ -240,7 +240,8 @@ def whole_part(line: Line, desk: Subscriber) -> int:
 def test_no_part_that_was_taken_is_lost(parts: int, per_s: int, bright: Bundle, tmp_path: Path) -> None:
     """At 1,000 parts/s some are refused: counted, and an alarm. The loop goes on judging, and the next part is whole.
 
-    Every opening and closing that was sent was refused and counted, or is a part, the end of one, or a closing of none.
+    Every opening and closing that was sent was refused and counted, or is a part. Or it is the end of one, or a closing
+    of none.
     """
     with (
         Mosquitto(tmp_path, config="max_queued_messages 0\nmax_inflight_messages 0") as broker,

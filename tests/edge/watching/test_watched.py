@@ -248,7 +248,7 @@ def shown(told: dict[str, Any], width: int = 80) -> str:
 
 
 def test_the_panel_reads_well_at_80_columns() -> None:
-    """No line is longer than 80; whatever is said stands whole in it, and an alarm with age and what to do."""
+    """No line is longer than 80; every text stands whole in it, and an alarm with age and remedy."""
     seen = watched(ONLINE, HEALTH, result(Verdict.NG, 2, "scratch: " + "long words " * 12), standing("a"))
     told = shown(seen.picture(6 * S, NOW))
     assert max(len(row) for row in told.splitlines()) <= 80

@@ -1,4 +1,4 @@
-"""Shapes that enclose one area are taken; what crosses itself, is empty or lies outside is refused."""
+"""Shapes that enclose one area are taken; one that crosses itself, is empty or lies outside is refused."""
 
 from __future__ import annotations
 

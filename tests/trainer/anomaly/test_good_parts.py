@@ -160,7 +160,7 @@ def test_contrast_takes_away_what_cells_have_in_common_with_those_around_them(pa
 
 
 def test_teaching_takes_a_false_alarm_back_and_adds_no_byte(parts: Path, tmp_path: Path) -> None:
-    """Parts with a stamp are flagged; once taught they pass, a blot is still found, and the memory is as large."""
+    """Parts with a stamp are flagged; taught, they pass, a blot is still found, and the memory is as large."""
     shutil.copytree(parts / "bundle", tmp_path / "bundle")
     folder = tmp_path / "stamped"
     dataset(folder, range(0), range(0))
@@ -290,7 +290,7 @@ def test_a_recipe_that_cannot_be_is_refused_with_its_key(tmp_path: Path, change:
 
 
 def test_what_cannot_be_fitted_is_refused(parts: Path, tmp_path: Path) -> None:
-    """Too few pieces, a target that is not empty, options of another kind of fit, thresholds that are not fitted so."""
+    """Too few pieces, a full target, options of another kind of fit, and thresholds fitted otherwise."""
     dataset(tmp_path / "one", range(1), range(100, 103))
     recipe, bundle = parts / "recipe.yaml", parts / "bundle"
     assert "1 piece" in invoke(app, "fit", recipe, "--data", tmp_path / "one", "--out", tmp_path / "out", code=10)

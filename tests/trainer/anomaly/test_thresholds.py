@@ -26,7 +26,10 @@ def test_no_more_good_parts_are_flagged_than_the_budget_allows(scores: list[floa
 
 
 def test_the_sentence_says_what_cannot_be_proven() -> None:
-    """None of 60 proves less than 6 % (0.025 = (1 - p)^60), which is no proof of the 5 % that were asked for."""
+    """None of 60 proves less than 6 % (0.025 = (1 - p)^60).
+
+    That is no proof of the 5 % that were asked for.
+    """
     told = within_budget(np.linspace(1, 2, 60).tolist(), 0.01)
     assert told.flagged == 0
     assert "0 of 60 good parts" in told.sentence

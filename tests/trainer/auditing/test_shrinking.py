@@ -30,7 +30,7 @@ def picture(outside: int, contrast: int = 120) -> Picture:
 
 @pytest.mark.parametrize("outside", [3, 5, 8])
 def test_a_painted_mask_becomes_as_large_as_what_is_there(outside: int) -> None:
-    """Of a rim of 3 to 8 px at most one is left, and of the bar at most one is lost; what is ignored stays so."""
+    """At most one px of a rim of 3 to 8 px is left, and one of the bar lost; ignored pixels stay."""
     painted = picture(outside)
     shrunk, by_px = shrunk_to_edge(painted)
     (lower,), bar = by_px, picture(0).truth == 2
@@ -44,7 +44,7 @@ def test_a_painted_mask_becomes_as_large_as_what_is_there(outside: int) -> None:
 
 @pytest.mark.parametrize(("outside", "contrast"), [(0, 120), (5, 0)])
 def test_what_is_exact_or_has_no_edge_stays(outside: int, contrast: int) -> None:
-    """Nothing is taken from an exact mask, and none where the picture shows no edge by which it could be judged."""
+    """Nothing is taken from an exact mask, and none where the picture shows no edge to judge by."""
     given = picture(outside, contrast)
     shrunk, by_px = shrunk_to_edge(given)
     np.testing.assert_array_equal(shrunk.truth, given.truth)

@@ -77,7 +77,7 @@ RANGES = st.fixed_dictionaries(
 @settings(deadline=None)
 @given(RANGES, st.integers(0, 2**32 - 1))
 def test_a_marker_lands_on_the_same_place_in_picture_and_mask(ranges: dict[str, object], seed: int) -> None:
-    """A disc painted in both has the same middle in both to under a pixel, whatever is done to the crop."""
+    """A disc painted in both has the same middle in both to under a pixel, however cropped."""
     pixels, truth = np.zeros((220, 240), np.uint8), np.zeros((220, 240), np.uint8)
     cv2.circle(pixels, (120, 110), 9, 200, -1)
     cv2.circle(truth, (120, 110), 9, 1, -1)
@@ -255,7 +255,7 @@ def sampler(pictures: list[Picture], augmentation: AugmentationSettings, **sampl
 
 
 def test_rare_defects_are_pasted_in_the_share_that_is_asked_for() -> None:
-    """Of crops of clean pictures and one scratched one, the asked share shows a scratch when none is centred on it."""
+    """Of crops of clean pictures and one scratched one, the asked share shows a scratch without any centring."""
     clean = [picture(textured(90, seed), np.zeros((160, 160), np.uint8), f"{seed}.png", ()) for seed in range(60)]
     for share, least, most in ((0.0, 0, 0.05), (0.5, 0.3, 0.6)):
         own = sampler([*clean, scratched()], still(paste_share=share, paste_classes=("scratch",)), defect_share=0.0)
@@ -375,9 +375,10 @@ def test_augmentation_of_older_recipes_is_unchanged() -> None:
 def test_a_crop_that_is_kept_inside_shows_no_more_reflection_than_it_must(
     seed: int, shape: tuple[int, int], centre: tuple[int, int]
 ) -> None:
-    """Along each axis the crop's box lies within the picture or, if it is larger, reaches as far beyond both ends.
+    """Along each axis the crop's box lies within the picture.
 
-    Nothing else about it changes, and one that lay inside stays where it was.
+    A larger box reaches as far beyond both ends. Nothing else about it changes, and one that lay inside stays where it
+    was.
     """
     ranges = still(rotation_degrees=20.0, zoom=1.5, shear=0.1, shift_share=0.4, quarter_turns=True)
     drawn = crop_transform(centre, 32, ranges, np.random.default_rng(seed))
@@ -385,7 +386,7 @@ def test_a_crop_that_is_kept_inside_shows_no_more_reflection_than_it_must(
     np.testing.assert_array_equal(pushed[:, :2], drawn[:, :2])
     for axis, side in ((0, shape[1]), (1, shape[0])):
         places = [pushed[axis] @ (x, y, 1) for x in (0, 31) for y in (0, 31)]
-        before, after = min(places), side - 1 - max(places)  # how far inside, negative: beyond
+        before, after = min(places), side - 1 - max(places)  # distance inside, negative: beyond
         if max(places) - min(places) > side - 1:
             assert before == pytest.approx(after)
         else:

@@ -196,7 +196,7 @@ def test_a_comparison_by_folds_judges_each_picture_once(data: Path, tmp_path: Pa
 
 
 def test_thresholds_come_from_a_comparison_of_the_bundle_s_own_recipe(tmp_path: Path) -> None:
-    """A folder without one, one that is not over, and one of other recipes are refused, and say what to do."""
+    """A folder without one, an unfinished one, and other recipes are refused, and say what to do."""
     bundle = bundle_of(tmp_path / "bundle", TINY)
     with pytest.raises(StoreError, match="holds no comparison by folds"):
         thresholds_over_folds(bundle, tmp_path)

@@ -44,7 +44,7 @@ def quiet() -> Console:
 
 
 def test_every_combination_is_one_run() -> None:
-    """Two losses and three seeds are six runs, named by their labels, each with what its labels change and no more."""
+    """Two losses and three seeds are six runs, named by their labels, with their labels' changes alone."""
     runs = runs_of(grid(loss=LOSSES, seed={str(k): {"seed": k} for k in range(3)}))
     assert [run.name for run in runs] == ["both-0", "both-1", "both-2", "dice-0", "dice-1", "dice-2"]
     assert [run.recipe["seed"] for run in runs] == [0, 1, 2] * 2
@@ -149,7 +149,7 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
     config, out = tmp_path / "grid.yaml", tmp_path / "out"
     config.write_text(yaml.safe_dump(grid(loss=LOSSES).model_dump(mode="json")))
     command = [sys.executable, "-m", "trainer", "compare", str(config), "--data", str(data), "--out", str(out)]
-    # killed in its first one, `kill` as well ends the training with it, and what still works there is not disturbed
+    # `kill` in its first one ends the training with it, and work that goes on there is not disturbed
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: (out / "both" / "recipe.yaml").is_file() or process.poll() is not None, 240)
         second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

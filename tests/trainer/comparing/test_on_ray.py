@@ -51,7 +51,7 @@ def quiet() -> Console:
 
 
 def test_nobody_at_the_address_is_told_at_once(tmp_path: Path) -> None:
-    """An address where nobody listens, and one that is none, end with what to do and no folder of a run."""
+    """An address without a listener, and a wrong one, end with advice and no folder of a run."""
     runs = runs_of(grid(loss={"dice": {}}))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         closed = taken.getsockname()[1]

@@ -124,7 +124,7 @@ def test_exactly_what_changed_is_made_anew(data: Path, cache: Path) -> None:
 
 
 def test_a_change_that_keeps_size_and_second_is_seen(data: Path, cache: Path) -> None:
-    """A file that was young when it was hashed is hashed again, since it may have changed within its clock's tick."""
+    """A file that was young when hashed is hashed again: it may have changed within its clock's tick."""
     path = data / "images" / "0.png"
     pixels = np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
     cv2.imwrite(str(path), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 0])

@@ -149,7 +149,7 @@ def test_many_small_combinations_still_make_the_shares(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("folds", [None, 4])
 def test_every_combination_of_classes_has_its_share(seed: int, folds: int | None) -> None:
-    """Of 24 groups each with a, with b, with both and with neither, a quarter of each is held out, within one.
+    """A quarter of each is held out, within one: 24 groups each with a, with b, with both, with neither.
 
     By classes alone all that show both could be learned from: half of the others would make up the shares.
     """
@@ -163,7 +163,10 @@ def test_every_combination_of_classes_has_its_share(seed: int, folds: int | None
 
 
 def test_groups_of_very_different_size_share_pictures_out() -> None:
-    """Of 10 groups with 20 pictures and 50 with one, a third of the 250 pictures is held out within a large group."""
+    """Of 10 groups with 20 pictures and 50 with one, a third of 250 pictures is held out.
+
+    It is so within a large group.
+    """
     entries = [entry(f"{g}-{n}", f"{g}", ("a",)) for g in range(10) for n in range(20)]
     entries += [entry(f"s{g}", f"s{g}", ("a",)) for g in range(50)]
     for seed in range(8):

@@ -44,9 +44,9 @@ def test_the_smallest_area_parts_defects_from_specks() -> None:
 
 
 def test_the_smallest_area_is_above_a_speck_that_only_one_clean_picture_shows() -> None:
-    """One clean picture has a blob of 625 px that nothing parts from defects of 400, another a speck of 100.
+    """One clean picture has a blob of 625 px, like defects of 400, another a speck of 100.
 
-    Two false alarms or one is what chance may make of each other, and still the area lies above the speck.
+    Chance may make two false alarms of one, and still the area lies above the speck.
     """
     truth, clean = picture((20, 20, 1)) > 0, picture() > 0
     answers = [picture((20, 20, 230))] * 6 + [picture((60, 25, 230)), picture((60, 10, 230))] + [picture()] * 4
@@ -69,7 +69,10 @@ def test_only_the_leading_class_of_a_pixel_counts() -> None:
 
 
 def fitted_at(miss_cost: float, false_cost: float) -> FittedClass:
-    """Fit nine defects of 0.4 and nine clean pictures with a spot of 0.5 and the same size, for a stated cost."""
+    """Fit nine defects of 0.4 for a stated cost.
+
+    Nine clean pictures have a spot of 0.5 and the same size.
+    """
     truth, clean = picture((20, 10, 1)) > 0, picture() > 0
     probabilities = [picture((20, 10, 102))] * 9 + [picture((90, 10, 128))] * 9
     costs = ThresholdSettings(miss_cost=miss_cost, false_cost=false_cost)
@@ -109,7 +112,7 @@ spots = st.lists(st.tuples(st.integers(0, 26), st.integers(2, 9), st.integers(0,
 def test_what_is_fitted_is_what_counting_finds(
     pictures: list[list[tuple[int, int, int, bool]]], costs: tuple[float, float]
 ) -> None:
-    """Misses, false alarms and IoU are those counted one by one, and no other cell costs less by more than chance."""
+    """Misses, false alarms and IoU are those counted one by one, and no cell costs clearly less."""
     probabilities, truths = [], []
     for blobs in pictures:
         probability, truth = np.zeros((12, 40), np.uint8), np.zeros((12, 40), np.uint8)
@@ -172,10 +175,11 @@ def test_a_model_that_only_sorts_answers_its_leading_class() -> None:
 
 
 def test_a_limit_to_the_area_missed_lowers_the_threshold() -> None:
-    """A defect of 100 px at 0.8 whose rim of 69 px is at 0.3, where 225 sound px elsewhere are at 0.3 too.
+    """A defect of 100 px at 0.8 has a rim of 69 px at 0.3.
 
-    IoU alone takes the threshold above the rim: 100 of 169 right, 0.59, instead of 169 of 394, 0.43. 69 of 169 are then
-    missed, 41 %. A recipe that allows 40 % has the rim answered; one that allows 41 % does not.
+    225 sound px elsewhere are at 0.3 too. IoU alone takes the threshold above the rim: 100 of 169 right, 0.59, instead
+    of 169 of 394, 0.43. 69 of 169 are then missed, 41 %. A recipe that allows 40 % has the rim answered; one that
+    allows 41 % does not.
     """
     answer, truth = picture((17, 13, 77), (20, 10, 204), (90, 15, 77)), picture((17, 13, 1)) > 0
 
@@ -201,7 +205,7 @@ def test_a_class_that_was_not_found_before_it_is_learned_is_given_an_even_chance
     """Fitted to silence; presumed instead: 0.5 and half of 25 px, which is what ten of eleven pictures show at least.
 
     The eleventh mask is all but empty: of their largest defects in order, 1, 25, 64, 64, ..., the place a tenth of the
-    way is the second. Answered at 0.6 on 12 px of a clean picture it is still a speck, on 13 px a false alarm.
+    way is the second. Answered at 0.6 on 12 px of a clean picture it is still a speck; on 13 px a false alarm.
     """
     large, small, clean, slip = (np.zeros((40, 40), bool) for _ in range(4))
     slip[0, 0] = True

@@ -101,7 +101,7 @@ def test_every_command_of_the_page_works(command: str, workplace: Path, monkeypa
 def test_the_page_s_datasets_are_what_it_says(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands above made the page's datasets: drawings left out or clean, classes joined, renamed, grouped."""
     monkeypatch.chdir(workplace)
-    for command in page_commands("labels.md"):  # where the test above has run, all of it is there
+    for command in page_commands("labels.md"):  # all of it is there where the test above has run
         arguments = shlex.split(command)[1:]
         if arguments[0] == "import" and not Path(arguments[arguments.index("--out") + 1]).exists():
             assert CliRunner().invoke(app, arguments).exit_code == 0, command

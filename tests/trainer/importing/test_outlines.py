@@ -41,7 +41,7 @@ def brushed() -> UInt8:
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 999), st.floats(0.05, 0.95))
 def test_what_is_traced_is_filled_again(height: int, width: int, seed: int, share: float) -> None:
-    """Each part of any mask, with its holes and pixels that touch by a corner, is one outline that gives it back."""
+    """Each part of any mask, with holes and corner-touching pixels, is one outline that gives it back."""
     mask = np.where(np.random.default_rng(seed).random((height, width)) < share, np.uint8(255), np.uint8(0))
     again = np.zeros_like(mask)
     for outline in traced(mask):

@@ -44,7 +44,7 @@ def test_runs_and_masks_are_each_others_inverse(mask: UInt8) -> None:
 
 
 def test_runs_go_down_the_columns_from_one() -> None:
-    """In 3 rows x 2 columns the lower two pixels of the first column and the first of the second are `2 3`."""
+    """In 3 rows x 2 columns `2 3` is the lower two pixels of one column and the next one's first."""
     mask = np.array([[0, 255], [255, 0], [255, 0]], np.uint8)
     assert encode_rle(mask) == "2 3"
     np.testing.assert_array_equal(decode_rle("4 1 2 2", (3, 2), "row"), mask)  # in any order

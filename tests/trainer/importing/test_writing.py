@@ -230,7 +230,10 @@ def test_an_import_that_ends_early_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_an_import_that_is_killed_is_not_mistaken_for_a_whole_one(tmp_path: Path) -> None:
-    """Killed in the middle, there is no dataset at its place, and what is left beside it is hidden and no dataset."""
+    """Killed in the middle, there is no dataset at its place.
+
+    The rest beside it is hidden and no dataset.
+    """
     save(tmp_path / "in" / "a.png", surface(1, SIZE))
     program = f"""
 import os, signal

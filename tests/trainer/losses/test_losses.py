@@ -129,7 +129,7 @@ def test_balanced_cross_entropy_weighs_classes_by_their_pixels(balance: float, f
     """Nine clean pixels of ten: shares 0.9 and 0.1, so at b weights 0.9^-b and 0.1^-b over 0.9^(1-b) + 0.1^(1-b).
 
     At 1/2: 1.0541 and 3.1623 over 1.2649, 5 / 6 and 5 / 2; at 1: 10 / 9 and 10 over 2, each class half of the sum. A
-    class that no pixel shows (the stain) weighs nothing, and with a sigmoid head all channels of a pixel weigh alike.
+    class that no pixel shows (the stain) weighs nothing. With a sigmoid head all channels of a pixel weigh alike.
     """
     clean, scratched = factors
     softmax = one_term("softmax", kind="cross_entropy", balance=balance)

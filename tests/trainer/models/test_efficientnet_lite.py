@@ -25,8 +25,8 @@ from trainer.recipe.model_settings import FAMILY_SETTINGS
 def test_it_knows_what_photographs_show(picture: str, class_index: int) -> None:
     """scikit-learn's two photographs are, of ImageNet's 1,000 classes, a palace (698) and a daisy (985).
 
-    One kernel transposed, one normalisation left out, one channel in another's place or another scale of the pixels,
-    and they are not.
+    They are not with any of these changes: one kernel transposed, one normalisation left out; one channel in another's
+    place, or another scale of the pixels.
     """
     net = EfficientNetLite0(include_top=True, weights="imagenet", input_shape=(None, None, 3))
     pixels = sklearn.datasets.load_sample_image(picture)  # RGB

@@ -54,7 +54,7 @@ def test_every_command_of_the_pages_works(command: str, workshop: Path, monkeypa
     monkeypatch.chdir(workshop)
     arguments = shlex.split(command)[1:]
     if arguments[0] == "models" and "--json" not in arguments:
-        arguments += ["--tile", "40"]  # where most families cannot be built, and say so at once
+        arguments += ["--tile", "40"]  # most families cannot be built here, and say so at once
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     if arguments[0] in WRITES:

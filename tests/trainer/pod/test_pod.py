@@ -59,7 +59,7 @@ def test_a_mark_beyond_the_picture_or_the_part_is_not_drawn() -> None:
 
 
 def test_sizes_are_spread_over_each_orientation_and_ninth() -> None:
-    """Each of 108 places gets one size of each equal step of the logarithm, and the same seed draws the same."""
+    """Each of 108 places gets one size of each equal logarithmic step; the same seed draws the same."""
     asked = Asked(contrasts=(40.0,), each=4)
     draws = plan_draws("scratch", "line", asked, (8.0, 128.0))
     assert len(draws) == len(ORIENTATIONS) * len(NINTHS) * 4

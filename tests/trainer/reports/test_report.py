@@ -80,7 +80,7 @@ def written(bundle: Path, data: Path | None, out: Path, wanted: Wanted | None = 
 
 @pytest.fixture(scope="module")
 def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw a dataset in which one mask is of another place, one picture is flagged falsely, and one has a wild name."""
+    """Draw a dataset with one mask of another place, one falsely flagged picture, and one wild name."""
     folder = write_painted(tmp_path_factory.mktemp("painted") / "data", 12)
     mask = cv2.imread(str(folder / "masks" / "1.png"), cv2.IMREAD_GRAYSCALE)
     cv2.imwrite(str(folder / "masks" / "1.png"), np.roll(mask, 50, axis=1))
@@ -176,7 +176,7 @@ def test_the_worst_pictures_are_those_that_are_wrong(whole: Report) -> None:
 
 
 def test_the_training_is_read_and_guarded(whole: Report) -> None:
-    """A class at nothing for 30 epochs is found by guard and reader, though the mean looks fine, and on the page."""
+    """Guard, reader and page find a class at nothing for 30 epochs, though the mean looks fine."""
     assert whole.verdict is not None
     assert whole.verdict.kind == "data_wrong"
     assert [(f.kind, f.class_name, f.since_epoch, f.action) for f in whole.findings] == [

@@ -57,7 +57,7 @@ MADE = {
 @pytest.mark.parametrize("seed", [None, 1, 2, 3])
 @pytest.mark.parametrize("case", MADE)
 def test_each_kind_of_curve_is_recognised(case: str, seed: int | None) -> None:
-    """Made curves get the verdict that they were made for, with and without noise, and numbers and a remedy with it."""
+    """Made curves get their intended verdict, with and without noise, with numbers and a remedy."""
     verdict, *others = read_curves(rows(*MADE[case], seed=seed))
     assert verdict.kind == case.partition(" ")[0]
     assert verdict.leading

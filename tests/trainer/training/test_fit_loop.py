@@ -278,7 +278,8 @@ def test_a_network_of_sequences_learns(tmp_path: Path) -> None:
 def test_of_epochs_that_are_as_good_the_last_is_kept(tmp_path: Path) -> None:
     """With steps of 1e-9 all four epochs have one Dice: the last is kept. Stopped early the first is, and a better is.
 
-    The better one is noted in the checkpoint as epoch 2 with 0.02 more than the last, twice what counts as as good.
+    The better one is noted in the checkpoint as epoch 2 with 0.02 more than the last. That is twice the margin of as
+    good.
     """
     still = {"learning_rate": 1e-9}
     loop, _, _ = make_loop(recipe(optimizer=still), two_layers(), tmp_path / "end", pictures())
@@ -601,7 +602,7 @@ def test_a_class_that_validation_does_not_show_is_not_measured(tmp_path: Path) -
 
 
 def test_a_class_that_goes_unanswered_is_told_once_or_ends_the_training(tmp_path: Path) -> None:
-    """A net that answers nothing: after three epochs one warning; where the guard may stop, it ends there, named."""
+    """A net that answers nothing: after three epochs one warning; a guard that may stop ends it there, named."""
     for action, epochs in (("warn", 5), ("stop", 3)):
         tiles = keras.Input((None, None, 1))
         nothing = keras.initializers.Constant(-20)

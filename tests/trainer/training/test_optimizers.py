@@ -173,7 +173,7 @@ def test_a_plateau_lowers_the_rate() -> None:
 
 
 def test_the_rate_warms_up() -> None:
-    """The first of four warming steps goes at a quarter of the rate, the fourth and later ones at all of it."""
+    """The first of four warming steps has a quarter of the rate, the fourth and later ones all."""
     settings = OptimizerSettings.model_validate(
         {"learning_rate": RATE, "warm_up_steps": 4, "schedule": {"kind": "constant"}}
     )

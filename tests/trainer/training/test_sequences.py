@@ -36,7 +36,7 @@ def picture(name: str = "a", group: str = "g", size: tuple[int, int] = (40, 60),
 
 
 def test_a_belt_moves_what_is_on_it() -> None:
-    """With v = (3, 1) what is at (x, y) in the last frame was at (x - 3, y - 1) in the one before."""
+    """With v = (3, 1) the last frame's point (x, y) was at (x - 3, y - 1) in the one before."""
     one = picture()
     corner = np.array([[1.0, 0.0, 10.0], [0.0, 1.0, 8.0]])
     frames, truth = cut_sequence((one,) * 3, corner, np.array([3.0, 1.0]), 16)
