@@ -68,6 +68,7 @@ class Decider:
         self.parts = parts
         self.in_force = ""  # the recipe that judges
         self.drift = DriftDesk()
+        self._offsets_ns: dict[str, int] = {}  # of each view, by the last recipe that has it
         self._watch = watch
         self._each_turn = each_turn
         self._delivery = delivery
@@ -81,10 +82,15 @@ class Decider:
         return [view.now for view in self.views]
 
     def use(self, recipe: LoadedRecipe | UnreadyRecipe, from_ns: int = 0) -> None:
-        """Judge by this recipe the frames that are captured, and the parts that are opened, from a moment on."""
+        """Judge by this recipe the frames that are captured, and the parts that are opened, from a moment on.
+
+        A view sees that moment's parts later by its offset. Where the recipe lacks the view, parts of the one before
+        it are still on their way there: its own offset counts.
+        """
+        self._offsets_ns |= {name: rule.offset_ns for name, rule in recipe.rules.views.items()}
         for view in self.views:
-            rule = recipe.rules.views.get(view.name)
-            view.use(recipe.views.get(view.name), from_ns + (0 if rule is None or not from_ns else rule.offset_ns))
+            later_ns = self._offsets_ns.get(view.name, 0) if from_ns else 0
+            view.use(recipe.views.get(view.name), from_ns + later_ns)
         if self.parts is not None:
             self.parts.use(recipe.rules, recipe.name, from_ns)
         if isinstance(recipe, LoadedRecipe):

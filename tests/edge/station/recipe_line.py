@@ -80,9 +80,10 @@ class FedCamera:
     ) -> None:
         self._closed.set()
 
-    def feed(self, pixels: UInt8) -> None:
-        """Capture a frame now."""
-        self._fed.put(Frame(self.name, self._index, pixels, time.monotonic_ns(), datetime.now(timezone.utc)))
+    def feed(self, pixels: UInt8, at_ns: int | None = None) -> None:
+        """Capture a frame now, or let one come that was captured at a moment."""
+        captured_ns = time.monotonic_ns() if at_ns is None else at_ns
+        self._fed.put(Frame(self.name, self._index, pixels, captured_ns, datetime.now(timezone.utc)))
         self._index += 1
 
     def read(self, timeout_s: float) -> Frame | CameraState:

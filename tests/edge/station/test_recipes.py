@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from typer.testing import CliRunner
 from edge.bundle import Bundle
 from edge.cli.commands import app
 from edge.errors import CommandError
+from edge.records.parts import PartClosed, PartOpened
 from tests.bright_bundle import part
 from tests.brokers import wait_for
 from tests.conftest import ROOT
 from tests.edge.station.recipe_line import RecipeLine, grey_scratch, recipes, running, write_bundles
 
+S = 1_000_000_000
 SLOW = 3_600_000  # nothing here is about the age of frames, and the machine may be busy
 PARTS = {"trigger": "mqtt", "timeout_ms": 60_000, "wait_ms": 60_000}
 SCRATCHED = {"id": "scratched", "measure": "count", "class": "scratch", "raise_at": 1, "text": "!", "needs_ack": False}
@@ -284,3 +287,26 @@ def test_changes_under_load_lose_no_part_and_name_no_wrong_model(bundles: dict[s
 def test_two_hundred_changes_under_load(bundles: dict[str, Bundle], tmp_path: Path) -> None:
     """The same, two hundred times."""
     warm_changes(bundles, tmp_path, 200)
+
+
+def test_a_view_that_the_next_recipe_lacks_judges_the_parts_on_their_way_to_it(
+    bundles: dict[str, Bundle], tmp_path: Path
+) -> None:
+    """A part that its last view sees two seconds later is judged by it, though the recipe changed meanwhile."""
+    settings = given(bundles, cameras=("top", "side"))
+    settings["recipes"]["a"]["views"]["side"]["offset_ms"] = 2000
+    del settings["recipes"]["b"]["views"]["side"]
+    with running(tmp_path, settings) as line:
+        assert [line.change(name)["outcome"] for name in ("b", "a")] == ["ok", "ok"]  # both are warm
+        top, side = line.cameras["top"], line.cameras["side"]
+        begin_ns = time.monotonic_ns() - 5 * S
+        line.trigger.tell(PartOpened(begin_ns, "A-1"))
+        top.feed(part(), begin_ns + S // 2)
+        line.trigger.tell(PartClosed(begin_ns + S, "A-1"))
+        line.trigger.tell(PartOpened(begin_ns + S + 1, "B-1"))
+        line.wait(lambda: line.ask()["recipe"] == "b")
+        side.feed(grey_scratch(), begin_ns + 2 * S + S // 2)
+        for camera in (top, side):
+            camera.feed(part(), begin_ns + 4 * S)
+        line.wait(lambda: len(line.parts) == 1)
+        assert (line.of("A-1")["verdict"], line.of("A-1")["recipe"]) == ("NG", "a")
