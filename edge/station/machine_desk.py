@@ -40,19 +40,20 @@ class MachineDesk:
         self._decided = 0
         self._scheduler = scheduler
         self._alarms = alarms
-        self._grades: tuple[str, ...] = ()
+        self._grades: dict[str, tuple[str, ...]] = {}  # by recipe: a part may be decided after the next one's change
         self._said: StationSignal | None = None
         self._shown: frozenset[tuple[str, Priority]] = frozenset()
         self._look_at_ns = 0
 
     def first(self, decided: PartResult | FrameResult) -> None:
         """Tell the machine of a part, or of a frame with its own verdict, before it is recorded."""
+        grades = self._grades.get(decided.recipe or "", ())
         if isinstance(decided, PartResult):
             self._decided += 1
             self._inputs.station = replace(self._inputs.station, decided=self._decided)
-            self._scheduler.tell(part_signal(decided, self._grades))
+            self._scheduler.tell(part_signal(decided, grades))
         else:
-            self._scheduler.tell(frame_signal(decided, self._grades))
+            self._scheduler.tell(frame_signal(decided, grades))
 
     def offer(self, decided: Decided | DecidedPart) -> None:
         """Look through the alarms where something changed them."""
@@ -62,7 +63,7 @@ class MachineDesk:
     def in_force(self, recipe: LoadedRecipe) -> None:
         """Take back what was said of parts of another recipe."""
         names = (grade.name for view in recipe.views.values() for grade in view.inspect.grades)
-        self._grades = tuple(dict.fromkeys(names))
+        self._grades[recipe.name] = tuple(dict.fromkeys(names))
         self._scheduler.tell(RecipeChanged())
         self._said = None
 

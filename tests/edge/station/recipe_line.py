@@ -23,6 +23,7 @@ from edge.commands.socket import ask, tell
 from edge.observers.direct import DirectObserver
 from edge.outbox.reader import OutboxReader
 from edge.parts.triggers import ToldTrigger
+from edge.protocols import Output
 from edge.publishers.memory import MemoryPublisher
 from edge.records import CameraCondition, CameraState, Frame, JournalEntry, UInt8
 from edge.records.decided import Decided, DecidedPart
@@ -188,14 +189,16 @@ class RecipeLine:
 
 
 @contextmanager
-def running(folder: Path, given: dict[str, Any], *, parts: bool = True) -> Iterator[RecipeLine]:
+def running(
+    folder: Path, given: dict[str, Any], *, parts: bool = True, output: Output | None = None
+) -> Iterator[RecipeLine]:
     """Run a station of fed cameras; the line opens and closes parts where the station tells them apart."""
     text = yaml.safe_dump({"store": {"path": "outbox.db"}, "broker": {"port": 9}, **given})
     (folder / "station.yaml").write_text(text)
     settings, bundles = load_station(folder / "station.yaml", None)
     stop = threading.Event()
     line = RecipeLine({name: FedCamera(name) for name in settings.station_cameras})
-    instead = StandIns(dict(line.cameras), line.trigger if parts else None, line.publisher)
+    instead = StandIns(dict(line.cameras), line.trigger if parts else None, line.publisher, output=output)
     with open_station(
         settings,
         bundles,

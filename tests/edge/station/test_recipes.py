@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from edge.bundle import Bundle
 from edge.cli.commands import app
 from edge.errors import CommandError
+from edge.outputs.simulated import SimulatedMachine
 from edge.records.parts import PartClosed, PartOpened
 from tests.bright_bundle import part
 from tests.brokers import wait_for
@@ -310,3 +311,27 @@ def test_a_view_that_the_next_recipe_lacks_judges_the_parts_on_their_way_to_it(
             camera.feed(part(), begin_ns + 4 * S)
         line.wait(lambda: len(line.parts) == 1)
         assert (line.of("A-1")["verdict"], line.of("A-1")["recipe"]) == ("NG", "a")
+
+
+def test_the_machine_is_told_a_grade_s_place_in_the_table_of_its_part_s_recipe(
+    bundles: dict[str, Bundle], tmp_path: Path
+) -> None:
+    """A part that is decided after the next recipe came into force keeps the place in its own recipe's table."""
+    outputs = {name: {"rule": rule, "at": name} for name, rule in (("place", "grade"), ("count", "result_counter"))}
+    settings = given(bundles, machine={"link": "simulated"}, outputs=outputs)
+    for recipe, names in (("a", ("best", "fair")), ("b", ("other", "best"))):
+        rows = [{"name": name, "value_factor": 1.0, "limits": {}} for name in names]
+        settings["recipes"][recipe]["grades"] = [*rows, {"name": "scrap", "value_factor": 0}]
+    machine = SimulatedMachine()
+    with running(tmp_path, settings, output=machine) as line:
+        assert [line.change(name)["outcome"] for name in ("b", "a")] == ["ok", "ok"]
+        camera = line.cameras["top"]
+        line.trigger.tell(PartOpened(time.monotonic_ns(), "A-1"))
+        camera.feed(part())
+        line.trigger.tell(PartClosed(time.monotonic_ns(), "A-1"))
+        line.trigger.tell(PartOpened(time.monotonic_ns(), "B-1"))
+        line.wait(lambda: line.ask()["recipe"] == "b")
+        camera.feed(part())  # after which nothing more can come of the first part
+        line.wait(lambda: len(line.parts) == 1)
+        line.wait(lambda: machine.levels.get("count") == 1)
+        assert (line.of("A-1")["grade"]["name"], machine.levels["place"]) == ("best", 1)
