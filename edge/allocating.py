@@ -15,7 +15,7 @@ _BLOCK_BYTES, _KEPT_BYTES = 32 << 20, 64 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Keep what is freed, up to 64 MiB, for what is asked for next; tell whether this C library can do so."""
+    """Keep freed memory, up to 64 MiB, for the next use; tell whether this C library can do so."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # not glibc

@@ -1,6 +1,6 @@
 """A Ray cluster: joined at the address of its head, or begun on this machine for as long as a command runs.
 
-Ray reads variables, takes over signals and waits without end for what is no cluster; what is done about it is here.
+Ray reads variables, takes over signals and waits without end for what is no cluster. The remedies are here.
 """
 
 from __future__ import annotations

@@ -68,7 +68,10 @@ class SourceError(LinewatchError):
 
 
 class ProductNotFoundError(SourceError):
-    """A preparing step was to find the product, and the picture does not show it; on a line the frame is NO_READ."""
+    """A preparing step was to find the product, and the picture does not show it.
+
+    On a line the frame is NO_READ.
+    """
 
 
 class TargetError(SourceError):
@@ -86,7 +89,10 @@ class WrongAnswerError(EngineError):
 
 
 class EngineHangsError(EngineError):
-    """An inference, or an opening, that did not end within its time; the thread that waits for it is left behind."""
+    """An inference, or an opening, that did not end in time.
+
+    The thread that waits for it is left behind.
+    """
 
 
 class DependencyError(LinewatchError):

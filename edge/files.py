@@ -17,7 +17,7 @@ from edge.errors import StoreError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` to write to; it takes the place of `path` when the block ends without an error.
+    """Yield a name beside `path` to write to. It takes the place of `path` after the block, but for an error.
 
     The content is synced to the disk before the rename, and the folder after it. So a power cut leaves the old file or
     the new one. An error leaves the old file, and nothing beside it. Raises what the block or the disk raises. Raises

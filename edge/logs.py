@@ -70,7 +70,10 @@ class CountingHandler(logging.Handler):
         super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say nothing of a stderr that nobody reads, which is no reason to stop; of any other failure, say it there."""
+        """Say nothing of a stderr that nobody reads, which is no reason to stop.
+
+        Any other failure is said there.
+        """
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
 

@@ -75,7 +75,10 @@ def _shown_in_json(odd: re.Match[str]) -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Writes each record of the log as one line; a traceback's follow it, marked, so that none passes as a record."""
+    """Writes each record of the log as one line.
+
+    A traceback's lines follow it, marked, so that none passes as a record.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line of a record."""

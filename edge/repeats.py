@@ -36,7 +36,7 @@ class _Kind(Generic[T]):
 class Repeats(Generic[T]):
     """Decides what is told at once and what is counted. Pure but for its own memory: time is an argument.
 
-    The first of a kind is told; more of it within `every_s` seconds are counted, and the count is told when they are
+    The first of a kind is told. More of it within `every_s` seconds are counted, and the count is told when they are
     over. More than `kinds_at_most` kinds at a time are counted together.
     """
 

@@ -81,7 +81,7 @@ class LineSettings(StrictModel):
 LiveKind = Literal["device", "rtsp", "gstreamer", "genicam", "watched_folder"]
 Kind = Literal["device", "file", "images", "rtsp", "gstreamer", "genicam", "watched_folder", "simulated"]
 _GivenKind = Literal["auto", "device", "file", "images", "rtsp", "gstreamer", "genicam", "watched_folder", "simulated"]
-# What each kind can be set to; the settings of a network camera are its own pages', those of a pipeline its text.
+# The possible settings of each kind. The settings of a network camera are its own pages', those of a pipeline its text.
 _DEVICE_KEYS: dict[str, tuple[str, ...]] = {"device": OF_USB, "genicam": OF_GENICAM}
 _SidePx = Annotated[int, Field(ge=16, le=16384)]
 
@@ -92,15 +92,16 @@ class CameraSettings(StrictModel):
     `id`: in its place the serial number, IP address or Aravis's name of a GenICam camera.
 
     `loop`: a file or folder begins anew when it is over. `depth_bits`: how many bits of a camera's, or of a picture's,
-    16 count; none: as the bundle's `preparing` says. `watch`: when the camera is frozen or blind; `auto` watches live
-    cameras, and neither recordings, whose pictures may rightly stand still, nor the simulated line. `quality`: when a
-    frame is not good enough to be judged; None = that is not looked at. `size_px`: width and height that pictures must
-    have; without it, those of the first one. `compare_clocks`: whether a stream's own clock tells how old its pictures
-    are. `device`: what a USB or GenICam camera is set to. `fps`: the pace of a folder of pictures, per second; without
-    it one per second. `triggered`: the camera gives a frame only when it is triggered. Its silence is no fault, and
-    none of its frames is left out. `take`: of frames that wait to be judged only the `latest`, or `every` one; left
-    out: every one of a triggered camera and of a watched folder, else the latest. `files`: how files are taken from a
-    watched folder. `lens`: which lens is on it, in your words; a calibration that names another one is refused.
+    16 count; none: as the bundle's `preparing` says. `watch`: when the camera is frozen or blind. `auto` watches live
+    cameras. It watches neither recordings, whose pictures may rightly stand still, nor the simulated line. `quality`:
+    when a frame is not good enough to be judged; None = that is not looked at. `size_px`: width and height that
+    pictures must have; without it, those of the first one. `compare_clocks`: whether a stream's own clock tells how old
+    its pictures are. `device`: what a USB or GenICam camera is set to. `fps`: the pace of a folder of pictures, per
+    second; without it one per second. `triggered`: the camera gives a frame only when it is triggered. Its silence is
+    no fault, and none of its frames is left out. `take`: of frames that wait to be judged only the `latest`, or `every`
+    one; left out: every one of a triggered camera and of a watched folder, else the latest. `files`: how files are
+    taken from a watched folder. `lens`: which lens is on it, in your words; a calibration that names another one is
+    refused.
     """
 
     name: Name = "camera"

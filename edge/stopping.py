@@ -1,8 +1,8 @@
-"""Signals that stop long work at its next step, rather than in the middle of one; and how a process ends at all.
+"""Signals that stop long work at its next step, not in the middle of one.
 
-A thread that is held in a driver's or codec's own code cannot be ended. Python may shut down around it. The thread then
-comes back into what is gone, and the process dies of SIGABRT. A caller that gives up on a thread names it here. The
-command then ends without that shutdown, after everything was said, sent and written.
+And the ways a process ends at all. A thread that is held in a driver's or codec's own code cannot be ended. Python may
+shut down around it. The thread then comes back into what is gone, and the process dies of SIGABRT. A caller that gives
+up on a thread names it here. The command then ends without that shutdown, after everything was said, sent and written.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def end_if_asked() -> None:
 
 @contextmanager
 def stopping_on_signals(*numbers: signal.Signals) -> Iterator[Callable[[], bool]]:
-    """Give a question that is answered with yes from the first of these signals on; a second does what it always did.
+    """Give a question that is answered with yes from the first of these signals on.
 
-    Only the main thread may listen to signals; elsewhere the answer stays no.
+    A second does what it always did. Only the main thread may listen to signals; elsewhere the answer stays no.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

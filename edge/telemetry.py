@@ -3,7 +3,7 @@
 - ONNX Runtime (seen with 1.31) sends events to Microsoft and keeps a device id below HOME. ORT_DISABLE_TELEMETRY stops
   it.
 - OpenVINO (seen with 2026.4) tells Google Analytics that it was imported and keeps an id below HOME. It looks at a file
-  below HOME alone, at no variable; but it goes on where its package `openvino_telemetry` cannot be imported.
+  below HOME alone, at no variable. But it goes on where its package `openvino_telemetry` cannot be imported.
 - Ray sends how a cluster is used; RAY_USAGE_STATS_ENABLED stops it.
 """
 

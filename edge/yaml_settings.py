@@ -115,7 +115,10 @@ def _odd_numbers(value: Any) -> bool:
 
 
 def _texts(value: Any, wanted: set[Any]) -> Iterator[str]:
-    """Yield the texts that a key was given; those of a model within are looked at there, under their own keys."""
+    """Yield the texts that a key was given.
+
+    Those of a model within are looked at there, under their own keys.
+    """
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | tuple):

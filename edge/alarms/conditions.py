@@ -67,7 +67,7 @@ def measure_of(rule: AlarmRule, inspection: FrameResult) -> float | None:
 
 
 def _of_fault(rule: AlarmRule, inspection: FrameResult) -> float | None:
-    """Return whether camera or engine show one of the rule's faults; a frame that no engine got tells nothing of it."""
+    """Return whether camera or engine show one of the rule's faults. A frame that no engine got tells nothing of it."""
     if rule.measure == "camera":
         return float(inspection.camera_fault in rule.camera)
     if inspection.engine_fault is None and inspection.measurement is None:

@@ -1,7 +1,7 @@
 """One alarm's state ↔ what of it survives a restart, as JSON in the outbox.
 
 Condition, occurrence, acknowledgement, latch, shelf and service survive. Delays, and counts of chattering and floods,
-begin anew. Within one boot the monotonic clock says how long a shelf still lasts, whatever the wall clock does; across
+begin anew. Within one boot the monotonic clock says how long a shelf still lasts, whatever the wall clock does. Across
 boots only the wall clock can. A shelf that contradicts itself ends: the alarm is seen.
 """
 
@@ -72,10 +72,10 @@ def remember(state: AlarmState, moment: Moment, *, in_flood: bool = False) -> st
 
 
 def recall(rule: AlarmRule, body: str, moment: Moment) -> tuple[AlarmState, bool] | None:
-    """Return an alarm as it was left, on the clock of now, and whether a flood hid it; None for an empty record.
+    """Return an alarm as it was left, on the clock of now, and whether a flood hid it.
 
-    A shelf never lasts longer than it was granted nor than the rule now allows. Raises ValueError for a record that is
-    none of this version.
+    None for an empty record. A shelf never lasts longer than it was granted nor than the rule now allows. Raises
+    ValueError for a record that is none of this version.
     """
     try:
         kept = json.loads(body)
@@ -123,7 +123,7 @@ def _begun_anew(rule: AlarmRule, *, active: bool) -> Delays:
 
 
 def _on_this_clock(wall: str, moment: Moment) -> int:
-    """Place a wall time of another boot on the clock of this one; what would be in the future is now."""
+    """Place a wall time of another boot on the clock of this one; a future time is now."""
     ago = moment.wall - datetime.fromisoformat(wall)
     return moment.now_ns - max(0, ago // timedelta(microseconds=1)) * 1000
 

@@ -90,17 +90,17 @@ class AlarmRule(StrictModel):
 
     - `coverage` (fraction of the region or zone, 0-1), `count` (defects), `area_mm2` (largest defect) and `length_mm`
       (longest defect). Each may be of one `class` and one `zone`.
-    - `ng` and `no_read` (the frame's verdict) and `grade` (one of `grades`); `camera` (one of the faults in `camera`)
-      and `engine` (one of the faults in `engine`). They need no limits.
+    - `ng` and `no_read`: the frame's verdict; `grade`: one of `grades`; `camera`, `engine`: one of the faults given
+      there. They need no limits.
     - `trigger` (it did what no part can do; over with the next part in order). It needs no limits.
     - `delivery` (one of the troubles in `delivery`, see DeliveryState) and `station` (one of the troubles in `station`,
       see StationTroubles). They need no limits.
     - `queue_age_ms` (for how long the oldest undelivered message has waited) and `raises` (alarms raised within
       `within_s`).
 
-    Raises when the value has been ≥ `raise_at` for `on_delay_ms`, clears when it has been < `clear_below` (≤
-    `raise_at`, which is its default; or `raise_at` - `deadband`) for `off_delay_ms`. With `frames` at least N of the
-    last M frames must agree, for either.
+    Raises when the value has been ≥ `raise_at` for `on_delay_ms`. Clears when it has been < `clear_below` for
+    `off_delay_ms`. `clear_below` is ≤ `raise_at`, its default; or it is `raise_at` - `deadband`. With `frames` at least
+    N of the last M frames must agree, for either.
 
     `per`: what the value is of, a frame or a part; left out, a part where the station has parts. `frames` then counts
     parts. `cameras`: whose frames it is about; of frames, none named = each camera has an alarm of its own.

@@ -177,7 +177,7 @@ class Archive:
         return manifest
 
     def extract(self, part: Packed, to: Path) -> None:
-        """Write one part to a new file, for this user alone; refuse it where size or hash are others than told."""
+        """Write one part to a new file, for this user alone. Refuse it where size or hash are others than told."""
         found, left = hashlib.sha256(), part.size
         try:
             descriptor = os.open(to, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)

@@ -84,7 +84,10 @@ def _check_points(known: Sighting, size_px: tuple[int, int]) -> None:
 
 
 def _in_a_row(points: Float64) -> str:
-    """Name three of four points that lie in a row, or say that all do; nothing where they tell a plane."""
+    """Name three of four points that lie in a row, or say that all do.
+
+    Nothing where they tell a plane.
+    """
     if len(points) > POINTS_AT_LEAST:
         sizes = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
         return f"1 to {len(points)}" if sizes[1] < _FLAT * sizes[0] else ""

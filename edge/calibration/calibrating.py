@@ -1,4 +1,4 @@
-"""From pictures of a target, or from what was measured by hand, to a calibration that can be trusted; or why not."""
+"""From pictures of a target, or from measurements by hand, to a calibration to trust; or why not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge.calibration.targets import Target
 from edge.errors import TargetError
 
 RESIDUAL_PX = 1.0
-# So many points tell a plane and no residual; how much the scale may change where they were picked a little elsewhere.
+# So many points tell a plane and no residual. The scale may change so much where they were picked a little elsewhere.
 _FOUR, _UNSURE = 4, 0.1
 _MM_PER_PX = (1e-5, 1000.0)
 

@@ -1,6 +1,7 @@
-"""A target's points in a picture, to a small part of a pixel; or why they are not found and what to do.
+"""A target's points in a picture, to a small part of a pixel.
 
-Points count from the picture's corner, as everywhere in Linewatch; OpenCV counts from the middle of the first pixel.
+Else the reason, and what to do. Points count from the picture's corner, as everywhere in Linewatch; OpenCV counts from
+the middle of the first pixel.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Found:
 def find_target(target: Target, pixels: UInt8, *, thorough: bool = True) -> Found:
     """Find a target in uint8 [H, W] or BGR [H, W, 3]. Raises TargetError with what is wrong and what to do.
 
-    Not `thorough`: at once, as for a live picture; then a target that is hard to find is not, nor is it told why.
+    Not `thorough`: at once, as for a live picture. Then a target that is hard to find is neither found nor explained.
     """
     grey = pixels if pixels.ndim == 2 else pixels[..., 0] if pixels.shape[2] == 1 else None
     grey = np.ascontiguousarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if grey is None else grey)
@@ -286,7 +287,10 @@ def _white_and_black(grey: UInt8) -> tuple[float, float]:
 
 
 def _light_or(target: Target, grey: UInt8, what: str) -> str:
-    """Say that the picture is too bright or too dark, where it is; else what was found and what to look at."""
+    """Say that the picture is too bright or too dark, where it is.
+
+    Else say what was found and what to look at.
+    """
     white, black = _white_and_black(grey)
     if white > _MOSTLY:
         return f"{target.spec}: {what}; {white:.0%} of the picture are white, overexposed. Shorten the exposure"

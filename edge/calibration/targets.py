@@ -38,8 +38,8 @@ class Target:
     """A flat target with a grid of points.
 
     `columns`, `rows`: inner corners of a chessboard, squares of a ChArUco board, centres of circles. `size_mm`: the
-    side of a square; the distance of neighbours in a grid of circles; of an asymmetric grid the distance of two rows.
-    `marker_mm`: the side of a ChArUco board's marker; `dictionary`: which markers.
+    side of a square, or the distance of neighbours in a grid of circles. Of an asymmetric grid it is the distance of
+    two rows. `marker_mm`: the side of a ChArUco board's marker; `dictionary`: which markers.
     """
 
     kind: TargetKind

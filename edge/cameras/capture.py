@@ -1,7 +1,7 @@
 """A camera with a thread of its own: it opens a source, takes pictures, and opens it again when it fails.
 
 A recording never drops a picture: the thread waits while two are unread. A live source keeps only the newest, or as
-many as its limits say; an unread one is replaced and counted. One whose pictures wait elsewhere may wait too, like a
+many as its limits say. An unread one is replaced and counted. One whose pictures wait elsewhere may wait too, like a
 recording. A live source that fails, even at the start, is opened again for ever. The pauses are 0.5 to 10 s. A picture
 that cannot be believed (damaged, too old, of another size) is given as UNREADABLE with the reason.
 """
@@ -43,7 +43,7 @@ class Shot:
     """One picture of a source, or `trouble`: the reason for which there is none that can be believed.
 
     `pixels`: uint8 BGR or grey. `captured_ns`: the time on our clock at which the picture was there. A source that can
-    tell gives the time at which it would have been there without waiting; a recording gives its own time. `lost`: the
+    tell gives the time at which it would have been there without waiting. A recording gives its own time. `lost`: the
     number of others that were thrown away with it. `missed`: how many right before it never came, where the source
     numbers or times its pictures. `name`: of the file that it is.
     """
@@ -188,7 +188,7 @@ class CapturedCamera:
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
-        # A driver may hang in its read; the thread is a daemon, so that such a one cannot hold the process.
+        # A driver may hang in its read. The thread is a daemon, so that such a one cannot hold the process.
         self._thread.join(_JOIN_S)
         if self._thread.is_alive():
             leave_behind(self._thread)

@@ -75,7 +75,7 @@ class PacedCamera:
         return self._stamped(item, captured_ns) if self._as_live else item
 
     def _due_ns(self, captured_ns: int) -> int:
-        """Return when the time of a picture, also of one that is none, comes on our clock; the first one's is now."""
+        """Return when the time of any picture, even a missing one, comes on our clock; the first one's is now."""
         if self._ahead_ns is None:
             self._ahead_ns = self._monotonic_ns() - captured_ns
         return captured_ns + self._ahead_ns

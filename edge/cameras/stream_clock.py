@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from statistics import median
 
-# Two quartz clocks drift apart by at most so much; without it a camera would fall behind by its clock alone.
+# Two quartz clocks drift apart by at most so much. Without it a camera would fall behind by its clock alone.
 _DRIFT = 200e-6
 _INTERVALS = 31
 # Jitter is less; with one picture missing an interval is twice as long.

@@ -1,7 +1,7 @@
 """The times of an engine on this machine: per batch size, alone and with two batches under way.
 
 The tiles are those of the bundle's golden frames, else noise. OpenVINO in bf16 looks twice at what is in doubt; any
-other engine is as fast on any picture. Latency is from `submit` to the end of `collect`, one batch at a time; the rate
+other engine is as fast on any picture. Latency is from `submit` to the end of `collect`, one batch at a time. The rate
 is that of the line's own way of working, two batches under way.
 """
 

@@ -125,7 +125,10 @@ def reload_on_sighup() -> Iterator[Any]:
 
 
 def units_of(settings: Any, counts: Any) -> str:
-    """Say how many parts and frames came; and of frames that were NG and of no part, which no result tells of."""
+    """Say how many parts and frames came.
+
+    Say, too, which frames were NG and of no part; no result tells of them.
+    """
     frames = counted(counts.frames, "frame")
     if not settings.parts.exist:
         return frames

@@ -120,8 +120,8 @@ class DemoScore:
 
     A frame is truly defective when its true map holds a defect of VISIBLE_PX or more. The model's smallest areas do not
     matter. The map is uint8 [H, W] of the rendered line's ids. A frame that shows only slivers of entering or leaving
-    defects is neither defective nor clean. A defective frame is missed when nothing that was found overlaps the truth;
-    a clean one is false when anything was found. A part is missed when it shows a defect that its recipe does not
+    defects is neither defective nor clean. A defective frame is missed when nothing that was found overlaps the truth.
+    A clean one is false when anything was found. A part is missed when it shows a defect that its recipe does not
     tolerate and is OK. It is false when it shows none such and is NG.
     """
 

@@ -32,7 +32,7 @@ def recipe(
     wait_s: Annotated[float, typer.Option("--wait-s", min=0, help="seconds for it to come into force; 0 = none")] = 120,
     as_json: AsJson = False,
 ) -> None:
-    """Change the recipe of the station that runs, between two parts; or list the recipes and say which is in force.
+    """Change the recipe of the station that runs, between two parts. Or list the recipes, with the one in force.
 
     The recipe is loaded beside the running one. A recipe that cannot be loaded leaves the running one in force.
     """

@@ -73,7 +73,7 @@ def reinspect(
 
     A start that was killed goes on where it stopped: give the same command again. See docs/archives.md.
 
-    The exit code: 0 every picture has a verdict, 5 some could not be read, 6 inference failed on some; all of them have
+    The exit code: 0 every picture has a verdict; 5 some could not be read; 6 inference failed on some. All of them have
     their rows.
     """
     from edge.reinspecting.reinspection import Asked, station_of

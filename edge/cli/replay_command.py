@@ -88,9 +88,9 @@ def replay(
 ) -> None:
     """Take recordings through the very same pipeline, in their own time, with a store of its own.
 
-    Several recordings play as one station: their frames are merged by time, and two replays tell the same.
-    With --against a second station judges the very same frames in the same pass; each line of the events then says
-    under `against` what it makes of it.
+    Several recordings play as one station: their frames are merged by time, and two replays tell the same. With
+    --against a second station judges the very same frames in the same pass. Each line of the events then says under
+    `against` what it makes of it.
     """
     from edge.cli.against import CHANGED, Against, Asked, require_same_pixels, second_station
     from edge.observers.replay_files import MapsFolder

@@ -18,9 +18,9 @@ _SUBJECTS = ("alarm", "recipe", "occurrence_id", "part_id", "signal", "action")
 
 
 def command_row(place: str, name: str, received: Received, at_ms: int, asker: str) -> JournalRow | None:
-    """Return the row of a command that somebody else gave; None for our own, for parts, and for what is none.
+    """Return the row of a command that somebody else gave.
 
-    `asker`: who asks for missing events in our own name.
+    None for our own, for parts, and for what is none. `asker`: who asks for missing events in our own name.
     """
     if received.retained or name in _NOT_NOTED or _NAME.fullmatch(name) is None:
         return None

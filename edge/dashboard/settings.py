@@ -136,7 +136,10 @@ def load_dashboard_settings(path: Path) -> DashboardSettings:
 
 
 def is_dashboard_file(path: Path) -> bool:
-    """Tell whether a file is one of the web process alone; what cannot be read is told by whoever reads it properly."""
+    """Tell whether a file is one of the web process alone.
+
+    Its proper reader tells of unreadable content.
+    """
     try:
         text = read_settings(path)
     except SettingsError:

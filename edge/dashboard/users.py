@@ -273,7 +273,10 @@ class Access:
         return token
 
     def enter(self, token: str) -> str | None:
-        """Take a one-time link; return the token of a new session, None for a link that is used, late or none."""
+        """Take a one-time link and return the token of a new session.
+
+        None for a link that is used, late or none.
+        """
         with self._lock:
             name, role, made_s = self._links.pop(_digest(token), ("", "viewer", -LINK_S))
         if not name or self._monotonic_s() - made_s >= LINK_S:

@@ -23,7 +23,7 @@ _PRECISION_PLANS: dict[str, str] = {"fp16": "precision.json", "int8": "precision
 def missing_precision(bundle: Bundle, precision: str) -> Precision | None:
     """Return the precision whose engine has to be built, None where there is an engine.
 
-    `auto` is satisfied by an engine of any precision; else it is fp16, or fp32 for a bundle without a precision plan.
+    `auto` is satisfied by an engine of any precision. Else it is fp16, or fp32 for a bundle without a precision plan.
     """
     every: tuple[Precision, ...] = ("fp16", "fp32", "int8")
     asked = [each for each in every if precision in {"auto", each}]

@@ -2,7 +2,7 @@
 
 A plan is code that TensorRT runs. So only such plans are read as this device built itself: they lie in a folder that
 belongs to this user alone, and their hash is written beside them. A file that differs is refused before the GPU is
-touched. The order of the checks is that of `refusals`; each says what was expected, what was found, and how to rebuild.
+touched. The order of the checks is that of `refusals`. Each says what was expected, what was found, and how to rebuild.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The outline of an ONNX file, read without the `onnx` package, which no device has.
 
-Only as much is read here as finds names, by the field numbers of onnx.proto3; `onnx_scan` says what may be run.
+Only as much is read here as finds names, by the field numbers of onnx.proto3. `onnx_scan` says what may be run.
 """
 
 from __future__ import annotations

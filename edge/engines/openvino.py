@@ -3,7 +3,7 @@
 Every buffer has an inference request of its own: the next tiles are cut while the last are answered. Neither tiles nor
 maps are copied. With bf16 the first two fifths of the convolutions stay in FP32, with all that comes before: what is
 rounded there is rounded for all that follow. From there the network computes in bf16 up to its last convolution and
-what enlarges that one's answer; OpenVINO keeps the rest, softmax and head with its thresholds, in FP32. A line does not
+what enlarges that one's answer. OpenVINO keeps the rest, softmax and head with its thresholds, in FP32. A line does not
 run bf16 alone, but in a cascade (`edge.engines.cascade`).
 """
 
@@ -45,10 +45,10 @@ def _core(openvino: Any) -> Any:
 
 
 class OpenVinoEngine:
-    """Answers tiles with an ONNX graph that keeps the graph contract; an INT8 graph is run as its Q/DQ pairs say.
+    """Answers tiles with an ONNX graph that keeps the graph contract.
 
-    `threads` 0 lets OpenVINO use every core. Raises ContractError if the graph is another one, and
-    StoreError where bf16 finds no room for its temporary files.
+    An INT8 graph is run as its Q/DQ pairs say. `threads` 0 lets OpenVINO use every core. Raises ContractError if the
+    graph is another one, and StoreError where bf16 finds no room for its temporary files.
     """
 
     at_once = _AT_ONCE

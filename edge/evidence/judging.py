@@ -133,7 +133,10 @@ def _write_all(handle: int, raw: bytes) -> None:
 
 
 def _last(handle: int, path: Path) -> tuple[int, str]:
-    """Return the number and the hash of the last whole line; what a killed writer left behind it is cut off."""
+    """Return the number and the hash of the last whole line.
+
+    The rest of a killed writer is cut off.
+    """
     size = os.fstat(handle).st_size
     start = max(0, size - _TAIL)
     tail = os.pread(handle, size - start, start)

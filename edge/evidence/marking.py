@@ -30,7 +30,10 @@ def decoded(content: bytes) -> UInt8:
 
 
 def marked(pixels: UInt8, found: UInt8 | None, classes: Sequence[Any]) -> UInt8:
-    """Return the picture, BGR, with each class tinted and outlined; as it is where there is no map that fits it."""
+    """Return the picture, BGR, with each class tinted and outlined.
+
+    It is as it was where no map fits it.
+    """
     if found is None or found.shape != pixels.shape[:2]:
         return as_bgr(pixels)
     colours = dict.fromkeys((int(number) for number in np.unique(found) if number), _RED)

@@ -166,7 +166,7 @@ class Performance:
 def performance(told: Iterable[AlarmTold], begins: datetime, ends: datetime) -> Performance:
     """Return the figures of the time from `begins` to `ends`, excluded.
 
-    `told`: transitions in the order of their events; those before `begins` tell what stood and was shelved then, those
+    `told`: transitions in the order of their events. Those before `begins` tell what stood and was shelved then. Those
     from `ends` on are left out. Raises ValueError for a time without length.
     """
     if ends <= begins:

@@ -15,7 +15,7 @@ from edge.records import ClassMeasure, Defect, Measurement, Verdict
 class ToldView:
     """One view of a part, or a frame that stands for itself: its worst readable frame.
 
-    `frames`, `readable`, `ng`, `dropped`: how many. `measurement`: None where no frame could be read; its defects are
+    `frames`, `readable`, `ng`, `dropped`: how many. `measurement`: None where no frame could be read. Its defects are
     the largest ones, in px of the bounding box where the message has no length. `omitted`: further defects, that are
     counted and not listed.
     """

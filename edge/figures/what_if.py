@@ -72,7 +72,7 @@ class WhatIf:
 
     `changed`: the first LISTED whose verdict would be another. `untold`: parts by the reason for which they cannot be
     judged again. `challenged`: known bad parts, which are left out. `agreeing`: of the parts that the limits in force
-    judge, those with the verdict that the station gave; None where these limits are not known.
+    judge, those with the station's own verdict. None where these limits are not known.
     """
 
     parts: int

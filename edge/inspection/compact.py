@@ -1,7 +1,7 @@
 """Sizes of compact defects, such as stains, chips and bubbles, at the grey-value edge of the original picture.
 
 The edge is where the grey value is half-way between the ground around a defect and its own inside. Along it a pixel
-counts by its share of that difference, which no blur changes; inside it a pixel counts whole, whatever its texture.
+counts by its share of that difference, which no blur changes. Inside it a pixel counts whole, whatever its texture.
 """
 
 from __future__ import annotations
@@ -87,7 +87,10 @@ def blob(picture: UInt8, mask: UInt8, corner: tuple[int, int]) -> Blob | None:
 
 
 def _quantile(values: Float32 | UInt8, share: float) -> float:
-    """Return the value that a share of others lie below; NumPy's own takes ten times as long for a few thousand."""
+    """Return the value that a share of others lie below.
+
+    NumPy's own takes ten times as long for a few thousand.
+    """
     place = min(len(values) - 1, int(share * len(values)))
     return float(np.partition(values, place)[place])
 

@@ -11,8 +11,8 @@ from edge.records import PreparedFrame
 class RecentFrames:
     """Remembers the frames before the newest one, at most `frames` - 1 of them, of one camera.
 
-    Only frames that follow each other without a gap, and that are of one size, make a sequence; whatever comes between
-    them begins a new one.
+    Only frames that follow each other without a gap, and that are of one size, make a sequence. Anything between them
+    begins a new one.
     """
 
     def __init__(self, frames: int) -> None:

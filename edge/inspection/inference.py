@@ -50,7 +50,7 @@ class Inference:
     """Feeds an engine with frames of any size and stitches its answers.
 
     `thresholds`: probability per class, in id order, K of them. `overlap_px`: of neighbouring tiles. A model of several
-    frames is given a frame with its earlier ones; the oldest is repeated where there are too few. Raises BundleError
+    frames is given a frame with its earlier ones. The oldest is repeated where there are too few. Raises BundleError
     where a model of one answer per tile is to overlap its tiles.
     """
 

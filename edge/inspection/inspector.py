@@ -183,7 +183,7 @@ class Inspector:
 
 
 def garbled_pixels(pixels: UInt8) -> str:
-    """Say so if pixels are not what a model can be fed with; a wrong format must not be measured as a surface."""
+    """Say so if pixels do not fit a model. A wrong format must not be measured as a surface."""
     if pixels.dtype.name == "uint8" and (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in {1, 3})):
         return ""
     return (

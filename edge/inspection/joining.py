@@ -32,7 +32,10 @@ class _Gap:
 
 
 def joined(defects: Sequence[Defect], sizes: Sequence[Sizes | None], joining: Joining, scale: Scale) -> list[Defect]:
-    """Return the defects with the dashes of each scratch made one; of one class only, and by gaps as small as do."""
+    """Return the defects with the dashes of each scratch made one.
+
+    They are of one class, and gaps are as small as needed.
+    """
     gaps = sorted(_gaps(defects, sizes, joining, scale), key=lambda gap: gap.gap_mm)
     group = list(range(len(defects)))
     used: list[_Gap] = []

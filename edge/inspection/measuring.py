@@ -1,6 +1,6 @@
 """From a defect map to coverage, defects and millimetres.
 
-The whole map is looked at once for outlines (OpenCV's `findContours`, ten times cheaper than labelling it); only the
+The whole map is looked at once for outlines (OpenCV's `findContours`, ten times cheaper than labelling it). Only the
 boxes around them are labelled. A defect below its class's smallest area is a speck: it is wiped from the map, so that
 map, coverage and count always tell the same story. `edge/inspection/sizing.py` finds the size of a defect in the
 original picture.
@@ -31,7 +31,8 @@ _BOXES_AT_MOST = 256
 # A defect that fills more of its smallest rectangle than this is as long as that rectangle.
 _FILLED = 0.5
 
-# So many defects of a frame, the longest, and so many pixels around them are measured finely; the others by outlines.
+# So many defects of a frame, the longest, and so many pixels around them are measured finely. Outlines measure the
+# others.
 _FINE_AT_MOST, _FINE_PX_AT_MOST = 64, 2_100_000
 
 # A picture's edges are not looked for in a map with larger cells than this, px: a cell holds too many.
@@ -331,7 +332,10 @@ def _sized(component: _Component, found: Sizes | None, where: _Cells) -> Sizes:
 
 
 def _in_frame(component: _Component, where: _Cells, px_at_most: int) -> Marked | None:
-    """Return a component's mask in pixels of the frame, with a border; None where that is too large to look at."""
+    """Return a component's mask in pixels of the frame, with a border.
+
+    None where that is too large to look at.
+    """
     h, w = component.mask.shape
     cell_px = float(where.px_per_cell**0.5)
     if h * w * where.px_per_cell > px_at_most:
@@ -405,7 +409,10 @@ def _u_area(sizes: Sizes) -> float | None:
 
 
 def _to_edge(points: Float64, outline: Float64 | None) -> float | None:
-    """Return how far a defect is from the part's outline at its nearest point, px; None where that is not known."""
+    """Return the distance of a defect from the part's outline at its nearest point, px.
+
+    None where it is unknown.
+    """
     if outline is None or len(outline) < 3:
         return None
     start, way = outline, np.roll(outline, -1, axis=0) - outline

@@ -27,8 +27,8 @@ _FLAT_FROM, _FLAT_TO = 0.37, 135.0
 _TOLD = 0.05
 # The blur differs by this share of it, at least, between the places of a picture.
 _BLUR_DIFFERS = 0.004
-# An end tells the blur where it is square; a round one of a stroke w px wide looks blurred by so many times w² / s px
-# more. One whose blur is more than so many standard uncertainties from its stroke's is none.
+# An end tells the blur where it is square. A round end of a stroke w px wide adds so many times w² / s px. One whose
+# blur is more than so many standard uncertainties from its stroke's is none.
 _ROUND, _ALIKE = 0.0018, 2.5
 # Readings beside each other share pixels: the fit is less certain than their scatter says.
 _SHARED = 1.8
@@ -210,9 +210,10 @@ def _model(axis: Float64, variance: Float64, flat: Float64, linear: Float64) -> 
 
 
 def _at_tips(picture: UInt8, tips: Tips, means: _Means, fits: _Fits) -> _Blurs:
-    """Return what the ends of strokes tell of the blur, along them; left out are those that are no square ends.
+    """Return what the ends of strokes tell of the blur, along them.
 
-    Across, an end is weighed as its stroke's profile is; along, a step is fitted to it.
+    Ends that are not square are left out. Across, an end is weighed as its stroke's profile is; along, a step is fitted
+    to it.
     """
     if not len(tips.of):
         return _Blurs(np.empty(0), np.empty(0))

@@ -1,8 +1,8 @@
 """Grey values across and along strokes → where their edges are, to a fraction of a pixel.
 
-Across a stroke the picture is read along its normal (bilinear). The ground is a straight line between both sides; the
-edges are where the grey value is half-way from it to the stroke's own (full width at half maximum). A stroke that is
-narrow against the picture's blur looks wider and paler than it is. A box of width w, blurred by a Gaussian of standard
+Across a stroke the picture is read along its normal (bilinear). The ground is a straight line between both sides. The
+edges are half-way in grey value from it to the stroke's own (full width at half maximum). A stroke that is narrow
+against the picture's blur looks wider and paler than it is. A box of width w, blurred by a Gaussian of standard
 deviation s, has another width at each height. Its widths at a quarter, a half and three quarters of its height tell w
 and s apart. They tell w and s apart.
 """
@@ -70,8 +70,8 @@ def grey_at(picture: UInt8, x: Float32, y: Float32) -> Float32:
 class Stations:
     """The places of N profiles: at `points` [N, 2] along unit `normals` [N, 2], `reach` [N] px to either side.
 
-    `half_width` [N]: no edge lies farther from the point. `owner` [N]: which stroke each belongs to, in order;
-    neighbours of one stroke are averaged, and all of a stroke stand out to one side.
+    `half_width` [N]: no edge lies farther from the point. `owner` [N]: the stroke of each, in order. Neighbours of one
+    stroke are averaged, and all of a stroke stand out to one side.
     """
 
     points: Float64

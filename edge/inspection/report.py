@@ -214,7 +214,7 @@ def drawn(picture: InspectedPicture, classes: Sequence[DefectClass], long_side_p
 
 
 class OverlaysFolder:
-    """Writes each picture with what was found in it, whole, as JPEG; named by its place in the run and its name."""
+    """Writes each picture with its findings, whole, as JPEG; named by its place in the run and its name."""
 
     def __init__(self, folder: Path, classes: Sequence[DefectClass]) -> None:
         self._folder, self._classes, self._next = folder, classes, 0

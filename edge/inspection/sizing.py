@@ -203,7 +203,10 @@ def _sheets(asked: Mapping[int, Marked]) -> list[list[int]]:
 
 
 def _sheet(masks: Sequence[UInt8]) -> tuple[UInt8, list[tuple[int, int]]]:
-    """Lay masks, uint8 [h, w] 0/1, below each other as a picture of 0 and 255; return it and the corner of each."""
+    """Lay masks, uint8 [h, w] 0/1, below each other as a picture of 0 and 255.
+
+    Return it and the corner of each.
+    """
     height = sum(mask.shape[0] + 2 * _PADDING for mask in masks)
     sheet: UInt8 = np.zeros((height, max(mask.shape[1] for mask in masks) + 2 * _PADDING), np.uint8)
     corners, top = [], _PADDING

@@ -221,7 +221,7 @@ def _sums_before(lines: _Lines, asked: Indices) -> Float64:
     far, base, count = (asked - within)[row, column], base[column], count[column]
     ring = lines.closed[lines.owner[column]]
     before = far < 0
-    # of a ring the points at its other end; else those beside the end, whose mirror images lie 2 ends less each of them
+    # of a ring the points at its other end; else those beside the end, mirrored (2 ends less each)
     anchor = base + np.where(ring, np.where(before, count, 0), np.where(before, 1, count - 1))
     end = lines.points[base + np.where(before, 0, count - 1)]
     more = lines.sums[anchor + np.where(ring, far, -far)] - lines.sums[anchor]

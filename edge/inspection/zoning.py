@@ -1,4 +1,4 @@
-"""The cells of a map that are inspected, and those of each zone; and the judging of zones with limits of their own.
+"""The inspected cells of a map, and those of each zone; the judging of zones with limits of their own.
 
 Inspected is the region, within the frame, within the part where it is looked for, and nothing that is ignored. A zone
 lies on the frame or on the part; of it only what is inspected counts.
@@ -31,7 +31,7 @@ from edge.records import (
     Verdict,
 )
 
-# A mask is as large as a frame; where each frame is cropped its own way few are of use again.
+# A mask is as large as a frame. Few are of use again where each frame is cropped its own way.
 _REGIONS_AT_MOST = 8
 # By so much of the part's box a zone in mm may reach beyond it, as parts differ in size.
 _BEYOND_AT_MOST = 0.02
@@ -243,8 +243,8 @@ def _clean(whole: Measurement, placed: Placed, zone: Region) -> Measurement:
 def judge_zones(shown: Shown, settings: InspectSettings, measure: Remeasure) -> tuple[Judgement, Grade | None]:
     """Judge and grade a frame: each zone that has limits or grades by its own, and the rest by the view's.
 
-    Of a defect that lies across zones each of them sees the whole, and judges its count and its sizes; coverage is of
-    what lies within. The frame is NG if one of them is, and has the worst of their grades.
+    Each zone sees the whole of a defect that lies across zones, and judges its count and its sizes. Coverage is of what
+    lies within. The frame is NG if one of them is, and has the worst of their grades.
     """
     limited = {name: zone for name, zone in settings.zones.items() if zone.limits is not None}
     graded = {name: zone for name, zone in settings.zones.items() if zone.grades}

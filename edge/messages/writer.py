@@ -250,8 +250,8 @@ class DiffReport:
 class ReloadReport:
     """The progress of a change of models and settings. `former`, `new`: the model of each view of the recipe.
 
-    `stage`: compared = the shadow run is over; switched = what is new is in force; done = it stays so; else what is
-    former judges. `settings_sha256`: of what is new. `unit`: what is compared, parts or frames.
+    `stage`: compared = the shadow run is over; switched = the new is in force; done = it stays; else the former judges.
+    `settings_sha256`: of what is new. `unit`: what is compared, parts or frames.
     """
 
     stage: Literal["compared", "switched", "done", "rolled_back", "failed", "cancelled"]
@@ -607,7 +607,10 @@ class MessageWriter:
         return replace(written, topic=answer.response_topic, correlation=answer.correlation)
 
     def _sha256(self, by: InForce) -> str | None:
-        """Return the hash of the one model; of the first recipe's before it is loaded; None of several, or of none."""
+        """Return the hash of the one model, and of the first recipe's before it is loaded.
+
+        None of several, or of none.
+        """
         model = by.model if by.models or self.in_force.models else self.identity.model
         return None if model is None else model.sha256
 

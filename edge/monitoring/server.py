@@ -70,7 +70,7 @@ class MonitoringServer:
     """Serves `pages` by their paths, and `/live/NAME.mjpg` by `stream`, which gives JPEGs until it ends.
 
     `stream` raises NoStreamError where there is no such picture. Entering begins to listen, also later where the port
-    is taken; leaving ends all that is served within a second or two.
+    is taken. Leaving ends all that is served within a second or two.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ def draw(
     """Return a JPEG of at most `largest_bytes`: the frame, a box around each defect, the verdict and its reason.
 
     `pixels`: uint8 [H, W] or BGR [H, W, 3], left as they are. `part`: the last part, whose verdict is written too. The
-    picture is made smaller until it fits; one that would be too small to show anything is returned as it is.
+    picture is made smaller until it fits. One that would be too small to show anything is returned as it is.
     """
     long_side = min(_LONG_SIDE_PX, max(pixels.shape[:2]))
     while True:

@@ -224,8 +224,7 @@ class Outbox:
         It does not wait for the disk.
 
         All of it is committed in one transaction; at once, if any of it is urgent or about an alarm. Put in the order
-        of `seq`, the reserved number of the event that they tell of; None if they tell of none. Raises StoreError if
-        closed.
+        of `seq`, the reserved number of their event. None if they tell of no event. Raises StoreError if closed.
         """
         with self._changed:
             if self._closing:
@@ -560,7 +559,10 @@ class Outbox:
                     _log.exception("The answer to a wish to send again could not be given")
 
     def _next_jobs(self) -> bool:
-        """Wait until a commit is due, or a look at the file, and take what it holds; False when closing and empty."""
+        """Wait until a commit is due, or a look at the file, and take its contents.
+
+        False when closing and empty.
+        """
         with self._changed:
             look_at_s = time.monotonic() + LOOK_S
             while not (self._closing and time.monotonic() >= self._retry_at_s):

@@ -27,7 +27,7 @@ class OwnTopics:
 
     A line's own messages do not come back to it, so a message that comes is foreign. There are two exceptions. One
     bears an id that the line gave. The other names the line's device and was retained by the broker when the line
-    connected; it is out of date at worst.
+    connected. It is out of date at worst.
     """
 
     def __init__(self, root: str, device: str) -> None:

@@ -41,7 +41,10 @@ def take_over(store: Store, aside: Path, acknowledged: Collection[str]) -> str:
 
 
 def _read_page(path: Path, after: int) -> tuple[list[Row], str]:
-    """Return the next rows that the broker has not taken, in order, as far as they are sound; and what ended that."""
+    """Return the next sound rows that the broker has not taken, in order.
+
+    Return, too, what ended that.
+    """
     found: list[Row] = []
     # without a log beside it nothing is to be made beside it either
     how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"

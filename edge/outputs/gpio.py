@@ -31,7 +31,7 @@ def gpiod() -> Any:
 class GpioLines(Link):
     """Outputs and inputs on lines of one chip. `heard` is told of each reading of the inputs, in this link's thread.
 
-    A chip that is absent, a line that another program has, and a missing right are told as events; it is tried again
+    A chip that is absent, a line that another program has, and a missing right are told as events. It is tried again
     without end. `vendor` stands in for the package gpiod.
     """
 

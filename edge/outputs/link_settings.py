@@ -41,8 +41,8 @@ class ModbusSettings(PeerSettings):
 class OpcUaSettings(PeerSettings):
     """One peer at `url`; of a server the address that it listens at.
 
-    `security`: sign_and_encrypt (Basic256Sha256) needs `certificate` and `private_key`, the station's own, and
-    `peer_certificate`, the only peer that is trusted; files in PEM or DER.
+    `security`: sign_and_encrypt (Basic256Sha256) needs `certificate` and `private_key`, the station's own. It needs
+    `peer_certificate`, the only peer that is trusted. Files are PEM or DER.
     """
 
     url: Annotated[str, Field(max_length=300, pattern=r"^opc\.tcp://[^\s/@]+(/[^\s@]*)?$")]

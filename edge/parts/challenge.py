@@ -1,6 +1,6 @@
 """A challenge: known bad parts go through, and every one must be NG. (state, event, now) → (state, what to do). Pure.
 
-The parts of a challenge are the next so many that are opened after it began; they are known by their numbers. All of
+The parts of a challenge are the next so many that are opened after it began. They are known by their numbers. All of
 them must be NG. A miss is told at once, so that nothing that comes later can lose it. A part that was opened while a
 challenge ran belongs to it, even where the challenge ends first.
 """

@@ -76,7 +76,10 @@ def _shown(result: PartResult | FrameResult) -> list[str]:
 
 
 def worst_of(result: PartResult | FrameResult, shift: str, recipe: str) -> WorstPart | None:
-    """Return a part, or a frame, as one that may be among the worst of its shift; None where it shows no defect."""
+    """Return a part, or a frame, as one of the possible worst of its shift.
+
+    None where it shows no defect.
+    """
     worst: FrameResult | None = None
     for frame in _frames(result):
         worst = worse(worst, frame)
@@ -126,10 +129,11 @@ class DowntimeState:
 def step(
     state: DowntimeState, *, up: bool, reason: str, shift: str, recipe: str, now_ns: int
 ) -> tuple[DowntimeState, tuple[CountDelta, ...]]:
-    """Look at the station at `now_ns`, of its clock; return what its time adds, in ms, once there is reason to tell.
+    """Look at the station at `now_ns`, of its clock.
 
-    The time that passed counts for the state before: it held until now. Time over which nobody looked for STALLED_NS is
-    down, since a loop that stands still inspects nothing. A clock that went back counts nothing.
+    Return what its time adds, in ms, once there is reason to tell. The time that passed counts for the state before: it
+    held until now. Time over which nobody looked for STALLED_NS is down, since a loop that stands still inspects
+    nothing. A clock that went back counts nothing.
     """
     now = DowntimeState(shift, recipe, None if up else _name(reason) or UNKNOWN, now_ns, now_ns)
     if state.seen_ns is None:

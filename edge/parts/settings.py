@@ -37,8 +37,8 @@ class PartSettings(StrictModel):
     - mqtt = `cmd/part`; machine = an input of the rule part;
     - software = the simulated light barrier.
 
-    `timeout_ms`: the longest that a part stays open. `wait_ms`: how long after its end its frames may still be judged;
-    with presence also how long a frame waits until it is known whether it shows a part. `frames_per_view`: readable
+    `timeout_ms`: the longest that a part stays open. `wait_ms`: how long after its end its frames may still be judged.
+    With presence it is also how long a frame waits for the news whether it shows a part. `frames_per_view`: readable
     frames without which a part is NO_READ; `ng_frames`: NG frames from which a part is NG. `together_ms`: frames of
     several triggered cameras belong together if no farther apart.
     """

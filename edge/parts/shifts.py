@@ -75,7 +75,7 @@ def zone_of(name: str) -> tzinfo:
 def shift_at(moment: datetime, starts: Sequence[time], zone: tzinfo) -> Shift:
     """Return the shift that holds a moment. `starts`: local times of day; without any a day is one shift from 00:00.
 
-    A start that a change to summer time leaves out begins when the clock has passed it; one that comes twice begins the
+    A start that a change to summer time leaves out begins when the clock has passed it. One that comes twice begins the
     first time. So a shift in that night has an hour less or more. No moment is in two shifts or in none.
     """
     local_day = moment.astimezone(zone).date()
@@ -92,7 +92,10 @@ def shift_at(moment: datetime, starts: Sequence[time], zone: tzinfo) -> Shift:
 
 
 def _instant(day: date, at: time, zone: tzinfo) -> datetime:
-    """Return when a local time comes, in UTC; of one that is left out, when the clock has jumped over it."""
+    """Return when a local time comes, in UTC.
+
+    One that is left out comes when the clock has jumped over it.
+    """
     naive = datetime.combine(day, at)
     first = naive.replace(tzinfo=zone, fold=0).astimezone(timezone.utc)
     if first.astimezone(zone).replace(tzinfo=None) == naive:

@@ -3,7 +3,7 @@
 Formats are told by their first bytes, never by a file's name. The header gives sizes, so that no decoder is asked for
 more memory than there is. It gives bits per level, of which a camera may use fewer than the file has. It gives
 channels, orientation, and the number of pages. Sources: ITU-T T.81 (JPEG) and Exif 2.32 4.6; PNG specification 3rd
-edition; TIFF 6.0 and BigTIFF; RIFF container of WebP; BMP's BITMAPINFOHEADER; Netpbm's pgm(5); ISO 15444-1 A.5.1 (SIZ).
+edition; TIFF 6.0 and BigTIFF. RIFF container of WebP; BMP's BITMAPINFOHEADER; Netpbm's pgm(5); ISO 15444-1 A.5.1 (SIZ).
 """
 
 from __future__ import annotations

@@ -145,10 +145,11 @@ def _length_packbits(data: bytes) -> int:
 
 
 def _length_lzw(data: bytes) -> int:
-    """Return how many bytes LZW's codes come to (TIFF 6.0, section 13); -1 for codes that say nothing, or no end.
+    """Return how many bytes LZW's codes come to (TIFF 6.0, section 13).
 
-    From one clear code to the next, the place of each code decides its width. A code stands for one level, or for an
-    earlier code's string and one level more. So its length is its distance from a level, found by doubling.
+    -1 for codes that say nothing, or no end. From one clear code to the next, the place of each code decides its width.
+    A code stands for one level, or for an earlier code's string and one level more. So its length is its distance from
+    a level, found by doubling.
     """
     padded = np.frombuffer(data + bytes(3), np.uint8).astype(np.int32)
     windows = padded[:-2] << 16 | padded[1:-1] << 8 | padded[2:]

@@ -75,10 +75,9 @@ def stages(pixels: UInt8, steps: tuple[PreparingStep, ...]) -> Iterator[tuple[UI
 def prepare(pixels: UInt8, steps: tuple[PreparingStep, ...], channels: int) -> tuple[UInt8, Transform]:
     """Take uint8 [H, W] or [H, W, 3] (BGR) through the steps; return uint8 [H', W', channels] and the way back.
 
-    A grey picture is repeated for a three-channel model; a colour one without a grey step is reduced for a
-    one-channel model, so that any camera serves any model. The result may be a view of the argument. Raises
-    ProductNotFoundError where a step is to find the product and it is not there. `prepare_map` takes a truth the same
-    way.
+    A grey picture is repeated for a three-channel model. A colour one without a grey step is reduced for a one-channel
+    model. So any camera serves any model. The result may be a view of the argument. Raises ProductNotFoundError where a
+    step is to find the product and it is not there. `prepare_map` takes a truth the same way.
     """
     prepared, transform, _ = prepare_and_locate(pixels, steps, channels)
     return prepared, transform

@@ -23,7 +23,7 @@ class CropCircle(Step):
     Of several concentric rims the outermost is taken. The crop's side is the diameter times `margin`. Pixels beyond the
     frame are `fill`, and with `outside: fill` so are those outside the circle of that diameter. The radius is looked
     for between `min_radius` and `max_radius`, shares of the frame's shorter side. A rim counts where at least `min_rim`
-    of its circumference is seen with `min_contrast` grey levels across it; otherwise the product is not found, and the
+    of its circumference is seen with `min_contrast` grey levels across it. Otherwise the product is not found, and the
     frame is NO_READ.
     """
 

@@ -31,8 +31,8 @@ class FlatField(Step):
     the longer side (as closely along the other). Each is the mean of its surroundings. Defects and prints are outliers:
     Tukey's biweight takes them out of the fit. Then `divide` (light that falls off) gives out = clip(target * pixel /
     max(surface, floor)). `subtract` (light that is added) gives out = clip(pixel - surface + target). `target` is the
-    grey level of an even surface; without it, the surface's mean, so that the picture stays as bright as it was.
-    Colours are kept: all channels are levelled alike.
+    grey level of an even surface. Without it, it is the surface's mean: the picture stays as bright as it was. Colours
+    are kept: all channels are levelled alike.
     """
 
     step: Literal["flat_field"] = "flat_field"

@@ -222,7 +222,8 @@ class _Profiles:
 def _profiles(grey: UInt8, starts: Float64, directions: Float64, reach_px: float) -> _Profiles:
     """Look along lines through `starts` [N, 2] in unit `directions` [N, 2], ± `reach_px`, in uint8 [H, W].
 
-    A step is the mean of the three pixels that follow less that of the three before; 0 where they leave the picture.
+    A step is the mean of the three pixels that follow less that of the three before. It is 0 where they leave the
+    picture.
     """
     height, width = grey.shape
     half = max(4, math.ceil(reach_px) + 3)

@@ -22,8 +22,8 @@ _INTERPOLATIONS = {
 class Resize(Step):
     """Bring every picture to `width` x `height` px, or with `inside` to no more than that.
 
-    `letterbox` keeps the aspect: the picture is made as large as fits, stands in the middle, and `fill` is beside it;
-    those pixels are not inspected. `inside` makes it as large as fits, and nothing is beside it: its size then follows
+    `letterbox` keeps the aspect: the picture is made as large as fits, stands in the middle, and `fill` is beside it.
+    Those pixels are not inspected. `inside` makes it as large as fits, and nothing is beside it: its size then follows
     from the aspect. `stretch` fills all of it. `interpolation` `auto` averages over areas where the picture is made
     smaller and is linear where it grows.
     """

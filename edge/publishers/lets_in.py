@@ -41,7 +41,7 @@ def unanswered(reason: ReasonCode) -> str:
 
 
 def lacking(properties: Properties | None, *, retains: bool) -> tuple[int, str] | None:
-    """Return the reason code and the words for what a broker lacks that a line needs; None where all is there.
+    """Return the reason code and the words for a line's needs that a broker lacks; None without any.
 
     A broker that allows no QoS 1, or nothing retained, ends the connection over each message of that kind.
     """

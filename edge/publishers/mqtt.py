@@ -97,7 +97,7 @@ class MqttPublisher:
     client id begins with `client_id`. So no acknowledgement waits behind them. That connection also shows whether the
     broker ended only the other one. Then another client has the same id, and `Displaced` says so.
 
-    `alive` is called from `events` as long as the thread that serves the network moves; one that has ended is replaced
+    `alive` is called from `events` as long as the thread that serves the network moves. One that has ended is replaced
     there. Certificates and passwords are read before each attempt to connect, and anew when `reload` is set. Entering
     raises SettingsError for a file of them that cannot be used.
     """

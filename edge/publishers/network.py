@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 RECONNECT_S = (1.0, 30.0)  # between attempts, doubled each time; drawn from the upper half, so that lines spread
 _TURN_S = 0.25
-_SERVED_S = 1.0  # a message that comes or goes ends the wait, and so does a stop; a word in time to the broker does not
+_SERVED_S = 1.0  # a message that comes or goes ends the wait, and so does a stop. A word to the broker does not
 _MOVES_WITHIN_S = 10.0
 _CONNECTS_WITHIN_S = 120.0  # a name server that answers nothing may hold an attempt for so long
 _LEAVES_WITHIN_S = 1.0

@@ -130,8 +130,8 @@ class QualityGate:
     def look(self, pixels: UInt8, part: PartFinder | None = None) -> Flaw | None:
         """Return why uint8 [H, W] or [H, W, 3] of the reference's size is not good enough, or None.
 
-        `part`: finds the part's outline, float64 [N, 2] px of the frame, or None; asked only where there is glare,
-        which then counts within the part alone.
+        `part`: finds the part's outline, float64 [N, 2] px of the frame, or None. It is asked only where there is
+        glare, which then counts within the part alone.
         """
         return self.flaw(pixels, self.measure(pixels), part)
 

@@ -119,7 +119,7 @@ def edges(pixels: UInt8) -> Edges:
     """Measure the edges of uint8 [H, W] or [H, W, 3] in bands of 16 rows, at most 200,000 pixels.
 
     A step that a Gaussian of s px blurs has the derivatives G and G' with ΣG² / ΣG'² = 2 s². The sums run over places
-    that are steep along the direction, so that noise adds little; a smoothing of 3 x 3 before it is part of s.
+    that are steep along the direction, so that noise adds little. A smoothing of 3 x 3 before it is part of s.
     """
     bands = _bands(pixels)
     count, rows, width = bands.shape

@@ -299,6 +299,6 @@ def _superseded(now: _Step, changes: Changes, why: str) -> Changes:
 
 
 def _failed(changes: Changes, recipe: str, now_ns: int) -> str:
-    """Say why a recipe cannot be loaded, where that is known and it is too early to try again; or nothing."""
+    """Say why a recipe cannot be loaded, where that is known and it is too early for a new try."""
     why, at_ns = changes.failed.get(recipe, ("", 0))
     return f"recipe {recipe} cannot be loaded: {why}" if why and now_ns - at_ns < RETRY_NS else ""

@@ -40,7 +40,7 @@ class RecipeLoader:
 
     `build`: builds the engine of a bundle where this device lacks it, until the event is set; False where it was.
     Between entering and leaving, recipes are loaded on request in a thread of the loader's own. `in_use`: whether a
-    frame may still go to a batcher, or waits for its answer; then its engine is not closed at once.
+    frame may still go to a batcher, or waits for its answer. Then its engine is not closed at once.
     """
 
     def __init__(
@@ -177,7 +177,10 @@ class RecipeLoader:
         return unready(recipe, entry, settings.parts, named, reason=reason, edition=edition.number)
 
     def used(self, recipe: str) -> None:
-        """Note that a recipe is in force; engines of those that were so long ago are closed by the loader's thread."""
+        """Note that a recipe is in force.
+
+        The loader's thread closes engines of those that were so long ago.
+        """
         with self._lock:
             self._recent = [recipe, *(name for name in self._recent if name != recipe)]
         self._wishes.put(self._trim)

@@ -1,6 +1,6 @@
 """Records cameras: each has a thread that reads it and one that writes, with a bounded number of bytes between them.
 
-A disk or codec that is too slow costs frames, which are counted and told; it never holds a camera up. Written frames
+A disk or codec that is too slow costs frames, which are counted and told. It never holds a camera up. Written frames
 stay whole, whatever ends the recording: a wish, a budget, a full disk or a kill.
 """
 
@@ -320,7 +320,7 @@ def record(
     """Record cameras, not opened yet, into `folder`, an empty one, until a limit is reached or `stop` is set.
 
     `trigger`: tells what opened and closed parts since last asked. Raises SourceError for a camera that cannot be
-    opened, StoreError where nothing can be written at all; a disk that is full later ends the recording as `Recorded`.
+    opened, StoreError where nothing can be written at all. A disk that is full later ends the recording as `Recorded`.
     """
     budget = _Budget(limits.most_bytes)
     tapes: dict[str, _Tape] = {}

@@ -90,7 +90,7 @@ class Transform:
 class PartBox:
     """The place of the part in a camera's frame.
 
-    `to_frame`: leads from shares of the part's box, 0-1 from its top left corner, to pixels of the frame; it turns as
+    `to_frame`: leads from shares of the part's box, 0-1 from its top left corner, to pixels of the frame. It turns as
     the part does. `outline`: the part's own area as corners in pixels of the frame, float64 [N, 2].
     """
 
@@ -108,8 +108,8 @@ class PartBox:
 class PreparedFrame:
     """Pixels ready to be cut into tiles: `pixels` uint8 [H, W, C]; `to_frame` leads back to the camera's frame.
 
-    `earlier`: the prepared pixels of the frames before it, oldest first, for models of several frames; empty for a
-    picture that stands alone. `part`: where the part lies; None where it is not looked for.
+    `earlier`: the prepared pixels of the frames before it, oldest first, for models of several frames. It is empty for
+    a picture that stands alone. `part`: where the part lies; None where it is not looked for.
     """
 
     frame: Frame
@@ -211,9 +211,9 @@ class Maps:
 class DefectMap:
     """The stitched answer for one prepared frame.
 
-    `classes`: uint8 [h, w], 0 = clean, else the class id 1…K. `scores`: uint8 [h, w], that class's probability x 255,
-    0 where clean. `stride`: prepared pixels per map cell (1 for segmenters). `size_px`: (height, width) of the prepared
-    frame, beyond which the last cells of a coarser map may reach; None = they do not.
+    `classes`: uint8 [h, w], 0 = clean, else the class id 1…K. `scores`: uint8 [h, w], that class's probability x 255, 0
+    where clean. `stride`: prepared pixels per map cell (1 for segmenters). `size_px`: (height, width) of the prepared
+    frame, beyond which the last cells of a coarser map may reach. None = they do not.
     """
 
     classes: UInt8

@@ -14,8 +14,8 @@ from edge.records.models import ModelIdentity
 class PartOpened:
     """A part begins. `at_ns`: the station's clock. `part_id`: the trigger's own, None = the station numbers it.
 
-    `recipe`: which product it is, None = the recipe in force. `exactly`: each view will show it in so many frames, as
-    a camera does that is triggered itself; None = in as many as come.
+    `recipe`: which product it is, None = the recipe in force. `exactly`: each view will show it in so many frames, as a
+    camera does that is triggered itself. None = in any number.
     """
 
     at_ns: int

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# A file of this machine; an address that pyarrow.fs reads; an entry of a zip; a frame of a recording or of a video.
+# A file of this machine, an address that pyarrow.fs reads, or an entry of a zip. A frame of a recording or of a video.
 Kind = Literal["file", "address", "zip", "frame", "video"]
 
 

@@ -32,7 +32,7 @@ from edge.wording import counted
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # numbers of shards, and counts: no picture passes through it
 _STOP_LOOKED_S = 0.2
 _STOPPED_WITHIN_S = 15.0  # workers look twice a second, and end with their picture
-# A picture that kills whoever judges it is not tried for ever; kills from outside are far fewer for one shard.
+# A picture that kills its judge is not tried for ever. Kills from outside are far fewer for one shard.
 _TRIES_AT_MOST = 6
 
 

@@ -45,9 +45,9 @@ class Reader:
         self._kept = {} if pictures else None
 
     def pixels(self, listed: Listed, reading: FileReading, hashes: dict[str, str]) -> tuple[UInt8, tuple[str, ...]]:
-        """Return a picture's pixels and what is to be told of them; its hash is put into `hashes` by its name.
+        """Return a picture's pixels and what is to be told of them.
 
-        Raises SourceError, which calls the picture by its name.
+        Its hash is put into `hashes` by its name. Raises SourceError, which calls the picture by its name.
         """
         name = Path(listed.picture)
         if listed.kind in {"frame", "video"}:

@@ -214,7 +214,10 @@ def _of_parquet(path: Path) -> Iterator[Listed]:
 
 
 def _of_row(path: Path, where: str, row: Any) -> Listed:
-    """Return the picture of a list's row; it is called by its path below the list's folder, if it lies there."""
+    """Return the picture of a list's row.
+
+    It is called by its path below the list's folder, if it lies there.
+    """
     named = row.get("path")
     if not isinstance(named, str) or not named or "\0" in named:
         raise SourceError(f"{as_text(str(path))}, {where}: expected a path, received {named!r:.80}")

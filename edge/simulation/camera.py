@@ -27,7 +27,7 @@ VIDEO_FPS = 25
 class SimulatedCamera:
     """Draws frames when they are read, at `fps` frames/s or, with 0, at once. Drops none: a slow reader slows the belt.
 
-    Cameras over one `belt` see it at the same position at the same moment; without one a camera has its own. The truth
+    Cameras over one `belt` see it at the same position at the same moment. Without one a camera has its own. The truth
     of the last 256 frames is kept for `truth`.
     """
 

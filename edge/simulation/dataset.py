@@ -42,8 +42,8 @@ def write_dataset(
     """Write a dataset folder to train on: `pictures` of `size` (height, width) px in images/, masks/, manifest.csv.
 
     Some are frames of simulated lines, each of another; the others vary further. Some frames of lines are wide: three
-    quarters as high. Each picture is of a part of its own, so each is its own group; clean ones are of class `ok`.
-    Glass alone is shown from above, and most of it varies as phones do; else the products are shown from both views.
+    quarters as high. Each picture is of a part of its own, so each is its own group. Clean ones are of class `ok`.
+    Glass alone is shown from above, and most of it varies as phones do. Else the products are shown from both views.
     `straight`: the share of the pictures, 0-1, that show even, straight scratches on usual glass or on phones instead.
     `each` is called after each picture. Raises StoreError.
     """

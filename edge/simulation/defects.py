@@ -158,7 +158,7 @@ def _filled(own: UInt8, corners: npt.NDArray[np.float64], softness: float) -> Fl
 def drop(pixels: Float32, truth: UInt8, inner: UInt8, unit: float, g: np.random.Generator) -> None:
     """Draw a drop or a puddle, clear but for a dim rim and for glints that follow it: lamps mirrored in a meniscus.
 
-    A glint is as bright and as thin as a scratch; that a rim closes around it is what tells them apart.
+    A glint is as bright and as thin as a scratch. A rim that closes around it tells them apart.
     """
     radius = float(np.exp(g.uniform(np.log(10), np.log(110)))) * unit
     x, y = a_place(inner, g)

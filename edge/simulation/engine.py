@@ -64,8 +64,8 @@ class SimulatedFault(StrictModel):
 class SimulatedEngine:
     """Answers a tile with the truth of its place: `truth` gives the rendered line's ids.
 
-    A model may number its classes otherwise, so they are matched by name; one that the contract lacks is not answered.
-    `tiles_per_s` 0 answers at once. Pixels beyond the frame are clean. The score is 255 wherever there is a defect; a
+    A model may number its classes otherwise, so they are matched by name. One that the contract lacks is not answered.
+    `tiles_per_s` 0 answers at once. Pixels beyond the frame are clean. The score is 255 wherever there is a defect. A
     class whose threshold is above 1 would not be answered, as in the graph contract. `fault`: what it does wrong.
     """
 

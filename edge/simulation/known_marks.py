@@ -75,6 +75,6 @@ def _opacity(mark: Mark, top: int, left: int, size: tuple[int, int]) -> Float32:
 
 
 def _covered(from_middle: Float32, size_px: float) -> Float32:
-    """Return how much of a pixel lies within half of `size_px` of a middle; one that is smaller covers that share."""
+    """Return how much of a pixel lies within half of `size_px` of a middle; a smaller one covers that share."""
     covered: Float32 = np.clip(size_px / 2 + 0.5 - from_middle, 0, min(1.0, size_px)).astype(np.float32)
     return covered

@@ -1,7 +1,7 @@
 """Parts on a belt, drawn with defects whose place and shape are known: pixels and their true class map.
 
 The same seed draws the same line, and shows the same parts to every view. A `Scene` is what stays (belt, light,
-reflections of the hall); a `SimulatedPart` is drawn once for each view and then only moved. The truth of a defect is
+reflections of the hall). A `SimulatedPart` is drawn once for each view and then only moved. The truth of a defect is
 where it is visibly drawn: opacity of 0.35 or more.
 """
 
@@ -246,7 +246,10 @@ def _placed(
 
 
 def _with_lines(pixels: UInt8, truth: UInt8, within: UInt8, g: np.random.Generator) -> tuple[UInt8, UInt8]:
-    """Draw up to five even lines onto a finished picture where `within` is set, off what is flawed; in 3 of 10 none."""
+    """Draw up to five even lines onto a finished picture where `within` is set, off its flaws.
+
+    In 3 of 10 there is none.
+    """
     height, width = truth.shape
     flawed = cv2.dilate((truth > 0).astype(np.uint8), np.ones((9, 9), np.uint8))
     within = within * (1 - flawed)

@@ -1,6 +1,6 @@
 """Parts other than phone glass from above: a turned metal disc, mid-grey, and a pale ceramic tile.
 
-On the disc scratches shine and oil darkens; on the tile both are dark, and a chip bares the dark body.
+On the disc scratches shine and oil darkens. On the tile both are dark, and a chip bares the dark body.
 """
 
 from __future__ import annotations

@@ -22,7 +22,10 @@ _NOTED = (STATION_KINDS | {"trigger"}) - {"started", "ended", "settings", "bundl
 
 
 def log_entry(entry: JournalEntry) -> None:
-    """Write what the journal takes of the station itself as a line of the log; alarms and commands stand there only."""
+    """Write the station's own entries of the journal as lines of the log.
+
+    Alarms and commands stand in the journal only.
+    """
     if entry.kind in _NOTED:
         by = f", by {entry.user}" if entry.user else ""
         why = "; ".join(text for text in (entry.comment, entry.detail) if text)

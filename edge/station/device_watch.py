@@ -86,7 +86,7 @@ class DeviceWatch:
 
 
 def _room(store: Path) -> tuple[int | None, int | None]:
-    """Return the free bytes and the size of the disk that a store lies on, or is to lie on; None where unknown."""
+    """Return the free bytes and the size of a store's disk, even before it is there; None where unknown."""
     try:
         usage = shutil.disk_usage(next(each for each in store.absolute().parents if each.exists()))
     except OSError:

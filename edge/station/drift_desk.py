@@ -107,7 +107,7 @@ class DriftDesk:
 def _begun(loaded: LoadedView) -> DriftState:
     """Return the state of a view of which nothing was seen.
 
-    A fit's note holds where the whole picture is inspected, as it was there; else the line's own first parts count.
+    A fit's note holds where the whole picture is inspected, as it was there. Else the line's own first parts count.
     """
     inspect = loaded.inspect
     ignores = inspect.ignore is not None or any(zone.ignore for zone in inspect.zones.values())

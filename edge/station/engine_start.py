@@ -21,7 +21,7 @@ BUILDING = "building the engine"
 _LOG = logging.getLogger(__name__)
 # As often as a silent camera is reported.
 _TELL_EVERY_S = 1.0
-# systemd would stop a unit that is not ready in time; it is asked for more as long as the build runs.
+# systemd would stop a unit that is not ready in time. It is asked for more as long as the build runs.
 _MORE_TIME = "EXTEND_TIMEOUT_USEC=60000000"
 
 
@@ -40,7 +40,7 @@ def _refused_precision(settings: EngineSettings, bundle: Bundle, vendor: Vendor 
 
 
 def _refusal(settings: EngineSettings, bundle: Bundle, precision: Precision, vendor: Vendor | None) -> str:
-    """Say why an engine must be built again; "" for one that can be used, or that would not be mended by it."""
+    """Say why an engine must be built again; "" for one that can be used, or that this would not mend."""
     try:
         check_plan(bundle, bundle.contract(settings.batch), precision, vendor)
     except RefusedPlanError as error:

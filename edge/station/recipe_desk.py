@@ -254,7 +254,10 @@ class RecipeDesk:
         self._in_force(ready)
 
     def _note_named(self, told: str, now_ns: int) -> None:
-        """Note a change that a part brought; of many in a short time the first, and how many came after it."""
+        """Note a change that a part brought.
+
+        Of many in a short time the first is noted, and how many followed.
+        """
         noting = self._noting
         if now_ns - noting.at_ns < _NOTED_EVERY_NS:
             noting.count += 1

@@ -86,9 +86,10 @@ class Recorder:
             return self._alarmed(self.alarms.look_at(result, now_ns))
 
     def part(self, part: PartResult, now_ns: int) -> tuple[PartResult, bool, dict[str, Any], Events]:
-        """Record a part; return it as it is told, whether it counts, its body and what it did to the alarms.
+        """Record a part.
 
-        A part of a challenge counts nowhere, and raises no alarm over parts.
+        Return it as told, whether it counts, its body and what it did to the alarms. A part of a challenge counts
+        nowhere, and raises no alarm over parts.
         """
         with self._outbox.together():
             events: Events = ()

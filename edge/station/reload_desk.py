@@ -240,7 +240,7 @@ class ReloadDesk:
         return took_ms > limit
 
     def _shadow_frame(self, one: ShadowFrame, now_ns: int) -> None:
-        """Look at how the new model judged a frame in the shadow run; after the change it is the former one's."""
+        """Look at the new model's judgement of a frame in the shadow run; after the change, the former one's."""
         if self._state.phase != "shadow":
             return
         if one.failed:

@@ -1,7 +1,7 @@
 """Scores of passed frames against what a model of good parts was taught: the model is asked again, now and then.
 
 A model answers scores only where its threshold is reached, and nothing of a part that passes. So the same tiles are
-answered once more, at a threshold that hardly any pixel lies below; the graph and its contract stay as they are. Of a
+answered once more, at a threshold that hardly any pixel lies below. The graph and its contract stay as they are. Of a
 view at most one frame waits for that. The line's own frames wait for one batch more at most.
 """
 

@@ -28,7 +28,10 @@ class ShiftBook:
         return self._clock.key(self._wall())
 
     def result(self, result: PartResult | FrameResult) -> tuple[tuple[CountDelta, ...], tuple[WorstPart, ...]]:
-        """Return what a part adds, or a frame that has a verdict of its own; and whether it may be among the worst."""
+        """Return what a part adds, or a frame with its own verdict.
+
+        Return, too, whether it may be among the worst.
+        """
         shift, recipe = self.shift, result.recipe or self.recipe
         worst = worst_of(result, shift, recipe)
         return deltas_of(result, shift, recipe), () if worst is None else (worst,)

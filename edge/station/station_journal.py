@@ -27,8 +27,8 @@ _ROWS_LOOKED_AT = 5_000
 class StationJournal:
     """Writes down when the line on `outbox` starts and ends, and with which settings and bundle.
 
-    Entering notes the start, and whether they are others than at the last one; leaving notes the end, and the
-    error that brought it, if any did. From then on the log tells what else the journal takes of the station itself.
+    Entering notes the start, and whether they are others than at the last one. Leaving notes the end, and the error
+    that brought it, if any did. From then on the log tells what else the journal takes of the station itself.
     """
 
     def __init__(

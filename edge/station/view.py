@@ -79,7 +79,7 @@ class ViewRules:
     `max_age_ms`: an older frame, or none for so long, is NO_READ. `live`: time is the monotonic clock and frames grow
     old; else time is the recording's own. `triggered`: the camera gives a frame only when it is triggered, so that only
     a lost one is a fault. `watch`: when the picture itself is not to be believed. `belt`: the empty belt, by which a
-    frame shows a part; without it a frame shows one in which the product is located. `quality`: tells when a frame is
+    frame shows a part. Without it a frame shows one in which the product is located. `quality`: tells when a frame is
     not good enough to be judged; None = that is not looked at. `opens_parts`: it alone opens them, by its frames, so
     that one which is dropped is a part that nobody judged.
     """
@@ -302,7 +302,10 @@ class View:
             return self._not_inspected("prepared", error), None
 
     def _flawed(self, frame: Frame, inspector: Inspector) -> tuple[Judgement, CameraFault | None] | None:
-        """Return NO_READ for a frame that is not good enough to be judged, and the camera's fault; None where it is."""
+        """Return NO_READ for a frame that is too bad to be judged, and the camera's fault.
+
+        None where it is good enough.
+        """
         gate = self._rules.quality
         if gate is None or garbled_pixels(frame.pixels):
             return None
@@ -366,7 +369,7 @@ class View:
         now_ns, lost = self._monotonic_ns(), state.condition is CameraCondition.LOST
         silent_ms = (now_ns - self._seen_ns) / 1e6
         if lost or silent_ms > self._rules.max_age_ms:
-            # frames in a row are broken off; but the very same picture after a gap tells of a frozen camera as well
+            # frames in a row are broken off, but the same picture after a gap tells of a frozen camera too
             self._forget()
         if not self._rules.live or (self._rules.triggered and not lost) or silent_ms <= self._rules.max_age_ms:
             return []
@@ -424,7 +427,10 @@ class View:
     def _unseen(
         self, state: CameraState, judgement: Judgement, fault: CameraFault | None, *, unreadable: bool = False
     ) -> list[Seen | FrameLost]:
-        """Return the result of a frame that could not be read, or did not come; none where no recipe looks for it."""
+        """Return the result of a frame that could not be read, or did not come.
+
+        None where no recipe looks for it.
+        """
         now_ns = self._monotonic_ns() if self._rules.live or state.captured_ns is None else state.captured_ns
         self._adopt(now_ns if state.captured_ns is None else state.captured_ns)
         self._fault = fault

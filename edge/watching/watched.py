@@ -156,7 +156,7 @@ class Watched:
         return {} if heard is None else heard.body
 
     def told_s_ago(self, topic: str, now_ns: int) -> float | None:
-        """Return how long ago a topic was told live, in s; None where it was not since the broker is there."""
+        """Return the age of a topic's last live word, s; None without any since the broker is there."""
         heard = self._told.get(topic)
         return _seconds(now_ns - heard.at_ns) if heard is not None and heard.live else None
 

@@ -52,8 +52,8 @@ class RegionSettings(StrictModel):
 class ShapeSettings(RegionSettings):
     """The shape of a zone: one of a rectangle, a polygon, or an ellipse [x, y, half its width, half its height].
 
-    `on`: `frame`, in its pixels; `part`, as shares 0-1 of the width and height of the part's box; `part_mm`, in mm from
-    its top left corner. Zones on the part move and turn with it.
+    `on`: `frame`, in its pixels; `part`, as shares 0-1 of the part's box; `part_mm`, in mm from its top left corner.
+    Zones on the part move and turn with it.
     """
 
     ellipse: tuple[Number, Number, Number, Number] | None = None
