@@ -1,7 +1,7 @@
 """`python -m benchmarks.dashboard`: how long the server takes for each page over a long history; JSON.
 
 The history has so many parts in one shift, an alarm for every hundredth, and a station that is online. Each page is
-asked for several times over a real connection; of each the slowest counts, after one that warms up. `cpu` is what a
+asked for several times over a real connection. Of each the slowest counts, after one that warms up. `cpu` is what a
 page costs whatever else the machine does.
 """
 

@@ -114,7 +114,10 @@ def one_round(engine: Engine, thresholds: Float32) -> Round:
 
 
 def rounds_of(bundle: Bundle, rounds: int) -> dict[Candidate, list[Round]]:
-    """Measure each engine once per round, all of them in turn; a first round warms them up and does not count."""
+    """Measure each engine once per round, all of them in turn.
+
+    A first round warms them up and does not count.
+    """
     thresholds = np.array([entry.threshold for entry in bundle.classes], np.float32)
     measured: dict[Candidate, list[Round]] = {}
     tiles = golden_tiles(bundle)

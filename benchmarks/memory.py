@@ -1,7 +1,7 @@
 """Measure memory, threads and descriptors of a station over parts, recipe switches and reconnects. JSON.
 
 One station runs with a real broker behind a relay that cuts the connection. Each switch of recipe opens an engine and
-closes another. Of each stretch the first quarter warms up; the slope is the median of the slopes between all pairs of
+closes another. Of each stretch the first quarter warms up. The slope is the median of the slopes between all pairs of
 marks (Theil-Sen), times the stretch. Run: python -m benchmarks.memory --json out/bench/memory.json
 """
 

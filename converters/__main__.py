@@ -292,8 +292,7 @@ def merge_data(
 ) -> None:
     """Merge an ONNX graph and the weights in a file beside it, as PyTorch writes them, into one file.
 
-    Exit codes: 0 merged; 2 wrong command line; 4 nothing to merge, or the weights are missing or cut off; 8 the file
-    cannot be written.
+    Exit codes: 0 merged; 2 wrong command line; 4 nothing to merge, or missing or cut-off weights; 8 an unwritable file.
     """
     from converters.foreign.external_data import merge_data as merge
 
@@ -333,8 +332,8 @@ def compare(
 
     ENGINE is onnxruntime, openvino, tensorrt or keras; PRECISION is fp32, bf16, fp16 or int8, as the engine has it.
 
-    Exit codes: 0 compared; 2 wrong command line; 4 a side cannot be used; 5 no pictures; 6 inference failed; 7 a
-    package is missing; 11 they differ, with --strict.
+    Exit codes: 0 compared; 2 wrong command line; 4 an unusable side; 5 no pictures; 6 failed inference. 7 is a missing
+    package, 11 a difference with --strict.
     """
     from converters.comparing_files import compare as compare_files
     from converters.comparing_files import operand

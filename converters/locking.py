@@ -13,9 +13,9 @@ from edge.errors import StoreError
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a bundle's folder; the lock is the folder's own, so no file is left, and it ends with the process.
+    """Hold a bundle's folder, by a lock of the folder itself.
 
-    Raises StoreError at once where another process converts it.
+    So no file is left, and it ends with the process. Raises StoreError at once where another process converts it.
     """
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a pipe in its place is not waited for

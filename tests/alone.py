@@ -34,7 +34,7 @@ class Alone:
 
 
 def run_alone(command: Sequence[str], home: Path, *, cwd: Path | None = None, timeout_s: float = 240) -> Alone:
-    """Run a command in a network namespace of its own; HOME is `home`, and nothing in the environment speaks of it."""
+    """Run a command in a network namespace of its own. HOME is `home`, and nothing in the environment speaks of it."""
     as_root = [] if os.geteuid() == 0 else ["--map-root-user"]
     # a variable that switches a maker's telemetry off would prove nothing about us
     told = {"ORT_DISABLE_TELEMETRY", "CI", "TF_BUILD", "JENKINS_URL", "DO_NOT_TRACK", "XDG_CACHE_HOME"}

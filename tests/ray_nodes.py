@@ -1,4 +1,4 @@
-"""Nodes of a Ray cluster as people start them, each in processes of its own on loopback; a test ends its own alone."""
+"""Nodes of a Ray cluster as people start them, each in processes of its own on loopback. A test ends its own alone."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def can_hide(folder: Path) -> bool:
 
 @contextmanager
 def _running(words: Sequence[str], given: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Run `ray start`; Ray gives a node 30 s to start, which a busy machine may take, so it is started again."""
+    """Run `ray start`. Ray gives a node 30 s to start, which a busy machine may take, so it is started again."""
     for _ in range(_STARTS):
         with subprocess.Popen(
             [*words, "--block", "--disable-usage-stats"],

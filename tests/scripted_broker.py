@@ -19,7 +19,7 @@ _CONNECT, _PUBLISH, _SUBSCRIBE, _PINGREQ, _DISCONNECT = 1, 3, 8, 12, 14
 class ScriptedBroker:
     """Speaks as much MQTT 5 as a line needs. `judge` is told topic and payload and returns a PUBACK's reason code.
 
-    CUT and SILENT stand for none; a judge that returns (CUT, code) has the broker say so in a DISCONNECT first. Taken
+    CUT and SILENT stand for none. A judge that returns (CUT, code) has the broker say so in a DISCONNECT first. Taken
     messages are in `messages`, in order; `connections` counts who connected. It forgets every session.
     """
 

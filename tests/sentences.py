@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 _CODE = re.compile(r"``[^`]*``|`[^`]*`|https?://\S+|\]\([^)]*\)")
-_END = re.compile(r"[.:;!?][\"'”)*_]*(?=\s|$)")
+_END = re.compile(r"[.:!?][\"'”)*_]*(?=\s|$)")
 _ITEM = re.compile(r"([-*]|\d+\.)\s")
 _NO_PROSE = (">>>", "|", "├", "│", "└", "#", "<")
 
@@ -29,8 +29,8 @@ def paragraphs(lines: Iterable[str]) -> Iterator[str]:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """Yield the pieces of a paragraph that end with a full stop, a colon, a semicolon or the like."""
-    closed = _CODE.sub(lambda code: re.sub(r"[.:;!?\s]", "x", code.group()), text)
+    """Yield the pieces of a paragraph that end with a full stop, a colon or the like."""
+    closed = _CODE.sub(lambda code: re.sub(r"[.:!?\s]", "x", code.group()), text)
     start = 0
     for end in [*(found.end() for found in _END.finditer(closed)), len(text)]:
         if piece := text[start:end].strip():
@@ -39,7 +39,7 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def sentences(text: str) -> Iterator[str]:
-    """Yield the sentences of a paragraph, each with its colons and semicolons."""
+    """Yield the sentences of a paragraph, each with its colons."""
     sentence = ""
     for piece in pieces(text):
         sentence = f"{sentence} {piece}".strip()

@@ -61,7 +61,7 @@ def sentences_of(place: str) -> tuple[tuple[str, str], ...]:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_no_sentence_is_too_long(place: str) -> None:
-    """Each has 20 words at most; a colon or a semicolon begins to count anew."""
+    """Each has 20 words at most; a colon begins to count anew."""
     found = [(at, piece) for at, sentence in sentences_of(place) for piece in pieces(sentence)]
     assert len(found) > 100
     wrong = [f"{at}: {count_words(piece)} words: {piece}" for at, piece in found if count_words(piece) > WORDS_AT_MOST]
@@ -108,7 +108,7 @@ def test_a_paragraph_falls_into_sentences_and_pieces() -> None:
     ]
     first, item = paragraphs(text)
     assert list(sentences(first)) == ["Takes `a. b` of 0.5: one; two.", "If so, three."]
-    assert list(pieces(first)) == ["Takes `a. b` of 0.5:", "one;", "two.", "If so, three."]
+    assert list(pieces(first)) == ["Takes `a. b` of 0.5:", "one; two.", "If so, three."]
     assert item == "- item goes on"
 
 

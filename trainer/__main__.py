@@ -114,7 +114,7 @@ def teach(
     """Teach a bundle that learned from good parts what further ones look like; its size stays. Convert it afterwards.
 
     Good pictures that the line flagged falsely are taught so too: import them as ok. Defects that are marked by a mask
-    are learned beside the good parts of the same folder; defective pictures without a mask take no part.
+    are learned beside the good parts of the same folder. Defective pictures without a mask take no part.
     """
     from trainer.anomaly.teaching import teach as run_teach
 

@@ -111,7 +111,10 @@ def apart_in_time(source: Path, to: Path) -> None:
 
 
 def simulated_phones(_source: Path, to: Path) -> None:
-    """Draw parts of a simulated line, one frame of each while it lies in the middle; half of them are good."""
+    """Draw parts of a simulated line, one frame of each while it lies in the middle.
+
+    Half of them are good.
+    """
     settings = SimulatedLineSettings(seed=77, defective_share=0.5)
     line, rows = RenderedLine(settings), []
     to.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,10 @@ async def opcua(port: int, certificate: Path) -> Came:
 
 
 def main(words: Sequence[str]) -> None:
-    """Be the PLC of a link at a port; it is another computer, so it goes before what runs here, where it may."""
+    """Be the PLC of a link at a port.
+
+    It is another computer, so it goes before what runs here, where it may.
+    """
     go_first()
     link, port, *more = words
     came = asyncio.run(modbus(int(port)) if link == "modbus" else opcua(int(port), Path(more[0])))

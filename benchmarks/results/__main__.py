@@ -1,7 +1,7 @@
 """Train, convert and judge what the recipes come to; write docs/results.md, and the worst pictures into --out.
 
 Run: make results DATA=DIR [ARGS="--only steel,phone"]. A set that was finished with the same recipe and pictures is not
-run again; one that was stopped goes on. Each set takes at most 25 minutes of training on two cores.
+run again. One that was stopped goes on. Each set takes at most 25 minutes of training on two cores.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Asked:
     """Settings of a run. `kills`: how often the broker is killed, evenly over the time; `away_s`: for how long.
 
     `messages`: after its time more parts pass, at most `fast_parts_per_s` of each station, until the broker has
-    delivered so many; 0 = they do not.
+    delivered so many. 0 = they do not.
     """
 
     stations: int

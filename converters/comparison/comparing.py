@@ -23,8 +23,8 @@ class Comparison:
     """The differences of two engines on the same pictures.
 
     `changed_pixels` of `pixels` have another class, before specks are wiped. `lost`, `gained`: defects per class name,
-    after it. A defect is lost if no defect of its class in the converted map overlaps it; gained the other way round.
-    `largest_score_difference`: of the probability (0-1) where the class is the same, in steps of 1/255.
+    after it. A defect is lost if no defect of its class in the converted map overlaps it. It is gained the other way
+    round. `largest_score_difference`: of the probability (0-1) where the class is the same, in steps of 1/255.
     """
 
     pictures: int

@@ -53,11 +53,12 @@ _Floats = Annotated[tuple[float, ...], BeforeValidator(_items)]
 
 
 class ModelFlags(StrictModel):
-    """The description of a bare model, by flags or by a YAML of the same keys; None is what was not said.
+    """The description of a bare model, by flags or by a YAML of the same keys.
 
-    `tile`: (height, width) px. `thresholds`: one, or one per class. `stride`: px per answered cell. `input_range`: what
-    black and white are for the net. `mean`, `std`: per channel of the net, in the input range's unit. `colour`: the
-    order of the net's channels. `background`: the answer's channel that is no defect. `output`: which answer is meant.
+    None is an open one. `tile`: (height, width) px. `thresholds`: one, or one per class. `stride`: px per answered
+    cell. `input_range`: what black and white are for the net. `mean`, `std`: per channel of the net, in the input
+    range's unit. `colour`: the order of the net's channels. `background`: the answer's channel that is no defect.
+    `output`: which answer is meant.
     """
 
     tile: Annotated[tuple[int, int], BeforeValidator(_tile)] | None = None

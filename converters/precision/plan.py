@@ -1,7 +1,7 @@
 """The layers that stay in FP32: decided once, on the CPU, and read by every build, on the device too.
 
-A plan belongs to one `model.onnx` by its hash and speaks of nodes by their names there. TensorRT 8.6 is given the
-pins as layer precisions; for TensorRT 10 and later they are already Casts in the typed graph beside the plan:
+A plan belongs to one `model.onnx` by its hash and speaks of nodes by their names there. TensorRT 8.6 is given the pins
+as layer precisions. For TensorRT 10 and later they are already Casts in the typed graph beside the plan:
 
     precision.json       the plan of model.fp16.onnx
     precision.int8.json  the plan of model.int8.onnx: its pins are the nodes that were not quantised

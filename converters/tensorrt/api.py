@@ -1,7 +1,7 @@
 """The offer of a version of TensorRT's Python binding: classes, methods, signatures, properties, enumerations.
 
 It is read from the binding itself, whose docstrings (pybind11's) carry every signature. `apis/` keeps, as JSON, the
-part of the five versions that the build and the engine may use; the tests compare it with the bindings.
+part of the five versions that the build and the engine may use. The tests compare it with the bindings.
 """
 
 from __future__ import annotations

@@ -226,7 +226,10 @@ def _workspace_bytes(vendor: Vendor, options: EngineOptions) -> int:
 
 
 def _checked(built: Built, dialect: Dialect, order: Order) -> EngineInformation | None:
-    """Return what the inspector told, None where that cannot be read; refuse a plan that is not what was asked for."""
+    """Return the inspector's words, None where they cannot be read.
+
+    Refuse a plan of another kind than asked for.
+    """
     header = engine_files.read_header(built.plan)
     if header.tensorrt[:3] != dialect.version[:3]:
         raise EngineError(

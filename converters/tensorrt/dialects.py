@@ -13,8 +13,8 @@ class Dialect:
     """The way in which one version is spoken to.
 
     `network_flag`: the only flag of `create_network`, None = 0. `typed`: precision stands in the graph's own types, and
-    flags for it are gone or deprecated; otherwise it is a builder flag, and pins are layer precisions. `monitored`:
-    the builder tells its progress and can be stopped.
+    flags for it are gone or deprecated. Otherwise it is a builder flag, and pins are layer precisions. `monitored`: the
+    builder tells its progress and can be stopped.
     """
 
     version: tuple[int, ...]

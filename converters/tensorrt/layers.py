@@ -37,7 +37,7 @@ class EngineInformation:
 def disobeyed_pins(information: EngineInformation, pinned: AbstractSet[str]) -> tuple[list[str], list[str]]:
     """Return the pinned nodes that are seen to answer in lower precision, and those that no layer names.
 
-    A layer that was fused of several nodes names them all; of what is inside it only the answer is told.
+    A layer that was fused of several nodes names them all. Of its inside only the answer is told.
     """
     lower, unseen = [], []
     for node in sorted(pinned):

@@ -35,7 +35,10 @@ _NAMES = {
 
 
 class WrongCallError(AssertionError):
-    """A call that this version of TensorRT lacks or does not take; a defect of the caller, whatever it was given."""
+    """A call that this version of TensorRT lacks or does not take.
+
+    It is a defect of the caller, whatever it was given.
+    """
 
 
 def values_of(api: Api) -> Any:

@@ -68,7 +68,7 @@ def switch_lamp(page: Page) -> None:
 
 
 def test_an_engineer_switches_a_lamp_by_keyboard_alone(browser: Browser, plant: Plant, folder: Path) -> None:
-    """Not while the line runs; in a bypass, with the tick, the lamp is up, the answer stands, and it goes back."""
+    """Not while the line runs. In a bypass, with the tick, the lamp is up, the answer stands, and it goes back."""
     with watched_page(browser, plant.url) as (page, _):
         page.goto(f"{plant.url}/login?back=/signals")
         page.locator("#name").focus()

@@ -25,7 +25,7 @@ def slim_unet(classes: int, channels: int = 1, seed: int = 1) -> Any:
     """Build a two-level U-Net, float32 [N, 64, 64, channels] of 0-255 → probabilities [N, 64, 64, classes].
 
     One class: a sigmoid. More: a softmax whose background is sliced off. Batch normalisation has statistics as if
-    trained; the last layer is scaled and shifted so that pictures of `glass` show every class.
+    trained. The last layer is scaled and shifted so that pictures of `glass` show every class.
     """
     import keras
 

@@ -87,7 +87,7 @@ def test_provenance_says_how_the_model_was_made(converted: Path) -> None:
 
 
 def test_report_counts_what_was_compared(converted: Path) -> None:
-    """Two pictures of 100 x 150 with tiles of 64 and 16 overlap are 2 x 2 x 3 tiles and 30,000 pixels; none differs."""
+    """Two pictures of 100 x 150 with tiles of 64 and 16 overlap are 2 x 2 x 3 tiles and 30,000 pixels. None differs."""
     report = json.loads((converted.parent / "report.json").read_text())
     comparison = report["comparison"]
     assert (comparison["pictures"], comparison["tiles"], comparison["pixels"]) == (2, 12, 30_000)

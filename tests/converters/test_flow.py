@@ -125,7 +125,7 @@ def test_openvino_is_compared_before_it_is_used(bundle: Path, tmp_path: Path) ->
 
 
 def test_an_interrupted_search_leaves_the_bundle_and_goes_on(tmp_path: Path) -> None:
-    """Ctrl-C in a long search is exit code 130 and changes no file of the bundle; run again, it measures less."""
+    """Ctrl-C in a long search is exit code 130 and changes no file of the bundle. Run again, it measures less."""
     rng = np.random.default_rng(0)
     nodes = [helper.make_node("Transpose", ["pixels"], ["x0"], perm=[0, 3, 1, 2])]
     weights = {}

@@ -39,7 +39,7 @@ def test_its_settings_are_settings() -> None:
 
 
 def test_its_table_has_each_kind_with_its_age() -> None:
-    """Each kind has a row, with the age that it is kept for by default; each word for a judgement is named."""
+    """Each kind has a row, with the age that it is kept for by default. Each word for a judgement is named."""
     ages = AgeSettings()
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d+) days \|$", PAGE, re.MULTILINE))
     assert rows == {kind.value: f"{getattr(ages, kind.value):g}" for kind in GOES_FIRST}

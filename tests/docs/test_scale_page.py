@@ -62,7 +62,7 @@ def test_a_wrong_option_is_refused_in_words(how: list[str]) -> None:
 
 
 def test_a_lag_is_of_the_site_or_of_an_outage() -> None:
-    """An alarm that met no broker is told apart; one that met a broker and was on no page counts as never shown."""
+    """An alarm that met no broker is told apart. One that met a broker and was on no page counts as never shown."""
     raised = {"usual": 1 * SECOND, "cut": 10 * SECOND, "late": 12 * SECOND, "over": 13 * SECOND, "unseen": 40 * SECOND}
     shown = {"usual": 1 * SECOND + SECOND // 2, "cut": 20 * SECOND, "late": 20 * SECOND}
     usual, late, never = lags(raised, shown, [Outage(10 * SECOND, 15 * SECOND, 30 * SECOND)])

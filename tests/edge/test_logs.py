@@ -1,4 +1,4 @@
-"""The log says each thing once and counts it then; what C libraries write to descriptor 2 is caught on its way."""
+"""The log says each thing once and counts it then. What C libraries write to descriptor 2 is caught on its way."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ SENT_ELSEWHERE = {
 
 @pytest.mark.parametrize(("scheme", "reply", "says"), SENT_ELSEWHERE.values(), ids=SENT_ELSEWHERE)
 def test_a_camera_that_sends_its_viewers_elsewhere(scheme: str, reply: bytes, says: str) -> None:
-    """The sentence names where it sends, and what to do; it does not blame the place that was set, nor tell secrets."""
+    """The sentence names where it sends, and what to do. It does not blame the place that was set, nor tell secrets."""
     with answering(reply) as port:
         stream = NetworkStream(f"{scheme}://eye:hunter2@127.0.0.1:{port}/line?token=tttt", max_age_ms=60_000)
         with pytest.raises(SourceError) as told:
@@ -239,7 +239,7 @@ REFUSED_ADDRESSES = [
 
 @pytest.mark.parametrize(("url", "says"), REFUSED_ADDRESSES)
 def test_an_address_that_could_mean_two_things_is_refused(url: str, says: str) -> None:
-    """It is not guessed which part is the password; and no local file is opened as if it were a camera."""
+    """It is not guessed which part is the password. No local file is opened as if it were a camera."""
     with pytest.raises(SourceError, match=says):
         parse_address(url)
 

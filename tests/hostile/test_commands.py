@@ -182,7 +182,7 @@ def test_a_name_that_is_none_is_no_command(name: str) -> None:
 
 
 def test_a_flood_of_commands_is_cut_to_a_rate_and_counted() -> None:
-    """Of 5,000 commands in a second at most MAX_WAITING at once and PER_S are taken; the rest is told at once."""
+    """Of 5,000 commands in a second at most MAX_WAITING at once and PER_S are taken. The rest is told at once."""
     now_s = [0.0]
     inbox = Inbox(ROOT, lambda: now_s[0])
     taken = []

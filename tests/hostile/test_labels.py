@@ -173,7 +173,7 @@ def test_each_kind_of_mask_is_understood_or_refused(tmp_path: Path, name: str) -
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_masks_that_number_objects_keep_every_object(tmp_path: Path, dtype: type) -> None:
-    """150 cells, numbered in 8 or 16 bits, are 150 cells, and it is said; a mask of one belongs to the set."""
+    """150 cells, numbered in 8 or 16 bits, are 150 cells, and it is said. A mask of one belongs to the set."""
     for name, mask in {"a": objects(dtype), "b": (objects(dtype) == 7).astype(dtype) * 7}.items():
         save(tmp_path / "p" / f"{name}.png", surface(1, (120, 160)))
         save(tmp_path / "m" / f"{name}.png", mask)
@@ -318,7 +318,7 @@ def test_masks_without_the_suffix_are_told(tmp_path: Path) -> None:
 
 
 def test_folders_count_where_names_repeat(tmp_path: Path) -> None:
-    """A mask of line B is not laid on line A's picture of the same number; all that does not pair is listed."""
+    """A mask of line B is not laid on line A's picture of the same number. All that does not pair is listed."""
     for name in ("lineA/000", "lineA/001", "lineB/002"):
         save(tmp_path / "p" / f"{name}.png", surface(1, SIZE))
     for name in ("lineB/000", "lineB/001"):

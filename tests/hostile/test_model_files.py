@@ -78,7 +78,7 @@ def keras_file(path: Path, config: bytes, weights: bytes) -> Path:
 
 
 def test_a_keras_file_unfolds_into_no_more_than_weights_may(tmp_path: Path) -> None:
-    """200 MB of zeros in 200 KB, and 4 GB of weights that are declared alone, are refused; an ordinary file is not."""
+    """200 MB of zeros in 200 KB, and 4 GB of weights that are declared alone, are refused. An ordinary file is not."""
     bomb = keras_file(tmp_path / "bomb.keras", bytes(200_000_000), b"")
     assert bomb.stat().st_size < 300_000
     with pytest.raises(ValueError, match="unfolds into 200,000,000"):

@@ -1,6 +1,6 @@
 """Pictures as people have them, and as they are damaged: one table of files and of what `inspect` says to each.
 
-All of them lie in one folder and are inspected in one run, so that none ends the others; `replay` then plays it.
+All of them lie in one folder and are inspected in one run, so that none ends the others. `replay` then plays it.
 """
 
 from __future__ import annotations

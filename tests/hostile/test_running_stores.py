@@ -120,7 +120,7 @@ def test_a_file_system_that_may_not_be_written_is_refused(tmp_path: Path) -> Non
 
 
 def test_a_second_line_on_a_store_is_refused_and_harms_nothing(tmp_path: Path) -> None:
-    """It ends with 8 and says who has the store; the first goes on, without a gap, and loses no connection."""
+    """It ends with 8 and says who has the store. The first goes on, without a gap, and loses no connection."""
     store = tmp_path / "outbox.db"
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as desk:
         config = write_line(tmp_path, store, broker.port)
@@ -267,7 +267,7 @@ def test_an_engine_that_fails_20_000_times_costs_nothing(tmp_path: Path) -> None
         last = of_process(process.pid)
         assert stopped(process) == 0
     assert (last["threads"], last["descriptors"]) == (first["threads"], first["descriptors"])
-    # an arena of the allocator more is no leak; one record kept for each frame, of 5 kB, would be 80 MB
+    # an arena of the allocator more is no leak. One record kept for each frame, of 5 kB, would be 80 MB
     assert last["memory"] < first["memory"] + 32
     with closing(sqlite3.connect(store)) as db:
         payloads = db.execute("SELECT payload FROM message WHERE kind = 'result'").fetchall()

@@ -95,7 +95,7 @@ def test_no_secret_leaves_a_line_whose_camera_fails(tmp_path: Path, users: Path,
 
 
 def test_no_secret_is_told_where_the_broker_refuses(tmp_path: Path, users: Path) -> None:
-    """A wrong password is refused in words, by `check` (9) and in the log of the line; it is shown in neither."""
+    """A wrong password is refused in words, by `check` (9) and in the log of the line. It is shown in neither."""
     with secretive(tmp_path, users, None, password="geheim-Br0ker") as config:  # noqa: S106 - the test's own
         code, told = linewatch("check", config)
         assert "broker: failed" in told, told

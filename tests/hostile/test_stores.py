@@ -61,7 +61,7 @@ UNWRITABLE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("how", UNWRITABLE.values(), ids=UNWRITABLE)
 def test_one_bad_job_is_set_aside_and_no_other_is_lost(tmp_path: Path, how: dict[str, Any]) -> None:
-    """Of a batch with one bad job the others are written, in order; the bad one is counted, told and kept."""
+    """Of a batch with one bad job the others are written, in order. The bad one is counted, told and kept."""
     path = tmp_path / "outbox.db"
     with Outbox(path) as outbox:
         with outbox.together():  # one batch
@@ -238,7 +238,7 @@ def test_what_is_taken_away_just_before_the_end_is_written_again(tmp_path: Path)
 
 
 def test_a_store_that_is_cut_short_is_begun_anew(tmp_path: Path) -> None:
-    """An emptied file is told of within moments; numbers, alarms, what waits in its log and what comes later go on."""
+    """An emptied file is told of within moments. Numbers, alarms, what waits in its log and what comes later go on."""
     path = tmp_path / "outbox.db"
     with Outbox(path) as outbox:
         outbox.put(outbox.reserve(), message(1), alarms=[AlarmRecord("a", "1")])
@@ -286,7 +286,7 @@ with Outbox(path, kind=Killed) as outbox:
 
 @pytest.mark.parametrize(("step", "there"), [("before", 0), ("between", 1), ("behind", 1)])
 def test_a_kill_while_a_store_is_written_again(tmp_path: Path, step: str, there: int) -> None:
-    """A copy that was whole gets its place at the next start; one that was not is not taken for one."""
+    """A copy that was whole gets its place at the next start. One that was not is not taken for one."""
     path = tmp_path / "outbox.db"
     done = subprocess.run([sys.executable, "-c", _KILLED, str(path), step], check=False, timeout=240)
     assert done.returncode == -9
@@ -384,7 +384,7 @@ TAMPERED: dict[str, tuple[str, bool]] = {
 
 @pytest.mark.parametrize("name", TAMPERED)
 def test_a_store_that_was_tampered_with_holds_up_no_line(tmp_path: Path, name: str) -> None:
-    """An unusable store is set aside, and a new one works; rows of the journal are read on, and are found out."""
+    """An unusable store is set aside, and a new one works. Rows of the journal are read on, and are found out."""
     path = tmp_path / "outbox.db"
     with Outbox(path) as outbox:
         outbox.put(outbox.reserve(), message(1), alarms=[AlarmRecord("a", "1")], journal=[entry()])
@@ -435,7 +435,7 @@ def test_a_table_that_is_taken_from_a_running_line(tmp_path: Path, statement: st
 
 
 def test_as_much_goes_on_as_can_be_read(tmp_path: Path) -> None:
-    """Of 2,500 messages in a file with a torn page those before it go on, in order, none altered; the rest is told."""
+    """Of 2,500 messages in a file with a torn page those before it go on, in order, none altered. The rest is told."""
     path = tmp_path / "outbox.db"
     with Outbox(path, max_waiting=9999) as outbox:
         for number in range(2500):

@@ -51,7 +51,7 @@ def line(folder: Path, **engine: Any) -> Settings:
 
 
 def run(folder: Path, settings: Settings, bundle: Bundle, vendor: Vendor, stop: threading.Event | None = None) -> Any:
-    """Run the line to its end; return what it came to and its messages as (topic below the root, body), in order."""
+    """Run the line to its end. Return what it came to and its messages as (topic below the root, body), in order."""
     publisher, decided = MemoryPublisher(), list[Decided]()
     result = run_line(
         settings, bundle, stop or threading.Event(), store=folder / "o.db", live=True,

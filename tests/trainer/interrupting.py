@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 def fit_interrupted(recipe: Path, data: Path, out: Path, *, log: Path, epochs: int) -> None:
     """Run `linewatch-train fit` and interrupt it when `log`, a log.csv, has so many epochs.
 
-    It ends with exit code 130 and says how to go on; one that was done before the signal came is left as it is.
+    It ends with exit code 130 and says how to go on. One that was done before the signal came is left as it is.
     """
     command = [sys.executable, "-m", "trainer", "fit", str(recipe), "--data", str(data), "--out", str(out)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:

@@ -318,7 +318,7 @@ def test_help_needs_no_tensorflow() -> None:
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 @pytest.mark.parametrize("which", ["picture", "mask"])
 def test_a_broken_file_ends_a_fit_before_it_trains(which: str, part: str, tmp_path: Path) -> None:
-    """Also one that is held out, which nothing reads before it is judged on; the file is named, and no epoch begun."""
+    """Also one that is held out, which nothing reads before it is judged on. The file is named, and no epoch begun."""
     data = write_painted(tmp_path / "data")
     settings, entries = recipe(tmp_path), read_manifest(data)
     parts = split_dataset(entries, settings.split, settings.seed)

@@ -132,7 +132,7 @@ def test_no_figure_sees_what_is_ignored() -> None:
 
 
 def test_evaluate_leaves_out_what_is_ignored(tmp_path: Path) -> None:
-    """A false alarm in an ignored half is none, and neither flags the picture nor ranks it; a known one does both."""
+    """A false alarm in an ignored half is none, and neither flags the picture nor ranks it. A known one does both."""
     bundle = write_levels_bundle(tmp_path / "bundle").path
 
     def report(side: str) -> dict[str, Any]:

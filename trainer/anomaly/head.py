@@ -19,7 +19,7 @@ from edge.records import Float32, Float64, UInt8
 
 # The most that h may do to the squared distance, as a logarithm.
 MOST = float(np.log(4))
-# Of a cell at least this share is marked for it to be defective; a crack of 1 px across a cell of 16 px is 0.06.
+# Of a cell at least this share is marked for it to be defective. A crack of 1 px across a cell of 16 px is 0.06.
 _MARKED = 0.05
 _RIDGE = 0.01  # on the mean loss: holds weights where few cells say little
 _STEPS = 30

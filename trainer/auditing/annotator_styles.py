@@ -2,7 +2,7 @@
 
 They are compared by ranks, which ask nothing of the distribution, with Holm's correction for the number of comparisons.
 Sources: Mann and Whitney, "On a test of whether one of two random variables is stochastically larger than the other",
-1947; Holm, "A simple sequentially rejective multiple test procedure", 1979.
+1947. Holm, "A simple sequentially rejective multiple test procedure", 1979.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LONGEST_SIDE_PX = 1600
 class Style:
     """One mask's drawing. `thickness_px`: of its lines or shapes; `defect_area_px`: median of its defects.
 
-    `dilation_px`: how far the outline lies outside the steepest edge of the picture, below 0 inside; None where the
+    `dilation_px`: how far the outline lies outside the steepest edge of the picture, below 0 inside. None where the
     picture has no clear edge along it.
     """
 

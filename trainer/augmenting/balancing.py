@@ -16,7 +16,7 @@ class BalancedPlaces:
     A share of the places, `defect_share`, is at a pixel of a defect: its class is drawn by weight, its picture evenly
     among those that show the class. The others lie anywhere in any picture. `truths`: uint8 [H, W] of class ids per
     picture. `class_weights`: in id order, 1…K. `places_of`: (index, class id) → the class's pixels in that picture as
-    indices into its flattened truth, intp [N]; by default those of its id.
+    indices into its flattened truth, intp [N]. By default they are those of its id.
     """
 
     def __init__(

@@ -22,9 +22,7 @@ def crop_transform(
 
     It is composed of shear, zoom, rotation by a small angle and quarter turns, flip, and a shift. The shift keeps
     `centre` in the crop unless it is large. With flips and turns alone the crop is one of the eight of the window
-    `centre - crop_px
-
-    2`, to the pixel.
+    `centre - crop_px // 2`, to the pixel.
     """
     turns = int(generator.integers(4)) if settings.quarter_turns else 0
     angle = np.deg2rad(generator.uniform(-1, 1) * settings.rotation_degrees)

@@ -85,7 +85,10 @@ def _cuttings(picture: Picture, class_id: int) -> list[_Cutting]:
 def _lay(
     cutting: _Cutting, pixels: UInt8, truth: UInt8, settings: AugmentationSettings, generator: np.random.Generator
 ) -> tuple[UInt8, UInt8] | None:
-    """Turn, zoom and shift a cutting, and blend it in; None where it would touch a defect or its own edge."""
+    """Turn, zoom and shift a cutting, and blend it in.
+
+    None where it would touch a defect or its own edge.
+    """
     side = len(truth)
     height, width = cutting.marks.shape
     transform = crop_transform((width / 2, height / 2), side, settings, generator)

@@ -55,9 +55,9 @@ class Trained:
     """The outcome of training: the keras.Model for inference, class names in id order, figures for the manifest.
 
     `only_sorts`: it answers whole tiles and no tile that it saw was clean. So it cannot tell good parts from bad.
-    `chooser`: the keras.Model that thresholds are fitted with; `model` where it is None, as long as it did not learn
-    from the validation pictures. `known`: what it learned from and what chose, which speaks for a class of which
-    nothing can be fitted; empty where only fitted values are of use.
+    `chooser`: the keras.Model that thresholds are fitted with. It is `model` where it is None, as long as that did not
+    learn from the validation pictures. `known`: what it learned from and what chose. It speaks for a class without a
+    fit, and is empty where only fitted values are of use.
     """
 
     model: Any

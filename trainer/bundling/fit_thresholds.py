@@ -54,7 +54,7 @@ def fit_thresholds_again(
 ) -> Bundle:
     """Fit thresholds and smallest areas of the bundle at `path` on the pictures of `data` that it does not know.
 
-    Pictures that it learned from, was chosen by or held out take no part; those that do are noted in the bundle, so
+    Pictures that it learned from, was chosen by or held out take no part. Those that do are noted in the bundle, so
     that nothing judges by them later. `miss_cost`, `false_cost`: of a picture missed and of one falsely flagged, the
     recipe's if left out. A class that none of them shows keeps what it has. The bundle is to be converted again; it is
     as it was where it cannot be written. Raises BundleError where it cannot be fitted, DatasetError where no picture is

@@ -46,9 +46,9 @@ def epochs_of(run: Run) -> int:
 
 
 def carry_out_by_halving(work: Work, console: Console) -> None:
-    """Let Ray Tune carry the runs out; its ASHA ends the weakest early, by the mean Dice of their validation pictures.
+    """Let Ray Tune carry the runs out.
 
-    Raises DependencyError.
+    Its ASHA ends the weakest early, by the mean Dice of their validation pictures. Raises DependencyError.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     # on Ctrl-C it would return, and runs that were never finished would count as the weakest

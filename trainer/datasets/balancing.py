@@ -39,9 +39,9 @@ class Aims:
 def deal(places: Float64, shows: Float64, features: Float64, aims: Aims) -> list[int]:
     """Return the part of each of U units.
 
-    `places` float [U] in [0, 1); `shows` float [U, K] of 0 and 1, the classes of each unit; `features` float [U, F], of
-    which each part is to get its share. Lowered is first the lack, then the sum over parts and features of the squared
-    excess over the tolerance. It ends at a local minimum over moves and exchanges.
+    `places` is float [U] in [0, 1). `shows` is float [U, K] of 0 and 1, the classes of each unit. `features` is float
+    [U, F], of which each part is to get its share. Lowered is first the lack, then the sum over parts and features of
+    the squared excess over the tolerance. It ends at a local minimum over moves and exchanges.
     """
     dealer = _Dealer(places, shows, features, aims)
     for _ in range(10 * len(places) + 10):

@@ -18,7 +18,7 @@ def cells_of(truth: UInt8, stride: int, min_share: float, min_px: int | None = N
 
     A cell is defective if defects of any class fill at least `min_share` of it. With `min_px`, so many pixels in it do,
     too: a thin scratch fills little of a large cell. Its class is then the defect class with most pixels in it, the
-    lowest id of equals; else it is 0. A cell without any defect pixel is always 0. One that is not defective and half
+    lowest id of equals. Else it is 0. A cell without any defect pixel is always 0. One that is not defective and half
     of which or more is ignored is ignored. Raises ValueError if H or W is no multiple of `stride`.
     """
     count, height, width = truth.shape

@@ -47,7 +47,7 @@ def cut_dataset(
 
     Pictures are cut as the line cuts them (`tiling.plan`). Sides that are multiples of the tile give each pixel to one
     tile. Of others neighbours overlap as little as will do; smaller ones are reflected. `steps` prepare first. A tile
-    has a row for each class of which its mask shows a pixel, or one as clean; its group is its picture's. `out` is
+    has a row for each class of which its mask shows a pixel, or one as clean. Its group is its picture's. `out` is
     whole at last, or absent. Raises DatasetError, StoreError.
     """
     if not 0 <= overlap_px < tile_px:

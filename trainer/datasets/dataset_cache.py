@@ -1,9 +1,9 @@
 """Prepared pixels and class maps kept on disk between trainings, so that a second one begins at once.
 
-A picture's entry is named by everything that it was made of: the contents of its picture and masks, the classes and
-their order, the preparing steps; the channels, and the versions that decoded and prepared it. So an entry is never
-wrong, only absent; a change makes its own entry anew, and nothing else. A file's content is known by its sha256. That
-is remembered with its size and time, since hashing reads the whole file. The folder may be deleted at any time.
+A picture's entry is named by everything that it was made of. That is the contents of its picture and masks, the classes
+and their order. It is the preparing steps, the channels, and the versions that decoded and prepared it. So an entry is
+never wrong, only absent; a change makes its own entry anew, and nothing else. A file's content is known by its sha256.
+That is remembered with its size and time, since hashing reads the whole file. The folder may be deleted at any time.
 
     <folder>/files/<xx>/<hash of the path>.json    size, time and sha256 of a file
     <folder>/pictures/<xx>/<name>.npy              pixels and class map, one after the other, uncompressed
@@ -39,7 +39,7 @@ from trainer.datasets.dataset import Entry, Picture, load_picture
 
 _log = logging.getLogger(__name__)
 _LAYOUT = 2
-# A file that is younger when it is hashed could change again within one tick of its clock; its time tells nothing.
+# A file that is younger when it is hashed could change again within one tick of its clock. Its time tells nothing.
 _SETTLED_NS = 2_000_000_000
 # Each mapped picture keeps a file open; so many are left to everything else.
 _FILES_LEFT_FREE = 256

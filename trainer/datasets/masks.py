@@ -23,7 +23,7 @@ from edge.wording import counted
 
 Kind = Literal["empty", "one level", "soft", "many"]
 Levels = NDArray[Any]
-# Levels within a quarter of black or white belong to them; what lies between must touch both within so many pixels.
+# Levels within a quarter of black or white belong to them. Levels between must touch both within so many pixels.
 _QUARTER, _EDGE_PX = 0.25, 3
 _STRAY = 0.02
 # JPEG gives grey pixels a tint.

@@ -4,7 +4,7 @@ Two steps, so that uniformly grey pictures are not all alike. A perceptual hash 
 picture's low DCT frequencies against their median. It is compared over all eight turns and flips. Source: Zauner,
 "Implementation and benchmarking of perceptual image hash functions", 2010. Then the pair's fine detail must correlate,
 at the best of small shifts. The common look of many pictures of one size, as under a fixed camera, is taken away first.
-It tells nothing about the piece. A piece that more than half of the pictures show is taken away too; then only groups
+It tells nothing about the piece. A piece that more than half of the pictures show is taken away too. Then only groups
 in the manifest help.
 """
 

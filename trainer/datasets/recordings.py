@@ -20,7 +20,7 @@ from trainer.datasets.dataset import Entry, Picture
 
 @dataclass(frozen=True)
 class Place:
-    """A picture to judge, and which one of its group it is, from 0; with those that are left out counted."""
+    """A picture to judge, and its place in its group, from 0, with left-out ones counted."""
 
     entry: Entry
     index: int

@@ -34,10 +34,10 @@ from trainer.recipe.settings import SplitSettings
 Split = Literal["train", "validation", "test"]
 PARTS: tuple[Split, ...] = ("train", "validation", "test")
 _CLEAN, _ALL = "(clean)", "(all)"
-# A whole number of groups is within half a group of any share; pictures come in whole groups and fit less well.
+# A whole number of groups is within half a group of any share. Pictures come in whole groups and fit less well.
 _HALF_A_GROUP, _PICTURES_TOLERANCE = 0.5, 1.0
 _ATTEMPTS = 32
-# A class that cannot be learned from or validated is no model; one that is not tested is a gap in the report.
+# A class that cannot be learned from or validated is no model. One that is not tested is a gap in the report.
 _REQUIRED, _WISHED = 1000, 1
 
 
@@ -301,7 +301,7 @@ def fold_of_each(
     """Return the fold, from 0, of each picture (`image`); None where `settings.test` holds it out of all folds.
 
     Each fold is what `split_dataset` holds out beside them with `folds_of: rest`. `validated`: of each class something
-    is to be left to learn from and to choose by; without it, as for good parts, all pictures are in folds. Raises
+    is to be left to learn from and to choose by. Without it, as for good parts, all pictures are in folds. Raises
     DatasetError like `split`.
     """
     seed = seed if settings.seed is None else settings.seed

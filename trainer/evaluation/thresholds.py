@@ -218,7 +218,10 @@ def _kept(
 
 
 def _box(mask: BoolArray) -> tuple[int, int, int, int]:
-    """Return the box around what is set in a mask, bool [H, W], as y, x, height, width; of size 0 around nothing."""
+    """Return the box around the set pixels of a mask, bool [H, W], as y, x, height, width.
+
+    It is of size 0 around nothing.
+    """
     x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     return int(y), int(x), int(height), int(width)
 

@@ -1,6 +1,6 @@
 """Kept evidence, exported or in a station's folder → labels: what people said of each result decides.
 
-A reject that was right has the masks that the model drew; a false reject is clean; a missed defect is a label of its
+A reject that was right has the masks that the model drew. A false reject is clean. A missed defect is a label of its
 class without a mask. An unsure judgement, or none, teaches nothing and is left out.
 """
 

@@ -40,11 +40,11 @@ def is_labelme(root: Node) -> bool:
 
 
 def read_labelme(source: Path, images: Path | None, choices: LabelChoices, scratch: Path) -> LabelSource:
-    """Read the JSON files of a folder and its subfolders, or one of them; other JSON is left out and told.
+    """Read the JSON files of a folder and its subfolders, or one of them.
 
-    `images`: the folder with the pictures; else the source's own, or the one above it. Pictures embedded in the files
-    are written into `scratch` where neither has any. That is an empty folder that must last as long as they are wanted.
-    Raises DatasetError.
+    Other JSON is left out and told. `images`: the folder with the pictures; else the source's own, or the one above it.
+    Pictures embedded in the files are written into `scratch` where neither has any. That is an empty folder that must
+    last as long as they are wanted. Raises DatasetError.
     """
     told: list[str] = []
     files = {source.name: source} if source.is_file() else files_below(source, (".json",), told)

@@ -1,7 +1,11 @@
 """Pictures, and masks of the same names → labels.
 
-There are four kinds of folders: one folder of masks per class; one mask per picture, all of one class; one mask per
-picture whose values are class ids; one mask per picture whose colours are classes.
+There are four kinds of folders:
+
+- one folder of masks per class;
+- one mask per picture, all of one class;
+- one mask per picture whose values are class ids;
+- one mask per picture whose colours are classes.
 """
 
 from __future__ import annotations

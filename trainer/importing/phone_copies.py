@@ -51,9 +51,10 @@ class Pair:
 
 
 def as_pair(photo: UInt8, decoded: Decoded, drawing: UInt8 | None) -> Pair | None:
-    """Bring a photo and a drawing to one size and ground; None where their sizes differ by more than a scale.
+    """Bring a photo and a drawing to one size and ground.
 
-    `drawing`: uint8 BGR, or None where it is transparent in parts and its layer is to be laid over the photo.
+    None where their sizes differ by more than a scale. `drawing`: uint8 BGR, or None where it is transparent in parts
+    and its layer is to be laid over the photo.
     """
     layer = _layer(decoded) if drawing is None else drawing
     scaled = _one_size(photo, layer)

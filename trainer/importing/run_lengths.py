@@ -1,8 +1,8 @@
 """Run-length encoded masks as labelling tools write them: COCO's two kinds, CVAT's, and Label Studio's.
 
-COCO (pycocotools, `common/maskApi.c`) counts down the columns, first what is outside, then what is inside, and so on;
-as a list of numbers, or packed into text. CVAT counts so along the rows of a box. Label Studio packs the four channels
-of a picture (thi.ng/rle-pack), the last of which is the opacity: what was brushed.
+COCO (pycocotools, `common/maskApi.c`) counts down the columns, first the outside, then the inside, and so on. The
+counts are a list of numbers, or packed into text. CVAT counts so along the rows of a box. Label Studio packs the four
+channels of a picture (thi.ng/rle-pack), the last of which is the opacity: what was brushed.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def label_files(folder: Path, told: list[str] | None = None) -> dict[str, Path]:
 def read_yolo(folder: Path, images: Path | None, names: Mapping[int, str], choices: LabelChoices) -> LabelSource:
     """Read the labels of a folder. `names`: class number → name, where the folder does not say.
 
-    A picture with an empty text file has no defect; one without any is an error unless it is said to be clean. Raises
+    A picture with an empty text file has no defect. One without any is an error unless it is said to be clean. Raises
     DatasetError naming file and line.
     """
     told: list[str] = []

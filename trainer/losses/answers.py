@@ -18,9 +18,9 @@ class Prediction:
     """A batch's logits and truth; what is ignored has a target and probabilities of 0.
 
     `logits`: float32 [N, h, w, K']. `target`: float32 [N, h, w, K + 1], one-hot, channel 0 the background.
-    `probabilities`: float32 [N, h, w, K + 1]. With a softmax K' = K + 1; with a sigmoid K' = K, each class answers for
-    itself, and the background's probability is that of no class: the product of their complements.
-    `known`: float32 [N, h, w], 0 where the truth is ignored, else 1.
+    `probabilities`: float32 [N, h, w, K + 1]. With a softmax K' = K + 1. With a sigmoid K' = K, and each class answers
+    for itself. The background's probability is then that of no class: the product of their complements. `known`:
+    float32 [N, h, w], 0 where the truth is ignored, else 1.
     """
 
     logits: Any
@@ -76,7 +76,10 @@ def summed(value: Any) -> Any:
 
 
 def gathered(value: Any, axis: int) -> Any:
-    """Join a tensor's parts of all devices that share the batch along `axis`; as it is where there is one device."""
+    """Join a tensor's parts of all devices that share the batch along `axis`.
+
+    It is as it was on one device.
+    """
     import tensorflow as tf
 
     replica = tf.distribute.get_replica_context()

@@ -9,11 +9,11 @@ from trainer.losses.answers import Prediction, summed
 
 
 def cross_entropy(answer: Prediction, weights: Float32, *, label_smoothing: float = 0.0, balance: float = 0.0) -> Any:
-    """Return the mean over pixels of -sum(t ln p); with a sigmoid head of the binary one, over pixels and classes.
+    """Return the mean over pixels of -sum(t ln p).
 
-    `weights`, float32 [K + 1], multiply a pixel by its true class's (softmax) or a channel by its class's (sigmoid).
-    The mean is not divided by their sum. Smoothing moves the target by Szegedy et al. 2016 (arXiv 1512.00567), eq. 7:
-    t (1 - e) + e / classes.
+    With a sigmoid head it is that of the binary one, over pixels and classes. `weights`, float32 [K + 1], multiply a
+    pixel by its true class's (softmax) or a channel by its class's (sigmoid). The mean is not divided by their sum.
+    Smoothing moves the target by Szegedy et al. 2016 (arXiv 1512.00567), eq. 7: t (1 - e) + e / classes.
 
     With `balance` b a pixel of class c also weighs f_c^-b / sum(f_k^(1 - b)). f are the classes' shares of the batch's
     pixels. So a rare class is not drowned while it is still unknown. Neither it nor Dice says much then, for Dice's

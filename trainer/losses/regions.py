@@ -42,7 +42,7 @@ def tversky(
 ) -> Any:
     """Return the mean over classes of weight x (1 - index)^power, after Salehi et al. 2017 (arXiv 1706.05721).
 
-    index = (hits + s) / (hits + alpha false + beta missed + s), in probabilities of pixels; alpha = beta = 1/2 is Dice
+    index = (hits + s) / (hits + alpha false + beta missed + s), in probabilities of pixels. alpha = beta = 1/2 is Dice
     with twice the s. `power` after Abraham and Khan 2018 (arXiv 1810.07842).
     """
     import tensorflow as tf

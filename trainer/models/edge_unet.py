@@ -4,7 +4,7 @@
 - One block per level and side of the U, two where the picture is finest, which hairlines need. A block learns as a 3 x
   3 convolution beside a 1 x 1 and an identity, each with batch normalisation. It is deployed as one 3 x 3 convolution
   of the summed kernels (RepVGG, Ding et al. 2021, arXiv 2101.03697). A sum of linear maps is a linear map. Plain
-  convolutions with few channels are what TensorRT and ONNX Runtime compute at their best; depthwise ones have fewer
+  convolutions with few channels are what TensorRT and ONNX Runtime compute at their best. Depthwise ones have fewer
   operations but wait for memory.
 - Skips are added, not concatenated: half the arithmetic of the block after them.
 - Context at the deepest level comes by strips (Hou et al. 2020, arXiv 2003.13328). These are means over whole rows and

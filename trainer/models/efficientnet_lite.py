@@ -43,7 +43,7 @@ def EfficientNetLite0(  # noqa: N802 - named as keras.applications names its net
 ) -> Any:
     """Return the keras.Model: float32 RGB [N, H, W, 3] as `preprocess_input` leaves it → [N, H / 32, W / 32, 1280].
 
-    `include_top` adds the mean and the 1,000 classes of ImageNet, as logits. `weights`: None or imagenet; these raise
+    `include_top` adds the mean and the 1,000 classes of ImageNet, as logits. `weights`: None or imagenet. These raise
     DependencyError where the package that holds them is not installed, BundleError where its file cannot be read.
     """
     pixels = keras.Input(input_shape)

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 as the encoder of a U-Net, with the way up of `edge-unet`: for few pictures.
 
-The encoder may begin with what it learned on ImageNet; a few hundred pictures do not teach a network to see. Each of
+The encoder may begin with what it learned on ImageNet. A few hundred pictures do not teach a network to see. Each of
 its strides 2, 4, 8, 16 (and 32, with five widths) is narrowed by a 1 x 1 convolution. It is added on the way up.
 """
 

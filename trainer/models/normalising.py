@@ -1,6 +1,6 @@
 """Batch normalisation, computed by one operation of TensorFlow while it learns.
 
-Keras computes means, variances and the result in steps of their own, each of which walks through memory; TensorFlow's
+Keras computes means, variances and the result in steps of their own, each of which walks through memory. TensorFlow's
 fused operation does it in one, forwards and backwards. On two cores a training step of `edge-unet` takes two thirds of
 the time. A bundle holds Keras's own layer: what was learned is the same.
 """

@@ -1,6 +1,6 @@
 """A patch classifier on a network of keras.applications: global average pooling and a linear head.
 
-With pretrained weights the head learns first, on features as they are; later stages let the backbone follow, from its
+With pretrained weights the head learns first, on features as they are. Later stages let the backbone follow, from its
 end. Its batch normalisation keeps its statistics as long as it does not learn.
 """
 

@@ -87,7 +87,10 @@ def _draw_found(axes: Any, summary: Summary, mm_per_px: float | None) -> None:
 
 
 def _chance(c: Curve, size: float) -> float:
-    """Return the curve's chance; a step where it has no slope, and what was found of all where it has no curve."""
+    """Return the curve's chance.
+
+    It is a step where it has no slope, and the share found of all where it has no curve.
+    """
     chance = c.probability(size)
     if chance is not None:
         return chance

@@ -32,10 +32,10 @@ class GoodPartsRecipe(StrictModel):
     `placed`: parts lie in a fixture, so that each place of the one tile has statistics of its own. `components`: of the
     whitened features. `memory`: how many of these are kept, whatever number of parts was seen. `samples`: at most so
     many of them choose which. `stages`: of the encoder, 5 sees the most around it, 3 the finest. `cell_px`: width of
-    the cells that are compared. `contrast_cells`: from each cell's features their mean over so many x so many cells
-    around it is taken away; 0 = nothing is. `smooth_cells`: so often each distance becomes the mean over its 3 x 3
-    neighbours. `false_alarms`: the share of good parts that may be flagged. `folds`: in so many parts, each judged by
-    what the others taught, the good parts choose the threshold.
+    the cells that are compared. `contrast_cells`: each cell's features lose their mean over so many x so many cells
+    around it. 0 = they lose nothing. `smooth_cells`: so often each distance becomes the mean over its 3 x 3 neighbours.
+    `false_alarms`: the share of good parts that may be flagged. `folds`: in so many parts, each judged by what the
+    others taught, the good parts choose the threshold.
     """
 
     learn: Literal["good-parts"]

@@ -126,7 +126,7 @@ def _side_by_side(sequence: tuple[Picture, ...], settings: TrainSettings) -> Ite
 def _drawn_ahead(source: Iterator[DrawnBatch]) -> Iterator[Iterator[DrawnBatch]]:
     ahead: queue.Queue[_Item] = queue.Queue(_AHEAD)
     stop = threading.Event()
-    # no daemon: wherever Ctrl-C comes, Python waits for a thread that is told to stop; a daemon that it cuts off inside
+    # no daemon: wherever Ctrl-C comes, Python waits for a thread that is told to stop. A daemon that it cuts off inside
     # OpenCV would abort the process
     thread = threading.Thread(target=_draw, args=(source, ahead, stop), name="crops")
     try:

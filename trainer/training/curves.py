@@ -121,8 +121,8 @@ def _smooth(values: Float64, window: int) -> Float64:
 def _noise(values: Float64) -> float:
     """Estimate the standard deviation of an epoch around the trend, from second differences, robustly.
 
-    The median of |x[i-1] - 2 x[i] + x[i+1]| is 0.6745 sqrt(6) standard deviations of independent normal noise; a trend
-    that changes slowly has hardly any second difference.
+    The median of `|x[i-1] - 2 x[i] + x[i+1]|` is 0.6745 sqrt(6) standard deviations of independent normal noise. A
+    trend that changes slowly has hardly any second difference.
     """
     if len(values) < 3:
         return 0.0

@@ -92,7 +92,7 @@ def train_finally(
 ) -> FinallyTrained:
     """Go on from the weights that `loop` kept, which has come to its end, with training and validation pictures.
 
-    `folder`: the run's own; this part is kept in a folder of its own there, and goes on where it was with `resume`.
+    `folder`: the run's own. This part is kept in a folder of its own there, and goes on where it was with `resume`.
     Raises what `TrainingLoop.train` raises.
     """
     if settings.final_training is None:

@@ -1,7 +1,7 @@
 """Sequences for a model of several frames: from one picture that moves, or from a recording's pictures.
 
-The truth is that of the last frame. A belt moves evenly, so one velocity is drawn per sequence; light changes slowly,
-so contrast and brightness are drawn once too, and noise for each frame.
+The truth is that of the last frame. A belt moves evenly, so one velocity is drawn per sequence. Light changes slowly,
+so contrast and brightness are drawn once too. Noise is drawn for each frame.
 """
 
 from __future__ import annotations

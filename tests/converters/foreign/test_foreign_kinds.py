@@ -223,7 +223,7 @@ def part(seed: int) -> UInt8:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.opset}-{kind.called}")
 def test_a_net_answers_in_its_bundle_as_in_its_own_program(tmp_path: Path, kind: Kind) -> None:
-    """No pixel differs beyond rounding, on a part that the net was not converted with; scores differ by 1 at most."""
+    """No pixel differs beyond rounding, on a part that the net was not converted with. Scores differ by 1 at most."""
     data = tmp_path / "parts"
     data.mkdir()
     for seed in range(3):

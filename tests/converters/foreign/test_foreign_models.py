@@ -305,7 +305,7 @@ REFERENCES: dict[str, tuple[Any, str]] = {
 def test_a_reference_that_proves_nothing_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Numbers that are none agree with anything; a file that is no .npz is told, and none ends in a traceback."""
+    """Numbers that are none agree with anything. A file that is no .npz is told, and none ends in a traceback."""
     write, words = REFERENCES[name]
     parts = write_parts(tmp_path / "parts", 1, TILE, TILE)
     reference = tmp_path / "outputs.npz"

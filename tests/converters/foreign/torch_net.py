@@ -1,4 +1,4 @@
-"""The net of `nets.py` as a PyTorch program has it, exported by PyTorch itself; run by a Python that has torch.
+"""The net of `nets.py` as a PyTorch program has it, exported by PyTorch itself. Run by a Python that has torch.
 
     python torch_net.py FOLDER
 

@@ -68,7 +68,7 @@ def head_pins(graph: FloatGraph) -> set[str]:
 
 
 def test_onnx_runtime_hides_an_overflow_that_the_emulation_shows(steep: Bundle) -> None:
-    """240,000 is infinite in FP16, and so is what follows; ONNX Runtime answers the typed graph as if it were not."""
+    """240,000 is infinite in FP16, and so is what follows. ONNX Runtime answers the typed graph as if it were not."""
     graph = FloatGraph(steep.onnx_path)
     pins = head_pins(graph)
     right = run(steep.onnx_path.read_bytes(), BRIGHT)
@@ -199,7 +199,7 @@ def test_ranges_count_what_a_half_cannot_hold() -> None:
 
 
 def test_a_model_that_answers_nan_is_refused(tmp_path: Path) -> None:
-    """Sqrt of a negative number on real tiles is a ConversionError that names the node; its bytes would not show it."""
+    """Sqrt of a negative number on real tiles is a ConversionError that names the node. Its bytes would not show it."""
     nodes = [
         onnx.helper.make_node("Sub", ["pixels", "most"], ["negative"]),
         onnx.helper.make_node("Sqrt", ["negative"], ["nan"]),

@@ -79,7 +79,7 @@ def test_a_zone_is_watched_alone() -> None:
 
 
 def test_a_grade_and_a_camera_are_so_or_not() -> None:
-    """1 where the frame's grade, or the camera's fault, is one of those named; a frame without a grade has none."""
+    """1 where the frame's grade, or the camera's fault, is one of those named. A frame without a grade has none."""
     of = rule(measure="grade", grades=["C", "scrap"])
     grades = [Grade("A", 1), Grade("scrap", 0), None]
     assert [measure_of(of, replace(inspection(Verdict.OK, SEEN), grade=one)) for one in grades] == [0, 1, None]

@@ -68,10 +68,10 @@ def test_each_occurrence_has_its_number() -> None:
 
 
 def test_n_of_m_frames_must_agree() -> None:
-    """3 of the last 5 known frames raise it; it clears when fewer than 3 of the last 5 are anything but low."""
+    """3 of the last 5 known frames raise it. It clears when fewer than 3 of the last 5 are anything but low."""
     of = rule(frames={"at_least": 3, "of": 5})
     values = [0.9, 0.1, 0.9, None, 0.1, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1]
-    # high among the last five known: 1 1 2 - 2 3 (raised at 5 ms); 3 3 2 (at 8 ms fewer than three are not low)
+    # high among the last five known: 1 1 2 - 2 3 (raised at 5 ms). 3 3 2 (at 8 ms fewer than three are not low)
     _, events = play(of, [(at, value) for at, value in enumerate(values)])
     assert told(events) == [("raised", 5), ("cleared", 8)]
 

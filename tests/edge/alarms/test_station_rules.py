@@ -76,7 +76,7 @@ def test_three_bad_parts_of_five() -> None:
 
 
 def test_names_and_suppression_follow_the_cameras() -> None:
-    """A rule for one camera keeps its id; one for all is one per camera, and suppresses that of the same camera."""
+    """A rule for one camera keeps its id. One for all is one per camera, and suppresses that of the same camera."""
     rules = station_rules(
         [
             AlarmRule(id="many", measure="count", raise_at=5, text="many"),

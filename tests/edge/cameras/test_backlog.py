@@ -28,7 +28,7 @@ def test_a_picture_that_waited_was_captured_earlier() -> None:
 
 @given(st.floats(-100e-6, 100e-6), st.integers(1, 60))
 def test_clocks_that_drift_apart_are_no_backlog(drift: float, fps: int) -> None:
-    """A quartz is wrong by 100 millionths at most; after a day no picture seems to be old by more than a moment."""
+    """A quartz is wrong by 100 millionths at most. After a day no picture seems to be old by more than a moment."""
     clock = StreamClock()
     for second in range(0, 86_400, 600):
         for frame in range(3):

@@ -1,4 +1,4 @@
-"""A camera that is frozen or blind is noticed; a line that stands still, a dim part and real recordings are not."""
+"""A camera that is frozen or blind is noticed. A line that stands still, a dim part and real recordings are not."""
 
 from __future__ import annotations
 

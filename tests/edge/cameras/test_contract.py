@@ -272,7 +272,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 
 def test_a_live_camera_gives_frames_is_lost_and_comes_back(world: World) -> None:
-    """Frames are uint8 BGR, in order, each with its own pixels; one that goes is LOST by name, until it is back."""
+    """Frames are uint8 BGR, in order, each with its own pixels. One that goes is LOST by name, until it is back."""
     with world.make(False) as camera:
         frames = [first_frame(camera, 60) for _ in range(3)]
         assert {(frame.pixels.ndim, frame.pixels.shape[2], frame.pixels.dtype.name) for frame in frames} == {

@@ -79,7 +79,7 @@ def test_what_it_does_not_take_is_told_with_both_values(caplog: pytest.LogCaptur
 @pytest.mark.genicam
 @pytest.mark.parametrize("pixel_format", ["Mono12", "Mono12Packed", "Mono12p"])
 def test_levels_of_12_bits_keep_their_upper_eight(tmp_path: Path, pixel_format: str) -> None:
-    """In each of the three ways to lay 12 bits into bytes, without being told a depth; and a gain in dB is one."""
+    """In each of the three ways to lay 12 bits into bytes, without being told a depth. A gain in dB is one."""
     with deep_genicam(tmp_path):
         with camera_of("DEEP", roi_px=[0, 0, 256, 96], pixel_format=pixel_format, gain_db=3) as camera:
             frame = first_frame(camera, 60)

@@ -29,7 +29,7 @@ def network(url: str, max_age_ms: int = 60_000) -> CapturedCamera:
 
 
 def test_rtsp_gives_frames_and_survives_the_loss_of_its_server() -> None:
-    """Frames come from a real RTSP server; the camera says LOST at its death, and frames come again at its return."""
+    """Frames come from a real RTSP server. The camera says LOST at its death, and frames come again at its return."""
     with rtsp_server() as (server, port), network(f"rtsp://user:secret@127.0.0.1:{port}/line") as camera:
         frame = first_frame(camera)
         assert frame.pixels.shape == (240, 320, 3)
@@ -44,7 +44,7 @@ def test_rtsp_gives_frames_and_survives_the_loss_of_its_server() -> None:
 
 
 def test_a_live_source_that_is_absent_is_lost_not_ended(tmp_path: Path) -> None:
-    """A device that is not there at the start is tried for ever; it is never an error and never the end."""
+    """A device that is not there at the start is tried for ever. It is never an error and never the end."""
     absent = str(tmp_path / "video9")
     with CapturedCamera("c", lambda: OpenCvSource("device", absent), live=True) as camera:
         state = state_with(camera, CameraCondition.LOST)
@@ -80,7 +80,7 @@ def test_a_gstreamer_pipeline_gives_its_newest_frame() -> None:
 
 @pytest.mark.gstreamer
 def test_a_camera_of_16_bits_keeps_its_upper_eight_and_a_depth_that_is_too_small_is_told() -> None:
-    """Mono16 of a real pipeline arrives as 8 bits; of 12 bits, whose levels it exceeds, no frame can be read."""
+    """Mono16 of a real pipeline arrives as 8 bits. Of 12 bits, whose levels it exceeds, no frame can be read."""
     pipeline = "videotestsrc is-live=true ! video/x-raw,format=GRAY16_LE,width=160,height=120 ! appsink"
     with CapturedCamera("c", lambda: OpenCvSource("gstreamer", pipeline, depth_bits=16), live=True) as camera:
         frame = first_frame(camera)

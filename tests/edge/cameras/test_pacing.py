@@ -120,7 +120,7 @@ def test_a_file_that_is_decoded_too_slowly_plays_more_slowly() -> None:
 
 
 def test_a_recording_loops(tmp_path: Path) -> None:
-    """After the last frame the first comes again, with indices and times that go on; a broken one keeps its place."""
+    """After the last frame the first comes again, with indices and times that go on. A broken one keeps its place."""
     for index in range(2):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((2, 2, 3), index, np.uint8))
     (tmp_path / "2.png").write_bytes(b"no picture")

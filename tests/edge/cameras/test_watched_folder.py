@@ -53,7 +53,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_a_file_that_grows_is_taken_when_it_is_whole(tmp_path: Path) -> None:
-    """A half of a JPEG that has not changed for long is no picture yet; with its other half it is one frame."""
+    """Half of a JPEG that has not changed for long is no picture yet. With its other half it is one frame."""
     with watching(tmp_path) as camera, (tmp_path / "a.jpg").open("wb", buffering=0) as file:
         file.write(PICTURE[: len(PICTURE) // 2])
         source = camera._source

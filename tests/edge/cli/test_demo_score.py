@@ -23,7 +23,7 @@ from edge.records.parts import Closing, PartResult
 from edge.station.counts import LineCounts
 from edge.station.glance import Glance
 
-# numbered as a bundle does, in alphabetical order; the rendered line calls a scratch 1, a stain 2 and a chip 3
+# numbered as a bundle does, in alphabetical order. The rendered line calls a scratch 1, a stain 2 and a chip 3
 CLASSES = (
     DefectClass(1, "chip", "major", (0, 0, 255), 0.5, 30),
     DefectClass(2, "scratch", "critical", (255, 0, 0), 0.5, 10),

@@ -39,7 +39,7 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
     ],
 )
 def test_room_is_compared_with_what_may_still_come(free: float, needs: list[Need], enough: bool, says: str) -> None:
-    """Free room is enough for what each may still take beyond what it takes now; else it says how much is lacking."""
+    """Free room is enough for what each may still take beyond what it takes now. Else the lack is told."""
     found, well = judge_room(HERE, free * GB, needs)
     assert well is enough
     assert says in found

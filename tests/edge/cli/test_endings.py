@@ -56,7 +56,7 @@ def shell(command: str, folder: Path, **environment: str) -> subprocess.Complete
     ],
 )
 def test_an_output_that_is_closed_or_full(command: str, code: int, says: str, line: Path) -> None:
-    """A reader that has enough ends the command quietly with 141; a full disk is told; none at all is no fault."""
+    """A reader that has enough ends the command quietly with 141; a full disk is told. None at all is no fault."""
     done = shell(command, line)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr

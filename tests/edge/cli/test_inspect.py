@@ -185,7 +185,7 @@ def test_the_exit_code_is_the_worst_that_happened(
 
 
 def test_pictures_are_graded_where_the_settings_have_a_table(bundle: Path, tmp_path: Path) -> None:
-    """Each has its grade and what it is worth in CSV and JSON; the report counts them, and the mean is told."""
+    """Each has its grade and what it is worth in CSV and JSON. The report counts them, and the mean is told."""
     folder = write(tmp_path / "parts", a=part(), b=part(100, 150, (10, 10, 20, 4)), c=part(100, 150, (10, 10, 60, 40)))
     (tmp_path / "line.yaml").write_text(
         "inspect: {grades: [{name: A, value_factor: 1, limits: {}}, {name: B, value_factor: 0.5, max_coverage: 0.01}, "
@@ -462,7 +462,7 @@ def test_a_shipped_model_reports_what_it_knows(bundle: str, products: str, tmp_p
 
 
 def test_a_table_alone_is_enough_and_nothing_is_refused(bundle: Path, tmp_path: Path) -> None:
-    """With --csv no report is needed; without any output, or a report to open that is not written, it is refused."""
+    """With --csv no report is needed. Without any output, or a report to open that is not written, it is refused."""
     folder = write(tmp_path / "parts", a=part(100, 150, (10, 10, 20, 4)))
     result = linewatch("inspect", folder, "--bundle", bundle, "--csv", tmp_path / "t.csv")
     assert result.returncode == 12, result.stderr

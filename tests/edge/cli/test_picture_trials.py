@@ -46,7 +46,7 @@ def settings(folder: Path, bundle: Bundle, text: str) -> Settings:
 
 
 def test_where_part_and_zones_lie_is_said(bundle: Bundle, tmp_path: Path) -> None:
-    """A frame without a part is a warning, since the belt may be empty; a zone that does not lie in it is an error."""
+    """A frame without a part is a warning, since the belt may be empty. A zone that does not lie in it is an error."""
     view = settings(tmp_path, bundle, f"inspect: {HALF}")
     told = try_places(view, bundle, looking_at(shown()))
     assert told.startswith("the part of 20")

@@ -124,7 +124,7 @@ def test_every_output_tells_the_same_figures(folder: Path) -> None:
 
 
 def test_a_line_that_runs_is_not_held_up(tmp_path: Path) -> None:
-    """The store is open and locked by a line; the running shift is read, and the line goes on to write."""
+    """The store is open and locked by a line. The running shift is read, and the line goes on to write."""
     store = make(tmp_path)
     with Outbox(store) as outbox:
         now = datetime.now(timezone.utc)
@@ -141,7 +141,7 @@ def test_a_line_that_runs_is_not_held_up(tmp_path: Path) -> None:
 
 
 def test_a_shift_that_is_not_there_lists_those_that_are(folder: Path, tmp_path: Path) -> None:
-    """Exit code 8 and the shifts of the store; 2 for what names no shift; 8 where there is no store."""
+    """Exit code 8 and the shifts of the store; 2 for what names no shift. A missing store is 8."""
     _, said = linewatch(folder, "report", "config/line.yaml", "--shift", "2026-01-30T07:00", code=8)
     assert (
         f"no shift that began at 2026-01-30T07:00. Expected current, or one of those that it has: {LATE}, {EARLY}"

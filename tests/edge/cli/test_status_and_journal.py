@@ -148,7 +148,7 @@ def _look_at_the_journal(config: Path) -> None:
 
 
 def test_a_disk_that_takes_nothing_hides_no_alarm_and_a_stop_says_what_was_lost(config: Path) -> None:
-    """The alarm that the disk does not take is shown by the running line; its end is exit code 8 and a number."""
+    """The alarm that the disk does not take is shown by the running line. Its end is exit code 8 and a number."""
     store = config.parent / "outbox.db"
     with running(config) as line, closing(sqlite3.connect(store, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

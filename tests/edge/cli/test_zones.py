@@ -50,7 +50,7 @@ def ran(folder: Path, *words: str) -> Any:
 
 
 def test_zones_are_drawn_where_they_lie(folder: Path) -> None:
-    """As PNG on the turned part and in the frame's corner; as SVG with the picture in it, and no address."""
+    """As PNG on the turned part and in the frame's corner. As SVG with the picture in it, and no address."""
     done = ran(folder, "--draw", str(folder / "z.png"))
     assert done.exception is None, done.output
     assert "z.png: 2 zones on 400 x 300 px" in done.output

@@ -146,7 +146,7 @@ def test_a_secret_that_everybody_may_read_or_write_is_refused(tmp_path: Path, wh
 
 
 def test_an_encrypted_key_is_refused_and_nobody_is_asked(tmp_path: Path) -> None:
-    """OpenSSL would ask at the terminal and wait; here the key is named, and how to write one without a password."""
+    """OpenSSL would ask at the terminal and wait. Here the key is named, and how to write one without a password."""
     ca = make_authority(tmp_path)
     locked = tmp_path / "locked.key"
     how = ["openssl", "pkey", "-in", tmp_path / "ca.key", "-aes256", "-passout", "pass:hunter2", "-out", locked]
@@ -230,7 +230,7 @@ def test_tls_can_be_required(tmp_path: Path) -> None:
 
 
 def test_the_default_client_id_is_of_topics_device_and_machine(tmp_path: Path) -> None:
-    """Each of the three makes another id; the same three make the same; the machine's own id cannot be read from it."""
+    """Each of the three makes another id; the same three make the same. The machine's own id cannot be read from it."""
     ids = {
         default_client_id(root, device, machine)
         for root in ("a/b/c/d/e/inspect/v1", "a/b/c/d/f/inspect/v1")

@@ -149,7 +149,7 @@ def test_who_is_removed_or_changed_is_out_at_once(tmp_path: Path) -> None:
 
 
 def test_a_one_time_link_serves_once_and_not_for_long(tmp_path: Path) -> None:
-    """The first who opens it is an operator; a second, a late and an invented one are told to log in."""
+    """The first who opens it is an operator. A second, a late and an invented one are told to log in."""
     with bench(tmp_path) as site:
         link = site.access.one_time_link("demo", "operator")
         assert site.browser.get(f"/enter/{link}").status_code == 303

@@ -83,7 +83,7 @@ def test_what_is_on_its_way_is_not_asked_for_anew() -> None:
 
 
 def test_what_a_station_has_not_got_stands_before_nothing() -> None:
-    """The oldest events are gone for good; all others are asked for and come, and the hole is only that of the old."""
+    """The oldest events are gone for good. All others are asked for and come, and the hole is only that of the old."""
     state = Completeness(1, 30_000)
     state.hear(30_000, 0.0)
     for now_s in range(10, 5_000, 2):

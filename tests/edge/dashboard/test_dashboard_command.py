@@ -62,7 +62,7 @@ def _answers(port: int) -> bool:
 
 
 def test_without_a_broker_it_serves_and_says_so_and_ends_in_order(tmp_path: Path) -> None:
-    """Pages answer and name the broker that is not there; SIGTERM ends it at once with 0, though a stream is open."""
+    """Pages answer and name the broker that is not there. SIGTERM ends it at once with 0, though a stream is open."""
     with serving(settings(tmp_path)) as (process, url):
         page = urllib.request.urlopen(url, timeout=120).read().decode()  # noqa: S310 - our own
         assert "No station has spoken yet" in page

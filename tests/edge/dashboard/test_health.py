@@ -72,7 +72,7 @@ def test_what_is_wrong_stands_with_its_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("silence", ["old", "no broker", "retained only", "never told"])
 def test_what_is_old_or_not_told_is_unknown(tmp_path: Path, silence: str) -> None:
-    """No row is OK of a station whose word is old, retained, or was never heard; the dashboard's own rows may be."""
+    """No row is OK of a station whose word is old, retained, or was never heard. The dashboard's own rows may be."""
     with bench(tmp_path) as site:
         site.online()
         if silence == "retained only":

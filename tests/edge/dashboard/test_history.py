@@ -58,7 +58,7 @@ def test_a_newer_file_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_an_older_file_is_brought_up_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Rows of a file of this version stay through a next step; a step that fails leaves file and version alone."""
+    """Rows of a file of this version stay through a next step. A step that fails leaves file and version alone."""
     path = tmp_path / "history.db"
     with History(path, 1, 10) as history:
         history.put(JournalRow(None, 2**45, "note", "anna"))

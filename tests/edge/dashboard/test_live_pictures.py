@@ -79,7 +79,7 @@ def _page(url: str, path: str) -> str:
 
 
 def test_a_station_without_them_says_so(tmp_path: Path) -> None:
-    """Without an address the page says which keys lack; a name that is none, or an unknown station, is not found."""
+    """Without an address the page says which keys lack. A name that is none, or an unknown station, is not found."""
     with bench(tmp_path) as site:
         site.online()
         assert "serves no live pictures" in site.browser.get(f"/watch/top/{PLACE}").text

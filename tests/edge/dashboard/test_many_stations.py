@@ -124,7 +124,7 @@ def test_pictures_come_of_stations_that_somebody_looks_at_and_of_no_others(tmp_p
 
 
 def test_an_open_page_of_a_station_is_drawn_at_once_when_its_first_picture_comes(tmp_path: Path) -> None:
-    """To open the page is to ask for pictures; the first one changes what an open page waits for, the next does not."""
+    """To open the page is to ask for pictures. The first one changes what an open page waits for, the next does not."""
     with bench(tmp_path) as given:
         given.online()
         assert given.site.pictures_wanted() == []

@@ -89,7 +89,7 @@ def test_every_page_answers_in_every_language(tmp_path: Path, language: str) -> 
 
 
 def test_the_pictures_of_what_is_not_ok_are_shown_for_each_view(tmp_path: Path) -> None:
-    """A kept NG part shows the picture of each view and leads to its own page; an OK part does not."""
+    """A kept NG part shows the picture of each view and leads to its own page. An OK part does not."""
     with bench(tmp_path, evidence={PLACE: str(tmp_path)}) as site:
         site.online()
         site.hear(message("event/result", part(1, "NG", evidence_id="20260131-120000-abcdef"), 1))

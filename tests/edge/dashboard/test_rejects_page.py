@@ -141,7 +141,7 @@ def test_the_filmstrip_has_what_its_address_asks_for(tmp_path: Path) -> None:
 
 
 def test_one_result_has_its_neighbours_pictures_and_millimetres(tmp_path: Path) -> None:
-    """Newer and older are those of the filter; the defect stands in the table in mm; both pictures can be had."""
+    """Newer and older are those of the filter; the defect stands in the table in mm. Both pictures can be had."""
     with looked(tmp_path) as site:
         log_in(site.bench, "vera")
         page = site.get("/rejects/3?verdict=NG")
@@ -339,7 +339,7 @@ def test_another_dashboard_that_lies_is_not_believed() -> None:
 
 
 def test_keys_that_are_none_are_refused(tmp_path: Path) -> None:
-    """Another dashboard needs a key, which is long, for its user alone; and an address that is one of the web."""
+    """Another dashboard needs a key, which is long, for its user alone. It needs an address of the web."""
     key = tmp_path / "key"
     with pytest.raises(SettingsError, match="received none"):
         evidence_sources({PLACE: "http://box:8080"}, None)
@@ -358,7 +358,7 @@ def test_keys_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_engineer_exports_what_the_filters_show(tmp_path: Path) -> None:
-    """The zip has the kept results of the filter with what was said; an operator gets none; the export is noted."""
+    """The zip has the kept results of the filter with what was said; an operator gets none. The export is noted."""
     with looked(tmp_path) as site:
         with_users(site.bench, anna="operator", erik="engineer")
         log_in(site.bench, "anna")

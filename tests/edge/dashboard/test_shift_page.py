@@ -142,7 +142,7 @@ def test_the_table_has_the_figures_of_the_page(tmp_path: Path) -> None:
 
 
 def test_a_page_of_figures_says_of_when_it_is_and_goes_stale(tmp_path: Path) -> None:
-    """The strip tells the age; of a shift that runs it is STALE after a minute, and a silent station is told."""
+    """The strip tells the age. Of a shift that runs it is STALE after a minute, and a silent station is told."""
     with site_of(tmp_path, [told(0)]) as site:
         now_ms = ms_of(site.clock.wall())
         assert "STALE" not in site.browser.get(f"/shift/{PLACE}?shift=current").text

@@ -101,7 +101,7 @@ NONSENSE: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize("kind", NONSENSE)
 def test_nonsense_is_no_read_with_its_reason(kind: str, bright: Bundle, tmp_path: Path) -> None:
-    """A file that is no picture is NO_READ and says why; the picture beside it is judged; no server path is told."""
+    """A file that is no picture is NO_READ and says why; the picture beside it is judged. No server path is told."""
     with trying(tmp_path, bright) as site:
         log_in(site, "anna")
         done = post(site, [NONSENSE[kind], ("good.png", png(BAD))])

@@ -69,7 +69,7 @@ def test_a_wrong_answer_is_an_engine_error() -> None:
     [(0, 0), (1, 128), (1, 127), (1, 126), (1, 255), (2, 204), (2, 255), (0, 255)],
 )
 def test_what_a_model_may_answer_is_believed(classes: int, scores: int) -> None:
-    """A score of round(255 p) at p = threshold is 127 or 128 of 0.5, and 204 of 0.8; half precision may round it."""
+    """A score of round(255 p) at p = threshold is 127 or 128 of 0.5, and 204 of 0.8. Half precision may round it."""
     maps = checked(Maps(filled(classes), filled(scores)), 3, CONTRACT, THRESHOLDS)
     assert maps.classes[0, 0, 0] == classes
 

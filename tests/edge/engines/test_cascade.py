@@ -135,7 +135,7 @@ def test_what_rounding_could_decide_is_asked_again(why: str, height: int, width:
 
 
 def test_what_goes_on_beyond_the_tile_is_asked_again() -> None:
-    """Six pixels at a tile's end, sure or faint, may be part of a large defect; in its middle they are a speck."""
+    """Six pixels at a tile's end, sure or faint, may be part of a large defect. In its middle they are a speck."""
     for start, doubtful in ((0, True), (1, False), (SIDE_PX - 2, True), (SIDE_PX - 3, False)):
         for turned in (False, True):
             classes = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
@@ -207,7 +207,7 @@ def rounding_model(path: Path, steps: float) -> Path:
 
 
 def test_two_engines_answer_as_the_exact_one_does(tmp_path: Path) -> None:
-    """Tiles in doubt get the exact engine's maps to the last bit; one that is plain is the fast engine's own answer.
+    """Tiles in doubt get the exact engine's maps to the last bit. One that is plain is the fast engine's own answer.
 
     A threshold of 0.48; the fast engine has fifteenths: 0.467 is the last below it, 0.533 the first above.
     """
@@ -259,7 +259,7 @@ def test_engines_are_measured_on_the_tiles_that_are_given(tmp_path: Path) -> Non
 
 
 def test_golden_tiles_are_those_of_the_prepared_golden_frames() -> None:
-    """The first tile of each golden frame is the upper left corner of its prepared picture; all are of the contract."""
+    """The first tile of each golden frame is the upper left corner of its prepared picture. All are of the contract."""
     bundle = load_bundle(SHIPPED)
     tiles = golden_tiles(bundle)
     prepared = [

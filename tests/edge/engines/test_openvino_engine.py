@@ -40,7 +40,7 @@ def test_the_shipped_model_sees_its_golden_frames(precision: str) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_precision_is_what_was_asked_for(precision: str) -> None:
-    """The last three fifths of the convolutions run in bf16 where asked for and the CPU has it; the head never does.
+    """The last three fifths of the convolutions run in bf16 where asked for and the CPU has it. The head never does.
 
     Nor is anything rounded from the tiles to the last convolution of the first two fifths, pooling included.
     """
@@ -127,7 +127,7 @@ except StoreError as error:
 
 
 def test_partial_batches_and_full_ones_may_alternate(tmp_path: Path) -> None:
-    """Batches of 3, 1 and 2 tiles are answered as by ONNX Runtime; maps stay until their buffer is used again."""
+    """Batches of 3, 1 and 2 tiles are answered as by ONNX Runtime. Maps stay until their buffer is used again."""
     bundle = write_bright_bundle(tmp_path / "b")
     contract = bundle.contract(3)
     rng = np.random.default_rng(1)

@@ -57,7 +57,7 @@ def test_every_nth_good_part_is_kept(every: int, parts: int) -> None:
 
 
 def test_the_random_share_is_honest_and_repeatable() -> None:
-    """Of 20,000 OK parts 5 % are kept, give or take; the same ones each time; and more with a larger share."""
+    """Of 20,000 OK parts 5 % are kept, give or take, the same ones each time. A larger share keeps more."""
     names = [evidence_id(EPOCH, seq, f"p{seq}") for seq in range(20_000)]
 
     def kept(share: float) -> set[str]:
@@ -80,7 +80,7 @@ def test_the_random_share_is_honest_and_repeatable() -> None:
 def test_nearness_and_the_verdict_agree(
     count: int, coverage: float, area: float, length: float, most: int, cover: float
 ) -> None:
-    """A frame is NG exactly where it is beyond a limit by 1; and what is OK is at most at its limit."""
+    """A frame is NG exactly where it is beyond a limit by 1. An OK one is at most at its limit."""
     limit = Limit(max_count=most, max_coverage=cover, max_area_mm2=3.0, max_length_mm=4.0)
     defects = tuple(Defect(1, "scratch", 0.9, 1, (0, 0, 1, 1), 1, 1, area, length, 1.0) for _ in range(count))
     seen = Measurement(coverage, None, 100.0, {"scratch": ClassMeasure(coverage, count)}, defects)

@@ -192,7 +192,7 @@ def test_a_disk_with_too_little_room_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_disk_that_is_full_in_the_middle_of_a_picture(tmp_path: Path) -> None:
-    """On a real disk of 256 kB no trace of a 300 kB picture is kept; a small one still fits."""
+    """On a real disk of 256 kB no trace of a 300 kB picture is kept. A small one still fits."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=False).returncode:

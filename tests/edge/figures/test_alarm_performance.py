@@ -132,7 +132,7 @@ def test_the_time_to_acknowledge_is_that_of_occurrences() -> None:
 
 
 def test_what_is_put_aside_is_listed_with_who_did_it() -> None:
-    """The time since it was first shelved, by the last who did so; one that was taken back is not there."""
+    """The time since it was first shelved, by the last who did so. One that was taken back is not there."""
     events = [
         told(-500, "shelved", "old", user="anna", comment="spare part"),
         told(10, "shelved", "b", user="bert"), told(20, "unshelved", "b"),

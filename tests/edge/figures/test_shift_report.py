@@ -48,7 +48,7 @@ def test_current_is_the_shift_that_runs_though_nothing_was_counted_in_it() -> No
 
 
 def test_a_shift_is_named_by_when_it_began() -> None:
-    """By the clock on the wall, with a blank or a T, with or without the offset; nothing else will do."""
+    """By the clock on the wall, with a blank or a T, with or without the offset. Nothing else will do."""
     for asked in ("2026-01-30T06:00", "2026-01-30 06:00", EARLY):
         assert is_moment(asked)
         assert chosen(SHIFTS, PLAN, asked, at(9)) == STRETCH

@@ -215,7 +215,7 @@ def test_the_ladder_leaves_out_what_was_not_measured(measure: str) -> None:
 
 
 def test_a_good_frame_may_show_more_than_the_bad_one_beside_it() -> None:
-    """The message shows the NG frame; the OK one had more coverage, of a class that was tolerated and would not be."""
+    """The message shows the NG frame. The OK one had more coverage, of a class that was tolerated and would not be."""
     now = {"scratch": Limit(max_coverage=0.0), "stain": Limit(max_coverage=0.02)}
     then = {"scratch": Limit(max_coverage=0.01), "stain": Limit(max_coverage=0.01)}
     frames: list[Sizes] = [{"scratch": [5]}, {"stain": [12]}]

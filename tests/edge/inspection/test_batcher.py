@@ -1,4 +1,4 @@
-"""Tiles of many views share the batches of one engine; each view gets its own map, and waits for no other."""
+"""Tiles of many views share the batches of one engine. Each view gets its own map, and waits for no other."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from edge.inspection.skeleton import skeletons
 
 @pytest.mark.parametrize("shape", [bar(90, 7, 31), arc(30, 6, 360), arc(40, 5, 200), cross(90, 6, 20, 70)])
 def test_a_skeleton_is_about_that_of_scikit_image(shape: Shape) -> None:
-    """Each point of ours lies within 1.5 px of one of theirs, and theirs within 3 px of ours; at ends they differ."""
+    """Each point of ours lies within 1.5 px of one of theirs, and theirs within 3 px of ours. At ends they differ."""
     mask = np.pad(marked(drawn(shape, Drawing(blur=0.8))), 1)
     (own,) = skeletons([mask])
     points = np.concatenate([own.joints, *(branch.points for branch in own.branches)])

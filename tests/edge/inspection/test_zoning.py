@@ -143,7 +143,7 @@ LEFT = "left: {on: part, rectangle: [0, 0, 0.5, 1], limits: {scratch: {max_count
 def test_each_zone_is_judged_by_its_own_limits(
     line: Line, defects: tuple[tuple[float, ...], ...], verdict: str, reason: str | None
 ) -> None:
-    """A place in no such zone is judged by the view's; a defect across the border counts whole on both sides."""
+    """A place in no such zone is judged by the view's. A defect across the border counts whole on both sides."""
     inspect = f"{{{PART}, mm_per_px: 0.5, {LIMITS}, zones: {{{LEFT}}}}}"
     (one,) = line.inspect(inspect, shown(defects=defects))
     assert one.judgement.verdict.value == verdict, one.judgement.reason

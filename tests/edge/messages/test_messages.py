@@ -246,7 +246,7 @@ def test_the_envelope_says_who_when_and_which() -> None:
 
 
 def test_a_result_says_what_was_measured_rounded() -> None:
-    """Fractions have 8 digits, mm² 4, mm 3, scores 3, ms 1; times are UTC whatever zone they were given in."""
+    """Fractions have 8 digits, mm² 4, mm 3, scores 3, ms 1. Times are UTC whatever zone they were given in."""
     cest = timezone(timedelta(hours=2))
     seen = Measurement(0.123456789, 1.23456, 9.0, {"scratch": ClassMeasure(1 / 3, 1)}, (defect(7.06, 1.23456, 2 / 3),))
     body = result_body(

@@ -40,7 +40,7 @@ def asked(port: int, path: str, method: str = "GET") -> tuple[int, bytes, http.c
 
 
 def test_pages_are_answered_and_nothing_else_is() -> None:
-    """A page is given to GET, its head to HEAD; other paths are 404, other methods 501, what fails is 500."""
+    """A page is given to GET, its head to HEAD. Other paths are 404, other methods 501, what fails is 500."""
     with served() as port:
         status, body, headers = asked(port, "/metrics?x=1")
         assert (status, body) == (200, b"linewatch 1\n")

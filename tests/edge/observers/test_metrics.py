@@ -54,7 +54,7 @@ def decided(result: FrameResult) -> Decided:
 
 @given(st.lists(st.floats(0.0, 20_000.0), max_size=50))
 def test_a_bucket_counts_what_took_no_longer(ages_ms: list[float]) -> None:
-    """Each bucket has as many as took at most so long, the last one all of them; the sum is their sum."""
+    """Each bucket has as many as took at most so long, the last one all of them. The sum is their sum."""
     of = metrics(Clock())
     for age_ms in ages_ms:
         of.offer(decided(replace(SEEN, age_ms=age_ms)))

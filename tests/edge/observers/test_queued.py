@@ -78,7 +78,7 @@ def test_each_offer_is_taken_or_counted(parts: list[bool], most: int) -> None:
 
 
 def test_one_that_raises_goes_on_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """An observer that fails on each of 1,000 results is asked for each; the log has one traceback, and the count."""
+    """An observer that fails on each of 1,000 results is asked for each. The log has one traceback, and the count."""
 
     def fails(one: Decided | DecidedPart) -> None:
         raise OSError(f"no space for frame {one.body['frame']}")

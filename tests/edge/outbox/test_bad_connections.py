@@ -59,7 +59,7 @@ def test_a_result_over_which_the_broker_breaks_the_connection_is_set_aside(tmp_p
 
 
 def test_what_was_set_aside_is_tried_again_alone(tmp_path: Path) -> None:
-    """After its time it is tried again; a broker that still does not take it loses one connection, and no message."""
+    """After its time it is tried again. A broker that still does not take it loses one connection, and no message."""
     with ScriptedBroker(over(b"7")) as broker, Outbox(tmp_path / "outbox.db") as outbox:
         put(outbox, *range(10))
         patience = Patience(retry_dead_letters_s=4.0)
@@ -188,7 +188,7 @@ def test_a_birth_that_mosquitto_refuses_as_too_large_wedges_nothing(tmp_path: Pa
 
 
 def test_a_flaky_link_resends_a_bounded_part_and_new_events_come_first(tmp_path: Path) -> None:
-    """Cut again and again, a link carries each event a few times; what is new is there before what comes again."""
+    """Cut again and again, a link carries each event a few times. What is new is there before what comes again."""
     with (
         Mosquitto(tmp_path) as broker,
         FaultProxy(broker.port) as proxy,

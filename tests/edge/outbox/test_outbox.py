@@ -630,7 +630,7 @@ class OddStore(Store):
 
 
 def test_nothing_ends_the_writer(tmp_path: Path) -> None:
-    """An error that no commit should raise is told as trouble, as a full disk is; then all that waited is written."""
+    """An error that no commit should raise is told as trouble, as a full disk is. Then all that waited is written."""
     with Outbox(tmp_path / "outbox.db", kind=OddStore) as outbox:
         OddStore.odd = 3  # together, alone, and of nothing at all: it is the store's own trouble
         outbox.put(outbox.reserve(), result(1))

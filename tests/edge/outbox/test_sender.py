@@ -224,7 +224,7 @@ def test_a_gap_is_filled_on_request(tmp_path: Path) -> None:
         settled(outbox)
         outbox.resend(29, 99, answers.append)
         wait_for(lambda: len(answers) == 2)
-        # 29 to 40 without 30; the 41st is a retained state alone, which is no event of its own here, so it is missing
+        # 29 to 40 without 30. The 41st is a retained state alone, which is no event of its own here, so it is missing
         assert answers == [Resent(10, 0, 0), Resent(11, 0, 2)]
 
 
@@ -253,7 +253,7 @@ class CountedStore(Store):
 
 
 def test_a_sender_that_is_woken_looks_for_no_rows_where_nothing_new_was_put(tmp_path: Path) -> None:
-    """A word is sent at once, without a look into the file; a row that is put is found at once."""
+    """A word is sent at once, without a look into the file. A row that is put is found at once."""
     publisher = MemoryPublisher()
     with (
         Outbox(tmp_path / "outbox.db", kind=CountedStore) as outbox,

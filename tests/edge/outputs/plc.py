@@ -100,7 +100,7 @@ class Plc:
         self._ask(self._server.context.async_setValues(self.unit, 4, number, [value]))
 
     def flood(self, coil: int, register: int, seconds: float) -> int:
-        """Let a coil rise and fall a thousand times in each second, counted in a register; return how often it rose."""
+        """Let a coil rise and fall a thousand times in each second, counted in a register. Return how often it rose."""
         return int(self._ask(self._flood(coil, register, seconds)))
 
     async def _flood(self, coil: int, register: int, seconds: float) -> int:

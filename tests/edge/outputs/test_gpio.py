@@ -35,7 +35,7 @@ def linked(vendor: Any) -> Linked:
 
 
 def test_outputs_begin_at_their_safe_levels_and_follow() -> None:
-    """A line whose safe level is up never goes down at the start; the last levels are set before the lines go back."""
+    """A line whose safe level is up never goes down at the start. The last levels are set before the lines go back."""
     chip = SimulatedChip()
     own = linked(chip)
     own.link.set({"bad": False, "stop": True})
@@ -126,7 +126,7 @@ def test_the_stand_in_is_strict() -> None:
 def test_a_station_takes_its_parts_from_one_line_and_tells_verdicts_on_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A light barrier opens a part and closes it; its verdict is on a line of its own until the safe levels."""
+    """A light barrier opens a part and closes it. Its verdict is on a line of its own until the safe levels."""
     chip = SimulatedChip()
     monkeypatch.setitem(sys.modules, "gpiod", chip)
     monkeypatch.setitem(sys.modules, "gpiod.line", chip.line)

@@ -48,7 +48,7 @@ def station(
 
 
 def test_it_is_switched_only_while_inspection_is_out(tmp_path: Path) -> None:
-    """Refused on a line that runs; in a bypass the gate goes up, no OK is shown, and the end of the bypass ends it."""
+    """Refused on a line that runs. In a bypass the gate goes up, no OK is shown, and the end of the bypass ends it."""
     with station(tmp_path) as (_, machine):
         # a busy machine may make the loop stand, and the levels safe: then it is asked again
         wait_for(lambda: switch(tmp_path) == "line_runs")

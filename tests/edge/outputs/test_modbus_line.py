@@ -104,7 +104,7 @@ def line(tmp_path: Path) -> Iterator[tuple[Plc, Subscriber, Path]]:
 
 
 def test_the_ng_coil_follows_each_verdict(line: tuple[Plc, Subscriber, Path]) -> None:
-    """At each count the PLC reads what MQTT says of that part; two beats come in a second; the end leaves it low.
+    """At each count the PLC reads what MQTT says of that part; two beats come in a second. The end leaves it low.
 
     Of counts that come faster than a busy machine writes them the PLC reads the last.
     """
@@ -144,7 +144,7 @@ def test_a_stopped_or_killed_line_is_known_by_its_heart(
 
 
 def test_a_plc_reads_a_station_that_is_the_server(tmp_path: Path) -> None:
-    """At each count that it reads, the bits in the same answer are those of MQTT; a stopped station answers nothing."""
+    """At each count that it reads, the bits in the same answer are those of MQTT. A stopped station answers nothing."""
     port = free_port()
     with Plc() as unused, Mosquitto(tmp_path) as broker, Subscriber(broker.port, f"{ROOT_TOPIC}/#") as subscriber:
         given = yaml.safe_load(write_line(tmp_path, unused, broker).read_text())

@@ -118,7 +118,7 @@ def faults(folder: Path) -> set[str]:
 
 
 def test_a_thousand_triggers_a_second_are_an_alarm_and_the_line_goes_on(tmp_path: Path) -> None:
-    """A trigger too fast or not seen is counted and told; a part that comes in its time is judged as ever."""
+    """A trigger too fast or not seen is counted and told. A part that comes in its time is judged as ever."""
     trigger = {"rule": "part", "at": f"coil {TRIGGER}", "mode": "edge", "part_ms": 200, "min_gap_ms": 2000}
     inputs = {"part": trigger, "number": {"rule": "part_count", "at": f"register {NUMBER}"}}
     with Plc() as plc, triggered(plc, tmp_path, inputs) as (opened, verdicts):
@@ -138,7 +138,7 @@ def test_a_thousand_triggers_a_second_are_an_alarm_and_the_line_goes_on(tmp_path
 
 
 def test_a_bouncing_barrier_opens_one_part_and_a_running_line_without_parts_is_told(tmp_path: Path) -> None:
-    """The bit is up while the part is there; a standing line is expected to bring nothing, a running one is."""
+    """The bit is up while the part is there. A standing line is expected to bring nothing, a running one is."""
     inputs = {
         "part": {"rule": "part", "at": f"coil {TRIGGER}", "debounce_ms": 500},
         "runs": {"rule": "running", "at": f"coil {RUNS}", "parts_within_ms": 1500},

@@ -50,7 +50,7 @@ def shake(peer: Peer, part_id: int, product: int) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("kind", PEERS)
 def test_parts_verdicts_gate_and_counters_at_each_kind_of_machine(kind: str, tmp_path: Path) -> None:
-    """Three parts are three, each with its verdict; the gate waits for the belt; the user plc begins to count at 0."""
+    """Three parts are three, each with its verdict; the gate waits for the belt. The user plc begins to count at 0."""
     ids: list[str] = []
     with peer_of(kind, OUTPUTS, INPUTS) as peer:
         settings = settings_of(

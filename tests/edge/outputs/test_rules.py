@@ -69,7 +69,7 @@ def test_a_verdict_is_held_until_the_next_part(verdict: Verdict, busy: list[bool
 
 @given(st.lists(st.sampled_from(["part", "alarm", "beat", "recipe"]), max_size=20))
 def test_safe_levels_are_safe_whatever_was_before(happened: list[str]) -> None:
-    """No bit stays up that the safe levels say is down; the counter holds, for it says what was, not what is."""
+    """No bit stays up that the safe levels say is down. The counter holds, for it says what was, not what is."""
     signals = running()
     for each in happened:
         if each == "part":
@@ -107,7 +107,7 @@ def test_alarms_are_shown_by_priority_and_by_id() -> None:
 
 @given(st.integers(0, 10**15), st.lists(st.integers(1, 40), min_size=60, max_size=200))
 def test_the_heart_beats_twice_a_second_and_stops_after_the_loop(start_ns: int, gaps_ms: list[int]) -> None:
-    """In time that passes by steps it beats as often as half seconds are over; later than 2 s after the loop, never."""
+    """In time that passes by steps it beats as often as half seconds are over. Later than 2 s after the loop, never."""
     signals, now_ns, beats = running(), start_ns, 0
     for gap in gaps_ms:
         now_ns += gap * MS

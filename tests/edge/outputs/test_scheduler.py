@@ -27,7 +27,7 @@ def part_at(verdict: Verdict, opened_ns: int) -> PartSignal:
 
 
 def test_the_bad_part_s_pulse_comes_once_and_ends() -> None:
-    """100 ms after its opening the gate goes up, and goes down again; the bit was up before the counter rose."""
+    """100 ms after its opening the gate goes up, and goes down again. The bit was up before the counter rose."""
     with SimulatedMachine() as machine, scheduler(machine) as own:
         wait_for(lambda: own.safe == "")
         opened = time.monotonic_ns()
@@ -64,7 +64,7 @@ def test_a_link_that_is_too_slow_drops_the_pulse() -> None:
 
 
 def test_a_standing_loop_stops_the_heart_and_makes_safe() -> None:
-    """2 s after its last mark the levels are the safe ones, and no beat comes; when it moves again all goes on."""
+    """2 s after its last mark the levels are the safe ones, and no beat comes. When it moves again all goes on."""
     stands_at: list[int | None] = [None]
 
     def loop_ns() -> int:

@@ -65,7 +65,7 @@ def test_one_bad_frame_among_good_ones_makes_the_part_ng() -> None:
 
 
 def test_a_part_without_enough_readable_frames_is_no_read() -> None:
-    """OK needs as many readable frames as the recipe asks of each view; a defect that was seen is NG all the same."""
+    """OK needs as many readable frames as the recipe asks of each view. A defect that was seen is NG all the same."""
     rules = PartRules({"top": ViewRule(frames=2), "side": ViewRule()}, 1000 * MS, 100 * MS)
     few = play(
         rules,

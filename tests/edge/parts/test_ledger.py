@@ -167,7 +167,7 @@ def test_what_shows_no_defect_is_among_no_worst_parts() -> None:
 
 
 def test_names_that_utf_8_cannot_hold_are_escapes() -> None:
-    """The id of a part comes from a trigger; half a pair in it must not keep its result from the disk."""
+    """The id of a part comes from a trigger. Half a pair in it must not keep its result from the disk."""
     views = {"top": ViewResult(1, 1, 1, worst=frame(Verdict.NG, defect("a\udcff")))}
     odd = replace(part(Verdict.NG, views), part_id="\ud800" * 300)
     worst = worst_of(odd, SHIFT, "r\udc80")

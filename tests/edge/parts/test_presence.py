@@ -32,7 +32,7 @@ def test_parts_are_the_runs_of_frames_that_show_one() -> None:
 
 
 def test_one_frame_without_it_does_not_end_a_part() -> None:
-    """With two frames to end, a reflection in one frame makes no second part; an unread frame says nothing at all."""
+    """With two frames to end, a reflection in one frame makes no second part. An unread frame says nothing at all."""
     assert play(PresenceRules(off_frames=2), "##.##?.??.") == [PartOpened(0), PartClosed(5)]
     assert play(PresenceRules(on_frames=2), "#.##...") == [PartOpened(2), PartClosed(3)]
 
@@ -97,7 +97,7 @@ def test_a_flat_part_that_fills_the_region_is_no_lamp() -> None:
 
 
 def test_a_belt_on_which_something_moves_is_not_learned() -> None:
-    """A part that is elsewhere in each frame is in none of them like in the others; so nothing would be a part."""
+    """A part that is elsewhere in each frame is in none of them like in the others. So nothing would be a part."""
     frames = [belt_frame(seed) for seed in range(10)]
     for place, frame in enumerate(frames):
         frame[80:160, 30 * place : 30 * place + 60] = 230

@@ -92,7 +92,7 @@ def test_a_frame_that_was_dropped_is_a_part_that_nobody_judged() -> None:
 
 
 def test_two_cameras_triggered_together_of_which_one_misses_a_part() -> None:
-    """Frames within 50 ms are one part; a part that the side camera missed is NO_READ, and the next one is whole."""
+    """Frames within 50 ms are one part. A part that the side camera missed is NO_READ, and the next one is whole."""
     frames = []
     for k in range(4):
         frames.append((k * 1000.0, "top", None, OK))

@@ -11,7 +11,7 @@ from edge.parts.yields import wilson_interval, yield_of
 
 
 def test_no_read_parts_are_in_no_yield() -> None:
-    """98 OK and 2 NG are 98 %, however many could not be read; without a judged part there is no yield."""
+    """98 OK and 2 NG are 98 %, however many could not be read. Without a judged part there is no yield."""
     assert yield_of(98, 2) == pytest.approx(0.98)
     assert yield_of(0, 0) is None
     assert wilson_interval(0, 0) is None

@@ -18,7 +18,7 @@ _LZW, _DEFLATE, _PACKBITS = 5, 32946, 32773
 
 
 def unpacked_lzw(data: bytes) -> bytes | None:
-    """Unpack LZW code by code, as TIFF 6.0 has it in section 13; None for codes that say nothing, or no end."""
+    """Unpack LZW code by code, as TIFF 6.0 has it in section 13. None stands for codes without meaning or end."""
     table: list[bytes] = []
     bits, at, before, out = 9, 0, b"", b""
     whole = int.from_bytes(data, "big")
@@ -102,7 +102,7 @@ def test_lzw_of_a_full_table_comes_to_as_many_bytes() -> None:
 
 
 def test_damaged_lzw_is_told() -> None:
-    """A strip whose end is wiped, or is cut off, never reads; one with a changed byte reads only as what it says.
+    """A strip whose end is wiped, or is cut off, never reads. One with a changed byte reads only as what it says.
 
     LZW has no checksum: a changed level stays a level. Any other number of bytes is damage.
     """

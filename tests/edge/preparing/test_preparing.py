@@ -181,7 +181,7 @@ def test_bilateral_smoothing_keeps_a_border_that_a_gaussian_blurs() -> None:
 
 @pytest.mark.parametrize("size_px", [3, 5])
 def test_edges_have_the_height_of_what_they_are_edges_of(size_px: int) -> None:
-    """A border of 50 gives a gradient of 50, upright, flat or slanting; a lone pixel of 70 a Laplacian of 70."""
+    """A border of 50 gives a gradient of 50, upright, flat or slanting. A lone pixel of 70 a Laplacian of 70."""
     border = np.where(np.arange(30) < 15, 40, 90).astype(np.uint8)[None, :].repeat(30, axis=0)
     for pixels in (border, border.T):
         shown = prepared(np.ascontiguousarray(pixels), Edges(kind="sobel", size_px=size_px))

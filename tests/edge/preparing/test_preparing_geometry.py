@@ -135,7 +135,7 @@ def test_transforms_chain_and_turn_back(degrees: float, x: float, y: float) -> N
 
 
 def test_what_moves_no_pixel_and_what_turns_no_box() -> None:
-    """Identity is so to the bit, and through cells of one pixel; a shift and a scale keep boxes, a turn does not."""
+    """Identity is so to the bit, and through cells of one pixel. A shift and a scale keep boxes, a turn does not."""
     here = Transform.identity()
     assert here.is_identity
     assert here.from_cells(1).is_identity
@@ -147,7 +147,7 @@ def test_what_moves_no_pixel_and_what_turns_no_box() -> None:
 
 @pytest.mark.parametrize("last", [(), (3,)], ids=["a map", "three of them"])
 def test_cells_are_spread_over_their_pixels(last: tuple[int, ...]) -> None:
-    """Pixel (y, x) has what cell (y // stride, x // stride) has, up to the picture's end; one per pixel is itself."""
+    """Pixel (y, x) has what cell (y // stride, x // stride) has, up to the picture's end. One per pixel is itself."""
     cells = np.random.default_rng(0).integers(0, 9, (3, 4, *last)).astype(np.uint8)
     whole = over_pixels(cells, 5, (13, 18))
     assert whole.shape == (13, 18, *last)

@@ -181,7 +181,7 @@ def test_what_shows_no_rectangle_has_no_product(pixels: UInt8) -> None:
 
 
 def test_real_phones_are_found_and_kept_whole(real_data: Path) -> None:
-    """All 70 phones are found; each is about as large as its kind, and hardly a marked defect is cut off.
+    """All 70 phones are found. Each is about as large as its kind, and hardly a marked defect is cut off.
 
     They are of four or five makes, all about 2.1 times as long as wide. They are never turned by more than 5 degrees.
     """

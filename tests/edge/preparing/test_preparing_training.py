@@ -113,7 +113,7 @@ def test_a_grid_is_cut_and_put_together_again(tmp_path: Path) -> None:
 
 
 def test_masks_that_lie_on_one_another_are_both_kept(tmp_path: Path) -> None:
-    """A tile has a row for each class that it shows, and masks do not eat each other; a clean tile has one row."""
+    """A tile has a row for each class that it shows, and masks do not eat each other. A clean tile has one row."""
     pixels = np.full((64, 128, 3), (10, 20, 200), np.uint8)
     scratch, oil = np.zeros((2, 64, 128), np.uint8)
     scratch[10:20, 10:50] = 255

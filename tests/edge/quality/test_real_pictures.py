@@ -26,7 +26,7 @@ def pictures(folder: Path, count: int) -> list[UInt8]:
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["ballscrew", "castings", "cookies", "bottle"])
 def test_more_blur_is_never_good_again(real_data: Path, name: str) -> None:
-    """Half of the pictures teach; the others pass as they are, and from some radius on none does, up to 8 px."""
+    """Half of the pictures teach. The others pass as they are, and from some radius on none does, up to 8 px."""
     found = pictures(real_data / name, 20)
     gate = QualityGate(learn_quality(found[::2]), FOCUS)
     for pixels in found[1::2][:4]:

@@ -151,7 +151,7 @@ def test_a_recipe_that_the_station_lacks_is_never_guessed() -> None:
 
 
 def test_where_memory_is_short_the_engines_are_closed_first() -> None:
-    """The running recipe is judged up to a gap; then parts are of the new one, NO_READ until it is loaded."""
+    """The running recipe is judged up to a gap. Then parts are of the new one, NO_READ until it is loaded."""
     line, wish = Line(DRAINS), Wish("b", 1, 0)
     assert line.do(wish) == ()
     assert line.do(Gap(free=False), 10) == ()
@@ -228,7 +228,7 @@ class Told:
 @pytest.mark.parametrize("rules", [RULES, DRAINS], ids=["side by side", "drain first"])
 @given(told=st.lists(EVENTS, max_size=60))
 def test_no_order_of_events_judges_by_what_is_not_ready(rules: ChangeRules, told: list[tuple[str, object]]) -> None:
-    """Only a ready recipe is used; a part that names a recipe gets it; each wish is answered once, or still waits."""
+    """Only a ready recipe is used; a part that names a recipe gets it. Each wish is answered once, or still waits."""
     all_of_it = Told(rules)
     for place, (what, of) in enumerate(told):
         event = all_of_it.event(what, of, 10 * place)
@@ -260,7 +260,7 @@ def test_every_wish_comes_to_its_end(told: list[tuple[str, object]]) -> None:
 
 
 def test_what_is_in_force_is_judged_anew_by_what_is_new() -> None:
-    """A recipe that is ready judges at once by the new edition; one that is not is held until it is loaded."""
+    """A recipe that is ready judges at once by the new edition. One that is not is held until it is loaded."""
     line = Line()
     assert line.do(Renewed(), 5) == (Use("a", 5 * MS),)
     line.ready.clear()

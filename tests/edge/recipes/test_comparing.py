@@ -41,7 +41,7 @@ def frame(view: str, at: int, verdict: Verdict, defects: tuple[Defect, ...] = ()
 
 @given(DEFECTS, DEFECTS)
 def test_gained_and_lost_are_each_other_s_mirror(former: list[Defect], new: list[Defect]) -> None:
-    """A defect gained one way is lost the other way; neither exceeds what there is; the same frame has no change."""
+    """A defect gained one way is lost the other way; neither exceeds what there is. The same frame has no change."""
     there, back = changed_defects(former, new), changed_defects(new, former)
     assert {name: ClassChange(one.lost, one.gained) for name, one in there.items()} == back
     for name, one in there.items():
@@ -136,7 +136,7 @@ def test_parts_are_paired_whatever_comes_first(frames: list[tuple[str, Verdict, 
 
 
 def test_a_part_with_a_frame_that_nobody_judged_twice_is_not_compared() -> None:
-    """It is told as such, and the parts after it are compared; one from before the pairing is not counted at all."""
+    """It is told as such, and the parts after it are compared. One from before the pairing is not counted at all."""
     pairing = Pairing(lambda _: RULES, parts=True)
     first, later = [[frame(view, at, Verdict.OK) for view in ("top", "side")] for at in (1, 2)]
     pairing.part(part_of([frame("top", 0, Verdict.OK)]))

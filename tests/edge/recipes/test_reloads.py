@@ -163,7 +163,7 @@ def test_an_error_keeps_the_former_model_or_brings_it_back() -> None:
 
 
 def test_a_shadow_run_without_parts_ends() -> None:
-    """It fails where too few parts come in its time; a watch that is over in its time has seen enough."""
+    """It fails where too few parts come in its time. A watch that is over in its time has seen enough."""
     line = shadowed()
     line.do(SAME, Skipped())
     assert line.do(Gap(free=True), at_s=59) == []
@@ -186,7 +186,7 @@ def test_a_person_ends_it() -> None:
 
 
 def test_what_cannot_be_taken_just_before_the_change_changes_nothing() -> None:
-    """The files were read well before; what is known only at the change is refused as it would have been then."""
+    """The files were read well before. What is known only at the change is refused as it would have been then."""
     line = shadowed()
     assert line.do(*[SAME] * 4, NotRead("gone")) == [Finish("failed", "gone")]
     assert line.state.phase == "idle"

@@ -114,7 +114,7 @@ def test_the_same_command_goes_on_with_ray(place: Path, tmp_path: Path) -> None:
 
 
 def test_without_ray_and_without_a_cluster_it_says_what_to_do(place: Path, tmp_path: Path) -> None:
-    """Exit codes 7 and 3, and no row is made; a cluster that ended or never was is told at once."""
+    """Exit codes 7 and 3, and no row is made. A cluster that ended or never was is told at once."""
     command = words(place, tmp_path / "out", "--ray", "local")
     code, told = finished([sys.executable, "-c", NO_RAY, *command[3:]])
     assert code == 7, told

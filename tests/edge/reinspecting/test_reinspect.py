@@ -97,7 +97,7 @@ def test_a_defect_map_shows_what_was_found(out: Path) -> None:
 
 
 def test_maps_are_no_pictures_and_their_names_fit_on_a_disk(place: Path, tmp_path: Path) -> None:
-    """Results below the source are not judged by the next start; a long name in Chinese has a map of its own."""
+    """Results below the source are not judged by the next start. A long name in Chinese has a map of its own."""
     archive = write_archive(tmp_path / "archive", 3, unreadable=False)
     for name in ("划" * 80 + "a", "划" * 80 + "b"):
         cv2.imwrite(str(archive / f"{name}.png"), part(64, 64))
@@ -162,7 +162,7 @@ def test_a_killed_start_goes_on_where_it_stopped(place: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_leaves_good_rows_and_goes_on_later(times: int, place: Path, tmp_path: Path) -> None:
-    """The first Ctrl-C ends with 130 after the picture that is judged, the second at once; no picture has two rows."""
+    """The first Ctrl-C ends with 130 after the picture that is judged, the second at once. No picture has two rows."""
     write_archive(tmp_path / "archive", 200)
     words = [str(tmp_path / "archive"), "--bundle", str(place / "bright"), "--out", str(tmp_path / "out")]
     results = tmp_path / "out" / "results"

@@ -91,7 +91,7 @@ def test_a_folder_of_recordings_and_a_video_are_sources(place: Path, tmp_path: P
 
 
 def test_an_evidence_export_is_judged_with_its_parts_and_views(place: Path, tmp_path: Path) -> None:
-    """Each kept picture has a row with the part and the view that it was kept of; unpacked, it is the same."""
+    """Each kept picture has a row with the part and the view that it was kept of. Unpacked, it is the same."""
     settings = f"camera: {{name: eye}}\nbundle: {place}/bright\nstore: {{path: o.db}}\nevidence: {{pictures: png}}\n"
     (tmp_path / "line.yaml").write_text(settings)
     words = ["replay", str(place / "archive"), "--config", str(tmp_path / "line.yaml")]

@@ -95,7 +95,7 @@ def test_the_page_shows_both_beside_each_other_and_loads_nothing() -> None:
 
 @pytest.mark.usefixtures("line")
 def test_second_settings_change_verdicts_where_no_defect_differs() -> None:
-    """A limit of one scratch makes good what was NG; the exit code says so only if it is asked to."""
+    """A limit of one scratch makes good what was NG. The exit code says so only if it is asked to."""
     Path("second.yaml").write_text(SETTINGS + "inspect: {limits: {scratch: {max_count: 1}}}\n")
     code, told = replay("second.yaml")
     assert (code, "2 verdicts would differ (NG → OK: 2); no defect gained or lost" in told) == (0, True), told
@@ -142,7 +142,7 @@ def other_classes(line: Path) -> str:
 
 
 def test_other_classes_are_told_and_a_limit_of_one_that_is_gone_is_refused(line: Path) -> None:
-    """All of the one are lost and all of the other gained; a limit that never acts would make all good."""
+    """All of the one are lost and all of the other gained. A limit that never acts would make all good."""
     other_classes(line)
     code, told = replay("c")
     assert code == 0
@@ -183,7 +183,7 @@ def test_options_of_a_comparison_need_one() -> None:
 
 
 def test_two_readers_get_every_frame_and_each_is_decoded_once() -> None:
-    """One reads on while the other has not begun, as far as it may; both see the same frames and the end."""
+    """One reads on while the other has not begun, as far as it may. Both see the same frames and the end."""
     given = frames("eye", 30)
     asked = 0
 

@@ -24,7 +24,7 @@ def top(product: ProductName, plan: PartPlan | None = None, seed: int = 1) -> Si
 @pytest.mark.parametrize("product", PRODUCT_NAMES)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_product_shows_all_three_classes_and_a_clean_one_none(product: ProductName, seed: int) -> None:
-    """From above and from the side; the truth of each class is where the pixels differ from those of a clean part."""
+    """From above and from the side. The truth of each class is where the pixels differ from those of a clean part."""
     clean, bad = top(product, seed=seed), top(product, PartPlan(product, ALL), seed=seed)
     assert not clean.truth.any()
     assert set(np.unique(bad.truth)) == {0, SCRATCH, STAIN, CHIP}

@@ -120,7 +120,7 @@ def test_the_truth_travels_with_the_part() -> None:
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.25, 10), (0.5, 20), (1.0, 40)])
 def test_the_share_of_defective_parts_is_kept(share: float, expected: int) -> None:
-    """Of 40 parts exactly the share is defective; seen in the truth while the part alone is in the frame's middle."""
+    """Of 40 parts exactly the share is defective. It is seen in the truth with the part alone in the middle."""
     line = RenderedLine(SMALL.model_copy(update={"defective_share": share, "frames_per_part": 30}))
     # 21 frames after a part began to enter, all of it is in sight and no other is
     found = sum(bool(line.frame(30 * number + 21)[1].any()) for number in range(40))
@@ -151,7 +151,7 @@ def test_a_varied_picture_is_of_the_size_asked_for(seed: int, height: int, width
 
 @pytest.mark.parametrize(("height", "width"), [(64, 160), (240, 64), (240, 320)])
 def test_straight_scratches_lie_on_most_pictures_and_some_are_clean(height: int, width: int) -> None:
-    """Of 24 pictures 12 to 23 show scratches, some show stains, none a chip; each is as large as was asked for."""
+    """Of 24 pictures 12 to 23 show scratches, some show stains, none a chip. Each is as large as was asked for."""
     drawn = [straight_picture(height, width, np.random.default_rng([k, 1])) for k in range(24)]
     assert all(pixels.shape == truth.shape == (height, width) for pixels, truth in drawn)
     assert {int(i) for _, truth in drawn for i in np.unique(truth)} == {0, SCRATCH, STAIN}

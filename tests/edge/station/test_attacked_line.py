@@ -49,7 +49,7 @@ def flood(port: int, name: str, body: bytes, per_s: int) -> Iterator[None]:
             eve.kill()
 
 
-# In a process of its own, so that it takes no time from the test; bytes are put together once, as an attacker would.
+# In a process of its own, so that it takes no time from the test. Bytes are put together once, as an attacker would.
 _FLOOD = """
 import socket, sys, time
 port, topic, answer, body, per_s = sys.argv[1:]
@@ -196,7 +196,7 @@ def test_two_lines_of_one_name_do_not_throw_each_other_out(tmp_path: Path) -> No
 
 
 def test_a_takeover_is_named_and_an_alarm_and_no_race(tmp_path: Path) -> None:
-    """A client with the line's id is named as such; the line comes back ever more seldom, and the alarm stands."""
+    """A client with the line's id is named as such. The line comes back ever more seldom, and the alarm stands."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port, f"{ROOT_TOPIC}/#") as desk:
         config = write_line(tmp_path, broker.port)
         config.write_text(config.read_text().replace("keepalive_s:", "client_id: same, keepalive_s:"))

@@ -53,8 +53,8 @@ def test_a_backlog_is_no_read_and_is_thrown_away(tmp_path: Path) -> None:
             finally:
                 line.kill()
     judged = [row for row in before + after if row["verdict"] != "NO_READ"]
-    # one second is allowed, and encoder, server and this reading of the clock take their share on a busy machine;
-    # of what waited the oldest is 5 s old
+    # one second is allowed, and encoder, server and this reading of the clock take their share on a busy machine. The
+    # oldest that waited is 5 s old
     assert max(row["shown_s"] for row in judged) < 4.0
     late = [row["reason"] for row in after if row["verdict"] == "NO_READ"]
     assert any("ms old" in reason for reason in late), late
@@ -86,7 +86,7 @@ def test_a_processor_that_cannot_keep_up_with_4k_judges_no_old_picture(tmp_path:
     """A line with 40 % of the processor's time for 4K by RTSP judges what it can, and nothing too old.
 
     Its age is read off the clock that is drawn into the picture. A delay that all pictures have, of encoder and server,
-    cannot be told by the line; it is that of the newest picture.
+    cannot be told by the line. It is that of the newest picture.
     """
     bundle = write_bright_bundle(tmp_path / "bundle")
     smaller = bundle.manifest.model_copy(update={"preparing": (Resize(width=320, height=180),)})

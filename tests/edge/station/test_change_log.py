@@ -1,4 +1,4 @@
-"""Each change of a line's state is one line of the log, with its reason; what stands in between is silent."""
+"""Each change of a line's state is one line of the log, with its reason. What stands in between is silent."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def log(caplog: pytest.LogCaptureFixture) -> ChangeLog:
 
 
 def test_a_camera_that_is_lost_and_comes_back_is_two_lines(log: ChangeLog, caplog: pytest.LogCaptureFixture) -> None:
-    """A result each second for 40 s says it once, with the reason; and then that it is over, and how long it was."""
+    """A result each second for 40 s says it once, with the reason. Its end is told, and how long it was."""
     log.decided(read(0))
     for second in range(1, 41):
         log.decided(unread(f"no frame for {second}000 ms (lost): refused", second, CameraFault.LOST))

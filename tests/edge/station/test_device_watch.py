@@ -26,7 +26,7 @@ STEPS = [
 
 
 def test_a_clock_that_is_set_is_told_of() -> None:
-    """A jump is what the wall clock went on more than the other; slow turning and a late look are none."""
+    """A jump is what the wall clock went on more than the other. Slow turning and a late look are none."""
     jumps, wall, mono_s = ClockJumps(), NOON, 100.0
     assert jumps.look(Stamp(wall, round(mono_s * 1e9), synced=True)) == 0.0
     told = 0

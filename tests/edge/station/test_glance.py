@@ -117,7 +117,7 @@ def test_a_line_started_by_hand_shows_what_it_does(tmp_path: Path) -> None:
 
 
 def test_in_a_pipe_a_lost_camera_is_one_line_with_its_reason(tmp_path: Path) -> None:
-    """Nothing is drawn; the log says once what the line is made of, and once why no frame comes, without the password.
+    """Nothing is drawn. The log says once what the line is made of, and once why no frame comes, without the password.
 
     The alarm and the journal carry the same reason.
     """

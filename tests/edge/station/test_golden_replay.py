@@ -1,6 +1,6 @@
 """A short simulated clip, replayed with the shipped model, against what it came to when the model was made.
 
-`make golden` writes tests/edge/golden/simulated_clip.json anew; do so only when the model, the rendering or the
+`make golden` writes tests/edge/golden/simulated_clip.json anew. Do so only when the model, the rendering or the
 measuring was meant to change, and look at what differs.
 """
 

@@ -118,7 +118,7 @@ def test_a_challenge_that_is_passed(tmp_path: Path) -> None:
 
 
 def test_a_missed_part_is_an_alarm_until_a_challenge_is_passed_also_over_a_restart(tmp_path: Path) -> None:
-    """The alarm is raised with the part that is missed, before the next comes; a restart keeps it; passing ends it."""
+    """The alarm is raised with the part that is missed, before the next comes; a restart keeps it. Passing ends it."""
     with station(tmp_path) as line:
         line.begin_challenge()
         assert line.part(Verdict.OK) == (Verdict.OK, True)
@@ -140,7 +140,7 @@ def test_a_missed_part_is_an_alarm_until_a_challenge_is_passed_also_over_a_resta
 
 
 def test_a_shift_without_a_challenge_is_an_alarm(tmp_path: Path) -> None:
-    """From 06:15 on the shift of six is late, if it has parts; a challenge ends that, and a restart remembers it."""
+    """From 06:15 on the shift of six is late, if it has parts. A challenge ends that, and a restart remembers it."""
     with station(tmp_path) as line:
         line.part(Verdict.OK)
         assert line.after(899).standing() == set()

@@ -69,7 +69,7 @@ def replay(
     parts: bool,
     frames: int = 1,
 ) -> Run:
-    """Take one frame in 100 ms through a station; so many are a part, or each has a verdict of its own."""
+    """Take one frame in 100 ms through a station. So many are a part, or each has a verdict of its own."""
     drift = {"every_s": 0, "window": WINDOW}
     told = {"bundle": str(bundle.path), "inspect": {"model_drift": drift, **(inspect or {})}}
     if parts:

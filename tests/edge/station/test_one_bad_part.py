@@ -100,7 +100,7 @@ class BeltCamera(ListedCamera):
 
 
 def by_software(dice: random.Random, bad: int, folder: Path) -> Line:
-    """Return the simulated light barrier over four frames a part, of which it is broken for two; one has the defect."""
+    """Return the simulated light barrier over four frames a part, of which it is broken for two. One has the defect."""
     del folder
     line = SimulatedLineSettings(fps=25, frames_per_part=4, seed=dice.randrange(1000))
     clock = iter(range(0, 10**15, 40 * MS))

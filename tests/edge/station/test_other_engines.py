@@ -92,7 +92,7 @@ def test_each_backend_s_int8_is_judged_by_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["check", "replay"])
 def test_the_shipped_bundle_says_that_it_has_no_int8_for_openvino(tmp_path: Path, verb: str) -> None:
-    """Exit code 3, the file that is missing and the command that makes it; ONNX Runtime's INT8 is not taken for it."""
+    """Exit code 3, the file that is missing and the command that makes it. ONNX Runtime's INT8 is not taken for it."""
     config = line_of(tmp_path, "{backend: openvino, precision: int8}")
     shutil.copytree(ROOT / "edge" / "bundles" / "simulated-glass", tmp_path / "bundle")
     told = linewatch(verb, config)

@@ -42,7 +42,7 @@ def given(bundles: dict[str, Bundle], cameras: tuple[str, ...] = ("top",), **mor
 
 
 def test_a_command_changes_the_recipe_of_the_next_part(bundles: dict[str, Bundle], tmp_path: Path) -> None:
-    """A part NG by one recipe is OK by the next; alarms of the surface end; journal, status and messages say it."""
+    """A part NG by one recipe is OK by the next; alarms of the surface end. Journal, status and messages say it."""
     with running(tmp_path, given(bundles, alarms=[SCRATCHED])) as line:
         assert line.verdict("1") == "NG"
         assert "scratched" in line.opened.decider.recorder.alarms.manager.shown_alarms
@@ -248,7 +248,7 @@ def test_the_commands_of_the_page_print_what_it_shows(bundles: dict[str, Bundle]
 
 
 def many_changes(line: RecipeLine, changes: int) -> dict[str, str]:
-    """Let four parts of each recipe pass in turn, as fast as the station takes them; return the recipe of each."""
+    """Let four parts of each recipe pass in turn, as fast as the station takes them. Return the recipe of each."""
     recipe_of: dict[str, str] = {}
     for change in range(changes):
         name = "ab"[change % 2]

@@ -34,7 +34,7 @@ def test_every_refusal_is_told_or_counted(refused: list[tuple[int, str]]) -> Non
 
 
 def test_a_flood_of_commands_leaves_few_rows(tmp_path: Path) -> None:
-    """Of a thousand nonsensical ones ten are rows and the others one number; an obeyed one among them is a row."""
+    """Of a thousand nonsensical ones ten are rows and the others one number. An obeyed one among them is a row."""
     identity = Identity("e", "s", "a", "l", "c", "d", "r", ModelIdentity("m", "1", None), epoch="e")
     with Outbox(tmp_path / "outbox.db") as outbox:
         service = AlarmService(AlarmManager(alarm_rules(())), MessageWriter(identity), outbox)

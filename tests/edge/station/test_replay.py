@@ -285,7 +285,7 @@ def test_a_sequence_model_is_fed_the_last_frames(bright: Path, tmp_path: Path) -
     """The mean of 3 frames at 0.5: the second bright frame in a row is answered, and an unreadable one begins anew.
 
     Brightness (x 1/255): 0, 1, 1, 0, 0, unreadable, 1. The first frame stands for those before it: 0 0 0 → 0, 0 0 1 →
-    1/3, 0 1 1 → 2/3; 1 1 0 → 2/3, 1 0 0 → 1/3, then 1 1 1 → 1.
+    1/3, 0 1 1 → 2/3. Then 1 1 0 → 2/3, 1 0 0 → 1/3 and 1 1 1 → 1.
     """
     write_bright_cells(tmp_path / "bundle", frames=3)
     (tmp_path / "line.yaml").write_text((bright / "line.yaml").read_text())

@@ -91,7 +91,7 @@ def status(subscriber: Subscriber) -> list[str]:
 
 
 def test_a_line_reports_alarms_and_leaves_politely(tmp_path: Path) -> None:
-    """Results, alarms and state reach a real broker; SIGTERM ends it with `offline` by its own hand and exit code 0."""
+    """Results, alarms and state reach a real broker. SIGTERM ends it with `offline` by its own hand and exit code 0."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
         with running(write_line(tmp_path, broker.port)) as line:
             wait_for(lambda: [event["transition"] for event in bodies(subscriber, "event/alarm")].count("raised") >= 2)

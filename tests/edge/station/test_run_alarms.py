@@ -151,7 +151,7 @@ def transitions(subscriber: Subscriber) -> dict[str, dict[str, Any]]:
 
 
 def test_a_retained_command_is_refused_and_noted(tmp_path: Path) -> None:
-    """A line is not given a broker's retained commands; one that comes all the same is a row, not a deed."""
+    """A line is not given a broker's retained commands. One that comes all the same is a row, not a deed."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port) as desk:
         config = write_line(tmp_path, broker.port, RULES)
         body = {"schema": "linewatch/command-unshelve/1", "alarm": "scratched", "user": "anna", "comment": ""}

@@ -136,7 +136,7 @@ def journal(folder: Path) -> list[str]:
 
 
 def test_parts_are_opened_and_closed_over_mqtt(bright: Bundle, tmp_path: Path) -> None:
-    """They have ids and a recipe; an impossible one is judged where possible, and is an alarm and in the journal."""
+    """They have ids and a recipe. An impossible one is judged where possible, and is an alarm and in the journal."""
     with (
         Mosquitto(tmp_path) as broker,
         Subscriber(broker.port) as desk,
@@ -167,7 +167,7 @@ def test_parts_are_opened_and_closed_over_mqtt(bright: Bundle, tmp_path: Path) -
     assert journal(tmp_path) == ["repeats_id", "closes_nothing", "unheard", "never_closes"]
 
 
-# In a process of its own, so that it keeps its pace; the bytes are put together before the first is sent.
+# In a process of its own, so that it keeps its pace. The bytes are put together before the first is sent.
 _FLOOD = """
 import socket, sys, time
 port, topic, parts, per_s = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

@@ -146,7 +146,7 @@ def test_what_was_retained_is_no_sign_of_life() -> None:
 
 
 def test_the_will_is_as_old_as_the_last_sign_of_life() -> None:
-    """A Will was written at noon, at the connection; the last word came at 12:30; at 12:33 it is 3 min ago."""
+    """A Will was written at noon, at the connection; the last word came at 12:30. At 12:33 it is 3 min ago."""
     later = said("state/counters", COUNTED, NOW + timedelta(minutes=30))
     seen = watched(WRITER.will(), later, retained=True)
     told = seen.picture(2 * S, NOW + timedelta(minutes=33))

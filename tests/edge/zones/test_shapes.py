@@ -51,7 +51,7 @@ def test_a_shape_without_one_area_in_its_place_is_refused(shape: dict[str, Any],
     st.randoms(use_true_random=False),
 )
 def test_a_star_is_simple_and_crosses_itself_once_two_sides_are_swapped(turns: list[float], chance: Any) -> None:
-    """Corners in the order of their angle from a point within never cross; of four or more, one swap does or not.
+    """Corners in the order of their angle from a point within never cross. One swap of four or more does, or not.
 
     The oracle counts crossings side by side, by solving for the point where two lines meet.
     """

@@ -34,7 +34,7 @@ def test_dilation_is_how_far_the_outline_lies_outside_the_edge(outside: int) -> 
 
 
 def test_without_an_edge_there_is_no_dilation() -> None:
-    """A mask on a plain surface says nothing of where the edge is; an empty mask has no style at all."""
+    """A mask on a plain surface says nothing of where the edge is. An empty mask has no style at all."""
     grey = np.random.default_rng(0).normal(100, 5, (80, 80)).astype(np.uint8)
     mask = np.zeros((80, 80), np.uint8)
     cv2.circle(mask, (40, 40), 15, 1, -1)

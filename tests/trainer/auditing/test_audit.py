@@ -1,4 +1,4 @@
-"""The audit: what is broken is found where it is and ends with 10; what is sound ends with 0; the page holds."""
+"""The audit: what is broken is found where it is and ends with 10; what is sound ends with 0. The page holds."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def drawn_by_two(folder: Path, thick: int) -> None:
 
 
 def test_an_annotator_who_draws_thicker_is_named_with_numbers(tmp_path: Path) -> None:
-    """Bob's lines are drawn 8 px wider than Ann's, 4 px outside of the edge; when they agree nobody is named."""
+    """Bob's lines are drawn 8 px wider than Ann's, 4 px outside of the edge. When they agree nobody is named."""
     drawn_by_two(tmp_path / "two", thick=13)
     found = audit(tmp_path / "two", CONSOLE)
     texts = kinds(found)["style"]

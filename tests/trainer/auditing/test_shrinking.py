@@ -19,7 +19,7 @@ from trainer.fitting import fit
 
 
 def picture(outside: int, contrast: int = 120) -> Picture:
-    """Draw a bar of 12 x 60 px, and a mask that is wider by `outside` px on each side; a corner is ignored."""
+    """Draw a bar of 12 x 60 px, and a mask that is wider by `outside` px on each side. A corner is ignored."""
     pixels = np.random.default_rng(0).integers(50, 60, (90, 120, 1)).astype(np.uint8)
     pixels[40:52, 30:90] += np.uint8(contrast)
     truth = np.zeros((90, 120), np.uint8)
@@ -30,7 +30,7 @@ def picture(outside: int, contrast: int = 120) -> Picture:
 
 @pytest.mark.parametrize("outside", [3, 5, 8])
 def test_a_painted_mask_becomes_as_large_as_what_is_there(outside: int) -> None:
-    """At most one px of a rim of 3 to 8 px is left, and one of the bar lost; ignored pixels stay."""
+    """At most one px of a rim of 3 to 8 px is left, and one of the bar lost. Ignored pixels stay."""
     painted = picture(outside)
     shrunk, by_px = shrunk_to_edge(painted)
     (lower,), bar = by_px, picture(0).truth == 2

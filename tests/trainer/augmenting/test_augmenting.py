@@ -115,7 +115,7 @@ def test_each_kind_of_geometry_goes_to_both_ends_of_its_range_and_no_further() -
     assert 0.28 < sheared[:, 0, 1].max() <= 0.3
     assert -0.3 <= sheared[:, 0, 1].min() < -0.28
     np.testing.assert_allclose(sheared[:, [0, 1, 1], [0, 0, 1]], np.broadcast_to([1, 0, 1], (400, 3)))
-    # the middle of the crop, pixel 50, would lie on (200, 150); a shift of 0.2 of 101 px is 20.2
+    # the middle of the crop, pixel 50, would lie on (200, 150). A shift of 0.2 of 101 px is 20.2
     moved = drawn(shift_share=0.2) @ [50, 50, 1] - (200, 150)
     assert 19 < moved.max() <= 20.2
     assert -20.2 <= moved.min() < -19
@@ -224,7 +224,7 @@ def scratched(level: int = 60) -> Picture:
 
 
 def test_a_pasted_defect_shows_no_edge_around_it() -> None:
-    """Laid on a surface 100 grey levels brighter it stands as far above it; around it there is only the surface."""
+    """Laid on a surface 100 grey levels brighter it stands as far above it. Around it there is only the surface."""
     target, truth = textured(160, 2, 96)[:, :, None], np.zeros((96, 96), np.uint8)
     paster, generator = Paster([scratched()], [1]), np.random.default_rng(0)
     for _ in range(12):
@@ -300,7 +300,7 @@ def test_only_the_named_classes_are_augmented() -> None:
 
 
 def test_a_strength_scales_every_range() -> None:
-    """Half the strength is half of what is added and the root of what is multiplied; none is nothing at all."""
+    """Half the strength is half of what is added and the root of what is multiplied. None is nothing at all."""
     half = at_strength(AugmentationSettings(gamma=1.44, light_gradient=8, motion_px=6, zoom=1.21), 0.5)
     assert (half.rotation_degrees, half.brightness, half.noise) == (7.5, 7.5, 2.5)
     assert (half.light_gradient, half.motion_px, half.shift_share) == (4, 3, 0.175)
@@ -398,7 +398,7 @@ def test_a_crop_that_is_kept_inside_shows_no_more_reflection_than_it_must(
 
 
 def test_crops_are_kept_inside_where_the_recipe_says_so() -> None:
-    """A picture as large as a crop is then always shown whole; without it a crop near its edge shows a reflection."""
+    """A picture as large as a crop is then always shown whole. Without it a crop near its edge shows a reflection."""
     pixels = noise(3, (64, 64))
     truth = np.zeros((64, 64), np.uint8)
     truth[2:6, 2:6] = 1

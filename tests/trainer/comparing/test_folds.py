@@ -45,7 +45,7 @@ def grid(**vary: Any) -> GridSettings:
 
 
 def test_each_recipe_seed_and_fold_is_a_run_on_the_same_split() -> None:
-    """Two seeds in three folds are six runs; their recipes differ in seed and fold, and are split by one seed."""
+    """Two seeds in three folds are six runs. Their recipes differ in seed and fold, and are split by one seed."""
     runs = in_folds(runs_of(grid(seed={"4": {"seed": 4}, "5": {"seed": 5}})), 3, 4)
     assert [run.name for run in runs] == [f"{seed}-fold{fold}" for seed in (4, 5) for fold in range(3)]
     assert [run.recipe["seed"] for run in runs] == [4] * 3 + [5] * 3
@@ -55,7 +55,7 @@ def test_each_recipe_seed_and_fold_is_a_run_on_the_same_split() -> None:
 
 
 def test_folds_are_by_group_and_class_and_written_down(data: Path, tmp_path: Path) -> None:
-    """Each picture is held out by all or in one fold; groups are whole; each fold shows each class; a file says so."""
+    """Each picture is held out by all or in one fold; groups are whole; each fold shows each class. A file says so."""
     begun = begin(grid(loss={"dice": {}}), data, tmp_path / "out", 2)
     with (tmp_path / "out" / FOLDS).open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -135,7 +135,7 @@ def test_mean_spread_and_worst_run_of_a_recipe(tmp_path: Path) -> None:
 
 
 def test_a_recipe_is_a_grid_of_one_and_seeds_are_counted_from_its_own(tmp_path: Path) -> None:
-    """`--seeds 3` of a recipe with seed 4 is 4, 5 and 6; a grid that varies the seed itself refuses it."""
+    """`--seeds 3` of a recipe with seed 4 is 4, 5 and 6. A grid that varies the seed itself refuses it."""
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE)
     assert [run.name for run in runs_of(read_grid(path, 3))] == ["painted-4", "painted-5", "painted-6"]

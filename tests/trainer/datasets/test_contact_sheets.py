@@ -13,7 +13,7 @@ from trainer.datasets.contact_sheets import SheetCell, contact_sheet, write_shee
 
 
 def test_each_picture_stands_in_its_own_cell(tmp_path: Path) -> None:
-    """Of three pictures in two columns the second is to the right of the first and the third below it; shapes hold."""
+    """Of three pictures in two columns the second is to the right of the first and the third below it. Shapes hold."""
     cells = [SheetCell(np.full((10, 20 * (k + 1)), 100 + 50 * k, np.uint8), f"picture {k}") for k in range(3)]
     sheet = contact_sheet(cells, columns=2, cell_px=100)
     # 4 + 100 + 4 + 100 + 4 wide; each row is 4 + 100 + 20 high, and 4 below

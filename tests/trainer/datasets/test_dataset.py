@@ -200,7 +200,7 @@ def entry(number: int, group: int, kind: str) -> Entry:
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["scratch", "stain", "ok"])), min_size=1, max_size=80))
 def test_no_split_cuts_through_a_group(pictures: list[tuple[int, str]]) -> None:
-    """All pictures of one piece are in one part, whatever the dataset; a split that cannot be made is an error."""
+    """All pictures of one piece are in one part, whatever the dataset. A split that cannot be made is an error."""
     entries = [entry(number, group, kind) for number, (group, kind) in enumerate(pictures)]
     try:
         parts = split(entries, 0.3, 0.2, seed=1)

@@ -102,7 +102,7 @@ def test_writing_into_a_cached_picture_does_not_change_the_cache(data: Path, cac
 
 
 def test_exactly_what_changed_is_made_anew(data: Path, cache: Path) -> None:
-    """A changed picture or mask is read again, alone; a touched or moved one is not; other steps are other entries."""
+    """A changed picture or mask is read again, alone; a touched or moved one is not. Other steps are other entries."""
     load_all(data, cache)
     before = entries_of(cache)
     cv2.imwrite(str(data / "images" / "0.png"), np.full((96, 128), 99, np.uint8))

@@ -92,7 +92,7 @@ def test_folds_hold_each_picture_out_once(entries: list[Entry], folds: int) -> N
 
 @given(DATASETS, st.integers(2, 4))
 def test_folds_of_the_rest_leave_what_is_held_out_to_all(entries: list[Entry], folds: int) -> None:
-    """Every fold holds out what the recipe does without folds; of the others each picture is in one fold, and whole."""
+    """Every fold holds out what the recipe does without folds. Of the others each picture is in one fold, and whole."""
     settings = SplitSettings(test=0.3, validation=0.2, near_duplicates="ignore")
     try:
         found = fold_of_each(entries, settings, 1, folds)
@@ -261,7 +261,7 @@ def test_a_split_without_hashes_of_masks_is_read(tmp_path: Path) -> None:
 
 
 def test_near_duplicates_of_other_groups_are_held_together_by_a_recipe(painted: Path) -> None:
-    """A copy of each picture, turned and under another group's name, is in its original's part; or it is warned of."""
+    """A copy of each picture, turned and in another group, is in its original's part. Else a warning tells."""
     with (painted / "manifest.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     for index in range(24):

@@ -24,8 +24,8 @@ def test_figures_of_two_pictures_by_hand() -> None:
     scores.add(maps("1100", "0000"), maps("1000", "0020"))  # a scratch half found, and a stain that is not there
     scores.add(maps("0000", "0222"), maps("0000", "0220"))  # a stain two thirds found
     report = scores.report()
-    # pooled: scratch hit 1 of truth 2, answered 1; stain hit 2 of truth 3, answered 3;
-    # background hit 10, truth 11, answered 12
+    # pooled: scratch hit 1 of truth 2, answered 1; stain hit 2 of truth 3, answered 3. Background hit 10, truth 11,
+    # answered 12
     assert report["iou"]["scratch"] == 1 / (2 + 1 - 1)
     assert report["iou"]["stain"] == 2 / (3 + 3 - 2)
     assert report["iou"]["background"] == 10 / (11 + 12 - 10)

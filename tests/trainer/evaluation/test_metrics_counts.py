@@ -50,7 +50,7 @@ def test_an_answer_in_the_wrong_place_does_not_raise_a_pictures_precision() -> N
 def test_a_line_drawn_beside_the_true_one_is_right_within_the_tolerance(
     tolerance_px: float, answered_near: int, true_near: int
 ) -> None:
-    """A line of 5 px lies 1 px below a true one of 4 px; its last pixel is sqrt(2) away from that one's last."""
+    """A line of 5 px lies 1 px below a true one of 4 px. Its last pixel is sqrt(2) away from that one's last."""
     truth, answer = maps("111100", "000000"), maps("000000", "111110")
     counts = tolerant_counts(truth, answer, 1, tolerance_px)
     assert (counts.answered[0], counts.true[0]) == (5, 4)

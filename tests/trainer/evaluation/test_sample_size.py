@@ -27,7 +27,7 @@ def test_how_many_pieces_a_line_needs() -> None:
 
 
 def test_pieces_are_counted_not_pictures() -> None:
-    """Three pictures of one piece prove as much as one; a class or clean parts that nobody held out are named."""
+    """Three pictures of one piece prove as much as one. A class or clean parts that nobody held out are named."""
     entries = [
         *(entry(f"{n}.png", "a", "scratch") for n in range(3)),
         entry("b.png", "b", "scratch"),
@@ -46,7 +46,7 @@ def test_pieces_are_counted_not_pictures() -> None:
 
 
 def test_a_forecast_waits_for_steps_that_say_something() -> None:
-    """The first two steps, which compile, are left out; the median of the next six counts, and the limit is told."""
+    """The first two steps, which compile, are left out. The median of the next six counts, and the limit is told."""
     ends_s = [20.0, 21.0, 21.5, 22.0, 22.5, 30.0, 30.5, 31.0]  # half seconds, and one step that was held up
     assert forecast(ends_s[:-1], 600, None) is None
     assert forecast(ends_s, 600, None) == "a step takes 0.5 s here: 600 steps take about 5 minutes, validation apart"

@@ -161,7 +161,7 @@ def test_without_pictures_a_threshold_is_still_chosen() -> None:
 
 
 def test_a_model_that_only_sorts_answers_its_leading_class() -> None:
-    """Of three pictures of the class one is led by another; a picture of another class is taken for it once.
+    """Of three pictures of the class one is led by another. A picture of another class is taken for it once.
 
     Weak as 5 of 255 is, it is answered: nothing that was learned from was clean.
     """
@@ -205,7 +205,7 @@ def test_a_class_that_was_not_found_before_it_is_learned_is_given_an_even_chance
     """Fitted to silence; presumed instead: 0.5 and half of 25 px, which is what ten of eleven pictures show at least.
 
     The eleventh mask is all but empty: of their largest defects in order, 1, 25, 64, 64, ..., the place a tenth of the
-    way is the second. Answered at 0.6 on 12 px of a clean picture it is still a speck; on 13 px a false alarm.
+    way is the second. Answered at 0.6 on 12 px of a clean picture it is still a speck. On 13 px a false alarm.
     """
     large, small, clean, slip = (np.zeros((40, 40), bool) for _ in range(4))
     slip[0, 0] = True

@@ -52,7 +52,7 @@ def test_class_ids_come_out_of_any_png(
 
 
 def test_what_holds_no_class_ids_is_refused(tmp_path: Path) -> None:
-    """Colours, ids beyond 255, a cut-off PNG and no picture are errors that name the file; grey in colours is none."""
+    """Colours, ids beyond 255, a cut-off PNG and no picture are errors that name the file. Grey in colours is none."""
     ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
     np.testing.assert_array_equal(read_indexed(save(tmp_path / "bgr.png", np.dstack([ids] * 3))), ids)
     with pytest.raises(DatasetError, match=r"colour\.png: expected one value of 8 bits"):
@@ -101,7 +101,7 @@ def test_a_folder_of_masks_per_class(folder: Path) -> None:
 
 
 def test_one_mask_per_picture_of_one_class(folder: Path) -> None:
-    """Black and white masks with a suffix, of 0 and 255 or of 0 and 1; a missing one is an error or clean."""
+    """Black and white masks with a suffix, of 0 and 255 or of 0 and 1. A missing one is an error or clean."""
     save(folder / "masks" / "a_mask.png", rectangle(SIZE, 1, 2, 3, 4))
     save(folder / "masks" / "b_mask.png", rectangle(SIZE, 5, 5, 2, 2) // 255)
     save(folder / "masks" / "notes.png", rectangle(SIZE, 5, 5, 2, 2))
@@ -135,7 +135,7 @@ def test_one_mask_per_picture_of_class_ids(folder: Path) -> None:
 
 
 def test_masks_may_lie_among_the_pictures(folder: Path) -> None:
-    """In the same folder a suffix tells them apart; a folder of masks below the pictures is no folder of pictures."""
+    """In the same folder a suffix tells them apart. A folder of masks below the pictures is no folder of pictures."""
     for name in ("a", "b", "sub/c"):
         save(folder / "pictures" / f"{name}_m.png", rectangle(SIZE, 1, 2, 3, 4))
     where = folder / "pictures"

@@ -51,7 +51,7 @@ def test_what_is_traced_is_filled_again(height: int, width: int, seed: int, shar
 
 
 def test_pixels_whose_centre_is_inside_are_filled() -> None:
-    """A box from 1.4 to 3.6 has the pixels 1 to 3; neighbours share none, a ring within is a hole, the rest is cut."""
+    """A box from 1.4 to 3.6 has the pixels 1 to 3. Neighbours share none, a ring within is a hole, the rest is cut."""
     box = filled([box_corners(1.4, 1.4, 2.2, 2.2)], (6, 6))
     assert np.argwhere(box).tolist() == [[y, x] for y in (1, 2, 3) for x in (1, 2, 3)]
     left, right = (filled([box_corners(x, 0, 2.5, 4)], (4, 6)) for x in (0, 2.5))

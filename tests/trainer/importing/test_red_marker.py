@@ -63,7 +63,7 @@ AT_LEAST: dict[Shape, float] = {"stroke": 0.88, "hairline": 0.6, "blob": 0.97, "
 @pytest.mark.parametrize("shape", AT_LEAST)
 @pytest.mark.parametrize("seed", range(4))
 def test_paint_is_found_through_anti_aliasing_and_jpeg(shape: Shape, seed: int) -> None:
-    """From a drawing at JPEG quality 75 comes the mask that was drawn; from a PNG nearly every pixel of it."""
+    """From a drawing at JPEG quality 75 comes the mask that was drawn. From a PNG nearly every pixel of it."""
     photo = surface(seed, SIZE)
     drawing, meant = draw(photo, shape)
     if shape == "outline":
@@ -90,7 +90,7 @@ def test_paint_is_found_at_any_quality(quality: int) -> None:
 
 @pytest.mark.parametrize("part", [RED, (40, 30, 190), (20, 20, 230)])
 def test_a_red_part_of_the_product_is_no_drawing(part: tuple[int, int, int]) -> None:
-    """Red that is on the photo too is not paint, beside a stroke and without one; nor where a stroke runs over it."""
+    """Red that is on the photo too is not paint, beside a stroke, without one, or below one."""
     photo = surface(5, SIZE)
     cv2.rectangle(photo, (100, 60), (150, 110), part, -1)
     mask, reason, _ = judge_drawing(photo, as_jpeg(photo), Paint())
@@ -123,7 +123,7 @@ def test_outlines_are_filled_or_kept() -> None:
 
 @pytest.mark.parametrize(("gap_px", "closed"), [(0, False), (3, False), (6, True)])
 def test_an_outline_with_a_gap_counts_as_closed_up_to_the_gap(gap_px: int, closed: bool) -> None:
-    """Ends that are 5 px apart are joined from a gap of 6 on; nothing leaks outside and the stroke does not swell."""
+    """Ends that are 5 px apart are joined from a gap of 6 on. Nothing leaks outside and the stroke does not swell."""
     ring = np.zeros((60, 60), np.uint8)
     cv2.rectangle(ring, (10, 10), (49, 49), 1, 2)
     ring[8:13, 28:33] = 0  # a gap of 5 px in the upper side

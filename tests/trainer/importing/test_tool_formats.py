@@ -388,7 +388,7 @@ def test_mvtec_s_folders_are_read(tmp_path: Path) -> None:
 
 
 def test_masks_beside_their_pictures_are_read(tmp_path: Path) -> None:
-    """Magnetic tiles in one command; a picture that lacks its mask, and one whose twin is a JPEG too, are named."""
+    """Magnetic tiles in one command. A picture that lacks its mask, and one whose twin is a JPEG too, are named."""
     folder = write_side_by_side(tmp_path / "tiles")
     code, said = run("auto", folder, "--out", tmp_path / "none")
     assert (code, "--rename 'MT_Free=ok'" in said) == (10, True), said

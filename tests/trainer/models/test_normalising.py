@@ -57,7 +57,7 @@ def test_what_does_not_learn_keeps_its_statistics() -> None:
 
 
 def test_a_bundle_holds_keras_own_layers_alone() -> None:
-    """The network of a bundle is made of Keras's layers, so that any Keras opens it; training uses the quick ones."""
+    """The network of a bundle is made of Keras's layers, so that any Keras opens it. Training uses the quick ones."""
     for settings in (SlimUnetSettings(widths=(4, 8)), EdgeUnetSettings(widths=(4, 8))):
         trained = build_for_training(settings, 1, 2, 32)
         assert any(type(layer) is FusedBatchNormalization for layer in trained._flatten_layers())

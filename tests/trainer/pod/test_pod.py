@@ -71,7 +71,7 @@ def test_sizes_are_spread_over_each_orientation_and_ninth() -> None:
 
 @pytest.mark.parametrize("shape", ["line", "spot"])
 def test_a_defect_lies_in_its_ninth_and_on_the_part(shape: MarkShape) -> None:
-    """The middle lies in the ninth of the box around the part, both ends on it; without room nothing is drawn."""
+    """The middle lies in the ninth of the box around the part, both ends on it. Without room nothing is drawn."""
     part: UInt8 = np.zeros((200, 300), np.uint8)
     part[20:182, 30:270] = 1
     g = np.random.default_rng(1)

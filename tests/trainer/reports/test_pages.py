@@ -74,7 +74,7 @@ def outputs(workplace: Path) -> dict[str, str]:
 
 
 def test_every_command_of_the_pages_works_and_writes_what_it_names(outputs: dict[str, str], workplace: Path) -> None:
-    """Each ends with 0; every file or folder behind --out, --report and --json is there; none of five is left out."""
+    """Each ends with 0; every file or folder behind --out, --report and --json is there. None of five is left out."""
     assert {command.split()[1] for command in outputs} == {"preparing", "tiles", "audit", "split", "augmentations"}
     for command in outputs:
         words = shlex.split(command)
@@ -93,7 +93,7 @@ def test_preparing_shows_every_step_of_the_recipe_on_the_page(outputs: dict[str,
 
 
 def test_a_picture_of_3520_x_3200_becomes_11_x_10_tiles_exactly(outputs: dict[str, str], workplace: Path) -> None:
-    """Side by side the 110 tiles of 320 px are the picture again, and their masks the mask; no tile is left over."""
+    """Side by side the 110 tiles of 320 px are the picture again, and their masks the mask. No tile is left over."""
     assert any("1 picture cut into 110 tiles of 320 px" in printed for printed in outputs.values())
     pixels, mask = panel()
     rebuilt, rebuilt_mask = np.zeros_like(pixels), np.zeros_like(mask)

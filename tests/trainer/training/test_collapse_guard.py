@@ -68,7 +68,7 @@ def test_area_in_the_wrong_place_is_lost_as_well() -> None:
 
 
 def test_a_hundredth_of_the_area_is_as_good_as_nothing() -> None:
-    """0.9 % of the true area, all of it right, has a Dice of 0.018; the area tells that it is lost, 1.1 % not yet."""
+    """0.9 % of the true area, all of it right, has a Dice of 0.018. The area tells that it is lost, 1.1 % not yet."""
     assert [f.kind for f in look(history(oil=[0.009 * TRUE] * 4), FOUR)] == ["class_lost"]
     assert look(history(oil=[0.011 * TRUE] * 4), FOUR) == []
 

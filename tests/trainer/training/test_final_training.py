@@ -80,7 +80,7 @@ def test_thresholds_are_those_of_the_first_part_and_weights_go_on(finished: Bund
 
 
 def test_a_recipe_can_presume_every_threshold(finished: Bundle, data: Path, tmp_path: Path) -> None:
-    """The same weights with an even chance from half of what nine of ten pictures show on; command and page say so."""
+    """The same weights with an even chance from half of what nine of ten pictures show on. Command and page say so."""
     asked = FINISHED.replace("{share: 0.5}", "{share: 0.5, thresholds: presumed}")
     recipe(tmp_path, asked)
     out = tmp_path / "presumed"

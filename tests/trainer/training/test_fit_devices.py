@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from trainer.recipe.settings import TrainSettings
 from trainer.training.hardware import make_strategy
 
-# one and the same network takes the same four batches on one device and on two; printed is how far they are apart
+# one and the same network takes the same four batches on one device and on two. Printed is how far they are apart
 SCRIPT = """
 import json, sys
 import numpy as np

@@ -142,7 +142,7 @@ STAGES = (Stage(0.0, head_only), Stage(0.5, everything))
 
 
 def test_stages_unfreeze_at_their_share_and_resume(tmp_path: Path) -> None:
-    """The body stands still in the first half and learns in the second; stopped in between, it goes on to the bit."""
+    """The body stands still in the first half and learns in the second. Stopped in between, it goes on to the bit."""
     settings = recipe(logs={"tensorboard": True})
     body: list[Any] = []
 
@@ -177,7 +177,7 @@ def test_stages_unfreeze_at_their_share_and_resume(tmp_path: Path) -> None:
 
 
 def test_a_last_part_knows_what_came_before_it(tmp_path: Path) -> None:
-    """Interrupted in its first epoch, it says that the part before is kept; a run of one part, that nothing is."""
+    """Interrupted in its first epoch, it says that the part before is kept. A run of one part, that nothing is."""
     settings = recipe(epochs=1)
     loop, stepper, _ = make_loop(settings, two_layers(), tmp_path / "training", pictures(), goes_on=True)
     _stop_after(stepper, 2)
@@ -453,7 +453,7 @@ def test_an_average_that_is_no_number_is_not_kept_as_good(tmp_path: Path) -> Non
 def test_what_a_constant_answer_scores_is_known() -> None:
     """Three of four tiles are scratched: a classifier that always says so has a Dice of 2 * 3/4 / (1 + 3/4).
 
-    With the other quarter of another class the mean over both is half of that; of a segmenter, answering nothing is 0.
+    With the other quarter of another class the mean over both is half of that. Of a segmenter, answering nothing is 0.
     """
     truths = np.array([1, 1, 1, 0], np.uint8).reshape(4, 1, 1)
     assert constant_dice(truths, 1) == pytest.approx(1.5 / 1.75)
@@ -541,7 +541,7 @@ def test_a_broken_checkpoint_is_told(tmp_path: Path) -> None:
 
 
 def test_memory_is_estimated_from_some_pictures(tmp_path: Path) -> None:
-    """96 x 128 pixels of one channel and as many of truth, and 8 bytes per defect pixel; six of twelve are read."""
+    """96 x 128 pixels of one channel and as many of truth, and 8 bytes per defect pixel. Six of twelve are read."""
     entries = read_manifest(write_painted(tmp_path / "data", 12))
     names = class_names(entries)
     settings = TrainSettings.model_validate({"name": "x", "preparing": [{"step": "grey"}]})
@@ -565,7 +565,7 @@ def test_available_memory_is_what_the_system_tells() -> None:
 
 
 def test_memory_is_what_the_container_leaves_and_elsewhere_unknown(tmp_path: Path) -> None:
-    """Of 3,000 kB the system has 2,000; of a limit of 900,000 bytes 500,000 are taken, 100,000 of them page cache.
+    """Of 3,000 kB the system has 2,000. Of a limit of 900,000 bytes 500,000 are taken, 100,000 of them page cache.
 
     A system without these files is not asked, and nothing fails.
     """

@@ -82,7 +82,7 @@ def test_adamw_lets_weights_decay_apart_from_the_slope() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_gradients_are_clipped_to_a_norm(precision: str) -> None:
-    """A slope of 1.5 goes as one of 0.5, scaled or not; the norm that is told is the one before."""
+    """A slope of 1.5 goes as one of 0.5, scaled or not. The norm that is told is the one before."""
     one = stepper({"kind": "sgd", "clip_norm": 0.5}, precision=precision)
     stepped = one.step(pixels(1.5), np.zeros((1, 2, 2), np.uint8), RATE)
     assert stepped.norm == pytest.approx(1.5)

@@ -68,7 +68,7 @@ def test_one_seed_gives_the_same_bundle_twice(whole: Bundle, data: Path, tmp_pat
 
 
 def test_the_clock_is_a_limit_that_is_told_and_changes_no_step(whole: Bundle, data: Path, tmp_path: Path) -> None:
-    """A run whose time is over after its first epoch says so everywhere; with more time it becomes the uncut one."""
+    """A run whose time is over after its first epoch says so everywhere. With more time it becomes the uncut one."""
     told = Console(file=io.StringIO(), width=400)
     out = tmp_path / "cut"
     cut = fit(recipe(tmp_path, f"{DROPS}max_minutes: 0.00001\n"), data, out, told)

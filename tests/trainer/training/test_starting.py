@@ -44,7 +44,7 @@ def hashes(bundle: Path, part: str) -> set[str]:
 
 
 def test_a_run_begins_with_the_best_weights_of_another(first: Path, data: Path, tmp_path: Path) -> None:
-    """After one step at a rate of next to nothing the kernels are still those; the bundle says what it began with.
+    """After one step at a rate of next to nothing the kernels are still those. The bundle says what it began with.
 
     Pictures that they learned from are left out when the bundle is judged on another split of its own.
     """
