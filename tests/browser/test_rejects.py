@@ -51,7 +51,7 @@ def picture_width(page: Page, selector: str) -> int:
 
 
 def test_a_reject_is_found_looked_at_and_judged_by_keyboard(browser: Browser, kept: KeptPlant) -> None:
-    """From the filmstrip to the next reject no mouse is needed. What was said is in the file beside the pictures."""
+    """From the filmstrip to the next reject no mouse is needed. The judgement is in the file beside the pictures."""
     with watched_page(browser, kept.url) as (page, _):
         kept.log_in(page)
         page.goto(f"{kept.url}/rejects")

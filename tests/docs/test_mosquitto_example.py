@@ -98,7 +98,7 @@ def write_secure_line(folder: Path, port: int, ca: Path) -> Path:
 
 
 def test_a_line_a_desk_and_a_recorder_work_at_the_example_broker_and_nobody_else(tmp_path: Path) -> None:
-    """Each may what the access list says and no more; a command is heard and answered. What was retained is kept."""
+    """Each may what the access list says and no more; a command is heard and answered. Retained messages are kept."""
     with example_broker(tmp_path) as (port, ca):
         desk = Listener(port, ca, "desk", f"{LINE}/#")
         with running(write_secure_line(tmp_path, port, ca)):

@@ -1,4 +1,4 @@
-"""The log says each thing once and counts it then. What C libraries write to descriptor 2 is caught on its way."""
+"""The log says each thing once and counts it then. Lines of C libraries to descriptor 2 are caught on their way."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def what_is_played(folder: Path) -> tuple[list[Frame | CameraState], str]:
 
 
 def test_altered_bytes_are_refused_or_unread_and_never_another_picture(whole: Path, tmp_path: Path) -> None:
-    """Each file is hurt in turn. What is played as a frame has the pixels that were recorded under its index."""
+    """Each file is hurt in turn. A played frame has the pixels that were recorded under its index."""
     files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
     assert len(files) == 6
     refused = unread = 0

@@ -1,4 +1,4 @@
-"""A table of when parts were opened and closed fits its station, or is refused. What it leaves out is told."""
+"""A table of when parts were opened and closed fits its station, or is refused. Its omissions are told."""
 
 from __future__ import annotations
 

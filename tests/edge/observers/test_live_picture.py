@@ -66,7 +66,7 @@ def test_nothing_is_drawn_while_nobody_watches() -> None:
 
 
 def test_two_who_watch_share_each_picture() -> None:
-    """Both see the same JPEG, which was drawn once. Who comes to a third is told that there is no room."""
+    """Both see the same JPEG, which was drawn once. A third viewer is told that there is no room."""
     with pictures() as live, live.watch("top") as one, live.watch("top") as other:
         with pytest.raises(NoStreamError, match="2 watch already"), live.watch("side"):
             pass

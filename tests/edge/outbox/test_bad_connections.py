@@ -188,7 +188,7 @@ def test_a_birth_that_mosquitto_refuses_as_too_large_wedges_nothing(tmp_path: Pa
 
 
 def test_a_flaky_link_resends_a_bounded_part_and_new_events_come_first(tmp_path: Path) -> None:
-    """Cut again and again, a link carries each event a few times. What is new is there before what comes again."""
+    """Cut again and again, a link carries each event a few times. New ones are there before those that come again."""
     with (
         Mosquitto(tmp_path) as broker,
         FaultProxy(broker.port) as proxy,

@@ -64,7 +64,7 @@ def test_a_link_that_is_too_slow_drops_the_pulse() -> None:
 
 
 def test_a_standing_loop_stops_the_heart_and_makes_safe() -> None:
-    """2 s after its last mark the levels are the safe ones, and no beat comes. When it moves again all goes on."""
+    """2 s after its last mark the levels are the safe ones, and no beat comes. All goes on once it moves again."""
     stands_at: list[int | None] = [None]
 
     def loop_ns() -> int:

@@ -186,7 +186,7 @@ def test_a_person_ends_it() -> None:
 
 
 def test_what_cannot_be_taken_just_before_the_change_changes_nothing() -> None:
-    """The files were read well before. What is known only at the change is refused as it would have been then."""
+    """The files were read well before. A fault known only at the change is refused as it would have been then."""
     line = shadowed()
     assert line.do(*[SAME] * 4, NotRead("gone")) == [Finish("failed", "gone")]
     assert line.state.phase == "idle"

@@ -1,4 +1,4 @@
-"""Each change of a line's state is one line of the log, with its reason. What stands in between is silent."""
+"""Each change of a line's state is one line of the log, with its reason. The state in between is silent."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ def drawn_by_two(folder: Path, thick: int) -> None:
 
 
 def test_an_annotator_who_draws_thicker_is_named_with_numbers(tmp_path: Path) -> None:
-    """Bob's lines are drawn 8 px wider than Ann's, 4 px outside of the edge. When they agree nobody is named."""
+    """Bob's lines are drawn 8 px wider than Ann's, 4 px outside of the edge. Nobody is named when they agree."""
     drawn_by_two(tmp_path / "two", thick=13)
     found = audit(tmp_path / "two", CONSOLE)
     texts = kinds(found)["style"]
