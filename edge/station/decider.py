@@ -84,8 +84,8 @@ class Decider:
     def use(self, recipe: LoadedRecipe | UnreadyRecipe, from_ns: int = 0) -> None:
         """Judge by this recipe the frames that are captured, and the parts that are opened, from a moment on.
 
-        A view sees that moment's parts later by its offset. Where the recipe lacks the view, parts of the one before
-        it are still on their way there: its own offset counts.
+        A view sees that moment's parts later by its offset. A recipe may lack the view while parts of the one before it
+        are still on their way there: its own offset counts.
         """
         self._offsets_ns |= {name: rule.offset_ns for name, rule in recipe.rules.views.items()}
         for view in self.views:
