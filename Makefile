@@ -10,13 +10,14 @@ unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 
-# What the tests start beside themselves: a broker, an RTSP server, a browser with fonts, the checker of Prometheus,
-# systemd's verifier, an OpenCV with GStreamer, Aravis with its fake GenICam camera, a compiler for stubs beneath TensorRT, `ip` for networks that lead nowhere.
+# The tests start these beside themselves: a broker, an RTSP server, a browser with fonts, the checker of Prometheus.
+# They start systemd's verifier, an OpenCV with GStreamer, and Aravis with its fake GenICam camera. They need a compiler
+# for stubs beneath TensorRT, and `ip` for networks that lead nowhere.
 DEBIAN_PACKAGES := mosquitto mosquitto-clients debootstrap python3-opencv python3-numpy python3-venv python3-gi gir1.2-gst-rtsp-server-1.0 \
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly ffmpeg systemd openssl gcc libc6-dev iproute2 \
   chromium fonts-dejavu-core fonts-wqy-zenhei prometheus curl gir1.2-aravis-0.8 aravis-tools aravis-tools-cli \
   python3-cairo
-# What must also hold with the oldest OpenCV that serves, Debian's.
+# These must also hold with the oldest OpenCV that serves, Debian's.
 OLDEST_OPENCV_TESTS := tests/edge/cameras tests/edge/inspection/test_measuring.py \
   tests/edge/preparing/test_preparing.py tests/edge/preparing/test_preparing_geometry.py \
   tests/edge/preparing/test_preparing_locating.py tests/edge/simulation/test_simulated_line.py
