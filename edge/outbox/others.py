@@ -45,6 +45,14 @@ class Others:
         self._seen["taken_over"] = (time.monotonic(), why)
         _log.error("This line is thrown out: %s", why)
 
+    def crowded(self, count: int) -> None:
+        """Note that others write more at the line's own topics than can be looked at; `count` went unseen."""
+        self._tally.add(foreign=count)
+        unseen = f"; {counted(count, 'message')} went unseen" if count else ""
+        told = f"somebody else floods the line's own topics{unseen}; nothing is corrected there for a while"
+        self._seen["foreign"] = (time.monotonic(), told)
+        _log.warning("The line's own topics are not its own: %s", told)
+
     def look_at(self, received: Received) -> bool:
         """Correct what somebody else wrote on the line's own topics; False where a message is on none of them."""
         if self._own is None or not self._own.concerns(received.topic):

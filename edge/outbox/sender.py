@@ -316,7 +316,10 @@ class Sender:
             if not self._others.look_at(event):
                 self._heard(event)
         elif isinstance(event, Crowded):
-            self._heard(event)
+            if event.own:
+                self._others.crowded(event.count)
+            else:
+                self._heard(event)
         elif isinstance(event, Displaced):
             self._others.took_over(event.reason)
         elif isinstance(event, Unheard):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -25,6 +27,7 @@ from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.lets_in import lacking, refusal, unanswered
 from edge.publishers.network import NetworkThread, Reload
 from edge.publishers.paho_client import PahoClient
+from edge.rates import Rate
 from edge.records import (
     Acknowledged,
     Connected,
@@ -48,6 +51,8 @@ KEPT_RECEIVED = 65_536  # … and of a payload no more than this is looked at
 MAX_WAITING = 200  # messages to the line that nobody has looked at yet; more are thrown away, and counted
 _LOOKED_AT_ONCE = 100
 _SLOW_S = 0.0005  # for each that is thrown away: who is flooded must not spend all its time on it
+_UNWATCHED_S = 10.0, 30.0  # so long own topics are not watched after a flood there; doubled while it goes on
+_OTHERS_PER_S, _OTHERS_AT_ONCE = 100, 1_000  # messages of others at own topics; more are a flood
 _DOUBT_S = 1.0  # a link that breaks takes both connections within this time
 _ANSWERS_S = 60.0  # a broker that answers none of what was sent for so long is asked over a new connection
 _QUIET_S = 0.2  # a message of QoS 0 over which the broker ends a connection was sent within this time
@@ -92,10 +97,13 @@ class MqttPublisher:
     message that is not answered when that ends is forgotten here, and its sender's again. Leaving disconnects normally,
     so the Will is not published. One thread calls `send` and `events`.
 
-    Messages on the topic filters `hears` are `Received` among the events. So are those that others write, or have
-    written, on the filters `watches`: the line's own retained topics. They come over a connection of its own, whose
+    Messages on the topic filters `hears` are `Received` among the events. They come over a connection of its own, whose
     client id begins with `client_id`. So no acknowledgement waits behind them. That connection also shows whether the
     broker ended only the other one. Then another client has the same id, and `Displaced` says so.
+
+    `Received` too is what others write, or have written, on the filters `watches`: the line's own retained topics.
+    Acknowledgements come over that connection and wait behind it. So nothing is watched for a while where more comes
+    than can be looked at. `Crowded` says so.
 
     `alive` is called from `events` as long as the thread that serves the network moves. One that has ended is replaced
     there. Certificates and passwords are read before each attempt to connect, and anew when `reload` is set. Entering
@@ -109,6 +117,7 @@ class MqttPublisher:
     _kept_received = KEPT_RECEIVED
     _max_waiting = MAX_WAITING
     _looked_at_once = _LOOKED_AT_ONCE
+    _slows = False  # its acknowledgements wait behind what it is told
 
     def __init__(
         self,
@@ -134,6 +143,10 @@ class MqttPublisher:
         self._listener: Callable[[], None] = lambda: None
         self._received: deque[Received] = deque()
         self._thrown_away = self._told_away = 0
+        self._watching = True
+        self._unwatched_s = -math.inf  # when watching was last given up …
+        self._unwatched_for_s = 0.0  # … and for how long
+        self._others = Rate(_OTHERS_PER_S, _OTHERS_AT_ONCE)
         self._numbers = itertools.count(1)
         self._tokens: dict[int, Token] = {}
         self._asked: dict[int, list[str]] = {}  # topics of each subscription that was not answered yet
@@ -156,7 +169,7 @@ class MqttPublisher:
     def _make(self) -> PahoClient:
         """Return the client of one connection. Raises SettingsError for files that cannot be used."""
         settings, will = self._settings, self._will
-        client = PahoClient(self._client_id)
+        client = PahoClient(self._client_id, self._kept_received, self._has_room)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
@@ -257,13 +270,43 @@ class MqttPublisher:
             event = self._event(happened)
             if event is not None:
                 yield event
-        if more := self._thrown_away - self._told_away:
-            self._told_away += more
-            yield Crowded(more)
-        for _ in range(min(len(self._received), self._looked_at_once)):
-            yield self._received.popleft()
+        yield from self._said()
         if self._ears is not None:
             yield from self._heard(self._ears)
+
+    def _said(self) -> Iterator[Received | Crowded]:
+        """Yield a part of what was said over this connection, and how much more than can be looked at."""
+        more = self._thrown_away - self._told_away
+        self._told_away += more
+        looked_at = min(len(self._received), self._looked_at_once)
+        for _ in range(looked_at):
+            yield self._received.popleft()
+        too_much = bool(self._watches) and self._watch_less(looked_at, crowded=more > 0)
+        if more or too_much:
+            yield Crowded(more, own=bool(self._watches))
+
+    def _watch_less(self, came: int, *, crowded: bool) -> bool:
+        """Watch nothing for a while where too much comes, and again when that is over; whether it comes just now."""
+        now_s = time.monotonic()
+        self._others.owe(came)
+        if self._watching and (crowded or self._others.left < 0):
+            again = now_s - self._unwatched_s < 2 * _UNWATCHED_S[1]
+            self._unwatched_for_s = min(2 * self._unwatched_for_s, _UNWATCHED_S[1]) if again else _UNWATCHED_S[0]
+            self._unwatched_s, self._watching = now_s, False
+            if self._client is not None:
+                with suppress(OSError):  # the connection has just ended
+                    self._client.unsubscribe(list(self._watches))
+            return True
+        if not self._watching and now_s - self._unwatched_s > self._unwatched_for_s:
+            self._watching = True
+            if self._client is not None:
+                with suppress(OSError):
+                    self._ask(self._client, self._watched())
+        return False
+
+    def _watched(self) -> list[tuple[str, SubscribeOptions]]:
+        own = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True, retainHandling=_AS_SUBSCRIBED)
+        return [(topic, own) for topic in self._watches] if self._watching else []
 
     def _miss_answers(self) -> None:
         """Ask for a new connection where the broker has long answered none of what it was sent."""
@@ -335,8 +378,7 @@ class MqttPublisher:
     def _subscribe(self, client: PahoClient) -> None:
         """Ask for what is to be heard; again at every connection, since a broker may have forgotten."""
         told = SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=_NEVER)
-        own = SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True, retainHandling=_AS_SUBSCRIBED)
-        wanted = [*((topic, told) for topic in self._listens), *((topic, own) for topic in self._watches)]
+        wanted = [*((topic, told) for topic in self._listens), *self._watched()]
         if wanted:
             self._ask(client, wanted)
 
@@ -402,11 +444,15 @@ class MqttPublisher:
         code, name = client.reason_of(packet, reason) if isinstance(client, PahoClient) else (reason.value, str(reason))
         self._happened(_Answered(client, packet, code, name))
 
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        if len(self._received) >= self._max_waiting:
-            self._thrown_away += 1
+    def _has_room(self) -> bool:
+        if len(self._received) < self._max_waiting:
+            return True
+        self._thrown_away += 1
+        if self._slows:
             time.sleep(_SLOW_S)
-            return
+        return False
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         properties = message.properties
         told = dict(getattr(properties, "UserProperty", ()))
         self._received.append(
@@ -443,6 +489,7 @@ class _Ears(MqttPublisher):
 
     _session_s = 0
     _publishes = False
+    _slows = True
 
     def __init__(self, settings: BrokerSettings, client_id: str, listens: Sequence[str], reload: Reload | None) -> None:
         super().__init__(settings, client_id, None, reload=reload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
+
+from edge.publishers.received_packet import cut, packet_number
 
 _UNSPECIFIED = 0x80
 _REASON_AT = 2  # in a PUBACK, behind the packet's number
@@ -22,15 +25,20 @@ class PahoClient(Client):
 
     paho raises on a reason code that the standard does not list for a PUBACK. That ends a connection whose broker has
     only refused a message. Here such a code reaches `on_publish` as unspecified, and `reason_of` tells the true one.
+
+    What others publish is cut before paho reads it: `keeps` bytes of its payload and one more, and its first
+    properties. While `has_room` says no it is acknowledged and not read at all.
     """
 
-    def __init__(self, client_id: str) -> None:
+    def __init__(self, client_id: str, keeps: int = 0, has_room: Callable[[], bool] = lambda: True) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         # An exception in a callback would leave paho's own book-keeping half done.
         self.suppress_exceptions = True
         # else publish() would write to the socket from its caller's thread, beside the one that serves the network
         self.on_socket_register_write = lambda *_: None
         self._unlisted: dict[int, int] = {}
+        self._keeps = keeps
+        self._has_room = has_room
 
     def reason_of(self, packet: int, reason: ReasonCode) -> tuple[int, str]:
         """Return the broker's answer to a packet, and its name."""
@@ -64,6 +72,14 @@ class PahoClient(Client):
             made.close()
             raise
         return wrapped
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        qos = (self._in_packet["command"] & 0x06) >> 1
+        packet: Any = self._in_packet["packet"]
+        if qos <= 1 and not self._has_room():  # of QoS 2 nothing is asked for
+            return self._send_puback(packet_number(packet)) if qos else MQTTErrorCode.MQTT_ERR_SUCCESS
+        self._in_packet["packet"] = bytearray(cut(packet, qos, self._keeps))
+        return super()._handle_publish()
 
     def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
         packet: Any = self._in_packet["packet"]

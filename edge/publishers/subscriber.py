@@ -132,6 +132,7 @@ class Desk:
 class _Ears(MqttPublisher):
     _session_s = 0
     _publishes = False
+    _slows = True
 
     def __init__(self, settings: BrokerSettings, client_id: str, topics: Sequence[str]) -> None:
         super().__init__(settings, client_id, None)

@@ -128,9 +128,13 @@ class Received:
 
 @dataclass(frozen=True)
 class Crowded:
-    """So many messages to this line were thrown away, since more came than it can look at."""
+    """So many messages to this line were thrown away, since more came than it can look at.
+
+    `own`: they came at the line's own topics, which nobody watches for a while. Otherwise they were commands.
+    """
 
     count: int
+    own: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ def counters(subscriber: Subscriber) -> dict[str, Any]:
 
 
 @contextmanager
-def flood(port: int, name: str, body: bytes, per_s: int) -> Iterator[None]:
-    """Publish a command so many times a second, each with an answer wanted, until the context is left."""
-    how = [str(port), f"{ROOT_TOPIC}/cmd/{name}", f"{ROOT_TOPIC}/answer/eve", body.decode(), str(per_s)]
+def flood(port: int, levels: str, body: bytes, per_s: int) -> Iterator[None]:
+    """Publish so many times a second below the line's root, each with an answer wanted, until the context is left."""
+    how = [str(port), f"{ROOT_TOPIC}/{levels}", f"{ROOT_TOPIC}/answer/eve", body.decode(), str(per_s)]
     with subprocess.Popen([sys.executable, "-c", _FLOOD, *how], stdout=subprocess.PIPE, cwd=ROOT) as eve:
         assert eve.stdout is not None
         try:
@@ -98,7 +98,7 @@ def test_alarms_and_results_come_through_a_flood_of_commands(tmp_path: Path) -> 
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port, OF_THE_LINE) as desk:
         with running(write_line(tmp_path, broker.port)):
             wait_for(lambda: raised(desk, "scratched"))
-            with flood(broker.port, "ack", command(), 5_000):
+            with flood(broker.port, "cmd/ack", command(), 5_000):
                 time.sleep(2.0)
                 results, alarms = len(bodies(desk, "event/result")), len(bodies(desk, "event/alarm"))
                 wait_for(lambda: len(bodies(desk, "event/result")) >= results + 5)
@@ -127,7 +127,7 @@ def test_wishes_to_send_again_do_not_keep_results_back(tmp_path: Path) -> None:
         epoch = json.loads(desk.payloads(f"{ROOT_TOPIC}/event/result")[0])["epoch"]
         wish = {"schema": "linewatch/command-resend/1", "epoch": epoch, "from_seq": 1, "to_seq": 10_000}
         wish |= {"user": "eve", "comment": ""}
-        with flood(broker.port, "resend", json.dumps(wish).encode(), 20):
+        with flood(broker.port, "cmd/resend", json.dumps(wish).encode(), 20):
             frames = {result["frame"] for result in bodies(desk, "event/result")}
             wait_for(lambda: len({result["frame"] for result in bodies(desk, "event/result")} - frames) >= 6)
         wait_for(lambda: counters(desk)["resent"] > 0)
@@ -177,6 +177,27 @@ def test_what_others_write_at_the_lines_own_topics_is_corrected_and_an_alarm(tmp
             assert counters(desk)["foreign"] == 0
         transitions = [event["transition"] for event in bodies(desk, "event/alarm")[foreign:]]
         assert "raised" not in transitions
+
+
+@pytest.mark.parametrize("levels", ["status", "alarm/made-up"])
+def test_a_flood_at_the_lines_own_topics_keeps_nothing_back(tmp_path: Path, levels: str) -> None:
+    """Acknowledgements do not wait behind it: results and alarms go on, it is an alarm, and the truth is said again."""
+    with (
+        Mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, OF_THE_LINE[0]) as desk,
+        Subscriber(broker.port, f"{ROOT_TOPIC}/state/counters") as states,
+        running(write_line(tmp_path, broker.port)),
+    ):
+        wait_for(lambda: raised(desk, "scratched"))
+        with flood(broker.port, levels, b'{"status":"offline"}', 5_000):
+            wait_for(lambda: raised(desk, "foreign-messages"))
+            results, alarms = len(bodies(desk, "event/result")), len(bodies(desk, "event/alarm"))
+            wait_for(lambda: len(bodies(desk, "event/result")) >= results + 12)
+            wait_for(lambda: len(bodies(desk, "event/alarm")) >= alarms + 4)
+        desk.publish(f"{ROOT_TOPIC}/{levels}", b"burning", retain=True)
+        wait_for(lambda: b"burning" not in retained(broker.port, f"{ROOT_TOPIC}/{levels}").values())
+        wait_for(lambda: counters(states)["foreign"] > 1_000)
+        assert counters(states)["connections_lost"] == 0
 
 
 def test_two_lines_of_one_name_do_not_throw_each_other_out(tmp_path: Path) -> None:
