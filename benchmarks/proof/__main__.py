@@ -107,10 +107,10 @@ def play(name: str, scene: Scene, seed: int) -> Row:
 
 _PAGE = """# The proof
 
-Written by `make proof`; do not edit. An alarm or a result that was committed reaches its consumer, and the frame loop
-does not notice what that costs. The broker is mosquitto without any configuration file, so it keeps nothing on disk; the
-line is `linewatch run` on the simulated camera with the simulated engine, at about 130 frames/s; what was committed is
-what is in its database. The faults are random, but for the seed.
+Written by `make proof`; do not edit. A committed alarm or result reaches its consumer, and the frame loop does not notice
+what that costs. The broker is mosquitto without any configuration file, so it keeps nothing on disk. The line is
+`linewatch run` on the simulated camera with the simulated engine, at about 130 frames/s. The content of its database is
+committed. The faults are random, but for the seed.
 
 {verdict}: {versions}.
 

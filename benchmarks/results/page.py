@@ -23,16 +23,16 @@ TRIED = Path(__file__).with_name("tried.yaml")
 _INTRODUCTION = """# Results
 
 Written by `make results DATA=DIR`. DIR holds public sets of pictures, none of which is part of this project. Each set
-is learned by its recipe in `config/`, in at most 25 minutes on two cores, converted, and judged on whole pictures that
-were held out by group, at the thresholds of the bundle. For each set the commands were
+is learned by its recipe in `config/`, in at most 25 minutes on two cores, and converted. It is judged on whole pictures
+that were held out by group, at the thresholds of the bundle. For each set the commands were
 
     linewatch-train fit config/train.SET.yaml --data DIR/FOLDER --out B
     convert B --to onnxruntime --yes
     linewatch-train report B DIR/FOLDER --out report.html
 
 The worst cases are named below, and `out/results/worst.html`, written by the same command, shows them: no picture of
-the sets is repeated here. An interval is the 95 % bootstrap interval over groups of pictures (for a share without any
-error, that of Clopper and Pearson): **it says how far another draw of pictures may lie from this one.** Beside each
+the sets is repeated here. An interval is the 95 % bootstrap interval over groups of pictures. For a share without any
+error it is that of Clopper and Pearson. **It says how far another draw of pictures may lie from this one.** Beside each
 figure stands what an answer without any defect would get.
 """
 
@@ -186,9 +186,9 @@ def _row(one: PictureSet | None, target: Target, figure: dict[str, Any]) -> str:
 def _section(one: PictureSet, kept: dict[str, Any]) -> str:
     pictures, compared = kept["pictures"], kept["conversion"]
     told = (
-        f"{kept['date']}: `{one.recipe}`, {kept['model']}; trained {kept['minutes']:.1f} minutes "
-        f"({kept['epochs']} epochs) on {_cores(kept['cores'])}, from {pictures['train']} pictures; "
-        f"{pictures['validation']} {_validation(kept)}; {pictures['test']} were held out. "
+        f"{kept['date']}: `{one.recipe}`, {kept['model']}. Trained {kept['minutes']:.1f} minutes "
+        f"({kept['epochs']} epochs) on {_cores(kept['cores'])}, from {pictures['train']} pictures. "
+        f"{pictures['validation']} {_validation(kept)}. {pictures['test']} were held out. "
         f"Converted: {compared['lost']} of "
         f"{compared['defects']} defects lost, {compared['gained']} gained, {compared['changed_share']:.4%} of the "
         "pixels changed."
@@ -222,7 +222,7 @@ def _validation(kept: dict[str, Any]) -> str:
         return "chose the best epoch, thresholds and smallest areas"
     learned = f"were learned from as well in the last {minutes:.1f} minutes"
     if kept.get("presumed"):
-        return f"told how the first part went and {learned}, thresholds and smallest areas being presumed"
+        return f"told how the first part went and {learned}. Thresholds and smallest areas are presumed"
     return f"chose thresholds and smallest areas, and {learned}"
 
 
@@ -261,11 +261,11 @@ stains and chips, and has no word for oil. On `phone_msd`:
 {kept["table"]}
 
 The others that are given a scratch show oil, whose glints are as thin and as bright. All 22 drops are called stains;
-so are mirrored lamps, lenses and keys. What the set calls a stain is a speck of four pixels at this size, smaller than
-any stain that was drawn. Trainings differ more than this figure tells: with a level more, and with more drawn
-pictures, 24 and 30 of the 46 were given a scratch, more than half of them by an edge of something mirrored in the
-stained phones. The model that is shipped was chosen of three with these pictures known, so its figures are not blind;
-its thresholds and smallest areas come from drawn pictures alone.
+so are mirrored lamps, lenses and keys. A stain of the set is a speck of four pixels at this size. Any drawn stain
+is larger. Trainings differ more than this figure tells. With a level more, and with more drawn pictures, 24
+and 30 of the 46 were given a scratch. An edge of something mirrored in the stained phones gave more than half of them.
+The model that is shipped was chosen of three with these pictures known, so its figures are not blind. Its thresholds
+and smallest areas come from drawn pictures alone.
 """
 
 

@@ -68,11 +68,11 @@ def test_what_is_not_reached_is_named(tmp_path: Path) -> None:
     assert "≤ 7 % **missed**" in text
     assert "| Hot-rolled steel | not run yet |" in text
     learned = "were learned from as well in the last 9.6 minutes"
-    assert f"10 chose thresholds and smallest areas, and {learned}; 16 were held out" in " ".join(text.split())
+    assert f"10 chose thresholds and smallest areas, and {learned}. 16 were held out" in " ".join(text.split())
     (other := tmp_path / "other").mkdir()
     page.keep(other, "kolektor", one | {"presumed": True})
     page.write(other)
-    presumed = f"10 told how the first part went and {learned}, thresholds and smallest areas being presumed; 16 were"
+    presumed = f"10 told how the first part went and {learned}. Thresholds and smallest areas are presumed. 16 were"
     assert presumed in " ".join((other / "results.md").read_text(encoding="utf-8").split())
     assert "| defect | 0.500 |  | 1 of 9 | 1 of 7 |" in text
     assert "nothing at all being answered: 1 of 9 defective pictures, 11.1% (95 %: 2.0% to 40.0%)." in text
