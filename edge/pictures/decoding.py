@@ -71,7 +71,8 @@ def read_bytes(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise SourceError(f"No picture at {as_text(str(path))}: there is no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in a name
-        raise SourceError(f"{as_text(str(path))} cannot be read: {error}. {_SAVED_ANEW}") from error
+        said = getattr(error, "strerror", None) or error
+        raise SourceError(f"{as_text(str(path))} cannot be read: {said}. {_SAVED_ANEW}") from error
 
 
 def decode(encoded: bytes) -> Decoded:

@@ -108,6 +108,7 @@ def why_left_out(folder_name: str) -> str:
 def pictures_below(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
     """Yield the pictures of `list_pictures` one by one, however many: in the disk's order, not sorted.
 
+    Linked folders come last, by their names. So a picture is called the same each time, whatever the disk's order.
     Left-out names are appended to `left_out`. Raises as `list_pictures`.
     """
     walk = _Walk(folder, SUFFIXES, _UNSORTED_AT_MOST, in_order=False)
@@ -115,6 +116,7 @@ def pictures_below(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
     try:
         walk.enter(folder)
         yield from walk.visit(walk.entries(folder), 0)
+        yield from walk.linked()
     except OSError as error:
         raise SourceError(f"{as_text(str(folder))} cannot be read: {error.strerror}. Look at its rights") from error
 
@@ -129,6 +131,7 @@ class _Walk:
         self._no_disks = _made_up_devices()
         self._pictures = ".png" in suffixes
         self._folders: dict[tuple[int, int], Path] = {}
+        self._links: list[tuple[Path, int]] = []
         self.left_out: list[LeftOut] = []
 
     def enter(self, folder: Path) -> Path | None:
@@ -165,7 +168,10 @@ class _Walk:
             path = Path(entry.path)
             try:
                 if entry.is_dir():
-                    yield from self._folder(entry, path, depth)
+                    if self._in_order or not entry.is_symlink():
+                        yield from self._folder(path, depth)
+                    else:
+                        self._links.append((path, depth))
                 elif reason := self._why_not(entry, path):
                     self.left_out.append(LeftOut(path, reason))
                 elif path.suffix.lower() in self._suffixes:
@@ -173,8 +179,18 @@ class _Walk:
             except OSError as error:
                 self.left_out.append(LeftOut(path, f"it cannot be read ({error.strerror})"))
 
-    def _folder(self, entry: os.DirEntry[str], path: Path, depth: int) -> Iterator[Path]:
-        reason = why_left_out(entry.name)
+    def linked(self) -> Iterator[Path]:
+        """Visit the linked folders that were kept for the end, and those below them."""
+        while self._links:
+            links, self._links = sorted(self._links), []
+            for path, depth in links:
+                try:
+                    yield from self._folder(path, depth)
+                except OSError as error:  # noqa: PERF203 - one link that cannot be followed stops no other
+                    self.left_out.append(LeftOut(path, f"it cannot be read ({error.strerror})"))
+
+    def _folder(self, path: Path, depth: int) -> Iterator[Path]:
+        reason = why_left_out(path.name)
         if not reason and depth >= _DEEPEST:
             reason = "too deep"
         if not reason and path.stat().st_dev in self._no_disks:

@@ -27,7 +27,7 @@ _TABLES = f"""
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE done (picture TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE listed ({_COLUMNS}, PRIMARY KEY (picture)) WITHOUT ROWID;
+CREATE TABLE listed ({_COLUMNS}, PRIMARY KEY (picture), UNIQUE (kind, place, within, frame)) WITHOUT ROWID;
 """
 
 
@@ -97,9 +97,10 @@ class Listing:
             try:
                 database.execute("INSERT INTO listed VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(listed))
             except sqlite3.IntegrityError as error:
+                other = _also_called(database, listed)
                 raise SourceError(
-                    f"The picture {listed.picture} is named twice; expected each once, so that it has one row. Take it "
-                    "out of the list"
+                    f"The picture {listed.picture} is named twice{other}; expected each once, so that it has one row. "
+                    "Take it out of the list"
                 ) from error
 
     @staticmethod
@@ -112,7 +113,7 @@ class Listing:
         shards = 0
         arrow, parquet = load_arrow(), load_arrow("pyarrow.parquet")
         try:
-            with parquet.ParquetWriter(path, _list_schema()) as file:
+            with path.open("wb") as opened, parquet.ParquetWriter(opened, _list_schema()) as file:
                 while group := rows.fetchmany(size):
                     told = [Listed(*row).as_row() for row in group]
                     file.write_table(arrow.Table.from_pylist(told, schema=_list_schema()))
@@ -120,6 +121,14 @@ class Listing:
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror or error}. Free some space") from error
         return ToDo(path, shards, pictures, listed)
+
+
+def _also_called(database: sqlite3.Connection, listed: Listed) -> str:
+    """Say what else a picture is called that lies where another one does; nothing where names are the same."""
+    place = (listed.kind, listed.where, listed.within, listed.index)
+    asked = "SELECT picture FROM listed WHERE kind = ? AND place = ? AND within = ? AND frame = ? AND picture <> ?"
+    found = database.execute(asked, (*place, listed.picture)).fetchone()
+    return f", also as {found[0]}" if found else ""
 
 
 def per_shard(pictures: int, engines: int) -> int:

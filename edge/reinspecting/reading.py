@@ -14,6 +14,7 @@ from edge.errors import SourceError
 from edge.inspection.inspector import FileReading, understood
 from edge.pictures import as_text
 from edge.pictures.decoding import BYTES_AT_MOST, decoded_of, read_bytes
+from edge.printable import printable
 from edge.records import UInt8
 from edge.reinspecting.frames import Frames
 from edge.reinspecting.listed import Listed
@@ -82,7 +83,7 @@ class Reader:
                         f"cannot be read: {error}. Look at the network disk"
                     )
                     raise self.trouble from error
-                raise SourceError(str(error).replace(as_text(str(path)), listed.picture)) from error
+                raise SourceError(str(error).replace(printable(path), listed.picture)) from error
         if listed.kind == "zip":
             return self._of_zip(listed)
         address = listed.where.decode() or self._source

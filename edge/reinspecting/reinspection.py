@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge.bundle import MANIFEST, Bundle, sha256_of
-from edge.errors import StoreError
+from edge.errors import SourceError, StoreError
+from edge.pictures import as_text
 from edge.recipes.comparing import Diff
 from edge.redacting import redacted
 from edge.reinspecting.against import compared
@@ -146,7 +147,9 @@ def _worked(road: Road, task: Task, stop: threading.Event, progress: Progress) -
 
 
 def _anywhere(asked: Asked) -> Asked:
-    """Return the same with paths that mean the same on machines where the command was not given."""
+    """Return the same with paths that mean the same on other machines. Raises SourceError for an empty one."""
+    if not asked.source:  # such as a variable of the shell that is not set; it would be taken for the folder of now
+        raise SourceError("SOURCE: expected a folder, recordings, an export, a list or an address; received ''")
     source = asked.source if is_address(asked.source) else str(Path(asked.source).absolute())
     return replace(asked, source=source, out=asked.out.absolute())
 
@@ -160,7 +163,7 @@ def _pictures(asked: Asked, tell: Callable[[str], object]) -> Iterable[Listed]:
 
 def _source_of(asked: Asked) -> str:
     """Name the source without secrets."""
-    return redacted(asked.source) if is_address(asked.source) else os.path.realpath(asked.source)
+    return redacted(asked.source) if is_address(asked.source) else as_text(os.path.realpath(asked.source))
 
 
 def _identity(asked: Asked) -> dict[str, Any]:

@@ -77,7 +77,8 @@ def rows_of_file(path: Path, columns: Sequence[str] | None = None, group: int | 
     """Yield the rows of a Parquet file, or of one of its groups. Raises StoreError."""
     arrow, parquet = load_arrow(), load_arrow("pyarrow.parquet")
     try:
-        with parquet.ParquetFile(path) as file:
+        # opened here: pyarrow itself takes no name that is not UTF-8
+        with path.open("rb") as opened, parquet.ParquetFile(opened) as file:
             groups = None if group is None else [group]
             for batch in file.iter_batches(_BATCH, row_groups=groups, columns=None if columns is None else [*columns]):
                 yield from batch.to_pylist()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from edge.errors import SourceError
 from edge.evidence.exporting import MANIFEST as EXPORT_MANIFEST
@@ -26,6 +28,7 @@ from edge.wording import counted
 Tell = Callable[[str], object]
 _RECORD = "/record.json"
 _ROWS = 4096
+_FILE = "file://"
 _VIDEOS = (".mkv", ".mp4", ".avi", ".mov", ".webm", ".m4v", ".ts")
 
 
@@ -35,7 +38,7 @@ def pictures_of_source(source: str, tell: Tell, results: Path) -> Iterator[Liste
     `tell` hears what was left out. Raises SourceError for what is no source.
     """
     if is_address(source):
-        yield from _of_address(source, results)
+        yield from _of_address(source, tell, results)
         return
     path = Path(source)
     try:
@@ -84,12 +87,35 @@ def _of_folder(folder: Path, tell: Tell, results: Path) -> Iterator[Listed]:
     if (folder / EXPORT_MANIFEST).is_file() and any(folder.glob(f"*{_RECORD}")):
         yield from _of_unpacked(folder)
         return
-    with os.scandir(folder) as entries:
-        recordings = sorted(Path(each.path) for each in entries if each.is_dir() and is_recording(Path(each.path)))
-    for recording in recordings:
-        yield from _of_recording(recording, f"{recording.name}/")
+    recordings, others = _recordings_in(folder)
     if not recordings:
         yield from _of_pictures(folder, tell, results)
+        return
+    for recording in recordings:
+        yield from _of_recording(recording, f"{_name(recording.name)}/")
+    left_out = [LeftOut(path, "no recording, and beside some") for path in others if not _is_same(path, results)]
+    for told in Listing(folder, (), tuple(left_out)).told():
+        tell(told)
+
+
+def _recordings_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the recordings that lie in a folder, and what else does; what is hidden is neither."""
+    recordings, others = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                recorded = entry.is_dir() and is_recording(Path(entry.path))
+            except OSError:  # a link that leads to itself
+                recorded = False
+            if recorded:
+                recordings.append(Path(entry.path))
+            elif not entry.name.startswith("."):
+                others.append(Path(entry.path))
+    return sorted(recordings), sorted(others)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _of_pictures(folder: Path, tell: Tell, results: Path) -> Iterator[Listed]:
@@ -198,45 +224,65 @@ def _of_csv(path: Path) -> Iterator[Listed]:
 def _of_parquet(path: Path) -> Iterator[Listed]:
     parquet, arrow = load_arrow("pyarrow.parquet"), load_arrow()
     try:
-        with parquet.ParquetFile(path) as file:
-            columns = [name for name in ("path", "part_id", "view") if name in file.schema_arrow.names]
-            if "path" not in columns:
-                raise SourceError(
-                    f"{as_text(str(path))}: expected the column path, received {', '.join(file.schema_arrow.names)}"
-                )
+        # opened here: pyarrow itself takes no name that is not UTF-8
+        with path.open("rb") as opened, parquet.ParquetFile(opened) as file:
+            columns = _columns(path, file.schema_arrow.names)
             number = 0
-            for batch in file.iter_batches(_ROWS, columns=columns):
+            for batch in file.iter_batches(_ROWS, columns=[*columns]):
                 for row in batch.to_pylist():
                     number += 1
-                    yield _of_row(path, f"row {number}", row)
+                    yield _of_row(path, f"row {number}", {columns[name]: value for name, value in row.items()})
     except (OSError, ValueError, arrow.ArrowException) as error:
         raise SourceError(f"{as_text(str(path))} is no Parquet that can be read: {error}") from error
+
+
+def _columns(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return a list's columns that are read, each with what it is called here: in any capitals, as in a CSV."""
+    known = {name: told for name in names if (told := name.strip().lower()) in {"path", "part_id", "view"}}
+    called = [name.strip().lower() for name in names if name in known]
+    if twice := sorted({name for name in called if called.count(name) > 1}):
+        raise SourceError(f"{as_text(str(path))}: expected each column once, received twice: {', '.join(twice)}")
+    if "path" not in called:
+        received = ", ".join(names)[:200] or "none"
+        raise SourceError(f"{as_text(str(path))}: expected the column path, received {received}")
+    return known
 
 
 def _of_row(path: Path, where: str, row: Any) -> Listed:
     """Return the picture of a list's row.
 
-    It is called by its path below the list's folder, if it lies there.
+    It is called by its path below the list's folder, if it lies there. Its `where` is one for each file, however its
+    folder is spelled or linked.
     """
     named = row.get("path")
     if not isinstance(named, str) or not named or "\0" in named:
         raise SourceError(f"{as_text(str(path))}, {where}: expected a path, received {named!r:.80}")
     told = (row.get(key) for key in ("part_id", "view"))
     part, view = (None if value is None or value == "" else str(value) for value in told)
+    if named.startswith(_FILE):
+        named = unquote(named.removeprefix(_FILE))
     if is_address(named):
         scheme, _, rest = named.partition("?")[0].partition("://")
         return Listed(_name(f"{scheme}/{rest.rpartition('@')[2]}"), "address", named.encode(), part_id=part, view=view)
-    below = f"{path.parent.absolute()}{os.sep}"
-    plain = os.path.normpath(named).removeprefix(below)
-    # behind a linked folder the kernel takes `..` for another folder than the text says
-    place = path.parent / (named if ".." in PurePosixPath(named).parts else plain)
+    folder, name = os.path.split(path.parent / named)
+    place = f"{_real(folder).rstrip(os.sep)}{os.sep}{name}"
+    inside = f"{_real(str(path.parent))}{os.sep}"
+    plain = os.path.normpath(named)
+    if named.startswith(os.sep):
+        plain = place.removeprefix(inside) if place.startswith(inside) else f"{os.sep}{plain.lstrip(os.sep)}"
     return Listed(_name(plain), "file", os.fsencode(place), part_id=part, view=view)
 
 
-def _of_address(source: str, results: Path) -> Iterator[Listed]:
+@lru_cache(4096)
+def _real(folder: str) -> str:
+    """Return a folder's path without links: behind one the kernel takes `..` for another folder than the text does."""
+    return os.path.realpath(folder)
+
+
+def _of_address(source: str, tell: Tell, results: Path) -> Iterator[Listed]:
     storage = open_storage(source)
     ours = _below(results, storage.place) if storage.system.type_name == "local" else os.sep
-    for path in storage.pictures():
+    for path in storage.pictures(tell):
         below = path[len(storage.place) :].lstrip("/") or PurePosixPath(path).name
         # the address itself may hold a secret, and is not written down
         if not below.startswith(ours):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,6 +16,8 @@ from edge.pictures.decoding import BYTES_AT_MOST
 from edge.redacting import redacted
 
 _RETRIED_S = 30
+_SHOWN = 3
+_FROZEN = "not valid for the object's storage class"  # what S3 says of a picture in Glacier
 _NO_CREDENTIALS = ("ACCESS_DENIED", "No response body", "credential", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 
 
@@ -48,9 +50,13 @@ class Storage:
     system: Any
     place: str
 
-    def pictures(self) -> Iterator[str]:
-        """Yield the paths of all pictures below, folder by folder. Raises SourceError."""
+    def pictures(self, tell: Callable[[str], object]) -> Iterator[str]:
+        """Yield the paths of all pictures below, folder by folder. Raises SourceError.
+
+        `tell` hears of keys with two slashes in a row, which pyarrow can neither list nor read.
+        """
         waiting = [self.place]
+        nameless: list[str] = []
         info = self._told(lambda: self.system.get_file_info(self.place))
         if info.type.name == "File":
             yield self.place
@@ -63,10 +69,16 @@ class Storage:
         while waiting:
             folder = waiting.pop()
             for found in self._told(lambda folder=folder: self.system.get_file_info(selector(folder))):
-                if found.type.name == "Directory":
+                if found.type.name == "Directory" and found.path.rstrip("/") == folder.rstrip("/"):
+                    nameless.append(as_text(f"{folder}//"))
+                elif found.type.name == "Directory":
                     waiting.append(found.path)
                 elif PurePosixPath(found.path).suffix.lower() in SUFFIXES:
                     yield found.path
+        if nameless:
+            more = f" and {len(nameless) - _SHOWN} more" if len(nameless) > _SHOWN else ""
+            told = f"{', '.join(nameless[:_SHOWN])}{more}"
+            tell(f"left out of {redacted(self.address)}, two slashes in a row, which nobody can read here: {told}")
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes. Raises SourceError; UnreachableError where it is not the file that is at fault."""
@@ -76,7 +88,11 @@ class Storage:
         except FileNotFoundError as error:
             raise SourceError(f"No picture at {path}: there is no such file") from error
         except (OSError, ValueError) as error:
-            raise unreachable(self.address, error) from error
+            if _FROZEN in str(error):  # the storage answers, and this picture's class is what is wrong
+                raise SourceError(
+                    f"{path} cannot be read: its storage class gives nothing at once. Restore it, or take it out"
+                ) from error
+            raise unreachable(self.address, error, path) from error
         if len(content) > BYTES_AT_MOST:
             raise SourceError(f"{path} is too large; expected a picture of at most {BYTES_AT_MOST / 1e9:.1f} GB")
         return content
@@ -88,9 +104,9 @@ class Storage:
             raise unreachable(self.address, error) from error
 
 
-def unreachable(address: str, error: Exception) -> UnreachableError:
-    """Return what is told where a storage does not give what it is asked for."""
-    said = redacted(as_text(" ".join(str(error).split())[:300]))
+def unreachable(address: str, error: Exception, path: str = "") -> UnreachableError:
+    """Return what is told where a storage does not give what it is asked for. `path`: of a picture, if of one."""
+    said = redacted(as_text(" ".join(f"{path}{': ' if path else ''}{error}".split())[:300]))
     if any(word.lower() in said.lower() for word in _NO_CREDENTIALS):
         return UnreachableError(
             f"{redacted(address)} cannot be read without credentials that it takes: {said}. Set AWS_ACCESS_KEY_ID and "

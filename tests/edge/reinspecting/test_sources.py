@@ -22,6 +22,8 @@ from edge.evidence.exporting import export
 from edge.evidence.index import Sought
 from edge.evidence.reading import EvidenceReader
 from edge.opencv import cv2
+from edge.pictures import LeftOut
+from edge.pictures.folders import pictures_below
 from edge.recording.playing import RecordedCamera, load_recording
 from edge.records import Frame
 from edge.reinspecting.listed import Listed
@@ -167,6 +169,9 @@ def test_folders_named_like_views_tell_view_and_part(place: Path, tmp_path: Path
         ("a.csv", b"path\na.png\n./a.png\n", "The picture a.png is named twice"),
         ("a.csv", b"path\nb/../a.png\n.//a.png\n", "The picture a.png is named twice"),
         ("a.csv", b"path\na.png\n{here}/a.png\n", "The picture a.png is named twice"),
+        ("a.csv", b"path\na.png\n/{here}//a.png\n", "The picture a.png is named twice"),
+        ("a.csv", b"path\na.png\nfile://{here}/a.png\n", "The picture a.png is named twice"),
+        ("a.csv", b"path\nhere/a.png\na.png\n", "The picture a.png is named twice, also as here/a.png"),
         ("a.csv", b"file\na.png\n", "expected the columns path"),
         ("a.csv", b"path,view\na.png\n", "line 2: expected 2 values"),
         ("a.csv", b"path\n", "No pictures in"),
@@ -177,6 +182,7 @@ def test_folders_named_like_views_tell_view_and_part(place: Path, tmp_path: Path
 )
 def test_what_is_no_source_is_refused(name: str, content: bytes | None, told: str, place: Path, tmp_path: Path) -> None:
     """Each says what was expected; nothing is judged."""
+    (tmp_path / "here").symlink_to(".")
     if content is not None:
         (tmp_path / name).write_bytes(content.replace(b"{here}", bytes(tmp_path)))
     code, said = reinspect(tmp_path / name, "--bundle", place / "bright", "--out", tmp_path / "out")
@@ -192,6 +198,8 @@ def test_what_is_no_source_is_refused(name: str, content: bytes | None, told: st
         ({"path": [7]}, "row 1: expected a path, received 7"),
         ({"path": ["a.png", None]}, "row 2: expected a path, received None"),
         ({"path": [["a.png"]]}, "row 1: expected a path, received ['a.png']"),
+        ({}, "expected the column path, received none"),
+        ({"Path": ["a.png"], "path": ["b.png"]}, "expected each column once, received twice: path"),
     ],
 )
 def test_a_list_in_parquet_names_paths(table: dict[str, list[object]], told: str, place: Path, tmp_path: Path) -> None:
@@ -200,6 +208,18 @@ def test_a_list_in_parquet_names_paths(table: dict[str, list[object]], told: str
     code, said = reinspect(tmp_path / "list.parquet", "--bundle", place / "bright", "--out", tmp_path / "out")
     assert code == 5, said
     assert told in said
+
+
+def test_a_list_is_the_same_wherever_it_is_reached_from(place: Path, tmp_path: Path) -> None:
+    """A linked folder, or a path from the root, gives no picture a second name and so no second row."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to("kept")
+    shutil.copy(place / "archive" / "0000.png", tmp_path / "kept" / "a.png")
+    pq.write_table(pa.table({" Path": [f"{tmp_path}/kept/a.png"]}), tmp_path / "kept" / "list.parquet")
+    for folder in ("kept", "link"):
+        source = tmp_path / folder / "list.parquet"
+        assert reinspect(source, "--bundle", place / "bright", "--out", tmp_path / "out")[0] == 0
+        assert list(rows(tmp_path / "out")) == ["a.png"]
 
 
 def test_parts_of_a_list_may_be_of_any_type(place: Path, tmp_path: Path) -> None:
@@ -229,6 +249,58 @@ def test_links_are_pictures_and_names_may_be_odd(place: Path, tmp_path: Path) ->
     assert len(rows(tmp_path / "out")) == 8
     (archive / "list.csv").write_text("path\nlink/../p.png\n")
     assert reinspect(archive / "list.csv", "--bundle", place / "bright", "--out", tmp_path / "of-list")[0] == 0
+
+
+def test_a_linked_folder_has_one_name_whatever_the_order_of_the_disk(tmp_path: Path) -> None:
+    """Its pictures are those of the folder itself, so that no later start finds them by another name."""
+    for number in range(20):
+        (tmp_path / f"real-{number}").mkdir()
+        (tmp_path / f"real-{number}" / "a.png").touch()
+        (tmp_path / f"link-{number}").symlink_to(f"real-{number}")
+    left_out: list[LeftOut] = []
+    found = {path.parent.name for path in pictures_below(tmp_path, left_out)}
+    assert found == {f"real-{number}" for number in range(20)}
+    assert len(left_out) == 20
+
+
+def test_a_link_to_itself_and_names_that_are_no_text_stop_nothing(place: Path, tmp_path: Path) -> None:
+    """The link is told; a second start finds its rows in a folder whose name is no UTF-8."""
+    archive, out = (tmp_path / os.fsdecode(name) for name in (b"in\xff", b"out\xff"))
+    shutil.copytree(place / "archive", archive)
+    (archive / "loop").symlink_to("loop")
+    (archive / "it\x1b's.png").write_bytes(b"torn")
+    for told in ("5 judged now, 0 before", "0 judged now, 5 before"):
+        code, said = reinspect(archive, "--bundle", place / "bright", "--out", out)
+        assert code == 5, said
+        assert told in said
+        assert "it cannot be read (Too many levels of symbolic links): loop" in said
+    (archive / "it\x1b's.png").unlink()
+    (archive / "list.csv").write_text("path\nit\x1b's.png\n")
+    assert reinspect(archive / "list.csv", "--bundle", place / "bright", "--out", tmp_path / "of-list")[0] == 5
+    (row,) = rows(tmp_path / "of-list").values()
+    assert row["reason"] == r"No picture at it\x1b's.png: there is no such file"
+
+
+def test_what_lies_beside_recordings_is_told(place: Path, tmp_path: Path) -> None:
+    """It is left out; a recording's name may be no text, and results may lie beside."""
+    (tmp_path / "kept").mkdir()
+    recorded(tmp_path / "kept" / os.fsdecode(b"day\xff"), [ListedCamera("eye", [frame("eye", 0)])])
+    shutil.copy(place / "archive" / "0000.png", tmp_path / "kept" / "a.png")
+    (tmp_path / "kept" / "loop").symlink_to("loop")
+    for _ in range(2):
+        code, said = reinspect(tmp_path / "kept", "--bundle", place / "bright", "--out", tmp_path / "kept" / "out")
+        assert code == 0, said
+        assert "no recording, and beside some: a.png, loop\n" in said
+        assert list(rows(tmp_path / "kept" / "out")) == [r"day\udcff/eye/00000000"]
+
+
+def test_nothing_is_no_source(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty SOURCE is not taken for the folder in which the command is given."""
+    monkeypatch.chdir(place / "archive")
+    code, said = reinspect("", "--bundle", place / "bright", "--out", tmp_path / "out")
+    assert code == 5
+    assert "received ''" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_disk_that_went_away_gives_no_row(tmp_path: Path) -> None:
@@ -287,6 +359,30 @@ def test_a_bucket_is_judged_as_the_folder_that_was_copied_there(place: Path, s3:
     assert but_seconds(rows(tmp_path / "o3").values()) == but_seconds(rows(tmp_path / "o2").values())
     code, told = reinspect(f"s3://line-7/nothing?{s3}", *words, tmp_path / "o4")
     assert (code, told.split(":")[0]) == (5, "Nothing at s3")
+
+
+def test_a_key_that_cannot_be_read_stops_no_other(place: Path, s3: str, tmp_path: Path) -> None:
+    """A picture in Glacier is NO_READ with its reason; a key with two slashes in a row is told and left out."""
+    import boto3
+
+    host = s3.partition("=")[2].partition("&")[0]
+    client = boto3.client("s3", endpoint_url=f"http://{host}", region_name="eu-central-1")
+    client.create_bucket(Bucket="line-9", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    picture = (place / "archive" / "0000.png").read_bytes()
+    for key, kind in (("a.png", "STANDARD"), ("cold.png", "GLACIER"), ("sub//b.png", "STANDARD")):
+        client.put_object(Bucket="line-9", Key=f"p/{key}", Body=picture, StorageClass=kind)
+    client.put_object(Bucket="line-9", Key="p/sub/c.png", Body=picture)
+    words = (f"s3://line-9/p?{s3}", "--bundle", place / "bright", "--out", tmp_path / "out")
+    code, told = reinspect(*words)
+    assert code == 5, told
+    assert "two slashes in a row, which nobody can read here: line-9/p/sub//\n" in told
+    found = rows(tmp_path / "out")
+    assert {name: row["verdict"] for name, row in found.items()} == {
+        "a.png": "OK",
+        "cold.png": "NO_READ",
+        "sub/c.png": "OK",
+    }
+    assert "storage class" in found["cold.png"]["reason"]
 
 
 def authorize(s3: str, after: str) -> None:
