@@ -124,7 +124,7 @@ def print_difference(difference: Difference, console: Console) -> None:
 
 
 def print_facts(found: dict[str, Any], console: Console) -> None:
-    """Print what is known of a file; what lies inside a bundle as tables of its own."""
+    """Print what is known of a file; a bundle's contents as tables of their own."""
     table = Table(str(found["kind"]), str(found.get("file", "")), title_justify="left")
     inner: list[dict[str, Any]] = []
     for name, value in found.items():

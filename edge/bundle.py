@@ -244,7 +244,7 @@ def _digest_of(file: IO[bytes]) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a regular file of a bundle once; what is looked at is what is read. Raises BundleError, OSError."""
+    """Open a regular file of a bundle once; the checked bytes are the read ones. Raises BundleError, OSError."""
     # without O_NONBLOCK a pipe in the place of a file would be waited for without end
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     status = os.fstat(descriptor)

@@ -145,7 +145,7 @@ class _SettingsLoader(yaml.SafeLoader):
 
     Plain words are as in YAML 1.2 (10.3.2, core schema). `off`, `no` and `2026-01-01` are words, not false, false and a
     date. A number with a leading zero is a word too: 010 is 8 to one reader and 10 to another. A key given twice is an
-    error rather than the last one winning. Merge keys (`<<: *base`) work; what aliases unfold to is bounded.
+    error rather than the last one winning. Merge keys (`<<: *base`) work; the unfolding of aliases is bounded.
     """
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:

@@ -67,8 +67,8 @@ def fit(
     """Train on the dataset folder `data` and write the bundle `out`. `cache`: where prepared pictures are kept.
 
     `start`: weights of an earlier training to begin with, see `training.starting.find_start`; not beside `resume`.
-    `recipe`: the file that the settings were read from, for what is said of it.
-    Raises DatasetError, SettingsError, StoreError, InterruptedTrainingError; what can be found before training is.
+    `recipe`: the file that the settings were read from, for what is said of it. Raises DatasetError, SettingsError,
+    StoreError, InterruptedTrainingError, all before training where possible.
     """
     _check_target(out, settings, resume=resume)
     begins_with = None if start is None else find_start(start)

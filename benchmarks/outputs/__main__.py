@@ -3,8 +3,8 @@
 The simulated line sends ten parts in a second past the simulated engine. Beside the station stands a PLC, over Modbus
 TCP or OPC UA (signed and encrypted). Its own process notes when each signal comes. All read one clock. Three screens of
 a dashboard are open in a browser all the time. The browser, which is another computer's, yields to the others. After a
-third of the parts the broker is killed, after another the disk of the store is filled. Then both come back, and what
-waited is sent, while a few parts more are measured on their own. A full disk needs root.
+third of the parts the broker is killed, after another the disk of the store is filled. Then both come back, and waiting
+events are sent, while a few parts more are measured on their own. A full disk needs root.
 """
 
 from __future__ import annotations

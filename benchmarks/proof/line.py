@@ -48,7 +48,7 @@ class _LateConnection:
 
 
 class HastyStore(Store):
-    """Acknowledges a commit before it is made; what is not yet on disk is sent all the same."""
+    """Acknowledges a commit before it is made; an event not yet on disk is sent all the same."""
 
     def __init__(self, path: Path, caps: Caps, *, epoch: str | None = None, committed: int = 0) -> None:
         super().__init__(path, caps, epoch=epoch, committed=committed)

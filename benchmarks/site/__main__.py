@@ -1,4 +1,4 @@
-"""`python -m benchmarks.site`: many stations on one broker and one dashboard; what docs/scale.md tells is of this."""
+"""`python -m benchmarks.site`: many stations on one broker and one dashboard, for docs/scale.md."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def expectations_from(raw: dict[str, Any]) -> Expectations:
 
 
 def expectations_of(flags: ModelFlags, model: Path) -> Expectations:
-    """Check what was said of a float net's input and answer; what decides what it sees must have been said.
+    """Check what was said of a float net's input and answer; all that decides its sight must have been said.
 
     Raises BundleError naming the flag.
     """

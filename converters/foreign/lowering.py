@@ -407,7 +407,7 @@ def free_batch(model: Any, batch: int | None, sizes: tuple[int, ...]) -> Any:
 
 
 def only_output(model: Any, name: str) -> Any:
-    """Let a model answer one of its outputs only, in place; what only the others need goes."""
+    """Let a model answer one of its outputs only, in place; parts that only the others need go."""
     graph = model.graph
     kept = [value for value in graph.output if value.name == name]
     del graph.output[:]

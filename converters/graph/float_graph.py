@@ -131,7 +131,7 @@ def rounds(node: Any) -> bool:
 
 
 def as_half(values: Float32) -> Float32:
-    """Round FP32 values to halves and back; what is too large becomes infinite."""
+    """Round FP32 values to halves and back; too large ones become infinite."""
     with np.errstate(over="ignore", under="ignore"):
         rounded: Float32 = values.astype(np.float16).astype(np.float32)
     return rounded

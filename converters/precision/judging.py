@@ -61,7 +61,7 @@ class DecidedPrecision:
 
 
 class Judge:
-    """Compares graphs with a bundle's model.onnx on the same pictures; what model.onnx answers is computed once.
+    """Compares graphs with a bundle's model.onnx on the same pictures; model.onnx's answers are computed once.
 
     `opener`: of the engine that the graphs are judged on; model.onnx is always answered by ONNX Runtime.
     """

@@ -17,7 +17,7 @@ from edge.wording import counted
 
 Item = TypeVar("Item")
 NodeDone = Callable[[Iterable[Item], str], Iterable[Item]]  # wraps what is gone through; the text says what it is
-# A half rounds what is below this to zero, and what is at least that to infinity.
+# A half rounds a value below this to zero, and at least that to infinity.
 _TO_ZERO_BELOW = 2.0**-25
 _TO_INFINITY_FROM = 65520.0
 _OUTPUT_BYTES_AT_ONCE = 256e6  # of the tensors of one tile, before they are fetched in several runs

@@ -1,4 +1,4 @@
-"""Every call that a build makes of TensorRT, in their order; what decides between versions is in `dialects`.
+"""Every call that a build makes of TensorRT, in their order; `dialects` decides between versions.
 
 The same code runs on a device, on the recorder that prints a plan, and on the simulated device.
 """

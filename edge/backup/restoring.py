@@ -92,7 +92,7 @@ def _restored(archive: Archive, config: Path, scope: ExitStack, *, replace: bool
 
 
 def _require_known(archive: Archive) -> None:
-    """Refuse what a later version wrote; what an earlier one did is brought to this one when it is opened."""
+    """Refuse what a later version wrote; an earlier one's store is brought to this one at its opening."""
     for part in archive.manifest.parts:
         known = _VERSIONS.get(part.name, 0)
         if part.version > known:

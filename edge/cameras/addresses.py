@@ -98,7 +98,7 @@ def _two_ways() -> SourceError:
 
 
 def _encoded(text: str) -> str:
-    """Return text in percent encoding; what is encoded already stays as it is."""
+    """Return text in percent encoding; encoded parts stay as they are."""
     return quote(unquote(text), safe="")
 
 

@@ -42,7 +42,7 @@ def alarms(
     every: Annotated[bool, typer.Option("--all", help="also those that are normal")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how the line's alarms stand: the line that runs is asked, and where none answers, its file."""
+    """Show how the line's alarms stand. The line that runs is asked, else its file."""
     rows = [row for row in alarm_rows(settings_of(config)) if every or row["state"] != "normal" or row["aside"]]
     if as_json:
         output.print_json(data=rows)

@@ -1,4 +1,4 @@
-"""Asking the line that runs, and where none answers its file: what `alarms`, `journal` and `status` have in common."""
+"""Asking the line that runs, else its file: the common part of `alarms`, `journal` and `status`."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _acts(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def rules_of(birth: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the rules that a station told of, by the alarm; what is no rule is left out."""
+    """Return the rules that a station told of, by the alarm; any other entry is left out."""
     alarms = birth.get("alarms")
     listed = alarms[:_ALARMS_AT_MOST] if isinstance(alarms, list) else []
     return {rule["id"]: rule for rule in listed if isinstance(rule, dict) and isinstance(rule.get("id"), str)}

@@ -181,7 +181,7 @@ class Collector:
             asked.answer.set_result(Answered(outcome, detail))
 
     def _wish(self) -> None:
-        """Ask for events that have not come; what a station has not got any more is given up."""
+        """Ask for events that have not come; events that a station has no more are given up."""
         for place, epoch, first, last in self._site.wishes():
             body = {"epoch": epoch, "from_seq": first, "to_seq": last, "user": USER, "comment": "not heard"}
             answer = self.tell(place, "resend", body)

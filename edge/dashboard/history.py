@@ -180,7 +180,7 @@ class _Writer:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        """Write batches until the end is asked for; what the disk does not take is tried again."""
+        """Write batches until the end is asked for; a batch that the disk does not take is tried again."""
         more = True
         while more:
             batch, more = self._batch()

@@ -145,7 +145,7 @@ _FIGURES = ("area_mm2", "length_mm", "u_mm", "width_mm", "area_px", "score")
 
 
 def views(body: Mapping[str, Any]) -> list[View]:
-    """Return the views of a result; what is malformed in them is as not told."""
+    """Return the views of a result; a malformed one counts as not told."""
     told = body.get("views")
     named = list(told.items())[:32] if isinstance(told, dict) else [(str(body.get("camera", ""))[:64], body)]
     return [_view(str(name)[:64], view) for name, view in named if isinstance(view, dict)]

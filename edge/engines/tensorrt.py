@@ -194,7 +194,7 @@ class _Session:
         self._graphs: dict[tuple[int, int], tuple[Any, int]] = {}
 
     def open(self, plan: bytes) -> None:
-        """Take the device; whatever was taken is given back if a later step fails."""
+        """Take the device; all of it is given back if a later step fails."""
         try:
             self._translated(self._open, plan)
         except BaseException as error:

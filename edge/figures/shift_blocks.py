@@ -80,7 +80,7 @@ def percent(share: float | None) -> str:
 
 
 def duration(milliseconds: float) -> str:
-    """Write how long, as h:mm:ss; what is less than a second in ms."""
+    """Write how long, as h:mm:ss; a time below a second in ms."""
     if 0 < milliseconds < 1000:
         return f"{milliseconds:.0f} ms"
     seconds = round(milliseconds / 1000)

@@ -145,7 +145,7 @@ class Inspector:
         part = job.prepared.part
         sight = Sight(frame.pixels, None if part is None else part.outline, self._settings.joining)
         measurement, kept = measure(stitched, classes, placed.inspected, to_frame, self._scale, sight=sight)
-        # specks are gone already; what of a defect lies within a zone may be small
+        # specks are gone already; a defect's share within a zone may be small
         pieces = tuple(replace(each, min_area_px=0.0) for each in classes)
 
         def again(shown: DefectMap, within: Region) -> Measurement:

@@ -315,7 +315,7 @@ def _sizes(components: Sequence[_Component], where: _Cells) -> list[Sizes]:
 
 
 def _sized(component: _Component, found: Sizes | None, where: _Cells) -> Sizes:
-    """Return a component's sizes; what the picture does not show has the area that its cells have."""
+    """Return a component's sizes; one that the picture does not show has its cells' area."""
     if found is None:
         return _by_outline(component, where)
     if found.by_grey:

@@ -1,7 +1,7 @@
 """Masks of plain lines → their middles, straight from their outlines: most scratches are such, and need no thinning.
 
-An outline is parted at the two ends of its line; what lies half-way between both sides is the middle. A mask with
-unlike sides, as at a branch, a ring or a bend back, is no plain line. The skeleton tells its kind.
+An outline is parted at the two ends of its line; the middle lies half-way between both sides. A mask with unlike sides,
+as at a branch, a ring or a bend back, is no plain line. The skeleton tells its kind.
 """
 
 from __future__ import annotations

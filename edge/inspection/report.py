@@ -94,7 +94,7 @@ def shown_name(path: Path) -> str:
 
 
 def as_row(picture: InspectedPicture) -> dict[str, Any]:
-    """Return what one picture came to, for JSON; what was not measured is None. Sizes in px of the picture, mm, mm²."""
+    """Return what one picture came to, for JSON; a missing measurement is None. Sizes in px of the picture, mm, mm²."""
     outcome, frame = picture.outcome, picture.frame
     seen = outcome.measurement
     row: dict[str, Any] = {

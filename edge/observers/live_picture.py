@@ -125,7 +125,7 @@ class LivePictures:
                 self._look()
 
     def _look(self) -> None:
-        """Note which cameras are watched; what nobody watches any more is forgotten. The lock is held."""
+        """Note which cameras are watched; an unwatched one is forgotten. The lock is held."""
         self._watched = frozenset(name for name, feed in self._feeds.items() if feed.watchers)
         for name, feed in self._feeds.items():
             if name not in self._watched:

@@ -16,7 +16,7 @@ from edge.records import Verdict
 from edge.records.ledger import WORST_KEPT, CountDelta, WorstPart
 
 DAYS_KEPT = 400
-COUNTERS_AT_MOST = 10_000  # of a shift; what is counted beyond goes to NOT_COUNTED
+COUNTERS_AT_MOST = 10_000  # of a shift; counts beyond go to NOT_COUNTED
 NOT_COUNTED = "not_counted"
 LEDGER_TABLES = (
     """CREATE TABLE shift_count (

@@ -127,7 +127,7 @@ class Outbox:
         # is told of each entry that the journal takes; it must not raise
         self.on_entry: Callable[[JournalEntry], None] = lambda _: None
         self._corrupt: str | None = None
-        # the corrupt file; what lies in its place meanwhile is a new one that was not finished
+        # the corrupt file; the one in its place meanwhile is new and was not finished
         self._moved_away = False
         self._to_rescue: Path | None = None
         self.set_aside: Path | None = None

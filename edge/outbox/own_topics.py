@@ -69,7 +69,7 @@ class OwnTopics:
         return None if sent is None else sent.last
 
     def judge(self, received: Received, now_s: float) -> Judgement:
-        """Tell whose a message is; what is `stale` or `foreign` is to be corrected."""
+        """Tell whose a message is; a `stale` or `foreign` one is to be corrected."""
         sent = self._sent.get(received.topic)
         if sent is not None and received.id == sent.last.id and received.payload == sent.last.payload:
             return "ours"

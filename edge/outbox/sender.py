@@ -83,10 +83,10 @@ class Sender:
 
     At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go first, then results, then
     answers. Rows that the broker took before and may have lost go last. Each class keeps its order. All rows together,
-    answers, and what is sent again have a bounded rate; that of all rows is `rows`. An acknowledged row is let go. A
-    refused row is a dead letter and is tried again after `patience.retry_dead_letters_s`. It is tried sooner where the
-    broker only has no room just now. A row that `ack_policy` keeps, since nobody was there to get it, stays. One row of
-    that topic is then tried now and then; all follow, in order, once it is taken.
+    answers, and repeated rows have a bounded rate; that of all rows is `rows`. An acknowledged row is let go. A refused
+    row is a dead letter and is tried again after `patience.retry_dead_letters_s`. It is tried sooner where the broker
+    only has no room just now. A row that `ack_policy` keeps, since nobody was there to get it, stays. One row of that
+    topic is then tried now and then; all follow, in order, once it is taken.
 
     The messages on their way are sent again, one by one, after a connection breaks. A message that was alone on its way
     at two breaks becomes a dead letter (see `blame.py`).

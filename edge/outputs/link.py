@@ -31,7 +31,7 @@ class Link:
         self._heard = heard
         self._monotonic_ns = monotonic_ns
         self._pending = Pending()
-        self._shown: dict[str, Level] = {}  # what the machine is to hold; what came last stands behind
+        self._shown: dict[str, Level] = {}  # the levels for the machine to hold; the last one stands behind
         self._happened: deque[OutputEvent] = deque(maxlen=_REMEMBERED)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve_first, name=name, daemon=True)

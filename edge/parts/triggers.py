@@ -31,7 +31,7 @@ class TriggerFrame:
 
 
 class Trigger(Protocol):
-    """Opens and closes parts. Asked by the decider alone; what it is told by others may come from any thread."""
+    """Opens and closes parts. Asked by the decider alone; others may tell it from any thread."""
 
     def frame(self, frame: TriggerFrame) -> Sequence[TriggerEvent]:
         """Return what begins or ends with a frame, in order."""
@@ -186,7 +186,7 @@ class ToldTrigger:
         return ()
 
     def events(self, now_ns: int) -> Sequence[TriggerEvent]:
-        """Return what was told up to now, in its order; what is due later waits."""
+        """Return what was told up to now, in its order; later wishes wait."""
         told: list[TriggerEvent] = []
         with self._lock:
             if self._unheard:

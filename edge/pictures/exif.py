@@ -49,7 +49,7 @@ def orientation_of(exif: bytes) -> int:
 
 
 def read_directories(encoded: bytes) -> Iterator[TiffTags]:
-    """Yield the directories of a TIFF, one per page. A damaged one, and what goes in circles, ends them."""
+    """Yield the directories of a TIFF, one per page. A damaged one, or a circle, ends them."""
     order = {b"II": "<", b"MM": ">"}.get(encoded[:2])
     if order is None or len(encoded) < 8:
         return

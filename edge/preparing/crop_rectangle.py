@@ -23,11 +23,11 @@ _TURN_AT_LEAST_PX = 0.5
 class CropRectangle(Step):
     """Find the rectangular product (a phone, a tile), turn it upright and crop it.
 
-    The crop's sides are the product's times `margin`; what lies beyond the frame is `fill`. It is turned by less than
-    45 degrees. With `orientation` landscape or portrait its longer side lies or stands. Pixels keep their size. A
-    product is found by four conditions. It differs from its surroundings by `min_contrast` grey levels. It covers
-    `min_area` of the frame (a share). It fills `min_fill` of its rectangle (rounded corners are missing). It has all
-    four sides in the frame. Otherwise the frame is NO_READ.
+    The crop's sides are the product's times `margin`; pixels beyond the frame are `fill`. It is turned by less than 45
+    degrees. With `orientation` landscape or portrait its longer side lies or stands. Pixels keep their size. A product
+    is found by four conditions. It differs from its surroundings by `min_contrast` grey levels. It covers `min_area` of
+    the frame (a share). It fills `min_fill` of its rectangle (rounded corners are missing). It has all four sides in
+    the frame. Otherwise the frame is NO_READ.
     """
 
     step: Literal["crop_rectangle"] = "crop_rectangle"

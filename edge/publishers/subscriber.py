@@ -115,7 +115,7 @@ class Desk:
         return self._many is not None and self._many.waits
 
     def send(self, message: Message) -> Token:
-        """Hand a message to the broker. Raises PublishError without one; what became of it is among the events."""
+        """Hand a message to the broker. Raises PublishError without one; its fate is among the events."""
         return self._ears.send(message)
 
     def events(self) -> Iterator[DeskEvent]:
@@ -139,7 +139,7 @@ class _Ears(MqttPublisher):
         self._listens = topics
 
     def _subscribe(self, client: PahoClient) -> None:
-        """Ask for all topics; what is published now is then told from what was retained."""
+        """Ask for all topics; present messages are then told from retained ones."""
         self._ask_for(client, self._listens)
 
     def _ask_for(self, client: PahoClient, topics: Collection[str]) -> None:
@@ -178,7 +178,7 @@ class _DeskEars(_Ears):
         self._ask_for(client, [*self._listens, *sorted(self._wanted)])
 
     def events(self) -> Iterator[PublisherEvent]:
-        """Yield what has happened; what was retained and thrown away is asked for again once there is room."""
+        """Yield what has happened; a retained message that was thrown away is asked for again once there is room."""
         for event in super().events():
             self._ask_again = self._ask_again or isinstance(event, Crowded)
             yield event

@@ -118,7 +118,7 @@ class _Tape:
             thread.start()
 
     def stop(self) -> None:
-        """Read no more; what waits is written."""
+        """Read no more; waiting frames are written."""
         self._stop.set()
 
     def join(self) -> None:

@@ -167,7 +167,7 @@ class ResultFolder:
         write_text(self.path / RUN, as_json(self.run, indent=2) + "\n")
 
     def _begin(self) -> None:
-        """Begin a turn: after this no shard of an earlier one comes, and what was half written is gone."""
+        """Begin a turn: after this no shard of an earlier one comes, and half-written ones are gone."""
         with _gate(self.path, fcntl.LOCK_EX):
             number = int(self.run.get("turns", 0)) + 1
             _write_turn(self.path, number, stop=False)

@@ -1,4 +1,4 @@
-"""Frames of recordings and videos by their place; what is asked for in order is decoded once."""
+"""Frames of recordings and videos by their place; frames asked for in order are decoded once."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def told_model(bundle: Bundle) -> str:
 
 
 def row_of(listed: Listed, seen: InspectedPicture, sha256: str | None) -> Row:
-    """Return what one picture came to: px of the picture, mm where there is a scale; what was not measured is None."""
+    """Return what one picture came to: px of the picture, mm where there is a scale; a missing measurement is None."""
     outcome = seen.outcome
     measured = outcome.measurement
     reason = outcome.judgement.reason

@@ -1,6 +1,6 @@
 """The road over Ray: a pool of actors on one machine or several, each with engines of its own, fed by Ray Data.
 
-Ray's scheduling, retries and restarts are its own; what is done is told by finished shards.
+Ray's scheduling, retries and restarts are its own; finished shards tell the progress.
 """
 
 from __future__ import annotations

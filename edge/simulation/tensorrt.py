@@ -56,7 +56,7 @@ class Dims(tuple[int, ...]):
 
 
 def plain_values() -> Any:
-    """Return the enumerations and interfaces that the engine and the build use; what counts of a flag is its name."""
+    """Return the enumerations and interfaces that the engine and the build use; a flag counts by its name."""
     return SimpleNamespace(
         ILogger=_Logger,
         IProgressMonitor=_ProgressMonitor,

@@ -1,8 +1,8 @@
 """The one loop that steps parts, alarms, counters, commands and recipe changes.
 
-It never waits for the network, the disk, an engine or a camera: views judge in threads of their own, and what is
-decided goes into the outbox's queue. A replay runs the same objects on one thread, its recordings merged by their own
-time. So two replays decide the same.
+It never waits for the network, the disk, an engine or a camera: views judge in threads of their own, and decisions go
+into the outbox's queue. A replay runs the same objects on one thread, its recordings merged by their own time. So two
+replays decide the same.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Decider:
         return not self.parts.open_to_frames
 
     def run(self, stop: threading.Event) -> LineCounts:
-        """Decide until the streams end or `stop` is set; whatever was begun is decided before returning."""
+        """Decide until the streams end or `stop` is set; all begun parts are decided before returning."""
         self.counts.count_alarms(self.recorder.begin(self._clock()))
         if self.live:
             self._run_live(stop)

@@ -17,7 +17,7 @@ from edge.records.health import DeviceNow
 _log = logging.getLogger(__name__)
 
 EVERY_S = 2.0
-# NTP turns a clock by 0.5 ms in a second at most; what is more between two looks was set.
+# NTP turns a clock by 0.5 ms in a second at most; a larger step between two looks was set.
 JUMP_S = 0.5
 
 

@@ -86,7 +86,7 @@ class MachineDesk:
         return events
 
     def _commands(self, wish: Wish, now_ns: int) -> list[Command]:
-        """Return the commands that a wish of the machine comes to; what it acknowledges is what is shown."""
+        """Return the commands that a wish of the machine comes to; it acknowledges all that is shown."""
         if wish.what == "recipe":
             return [_command("recipe", {"recipe": wish.recipe}, now_ns)]
         if wish.what == "reset_counters":

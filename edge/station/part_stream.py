@@ -38,7 +38,7 @@ class PartStream:
         self._trigger = trigger
         self._recipes = Timeline((rules, recipe))
         self._name = name
-        # called before a part is opened; who hears it may change the recipe as of its moment
+        # called before a part is opened; a hearer may change the recipe as of its moment
         self.opening: Callable[[PartOpened], None] = lambda _: None
         self._parts = Parts(number=number)
         self._held: list[_Held] = []

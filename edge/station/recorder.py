@@ -106,7 +106,7 @@ class Recorder:
             return part, not challenged, body, self._alarmed(events)
 
     def trouble(self, trouble: TriggerTrouble, now_ns: int) -> Events:
-        """Record what a trigger did that no part can do; what still goes on only steps the alarms."""
+        """Record what a trigger did that no part can do; a lasting trouble only steps the alarms."""
         with self._outbox.together():
             if not trouble.still:
                 entry = self._messages.journal_entry("trigger", detail=f"{trouble.fault.value}: {trouble.detail}")

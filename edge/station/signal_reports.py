@@ -26,7 +26,7 @@ class SignalReports:
         self._next_s = monotonic_s()
 
     def turn(self) -> None:
-        """Say how they stand, if a second has passed; what was missed is not made up for."""
+        """Say how they stand, if a second has passed; missed seconds are not made up for."""
         now_s = self._monotonic_s()
         if now_s >= self._next_s:
             self._next_s = now_s + EVERY_S

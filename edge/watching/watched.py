@@ -66,7 +66,7 @@ class Watched:
         self._unheard: dict[str, str] = {}
 
     def connected(self, now_ns: int) -> None:
-        """Note that the broker is there. All retained values are told anew, and what came meanwhile is not known."""
+        """Note that the broker is there. All retained values are told anew, and news of meanwhile are not known."""
         self._connected_ns, self._trouble, self._live_ns = now_ns, None, None
         self._told.clear()
         self._alarms.clear()

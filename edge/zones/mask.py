@@ -21,7 +21,7 @@ class IgnoreMask(StrictModel):
     """A picture of two levels: black is inspected, the other level is ignored.
 
     `on`: `frame`, in its pixels, so that it must have its size; `part`, stretched over the part's box. `sha256`: of its
-    pixels; filled in when it is read, and where it is given, the mask must have it.
+    pixels; filled in when it is read; a mask must have a given one.
     """
 
     mask: Path

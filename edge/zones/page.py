@@ -102,7 +102,7 @@ class ZonesPage:
 
     @property
     def url(self) -> str:
-        """Tell where the page is; whoever knows it may draw."""
+        """Tell where the page is; anybody who knows it may draw."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/{self._secret}/"
 
     def __enter__(self) -> Self:

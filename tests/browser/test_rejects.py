@@ -114,7 +114,7 @@ def look_at(page: Page) -> None:
 
 
 def test_a_dropped_file_is_sent_at_once(browser: Browser, kept: KeptPlant, tmp_path: Path) -> None:
-    """Dropping a file on the page is enough; what is no picture is told as NO_READ."""
+    """Dropping a file on the page is enough; one that is no picture is told as NO_READ."""
     del tmp_path
     with watched_page(browser, kept.url) as (page, _):
         kept.log_in(page)

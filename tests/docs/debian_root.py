@@ -36,7 +36,7 @@ class DebianRoot:
         (path / "usr/sbin/policy-rc.d").chmod(0o755)
 
     def type(self, line: str, *, alone: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run what a user types. `alone`: with a network of its own; what it leaves running ends with it."""
+        """Run what a user types. `alone`: with a network of its own; all that it leaves running ends with it."""
         environment = {"PATH": _PATH, "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
         environment |= {key: value for key, value in os.environ.items() if key.upper().startswith(_CONFIGURED)}
         inside = ["chroot", str(self.path), "bash", "-c", f"cd {self.home} && {line}"]

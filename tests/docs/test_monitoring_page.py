@@ -39,7 +39,7 @@ def test_its_settings_are_the_defaults() -> None:
 
 @pytest.mark.parametrize("command", [line for text in blocks("sh") for line in text.splitlines() if "promtool" in line])
 def test_its_rules_are_accepted(command: str) -> None:
-    """Promtool accepts the rules, and what they must do is what they do."""
+    """Promtool accepts the rules, and they do what they must."""
     done = subprocess.run(shlex.split(command), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

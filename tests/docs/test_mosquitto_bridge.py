@@ -119,7 +119,7 @@ def states_at_site(there: Bridged) -> dict[str, str]:
 
 
 def test_a_station_behind_a_bridge_is_heard_and_obeys_and_a_cut_link_costs_nothing(tmp_path: Path) -> None:
-    """Events, alarms and answers come to the site; what passes while link and broker are away comes afterwards."""
+    """Events, alarms and answers come to the site; those from an outage of link and broker come afterwards."""
     with bridged(tmp_path) as there, station(tmp_path, there.broker.port) as opened:
         first = passed(opened, 4)
         wait_for(lambda: there.numbers() == first)

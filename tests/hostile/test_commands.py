@@ -151,7 +151,7 @@ BODIES: list[tuple[bytes, str]] = [
 
 @pytest.mark.parametrize(("payload", "says"), BODIES)
 def test_a_body_that_is_none_or_could_be_read_in_two_ways_is_refused(payload: bytes, says: str) -> None:
-    """Nothing is done for it; who did something is known and can be seen in the journal."""
+    """Nothing is done for it; the user behind a deed is known and can be seen in the journal."""
     command = read_command(replace(COMMAND, payload=payload), ROOT)
     assert (command.body, command.outcome) == (None, "invalid")
     assert says in command.problem

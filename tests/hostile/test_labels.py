@@ -628,7 +628,7 @@ def test_voc_files_with_1000_classes_are_bounded(tmp_path: Path) -> None:
 
 
 def test_pictures_of_12_bits_are_imported_and_the_depth_is_told(tmp_path: Path) -> None:
-    """The labels do not need the levels; what the recipe needs is said."""
+    """The labels do not need the levels; the recipe's needs are said."""
     deep = surface(1, SIZE)[:, :, 0].astype(np.uint16) << 4
     save(tmp_path / "p" / "a.png", deep)
     save(tmp_path / "m" / "a.png", WANTED)

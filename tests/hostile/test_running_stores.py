@@ -40,7 +40,7 @@ def write_line(folder: Path, store: Path, port: int, *, also: str = "", rules: s
 
 @contextmanager
 def line(config: Path, *before: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `linewatch run`; what it says is in `log` beside its settings. `before`: a command that runs it."""
+    """Run `linewatch run`; its words are in `log` beside its settings. `before`: a command that runs it."""
     with (config.parent / "log").open("ab") as log:
         command = [*before, sys.executable, "-m", "edge", "run", str(config)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | environment)

@@ -201,7 +201,7 @@ CONTENTS: dict[str, tuple[bytes, str | None]] = {
 
 @pytest.mark.parametrize(("content", "says"), CONTENTS.values(), ids=CONTENTS)
 def test_what_a_password_file_holds(tmp_path: Path, content: bytes, says: str | None) -> None:
-    """The password is its one line, whoever wrote the file; what is none is refused and not shown."""
+    """The password is its one line, whoever wrote the file; any other content is refused and not shown."""
     (tmp_path / "secret").write_bytes(content)
     (tmp_path / "secret").chmod(0o600)
     settings = BrokerSettings(username="line", password_file=tmp_path / "secret")

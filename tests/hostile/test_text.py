@@ -55,7 +55,7 @@ def safe(text: str) -> bool:
 
 @each
 def test_unsafe_characters_are_shown_as_escapes(text: str, shown: str) -> None:
-    """Each is an escape, all else stays, and what is safe is not escaped once more."""
+    """Each is an escape, all else stays, and safe text is not escaped once more."""
     assert printable(text) == shown
     assert printable(shown) == shown
 

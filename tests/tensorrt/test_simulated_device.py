@@ -18,7 +18,7 @@ from tests.bright_bundle import TILE
 
 @pytest.fixture
 def cuda(device: SimulatedDevice) -> Iterator[Any]:
-    """Return the device's pycuda with its context current; what a test still holds is no matter here."""
+    """Return the device's pycuda with its context current; allocations of a test are no matter here."""
     context = device.vendor.cuda.Device(0).retain_primary_context()
     context.push()
     yield device.vendor.cuda

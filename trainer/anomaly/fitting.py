@@ -68,7 +68,7 @@ def fit_good_parts(
     """Learn from the good pictures of the dataset folder `data` and write the bundle `out`.
 
     `without`: pictures (`image`) that take no part at all, so that they can judge it. Raises DatasetError,
-    DependencyError, StoreError; what can be found before the work is.
+    DependencyError, StoreError, all before the work where possible.
     """
     began_s = time.monotonic()
     started = datetime.now(timezone.utc)

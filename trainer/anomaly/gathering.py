@@ -20,7 +20,7 @@ _BATCH = 8
 
 
 def load_prepared(entry: Entry, recipe: GoodPartsRecipe) -> Picture:
-    """Read and prepare one picture; whatever is wrong with it is `anomaly`. Raises DatasetError naming the file."""
+    """Read and prepare one picture; any fault of it is `anomaly`. Raises DatasetError naming the file."""
     return load_picture(as_anomaly(entry), (ANOMALY,), recipe.preparing, recipe.channels)
 
 

@@ -80,8 +80,8 @@ class MarkedCells:
 def split_cells(cells: Float32, truth: UInt8, cell_px: int) -> MarkedCells:
     """Split whitened cells, float32 [h, w, D], by the mask of their picture, uint8 [H, W]: 0 good, 1 marked.
 
-    Cells that see a marked one among their neighbours are neither: features are means over 3 x 3 cells. So is what
-    holds another value, which is not judged, and what lies beyond the picture.
+    Cells that see a marked one among their neighbours are neither: features are means over 3 x 3 cells. So is a cell
+    with another value, which is not judged, and one beyond the picture.
     """
     rows, columns = cells.shape[:2]
     padded = np.full((rows * cell_px, columns * cell_px), 255, np.uint8)

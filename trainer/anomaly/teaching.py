@@ -130,7 +130,7 @@ def _taught(
 
 
 def _write(bundle: Bundle, model: Any, good: Sequence[Entry], learned: dict[str, Any]) -> Bundle:
-    """Put the model in the place of the former one; what was converted of that goes. Raises StoreError."""
+    """Put the model in the place of the former one; conversions of that go. Raises StoreError."""
     path, manifest = bundle.path, bundle.manifest
     pictures = manifest.training["pictures"]
     step = {

@@ -21,7 +21,7 @@ __all__ = ["RayWish", "carry_out_on_ray"]
 
 
 def carry_out_on_ray(runs: Sequence[Run], data: Path, out: Path, wish: RayWish, console: Console) -> None:
-    """Carry out each run in its folder below `out`; what fails twice is left with its reason.
+    """Carry out each run in its folder below `out`; a run that fails twice is left with its reason.
 
     Raises DependencyError where Ray is missing or a node differs. Raises SettingsError where no cluster answers or no
     node has what a run needs.

@@ -45,7 +45,7 @@ class RunFailedError(LinewatchError):
 
 
 def carry_out_in_tasks(ray: Any, work: Work, console: Console) -> None:
-    """Let Ray carry the runs out; what fails twice is left with its reason."""
+    """Let Ray carry the runs out; a run that fails twice is left with its reason."""
     how = {"num_cpus": work.cpus, "num_gpus": work.gpus, "max_retries": TRIES_AGAIN, "retry_exceptions": True}
     task = ray.remote(**how)(carry_out_there)
     waited = {task.remote(run, str(work.data), str(work.out / run.name), work.cpus): run for run in work.runs}

@@ -51,7 +51,7 @@ def deal(places: Float64, shows: Float64, features: Float64, aims: Aims) -> list
 
 
 class _Dealer:
-    """The state: `part` int [U]. Units with the same features are of one kind; what is possible is reckoned by kind."""
+    """The state: `part` int [U]. Units with the same features are of one kind; the possible is reckoned by kind."""
 
     def __init__(self, places: Float64, shows: Float64, features: Float64, aims: Aims) -> None:
         self._shows, self._aims = shows, aims

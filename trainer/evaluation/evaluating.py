@@ -259,7 +259,7 @@ class _Answerer:
         self._anything = Inference(engine, [_ANY_SCORE] * len(self._thresholds), overlap_px)
 
     def answer(self, prepared: PreparedFrame, truth: UInt8) -> _Answered:
-        """Answer a picture whose maps are as large as `truth`, uint8 [H, W]; what that ignores has no say."""
+        """Answer a picture whose maps are as large as `truth`, uint8 [H, W]; ignored pixels of that have no say."""
         size = truth.shape
         if not self._ranking:
             return _Answered(self._answer(prepared, size))

@@ -20,7 +20,7 @@ _ROUND = 90  # corners of an ellipse
 def filled(rings: Sequence[Float64], shape_px: tuple[int, int]) -> UInt8:
     """Fill outlines, float64 [N, 2] of x and y in px each, together by the even-odd rule: uint8 [H, W] of 0 and 255.
 
-    `shape_px`: (height, width); what lies beyond is cut off.
+    `shape_px`: (height, width); parts beyond are cut off.
     """
     height, width = shape_px
     mask: UInt8 = np.zeros(shape_px, np.uint8)

@@ -80,7 +80,7 @@ class RedMarkerSettings:
 def read_red_marker(
     photos: Path, drawings: Path, settings: RedMarkerSettings, mismatches: list[Mismatch]
 ) -> LabelSource:
-    """Pair photos with drawings by name and read them lazily; what does not fit is added to `mismatches`.
+    """Pair photos with drawings by name and read them lazily; unfit ones are added to `mismatches`.
 
     Raises DatasetError for a folder without pictures, two drawings of one photo, or a picture that cannot be read.
     """

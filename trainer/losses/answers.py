@@ -15,7 +15,7 @@ from trainer.recipe.loss_settings import BACKGROUND
 
 @dataclass(frozen=True)
 class Prediction:
-    """A batch's logits and truth; what is ignored has a target and probabilities of 0.
+    """A batch's logits and truth; ignored pixels have a target and probabilities of 0.
 
     `logits`: float32 [N, h, w, K']. `target`: float32 [N, h, w, K + 1], one-hot, channel 0 the background.
     `probabilities`: float32 [N, h, w, K + 1]. With a softmax K' = K + 1. With a sigmoid K' = K, and each class answers

@@ -72,7 +72,7 @@ def _convolve(x: Any, width: int, kernel: int, stride: int, name: str) -> Any:
 
 
 def _block(x: Any, width: int, kernel: int, *, stride: int, expansion: int, name: str) -> Any:
-    """Grow to more channels, look around in each of them, shrink; what came in is added where it fits."""
+    """Grow to more channels, look around in each of them, shrink; the input is added where it fits."""
     came_in = x
     if expansion > 1:
         x = _convolve(x, expansion * x.shape[-1], 1, 1, f"{name}_expand")

@@ -24,7 +24,7 @@ class ClassSettings(StrictModel):
 
 
 class SplitSettings(StrictModel):
-    """Shares of the groups of each class that are held out; what remains is learned from.
+    """Shares of the groups of each class that are held out; the rest is learned from.
 
     `validation` is a share of what the test part leaves. With `folds` fold number `fold`, from 0, is held out: of all
     pictures, and `test` is not used; or (`folds_of: rest`) of those that `test` leaves, and both are held out.

@@ -128,7 +128,7 @@ def save_last_good(folder: Path, stepper: Stepper, best_weights: list[Float32]) 
 
 @contextmanager
 def _reading(folder: Path, name: str = CHECKPOINT) -> Iterator[Any]:
-    """Open a checkpoint; whatever is wrong with it becomes a StoreError."""
+    """Open a checkpoint; any fault of it becomes a StoreError."""
     path = folder / name
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:

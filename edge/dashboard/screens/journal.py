@@ -70,7 +70,7 @@ class _Journal:
 
 
 def _before(request: Request) -> Place | None:
-    """Read where a page begins; what is no place in the order begins at the newest."""
+    """Read where a page begins; an unknown place in the order begins at the newest."""
     parts = request.query_params.get("before", "").split(".")
     if len(parts) != 3 or not all(part.isascii() and part.isdecimal() and len(part) < 19 for part in parts):
         return None

@@ -84,7 +84,7 @@ def test_onnx_runtime_hides_an_overflow_that_the_emulation_shows(steep: Bundle) 
 
 
 def test_the_report_names_the_node_that_overflows(steep: Bundle) -> None:
-    """Of 1024 pixels of 200 all overflow where they are multiplied by 1200; what follows is no finite number."""
+    """Of 1024 pixels of 200 all overflow where they are multiplied by 1200; later values are no finite numbers."""
     graph = FloatGraph(steep.onnx_path)
     ranges = full_ranges(graph, BRIGHT, THRESHOLDS, quiet)
     report = {node.node: node for node in half_report(graph, ranges, {}, (BRIGHT, THRESHOLDS), quiet)}

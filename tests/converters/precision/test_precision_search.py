@@ -38,7 +38,7 @@ def test_the_search_takes_far_fewer_measurements_than_there_are_nodes(needed: in
 
 
 def test_groups_come_and_go_whole() -> None:
-    """The whole group stays if one node of it is needed; what is kept anyway costs nothing."""
+    """The whole group stays if one node of it is needed; a node kept anyway costs nothing."""
     groups = [frozenset({"a", "b"}), frozenset({"c", "d"}), frozenset({"e"})]
     assert minimal(lambda pins: "c" not in pins, frozenset({"x"}), groups) == {"c", "d"}
     assert minimal(lambda pins: "x" not in pins, frozenset({"x"}), groups) == set()

@@ -53,7 +53,7 @@ class Told:
     raised_ids: list[str] = field(default_factory=list)
 
     def follow(self, event: AlarmEvent, *, latch: bool, needs_ack: bool) -> None:
-        """Take one row of the journal; whatever cannot follow on what was told before is a lost transition."""
+        """Take one row of the journal; a row that cannot follow on the ones before it is a lost transition."""
         match event.transition:
             case "raised":
                 assert not self.active, "raised twice"

@@ -83,7 +83,7 @@ def test_a_shelved_alarm_goes_on_unseen_and_comes_back() -> None:
 
 
 def test_a_shelf_never_lasts_longer_than_it_may() -> None:
-    """Longer is refused, in one piece or in several; what is left is told."""
+    """Longer is refused, in one piece or in several; the remaining time is told."""
     alarms = desk(rule(max_shelve_s=60))
     outcome, detail, _ = alarms.shelve("dirt", 61, by())
     assert (outcome, detail) == ("out_of_range", "dirt may be shelved for at most 60 s, not 61 s")
@@ -205,7 +205,7 @@ def test_a_flood_is_shown_as_one() -> None:
     # 9 came before the tenth raising made it a flood
     assert (flood.shown, flood.members) == (True, 991)
     assert "a0" in alarms.shown_alarms
-    # ten minutes after the last it is no flood any more, and what still stands is shown
+    # ten minutes after the last it is no flood any more, and alarms that still stand are shown
     alarms.changed()
     assert told(alarms.tick(DeliveryState(), 661 * S)) == [(FLOOD_ALARM.id, "cleared")]
     assert len(alarms.shown_alarms) == 1000

@@ -70,7 +70,7 @@ def test_the_ways_of_the_standard(traits: frozenset[Guard], path: list[tuple[str
 def test_what_the_table_does_not_list_leads_nowhere(
     state: Condition | Shelving | Suppression | Service, stimulus: Stimulus
 ) -> None:
-    """An active alarm is not reset, and what is not shelved is not taken from a shelf."""
+    """An active alarm is not reset, and one that is not shelved is not taken from a shelf."""
     assert next_state(state, stimulus, LATCHING) is None
 
 

@@ -1,4 +1,4 @@
-"""Four points or two lengths are enough for a scale, and what tells none is refused."""
+"""Four points or two lengths are enough for a scale; points that tell none are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lengths and pixel sizes come out right for lenses and tilts that are known, and what tells nothing is refused."""
+"""Lengths and pixel sizes come out right for known lenses and tilts; pictures that tell nothing are refused."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_it_says_of_which_size_camera_and_lens_it_is(made: Calibration) -> None:
-    """Another one is told; what one of the two does not name tells nothing."""
+    """Another one is told; a value that one of the two does not name tells nothing."""
     assert not made.misfit(made.size_px)
     assert "480 x 360" in made.misfit((640, 480))
     own = replace(made, camera=CameraIdentity("top", "rtsp://camera-1/live", "25 mm"))

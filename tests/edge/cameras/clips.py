@@ -33,7 +33,7 @@ def ffmpeg(*arguments: str | Path, source: str = "testsrc2=size=320x240:rate=25:
 
 
 def play(camera: Camera) -> tuple[list[Frame | CameraState], CameraState]:
-    """Read to the end; what could not be read stands in its place."""
+    """Read to the end; UNREADABLE ones stand in their place."""
     items: list[Frame | CameraState] = []
     while True:
         item = camera.read(5.0)

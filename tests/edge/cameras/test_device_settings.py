@@ -1,4 +1,4 @@
-"""A USB camera is set as asked, everything is read back, and what it did not take is told."""
+"""A USB camera is set as asked, everything is read back, and a refused setting is told."""
 
 from __future__ import annotations
 

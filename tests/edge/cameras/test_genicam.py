@@ -265,7 +265,7 @@ def test_packed_levels_are_read_as_the_standards_draw_them(pixel_format: PixelFo
 @pytest.mark.parametrize("mosaic", ["RG", "GR", "GB", "BG"])
 @pytest.mark.parametrize(("suffix", "dtype"), [("8", "<u1"), ("12", "<u2")])
 def test_a_red_part_is_red_in_each_mosaic(mosaic: str, suffix: str, dtype: str) -> None:
-    """The mosaic is laid by the standard's letters, and what comes of it is BGR."""
+    """The mosaic is laid by the standard's letters, and becomes BGR."""
     name = f"Bayer{mosaic}{suffix}"
     code = next(code for code, each in FORMATS.items() if each.name == name)
     order = mosaic + {"RG": "GB", "GR": "BG", "GB": "RG", "BG": "GR"}[mosaic]

@@ -64,7 +64,7 @@ def test_without_gstreamer_a_pipeline_is_a_clear_error() -> None:
 
 @pytest.mark.gstreamer
 def test_a_gstreamer_pipeline_gives_its_newest_frame() -> None:
-    """A live pipeline's frames arrive, and what a slow reader missed is dropped and counted."""
+    """A live pipeline's frames arrive, and those that a slow reader missed are dropped and counted."""
     pipeline = (
         "videotestsrc is-live=true ! video/x-raw,width=160,height=120,framerate=50/1 ! videoconvert "
         "! video/x-raw,format=BGR ! appsink drop=true max-buffers=1"

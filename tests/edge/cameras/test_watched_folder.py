@@ -144,7 +144,7 @@ def test_what_lay_there_before_is_left_alone_and_told(tmp_path: Path, caplog: py
 
 
 def test_a_folder_that_disappears_is_a_lost_camera_until_it_is_back(tmp_path: Path) -> None:
-    """Nothing that was taken before is taken again; what came into it meanwhile is."""
+    """Nothing that was taken before is taken again; later files are."""
     folder, away = tmp_path / "drop", tmp_path / "away"
     with watching(folder) as camera:
         assert "the folder cannot be read" in state_with(camera, CameraCondition.LOST, 60).detail

@@ -280,7 +280,7 @@ def test_an_unknown_camera_and_no_words_are_refused(folder: Path) -> None:
 
 
 def test_the_settings_camera_is_asked_where_no_picture_is_given(folder: Path) -> None:
-    """Its frames are looked at until one shows the target; what is wrong with the others is said."""
+    """Its frames are looked at until one shows the target; the faults of the others are said."""
     cv2.imwrite(str(folder / "empty.png"), np.full(SIZE[::-1], 128, np.uint8))
     (folder / "frames").mkdir()
     (folder / "empty.png").rename(folder / "frames" / "1.png")

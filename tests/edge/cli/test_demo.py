@@ -103,7 +103,7 @@ def test_the_demo_finds_what_is_there(summary: dict[str, float]) -> None:
 
 
 def test_the_demo_raises_and_clears_alarms_and_loses_no_message(summary: dict[str, float]) -> None:
-    """Alarms come and go, and what was handed to the embedded broker was acknowledged by it."""
+    """Alarms come and go, and the embedded broker acknowledged all that it was handed."""
     assert summary["alarms_raised"] >= 1
     assert summary["alarms_cleared"] >= 1
     assert summary["published"] == summary["acknowledged"] >= summary["parts"]

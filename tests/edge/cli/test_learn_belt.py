@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_belt_is_learned_from_a_folder(folder: Path) -> None:
-    """The file tells a part from the belt; the picture shows the region; what was learned is printed."""
+    """The file tells a part from the belt; the picture shows the region; the lesson is printed."""
     out, picture = folder / "belt.npz", folder / "belt.png"
     done = linewatch(
         *("learn-belt", folder / "line.yaml", "top", "--out", out, "--from", folder / "empty"),

@@ -125,7 +125,7 @@ def drawn(**zone: Any) -> dict[str, Any]:
 
 
 def test_what_is_drawn_on_the_part_becomes_shares(folder: Path) -> None:
-    """The page shows the part upright; limits stay, and what lies on the frame too."""
+    """The page shows the part upright; limits stay, and so do zones on the frame."""
     upon, before = sheet(folder), load_settings(folder / "line.yaml").inspect.zones
     assert upon.size_px == pytest.approx((200, 100), abs=2)
     assert upon.shown.shape[:2] == upon.size_px[::-1]

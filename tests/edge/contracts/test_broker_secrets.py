@@ -129,7 +129,7 @@ def test_sighup_reloads_a_running_line_and_ends_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o666])
 @pytest.mark.parametrize("what", ["key_file", "password_file"])
 def test_a_secret_that_everybody_may_read_or_write_is_refused(tmp_path: Path, what: str, mode: int) -> None:
-    """Key and password files are for the service's user; what others may read or replace names mode and remedy."""
+    """Key and password files are for the service's user; one open to others names mode and remedy."""
     ca = make_authority(tmp_path)
     secret = tmp_path / "ca.key"
     secret.chmod(mode)

@@ -96,7 +96,7 @@ def test_a_line_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_events_that_did_not_come_are_asked_for_and_fill_the_history(tmp_path: Path) -> None:
-    """A gap leads to one cmd/resend for exactly its numbers; what then comes makes the history complete."""
+    """A gap leads to one cmd/resend for exactly its numbers; the answer makes the history complete."""
     with Mosquitto(tmp_path) as broker, Subscriber(broker.port, f"{ROOT}/cmd/#") as station:
         with hearing(tmp_path, broker.port) as (site, _):
             say(station, "status", {"status": "online", "reason": "inspecting"}, retain=True)
@@ -173,7 +173,7 @@ def test_stations_that_nobody_has_fill_no_memory(tmp_path: Path, count: int) -> 
 
 
 def test_a_broker_that_goes_and_comes_back_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each change once, with the reason; what lasts is silent."""
+    """Each change once, with the reason; a lasting state is silent."""
     caplog.set_level("INFO", "edge.dashboard")
     with Mosquitto(tmp_path) as broker, hearing(tmp_path, broker.port) as (site, collector):
         broker.stop()

@@ -132,7 +132,7 @@ def test_machines_are_told_whether_it_works(tmp_path: Path) -> None:
 
 
 def test_metrics_are_accepted_and_bounded(tmp_path: Path) -> None:
-    """Promtool blames nothing; a station is in one state; what was not believed is counted; no part is named."""
+    """Promtool blames nothing; a station is in one state; unbelieved messages are counted; no part is named."""
     with bench(tmp_path) as site:
         site.online()
         say(site, WELL)

@@ -56,5 +56,5 @@ def test_each_key_of_a_template_is_there() -> None:
 def test_the_language_is_chosen_by_switch_then_by_the_browser(
     cookie: str | None, accepts: str | None, language: str
 ) -> None:
-    """The switch wins over the browser's list, whose qualities count; what cannot be read is passed over."""
+    """The switch wins over the browser's list, whose qualities count; an unreadable entry is passed over."""
     assert language_of(cookie, accepts) == language

@@ -34,7 +34,7 @@ def of(events: Sequence[AlarmTold], hours: float = 1) -> Performance:
 
 
 def test_alarms_are_counted_for_each_ten_minutes() -> None:
-    """Six periods in an hour; the average by hand; what nobody was shown is apart."""
+    """Six periods in an hour; the average by hand; alarms that nobody was shown are apart."""
     seen = of(
         [told(-1), told(0), told(599.9), told(600), told(1200, shown=False), told(3599, "re_alarmed"), told(3600)]
     )

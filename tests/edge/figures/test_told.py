@@ -1,4 +1,4 @@
-"""The bodies of results are what they were made of, and what is no body is refused."""
+"""The bodies of results are what they were made of, and any other body is refused."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_specks_are_wiped_from_map_coverage_and_count() -> None:
 
 
 def test_only_the_region_is_inspected() -> None:
-    """Coverage is a fraction of the region, and what lies outside it is not there: 10 of a 10 x 20 region's 200 px."""
+    """Coverage is a fraction of the region, without pixels outside of it: 10 of a 10 x 20 region's 200 px."""
     classes = np.zeros((40, 40), np.uint8)
     classes[0, :30] = 1
     seen = read(classes, polygon=((20, 0), (40, 0), (40, 10), (20, 10)))

@@ -1,4 +1,4 @@
-"""Coverage is of the part; zones follow it; zones have limits of their own; what is ignored is not there."""
+"""Coverage is of the part; zones follow it; zones have limits of their own; ignored pixels are not there."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_each_trouble_is_told_of_its_own_subject(health: Health, expected: dict[
     ],
 )
 def test_ready_is_a_station_that_does_its_work(station: Check, health: Health, is_ready: bool) -> None:
-    """It inspects, is believed, and what it finds is kept; what needs no parts judged does not count."""
+    """It inspects, is believed, and its findings are kept; a rule that needs no parts judged does not count."""
     assert ready([station, *judged_health(health_body(health))]) is is_ready
 
 

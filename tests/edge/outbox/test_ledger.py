@@ -142,7 +142,7 @@ def test_parts_that_are_ok_fill_up_what_ng_parts_leave(tmp_path: Path) -> None:
 
 
 def test_shifts_of_the_last_400_days_are_kept(tmp_path: Path) -> None:
-    """The days go that were first, also where a clock was ahead once; what is counted now never goes."""
+    """The days go that were first, also where a clock was ahead once; present counts never go."""
     path = tmp_path / "outbox.db"
     days = [date(2025, 1, 1) + timedelta(days=number) for number in range(DAYS_KEPT + 5)]
     shifts = [f"{day.isoformat()}T{hour:02}:00+00:00" for day in days for hour in (6, 18)]

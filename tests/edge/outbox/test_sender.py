@@ -321,7 +321,7 @@ def test_acknowledged_rows_are_kept_for_their_time_only(tmp_path: Path) -> None:
 
 
 def test_a_store_that_goes_bad_while_the_line_runs_is_replaced(tmp_path: Path) -> None:
-    """It is set aside and told; numbers and epoch go on, alarm records stay, and what comes next is sent."""
+    """It is set aside and told; numbers and epoch go on, alarm records stay, and later events are sent."""
     path, publisher = tmp_path / "outbox.db", MemoryPublisher(away=True)
     with running(path, publisher) as (outbox, sender):
         outbox.put(None, alarms=[AlarmRecord("a", "1")])

@@ -106,7 +106,7 @@ def test_a_kill_never_separates_what_was_put_together(tmp_path: Path) -> None:
 
 
 def test_a_file_of_version_1_is_taken_over(tmp_path: Path) -> None:
-    """Events, numbers and epoch go on; what was refused is tried again; alarms and journal begin empty."""
+    """Events, numbers and epoch go on; refused events are tried again; alarms and journal begin empty."""
     path = tmp_path / "outbox.db"
     shutil.copy(VERSION_1, path)
     with closing(sqlite3.connect(path)) as db:

@@ -39,7 +39,7 @@ def told(
     station: StationNow = READY,
     state: Inputs = Inputs(),  # noqa: B008 - it is frozen
 ) -> list[InputEvent]:
-    """Return what readings, each with its millisecond, come to; what they do not name is 0."""
+    """Return what readings, each with its millisecond, come to; unnamed inputs are 0."""
     events: list[InputEvent] = []
     for at_ms, values in readings:
         full = {name: values.get(name, REST.get(name, 0)) for name in given_rules}

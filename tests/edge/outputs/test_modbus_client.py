@@ -77,7 +77,7 @@ def test_a_plc_that_is_absent_at_the_start_is_told_and_found_later() -> None:
 
 
 def test_a_plc_that_goes_and_comes_back_forgets_nothing() -> None:
-    """Its loss and its return are told, and what it forgot is written again."""
+    """Its loss and its return are told, and forgotten values are written again."""
     with Plc() as plc:
         own = linked(plc.port)
         with own.link as link:

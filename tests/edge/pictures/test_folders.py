@@ -90,7 +90,7 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
 
 
 def test_a_folder_called_like_a_picture_is_a_folder(tmp_path: Path) -> None:
-    """`x.jpg/` is not a picture; what lies in it is. A pipe of that name is none."""
+    """`x.jpg/` is not a picture; the files in it are. A pipe of that name is none."""
     put(tmp_path / "x.jpg" / "inside.png")
     os.mkfifo(tmp_path / "pipe.png")
     assert [file.name for file in list_pictures(tmp_path).files] == ["inside.png"]

@@ -1,4 +1,4 @@
-"""A recording comes back to the bit, in its own time; whatever ends a recording leaves what it had."""
+"""A recording comes back to the bit, in its own time; any end of a recording leaves what it had."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_a_row_with_its_reason(out: Path) -> None:
 
 
 def test_a_defect_map_shows_what_was_found(out: Path) -> None:
-    """Its pixels are class ids; what was not read has none."""
+    """Its pixels are class ids; an unread picture has none."""
     found = cv2.imread(str(out / "maps" / "below" / "0001.png.png"), cv2.IMREAD_UNCHANGED)
     assert (found > 0).sum() == 20 * 6
     assert not (out / "maps" / "torn.png.png").exists()

@@ -148,7 +148,7 @@ class OddCamera(SimulatedCamera):
 
 
 def test_pixels_of_another_format_are_no_read(bundle: Bundle, tmp_path: Path) -> None:
-    """16 bits would wrap around and read as clean; what cannot be fed to the model is not measured."""
+    """16 bits would wrap around and read as clean; pixels that cannot be fed to the model are not measured."""
     camera = OddCamera("eye", SimulatedLineSettings(width=64, height=64, fps=0, frames=2))
     line = settings('{"camera": {"max_age_ms": 60000}, "engine": {"backend": "simulated"}}')
     _, decided, _ = run_until(9, bundle, line, tmp_path, camera)

@@ -1,4 +1,4 @@
-"""A flood of refused commands leaves a few rows and their number; what was obeyed is noted each time."""
+"""A flood of refused commands leaves a few rows and their number; an obeyed one is noted each time."""
 
 from __future__ import annotations
 

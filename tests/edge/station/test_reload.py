@@ -379,7 +379,7 @@ def test_a_station_without_parts_compares_frames(tmp_path: Path) -> None:
 
 
 def test_recipes_change_during_a_reload(tmp_path: Path) -> None:
-    """Parts that name their recipe are compared each by its own; what is reloaded is loaded for both."""
+    """Parts that name their recipe are compared each by its own; a reloaded one is loaded for both."""
     write_bright_bundle(tmp_path / "model")
     views = given(tmp_path)["recipes"]["a"]["views"]
     recipes = {name: {"views": views, "part_id_prefixes": [name]} for name in ("a", "b")}

@@ -60,7 +60,7 @@ def test_a_wish_is_answered_when_it_is_known_what_comes(tmp_path: Path) -> None:
 
 
 def test_a_number_that_no_store_can_hold_is_invalid(tmp_path: Path) -> None:
-    """Beyond 63 bits schema and line refuse it, and who asked is told. The largest that is allowed harms no store."""
+    """Beyond 63 bits schema and line refuse it, and the sender is told. The largest that is allowed harms no store."""
     body = {"schema": "linewatch/command-resend/1", "epoch": UUID, "user": "mes", "comment": ""}
     body |= {"from_seq": 2**64 - 1, "to_seq": 2**64 - 1}
     assert not VALIDATORS["command-resend"].is_valid(body)

@@ -74,7 +74,7 @@ def running(config: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def bodies(subscriber: Subscriber, topic: str) -> list[dict[str, Any]]:
-    """Return the bodies that came on a topic below the line's root; what is empty has none."""
+    """Return the bodies that came on a topic below the line's root; an empty one has none."""
     return [json.loads(payload)["body"] for payload in subscriber.payloads(f"{ROOT_TOPIC}/{topic}") if payload]
 
 

@@ -1,4 +1,4 @@
-"""A station as its messages tell of it: stale, offline and unknown are never OK; whatever the wire brings is stood."""
+"""A station as its messages tell of it: stale, offline and unknown are never OK; anything from the wire is stood."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_a_comparison_by_folds_judges_each_picture_once(data: Path, tmp_path: Pa
     classes = {entry.name: entry for entry in thresholds_over_folds(bundle, out).classes}
     for name, chosen in thresholds["classes"].items():
         assert (classes[name].threshold, classes[name].min_area_px) == (chosen["threshold"], chosen["min_area_px"])
-    chose = learned_from(bundle)  # its own fold chose as well, and judges it no more; what all hold out does
+    chose = learned_from(bundle)  # its own fold chose as well, and judges it no more; the pictures held out by all do
     assert {sha256_of(data / image) for image in folds.judged(0)} <= chose
     assert not {sha256_of(data / image) for image in folds.held_out} & chose
     page = (out / "table.md").read_text()

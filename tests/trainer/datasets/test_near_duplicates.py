@@ -1,4 +1,4 @@
-"""Near-duplicates: found however they are turned, shifted, lit and encoded; what only looks alike is left apart."""
+"""Near-duplicates: found however they are turned, shifted, lit and encoded; mere look-alikes are left apart."""
 
 from __future__ import annotations
 

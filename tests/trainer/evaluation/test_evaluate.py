@@ -144,7 +144,7 @@ def test_pictures_that_were_learned_from_are_left_out(painted: Path, tmp_path: P
 
 
 def test_labels_without_masks_give_accuracy_and_a_confusion(classifier: Path, tmp_path: Path) -> None:
-    """Four pictures, of which three are answered as they are labelled; what needs pixels is None."""
+    """Four pictures, of which three are answered as they are labelled; figures that need pixels are None."""
     rows = [
         ("scratch", flat("scratch")),
         ("stain", flat("stain", "stain", "clean")),  # the majority of its cells

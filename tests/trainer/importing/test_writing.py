@@ -77,7 +77,7 @@ def empty_ones(tmp_path: Path) -> LabelSource:
 
 
 def test_empty_masks_are_kept_dropped_or_sampled(tmp_path: Path) -> None:
-    """All become clean, none is left, or the share is, chosen by the seed; what is declared clean always stays."""
+    """All become clean, none is left, or the share is, chosen by the seed; declared clean ones always stay."""
     kept = imported(empty_ones(tmp_path), tmp_path / "keep", empty_share=1.0)
     assert (kept.pictures, kept.clean, len(kept.empty_kept)) == (13, 11, 10)
     names = [entry.image for entry in read_manifest(tmp_path / "keep")]

@@ -50,7 +50,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "command", [each for name in PAGES for each in commands(name) if each.startswith("linewatch-train ")]
 )
 def test_every_command_of_the_pages_works(command: str, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each ends with 0 and writes what it names; what `models` lists is what the page's table says."""
+    """Each ends with 0 and writes what it names; `models` lists the page's table."""
     monkeypatch.chdir(workshop)
     arguments = shlex.split(command)[1:]
     if arguments[0] == "models" and "--json" not in arguments:

@@ -337,7 +337,7 @@ def test_batch_statistics_of_a_random_backbone_follow_quickly(tmp_path: Path) ->
 
 
 def test_stages_unfreeze_the_backbone_from_its_end(tmp_path: Path) -> None:
-    """First the head alone learns, then a part of the backbone, then all; what is frozen keeps its statistics."""
+    """First the head alone learns, then a part of the backbone, then all; frozen layers keep their statistics."""
     theirs = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=(None, None, 3))
     theirs.save_weights(tmp_path / "m.weights.h5")
     settings = TransferSettings(backbone="MobileNetV3Small", weights=tmp_path / "m.weights.h5")

@@ -116,7 +116,7 @@ def test_a_blind_spot_is_named_by_the_largest_place_that_holds_it() -> None:
 
 
 def test_the_sentence_says_size_confidence_and_blindness() -> None:
-    """In mm where the scale is known, in px else; what was never missed or never found is said so."""
+    """In mm where the scale is known, in px else; a class never missed or never found is said so."""
     g = np.random.default_rng(3)
     drawn = [
         Trial("scratch", float(size), 40.0, 0, 4, bool(g.random() < 1 / (1 + (20 / size) ** 8)))

@@ -214,7 +214,7 @@ def test_each_part_has_a_share(tmp_path: Path, share: float) -> None:
 
 
 def test_the_earlier_name_of_the_key_is_refused_with_its_new_one(tmp_path: Path) -> None:
-    """A recipe with `finish` names `final_training`; what a bundle of before keeps is read."""
+    """A recipe with `finish` names `final_training`; an earlier bundle's record is read."""
     with pytest.raises(SettingsError, match="key finish: this key is called final_training now"):
         recipe(tmp_path, SHORT + "finish: {share: 0.5}\n")
     kept = recipe(tmp_path, FINISHED).model_dump(mode="json")

@@ -403,7 +403,7 @@ def test_what_is_no_number_names_the_pictures_and_keeps_the_weights(tmp_path: Pa
             pixels = np.full_like(pixels, np.nan)
         return plain(pixels, truth, rate, **keys)
 
-    stepper.step = step  # a picture cannot hold NaN, but what is made of it may
+    stepper.step = step  # a picture cannot hold NaN, but a derived value may
     with pytest.raises(
         DatasetError, match=r"is (nan|no finite number) at step 5 \(epoch 2\), in a batch with \d\.png"
     ) as caught:
