@@ -1,7 +1,7 @@
 r"""Text from outside, made safe for a person to read.
 
 File names, comments, users, models, cameras and vendors' words may hold terminal escapes or line breaks. They may turn
-the direction of writing, or hold bytes that are no text at all. They may hold bytes that are no text at all. Each such
+the direction of writing, or hold bytes that are no text at all. Each such
 character is shown as an escape, such as `\x1b`, `\n`, `\u202e` or `\udcff`. Safe text stays as it is, so that it may be
 made safe twice.
 """

@@ -34,3 +34,23 @@ class Rate:
     def owe(self, count: int) -> None:
         """Take so many, also more than are left: none is left then until all of them have come back."""
         self._left -= count
+
+
+class TurnRate:
+    """The room that a rate gives in one turn of a loop. Room that comes back meanwhile is for the next turn.
+
+    So whatever is more urgent, and comes first in each turn, leaves first. For one thread only.
+    """
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self.left = 0
+
+    def begin(self) -> None:
+        """Begin a turn."""
+        self.left = self._rate.left
+
+    def take(self, count: int) -> None:
+        """Take so many, also more than are left."""
+        self.left -= count
+        self._rate.owe(count)

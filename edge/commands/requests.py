@@ -7,6 +7,7 @@ handed to the loop, which notes its outcome in the journal: obeyed, refused, or 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -73,8 +74,20 @@ _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 _AlarmId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
+# Controls, spaces, formats and what has no sign of its own (Unicode's categories C and Z, unassigned ones left out), as
+# a class of a regular expression, the last line as characters. The schemas hold the same patterns.
+_UNSEEN = (
+    "\\u0000-\\u0020\\u007f-\\u00a0\\u00ad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u1680\\u180e"
+    "\\u2000-\\u200f\\u2028-\\u202f\\u205f-\\u206f\\u3000\\ud800-\\uf8ff\\ufeff\\ufff9-\\ufffb\\ufffe\\uffff"
+    "\U000110bd\U000110cd\U00013430-\U00013438\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f\U000f0000-\U0010fffd"
+)
+_HAS_A_SIGN = f"[^{_UNSEEN}]"
+_PRINTABLE = f"^[^{_UNSEEN}]( *[^{_UNSEEN}])*$"
+_has_a_sign, _is_printable = re.compile(_HAS_A_SIGN), re.compile(_PRINTABLE)
+
+
 def _visible(user: str) -> str:
-    if not any(sign.isprintable() and not sign.isspace() for sign in user):
+    if _has_a_sign.search(user) is None:
         raise ValueError("expected a name that can be seen")
     return user
 
@@ -177,7 +190,7 @@ class SetBypass(StrictModel):
     def _inspection_is_not_taken_out_for_nothing(self) -> SetBypass:
         if (self.action == "on") != (self.minutes is not None):
             raise ValueError("expected minutes for the action on, and null for off")
-        if self.action == "on" and not self.reason.strip():
+        if self.action == "on" and _has_a_sign.search(self.reason) is None:
             raise ValueError("expected a reason why inspection is taken out, received none")
         return self
 
@@ -207,7 +220,7 @@ class OpenOrClosePart(StrictModel):
     @field_validator("part_id")
     @classmethod
     def _an_id_can_be_printed(cls, part_id: str | None) -> str | None:
-        if part_id is not None and (not part_id.isprintable() or part_id != part_id.strip()):
+        if part_id is not None and _is_printable.fullmatch(part_id) is None:
             raise ValueError("expected characters that can be printed, and no space at either end")
         return part_id
 

@@ -26,7 +26,7 @@ from edge.outbox.shunned import Shunned
 from edge.outbox.size_limits import SizeLimits
 from edge.outbox.tally import SenderCounts, Tally
 from edge.protocols import Publisher
-from edge.rates import Rate
+from edge.rates import Rate, TurnRate
 from edge.records import (
     Acknowledged,
     Connected,
@@ -83,10 +83,10 @@ class Sender:
 
     At most WINDOW messages are unacknowledged, fewer where the broker says so. Alarms go first, then results, then
     answers. Rows that the broker took before and may have lost go last. Each class keeps its order. All rows together,
-    answers, and repeated rows have a bounded rate; that of all rows is `rows`. An acknowledged row is let go. A refused
-    row is a dead letter and is tried again after `patience.retry_dead_letters_s`. It is tried sooner where the broker
-    only has no room just now. A row that `ack_policy` keeps, since nobody was there to get it, stays. One row of that
-    topic is then tried now and then; all follow, in order, once it is taken.
+    answers, and repeated rows have a bounded rate. An acknowledged row is let go. A refused row is a dead letter and is
+    tried again after `patience.retry_dead_letters_s`. It is tried sooner where the broker only has no room just now. A
+    row that `ack_policy` keeps, since nobody was there to get it, stays. One row of that topic is then tried now and
+    then; all follow, in order, once it is taken.
 
     The messages on their way are sent again, one by one, after a connection breaks. A message that was alone on its way
     at two breaks becomes a dead letter (see `blame.py`).
@@ -111,7 +111,6 @@ class Sender:
         alive: Callable[[], None] = lambda: None,
         patience: Patience | None = None,
         own: OwnTopics | None = None,
-        rows: Rate | None = None,
     ) -> None:
         self._outbox = outbox
         self._publisher = publisher
@@ -130,8 +129,7 @@ class Sender:
         self._limits = SizeLimits()
         self._answers = Rate(ANSWERS_PER_S, ANSWERS_PER_S)
         self._resends = Rate(RESENT_PER_S, WINDOW)
-        self._rows = rows or Rate(ROWS_PER_S, ROWS_AT_ONCE)
-        self._allowance = 0  # of the rate, for one turn: room that comes meanwhile is for the next turn's alarms
+        self._rows = TurnRate(Rate(ROWS_PER_S, ROWS_AT_ONCE))
         self._in_flight: dict[int, Flight] = {}
         self._unproven: dict[int, Flight] = {}  # QoS 0: harmless once something later was acknowledged
         self._shunned = Shunned()
@@ -247,11 +245,12 @@ class Sender:
                 self.trouble = f"the sender failed: {error}"
                 time.sleep(RETRY_S)
             # Rows have rates, of which nobody tells when there is room.
-            soon = self._in_flight or self._resent_found or not self._rows.left
+            soon = self._in_flight or self._resent_found or self._rows.left <= 0
             self._wake.wait(_IN_FLIGHT_S if soon else _IDLE_S)
             self._wake.clear()
 
     def _turn(self) -> None:
+        self._rows.begin()
         self._hear()
         if self._outbox.alive:
             self._alive()
@@ -282,7 +281,6 @@ class Sender:
             self._handle(event)
 
     def _send_what_waits(self, now_s: float) -> None:
-        self._allowance = self._rows.left
         if self._forgotten:
             self._remind()
             self._forgotten = self._noted = False
@@ -603,7 +601,7 @@ class Sender:
 
     def _send_rows(self, *, urgent: bool, resent: bool = False, at_most: int = WINDOW, leave: int = 0) -> int:
         """Send rows of a class, behind those that were sent last, or refuse what is too large; return how many."""
-        room = min(self._room() - leave, at_most, self._allowance)
+        room = min(self._room() - leave, at_most, self._rows.left)
         if room <= 0:
             return 0
         which, news = (urgent, resent), self._outbox.news
@@ -625,8 +623,7 @@ class Sender:
             else:
                 self._send(row.message, row)
             done += 1
-        self._rows.owe(done)
-        self._allowance -= done
+        self._rows.take(done)
         if done == len(rows) < limit:
             self._empty[which] = news, without, time.monotonic()
         return done

@@ -5,14 +5,13 @@ from __future__ import annotations
 import uuid
 from queue import Empty, SimpleQueue
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.errors import PublishError
 from edge.publishers.broker_settings import BrokerSettings
 from edge.publishers.lets_in import lacking, refusal, unanswered
+from edge.publishers.paho_client import PahoClient
 
 
 def try_broker(settings: BrokerSettings, timeout_s: float = 10.0) -> None:
@@ -26,7 +25,7 @@ def try_broker(settings: BrokerSettings, timeout_s: float = 10.0) -> None:
     where = f"the broker at {host}:{port}"
     answers: SimpleQueue[str] = SimpleQueue()
     own_id = f"linewatch-check-{uuid.uuid4().hex[:8]}"
-    client = Client(CallbackAPIVersion.VERSION2, own_id, protocol=MQTTProtocolVersion.MQTTv5)
+    client = PahoClient(own_id)
     client.connect_timeout = timeout_s
     client.on_connect = lambda _client, _data, _flags, reason, properties: answers.put(_refusal(reason, properties))
     client.on_disconnect = lambda _client, _data, _flags, reason, _properties: answers.put(
@@ -49,6 +48,7 @@ def try_broker(settings: BrokerSettings, timeout_s: float = 10.0) -> None:
     finally:
         client.disconnect()
         client.loop_stop()
+        client.close()
     if refused:
         raise PublishError(f"{where} {refused}")
 
