@@ -26,8 +26,8 @@ class PahoClient(Client):
     paho raises on a reason code that the standard does not list for a PUBACK. That ends a connection whose broker has
     only refused a message. Here such a code reaches `on_publish` as unspecified, and `reason_of` tells the true one.
 
-    What others publish is cut before paho reads it: `keeps` bytes of its payload and one more, and its first
-    properties. While `has_room` says no it is acknowledged and not read at all.
+    Messages of others are cut before paho reads them: `keeps` bytes of the payload and one more, and the first
+    properties. A message is acknowledged and not read at all while `has_room` says no.
     """
 
     def __init__(self, client_id: str, keeps: int = 0, has_room: Callable[[], bool] = lambda: True) -> None:

@@ -1,7 +1,7 @@
 """A packet that somebody published, cut to what is looked at, before paho reads it. Pure.
 
 paho copies the whole rest of a packet for each property. So one message of a megabyte with 100,000 user properties
-would hold the thread that serves the network for half a minute, and anybody may publish one.
+would hold the network's thread for half a minute. Anybody may publish one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _VARIABLE = 11
 def cut(packet: bytes | bytearray, qos: int, keeps: int) -> bytes | bytearray:
     """Return a PUBLISH, what follows its fixed header, with no more than `keeps` + 1 bytes of payload.
 
-    Of many properties only the first are left. What cannot be read is returned as it is.
+    Of many properties only the first are left. An unreadable one is returned as it is.
     """
     try:
         begins = 2 + _number(packet, 0) + 2 * (qos > 0)

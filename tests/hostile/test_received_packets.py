@@ -63,7 +63,7 @@ def test_an_honest_packet_stays_as_it_is(properties: bytes, qos: int) -> None:
 
 @pytest.mark.parametrize("before", [0, 5, 500])
 def test_of_many_user_properties_the_first_are_left(before: int) -> None:
-    """What the line asks for is there, wherever among its first 1,000 properties it stands."""
+    """The line's property is there, anywhere among the first 1,000."""
     packet = published(USER * before + SHORT + CORRELATION + USER * 100_000, b"{}")
     properties, payload = read(cut(packet, 1, KEEPS))
     assert len(properties.UserProperty) == USER_PROPERTIES_AT_MOST

@@ -24,7 +24,7 @@ _BRIGHTEST = 0.55
 
 
 def draw_training(rows: Sequence[EpochFigures], colours: Mapping[str, Colour]) -> bytes:
-    """Draw the loss and the validation Dice, with each class's, over epochs; a value that is no number is left out."""
+    """Draw the loss and the validation Dice, with each class's, over epochs; NaN and infinity are left out."""
     figure = _figure(9.5, 3.4)
     left, right = figure.subplots(1, 2)
     epochs = [row.epoch for row in rows]

@@ -362,7 +362,7 @@ def test_a_bucket_is_judged_as_the_folder_that_was_copied_there(place: Path, s3:
 
 
 def test_a_key_that_cannot_be_read_stops_no_other(place: Path, s3: str, tmp_path: Path) -> None:
-    """A picture in Glacier is NO_READ with its reason; a key with two slashes in a row is told and left out."""
+    """A picture in Glacier is NO_READ with its reason. A key with two slashes in a row is told and left out."""
     import boto3
 
     host = s3.partition("=")[2].partition("&")[0]
