@@ -1,8 +1,10 @@
-"""Docstrings are plain statements: none opens with a clause, and no sentence is longer than 20 words."""
+"""Docstrings and comments are plain: no docstring opens with a clause, and no sentence is longer than 20 words."""
 
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -77,6 +79,42 @@ def test_no_later_sentence_opens_with_a_clause(place: str) -> None:
         if first_word(sentence) in LATER_CLAUSES and not sentence.endswith("?")
     ]
     assert not wrong, "begin with the subject:\n" + "\n".join(wrong)
+
+
+def comments(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of each comment; lines of comments below each other are one."""
+    block: list[str] = []
+    begins = ends = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        stands_alone = not token.line[: token.start[1]].strip()
+        if block and not (stands_alone and token.start[0] == ends + 1):
+            yield begins, " ".join(block)
+            block = []
+        begins, ends = (begins if block else token.start[0]), (token.start[0] if stands_alone else -1)
+        block.append(token.string.lstrip("# "))
+    if block:
+        yield begins, " ".join(block)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_comment_is_too_long(place: str) -> None:
+    """Each sentence of a comment has 20 words at most."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {count_words(piece)} words: {piece}"
+        for path in sorted((ROOT / place).rglob("*.py"))
+        for line, text in comments(path.read_text(encoding="utf-8"))
+        for piece in pieces(text)
+        if count_words(piece) > WORDS_AT_MOST
+    ]
+    assert not wrong, "say less, or part it:\n" + "\n".join(wrong)
+
+
+def test_comments_below_each_other_are_one() -> None:
+    """A comment behind code is one of its own."""
+    source = "# One\n# two.\nx = 1  # three\n# four\n"
+    assert list(comments(source)) == [(1, "One two."), (3, "three"), (4, "four")]
 
 
 @pytest.mark.parametrize(
