@@ -74,8 +74,8 @@ _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 _AlarmId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 
-# Controls, spaces, formats and what has no sign of its own (Unicode's categories C and Z, unassigned ones left out), as
-# a class of a regular expression, the last line as characters. The schemas hold the same patterns.
+# Controls, spaces, formats and characters without a sign, as a class of a regular expression; the last line as
+# characters. They are Unicode's categories C and Z, unassigned ones left out. The schemas hold the same patterns.
 _UNSEEN = (
     "\\u0000-\\u0020\\u007f-\\u00a0\\u00ad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u1680\\u180e"
     "\\u2000-\\u200f\\u2028-\\u202f\\u205f-\\u206f\\u3000\\ud800-\\uf8ff\\ufeff\\ufff9-\\ufffb\\ufffe\\uffff"

@@ -6,7 +6,7 @@ from edge.rates import Rate, TurnRate
 
 
 def test_no_more_than_the_burst_and_then_the_rate() -> None:
-    """Ten at once; none is left then; half a second at four a second brings two, and an hour no more than ten."""
+    """Ten at once; none is left then. Half a second at four a second brings two, and an hour no more than ten."""
     now_s = [0.0]
     rate = Rate(4.0, 10, lambda: now_s[0])
     assert [rate.take() for _ in range(11)] == [True] * 10 + [False]
