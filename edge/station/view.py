@@ -331,17 +331,19 @@ class View:
             outcome = begun.inspector.finish(begun.job)
         except EngineError as error:
             unanswered = Inspected(no_read(f"inference failed: {error}"))
-            return self._conclude(frame, loaded, unanswered, engine_fault=_engine_fault(error))
+            return self._conclude(frame, loaded, unanswered, engine_fault=_engine_fault(error), begun=True)
         except Exception as error:  # noqa: BLE001 - one frame never ends the line, nor is it OK
-            return self._conclude(frame, loaded, Inspected(self._not_inspected("measured", error)))
+            return self._conclude(frame, loaded, Inspected(self._not_inspected("measured", error)), begun=True)
         if outcome.measurement is None:
-            return self._conclude(frame, loaded, outcome)
+            return self._conclude(frame, loaded, outcome, begun=True)
         tiles = len(begun.job.tiles.cells)
         self.last_age_ms = age_ms = self._age_ms(frame)
         if age_ms > self._rules.max_age_ms:
             stale, fault = self._stale(age_ms, (self._monotonic_ns() - begun.at_ns) / 1e6)
-            return self._conclude(frame, loaded, Inspected(stale), engine_fault=fault, tiles=tiles)
-        seen = replace(self._conclude(frame, loaded, outcome, tiles=tiles), to_frame=begun.job.prepared.to_frame)
+            return self._conclude(frame, loaded, Inspected(stale), engine_fault=fault, tiles=tiles, begun=True)
+        seen = replace(
+            self._conclude(frame, loaded, outcome, tiles=tiles, begun=True), to_frame=begun.job.prepared.to_frame
+        )
         if outcome.judgement.verdict is Verdict.OK and seen.present is not False:
             self._sampler.offer(begun.job, loaded, begun.inspector)
         return seen
@@ -392,6 +394,7 @@ class View:
         *,
         engine_fault: EngineFault | None = None,
         tiles: int = 0,
+        begun: bool = False,
     ) -> Seen:
         self._fault = fault
         result = FrameResult(
@@ -413,16 +416,18 @@ class View:
         )
         now_ns = self._monotonic_ns() if self._rules.live else frame.captured_ns
         pixels = None if garbled_pixels(frame.pixels) else frame
-        return Seen(result, now_ns, pixels, inspected.kept, tiles, present=self._present(frame, inspected, fault))
+        present = self._present(frame, inspected, fault, begun=begun)
+        return Seen(result, now_ns, pixels, inspected.kept, tiles, present=present)
 
-    def _present(self, frame: Frame, inspected: Inspected, fault: CameraFault | None) -> bool | None:
+    def _present(self, frame: Frame, inspected: Inspected, fault: CameraFault | None, *, begun: bool) -> bool | None:
+        """Tell whether a frame shows a part. In one that was begun the product was located, whatever came of it."""
         if fault is not None:
             return None
         if self._belt is not None:
             return None if garbled_pixels(frame.pixels) else self._belt.shows_part(frame.pixels)
         if isinstance(inspected.judgement, NotFound):
             return False
-        return None if inspected.measurement is None else True
+        return True if begun else None
 
     def _unseen(
         self, state: CameraState, judgement: Judgement, fault: CameraFault | None, *, unreadable: bool = False

@@ -195,3 +195,15 @@ def test_frames_of_another_size_than_the_belt_s_are_an_alarm(tmp_path: Path) -> 
     with OutboxReader(tmp_path / "outbox.db") as reader:
         raised = {row.entry.alarm for row in reader.journal_rows(50) if row.entry.kind == "raised"}
     assert {"no-read", "trigger-fault"} <= raised
+
+
+def test_a_product_that_was_located_is_a_part_though_the_engine_fails(tmp_path: Path) -> None:
+    """Without a belt: parts that pass while the model answers nothing that can be believed are each NO_READ."""
+    bundle = write_bright_bundle(tmp_path / "bundle", not_a_number=True)
+    steps = (CropRectangle(min_area=0.2, min_contrast=20),)
+    bundle = write_manifest(bundle.path, bundle.manifest.model_copy(update={"preparing": steps}))
+    settings = presence({}, camera={"name": "top"}, bundle=str(bundle.path))
+    frames = empty_and(None, None, GREY, GREY, None, None, None, GREY, GREY, None, None, None)
+    parts, _ = run(settings, bundle, {"top": ListedCamera("top", frames)}, tmp_path)
+    assert [one.judgement.verdict.value for one in parts] == ["NO_READ", "NO_READ"]
+    assert all("inference failed" in str(one.judgement.reason) for one in parts)
