@@ -156,17 +156,31 @@ def late(settings: ChallengeSettings, state: Challenges, now_ns: int) -> str:
 
 
 def remember(state: Challenges) -> str:
-    """Return what must survive a restart, as JSON. A challenge that runs does not: it ends with the station."""
-    return json.dumps({"version": _VERSION, "missed": state.missed, "done_shift": state.done_shift})
+    """Return what must survive a restart, as JSON; of a challenge that runs what is told if the station ends so."""
+    running = state.running
+    kept = None if running is None else {"user": running.user, "comment": running.comment, "came": _progress(running)}
+    whole = {"version": _VERSION, "missed": state.missed, "done_shift": state.done_shift, "running": kept}
+    return json.dumps(whole)
 
 
-def recall(body: str) -> Challenges:
-    """Return what `remember` gave. Raises ValueError for what is none of this version."""
+def recall(body: str) -> tuple[Challenges, tuple[Noted, ...]]:
+    """Return what `remember` gave, and what is to be noted of a challenge that ran: it ended with its station.
+
+    Raises ValueError for what is none of this version.
+    """
     try:
         kept = json.loads(body)
-        return Challenges(missed=_text(kept, "missed"), done_shift=_text(kept, "done_shift"))
+        state = Challenges(missed=_text(kept, "missed"), done_shift=_text(kept, "done_shift"))
+        return state, _cut_off(kept.get("running"))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"expected challenges of version {_VERSION}, received {body[:200]!r}: {error}") from error
+
+
+def _cut_off(running: dict[str, Any] | None) -> tuple[Noted, ...]:
+    if running is None:
+        return ()
+    user, comment, came = (str(running[key]) for key in ("user", "comment", "came"))
+    return (Noted("challenge", user, comment, f"not done: the station ended without a word; {came}"),)
 
 
 def _text(kept: dict[str, Any], key: str) -> str:

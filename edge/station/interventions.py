@@ -69,7 +69,9 @@ class Interventions:
             self._unreadable("bypass", error)
         try:
             if body := records.get(CHALLENGE_RECORD):
-                self._challenges = challenge.recall(body)
+                self._challenges, cut_off = challenge.recall(body)
+                if cut_off:
+                    self._keep(cut_off, CHALLENGE_RECORD, challenge.remember(self._challenges), changed=True)
         except ValueError as error:
             self._unreadable("challenge", error)
         return self.tick(now_ns)
@@ -152,9 +154,10 @@ class Interventions:
     def _step_challenge(self, event: challenge.ChallengeEvent | None, now_ns: int) -> challenge.ChallengeStep:
         came = challenge.step(self._challenges, event, now_ns)
         before, self._challenges = self._challenges, came.state
-        changed = (before.missed, before.done_shift) != (came.state.missed, came.state.done_shift)
-        if changed or came.journal:
-            self._keep(came.journal, CHALLENGE_RECORD, challenge.remember(came.state), changed=changed)
+        if before == came.state and not came.journal:
+            return came
+        kept = challenge.remember(came.state)
+        self._keep(came.journal, CHALLENGE_RECORD, kept, changed=kept != challenge.remember(before))
         return came
 
     def _step_bypass(self, event: bypass.On | bypass.Off | None, now_ns: int) -> bypass.BypassStep:

@@ -146,12 +146,16 @@ def test_a_shift_with_parts_and_no_challenge_is_late() -> None:
     assert late(DUE, following, 9_900 * S)
 
 
+CUT_BADLY = '{"version": 1, "missed": "", "done_shift": "", "running": 5}'
+
+
 def test_what_was_missed_and_done_survives_a_restart() -> None:
     """A record gives back why the alarm stands and which shift had its challenge; another record is refused."""
     state = Challenges(missed="missed: the part P-1 was OK", done_shift="06:00", worked=True)
-    kept = recall(remember(state))
+    kept, noted = recall(remember(state))
+    assert noted == ()
     assert (kept.missed, kept.done_shift, kept.running) == (state.missed, "06:00", None)
-    for body in ("", "{}", "[]", "null", '{"version": 2}', '{"version": 1, "missed": 1, "done_shift": ""}'):
+    for body in ("", "{}", "[]", "null", '{"version": 2}', '{"version": 1, "missed": 1, "done_shift": ""}', CUT_BADLY):
         with pytest.raises(ValueError, match="expected challenges of version 1"):
             recall(body)
 

@@ -139,6 +139,19 @@ def test_a_missed_part_is_an_alarm_until_a_challenge_is_passed_also_over_a_resta
         assert line.alarms.manager.states["challenge-missed"].condition.value == "returned"
 
 
+def test_a_challenge_whose_station_was_killed_is_noted_at_the_next_start(tmp_path: Path) -> None:
+    """A kill leaves no time to write: the next start notes, once, who challenged and how far it came."""
+    with station(tmp_path) as line:
+        line.begin_challenge()
+        line.part(Verdict.NG)
+    told = ("challenge", "anna", "not done: the station ended without a word; 1 of 2 parts judged, 0 not NG")
+    for _ in range(2):
+        with station(tmp_path, 60) as line:
+            assert line.journal() == [told]
+            assert not line.it.challenged
+            assert line.part(Verdict.NG) == (Verdict.NG, False)
+
+
 def test_a_shift_without_a_challenge_is_an_alarm(tmp_path: Path) -> None:
     """From 06:15 on the shift of six is late, if it has parts. A challenge ends that, and a restart remembers it."""
     with station(tmp_path) as line:
