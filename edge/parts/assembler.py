@@ -1,9 +1,9 @@
 """(state, event, now) → (state, part results): which frames show which part, and what the part comes to. Pure.
 
 A part is a window of time, from its opening to its end, moved by each view's offset. A frame belongs to the youngest
-part whose window holds the moment of its capture. A part is concluded once every view has judged a frame captured after
-the window. It is concluded, too, once nothing more can be waited for. Frames of a view come in the order of their
-capture.
+part whose window holds the moment of its capture, or to that of its shot where the trigger says of which it is. A
+part is concluded once every view has judged a frame captured after the window. It is concluded, too, once nothing more
+can be waited for. Frames of a view come in the order of their capture.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ Concluded = PartResult | StrayFrame | TriggerTrouble
 class OpenPart:
     """A part that is not concluded. `closes_ns`: its end, None while it is open to frames.
 
-    `rules`: those of its recipe, by which it is concluded even if the station has changed to another.
+    `rules`: those of its recipe, by which it is concluded even if the station has changed to another. `shot`: the
+    number of its triggering, None where its frames are told by their moment.
     """
 
     number: int
@@ -48,6 +49,7 @@ class OpenPart:
     closes_ns: int | None = None
     closing: Closing = Closing.TRIGGER
     exactly: int | None = None
+    shot: int | None = None
     views: Mapping[str, ViewResult] = field(default_factory=dict)
 
 
@@ -74,11 +76,12 @@ def step(
     *,
     name: str = "part",
     recipe: str | None = None,
+    shot: int | None = None,
 ) -> tuple[Parts, tuple[Concluded, ...]]:
     """Take one event, or None for the passing of time, and return what is concluded by it, in order.
 
     `rules`, `recipe`: by which a part is judged that is opened now. `now_ns`: the station's clock, never earlier than
-    the event. `name`: what numbered ids begin with.
+    the event. `name`: what numbered ids begin with. `shot`: of a frame, the triggering that it is of.
     """
     told: list[Concluded] = []
     parts = _time_out(parts, now_ns, told)
@@ -87,9 +90,9 @@ def step(
     elif isinstance(event, PartClosed):
         parts = _closed(parts, event, told)
     elif isinstance(event, FrameResult):
-        parts = _judged(parts, event, told)
+        parts = _judged(parts, event, shot, told)
     elif isinstance(event, FrameLost):
-        parts = _lost(parts, event)
+        parts = _lost(parts, event, shot)
     elif isinstance(event, TriggerTrouble):
         told.append(event)
     return _conclude(parts, now_ns, told)
@@ -127,25 +130,29 @@ def _opened(
         )
         told.append(_result(crowded, event.at_ns))
         still = still[1:]
-    opened = OpenPart(number, part_id, repeated, event.recipe or recipe, rules, event.at_ns, exactly=event.exactly)
+    opened = OpenPart(number, part_id, repeated, event.recipe or recipe, rules, event.at_ns)
+    opened = replace(opened, exactly=event.exactly, shot=event.shot)
     return replace(parts, open=(*still, opened), number=number, ids=parts.ids | {part_id})
 
 
 def _closed(parts: Parts, event: PartClosed, told: list[Concluded]) -> Parts:
     for place, part in enumerate(parts.open):
-        if part.closes_ns is None and event.part_id in {None, part.part_id}:
+        its_own = event.part_id in {None, part.part_id} if event.shot is None else event.shot == part.shot
+        if part.closes_ns is None and its_own:
             ended = replace(part, closes_ns=max(event.at_ns, part.opened_ns))
             return replace(parts, open=(*parts.open[:place], ended, *parts.open[place + 1 :]))
+    if event.shot is not None:  # it has ended already, by its time
+        return parts
     which = "no part is open" if event.part_id is None else f"no part {event.part_id!r} is open"
     told.append(TriggerTrouble(TriggerFault.CLOSES_NOTHING, event.at_ns, f"a part was closed, and {which}"))
     return parts
 
 
-def _judged(parts: Parts, frame: FrameResult, told: list[Concluded]) -> Parts:
+def _judged(parts: Parts, frame: FrameResult, shot: int | None, told: list[Concluded]) -> Parts:
     view = frame.camera
     judged = dict(parts.judged_ns) | {view: max(frame.captured_ns, parts.judged_ns.get(view, frame.captured_ns))}
     parts = replace(parts, judged_ns=judged)
-    place = _place(parts.open, view, frame.captured_ns)
+    place = _place(parts.open, view, frame.captured_ns, shot)
     if place is None:
         told.append(StrayFrame(frame, "no part was open when it was captured"))
         return parts
@@ -193,8 +200,8 @@ def _by_another(part: OpenPart, frame: FrameResult) -> bool:
     return (frame.recipe, frame.edition) != (part.recipe, part.rules.edition)
 
 
-def _lost(parts: Parts, event: FrameLost) -> Parts:
-    place = _place(parts.open, event.view, event.at_ns)
+def _lost(parts: Parts, event: FrameLost, shot: int | None) -> Parts:
+    place = _place(parts.open, event.view, event.at_ns, shot)
     if place is None:
         return parts
     seen = parts.open[place].views.get(event.view, ViewResult())
@@ -207,13 +214,15 @@ def _seen(parts: Parts, place: int, view: str, seen: ViewResult) -> Parts:
     return replace(parts, open=(*parts.open[:place], moved, *parts.open[place + 1 :]))
 
 
-def _place(parts: Iterable[OpenPart], view: str, captured_ns: int) -> int | None:
-    """Return which part a moment of a view belongs to: the youngest whose window holds it."""
+def _place(parts: Iterable[OpenPart], view: str, captured_ns: int, shot: int | None) -> int | None:
+    """Return which part a moment of a view belongs to: that of its shot, or the youngest whose window holds it."""
     found = None
     for place, part in enumerate(parts):
         rule = part.rules.views.get(view)
-        if rule is None:
+        if rule is None or (shot is not None and shot != part.shot):
             continue
+        if shot is not None:
+            return place
         begins, ends = (
             part.opened_ns + rule.offset_ns,
             None if part.closes_ns is None else part.closes_ns + rule.offset_ns,

@@ -78,8 +78,9 @@ class PresenceTrigger:
 
 @dataclass(eq=False)
 class _Shot:
-    """One triggering of all cameras; `seen`: frames by view."""
+    """One triggering of all cameras, numbered from 1; `seen`: frames by view."""
 
+    number: int
     at_ns: int
     seen: dict[str, int]
 
@@ -89,25 +90,32 @@ class CameraTrigger:
 
     Frames of several views that were captured within `together_ns` of the first belong together. Silence between is no
     fault; a view that does not come in that time is missing. A frame that was dropped counts as one that came.
+    `placed`: the number of the triggering that the last frame is of, None where it is of none.
     """
 
     def __init__(self, views: Sequence[str], frames: int = 1, together_ns: int = 50_000_000) -> None:
         self._views, self._frames = tuple(views), frames
         self._together_ns = together_ns if len(self._views) > 1 else 0
         self._open: deque[_Shot] = deque()
+        self.placed: int | None = None
+        self._number = 0
         self._late: deque[_Shot] = deque(maxlen=MOST_LATE)  # ended, and frames captured in time may still be judged
 
     def frame(self, frame: TriggerFrame) -> Sequence[TriggerEvent]:
         """Return the part that a frame begins or completes."""
+        self.placed = None
         if frame.view not in self._views:
             return ()
         told = list(self.events(frame.captured_ns))
         self._forget_timed_out(frame)
         shot = self._nearest(frame)
         if shot is None:
-            shot = _Shot(frame.captured_ns, {})
+            self._number += 1
+            shot = _Shot(self._number, frame.captured_ns, {})
             self._open.append(shot)
-            told.append(PartOpened(frame.captured_ns - self._together_ns, exactly=self._frames))
+            opened_ns = frame.captured_ns - self._together_ns
+            told.append(PartOpened(opened_ns, exactly=self._frames, shot=shot.number))
+        self.placed = shot.number
         shot.seen[frame.view] = shot.seen.get(frame.view, 0) + 1
         if all(shot.seen.get(view, 0) >= self._frames for view in self._views) and shot in self._open:
             told += self._close_until(shot, frame.captured_ns)
@@ -119,7 +127,7 @@ class CameraTrigger:
         while len(self._views) > 1 and self._open and now_ns - self._open[0].at_ns > self._together_ns:
             shot = self._open.popleft()
             self._late.append(shot)
-            told.append(PartClosed(shot.at_ns + self._together_ns))
+            told.append(PartClosed(shot.at_ns + self._together_ns, shot=shot.number))
         return told
 
     def settled_ns(self) -> None:
@@ -149,7 +157,7 @@ class CameraTrigger:
         told: list[TriggerEvent] = []
         while self._open:
             shot = self._open.popleft()
-            told.append(PartClosed(max(at_ns, shot.at_ns)))
+            told.append(PartClosed(max(at_ns, shot.at_ns), shot=shot.number))
             if shot is last:
                 break
             self._late.append(shot)

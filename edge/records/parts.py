@@ -15,21 +15,24 @@ class PartOpened:
     """A part begins. `at_ns`: the station's clock. `part_id`: the trigger's own, None = the station numbers it.
 
     `recipe`: which product it is, None = the recipe in force. `exactly`: each view will show it in so many frames, as a
-    camera does that is triggered itself. None = in any number.
+    camera does that is triggered itself. None = in any number. `shot`: the number of the triggering, where the trigger
+    itself says which frames are the part's. None = those captured while it is open.
     """
 
     at_ns: int
     part_id: str | None = None
     recipe: str | None = None
     exactly: int | None = None
+    shot: int | None = None
 
 
 @dataclass(frozen=True)
 class PartClosed:
-    """A part ends. `part_id` None = the part that was opened first of those still open to frames."""
+    """A part ends: that of its `shot`, or else of its `part_id`, or else the first opened of those open to frames."""
 
     at_ns: int
     part_id: str | None = None
+    shot: int | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge.parts.assembler import Concluded, PartEvent, Parts, step, stop
 from edge.parts.rules import PartRules
@@ -21,10 +21,14 @@ from edge.station.view import Seen
 
 @dataclass(frozen=True, order=True)
 class _Held:
-    """A frame that waits for news of a part at `at_ns`, its capture less its view's offset."""
+    """A frame that waits for news of a part at `at_ns`, its capture less its view's offset.
+
+    `shot`: the triggering that it is of, None where its moment tells.
+    """
 
     at_ns: int
     event: FrameResult | FrameLost = field(compare=False)
+    shot: int | None = field(default=None, compare=False)
 
 
 class PartStream:
@@ -70,15 +74,17 @@ class PartStream:
             return told + self._release(now_ns)
         frame = TriggerFrame(result.view, result.captured_ns, seen.present, self._timeout_ns(result.captured_ns))
         told += self._from_frame(frame, now_ns)
-        return told + self._take(result.view, result.captured_ns, result, now_ns)
+        return told + self._take(result.view, _Held(result.captured_ns, result, self._shot()), now_ns)
 
     def lost(self, event: FrameLost, now_ns: int) -> list[Concluded]:
         """Take a frame that nobody will judge; where its camera opens parts it opens one all the same."""
         told: list[Concluded] = []
+        shot = None
         if event.opens_parts:
             frame = TriggerFrame(event.view, event.at_ns, None, self._timeout_ns(event.at_ns), lost=True)
             told = self._events(self._trigger.frame(frame), now_ns)
-        return told + self._take(event.view, event.at_ns, event, now_ns)
+            shot = self._shot()
+        return told + self._take(event.view, _Held(event.at_ns, event, shot), now_ns)
 
     def tick(self, now_ns: int) -> list[Concluded]:
         """Let time pass."""
@@ -109,9 +115,14 @@ class PartStream:
             told.append(TriggerTrouble(TriggerFault.NEVER_CLOSES, now_ns, detail, still=True))
         return told
 
-    def _take(self, view: str, captured_ns: int, event: FrameResult | FrameLost, now_ns: int) -> list[Concluded]:
-        rule = self._recipes.at(captured_ns)[0].views.get(view)
-        insort(self._held, _Held(captured_ns - (rule.offset_ns if rule else 0), event))
+    def _shot(self) -> int | None:
+        """Return the triggering of the frame that the trigger was told of last; None where moments tell."""
+        return self._trigger.placed if isinstance(self._trigger, CameraTrigger) else None
+
+    def _take(self, view: str, held: _Held, now_ns: int) -> list[Concluded]:
+        """Hold a frame, `at_ns` of which is its capture, until it may be stepped."""
+        rule = self._recipes.at(held.at_ns)[0].views.get(view)
+        insort(self._held, replace(held, at_ns=held.at_ns - (rule.offset_ns if rule else 0)))
         return self._release(now_ns)
 
     def _release(self, now_ns: int, *, all_of_it: bool = False) -> list[Concluded]:
@@ -122,7 +133,8 @@ class PartStream:
         if settled_ns is None:  # a view that sees a part before the trigger tells of it waits for the trigger
             until_ns = now_ns
         while self._held and (all_of_it or self._held[0].at_ns <= until_ns):
-            told += self._step(self._held.pop(0).event, now_ns)
+            held = self._held.pop(0)
+            told += self._step(held.event, now_ns, held.shot)
         return told
 
     def _events(self, events: Sequence[TriggerEvent], now_ns: int) -> list[Concluded]:
@@ -133,7 +145,7 @@ class PartStream:
             told += self._step(event, now_ns)
         return told
 
-    def _step(self, event: PartEvent | None, now_ns: int) -> list[Concluded]:
+    def _step(self, event: PartEvent | None, now_ns: int, shot: int | None = None) -> list[Concluded]:
         rules, recipe = self._recipes.at(event.at_ns if isinstance(event, PartOpened) else now_ns)
-        self._parts, concluded = step(rules, self._parts, event, now_ns, name=self._name, recipe=recipe)
+        self._parts, concluded = step(rules, self._parts, event, now_ns, name=self._name, recipe=recipe, shot=shot)
         return list(concluded)

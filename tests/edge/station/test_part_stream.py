@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from edge.parts.assembler import Concluded
 from edge.parts.presence import PresenceRules
 from edge.parts.rules import PartRules, ViewRule
-from edge.parts.triggers import PresenceTrigger, ToldTrigger
+from edge.parts.triggers import CameraTrigger, PresenceTrigger, ToldTrigger
 from edge.records import Verdict
 from edge.records.parts import FrameLost, PartClosed, PartOpened, PartResult, StrayFrame, TriggerFault, TriggerTrouble
 from edge.station.part_stream import PartStream
@@ -142,3 +143,29 @@ def test_the_order_in_which_views_judge_changes_nothing(
         mixed.append(queue.pop(0))
     rules = {"on_frames": on, "off_frames": off}
     assert summary(played(stream(**rules), mixed)) == summary(played(stream(**rules), in_order))
+
+
+pairs = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(-29, 29)), min_size=1, max_size=12)
+
+
+@given(pairs, st.integers(0, 1000), st.randoms(use_true_random=False))
+def test_triggered_cameras_are_paired_by_capture_whatever_is_judged_first(
+    shots: list[tuple[bool, bool, int]], late_ms: int, dice: object
+) -> None:
+    """Parts every 60 ms, seen by two cameras up to 29 ms apart: each has its own two frames, and no NG is lost."""
+    top = [frame(100 + 60 * at, "top", NG if bad else OK) for at, (bad, _, _) in enumerate(shots)]
+    side = [frame(100 + 60 * at + apart, "side", NG if bad else OK) for at, (_, bad, apart) in enumerate(shots)]
+    mixed: list[Seen | FrameLost] = []
+    queues = [list(top), list(side)]
+    while any(queues):
+        queue = dice.choice([each for each in queues if each])  # type: ignore[attr-defined]
+        mixed.append(queue.pop(0))
+    rules = PartRules({"top": ViewRule(), "side": ViewRule()}, timeout_ns=60_000 * MS, wait_ns=10_000 * MS)
+    parts = PartStream(CameraTrigger(["top", "side"], together_ns=50 * MS), rules, "r", "cell")
+    told = played(parts, mixed, now_ms=100 + 60 * len(shots) + late_ms)
+    ended = [each for each in told if isinstance(each, PartResult)]
+    assert not [each for each in told if isinstance(each, StrayFrame)]
+    assert Counter(each.judgement.verdict for each in ended) == Counter(NG if a or b else OK for a, b, _ in shots)
+    assert len(ended) == len(shots)
+    seen_at = {tuple(sorted(ns for view in each.views.values() for ns in view.judged_ns)) for each in ended}
+    assert seen_at == {tuple(sorted((a.at_ns, b.at_ns))) for a, b in zip(top, side, strict=True)}
