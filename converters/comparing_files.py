@@ -29,7 +29,7 @@ from edge.records import CameraCondition, CameraState, Frame, PreparedFrame
 from edge.wording import command
 
 _BATCH = 4
-# What each engine computes in; the first is meant where none is named.
+# The precisions of each engine; the first is meant where none is named.
 ENGINES = {
     "onnxruntime": ("fp32", "fp16", "int8"),
     "openvino": ("fp32", "bf16", "fp16", "int8"),

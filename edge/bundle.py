@@ -45,7 +45,7 @@ ORIGINAL_KERAS = "original.keras"
 ORIGINAL_ONNX = "original.onnx"
 SPLIT = "split.csv"
 GOLDEN = "golden"
-# What the manifest's hashes leave out: itself, what the device builds, and a training run's own state.
+# The manifest's hashes leave these out: itself, the device's builds, and a training run's own state.
 _UNHASHED = (MANIFEST, "manifest.sig", "engines", "training")
 
 # More than this no model needs, and ONNX itself ends at twice as much.

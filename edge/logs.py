@@ -65,7 +65,7 @@ class CountingHandler(logging.Handler):
 
     def close(self) -> None:
         """Tell what was counted since: the process ends."""
-        with suppress(OSError, ValueError):  # who read it has gone
+        with suppress(OSError, ValueError):  # its reader has gone
             self.tell_counts(all_of_it=True)
         super().close()
 
@@ -171,7 +171,7 @@ def native_lines_caught() -> Iterator[None]:
         os.fdopen(os.dup(real), "wb", 0), before.encoding, before.errors, line_buffering=True, write_through=True
     )
     told_before = faulthandler.is_enabled()
-    faulthandler.enable(real)  # what a crash leaves must not end in the pipe
+    faulthandler.enable(real)  # a crash's words must not end in the pipe
     os.dup2(writing, 2)
     os.close(writing)
     wake_reading, wake_writing = os.pipe()

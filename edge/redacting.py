@@ -16,7 +16,7 @@ HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/?#@\[\]\"']+)(?::\d+)?"
 _SCHEME = r"(?P<scheme>[a-z][a-z0-9+.-]*://)"
 _QUOTED_URL = re.compile(rf"(?P<quote>[\"']){_SCHEME}(?P<rest>.*?)(?P=quote)(?=[\s,;:)\]}}]|$)", re.IGNORECASE)
 _URL = re.compile(rf"{_SCHEME}(?P<rest>\S+)", re.IGNORECASE)
-_AFTER = "\"':;,.)]}"  # what may follow a URL in a sentence
+_AFTER = "\"':;,.)]}"  # marks that may follow a URL in a sentence
 # Of a text that is nothing but one URL, and may hold spaces and quotes.
 _WHOLE_URL = re.compile(rf"\s*{_SCHEME}(?P<rest>[^\n]+)", re.IGNORECASE)
 _NAMED = re.compile(

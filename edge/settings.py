@@ -47,13 +47,13 @@ from edge.wording import command
 from edge.yaml_settings import ModelT, StrictModel, load_yaml
 
 SHIFTS_AT_MOST = 12  # a day
-# What `--bundle demo` means: the model that comes with Linewatch, and has seen simulated pictures only.
+# The meaning of `--bundle demo`: the model that comes with Linewatch, and has seen simulated pictures only.
 DEMO = "demo"
 _ID_AT_MOST = 200
 SHIPPED_BUNDLE = Path(__file__).parent / "bundles" / "simulated-glass"
 MOST_CAMERAS = 16
 MOST_RECIPES = 200
-# What each backend can compute in; the first is what it does without being asked.
+# The precisions of each backend; the first is its default.
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("fp32", "int8"),
     "openvino": ("fp32", "bf16", "int8"),

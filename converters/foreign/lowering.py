@@ -418,7 +418,7 @@ def only_output(model: Any, name: str) -> Any:
         if needed.intersection(node.output):
             nodes.append(node)
             needed.update(node.input)
-            for attribute in node.attribute:  # what branches read from outside
+            for attribute in node.attribute:  # the outer names that branches read
                 for nested in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
                     needed.update(read for inner in graphs_within(nested) for n in inner.node for read in n.input)
     del graph.node[:]

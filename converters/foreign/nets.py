@@ -88,7 +88,7 @@ class OnnxNet:
         self._refuse_what_cannot_be()
         if self.proto.functions:
             self.proto = without_functions(self.proto, str(path))
-            self._raw = self.proto.SerializeToString()  # what is scanned is what is run
+            self._raw = self.proto.SerializeToString()  # the scanned bytes are the ones that run
         scan_onnx(self._raw, path)  # before any runtime looks for anything
         weights = {each.name for each in graph.initializer}
         self._inputs = [value for value in graph.input if value.name not in weights]

@@ -22,7 +22,7 @@ from trainer.evaluation.keras_engine import KerasEngine, head
 _BUFFERS = 3
 # Rounding of another runtime, or of halves; a net that answers 1.02 answers no probabilities.
 _BEYOND = 1e-3
-# What a change of the batch may do to a probability: other orders of summing. Statistics of a batch do far more.
+# The effect of another batch on a probability: other orders of summing. Statistics of a batch do far more.
 _UNSTEADY = 1e-2
 _UNSTEADY_CELLS = 1e-3  # the share of a tile's cells
 

@@ -15,8 +15,8 @@ from edge.engines.onnx_scan import scan_onnx
 from edge.errors import ContractError
 from edge.records import GraphContract
 
-MAX_OPSET = 17  # what TensorRT 8.6 reads
-MAX_IR_VERSION = 10  # what ONNX Runtime 1.18 reads
+MAX_OPSET = 17  # TensorRT 8.6 reads this
+MAX_IR_VERSION = 10  # ONNX Runtime 1.18 reads this
 EDGES = frozenset({"tiles", "thresholds", "classes", "scores"})
 _DOMAINS = ("", "ai.onnx")
 

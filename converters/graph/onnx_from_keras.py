@@ -34,7 +34,7 @@ from trainer.evaluation.keras_engine import load_model
 from trainer.training.quiet_imports import import_quietly
 
 OPSET = 17  # the newest that TensorRT 8.6 reads in full
-IR_VERSION = 8  # what opset 17 came with; ONNX Runtime 1.18 reads up to 10
+IR_VERSION = 8  # opset 17 came with it; ONNX Runtime 1.18 reads up to 10
 TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxslim", "numpy")
 
 

@@ -21,7 +21,7 @@ from converters.precision.tensor_ranges import TensorRange
 from edge.errors import ConversionError, DependencyError
 from edge.installing import how_to_install
 
-# What a chip computes in INT8. The others work between them on what they are given.
+# The operators that a chip computes in INT8. The others work between them on what they are given.
 QUANTISED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
 

@@ -19,7 +19,7 @@ _ACTIVATIONS = {
     *("Div", "Exp", "Identity", "Mul", "Reciprocal", "ReduceMax", "ReduceSum", "Reshape", "Sigmoid", "Slice"),
     *("Softmax", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"),
 }
-# What stands between a variance and its square root: epsilon, and guards against a negative one.
+# Operators between a variance and its square root: epsilon, and guards against a negative one.
 _AROUND_VARIANCE = {"Add", "Clip", "Max", "Relu", "Reshape"}
 _HEAD = "head/"
 _FINAL = ("classes", "scores")

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any
 
-# What is kept of a binding. Of the network only what reads it: it is made by the ONNX parser.
+# The kept part of a binding. Of the network only what reads it: it is made by the ONNX parser.
 CLASSES = (
     "Builder",
     "EngineInspector",

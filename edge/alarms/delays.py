@@ -50,7 +50,7 @@ class Delays:
         return self.phase in {AlarmPhase.ACTIVE, AlarmPhase.CLEARING}
 
 
-# Where a known value leads. A delay must run without a break: a value that leaves its band abandons it.
+# The next phase after a known value. A delay must run without a break: a value that leaves its band abandons it.
 _NEXT = {
     (AlarmPhase.NORMAL, Band.LOW): AlarmPhase.NORMAL,
     (AlarmPhase.NORMAL, Band.BETWEEN): AlarmPhase.NORMAL,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge.alarms.states import TABLE, Condition, Service, Shelving, State, Suppression
 
-# What a state is called in the diagram; the names of the standard where they are longer than ours.
+# The names of states in the diagram; the standard's where they are longer than ours.
 _TITLES: dict[State, str] = {
     Condition.NORMAL: "normal",
     Condition.ACTIVE: "active (unacknowledged)",

@@ -142,7 +142,7 @@ class AlarmManager:
         if not known and not state.active and state.shelf is None and by == state.suppressed_by:
             self._note_chattering(rule.id, now_ns)  # nearly always: nothing is told, and no time runs
             return
-        # what is over together with its cause stays suppressed to its end
+        # an alarm over together with its cause stays suppressed to its end
         suppressed_first = bool(by) or not self.states[rule.id].active
         if suppressed_first:
             self._take(rule, *suppress(rule, self.states[rule.id], by, now_ns), events)

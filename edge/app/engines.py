@@ -60,7 +60,7 @@ def _chosen(settings: EngineSettings, bundle: Bundle, vendor: Vendor | None) -> 
     if len(candidates) == 1:
         return candidates[0]
 
-    def opener(each: Candidate) -> TimeLimitedEngine:  # what hangs while it is measured is not chosen
+    def opener(each: Candidate) -> TimeLimitedEngine:  # an engine that hangs while it is measured is not chosen
         return TimeLimitedEngine(
             _open_engine(each, settings, bundle, vendor), settings.max_batch_s, f"the engine {each}"
         )

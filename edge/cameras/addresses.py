@@ -15,7 +15,7 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "rtp", "tcp
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rtmps": 443}
 # These send without being asked: there is nobody to look for.
 _LISTENING = {"udp", "rtp"}
-# What is a host rather than a user or a piece of a path: a name with a dot, an address, localhost.
+# A host rather than a user or a piece of a path: a name with a dot, an address, localhost.
 _NAMES_A_HOST = re.compile(
     r"(?:\[[0-9A-Fa-f:.%]+\]|localhost|\d+\.\d+\.\d+\.\d+|[^\s:/?#@]+\.[^\s:/?#@.]*[A-Za-z][^\s:/?#@.]*)(?=[:/?#]|$)"
 )

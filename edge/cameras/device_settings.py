@@ -35,7 +35,7 @@ class VideoDevice(Protocol):
     def release(self) -> None: ...  # noqa: D102
 
 
-# What each kind of camera can be set to.
+# The settings that each kind of camera has.
 OF_USB = ("width", "height", "fps", "fourcc", "exposure_us", "gain", "white_balance_k")
 OF_GENICAM = (
     "width",

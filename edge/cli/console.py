@@ -175,7 +175,7 @@ def _run_app(command: typer.Typer) -> None:
         if code == INTERRUPTED:  # typer makes this of a Ctrl-C, without a word
             errors.print("interrupted")
         sys.exit(code)
-    except BrokenPipeError:  # who read our output has enough
+    except BrokenPipeError:  # the reader of our output has enough
         _forget_output()
         sys.exit(READER_GONE)
     except OSError as error:

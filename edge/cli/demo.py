@@ -39,7 +39,7 @@ BUNDLE = SHIPPED_BUNDLE
 FPS = 15.0
 # Both look at the same parts from above, the second with 1920 x 1080 px.
 CAMERAS = ("top", "fine")
-# What each recipe tolerates. The recipe changes when the first part of the next one passes the light barrier.
+# The tolerances of each recipe. The recipe changes when the first part of the next one passes the light barrier.
 TOLERATED: dict[str, tuple[str, ...]] = {"display": (), "cover": ("stain",)}
 RECIPES = tuple(TOLERATED)
 FRAMES_PER_PART = 15
@@ -50,7 +50,7 @@ VISIBLE_PX = 60
 _TOLD_EVERY_S = 10.0
 _COLOURS = {Verdict.OK: "bold green", Verdict.NG: "bold red", Verdict.NO_READ: "bold yellow"}
 
-# What a part is worth: spotless, with a small flaw that somebody may not mind, or nothing.
+# The worth of a part: spotless, with a small flaw that somebody may not mind, or nothing.
 GRADES: list[dict[str, Any]] = [
     {"name": "A", "value_factor": 1.0, "limits": {}},
     {"name": "B", "value_factor": 0.6, "max_coverage": 0.003},

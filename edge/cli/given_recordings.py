@@ -51,7 +51,7 @@ def require_views(settings: Any, names: list[str]) -> None:
 def _of_whole(settings: Any, recording: Any, names: list[str] | None) -> dict[str, Play]:
     """Return what plays the cameras of a recording that `linewatch record` wrote: by their own names, if they can."""
     held, own = list(recording.manifest.cameras), list(settings.station_cameras)
-    if len(held) == 1 and len(names or own) == 1:  # whatever it was called
+    if len(held) == 1 and len(names or own) == 1:  # under any name
         return {(names or own)[0]: _playing(settings, recording, held[0])}
     if names is None:
         names = [name for name in held if name in own]

@@ -167,7 +167,7 @@ def _shown(*, as_json: bool) -> Iterator[Callable[[_Turn], None]]:
         with Live(console=output, refresh_per_second=4) as live:
             yield lambda turn: live.update(panel(turn.picture()))
         return
-    next_s = time.monotonic() + 1.0  # what is retained has come by then
+    next_s = time.monotonic() + 1.0  # retained messages have come by then
 
     def tell(turn: _Turn) -> None:
         nonlocal next_s

@@ -29,7 +29,7 @@ RESENDS_PER_S, RESENDS_AT_ONCE = 1, 10
 PARTS_PER_S = 400  # openings and closings: 200 parts; as many at once
 MAX_PARTS_WAITING = 1_000
 UNSEEN = "unseen"  # in the place of the name of commands that were thrown away unseen
-TOLD_EVERY_S = 10.0  # what was crowded out is told together
+TOLD_EVERY_S = 10.0  # crowded-out commands are told together
 MAX_DETAIL = 500
 MAX_ANSWER_TOPIC = 200  # characters
 MAX_ANSWER_LEVELS = 20
@@ -426,7 +426,7 @@ def _body(name: str, received: Received) -> tuple[StrictModel | None, CommandOut
         return None, "invalid", f"the body: expected at most {MAX_BYTES} bytes, received {len(received.payload)}"
     try:
         body = COMMANDS[name].model_validate_json(received.payload)
-        parse_json(received.payload)  # what it lets pass is read in one way only
+        parse_json(received.payload)  # text that it lets pass is read in one way only
     except ValidationError as error:
         wrong = error.errors()[0]
         told = f"{'.'.join(str(part) for part in wrong['loc']) or 'the body'}: {wrong['msg']}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# What each state may be answered with.
+# The commands that each state allows.
 _ACKNOWLEDGED_FROM = frozenset({"active", "returned", "latched"})
 _RESET_FROM = frozenset({"latched", "latched_acknowledged"})
 _ALARMS_AT_MOST = 500

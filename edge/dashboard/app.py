@@ -125,5 +125,5 @@ class _Door:
         answer = self._pages.page(
             request, "error.html", status, key=key if has_text(key) else "base.error_500", detail=detail
         )
-        answer.headers.update(HEADERS)  # what nobody foresaw is answered from beyond the guard
+        answer.headers.update(HEADERS)  # an unforeseen error is answered from beyond the guard
         return answer

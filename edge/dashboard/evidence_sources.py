@@ -72,7 +72,7 @@ class LocalEvidence:
             with EvidenceReader(self.folder) as reader:
                 if which == "clean":
                     file = reader.picture(name, view)
-                    reader.marked(name, view)  # what is no picture is never handed on as one
+                    reader.marked(name, view)  # a file that is no picture is never handed on as one
                     return file
                 marked = reader.marked(name, view)
         except StoreError as error:

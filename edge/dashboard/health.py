@@ -53,7 +53,7 @@ def _believed(picture: Mapping[str, Any], health: Mapping[str, Any]) -> list[Che
     checks = judged_health(health, age_s if isinstance(age_s, int | float) else 0.0, _BELIEVED_S)
     if picture["believable"] and isinstance(age_s, int | float):
         return checks
-    # what is only retained may be of another day
+    # a message only retained may be of another day
     return [replace(check, level="unknown", code="not_told", values={}) for check in checks]
 
 

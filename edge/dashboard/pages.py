@@ -80,7 +80,7 @@ class Pages:
         self.tallies = Tallies(site.history, site.monotonic_ns)
         self.stopping = threading.Event()
         self.evidence = evidence_sources(site.settings.evidence, site.settings.evidence_key_file)
-        self.tries: Tries | None = None  # who inspects pictures; None = nobody does
+        self.tries: Tries | None = None  # the inspector of pictures; None = nobody
         self.streams = 0
         self.tick_s = TICK_S
         self._collector = collector

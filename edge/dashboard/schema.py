@@ -57,13 +57,13 @@ TABLES = (
     )""",
     "CREATE INDEX counters_by_time ON counters (station, at_ms)",
     "CREATE INDEX counters_by_age ON counters (at_ms)",
-    # what people said of a result's pictures; the last word of each
+    # people's judgements of a result's pictures; the last word of each
     """CREATE TABLE opinion (
       station INTEGER NOT NULL, evidence_id TEXT NOT NULL, opinion TEXT NOT NULL, class TEXT, comment TEXT NOT NULL,
       user TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (station, evidence_id)
     ) WITHOUT ROWID""",
 )
-# What brings a file from each version to the next; the last step leads to SCHEMA_VERSION.
+# The steps of a file from each version to the next; the last one leads to SCHEMA_VERSION.
 STEPS: tuple[tuple[str, ...], ...] = (TABLES,)
 
 

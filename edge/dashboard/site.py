@@ -36,10 +36,10 @@ EPOCHS_AT_MOST = 50  # of one station while this runs: a store is seldom made an
 PICTURE_BYTES_AT_MOST = 262_144
 PICTURE_STALE_S = 10.0
 PICTURES_FOR_S = 30.0  # after a page has asked for pictures of a station; an open one asks every 2 s
-# A station sends what it is asked for at up to 1,000 events a second. What many have to send comes one after the other.
+# A station sends what it is asked for at up to 1,000 events a second. The messages of many come one after the other.
 _ASKED_PER_S, _ASKED_AT_ONCE = 1_000, 5_000
 _COUNTERS_EVERY_MS = 60_000
-USER = "dashboard"  # who asks for missing events
+USER = "dashboard"  # the user behind requests for missing events
 # Commands of others that are noted: more would fill the journal with what nobody reads.
 _COMMANDS_PER_S, _COMMANDS_AT_ONCE = 20, 100
 _JPEG = b"\xff\xd8\xff"
@@ -113,7 +113,7 @@ class Site:
         """Now by the wall clock, ms since 1970."""
         return round(self.wall().timestamp() * 1000)
 
-    # --- what the collector tells
+    # --- the collector's words
 
     def take(self, event: Connected | SessionLost | Received | Crowded | Unheard) -> None:
         """Take what the broker's connection gave."""
@@ -301,7 +301,7 @@ class Site:
                 self._stations[place].picture = None
             return list(self._looked_at_ns)
 
-    # --- what the pages read
+    # --- the pages' readings
 
     def places(self) -> list[str]:
         """Return the stations that are known, by their five levels, in order."""

@@ -133,7 +133,7 @@ def _in_doubt(low: _Mask, kept: _Mask, sure: _Mask, smallest: float, ends: tuple
     surely_kept = np.zeros(count, bool)
     surely_kept[labels[(sure_areas >= enough)[sure_labels] & sure]] = True
     possible = (areas >= too_few) | goes_on
-    possible[0] = False  # what is not answered
+    possible[0] = False  # pixels that are not answered
     if (possible & ~surely_kept).any():
         return True
     _, _, areas, goes_on = _components(kept, ends)

@@ -32,8 +32,8 @@ FOLDER_MODE = 0o700
 _MAGIC = 0x74727466
 _HEADER_BYTES = 28
 _VERSION_AT = 24
-# What decides whether a plan runs: a plan belongs to one TensorRT on one kind of GPU.
-# Not the multiprocessors: the power mode switches some of them off.
+# The facts that decide whether a plan runs: a plan belongs to one TensorRT on one kind of GPU. Not the multiprocessors:
+# the power mode switches some of them off.
 _BINDING_FACTS = ("tensorrt", "compute_capability", "gpu", "l4t")
 _WORDS = {
     "tensorrt": "TensorRT",

@@ -61,7 +61,7 @@ class OnnxRuntimeEngine:
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads_each
-        options.log_severity_level = 4  # what fails is raised; its own lines would show a model's names as they are
+        options.log_severity_level = 4  # a failure is raised; its own lines would show a model's names as they are
         # A graph in bytes may still name other files, which ONNX Runtime looks for in the working directory. The scan
         # prevents that, on the very bytes that are given to it.
         content = read_onnx(self._file, "ONNX Runtime cannot load")

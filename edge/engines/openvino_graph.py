@@ -14,7 +14,7 @@ from edge.errors import StoreError
 
 _CONVOLUTIONS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData")
 _LAYER = re.compile(r'<layer [^>]*\bname="([^"]*)".*?</layer>', re.DOTALL)
-# what OpenVINO calls a layer whose precision is not to be lowered
+# OpenVINO's mark of a layer whose precision is not to be lowered
 _PRECISE = '<rt_info><attribute name="precise" version="0"/></rt_info>'
 
 

@@ -417,7 +417,7 @@ class _Session:
     def _translated(self, call: Callable[..., object], *arguments: object) -> None:
         """Run a step; the vendor's exceptions become EngineError with its words."""
         cuda = self._vendor.cuda
-        self._log.said.clear()  # what was said of an earlier batch explains nothing
+        self._log.said.clear()  # words about an earlier batch explain nothing
         try:
             call(*arguments)
         except (cuda.Error, RuntimeError, TypeError, ValueError) as error:

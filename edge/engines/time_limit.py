@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 # A model is loaded and compiled within this time; systemd waits no longer for a line to start.
 OPENING_AT_MOST_S = 90.0
 CLOSING_AT_MOST_S = 5.0
-# Whoever stops a line waits no longer than this for an engine that may never answer.
+# A stopping line waits no longer than this for an engine that may never answer.
 STOPPING_AT_MOST_S = 2.0
 _LOOK_EVERY_S = 0.1
 
@@ -46,7 +46,7 @@ class _Call:
 
     def __init__(self, run: Callable[[], Any], late: Callable[[Any], object] | None = None) -> None:
         self.run = run
-        self.late = late  # what is done with a result for which nobody waits any more
+        self.late = late  # takes a result for which nobody waits any more
         self.given_up = False
         self.done = threading.Event()
         self.result: Any = None

@@ -152,7 +152,7 @@ class Inspector:
             return measure(shown, pieces, within, to_frame, self._scale, sight=sight)[0]
 
         def cut(shown: DefectMap, within: Region) -> Measurement:
-            # where a zone's border cuts a defect the picture has no edge: a piece has the size of its cells
+            # the picture has no edge where a zone's border cuts a defect: a piece has the size of its cells
             return measure(shown, pieces, within, to_frame, self._scale, sight=replace(sight, pixels=None))[0]
 
         zones = measured_zones(kept, placed, measurement, cut)

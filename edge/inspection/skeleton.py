@@ -65,7 +65,7 @@ _SUPERFLUOUS = np.array([_superfluous(code) for code in range(256)])
 _PLACE_VALUES: UInt8 = np.array([128, 64, 32, 16, 8, 4, 2, 1], np.uint8)
 _COUNT: UInt8 = np.array([sum(_bits(code)) for code in range(256)], np.uint8)
 
-# What meets in more pixels than this is a web and no scratch; following it would take seconds.
+# Branches that meet in more pixels than this are a web, no scratch; following it would take seconds.
 _KNOTS_AT_MOST = 120
 
 

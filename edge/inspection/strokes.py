@@ -149,7 +149,7 @@ def _straightest(own: Sequence[_Arm], joint: int, half_width: float) -> tuple[_A
     ways = [(arm, _direction(_outward(arm, joint, _ROUND_A_JOINT * half_width)[0])) for arm in own]
     best, found = np.cos(np.radians(_STRAIGHT_ON)), None
     if len(ways) == 2 and ways[0][0] is not ways[1][0]:
-        return ways[0][0], ways[1][0]  # what is left of a joint without its spurs
+        return ways[0][0], ways[1][0]  # the rest of a joint without its spurs
     for (one, way), (other, back) in itertools.combinations(ways, 2):
         if (cosine := float(way @ back)) < best:
             best, found = cosine, (one, other)

@@ -45,7 +45,7 @@ REASONS: Mapping[str, str] = {
     "clock_unknown": "the system does not tell whether it follows a reference",
     "clock_jumped": "it was set {seconds} s ago",
 }
-# What a station cannot work without: these must be known, and without an error, for it to be ready.
+# The needs of a station: these must be known, and without an error, for it to be ready.
 NEEDED: frozenset[Subject] = frozenset({"station", "camera", "engine", "outbox"})
 
 

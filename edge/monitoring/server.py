@@ -180,7 +180,7 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            if self.heard(request):  # who watches has given up the room already
+            if self.heard(request):  # the viewer has given up the room already
                 self._room.release()
 
     def heard(self, request: Any) -> bool:

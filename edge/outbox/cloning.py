@@ -82,7 +82,7 @@ def _renamed(db: sqlite3.Connection, entry: JournalEntry) -> str:
     journal.load(db)
     db.execute("BEGIN IMMEDIATE")
     db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,))
-    # what a consumer asks for by number is of the new epoch; no row that came with the copy is
+    # numbers that a consumer asks for are of the new epoch; no row that came with the copy is
     db.execute("UPDATE message SET seq = NULL, resent = max(1, resent)")
     db.execute("UPDATE message SET resent = max(?, resent) WHERE state = ?", (RESENT_AT_MOST, ACKNOWLEDGED))
     journal.add(db, [entry])

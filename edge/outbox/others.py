@@ -89,7 +89,7 @@ class Others:
             known = next((message for message in self._outbox.retained() if message.topic == topic), None)
             if known is None and any(self._outbox.pending(0, 1, topic=topic)):
                 return
-            # what was said just now may be neither retained nor pending yet: it is the truth all the same
+            # a word of just now may be neither retained nor pending yet: it is the truth all the same
             last = known or last
         if last is None:
             last = Message(f"removed-{received.id or ''}"[:100], "removed", topic, b"", retain=True, durable=False)

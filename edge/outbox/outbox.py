@@ -117,7 +117,7 @@ class Outbox:
         self._closing = True
         self._dropped: dict[Lane, int] = {"results": 0, "alarms": 0, "records": 0}
         self._group = 0
-        # what dropped results had counted: no part goes uncounted because its message had no room
+        # the counts of dropped results: no part goes uncounted because its message had no room
         self._still_to_count: dict[tuple[str, str, str], float] = {}
         self._unwritable = 0
         self._lost = 0
@@ -371,7 +371,7 @@ class Outbox:
 
     def _settle(self, row: Row, reason: str | None) -> None:
         m = row.message
-        # who asks for it again may come before the disk knows that it was taken
+        # a request for it may come again before the disk knows that it was taken
         settle = Settle(row.row, m.id, len(m.payload), m.urgent, reason, self._store.clock_s())
         with self._changed:
             self._settling[row.row] = reason is None
@@ -444,7 +444,7 @@ class Outbox:
             if done:  # else it was a look at the file
                 self._listener()
         try:
-            self._mend()  # what was done to the file since the last look
+            self._mend()  # the fate of the file since the last look
         except Exception as error:  # noqa: BLE001 - it is counted
             self._give_up(error)
 
@@ -616,7 +616,7 @@ class Outbox:
         """Count what an outbox loses that closes while it cannot write."""
         puts = [job for lane in self._waiting.values() for _, job in lane if isinstance(job, Put)]
         self._lost = sum(len(put.messages) + len(put.journal) for put in puts)
-        if self._store.displaced() is not None:  # what was on the disk goes with the last file that had no name
+        if self._store.displaced() is not None:  # rows on the disk go with the last file that had no name
             self._lost += self._store.totals.results + self._store.totals.alarms
         _log.error(
             "%d messages and entries are lost: the outbox %s closed unwritten: %s", self._lost, self._path, error

@@ -273,7 +273,7 @@ class Sender:
         else:
             if self._hold_until_s:
                 self.trouble, self._hold_until_s = None, 0.0
-        if self._in_flight:  # what needs no answer is known to be sent
+        if self._in_flight:  # a message that needs no answer is known to be sent
             self._hear()
 
     def _hear(self) -> None:
@@ -303,7 +303,7 @@ class Sender:
         """Tell whether something waits that goes behind the results."""
         return self._resent_found or self._offers.answer() is not None
 
-    # What the publisher says.
+    # The publisher's words.
 
     def _handle(self, event: PublisherEvent) -> None:
         if isinstance(event, Connected):
@@ -479,7 +479,7 @@ class Sender:
         self._limits.forget()
         self._outbox.retry_dead_letters(broken=BROKEN_RETRIED)
 
-    # What a broker is to be told again.
+    # The messages to tell a broker again.
 
     def _remind(self) -> None:
         """Tell a broker that forgot us what it should still know."""

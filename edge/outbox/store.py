@@ -38,7 +38,7 @@ _MESSAGE = """CREATE TABLE message (
   urgent INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, reason TEXT,
   created_s REAL, settled_s REAL, resent INTEGER NOT NULL DEFAULT 0
 )"""
-# What version 2 added. `retained` holds the last message of each retained topic, for a broker that forgot it.
+# The additions of version 2. `retained` holds the last message of each retained topic, for a broker that forgot it.
 _ADDED = (
     "CREATE INDEX message_by_state ON message (state, urgent, row)",
     "CREATE INDEX message_by_seq ON message (seq)",
@@ -48,11 +48,12 @@ _ADDED = (
     )""",
     "CREATE TABLE alarm (alarm TEXT PRIMARY KEY, body TEXT NOT NULL)",
 )
-# What version 3 added: the journal in three parts, and what could not be written. Version 2 had a journal of one part.
+# The additions of version 3: the journal in three parts, and the jobs that could not be written. Version 2 had a
+# journal of one part.
 _UNWRITABLE = """CREATE TABLE unwritable (
   entry INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, reason TEXT NOT NULL, content TEXT NOT NULL
 )"""
-# What version 4 added: the ledger of shifts.
+# The addition of version 4: the ledger of shifts.
 _NEW = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL)",
     _MESSAGE,
@@ -174,7 +175,7 @@ class Store:
                 found = file.stat()
             except FileNotFoundError:
                 found = None
-            except OSError:  # what cannot be looked at is not known to be gone
+            except OSError:  # a file that cannot be looked at is not known to be gone
                 continue
             if known is None:  # the log comes with the first row
                 self._files[file] = _place_of(file)

@@ -39,7 +39,7 @@ NUMBERS = frozenset({*VALUES, "result_counter"})
 LinkKind = Literal["simulated", "modbus", "gpio", "opcua"]
 
 MOST_SIGNALS = 200
-UNKNOWN_VALUE = 65_535  # what a register holds of a value that is not known
+UNKNOWN_VALUE = 65_535  # a register's content for an unknown value
 _SCALES = {"coverage": 10_000.0, "length_mm": 10.0, "grade": 1.0}
 
 

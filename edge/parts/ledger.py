@@ -147,7 +147,7 @@ def step(
     if gap:
         stalled_ms = max(0, now_ns - state.seen_ns) // 1_000_000
         return now, (*deltas, *_time(state, STALLED, stalled_ms))
-    # what is less than a millisecond is counted with what follows
+    # a rest below a millisecond is counted with the next time
     return replace(now, since_ns=state.since_ns + counted_ms * 1_000_000), deltas
 
 

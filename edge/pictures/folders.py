@@ -39,7 +39,7 @@ _LEFT_BY_PROGRAMS = {
     "system volume information": "left by Windows",
     "lost+found": "left by the disk",
 }
-# What the kernel only makes up: some of it never ends, or waits for ever.
+# The kernel only makes these up: some never end, or wait for ever.
 _NO_DISKS = (
     "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
     "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "sysfs", "tracefs",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edge.opencv import cv2
 from edge.records import Float64, Transform, UInt8
 
-# What a transform's arithmetic may lose; a point this close below a pixel's border lies on it.
+# The loss of a transform's arithmetic; a point this close below a pixel's border lies on it.
 _ROUNDING = 1e-9
 
 

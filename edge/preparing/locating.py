@@ -378,7 +378,7 @@ def _halfway(small: UInt8, thing: UInt8) -> UInt8:
     """Return a thing's mask at _FINER times the small picture's size, ending halfway between inside and outside."""
     ring = np.ones((2 * _RING_PX + 1, 2 * _RING_PX + 1), np.uint8)
     core, around = cv2.erode(thing, ring), cv2.dilate(thing, ring)
-    deeper, farther = cv2.erode(core, ring), cv2.dilate(around, ring)  # where the edge itself is not
+    deeper, farther = cv2.erode(core, ring), cv2.dilate(around, ring)  # not at the edge itself
     rim_in, rim_out = small[(core - deeper) > 0], small[(farther - around) > 0]
     if not rim_in.size or not rim_out.size:
         rim_in, rim_out = small[thing > 0], small[thing == 0]

@@ -43,7 +43,7 @@ from edge.records import (
 )
 from edge.wording import counted
 
-MAX_INFLIGHT = 20  # what mosquitto allows; the sender keeps to less
+MAX_INFLIGHT = 20  # mosquitto's limit; the sender keeps to less
 SESSION_EXPIRY_S = 600  # a broker that restarts within this time and still knows us has kept its memory
 STOP_S = 3.0
 LARGEST_RECEIVED = 1_048_576  # bytes; the broker keeps larger packets to itself …
@@ -144,7 +144,7 @@ class MqttPublisher:
         self._received: deque[Received] = deque()
         self._thrown_away = self._told_away = 0
         self._watching = True
-        self._unwatched_s = -math.inf  # when watching was last given up …
+        self._unwatched_s = -math.inf  # the last moment at which watching was given up …
         self._unwatched_for_s = 0.0  # … and for how long
         self._others = Rate(_OTHERS_PER_S, _OTHERS_AT_ONCE)
         self._numbers = itertools.count(1)
@@ -154,7 +154,7 @@ class MqttPublisher:
         self._let_in = self._refused = False
         self._progress_s = 0.0  # the broker's last answer to a message, or the last moment without one to answer
         self.listening = False  # whether the broker has answered what this connection asked to hear
-        self._unanswered_at_s = 0.0  # when QoS 0 was last sent
+        self._unanswered_at_s = 0.0  # the last moment of a QoS 0 message
         self._doubt: tuple[float, str] | None = None  # the end of the connection for no reason, and what was told of it
 
     def __enter__(self) -> Self:

@@ -114,7 +114,7 @@ class NetworkThread:
             self._settled.clear()
             self._given_up = ""
             began_s = time.monotonic()
-            self._read = self._reload.asked  # whatever it asks to be read is read now
+            self._read = self._reload.asked  # all that it asks to read is read now
             try:
                 self._move(_CONNECTS_WITHIN_S)
                 self._client = client = self._make()

@@ -188,4 +188,4 @@ class _DeskEars(_Ears):
 
 
 class _ManyEars(_DeskEars):
-    _looked_at_once = 100  # what is urgent waits for no more
+    _looked_at_once = 100  # an urgent one waits for no more

@@ -152,7 +152,7 @@ class QualityGate:
         seen = exposure(sampled, where)
         if not seen.glare or not self._reference.bright.any():
             return seen
-        # what was saturated in good frames is no glare
+        # a place saturated in good frames is no glare
         unusual = exposure(sampled, cv2.bitwise_and(where, self._usual))
         return Exposure(seen.median, seen.black, seen.clipped, unusual.glare)
 

@@ -13,7 +13,7 @@ from edge.recipes.engines import key_of
 from edge.redacting import redacted
 from edge.settings import Settings
 
-# What a running station takes anew; all else is opened once, at its start.
+# A running station takes these anew; all else is opened once, at its start.
 CHANGEABLE = frozenset(
     {
         "bundle",

@@ -35,7 +35,7 @@ GB = 1_000_000_000
 _READ_S = 0.25
 _TURN_S = 0.05
 _LOOK_EVERY_S = 1.0  # at the disk
-_WRITE_WITHIN_S = 30.0  # what waits when the recording is over
+_WRITE_WITHIN_S = 30.0  # the time for frames that wait at the end of the recording
 # of a clip whose first pictures could not be read: it ends with the first one that can
 _NO_PICTURE = shape_of(np.zeros((16, 16), np.uint8))
 _RESERVE = ".reserve"

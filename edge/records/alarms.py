@@ -21,7 +21,7 @@ AlarmTransition = Literal[
 ]
 
 JournalPart = Literal["alarms", "commands", "station"]
-# What the journal tells of the station itself.
+# The journal's entries about the station itself.
 STATION_KINDS = frozenset(
     {
         "started",
@@ -37,7 +37,7 @@ STATION_KINDS = frozenset(
     }
 )
 
-# What becomes of a command about an alarm.
+# The outcomes of a command about an alarm.
 AlarmOutcome = Literal[
     "ok",
     "already_acked",

@@ -142,5 +142,5 @@ class TriggerTrouble:
     still: bool = False
 
 
-# What a trigger tells: what begins and ends, and what it could not take.
+# A trigger's events: beginnings, ends, and events that it could not take.
 TriggerEvent = PartOpened | PartClosed | TriggerTrouble

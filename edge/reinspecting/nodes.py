@@ -14,7 +14,7 @@ from edge.reinspecting.reading import Reader
 from edge.reinspecting.versions import versions
 from edge.reinspecting.working import Task
 
-# What decides how a picture is decoded and judged; other packages may differ.
+# These packages decide how a picture is decoded and judged; others may differ.
 _DECIDING = ("linewatch", "python", "opencv", "numpy", "onnxruntime", "openvino", "tensorrt", "pyarrow")
 
 

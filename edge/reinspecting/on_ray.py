@@ -120,7 +120,7 @@ class RayRoad:
         with ExitStack() as opening:
             self._ray = opening.enter_context(cluster(self._address, here, ["ray.data"]))
             end_if_asked()
-            # what it says of its own work goes to its log files alone
+            # its words about its own work go to its log files alone
             logging.getLogger("ray.data").setLevel(logging.CRITICAL)
             self.engines = self._room()
             self._scope = opening.pop_all()

@@ -20,7 +20,7 @@ from edge.reinspecting.frames import Frames
 from edge.reinspecting.listed import Listed
 from edge.reinspecting.storage import Storage, UnreachableError, open_storage
 
-# What a system says of a disk behind a network that does not answer any more.
+# A system's errors for a disk behind a network that does not answer any more.
 _AWAY = frozenset(
     (errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 )

@@ -173,7 +173,7 @@ def _identity(asked: Asked) -> dict[str, Any]:
 
 
 def _told_station(station: Station) -> dict[str, Any]:
-    # where a bundle lies changes no row; its hash tells which one it is
+    # a bundle's place changes no row; its hash tells which one it is
     settings = station.settings.model_copy(update={"bundle": None})
     views = station.settings.station_recipes[station.recipe].views
     return {

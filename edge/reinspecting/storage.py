@@ -17,7 +17,7 @@ from edge.redacting import redacted
 
 _RETRIED_S = 30
 _SHOWN = 3
-_FROZEN = "not valid for the object's storage class"  # what S3 says of a picture in Glacier
+_FROZEN = "not valid for the object's storage class"  # S3's word for a picture in Glacier
 _NO_CREDENTIALS = ("ACCESS_DENIED", "No response body", "credential", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 
 

@@ -20,7 +20,7 @@ from edge.simulation.solids import OF_CERAMIC, OF_METAL
 SCALE = 1.2  # of the view from above
 STANDS_AT = 0.74  # of the frame's height: where parts stand
 _HORIZON = 0.5  # of the frame's height: the belt's far side
-_FORESHORTENED = 0.13  # what is left of a length away from the camera
+_FORESHORTENED = 0.13  # the rest of a length away from the camera
 SIDE_LOOK = replace(USUAL, belt=62, belt_texture=9, light_fall=0.5, streaks=2, noise=3.5, blur_px=0.6)
 
 

@@ -21,7 +21,7 @@ SIZES = ((640, 480), (1280, 720), (1920, 1080))
 FORMATS = ("MJPG", "YUYV")
 DEEP_FORMATS = ("Y16 ", "Y12 ", "Y10 ")
 _BIG_ENDIAN = 1 << 31  # in Video4Linux's code of a format
-_UNKNOWN = -1.0  # what OpenCV reads of a property that the driver does not have
+_UNKNOWN = -1.0  # OpenCV's reading of a property that the driver does not have
 
 
 class SimulatedUsbDevice:

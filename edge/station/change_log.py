@@ -17,7 +17,7 @@ _ENDS = {"disk": "The disk takes messages again", "refused": "No message is a de
 _BEGINS = {"no_consumer": ("Nobody listens", "Somebody takes the events again")}
 
 
-# What the journal notes of the station itself. Its starts and ends are told by who starts it.
+# The journal's notes of the station itself. Its starts and ends are told by who starts it.
 _NOTED = (STATION_KINDS | {"trigger"}) - {"started", "ended", "settings", "bundle"}
 
 

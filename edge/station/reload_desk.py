@@ -344,7 +344,7 @@ class ReloadDesk:
         outcome, detail = finish.outcome, finish.detail
         if outcome == "ok":
             self._loader.settle()
-        elif change.reading is not None:  # what comes of it is not wanted
+        elif change.reading is not None:  # its outcome is not wanted
             change.reading.add_done_callback(lambda _: self._loader.give_up())
         else:
             self._loader.give_up()

@@ -12,7 +12,7 @@ from edge.records.health import DeviceNow, EngineNow, ModelDriftNow
 from edge.settings import ReportSettings
 from edge.station.view import ViewNow
 
-# What was seen of the device is believed for so long: a disk that hangs tells nothing more.
+# A look at the device is believed for so long: a disk that hangs tells nothing more.
 _DEVICE_BELIEVED_S = 15.0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from edge.errors import DatasetError
 from edge.records import Float32, Float64
 
-# Where good parts hardly differ noise would be blown up: this share of the largest variance is added to each.
+# Noise would be blown up where good parts hardly differ: this share of the largest variance is added to each.
 _FLOOR = 1e-2
 
 

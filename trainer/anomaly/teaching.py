@@ -46,7 +46,7 @@ from trainer.evaluation.keras_engine import load_model
 from trainer.recipe.good_parts_settings import GoodPartsRecipe, learned_from_good_parts
 from trainer.training.hardware import import_keras
 
-# What was converted of the former model.
+# The conversions of the former model.
 _STALE = (ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS)
 
 

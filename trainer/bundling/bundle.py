@@ -83,7 +83,7 @@ def write_bundle(
     fitted = fit_thresholds(trained, settings, console)
     data_sha256 = dataset_sha256(entries)
     try:
-        # what a former conversion of this folder left does not belong to the new weights
+        # files of a former conversion of this folder do not belong to the new weights
         for stale in (out / ONNX_MODEL, *(out / GOLDEN).glob("*")):
             stale.unlink(missing_ok=True)
         save_model_alone(trained.model, out / KERAS_MODEL)

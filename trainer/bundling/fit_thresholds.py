@@ -45,7 +45,7 @@ from trainer.training.hardware import import_keras
 from trainer.training.starting import BEFORE
 from trainer.training.training_loop import progress_bar
 
-# What was made with the thresholds of before: golden maps were drawn with them, and a conversion was judged by them.
+# Files of the former thresholds: golden maps were drawn with them, and a conversion was judged by them.
 _STALE = (ONNX_MODEL, FP16_MODEL, INT8_MODEL, *PRECISION_PLANS)
 
 

@@ -181,7 +181,7 @@ def _ended_by_sigterm() -> Iterator[None]:
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody listen
+    if threading.current_thread() is not threading.main_thread():  # Python lets nobody listen here
         yield
         return
     before = signal.signal(signal.SIGTERM, end)

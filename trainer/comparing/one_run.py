@@ -31,7 +31,7 @@ from trainer.training.checkpointing import CHECKPOINT, TRAINING
 RECIPE = "recipe.yaml"
 BUNDLE = "bundle"
 FIGURES = "figures.json"
-FOLD, HELD_OUT = "fold", "held_out"  # what a run is judged by; keys of its figures, names of its answers
+FOLD, HELD_OUT = "fold", "held_out"  # the judges of a run: keys of its figures, names of its answers
 _ENDED_WITH_PARENT = 130
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -18,7 +18,7 @@ from trainer.datasets.split_manifest import read_split
 from trainer.recipe.settings import TrainSettings
 
 SUMMARY = "summary.json"
-# What two trainings of one recipe may differ in.
+# The allowed differences of two trainings of one recipe.
 _MAY_DIFFER = frozenset({"name", "version", "split", "seed", "max_minutes", "logs", "devices"})
 
 

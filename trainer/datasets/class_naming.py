@@ -109,7 +109,7 @@ _NOT = frozenset({
     "no", "not", "non", "without", "ohne", "zero", "un", "in", "kein", "keine", "nicht", "sin", "sans", "senza",
     "sem", "geen", "zonder", "utan", "uden", "uten", "bez",
 })  # fmt: skip
-# What denies the word behind it. Of one that begins a name little else is left to say than what is not there.
+# Words that deny the word behind them. Of one that begins a name little else is left to say than what is not there.
 _WITHOUT = frozenset({"no", "non", "without", "ohne", "kein", "keine", "keinen", "sin", "sans", "senza", "sem", "geen",
                       "zonder", "utan", "uden", "uten", "bez"})  # fmt: skip
 _CLASS_WORDS = frozenset({"", "class", "cls", "label", "category", "klasse"})

@@ -28,7 +28,7 @@ CLEAN = frozenset({"free", "ok", "good"})
 COLUMNS = ("image", "mask", "class", "group")
 ANNOTATOR = "annotator"
 IGNORE_MASK = "ignore_mask"
-# What is called so already: all classes together, what is left between defects, a picture without any, what is ignored.
+# Names in use already: all classes together, the background, a picture without defects, an ignored region.
 RESERVED = frozenset({"all", "background", "clean", IGNORE_MASK})
 
 

@@ -266,7 +266,7 @@ class _Answerer:
         if self._keras is None:
             return _Answered(self._answer(prepared, size), self._leading_scores(prepared, size))
         probabilities = self._probabilities(self._keras, prepared)
-        if self.model == KERAS_MODEL:  # what was computed already serves for the answer
+        if self.model == KERAS_MODEL:  # the computed values serve for the answer
             maps = head(probabilities[None], np.array(self._thresholds, np.float32))
             found = DefectMap(maps.classes[0], maps.scores[0], self._bundle.manifest.stride)
             answered = without_specks(found, self._bundle, size)

@@ -15,7 +15,7 @@ from trainer.datasets.dataset import Entry
 from trainer.datasets.splitting import Split
 from trainer.evaluation.exact_interval import TAIL, largest_share
 
-# What a line would want to know: fewer than one in twenty.
+# A line's question: fewer than one in twenty?
 _WANTED = 0.05
 
 

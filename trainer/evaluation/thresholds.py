@@ -35,8 +35,8 @@ SORTING_THRESHOLD = 0.01
 MIN_AREAS_PX = tuple(round(1.5**k) for k in range(2, 27))
 # An IoU within this of the best is as good: masks drawn by hand differ by more.
 _IOU_MARGIN = 0.03
-# Where nothing was fitted: more likely than not, and half as large as what nine of ten pictures show. Of masks drawn by
-# hand some are all but empty, so the smallest of all says nothing.
+# Without a fit: more likely than not, and half as large as nine of ten pictures show. Of masks drawn by hand some are
+# all but empty, so the smallest of all says nothing.
 _PRESUMED_THRESHOLD = 0.5
 _PRESUMED_SHARE = 0.5
 _PRESUMED_QUANTILE = 0.1
@@ -166,7 +166,7 @@ def _answered(probability: UInt8, threshold: float, min_area_px: float) -> BoolA
     answer = probability >= np.ceil(threshold * 255)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(answer.view(np.uint8), connectivity=8)
     large = stats[:, cv2.CC_STAT_AREA] >= min_area_px
-    large[0] = False  # what is not answered
+    large[0] = False  # pixels that are not answered
     return np.asarray(large[labels])
 
 

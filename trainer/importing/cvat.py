@@ -33,7 +33,7 @@ LABEL_MAP = "labelmap.txt"
 _BYTES_AT_MOST = 256_000_000
 _MASKS, _PICTURES = "SegmentationClass", ("JPEGImages", "images")
 _BACKGROUND = "background"
-_VOID = (224, 224, 192)  # what Pascal VOC's masks leave out
+_VOID = (224, 224, 192)  # the value that Pascal VOC's masks leave out
 _SIDE_AT_MOST = 1 << 20
 
 

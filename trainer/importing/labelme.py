@@ -31,7 +31,7 @@ from trainer.importing.outlines import box_corners, ellipse_corners
 from trainer.importing.pairing import below, files_below, has_pictures, source_folder
 
 _What = Area | Pixels | Line
-_IGNORED = "__ignore__"  # what labelme's own exports write as 255
+_IGNORED = "__ignore__"  # the label that labelme's own exports write as 255
 
 
 def is_labelme(root: Node) -> bool:

@@ -17,7 +17,7 @@ from edge.opencv import cv2
 from edge.pictures import Decoded
 from edge.records import Float32, UInt8
 
-# What programs add to the name of a copy; a photo's own name is tried first.
+# Programs' additions to the name of a copy; a photo's own name is tried first.
 _ADDED = re.compile(
     r"(?i)(\s*\(\d+\)|~\d+|[ _-]+(copy|copie|kopie|edit|edited|bearbeitet|annotated|annotation|markup|marked|drawn|"
     r"drawing)( ?\d+)?)$"

@@ -120,7 +120,7 @@ class _DatasetWriter:
         self._mask_names: set[str] = set()
         self._overlapping: list[str] = []
         self._shown: set[str] = set()
-        self._bare: dict[str, list[str]] = {}  # where masks of a class are that have no pixel
+        self._bare: dict[str, list[str]] = {}  # the places of a class's masks that have no pixel
         self._broken: list[str] = []
         self._notes: Counter[str] = Counter()
         self._greatest = self._deep = 0
@@ -246,7 +246,7 @@ class _DatasetWriter:
         if self._broken:
             raise DatasetError(_all_of(self._broken))
         self._check_names()
-        if self._names:  # where no picture fits at all there is more amiss than a class
+        if self._names:  # more is amiss than a class where no picture fits at all
             self._check_classes(expected)
         kept, dropped = self._keep_a_share_of_the_empty()
         if not self._kept:

@@ -22,7 +22,7 @@ from trainer.importing.pairing import files_below, pictures_below, some, without
 
 _YAML_BYTES, _TEXT_BYTES = 1_000_000, 16_000_000
 _PAST = 1e-3  # tools round
-# What PyYAML raises for what is none.
+# PyYAML's errors for a file that is none.
 _NO_YAML = (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError)
 _NAMES_FILES = ("classes.txt", "obj.names")
 _LABELS, _IMAGES = "labels", "images"

@@ -146,7 +146,7 @@ def deploy(trained: Any, deployed: Any) -> None:
 def _sum_of_branches(weighted: dict[str, Any], name: str, stride: int) -> list[Float32]:
     """Return the kernel [3, 3, in, out] and the bias [out] that do what a block's branches do together."""
     kernel, bias = _folded(weighted[f"{name}_3x3"].get_weights()[0], weighted[f"{name}_3x3_norm"])
-    # where a 1 x 1 convolution's pixel lies under a 3 x 3: padding "same" begins a stride of 2 at the first pixel
+    # a 1 x 1 convolution's pixel under a 3 x 3: padding "same" begins a stride of 2 at the first pixel
     place = 1 if stride == 1 else 0
     own, shift = _folded(weighted[f"{name}_1x1"].get_weights()[0], weighted[f"{name}_1x1_norm"])
     kernel[place, place] += own[0, 0]

@@ -83,7 +83,7 @@ def with_logits(net: Any, settings: ModelSettings) -> Any:
 def _gated_softmax(z: Any, u: Any) -> Any:
     logs = ops.log_softmax(z, axis=-1)
     background, defects = logs[..., :1], logs[..., 1:]
-    # what the gate takes from the defects is background
+    # probability that the gate takes from the defects is background
     background = ops.logsumexp(
         ops.concatenate([background, defects + ops.log_sigmoid(-u)], axis=-1), axis=-1, keepdims=True
     )

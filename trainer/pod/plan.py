@@ -13,7 +13,7 @@ from edge.simulation.known_marks import Mark, MarkShape
 
 ORIENTATIONS = tuple(range(0, 180, 15))  # degrees: 0 = along a row of the picture, 90 = along a column
 NINTHS = ("top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom", "bottom right")
-# What classes are called that a line or a spot stands for.
+# The names of classes that a line or a spot stands for.
 _LINES = frozenset({"scratch", "scratches", "crack", "cracks", "hairline", "line", "anomaly"})
 _SPOTS = frozenset({"stain", "stains", "spot", "spots", "oil", "pit", "pitting", "pore", "pores", "blowhole", "speck"})
 

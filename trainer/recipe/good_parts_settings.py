@@ -13,7 +13,7 @@ from edge.yaml_settings import StrictModel, load_yaml
 
 GOOD_PARTS = "good-parts"
 ANOMALY = "anomaly"  # the one class of such a model
-_MULTIPLE_PX = 16  # what the encoder's deepest features are wide
+_MULTIPLE_PX = 16  # the width of the encoder's deepest features
 
 
 class CopiesSettings(StrictModel):

@@ -211,7 +211,7 @@ class TrainSettings(StrictModel):
     early_stopping_epochs: Annotated[int, Field(ge=1)] = 12
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     final_training: FinalTrainingSettings | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # what NumPy and TensorFlow can take
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # the range of NumPy and TensorFlow
 
     @model_validator(mode="before")
     @classmethod

@@ -201,7 +201,7 @@ def _is_everywhere(figures: ClassFigures) -> bool:
     if answered is None or true is None or not (math.isfinite(answered) and math.isfinite(true)) or true >= 1:
         return False
     flooded = answered >= _FLOOD_SHARE and answered >= _FLOOD_TIMES * true
-    return flooded or 1 - answered <= _NOTHING * (1 - true)  # what is not of the class is gone
+    return flooded or 1 - answered <= _NOTHING * (1 - true)  # pixels not of the class are gone
 
 
 def _measured(figures: ClassFigures) -> str:

@@ -32,7 +32,7 @@ _NO_SKILL = 0.05
 _GOOD = 0.8
 # The training loss is low once this share of where it began is left of it.
 _LOW = 0.5
-# What a baseline is of: of a classifier the second.
+# The baseline's figure: of a classifier the second.
 _CONSTANT = "answering nothing, or always the same,"
 # Values beyond are as good as infinite, and would overflow in arithmetic.
 _LARGEST = 1e9

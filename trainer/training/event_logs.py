@@ -27,7 +27,7 @@ class EventLog:
         """Write and flush one row of figures by name."""
         import tensorflow as tf
 
-        # what tf.summary.scalar writes; that function itself comes with TensorBoard
+        # tf.summary.scalar writes this; that function itself comes with TensorBoard
         kind = tf.compat.v1.SummaryMetadata(
             plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
             data_class="DATA_CLASS_SCALAR",

@@ -100,7 +100,7 @@ def train_finally(
     own = folder / FOLDER
     begun = resume and (own / CHECKPOINT).is_file()
     check_writable(own)
-    # who begins with these weights is told what they learned from
+    # a training that begins with these weights is told what they learned from
     write_split(own / SPLIT, entries, {image: _learned(part) for image, part in parts.items()})
     together = [*pictures["train"], *pictures["validation"]]
     presumed = settings.final_training.thresholds == "presumed"

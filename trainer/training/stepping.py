@@ -51,7 +51,7 @@ class Stepper:
         with self._strategy.scope():
             self.optimizer = make_optimizer(s.optimizer, s.precision)
             self.optimizer.build(self.net.trainable_variables)
-        # what is compiled here has no branches of its own to be rewritten into graphs
+        # the compiled functions here have no branches of their own to be rewritten into graphs
         how = {"autograph": False, "reduce_retracing": True} | ({"jit_compile": True} if s.xla else {})
         self._whole_step = tf.function(self._slope_and_move, **how)
         self._slope = tf.function(self._slope_of_part, **how)
