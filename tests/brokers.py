@@ -89,7 +89,7 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
             lacking = error
         assert time.monotonic() < deadline_s, f"waited in vain for {timeout_s:g} s; {lacking!r}"
         time.sleep(pause_s)
-        pause_s = min(1.5 * pause_s, 0.05)  # who asks all the time takes time from what is waited for
+        pause_s = min(1.5 * pause_s, 0.05)  # asking all the time takes time from the awaited
 
 
 class Mosquitto:

@@ -103,7 +103,7 @@ def until(is_so: Callable[[], object], started: subprocess.Popen[Any] | None = N
     ends_s = time.monotonic() + LIMIT_S
     while not is_so() and (started is None or started.poll() is None):
         assert time.monotonic() < ends_s, "it never came to be so"
-        time.sleep(0.02)  # who asks all the time takes time from the run
+        time.sleep(0.02)  # asking all the time takes time from the run
 
 
 def none_left(processes: Sequence[int]) -> bool:

@@ -36,7 +36,7 @@ exit code: 0 all bounds hold, 1 one does not (which, is on stderr and under `bro
 """
 
 
-_TOLD_EVERY_S = 15.0  # where there is no terminal for a bar
+_TOLD_EVERY_S = 15.0  # without a terminal for a bar
 
 
 class Spoken:

@@ -66,7 +66,7 @@ from edge.station.view import View
 from edge.station.watchdog import Heartbeats, Watchdog, notify
 
 _LOG = logging.getLogger(__name__)
-# How long a stopping line tries to hand over its messages. The rest waits in the outbox for the next start.
+# The time for which a stopping line tries to hand over its messages. The rest waits in the outbox for the next start.
 DRAIN_S = 3.0
 
 

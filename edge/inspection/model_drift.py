@@ -21,7 +21,7 @@ from pydantic import Field
 
 from edge.yaml_settings import StrictModel
 
-# How surely each bound of a reference lies beyond the true quartile.
+# The confidence that each bound of a reference lies beyond the true quartile.
 _SURE = 0.975
 _HIGHEST = 254.5 / 255  # a score of 255 may stand for any larger distance
 

@@ -452,7 +452,7 @@ def _box_ends(corners: Float64, way: Float64) -> Float64:
     return np.array([(middle + sign * half * way, middle) for sign in (1.0, -1.0)])
 
 
-# Which corner follows each around a rectangle.
+# The corner that follows each around a rectangle.
 _NEXT = [1, 2, 3, 0]
 
 

@@ -29,7 +29,7 @@ FRAMES_AT_LEAST = 5
 _NO_BELT = (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 _LONG_SIDE = 96  # cells; a part of a hundredth of the picture still covers tens of them
 _SAMPLES = 4  # pixels of a cell that are looked at, along each side
-_GAIN = (0.75, 1.33)  # how much less or more light is still the same belt
+_GAIN = (0.75, 1.33)  # the factor of light that is still the same belt
 _GAIN_STEP = 1.15  # from one empty frame to the next: light changes slowly, and a part comes at once
 _STEADY_LEVELS = 48.0  # a cell of which a part must differ by more than this is no belt that stands still
 

@@ -52,7 +52,7 @@ class Outline:
 
 _CIRCLE_SEARCH_PX = 240  # longer side of the small picture
 _EDGE_POINTS_AT_MOST = 5000
-_CENTRES = 6  # how many candidates are looked at
+_CENTRES = 6  # candidates that are looked at
 _SECTORS = 72
 _ALIGNED = 0.9  # cosine between an edge's gradient and the radius
 _AS_GOOD = 0.85  # an outer rim seen this well, compared with the best, is the product's

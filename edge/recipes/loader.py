@@ -30,7 +30,7 @@ from edge.stopping import leave_behind
 
 _LOG = logging.getLogger(__name__)
 _JOIN_S = 10.0
-# How long the last frames of a recipe are waited for before its engines are closed.
+# The wait for the last frames of a recipe before its engines are closed.
 _LETTING_GO_S = 2.0
 _LOOK_S = 0.01
 

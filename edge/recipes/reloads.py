@@ -13,7 +13,7 @@ from typing import Literal
 from edge.recipes.comparing import Compared, Diff
 from edge.wording import counted
 
-# How many frames may take too long before the new model is too slow: some do on any machine.
+# The frames that may take too long before the new model is too slow: some do on any machine.
 SLOW_SHARE = 0.1
 SLOW_FRAMES_AT_LEAST = 3
 SLOW_OF_AT_LEAST = 10  # frames, before a share says anything

@@ -35,7 +35,7 @@ _WAITING_AT_MOST = 4
 _AT_ONCE = 16
 # A live station looks so often at the alarms that are not about frames, and at what time ends.
 _TICK_EVERY_NS = 200_000_000
-# How often open parts are looked at while no frame comes.
+# The pause between looks at open parts while no frame comes.
 _PARTS_EVERY_NS = 20_000_000
 # The number of parts concluded at once after which the rest of the station has its turn.
 _CONCLUDED_AT_ONCE = 50

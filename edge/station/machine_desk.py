@@ -22,7 +22,7 @@ from edge.station.alarm_service import AlarmService
 from edge.station.machine_inputs import MachineInputs
 from edge.station.view import ViewNow
 
-# How often the alarms are looked through while none changes.
+# The pause between looks through the alarms while none changes.
 _ALARMS_EVERY_NS = 100_000_000
 PLC = "plc"  # the user of commands that the machine gives
 

@@ -173,7 +173,7 @@ class View:
         self._failure = ""
         self._fault: CameraFault | None = None
         self._frames = 0
-        # whether any frame has come; until then the view is starting
+        # True once any frame has come; until then the view is starting
         self.sees = False
         self.ended = False
         # the reason of a recording's early end, or empty

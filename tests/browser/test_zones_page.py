@@ -36,7 +36,7 @@ def test_a_rectangle_and_a_polygon_are_drawn_and_saved(browser: Browser, tmp_pat
         ZonesPage(page_html("Zones of top", "drawn on the part"), picture, sheet.page_zones({}), save) as served,
         watched_page(browser, served.url, "station") as (page, faults),
     ):
-        faults.allow("400 .*zones.json|status of 400")  # what is refused
+        faults.allow("400 .*zones.json|status of 400")  # the refused ones
         page.goto(served.url)
         page.wait_for_selector("body[data-ready=yes]")
         page.wait_for_function("document.getElementById('picture').complete")

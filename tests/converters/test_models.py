@@ -89,7 +89,7 @@ def test_onnx_runtime_answers_as_keras(kept: Kept) -> None:
         differing += int((~same).sum())
         scored_otherwise += int((np.abs(before.scores.astype(int) - after.scores)[same] > 1).sum())
         seen |= set(np.unique(before.classes).tolist())
-    allowed = 0.0005 * 12 * (TILE // contract.stride) ** 2  # what `convert` allows
+    allowed = 0.0005 * 12 * (TILE // contract.stride) ** 2  # as `convert` allows
     assert differing <= allowed
     # unpooling gives the value to one of two pixels that are the maximum but for the last digit
     assert scored_otherwise <= (allowed if "unpool" in kept.name else 0)

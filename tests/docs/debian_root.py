@@ -10,7 +10,7 @@ from pathlib import Path
 
 SUITE = "bookworm"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# How this machine reaches its package registries: the root has to go the same way.
+# This machine's way to its package registries: the root has to go the same way.
 _REGISTRIES = ("/etc/pip.conf", "/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt")
 _CONFIGURED = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE")
 

@@ -21,7 +21,7 @@ from edge.simulation.target_scene import PinholeCamera, painted
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
-# What its reader has: a camera before which the printed target lies, and more pictures of it.
+# The reader has a camera before which the printed target lies, and more pictures of it.
 SETTINGS = "camera: {name: top, source: before.png, loop: true}\nbundle: none\n"
 
 

@@ -166,7 +166,7 @@ def test_what_found_no_room_in_the_queue_is_asked_for_by_the_site(tmp_path: Path
             opened.turn()
             return set(there.numbers()) >= set(committed)
 
-        wait_for(complete, 400)  # what is sent again may find the queue full again
+        wait_for(complete, 400)  # repeated messages may find the queue full again
         assert opened.sender.counts.resent > 0
 
 

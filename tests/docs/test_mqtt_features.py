@@ -193,7 +193,7 @@ def test_a_line_and_a_dashboard_use_of_mqtt_what_the_page_lists_and_no_more(tmp_
             wait_for(lambda: collector.listening and site.state_of(place) == "online")
             site.look_at(place)
             wait_for(lambda: site.picture_bytes(place) is not None)
-            ahead_ns[0] += round(2e9 * PICTURES_FOR_S)  # whoever looked at it has gone
+            ahead_ns[0] += round(2e9 * PICTURES_FOR_S)  # the one that looked at it has gone
             body = {"occurrence_id": OCCURRENCE, "user": "anna", "comment": ""}
             wait_for(lambda: collector.tell(place, "ack", body).result(60).outcome == "unknown_occurrence")
             wait_for(lambda: listener.used().keys() >= listed().keys() - {"DISCONNECT"})

@@ -40,7 +40,7 @@ def test_the_section_for_a_device_works_as_pasted(tmp_path: Path) -> None:
     assert root.type("apt-get update -qq").returncode == 0
     for line in device_commands():
         before = next((start for part, start in _STARTED_BEFORE.items() if part in line), "")
-        # who watches messages goes on until Ctrl-C; one will do
+        # a watcher of messages goes on until Ctrl-C; one will do
         typed = f"{line} -C 1" if line.startswith("mosquitto_sub") else line.replace("enable --now", "enable")
         done = root.type(f"{before}; {typed}" if before else typed, alone=bool(before))
         assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"

@@ -60,7 +60,7 @@ def test_a_verb_asks_no_name_server_sends_nothing_and_writes_nothing_below_home(
 ) -> None:
     """Nothing leaves the machine and HOME stays as it was while a line is checked, replayed, inspected or run."""
     config = tmp_path / "line.yaml"
-    # what `auto` chose on a processor that leaves a choice is remembered in the user's cache
+    # the user's cache remembers the choice of `auto` on a processor that leaves one
     precision = "fp32" if backend == "openvino" else "auto"
     engine = f"{{backend: {backend}, precision: {precision}}}"
     config.write_text(

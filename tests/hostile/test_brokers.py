@@ -105,7 +105,7 @@ class Impatient(MqttPublisher):
     _answers_s = 1.0
 
 
-# What comes in the place of a PUBACK.
+# Packets that come in the place of a PUBACK.
 NO_ANSWERS: dict[str, Callable[[bytes], bytes | None]] = {
     "silence": lambda _: None,
     "a PUBREC": lambda packet: b"\x50\x04" + packet + b"\x00\x00",

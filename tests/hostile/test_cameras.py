@@ -78,7 +78,7 @@ ANSWERS = {
 def test_each_refusal_of_a_camera_has_its_own_sentence(reply: bytes | None, says: str) -> None:
     """Never `it cannot be opened` alone, never FFmpeg's words, never a piece of the password."""
     with answering(reply) as port:
-        # what is no answer is waited for
+        # a missing answer is waited for
         max_age_ms = 1000 if reply is None or reply.startswith(b"\x00") else 60_000
         stream = NetworkStream(f"rtsp://eye:hunter2@127.0.0.1:{port}/line?token=tttt", max_age_ms=max_age_ms)
         with pytest.raises(SourceError) as told:

@@ -18,7 +18,7 @@ from edge.errors import LinewatchError
 from tests.conftest import ROOT
 from tests.hostile.test_running_stores import BY_MODE
 
-# What each verb is given; CONFIG is what hurts. A verb that is not here is missed by the first test.
+# The arguments of each verb; CONFIG is the one that hurts. A verb that is not here is missed by the first test.
 WORDS = {
     "run": ["CONFIG"],
     "replay": ["pictures", "--config", "CONFIG", "--events", "events.jsonl"],

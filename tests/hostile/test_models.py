@@ -459,7 +459,7 @@ def test_a_password_is_not_published(tmp_path: Path, good: bytes) -> None:
     assert OUTSIDE in told.stdout
 
 
-# What only bytes can say: two readers could understand each of these differently.
+# Only bytes can say these: two readers could understand each of them differently.
 def varint(value: int) -> bytes:
     """Write a varint."""
     out = bytearray()

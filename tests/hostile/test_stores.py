@@ -352,7 +352,7 @@ def test_a_flood_of_records_displaces_no_alarm_and_no_result(tmp_path: Path) -> 
         assert (counts.dropped, counts.alarms_dropped) == (0, 0)
 
 
-# What somebody does to a store's tables: a statement, and whether the file can be used on.
+# Deeds to a store's tables: a statement, and whether the file can be used on.
 TAMPERED: dict[str, tuple[str, bool]] = {
     "no journal": ("DROP TABLE journal", False),
     "no chain": ("DROP TABLE chain", False),

@@ -227,7 +227,7 @@ def test_what_is_missing_follows_settings_and_bundle(bundle: Bundle, device: Sim
     build_engine(plain, EngineOptions("int8", (1, 1, 1)), lambda *_: None, vendor=device.vendor)
     assert missing_precision(plain, "auto") is None
     assert missing_precision(plain, "fp32") == "fp32"
-    plan_path(plain.path, "int8").unlink()  # what is left is for a person to look at
+    plan_path(plain.path, "int8").unlink()  # the rest is for a person to look at
     assert missing_precision(plain, "auto") is None
 
 

@@ -11,7 +11,7 @@ from edge.errors import DatasetError
 from edge.records import UInt8
 
 Item = TypeVar("Item")
-# How labels lie on a picture that is turned: as a viewer shows it, as its file stores it, or not said.
+# The way labels lie on a turned picture: as a viewer shows it, as its file stores it, or not said.
 LabelsLie = Literal["shown", "stored", ""]
 
 

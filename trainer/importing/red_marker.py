@@ -48,7 +48,7 @@ _UNCLEAR = {
     ARC: f"goes round something and is left open: close it, or {_KEEP}",
     ARROW: f"looks like an arrow: paint the defect that it points at, or {_KEEP}",
 }
-# Levels beyond paint, but not by much. How far apart the ends of an outline may be to look like one.
+# Levels beyond paint, but not by much. The greatest distance of an outline's ends that still looks like one.
 _NEARLY_DEGREES, _NEARLY_SATURATION = 20.0, 0.25
 _GAPS_PX = (8, 12, 16, 24, 32, 50)
 

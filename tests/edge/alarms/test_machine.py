@@ -61,7 +61,7 @@ class Told:
                 assert event.occurrence_id not in self.raised_ids, "an occurrence has its id for itself"
                 self.raised_ids.append(event.occurrence_id)
                 self.active, self.latched, self.occurrence = True, False, event.occurrence_id
-                self.acked = not needs_ack or self.suppressed  # what is suppressed nobody need see
+                self.acked = not needs_ack or self.suppressed  # nobody need see a suppressed one
             case "cleared":
                 assert self.active, "cleared though it was not active"
                 self.active, self.latched = False, latch
@@ -281,7 +281,7 @@ class AlarmMachine(RuleBasedStateMachine):
                 assert lasted_s <= RULES[name].max_shelve_s + 1e-6
             left_s = (state.shelf.until_ns - self.now_ns) / S
             assert left_s <= RULES[name].max_shelve_s
-            if name not in self.doubtful:  # what it has lasted and what is left: however often it was shelved anew
+            if name not in self.doubtful:  # its past and its rest, however often it was shelved anew
                 assert lasted_s + left_s <= RULES[name].max_shelve_s + 1e-6
 
     @precondition(lambda self: hasattr(self, "desk"))

@@ -29,7 +29,7 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
         (10.0, [Need("outbox", HERE, 2 * GB, 0.5 * GB)], True, "outbox 2.0 GB at most, 1.5 GB of that still to come"),
         (1.5, [Need("outbox", HERE, 2 * GB, 0.5 * GB)], True, "1.5 GB free"),
         (1.4, [Need("outbox", HERE, 2 * GB, 0.5 * GB)], False, "0.1 GB too little. Lower store.max_results"),
-        # what takes more than it may is no room for the other
+        # the room of one over its budget is no room for the other
         (
             9.0,
             [Need("outbox", HERE, GB, 3 * GB), Need("evidence", HERE, 11 * GB, GB)],

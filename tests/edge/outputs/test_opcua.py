@@ -28,7 +28,7 @@ OUTPUTS = {"bad": ("ns=2;s=Bad", "ng"), "count": ("ns=2;s=Count", "result_counte
 INPUTS = {"part": ("ns=2;s=Part", "part"), "belt": ("ns=2;s=Encoder", "encoder")}
 
 
-REFUSED = {"timeout_ms": 2000}  # who is not let in need not be waited for
+REFUSED = {"timeout_ms": 2000}  # a client that is not let in need not be waited for
 
 
 def linked(

@@ -28,7 +28,7 @@ async def look(url: str, parts: int) -> dict[int, dict[str, Any]]:
         while len(seen) < parts:
             count, *values = await client.read_values(nodes)
             up = any(value is True for value in values[:3])  # none is while a busy station stands still
-            if count and up:  # what is read while it changes is read again
+            if count and up:  # a value that changes while it is read is read again
                 seen[count] = dict(zip(NAMES[1:], values, strict=True))
             await asyncio.sleep(0.01)
     return seen

@@ -148,7 +148,7 @@ def test_bypass_never_yields_ok(actions: list[tuple[str, int, Verdict]], parts: 
             state = step(state, On(seconds, "carl", "x"), now_ns).state
         elif action == "off":
             state = step(state, Off("carl"), now_ns).state
-        elif action == "restart":  # what came before the last bypass is decided before it
+        elif action == "restart":  # a part of before the last bypass is decided before it
             windows = windows[-1:] if state.now is not None else []
             state = step(recall(remember(state, moment(now_s)), moment(now_s)), None, now_ns).state
         in_force = any(begin <= now_s < end for begin, end in windows)

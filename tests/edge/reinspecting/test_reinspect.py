@@ -146,7 +146,7 @@ def test_a_killed_start_goes_on_where_it_stopped(place: Path, tmp_path: Path) ->
     results = tmp_path / "out" / "results"
     with subprocess.Popen([sys.executable, "-m", "edge", "reinspect", *words], cwd=ROOT) as started:
         while not (results.is_dir() and shards_in(results)) and started.poll() is None:
-            time.sleep(0.01)  # who asks all the time takes time from the run
+            time.sleep(0.01)  # asking all the time takes time from the run
         started.send_signal(signal.SIGKILL)
     (tmp_path / "out" / "results" / ".0001-000077.parquet.1-2.tmp").write_bytes(b"half a shard")
     before = rows(tmp_path / "out")
@@ -168,7 +168,7 @@ def test_ctrl_c_leaves_good_rows_and_goes_on_later(times: int, place: Path, tmp_
     results = tmp_path / "out" / "results"
     with subprocess.Popen([sys.executable, "-m", "edge", "reinspect", *words], cwd=ROOT) as started:
         while not (results.is_dir() and shards_in(results)) and started.poll() is None:
-            time.sleep(0.01)  # who asks all the time takes time from the run
+            time.sleep(0.01)  # asking all the time takes time from the run
         for _ in range(times):
             started.send_signal(signal.SIGINT)
         assert started.wait(500) in {130, 5}  # 5: it was done before it heard of it

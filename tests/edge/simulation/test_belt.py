@@ -118,7 +118,7 @@ def test_a_camera_that_waits_for_the_other_says_so_and_one_that_left_is_not_wait
             assert got(side).index == 0
             assert got(top).index == 1
         assert [got(top).index for _ in range(3)] == [2, 3, 4]
-        with side:  # who comes late sees what comes next
+        with side:  # a late one sees the next
             assert [got(top).index, got(side).index] == [5, 5]
 
 

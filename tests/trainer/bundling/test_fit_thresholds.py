@@ -122,7 +122,7 @@ def test_a_bundle_that_cannot_be_written_is_as_it_was(bundle: Path, further: Pat
     (bundle / ONNX_MODEL).write_bytes(b"as converted")
     write_manifest(bundle, load_bundle(bundle, need_onnx=False).manifest)
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
-    # what edge/files.py writes to before it renames it
+    # the name that edge/files.py writes to before it renames it
     (in_the_way := bundle / f".manifest.json.{os.getpid()}-{threading.get_ident()}.tmp").mkdir()
     with pytest.raises(StoreError, match="cannot be written"):
         fit_thresholds_again(bundle, further, quiet())

@@ -195,7 +195,7 @@ def test_l2_is_in_the_losses() -> None:
     assert float(sum(net.losses)) == pytest.approx(0.01 * sum((kernel**2).sum() for kernel in kernels), rel=1e-5)
 
 
-# ------------------------------------------------------------------------------------------- what a network costs
+# ------------------------------------------------------------------------------------------- the cost of a network
 
 
 def test_operations_are_counted_as_by_hand() -> None:

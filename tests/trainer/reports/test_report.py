@@ -160,7 +160,7 @@ def test_the_worst_pictures_are_those_that_are_wrong(whole: Report) -> None:
         "of_px": 200,
         "whole_picture": True,
     }
-    assert len(worst["misses"]) == 1  # what is right is not shown as wrong
+    assert len(worst["misses"]) == 1  # a right answer is not shown as wrong
     for path in whole.pictures:
         assert cv2.imread(str(path)) is not None
     assert {path.stem for path in whole.pictures} == {

@@ -24,7 +24,7 @@ from trainer.fitting import fit
 from trainer.reports.reporting import report
 
 SHORT = RECIPE.replace("epochs: 8", "epochs: 2").replace("steps_per_epoch: 15", "steps_per_epoch: 3")
-DROPS = SHORT.replace("dropout: 0.0", "dropout: 0.2")  # what is drawn while learning is drawn alike
+DROPS = SHORT.replace("dropout: 0.0", "dropout: 0.2")  # drawings while learning are alike
 
 
 @pytest.fixture(scope="module")
