@@ -1,9 +1,9 @@
 """(state, event, now) → (state, part results): which frames show which part, and what the part comes to. Pure.
 
 A part is a window of time, from its opening to its end, moved by each view's offset. A frame belongs to the youngest
-part whose window holds the moment of its capture, or to that of its shot where the trigger says of which it is. A
-part is concluded once every view has judged a frame captured after the window. It is concluded, too, once nothing more
-can be waited for. Frames of a view come in the order of their capture.
+part whose window holds the moment of its capture. It belongs to the part of its shot where the trigger names it. A part
+is concluded once every view has judged a frame captured after the window. It is concluded, too, once nothing more can
+be waited for. Frames of a view come in the order of their capture.
 """
 
 from __future__ import annotations
