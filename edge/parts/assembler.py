@@ -108,7 +108,7 @@ def _opened(
     rules: PartRules, parts: Parts, event: PartOpened, by: tuple[str, str | None], told: list[Concluded]
 ) -> Parts:
     name, recipe = by
-    if parts.open and event.at_ns < parts.open[-1].opened_ns:
+    if event.shot is None and parts.open and event.at_ns < parts.open[-1].opened_ns:
         detail = f"a part was opened {(parts.open[-1].opened_ns - event.at_ns) / 1e6:.0f} ms before the one before it"
         told.append(TriggerTrouble(TriggerFault.GOES_BACK, event.at_ns, detail))
     number = parts.number + 1

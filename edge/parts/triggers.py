@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge.parts.presence import Presence, PresenceRules, step
-from edge.records.parts import PartClosed, PartOpened, TriggerEvent, TriggerFault, TriggerTrouble
+from edge.records.parts import FrameLost, PartClosed, PartOpened, TriggerEvent, TriggerFault, TriggerTrouble
+from edge.wording import counted
 
 MOST_LATE = 64  # parts that have ended, of which some view's frames are not judged yet
 MOST_WAITING = 10_000  # of told events; a trigger that is faster than this is told to be
@@ -99,6 +100,7 @@ class CameraTrigger:
         self._open: deque[_Shot] = deque()
         self.placed: int | None = None
         self._number = 0
+        self._dropped: dict[str, FrameLost] = {}  # of each view the last frames that nobody will judge
         self._late: deque[_Shot] = deque(maxlen=MOST_LATE)  # ended, and frames captured in time may still be judged
 
     def frame(self, frame: TriggerFrame) -> Sequence[TriggerEvent]:
@@ -132,6 +134,19 @@ class CameraTrigger:
 
     def settled_ns(self) -> None:
         """Return None: a frame comes after the part that it opened."""
+
+    def lost(self, event: FrameLost) -> Sequence[TriggerEvent]:
+        """Return what is told of frames that were dropped: where every view dropped its own, no part was opened."""
+        if event.many:
+            self._dropped[event.view] = event
+        drops = [self._dropped.get(view) for view in self._views]
+        each = [drop for drop in drops if drop is not None]
+        if len(each) < len(drops) or max(drop.since_ns for drop in each) > min(drop.at_ns for drop in each):
+            return ()
+        self._dropped.clear()
+        parts = counted(-(-min(drop.many for drop in each) // self._frames), "part")
+        detail = f"no camera kept up: frames of up to {parts} were dropped unjudged by each of them"
+        return (TriggerTrouble(TriggerFault.LOST, event.at_ns, detail),)
 
     def _forget_timed_out(self, frame: TriggerFrame) -> None:
         """Forget what was open for too long before a frame.

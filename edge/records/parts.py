@@ -39,12 +39,15 @@ class PartClosed:
 class FrameLost:
     """A frame of a view that was captured at `at_ns` and will never be judged: it was dropped.
 
-    `opens_parts`: of the camera whose frames open parts; there is one for each frame that was dropped.
+    `opens_parts`: of the camera whose frames open parts; there is one for each frame that was dropped. Of another
+    camera the one right before the next frame says how `many` were dropped since `since_ns`.
     """
 
     view: str
     at_ns: int
     opens_parts: bool = False
+    many: int = 0
+    since_ns: int = 0
 
 
 @dataclass(frozen=True)

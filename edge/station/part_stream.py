@@ -84,6 +84,8 @@ class PartStream:
             frame = TriggerFrame(event.view, event.at_ns, None, self._timeout_ns(event.at_ns), lost=True)
             told = self._events(self._trigger.frame(frame), now_ns)
             shot = self._shot()
+        elif isinstance(self._trigger, CameraTrigger):
+            told = self._events(self._trigger.lost(event), now_ns)
         return told + self._take(event.view, _Held(event.at_ns, event, shot), now_ns)
 
     def tick(self, now_ns: int) -> list[Concluded]:

@@ -284,8 +284,10 @@ class View:
             first_ns = frame.captured_ns - many - 1 if before_ns is None else before_ns
             step_ns = (frame.captured_ns - first_ns) / (many + 1)
             return [FrameLost(self.name, first_ns + round((k + 1) * step_ns), opens_parts=True) for k in range(many)]
-        ends = {frame.captured_ns - 1} if before_ns is None else {before_ns + 1, frame.captured_ns - 1}
-        return [FrameLost(self.name, at_ns) for at_ns in sorted(ends)]
+        last_ns = frame.captured_ns - 1
+        since_ns = last_ns if before_ns is None else before_ns + 1
+        ends = [] if since_ns == last_ns else [FrameLost(self.name, since_ns)]
+        return [*ends, FrameLost(self.name, last_ns, many=many, since_ns=since_ns)]
 
     def _begin(self, frame: Frame, inspector: Inspector) -> tuple[FrameJob | Judgement, CameraFault | None]:
         """Begin a frame, unless the camera that gave it is not to be believed."""

@@ -145,6 +145,27 @@ def test_the_order_in_which_views_judge_changes_nothing(
     assert summary(played(stream(**rules), mixed)) == summary(played(stream(**rules), in_order))
 
 
+def test_parts_of_which_every_camera_dropped_its_frame_are_told() -> None:
+    """A part that some camera saw is NO_READ for the other; one that none kept has no result, and is a fault."""
+    rules = PartRules({"top": ViewRule(), "side": ViewRule()}, timeout_ns=60_000 * MS, wait_ns=10_000 * MS)
+    parts = PartStream(CameraTrigger(["top", "side"], together_ns=50 * MS), rules, "r", "cell")
+    told = played(
+        parts,
+        [
+            *(frame(0, view) for view in ("top", "side")),
+            *(FrameLost("top", at * MS, many=many, since_ns=MS) for at, many in ((1, 0), (799, 7))),
+            frame(800, "top"),
+            *(FrameLost("side", at * MS, many=many, since_ns=MS) for at, many in ((1, 0), (699, 6))),
+            *(frame(at, "side") for at in (700, 800)),
+        ],
+    )
+    assert [(each.fault, each.detail) for each in told if isinstance(each, TriggerTrouble)] == [
+        (TriggerFault.LOST, "no camera kept up: frames of up to 6 parts were dropped unjudged by each of them")
+    ]
+    ended = sorted((each for each in told if isinstance(each, PartResult)), key=lambda each: each.opened_ns)
+    assert [each.judgement.verdict for each in ended] == [OK, Verdict.NO_READ, OK]
+
+
 pairs = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(-29, 29)), min_size=1, max_size=12)
 
 

@@ -242,6 +242,38 @@ def test_a_camera_whose_frames_are_over_is_lost_while_others_go_on(bright: Bundl
     assert run(FailedCamera("side", [])).counts.ended_early == "the driver failed"
 
 
+class DroppingCamera(ListedCamera):
+    """Dropped three frames before its last one, as a camera does whose frames are not taken in time."""
+
+    def read(self, timeout_s: float) -> Frame | CameraState:
+        """Return the next frame."""
+        if self._next == len(self._frames) - 1:
+            self.dropped = 3
+        return super().read(timeout_s)
+
+
+def test_parts_that_no_triggered_camera_kept_are_a_fault(bright: Bundle, tmp_path: Path) -> None:
+    """Both cameras dropped the frames of three parts, of which nothing is known: the journal says how many."""
+    settings = Settings.model_validate(
+        {"cameras": {"top": {}, "side": {}}, "bundle": bright.path, "parts": {"trigger": "camera"}}
+    )
+    cameras: dict[str, Camera] = {
+        name: DroppingCamera(name, [(at, part()) for at in (100, 1000)]) for name in ("top", "side")
+    }
+    result = run_station(
+        settings,
+        bright,
+        threading.Event(),
+        store=tmp_path / "outbox.db",
+        live=False,
+        instead=StandIns(cameras, None, MemoryPublisher()),
+    )
+    assert (result.counts.parts, result.counts.trigger_faults) == (2, 1)
+    with OutboxReader(tmp_path / "outbox.db") as reader:
+        (told,) = [row.entry.detail for row in reader.journal_rows(500) if row.entry.kind == "trigger"]
+    assert told == "lost: no camera kept up: frames of up to 3 parts were dropped unjudged by each of them"
+
+
 def test_a_folder_whose_pictures_are_parts(bright: Bundle, tmp_path: Path) -> None:
     """Three pictures of a triggered camera, one bad: one NG part, its alarm once, no camera-lost; exit code 0."""
     folder = tmp_path / "pictures"
