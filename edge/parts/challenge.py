@@ -156,7 +156,7 @@ def late(settings: ChallengeSettings, state: Challenges, now_ns: int) -> str:
 
 
 def remember(state: Challenges) -> str:
-    """Return what must survive a restart, as JSON. Of a running challenge that is its end with the station's."""
+    """Return what must survive a restart, as JSON. Of a running challenge it has the words for its sudden end."""
     running = state.running
     kept = None if running is None else {"user": running.user, "comment": running.comment, "came": _progress(running)}
     whole = {"version": _VERSION, "missed": state.missed, "done_shift": state.done_shift, "running": kept}
