@@ -90,8 +90,8 @@ class AlarmRule(StrictModel):
 
     - `coverage` (fraction of the region or zone, 0-1), `count` (defects), `area_mm2` (largest defect) and `length_mm`
       (longest defect). Each may be of one `class` and one `zone`.
-    - `ng` and `no_read`: the frame's verdict; `grade`: one of `grades`; `camera`, `engine`: one of the faults given
-      there. They need no limits.
+    - `ng` and `no_read`: the frame's verdict; `grade`: one of `grades`; `camera`, `engine`: one of the faults in the
+      key of that name. They need no limits.
     - `trigger` (it did what no part can do; over with the next part in order). It needs no limits.
     - `delivery` (one of the troubles in `delivery`, see DeliveryState) and `station` (one of the troubles in `station`,
       see StationTroubles). They need no limits.

@@ -127,7 +127,7 @@ def reload_on_sighup() -> Iterator[Any]:
 def units_of(settings: Any, counts: Any) -> str:
     """Say how many parts and frames came.
 
-    Say, too, which frames were NG and of no part; no result tells of them.
+    Say, too, how many frames were NG and of no part; no result tells of them.
     """
     frames = counted(counts.frames, "frame")
     if not settings.parts.exist:

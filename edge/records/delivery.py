@@ -40,7 +40,7 @@ class DeliveryState:
     - `broker`, it is not there;
     - `refused`, it refused messages, which are dead letters;
     - `no_consumer`, nobody there takes what expects a consumer;
-    - `set_aside`, a corrupt store was moved away and a new one begun, or a removed one was written again;
+    - `set_aside`, a corrupt store was moved away and a new one begun, or a removed or replaced one written anew;
     - `overflow`, alarms had to be dropped for want of room;
     - `unwritable`, the store does not take a message;
     - `taken_over`, another client uses this line's id at the broker;

@@ -1,6 +1,6 @@
 """Judges listed pictures as `inspect` and the line do, and tells each as a row.
 
-A Task tells the judge, and travels to other machines; each opens its own engines.
+A Task says what judges, and travels to other machines; each opens its own engines.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _MARGIN_PX = 8
 
 
 def shrunk_to_edge(picture: Picture) -> tuple[Picture, list[float]]:
-    """Return the picture with each defect shrunk to its edge, and how many pixels the smaller ones lost.
+    """Return the picture with each defect shrunk to its edge, and each shrunk one's loss of width in px.
 
     A defect without a clear edge, or drawn no wider than it is, stays as it was; none vanishes.
     """

@@ -1,4 +1,4 @@
-"""The Ray cluster that carries runs out: joined, or begun here; its nodes' contents, and their likeness."""
+"""The Ray cluster that carries runs out: joined, or begun here; its nodes' resources, and whether they are alike."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Precision and recall of thin lines, where a pixel beside the drawn one is right.
 
 A crack is drawn by hand a few pixels wide, and no two people draw it alike. So an answered pixel is right when a true
-one lies within a distance. A true pixel is found when an answered one does. CrackForest (Shi et al. 2016, IEEE T-ITS
-17(12)) is judged so, with 2 to 5 px. So was the segmentation of boundaries before it.
+one lies within a distance. A true pixel is found when an answered one does. CrackForest and the segmentation of
+boundaries before it are judged so, with 2 to 5 px. Source: Shi et al. 2016, IEEE T-ITS 17(12).
 """
 
 from __future__ import annotations

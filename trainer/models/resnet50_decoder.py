@@ -1,7 +1,7 @@
 """A residual encoder and decoder after RedNet (Jiang et al. 2018, arXiv 1806.01054), with ResNet50 as encoder.
 
-Each level of ResNet50 is narrowed by a 1 x 1 convolution ("agent") and added to the way up. That mirrors the encoder in
-residual blocks that grow by transposed convolutions.
+Each level of ResNet50 is narrowed by a 1 x 1 convolution ("agent") and added to the way up. The way up mirrors the
+encoder in residual blocks that grow by transposed convolutions.
 """
 
 from __future__ import annotations
