@@ -146,7 +146,7 @@ def test_the_order_in_which_views_judge_changes_nothing(
 
 
 def test_parts_of_which_every_camera_dropped_its_frame_are_told() -> None:
-    """A part that some camera saw is NO_READ for the other; one that none kept has no result, and is a fault."""
+    """A part that some camera saw is NO_READ for the other. One that none kept has no result, and is a fault."""
     rules = PartRules({"top": ViewRule(), "side": ViewRule()}, timeout_ns=60_000 * MS, wait_ns=10_000 * MS)
     parts = PartStream(CameraTrigger(["top", "side"], together_ns=50 * MS), rules, "r", "cell")
     told = played(
