@@ -175,7 +175,9 @@ def _rises(now: _Step, rule: InputRule, at_ns: int) -> None:
     _count_parts(now)
     part_id, product = now.number("part_id"), now.number("product")
     recipe = now.name("product", product) if product else None
-    now.told.append(PartOpened(at_ns, str(part_id) if part_id else None, recipe))
+    # of a level the part before has fallen, if unseen: the link was away
+    alone = rule.mode == "level"
+    now.told.append(PartOpened(at_ns, str(part_id) if part_id else None, recipe, alone=alone))
     now.state = replace(now.state, last_ns=at_ns, open_ns=at_ns)
     if rule.part_ms is not None:
         now.told.append(PartClosed(at_ns + rule.part_ms * _MS))

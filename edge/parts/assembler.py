@@ -111,6 +111,7 @@ def _opened(
     if event.shot is None and parts.open and event.at_ns < parts.open[-1].opened_ns:
         detail = f"a part was opened {(parts.open[-1].opened_ns - event.at_ns) / 1e6:.0f} ms before the one before it"
         told.append(TriggerTrouble(TriggerFault.GOES_BACK, event.at_ns, detail))
+    parts = _ended_before(parts, event, told) if event.alone else parts
     number = parts.number + 1
     part_id = event.part_id or f"{name}-{number}"
     repeated = part_id in parts.ids or part_id in parts.older_ids
@@ -133,6 +134,17 @@ def _opened(
     opened = OpenPart(number, part_id, repeated, event.recipe or recipe, rules, event.at_ns)
     opened = replace(opened, exactly=event.exactly, shot=event.shot)
     return replace(parts, open=(*still, opened), number=number, ids=parts.ids | {part_id})
+
+
+def _ended_before(parts: Parts, event: PartOpened, told: list[Concluded]) -> Parts:
+    """End what is still open to frames: else its end would be taken from this part, and that of this from the next."""
+    open_: list[OpenPart] = []
+    for part in parts.open:
+        if part.closes_ns is None:
+            detail = f"the part {part.part_id!r} was not closed before the next one began"
+            told.append(TriggerTrouble(TriggerFault.NEVER_CLOSES, event.at_ns, detail))
+        open_.append(replace(part, closes_ns=_end(part, event.at_ns), closing=_why(part, Closing.TIMEOUT)))
+    return replace(parts, open=tuple(open_))
 
 
 def _closed(parts: Parts, event: PartClosed, told: list[Concluded]) -> Parts:

@@ -187,6 +187,7 @@ class _Told:
     part_id: str | None
     recipe: str | None = None
     exactly: int | None = None
+    alone: bool = False
 
 
 _TOLD = TypeAdapter(_Told)
@@ -196,7 +197,8 @@ def trigger_line(event: PartOpened | PartClosed) -> str:
     """Return one line of `trigger.jsonl`."""
     if isinstance(event, PartClosed):
         return as_json(asdict(_Told(False, event.at_ns, event.part_id))) + "\n"
-    return as_json(asdict(_Told(True, event.at_ns, event.part_id, event.recipe, event.exactly))) + "\n"
+    told = _Told(True, event.at_ns, event.part_id, event.recipe, event.exactly, event.alone)
+    return as_json(asdict(told)) + "\n"
 
 
 def read_trigger(recording: Recording) -> RecordedTrigger | None:
@@ -228,6 +230,6 @@ def _trigger_event(line: bytes, where: str, began_ns: int) -> PartOpened | PartC
             "was altered or is damaged"
         ) from error
     at_ns = max(0, told.at_ns - began_ns)
-    return (
-        PartOpened(at_ns, told.part_id, told.recipe, told.exactly) if told.opened else PartClosed(at_ns, told.part_id)
-    )
+    if not told.opened:
+        return PartClosed(at_ns, told.part_id)
+    return PartOpened(at_ns, told.part_id, told.recipe, told.exactly, alone=told.alone)

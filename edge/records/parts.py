@@ -16,7 +16,8 @@ class PartOpened:
 
     `recipe`: which product it is, None = the recipe in force. `exactly`: each view will show it in so many frames, as a
     camera does that is triggered itself. None = in any number. `shot`: the number of the triggering, where the trigger
-    itself says which frames are the part's. None = those captured while it is open.
+    itself says which frames are the part's. None = those captured while it is open. `alone`: the one before it has
+    ended by then, though nobody may have seen it.
     """
 
     at_ns: int
@@ -24,6 +25,7 @@ class PartOpened:
     recipe: str | None = None
     exactly: int | None = None
     shot: int | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)

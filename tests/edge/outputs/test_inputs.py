@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from edge.outputs.input_settings import InputRule
 from edge.outputs.inputs import InputEvent, Inputs, Released, StationNow, Triggered, Wish, lost, step
+from edge.parts.assembler import Concluded, Parts, stop
+from edge.parts.assembler import step as put_together
+from edge.parts.rules import PartRules, ViewRule
 from edge.records.outputs import Reading
-from edge.records.parts import PartClosed, PartOpened, TriggerFault, TriggerTrouble
+from edge.records.parts import PartClosed, PartOpened, PartResult, TriggerFault, TriggerTrouble
 
 MS = 1_000_000
 
@@ -53,7 +56,9 @@ def test_each_rise_opens_a_part_and_each_fall_closes_it(bits: list[bool]) -> Non
     """Each rise and fall counts, however the bit moves after the first reading. A bit up at the start is no part."""
     events = told(rules(), [(10 * k, {"part": int(up)}) for k, up in enumerate(bits)])
     changes = [(k, now) for k, (before, now) in enumerate(pairwise(bits), 1) if before != now]
-    wanted: list[InputEvent] = [PartOpened(10 * k * MS) if up else PartClosed(10 * k * MS) for k, up in changes]
+    wanted: list[InputEvent] = [
+        PartOpened(10 * k * MS, alone=True) if up else PartClosed(10 * k * MS) for k, up in changes
+    ]
     if wanted and isinstance(wanted[0], PartClosed):
         del wanted[0]
     assert events == wanted
@@ -76,7 +81,8 @@ def test_a_bounce_shorter_than_the_debounce_is_nothing(bits: list[int], debounce
 def test_a_part_has_the_id_and_product_that_stand_beside_it() -> None:
     """0 names neither; a number without a name is a recipe that nobody has, and never another one."""
     events = told(rules(), [(0, {}), (10, {"part": 1, "id": 70_001, "product": 2}), (20, {}), (30, {"part": 1})])
-    assert events == [PartOpened(10 * MS, "70001", "phone"), PartClosed(20 * MS), PartOpened(30 * MS)]
+    named = PartOpened(10 * MS, "70001", "phone", alone=True)
+    assert events == [named, PartClosed(20 * MS), PartOpened(30 * MS, alone=True)]
     (opened,) = told(rules(), [(0, {}), (10, {"part": 1, "product": 9})])
     assert isinstance(opened, PartOpened)
     assert opened.recipe == "number 9"
@@ -179,3 +185,26 @@ def test_after_a_loss_everything_begins_anew() -> None:
     assert events == ()
     _, events = step(rules(), state, Reading(20 * MS, REST), READY)
     assert events == ()
+
+
+def test_a_fall_that_a_loss_hid_ends_its_own_part_and_no_other() -> None:
+    """The link is away while a part leaves: it ends with the next one's beginning, and each later one with its fall."""
+    state, events = Inputs(), list[InputEvent]()
+    for at_ms, level in ((0, 0), (10, 1), (None, 0), (30, 0), (40, 1), (50, 0), (60, 1), (70, 0)):
+        if at_ms is None:
+            state = lost(state)
+            continue
+        state, more = step(rules(), state, Reading(at_ms * MS, REST | {"part": level}), READY)
+        events += more
+    parts, told = Parts(), list[Concluded]()
+    for event in [each for each in events if isinstance(each, PartOpened | PartClosed)]:
+        parts, concluded = put_together(PartRules({"top": ViewRule()}, 10_000 * MS, 0), parts, event, event.at_ns)
+        told += concluded
+    _, ended = stop(parts, 100 * MS)
+    windows = [
+        (one.opened_ns // MS, one.closed_ns // MS, one.closing.value)
+        for one in (*told, *ended)
+        if isinstance(one, PartResult)
+    ]
+    assert windows == [(10, 40, "timeout"), (40, 50, "trigger"), (60, 70, "trigger")]
+    assert [one.fault for one in told if isinstance(one, TriggerTrouble)] == [TriggerFault.NEVER_CLOSES]

@@ -299,11 +299,11 @@ def test_a_budget_ends_a_recording(tmp_path: Path) -> None:
 
 def test_what_opened_and_closed_parts_comes_back_in_the_recording_s_time(tmp_path: Path) -> None:
     """As the trigger told it, counted from the first frame."""
-    told = iter([[PartOpened(BEGAN_NS + 10, "a", "glass"), PartClosed(BEGAN_NS + 90, "a")]])
+    told = iter([[PartOpened(BEGAN_NS + 10, "a", "glass", alone=True), PartClosed(BEGAN_NS + 90, "a")]])
     recorded(tmp_path / "r", [ListedCamera("eye", frames("eye", 2))], trigger=lambda: list(next(told, [])))
     trigger = read_trigger(load_recording(tmp_path / "r"))
     assert trigger is not None
-    assert trigger.events(50) == [PartOpened(10, "a", "glass")]
+    assert trigger.events(50) == [PartOpened(10, "a", "glass", alone=True)]
     assert trigger.events(10**12) == [PartClosed(90, "a")]
 
 
