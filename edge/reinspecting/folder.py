@@ -175,12 +175,17 @@ class ResultFolder:
                 for unfinished in folder.glob(".*.tmp"):
                     with suppress(OSError):
                         unfinished.unlink()
-            finished = {path.name for path in shards_in(self.path / RESULTS)}
-            for lone in shards_in(self.path / AGAINST):
-                if lone.name not in finished:
-                    lone.unlink()
+            self._leave_none_alone()
         self.turn = Turn(self.path, number)
         self.tell({"schema": SCHEMA, "identity": self._identity, "turns": number, "complete": False})
+
+    def _leave_none_alone(self) -> None:
+        """Remove the shards of one station without those of the other: their pictures are judged again by both."""
+        results, against = ({path.name for path in shards_in(self.path / folder)} for folder in (RESULTS, AGAINST))
+        for name in against - results:
+            (self.path / AGAINST / name).unlink()
+        for name in results - against if self._identity.get("against") else ():
+            (self.path / RESULTS / name).unlink()
 
     def _require_ours(self) -> None:
         if not self.path.exists():
