@@ -26,7 +26,7 @@ _LOOPBACK = "127.0.0.1"
 _NO_TOKEN = b"AuthenticationError"
 Look = tuple[Any, ...]
 Differing = Callable[[Any], str]
-_CONNECT_S, _ANSWER_S, _NODE_S = 10.0, 120.0, 600.0
+_CONNECT_S, _ANSWER_S, _NODE_S, _KILLED_S = 10.0, 120.0, 600.0, 10.0
 # A line of Ray's own code on stderr begins with file and line; its log files hold it too.
 _OWN_WORDS = re.compile(r"\[\d{4}-\d\d-\d\d [\d:,]+ [IWE] \d+ \d+\] \S+\.cc:\d+: ")
 _native = logging.getLogger("edge.native")
@@ -61,18 +61,37 @@ def cluster(address: str, here: Mapping[str, Any], modules: Sequence[str] = ()) 
         _require_cluster(address)
         started = {"address": address}
     ray = _load_ray(modules)  # not before: it reads its variables once
+    before = _processes_below()
     _native.addFilter(_is_for_people)
     try:
         with _sigterm_stays_ours():
             try:
                 ray.init(**started, log_to_driver=False, logging_level=logging.ERROR)
-            except Exception as error:
+            except Exception as error:  # Ray raises exceptions of many kinds here; each becomes one of ours
                 raise _not_joined(address, error) from error
         yield ray
     finally:
-        with undisturbed(), suppress(Exception):
-            ray.shutdown()
+        with undisturbed():
+            begun = [process for process in _processes_below() if process not in before]
+            with suppress(Exception):
+                ray.shutdown()
+            _end(begun)
         _native.removeFilter(_is_for_people)
+
+
+def _processes_below() -> list[Any]:
+    """Return the processes that this one began, and those below them. Ray brings psutil along."""
+    return list(importlib.import_module("psutil").Process().children(recursive=True))
+
+
+def _end(processes: Sequence[Any]) -> None:
+    """End what outlives its cluster: on a busy machine Ray kills a node, and two of its helpers stay for minutes."""
+    psutil = importlib.import_module("psutil")
+    _, alive = psutil.wait_procs(processes, timeout=0)
+    for process in alive:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=_KILLED_S)
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:
