@@ -141,7 +141,8 @@ def cluster(nodes: int) -> Iterator[Any]:
     """Run a Ray cluster on this machine, with nodes of one CPU each; yield it."""
     from ray.cluster_utils import Cluster
 
-    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **_NODE})
+    head = {"num_cpus": 1, "include_dashboard": False, **_NODE}
+    running = _started(lambda: Cluster(initialize_head=True, head_node_args=head))
     try:
         for _ in range(nodes - 1):
             _added(running)
@@ -151,11 +152,16 @@ def cluster(nodes: int) -> Iterator[Any]:
 
 
 def _added(running: Any) -> Any:
-    """Return a node that was added; Ray gives it 30 s to start, which a busy machine may take."""
+    """Return a node that was added."""
+    return _started(lambda: running.add_node(num_cpus=1, **_NODE))
+
+
+def _started(start: Callable[[], Any]) -> Any:
+    """Return what was started; Ray gives each node 30 s, which a busy machine may take, so it is started again."""
     for _ in range(_STARTS):
         with contextlib.suppress(Exception):
-            return running.add_node(num_cpus=1, **_NODE)
-    return running.add_node(num_cpus=1, **_NODE)
+            return start()
+    return start()
 
 
 def ray_by_plain(place: Path, pictures: int, rounds: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from trainer.comparing.folds import FOLDS, Folds, draw_folds, keep_folds, seed_o
 from trainer.comparing.folds_summary import by_recipe, summarised
 from trainer.comparing.grid import GridSettings, Run, in_folds, runs_of
 from trainer.comparing.on_ray import RayWish, carry_out_on_ray
+from trainer.comparing.one_run import RECIPE
 from trainer.comparing.rows import RunFigures, as_row, figures_of
 from trainer.comparing.tables import as_csv, markdown, tables
 from trainer.datasets.dataset import read_judged
@@ -141,11 +142,16 @@ def _claim(out: Path, grid: GridSettings, data: Path, folds: dict[str, int] | No
     told = {"grid": grid.model_dump(mode="json"), "data": str(data.resolve())} | ({"folds": folds} if folds else {})
     wanted = json.dumps(told, indent=1) + "\n"
     if noted.is_file():
-        if noted.read_text(encoding="utf-8") != wanted:
+        if noted.read_text(encoding="utf-8") == wanted:
+            return
+        if any(out.glob(f"*/{RECIPE}")):
             raise StoreError(
                 f"{out} holds another grid, or one on other data or in other folds. Name another folder, or give what "
                 "it was begun with"
             )
+        with _alone(out):  # a start that began no run, such as one with a mistyped address
+            (out / FOLDS).unlink(missing_ok=True)
+            write_text(noted, wanted)
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StoreError(f"{out} is not empty and holds no grid. Name another folder")

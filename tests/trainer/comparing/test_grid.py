@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import signal
@@ -22,8 +23,9 @@ from tests.brokers import wait_for
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, write_painted
 from trainer.comparing.carrying_out import FAILURE
-from trainer.comparing.comparing import GridFailedError, compare
+from trainer.comparing.comparing import LOCK, GridFailedError, begin, compare
 from trainer.comparing.grid import GridSettings, Run, merged, runs_of
+from trainer.comparing.on_ray import RayWish
 from trainer.comparing.one_run import FIGURES
 from trainer.comparing.rows import RunFigures
 from trainer.comparing.tables import markdown, tables
@@ -186,3 +188,16 @@ def test_a_run_that_fails_is_told_and_another_grid_keeps_out(data: Path, tmp_pat
     assert "| bad | failed |" in (out / "table.md").read_text()
     with pytest.raises(StoreError, match="another grid"):
         compare(grid(classes={"ok": {}}), data, out, quiet())
+
+
+def test_a_start_that_began_no_run_does_not_claim_the_folder(data: Path, tmp_path: Path) -> None:
+    """What was mistyped, such as the cluster's address, may be given anew with other folds; not while another works."""
+    out, other = tmp_path / "out", grid(classes={"ok": {}})
+    with pytest.raises(SettingsError, match="HOST:PORT"):
+        compare(grid(loss={"dice": {}}), data, out, quiet(), folds=2, wish=RayWish("mistyped"))
+    with (out / LOCK).open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="is being worked on"):
+            begin(other, data, out, 3)
+    assert len(begin(other, data, out, 3).runs) == 3
+    assert '"count": 3' in (out / "grid.json").read_text()
