@@ -157,7 +157,7 @@ def _added(running: Any) -> Any:
 
 
 def _started(start: Callable[[], Any]) -> Any:
-    """Return what was started; Ray gives each node 30 s, which a busy machine may take, so it is started again."""
+    """Return what was started. Ray gives each node 30 s, which a busy machine may take, so it is started again."""
     for _ in range(_STARTS):
         with contextlib.suppress(Exception):
             return start()

@@ -191,7 +191,7 @@ def test_a_run_that_fails_is_told_and_another_grid_keeps_out(data: Path, tmp_pat
 
 
 def test_a_start_that_began_no_run_does_not_claim_the_folder(data: Path, tmp_path: Path) -> None:
-    """What was mistyped, such as the cluster's address, may be given anew with other folds; not while another works."""
+    """A mistyped option, such as the cluster's address, may be given anew with other folds; not while another works."""
     out, other = tmp_path / "out", grid(classes={"ok": {}})
     with pytest.raises(SettingsError, match="HOST:PORT"):
         compare(grid(loss={"dice": {}}), data, out, quiet(), folds=2, wish=RayWish("mistyped"))
