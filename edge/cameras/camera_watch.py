@@ -61,10 +61,6 @@ class CameraWatch:
         frozen = self._frozen(self._settings, frame, sample)
         return frozen or _blind(self._settings, sample)
 
-    def forget(self) -> None:
-        """Begin anew: what comes next does not follow what came before."""
-        self._last = self._last_sample = None
-
     def _frozen(self, settings: WatchSettings, frame: Frame, sample: UInt8) -> Distrust | None:
         same = (
             self._last is not None

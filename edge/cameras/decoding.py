@@ -49,6 +49,7 @@ _TOLD = frozenset(
     }
 )
 _DISPLAY_MATRIX = "DISPLAYMATRIX"
+_BEGINS, _ENDS = b"\xff\xd8", b"\xff\xd9"
 
 
 def load_av() -> ModuleType:
@@ -142,7 +143,7 @@ class Decoder:
             self._learn_turn(packet)
         except (NotReadableError, SourceError) as error:
             return [Picture(tag, trouble=f"{DAMAGED}: {error}")]
-        if self._context.height and 2 * pixels.shape[0] == self._context.height:
+        if self._context.height and 2 * pixels.shape[0] == self._context.height and _holds_two(bytes(packet)):
             self._jpeg = False
             return self.decode(packet, tag)
         return [Picture(tag, pixels=pixels if self._turn is None else np.ascontiguousarray(self._turn(pixels)))]
@@ -218,6 +219,16 @@ class Decoder:
         except NotReadableError as error:
             raise SourceError(f"the picture cannot be read: {error}") from error
         return np.repeat(eight[:, :, None], 3, axis=2) if grey else np.ascontiguousarray(eight[:, :, ::-1])
+
+
+def _holds_two(content: bytes) -> bool:
+    """Tell whether behind a JPEG another one begins, as of the two fields of an interlaced picture."""
+    ends = content.find(_ENDS)
+    while ends >= 0:
+        if content[ends + 2 :].lstrip(b"\0\xff")[:1] == _BEGINS[1:]:
+            return True
+        ends = content.find(_ENDS, ends + 2)
+    return False
 
 
 def _turning(frame: Any) -> Callable[[UInt8], UInt8] | None:

@@ -365,8 +365,7 @@ class View:
     def _without_frame(self, state: CameraState) -> list[Seen | FrameLost]:
         self.last_age_ms = None
         if state.condition is CameraCondition.UNREADABLE:
-            self._forget()
-            self._watch.forget()
+            self._forget()  # but the very same picture after a damaged one tells of a frozen camera as well
             return self._unseen(state, no_read(state.detail), None, unreadable=True)
         if state.condition is CameraCondition.STARTING:
             return []  # it is being opened, for a bounded time; a camera that cannot be is LOST

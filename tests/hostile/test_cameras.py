@@ -318,6 +318,26 @@ def test_cut_jpegs_of_a_recording_are_no_frames(tmp_path: Path) -> None:
     assert end.detail == ""
 
 
+def test_a_picture_of_half_the_height_is_no_field(tmp_path: Path) -> None:
+    """FFmpeg makes a whole picture of two fields, and of one that stands alone: here that keeps its own size."""
+    small = cv2.imencode(".jpg", np.full((120, 320, 3), 90, np.uint8))[1].tobytes()
+    ffmpeg("-c:v", "mjpeg", "-q:v", "3", tmp_path / "whole.avi", source="testsrc2=size=320x240:rate=25:duration=0.2")
+    mixed = tmp_path / "mixed.avi"
+    with av.open(str(tmp_path / "whole.avi")) as whole, av.open(str(mixed), "w") as out:
+        stream = out.add_stream_from_template(whole.streams.video[0])
+        for number, packet in enumerate(each for each in whole.demux(whole.streams.video[0]) if each.size):
+            given = av.Packet(bytes(packet) if number else small)
+            given.stream, given.pts, given.dts, given.time_base = stream, packet.pts, packet.dts, packet.time_base
+            given.is_keyframe = True
+            out.mux(given)
+    with recorded_camera("c", mixed) as camera:
+        items, _ = play(camera)
+    first, *others = items
+    assert isinstance(first, Frame)
+    assert first.pixels.shape == (120, 320, 3)
+    assert ["expected the 320 x 120 px" in each.detail for each in others] == [True] * 4  # type: ignore[union-attr]
+
+
 def test_a_list_of_other_files_is_no_video(tmp_path: Path) -> None:
     """A recording opens no second file and no address, whatever it says it is."""
     other = tmp_path / "other.ts"

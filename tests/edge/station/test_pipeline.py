@@ -108,16 +108,17 @@ def test_a_frame_that_grew_old_is_no_read(bundle: Bundle, tmp_path: Path) -> Non
 
 
 class StuckCamera(SimulatedCamera):
-    """A camera that repeats its first picture, and whose connection breaks after every few of them."""
+    """A camera that repeats its first picture, and after every few of them is in another `condition`."""
 
+    condition = CameraCondition.LOST
     _first: Frame | None = None
     _reads = 0
 
     def read(self, timeout_s: float) -> Frame | CameraState:
-        """Return the first frame again, or tell of a lost connection."""
+        """Return the first frame again, or tell of something else."""
         self._reads += 1
         if self._reads % 4 == 0:
-            return CameraState(self.name, CameraCondition.LOST, "the connection broke")
+            return CameraState(self.name, self.condition, "it is so")
         item = super().read(timeout_s)
         if not isinstance(item, Frame):
             return item
@@ -125,14 +126,19 @@ class StuckCamera(SimulatedCamera):
         return replace(item, pixels=self._first.pixels.copy())
 
 
-def test_a_frozen_camera_is_found_though_it_reconnects(bundle: Bundle, tmp_path: Path) -> None:
-    """A connection that breaks sooner than a picture may stand still hides no camera that repeats its last one."""
+@pytest.mark.parametrize("condition", [CameraCondition.LOST, CameraCondition.UNREADABLE])
+def test_a_frozen_camera_is_found_though_it_fails_besides(
+    bundle: Bundle, tmp_path: Path, condition: CameraCondition
+) -> None:
+    """Neither a connection that breaks nor a damaged picture, now and then, hides a camera that repeats its last."""
     camera = StuckCamera("eye", SimulatedLineSettings(width=64, height=64, fps=50, frames=200))
+    camera.condition = condition
     watch = '{"frozen_ms": 300, "frozen_frames": 5, "contrast_below": 0}'
     line = settings(f'{{"camera": {{"max_age_ms": 60000, "watch": {watch}}}, "engine": {{"backend": "simulated"}}}}')
     _, decided, _ = run_until(60, bundle, line, tmp_path, camera)
-    assert [one.inspection.camera_fault for one in decided][-1] is CameraFault.FROZEN
-    assert "the camera is frozen" in decided[-1].body["reason"]
+    frozen = [one for one in decided if one.inspection.camera_fault is CameraFault.FROZEN]
+    assert "the camera is frozen" in frozen[-1].body["reason"]
+    assert decided[-1].body["verdict"] == "NO_READ"
 
 
 class OddCamera(SimulatedCamera):
