@@ -153,7 +153,8 @@ class MqttPublisher:
         self._largest_packet: int | None = None
         self._let_in = self._refused = False
         self._progress_s = 0.0  # the broker's last answer to a message, or the last moment without one to answer
-        self.listening = False  # whether the broker has answered what this connection asked to hear
+        self.listening = False  # whether the broker has answered what this connection asked to hear …
+        self.listening_since_s = 0.0  # … and since when
         self._unanswered_at_s = 0.0  # the last moment of a QoS 0 message
         self._doubt: tuple[float, str] | None = None  # the end of the connection for no reason, and what was told of it
 
@@ -327,8 +328,8 @@ class MqttPublisher:
                 if self._client is not None and event.reason_code is not None:
                     yield Unheard(event.reason)
         if self._doubt is not None and time.monotonic() >= self._doubt[0] + _DOUBT_S:
-            (_, told), self._doubt = self._doubt, None
-            if ears.listening:
+            (ended_s, told), self._doubt = self._doubt, None
+            if ears.listening and ears.listening_since_s < ended_s:  # else it came back over a link that had broken
                 self._network.displaced()
                 yield Displaced(
                     f"{self._where} ended the connection of the client id {self._client_id}, over no message, and kept "
@@ -472,7 +473,8 @@ class MqttPublisher:
     def _on_subscribe(
         self, client: Client, _data: Any, packet: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        self.listening = True
+        if not self.listening:
+            self.listening, self.listening_since_s = True, time.monotonic()
         if self._will is None:  # a line has its status to send besides
             self._network.accepted()
         refusals = tuple(str(reason) if reason.is_failure else None for reason in reasons)

@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from edge.publishers.mqtt import MqttPublisher
 from edge.records import (
     Acknowledged,
     Connected,
+    Displaced,
     Message,
     PublisherEvent,
     Received,
@@ -472,3 +474,67 @@ def test_an_embedded_broker_that_cannot_start_says_why() -> None:
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("edge.errors.DependencyError")
     assert "pip install iotcore;" in last
+
+
+class _LateEars:
+    """A link to the broker at `port` that keeps the connection of the ears waiting, and cuts that of the line."""
+
+    def __init__(self, port: int) -> None:
+        self._broker = port
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self.go = threading.Event()
+        self.lines: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._broker)) as broker:
+            hello = client.recv(4096)
+            if b"line-" in hello:
+                self.go.wait()
+            else:
+                self.lines.append(client)
+            broker.sendall(hello)
+            back = threading.Thread(target=_carry, args=(broker, client), daemon=True)
+            back.start()
+            _carry(client, broker)
+            back.join()
+
+    def cut(self) -> None:
+        """Break the connection of the line, and let its ears through."""
+        self.lines.pop().shutdown(socket.SHUT_RDWR)
+        self.go.set()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self.go.set()
+        self._server.close()
+
+
+def _carry(one: socket.socket, other: socket.socket) -> None:
+    with suppress(OSError):
+        while content := one.recv(4096):
+            other.sendall(content)
+    with suppress(OSError):
+        other.shutdown(socket.SHUT_RDWR)
+
+
+def test_ears_that_come_back_over_a_bad_link_show_no_second_client(tmp_path: Path) -> None:
+    """Only ears that the broker kept meanwhile show that it ended the other connection alone."""
+    with Mosquitto(tmp_path) as broker, closing(_LateEars(broker.port)) as link:
+        settings = BrokerSettings(port=link.port, keepalive_s=60)
+        with MqttPublisher(settings, "line", WILL, ["line/cmd/+"]) as publisher:
+            listener = Listener(publisher)
+            listener.connected()
+            link.cut()
+            listener.wait(lambda event: isinstance(event, SessionLost))
+            listener.hears(publisher)
+            doubted_until_s = time.monotonic() + 1.5  # longer than the publisher waits for the other connection's end
+            wait_for(lambda: listener.times(Connected) >= 2 and time.monotonic() > doubted_until_s)
+            assert listener.times(Displaced) == 0
