@@ -11,6 +11,7 @@ import pytest
 
 from tests.alone import run_alone
 from tests.conftest import ROOT
+from tests.edge.reinspecting.archive import write_archive, write_bundles
 
 BIN = Path(sys.executable).parent
 BUNDLE = ROOT / "edge" / "bundles" / "simulated-glass"
@@ -135,6 +136,37 @@ def test_each_package_switches_telemetry_off_before_anything_else(package: str, 
     assert came.questions == []
     assert came.packets == 0
     assert came.home == []
+
+
+CLOUD = """
+import PACKAGE.__main__, requests
+for place in ("http://169.254.169.254/metadata/instance", "http://metadata.google.internal/computeMetadata/v1"):
+    try:
+        requests.get(place, timeout=1)
+    except requests.exceptions.ConnectionError:
+        print("nowhere")
+"""
+
+
+@pytest.mark.parametrize("package", ["edge", "trainer"])
+def test_no_cloud_is_asked_what_machine_this_is(package: str, tmp_path: Path) -> None:
+    """Ray asks so at each start of a cluster, whatever it is told; the questions end at this machine."""
+    code = CLOUD.replace("PACKAGE", package)
+    came = run_alone([sys.executable, "-c", code], home_of(tmp_path), cwd=ROOT)
+    assert (came.code, came.stdout.split()) == (0, ["nowhere", "nowhere"]), came.stderr
+    assert came.questions == []
+    assert came.packets == 0
+
+
+@pytest.mark.soak
+def test_a_ray_cluster_of_this_machine_tells_nobody(tmp_path: Path) -> None:
+    """`reinspect --ray local` and all the processes that it starts send nothing beyond loopback."""
+    (bundle, _), pictures = write_bundles(tmp_path), write_archive(tmp_path / "pictures", 6, unreadable=False)
+    words = ["reinspect", str(pictures), "--bundle", str(bundle), "--out", str(tmp_path / "out"), "--ray", "local"]
+    came = run_alone([sys.executable, "-m", "edge", *words], home_of(tmp_path), cwd=ROOT, timeout_s=600)
+    assert came.code == 0, came.stderr
+    assert came.questions == []
+    assert came.packets == 0
 
 
 @pytest.mark.soak
