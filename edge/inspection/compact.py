@@ -23,6 +23,12 @@ _LEVELS_AT_LEAST = 6.0
 _UNEVENNESS = 3.0
 # Its own edge encloses at least and at most this share of what its mask does.
 _SHARE_OF_MASK = (0.03, 1.7)
+# An edge's blur reaches so many of its deviations inwards, and is looked for from so much on, px.
+_EDGE_REACHES, _SOFT_PX = 2.2, 1.2
+# The place of an edge may be so uncertain, px. Beyond that the picture is blurred by so much first, px.
+_UNSTEADY_PX, _STEADIED_PX = 0.1, 1.2
+# How far a sharp corner reaches beyond what a round one would, in pointedness by the blur's deviation: its uncertainty.
+_CORNERS = 1.3
 # Between pixels the edge of small defects is sought this finely.
 _FINER, _SMALL_PX = 4, 250
 _CROSS: UInt8 = np.ones((3, 3), np.uint8)
@@ -33,6 +39,7 @@ class Blob:
     """One compact defect. `area_px`; `box` float64 [4, 2], the corners (x, y) px of the smallest rectangle around it.
 
     `height`: grey levels above the ground, negative where darker. `blur`: standard deviation of the picture's, px.
+    `u_box` [2]: standard uncertainty of the box's long and short side, px. Blur hides sharp corners.
     `mask`: uint8 [h, w] 0/1 with a border of zeros, the part of its mask within its own edge. Its corner is (x, y) px.
     """
 
@@ -40,6 +47,7 @@ class Blob:
     box: Float64
     height: float
     blur: float
+    u_box: tuple[float, float]
     mask: UInt8
     corner: tuple[int, int]
 
@@ -63,27 +71,50 @@ def blob(picture: UInt8, mask: UInt8, corner: tuple[int, int]) -> Blob | None:
     if not w or x == 0 or y == 0 or x + w == width or y + h == height:
         return None
     grey = crop if crop.ndim == 2 else cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY) if crop.shape[2] == 3 else crop[..., 0]
-    above, uneven = _above_ground(grey, marked)
-    found = _half(above, marked)
-    if found is None or found[1] < max(_LEVELS_AT_LEAST, _UNEVENNESS * uneven):
+    seen = _seen(grey, marked)
+    if seen is None:
         return None
-    inside, level, outlines = found
+    above, inside, level, blur, uneven = seen
     share = cv2.countNonZero(inside) / max(1, cv2.countNonZero(marked))
     if not _SHARE_OF_MASK[0] <= share <= _SHARE_OF_MASK[1]:
         return None
     dark = cv2.mean(grey, inside)[0] < cv2.mean(grey, 1 - marked)[0]
-    blur = _blur(above, inside, level, outlines)
-    box = _box(above, inside, level)
+    level = _plateau(above, inside, level, blur, uneven)
+    box = _box(above, inside, level, blur)
     if box is None:
         return None
     return Blob(
         area_px=_area(above, inside, level, blur),
-        box=box + np.array([x0, y0]),
+        box=box[0] + np.array([x0, y0]),
         height=-level if dark else level,
         blur=blur,
+        u_box=box[1],
         mask=cv2.copyMakeBorder(cv2.min(inside, marked), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0),
         corner=(x0 - 1, y0 - 1),
     )
+
+
+def _seen(grey: UInt8, marked: UInt8) -> tuple[Float32, UInt8, float, float, float] | None:
+    """Return grey levels above the ground, the half-height region, the inside's height, and the blur.
+
+    The ground's unevenness is last. None where nothing stands out. A place of the edge that noise makes uncertain is
+    sought in a smoother picture.
+    """
+    above, uneven = _above_ground(grey, marked)
+    found = _half(above, marked, uneven)
+    if found is None or found[1] < max(_LEVELS_AT_LEAST, _UNEVENNESS * uneven):
+        return None
+    inside, level, outlines = found
+    blur = _blur(above, inside, level, outlines)
+    # an edge's place is as uncertain as the noise is against its steepness, which is level / (blur sqrt(2 pi))
+    if uneven * max(blur, 0.5) * 2.5 > _UNSTEADY_PX * level:
+        above = cv2.GaussianBlur(above, (0, 0), _STEADIED_PX)
+        found = _half(above, marked, uneven)
+        if found is None:
+            return None
+        inside, level, outlines = found
+        blur = _blur(above, inside, level, outlines)
+    return above, inside, level, blur, uneven
 
 
 def _quantile(values: Float32 | UInt8, share: float) -> float:
@@ -95,6 +126,13 @@ def _quantile(values: Float32 | UInt8, share: float) -> float:
     return float(np.partition(values, place)[place])
 
 
+def _middle(values: Float32 | UInt8, uneven: float) -> float:
+    """Return the mean of those values that lie near their median, which itself may be a whole grey level."""
+    median = _quantile(values, 0.5)
+    near = 1.7 * uneven + 1
+    return float(values[(values >= median - near) & (values <= median + near)].mean())
+
+
 def _above_ground(grey: UInt8, marked: UInt8) -> tuple[Float32, float]:
     """Return grey levels above the ground around a mask, positive for the defect, and the ground's unevenness."""
     around = cv2.dilate(marked, _CROSS, iterations=4)
@@ -103,13 +141,14 @@ def _above_ground(grey: UInt8, marked: UInt8) -> tuple[Float32, float]:
         outside = grey[marked == 0]
     ground = _quantile(outside, 0.5)
     uneven = 1.4826 * _quantile(np.abs(outside.astype(np.float32) - ground), 0.5)
+    ground = _middle(outside, uneven)
     above: Float32 = grey.astype(np.float32) - ground
     if cv2.mean(above, marked)[0] < 0:
         above = -above
     return above, uneven
 
 
-def _half(above: Float32, marked: UInt8) -> tuple[UInt8, float, Sequence[_Points]] | None:
+def _half(above: Float32, marked: UInt8, uneven: float) -> tuple[UInt8, float, Sequence[_Points]] | None:
     """Return a defect's half-height region, uint8 [h, w] 0/1, its inside's height, and its outlines."""
     near = cv2.dilate(marked, _CROSS, iterations=2) > 0
     level = _quantile(above[marked > 0], 0.9)
@@ -125,7 +164,7 @@ def _half(above: Float32, marked: UInt8) -> tuple[UInt8, float, Sequence[_Points
             outlines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         deep = cv2.erode(inside, _CROSS, iterations=2)
         deep = deep if cv2.countNonZero(deep) >= 9 else inside
-        level = _quantile(above[deep > 0], 0.5)
+        level = _middle(above[deep > 0], uneven)
     return inside, level, outlines
 
 
@@ -155,8 +194,20 @@ def _area(above: Float32, inside: UInt8, level: float, blur: float) -> float:
     return float(cv2.countNonZero(inner) + cv2.mean(above, band)[0] * cv2.countNonZero(band) / level)
 
 
-def _box(above: Float32, inside: UInt8, level: float) -> Float64 | None:
-    """Return the corners of the smallest rectangle around the edge, float64 [4, 2] px, found between the pixels."""
+def _plateau(above: Float32, inside: UInt8, level: float, blur: float, uneven: float) -> float:
+    """Return how high a defect is where the blur of its edge does not reach, or in its very middle."""
+    if blur < _SOFT_PX:
+        return level
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
+    deep = distance >= min(_EDGE_REACHES * blur, 0.6 * cv2.minMaxLoc(distance)[1])
+    return max(level, _middle(above[deep], uneven))
+
+
+def _box(above: Float32, inside: UInt8, level: float, blur: float) -> tuple[Float64, tuple[float, float]] | None:
+    """Return the corners of the smallest rectangle around the edge, float64 [4, 2] px, found between the pixels.
+
+    And the standard uncertainty of its long and its short side by what the blur hides, px.
+    """
     x, y, w, h = cv2.boundingRect(inside)
     x0, y0 = max(0, x - 2), max(0, y - 2)
     rows, columns = slice(y0, y + h + 2), slice(x0, x + w + 2)
@@ -169,8 +220,34 @@ def _box(above: Float32, inside: UInt8, level: float) -> Float64 | None:
     )
     if not outlines:
         return None
-    points = np.concatenate([outline.reshape(-1, 2) for outline in outlines]).astype(np.float32)
-    (middle_x, middle_y), (side_a, side_b), turn = cv2.minAreaRect((points + 0.5) / finer)
-    around = ((middle_x, middle_y), (side_a + 0.5 / finer, side_b + 0.5 / finer), turn)
+    points = (np.concatenate([outline.reshape(-1, 2) for outline in outlines]).astype(np.float32) + 0.5) / finer
+    (middle_x, middle_y), (side_a, side_b), turn = cv2.minAreaRect(points)
+    sides = np.array([side_a + 0.5 / finer, side_b + 0.5 / finer])
+    ways = np.array([[math.cos(math.radians(turn)), math.sin(math.radians(turn))]])
+    ways = np.concatenate([ways, [[-ways[0, 1], ways[0, 0]]]])
+    # x' and y' of the points, from the rectangle's middle
+    own = (points.astype(np.float64) - (middle_x, middle_y)) @ ways.T
+    hidden = blur * _pointed(own, sides / 2, blur)
+    wider, moved = 1.43 * hidden.sum(axis=1), 0.715 * (hidden[:, 1] - hidden[:, 0])
+    middle = np.array([middle_x, middle_y]) + moved @ ways
+    sides += wider
+    around = ((float(middle[0]), float(middle[1])), (float(sides[0]), float(sides[1])), turn)
     corners: Float64 = cv2.boxPoints(around).astype(np.float64) + np.array([x0, y0])
-    return corners
+    u = _CORNERS * np.hypot(hidden[:, 0], hidden[:, 1])
+    return corners, (float(u[sides.argmax()]), float(u[1 - sides.argmax()]))
+
+
+def _pointed(own: Float64, half: Float64, blur: float) -> Float64:
+    """Return how pointed a contour is, float64 [2, 2], where its points [N, 2] touch the four sides of their box.
+
+    0.7 times the blur's deviation within such a side, a depth h, the contour is 2 c wide: it is (h / c)². `half` [2]:
+    of the box's sides, px.
+    """
+    depth = 0.7 * max(blur, 1.0)
+    found = np.zeros((2, 2))
+    for axis in (0, 1):
+        for end, sign in enumerate((-1.0, 1.0)):
+            within = own[sign * own[:, axis] >= half[axis] - depth, 1 - axis]
+            if len(within) > 1:
+                found[axis, end] = (2 * depth / max(float(within.max() - within.min()), depth)) ** 2
+    return found

@@ -24,7 +24,7 @@ _SETTLED, _STEPS = 0.002, 5
 # The flatness k of a box 0.8 times as wide as the blur's deviation, and 20 times as wide.
 _FLAT_FROM, _FLAT_TO = 0.37, 135.0
 # A width is told where its standard uncertainty is at most this share of it.
-_TOLD = 0.05
+_TOLD = 0.1
 # The blur differs by this share of it, at least, between the places of a picture.
 _BLUR_DIFFERS = 0.004
 # An end tells the blur where it is square. A round end of a stroke w px wide adds so many times w² / s px. One whose
@@ -64,13 +64,14 @@ class Boxes:
     """The blurred boxes that F strokes are most like, float64 [F] each, px.
 
     `width`, and `u`, its standard uncertainty; `blur`: the blur's deviation, as bilinear readings show it. `told` bool
-    [F]: whether the pixels tell the width.
+    [F]: whether the pixels tell the width. `settled` bool [F]: whether the fit came to rest at all.
     """
 
     width: Float64
     u: Float64
     blur: Float64
     told: Bools
+    settled: Bools
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def boxes_of(picture: UInt8, lines: Lines, tips: Tips) -> Boxes:
     ways = np.stack([6 / width, -12 * fits.blur / width], axis=1)
     u = np.sqrt(np.maximum(np.einsum("fi,fij,fj->f", ways, fits.covariance, ways), 0))
     told = fits.settled & (u <= _TOLD * width) & (width <= 1.05 * lines.half)
-    return Boxes(width, u, fits.blur, told)
+    return Boxes(width, u, fits.blur, told, fits.settled)
 
 
 def _means(picture: UInt8, lines: Lines) -> _Means:

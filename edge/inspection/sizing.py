@@ -15,6 +15,7 @@ from typing import Any, overload
 import numpy as np
 
 from edge.inspection.compact import blob
+from edge.inspection.evening import evened
 from edge.inspection.middles import Middle, Outline, middles
 from edge.inspection.packed import Indices, lengths_of, starts_of
 from edge.inspection.scale import Scale
@@ -139,7 +140,7 @@ def _looked_at(marked: Sequence[Marked]) -> dict[int, tuple[Marked, Middle | _Sp
 def _drawn(asked: Collection[tuple[Marked, Middle | _Spread]]) -> tuple[list[Drawing], list[float]]:
     """Return the strokes of masks, and half the width of each mask, px."""
     forked = [(each.mask, how) for each, how in asked if isinstance(how, _Spread)]
-    lines = iter(skeletons([mask for mask, _ in forked]))
+    lines = iter(skeletons([evened(mask, how.widest) for mask, how in forked]))
     drawings, half_widths = [], []
     for _, how in asked:
         if isinstance(how, Middle):
@@ -415,7 +416,9 @@ def _by_blob(each: Marked, picture: UInt8, scale: Scale | None) -> Sizes | Marke
         if max(seen.mask.shape) < _REACHES * max(each.mask.shape) - 24:
             return None  # only a part of it stands out
         return Marked(seen.mask, seen.corner, each.cell_px)
-    sizes = of_box(seen.box, seen.area_px, 2**0.5 * _edge_px(seen.blur), contrast=seen.height)
+    edges = 2**0.5 * _edge_px(seen.blur)
+    sizes = of_box(seen.box, seen.area_px, edges, contrast=seen.height)
+    sizes = replace(sizes, u_length_px=math.hypot(edges, seen.u_box[0]), u_width_px=math.hypot(edges, seen.u_box[1]))
     return sizes if scale is None else box_in_mm(sizes, scale)
 
 

@@ -13,6 +13,8 @@ from edge.records import Float32, Float64
 
 # A branch that leaves its line by less than so many half-widths is a corner of the mask, no line.
 _SPUR = 1.6
+# Two branches at a line's end whose lengths differ by less than this share are both its corners.
+_FORK = 0.5
 # Two joints closer than this many half-widths are one: of a crossing at a sharp angle.
 _BRIDGE = 4.0
 # Two branches whose directions away from a joint differ by more than this, in degrees, are one line.
@@ -28,12 +30,14 @@ _NONE: Float64 = np.empty(0)
 class Stroke:
     """One line: `points` float64 [N, 2], (x, y), about a pixel apart, of its mask's middle.
 
-    `closed`: a ring. `free`: whether its beginning and its end are ends of the defect, and no joint.
+    `closed`: a ring. `free`: whether its beginning and its end are ends of the defect, and no joint. `beyond`: its mask
+    goes on so far beyond its beginning and its end, px; 0 where nobody looked.
     """
 
     points: Float64
     closed: bool = False
     free: tuple[bool, bool] = (True, True)
+    beyond: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,44 @@ class _Arm:
     joints: list[int | None]
     closed: bool = False
     met: tuple[int, ...] = ()
+    lost: int = 0
+
+    def reach(self) -> int:
+        """Tell how long it is, with the fork at its end that was removed: the mask reaches as far."""
+        return len(self.points) + self.lost
 
 
 def drawing(skeleton: Skeleton, distance: Float32) -> Drawing:
     """Return the strokes of a skeleton, without spurs. `distance` [h, w]: of the mask's pixels to its edge, px."""
     if not len(skeleton.joints):
-        return Drawing(tuple(Stroke(b.points, b.closed) for b in skeleton.branches if len(b.points) > 1))
+        return Drawing(tuple(_ended(b.points, b.closed, distance) for b in skeleton.branches if len(b.points) > 1))
     half_widths = np.array([_at(distance, joint) for joint in skeleton.joints])
     arms = [_Arm(b.points, list(b.joints), b.closed) for b in skeleton.branches]
     places = skeleton.joints.copy()
     _merge_joints(arms, places, half_widths)
     _prune(arms, half_widths)
-    return _drawn(arms, places, half_widths)
+    return _drawn(arms, places, half_widths, distance)
+
+
+def _ended(points: Float64, closed: bool, distance: Float32, free: tuple[bool, bool] = (True, True)) -> Stroke:
+    """Return a stroke that knows how far its mask goes on beyond its free ends."""
+    if closed:
+        return Stroke(points, closed, free)
+    first, last = (
+        _goes_on(end, distance) if loose else 0.0 for end, loose in zip((points, points[::-1]), free, strict=True)
+    )
+    return Stroke(points, closed, free, (first, last))
+
+
+def _goes_on(points: Float64, distance: Float32) -> float:
+    """Return how far a mask goes on, px, straight ahead from the first of a line's points."""
+    way = points[0] - points[min(_DIRECTION_PX, len(points) - 1)]
+    way /= max(1e-9, float(np.hypot(*way)))
+    steps = np.arange(1, 2 * max(distance.shape))
+    places = (points[0] + steps[:, None] * way).astype(np.int64)
+    inside = ((places >= 0) & (places < distance.shape[::-1])).all(axis=1)
+    within = distance[places[inside, 1], places[inside, 0]] > 0
+    return float(within.argmin()) if not within.all() else float(len(within))
 
 
 def _at(distance: Float32, point: Float64) -> float:
@@ -98,17 +128,21 @@ def _merge_joints(arms: list[_Arm], places: Float64, half_widths: Float64) -> No
 
 
 def _prune(arms: list[_Arm], half_widths: Float64) -> None:
-    """Remove what is no longer than the mask is wide, but for the longest arm of each joint."""
+    """Remove what is no longer than the mask is wide, but for what a line goes on by: ends of it, and bridges."""
     for joint, half_width in enumerate(half_widths):
         loose = [arm for arm in arms if sorted(arm.joints, key=str) == sorted([joint, None], key=str)]
         others = [arm for arm in arms if joint in arm.joints and arm not in loose]
-        loose.sort(key=lambda arm: len(arm.points))
-        for arm in loose if others else loose[:-1]:
-            if len(arm.points) < _SPUR * half_width + 1.5:
-                arms.remove(arm)
+        loose.sort(key=_Arm.reach)
+        forked = len(loose) > 1 and loose[-2].reach() >= _FORK * loose[-1].reach()
+        short = [arm for arm in loose if arm.reach() < _SPUR * half_width + 1.5]
+        if not others or (len(others) == 1 and not forked):
+            short = [arm for arm in short if arm is not loose[-1]]
+        for arm in short:
+            arms.remove(arm)
         left = [arm for arm in arms if joint in arm.joints]
         if len(left) == 1 and left[0].joints.count(joint) == 1:  # a line's end was forked by its corners
             left[0].joints = [None if each == joint else each for each in left[0].joints]
+            left[0].lost += max((arm.reach() for arm in short), default=0)
 
 
 def _outward(arm: _Arm, joint: int, trim: float) -> tuple[Float64, bool]:
@@ -118,7 +152,7 @@ def _outward(arm: _Arm, joint: int, trim: float) -> tuple[Float64, bool]:
     return points[min(int(trim), max(0, len(points) - 2)) :], turned
 
 
-def _drawn(arms: list[_Arm], places: Float64, half_widths: Float64) -> Drawing:
+def _drawn(arms: list[_Arm], places: Float64, half_widths: Float64, distance: Float32) -> Drawing:
     """Join arms that go straight on through a joint; let the others end in its middle."""
     overlaps: list[float] = []
     met: list[int] = []
@@ -136,7 +170,7 @@ def _drawn(arms: list[_Arm], places: Float64, half_widths: Float64) -> Drawing:
         for arm in [arm for arm in arms if joint in arm.joints and not arm.closed]:
             _end_at(arm, joint, places[joint], half_width)
     strokes = tuple(
-        Stroke(arm.points, arm.closed, (arm.joints[0] is None, arm.joints[1] is None))
+        _ended(arm.points, arm.closed, distance, (arm.joints[0] is None, arm.joints[1] is None))
         for arm in arms
         if len(arm.points) > 1
     )

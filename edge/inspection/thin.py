@@ -40,6 +40,12 @@ _SOUND_AT_LEAST = 0.5
 # Near a joint a profile's ground differs by at most so many grey levels and this share of the height.
 _GROUND_LEVELS, _GROUND_SHARE = 1.5, 0.03
 _END_ROWS, _END_COLUMNS = 31, 11
+# An end lacks some of the square of its width: a square end less than this share, a pointed one so much. A pointed tip
+# is so many px, and deviations of the blur, farther out.
+_SQUARE, _POINTED = 0.05, 0.17
+_HIDDEN_PX, _HIDDEN = 0.1, 0.6
+# By no more than this, px, beyond one px, the blur moves where an end is looked for.
+_SOFT_PX = 3.0
 _ROWS, _COLUMNS = np.linspace(0, 1, _END_ROWS), np.linspace(-1, 1, _END_COLUMNS)
 
 
@@ -49,7 +55,7 @@ class Paths:
 
     `starts` int64 [S + 1]: where each stroke's points begin. `half_width` [N]: of its mask, px. `clear` [N]: no joint
     is near. `before`, `after` int64 [N]: which points are next to each. `closed` bool [S]: rings. `free` bool [S, 2]:
-    whether its beginning and its end are ends of the defect.
+    whether its beginning and its end are ends of the defect. `beyond` [S, 2]: so far beyond them its mask ends, px.
     """
 
     points: Float64
@@ -61,6 +67,7 @@ class Paths:
     after: Indices
     closed: Bools
     free: Bools
+    beyond: Float64
 
     @property
     def owner(self) -> Indices:
@@ -158,6 +165,7 @@ def paths_of(
         after=after,
         closed=closed,
         free=np.array([stroke.free for stroke in strokes]) & ~closed[:, None],
+        beyond=np.maximum(half_width[:, None], [stroke.beyond for stroke in strokes]),
     )
 
 
@@ -332,6 +340,7 @@ class _Asked:
     """Free ends to be found: the strokes' last points and directions outward, float64 [E, 2], and what they are there.
 
     `reach` [E]: how far beyond the point it may be, px. `height`, `ground`, `width` [E]: of the stroke beside it.
+    `soft` [E]: by how much the picture's blur there is more than a px.
     """
 
     origin: Float64
@@ -340,6 +349,7 @@ class _Asked:
     height: Float64
     ground: Float64
     width: Float64
+    soft: Float64
 
 
 def _ends(picture: UInt8, paths: Paths, lines: Float64, read: _Read) -> _Ends:
@@ -361,13 +371,15 @@ def _asked(stroke: Indices, side: Indices, paths: Paths, lines: Float64, read: _
     low, high = read.bounds[stroke], read.bounds[stroke + 1]
     count = np.minimum(4, high - low)
     beside = read.at[np.minimum(np.where(far, high - count, low)[:, None] + _FOUR, high[:, None] - 1)]
-    shown = np.array([profiles.height, profiles.ground, profiles.width])[:, beside]
+    shown = np.array([profiles.height, profiles.ground, profiles.width, profiles.blur])[:, beside]
     shown[:, count[:, None] <= _FOUR] = np.inf
     shown.sort(axis=2)
-    height, ground, width = shown[:, np.arange(len(stroke)), count // 2]
+    height, ground, width, blur = shown[:, np.arange(len(stroke)), count // 2]
+    soft = np.minimum(np.maximum(np.minimum(blur, width / 2) - 1.0, 0.0), _SOFT_PX)
     way = lines[last] - lines[inner]
     outward = way / np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-9)[:, None]
-    return _Asked(lines[last], outward, paths.half_width[last], height, ground, width)
+    reach = paths.beyond[read.number[stroke], side]
+    return _Asked(lines[last], outward, reach, height, ground, width, soft)
 
 
 _FOUR = np.arange(4)
@@ -378,11 +390,13 @@ def _read_ends(picture: UInt8, asked: _Asked) -> Float64:
 
     Float64 [3, E]: how far beyond the point each end lies, the same by area, and the edge's blur, all px.
     """
-    reach, heights, widths = asked.reach, asked.height, asked.width
-    inward, outward = widths / 2 + 3.0, reach + _BEYOND_PX
+    # where a blur is wide an end is farther from what it hides, and from its mask's
+    farther = 1.5 * asked.soft
+    reach, heights, widths = asked.reach + farther, asked.height, asked.width
+    inward, outward = widths / 2 + 3.0 + farther, reach + _BEYOND_PX
     along = _ROWS * (inward + outward)[:, None] - inward[:, None]
-    across = _COLUMNS * inward[:, None]
-    inner = ((along < -1.0) & (along > -inward[:, None])).astype(np.float64)
+    across = _COLUMNS * (widths / 2 + 3.0)[:, None]
+    inner = ((along < -1.0 - farther[:, None]) & (along > -inward[:, None])).astype(np.float64)
     grey = _rectangles(picture, asked, along, across)
     # the ground goes on from that beside the stroke to that beyond it
     last = np.sort(grey[:, -5:].reshape(len(grey), -1), axis=1)
@@ -408,7 +422,8 @@ def _read_ends(picture: UInt8, asked: _Asked) -> Float64:
     # a line that goes on beyond its mark, as at a region's border, ends where the mask does
     good = (top > 0.4 * np.abs(heights)) & (body > 0) & falls[1]
     blurs = (crossings[0] - crossings[2]) / 1.349
-    return np.where(good, [crossings[1], drawn, blurs], [reach - 0.5, reach - 0.5, np.full_like(reach, np.inf)])
+    least = asked.reach - 0.5
+    return np.where(good, [crossings[1], drawn, blurs], [least, least, np.full_like(least, np.inf)])
 
 
 def _rectangles(picture: UInt8, asked: _Asked, along: Float64, across: Float64) -> Float32:
@@ -433,11 +448,12 @@ def _outermost(signal: Float64, level: Float64, near: Bools) -> tuple[Float64, B
 
 def _put_together(paths: Paths, lines: Float64, ends: _Ends, read: _Read, wide: _Widths) -> SizedStrokes:
     """Put strokes together from their profiles, ends and widths."""
+    means, largest = _mean_and_largest(wide.widths, read.bounds)
+    ends, tapered = _to_their_tips(ends, means, wide.blur)
     points, begins = _lines(paths.closed[read.number], lines, ends, read)
     lengths = lengths_of(points, begins[:-1])
     more = ends.drawn - ends.beyond
     more = np.where(np.isnan(more), 0.0, more) @ (1.0, 1.0)
-    means, largest = _mean_and_largest(wide.widths, read.bounds)
     return SizedStrokes(
         number=read.number,
         points=points,
@@ -447,13 +463,24 @@ def _put_together(paths: Paths, lines: Float64, ends: _Ends, read: _Read, wide: 
         bounds=read.bounds,
         width_px=means,
         width_max_px=largest,
-        u_width_px=wide.u,
+        u_width_px=np.hypot(wide.u, means * tapered / np.maximum(lengths, 1e-9)),
         length_px=lengths,
         drawn_px=np.maximum(0.25 * lengths, lengths + more),
         blur=wide.blur,
         height=wide.height,
         resolved=wide.resolved,
     )
+
+
+def _to_their_tips(ends: _Ends, widths: Float64, blur: Float64) -> tuple[_Ends, Float64]:
+    """Return ends whose pointed ones reach to their tips, which the blur hides; and how much strokes taper, [S] px.
+
+    A pointed end has less area than a square one. `widths`, `blur` [S]: of the strokes, px.
+    """
+    lacking = np.where(np.isnan(ends.drawn), 0.0, ends.beyond - ends.drawn) / np.maximum(widths, 1e-9)[:, None]
+    pointed = np.clip((lacking - _SQUARE) / (_POINTED - _SQUARE), 0.0, 1.0)
+    hidden = pointed * (_HIDDEN_PX + _HIDDEN * blur)[:, None]
+    return replace(ends, beyond=ends.beyond + hidden), pointed.sum(axis=1) * _POINTED * widths
 
 
 # Far more than any value whose median is asked for.
@@ -500,7 +527,8 @@ class _Widths:
     """The widths of S strokes: `widths` float64 [A] px, at each sound profile; all else is [S].
 
     `u`: standard uncertainty of their mean by the pixels' noise, px, 0 where that is not known. `blur`: its deviation,
-    px, 0 where it cannot be told; `height`: grey levels; `resolved` bool: whether the width is told from the blur.
+    px, or what it looks like where that cannot be told; `height`: grey levels; `resolved` bool: whether the width is
+    told from the blur.
     """
 
     widths: Float64
@@ -531,10 +559,13 @@ def _widths(picture: UInt8, paths: Paths, lines: Float64, ends: _Ends, read: _Re
     blurs[told] = boxes.blur[boxes.told]
     widths = unblurred(shown, np.repeat(blurs, counts))
     own = np.add.reduceat(widths, read.bounds[:-1]) / counts
-    means, u = own.copy(), np.where(resolved, 0.0, (half - own) / 2)
+    # what is not told lies between the least that the pixels allow and what the stroke looks like
+    least = np.zeros_like(own)
+    least[asked] = np.where(boxes.settled, np.maximum(0, boxes.width - 2 * boxes.u), 0)
+    means, u = own.copy(), np.where(resolved, 0.0, np.maximum(half - own, own - least) / 2)
     means[told], u[told] = boxes.width[boxes.told], boxes.u[boxes.told]
     widths *= np.repeat(means / np.maximum(own, 1e-9), counts)
-    return _Widths(widths, u, blurs, height, resolved | (blurs > 0))
+    return _Widths(widths, u, np.where(blurs > 0, blurs, blurred), height, resolved | (blurs > 0))
 
 
 def _blur_of_ends(half: Float64, ends: _Ends) -> Float64:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from benchmarks.drawn_shapes import (
@@ -126,6 +129,86 @@ def test_no_line_of_a_crossing_is_narrower_for_the_other_beside_it(degrees: floa
     defect = one(shape, Drawing((0.1, 0.2), 1.0, noise=2))
     assert defect.area_px == pytest.approx(shape.area_px, rel=0.02)
     assert defect.width_px == pytest.approx(5, abs=0.1)
+
+
+def ellipse(long: float, short: float, degrees: float) -> Shape:
+    """Return an ellipse by its axes; its mean width is its area by its length."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+
+    def inside(x: Float64, y: Float64) -> npt.NDArray[np.bool_]:
+        within: npt.NDArray[np.bool_] = np.hypot((x * c + y * s) * 2 / long, (y * c - x * s) * 2 / short) <= 1
+        return within
+
+    return Shape("ellipse", inside, long, np.pi / 4 * short, np.pi / 4 * long * short, long / 2)
+
+
+PALE = GROUND + 40
+RAGGED = [bar(60, 12, 0), bar(45, 9, 0), arc(30, 6, 300), arc(30, 10, 360), cross(90, 6, 0, 90)]
+
+
+@pytest.mark.parametrize("shape", RAGGED, ids=lambda shape: f"{shape.name}-{shape.width_px:g}")
+def test_a_ragged_mask_of_a_pale_defect_shortens_nothing(shape: Shape) -> None:
+    """A scratch of 40 grey levels under a blur of 2 px has its length within 2 %.
+
+    Its mask is ragged: the noisy picture, cut at half of the contrast.
+    """
+    for degrees in range(0, 180, 28):
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+
+        def turned(x: Float64, y: Float64, c: float = c, s: float = s) -> npt.NDArray[np.bool_]:
+            return shape.inside(x * c + y * s, y * c - x * s)
+
+        picture = drawn(replace(shape, inside=turned), Drawing((0.2, 0.4), 2.0, 2.0, PALE, degrees))
+        classes = (picture >= (GROUND + PALE) / 2).view(np.uint8)
+        defect = max(measured(picture, classes), key=lambda each: each.area_px)
+        assert defect.by_grey, degrees
+        assert defect.length_mm == pytest.approx(shape.length_px, rel=0.02), degrees
+        assert abs(defect.width_px - shape.width_px) <= max(0.3, 0.1 * shape.width_px), degrees
+
+
+@pytest.mark.parametrize(("blur", "ink"), [(1.0, PALE), (2.0, PALE), (3.0, 190), (2.0, GROUND + 15)])
+def test_a_round_stain_is_as_large_as_it_is_whatever_the_blur(blur: float, ink: float) -> None:
+    """Discs and ellipses have their length within 2 %, or 4 % where they are as pale as 15 levels.
+
+    Their area is within 3 %, or 7 % there, and both lie within ± u.
+    """
+    pale = ink < PALE
+    for degrees in range(0, 180, 45):
+        for shape in (disc(24), ellipse(40, 22, degrees)):
+            picture = drawn(shape, Drawing((0.3, 0.1), blur, 2.0, ink, degrees))
+            classes = (picture >= (GROUND + ink) / 2).view(np.uint8)
+            defect = max(measured(picture, classes), key=lambda each: each.area_px)
+            assert defect.length_mm == pytest.approx(shape.length_px, rel=0.04 if pale else 0.02), degrees
+            assert defect.area_px == pytest.approx(shape.area_px, rel=0.07 if pale else 0.03), degrees
+            assert abs(defect.length_px - shape.length_px) <= (defect.u_mm or 0), degrees
+            assert abs(defect.area_px - shape.area_px) <= (defect.u_area_mm2 or 0), degrees
+
+
+@pytest.mark.parametrize("blur", [0.5, 1.0, 2.0])
+def test_a_pointed_scratch_reaches_to_its_tips(blur: float) -> None:
+    """An ellipse of 60 x 16 px keeps its length within 2 %, its area within 3 %. The blur hides its tips."""
+    for degrees in range(0, 180, 28):
+        shape = ellipse(60, 16, degrees)
+        defect = one(shape, Drawing((0.3, 0.1), blur, 2.0, seed=degrees))
+        assert defect.length_mm == pytest.approx(60, rel=0.02), degrees
+        assert defect.area_px == pytest.approx(shape.area_px, rel=0.03), degrees
+        assert abs(defect.width_px - shape.width_px) <= (defect.u_width_mm or 0), degrees
+
+
+@pytest.mark.parametrize(("shape", "blur"), [(bar(80, 5, 14), 3.0), (bar(134, 3, 40), 2.0), (arc(20, 5, 360), 3.0)])
+def test_a_line_lost_in_the_blur_is_no_longer_certain(shape: Shape, blur: float) -> None:
+    """A line narrower than twice the blur has length, width and area within ± u in 95 % of 20 drawings."""
+    within = []
+    for number in range(20):
+        picture = drawn(shape, Drawing((0.05 * number - 0.5, 0.1), blur, 2.0, seed=number))
+        classes = marked(picture)
+        defect = max(measured(picture, classes), key=lambda each: each.area_px)
+        within.append(
+            abs(defect.length_px - shape.length_px) <= (defect.u_mm or 0)
+            and abs(defect.width_px - shape.width_px) <= (defect.u_width_mm or 0)
+            and abs(defect.area_px - shape.area_px) <= (defect.u_area_mm2 or 0)
+        )
+    assert np.mean(within) >= 0.95
 
 
 @pytest.mark.parametrize("dilated", [3, 9])
