@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge.bundle import MANIFEST, Bundle, sha256_of
-from edge.errors import SourceError, StoreError
+from edge.errors import SettingsError, SourceError, StoreError
 from edge.pictures import as_text
 from edge.recipes.comparing import Diff
 from edge.redacting import redacted
@@ -147,9 +147,14 @@ def _worked(road: Road, task: Task, stop: threading.Event, progress: Progress) -
 
 
 def _anywhere(asked: Asked) -> Asked:
-    """Return the same with paths that mean the same on other machines. Raises SourceError for an empty one."""
+    """Return the same with paths that mean the same on other machines. Raises SourceError, SettingsError."""
     if not asked.source:  # such as a variable of the shell that is not set; it would be taken for the folder of now
         raise SourceError("SOURCE: expected a folder, recordings, an export, a list or an address; received ''")
+    if asked.out.parts[:1] and asked.out.parts[0].endswith(":") and not asked.out.parent.is_dir():
+        raise SettingsError(
+            f"--out: expected a folder that this machine sees, with locks; received {asked.out}, "
+            "which looks like an address. Copy results there when they are whole"
+        )
     source = asked.source if is_address(asked.source) else str(Path(asked.source).absolute())
     return replace(asked, source=source, out=asked.out.absolute())
 

@@ -214,6 +214,15 @@ def test_results_of_something_else_are_left_alone(
     assert rows(out) == before
 
 
+def test_an_address_is_no_place_for_results(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused, and not made a folder of this machine."""
+    monkeypatch.chdir(tmp_path)
+    code, told = reinspect(place / "archive", "--bundle", place / "bright", "--out", "s3://bucket/out")
+    assert code == 3
+    assert "looks like an address" in told
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_mistyped_source_does_not_claim_the_folder(place: Path, tmp_path: Path) -> None:
     """The folder is anybody's while there is no row; with the first one it is not."""
     words = ("--bundle", place / "bright", "--out", tmp_path / "out")
