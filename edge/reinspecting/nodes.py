@@ -11,6 +11,7 @@ from edge.bundle import MANIFEST, sha256_of
 from edge.errors import LinewatchError
 from edge.reinspecting.listed import Listed
 from edge.reinspecting.reading import Reader
+from edge.reinspecting.storage import UnreachableError
 from edge.reinspecting.versions import versions
 from edge.reinspecting.working import Task
 
@@ -34,7 +35,7 @@ def looked_at(task: Task, first: Listed | None) -> NodeFacts:
     bundles = {path: _hash_of(path) for station in stations for path in station.bundles}
     problem = picture = ""
     try:
-        picture = "" if first is None else _hash_of_picture(task, first)
+        picture = _hash_of_picture(task.source, first)
     except LinewatchError as error:
         picture = f"one that cannot be read: {error}"
     try:
@@ -43,6 +44,19 @@ def looked_at(task: Task, first: Listed | None) -> NodeFacts:
     except LinewatchError as error:
         problem = str(error)
     return NodeFacts(versions(), bundles, picture, problem)
+
+
+def require_reachable(source: str, first: Listed | None) -> None:
+    """Read a picture on this machine. Raises UnreachableError where it is not the picture that is at fault.
+
+    No machine differs then from the others: this one has no credentials either, or no network.
+    """
+    try:
+        _hash_of_picture(source, first)
+    except UnreachableError:
+        raise
+    except LinewatchError:  # its row tells
+        return
 
 
 def differing(own: NodeFacts, other: NodeFacts) -> str:
@@ -70,8 +84,10 @@ def _hash_of(bundle: str) -> str:
         return f"not there ({error.strerror})"
 
 
-def _hash_of_picture(task: Task, first: Listed) -> str:
-    reader = Reader(task.source)
+def _hash_of_picture(source: str, first: Listed | None) -> str:
+    if first is None:
+        return ""
+    reader = Reader(source)
     if first.kind in {"frame", "video"}:
         return hashlib.sha256(reader.frame(first).tobytes()).hexdigest()[:12]
     return hashlib.sha256(reader.content(first)).hexdigest()[:12]

@@ -22,7 +22,7 @@ from edge.clusters import cluster, nodes_with, require_alike, room_of, said_last
 from edge.errors import EngineError, LinewatchError, SettingsError
 from edge.reinspecting.folder import StopOfTurn
 from edge.reinspecting.judging import Station
-from edge.reinspecting.nodes import differing, looked_at
+from edge.reinspecting.nodes import differing, looked_at, require_reachable
 from edge.reinspecting.reinspection import Each
 from edge.reinspecting.storage import load_arrow
 from edge.reinspecting.working import ShardDone, Task, Worker
@@ -132,8 +132,12 @@ class RayRoad:
         self._scope.close()
 
     def check(self, task: Task) -> dict[str, Any]:
-        """Look at each node that may judge. Raises DependencyError naming one that would judge otherwise."""
+        """Look at each node that may judge. Raises DependencyError naming one that would judge otherwise.
+
+        Raises UnreachableError where this machine cannot reach the pictures either.
+        """
         first = task.todo.shard(0)[0] if task.todo.shards else None
+        require_reachable(task.source, first)
         own = looked_at(task, first)
         pool = self._pool
         nodes = nodes_with(self._ray, pool.cpus_each, pool.gpus_each)

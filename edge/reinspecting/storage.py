@@ -18,7 +18,11 @@ from edge.redacting import redacted
 _RETRIED_S = 30
 _SHOWN = 3
 _FROZEN = "not valid for the object's storage class"  # S3's word for a picture in Glacier
-_NO_CREDENTIALS = ("ACCESS_DENIED", "No response body", "credential", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+# in small letters and without bars: S3 says SignatureDoesNotMatch, and pyarrow SIGNATURE_DOES_NOT_MATCH
+_NO_CREDENTIALS = (
+    *("accessdenied", "no response body", "credential", "invalidaccesskeyid", "signaturedoesnotmatch"),
+    *("invalidclienttokenid", "invalidtoken", "expiredtoken", "missingauthenticationtoken"),
+)
 
 
 def load_arrow(module: str = "pyarrow") -> Any:
@@ -107,7 +111,8 @@ class Storage:
 def unreachable(address: str, error: Exception, path: str = "") -> UnreachableError:
     """Return what is told where a storage does not give what it is asked for. `path`: of a picture, if of one."""
     said = redacted(as_text(" ".join(f"{path}{': ' if path else ''}{error}".split())[:300]))
-    if any(word.lower() in said.lower() for word in _NO_CREDENTIALS):
+    plain = said.lower().replace("_", "")
+    if any(word in plain for word in _NO_CREDENTIALS):
         return UnreachableError(
             f"{redacted(address)} cannot be read without credentials that it takes: {said}. Set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or name a profile in AWS_PROFILE"

@@ -27,6 +27,7 @@ from edge.pictures.folders import pictures_below
 from edge.recording.playing import RecordedCamera, load_recording
 from edge.records import Frame
 from edge.reinspecting.listed import Listed
+from edge.reinspecting.nodes import require_reachable
 from edge.reinspecting.reading import Reader
 from edge.reinspecting.shards import rows_of_file
 from edge.reinspecting.storage import UnreachableError
@@ -311,11 +312,14 @@ def test_a_disk_that_went_away_gives_no_row(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No picture at gone"):
         reader.content(gone)
     assert reader.trouble is None
+    require_reachable(str(archive), gone)
     shutil.rmtree(archive)
     for _ in range(2):
         with pytest.raises(UnreachableError, match="is away: gone"):
             reader.content(gone)
         assert reader.trouble is not None
+        with pytest.raises(UnreachableError, match="is away: gone"):
+            require_reachable(str(archive), gone)
         archive.mkdir(exist_ok=True)
 
 
@@ -406,15 +410,19 @@ def test_a_bucket_without_credentials_says_so(
     words = (f"s3://line-8?{s3}", "--bundle", place / "bright", "--out", tmp_path / "out")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    with monkeypatch.context() as without:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            without.delenv(name)
-        for after in ("0", "5"):  # at once; and while pictures are read
-            authorize(s3, after)
-            code, told = reinspect(*words)
-            assert code == 5, told
-            assert "s3://line-8?*** cannot be read without credentials" in told
-            assert "AWS_ACCESS_KEY_ID" in told
-            assert not list((tmp_path / "out" / "results").iterdir())
+    for wrong in (False, True):
+        with monkeypatch.context() as without:
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                if wrong:
+                    without.setenv(name, "of-somebody-else")
+                else:
+                    without.delenv(name)
+            for after in ("0", "5"):  # at once; and while pictures are read
+                authorize(s3, after)
+                code, told = reinspect(*words)
+                assert code == 5, told
+                assert "s3://line-8?*** cannot be read without credentials" in told
+                assert "AWS_ACCESS_KEY_ID" in told
+                assert not list((tmp_path / "out" / "results").iterdir())
     authorize(s3, "inf")
     assert reinspect(*words)[0] == 0
