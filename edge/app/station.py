@@ -117,7 +117,7 @@ def _to_broker(
     """Return the way to the settings' broker, not yet opened. A replay's client id is not that of the line itself."""
     will, root = messages.will(), messages.identity.root
     speaker = settings.line.device if live else f"{settings.line.device} replay"
-    own.sent(will)  # which the broker may publish when this line comes back
+    own.leaves(will)  # the broker may publish it when this line comes back
     return MqttPublisher(
         settings.broker,
         settings.broker.client_id or default_client_id(root, speaker),

@@ -34,6 +34,7 @@ class OwnTopics:
         self._root = root
         self._device = device
         self._sent: dict[str, _Sent] = {}
+        self._wills: set[tuple[str, str | None]] = set()
         self._shown: set[str] = set()
         self._shown_until_s = 0.0
 
@@ -45,6 +46,11 @@ class OwnTopics:
     def concerns(self, topic: str) -> bool:
         """Tell whether a topic is one of the line's own, and not a command's."""
         return topic.startswith(f"{self._root}/") and not topic.startswith(f"{self._root}/cmd/")
+
+    def leaves(self, will: Message) -> None:
+        """Note what the broker says for the line, whenever its connection breaks: after however many others."""
+        self._wills.add((will.topic, will.id))
+        self.sent(will)
 
     def sent(self, message: Message) -> None:
         """Note what the line says."""
@@ -73,7 +79,8 @@ class OwnTopics:
         sent = self._sent.get(received.topic)
         if sent is not None and received.id == sent.last.id and received.payload == sent.last.payload:
             return "ours"
-        if sent is not None and received.id in sent.ids and self._is_ours(received.payload):
+        known = sent is not None and (received.id in sent.ids or (received.topic, received.id) in self._wills)
+        if known and self._is_ours(received.payload):
             return "stale"
         first = received.retained and received.topic not in self._shown and now_s < self._shown_until_s
         if len(self._shown) < _TOPICS_AT_MOST:
