@@ -10,7 +10,7 @@ import numpy as np
 
 from edge.calibration.finding import Found
 from edge.calibration.fitting import Fit, Sighting, fit_lens_and_plane
-from edge.calibration.record import Calibration, CameraIdentity, SeenPoint, with_residual
+from edge.calibration.record import Calibration, CameraIdentity, SeenPoint, told_by, with_residual
 from edge.calibration.targets import Target
 from edge.errors import TargetError
 
@@ -134,6 +134,7 @@ def _points(sighting: Sighting, number: int) -> list[SeenPoint]:
 
 def _trusted(made: Calibration, first: Sighting) -> Calibration:
     """Return a calibration with its residual in mm. Raises TargetError where its plane cannot be measured on."""
+    made = replace(made, scale=told_by(made.scale, made.points))
     width, height = made.size_px
     border = np.array([[x * width / 4, y * height / 4] for x in range(5) for y in range(5)])
     straight = made.scale.lens.straight(made.scale.lens.normal(border))

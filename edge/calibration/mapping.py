@@ -15,6 +15,8 @@ import numpy as np
 from edge.records import Float64
 
 _ROUNDS = 30
+# A lens is unsure by so many times the square of its bending, times the half diagonals beyond the target. Measured.
+_FARTHER = 6.0
 _CLOSE = 1e-9  # half diagonals: a millionth of a pixel
 
 
@@ -115,12 +117,14 @@ class PlaneScale:
     """A calibrated camera over a plane: the `Scale` of a view.
 
     `plane`: 3 x 3, row by row, from points of the straightened picture (half diagonals, homogeneous) to mm.
-    `residual_mm`: root mean square of a point's error on the plane, mm.
+    `residual_mm`: root mean square of a point's error on the plane, mm. `told_to`: so far from the picture's centre the
+    target's points tell the lens, half diagonals.
     """
 
     lens: Lens
     plane: tuple[float, ...]
     residual_mm: float
+    told_to: float = float("inf")
 
     @cached_property
     def _matrix(self) -> Float64:
@@ -147,6 +151,17 @@ class PlaneScale:
     def mm_per_px_at(self, point_px: Float64) -> float:
         """Return the side, in mm, of the pixel at float64 [2] px: the root of the area that it covers on the plane."""
         return float(np.sqrt(abs(np.linalg.det(self.slopes_at(point_px)))))
+
+    def unsure_at(self, points_px: Float64) -> Float64:
+        """Return a length's standard uncertainty by the lens at points, float64 [N, 2] px, as shares of it [N].
+
+        Two usual models of a lens differ farther out than the target's points, by the square of its bending.
+        """
+        if not self.lens.bends:
+            return np.zeros(len(points_px))
+        beyond = np.maximum((self.lens.normal(points_px) ** 2).sum(axis=1) - self.told_to**2, 0.0)
+        shares: Float64 = _FARTHER * (abs(self.lens.k1) + abs(self.lens.k2)) ** 2 * beyond
+        return shares
 
 
 def projected(matrix: Float64, points: Float64) -> Float64:

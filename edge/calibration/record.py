@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,19 +159,28 @@ def _of(given: dict[str, Any]) -> Calibration:
     plane = tuple(float(each) for each in given["plane"])
     if len(plane) != 9 or min(width, height) < 1 or abs(np.linalg.det(np.array(plane).reshape(3, 3))) < 1e-12:
         raise ValueError("its plane or its size is none")
+    points = tuple(SeenPoint(**each) for each in given["points"])
     return Calibration(
         camera=_camera_of(given["camera"]),
-        scale=PlaneScale(lens, plane, float(given["residual_mm"])),
+        scale=told_by(PlaneScale(lens, plane, float(given["residual_mm"])), points),
         residual_px=float(given["residual_px"]),
         worst_px=float(given["worst_px"]),
         made_at=str(given["made_at"]),
         target=str(given["target"]),
         pictures=int(given["pictures"]),
-        points=tuple(SeenPoint(**each) for each in given["points"]),
+        points=points,
         fitted=tuple(str(each) for each in given["fitted"]),
         assumed_px=None if given["assumed_px"] is None else float(given["assumed_px"]),
         turned_deg=None if given["turned_deg"] is None else float(given["turned_deg"]),
     )
+
+
+def told_by(scale: PlaneScale, points: Sequence[SeenPoint]) -> PlaneScale:
+    """Return the same scale, which knows how far out its points tell the lens."""
+    if not points:
+        return scale
+    places = scale.lens.normal(np.array([[each.x_px, each.y_px] for each in points]))
+    return replace(scale, told_to=float(np.hypot(*places.T).max()))
 
 
 def _camera_of(given: dict[str, Any]) -> CameraIdentity:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from edge.records import Float64
 
 
@@ -28,6 +30,10 @@ class Scale(Protocol):
         """Return the side, in mm, of the pixel at float64 [2] in px: the root of the area it covers on the surface."""
         ...
 
+    def unsure_at(self, points_px: Float64) -> Float64:
+        """Return a length's standard uncertainty by the lens at the points, float64 [N, 2] px, as shares of it [N]."""
+        ...
+
 
 @dataclass(frozen=True)
 class UniformScale:
@@ -43,3 +49,7 @@ class UniformScale:
     def mm_per_px_at(self, point_px: Float64) -> float:  # noqa: ARG002 - the same everywhere
         """Return the one size."""
         return self.mm_per_px
+
+    def unsure_at(self, points_px: Float64) -> Float64:
+        """Return none: nothing bends."""
+        return np.zeros(len(points_px))

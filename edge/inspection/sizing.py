@@ -373,19 +373,21 @@ def _in_mm(px: tuple[Float64, ...], strokes: SizedStrokes, starts: Indices, scal
     shown = np.add.reduceat(np.sqrt(np.einsum("ij,ij->i", way, way)), strokes.bounds[starts][:-1])
     shown_px = np.add.reduceat(strokes.width_px * np.diff(strokes.bounds), first)
     longways, across = length / np.maximum(length_px, 1e-9), shown / np.maximum(shown_px, 1e-9)
+    lens = np.maximum.reduceat(scale.unsure_at(strokes.points), strokes.begins[starts[:-1]])
     return (
         length,
         width_px * across,
         largest_px * across,
         area_px * longways * across,
-        np.hypot(u_length_px * longways, scale.residual_mm),
-        np.hypot(u_width_px * across, scale.residual_mm),
+        np.sqrt((u_length_px * longways) ** 2 + scale.residual_mm**2 + (lens * length) ** 2),
+        np.sqrt((u_width_px * across) ** 2 + scale.residual_mm**2 + (lens * width_px * across) ** 2),
     )
 
 
 def _scaled(sizes: Sizes, length_mm: float, across: float, scale: Scale) -> Sizes:
     """Return sizes in mm too; `across`: mm per px across the defect."""
     longways = length_mm / max(sizes.length_px, 1e-9)
+    lens = float(scale.unsure_at(sizes.points).max())
     return Sizes(
         sizes.length_px,
         sizes.width_px,
@@ -402,8 +404,8 @@ def _scaled(sizes: Sizes, length_mm: float, across: float, scale: Scale) -> Size
         width_mm=sizes.width_px * across,
         width_max_mm=sizes.width_max_px * across,
         area_mm2=sizes.area_px * longways * across,
-        u_length_mm=math.hypot(sizes.u_length_px * longways, scale.residual_mm),
-        u_width_mm=math.hypot(sizes.u_width_px * across, scale.residual_mm),
+        u_length_mm=math.hypot(sizes.u_length_px * longways, scale.residual_mm, lens * length_mm),
+        u_width_mm=math.hypot(sizes.u_width_px * across, scale.residual_mm, lens * sizes.width_px * across),
     )
 
 
