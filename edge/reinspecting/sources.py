@@ -59,6 +59,8 @@ def pictures_of_source(source: str, tell: Tell, results: Path) -> Iterator[Liste
 
 def _of_file(path: Path) -> Iterator[Listed]:
     suffix = path.suffix.lower()
+    if not path.is_file():  # a pipe would be waited for without end
+        raise SourceError(f"{as_text(str(path))} is no file: expected a folder or a file, received something else")
     if suffix in {".csv", ".tsv"}:
         yield from _of_csv(path)
     elif suffix in {".parquet", ".pq"}:

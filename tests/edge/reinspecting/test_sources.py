@@ -295,6 +295,15 @@ def test_what_lies_beside_recordings_is_told(place: Path, tmp_path: Path) -> Non
         assert list(rows(tmp_path / "kept" / "out")) == [r"day\udcff/eye/00000000"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "zip", "mp4", "png"])
+def test_a_pipe_is_not_waited_for(suffix: str, place: Path, tmp_path: Path) -> None:
+    """Nobody writes into it; it is refused at once."""
+    os.mkfifo(tmp_path / f"a.{suffix}")
+    code, said = reinspect(tmp_path / f"a.{suffix}", "--bundle", place / "bright", "--out", tmp_path / "out")
+    assert code == 5
+    assert "is no file" in said
+
+
 def test_nothing_is_no_source(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty SOURCE is not taken for the folder in which the command is given."""
     monkeypatch.chdir(place / "archive")
