@@ -19,8 +19,10 @@ from edge.records import Float32, Float64, UInt8
 
 # The most that h may do to the squared distance, as a logarithm.
 MOST = float(np.log(4))
-# Of a cell at least this share is marked for it to be defective. A crack of 1 px across a cell of 16 px is 0.06.
+# Of a cell at least this share is marked for it to be defective. A line of 0.8 px across it is enough. That is the
+# same share of a cell of 16 px, and 0.025 of one of 32 px.
 _MARKED = 0.05
+_ACROSS_PX = 0.8
 _RIDGE = 0.01  # on the mean loss: holds weights where few cells say little
 _STEPS = 30
 
@@ -88,7 +90,7 @@ def split_cells(cells: Float32, truth: UInt8, cell_px: int) -> MarkedCells:
     high, wide = min(truth.shape[0], padded.shape[0]), min(truth.shape[1], padded.shape[1])
     padded[:high, :wide] = truth[:high, :wide]
     blocks = padded.reshape(rows, cell_px, columns, cell_px)
-    marked = (blocks == 1).mean(axis=(1, 3)) >= _MARKED
+    marked = (blocks == 1).mean(axis=(1, 3)) >= min(_MARKED, _ACROSS_PX / cell_px)
     clean = (blocks == 0).all(axis=(1, 3))
     near = np.pad(~clean, 1)
     seen = np.any([near[y : y + rows, x : x + columns] for y in range(3) for x in range(3)], axis=0)

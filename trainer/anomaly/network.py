@@ -26,13 +26,13 @@ from trainer.anomaly.head import MOST, Head
 from trainer.anomaly.learning import Learned
 from trainer.anomaly.memory import Places, Whitening
 from trainer.models.pretrained import encode
-from trainer.recipe.good_parts_settings import GoodPartsRecipe
+from trainer.recipe.good_parts_settings import STRIDES, GoodPartsRecipe
 from trainer.recipe.model_settings import LiteUnetSettings
 
 THRESHOLD = 0.5
 WHITENING, MEMORY, PLACES, HEAD = "whitening", "memory", "places", "head"
-# EfficientNet-Lite0's last features of each stage, and their strides: 40, 80 and 112 channels.
-_LEVELS = {3: ("block4_out", 8), 4: ("block7_out", 16), 5: ("block10_out", 16)}
+# EfficientNet-Lite0's last features of each stage, and their strides: 40, 80, 112, 192 and 320 channels.
+_LEVELS = {3: "block4_out", 4: "block7_out", 5: "block10_out", 6: "block14_out", 7: "block15_out"}
 _WEIGHTS = LiteUnetSettings(weights="imagenet")
 
 
@@ -43,8 +43,8 @@ def encoder(recipe: GoodPartsRecipe) -> Any:
     """
     pixels = keras.Input((recipe.tile.height, recipe.tile.width, recipe.channels), name="tiles", dtype="float32")
     stages = sorted(recipe.stages)
-    levels = encode(pixels, "EfficientNetLite0", _WEIGHTS, [_LEVELS[stage][0] for stage in stages])
-    alike = [_resized(level, _LEVELS[stage][1], recipe.cell_px) for level, stage in zip(levels, stages, strict=True)]
+    levels = encode(pixels, "EfficientNetLite0", _WEIGHTS, [_LEVELS[stage] for stage in stages])
+    alike = [_resized(level, STRIDES[stage], recipe.cell_px) for level, stage in zip(levels, stages, strict=True)]
     joined = layers.Concatenate()(alike) if len(alike) > 1 else alike[0]
     features = layers.AveragePooling2D(3, strides=1, padding="same", name="neighbours")(joined)
     if recipe.contrast_cells:  # the common light and texture of a whole region are no defect

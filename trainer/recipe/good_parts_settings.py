@@ -13,7 +13,8 @@ from edge.yaml_settings import StrictModel, load_yaml
 
 GOOD_PARTS = "good-parts"
 ANOMALY = "anomaly"  # the one class of such a model
-_MULTIPLE_PX = 16  # the width of the encoder's deepest features
+STRIDES = {3: 8, 4: 16, 5: 16, 6: 32, 7: 32}  # px: the width of one feature of each stage of the encoder
+_LEAST_TILE_PX = 64
 
 
 class CopiesSettings(StrictModel):
@@ -31,7 +32,7 @@ class GoodPartsRecipe(StrictModel):
 
     `placed`: parts lie in a fixture, so that each place of the one tile has statistics of its own. `components`: of the
     whitened features. `memory`: how many of these are kept, whatever number of parts was seen. `samples`: at most so
-    many of them choose which. `stages`: of the encoder, 5 sees the most around it, 3 the finest. `cell_px`: width of
+    many of them choose which. `stages`: of the encoder, 7 sees the most around it, 3 the finest. `cell_px`: width of
     the cells that are compared. `contrast_cells`: each cell's features lose their mean over so many x so many cells
     around it. 0 = they lose nothing. `smooth_cells`: so often each distance becomes the mean over its 3 x 3 neighbours.
     `false_alarms`: the share of good parts that may be flagged. `folds`: in so many parts, each judged by what the
@@ -48,8 +49,8 @@ class GoodPartsRecipe(StrictModel):
     components: Annotated[int, Field(ge=8, le=232)] = 96
     memory: Annotated[int, Field(ge=16, le=8192)] = 2048
     samples: Annotated[int, Field(ge=1000, le=1_000_000)] = 30_000
-    stages: tuple[Literal[3, 4, 5], ...] = (4, 5)
-    cell_px: Literal[8, 16] = 16
+    stages: tuple[Literal[3, 4, 5, 6, 7], ...] = (4, 5)
+    cell_px: Literal[8, 16, 32] = 16
     contrast_cells: Annotated[int, Field(ge=0, le=31)] = 0
     smooth_cells: Annotated[int, Field(ge=0, le=8)] = 2
     copies: CopiesSettings = CopiesSettings()
@@ -61,11 +62,15 @@ class GoodPartsRecipe(StrictModel):
 
     @model_validator(mode="after")
     def _sizes_fit_the_encoder(self) -> GoodPartsRecipe:
-        for key, side in (("tile.height", self.tile.height), ("tile.width", self.tile.width)):
-            if side % _MULTIPLE_PX or side < 4 * _MULTIPLE_PX:
-                raise ValueError(f"expected {key} as a multiple of {_MULTIPLE_PX} px, from 64 on, received {side}")
         if len(set(self.stages)) != len(self.stages) or not self.stages:
-            raise ValueError(f"expected stages as one or several of 3, 4, 5, each once, received {list(self.stages)}")
+            raise ValueError(f"expected stages as one or several of 3 to 7, each once, received {list(self.stages)}")
+        # 16 px also where finer features are asked for, as it always was
+        multiple_px = max(16, self.cell_px, *(STRIDES[stage] for stage in self.stages))
+        for key, side in (("tile.height", self.tile.height), ("tile.width", self.tile.width)):
+            if side % multiple_px or side < _LEAST_TILE_PX:
+                raise ValueError(
+                    f"expected {key} as a multiple of {multiple_px} px, from {_LEAST_TILE_PX} on, received {side}"
+                )
         if self.contrast_cells and (self.contrast_cells % 2 == 0 or self.contrast_cells < 3):
             raise ValueError(f"expected contrast_cells as 0, or odd and from 3 on, received {self.contrast_cells}")
         if self.placed and self.tile.overlap_px:

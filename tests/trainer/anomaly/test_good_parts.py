@@ -159,6 +159,42 @@ def test_contrast_takes_away_what_cells_have_in_common_with_those_around_them(pa
     assert np.allclose(contrast, plain - around, atol=1e-4)
 
 
+def test_cells_of_the_deepest_stages_are_32_px_wide(parts: Path) -> None:
+    """Cells of stages 6 and 7 hold the network's features after 15 and 16 blocks, as means over 3 x 3 cells."""
+    import keras
+
+    from edge.yaml_settings import load_yaml
+    from trainer.anomaly.network import encoder
+    from trainer.models.efficientnet_lite import EfficientNetLite0, preprocess_input
+    from trainer.recipe.good_parts_settings import GoodPartsRecipe
+
+    deep = {"stages": (7, 6), "cell_px": 32}
+    recipe = load_yaml(parts / "recipe.yaml", GoodPartsRecipe).model_copy(update=deep)
+    tile = drawn(4, spot=50)[None, :, :, None].astype(np.float32)
+    cells = np.asarray(encoder(recipe)(tile))[0]
+    whole = EfficientNetLite0(weights="imagenet", input_shape=(SIDE, SIDE, 3))
+    outputs = [whole.get_layer(f"block{number}_out").output for number in (14, 15)]
+    answers = keras.Model(whole.input, outputs)(preprocess_input(np.repeat(tile, 3, axis=-1)))
+    plain = np.concatenate([np.asarray(one)[0] for one in answers], axis=-1)
+    assert plain.shape == (3, 3, 192 + 320)
+    around = np.array(
+        [[plain[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean(axis=(0, 1)) for x in range(3)] for y in range(3)]
+    )
+    assert np.allclose(cells, around, atol=1e-3)
+
+
+def test_a_recipe_of_the_deepest_stages_goes_all_the_way_to_the_device(parts: Path, tmp_path: Path) -> None:
+    """Cells of 32 px are fitted, converted and judged; the graph finds every blot of the parts that came later."""
+    shipped = RECIPE.replace("components: 24", "components: 48").replace("smooth_cells: 1", "smooth_cells: 0")
+    (tmp_path / "recipe.yaml").write_text(f"{shipped}stages: [6, 7]\ncell_px: 32\n", encoding="utf-8")
+    invoke(app, "fit", tmp_path / "recipe.yaml", "--data", parts / "data", "--out", tmp_path / "bundle")
+    invoke(convert_app, tmp_path / "bundle", "--to", "onnxruntime")
+    invoke(app, "evaluate", tmp_path / "bundle", parts / "other", "--json", tmp_path / "figures.json")
+    told = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert told["model"] == "model.onnx"
+    assert told["picture_auroc"] == 1.0
+
+
 def test_teaching_takes_a_false_alarm_back_and_adds_no_byte(parts: Path, tmp_path: Path) -> None:
     """Parts with a stamp are flagged; taught, they pass, a blot is still found, and the memory is as large."""
     shutil.copytree(parts / "bundle", tmp_path / "bundle")
@@ -271,6 +307,9 @@ def test_parts_in_a_fixture_have_statistics_of_each_place(parts: Path, tmp_path:
         ("tile: {height: 100, width: 96, overlap_px: 0}", "multiple of 16"),
         ("placed: true\ntile: {height: 96, width: 96, overlap_px: 16}", "overlap_px 0 beside placed"),
         ("false_alarms: 0", "false_alarms"),
+        ("stages: [6]\ntile: {height: 96, width: 80, overlap_px: 0}", "tile.width as a multiple of 32"),
+        ("cell_px: 32\ntile: {height: 80, width: 96, overlap_px: 0}", "tile.height as a multiple of 32"),
+        ("stages: [8]", "stages"),
         ("stages: [4, 4]", "each once"),
         ("contrast_cells: 4", "odd and from 3 on"),
         ("epochs: 3", "no such key"),

@@ -52,3 +52,13 @@ def test_a_cell_is_marked_good_or_neither() -> None:
     near |= {(y, x) for y in (4, 5) for x in range(8)}
     expected = [float(y * 8 + x) for y in range(6) for x in range(8) if (y, x) not in near]
     assert split.good.ravel().tolist() == expected
+
+
+@pytest.mark.parametrize("cell_px", [8, 16, 32])
+def test_a_line_of_1_px_across_a_cell_marks_it(cell_px: int) -> None:
+    """A crack counts however wide the cells are; one pixel of a cell of 16 or 32 px does not."""
+    truth = np.zeros((5 * cell_px, 5 * cell_px), np.uint8)
+    truth[2 * cell_px : 3 * cell_px, 2 * cell_px] = 1
+    truth[0, 4 * cell_px] = cell_px > 8
+    cells = np.arange(25, dtype=np.float32).reshape(5, 5, 1)
+    assert split_cells(cells, truth, cell_px).defective.ravel().tolist() == [12.0]
