@@ -58,6 +58,23 @@ class ZonesFile(StrictModel):
     limits: dict[Name, dict[str, Limit]] = Field(default_factory=dict)
     grades: dict[Name, tuple[GradeRow, ...]] = Field(default_factory=dict)
     ignore: tuple[Name, ...] = ()
+    _drawn_px: tuple[float, float] | None = PrivateAttr(default=None)
+
+    def drawn_on(self, size_px: tuple[float, float]) -> ZonesFile:
+        """Return the same, which knows the width and height of its viewBox, the frame's."""
+        drawn = self.model_copy()
+        drawn._drawn_px = size_px  # noqa: SLF001 - our own
+        return drawn
+
+    def misfit(self, size_px: tuple[int, int]) -> str:
+        """Say so if its shapes were drawn on a frame of another width and height than this, or nothing."""
+        drawn = self._drawn_px
+        if drawn is None or all(abs(one - other) <= 1 for one, other in zip(drawn, size_px, strict=True)):
+            return ""
+        return (
+            f"zones: {self.svg}: expected its viewBox to be the frame of {size_px[0]} x {size_px[1]} px, received "
+            f"{drawn[0]:g} x {drawn[1]:g}. Draw it on a picture of the camera"
+        )
 
     @model_validator(mode="after")
     def _one_file(self) -> ZonesFile:
@@ -189,6 +206,8 @@ class InspectSettings(StrictModel):
     def beyond(self, size_px: tuple[int, int]) -> str:
         """Say which key lies outside a picture of this width and height, or nothing."""
         width, height = size_px
+        if self.zones_file is not None and (problem := self.zones_file.misfit(size_px)):
+            return problem
         asked: dict[str, RegionSettings] = {"region": self.region} if self.region else {}
         asked |= {f"zones.{name}": zone for name, zone in self.zones.items() if zone.on == "frame"}
         for key, shape in asked.items():

@@ -37,6 +37,8 @@ def with_files(inspect: InspectSettings, home: Path, where: str) -> InspectSetti
         paths = {name: home / path for name in ("svg", "file") if (path := getattr(file, name)) is not None}
         file = file.model_copy(update=paths)
         zones = zones_of(file, f"{where}.zones")
+        if file.svg is not None and (file.on or "frame") == "frame":
+            file = file.drawn_on(read_drawing(file.svg).box[2:])
     try:
         ignore = None if ignore is None else ignore.read(home)
     except SettingsError as error:

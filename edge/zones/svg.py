@@ -158,8 +158,27 @@ def _refuse_active(tag: str, given: dict[str, str]) -> None:
         raise _NoDrawingError(f"expected shapes alone, received the element {tag}")
     for key, value in given.items():
         name = key.rpartition(" ")[2].lower()
+        if hidden := _hidden_by(name, value):
+            raise _NoDrawingError(f"expected shapes as they are seen, received {hidden} at {tag:.40}. Remove it")
         if name.startswith("on") or name in {"href", "src", "clip-path", "mask", "filter"} or "url(" in value.lower():
             raise _NoDrawingError(f"expected shapes alone, received the attribute {name:.40} at {tag:.40}")
+
+
+# Properties of a style that move or form a shape, and such as hide it.
+_FORMING = {"transform", "translate", "rotate", "scale", "offset-path", "clip", "clip-path", "mask", "filter", "zoom"}
+_FORMING |= {"x", "y", "width", "height", "cx", "cy", "r", "rx", "ry", "d"}
+_HIDING = {"display": {"none"}, "visibility": {"hidden", "collapse"}}
+
+
+def _hidden_by(name: str, value: str) -> str:
+    """Return the property by which an attribute hides a shape, or by which a style moves one; nothing for others."""
+    if name != "style":
+        return name if value.strip().lower() in _HIDING.get(name, ()) else ""
+    for declared in value.lower().split(";"):
+        key, _, rest = (part.strip() for part in declared.partition(":"))
+        if key in _FORMING or rest.removesuffix("!important").strip() in _HIDING.get(key, ()):
+            return f"the style {key}"
+    return ""
 
 
 def _view_box(given: dict[str, str]) -> tuple[float, float, float, float] | None:

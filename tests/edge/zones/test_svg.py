@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edge.errors import SettingsError
-from edge.inspection.zone_files import ZonesFile, zones_of
+from edge.inspection.settings import InspectSettings
+from edge.inspection.zone_files import ZonesFile, with_files, zones_of
 from edge.zones.svg import drawing_of, read_drawing
 
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:x="http://www.w3.org/1999/xlink" viewBox="0 0 100 50">'
@@ -89,6 +90,10 @@ def test_a_curve_is_followed() -> None:
         (f'{HEAD}<path id="a" d="M0 0 L{" 1 2" * 5000} Z"/></svg>', "at most 500 corners"),
         (f'{HEAD}<path id="a" d="{"(" * 9}"/></svg>', "expected steps with numbers"),
         (f'{HEAD}<rect id="a" width="1" height="1" transform="skewX(4)"/></svg>', "translate, scale, rotate or matrix"),
+        (f'{HEAD}<rect id="a" width="9" height="9" style="fill:red;display:none"/></svg>', "the style display"),
+        (f'{HEAD}<rect id="a" width="9" height="9" style="transform: rotate(9deg)"/></svg>', "the style transform"),
+        (f'{HEAD}<g display="none"><rect id="a" width="9" height="9"/></g></svg>', "display at g"),
+        (f'{HEAD}<rect id="a" width="9" height="9" visibility="hidden"/></svg>', "visibility at rect"),
         (f"{HEAD}{'<g>' * 30}{'</g>' * 30}</svg>", "20 deep"),
         (f"{HEAD}{'<g/>' * 6000}</svg>", "at most 5,000 elements"),
     ],
@@ -123,3 +128,13 @@ def test_a_zone_beyond_the_frame_that_it_was_drawn_on_is_refused(tmp_path: Path)
         zones_of(ZonesFile(svg=path), "inspect.zones")
     path.write_text(f'{HEAD}<rect id="a" x="90" y="0" width="10" height="50"/></svg>')
     assert list(zones_of(ZonesFile(svg=path), "inspect.zones")) == ["a"]
+
+
+def test_a_drawing_of_another_frame_is_refused(tmp_path: Path) -> None:
+    """Half as large a viewBox would put each zone elsewhere, though within the frame."""
+    (tmp_path / "zones.svg").write_text(
+        f'{HEAD}<rect id="a" x="9" y="9" width="30" height="9" style="fill:red"/></svg>'
+    )
+    inspect = with_files(InspectSettings(zones_file=ZonesFile(svg=Path("zones.svg"))), tmp_path, "inspect")
+    assert inspect.beyond((100, 50)) == ""
+    assert "expected its viewBox to be the frame of 200 x 100 px, received 100 x 50" in inspect.beyond((200, 100))
