@@ -139,7 +139,7 @@ def write_archive(folder: Path, count: int, size: tuple[int, int]) -> Path:
 @contextlib.contextmanager
 def cluster(nodes: int) -> Iterator[Any]:
     """Run a Ray cluster on this machine, with nodes of one CPU each; yield it."""
-    # by default Ray's workers give way to all that a machine does, as on a cluster of `--ray local` they do not
+    # by default Ray's workers give way to all that a machine does; here, as with `--ray local`, they do not
     os.environ.setdefault("RAY_worker_niceness", "0")
     from ray.cluster_utils import Cluster
 

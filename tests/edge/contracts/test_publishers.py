@@ -477,7 +477,7 @@ def test_an_embedded_broker_that_cannot_start_says_why() -> None:
 
 
 class _LateEars:
-    """A link to the broker at `port` that keeps the connection of the ears waiting, and cuts that of the line."""
+    """A link to the broker at `port`: it keeps the connection of the ears waiting, and cuts the line's."""
 
     def __init__(self, port: int) -> None:
         self._broker = port

@@ -20,7 +20,7 @@ def come_back(message: Message, **also: object) -> Received:
 
 
 def test_a_lines_own_will_is_never_foreign() -> None:
-    """A link that breaks often has the broker publish it after dozens of other words, and it is stale at worst."""
+    """A link that breaks often has the broker publish it after dozens of other words. It is stale at worst."""
     own, will = OwnTopics("line/inspect/v1", "eye"), own_message("will")
     own.leaves(will)
     for number in range(50):
