@@ -355,7 +355,7 @@ def _figures(asked: argparse.Namespace) -> dict[str, Any]:
         if "ray" in only:
             figures |= ray_by_plain(place, asked.pictures, asked.rounds)
         if "nodes" in only:
-            figures |= two_nodes_by_one(place, 160, 20.0, asked.rounds)
+            figures |= two_nodes_by_one(place, 640, 20.0, asked.rounds)
         if "memory" in only:
             figures |= memory_by_pictures(place, asked.few)
         if "kills" in only:
