@@ -23,6 +23,7 @@ from trainer.comparing.comparing import begin, compare
 from trainer.comparing.folds import FOLDS, read_folds
 from trainer.comparing.folds_summary import summarised
 from trainer.comparing.grid import GridSettings, Run, in_folds, read_grid, runs_of
+from trainer.comparing.one_run import RECIPE as BEGUN
 from trainer.comparing.over_folds import thresholds_over_folds
 from trainer.comparing.rows import RunFigures
 from trainer.datasets.dataset import read_manifest
@@ -75,6 +76,8 @@ def test_a_comparison_goes_on_in_its_own_folds_only(tmp_path: Path) -> None:
     data, out, own = write_painted(tmp_path / "painted", 48), tmp_path / "out", grid(loss={"dice": {}})
     begun = begin(own, data, out, 2)
     assert begin(own, data, out, 2) == begun
+    (out / "one-fold0").mkdir()
+    (out / "one-fold0" / BEGUN).write_text("")  # a run has begun
     with pytest.raises(StoreError, match="in other folds"):
         begin(own, data, out, 3)
     with pytest.raises(StoreError, match="in other folds"):
