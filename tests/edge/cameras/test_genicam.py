@@ -38,10 +38,19 @@ def camera_of(wanted: str = "LW1", **device: object) -> CapturedCamera:
 
 
 def read_by_aravis(*features: str) -> dict[str, str]:
-    """Ask the camera for features by another program, Aravis's own tool, which only reads."""
+    """Ask the camera for features by another program, Aravis's own tool, which only reads.
+
+    It looks for cameras for half a second; on a busy machine it finds none then, and is asked again.
+    """
     command = ["arv-tool-0.8", "-a", "127.0.0.1", "control", *features]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = [line.split(" = ") for line in done.stdout.splitlines() if " = " in line]
+    rows: list[list[str]] = []
+
+    def answered() -> bool:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows[:] = [line.split(" = ") for line in done.stdout.splitlines() if " = " in line]
+        return bool(rows)
+
+    wait_for(answered)
     return {name: value.split()[0] for name, value in rows}
 
 
