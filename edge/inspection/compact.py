@@ -27,8 +27,10 @@ _SHARE_OF_MASK = (0.03, 1.7)
 _EDGE_REACHES, _SOFT_PX = 2.2, 1.2
 # The place of an edge may be so uncertain, px. Beyond that the picture is blurred by so much first, px.
 _UNSTEADY_PX, _STEADIED_PX = 0.1, 1.2
-# How far a sharp corner reaches beyond what a round one would, in pointedness by the blur's deviation: its uncertainty.
-_CORNERS = 1.3
+# A sharp corner reaches farther than a round one that looks alike: up to twice this, times blur and share.
+_CORNERS = 1.7
+# So many deviations of the blur, or px, within the outermost point a contour tells how round it is.
+_CAP = 1.4
 # Between pixels the edge of small defects is sought this finely.
 _FINER, _SMALL_PX = 4, 250
 _CROSS: UInt8 = np.ones((3, 3), np.uint8)
@@ -227,27 +229,29 @@ def _box(above: Float32, inside: UInt8, level: float, blur: float) -> tuple[Floa
     ways = np.concatenate([ways, [[-ways[0, 1], ways[0, 0]]]])
     # x' and y' of the points, from the rectangle's middle
     own = (points.astype(np.float64) - (middle_x, middle_y)) @ ways.T
-    hidden = blur * _pointed(own, sides / 2, blur)
-    wider, moved = 1.43 * hidden.sum(axis=1), 0.715 * (hidden[:, 1] - hidden[:, 0])
+    depth = _CAP * max(blur, 1.0)
+    shares = _pointed(own, sides / 2, depth)
+    hidden = shares * blur**2 / depth
+    moved = (hidden[:, 1] - hidden[:, 0]) / 2
     middle = np.array([middle_x, middle_y]) + moved @ ways
-    sides += wider
+    sides += hidden.sum(axis=1)
     around = ((float(middle[0]), float(middle[1])), (float(sides[0]), float(sides[1])), turn)
     corners: Float64 = cv2.boxPoints(around).astype(np.float64) + np.array([x0, y0])
-    u = _CORNERS * np.hypot(hidden[:, 0], hidden[:, 1])
+    u = _CORNERS * blur * np.hypot(shares[:, 0], shares[:, 1])
     return corners, (float(u[sides.argmax()]), float(u[1 - sides.argmax()]))
 
 
-def _pointed(own: Float64, half: Float64, blur: float) -> Float64:
-    """Return how pointed a contour is, float64 [2, 2], where its points [N, 2] touch the four sides of their box.
+def _pointed(own: Float64, half: Float64, depth: float) -> Float64:
+    """Return how pointed a contour is, float64 [2, 2], 0 to 1, where its points [N, 2] touch the sides of their box.
 
-    0.7 times the blur's deviation within such a side, a depth h, the contour is 2 c wide: it is (h / c)². `half` [2]:
-    of the box's sides, px.
+    A blur moves an edge of radius R inwards by blur² / 2 R. A cap of depth h and width 2 c has 2 R = (c² + h²) / h.
+    Its share is h² / (c² + h²). `half` [2]: of the box's sides, px.
     """
-    depth = 0.7 * max(blur, 1.0)
     found = np.zeros((2, 2))
     for axis in (0, 1):
         for end, sign in enumerate((-1.0, 1.0)):
             within = own[sign * own[:, axis] >= half[axis] - depth, 1 - axis]
             if len(within) > 1:
-                found[axis, end] = (2 * depth / max(float(within.max() - within.min()), depth)) ** 2
+                cap = float(within.max() - within.min()) / 2
+                found[axis, end] = depth**2 / (cap**2 + depth**2)
     return found

@@ -185,6 +185,17 @@ def test_a_round_stain_is_as_large_as_it_is_whatever_the_blur(blur: float, ink: 
 
 
 @pytest.mark.parametrize("blur", [0.5, 1.0, 2.0])
+def test_a_tip_of_one_pixel_is_no_spike(blur: float) -> None:
+    """An ellipse of 45 x 16 px has its length within 4 % and ± u, however few pixels its tips are wide."""
+    for degrees in range(0, 180, 7):
+        shape = ellipse(45, 16, degrees)
+        picture = drawn(shape, Drawing((0.3, 0.1), blur, 2.0, seed=degrees))
+        (defect,) = measured(picture, (picture >= 125).view(np.uint8))
+        assert defect.length_mm == pytest.approx(45, rel=0.04), degrees
+        assert abs(defect.length_px - 45) <= (defect.u_mm or 0), degrees
+
+
+@pytest.mark.parametrize("blur", [0.5, 1.0, 2.0])
 def test_a_pointed_scratch_reaches_to_its_tips(blur: float) -> None:
     """An ellipse of 60 x 16 px keeps its length within 2 %, its area within 3 %. The blur hides its tips."""
     for degrees in range(0, 180, 28):
