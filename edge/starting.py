@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -25,11 +26,13 @@ def begin(load: Callable[[], Callable[[], None]]) -> None:
     try:
         main()
     except KeyboardInterrupt:
+        with suppress(OSError, ValueError):  # the reader of a pipe may be gone
+            sys.stdout.flush()
         _leave()
 
 
 def _leave(*_: object) -> None:
-    """End at once: nothing was begun that would have to be closed, and some of what was imported is there by half."""
+    """End at once: imports may be there by half, and a command that was interrupted has closed its own things."""
     with suppress(OSError):
         os.write(2, b"interrupted\n")
     os._exit(_INTERRUPTED)

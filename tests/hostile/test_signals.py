@@ -89,3 +89,20 @@ def test_a_hangup_at_any_moment_of_a_line_ends_it_at_none(tmp_path: Path, monkey
         assert (line.returncode, "Traceback" in stderr) == (0, False), stderr
         wait_for(lambda: status(desk)[-1] == "offline")
         assert bodies(desk, "status")[-1]["reason"] == "stopped"
+
+
+PRINTS_AND_IS_INTERRUPTED = """
+from edge.starting import begin
+def main():
+    print("a row")
+    raise KeyboardInterrupt
+begin(lambda: main)
+"""
+
+
+def test_what_was_printed_before_a_ctrl_c_reaches_a_pipe() -> None:
+    """A command that is interrupted ends by 130, says so, and keeps the rows that it had printed."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", PRINTS_AND_IS_INTERRUPTED]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert (told.returncode, told.stdout, told.stderr) == (130, "a row\n", "interrupted\n")

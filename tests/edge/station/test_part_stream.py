@@ -139,7 +139,7 @@ def test_the_order_in_which_views_judge_changes_nothing(
     mixed: list[Seen | FrameLost] = []
     queues: list[list[Seen | FrameLost]] = [list(top), list(side)]
     while any(queues):
-        queue = dice.choice([each for each in queues if each])  # type: ignore[attr-defined]
+        queue = dice.choice([each for each in queues if each])  # type: ignore[attr-defined] # a Random
         mixed.append(queue.pop(0))
     rules = {"on_frames": on, "off_frames": off}
     assert summary(played(stream(**rules), mixed)) == summary(played(stream(**rules), in_order))
@@ -179,7 +179,7 @@ def test_triggered_cameras_are_paired_by_capture_whatever_is_judged_first(
     mixed: list[Seen | FrameLost] = []
     queues = [list(top), list(side)]
     while any(queues):
-        queue = dice.choice([each for each in queues if each])  # type: ignore[attr-defined]
+        queue = dice.choice([each for each in queues if each])  # type: ignore[attr-defined] # a Random
         mixed.append(queue.pop(0))
     rules = PartRules({"top": ViewRule(), "side": ViewRule()}, timeout_ns=60_000 * MS, wait_ns=10_000 * MS)
     parts = PartStream(CameraTrigger(["top", "side"], together_ns=50 * MS), rules, "r", "cell")
