@@ -57,6 +57,7 @@ from edge.pictures import read_picture
 from edge.protocols import Engine
 from edge.records import Float32, UInt8
 from edge.wording import counted
+from trainer.recipe.good_parts_settings import learned_from_good_parts
 
 _BATCH = 4  # tiles at once: few, so that two engines with large tiles fit into memory
 _STEP = "onnx"
@@ -262,8 +263,8 @@ class _Job:
         return taken, [picture for picture in self._further if picture not in chosen]
 
     def _confirm(self, sight: Sight) -> None:
-        if not sight.doubt:
-            return
+        if not sight.doubt or learned_from_good_parts(self._bundle.manifest):
+            return  # it may have been given good parts alone, on which it finds nothing rightly
         sheet = f" Look at {self._limits.sheet}." if self._limits.sheet else ""
         mend = "Train it again with more pictures or for longer, or fit its thresholds"
         if original_of(self._bundle) is not None:

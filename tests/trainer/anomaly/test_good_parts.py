@@ -102,6 +102,16 @@ def test_what_no_good_part_shows_is_found_and_counts_for_every_label(parts: Path
     assert told["missed_pictures"]["all"] == 0
 
 
+def test_a_bundle_of_good_pictures_alone_is_converted(parts: Path, tmp_path: Path) -> None:
+    """It finds nothing on the only golden picture, a good part, and nobody has to confirm that."""
+    dataset(tmp_path / "data", range(8), range(0))
+    invoke(app, "fit", parts / "recipe.yaml", "--data", tmp_path / "data", "--out", tmp_path / "bundle")
+    told = invoke(convert_app, tmp_path / "bundle", "--to", "onnxruntime")
+    assert "can hardly be right" not in told
+    invoke(app, "evaluate", tmp_path / "bundle", parts / "other", "--json", tmp_path / "figures.json")
+    assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["model"] == "model.onnx"
+
+
 def test_defective_pictures_are_never_learned_from(parts: Path, tmp_path: Path) -> None:
     """Other defective pictures change the figures, and neither memory nor threshold."""
     dataset(tmp_path / "data", range(12), range(500, 507), spot=-80)
