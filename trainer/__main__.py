@@ -174,7 +174,7 @@ def evaluate(
     ] = True,
 ) -> None:
     """Judge a bundle on whole pictures, beside what an all-empty mask would score."""
-    from trainer.evaluation.evaluating import Wanted, tables
+    from trainer.evaluation.evaluating import Wanted, tables, told_apart
     from trainer.evaluation.evaluating import evaluate as run_evaluate
 
     wanted = Wanted(include_training=include_training, tolerance_px=tolerance_px, ranking=ranking)
@@ -186,6 +186,8 @@ def evaluate(
     )
     for table in tables(report):
         console.print(table)
+    if words := told_apart(report):
+        console.print(words)
 
 
 @app.command(epilog="Example: `linewatch-train pod phone-bundle --json pod.json --plot pod.png`")

@@ -164,13 +164,15 @@ def _named_file(folder: Path, where: str, name: str, kind: str) -> Path:
     return path
 
 
-def read_judged(folder: Path) -> tuple[list[Entry], bool]:
-    """Read what may have labels alone: the entries, and whether there is no mask at all. Raises DatasetError.
+def read_judged(folder: Path, *, some_masks: bool = False) -> tuple[list[Entry], bool]:
+    """Read what may have labels alone: the entries, and whether these alone can judge. Raises DatasetError.
 
-    A defect without a mask is a mistake where others have one, and is named.
+    A defect without a mask is a mistake where others have one, and is named. With `some_masks` it is none: labels judge
+    them all.
     """
     entries = read_manifest(folder, need_masks=False)
-    if any(entry.labels for entry in entries) and not any(entry.masks for entry in entries):
+    without_masks = [bool(entry.labels) and not entry.masks for entry in entries]
+    if any(without_masks) and (some_masks or not any(entry.masks for entry in entries)):
         return entries, True
     return read_manifest(folder), False
 

@@ -119,9 +119,11 @@ def evaluate(
     # the model that will be run is verified: the device's where there is one, else the workstation's
     bundle = load_bundle(path, need_onnx=(path / ONNX_MODEL).is_file())
     names = tuple(entry.name for entry in bundle.classes)
-    entries, labels_only = read_judged(data)
-    if learned_from_good_parts(bundle.manifest):
+    good_parts = learned_from_good_parts(bundle.manifest)
+    entries, labels_only = read_judged(data, some_masks=good_parts)
+    if good_parts:
         entries = [as_anomaly(entry) for entry in entries]
+        _tell_of_masks(entries, console, labels_only=labels_only)
     if wanted.only is not None:
         entries = [entry for entry in entries if entry.image in wanted.only]
     used = unseen(entries, path, data, include_training=wanted.include_training)
@@ -153,7 +155,8 @@ def evaluate(
             score = scores.append(_scored(scores, picture, answered.classes))
             empty.append(_scored(empty, picture, np.zeros_like(answered.classes)))
             if answered.ranked is not None:
-                ranking.add(answered.ranked, picture.truth, score.shown, answered.highest)
+                defective = _labelled_defective(known, picture.truth, score) if good_parts else None
+                ranking.add(answered.ranked, picture.truth, score.shown, answered.highest, defective=defective)
             rows.append(_row(entry, names, score))
             if watch is not None:
                 watch(Judged(picture, answered.classes, score, labels_only, answered.own))
@@ -172,6 +175,36 @@ def evaluate(
         "empty_baseline": empty.report(),
     }
     return Evaluation(report, rows, ranking.curves() if wanted.ranking else {})
+
+
+def _tell_of_masks(entries: Sequence[Entry], console: Console, *, labels_only: bool) -> None:
+    """Say that masks are left aside where only some of the defective pictures have one."""
+    marked, defective = sum(bool(entry.masks) for entry in entries), sum(bool(entry.classes) for entry in entries)
+    if labels_only and marked:
+        warn(
+            console,
+            f"{defective - marked} of {counted(defective, 'defective picture')} have no mask: whole pictures are "
+            "judged, by their class. Figures of pixels need a mask for each",
+        )
+
+
+def _labelled_defective(entry: Entry, truth: UInt8, score: PictureScore) -> bool:
+    """Tell whether a picture is defective by its class, even with an empty mask; not where that may be ignored."""
+    return bool(score.shown.any()) or (bool(entry.classes) and not (truth == IGNORED).any())
+
+
+def told_apart(report: dict[str, Any]) -> str:
+    """Say how well good pictures are told from defective ones; "" where nothing was ranked."""
+    if report["ranking"] is None:
+        return ""
+    auroc, found = report["picture_auroc"], report["found_at_false_alarms"]
+    if auroc is None or found is None:
+        return "AUROC of pictures: not known, for that takes good pictures and defective ones"
+    return (
+        f"defective pictures are told from good ones with an AUROC of {auroc:.3f} "
+        f"({interval(report['picture_auroc_95'])}); found while at most 5 % of the good ones are flagged: "
+        f"{found['0.05']:.3f} ({interval(report['found_at_false_alarms_95']['0.05'])})"
+    )
 
 
 def thresholds_of(bundle: Bundle) -> list[float]:

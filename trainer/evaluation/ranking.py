@@ -202,6 +202,7 @@ class Ranking:
     has_pixels: bool = True
     _pictures: list[Float64] = field(default_factory=list)
     _shown: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    _defective: list[bool] = field(default_factory=list)
     _true: npt.NDArray[np.int64] = field(init=False)
     _all: npt.NDArray[np.int64] = field(init=False)
 
@@ -209,17 +210,27 @@ class Ranking:
         self._true = np.zeros((len(self.names), BINS), np.int64)
         self._all = np.zeros((len(self.names), BINS), np.int64)
 
-    def add(self, scores: UInt8, truth: UInt8, shown: npt.NDArray[np.bool_], highest: Float32 | None = None) -> None:
+    def add(
+        self,
+        scores: UInt8,
+        truth: UInt8,
+        shown: npt.NDArray[np.bool_],
+        highest: Float32 | None = None,
+        *,
+        defective: bool | None = None,
+    ) -> None:
         """Count one picture: probabilities x 255, uint8 [H, W, K], and its truth, uint8 [H, W] of ids; shown bool [K].
 
         Ignored pixels of the truth do not count. `highest`: float32 [K], the highest probability of each class where it
-        is known finer than the scores tell; without what is ignored.
+        is known finer than the scores tell; without what is ignored. `defective`: whether the picture is a defective
+        one; None = if it shows a class.
         """
         if not (known := truth != IGNORED).all():
             scores, truth = scores[known][:, None], truth[known][:, None]
         tops = scores.max(axis=(0, 1), initial=0) / 255 if highest is None else highest
         self._pictures.append(tops.astype(np.float64))
         self._shown.append(np.asarray(shown, bool))
+        self._defective.append(bool(np.any(shown)) if defective is None else defective)
         if not self.has_pixels:
             return
         for k in range(len(self.names)):
@@ -239,8 +250,8 @@ class Ranking:
         A picture's score is the largest quotient of a class's highest probability and its threshold.
         """
         scores = (np.array(self._pictures).reshape(-1, len(self.names)) / np.asarray(thresholds)).max(axis=1)
-        shown = np.array(self._shown, bool).reshape(-1, len(self.names)).any(axis=1)
-        return ranked_pictures(scores[~shown].tolist(), scores[shown].tolist())
+        defective = np.array(self._defective, bool)
+        return ranked_pictures(scores[~defective].tolist(), scores[defective].tolist())
 
     def by_pixel(self) -> dict[str, Curve]:
         """Return each class's curve over pixels, as fine as 1/255; empty without masks."""

@@ -71,6 +71,20 @@ def invoke(command: Any, *words: str | Path, code: int = 0) -> str:
     return done.output
 
 
+def marked(folder: Path, good: range, bad: range, *, spot: int) -> Path:
+    """Write a dataset of drawn parts whose defective ones have masks, but for the last."""
+    dataset(folder, good, range(0))
+    with (folder / "manifest.csv").open("a", newline="", encoding="utf-8") as file:
+        for number in bad:
+            cv2.imwrite(str(folder / f"bad{number}.png"), drawn(number, spot=spot))
+            mask = np.zeros((SIDE, SIDE), np.uint8)
+            mask[SIDE // 2 - 9 : SIDE // 2 + 9, SIDE // 2 - 9 : SIDE // 2 + 9] = 255
+            cv2.imwrite(str(folder / f"mask{number}.png"), mask)
+            name = f"mask{number}.png" if number != bad[-1] else ""
+            csv.writer(file).writerow((f"bad{number}.png", name, "blot", f"b{number}"))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with a recipe, data, further data, and a bundle that was fitted and converted."""
@@ -100,6 +114,40 @@ def test_what_no_good_part_shows_is_found_and_counts_for_every_label(parts: Path
     assert told["picture_auroc"] == 1.0
     assert told["found_at_false_alarms"]["0.05"] == 1.0
     assert told["missed_pictures"]["all"] == 0
+
+
+def evaluated(parts: Path, data: Path, tmp_path: Path) -> tuple[str, dict[str, Any]]:
+    """Judge the fitted bundle on a dataset; return what was printed, in one line, and the figures."""
+    told = invoke(app, "evaluate", parts / "bundle", data, "--json", tmp_path / "figures.json")
+    return " ".join(told.split()), json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+
+
+def test_a_few_masks_among_defective_pictures_are_left_aside(parts: Path, tmp_path: Path) -> None:
+    """`teach` takes such a folder, so it is judged as well: by whole pictures, which is said."""
+    told, report = evaluated(parts, marked(tmp_path / "data", range(200, 206), range(300, 304), spot=90), tmp_path)
+    assert "1 of 4 defective pictures have no mask" in told
+    assert "told from good ones with an AUROC of 1.000 (0." in told
+    assert (report["labels_only"], report["picture_auroc"]) == (True, 1.0)
+    assert report["passed_pictures"]["all"] == 0
+
+
+def test_a_defective_picture_with_an_empty_mask_is_a_defective_one(parts: Path, tmp_path: Path) -> None:
+    """Its class says so: among the good ones it would have the highest score of them."""
+    data = marked(tmp_path / "data", range(200, 206), range(300, 304), spot=90)
+    manifest = data / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("bad303.png,,", "bad303.png,mask303.png,"))
+    cv2.imwrite(str(data / "mask302.png"), np.zeros((SIDE, SIDE), np.uint8))
+    told, report = evaluated(parts, data, tmp_path)
+    assert (report["labels_only"], report["picture_auroc"]) == (False, 1.0)
+    assert report["counts"]["defective"] == 3  # what is counted by pixels has none there
+    assert "have no mask" not in told
+
+
+def test_it_is_said_why_pictures_cannot_be_ranked(parts: Path, tmp_path: Path) -> None:
+    """Without good pictures there is no AUROC, and `null` alone does not tell why."""
+    told, report = evaluated(parts, dataset(tmp_path / "data", range(0), range(300, 303)), tmp_path)
+    assert report["picture_auroc"] is None
+    assert "AUROC of pictures: not known, for that takes good pictures and defective ones" in told
 
 
 def test_a_bundle_of_good_pictures_alone_is_converted(parts: Path, tmp_path: Path) -> None:
@@ -230,20 +278,6 @@ def test_teaching_takes_a_false_alarm_back_and_adds_no_byte(parts: Path, tmp_pat
     assert not bundle.onnx_path.exists()
     assert [step["step"] for step in bundle.manifest.provenance] == ["train", "teach"]
     assert "does not know, received none" in invoke(app, "teach", tmp_path / "bundle", "--data", folder, code=10)
-
-
-def marked(folder: Path, good: range, bad: range, *, spot: int) -> Path:
-    """Write a dataset of drawn parts whose defective ones have masks, but for the last."""
-    dataset(folder, good, range(0))
-    with (folder / "manifest.csv").open("a", newline="", encoding="utf-8") as file:
-        for number in bad:
-            cv2.imwrite(str(folder / f"bad{number}.png"), drawn(number, spot=spot))
-            mask = np.zeros((SIDE, SIDE), np.uint8)
-            mask[SIDE // 2 - 9 : SIDE // 2 + 9, SIDE // 2 - 9 : SIDE // 2 + 9] = 255
-            cv2.imwrite(str(folder / f"mask{number}.png"), mask)
-            name = f"mask{number}.png" if number != bad[-1] else ""
-            csv.writer(file).writerow((f"bad{number}.png", name, "blot", f"b{number}"))
-    return folder
 
 
 def test_marked_defects_that_were_missed_are_learned(parts: Path, tmp_path: Path) -> None:
