@@ -40,6 +40,7 @@ from trainer.anomaly.marking import learn_marked
 from trainer.anomaly.memory import Places, k_centres
 from trainer.anomaly.thresholds import deal_groups, noted, within_budget
 from trainer.anomaly.writing import KEY
+from trainer.bundling.keras_file import save_model_alone
 from trainer.datasets.dataset import Entry, content_sha256, dataset_sha256, read_manifest
 from trainer.datasets.split_manifest import append_split
 from trainer.evaluation.keras_engine import load_model
@@ -145,7 +146,7 @@ def _write(bundle: Bundle, model: Any, good: Sequence[Entry], learned: dict[str,
     changed = {"training": manifest.training | training, "golden": (), "provenance": (*kept, step)}
     try:
         unfinished = path / f"unfinished-{KERAS_MODEL}"
-        model.save(unfinished)
+        save_model_alone(model, unfinished)
         for stale in (*(path / name for name in _STALE), *(path / GOLDEN).glob("*.map.png")):
             stale.unlink(missing_ok=True)
         unfinished.replace(path / KERAS_MODEL)

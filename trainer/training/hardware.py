@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ def import_keras(seed: int, *, deterministic: bool = True) -> Any:
     import keras
     import tensorflow as tf
 
+    #     logging.getLogger("tensorflow").addFilter(_tells_the_reader_something)
     if keras.backend.backend() != "tensorflow":
         raise DependencyError(
             f"Training needs Keras on TensorFlow, and Keras runs on {keras.backend.backend()}. Unset KERAS_BACKEND"
@@ -42,6 +44,11 @@ def import_keras(seed: int, *, deterministic: bool = True) -> Any:
     if deterministic:
         tf.config.experimental.enable_op_determinism()  # or the order of a sum is that of the threads
     return keras
+
+
+def _tells_the_reader_something(record: logging.LogRecord) -> bool:
+    """Leave out what TensorFlow advises those who write programs: a network per fold is traced once per fold."""
+    return "tf.function retracing" not in record.getMessage()
 
 
 def make_strategy(settings: TrainSettings) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,8 @@ def test_teaching_takes_a_false_alarm_back_and_adds_no_byte(parts: Path, tmp_pat
     assert [one.shape for one in load_model(tmp_path / "bundle" / "model.keras").get_weights()] == weights
     bundle = load_bundle(tmp_path / "bundle", need_onnx=False)
     assert not bundle.onnx_path.exists()
+    with zipfile.ZipFile(bundle.keras_path) as saved:  # taught twice the same, it is the same file
+        assert {one.date_time[0] for one in saved.infolist()} == {1980}
     assert [step["step"] for step in bundle.manifest.provenance] == ["train", "teach"]
     assert "does not know, received none" in invoke(app, "teach", tmp_path / "bundle", "--data", folder, code=10)
 

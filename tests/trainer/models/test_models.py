@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import warnings
@@ -26,6 +27,7 @@ from trainer.models.counting import flop_per_tile
 from trainer.models.pretrained import preprocessing_of
 from trainer.recipe.model_settings import FAMILY_SETTINGS, EdgeUnetSettings, TransferSettings
 from trainer.recipe.settings import TrainSettings
+from trainer.training.hardware import import_keras
 
 COUNT = len(CLASSES)
 
@@ -477,3 +479,16 @@ def test_loading_tensorflow_says_nothing() -> None:
         check=True,
     )
     assert done.stderr == ""
+
+
+def test_many_networks_in_one_command_are_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """TensorFlow warns of a function that is traced often; a teaching traces one per fold. Other warnings come."""
+    import_keras(0)
+    for number in range(8):
+        traced = tf.function(lambda x, number=number: x + number)
+        traced(tf.constant(1.0))
+        traced(tf.constant([1.0]))
+        traced(tf.constant([[1.0]]))
+    logging.getLogger("tensorflow").warning("the device is lost")
+    assert "retracing" not in caplog.text
+    assert "the device is lost" in caplog.text
