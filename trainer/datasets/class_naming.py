@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from edge.bundle import safe_name
@@ -20,12 +21,12 @@ def checked_name(name: str, where: str) -> str:
     if safe_name(name) != name and sounds_good(name):
         raise DatasetError(
             f"{where}: {name!r} sounds as if nothing were wrong. Give --rename '{name}=ok' if these pictures are "
-            f"clean, or --rename '{name}={safe_name(name)}' if it is a defect"
+            f"clean, or --rename '{name}={_suggested(name)}' if it is a defect"
         )
     if safe_name(name) != name:
         raise DatasetError(
             f"{where}: expected a class of letters, digits, _ and -, received {name!r}. "
-            f"Rename it: --rename '{name}={safe_name(name)}'"
+            f"Rename it: --rename '{name}={_suggested(name)}'"
         )
     if name.lower() in RESERVED:
         raise DatasetError(
@@ -33,6 +34,13 @@ def checked_name(name: str, where: str) -> str:
             f"--rename {name}=ok where pictures of it have no defect"
         )
     return name
+
+
+def _suggested(name: str) -> str:
+    """Return a name that a class may have in place of another: without accents, and NAME where no letter is left."""
+    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+    bare = "".join(sign for sign in plain if not unicodedata.combining(sign))
+    return safe_name(bare) if re.search(r"[A-Za-z0-9]", bare) else "NAME"
 
 
 def names_by_number(text: str) -> dict[int, str]:
@@ -152,7 +160,8 @@ def sounds_good(name: str) -> bool:
     return denies or speaks_of_good(name)
 
 
-def _is_of_a_split(name: str) -> bool:
+def is_of_a_split(name: str) -> bool:
+    """Tell whether a folder is called as parts of a set are, `train` or `test_2`, rather than as a class."""
     words = [word for word in words_of(name) if not word.isdigit()]
     return "".join(words) in _OF_SPLITS or not _PARTS_OF_SPLITS.isdisjoint(words)
 
@@ -174,7 +183,7 @@ def questions(names: Iterable[str], answered: Mapping[str, str]) -> list[str]:
         alike.setdefault("".join(words_of(name)) or name, []).append(name)
         if name in meant:
             continue
-        if _is_of_a_split(name):
+        if is_of_a_split(name):
             asked.append(
                 f"{name} looks like a folder of a split rather than a class. Import each split's folder by itself and "
                 f"join them (import manifest A B); or give --rename {name}={name} if it is a class"

@@ -223,6 +223,7 @@ def defective(levels: Levels, meaning: Meaning) -> UInt8:
             f"{' …' if meaning.count > 4 else ''}), which may be classes, numbered objects or shades. If they are "
             "classes give --names 1=NAME,2=NAME; if each is an object of one class give --objects; if they are shades "
             "save it black and white"
+            + ("; if 255 is no class but what is to be ignored give --ignore 255 too" if 255 in meaning.above else "")
         )
     if meaning.kind == "one level" and meaning.above[0] not in WHITES and meaning.above[0] <= _ID_AT_MOST:
         level = meaning.above[0]

@@ -24,7 +24,16 @@ from trainer.datasets.dataset import IGNORE_MASK
 from trainer.importing.labelled import BrokenPicture, ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
 from trainer.importing.mask_sets import in_colour
 from trainer.importing.outlines import drawn_line, filled
-from trainer.importing.pairing import NameIndex, NotOneError, PictureFile, listed, pictures_below, read_file, some
+from trainer.importing.pairing import (
+    NameIndex,
+    NotOneError,
+    PictureFile,
+    each_told,
+    lies_among_masks,
+    pictures_below,
+    read_file,
+    some,
+)
 from trainer.importing.run_lengths import of_brush, of_counts
 
 # Each class on a picture has a mask of its size.
@@ -34,6 +43,7 @@ _PAST_EDGE_PX = 1.0  # tools round differently
 _NORMALISED_FROM_PX = 8  # a picture so large has no outlines that all lie within its first pixel
 _DRIVE = re.compile(r"^[A-Za-z]:/")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+_SHOWN = 120
 _UNCLEAR_PX = 3  # around an outline that goes round nothing
 
 
@@ -104,7 +114,8 @@ class PictureLabels:
     `called`: names by which its file may be found, the best first (`names_of`). `size_px`: (height, width) as the tool
     states it; None where it does not. `shapes`: later ones lie over earlier ones. `declared_clean`: it says in words
     that nothing is wrong with it. `in_shares`: areas are in shares of the picture's width and height, 0 to 1.
-    `also`: names that may lead to no other picture.
+    `also`: names that may lead to no other picture. `lists_only`: its file labels no picture at all, so that labels of
+    another file count.
     """
 
     called: tuple[str, ...]
@@ -115,6 +126,7 @@ class PictureLabels:
     annotator: str = ""
     in_shares: bool = False
     also: tuple[str, ...] = ()
+    lists_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,8 +145,8 @@ class LabelChoices:
 def names_of(path: str, *folders: str) -> tuple[str, ...]:
     """Return how the file may be called that a tool, perhaps on another machine, names by `path`.
 
-    `folders`: a relative path may begin in these as well, each below the pictures' folder. An absolute path or an
-    address may end here in any folder.
+    `folders`: a relative path may begin in these as well, each below the pictures' folder. Of an absolute path or an
+    address any number of folders may be another machine's: names with most of them come first.
     """
     plain = path.strip().replace("\\", "/")
     absolute = plain.startswith("/") or bool(_DRIVE.match(plain)) or bool(_SCHEME.match(plain))
@@ -145,7 +157,7 @@ def names_of(path: str, *folders: str) -> tuple[str, ...]:
     if not parts:
         return ()
     relative = "/".join(parts)
-    own = [relative, *([parts[-1]] if absolute else [])]
+    own = ["/".join(parts[first:]) for first in range(len(parts))] if absolute else [relative]
     inside = [f"{folder}/{name}" for folder in folders if folder not in {"", "."} for name in own]
     return tuple(dict.fromkeys([*inside, *own]))
 
@@ -168,8 +180,13 @@ def label_source(
     lines = list(told)
     apart = {path.resolve() for path in masks}
     found = {name: path for name, path in pictures_below(images, lines).items() if path.resolve() not in apart}
-    by_picture = _paired(labels, found, images)
+    by_picture = _paired(labels, found, images, lines)
     lacking = [name for name in found if name not in by_picture]
+    if len(drawn := [name for name in lacking if lies_among_masks(name)]) < len(found):
+        lacking = [name for name in lacking if name not in drawn]
+        found = {name: path for name, path in found.items() if name not in drawn}
+        if drawn:
+            lines.append(f"left out: {counted(len(drawn), 'file')} in folders of masks: {some(drawn)}")
     if lacking and not choices.missing_is_clean:
         paths = some([str(found[name]) for name in lacking])
         if not lists_pictures:
@@ -192,36 +209,51 @@ def _drawn(
     told += drawer.told()
 
 
-def _paired(labels: Sequence[PictureLabels], found: Mapping[str, Path], images: Path) -> Mapping[str, PictureLabels]:
+def _paired(
+    labels: Sequence[PictureLabels], found: Mapping[str, Path], images: Path, told: list[str]
+) -> Mapping[str, PictureLabels]:
     index = NameIndex(tuple(found), "picture")
     by_picture: dict[str, PictureLabels] = {}
+    lost: list[str] = []
     problems: list[str] = []
+    loose = 0
     for own in labels:
         try:
-            name = index.find(*own.called, where=own.where) if own.called else None
+            name, by_its_name = _picture_of(own, index, images)
         except DatasetError as error:
-            problems.append(str(error))
+            lost.append(str(error))
             continue
-        if name is None:
-            called = own.called[0] if own.called else "(none)"
-            problems.append(f"{own.where}: expected the picture {as_text(called)} below {images}, received none")
-        elif (other := _other(own, name, index)) is not None:
+        loose += not by_its_name
+        if (other := _other(own, name, index)) is not None:
             problems.append(
                 f"{own.where} has the name of {other}, and names {name} as its picture: expected one. Call the file as "
                 "its picture, or mend what it names"
             )
-        elif name in by_picture:
-            problems.append(f"{found[name]}: expected labels once, received {by_picture[name].where} and {own.where}")
-        else:
-            by_picture[name] = own
+        elif (before := by_picture.setdefault(name, own)) is not own:
+            if not own.lists_only and not before.lists_only:
+                problems.append(f"{found[name]}: expected labels once, received {before.where} and {own.where}")
+            by_picture[name] = before if own.lists_only else own
+    give = ". Give the pictures' folder with --images" if lost else ""
+    problems = [*lost, *problems]
     if len(problems) == 1:
-        raise DatasetError(f"{problems[0]}. Give the pictures' folder with --images")
+        raise DatasetError(f"{problems[0]}{give}")
     if problems:
-        raise DatasetError(
-            f"{counted(len(problems), 'label does', 'labels do')} not pair. Give the pictures' folder with --images:\n"
-            "  " + listed(problems).replace(", /", "\n  /")
-        )
+        head = f"{counted(len(problems), 'label does', 'labels do')} not pair{give}:"
+        raise DatasetError(*each_told(head, problems))
+    if loose:
+        alike = counted(loose, "picture has its label's name but for", "pictures have their labels' names but for")
+        told.append(f"{alike} capitals, blanks or signs")
     return by_picture
+
+
+def _picture_of(labels: PictureLabels, index: NameIndex, images: Path) -> tuple[str, bool]:
+    """Return the name of the picture that labels are of, and whether they call it so. Raises DatasetError."""
+    if (name := index.find(*labels.called, where=labels.where)) is not None:
+        return name, True
+    if (name := index.find_loosely(*labels.called, where=labels.where)) is not None:
+        return name, False
+    called = as_text(labels.called[0])[:_SHOWN] if labels.called else "(none)"
+    raise DatasetError(f"{labels.where}: expected the picture {called} below {images}, received none")
 
 
 def _other(labels: PictureLabels, name: str, index: NameIndex) -> str | None:
@@ -260,11 +292,11 @@ class _Drawer:
 
     def __init__(self, choices: LabelChoices) -> None:
         self._choices = choices
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter()  # of one shape, of several
         self._left_out: list[str] = []
 
     def told(self) -> list[str]:
-        lines = [f"{counted(count, 'shape')} {what}" for what, count in self._counts.items()]
+        lines = [counted(count, f"shape {one}", f"shapes {many}") for (one, many), count in self._counts.items()]
         if self._left_out:
             lines.append(
                 f"left out: {counted(len(self._left_out), 'picture')} of which no shape goes round anything: "
@@ -326,16 +358,22 @@ class _Drawer:
                     "in px, which nothing says"
                 )
             self._check_place(what.points, size, shape.where)
-            self._counts[f"are lines or points, drawn {self._choices.line_px:g} px wide"] += 1
+            how = f"drawn {self._choices.line_px:g} px wide"
+            self._counts[f"is a line or a point, {how}", f"are lines or points, {how}"] += 1
             return drawn_line(what.points, self._choices.line_px, size)
         assert isinstance(what, Area)  # noqa: S101 - there is no other kind
         if all(len(np.unique(ring, axis=0)) < _CORNERS for ring in what.rings):
-            self._counts["have fewer than 3 corners, and what they lie on is ignored: neither learned nor judged"] += 1
+            how = "on is ignored: neither learned nor judged"
+            has, have = ("fewer than 3 corners, and what it lies", "fewer than 3 corners, and what they lie")
+            self._counts[f"has {has} {how}", f"have {have} {how}"] += 1
             return None
         self._check_place(np.concatenate(what.rings), size, shape.where)
         mask = filled(what.rings, size)
         if not mask.any():
-            self._counts["are narrower than a pixel, and were drawn as lines"] += 1
+            self._counts[
+                "is narrower than a pixel, and was drawn as a line",
+                "are narrower than a pixel, and were drawn as lines",
+            ] += 1
             for ring in what.rings:
                 mask |= drawn_line(ring, 1, size, closed=True)
         return mask
@@ -349,7 +387,8 @@ class _Drawer:
                 f"of {width} x {height} px. Are they of another size, or another picture's?"
             )
         if (low < -_PAST_EDGE_PX).any() or high[0] > width + _PAST_EDGE_PX or high[1] > height + _PAST_EDGE_PX:
-            self._counts["reach past the picture's edge, and were cut off there"] += 1
+            edge = "past the picture's edge, and"
+            self._counts[f"reaches {edge} was cut off there", f"reach {edge} were cut off there"] += 1
 
 
 def _in_pixels(shape: Shape, size: tuple[int, int]) -> Shape:

@@ -7,10 +7,10 @@ as a hole where the annotation's area says so.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from edge.records import Float64
 from edge.wording import counted
 from trainer.datasets.dataset import IGNORE_MASK
 from trainer.importing.annotations import Area, LabelChoices, PictureLabels, Runs, Shape, label_source, names_of
-from trainer.importing.label_json import Node, read_label_json
+from trainer.importing.label_json import Key, Node, read_label_json
 from trainer.importing.labelled import LabelSource
 from trainer.importing.outlines import box_corners
 from trainer.importing.pairing import below, files_below, some, source_folder
@@ -59,19 +59,55 @@ def read_coco(source: Path, images: Path | None, choices: LabelChoices, coco: Co
     wanted = [(path, root) for path, root in roots if is_coco(root)]
     if not wanted:
         raise DatasetError(f"{source}: expected JSON with images, annotations and categories, as COCO has it")
-    folder = images or source_folder(source)
     told: list[str] = []
-    labels = [each for path, root in wanted for each in _labels_of(root, below(path.parent, folder), coco, told)]
+    if panoptic := [str(path) for path, root in wanted if _is_panoptic(root)]:
+        wanted = [(path, root) for path, root in wanted if str(path) not in panoptic]
+        if not wanted:
+            raise DatasetError(f"{some(panoptic)}: expected COCO's instances, received its panoptic form. Export those")
+        told.append(f"left out: {some(panoptic)}, of COCO's panoptic form")
+    folder = images or source_folder(source)
+    counts: Counter[str] = Counter()
+    labels = [each for path, root in wanted for each in _labels_of(root, _places(path, folder), coco, counts)]
+    if boxes := counts["boxes"]:
+        told.append(f"{counted(boxes, 'annotation has', 'annotations have')} a box alone, all of which is the defect")
+    if crowds := counts["crowds"]:
+        ignored = coco.crowd == "ignore"
+        is_, are = ("is ignored", "are ignored") if ignored else ("is of its class", "are of their class")
+        crowd = counted(crowds, f"annotation of crowds (iscrowd) {is_}", f"annotations of crowds (iscrowd) {are}")
+        told.append(crowd + ("" if ignored else "; --crowd ignore leaves them out"))
     return label_source(labels, folder, choices, told, lists_pictures=True)
 
 
-def _labels_of(root: Node, folder: str, coco: CocoChoices, told: list[str]) -> list[PictureLabels]:
+def _is_panoptic(root: Node) -> bool:
+    annotations = root.value["annotations"]
+    return isinstance(annotations, list) and any(
+        isinstance(each, dict) and "segments_info" in each for each in annotations
+    )
+
+
+def _places(path: Path, folder: Path) -> tuple[str, ...]:
+    """Return where the pictures of a JSON file may lie, below the pictures' folder.
+
+    They lie beside it or, of annotations/instances_train.json, in images/train or train.
+    """
+    above = below(path.parent.parent, folder) if path.parent.name == "annotations" else below(path.parent, folder)
+    subsets = {path.stem, path.stem.partition("_")[2], path.stem.rpartition("_")[2]} - {""}
+    inside = [PurePosixPath(above, *parts) for name in sorted(subsets) for parts in (("images", name), (name,))]
+    return (below(path.parent, folder), *map(str, inside))
+
+
+def _called(name: str, places: Sequence[str]) -> tuple[str, ...]:
+    """Return a picture's names: beside its JSON file first."""
+    beside, *elsewhere = places
+    return tuple(dict.fromkeys((*names_of(name, beside), *names_of(name, *elsewhere))))
+
+
+def _labels_of(root: Node, places: Sequence[str], coco: CocoChoices, counts: Counter[str]) -> list[PictureLabels]:
     names = _categories(root)
     images = _images(root)
-    shapes: dict[int, list[Shape]] = defaultdict(list)
-    boxes = crowds = 0
+    shapes: dict[Key, list[Shape]] = defaultdict(list)
     for annotation in root.get("annotations").items():
-        image_id, category_id = annotation.get("image_id").whole(), annotation.get("category_id").whole()
+        image_id, category_id = annotation.get("image_id").key(), annotation.get("category_id").key()
         if image_id not in images:
             raise DatasetError(f"{annotation.where}: expected the id of an image, received {image_id}")
         if category_id not in names:
@@ -79,40 +115,40 @@ def _labels_of(root: Node, folder: str, coco: CocoChoices, told: list[str]) -> l
                 f"{annotation.where}: expected the id of a category, {some(sorted(map(str, names)))}, received "
                 f"{category_id}"
             )
-        crowd = annotation.get("iscrowd").whole(0) == 1
-        crowds += crowd
+        crowd = annotation.get("iscrowd").value == 1
+        counts["crowds"] += crowd
         ignored = (crowd and coco.crowd == "ignore") or annotation.get("ignore").value == 1
         what, of_box = _areas(annotation, _size(images[image_id]), coco)
-        boxes += of_box
+        counts["boxes"] += of_box
         name = IGNORE_MASK if ignored else names[category_id]
         shapes[image_id] += [Shape(name, each, annotation.where) for each in what]
-    if boxes:
-        told.append(f"{counted(boxes, 'annotation has', 'annotations have')} a box alone, all of which is the defect")
-    if crowds:
-        how = "are ignored" if coco.crowd == "ignore" else "are of their class; --crowd ignore leaves them out"
-        told.append(f"{counted(crowds, 'annotation')} of crowds (iscrowd) {how}")
+    lists_only = not shapes
     return [
         PictureLabels(
-            names_of(image.get("file_name").text(), folder), _size(image), tuple(shapes[image_id]), image.where
+            _called(image.get("file_name").text(), places),
+            _size(image),
+            tuple(shapes[image_id]),
+            image.where,
+            lists_only=lists_only,
         )
         for image_id, image in images.items()
     ]
 
 
-def _categories(root: Node) -> Mapping[int, str]:
-    names: dict[int, str] = {}
+def _categories(root: Node) -> Mapping[Key, str]:
+    names: dict[Key, str] = {}
     for category in root.get("categories").items():
-        number = category.get("id").whole()
+        number = category.get("id").key()
         if number in names:
             raise DatasetError(f"{category.where}: the id {number} is given twice; expected each category once")
         names[number] = category.get("name").text()
     return names
 
 
-def _images(root: Node) -> Mapping[int, Node]:
-    images: dict[int, Node] = {}
+def _images(root: Node) -> Mapping[Key, Node]:
+    images: dict[Key, Node] = {}
     for image in root.get("images").items():
-        number = image.get("id").whole()
+        number = image.get("id").key()
         if number in images:
             raise DatasetError(f"{image.where}: the id {number} is given twice; expected each image once")
         images[number] = image

@@ -324,7 +324,7 @@ def evidence(
     from trainer.importing.evidence import read_evidence
 
     with scratch_folder("linewatch-evidence-") as scratch:
-        write_labels(read_labels(read_evidence, source, scratch), common.out, common.settings)
+        write_labels(read_labels(read_evidence, source, scratch, zips=True), common.out, common.settings)
 
 
 @export_app.command(name="rle", epilog="Example: `linewatch-train export rle steel steel.csv`")

@@ -38,12 +38,18 @@ _SIDE_AT_MOST = 1 << 20
 
 
 def read_cvat(source: Path, images: Path | None, choices: LabelChoices) -> LabelSource:
-    """Read an XML file, all XML files of a folder, or a folder with labelmap.txt.
+    """Read an XML file, all XML files of a folder, or labelmap.txt or a folder with it.
 
     `images`: the folder with the pictures; else the source's own, or the one above it. Raises DatasetError.
     """
     if source.is_dir() and (source / LABEL_MAP).is_file():
+        if both := sorted(source.glob("*.xml")):
+            raise DatasetError(
+                f"{source}: expected {LABEL_MAP} or XML, received both. Give {source / LABEL_MAP} or {both[0]}"
+            )
         return _coloured(source, images, choices)
+    if source.is_file() and source.name == LABEL_MAP:
+        return _coloured(source.parent, images, choices)
     files = [source] if source.is_file() else list(files_below(source, (".xml",)).values())
     folder = images or source_folder(source)
     labels = [each for path in files for each in _labels_of(path, below(path.parent, folder))]
@@ -64,7 +70,8 @@ def _labels_of(path: Path, folder: str) -> list[PictureLabels]:
         ordered = sorted(image, key=lambda item: _z_order(item, where))
         shapes = [each for item in ordered for each in _shapes(item, f"{where} ({as_text(name)}), {item.tag}")]
         inside = "images" if folder in {"", "."} else f"{folder}/images"
-        found.append(PictureLabels(names_of(name, folder, inside), size, tuple(shapes), where))
+        subset = [f"{inside}/{image.get('subset', '')}"] if image.get("subset") else []  # of a whole project
+        found.append(PictureLabels(names_of(name, *subset, folder, inside), size, tuple(shapes), where))
     return found
 
 

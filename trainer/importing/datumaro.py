@@ -25,6 +25,8 @@ from trainer.importing.labelled import LabelSource
 from trainer.importing.outlines import box_corners, ellipse_corners
 from trainer.importing.pairing import below, files_below, source_folder
 
+_REMARKS = frozenset({"caption", "hash_key", "feature_vector"})  # say nothing of where a defect is
+
 
 def is_datumaro(root: Node) -> bool:
     """Tell whether a JSON file looks like Datumaro's."""
@@ -54,7 +56,9 @@ def _labels_of(root: Node, path: Path, folder: Path) -> list[PictureLabels]:
         told = image.get("path").text("") if image.value is not None else ""
         size = image.get("size").numbers() if image.value is not None and image.has("size") else ()
         ordered = sorted(item.get("annotations").items(), key=lambda each: each.get("z_order").number(0))
-        shapes = [shape for each in ordered for shape in _shapes(each, names)]
+        shapes = [
+            shape for each in ordered if each.get("type").text() not in _REMARKS for shape in _shapes(each, names)
+        ]
         called = (*(names_of(told, *inside) if told else ()), *names_of(item.get("id").text(), *inside))
         height_width = (round(size[0]), round(size[1])) if len(size) == 2 else None
         found.append(PictureLabels(tuple(dict.fromkeys(called)), height_width, tuple(shapes), item.where))

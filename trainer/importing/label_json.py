@@ -15,6 +15,7 @@ from edge.errors import DatasetError
 from edge.pictures import as_text
 from edge.records import Float64
 
+Key = int | str
 BYTES_AT_MOST = 256_000_000
 _SHOWN = 40
 
@@ -66,6 +67,10 @@ class Node:
         if number != math.floor(number):
             raise self.wrong("a whole number")
         return int(number)
+
+    def key(self) -> Key:
+        """Return what an object is numbered or called by: a whole number or a text. Raises DatasetError."""
+        return self.text() if isinstance(self.value, str) else self.whole()
 
     def numbers(self) -> Sequence[float]:
         """Return a list of numbers. Raises DatasetError."""

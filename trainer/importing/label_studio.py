@@ -21,7 +21,17 @@ from edge.pictures import SUFFIXES, NotReadableError, decode
 from edge.records import Float64
 from edge.wording import counted
 from trainer.datasets.masks import plane_of
-from trainer.importing.annotations import Area, LabelChoices, PictureLabels, Pixels, Runs, Shape, label_source, names_of
+from trainer.importing.annotations import (
+    Area,
+    LabelChoices,
+    Line,
+    PictureLabels,
+    Pixels,
+    Runs,
+    Shape,
+    label_source,
+    names_of,
+)
 from trainer.importing.label_json import Node, read_label_json
 from trainer.importing.labelled import LabelSource
 from trainer.importing.outlines import box_corners, ellipse_corners, turned_about
@@ -30,7 +40,9 @@ from trainer.importing.pairing import below, files_below, source_folder
 Which = Literal["first", "last", "all", ""]
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")
 _DATA_URL = re.compile(r"^data:image/png;base64,")
-_AREAS = ("polygon", "rectangle", "ellipse", "keypoint", "brush", "bitmask")
+_AREAS = ("polygon", "rectangle", "ellipse", "keypoint", "brush", "bitmask", "vector")
+# Answers that say nothing of where a defect is, nor of whether there is one.
+_REMARKS = frozenset({"textarea", "number", "rating", "datetime", "taxonomy", "pairwise", "ranker"})
 
 
 def is_label_studio(root: Node) -> bool:
@@ -39,6 +51,12 @@ def is_label_studio(root: Node) -> bool:
     return isinstance(tasks, list) and all(
         isinstance(task, dict) and "data" in task and ("annotations" in task or "completions" in task) for task in tasks
     )
+
+
+def is_without_kinds(root: Node) -> bool:
+    """Tell whether a JSON file looks like Label Studio's JSON-MIN, which does not say what is a label."""
+    rows = root.value
+    return isinstance(rows, list) and all(isinstance(row, dict) and "annotation_id" in row for row in rows)
 
 
 def read_label_studio(source: Path, images: Path | None, choices: LabelChoices, which: Which = "") -> LabelSource:
@@ -120,7 +138,7 @@ def _shapes(annotation: Node, left_out: Counter[str]) -> Iterator[Shape]:
     areas: dict[str, Node] = {}
     for result in annotation.get("result").items():
         kind = result.get("type").text()
-        key = result.get("id").text(result.where)
+        key = str(result.get("id").key()) if result.has("id") else result.where
         if kind == "choices":
             yield from (Shape(name.text(), None, result.where) for name in result.get("value").get("choices").items())
         elif kind == "relation":
@@ -129,8 +147,13 @@ def _shapes(annotation: Node, left_out: Counter[str]) -> Iterator[Shape]:
             if kind != "labels" and any(result.get("value").has(word) for word in _VALUES[base]):
                 areas[key] = result
             names.setdefault(key, []).extend(_names(result, kind))
-        else:
+        elif kind in _REMARKS:
             left_out[f"{kind}, which is no shape"] += 1
+        else:
+            raise DatasetError(
+                f"{result.where}: expected choices, or a shape: {', '.join(_AREAS)}; received {kind}. Take it out in "
+                "Label Studio, or draw it as one of these"
+            )
     for key, result in areas.items():
         if not (own := list(dict.fromkeys(names.get(key, ())))):
             raise DatasetError(f"{result.where}: expected a label of this shape, received none")
@@ -145,6 +168,7 @@ _VALUES: Mapping[str, tuple[str, ...]] = {
     "keypoint": ("x",),
     "brush": ("rle",),
     "bitmask": ("imageDataURL",),
+    "vector": ("vertices",),
 }
 
 
@@ -153,7 +177,7 @@ def _names(result: Node, kind: str) -> list[str]:
     return [name.text() for name in value.get(kind).items() if name.value != ""] if value.has(kind) else []
 
 
-def _area(result: Node) -> Area | Pixels | Runs:
+def _area(result: Node) -> Area | Line | Pixels | Runs:
     value, kind = result.get("value"), result.get("type").text().removesuffix("labels")
     height, width = result.get("original_height").whole(), result.get("original_width").whole()
     if result.get("image_rotation").number(0):
@@ -169,7 +193,20 @@ def _area(result: Node) -> Area | Pixels | Runs:
     share = np.array([width, height], np.float64) / 100
     if kind == "polygon":
         return Area((value.get("points").points() * share,))
+    if kind == "vector":
+        return _path(value, share)
     return Area((_corners(kind, value, share),))
+
+
+def _path(value: Node, share: Float64) -> Area | Line:
+    """Return an outline where the path is closed, else a line; `share`: px of one percent of width and height."""
+    vertices = list(value.get("vertices").items())
+    if curved := next((each for each in vertices if each.get("isBezier").value), None):
+        raise DatasetError(f"{curved.where}: expected straight edges, received a curve. Draw it as a polygon")
+    points = np.array([[each.get("x").number(), each.get("y").number()] for each in vertices], np.float64)
+    if not len(points):
+        raise value.get("vertices").wrong("points")
+    return Area((points * share,)) if value.get("closed").value else Line(points * share)
 
 
 def _corners(kind: str, value: Node, share: Float64) -> Float64:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from edge.errors import DatasetError, StoreError
-from edge.pictures import SUFFIXES, NotReadableError, decode
+from edge.pictures import SUFFIXES, NotReadableError, as_text, decode
 from edge.records import UInt8
 from edge.wording import counted
 from trainer.datasets.dataset import IGNORE_MASK
@@ -28,7 +28,7 @@ from trainer.importing.annotations import (
 from trainer.importing.label_json import Node, read_label_json
 from trainer.importing.labelled import LabelSource
 from trainer.importing.outlines import box_corners, ellipse_corners
-from trainer.importing.pairing import below, files_below, has_pictures, source_folder
+from trainer.importing.pairing import below, files_below, has_pictures, some, source_folder
 
 _What = Area | Pixels | Line
 _IGNORED = "__ignore__"  # the label that labelme's own exports write as 255
@@ -62,6 +62,8 @@ def read_labelme(source: Path, images: Path | None, choices: LabelChoices, scrat
         told.append(f"{counted(len(wanted), 'picture')} taken out of the JSON files, which embed them")
     base = source if source.is_dir() else source.parent
     labels = [_labels_of(root, below(base, folder), name) for name, root in wanted.items()]
+    if both := [root.where for root in wanted.values() if root.get("shapes").value and _flags(root)]:
+        told.append(f"left out: the flags of {counted(len(both), 'picture')} with shapes as well: {some(both)}")
     if ignored := sum(shape.name == IGNORE_MASK for each in labels for shape in each.shapes):
         told.append(f"{counted(ignored, 'shape is', 'shapes are')} labelled {_IGNORED}: what it covers is ignored")
     # pictures that lie elsewhere may be of other things too
@@ -79,10 +81,18 @@ def _labels_of(root: Node, folder: str, name: str) -> PictureLabels:
     own_folder = PurePosixPath(folder, name).parent.as_posix()
     stem = PurePosixPath(folder, name).with_suffix("").as_posix()
     height, width = root.get("imageHeight").whole(0), root.get("imageWidth").whole(0)
-    called = (*names_of(root.get("imagePath").text(), own_folder), stem, PurePosixPath(stem).name)
+    called = (*names_of(root.get("imagePath").text(""), own_folder), stem, PurePosixPath(stem).name)
     shapes = [shape for node in root.get("shapes").items() for shape in _shapes(node)]
+    if not shapes:  # then flags are what the picture as a whole shows
+        shapes = [Shape(flag, None, root.where) for flag in _flags(root)]
     size = (height, width) if height > 0 and width > 0 else None
     return PictureLabels(tuple(dict.fromkeys(called)), size, tuple(shapes), root.where, also=(stem,))
+
+
+def _flags(root: Node) -> list[str]:
+    """Return the flags of a picture that are set."""
+    flags = root.get("flags").value
+    return [as_text(name) for name, is_set in flags.items() if is_set is True] if isinstance(flags, dict) else []
 
 
 def _shapes(node: Node) -> Iterator[Shape]:
@@ -135,10 +145,10 @@ def _bytes(node: Node) -> bytes:
 def _write_embedded(root: Node, folder: Path, name: str) -> None:
     if not root.has("imageData"):
         raise DatasetError(
-            f"{root.where}: expected its picture {root.get('imagePath').text()} beside it, or embedded; received "
+            f"{root.where}: expected its picture {root.get('imagePath').text('')} beside it, or embedded; received "
             "neither. Give the pictures' folder with --images"
         )
-    suffix = PurePosixPath(root.get("imagePath").text().replace("\\", "/")).suffix.lower()
+    suffix = PurePosixPath(root.get("imagePath").text("").replace("\\", "/")).suffix.lower()
     path = folder / PurePosixPath(name).with_suffix(suffix if suffix in SUFFIXES else ".png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

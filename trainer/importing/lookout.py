@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from edge.errors import DatasetError
+from edge.errors import DatasetError, SourceError
+from edge.pictures import list_files
 from edge.wording import counted
 from trainer.importing.annotations import LabelChoices, Painted, PictureLabels, Shape, label_source, names_of
 from trainer.importing.label_json import Node, parse_label_json
@@ -28,28 +29,40 @@ def is_lookout(path: Path) -> bool:
     """Tell whether a file's first line looks like a line of such a manifest."""
     try:
         with path.open("rb") as file:
-            return b'"source-ref"' in file.readline(1 << 20)
+            line = file.readline(1 << 20)
+            return b'"source-ref"' in line and line.lstrip(b"\xef\xbb\xbf \t").startswith(b"{")
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def read_lookout(manifest: Path, images: Path | None, choices: LabelChoices) -> LabelSource:
-    """Read a manifest; pictures and masks are found by their names below `images`, or where the manifest lies.
+def manifests_below(folder: Path) -> tuple[Path, ...]:
+    """Return the manifests of a folder and its subfolders. Raises DatasetError."""
+    try:
+        return tuple(path for path in list_files(folder, (*SUFFIXES, ".json")).files if is_lookout(path))
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
 
-    Raises DatasetError naming file and line.
+
+def read_lookout(source: Path, images: Path | None, choices: LabelChoices) -> LabelSource:
+    """Read a manifest, or all of a folder's.
+
+    Pictures and masks are found by their names below `images`, or where the manifests lie. Raises DatasetError naming
+    file and line.
     """
-    folder = images or source_folder(manifest)
+    folder = images or source_folder(source)
+    manifests = (source,) if source.is_file() else manifests_below(source)
     files = pictures_below(folder)
     index = NameIndex(tuple(files), "mask")
-    inside = below(manifest.parent, folder)
     labels, masks = [], []
-    for line in _lines(manifest):
-        shapes, clean, mask = _shapes(line, index, files, inside)
-        masks += [mask] if mask is not None else []
-        called = names_of(line.get("source-ref").text(), inside)
-        labels.append(PictureLabels(called, None, tuple(shapes), line.where, declared_clean=clean))
+    for manifest in manifests:
+        inside = below(manifest.parent, folder)
+        for line in _lines(manifest):
+            shapes, clean, mask = _shapes(line, index, files, inside)
+            masks += [mask] if mask is not None else []
+            called = names_of(line.get("source-ref").text(), inside)
+            labels.append(PictureLabels(called, None, tuple(shapes), line.where, declared_clean=clean))
     if not labels:
-        raise DatasetError(f"{manifest}: expected a line of JSON with source-ref for each picture, received none")
+        raise DatasetError(f"{source}: expected a line of JSON with source-ref for each picture, received none")
     told = [f"{counted(len(masks), 'mask')} in colours"] if masks else []
     return label_source(labels, folder, choices, told, lists_pictures=True, masks=masks)
 

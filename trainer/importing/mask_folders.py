@@ -26,10 +26,11 @@ from trainer.importing.indexed_png import read_indexed
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
 from trainer.importing.mask_sets import Colour, MaskChoices, MaskSet, by_colour
 from trainer.importing.pairing import (
+    OF_MASKS,
     NameIndex,
     PictureFile,
+    each_told,
     has_suffix,
-    listed,
     pictures_below,
     read_file,
     some,
@@ -107,7 +108,8 @@ def read_masks(
         reader, named = _one_class(name, list(files.values()), choices or MaskChoices(), told), [class_name]
     pairs = _Pairs(found)
     for name, path in files.items():
-        pairs.add(path, reader, without_suffix(name, suffix), of_class="")
+        called = without_suffix(name, suffix)
+        pairs.add(path, reader, *dict.fromkeys((beside_masks(called), called)), of_class="")
     by_picture = pairs.finish()
     lacking = [str(path) for name, path in found.items() if name not in by_picture]
     if lacking and not missing_is_clean:
@@ -118,6 +120,15 @@ def read_masks(
     return LabelSource(
         len(found), one_by_one(found.items(), _labelling(by_picture, labels_lie)), tuple(dict.fromkeys(named)), told
     )
+
+
+def beside_masks(name: str) -> str:
+    """Return a mask's name as that of its picture where masks have a folder beside them: `a/Label/1` → `a/1`."""
+    folder, _, last = name.rpartition("/")
+    above, _, own = folder.rpartition("/")
+    if own.lower() not in OF_MASKS:
+        return name
+    return f"{above}/{last}" if above else last
 
 
 def _refuse_stray(masks: Path, folders: Sequence[Path]) -> None:
@@ -206,10 +217,8 @@ class _Pairs:
         if len(self._problems) == 1:
             raise DatasetError(self._problems[0])
         if self._problems:
-            raise DatasetError(
-                f"{counted(len(self._problems), 'mask does', 'masks do')} not pair:\n  "
-                + listed(self._problems).replace(", /", "\n  /")
-            )
+            head = f"{counted(len(self._problems), 'mask does', 'masks do')} not pair:"
+            raise DatasetError(*each_told(head, self._problems))
         return self._by_picture
 
 

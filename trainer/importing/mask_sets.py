@@ -15,7 +15,7 @@ from edge.pictures import Decoded, as_text, read_decoded
 from edge.records import UInt8
 from edge.wording import counted
 from trainer.datasets.masks import WHITES, Levels, Meaning, colours_of, defective, meaning_of, of_eight_bits, plane_of
-from trainer.importing.pairing import listed, some
+from trainer.importing.pairing import each_told, listed, some
 
 DefectIs = Literal["white", "black", ""]
 _NEARLY_ALL, _MOST, _BORDER = 0.9, 0.5, 0.5
@@ -58,7 +58,10 @@ class MaskSet:
             except DatasetError as error:  # noqa: PERF203 - all that is broken is told at once
                 broken.append(str(error))
         if broken:
-            raise DatasetError(_several(broken))
+            one = len(broken) == 1
+            raise DatasetError(
+                *(broken if one else each_told(f"{counted(len(broken), 'mask')} cannot be used:", broken))
+            )
         self.told: list[str] = []
         self._objects = choices.objects or self._are_objects(looked)
         self._check_levels(looked)
@@ -139,7 +142,9 @@ class MaskSet:
     def _tell(self, looked: Sequence[_Looked]) -> None:
         kinds = Counter(each.meaning.kind for each in looked)
         if self._objects:
-            self.told.append(f"{counted(len(looked), 'mask')} number objects: every level above 0 is the defect")
+            self.told.append(
+                f"{counted(len(looked), 'mask numbers', 'masks number')} objects: every level above 0 is the defect"
+            )
         elif soft := kinds["soft"]:
             self.told.append(
                 f"{counted(soft, 'mask has', 'masks have')} soft edges: from the middle between black and white "
@@ -209,13 +214,6 @@ def _levels(looked: Sequence[_Looked]) -> dict[int, Path]:
 def _hex(colour: Colour | None) -> str:
     red, green, blue = colour or (0, 0, 0)
     return f"{red:02X}{green:02X}{blue:02X}"
-
-
-def _several(texts: Sequence[str]) -> str:
-    if len(texts) == 1:
-        return texts[0]
-    more = [f"and {len(texts) - 20} more"] if len(texts) > 20 else []
-    return "\n  ".join((f"{counted(len(texts), 'mask')} cannot be used:", *texts[:20], *more))
 
 
 def in_colour(path: Path, colour: Colour, known: frozenset[Colour]) -> UInt8:

@@ -199,18 +199,29 @@ def mask_choices(objects: bool, defect_is: DefectIs | None) -> MaskChoices:
     return MaskChoices(objects, defect_is.value if defect_is else "")
 
 
-def read_labels(reader: Callable[..., Read], *labels: Any, **how: Any) -> Read:
-    """Call a reader of labels, and show meanwhile that it works."""
+def read_labels(reader: Callable[..., Read], *labels: Any, zips: bool = False, **how: Any) -> Read:
+    """Call a reader of labels, and show meanwhile that it works.
+
+    Raises DatasetError for a zip, unless it reads `zips`.
+    """
+    from edge.errors import DatasetError
+    from trainer.importing.unpacking import is_zip
+
+    if not zips and isinstance(labels[0], Path) and is_zip(labels[0]):
+        raise DatasetError(f"{labels[0]} is a zip; expected what is in it. Unpack it, or give it to import auto")
     with console.status("reading the labels") if console.is_terminal else nullcontext():
         return reader(*labels, **how)
 
 
-def write_labels(source: LabelSource, out: Path, settings: WritingSettings) -> None:
-    """Write the dataset, and say what it came to. Raises DatasetError, StoreError."""
+def write_labels(source: LabelSource, out: Path, settings: WritingSettings, shown: tuple[str, str] = ("", "")) -> None:
+    """Write the dataset, and say what it came to; `shown`: of what is said, a text that is replaced by another.
+
+    Raises DatasetError, StoreError.
+    """
     from trainer.importing.writing import summary_lines, write_dataset
 
     for line in summary_lines(write_dataset(source, out, settings, console), out):
-        console.print(line)
+        console.print(line.replace(*shown))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,6 +27,11 @@ from edge.records import UInt8
 from trainer.importing.labelled import LabelsLie
 
 _NAMED = 20
+# Folders that hold drawings of pictures rather than pictures, in lower case.
+OF_MASKS = frozenset({
+    "mask", "masks", "ground_truth", "groundtruth", "gt", "gtfine", "gtcoarse", "label", "labels", "annotation",
+    "annotations", "ann", "seg", "segmentation", "segmentationclass", "segmentationobject", "ignore_masks",
+})  # fmt: skip
 
 
 def files_below(folder: Path, suffixes: Sequence[str], told: list[str] | None = None) -> dict[str, Path]:
@@ -55,6 +61,11 @@ def files_below(folder: Path, suffixes: Sequence[str], told: list[str] | None = 
 def pictures_below(folder: Path, told: list[str] | None = None) -> dict[str, Path]:
     """Return the pictures of a folder and its subfolders, as `files_below` does."""
     return files_below(folder, SUFFIXES, told)
+
+
+def lies_among_masks(name: str) -> bool:
+    """Tell whether a file's path, `/` between, has a folder that is called as folders of masks are."""
+    return any(part.lower() in OF_MASKS for part in name.split("/")[:-1])
 
 
 def has_pictures(folder: Path) -> bool:
@@ -164,6 +175,15 @@ def listed(names: Sequence[Any]) -> str:
     return ", ".join(map(str, names[:_NAMED])) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
+def each_told(head: str, problems: Sequence[Any]) -> list[str]:
+    """Return the lines of an error: all of a few problems, or the first twenty and how many more there are.
+
+    A problem of several lines stays below one another. Give each line to the error as an argument of its own.
+    """
+    shown = [f"  {line}" for problem in problems[:_NAMED] for line in str(problem).split("\n")]
+    return [head, *shown, *([f"  and {len(problems) - _NAMED} more"] if len(problems) > _NAMED else [])]
+
+
 def without_suffix(name: str, added: str = "") -> str:
     """`a/b.jpg` → `a/b`; `a/b_mask.png` → `a/b` where `_mask` is added."""
     bare = PurePosixPath(name).with_suffix("").as_posix()
@@ -180,6 +200,11 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def _loose(name: str) -> str:
+    """Return a name in lower case, with `_` for blanks and without signs, as Django's uploads have them."""
+    return re.sub(r"[^\w./-]", "", _key(name).strip().replace(" ", "_")).lower()
+
+
 class NotOneError(DatasetError):
     """Several files have a name."""
 
@@ -194,10 +219,16 @@ class NameIndex:
         self._kind = kind
         self._by_name: dict[str, set[str]] = defaultdict(set)
         self._by_last: dict[str, set[str]] = defaultdict(set)
+        self._keys: dict[str, str] = {}
+        self._loose: NameIndex | None = None
         for name in names:
-            for called in (_key(name), without_suffix(_key(name))):
-                self._by_name[called].add(name)
-                self._by_last[PurePosixPath(called).name].add(name)
+            self._add(_key(name), name)
+
+    def _add(self, key: str, name: str) -> None:
+        self._keys[name] = key
+        for called in (key, without_suffix(key)):
+            self._by_name[called].add(name)
+            self._by_last[PurePosixPath(called).name].add(name)
 
     def find(self, *called: str, where: str) -> str | None:
         """Return the one file of the first name that fits: the whole path first, then one that ends as the other.
@@ -209,10 +240,22 @@ class NameIndex:
             if found := self._one(self._by_name.get(name, set()), name, where):
                 return found
         for name in wanted:
-            alike = {file for file in self._by_last.get(PurePosixPath(name).name, ()) if _ends_alike(name, file)}
+            files = self._by_last.get(PurePosixPath(name).name, ())
+            alike = {file for file in files if _ends_alike(name, self._keys[file])}
             if found := self._one(alike, name, where):
                 return found
         return None
+
+    def find_loosely(self, *called: str, where: str) -> str | None:
+        """Return the one file whose name differs in capitals, blanks and signs only, as systems and uploads alter them.
+
+        As `find`, which comes first.
+        """
+        if self._loose is None:
+            self._loose = NameIndex((), self._kind)
+            for name in self._keys:
+                self._loose._add(_loose(name), name)  # noqa: SLF001 - of its own kind
+        return self._loose.find(*map(_loose, called), where=where)
 
     def _one(self, files: set[str], name: str, where: str) -> str:
         found = sorted(files)
@@ -225,6 +268,6 @@ class NameIndex:
 
 
 def _ends_alike(name: str, file: str) -> bool:
-    folders, others = PurePosixPath(name).parts[:-1], PurePosixPath(_key(file)).parts[:-1]
+    folders, others = PurePosixPath(name).parts[:-1], PurePosixPath(file).parts[:-1]
     shared = min(len(folders), len(others))
     return not shared or folders[-shared:] == others[-shared:]

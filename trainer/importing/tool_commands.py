@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trainer.importing.exporting import Exported
 
 # Options that errors name; those of `auto` are the ones that all imports of labels share.
-_OPTION = re.compile(r"--[a-z][a-z-]+")
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 _OPTIONS_OF_AUTO = frozenset({
     *("--missing-is-clean", "--labels-lie", "--line-width", "--rename", "--empty", "--annotator"),
     *("--group-from", "--group-from-path"),
@@ -238,27 +238,49 @@ def side_by_side(
 @with_label_options
 def auto(
     common: Common,
-    folder: Annotated[Path, typer.Argument(help="a folder with labels in any form that can be imported")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER|ZIP", help="a folder, or a zip, with labels in any form that can be imported"),
+    ],
 ) -> None:
-    """Look what lies in a folder, say what it is, and import it. An ambiguous one is refused.
+    """Look what lies in a folder or a zip, say what it is, and import it. An ambiguous one is refused.
 
     Options of one format alone are given to its own command, which is named.
     """
-    from trainer.importing.recognising import recognised
+    from trainer.importing.unpacking import is_zip, unpack
 
     with scratch_folder("linewatch-import-") as scratch:
-        found = read_labels(recognised, folder)
-        console.print(f"{folder}: {found.words}")
-        for line in found.beside:
-            console.print(f"  {line}")
+        if not is_zip(folder):
+            _auto(common, folder, scratch)
+            return
+        unpacked, rest = scratch / folder.stem, scratch / "rest"
+        for each in (unpacked, rest):
+            each.mkdir()
+        read_labels(unpack, folder, unpacked, zips=True)
         try:
-            write_labels(read_labels(found.read, common.choices, scratch), common.out, common.settings)
+            _auto(common, unpacked, rest, shown=(str(unpacked), str(folder)))
         except DatasetError as error:
-            asked = set(_OPTION.findall(str(error))) - _OPTIONS_OF_AUTO
-            if not asked:
-                raise
-            by_itself = command("linewatch-train", "import", found.verb)
-            raise DatasetError(f"{error}\n{', '.join(sorted(asked))}: an option of {by_itself}, not of auto") from error
+            lines = str(error).replace(str(unpacked), str(folder)).split("\n")
+            raise DatasetError(*lines, *(["Unpack it for this"] if "linewatch-train" in str(error) else [])) from error
+
+
+def _auto(common: Common, folder: Path, scratch: Path, shown: tuple[str, str] = ("", "")) -> None:
+    """Import a folder. `shown`: of what is said, a text that is replaced by another."""
+    from trainer.importing.recognising import recognised
+
+    found = read_labels(recognised, folder)
+    for line in (f"{found.folder}: {found.words}", *(f"  {each}" for each in found.beside)):
+        console.print(line.replace(*shown))
+    try:
+        source = read_labels(found.read, common.choices, scratch)
+        write_labels(source, common.out, common.settings, shown)
+    except DatasetError as error:
+        asked = set(_OPTION.findall(str(error))) - _OPTIONS_OF_AUTO
+        if not asked:
+            raise
+        by_itself = command("linewatch-train", "import", found.verb)
+        told = f"{', '.join(sorted(asked))}: an option of {by_itself}, not of auto. Type {found.typed()} with it"
+        raise DatasetError(*str(error).split("\n"), told) from error
 
 
 def _tell(exported: Exported, target: Path, *, ignored: str) -> None:

@@ -21,6 +21,7 @@ from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, La
 from trainer.importing.pairing import (
     NameIndex,
     NotOneError,
+    each_told,
     files_below,
     pictures_below,
     read_file,
@@ -67,9 +68,9 @@ def read_voc(
             )
         by_picture[picture] = annotation
     if problems:
-        raise DatasetError(
-            "\n".join(problems[:20]) + (f"\nand {len(problems) - 20} more" if len(problems) > 20 else "")
-        )
+        if len(problems) == 1:
+            raise DatasetError(problems[0])
+        raise DatasetError(*each_told(f"{counted(len(problems), 'annotation')} cannot be used:", problems))
     lacking = [str(path) for name, path in found.items() if name not in by_picture]
     if lacking and not missing_is_clean:
         raise DatasetError(

@@ -27,14 +27,13 @@ from trainer.datasets.class_naming import is_clean, questions, renamed
 from trainer.datasets.dataset import ANNOTATOR, COLUMNS, IGNORE_MASK, read_manifest
 from trainer.datasets.whole_folders import unwritable, whole_or_absent
 from trainer.importing.labelled import BrokenPicture, ClassMask, LabelledPicture, LabelSource
-from trainer.importing.pairing import some, without_suffix
+from trainer.importing.pairing import each_told, some, without_suffix
 from trainer.importing.preview import write_preview
 
 IMAGES, MASKS, MANIFEST, PREVIEW, REPORT = "images", "masks", "manifest.csv", "preview.png", "report.csv"
 IGNORE_MASKS = "ignore_masks"
 CLEAN_NAME = "ok"
 BY_PATH = "--group-from-path"
-_NAMED = 20
 _CLEAN_ROW = ("", CLEAN_NAME, "")
 
 
@@ -122,6 +121,7 @@ class _DatasetWriter:
         self._shown: set[str] = set()
         self._bare: dict[str, list[str]] = {}  # the places of a class's masks that have no pixel
         self._broken: list[str] = []
+        self._unfit: dict[str, str] = {}  # what no class may be called, and why
         self._notes: Counter[str] = Counter()
         self._greatest = self._deep = 0
         self._called: set[str] = set()  # classes as the labels call them
@@ -166,7 +166,11 @@ class _DatasetWriter:
         for finding in _of_classes(picture):
             where = finding.where or picture.where
             self._called.add(finding.name)
-            name = renamed(finding.name, self._settings.rename, where)
+            try:
+                name = renamed(finding.name, self._settings.rename, where)
+            except DatasetError as error:  # told at the end, with all others
+                self._unfit.setdefault(finding.name, str(error))
+                continue
             if is_clean(name):  # said in words, unless by a mask that has no pixel either
                 declared_clean |= finding.mask is None or bool(finding.mask.any())
             elif finding.mask is None:
@@ -243,8 +247,8 @@ class _DatasetWriter:
                 )
 
     def finish(self, expected: Iterable[str], told: Sequence[str]) -> Written:
-        if self._broken:
-            raise DatasetError(_all_of(self._broken))
+        if self._broken or self._unfit:
+            raise DatasetError(*_all_of([*self._unfit.values()], "class name"), *_all_of(self._broken, "picture"))
         self._check_names()
         if self._names:  # more is amiss than a class where no picture fits at all
             self._check_classes(expected)
@@ -280,7 +284,7 @@ class _DatasetWriter:
                 f"{', '.join(sorted(self._called)) or 'none'}, received {unused[0]}"
             )
         if asked := questions(self._shown | self._bare.keys(), names):
-            raise DatasetError("\n".join(asked))
+            raise DatasetError(*asked)
 
     def _told(self) -> list[str]:
         lines = [f"{counted(count, 'picture is', 'pictures are')} {note}" for note, count in self._notes.items()]
@@ -342,14 +346,11 @@ class _DatasetWriter:
             raise unwritable(path, error) from error
 
 
-def _all_of(problems: Sequence[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    shown = [f"  {problem}" for problem in problems[:_NAMED]]
-    left = len(problems) - len(shown)
-    return "\n".join(
-        (f"{counted(len(problems), 'picture')} cannot be used:", *shown, *([f"  and {left} more"] if left else []))
-    )
+def _all_of(problems: Sequence[str], what: str) -> list[str]:
+    """Return the lines of an error, one for each; none of no problem."""
+    if len(problems) < 2:
+        return [line for problem in problems for line in problem.split("\n")]
+    return each_told(f"{counted(len(problems), what)} cannot be used:", problems)
 
 
 def _of_classes(picture: LabelledPicture) -> list[ClassMask]:

@@ -38,7 +38,7 @@ def find_data_yaml(folder: Path) -> Path | None:
 
 def label_files(folder: Path, told: list[str] | None = None) -> dict[str, Path]:
     """Return the text files that label pictures: those in folders called labels or, without any, beside pictures."""
-    texts = files_below(folder, (".txt",))
+    texts = {name: path for name, path in files_below(folder, (".txt",)).items() if path.name not in _NAMES_FILES}
     in_labels = {name: path for name, path in texts.items() if _LABELS in PurePosixPath(name).parts[:-1]}
     if in_labels:
         return in_labels
@@ -93,11 +93,31 @@ def _names(folder: Path) -> dict[int, str]:
         if "kpt_shape" in content:
             raise DatasetError(f"{path}: it labels key points (kpt_shape), which have no area; expected outlines")
         return _as_numbers(content["names"], path)
-    for name in _NAMES_FILES:
-        if (listed := folder / name).is_file():
-            lines = [line.strip() for line in _text(listed).splitlines()]
-            return {number: line for number, line in enumerate(lines) if line}
-    return {}
+    lists = {_listed(path): path for path in names_files(folder)}
+    if len(lists) > 1:
+        raise DatasetError(
+            f"{folder}: expected one list of classes, received {' and '.join(map(str, lists.values()))}, which differ"
+        )
+    return {number: line for listed in lists for number, line in enumerate(listed) if line}
+
+
+def names_files(folder: Path) -> tuple[Path, ...]:
+    """Return the lists of classes: in the folder itself or, without any, beside text files in its subfolders."""
+    own = tuple(folder / name for name in _NAMES_FILES if (folder / name).is_file())
+    return own[:1] or tuple(path for name in _NAMES_FILES for path in sorted(folder.rglob(name)) if path.is_file())
+
+
+def _listed(path: Path) -> tuple[str, ...]:
+    return tuple(line.strip() for line in _text(path).rstrip().splitlines())
+
+
+def looks_like_labels(path: Path) -> bool:
+    """Tell whether a text file's first line is one of YOLO's. Raises DatasetError."""
+    words = next((line.split() for line in _text(path).splitlines() if line.strip()), [])
+    try:
+        return len(words) >= 5 and words[0].isdecimal() and all(abs(float(word)) <= 2 for word in words[1:])
+    except ValueError:
+        return False
 
 
 def _as_numbers(names: object, path: Path) -> dict[int, str]:
@@ -109,6 +129,11 @@ def _as_numbers(names: object, path: Path) -> dict[int, str]:
         for number, name in pairs
         if isinstance(number, int) and number >= 0 and isinstance(name, (str, int, float))
     }
+    if unquoted := [number for number, name in pairs if isinstance(name, bool)]:
+        raise DatasetError(
+            f"{path}: the name of class {unquoted[0]} is yes, no, on or off, which YAML reads as true or false. "
+            "Put it in quotes"
+        )
     if not found or len(found) < len(pairs):
         raise DatasetError(f"{path}: expected names as a list of texts, or as number: name")
     return found

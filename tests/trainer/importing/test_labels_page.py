@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for verb, write in WRITERS.items():
         write(folder / ("bottle" if verb == "mvtec" else verb))
     write_labelme(folder / "exported")
+    shutil.make_archive(str(folder / "exported"), "zip", folder / "exported")
     write_side_by_side(folder / "tiles")
     write_kolektor(folder / "pieces")
     for seed, day in enumerate(("day1", "day2")):
