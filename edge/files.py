@@ -44,9 +44,33 @@ def _require_replaceable(path: Path) -> None:
         raise OSError(errno.EINVAL, "it is a device, a pipe or a socket, and no file", str(path))
 
 
-def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
+def check_place(path: Path) -> None:
+    """Write and remove a file where `path` will be, or where its folder will be. Raises StoreError.
+
+    For what takes minutes and is written at the end. The folder is not made yet, and a file that is there stays.
+    """
+    folder = path.parent
+    try:
+        _require_replaceable(path)
+        while not folder.exists():
+            folder = folder.parent
+        probe = folder / f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp"
+        try:
+            probe.write_bytes(bytes(4096))
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}. Nothing was begun; choose another place"
+        ) from error
+
+
+def write_bytes(path: Path, *parts: bytes | memoryview, make_folder: bool = False) -> None:
     """Write a file, one part after the other. Raises StoreError, and then leaves the old file."""
     try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished, unfinished.open("wb") as file:
             for part in parts:
                 file.write(part)
@@ -56,11 +80,7 @@ def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file as UTF-8, making its folder. Raises StoreError, and then leaves the old file."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), make_folder=True)
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:

@@ -12,7 +12,7 @@ import typer
 from edge.bundle import Bundle
 from edge.cli.console import VersionOption, run_app
 from edge.cli.terminal import Terminal, log_to_stderr, warn
-from edge.files import write_bytes, write_text
+from edge.files import check_place, write_bytes, write_text
 from edge.wording import command, counted
 from edge.yaml_settings import load_yaml
 from trainer.importing.command import export_app, import_app
@@ -177,6 +177,7 @@ def evaluate(
     from trainer.evaluation.evaluating import Wanted, tables, told_apart
     from trainer.evaluation.evaluating import evaluate as run_evaluate
 
+    check_place(json_file)
     wanted = Wanted(include_training=include_training, tolerance_px=tolerance_px, ranking=ranking)
     evaluation = run_evaluate(bundle, data, console, wanted=wanted)
     write_text(json_file, json.dumps(evaluation.report | {"per_picture": evaluation.pictures}, indent=1) + "\n")
@@ -226,12 +227,15 @@ def pod(
     from trainer.pod.running import measure_pod, note_in_manifest, sentences
     from trainer.pod.showing import draw_curves, tables
 
+    for place in (json_file, plot):
+        if place is not None:
+            check_place(place)
     asked = asked_for(contrast, size_px, width_px, dark=dark, each=each, parts=parts, seed=seed)
     measured = measure_pod(bundle, on_what(data, product, shape or [], mm_per_px), asked, console)
     if json_file is not None:
         write_text(json_file, json.dumps(measured.report, indent=1) + "\n")
     if plot is not None:
-        write_bytes(plot, draw_curves(measured.summaries, mm_per_px))
+        write_bytes(plot, draw_curves(measured.summaries, mm_per_px), make_folder=True)
     for table in tables(measured.summaries, mm_per_px):
         console.print(table)
     clean = measured.report["clean"]
@@ -516,6 +520,9 @@ def audit(
     from trainer.recipe.settings import TrainSettings
 
     settings = load_yaml(config, TrainSettings) if config is not None else None
+    for place in (report, json_file):
+        if place is not None:
+            check_place(place)
     found = run_audit(data, console, bundle=bundle, settings=settings, recipe=config)
     for table in tables(found):
         console.print(table)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge.errors import StoreError
-from edge.files import replacing, write_bytes, write_text
+from edge.files import check_place, replacing, write_bytes, write_text
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
@@ -25,6 +25,19 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
     assert [(each.name, each.read_text()) for each in path.parent.iterdir()] == [("told.json", "old")]
     write_bytes(path, b"n", b"ew")
     assert path.read_text() == "new"
+
+
+def test_a_place_is_looked_at_before_the_work(tmp_path: Path) -> None:
+    """A folder in the way, or a device, is told at the beginning. Nothing is made, and no file is changed."""
+    (tmp_path / "told.json").write_text("old")
+    for good in ("told.json", "new.json", "a/b/new.json"):
+        check_place(tmp_path / good)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("told.json", "old")]
+    for bad, why in ((tmp_path, "Is a directory"), (tmp_path / "told.json" / "x", "Not a directory")):
+        with pytest.raises(StoreError, match=rf"cannot be written: {why}\. Nothing was begun"):
+            check_place(bad)
+    with pytest.raises(StoreError, match="a device, a pipe or a socket"):
+        check_place(Path("/dev/full"))
 
 
 def _listening_at(path: Path) -> socket.socket:

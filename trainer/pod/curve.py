@@ -13,6 +13,7 @@ too, where all larger ones were found and all smaller ones missed.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +49,11 @@ class Curve:
     slope: float | None = None
     reason: str | None = None
 
+    @property
+    def lies_below(self) -> bool:
+        """Tell whether so many were found, the smallest ones too, that a90 lies below these."""
+        return self.a90 is None and self.judged >= FEWEST and self.found >= PROBABILITY * self.judged
+
     def probability(self, size: float) -> float | None:
         """Return the probability, 0-1, with which a defect of this size is found; None without a curve."""
         if self.slope is None or self.intercept is None:
@@ -55,13 +61,24 @@ class Curve:
         return float(1 / (1 + np.exp(-np.clip(self.intercept + self.slope * math.log(size), -700, 700))))
 
 
-def fit_curve(sizes: Float64, found: Bools, unit: str = "px") -> Curve:
-    """Fit the curve of defects of `sizes`, float64 [n] above 0, of which some were `found`, bool [n]."""
+Told = Callable[[float], str]
+
+
+def in_px(size: float) -> str:
+    """Write a size in pixels."""
+    return f"{size:.3g} px"
+
+
+def fit_curve(sizes: Float64, found: Bools, told: Told = in_px) -> Curve:
+    """Fit the curve of defects of `sizes`, float64 [n] above 0, of which some were `found`, bool [n].
+
+    `told` writes a size in the words of a reason.
+    """
     n, hits = len(sizes), int(found.sum())
     if n == 0:
         return Curve(0, 0, None, None, reason="none was judged")
     blank = Curve(n, hits, float(sizes.min()), float(sizes.max()))
-    if reason := _why_none(blank, unit):
+    if reason := _why_none(blank, told):
         return replace(blank, reason=reason)
     logs = np.log(sizes)
     if logs[~found].max() <= logs[found].min():
@@ -69,24 +86,26 @@ def fit_curve(sizes: Float64, found: Bools, unit: str = "px") -> Curve:
         best = _log_likelihood(_LN_ODDS + _STEEPEST * (logs - math.log(a90)), found)
         # a step between the two is at least as likely as any curve
         step = replace(blank, a50=float(sizes[~found].max()), a90=a90)
-        return _bounded(step, a90, max(best, _of_a_step(logs, found)), (logs, found), unit)
+        return _bounded(step, a90, max(best, _of_a_step(logs, found)), (logs, found), told)
     intercept, slope = _most_likely(logs, found)
     if slope <= 0:
-        return replace(blank, reason=f"larger ones are not found more often: {hits} of {n} were found")
+        below = f", from {told(float(sizes.min()))} on: it lies below" if blank.lies_below else ""
+        return replace(blank, reason=f"larger ones are not found more often: {hits} of {n} were found{below}")
     a50, a90 = (_size(odds, intercept, slope) for odds in (0.0, _LN_ODDS))
-    fitted = replace(blank, a50=a50 if a50 <= sizes.max() else None, intercept=intercept, slope=slope)
-    return _bounded(fitted, a90, _log_likelihood(intercept + slope * logs, found), (logs, found), unit)
+    a50_known = a50 if sizes.min() <= a50 <= sizes.max() else None
+    fitted = replace(blank, a50=a50_known, intercept=intercept, slope=slope)
+    return _bounded(fitted, a90, _log_likelihood(intercept + slope * logs, found), (logs, found), told)
 
 
-def _why_none(blank: Curve, unit: str) -> str | None:
+def _why_none(blank: Curve, told: Told) -> str | None:
     """Say why no curve can be fitted, if so."""
-    n, hits = blank.judged, blank.found
+    n, hits, smallest, largest = blank.judged, blank.found, blank.smallest or 0.0, blank.largest or 0.0
     if n < FEWEST:
         return f"{hits} of {n} were found: fewer than {FEWEST} are too few for a curve"
     if hits == n:
-        return f"all {n} were found, from {blank.smallest:.3g} {unit} on: it lies below"
+        return f"all {n} were found, from {told(smallest)} on: it lies below"
     if hits == 0:
-        return f"none of {n} was found, up to {blank.largest:.3g} {unit}"
+        return f"none of {n} was found, up to {told(largest)}"
     return None
 
 
@@ -101,27 +120,31 @@ def _of_a_step(logs: Float64, found: Bools) -> float:
     return 0.0 if hits == n else hits * math.log(hits / n) + (n - hits) * math.log(1 - hits / n)
 
 
-def _bounded(fitted: Curve, a90: float, best: float, data: tuple[Float64, Bools], unit: str) -> Curve:
+def _bounded(fitted: Curve, a90: float, best: float, data: tuple[Float64, Bools], told: Told) -> Curve:
     """Add a90 and its upper bound, where they lie within the sizes that were judged. `best`: the ln likelihood.
 
     `data`: ln sizes, float64 [n], and what was found, bool [n].
     """
     most = float(data[0].max())
     if math.log(a90) > most:
-        reason = f"fewer than {PROBABILITY:.0%} are found at any size up to {fitted.largest:.3g} {unit}"
+        reason = f"fewer than {PROBABILITY:.0%} are found at any size up to {told(math.exp(most))}"
         return replace(fitted, reason=reason)
 
     def too_far(at: float) -> bool:
         return 2 * (best - _profile(at, *data)) > _CHI_SQUARE
 
+    least = float(data[0].min())
+    below = f"{fitted.found} of {fitted.judged} were found, from {told(math.exp(least))} on: it lies below"
+    known = a90 if math.log(a90) >= least else None  # a curve says nothing of smaller ones than it was fitted to
     if not too_far(most):
-        reason = f"so few were judged that it may lie above {fitted.largest:.3g} {unit}"
-        return replace(fitted, a90=a90, reason=reason)
-    low, high = math.log(a90), most
+        bound = f"so few were judged that it may lie above {told(math.exp(most))}"
+        return replace(fitted, a90=known, reason=bound if known is not None else f"{below}, or {bound}")
+    low, high = max(math.log(a90), least), most
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if too_far(middle) else (middle, high)
-    return replace(fitted, a90=a90, a90_95=math.exp(high))
+    bounded = None if known is None and too_far(least) else math.exp(high)
+    return replace(fitted, a90=known, a90_95=bounded, reason=None if known is not None else below)
 
 
 def _log_likelihood(odds: Float64, found: Bools) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ def measure_pod(path: Path, on: On, asked: Asked, console: Console) -> Measured:
     ids = {entry.name: entry.id for entry in bundle.classes}
     shapes = _shapes(bundle, on.shapes or {})
     entries = _entries(bundle, on.data, console)
+    if clean := sum(not entry.classes for entry in entries):
+        asked = replace(asked, parts=min(asked.parts, clean))  # few pictures take all defects among them
     real: list[Trial] = []
     with looking(bundle) as looker:
         drawing = Drawing(looker, shapes, ids, asked)
@@ -76,7 +78,7 @@ def measure_pod(path: Path, on: On, asked: Asked, console: Console) -> Measured:
         )
     trials = [*drawn.trials, *real]
     summaries = tuple(
-        summarise(name, shapes.get(name), asked.contrasts, trials, width_px=drawn.width_px)
+        summarise(name, shapes.get(name), asked.contrasts, trials, drawn.width_px, mm_per_px=on.mm_per_px)
         for name in ids
         if name in shapes or any(trial.class_name == name for trial in real)
     )
@@ -95,8 +97,9 @@ def _shapes(bundle: Bundle, asked: Mapping[str, MarkShape]) -> dict[str, MarkSha
 def _entries(bundle: Bundle, data: Path | None, console: Console) -> list[Entry]:
     if data is None:
         return []
-    entries, _ = read_judged(data)
-    if learned_from_good_parts(bundle.manifest):
+    good_parts = learned_from_good_parts(bundle.manifest)
+    entries, _ = read_judged(data, some_masks=good_parts)
+    if good_parts:
         entries = [as_anomaly(entry) for entry in entries]
     entries = unseen(entries, bundle.path, data, include_training=False)
     names = {entry.name for entry in bundle.classes}
@@ -122,8 +125,19 @@ def _draw(
     if drawn.unread:
         warn(console, f"no verdict on {counted(drawn.unread, 'clean part')}, so nothing was drawn there")
     if drawn.no_room:
-        warn(console, f"{counted(drawn.no_room, 'defect')} not drawn: without room in the ninth")
+        warn(console, f"{counted(drawn.no_room, 'defect')} not drawn: without room in the ninth; draw smaller ones")
+    if drawn.flagged > drawn.parts / 2:
+        warn(console, _flagged(drawn, on))
     return drawn
+
+
+def _flagged(drawn: Drawn, on: On) -> str:
+    """Say what comes of clean parts that are flagged as they are, and what to do."""
+    what = f"{drawn.flagged} of {counted(drawn.parts, 'clean part')} are flagged before anything is drawn"
+    then = "Give DATA, with clean pictures of the parts that the bundle learned"
+    if on.data is not None:
+        then = "Compare them with the pictures that the bundle learned from: size, light, colour"
+    return f"{what}, so that marks are hardly found on them. {then}"
 
 
 def _meet(

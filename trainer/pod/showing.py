@@ -27,6 +27,8 @@ def tables(summaries: Sequence[Summary], mm_per_px: float | None) -> list[Table]
 def _table(summary: Summary, mm_per_px: float | None) -> Table:
     unit = "px" if mm_per_px is None else "mm"
     shape = {"line": f"lines {summary.width_px or 0:.3g} px wide, length", "spot": "spots, diameter", None: "real ones"}
+    if not summary.whole.judged:
+        shape[summary.shape] = "none drawn, none met"
     title = f"{summary.class_name}: {shape[summary.shape]} in {unit}"
     table = Table("which", "found", "a50", "a90", "a90/95", "why not", title=title, title_justify="left")
     rows = [(f"contrast {contrast:g}", c) for contrast, c in summary.by_contrast.items()]
@@ -104,10 +106,11 @@ def _draw_places(axes: Any, summary: Summary, mm_per_px: float | None) -> None:
     for place, c in enumerate(places.values()):
         if c.a90 is not None and c.a90_95 is not None:
             axes.plot([c.a90 * scale, c.a90_95 * scale], [place, place], color=_COLOURS[0], linewidth=3)
-        elif c.found < c.judged:
+        elif c.found < c.judged and not c.lies_below:
             axes.text(0.02, place, "not known", va="center", color="#b3261e", transform=axes.get_yaxis_transform())
         elif c.judged:
-            axes.text(0.02, place, "all found", va="center", color="grey", transform=axes.get_yaxis_transform())
+            often = "all found" if c.found == c.judged else "nearly all found"
+            axes.text(0.02, place, often, va="center", color="grey", transform=axes.get_yaxis_transform())
     axes.set_yticks(range(len(places)), list(places), fontsize="x-small")
     axes.set(title="from a90 to a90/95, by place", xlabel=unit)
     axes.invert_yaxis()

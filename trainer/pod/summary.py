@@ -11,7 +11,7 @@ import numpy as np
 
 from edge.simulation.known_marks import MarkShape
 from edge.wording import counted
-from trainer.pod.curve import CONFIDENCE, FEWEST, PROBABILITY, Curve, fit_curve
+from trainer.pod.curve import CONFIDENCE, PROBABILITY, Curve, fit_curve
 from trainer.pod.plan import NINTHS, ORIENTATIONS
 from trainer.pod.trials import Trial
 
@@ -68,32 +68,38 @@ def summarise(
     contrasts: Sequence[float],
     trials: Sequence[Trial],
     width_px: float | None,
+    *,
+    mm_per_px: float | None = None,
 ) -> Summary:
-    """Sum up what was drawn of one class, at these contrasts, and what was met of it in real pictures."""
+    """Sum up what was drawn of one class, at these contrasts, and what was met of it in real pictures.
+
+    `mm_per_px`: reasons tell sizes in mm.
+    """
+
+    def curve(trials: Sequence[Trial]) -> Curve:
+        sizes = np.array([trial.size_px for trial in trials], np.float64)
+        found = np.array([trial.found for trial in trials], np.bool_)
+        return fit_curve(sizes, found, lambda px: _length(px, mm_per_px))
+
     own = [trial for trial in trials if trial.class_name == class_name]
     real = [trial for trial in own if trial.contrast is None]
     drawn = [trial for trial in own if trial.contrast is not None]
     reference = [trial for trial in drawn if trial.contrast == contrasts[0]] if drawn else real
-    whole = _curve(reference)
+    whole = curve(reference)
     orientations = {trial.orientation for trial in reference} - {None}
     return Summary(
         class_name,
         shape if drawn else None,
         contrasts[0] if drawn else None,
         whole,
-        {contrast: _curve([t for t in drawn if t.contrast == contrast]) for contrast in contrasts} if drawn else {},
-        {o: _curve([t for t in reference if t.orientation == o]) for o in ORIENTATIONS} if orientations else {},
-        {ninth: _curve([t for t in reference if t.ninth == ninth]) for ninth in range(len(NINTHS))},
-        _curve(real) if real else None,
+        {contrast: curve([t for t in drawn if t.contrast == contrast]) for contrast in contrasts} if drawn else {},
+        {o: curve([t for t in reference if t.orientation == o]) for o in ORIENTATIONS} if orientations else {},
+        {ninth: curve([t for t in reference if t.ninth == ninth]) for ninth in range(len(NINTHS))},
+        curve(real) if real else None,
         blind_spots(reference, whole),
         sum(trial.otherwise for trial in reference),
         width_px if drawn and shape == "line" else None,
     )
-
-
-def _curve(trials: Sequence[Trial]) -> Curve:
-    sizes = np.array([trial.size_px for trial in trials], np.float64)
-    return fit_curve(sizes, np.array([trial.found for trial in trials], np.bool_))
 
 
 def blind_spots(trials: Sequence[Trial], whole: Curve) -> tuple[BlindSpot, ...]:
@@ -136,16 +142,20 @@ def _at_most(found: int, judged: int) -> float:
 def sentence(summary: Summary, mm_per_px: float | None) -> str:
     """Say from which size on defects of a class are found, and where they are not."""
     c = summary.whole
+    if not c.judged:
+        return f"{summary.class_name} was not measured: nothing was drawn, and no real one was met"
     kind = f"{summary.class_name} in real pictures" if summary.contrast is None else summary.class_name
     at = "" if summary.contrast is None else f" at contrast ≥ {summary.contrast:g}"
     sure = f"found with {PROBABILITY:.0%} probability"
     if c.a90 is not None:
         bound = c.reason if c.a90_95 is None else _length(c.a90_95, mm_per_px)
         found = f"of ≥ {_length(c.a90, mm_per_px)}{at} is {sure} ({CONFIDENCE:.0%} confidence: {bound})"
-    elif c.smallest is not None and c.judged >= FEWEST and c.found == c.judged:
-        found = f"of ≥ {_length(c.smallest, mm_per_px)}{at} is always found ({c.found} of {c.judged})"
+    elif c.smallest is not None and c.lies_below:
+        often = "always" if c.found == c.judged else "nearly always"
+        bound = "" if c.a90_95 is None else f"; {CONFIDENCE:.0%} confidence: {_length(c.a90_95, mm_per_px)}"
+        found = f"of ≥ {_length(c.smallest, mm_per_px)}{at} is {often} found ({c.found} of {c.judged}{bound})"
     else:
-        found = f"{at.strip()} has no size from which on it is {sure}: {c.reason}".strip()
+        found = f"{at.strip()} has no known size from which on it is {sure}: {c.reason}".strip()
     more = len(summary.blind) - _NAMED
     spots = [spot.words() for spot in summary.blind[:_NAMED]]
     spots += [counted(more, "place") + " more"] if more > 0 else []

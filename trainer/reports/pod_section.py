@@ -7,13 +7,16 @@ from typing import Any
 from edge.bundle import Bundle
 from edge.web.page import Html, Section, note, paragraph, table
 from edge.wording import command
+from trainer.recipe.good_parts_settings import learned_from_good_parts
 
 _TITLE = "How small a defect is found"
 
 
 def pod_section(bundle: Bundle) -> Section:
     """Say from which size on each class is found, or how to find it out."""
-    how = f"Measure it: {command('linewatch-train', 'pod', bundle.path)}"
+    # a model of good parts knows none of the simulated ones
+    data = " DATA, with clean pictures that it did not learn from" if learned_from_good_parts(bundle.manifest) else ""
+    how = f"Measure it: {command('linewatch-train', 'pod', bundle.path)}{data}"
     noted = bundle.manifest.pod
     if not bundle.finds:
         why = "It was measured with another model or at other thresholds." if noted else "It was not measured yet."

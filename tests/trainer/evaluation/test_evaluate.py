@@ -12,15 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from edge.bundle import ClassEntry, Manifest, TileEntry, write_manifest
-from edge.errors import BundleError, DatasetError
+from edge.errors import BundleError, DatasetError, StoreError
 from edge.opencv import cv2
 from edge.records import UInt8
 from tests.bright_bundle import write_bright_bundle
 from tests.conftest import ROOT
 from tests.trainer.levels_bundle import TILE, note_split, write_levels_bundle
 from tests.trainer.painted import write_painted
+from trainer.__main__ import app
 from trainer.evaluation.evaluating import Evaluation, Judged, Wanted, evaluate, tables
 from trainer.evaluation.ranking import UNRANKED
 
@@ -343,6 +345,13 @@ def test_the_command_takes_a_tolerance_and_ends_bad_input_with_its_code(
         bad = [*command, arguments, "--json", str(figures), *(["--tolerance-px", "-1"] if code == 2 else [])]
         result = subprocess.run(bad, capture_output=True, text=True, check=False, cwd=ROOT)
         assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
+
+
+def test_figures_that_cannot_be_written_are_told_before_the_judging(levels: Path, painted: Path) -> None:
+    """A folder is named in place of a file: exit code 8, at once."""
+    with pytest.raises(StoreError, match="Nothing was begun") as caught:
+        CliRunner().invoke(app, ["evaluate", str(levels), str(painted), "--json", str(painted)], catch_exceptions=False)
+    assert caught.value.exit_code == 8
 
 
 @pytest.mark.real_data

@@ -100,6 +100,26 @@ def test_what_has_no_curve_says_why(found: Bools, words: str) -> None:
     assert words in curve.reason or "not found more often" in curve.reason
 
 
+@pytest.mark.parametrize(("judged", "missed"), [(100, 2), (1000, 20), (40, 1)])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_size_is_smaller_than_the_smallest_that_was_judged(judged: int, missed: int, seed: int) -> None:
+    """Of nearly all that were found a90 lies below them: it is not told from the curve, and its bound is among them."""
+    sizes = np.geomspace(6, 128, judged)
+    found = np.ones(judged, np.bool_)
+    found[np.random.default_rng(seed).choice(judged // 2, missed, replace=False)] = False
+    curve = fit_curve(sizes, found)
+    told = [size for size in (curve.a50, curve.a90, curve.a90_95) if size is not None]
+    assert all(6 <= size <= 128 for size in told)
+    if curve.a90 is None:
+        assert curve.lies_below
+        assert f"{judged - missed} of {judged} were found, from 6 px on: it lies below" in (curve.reason or "")
+    # misses among the largest alone: size does not help, and yet nearly all are found
+    upside_down = fit_curve(sizes, found[::-1])
+    assert upside_down.lies_below
+    assert "larger ones are not found more often" in (upside_down.reason or "")
+    assert not fit_curve(sizes, np.arange(judged) < judged // 2).lies_below
+
+
 def test_few_defects_have_no_curve() -> None:
     """Nine defects are too few, and none is none."""
     assert "too few" in (fit_curve(np.arange(1.0, 10.0), np.arange(9) > 4).reason or "")

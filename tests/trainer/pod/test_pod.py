@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from edge.bundle import load_bundle, write_manifest
+from edge.errors import LinewatchError
 from edge.opencv import cv2
 from edge.records import UInt8
 from edge.simulation.known_marks import Mark, MarkShape, add_mark
@@ -132,9 +134,13 @@ def test_the_sentence_says_size_confidence_and_blindness() -> None:
     )
     assert f"(95% confidence: {curve.a90_95 * 0.1:.2g} mm)" in sentence(summary, 0.1)
     never = summarise("scratch", "line", [40.0], trials(0, 4, [False] * 20), width_px=2.0)
-    assert "has no size from which on it is found with 90% probability: none of 20" in sentence(never, None)
+    assert "has no known size from which on it is found with 90% probability: none of 20" in sentence(never, None)
     always = summarise("scratch", "line", [40.0], trials(0, 4, [True] * 20), width_px=2.0)
     assert "is always found (20 of 20)" in sentence(always, None)
+    sizes = np.linspace(10, 100, 100)
+    drawn = [Trial("scratch", float(size), 40.0, 0, 4, found=place != 45) for place, size in enumerate(sizes)]
+    often = sentence(summarise("scratch", "line", [40.0], drawn, width_px=2.0), None)
+    assert often.startswith("scratch of ≥ 10 px at contrast ≥ 40 is nearly always found (99 of 100")
 
 
 def test_the_command_measures_a_bundle_whose_answers_are_known(tmp_path: Path) -> None:
@@ -226,6 +232,67 @@ def test_what_a_dataset_ignores_is_neither_drawn_on_nor_judged(tmp_path: Path) -
     assert told["classes"]["scratch"]["found"] == told["classes"]["scratch"]["judged"] > 0
 
 
+def one_clean_picture(folder: Path, level: int) -> Path:
+    """Write a dataset of one clean picture of one grey level."""
+    folder.mkdir()
+    cv2.imwrite(str(folder / "clean.png"), np.full((120, 160, 3), level, np.uint8))
+    (folder / "manifest.csv").write_text("image,mask,class,group\nclean.png,,ok,a\n", encoding="utf-8")
+    return folder
+
+
+def test_clean_parts_that_are_flagged_as_they_are_get_a_word(tmp_path: Path) -> None:
+    """Nothing that is drawn on them changes the answer: a table of misses alone would blame the model's eyes."""
+    bundle = write_step_bundle(tmp_path / "bright", min_area_px=6).path
+    asked = ("--contrast", 50, "--each", 1, "--parts", 1, "--size-px", 16, 26, "--no-note")
+    told = run(bundle, one_clean_picture(tmp_path / "data", 200), *asked)
+    words = " ".join(told.output.split())
+    assert "1 of 1 clean part are flagged before anything is drawn" in words
+    assert "size, light, colour" in words
+
+
+def test_one_clean_picture_takes_all_that_is_drawn(tmp_path: Path) -> None:
+    """With fewer pictures than `--parts`, each takes more: two in each orientation and ninth are 216."""
+    bundle = write_step_bundle(tmp_path / "bright", min_area_px=6).path
+    data = one_clean_picture(tmp_path / "data", 60)
+    asked = ("--contrast", 50, "--each", 2, "--size-px", 8, 12, "--no-note", "--json", tmp_path / "pod.json")
+    assert run(bundle, data, *asked).exit_code == 0
+    told = json.loads((tmp_path / "pod.json").read_text(encoding="utf-8"))
+    assert (told["classes"]["scratch"]["judged"], told["not_drawn"]) == (216, 0)
+
+
+def test_what_had_no_room_was_not_measured(tmp_path: Path) -> None:
+    """It is no real one, and it was not missed."""
+    bundle = write_step_bundle(tmp_path / "bright", min_area_px=6).path
+    data = one_clean_picture(tmp_path / "data", 60)
+    told = run(bundle, data, "--contrast", 50, "--each", 1, "--size-px", 500, 900, "--no-note").output
+    assert "scratch was not measured: nothing was drawn" in " ".join(told.split())
+    assert "real" not in told.replace("no real one was met", "")
+
+
+def test_reasons_have_the_unit_of_the_sizes(tmp_path: Path) -> None:
+    """In a table in mm no reason is in px."""
+    bundle = write_step_bundle(tmp_path / "bright", min_area_px=6).path
+    asked = ("--contrast", 10, "--each", 2, "--size-px", 10, 40, "--no-note", "--mm-per-px", 0.5)
+    result = run(bundle, one_clean_picture(tmp_path / "data", 60), *asked, "--json", tmp_path / "pod.json")
+    assert result.exit_code == 0, result.output
+    scratch = json.loads((tmp_path / "pod.json").read_text(encoding="utf-8"))["classes"]["scratch"]
+    assert re.fullmatch(r"none of \d+ was found, up to (19|20) mm", scratch["reason"])
+    assert " px" not in scratch["sentence"]
+
+
+def test_a_file_that_cannot_be_written_ends_it_before_anything_is_drawn(tmp_path: Path) -> None:
+    """A folder in the file's place is told at once, and not after minutes."""
+    bundle = write_step_bundle(tmp_path / "bright", min_area_px=6).path
+    for option in ("--json", "--plot"):
+        with pytest.raises(LinewatchError, match=r"Is a directory\. Nothing was begun") as caught:
+            run(bundle, tmp_path / "absent", option, tmp_path)
+        assert caught.value.exit_code == 8
+    plot = tmp_path / "new" / "plot.png"
+    asked = ("--contrast", 90, "--each", 1, "--parts", 1, "--size-px", 16, 26, "--no-note")
+    assert run(bundle, one_clean_picture(tmp_path / "data", 60), *asked, "--plot", plot).exit_code == 0
+    assert plot.is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
@@ -239,8 +306,6 @@ def test_what_a_dataset_ignores_is_neither_drawn_on_nor_judged(tmp_path: Path) -
 )
 def test_what_cannot_be_measured_is_refused(words: list[str], code: int, told: str, tmp_path: Path) -> None:
     """A wrong option ends with its exit code and says what was expected, before anything is judged."""
-    from edge.errors import LinewatchError
-
     bundle = write_step_bundle(tmp_path / "bright", min_area_px=60).path
     with pytest.raises(LinewatchError) as caught:
         run(bundle, *words)
