@@ -115,7 +115,7 @@ class PictureLabels:
     states it; None where it does not. `shapes`: later ones lie over earlier ones. `declared_clean`: it says in words
     that nothing is wrong with it. `in_shares`: areas are in shares of the picture's width and height, 0 to 1.
     `also`: names that may lead to no other picture. `lists_only`: its file labels no picture at all, so that labels of
-    another file count.
+    another file count. `group`: the piece that it shows, of our own exports.
     """
 
     called: tuple[str, ...]
@@ -127,6 +127,7 @@ class PictureLabels:
     in_shares: bool = False
     also: tuple[str, ...] = ()
     lists_only: bool = False
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,7 @@ def _labelling(labels: Mapping[str, PictureLabels], drawer: _Drawer) -> Callable
             findings,
             own.where,
             own.declared_clean,
+            own.group,
             notes=file.notes(by_labels=shown),
             greatest=file.greatest,
         )

@@ -116,8 +116,9 @@ def _labels_of(root: Node, places: Sequence[str], coco: CocoChoices, counts: Cou
                 f"{category_id}"
             )
         crowd = annotation.get("iscrowd").value == 1
-        counts["crowds"] += crowd
-        ignored = (crowd and coco.crowd == "ignore") or annotation.get("ignore").value == 1
+        left_out = annotation.get("ignore").value == 1
+        counts["crowds"] += crowd and not left_out
+        ignored = left_out or (crowd and coco.crowd == "ignore")
         what, of_box = _areas(annotation, _size(images[image_id]), coco)
         counts["boxes"] += of_box
         name = IGNORE_MASK if ignored else names[category_id]
@@ -130,6 +131,7 @@ def _labels_of(root: Node, places: Sequence[str], coco: CocoChoices, counts: Cou
             tuple(shapes[image_id]),
             image.where,
             lists_only=lists_only,
+            group=image.get("group").value if isinstance(image.get("group").value, str) else None,
         )
         for image_id, image in images.items()
     ]

@@ -22,9 +22,10 @@ from edge.errors import DatasetError, StoreError
 from edge.files import replacing
 from edge.opencv import cv2
 from edge.records import UInt8
-from trainer.datasets.dataset import Entry, class_names, read_manifest, truth_of
+from trainer.datasets.dataset import IGNORE_MASK, Entry, class_names, read_manifest, truth_of
 from trainer.datasets.masks import IGNORED, read_mask
 from trainer.datasets.whole_folders import unwritable, whole_or_absent
+from trainer.importing.grouping import GROUPS, groups_text
 from trainer.importing.outlines import traced
 from trainer.importing.pairing import read_whole, some, without_suffix
 from trainer.importing.run_lengths import to_counts
@@ -68,7 +69,8 @@ def _pictures(entries: Sequence[Entry], console: Console) -> Iterator[_Read]:
 def write_coco(data: Path, target: Path, *, polygons: bool, console: Console) -> Exported:
     """Write a JSON file: a run-length encoded mask of each defect, or with `polygons` its outline.
 
-    Pictures are named by their paths below `data`. An ignored region is an annotation with `ignore` and `iscrowd` 1.
+    Pictures are named by their paths below `data`, and have a key `group`, which COCO does not know. An ignored region
+    is an annotation with `ignore` and `iscrowd` 1.
     Raises DatasetError, StoreError.
     """
     entries = read_manifest(data)
@@ -80,7 +82,8 @@ def write_coco(data: Path, target: Path, *, polygons: bool, console: Console) ->
     ignored = 0
     for number, picture in enumerate(_pictures(entries, console), start=1):
         height, width = picture.size_px
-        images.append({"id": number, "file_name": picture.entry.image, "width": width, "height": height})
+        image = {"id": number, "file_name": picture.entry.image, "width": width, "height": height}
+        images.append(image | {"group": picture.entry.group})
         for name in (each for each in ids if each in picture.masks):
             for part in _parts(picture.masks[name]):
                 annotations.append(_annotation(len(annotations) + 1, number, ids[name], part, polygons=polygons))
@@ -93,7 +96,7 @@ def write_coco(data: Path, target: Path, *, polygons: bool, console: Console) ->
     content = {
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": number, "name": name} for name, number in ids.items()],
+        "categories": [{"id": number, "name": name} for name, number in (ids or {IGNORE_MASK: 1}).items()],
     }
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +130,7 @@ def _parts(mask: UInt8) -> Iterator[UInt8]:
 
 
 def write_yolo(data: Path, out: Path, console: Console) -> Exported:
-    """Write `images/`, `labels/` and `data.yaml`: an outline of each defect. An ignored region cannot be written.
+    """Write `images/`, `labels/`, `data.yaml`, and `groups.csv`: an outline of each defect, and no ignored region.
 
     Raises DatasetError, StoreError.
     """
@@ -149,11 +152,12 @@ def write_yolo(data: Path, out: Path, console: Console) -> Exported:
             _written(folder / "labels" / f"{without_suffix(name)}.txt", "".join(f"{line}\n" for line in lines).encode())
         content = {"train": "images", "val": "images", "names": dict(enumerate(names))}
         _written(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False).encode())
+        _write_groups(folder, entries)
     return Exported(len(entries), defects, dict(enumerate(names)), ignored)
 
 
 def write_id_masks(data: Path, out: Path, console: Console) -> Exported:
-    """Write a grey PNG per picture whose values are class ids, 0 = clean, 255 = ignored, named as the pictures.
+    """Write a grey PNG per picture whose values are class ids, 0 = clean, 255 = ignored; and `groups.csv`.
 
     The one of the later row counts where classes overlap, as in training. Raises DatasetError, StoreError.
     """
@@ -170,7 +174,13 @@ def write_id_masks(data: Path, out: Path, console: Console) -> Exported:
             _, encoded = cv2.imencode(".png", truth)
             name = without_suffix(picture.entry.image.removeprefix(_IMAGES))
             _written(folder / f"{name}.png", encoded.tobytes())
+        _write_groups(folder, entries)
     return Exported(len(entries), defects, dict(enumerate(names, start=1)), ignored)
+
+
+def _write_groups(folder: Path, entries: Sequence[Entry]) -> None:
+    groups = {entry.image.removeprefix(_IMAGES): entry.group for entry in entries}
+    _written(folder / GROUPS, groups_text(groups).encode())
 
 
 def _refuse_twins(entries: Sequence[Entry]) -> None:

@@ -22,6 +22,7 @@ from edge.records import UInt8
 from edge.wording import counted
 from trainer.datasets.class_naming import checked_name, is_clean, speaks_of_good
 from trainer.datasets.dataset import IGNORE_MASK
+from trainer.importing.grouping import with_groups
 from trainer.importing.indexed_png import read_indexed
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
 from trainer.importing.mask_sets import Colour, MaskChoices, MaskSet, by_colour
@@ -117,9 +118,8 @@ def read_masks(
             f"{counted(len(lacking), 'picture has', 'pictures have')} no mask in {masks}: {some(lacking)}. "
             "If nothing is wrong with them give --missing-is-clean, otherwise add their masks"
         )
-    return LabelSource(
-        len(found), one_by_one(found.items(), _labelling(by_picture, labels_lie)), tuple(dict.fromkeys(named)), told
-    )
+    labelled = one_by_one(found.items(), _labelling(by_picture, labels_lie))
+    return with_groups(LabelSource(len(found), labelled, tuple(dict.fromkeys(named)), told), masks)
 
 
 def beside_masks(name: str) -> str:

@@ -37,7 +37,7 @@ def unpack(path: Path, folder: Path) -> None:
                 )
             if size + _SPARE_BYTES > (free := shutil.disk_usage(folder).free):
                 raise StoreError(
-                    f"{path} needs {size // 1_000_000} MB unpacked, and {folder.parent} has {free // 1_000_000}. Free "
+                    f"{path} needs {-(-size // 1_000_000)} MB unpacked; {folder.parent} has {free // 1_000_000}. Free "
                     "some space, or name another place in TMPDIR"
                 )
             for each in members:

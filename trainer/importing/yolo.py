@@ -16,6 +16,7 @@ from edge.errors import DatasetError
 from edge.pictures import as_text
 from edge.wording import counted
 from trainer.importing.annotations import Area, LabelChoices, PictureLabels, Shape, label_source
+from trainer.importing.grouping import with_groups
 from trainer.importing.labelled import LabelSource
 from trainer.importing.outlines import box_corners
 from trainer.importing.pairing import files_below, pictures_below, some, without_suffix
@@ -72,7 +73,7 @@ def read_yolo(folder: Path, images: Path | None, names: Mapping[int, str], choic
         labels.append(PictureLabels(_called(name), None, tuple(shapes), str(path), in_shares=True))
     if boxes:
         told.append(f"{counted(boxes, 'line is a box', 'lines are boxes')}, all of which is the defect")
-    return label_source(labels, images or folder, choices, told)
+    return with_groups(label_source(labels, images or folder, choices, told), folder)
 
 
 def _called(name: str) -> tuple[str, ...]:

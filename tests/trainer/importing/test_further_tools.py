@@ -36,8 +36,9 @@ from tests.trainer.importing.exports_of_tools import (
     write_label_studio,
     write_lookout,
 )
-from tests.trainer.importing.pictures import rectangle, save, surface
+from tests.trainer.importing.pictures import rectangle, save, surface, truths
 from tests.trainer.importing.test_tool_formats import BOTH, run, taken
+from trainer.datasets.dataset import read_manifest
 from trainer.datasets.masks import IGNORED
 
 
@@ -284,7 +285,7 @@ def test_a_label_without_a_mask_stays_a_label(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["coco", "coco --polygons", "yolo", "masks"])
 def test_an_export_comes_back_as_it_was(kind: str, tmp_path: Path) -> None:
-    """Masks with holes, pixels that touch by a corner, overlapping classes and a clean picture, pixel for pixel."""
+    """Masks with holes, pixels that touch by a corner, overlapping classes, a clean picture; and their groups."""
     from typer.testing import CliRunner
 
     from trainer.__main__ import app
@@ -300,7 +301,7 @@ def test_an_export_comes_back_as_it_was(kind: str, tmp_path: Path) -> None:
     for name, mask in masks.items():
         save(data / f"{name}.png", mask)
         rows.append(f"images/day1/a.png,{name}.png,{name},piece,ignored.png")
-    (data / "manifest.csv").write_text("\n".join([*rows, "images/b.png,,ok,b,"]) + "\n")
+    (data / "manifest.csv").write_text("\n".join([*rows, "images/b.png,,ok,piece,"]) + "\n")
     verb, *flags = kind.split()
     target = tmp_path / ("out.json" if verb == "coco" else "out")
     result = CliRunner().invoke(app, ["export", verb, str(data), str(target), *flags])
@@ -315,7 +316,26 @@ def test_an_export_comes_back_as_it_was(kind: str, tmp_path: Path) -> None:
     expected = np.where(masks["scratch"] > 0, 1, np.where(masks["stain"] > 0, 2, 0))
     np.testing.assert_array_equal(truth, np.where(ignored > 0, 0 if verb == "yolo" else IGNORED, expected))
     assert [kinds for name, (kinds, _) in found.items() if name.endswith("b.png")] == [()]
+    assert {entry.group for entry in read_manifest(tmp_path / "again", need_masks=False)} == {"piece"}
     before = target.read_bytes() if target.is_file() else None
     result = CliRunner().invoke(app, ["export", verb, str(data), str(target)])
     assert getattr(result.exception, "exit_code", None) == 8  # nothing is overwritten
     assert before is None or target.read_bytes() == before
+
+
+def test_what_is_ignored_comes_back_where_no_class_is(tmp_path: Path) -> None:
+    """COCO's annotation of it needs a category, and is no crowd."""
+    from typer.testing import CliRunner
+
+    from trainer.__main__ import app
+
+    save(tmp_path / "data" / "images" / "a.png", surface(0, SIZE))
+    save(tmp_path / "data" / "ignored.png", SCRATCH)
+    (tmp_path / "data" / "manifest.csv").write_text(
+        "image,mask,class,group,ignore_mask\nimages/a.png,,ok,a,ignored.png\n"
+    )
+    target = tmp_path / "out.json"
+    assert CliRunner().invoke(app, ["export", "coco", str(tmp_path / "data"), str(target)]).exit_code == 0
+    code, said = run("coco", target, "--images", tmp_path / "data" / "images", "--out", tmp_path / "again")
+    assert (code, "crowds" in said) == (0, False), said
+    np.testing.assert_array_equal(truths(tmp_path / "again")["a.png"][1] == IGNORED, SCRATCH > 0)
