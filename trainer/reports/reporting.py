@@ -37,6 +37,7 @@ from edge.wording import command, counted
 from trainer.datasets.recordings import told
 from trainer.evaluation.evaluating import RATES, Evaluation, Wanted, evaluate, figure, interval, rates_of
 from trainer.evaluation.metrics import ALL, BACKGROUND
+from trainer.recipe.good_parts_settings import learned_from_good_parts
 from trainer.recipe.settings import GuardSettings
 from trainer.reports.galleries import Exhibit, Gallery, sheet_of
 from trainer.reports.plotting import draw_confusion, draw_rankings, draw_training
@@ -53,6 +54,7 @@ _PARTS = ("train", "validation", "test")
 _FEW_GROUPS = 30
 # An average precision from which a class is told apart well, and a share of far too many wrong pictures.
 _TOLD_APART, _WRONG = 0.9, 0.5
+_LISTED = 4  # values of a list; more are counted
 _TITLES = {
     "healthy": "The training is healthy",
     "still_learning": "It was still learning",
@@ -246,6 +248,10 @@ def _cards(judged: Mapping[str, Any] | None) -> list[Card]:
         lines = [f"95 %: {interval(bounds[key])}", f"all empty: {figure(empty[key])}"]
         lines += [f"always {most['class']}: {figure(most['accuracy'])}"] if key == "accuracy" else []
         cards.append(Card(title, figure(judged[key]), lines))
+    if judged["picture_auroc"] is not None:
+        lines = [f"95 %: {interval(judged['picture_auroc_95'])}", "good pictures against defective ones"]
+        lines.append(f"found at 5 % false alarms: {_percent(judged['found_at_false_alarms']['0.05'])}")
+        cards.append(Card("AUROC of pictures", figure(judged["picture_auroc"]), lines))
     if (region := judged["missed_region"][ALL]) is not None:
         cards.append(Card("Defect area missed", _percent(region), ["of all true defect pixels", "all empty: 100 %"]))
     return cards
@@ -264,7 +270,10 @@ def _advice(
         blocks.append(note(title, f"{reading.evidence}. {reading.remedy}.", mood))
     if readings and not findings:
         blocks.append(paragraph("The collapse guard has nothing to say: at the end every class was answered."))
-    if not readings:
+    good_parts = learned_from_good_parts(bundle.manifest)
+    if good_parts:
+        blocks.append(paragraph("It learned from good parts alone: no network was trained, so there are no curves."))
+    elif not readings:
         blocks.append(paragraph("The bundle holds no training/log.csv, so its training cannot be read.", soft=True))
     if cut := bundle.manifest.training.get("cut_by_clock"):
         blocks.append(note("The clock cut the training", f"{cut_in_words(cut)}.", "bad"))
@@ -278,6 +287,12 @@ def _advice(
     if judged is not None:
         blocks += [note(title, text, "bad") for title, text in threshold_at_fault(judged, bundle)]
         blocks += [note(title, text) for title, text in _warnings(judged)]
+        if good_parts and not judged["labels_only"]:
+            text = (
+                "It says roughly where a defect is. A picture that is flagged beside the mark counts as missed here. "
+                "The line rejects it, so read what was passed as clean."
+            )
+            blocks.append(note("Missed and passed", text))
     return Section("What to make of it", blocks)
 
 
@@ -323,10 +338,11 @@ def threshold_at_fault(judged: Mapping[str, Any], bundle: Bundle) -> list[tuple[
             continue
         shown = judged["counts"]["shown"][entry.name]
         tells = f"Its probabilities tell pictures apart (average precision {precision:.2f}), yet at {entry.threshold:g}"
-        remedy = (
-            f"Fit it on further pictures: {command('linewatch-train', 'fit-thresholds', bundle.path)} DATA. Or set "
-            f"inspect.thresholds.{entry.name} in the line's settings"
-        )
+        fit = f"Fit it on further pictures: {command('linewatch-train', 'fit-thresholds', bundle.path)} DATA"
+        if learned_from_good_parts(bundle.manifest):
+            how = command("linewatch-train", "teach", bundle.path)
+            fit = f"Teach it good pictures that were flagged, and marked misses: {how} --data DATA"
+        remedy = f"{fit}. Or set inspect.thresholds.{entry.name} in the line's settings"
         others, false = judged["pictures"] - shown, judged["false_pictures"][entry.name] or 0.0
         if others and false >= _WRONG:
             text = f"{tells} it is answered on {round(false * others)} of {counted(others, 'picture')} without it."
@@ -539,6 +555,9 @@ def _bundle_section(bundle: Bundle, colours: Mapping[str, tuple[int, int, int]])
         )
     headers = ["class", "severity", "threshold", "smallest area", "missed on validation", "false on validation"]
     text = "Thresholds were chosen on those validation pictures, so these two columns flatter."
+    if learned_from_good_parts(m):
+        headers[-2:] = ["missed of the fit's", "false of held-out parts"]
+        text = "The threshold was chosen on good parts that were held out by turns, so the last column flatters."
     if presumption_asked_for(m):
         text = "Thresholds are presumed, as the recipe asks; these two columns are of the weights before the last part."
     blocks = [table(headers, rows), paragraph(text, soft=True)]
@@ -559,7 +578,9 @@ def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
         elif key == "seconds" and isinstance(value, (int, float)):
             lines.append((name, f"{value:.0f} ({value / 60:.1f} minutes)"))
         else:
-            lines.append((name, f"{value:.4g}" if isinstance(value, float) else str(value)))
+            many = isinstance(value, list) and len(value) > _LISTED
+            text = f"{len(value)} values" if many else f"{value:.4g}" if isinstance(value, float) else str(value)
+            lines.append((name, text))
     return lines
 
 

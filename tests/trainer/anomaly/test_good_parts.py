@@ -144,6 +144,23 @@ def test_a_defective_picture_with_an_empty_mask_is_a_defective_one(parts: Path, 
     assert "have no mask" not in told
 
 
+def test_the_report_speaks_of_good_parts(parts: Path, tmp_path: Path) -> None:
+    """The figures that matter are on it, held-out scores are counted, and no curves of a training are missed."""
+    data = marked(tmp_path / "data", range(200, 206), range(300, 303), spot=90)
+    manifest = data / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("bad302.png,,", "bad302.png,mask302.png,"))
+    invoke(app, "report", parts / "bundle", data, "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "AUROC of pictures" in page
+    assert "found at 5 % false alarms: 100.0%" in page
+    assert "12 values" in page
+    assert "no network was trained" in page
+    assert "log.csv" not in page
+    assert "flagged beside the mark counts as missed here" in page
+    assert "on validation" not in page
+    assert f"linewatch-train pod {parts / 'bundle'} DATA" in page
+
+
 def test_it_is_said_why_pictures_cannot_be_ranked(parts: Path, tmp_path: Path) -> None:
     """Without good pictures there is no AUROC, and `null` alone does not tell why."""
     told, report = evaluated(parts, dataset(tmp_path / "data", range(0), range(300, 303)), tmp_path)

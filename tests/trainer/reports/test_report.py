@@ -309,6 +309,17 @@ def test_a_threshold_is_named_where_it_alone_is_at_fault() -> None:
         assert threshold_at_fault(good, own) == []
 
 
+def test_a_model_of_good_parts_is_taught_and_not_fitted_again() -> None:
+    """`fit-thresholds` refuses such a bundle, so it is no advice."""
+    entry = ClassEntry(id=1, name="scratch", colour=(0, 0, 0), threshold=0.5, min_area_px=1)
+    tile = TileEntry(height=64, width=64, overlap_px=0)
+    training = {"recipe": {"learn": "good-parts"}}
+    manifest = Manifest(name="b", version="1.0.0", classes=(entry,), tile=tile, training=training)
+    ((_, text),) = threshold_at_fault(figures(false=1.0, missed=0.0, precision=1.0), Bundle(Path("b"), manifest))
+    assert "linewatch-train teach b --data DATA" in text
+    assert "fit-thresholds" not in text
+
+
 def test_an_earlier_report_survives_a_failure(bundle: Path, tmp_path: Path) -> None:
     """A dataset that cannot be judged, or a place that cannot be written, changes nothing."""
     out = tmp_path / "r.html"
