@@ -33,6 +33,7 @@ from trainer.datasets.dataset import (
     read_manifest,
 )
 from trainer.datasets.dataset_cache import load_cached
+from trainer.datasets.good_names import words_on_good_names
 from trainer.datasets.memory import check_memory
 from trainer.datasets.recipe_classes import require_known_classes
 from trainer.datasets.split_manifest import write_split
@@ -75,6 +76,8 @@ def fit(
     # either all defects have masks or none where labels alone will do: a mixture could be learned, and not judged
     entries = read_judged(data)[0] if _answers_whole_tiles(settings) else read_manifest(data)
     names = _checked_names(settings, data, entries, recipe)
+    for words in words_on_good_names(names, data):
+        warn(console, words)
     parts = split_dataset(entries, settings.split, settings.seed, console)
     counts = {part: sum(p == part for p in parts.values()) for part in ("train", "validation", "test")}
     console.print(

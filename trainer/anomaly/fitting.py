@@ -24,7 +24,8 @@ from trainer.anomaly.learning import Learned, PlaceSums, Samples, gather, gather
 from trainer.anomaly.memory import learn_whitening
 from trainer.anomaly.thresholds import BudgetThreshold, deal_groups, within_budget
 from trainer.anomaly.writing import Fitted, write_good_parts_bundle
-from trainer.datasets.dataset import Entry, read_manifest
+from trainer.datasets.dataset import Entry, class_names, read_manifest
+from trainer.datasets.good_names import words_on_good_names
 from trainer.evaluation.ranking import UNRANKED, ranked_pictures
 from trainer.recipe.good_parts_settings import GoodPartsRecipe
 from trainer.training.hardware import import_keras
@@ -76,6 +77,8 @@ def fit_good_parts(
     entries = [entry for entry in read_manifest(data, need_masks=False) if entry.image not in without]
     good = [entry for entry in entries if not entry.classes]
     bad = [entry for entry in entries if entry.classes]
+    for words in words_on_good_names(class_names(bad), data):
+        warn(console, words)
     _check_good(data, good)
     import_keras(recipe.seed)
     from trainer.anomaly.network import encoder

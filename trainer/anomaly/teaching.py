@@ -30,6 +30,7 @@ from edge.bundle import (
     load_bundle,
     write_manifest,
 )
+from edge.cli.terminal import warn
 from edge.errors import BundleError, DatasetError, StoreError
 from edge.records import Float32
 from edge.wording import counted
@@ -41,7 +42,8 @@ from trainer.anomaly.memory import Places, k_centres
 from trainer.anomaly.thresholds import deal_groups, noted, within_budget
 from trainer.anomaly.writing import KEY
 from trainer.bundling.keras_file import save_model_alone
-from trainer.datasets.dataset import Entry, content_sha256, dataset_sha256, read_manifest
+from trainer.datasets.dataset import Entry, class_names, content_sha256, dataset_sha256, read_manifest
+from trainer.datasets.good_names import words_on_good_names
 from trainer.datasets.split_manifest import append_split
 from trainer.evaluation.keras_engine import load_model
 from trainer.recipe.good_parts_settings import GoodPartsRecipe, learned_from_good_parts
@@ -61,6 +63,8 @@ def teach(path: Path, data: Path, console: Console) -> Bundle:
     """
     bundle, recipe = _teachable(path)
     entries = read_manifest(data, need_masks=False)
+    for words in words_on_good_names(class_names(entries), data):
+        warn(console, words)
     marked = [entry for entry in entries if entry.masks]
     unmarked = sum(bool(entry.classes) and not entry.masks for entry in entries)
     if unmarked:

@@ -27,7 +27,16 @@ from edge.installing import how_to_install
 from edge.protocols import Engine
 from edge.records import DefectMap, Float32, PreparedFrame, Transform, UInt8, over_pixels
 from edge.wording import counted
-from trainer.datasets.dataset import Entry, Picture, as_anomaly, content_sha256, load_picture, read_judged
+from trainer.datasets.dataset import (
+    Entry,
+    Picture,
+    as_anomaly,
+    class_names,
+    content_sha256,
+    load_picture,
+    read_judged,
+)
+from trainer.datasets.good_names import words_on_good_names
 from trainer.datasets.masks import IGNORED
 from trainer.datasets.recordings import Shower, judged_as, places, told
 from trainer.evaluation.bootstrap import intervals
@@ -121,6 +130,8 @@ def evaluate(
     names = tuple(entry.name for entry in bundle.classes)
     good_parts = learned_from_good_parts(bundle.manifest)
     entries, labels_only = read_judged(data, some_masks=good_parts)
+    for words in words_on_good_names(set(class_names(entries)) - set(names), data):
+        warn(console, words)
     if good_parts:
         entries = [as_anomaly(entry) for entry in entries]
         _tell_of_masks(entries, console, labels_only=labels_only)

@@ -17,7 +17,8 @@ from edge.errors import BundleError, DatasetError, StoreError
 from edge.simulation.known_marks import MarkShape
 from edge.simulation.products import ProductName
 from edge.wording import counted
-from trainer.datasets.dataset import Entry, as_anomaly, load_unprepared, read_judged
+from trainer.datasets.dataset import Entry, as_anomaly, class_names, load_unprepared, read_judged
+from trainer.datasets.good_names import words_on_good_names
 from trainer.evaluation.evaluating import unseen, without
 from trainer.evaluation.exact_interval import largest_share_of
 from trainer.pod.clean_parts import clean_pictures, simulated_parts
@@ -99,6 +100,8 @@ def _entries(bundle: Bundle, data: Path | None, console: Console) -> list[Entry]
         return []
     good_parts = learned_from_good_parts(bundle.manifest)
     entries, _ = read_judged(data, some_masks=good_parts)
+    for words in words_on_good_names(set(class_names(entries)) - {entry.name for entry in bundle.classes}, data):
+        warn(console, words)
     if good_parts:
         entries = [as_anomaly(entry) for entry in entries]
     entries = unseen(entries, bundle.path, data, include_training=False)

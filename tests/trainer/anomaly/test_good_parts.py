@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from converters.__main__ import app as convert_app
 from edge.bundle import load_bundle
-from edge.errors import LinewatchError
+from edge.errors import DatasetError, LinewatchError
 from edge.opencv import cv2
 from trainer.__main__ import app
 from trainer.evaluation.keras_engine import load_model
@@ -142,6 +142,22 @@ def test_a_defective_picture_with_an_empty_mask_is_a_defective_one(parts: Path, 
     assert (report["labels_only"], report["picture_auroc"]) == (False, 1.0)
     assert report["counts"]["defective"] == 3  # what is counted by pixels has none there
     assert "have no mask" not in told
+
+
+def test_good_parts_by_another_name_are_asked_about(parts: Path, tmp_path: Path) -> None:
+    """They count as defects, for a class may be called anything; the warning says how to make them good."""
+    data = dataset(tmp_path / "data", range(200, 203), range(300, 302))
+    manifest = data / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",ok,", ",normal,"))
+    told, report = evaluated(parts, data, tmp_path)
+    assert report["counts"]["defective"] == 5
+    assert "the class normal sounds as if nothing were wrong, and counts as a defect" in told
+    assert told.count("sounds as if") == 1  # neither blot nor stain does
+    refused = CliRunner().invoke(
+        app, ["fit", str(parts / "recipe.yaml"), "--data", str(data), "--out", str(tmp_path / "b")]
+    )
+    assert "--rename normal=ok --out NEW" in " ".join(refused.output.split())
+    assert isinstance(refused.exception, DatasetError)
 
 
 def test_the_report_speaks_of_good_parts(parts: Path, tmp_path: Path) -> None:
