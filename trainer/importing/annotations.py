@@ -232,7 +232,10 @@ def _paired(
             )
         elif (before := by_picture.setdefault(name, own)) is not own:
             if not own.lists_only and not before.lists_only:
-                problems.append(f"{found[name]}: expected labels once, received {before.where} and {own.where}")
+                problems.append(
+                    f"{found[name]}: expected labels once, received {before.where} and {own.where}. If they lie in two "
+                    "files import one by itself"
+                )
             by_picture[name] = before if own.lists_only else own
     give = ". Give the pictures' folder with --images" if lost else ""
     problems = [*lost, *problems]

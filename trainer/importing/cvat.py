@@ -107,7 +107,8 @@ def _areas(item: Element, where: str) -> Sequence[Area | Runs | Line | None]:
             found = [None]
         case _:
             raise DatasetError(
-                f"{where}: expected a polygon, box, ellipse, mask, polyline, points or tag, received {item.tag}"
+                f"{where}: expected a polygon, box, ellipse, mask, polyline, points or tag, received {item.tag}. Take "
+                "it out in CVAT, or draw it as one of these"
             )
     return found
 

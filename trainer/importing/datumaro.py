@@ -95,7 +95,7 @@ def _areas(annotation: Node) -> Sequence[Area | Runs | Line | None]:
         case _:
             raise DatasetError(
                 f"{annotation.where}: expected a label, mask, polygon, bbox, ellipse, polyline or points, received "
-                f"{kind}"
+                f"{kind}. Take it out, or draw it as one of these"
             )
     return found
 

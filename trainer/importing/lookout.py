@@ -23,6 +23,7 @@ _BYTES_AT_MOST = 256_000_000
 _METADATA = "-metadata"
 _HEX = re.compile(r"^#?([0-9A-Fa-f]{6})$")
 _NORMAL, _BACKGROUND = "normal", "background"
+_WHITE = (255, 255, 255)
 
 
 def is_lookout(path: Path) -> bool:
@@ -92,9 +93,6 @@ def _shapes(
     if not masks:
         return ([] if normal else [Shape(label, None, line.where)]), normal, None
     key = masks[0]
-    name = index.find(*names_of(line.get(key).text(), inside), where=line.where)
-    if name is None:
-        raise DatasetError(f"{line.where}: expected the mask {line.get(key).text()}, received none")
     colours = line.get(f"{key}{_METADATA}").get("internal-color-map")
     if not isinstance(colours.value, dict):
         raise colours.wrong("the names of its mask's colours")
@@ -102,12 +100,14 @@ def _shapes(
         _colour(entry.get("hex-color")): entry.get("class-name").text()
         for entry in (colours.get(number) for number in colours.value)
     }
-    known = frozenset(named)
-    shapes = [
-        Shape(called, Painted(files[name], colour, known), line.where)
-        for colour, called in named.items()
-        if called.lower() != _BACKGROUND
-    ]
+    classes = {colour: called for colour, called in named.items() if called.lower() != _BACKGROUND}
+    if normal and not classes:  # the service gives all normal pictures one mask, of another size
+        return [], True, None
+    name = index.find(*names_of(line.get(key).text(), inside), where=line.where)
+    if name is None:
+        raise DatasetError(f"{line.where}: expected the mask {line.get(key).text()}, received none")
+    known = frozenset({_WHITE, *named})
+    shapes = [Shape(called, Painted(files[name], colour, known), line.where) for colour, called in classes.items()]
     return shapes, False, files[name]
 
 

@@ -27,6 +27,7 @@ from edge.records import UInt8
 from trainer.importing.labelled import LabelsLie
 
 _NAMED = 20
+_MASK = re.compile(r"(?<![a-z])masks?(?![a-z])", re.IGNORECASE)
 # Folders that hold drawings of pictures rather than pictures, in lower case.
 OF_MASKS = frozenset({
     "mask", "masks", "ground_truth", "groundtruth", "gt", "gtfine", "gtcoarse", "label", "labels", "annotation",
@@ -65,7 +66,7 @@ def pictures_below(folder: Path, told: list[str] | None = None) -> dict[str, Pat
 
 def lies_among_masks(name: str) -> bool:
     """Tell whether a file's path, `/` between, has a folder that is called as folders of masks are."""
-    return any(part.lower() in OF_MASKS for part in name.split("/")[:-1])
+    return any(part.lower() in OF_MASKS or _MASK.search(part) for part in name.split("/")[:-1])
 
 
 def has_pictures(folder: Path) -> bool:

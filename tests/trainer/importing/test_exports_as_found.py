@@ -224,6 +224,23 @@ def test_lookout_s_manifests_of_training_and_test_are_one_set(tmp_path: Path) ->
     np.testing.assert_array_equal(found["my set/images/a.png"][1] == 2, STAIN > 0)
 
 
+def test_lookout_s_normal_pictures_share_a_mask_that_may_be_gone(tmp_path: Path) -> None:
+    """It has its background alone. White is that, named or not; so the service's own examples have it."""
+    write_lookout(tmp_path / "in")
+    lines = [
+        lookout_line("a.png", "anomaly", "a.png", scratch="#2ca02c", stain="#ff7f0e"),
+        lookout_line("b.png", "normal", "dummy_anomaly_mask.png"),
+    ]
+    del lines[0]["anomaly-mask-ref-metadata"]["internal-color-map"]["0"]
+    text = "\n".join(map(json.dumps, lines))
+    (tmp_path / "in" / "train.manifest").write_text(text)
+    (tmp_path / "in" / "masks").rename(tmp_path / "in" / "mask-images")
+    save(tmp_path / "in" / "mask-images" / "another.png", STAIN)
+    (tmp_path / "in" / "train.manifest").write_text(text.replace("/masks/", "/mask-images/"))
+    found = taken("auto", tmp_path / "in", "--missing-is-clean", out=tmp_path / "out")
+    assert classes(found) == {"images/a.png": ("scratch", "stain"), "images/b.png": ()}
+
+
 def test_the_list_of_classes_may_lie_with_the_labels(tmp_path: Path) -> None:
     """As labelImg leaves it; lists that differ are refused."""
     folder = write_yolo(tmp_path / "in")
