@@ -42,7 +42,7 @@ def test_the_page_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_each_column_and_option_of_the_page_is_one() -> None:
     """The table names the columns in their order; each option is known to the command."""
-    table = PAGE.partition("| column | what |")[2].partition("\n\n")[0]
+    table = PAGE.partition("| column | content |")[2].partition("\n\n")[0]
     named = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert named == COLUMNS
     told = CliRunner().invoke(app, ["reinspect", "--help"], terminal_width=200).output
