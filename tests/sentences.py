@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 _CODE = re.compile(r"``[^`]*``|`[^`]*`|https?://\S+|\]\([^)]*\)")
 _END = re.compile(r"[.:!?][\"'”)*_]*(?=\s|$)")
 _ITEM = re.compile(r"([-*]|\d+\.)\s")
+_BAR = re.compile(r"(?<!\\)\|")
+_RULE = re.compile(r"\|[-:| ]+\|")
 _NO_PROSE = (">>>", "|", "├", "│", "└", "#", "<")
 
 
@@ -26,6 +28,17 @@ def paragraphs(lines: Iterable[str]) -> Iterator[str]:
             found = []
         if text and not no_prose:
             found.append(text.removeprefix("> "))
+
+
+def cells(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the cells of each table of a page: no heading, and not the first of a row, which is a name."""
+    is_below = False
+    for line in lines:
+        text = line.strip()
+        is_row = len(text) > 1 and text[0] == text[-1] == "|"
+        if is_row and is_below and not _RULE.fullmatch(text):
+            yield from (cell.strip() for cell in _BAR.split(text)[2:-1] if cell.strip())
+        is_below = is_row and (is_below or bool(_RULE.fullmatch(text)))
 
 
 def pieces(text: str) -> Iterator[str]:
