@@ -38,7 +38,7 @@ def opening(sentence: str) -> str:
 
 
 def assert_plain(texts: Iterable[str]) -> None:
-    """Assert that no sentence opens with a clause, and that none has too many words; a colon begins to count anew."""
+    """Assert that no sentence opens with a clause or has too many words; a colon begins to count anew."""
     found = [one for text in texts for one in sentences(text)]
     assert found
     opened = [one for one in found if opening(one) in LATER_CLAUSES and not one.endswith("?")]
@@ -88,7 +88,7 @@ def descriptions(schema: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", [path.name for path in SCHEMAS])
 def test_each_schema_is_described_plainly(name: str) -> None:
-    """Nothing that a schema says of a key opens with a clause or has a sentence of more than 20 words."""
+    """No description of a key opens with a clause or has a sentence of more than 20 words."""
     (path,) = (path for path in SCHEMAS if path.name == name)
     assert_plain(descriptions(json.loads(path.read_text(encoding="utf-8"))))
 
