@@ -35,7 +35,7 @@ def import_keras(seed: int, *, deterministic: bool = True) -> Any:
     import keras
     import tensorflow as tf
 
-    #     logging.getLogger("tensorflow").addFilter(_tells_the_reader_something)
+    logging.getLogger("tensorflow").addFilter(_tells_the_reader_something)
     if keras.backend.backend() != "tensorflow":
         raise DependencyError(
             f"Training needs Keras on TensorFlow, and Keras runs on {keras.backend.backend()}. Unset KERAS_BACKEND"
