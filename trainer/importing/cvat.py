@@ -27,11 +27,19 @@ from trainer.importing.label_xml import read_label_xml
 from trainer.importing.labelled import LabelSource
 from trainer.importing.mask_folders import read_masks
 from trainer.importing.outlines import box_corners, ellipse_corners
-from trainer.importing.pairing import below, files_below, has_pictures, source_folder
+from trainer.importing.pairing import (
+    OF_PICTURES,
+    below,
+    files_below,
+    folder_of_masks,
+    folders_called,
+    has_pictures,
+    source_folder,
+)
 
 LABEL_MAP = "labelmap.txt"
 _BYTES_AT_MOST = 256_000_000
-_MASKS, _PICTURES = "SegmentationClass", ("JPEGImages", "images")
+_MASKS = "SegmentationClass"
 _BACKGROUND = "background"
 _VOID = (224, 224, 192)  # the value that Pascal VOC's masks leave out
 _SIDE_AT_MOST = 1 << 20
@@ -148,13 +156,13 @@ def _number(item: Element, key: str, where: str) -> float:
 
 def _coloured(folder: Path, images: Path | None, choices: LabelChoices) -> LabelSource:
     colours = read_label_map(folder / LABEL_MAP)
-    inside = next((folder / name for name in _PICTURES if (folder / name).is_dir()), None)
-    pictures = images or inside
+    inside = folders_called(folder, OF_PICTURES)
+    pictures = images or (inside[0] if len(inside) == 1 else None)
     if pictures is None or not has_pictures(pictures):
         raise DatasetError(f"{folder}: expected the pictures in JPEGImages or images. Give their folder with --images")
     source = read_masks(
         pictures,
-        folder / _MASKS,
+        folder / _MASKS if (folder / _MASKS).is_dir() else folder_of_masks(folder) or folder / _MASKS,
         "",
         colours={_VOID: IGNORE_MASK, **colours},
         labels_lie=choices.labels_lie,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +28,8 @@ from trainer.importing.labelled import LabelsLie
 
 _NAMED = 20
 _MASK = re.compile(r"(?<![a-z])masks?(?![a-z])", re.IGNORECASE)
+# Folders that hold pictures, in lower case.
+OF_PICTURES = frozenset({"images", "imgs", "img", "image", "pictures", "photos", "jpegimages"})
 # Folders that hold drawings of pictures rather than pictures, in lower case.
 OF_MASKS = frozenset({
     "mask", "masks", "ground_truth", "groundtruth", "gt", "gtfine", "gtcoarse", "label", "labels", "annotation",
@@ -92,6 +94,21 @@ def below(folder: Path, root: Path) -> str:
     """Return a folder's path below another, `/` between, or nothing where it lies elsewhere."""
     own, above = folder.resolve(), root.resolve()
     return own.relative_to(above).as_posix() if own.is_relative_to(above) else ""
+
+
+def folders_called(folder: Path, names: Collection[str]) -> list[Path]:
+    """Return the folders in one that hold pictures and have one of these names, which are in lower case."""
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read: {error.strerror or error}") from error
+    return [path for path in inside if path.name.lower() in names and path.is_dir() and has_pictures(path)]
+
+
+def folder_of_masks(folder: Path) -> Path | None:
+    """Return the folder in one that holds masks of classes; None where there is none, or several may."""
+    found = [path for path in folders_called(folder, OF_MASKS) if path.name.lower() != "segmentationobject"]
+    return found[0] if len(found) == 1 else None
 
 
 def read_whole(path: Path) -> UInt8:

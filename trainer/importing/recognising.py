@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -30,20 +30,28 @@ from trainer.importing.lookout import is_lookout, manifests_below, read_lookout
 from trainer.importing.manifest_csv import read_manifests
 from trainer.importing.mask_folders import beside_masks, read_masks, read_masks_by_class
 from trainer.importing.mask_sets import MaskChoices
-from trainer.importing.pairing import OF_MASKS, has_pictures, lies_among_masks, some, without_suffix
+from trainer.importing.pairing import (
+    OF_MASKS,
+    OF_PICTURES,
+    folder_of_masks,
+    folders_called,
+    has_pictures,
+    lies_among_masks,
+    some,
+    without_suffix,
+)
 from trainer.importing.picture_folders import is_mvtec, read_mvtec, read_side_by_side, twins_below
 from trainer.importing.rle_csv import JOINED, SEPARATE, read_rle
 from trainer.importing.voc_boxes import read_voc
 from trainer.importing.yolo import find_data_yaml, label_files, looks_like_labels, names_files, read_yolo
 
 MANIFEST = "manifest.csv"
-# In lower case, as are the folders of masks.
-_PICTURES = ("images", "imgs", "img", "pictures", "photos", "jpegimages")
 _SUFFIXES_OF_MASKS = ("_mask", "_masks", "_label", "_labels", "_gt", "_seg")
 _OF_MASKS_ALONE = re.compile(r"(?:_masks?|_labels?|_gt|_seg|labelids|instanceids|_color)$", re.IGNORECASE)
 _LABELS = (".json", ".jsonl", ".manifest", ".xml", ".csv", ".yaml", ".yml")
 _NO_LABELS = re.compile(r"readme|licen[cs]e|changelog|requirements|notes|citation", re.IGNORECASE)
 _VOC_MASKS = "SegmentationClass"
+_CLASSES = "_classes.csv"
 _DEEPEST = 8
 _DEFECT = "defect"
 _HEAD = 4096
@@ -310,23 +318,16 @@ def _of_folders(folder: Path) -> Iterator[Recognised]:
         )
 
 
-def _folders_called(folder: Path, names: Collection[str]) -> list[Path]:
-    """Return the folders in one that have pictures and one of these names, in any capitals."""
-    return [path for path in _entries(folder) if path.name.lower() in names and path.is_dir() and has_pictures(path)]
-
-
 def _folder_of_pictures(folder: Path) -> Path | None:
-    found = _folders_called(folder, _PICTURES)
+    found = folders_called(folder, OF_PICTURES)
     return found[0] if len(found) == 1 else None
 
 
 def _images_and_masks(folder: Path) -> Recognised | None:
     """Tell of a folder of pictures with one of masks beside it."""
-    images, masks = _folders_called(folder, _PICTURES), _folders_called(folder, OF_MASKS)
-    masks = [path for path in masks if path.name != "SegmentationObject"] if len(masks) > 1 else masks
-    if len(images) != 1 or len(masks) != 1:
+    pictures, drawn = _folder_of_pictures(folder), folder_of_masks(folder)
+    if pictures is None or drawn is None:
         return None
-    (pictures,), (drawn,) = images, masks
     kinds = [path.name for path in _entries(drawn) if path.is_dir()]
     where = f"pictures in {pictures.name}, masks in {drawn.name}"
     if not kinds or _numbered(kinds) or all(map(is_of_a_split, kinds)):
@@ -367,12 +368,42 @@ def _by_suffix(folder: Path, files: Mapping[str, Path]) -> Recognised | None:
             )
         if inner:
             words += f". If each folder is a piece ({some(inner)}) give --group-from-path '^([^/]+)/'"
-        return Recognised("masks", words, (folder, folder, "--suffix", suffix), _reading_suffix(folder, suffix))
+        given: tuple[str | Path, ...] = (folder, folder, "--suffix", suffix)
+        if ids := _roboflow_classes(folder):
+            names = ",".join(f"{number}={name}" for number, name in ids.items())
+            words = f"{words.partition(':')[0]}: class ids, {names} by {_CLASSES}"
+            return Recognised("masks", words, (*given, "--names", names), _reading_suffix(folder, suffix, ids))
+        return Recognised("masks", words, given, _reading_suffix(folder, suffix))
     return None
 
 
-def _reading_suffix(folder: Path, suffix: str) -> Reader:
-    return lambda choices, _: _of_one_class(folder, folder, suffix, choices)
+def _roboflow_classes(folder: Path) -> dict[int, str]:
+    """Return the classes by number that tables of Roboflow's masks name; nothing where there is none."""
+    tables = {}
+    for path in (path for path in _files(folder, ".csv") if path.name == _CLASSES):
+        try:
+            rows = read_table(path, ("Pixel Value", "Class")).rows
+        except SourceError:
+            return {}
+        tables[tuple((row.values["Pixel Value"].strip(), row.values["Class"].strip()) for row in rows)] = path
+    if len(tables) != 1:
+        return {}
+    (found,) = tables
+    numbers = [
+        (number, name) for number, name in found if number.isascii() and number.isdecimal() and int(number) <= 255
+    ]
+    return {int(number): name for number, name in numbers if int(number)} if len(numbers) == len(found) else {}
+
+
+def _reading_suffix(folder: Path, suffix: str, ids: Mapping[int, str] | None = None) -> Reader:
+    if not ids:
+        return lambda choices, _: _of_one_class(folder, folder, suffix, choices)
+    return lambda choices, _: replace(
+        read_masks(
+            folder, folder, suffix, ids=ids, labels_lie=choices.labels_lie, missing_is_clean=choices.missing_is_clean
+        ),
+        names=(),  # a project has classes that no picture shows
+    )
 
 
 def _of_one_class(images: Path, masks: Path, suffix: str, choices: LabelChoices) -> LabelSource:
@@ -435,6 +466,8 @@ def _why_no_classes(
         why = f"and {alike}: {some(masks)}"
     elif inside := sorted({part for parts in below for part in parts if means_clean(part) or is_of_a_split(part)}):
         why = f"with the folders {some(inside)} in them: these may be sets, to be imported one by one"
+    elif len(inside := sorted({parts[-1] for parts in below if parts})) > 1:
+        why = f"with the folders {some(inside)} in them, which may be the classes: give --class-folder last if they are"
     return why
 
 

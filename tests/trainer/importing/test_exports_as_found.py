@@ -190,6 +190,14 @@ def test_two_exports_of_cvat_in_one_folder_are_refused(tmp_path: Path) -> None:
     assert (code, "expected labelmap.txt or XML, received both" in said) == (10, True), said
 
 
+def test_the_folders_of_cvat_s_masks_may_be_called_otherwise(tmp_path: Path) -> None:
+    """As where they were copied to; one folder of pictures and one of masks are to be there."""
+    write_cvat_masks(tmp_path / "in")
+    (tmp_path / "in" / "JPEGImages").rename(tmp_path / "in" / "img")
+    (tmp_path / "in" / "SegmentationClass").rename(tmp_path / "in" / "Masks")
+    assert classes(taken("auto", tmp_path / "in", out=tmp_path / "out"))["a.png"] == ("scratch", "stain")
+
+
 def test_captions_of_datumaro_say_nothing_of_defects(tmp_path: Path) -> None:
     """Nor do hashes of pictures."""
     write_pictures(tmp_path / "in" / "images" / "default")

@@ -91,6 +91,13 @@ def split_masks(folder: Path) -> None:
     write(folder, "images/train/0.png images/val/1.png", masks__train__0=SCRATCH, masks__val__1=STAIN)
 
 
+def roboflow(folder: Path) -> None:
+    """Write Roboflow's masks of class ids, which a table names; one class is on no picture."""
+    write(folder, "train/a.jpg valid/b.jpg", train__a_mask=np.where(STAIN > 0, 2, EMPTY), valid__b_mask=EMPTY)
+    for part in ("train", "valid"):
+        (folder / part / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, dent\n2, stain\n")
+
+
 def kaggle(folder: Path) -> None:
     """Write folders of classes in those of the parts of a set."""
     write(folder, "train/fray/0.png train/dent/1.png test/fray/2.png test/dent/3.png")
@@ -118,6 +125,7 @@ PUBLISHED: dict[str, tuple[Write, dict[str, tuple[str, ...]], str]] = {
     "VisA": (visa, {"Normal/0.JPG": (), "Anomaly/1.JPG": ("Anomaly",)}, "not known: image_anno.csv"),
     "KolektorSDD2": (kolektor_2, {"train/1.png": ("defect",), "test/2.png": ()}, "named …_GT"),
     "parts": (split_masks, {"train/0.png": ("defect",), "val/1.png": ("defect",)}, "all of one class"),
+    "Roboflow's masks": (roboflow, {"train/a.jpg": ("stain",), "valid/b.jpg": ()}, "1=dent,2=stain by _classes.csv"),
     "classes in parts": (
         kaggle,
         {f"{part}/{name}.png": (name[:-2],) for part, name in FRAYS},
@@ -244,6 +252,7 @@ REFUSED: dict[str, tuple[Write, list[str]]] = {
     "only pictures": (lambda folder: write(folder, "a.png b.png"), ["received 2 .png", "import --help"]),
     "parts": (lambda folder: write(folder, "train/a.png val/b.png"), ["look like parts of a set"]),
     "a table": (unknown_table, ["not known: labels.csv", "are classes: linewatch-train import class-folders"]),
+    "two levels": (lambda folder: write(folder, "D/CD/a.png P/UP/b.png"), ["give --class-folder last if they are"]),
     "Cityscapes": (cityscapes, ["1 file among them looks like a mask"]),
     "two sets": (two_bottles, ["MVTec's folders in bottle, cable. Import one by one: linewatch-train import auto"]),
     "Pascal VOC": (
