@@ -17,24 +17,27 @@ from tests.sentences import cells, count_words, paragraphs, pieces, sentences
 from tests.test_docstrings import LATER_CLAUSES, WORDS_AT_MOST, first_word
 
 # a benchmark writes its notes, which are series of figures
-WRITTEN = ("proof.md",)
+WRITTEN = ("docs/proof.md",)
 # `make results` writes its tables, which are series of figures
-WRITTEN_TABLES = (*WRITTEN, "results.md")
+WRITTEN_TABLES = (*WRITTEN, "docs/results.md")
 # the later ones are still being written
 DECISIONS = [path for path in sorted((ROOT / "docs" / "decisions").glob("*.md")) if path.name < "0068"]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-    *DECISIONS,
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "systemd").rglob("*.md"))),
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))),
+    *(path.relative_to(ROOT).as_posix() for path in DECISIONS),
 ]
 SCHEMAS = sorted((Path(edge.__file__).parent / "schemas").glob("*.json"))
 
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARK = re.compile(r"([-*]|\d+\.)\s+")
 
 
 def opening(sentence: str) -> str:
-    """Return the first word of a sentence, behind a list's mark, emphasis or a quotation mark."""
-    return first_word(_MARK.sub("", sentence, count=1).lstrip('*_"“(')).rstrip('*_"”)')
+    """Return the first word of a sentence, behind a list's mark, emphasis, a link or a quotation mark."""
+    text = _MARK.sub("", _LINK.sub(r"\1", sentence), count=1)
+    return first_word(text.lstrip('*_"“(')).rstrip('*_"”)')
 
 
 def assert_plain(texts: Iterable[str]) -> None:
@@ -47,17 +50,20 @@ def assert_plain(texts: Iterable[str]) -> None:
     assert not long, "say less, or part it:\n" + "\n".join(long)
 
 
-@pytest.mark.parametrize("page", [path.name for path in PAGES if path.name not in WRITTEN])
+def lines_of(page: str) -> list[str]:
+    """Return the lines of a page, by its path below the root."""
+    return (ROOT / page).read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in WRITTEN])
 def test_each_page_is_written_plainly(page: str) -> None:
     """Outside of tables no sentence opens with a clause, and none has more than 20 words."""
-    (path,) = (path for path in PAGES if path.name == page)
-    assert_plain(paragraphs(path.read_text(encoding="utf-8").splitlines()))
+    assert_plain(paragraphs(lines_of(page)))
 
 
 def test_tables_are_written_plainly() -> None:
     """No cell's sentence opens with a clause, and none has more than 20 words."""
-    paths = [path for path in PAGES if path.name not in WRITTEN_TABLES]
-    assert_plain(cell for path in paths for cell in cells(path.read_text(encoding="utf-8").splitlines()))
+    assert_plain(cell for page in PAGES if page not in WRITTEN_TABLES for cell in cells(lines_of(page)))
 
 
 @pytest.mark.parametrize("name", [path.stem for path in DECISIONS])
@@ -101,7 +107,13 @@ def test_all_schemas_and_decisions_are_found() -> None:
 
 @pytest.mark.parametrize(
     ("sentence", "word"),
-    [("- **If** so, no.", "if"), ("1. When so.", "when"), ("**What if** shows.", "what"), ("A `b`.", "a")],
+    [
+        ("- **If** so, no.", "if"),
+        ("1. When so.", "when"),
+        ("**What if** shows.", "what"),
+        ("![how so](a.svg)", "how"),
+        ("A `b`.", "a"),
+    ],
 )
 def test_the_opening_stands_behind_marks(sentence: str, word: str) -> None:
     """A list's mark and emphasis hide no clause."""
