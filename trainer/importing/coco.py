@@ -131,7 +131,7 @@ def _labels_of(root: Node, places: Sequence[str], coco: CocoChoices, counts: Cou
             tuple(shapes[image_id]),
             image.where,
             lists_only=lists_only,
-            group=image.get("group").value if isinstance(image.get("group").value, str) else None,
+            group=image.get("group").value.strip() or None if isinstance(image.get("group").value, str) else None,
         )
         for image_id, image in images.items()
     ]

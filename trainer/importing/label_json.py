@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from edge.records import Float64
 Key = int | str
 BYTES_AT_MOST = 256_000_000
 _SHOWN = 40
+_CONSTANTS = ("NaN", "Infinity", "-Infinity")
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,19 @@ def parse_label_json(raw: bytes, where: str) -> Node:
     except RecursionError as error:
         raise DatasetError(f"{where}: its values lie too deep in one another") from error
     except ValueError as error:
-        raise DatasetError(f"{where} is no JSON: {error}. Export it again") from error
+        raise DatasetError(f"{where} is no JSON: {error}{_place_of_constant(error, raw)}. Export it again") from error
     return Node(value, where)
+
+
+def _place_of_constant(error: ValueError, raw: bytes) -> str:
+    """Say where a text has what JSON has not: the parser does not."""
+    name = str(error).partition(" ")[0]
+    found = re.search(rf'(?<!["\w]){re.escape(name)}(?!["\w])'.encode(), raw) if name in _CONSTANTS else None
+    if found is None:
+        return ""
+    line, before = raw.count(b"\n", 0, found.start()) + 1, raw.rfind(b"\n", 0, found.start())
+    around = raw[max(before + 1, found.start() - _SHOWN) : found.end()].decode("utf-8", "replace")
+    return f", in line {line}, column {found.start() - before}: {as_text(around)}"
 
 
 def _once_only(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

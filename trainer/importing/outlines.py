@@ -31,22 +31,25 @@ def filled(rings: Sequence[Float64], shape_px: tuple[int, int]) -> UInt8:
         return mask
     turns: UInt8 = np.zeros((bottom - top, right - left + 1), np.uint8)  # 1 where a row goes in or out
     for ring in rings:
-        for start, end in zip(ring, np.roll(ring, -1, axis=0), strict=True):
-            _cross(turns, start - (left, top), end - (left, top))
+        _cross(turns, ring - (left, top))
     inside = np.bitwise_xor.accumulate(turns[:, :-1], axis=1)
     mask[top:bottom, left:right] = inside * np.uint8(255)
     return mask
 
 
-def _cross(turns: UInt8, start: Float64, end: Float64) -> None:
-    """Note at which pixel each row's centre crosses an edge."""
-    (x0, y0), (x1, y1) = sorted((tuple(start), tuple(end)), key=lambda point: point[1])  # the same both ways
-    first, last = max(0, int(np.ceil(y0 - 0.5))), min(len(turns), int(np.ceil(y1 - 0.5)))
-    if first >= last:
-        return
-    rows = np.arange(first, last)
-    x = x0 + (rows + 0.5 - y0) * ((x1 - x0) / (y1 - y0))
-    turns[rows, np.clip(np.ceil(x - 0.5), 0, turns.shape[1] - 1).astype(int)] ^= 1
+def _cross(turns: UInt8, ring: Float64) -> None:
+    """Note at which pixel each row's centre crosses the edges of an outline, float64 [N, 2]."""
+    edges = np.stack([ring, np.roll(ring, -1, axis=0)], axis=1)
+    upwards = edges[:, 0, 1] > edges[:, 1, 1]
+    edges[upwards] = edges[upwards, ::-1]  # the same both ways
+    first, last = (np.clip(np.ceil(edges[:, end, 1] - 0.5), 0, len(turns)).astype(int) for end in (0, 1))
+    crossed = first < last
+    edges, first, counts = edges[crossed], first[crossed], (last - first)[crossed]
+    which = np.repeat(np.arange(len(edges)), counts)
+    rows = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts) + first[which]
+    (x0, y0), (x1, y1) = edges[:, 0].T, edges[:, 1].T
+    x = x0[which] + (rows + 0.5 - y0[which]) * ((x1 - x0) / (y1 - y0))[which]
+    np.bitwise_xor.at(turns, (rows, np.clip(np.ceil(x - 0.5), 0, turns.shape[1] - 1).astype(int)), 1)
 
 
 def drawn_line(points: Float64, width_px: float, shape_px: tuple[int, int], *, closed: bool = False) -> UInt8:

@@ -89,6 +89,14 @@ def test_ids_of_coco_may_be_texts(tmp_path: Path) -> None:
     assert classes(found) == {"images/a.png": ("scratch",)}
 
 
+def test_a_number_that_is_none_is_named_with_its_place(tmp_path: Path) -> None:
+    """Python writes NaN, which JSON has not."""
+    source = write_coco(tmp_path / "in", annotations=[annotation(segmentation=[[1.0, 2.0, float("nan")]])])
+    source.write_text(source.read_text().replace('"annotations"', '\n"annotations"'))
+    code, said = run("coco", source, "--out", tmp_path / "out")
+    assert (code, "NaN is no number, in line 2, column" in said, "[[1.0, 2.0, NaN" in said) == (10, True, True), said
+
+
 @pytest.mark.parametrize(
     ("written", "lies"),
     [("Teil 1 (neu).PNG", "teil 1 (neu).png"), ("b/Teil_1.jpg", "B/Teil 1.JPG")],
