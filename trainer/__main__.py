@@ -489,9 +489,9 @@ def show_split(
     from trainer.datasets.recipe_classes import require_known_classes
     from trainer.datasets.split_manifest import write_split
     from trainer.datasets.splitting import split_dataset, split_table
-    from trainer.recipe.settings import TrainSettings
+    from trainer.recipe.marked_recipes import load_marked_recipe
 
-    settings = load_yaml(config, TrainSettings)
+    settings = load_marked_recipe(config, "fit says how many good pictures it learns from")
     entries = read_manifest(data, need_masks=False)
     require_known_classes(settings, class_names(entries), data, config)
     parts = split_dataset(entries, settings.split, settings.seed, console)
@@ -517,9 +517,9 @@ def audit(
     from trainer.auditing.audit import audit as run_audit
     from trainer.auditing.audit import refuse_broken, tables
     from trainer.auditing.audit_page import audit_page
-    from trainer.recipe.settings import TrainSettings
+    from trainer.recipe.marked_recipes import load_marked_recipe
 
-    settings = load_yaml(config, TrainSettings) if config is not None else None
+    settings = None if config is None else load_marked_recipe(config, "leave --config out")
     for place in (report, json_file):
         if place is not None:
             check_place(place)
@@ -544,10 +544,10 @@ def augmentations(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="draw others; default: the recipe's")] = None,
 ) -> None:
     """Show crops as training sees them, each beside what it was made from, with the defects outlined."""
-    from trainer.recipe.settings import TrainSettings
+    from trainer.recipe.marked_recipes import load_marked_recipe
     from trainer.reports.augmentation_sheet import write_augmentation_sheet
 
-    settings = load_yaml(config, TrainSettings)
+    settings = load_marked_recipe(config, "its `copies` are drawn within the ranges that it states")
     shown = write_augmentation_sheet(settings, data, out, count=count, seed=settings.seed if seed is None else seed)
     console.print(f"{out}: {counted(shown, 'crop')}")
 

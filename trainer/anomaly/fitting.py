@@ -33,6 +33,7 @@ from trainer.training.training_loop import progress_bar
 
 _LEAST_GROUPS = 2
 _FEW_PARTS = 20
+_FEW_PIECES = 5
 
 
 @dataclass
@@ -110,7 +111,7 @@ def fit_good_parts(
         bad,
         started,
     )
-    _tell(console, threshold, figures, len(good))
+    _tell(console, threshold, figures, len(good), len({entry.group for entry in good}))
     return bundle
 
 
@@ -169,7 +170,7 @@ def _figures(held_out: Sequence[float], bad: Sequence[float], threshold: BudgetT
     }
 
 
-def _tell(console: Console, threshold: BudgetThreshold, figures: dict[str, Any], good: int) -> None:
+def _tell(console: Console, threshold: BudgetThreshold, figures: dict[str, Any], good: int, pieces: int) -> None:
     console.print(threshold.sentence)
     if figures["defective"]:
         low, high = figures["picture_auroc_95"]
@@ -179,3 +180,9 @@ def _tell(console: Console, threshold: BudgetThreshold, figures: dict[str, Any],
         )
     if good < _FEW_PARTS:
         warn(console, f"{counted(good, 'good picture')} are few: the threshold may swing. Give {_FEW_PARTS} or more")
+    elif pieces < _FEW_PIECES:
+        warn(
+            console,
+            f"the good pictures show {counted(pieces, 'piece')} (column group). Each is judged by what the others "
+            "taught, so the threshold is too high where these look different. Give more pieces, or fit each by itself",
+        )

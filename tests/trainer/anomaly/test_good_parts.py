@@ -144,6 +144,17 @@ def test_a_defective_picture_with_an_empty_mask_is_a_defective_one(parts: Path, 
     assert "have no mask" not in told
 
 
+def test_many_pictures_of_few_pieces_get_a_word(parts: Path, tmp_path: Path) -> None:
+    """With two positions as groups, each is judged by what the other taught: that threshold is no good one."""
+    data = dataset(tmp_path / "data", range(20), range(0))
+    manifest = data / "manifest.csv"
+    lines = manifest.read_text().splitlines()
+    rows = [f"{line.rpartition(',')[0]},position{place % 2}" for place, line in enumerate(lines[1:])]
+    manifest.write_text("\n".join([lines[0], *rows]) + "\n")
+    told = invoke(app, "fit", parts / "recipe.yaml", "--data", data, "--out", tmp_path / "bundle")
+    assert "the good pictures show 2 pieces (column group)" in " ".join(told.split())
+
+
 def test_good_parts_by_another_name_are_asked_about(parts: Path, tmp_path: Path) -> None:
     """They count as defects, for a class may be called anything; the warning says how to make them good."""
     data = dataset(tmp_path / "data", range(200, 203), range(300, 302))
