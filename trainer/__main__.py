@@ -44,7 +44,7 @@ BundleArgument = Annotated[Path, typer.Argument(help="a bundle")]
 
 @app.command(epilog="Example: `linewatch-train fit config/train.phone.yaml --data phone_msd --out phone-bundle`")
 def fit(
-    config: Annotated[Path, typer.Argument(help="the recipe, YAML; see config/train.phone.yaml")],
+    config: Annotated[Path, typer.Argument(help="the recipe, YAML; docs/recipes.md lists those of config/")],
     data: Annotated[Path, typer.Option("--data", help="the dataset: a folder with manifest.csv")],
     out: Annotated[Path, typer.Option("--out", help="the bundle to write: a folder that is empty or absent")],
     resume: Annotated[bool, typer.Option("--resume", help="go on after the last whole epoch")] = False,
@@ -57,7 +57,11 @@ def fit(
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="prepare all pictures anew, and keep none")] = False,
 ) -> None:
-    """Train, fit thresholds and smallest areas on validation pictures, and write a bundle."""
+    """Train, fit thresholds and smallest areas on validation pictures, and write a bundle.
+
+    A recipe with `learn: good-parts` learns from the good pictures alone (class ok, good or Free). It needs no mask and
+    no defective picture, and takes neither --resume nor --from.
+    """
     from trainer.datasets.dataset_cache import default_cache_folder
     from trainer.fitting import fit as run_fit
     from trainer.recipe.good_parts_settings import learns_from_good_parts
@@ -173,7 +177,11 @@ def evaluate(
         bool, typer.Option("--ranking/--no-ranking", help="average precision and ROC, for a second pass of the model")
     ] = True,
 ) -> None:
-    """Judge a bundle on whole pictures, beside what an all-empty mask would score."""
+    """Judge a bundle on whole pictures, beside what an all-empty mask would score.
+
+    Pictures that it learned from are left out. The last line says how well defective pictures are told from good ones:
+    `picture_auroc` and `found_at_false_alarms` of the file.
+    """
     from trainer.evaluation.evaluating import Wanted, tables, told_apart
     from trainer.evaluation.evaluating import evaluate as run_evaluate
 
