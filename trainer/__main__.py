@@ -207,6 +207,7 @@ def pod(
         typer.Argument(help="a dataset whose clean pictures are drawn onto; without it, simulated parts"),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="write each defect that was judged here")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="draw the curves here, PNG")] = None,
     shape: Annotated[
         list[str] | None, typer.Option("--shape", help="what stands for a class: scratch=line or pore=spot")
@@ -233,15 +234,17 @@ def pod(
     """Measure how small a defect is found: probability of detection over size, as non-destructive testing states it."""
     from trainer.pod.asking import asked_for, on_what
     from trainer.pod.running import measure_pod, note_in_manifest, sentences
-    from trainer.pod.showing import draw_curves, tables
+    from trainer.pod.showing import draw_curves, hits_as_csv, tables
 
-    for place in (json_file, plot):
+    for place in (json_file, csv_file, plot):
         if place is not None:
             check_place(place)
     asked = asked_for(contrast, size_px, width_px, dark=dark, each=each, parts=parts, seed=seed)
     measured = measure_pod(bundle, on_what(data, product, shape or [], mm_per_px), asked, console)
     if json_file is not None:
         write_text(json_file, json.dumps(measured.report, indent=1) + "\n")
+    if csv_file is not None:
+        write_text(csv_file, hits_as_csv(measured.trials))
     if plot is not None:
         write_bytes(plot, draw_curves(measured.summaries, mm_per_px), make_folder=True)
     for table in tables(measured.summaries, mm_per_px):

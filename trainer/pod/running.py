@@ -35,11 +35,12 @@ SCHEMA = "linewatch/pod/1"
 
 @dataclass(frozen=True)
 class Measured:
-    """The outcome of a measurement: the curves by class, and all figures for a file."""
+    """The outcome of a measurement: the curves by class, all figures for a file, and each defect that was judged."""
 
     summaries: tuple[Summary, ...]
     report: dict[str, Any]
     mm_per_px: float | None
+    trials: tuple[Trial, ...]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def measure_pod(path: Path, on: On, asked: Asked, console: Console) -> Measured:
         for name in ids
         if name in shapes or any(trial.class_name == name for trial in real)
     )
-    return Measured(summaries, _report(bundle, on, asked, drawn, summaries), on.mm_per_px)
+    return Measured(summaries, _report(bundle, on, asked, drawn, summaries), on.mm_per_px, tuple(trials))
 
 
 def _shapes(bundle: Bundle, asked: Mapping[str, MarkShape]) -> dict[str, MarkShape]:

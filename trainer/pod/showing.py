@@ -1,9 +1,10 @@
-"""The curves for eyes: a table for the terminal, and a plot as PNG bytes."""
+"""The curves for eyes: a table for the terminal, and a plot as PNG bytes; and each defect for other programs."""
 
 from __future__ import annotations
 
+import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from edge.installing import how_to_install
 from trainer.pod.curve import PROBABILITY, Curve
 from trainer.pod.plan import NINTHS
 from trainer.pod.summary import Summary
+from trainer.pod.trials import Trial
 
 _DOTS_PER_INCH = 110
 _COLOURS = ("#1f4e79", "#c55a11", "#548235", "#7030a0", "#7f7f7f")
@@ -43,6 +45,19 @@ def _table(summary: Summary, mm_per_px: float | None) -> Table:
 
 def _size(px: float | None, mm_per_px: float | None) -> str:
     return "-" if px is None else f"{px * (mm_per_px or 1):.3g}"
+
+
+def hits_as_csv(trials: Iterable[Trial]) -> str:
+    """Lay out each defect that was judged, for a fit of one's own; a real one has no contrast."""
+    into = io.StringIO()
+    writer = csv.writer(into, lineterminator="\n")
+    writer.writerow(("class", "size_px", "contrast", "orientation_deg", "region", "found", "found_as_other_class"))
+    for t in trials:
+        contrast = "" if t.contrast is None else f"{t.contrast:g}"
+        orientation = "" if t.orientation is None else t.orientation
+        judged = (int(t.found), int(t.otherwise))
+        writer.writerow((t.class_name, f"{t.size_px:.6g}", contrast, orientation, NINTHS[t.ninth], *judged))
+    return into.getvalue()
 
 
 def draw_curves(summaries: Sequence[Summary], mm_per_px: float | None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -183,7 +184,7 @@ def test_real_defects_and_clean_pictures_of_a_dataset_are_judged(tmp_path: Path)
     """Defects are drawn onto the clean pictures; each real one counts by its own length."""
     data = tmp_path / "data"
     (data / "masks").mkdir(parents=True)
-    rows = ["image,mask,class,group"]
+    lines = ["image,mask,class,group"]
     for k in range(12):
         pixels: UInt8 = np.full((120, 160, 3), 60, np.uint8)
         mask: UInt8 = np.zeros((120, 160), np.uint8)
@@ -192,16 +193,24 @@ def test_real_defects_and_clean_pictures_of_a_dataset_are_judged(tmp_path: Path)
             pixels[mask > 0] = 200
             cv2.imwrite(str(data / "masks" / f"{k}.png"), mask)
         cv2.imwrite(str(data / f"{k}.png"), pixels)
-        rows.append(f"{k}.png,masks/{k}.png,scratch,p{k}" if k else f"{k}.png,,ok,p{k}")
-    (data / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        lines.append(f"{k}.png,masks/{k}.png,scratch,p{k}" if k else f"{k}.png,,ok,p{k}")
+    (data / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     bundle = write_step_bundle(tmp_path / "bright", min_area_px=60).path
     asked = ("--contrast", 150, "--each", 1, "--parts", 2, "--size-px", 8, 30, "--no-note")
-    result = run(bundle, data, "--json", tmp_path / "pod.json", *asked)
+    result = run(bundle, data, "--json", tmp_path / "pod.json", "--csv", tmp_path / "hits.csv", *asked)
     assert result.exit_code == 0, result.output
     told = json.loads((tmp_path / "pod.json").read_text(encoding="utf-8"))
     real = told["classes"]["scratch"]["real"]
     # 3 rows of 8 k pixels reach 60 from k = 3 on
     assert (real["judged"], real["found"], real["a90_px"]) == (11, 9, 24.0)
+    with (tmp_path / "hits.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["size_px"], row["found"]) for row in rows if not row["contrast"]] == [
+        (f"{8 * k}", "1" if k > 2 else "0") for k in range(1, 12)
+    ]
+    drawn = [row for row in rows if row["contrast"] == "150"]
+    scratch = told["classes"]["scratch"]
+    assert (len(drawn), sum(row["found"] == "1" for row in drawn)) == (scratch["judged"], scratch["found"])
     assert told["clean"]["parts"] == 1
     assert load_bundle(bundle).finds == ()
 
@@ -283,7 +292,7 @@ def test_reasons_have_the_unit_of_the_sizes(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_ends_it_before_anything_is_drawn(tmp_path: Path) -> None:
     """A folder in the file's place is told at once, and not after minutes."""
     bundle = write_step_bundle(tmp_path / "bright", min_area_px=6).path
-    for option in ("--json", "--plot"):
+    for option in ("--json", "--csv", "--plot"):
         with pytest.raises(LinewatchError, match=r"Is a directory\. Nothing was begun") as caught:
             run(bundle, tmp_path / "absent", option, tmp_path)
         assert caught.value.exit_code == 8
