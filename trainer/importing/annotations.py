@@ -29,7 +29,7 @@ from trainer.importing.pairing import (
     NotOneError,
     PictureFile,
     each_told,
-    lies_among_masks,
+    never_clean,
     pictures_below,
     read_file,
     some,
@@ -183,11 +183,9 @@ def label_source(
     found = {name: path for name, path in pictures_below(images, lines).items() if path.resolve() not in apart}
     by_picture = _paired(labels, found, images, lines)
     lacking = [name for name in found if name not in by_picture]
-    if len(drawn := [name for name in lacking if lies_among_masks(name)]) < len(found):
-        lacking = [name for name in lacking if name not in drawn]
-        found = {name: path for name, path in found.items() if name not in drawn}
-        if drawn:
-            lines.append(f"left out: {counted(len(drawn), 'file')} in folders of masks: {some(drawn)}")
+    others = never_clean(lacking, found, lines)
+    lacking = [name for name in lacking if name not in others]
+    found = {name: path for name, path in found.items() if name not in others}
     if lacking and not choices.missing_is_clean:
         paths = some([str(found[name]) for name in lacking])
         if not lists_pictures:

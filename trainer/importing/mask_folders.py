@@ -32,6 +32,7 @@ from trainer.importing.pairing import (
     PictureFile,
     each_told,
     has_suffix,
+    never_clean,
     pictures_below,
     read_file,
     some,
@@ -112,6 +113,8 @@ def read_masks(
         called = without_suffix(name, suffix)
         pairs.add(path, reader, *dict.fromkeys((beside_masks(called), called)), of_class="")
     by_picture = pairs.finish()
+    apart = never_clean([name for name in found if name not in by_picture], found, told)
+    found = {name: path for name, path in found.items() if name not in apart}
     lacking = [str(path) for name, path in found.items() if name not in by_picture]
     if lacking and not missing_is_clean:
         raise DatasetError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,9 +24,11 @@ from edge.pictures import (
     turned,
 )
 from edge.records import UInt8
+from edge.wording import counted
 from trainer.importing.labelled import LabelsLie
 
 _NAMED = 20
+_MANIFEST = "manifest.csv"
 _MASK = re.compile(r"(?<![a-z])masks?(?![a-z])", re.IGNORECASE)
 # Folders that hold pictures, in lower case.
 OF_PICTURES = frozenset({"images", "imgs", "img", "image", "pictures", "photos", "jpegimages"})
@@ -69,6 +71,30 @@ def pictures_below(folder: Path, told: list[str] | None = None) -> dict[str, Pat
 def lies_among_masks(name: str) -> bool:
     """Tell whether a file's path, `/` between, has a folder that is called as folders of masks are."""
     return any(part.lower() in OF_MASKS or _MASK.search(part) for part in name.split("/")[:-1])
+
+
+def never_clean(lacking: Sequence[str], found: Mapping[str, Path], told: list[str]) -> set[str]:
+    """Return those of the pictures that lack labels which are none: masks, and what an earlier import has written.
+
+    `found`: all pictures by their names; of these at least one is kept. `told` gets what is left out.
+    """
+    written = _imported({path.parents[depth] for name, path in found.items() for depth in range(name.count("/"))})
+    kinds = {
+        "folders of masks": [name for name in lacking if lies_among_masks(name)],
+        f"datasets, which have {_MANIFEST}": [
+            name for name in lacking if any(parent in written for parent in found[name].parents)
+        ],
+    }
+    if len(left_out := {name for names in kinds.values() for name in names}) == len(found):
+        return set()
+    told += [
+        f"left out: {counted(len(names), 'file')} in {kind}: {some(names)}" for kind, names in kinds.items() if names
+    ]
+    return left_out
+
+
+def _imported(folders: Collection[Path]) -> set[Path]:
+    return {folder for folder in folders if (folder / _MANIFEST).is_file()}
 
 
 def has_pictures(folder: Path) -> bool:

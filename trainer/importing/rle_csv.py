@@ -26,7 +26,7 @@ from edge.records import UInt8
 from trainer.datasets.dataset import Entry, class_names, read_manifest
 from trainer.datasets.masks import read_mask
 from trainer.importing.labelled import ClassMask, LabelledPicture, LabelsLie, LabelSource, one_by_one
-from trainer.importing.pairing import NameIndex, listed, pictures_below, read_file, read_whole
+from trainer.importing.pairing import NameIndex, listed, never_clean, pictures_below, read_file, read_whole
 
 Form = Literal["separate", "joined"]
 SEPARATE = ("ImageId", "ClassId", "EncodedPixels")
@@ -125,6 +125,8 @@ def read_rle(table: Path, images: Path, names: Mapping[int, str], labels_lie: La
         raise DatasetError(
             f"{where}: no picture {image_id} in {images}{more}. Give the folder that the table was made for"
         )
+    others = never_clean([name for name in found if name not in by_picture], found, told)
+    found = {name: path for name, path in found.items() if name not in others}
     make = _labelling(table, by_picture, names, labels_lie)
     return LabelSource(len(found), one_by_one(found.items(), make), tuple(names.values()), told)
 

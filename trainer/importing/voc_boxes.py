@@ -23,6 +23,7 @@ from trainer.importing.pairing import (
     NotOneError,
     each_told,
     files_below,
+    never_clean,
     pictures_below,
     read_file,
     some,
@@ -71,6 +72,8 @@ def read_voc(
         if len(problems) == 1:
             raise DatasetError(problems[0])
         raise DatasetError(*each_told(f"{counted(len(problems), 'annotation')} cannot be used:", problems))
+    others = never_clean([name for name in found if name not in by_picture], found, told)
+    found = {name: path for name, path in found.items() if name not in others}
     lacking = [str(path) for name, path in found.items() if name not in by_picture]
     if lacking and not missing_is_clean:
         raise DatasetError(

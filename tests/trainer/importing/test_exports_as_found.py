@@ -35,7 +35,7 @@ from tests.trainer.importing.exports_of_tools import (
     write_pictures,
     write_yolo,
 )
-from tests.trainer.importing.pictures import save, surface
+from tests.trainer.importing.pictures import save, surface, truths
 from tests.trainer.importing.test_tool_formats import annotation, run, taken
 
 Found = dict[str, tuple[tuple[str, ...], Any]]
@@ -122,6 +122,36 @@ def test_masks_beside_the_pictures_are_never_clean_pictures(tmp_path: Path) -> N
         code, said = run("auto", tmp_path / "in", *more, "--out", out)
         assert (code, "left out: 1 file in folders of masks: masks/a.png" in said) == (0, True), said
         assert len(list((out / "images").rglob("*.png"))) == 2
+
+
+def test_masks_are_no_clean_pictures_of_boxes_or_runs(tmp_path: Path) -> None:
+    """Of both a picture that nothing labels may be clean."""
+    save(tmp_path / "in" / "images" / "a.png", surface(0, SIZE))
+    save(tmp_path / "in" / "masks" / "b.png", SCRATCH)
+    (tmp_path / "in" / "train.csv").write_text("ImageId,ClassId,EncodedPixels\na.png,1,1 9\n")
+    assert classes(taken("auto", tmp_path / "in", out=tmp_path / "runs")) == {"images/a.png": ("class-1",)}
+    box = "<bndbox><xmin>3</xmin><ymin>4</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    xml = f"<annotation><filename>a.png</filename><object><name>dent</name>{box}</object></annotation>"
+    (tmp_path / "in" / "xml").mkdir()
+    (tmp_path / "in" / "xml" / "a.xml").write_text(xml)
+    found = taken("voc", tmp_path / "in", tmp_path / "in" / "xml", "--missing-is-clean", out=tmp_path / "boxes")
+    assert classes(found) == {"images/a.png": ("dent",)}
+
+
+@pytest.mark.parametrize("verb", ["yolo", "masks"])
+def test_an_earlier_import_in_the_folder_is_no_picture_of_it(verb: str, tmp_path: Path) -> None:
+    """Its pictures would be clean ones that have defects."""
+    if verb == "yolo":
+        given: tuple[object, ...] = ("yolo", write_yolo(tmp_path / "in"))
+    else:
+        for name, mask in {"a": SCRATCH, "b": 0 * SCRATCH}.items():
+            save(tmp_path / "in" / f"{name}.png", surface(len(name), SIZE))
+            save(tmp_path / "in" / f"{name}_mask.png", mask)
+        given = ("auto", tmp_path / "in")
+    first = taken(*given, out=tmp_path / "in" / "parts")
+    code, said = run(*given, "--missing-is-clean", "--out", tmp_path / "out")
+    assert (code, "in datasets, which have manifest.csv: parts/images/" in said) == (0, True), said
+    assert classes(truths(tmp_path / "out")) == classes(first)
 
 
 def test_flags_of_labelme_are_what_a_picture_shows(tmp_path: Path) -> None:
