@@ -14,7 +14,8 @@ from trainer.comparing.grid import SEED, Run
 from trainer.comparing.rows import RunFigures, as_row
 from trainer.comparing.tables import NOTHING, in_markdown, laid_out
 
-_COLUMNS = ("pooled", "folds", "worst", "between folds", "between seeds", "held out", "worst held out")
+_OF_FOLDS = ("pooled", "folds", "worst", "between folds", "between seeds")
+_OF_HELD_OUT = ("held out", "worst held out")
 _THRESHOLDS = ("threshold", "smallest area, px", "missed", "false", "IoU")
 Rows = list[tuple[Labels, list[str]]]
 
@@ -23,9 +24,11 @@ def in_words(folds: Folds) -> str:
     """Say in which folds the runs were judged."""
     judged = sum(fold is not None for fold in folds.of_image.values())
     held_out = len(folds.held_out)
+    drawn = f"{counted(folds.count, 'fold')} of {counted(judged, 'picture')}, by group, drawn with seed {folds.seed}"
+    if not held_out:
+        return f"{drawn}; none is held out of all folds. Choose by the folds."
     return (
-        f"{counted(folds.count, 'fold')} of {counted(judged, 'picture')}, by group, drawn with seed {folds.seed}; "
-        f"{counted(held_out, 'picture is', 'pictures are')} held out of all folds, and nothing is chosen by "
+        f"{drawn}; {counted(held_out, 'picture is', 'pictures are')} held out of all folds, and nothing is chosen by "
         f"{'it' if held_out == 1 else 'them'}. Choose by the folds."
     )
 
@@ -35,11 +38,18 @@ def axes_of(outcomes: Sequence[RunFigures]) -> Labels:
     return tuple(axis for axis, _ in outcomes[0].run.labels if axis != SEED)
 
 
+def columns(summary: Mapping[Labels, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Name the columns of figures: those of what all folds hold out only where anything is."""
+    held_out = any(spread.get("mean") is not None for own in summary.values() for spread in own["held_out"].values())
+    return (*_OF_FOLDS, *(_OF_HELD_OUT if held_out else ()))
+
+
 def recipe_rows(summary: Mapping[Labels, Mapping[str, Any]]) -> Rows:
     """Lay out each figure of each recipe, the recipes of one figure below each other."""
     names = list(dict.fromkeys(name for own in summary.values() for name in own["folds"]))
+    shown = len(columns(summary))
     return [
-        ((name, *labels), _cells(name, own))
+        ((name, *labels), _cells(name, own)[:shown])
         for name in names
         for labels, own in summary.items()
         if name in own["folds"]
@@ -135,7 +145,7 @@ def markdown(folds: Folds, outcomes: Sequence[RunFigures], summary: Mapping[Labe
     """Write all tables as Markdown."""
     axes = axes_of(outcomes)
     names, runs = run_rows(outcomes)
-    parts = [in_words(folds) + "\n", in_markdown(["figure", *axes, *_COLUMNS], recipe_rows(summary))]
+    parts = [in_words(folds) + "\n", in_markdown(["figure", *axes, *columns(summary)], recipe_rows(summary))]
     if rows := threshold_rows(summary):
         parts += ["Thresholds chosen over all folds:\n", in_markdown([*axes, "class", *_THRESHOLDS], rows)]
         at = figures_at_thresholds(summary)
@@ -147,7 +157,7 @@ def markdown(folds: Folds, outcomes: Sequence[RunFigures], summary: Mapping[Labe
 def tables(outcomes: Sequence[RunFigures], summary: Mapping[Labels, Mapping[str, Any]], width: int) -> list[Table]:
     """Lay the recipes' figures and thresholds out for a terminal of `width` characters."""
     axes = axes_of(outcomes)
-    made = laid_out(["figure", *axes], _COLUMNS, recipe_rows(summary), width)
+    made = laid_out(["figure", *axes], columns(summary), recipe_rows(summary), width)
     if rows := threshold_rows(summary):
         made += laid_out([*axes, "class"], _THRESHOLDS, rows, width)
         made += laid_out(
