@@ -109,6 +109,13 @@ def _finish(fit: Fit, bundle: Bundle, learned: Learned, held_out: Sequence[float
     kept = {"head": bundle.manifest.training[KEY].get("head")}
     written = _write(bundle, model, told.new, {**noted(held_out, threshold), **kept, **told.figures})
     fit.console.print(f"{counted(len(told.new), 'further picture')} taught. {threshold.sentence}")
+    before = len(bundle.manifest.training[KEY]["held_out"])
+    if len(held_out) < before:
+        warn(
+            fit.console,
+            f"the threshold is chosen on {counted(len(held_out), 'good part')} now, on {before} before: beside marked "
+            "defects those of the folder alone choose it. Put the good parts of the fit into it as well",
+        )
     return written
 
 

@@ -171,6 +171,18 @@ def test_good_parts_by_another_name_are_asked_about(parts: Path, tmp_path: Path)
     assert isinstance(refused.exception, DatasetError)
 
 
+def test_marks_beside_few_good_parts_get_a_word(parts: Path, tmp_path: Path) -> None:
+    """Twelve parts chose the threshold; of a folder with four that is lost, and said so."""
+    shutil.copytree(parts / "bundle", tmp_path / "bundle")
+    few = marked(tmp_path / "few", range(30, 34), range(600, 605), spot=90)
+    told = " ".join(invoke(app, "teach", tmp_path / "bundle", "--data", few).split())
+    assert "chosen on 4 good parts now, on 12 before" in told
+    more = marked(tmp_path / "more", range(40, 52), range(700, 704), spot=90)
+    assert "before: beside marked defects" not in " ".join(
+        invoke(app, "teach", tmp_path / "bundle", "--data", more).split()
+    )
+
+
 def test_the_report_speaks_of_good_parts(parts: Path, tmp_path: Path) -> None:
     """The figures that matter are on it, held-out scores are counted, and no curves of a training are missed."""
     data = marked(tmp_path / "data", range(200, 206), range(300, 303), spot=90)
