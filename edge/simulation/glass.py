@@ -106,6 +106,20 @@ def _light_rim(pixels: Float32, outline: Float32, unit: float, g: np.random.Gene
     pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(30, 230 if varied else 55)
 
 
+def shine(pixels: Float32, outline: Float32, unit: float, g: np.random.Generator) -> None:
+    """Let the very rim shine once more: fading as on the line, or evenly all around or along a part of it."""
+    contours, _ = cv2.findContours((outline > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    rim = np.zeros_like(pixels)
+    cv2.drawContours(rim, contours, -1, 1.0, max(1, round(g.uniform(1, 4) * unit)))
+    ys, xs = grid(*pixels.shape)
+    angle = g.uniform(0, 2 * np.pi)
+    lit = np.clip(xs * np.cos(angle) + ys * np.sin(angle) + g.uniform(-0.5, 0.5), 0, 1)
+    how = g.random()
+    if how < 0.5:
+        lit = np.ones_like(lit) if how < 0.25 else (lit > g.uniform(0, 0.5)).astype(np.float32)
+    pixels += cv2.GaussianBlur(rim, (0, 0), 0.6 * unit) * lit * g.uniform(25, 100)
+
+
 def _drill(pixels: Float32, tone: float, unit: float, g: np.random.Generator, *, varied: bool) -> None:
     """Draw a camera hole, button or loudspeaker near one end: dark, `varied` some with a fine ring."""
     h, w = pixels.shape

@@ -6,6 +6,8 @@ is a line or has one. It differs from a scratch by where it lies, how soft it is
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,14 +18,17 @@ from edge.simulation.scenes import SimulatedPart, grid, inset
 _SHADOW_PX = 5.0  # of 480: how far the belt beside a phone lies in its shadow
 
 
-def draw_mirrored(pixels: Float32, outline: Float32, unit: float, g: np.random.Generator) -> None:
+def draw_mirrored(
+    pixels: Float32, outline: Float32, unit: float, g: np.random.Generator, *, far_lights: float = 0.0
+) -> None:
     """Draw some of it onto a part, float32 [h, w] of pixels and of the part's opacity. `unit`: px per 1/480 of a frame.
 
-    Lights of the edge lie at most 5 units inside it. A mark further inside is below 20 grey levels or shorter. Or it is
-    broader and softer than a scratch, or a closed shape.
+    Lights of the edge lie at most 5 units inside it. `far_lights`: a share of them, 0-1, that lies up to 11 units
+    inside. A mark further inside is below 20 grey levels or shorter. Or it is broader and softer than a scratch, or a
+    closed shape.
     """
     for draw, share in (
-        (_edge_lights, 0.9),
+        (partial(_edge_lights, far=far_lights), 0.9),
         (_inner_rim, 0.4),
         (_cables, 0.5),
         (_box, 0.4),
@@ -74,10 +79,10 @@ def _stroke(pixels: Float32, points: npt.NDArray[np.float64], width: float, soft
     there += drawn * np.float32(strength)
 
 
-def _edge_lights(pixels: Float32, outline: Float32, unit: float, g: np.random.Generator) -> None:
+def _edge_lights(pixels: Float32, outline: Float32, unit: float, g: np.random.Generator, *, far: float) -> None:
     """Light up pieces of the very edge: bright, even and straight along the sides, broken off sharply or fading."""
     for _ in range(g.integers(1, 6)):
-        edge = _edge_of(outline, round(g.uniform(0, 3) * unit))
+        edge = _edge_of(outline, round(g.uniform(0, 9 if g.random() < far else 3) * unit))
         count = max(3, int(np.exp(g.uniform(np.log(0.01), np.log(0.5))) * len(edge)))
         piece = np.roll(edge, -int(g.integers(len(edge))), axis=0)[:count].astype(np.float64)
         strength, width = np.exp(g.uniform(np.log(25), np.log(230))), g.uniform(0.7, 2.2) * unit

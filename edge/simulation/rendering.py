@@ -19,7 +19,7 @@ from edge.opencv import cv2
 from edge.records import UInt8
 from edge.simulation.defects import CHIP, CLASS_NAMES, SCRATCH, STAIN, drop
 from edge.simulation.edges import SCALE, SIDE_LOOK, STANDS_AT, EdgeMark, a_mark, make_side_scene
-from edge.simulation.glass import make_part
+from edge.simulation.glass import make_part, shine
 from edge.simulation.known_marks import Mark, add_mark
 from edge.simulation.mirrored import draw_mirrored, with_shadow
 from edge.simulation.products import (
@@ -33,6 +33,10 @@ from edge.simulation.products import (
 from edge.simulation.scenes import USUAL, Look, Scene, SimulatedPart, compose, inset, make_scene, random_look
 
 __all__ = ["CLASS_NAMES", "RenderedLine", "SimulatedLineSettings", "straight_picture", "varied_edge", "varied_picture"]
+
+
+_BY_RIM = 0.25  # of even lines: those that lie along the rim, 6 to 20 px (of 480) from it
+_FAR_LIGHTS = 0.5  # of the lights of a phone's edge: those that may lie further inside it
 
 
 class SimulatedLineSettings(BaseModel):
@@ -197,36 +201,44 @@ def varied_picture(
 
 
 def straight_picture(height: int, width: int, generator: np.random.Generator) -> tuple[UInt8, UInt8]:
-    """Draw glass with even, straight scratches at any angle to train on; a third or so come out without.
+    """Draw glass with even, straight scratches to train on, or a phone without any.
 
-    Of 20 pictures 9 show glass of the usual line. The others show phones with all that they show and nobody rejects.
-    Scratches keep 7 px (of 480) from the rim of the usual glass. They keep more from that of phones, whose rims shine
-    in lines as straight. Returns uint8 [H, W] pixels and uint8 [H, W] truth.
+    Half of the pictures show glass of the usual line, three in four of them lit and taken as there. Its scratches lie
+    at any angle, a third of them along an axis, some along the rim. They keep 6 px (of 480) from it. The rim itself
+    shines more often and more brightly than there. The others show phones with drops, and all that phones show and
+    nobody rejects. Straight, even lines are mirrored there. Returns uint8 [H, W] pixels and uint8 [H, W] truth.
     """
     g = generator
     drawn = random_look(g)
-    if g.random() < 0.55:
-        return _with_lines(*_phone(height, width, drawn, g), g)
-    look = replace(USUAL, noise=drawn.noise, blur_px=drawn.blur_px, motion_px=drawn.motion_px, dust=drawn.dust)
+    if g.random() < 0.5:
+        return _phone(height, width, drawn, g)
+    look = USUAL
+    if g.random() < 0.25:
+        look = replace(USUAL, noise=drawn.noise, blur_px=drawn.blur_px, motion_px=drawn.motion_px, dust=drawn.dust)
+    if g.random() < 0.3:  # belt and glass may be alike: then the rim is a line with the like on both sides
+        look = replace(look, belt=float(g.uniform(45, 110)), streaks=4, streak_strength=float(g.uniform(22, 45)))
     part = make_part(height, look, {}, g)
-    free = inset(part.glass, max(1, round(7 * height / 480)))
+    for _ in range(g.choice([0, 1, 2], p=[0.5, 0.35, 0.15])):
+        shine(part.pixels, part.glass, height / 480, g)
+    free = inset(part.glass, max(1, round(6 * height / 480)))
     return _with_lines(*_placed(height, width, replace(part, inner=free), make_scene(height, width, look, g), g), g)
 
 
-def _phone(height: int, width: int, drawn: Look, g: np.random.Generator) -> tuple[UInt8, UInt8, UInt8]:
-    """Draw a phone that nearly fills the picture, with stains, drops and bent scratches; return what `_placed` does."""
+def _phone(height: int, width: int, drawn: Look, g: np.random.Generator) -> tuple[UInt8, UInt8]:
+    """Draw a phone that nearly fills the picture, with stains, drops and bent scratches: pixels and truth."""
     length, unit = float(np.exp(g.uniform(np.log(0.8), np.log(2.0)))), height / 480
     look = replace(drawn, part_length=length, part_width=length * float(g.uniform(0.42, 0.58)))
     counts = {SCRATCH: g.choice([0, 1, 2], p=[0.6, 0.25, 0.15]), STAIN: g.choice([0, 1, 3], p=[0.5, 0.3, 0.2])}
     part = make_part(height, look, {kind: int(count) for kind, count in counts.items()}, g, varied=True)
     inner = part.inner if part.inner is not None else inset(part.glass, round(12 * unit))
     if inner.any():
-        for _ in range(g.choice([0, 1, 2], p=[0.4, 0.4, 0.2])):
+        for _ in range(g.choice([0, 1, 2, 3, 4], p=[0.15, 0.25, 0.25, 0.2, 0.15])):
             drop(part.pixels, part.truth, inner, unit, g)
-    draw_mirrored(part.pixels, part.glass, unit, g)
+    draw_mirrored(part.pixels, part.glass, unit, g, far_lights=_FAR_LIGHTS)
     if g.random() < 0.6:
         part = with_shadow(replace(part, inner=inner), unit, g)
-    return _placed(height, width, part, make_scene(height, width, look, g), g)
+    pixels, truth, _ = _placed(height, width, part, make_scene(height, width, look, g), g)
+    return pixels, truth
 
 
 def _placed(
@@ -246,26 +258,31 @@ def _placed(
 
 
 def _with_lines(pixels: UInt8, truth: UInt8, within: UInt8, g: np.random.Generator) -> tuple[UInt8, UInt8]:
-    """Draw up to five even lines onto a finished picture where `within` is set, off its flaws.
-
-    In 3 of 10 there is none.
-    """
+    """Draw up to five even lines onto a finished picture where `within` is set. In 3 of 10 there is none."""
     height, width = truth.shape
-    flawed = cv2.dilate((truth > 0).astype(np.uint8), np.ones((9, 9), np.uint8))
-    within = within * (1 - flawed)
+    unit = height / 480
+    band = 2 * round(14 * unit) + 1
+    deep = cv2.erode(within, np.ones((band, 1), np.uint8)), cv2.erode(within, np.ones((1, band), np.uint8))
     places = np.flatnonzero(within)
+    by_rim = [np.flatnonzero(within & (1 - own)) for own in deep]  # along rows, along columns
     for _ in range(0 if g.random() < 0.3 or not len(places) else int(g.integers(1, 6))):
-        row, column = divmod(int(places[g.integers(len(places))]), width)
-        pixels, own = add_mark(pixels, _a_line(column, row, height / 480, g), within)
+        along = int(g.integers(2))
+        near = g.random() < _BY_RIM and len(by_rim[along]) > 0
+        own_places = by_rim[along] if near else places
+        row, column = divmod(int(own_places[g.integers(len(own_places))]), width)
+        line = _a_line(column, row, unit, g)
+        if near:
+            line = replace(line, angle_deg=float(90 * along + g.choice([0.0, g.normal(0, 2)])))
+        pixels, own = add_mark(pixels, line, within)
         truth[own > 0] = SCRATCH
     return pixels, truth
 
 
 def _a_line(x: float, y: float, unit: float, g: np.random.Generator) -> Mark:
     """Draw an even line: short ones as often as long ones, faint ones as often as strong ones."""
-    size_px, contrast = (float(np.exp(g.uniform(*np.log(ends)))) for ends in ((12, 400), (26, 130)))
-    axis, lean = 90 * g.integers(2), g.choice([0.0, g.normal(0, 2), g.uniform(0, 180)], p=[0.15, 0.15, 0.7])
-    width_px = max(1.2, g.uniform(1.2, 3.2) * unit)
+    size_px, contrast = (float(np.exp(g.uniform(*np.log(ends)))) for ends in ((10, 220), (28, 110)))
+    axis, lean = 90 * g.integers(2), g.choice([0.0, g.normal(0, 2), g.uniform(0, 180)], p=[0.3, 0.1, 0.6])
+    width_px = max(1.2, g.uniform(1.4, 2.8) * unit)
     return Mark("line", x, y, size_px * unit, contrast, width_px, float(axis + lean))
 
 
