@@ -8,6 +8,7 @@ GST_VENV := .venv-gstreamer
 # The tests start hundreds of processes: each would compile the modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
+BEGUN ?=
 DATA ?= $(or $(LINEWATCH_DATA),../shared/data)
 
 # The tests start these beside themselves: a broker, an RTSP server, a browser with fonts, the checker of Prometheus.
@@ -29,7 +30,7 @@ QUIET := -q -p no:cacheprovider
 DEVICE_LOCK := -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate -c <(grep -v ^numpy requirements.lock)
 APT := DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
-.PHONY: help demo test test-edge test-station test-attacks test-others test-trainer test-oldest test-models soak soak-docs soak-others check bench proof model model-glass golden picture screenshots alarm-diagram results lock debian clean
+.PHONY: help demo test test-edge test-station test-attacks test-others test-trainer test-oldest test-models soak soak-docs soak-others check bench proof model model-glass model-glass-begun model-glass-read golden picture screenshots alarm-diagram results lock debian clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -105,12 +106,23 @@ model: $(VENV)/.installed ## train, convert and ship the simulated station's mod
 	$(VENV)/bin/convert out/simulated-station --to onnxruntime --precision fp16
 	$(VENV)/bin/linewatch-train ship out/simulated-station --out edge/bundles/simulated-station
 
-model-glass: $(VENV)/.installed ## the same for phone glass from above alone, which is also met with real phones
-	rm -rf out/glass out/simulated-glass
-	$(VENV)/bin/linewatch simulate --dataset out/glass --products glass --frames 1400 --seed 1
-	$(VENV)/bin/linewatch-train fit config/train.glass.yaml --data out/glass --out out/simulated-glass
+# Both parts. BEGUN: a bundle of the first part, as it was shipped; it is trained anew where none is given.
+model-glass: $(VENV)/.installed ## the same for phone glass from above alone, in two parts, which is also met with real phones
+	rm -rf out/glass-begun out/glass-lines out/simulated-glass
+	$(VENV)/bin/linewatch simulate --dataset out/glass-lines --products glass --frames 1600 --seed 12 --straight 0.75
+	@$(MAKE) --no-print-directory $(if $(BEGUN),model-glass-read,model-glass-begun)
+	$(VENV)/bin/linewatch-train fit config/train.glass-lines.yaml --data out/glass-lines --from out/glass-begun$(if $(BEGUN),/begun.weights.h5) --out out/simulated-glass
+	$(VENV)/bin/python -m benchmarks.carried_thresholds $(or $(BEGUN),out/glass-begun) out/simulated-glass --area scratch=38
 	$(VENV)/bin/convert out/simulated-glass --to onnxruntime --precision fp16
 	$(VENV)/bin/linewatch-train ship out/simulated-glass --out edge/bundles/simulated-glass
+
+model-glass-begun:
+	rm -rf out/glass
+	$(VENV)/bin/linewatch simulate --dataset out/glass --products glass --frames 1400 --seed 1
+	$(VENV)/bin/linewatch-train fit config/train.glass.yaml --data out/glass --out out/glass-begun
+
+model-glass-read:
+	$(VENV)/bin/python -m benchmarks.weights_of_graph $(BEGUN) out/glass-lines out/glass-begun
 
 golden: $(VENV)/.installed ## record anew what the golden replay comes to; look at what differs
 	LINEWATCH_WRITE_GOLDEN=1 $(VENV)/bin/python -m pytest -q tests/edge/station/test_golden_replay.py
