@@ -102,7 +102,7 @@ def draw_preparing(folder: Path) -> UInt8:
     """Draw what the shipped model's preparing makes of a picture, as `linewatch-train preparing` draws it."""
     picture = min((folder / "glass" / "images").iterdir())
     sheet = folder / "sheet.png"
-    run(linewatch_train, "preparing", ROOT / "config" / "train.glass.yaml", picture, "--out", sheet)
+    run(linewatch_train, "preparing", ROOT / "config" / "train.glass-lines.yaml", picture, "--out", sheet)
     whole = cv2.imread(str(sheet))
     small: UInt8 = cv2.resize(whole, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
     return small

@@ -105,7 +105,7 @@ def test_a_line_started_by_hand_shows_what_it_does(tmp_path: Path) -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode(errors="replace"))
     for words in (
         "top: simulated (simulated)",
-        "simulated-glass 1.0.0: chip, scratch, stain",
+        "simulated-glass 1.1.0: chip, scratch, stain",
         "onnxruntime, precision auto, 4 tiles at once",
         f"127.0.0.1:{broker.port}",
         "frames/s",
@@ -137,7 +137,7 @@ def test_in_a_pipe_a_lost_camera_is_one_line_with_its_reason(tmp_path: Path) -> 
     text = seen.decode()
     assert text.count("Camera top: lost") == 1
     assert "refuses the connection" in text
-    assert "model simulated-glass 1.0.0" in text
+    assert "model simulated-glass 1.1.0" in text
     assert "hunter2" not in text
     assert "\x1b" not in text
     asked = [sys.executable, "-m", "edge", "journal", str(config), "--alarm", "camera-lost", "--json"]
