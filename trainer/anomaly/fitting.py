@@ -28,6 +28,7 @@ from trainer.datasets.dataset import Entry, class_names, read_manifest
 from trainer.datasets.good_names import words_on_good_names
 from trainer.evaluation.ranking import UNRANKED, ranked_pictures
 from trainer.recipe.good_parts_settings import GoodPartsRecipe
+from trainer.training.checkpointing import check_writable
 from trainer.training.hardware import import_keras
 from trainer.training.training_loop import progress_bar
 
@@ -81,6 +82,7 @@ def fit_good_parts(
     for words in words_on_good_names(class_names(bad), data):
         warn(console, words)
     _check_good(data, good)
+    check_writable(out)
     import_keras(recipe.seed)
     from trainer.anomaly.network import encoder
 

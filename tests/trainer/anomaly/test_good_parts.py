@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from converters.__main__ import app as convert_app
 from edge.bundle import load_bundle
-from edge.errors import DatasetError, LinewatchError
+from edge.errors import DatasetError, LinewatchError, StoreError
 from edge.opencv import cv2
 from trainer.__main__ import app
 from trainer.evaluation.keras_engine import load_model
@@ -181,6 +181,14 @@ def test_marks_beside_few_good_parts_get_a_word(parts: Path, tmp_path: Path) -> 
     assert "before: beside marked defects" not in " ".join(
         invoke(app, "teach", tmp_path / "bundle", "--data", more).split()
     )
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_fit(parts: Path) -> None:
+    """Exit code 8 at once, and not after the pictures were learned."""
+    words = ["fit", str(parts / "recipe.yaml"), "--data", str(parts / "data"), "--out", "/proc/linewatch-bundle"]
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, StoreError)
+    assert "to learn from" not in refused.output
 
 
 def test_the_report_speaks_of_good_parts(parts: Path, tmp_path: Path) -> None:
