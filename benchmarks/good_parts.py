@@ -79,16 +79,23 @@ def gflop_of(graph: bytes) -> float:
 
 def _good_parts(recipe: GoodPartsRecipe, tile_px: int) -> tuple[float, Callable[[], Any]]:
     from trainer.anomaly.learning import Learned
-    from trainer.anomaly.memory import Whitening
+    from trainer.anomaly.memory import Memory, Whitening
     from trainer.anomaly.network import encoder, scorer
 
     tile = TileEntry(height=tile_px, width=tile_px, overlap_px=0)
     recipe = recipe.model_copy(update={"tile": tile})
     encoded = encoder(recipe)
-    rng, features = np.random.default_rng(0), encoded.output_shape[-1]
+    rng, features = np.random.default_rng(0), encoded.outputs[0].shape[-1]
     axes = rng.normal(0, 1, (features, min(recipe.components, features))).astype(np.float32)
     memory = rng.normal(0, 1, (recipe.memory, axes.shape[1])).astype(np.float32)
-    learned = Learned(Whitening(np.zeros(features, np.float32), axes), memory)
+    drawn = None
+    if recipe.drawn is not None:
+        from trainer.anomaly.drawn_learning import untaught
+
+        drawn = untaught([tap.shape[-1] for tap in encoded.outputs[1:]], recipe.seed)
+    weights = rng.uniform(0.5, 2, len(memory)) if recipe.neighbours else np.ones(len(memory))
+    known = Memory(memory, weights.astype(np.float32))
+    learned = Learned(Whitening(np.zeros(features, np.float32), axes), known, drawn=drawn)
     return _run(scorer(encoded, recipe, learned, 10.0), (ANOMALY,), tile_px, recipe.channels)
 
 

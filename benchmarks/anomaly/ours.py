@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from rich.console import Console
@@ -10,7 +11,8 @@ from rich.console import Console
 from benchmarks.anomaly.figures import Judged, counted
 from benchmarks.anomaly.protocols import Turn
 from edge.records import Float32, UInt8
-from trainer.anomaly.fitting import Fit
+from trainer.anomaly.drawn_head import DrawnHead
+from trainer.anomaly.fitting import DRAWING, Fit
 from trainer.anomaly.gathering import TileRunner, load_prepared
 from trainer.anomaly.learning import Learned, Samples, gather, gather_places, learn_memory
 from trainer.anomaly.memory import learn_whitening
@@ -33,17 +35,38 @@ def judge(recipe: GoodPartsRecipe, entries: Sequence[Entry], turns: Sequence[Tur
     unit = 1.0 if recipe.placed else float(np.sqrt(recipe.components))  # distances lie around it
     by_name = {entry.image: entry for entry in entries}
     good = [by_name[name] for name in sorted(frozenset().union(*(turn.learned for turn in turns)))]
-    runner = TileRunner(fit.encoded, recipe, recipe.cell_px)
+    runner = fit.cells
     cells = gather(good, [0] * len(good), runner, recipe=recipe, rng=rng, watch=_untold).cells
+    heads = _heads(fit, good, turns)
     judged: list[Judged] = []
     for number, turn in enumerate(turns, start=1):
         print(f"  turn {number} of {len(turns)}: {len(turn.learned)} learned, {len(turn.judged)} judged", flush=True)
         own = [place for place, entry in enumerate(good) if entry.image in turn.learned]
         samples = Samples([cells[place] for place in own], [0] * len(own))
         learned = _learned(recipe, [good[place] for place in own], samples, runner, rng)
+        learned = replace(learned, drawn=heads(number - 1))
         answering = TileRunner(scorer(fit.encoded, recipe, learned, unit), recipe, 1)
         judged += _judged([by_name[name] for name in sorted(turn.judged)], recipe, answering)
     return judged
+
+
+def _heads(fit: Fit, good: Sequence[Entry], turns: Sequence[Turn]) -> Callable[[int], DrawnHead | None]:
+    """Draw into good pictures once; return what learns the head of a turn, by its number, from its own ones."""
+    recipe = fit.recipe
+    if recipe.drawn is None:
+        return lambda _turn: None
+    from trainer.anomaly.drawn_learning import gather_drawn, learn_drawn
+
+    settings = recipe.drawn
+    fold_of = [next((n for n, turn in enumerate(turns) if one.image in turn.judged), len(turns)) for one in good]
+    rng = np.random.default_rng([recipe.seed, DRAWING])
+    tiles = gather_drawn(good, fold_of, fit.encoded, recipe=recipe, rng=rng, watch=_untold)
+
+    def head(number: int) -> DrawnHead:
+        own = [place for place, entry in enumerate(good) if entry.image in turns[number].learned]
+        return learn_drawn(tiles, own, (), settings=settings, seed=recipe.seed, steps=fit.steps, words="drawn").head
+
+    return head
 
 
 def _learned(

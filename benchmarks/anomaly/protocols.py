@@ -176,7 +176,15 @@ def _write(to: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
 
 # The option for fine defects of docs/good-parts.md.
 _FINE: Mapping[str, Any] = MappingProxyType(
-    {"stages": [5], "cell_px": 16, "contrast_cells": 9, "smooth_cells": 3, "components": 96}
+    {
+        "stages": [5],
+        "cell_px": 16,
+        "contrast_cells": 9,
+        "smooth_cells": 3,
+        "components": 96,
+        "drawn": None,
+        "neighbours": 0,
+    }
 )
 
 

@@ -1,13 +1,14 @@
-"""`linewatch-train fit` with a recipe that learns from good parts: a dataset → a bundle. One pass, no gradient.
+"""`linewatch-train fit` with a recipe that learns from good parts: a dataset → a bundle.
 
+Of the encoder nothing is trained. With `drawn` a small head is, on defects that are drawn into the good parts.
 Defective pictures of the dataset are never learned from: they serve the figures only.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from edge.bundle import Bundle
 from edge.cli.terminal import warn
 from edge.errors import DatasetError, StoreError
 from edge.wording import counted
+from trainer.anomaly.drawn_head import DrawnHead
 from trainer.anomaly.gathering import TileRunner, known_cells, load_prepared
 from trainer.anomaly.learning import Learned, PlaceSums, Samples, gather, gather_places, learn_memory
 from trainer.anomaly.memory import learn_whitening
@@ -26,7 +28,7 @@ from trainer.anomaly.thresholds import BudgetThreshold, deal_groups, within_budg
 from trainer.anomaly.writing import Fitted, write_good_parts_bundle
 from trainer.datasets.dataset import Entry, class_names, read_manifest
 from trainer.datasets.good_names import words_on_good_names
-from trainer.evaluation.ranking import UNRANKED, ranked_pictures
+from trainer.evaluation.ranking import UNRANKED, picture_auroc, ranked_pictures
 from trainer.recipe.good_parts_settings import GoodPartsRecipe
 from trainer.training.checkpointing import check_writable
 from trainer.training.hardware import import_keras
@@ -35,6 +37,24 @@ from trainer.training.training_loop import progress_bar
 _LEAST_GROUPS = 2
 _FEW_PARTS = 20
 _FEW_PIECES = 5
+DRAWING = 71  # of the seed: drawing takes no chance from what is done beside it
+
+
+@dataclass(frozen=True)
+class DrawnHeads:
+    """Heads of drawn defects by the fold that they did not learn from, None of all, and figures.
+
+    `figures`: `tiles` learned from, and `tile_auroc`. That is the chance that a tile with a drawn defect has a larger
+    logit than a good one. Other folds taught what judges each.
+    """
+
+    by_fold: Mapping[int | None, DrawnHead]
+    figures: Mapping[str, Any]
+
+
+def head_without(heads: DrawnHeads | None, fold: int | None) -> DrawnHead | None:
+    """Return the head that did not learn from a fold; None where there are no heads."""
+    return None if heads is None else heads.by_fold[fold]
 
 
 @dataclass
@@ -49,6 +69,45 @@ class Fit:
         """Yield entries beside a progress bar."""
         with progress_bar(self.console) as progress:
             yield from progress.track(list(entries), description=words)
+
+    @property
+    def cells(self) -> TileRunner:
+        """Return what runs the encoder over pictures and answers the cells that are compared."""
+        from trainer.anomaly.network import cells_of
+
+        return TileRunner(cells_of(self.encoded), self.recipe, self.recipe.cell_px)
+
+    def steps(self, count: int, words: str) -> Iterable[int]:
+        """Yield 0 to count - 1 beside a progress bar."""
+        with progress_bar(self.console) as progress:
+            yield from progress.track(range(count), description=words)
+
+    def drawn(self, good: Sequence[Entry], fold_of: Sequence[int]) -> DrawnHeads | None:
+        """Draw defects into good pictures, and learn a head without each fold, and one of all; None without `drawn`."""
+        recipe = self.recipe
+        if recipe.drawn is None:
+            return None
+        from trainer.anomaly.drawn_learning import gather_drawn, learn_drawn
+
+        rng = np.random.default_rng([recipe.seed, DRAWING])
+        tiles = gather_drawn(good, fold_of, self.encoded, recipe=recipe, rng=rng, watch=self.watched)
+        heads: dict[int | None, DrawnHead] = {}
+        tops, defective = [], []
+        for fold in (*sorted(set(fold_of)), None):
+            judged = [place for place, of in enumerate(fold_of) if of == fold]
+            learned = [place for place, of in enumerate(fold_of) if of != fold]
+            words = "learning drawn defects" + ("" if fold is None else f" without part {fold + 1}")
+            told = learn_drawn(
+                tiles, learned, judged, settings=recipe.drawn, seed=recipe.seed, steps=self.steps, words=words
+            )
+            heads[fold] = told.head
+            tops += told.tops.tolist()
+            defective += tiles.defective[tiles.of(judged)].tolist()
+        ranked = picture_auroc(
+            [top for top, own in zip(tops, defective, strict=True) if not own],
+            [top for top, own in zip(tops, defective, strict=True) if own],
+        )
+        return DrawnHeads(heads, {"tiles": len(tiles.pictures), "tile_auroc": ranked})
 
     def scores(self, entries: Sequence[Entry], learned: Learned, words: str) -> list[float]:
         """Return each picture's score: the largest distance in it, as the bundle would answer."""
@@ -93,12 +152,12 @@ def fit_good_parts(
     rng = np.random.default_rng(recipe.seed)
     fold_of_group = deal_groups([entry.group for entry in good], recipe.folds, rng)
     fold_of = [fold_of_group[entry.group] for entry in good]
-    runner = TileRunner(fit.encoded, recipe, recipe.cell_px)
-    samples = gather(good, fold_of, runner, recipe=recipe, rng=rng, watch=fit.watched)
-    held_out, learned = _cross_fitted(fit, good, fold_of, samples, rng)
+    samples = gather(good, fold_of, fit.cells, recipe=recipe, rng=rng, watch=fit.watched)
+    heads = fit.drawn(good, fold_of)
+    held_out, learned = _cross_fitted(fit, good, fold_of, _Gathered(samples, heads), rng)
     threshold = within_budget(held_out, recipe.false_alarms)
     bad_scores = fit.scores(bad, learned, "judging defective pictures") if bad else []
-    figures = _figures(held_out, bad_scores, threshold)
+    figures = _figures(held_out, bad_scores, threshold) | {"drawn": dict(heads.figures) if heads else None}
     bundle = write_good_parts_bundle(
         Fitted(
             recipe,
@@ -117,30 +176,40 @@ def fit_good_parts(
     return bundle
 
 
+@dataclass(frozen=True)
+class _Gathered:
+    """Cells of good pictures, and the heads of drawn defects."""
+
+    samples: Samples
+    heads: DrawnHeads | None
+
+
 def _cross_fitted(
-    fit: Fit, good: Sequence[Entry], fold_of: Sequence[int], samples: Samples, rng: np.random.Generator
+    fit: Fit, good: Sequence[Entry], fold_of: Sequence[int], gathered: _Gathered, rng: np.random.Generator
 ) -> tuple[list[float], Learned]:
     """Return each good picture's score by what the other folds taught, and what all of them taught."""
     held_out = np.zeros(len(good))
-    sums = _place_sums(fit, good, fold_of, samples)
+    sums = _place_sums(fit, good, fold_of, gathered.samples)
     for fold in range(max(fold_of) + 1):
         own = [place for place, of in enumerate(fold_of) if of == fold]
-        learned = _learned(fit, samples, sums, fold, rng)
+        learned = _learned(fit, gathered, sums, fold, rng)
         held_out[own] = fit.scores([good[place] for place in own], learned, f"judging part {fold + 1}")
-    return held_out.tolist(), _learned(fit, samples, sums, None, rng)
+    return held_out.tolist(), _learned(fit, gathered, sums, None, rng)
 
 
 def _place_sums(fit: Fit, good: Sequence[Entry], fold_of: Sequence[int], samples: Samples) -> PlaceSums | None:
     if not fit.recipe.placed:
         return None
     whitening = learn_whitening(samples.without(None), fit.recipe.components)
-    runner = TileRunner(fit.encoded, fit.recipe, fit.recipe.cell_px)
-    return gather_places(good, fold_of, runner, recipe=fit.recipe, whitening=whitening, watch=fit.watched)
+    return gather_places(good, fold_of, fit.cells, recipe=fit.recipe, whitening=whitening, watch=fit.watched)
 
 
-def _learned(fit: Fit, samples: Samples, sums: PlaceSums | None, fold: int | None, rng: np.random.Generator) -> Learned:
+def _learned(
+    fit: Fit, gathered: _Gathered, sums: PlaceSums | None, fold: int | None, rng: np.random.Generator
+) -> Learned:
     if sums is None:
-        return learn_memory(samples, fold, fit.recipe, rng)
+        learned = learn_memory(gathered.samples, fold, fit.recipe, rng)
+        return replace(learned, drawn=head_without(gathered.heads, fold))
     return Learned(sums.whitening, sums.places(fold))
 
 
@@ -173,6 +242,11 @@ def _figures(held_out: Sequence[float], bad: Sequence[float], threshold: BudgetT
 
 
 def _tell(console: Console, threshold: BudgetThreshold, figures: dict[str, Any], good: int, pieces: int) -> None:
+    if figures["drawn"]:
+        console.print(
+            f"drawn defects, in {counted(figures['drawn']['tiles'], 'tile')}: told from good parts with an AUROC of "
+            f"{figures['drawn']['tile_auroc'] or 0:.3f}, each judged by what others taught"
+        )
     console.print(threshold.sentence)
     if figures["defective"]:
         low, high = figures["picture_auroc_95"]

@@ -6,7 +6,8 @@ neighbours alike. The graph answers p = r / (r + 1) for
     r = (d / t)^2 exp(h),    h = w f + b, held between -ln 4 and ln 4
 
 So look-alikes of marked defects are up to twice as far off. Look-alikes of false alarms are half as far. A distance of
-more than twice the threshold is flagged whatever the head says. A defect that nobody has seen is not argued away.
+more than twice the threshold is flagged whatever the head says. A defect that nobody has seen is not argued away. A
+head of drawn defects (drawn_head.py) adds to h within the same bounds.
 """
 
 from __future__ import annotations

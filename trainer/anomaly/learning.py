@@ -13,9 +13,10 @@ import numpy as np
 
 from edge.errors import DatasetError
 from edge.records import Float32, Float64
+from trainer.anomaly.drawn_head import DrawnHead
 from trainer.anomaly.gathering import TileRunner, in_other_light, known_cells, load_prepared, some_cells
 from trainer.anomaly.head import Head
-from trainer.anomaly.memory import Places, Whitening, k_centres, learn_whitening
+from trainer.anomaly.memory import Memory, Places, Whitening, learn_whitening, remember
 from trainer.datasets.dataset import Entry
 from trainer.datasets.masks import IGNORED
 from trainer.recipe.good_parts_settings import GoodPartsRecipe
@@ -27,14 +28,15 @@ Watch = Callable[[Iterable[Entry], str], Iterable[Entry]]
 
 @dataclass(frozen=True)
 class Learned:
-    """The knowledge of a scorer: whitening, and memory, float32 [M, D], or the places of a part in a fixture.
+    """The knowledge of a scorer: whitening, and memory, or the places of a part in a fixture.
 
-    `head`: what marked defects add; None = nothing.
+    `head`: what marked defects add; None = nothing. `drawn`: what was learned from drawn ones; None = nothing.
     """
 
     whitening: Whitening
-    known: Float32 | Places
+    known: Memory | Places
     head: Head | None = None
+    drawn: DrawnHead | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def learn_memory(samples: Samples, fold: int | None, recipe: GoodPartsRecipe, rn
     """Learn whitening and memory from all samples but those of a fold."""
     own = samples.without(fold)
     whitening = learn_whitening(own, recipe.components)
-    return Learned(whitening, k_centres(whitening.of(own), recipe.memory, rng))
+    return Learned(whitening, remember(whitening.of(own), recipe.memory, recipe.neighbours, rng))
 
 
 class PlaceSums:

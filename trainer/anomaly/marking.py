@@ -7,7 +7,7 @@ left out where it finds fewer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +16,11 @@ import numpy as np
 from edge.errors import DatasetError
 from edge.records import Float32, Float64
 from edge.wording import counted
-from trainer.anomaly.fitting import Fit
-from trainer.anomaly.gathering import TileRunner, load_prepared, some_cells
+from trainer.anomaly.fitting import DrawnHeads, Fit, head_without
+from trainer.anomaly.gathering import load_prepared, some_cells
 from trainer.anomaly.head import Head, MarkedCells, learn_head, split_cells
 from trainer.anomaly.learning import Learned, Samples, gather
-from trainer.anomaly.memory import Whitening, k_centres
+from trainer.anomaly.memory import Memory, Whitening, remember
 from trainer.anomaly.thresholds import deal_groups, within_budget
 from trainer.datasets.dataset import Entry
 from trainer.evaluation.ranking import picture_auroc
@@ -32,11 +32,15 @@ _CELLS_AT_MOST = 100
 
 @dataclass(frozen=True)
 class Marked:
-    """The teaching of good and marked parts, the scores of the good ones by what others taught, and the figures."""
+    """The teaching of good and marked parts, the scores of the good ones by what others taught, and the figures.
+
+    `drawn`: those of the head of drawn defects; empty where there is none.
+    """
 
     learned: Learned
     held_out: list[float]
     figures: dict[str, Any]
+    drawn: Mapping[str, Any]
 
     @property
     def sentence(self) -> str:
@@ -67,6 +71,14 @@ class _Cells:
         return learn_head(good, np.concatenate([good[:0], *(own.defective for own in marked)]))
 
 
+@dataclass(frozen=True)
+class _Taught:
+    """Cells of good and marked parts, and the heads of drawn defects."""
+
+    cells: _Cells
+    heads: DrawnHeads | None
+
+
 def learn_marked(
     fit: Fit, good: Sequence[Entry], marked: Sequence[Entry], before: Learned, rng: np.random.Generator
 ) -> Marked:
@@ -79,16 +91,23 @@ def learn_marked(
         )
     dealt = deal_groups([entry.group for entry in (*good, *marked)], fit.recipe.folds, rng)
     cells = _gathered(fit, good, marked, dealt=dealt, whitening=before.whitening, rng=rng)
-    alone, both = _judged(fit, good, marked, cells, whitening=before.whitening, rng=rng)
+    heads = fit.drawn(good, cells.good_folds)  # anew: the bundle's has seen the good ones that choose the threshold
+    alone, both = _judged(fit, good, marked, _Taught(cells, heads), whitening=before.whitening, rng=rng)
     figures = _figures(alone, both, len(good), fit.recipe.false_alarms)
-    memory = k_centres(np.concatenate([_memory(before), *cells.known(None)]), fit.recipe.memory, rng)
-    head = cells.head(None) if figures["used"] else Head.none(memory.shape[1])
+    recipe = fit.recipe
+    memory = remember(np.concatenate(cells.known(None)), recipe.memory, recipe.neighbours, rng, _memory(before))
+    head = cells.head(None) if figures["used"] else Head.none(memory.points.shape[1])
     held_out = (both if figures["used"] else alone)[: len(good)]
-    return Marked(Learned(before.whitening, memory, head), held_out.tolist(), figures)
+    return Marked(
+        Learned(before.whitening, memory, head, head_without(heads, None)),
+        held_out.tolist(),
+        figures,
+        heads.figures if heads else {},
+    )
 
 
-def _memory(before: Learned) -> Float32:
-    assert isinstance(before.known, np.ndarray)  # noqa: S101 - placed parts are refused before
+def _memory(before: Learned) -> Memory:
+    assert isinstance(before.known, Memory)  # noqa: S101 - placed parts are refused before
     return before.known
 
 
@@ -102,7 +121,7 @@ def _gathered(
     rng: np.random.Generator,
 ) -> _Cells:
     recipe = fit.recipe
-    runner = TileRunner(fit.encoded, recipe, recipe.cell_px)
+    runner = fit.cells
     good_folds = [dealt[entry.group] for entry in good]
     samples: Samples = gather(good, good_folds, runner, recipe=recipe, rng=rng, watch=fit.watched)
     split: list[MarkedCells] = []
@@ -118,18 +137,19 @@ def _judged(
     fit: Fit,
     good: Sequence[Entry],
     marked: Sequence[Entry],
-    cells: _Cells,
+    taught: _Taught,
     *,
     whitening: Whitening,
     rng: np.random.Generator,
 ) -> tuple[Float64, Float64]:
     """Return each picture's score by what the other folds taught, without the head and with it; good ones first."""
+    cells = taught.cells
     entries, folds = [*good, *marked], np.array([*cells.good_folds, *cells.marked_folds])
     alone, both = np.zeros(len(entries)), np.zeros(len(entries))
     for fold in sorted(set(folds.tolist())):
         own = np.flatnonzero(folds == fold)
-        memory = k_centres(np.concatenate(cells.known(fold)), fit.recipe.memory, rng)
-        learned = Learned(whitening, memory)
+        memory = remember(np.concatenate(cells.known(fold)), fit.recipe.memory, fit.recipe.neighbours, rng)
+        learned = Learned(whitening, memory, drawn=head_without(taught.heads, fold))
         judged = [entries[place] for place in own]
         alone[own] = fit.scores(judged, learned, f"judging part {fold + 1}")
         both[own] = fit.scores(judged, replace(learned, head=cells.head(fold)), f"judging part {fold + 1} again")

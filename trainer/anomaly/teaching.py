@@ -35,10 +35,9 @@ from edge.errors import BundleError, DatasetError, StoreError
 from edge.records import Float32
 from edge.wording import counted
 from trainer.anomaly.fitting import Fit
-from trainer.anomaly.gathering import TileRunner
 from trainer.anomaly.learning import Learned, gather
 from trainer.anomaly.marking import learn_marked
-from trainer.anomaly.memory import Places, k_centres
+from trainer.anomaly.memory import Memory, Places, remember
 from trainer.anomaly.thresholds import deal_groups, noted, within_budget
 from trainer.anomaly.writing import KEY
 from trainer.bundling.keras_file import save_model_alone
@@ -82,22 +81,24 @@ def teach(path: Path, data: Path, console: Console) -> Bundle:
     fit = Fit(recipe, encoder(recipe), console)
     rng = np.random.default_rng(recipe.seed + len(bundle.manifest.provenance))
     figures: dict[str, Any] = {}
+    drawn: Mapping[str, Any] = bundle.manifest.training.get("drawn") or {}
     if marked:
         found = learn_marked(fit, good, marked, before, rng)
-        learned, held_out, figures = found.learned, found.held_out, {"head": found.figures}
+        learned, held_out, figures, drawn = found.learned, found.held_out, {"head": found.figures}, found.drawn
         console.print(found.sentence)
     else:
         learned, scores = _taught(fit, new, before, before.known, rng)
         held_out = [*bundle.manifest.training[KEY]["held_out"], *map(float, scores)]
-    return _finish(fit, bundle, learned, held_out, _Told(new, figures))
+    return _finish(fit, bundle, learned, held_out, _Told(new, figures, drawn))
 
 
 @dataclass(frozen=True)
 class _Told:
-    """The news of a teaching, and the note of it."""
+    """The news of a teaching, the note of it, and that of the head of drawn defects; empty without one."""
 
     new: Sequence[Entry]
     figures: Mapping[str, Any]
+    drawn: Mapping[str, Any]
 
 
 def _finish(fit: Fit, bundle: Bundle, learned: Learned, held_out: Sequence[float], told: _Told) -> Bundle:
@@ -107,7 +108,7 @@ def _finish(fit: Fit, bundle: Bundle, learned: Learned, held_out: Sequence[float
     threshold = within_budget(held_out, fit.recipe.false_alarms)
     model = scorer(fit.encoded, fit.recipe, learned, threshold.distance)
     kept = {"head": bundle.manifest.training[KEY].get("head")}
-    written = _write(bundle, model, told.new, {**noted(held_out, threshold), **kept, **told.figures})
+    written = _write(bundle, model, told, {**noted(held_out, threshold), **kept, **told.figures})
     fit.console.print(f"{counted(len(told.new), 'further picture')} taught. {threshold.sentence}")
     before = len(bundle.manifest.training[KEY]["held_out"])
     if len(held_out) < before:
@@ -120,19 +121,18 @@ def _finish(fit: Fit, bundle: Bundle, learned: Learned, held_out: Sequence[float
 
 
 def _taught(
-    fit: Fit, good: Sequence[Entry], before: Learned, memory: Float32, rng: np.random.Generator
+    fit: Fit, good: Sequence[Entry], before: Learned, memory: Memory, rng: np.random.Generator
 ) -> tuple[Learned, Float32]:
     """Return what the bundle and all new parts teach, and each new part's score by the others' teaching."""
     recipe = fit.recipe
     folds = deal_groups([entry.group for entry in good], recipe.folds, rng)
     fold_of = [folds[entry.group] for entry in good]
-    runner = TileRunner(fit.encoded, recipe, recipe.cell_px)
-    samples = gather(good, fold_of, runner, recipe=recipe, rng=rng, watch=fit.watched)
+    samples = gather(good, fold_of, fit.cells, recipe=recipe, rng=rng, watch=fit.watched)
 
     def grown(fold: int | None) -> Learned:
         own = [cells for cells, of in zip(samples.cells, fold_of, strict=True) if of != fold]
-        points = np.concatenate([memory, *(before.whitening.of(cells) for cells in own)])
-        return replace(before, known=k_centres(points, recipe.memory, rng))
+        points = np.concatenate([memory.points[:0], *(before.whitening.of(cells) for cells in own)])
+        return replace(before, known=remember(points, recipe.memory, recipe.neighbours, rng, memory))
 
     scores: Float32 = np.zeros(len(good), np.float32)
     for fold in range(max(fold_of) + 1):
@@ -141,9 +141,9 @@ def _taught(
     return grown(None), scores
 
 
-def _write(bundle: Bundle, model: Any, good: Sequence[Entry], learned: dict[str, Any]) -> Bundle:
+def _write(bundle: Bundle, model: Any, told: _Told, learned: dict[str, Any]) -> Bundle:
     """Put the model in the place of the former one; conversions of that go. Raises StoreError."""
-    path, manifest = bundle.path, bundle.manifest
+    path, manifest, good = bundle.path, bundle.manifest, told.new
     pictures = manifest.training["pictures"]
     step = {
         "step": "teach",
@@ -153,7 +153,9 @@ def _write(bundle: Bundle, model: Any, good: Sequence[Entry], learned: dict[str,
         "pictures": len(good),
     }
     kept = tuple(one for one in manifest.provenance if one.get("step") in {"train", "teach"})
-    training = {KEY: learned, "pictures": pictures | {"train": pictures["train"] + len(good)}}
+    training: dict[str, Any] = {KEY: learned, "pictures": pictures | {"train": pictures["train"] + len(good)}}
+    if told.drawn:
+        training |= {"drawn": dict(told.drawn)}
     changed = {"training": manifest.training | training, "golden": (), "provenance": (*kept, step)}
     try:
         unfinished = path / f"unfinished-{KERAS_MODEL}"

@@ -27,16 +27,30 @@ class CopiesSettings(StrictModel):
     defocus_px: Annotated[float, Field(ge=0, le=16)] = 0.5
 
 
+class DrawnSettings(StrictModel):
+    """Settings of the defects that are drawn into good parts, and of the head that learns to tell them.
+
+    `tiles`: at most so many are learned from, drawn into or plain. `rounds`: how often each is learned from. `weight`:
+    what one unit of the head's logit adds to the logarithm of the squared distance.
+    """
+
+    tiles: Annotated[int, Field(ge=100, le=20_000)] = 1600
+    rounds: Annotated[int, Field(ge=1, le=200)] = 10
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.07
+
+
 class GoodPartsRecipe(StrictModel):
     """One recipe that learns from good parts.
 
     `placed`: parts lie in a fixture, so that each place of the one tile has statistics of its own. `components`: of the
-    whitened features. `memory`: how many of these are kept, whatever number of parts was seen. `samples`: at most so
-    many of them choose which. `stages`: of the encoder, 7 sees the most around it, 3 the finest. `cell_px`: width of
-    the cells that are compared. `contrast_cells`: each cell's features lose their mean over so many x so many cells
-    around it. 0 = they lose nothing. `smooth_cells`: so often each distance becomes the mean over its 3 x 3 neighbours.
-    `false_alarms`: the share of good parts that may be flagged. `folds`: in so many parts, each judged by what the
-    others taught, the good parts choose the threshold.
+    whitened features. `memory`: how many of these are kept, whatever number of parts was seen. `neighbours`: so many
+    good cells next to each of these weigh the distance to it; 0 = all weigh alike. `samples`: at most so many of them
+    choose which. `stages`: of the encoder, 7 sees the most around it, 3 the finest. `cell_px`: width of the cells that
+    are compared. `contrast_cells`: each cell's features lose their mean over so many x so many cells around it; 0 =
+    they lose nothing. `smooth_cells`: so often each distance becomes the mean over its 3 x 3 neighbours.
+    `drawn`: defects are drawn into good parts, and a head learns to tell them; None = no head. `false_alarms`: the
+    share of good parts that may be flagged. `folds`: in so many parts, each judged by what the others taught, the good
+    parts choose the threshold.
     """
 
     learn: Literal["good-parts"]
@@ -48,12 +62,14 @@ class GoodPartsRecipe(StrictModel):
     placed: bool = False
     components: Annotated[int, Field(ge=8, le=232)] = 96
     memory: Annotated[int, Field(ge=16, le=8192)] = 2048
+    neighbours: Annotated[int, Field(ge=0, le=1000)] = 0
     samples: Annotated[int, Field(ge=1000, le=1_000_000)] = 30_000
     stages: tuple[Literal[3, 4, 5, 6, 7], ...] = (4, 5)
     cell_px: Literal[8, 16, 32] = 16
     contrast_cells: Annotated[int, Field(ge=0, le=31)] = 0
     smooth_cells: Annotated[int, Field(ge=0, le=8)] = 2
     copies: CopiesSettings = CopiesSettings()
+    drawn: DrawnSettings | None = None
     false_alarms: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     folds: Annotated[int, Field(ge=2, le=20)] = 4
     severity: Literal["minor", "major", "critical"] = "major"
@@ -65,7 +81,7 @@ class GoodPartsRecipe(StrictModel):
         if len(set(self.stages)) != len(self.stages) or not self.stages:
             raise ValueError(f"expected stages as one or several of 3 to 7, each once, received {list(self.stages)}")
         # 16 px also where finer features are asked for, as it always was
-        multiple_px = max(16, self.cell_px, *(STRIDES[stage] for stage in self.stages))
+        multiple_px = max(16, self.cell_px, 32 * bool(self.drawn), *(STRIDES[stage] for stage in self.stages))
         for key, side in (("tile.height", self.tile.height), ("tile.width", self.tile.width)):
             if side % multiple_px or side < _LEAST_TILE_PX:
                 raise ValueError(
@@ -77,6 +93,10 @@ class GoodPartsRecipe(StrictModel):
             raise ValueError(
                 f"expected tile.overlap_px 0 beside placed, where one tile is the whole picture, received "
                 f"{self.tile.overlap_px}"
+            )
+        if self.placed and self.drawn:
+            raise ValueError(
+                "expected drawn: null beside placed, where each place has statistics of its own; received settings"
             )
         return self
 

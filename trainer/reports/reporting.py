@@ -272,7 +272,7 @@ def _advice(
         blocks.append(paragraph("The collapse guard has nothing to say: at the end every class was answered."))
     good_parts = learned_from_good_parts(bundle.manifest)
     if good_parts:
-        blocks.append(paragraph("It learned from good parts alone: no network was trained, so there are no curves."))
+        blocks.append(paragraph(_of_good_parts(bundle.manifest.training.get("drawn"))))
     elif not readings:
         blocks.append(paragraph("The bundle holds no training/log.csv, so its training cannot be read.", soft=True))
     if cut := bundle.manifest.training.get("cut_by_clock"):
@@ -294,6 +294,16 @@ def _advice(
             )
             blocks.append(note("Missed and passed", text))
     return Section("What to make of it", blocks)
+
+
+def _of_good_parts(drawn: Any) -> str:
+    """Say what a bundle of good parts learned; `drawn`: of the manifest's training, None where there is no head."""
+    if not isinstance(drawn, dict):
+        return "It learned from good parts alone: no network was trained, so there are no curves."
+    return (
+        f"It learned from good parts alone, so there are no curves. {drawn['tiles']} tiles of them, with drawn defects "
+        f"or none, taught a head to tell them: AUROC {drawn['tile_auroc'] or 0:.3f}, each judged by what others taught."
+    )
 
 
 def _not_found(bundle: Bundle) -> list[Html]:

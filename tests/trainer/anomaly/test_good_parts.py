@@ -18,6 +18,7 @@ from edge.bundle import load_bundle
 from edge.errors import DatasetError, LinewatchError, StoreError
 from edge.opencv import cv2
 from trainer.__main__ import app
+from trainer.anomaly.memory import Memory
 from trainer.evaluation.keras_engine import load_model
 
 SIDE = 96
@@ -249,8 +250,8 @@ def test_the_graph_answers_the_distance_to_the_nearest_good_cell(parts: Path) ->
         keras.Model(model.input, model.get_layer("neighbours").output)(picture[None, :, :, None].astype(np.float32))
     )[0]
     learned = learned_by(model)
-    memory = learned.known
-    assert isinstance(memory, np.ndarray)
+    assert isinstance(learned.known, Memory)
+    memory = learned.known.points
     points = learned.whitening.of(features).reshape(-1, 24)
     nearest = np.sqrt(((points[:, None] - memory[None]) ** 2).sum(axis=2).min(axis=1)).reshape(features.shape[:2])
     rows, columns = nearest.shape
@@ -260,6 +261,35 @@ def test_the_graph_answers_the_distance_to_the_nearest_good_cell(parts: Path) ->
     ratio = (smooth / bundle.manifest.training["good_parts"]["distance"]) ** 2
     expected = cv2.resize((ratio / (1 + ratio)).astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     assert np.allclose(probabilities(parts / "bundle", picture), expected, atol=2e-3)
+
+
+def test_each_memory_weighs_the_squared_distance_to_it(parts: Path) -> None:
+    """The graph answers the least of d^2 w, by search in numpy, and gives the weights back as they were."""
+    import keras
+
+    from edge.yaml_settings import load_yaml
+    from trainer.anomaly.learning import Learned
+    from trainer.anomaly.memory import Whitening
+    from trainer.anomaly.network import encoder, learned_by, scorer
+    from trainer.recipe.good_parts_settings import GoodPartsRecipe
+
+    recipe = load_yaml(parts / "recipe.yaml", GoodPartsRecipe).model_copy(update={"smooth_cells": 0})
+    encoded, rng = encoder(recipe), np.random.default_rng(5)
+    features = encoded.outputs[0].shape[-1]
+    whitening = Whitening(np.zeros(features, np.float32), rng.normal(0, 0.3, (features, 24)).astype(np.float32))
+    tile = drawn(5, spot=50)[None, :, :, None].astype(np.float32)
+    points = whitening.of(np.asarray(encoded(tile))[0]).reshape(-1, 24)
+    memory = Memory(
+        points[::5] + rng.normal(0, 1, points[::5].shape).astype(np.float32), rng.uniform(0.3, 3, 8).astype(np.float32)
+    )
+    model = scorer(encoded, recipe, Learned(whitening, memory), 4.0)
+    p = np.asarray(keras.Model(model.input, model.get_layer("to_full_size").input)(tile))[0].ravel()
+    squares = (((points[:, None] - memory.points[None]) ** 2).sum(axis=2) * memory.weights).min(axis=1)
+    assert np.allclose(p / (1 - p), squares / 16, rtol=1e-2, atol=1e-3)
+    back = learned_by(model).known
+    assert isinstance(back, Memory)
+    assert np.allclose(back.weights, memory.weights, rtol=1e-5)
+    assert np.array_equal(back.points, memory.points)
 
 
 def test_contrast_takes_away_what_cells_have_in_common_with_those_around_them(parts: Path) -> None:
@@ -316,6 +346,75 @@ def test_a_recipe_of_the_deepest_stages_goes_all_the_way_to_the_device(parts: Pa
     told = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     assert told["model"] == "model.onnx"
     assert told["picture_auroc"] == 1.0
+
+
+HEAD_OF_DRAWN = "stages: [6, 7]\ncell_px: 32\nneighbours: 10\ndrawn: {tiles: 100, rounds: 1}\n"
+
+
+@pytest.fixture(scope="module")
+def with_drawn(parts: Path) -> Path:
+    """Give a bundle with a head of drawn defects, fitted and converted."""
+    recipe = parts / "drawn.yaml"
+    recipe.write_text(RECIPE.replace("components: 24", "components: 48") + HEAD_OF_DRAWN, encoding="utf-8")
+    told = invoke(app, "fit", recipe, "--data", parts / "data", "--out", parts / "drawn-bundle")
+    assert "drawn defects, in 96 tiles: told from good parts" in " ".join(told.split())
+    invoke(convert_app, parts / "drawn-bundle", "--to", "onnxruntime")
+    return parts / "drawn-bundle"
+
+
+def test_a_head_of_drawn_defects_goes_all_the_way_to_the_device(with_drawn: Path, parts: Path, tmp_path: Path) -> None:
+    """The graph finds every blot of later parts, the manifest says what it is worth; defective parts teach nothing."""
+    invoke(app, "evaluate", with_drawn, parts / "other", "--json", tmp_path / "figures.json")
+    told = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert told["model"] == "model.onnx"
+    assert told["picture_auroc"] == 1.0
+    figures = load_bundle(with_drawn).manifest.training["drawn"]
+    assert figures["tiles"] == 96
+    assert 0.5 < figures["tile_auroc"] <= 1
+    invoke(app, "report", with_drawn, "--out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"taught a head to tell them: AUROC {figures['tile_auroc']:.3f}" in page
+    dataset(tmp_path / "data", range(12), range(500, 507), spot=-80)
+    invoke(app, "fit", parts / "drawn.yaml", "--data", tmp_path / "data", "--out", tmp_path / "bundle")
+    ours, theirs = (load_model(folder / "model.keras").get_weights() for folder in (with_drawn, tmp_path / "bundle"))
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_the_engine_answers_what_keras_does_with_a_head_of_drawn_defects(with_drawn: Path) -> None:
+    """ONNX Runtime scores each pixel within 2 of 255 levels of the bundle's own model."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(with_drawn / "model.onnx"), providers=["CPUExecutionProvider"])
+    tiles = np.stack([drawn(900 + number, spot=40 * number) for number in range(3)])[..., None]
+    _, scores = session.run(["classes", "scores"], {"tiles": tiles, "thresholds": np.zeros(1, np.float32)})
+    expected = np.stack([255 * probabilities(with_drawn, tile[..., 0]) for tile in tiles])
+    assert np.abs(scores.reshape(expected.shape).astype(np.float32) - expected).max() <= 2
+
+
+def test_teaching_keeps_the_head_of_drawn_defects(with_drawn: Path, tmp_path: Path) -> None:
+    """Good parts leave it as it is. Marked ones teach it anew on the good parts beside them; it is as large."""
+    from trainer.anomaly.network import learned_by
+
+    shutil.copytree(with_drawn, tmp_path / "bundle")
+    before = load_model(tmp_path / "bundle" / "model.keras")
+    dataset(tmp_path / "more", range(30, 36), range(0))
+    invoke(app, "teach", tmp_path / "bundle", "--data", tmp_path / "more")
+    head, kept = learned_by(before).drawn, learned_by(load_model(tmp_path / "bundle" / "model.keras")).drawn
+    assert head is not None
+    assert kept is not None
+    assert all(np.array_equal(a, b) for a, b in zip(head.taps, kept.taps, strict=True))
+    data = marked(tmp_path / "marked", range(24), range(600, 606), spot=20)
+    told = " ".join(invoke(app, "teach", tmp_path / "bundle", "--data", data).split())
+    assert "marked defects, each judged by what others taught" in told
+    after = load_model(tmp_path / "bundle" / "model.keras")
+    assert [one.shape for one in after.get_weights()] == [one.shape for one in before.get_weights()]
+    told_of = [
+        load_bundle(one, need_onnx=False).manifest.training["drawn"] for one in (with_drawn, tmp_path / "bundle")
+    ]
+    assert told_of[0]["tile_auroc"] != told_of[1]["tile_auroc"]
+    taught = learned_by(after).drawn
+    assert taught is not None
+    assert not np.array_equal(taught.taps[0], head.taps[0])
 
 
 def test_teaching_takes_a_false_alarm_back_and_adds_no_byte(parts: Path, tmp_path: Path) -> None:
@@ -421,6 +520,9 @@ def test_parts_in_a_fixture_have_statistics_of_each_place(parts: Path, tmp_path:
         ("stages: [6]\ntile: {height: 96, width: 80, overlap_px: 0}", "tile.width as a multiple of 32"),
         ("cell_px: 32\ntile: {height: 80, width: 96, overlap_px: 0}", "tile.height as a multiple of 32"),
         ("stages: [8]", "stages"),
+        ("drawn: {}\nplaced: true", "drawn: null beside placed"),
+        ("drawn: {}\ntile: {height: 80, width: 96, overlap_px: 0}", "tile.height as a multiple of 32"),
+        ("drawn: {weight: 0}", "drawn.weight"),
         ("stages: [4, 4]", "each once"),
         ("contrast_cells: 4", "odd and from 3 on"),
         ("epochs: 3", "no such key"),

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 
 from edge.errors import DatasetError
 from trainer.anomaly.learning import PlaceSums
-from trainer.anomaly.memory import k_centres, learn_whitening
+from trainer.anomaly.memory import Memory, k_centres, learn_whitening, nearness, remember
 
 
 def test_whitened_features_have_mean_0_and_hardly_differ_in_spread() -> None:
@@ -72,3 +72,34 @@ def test_places_have_the_mean_and_variance_of_the_other_folds() -> None:
     assert np.allclose(places.variance, variance + 0.05 * variance.mean(), atol=1e-4)
     with pytest.raises(DatasetError, match="one size"):
         sums.add(pictures[0, :1], 0, "b.png")
+
+
+def test_a_memory_with_few_cells_next_to_it_weighs_less() -> None:
+    """A weight is sqrt(D) over the mean distance to the nearest others, by search; copies give no endless one."""
+    rng = np.random.default_rng(3)
+    points = np.concatenate([rng.normal(0, 0.1, (300, 4)), rng.normal(5, 2, (40, 4))]).astype(np.float32)
+    memory = points[::7]
+    weights = nearness(memory, points, 5)
+    apart = np.sort(np.linalg.norm(points[:, None].astype(np.float64) - memory[None], axis=2), axis=0)
+    assert weights == pytest.approx(2 / apart[1:6].mean(axis=0), rel=1e-2)
+    assert weights[-1] < weights[0]
+    assert np.isfinite(nearness(np.ones((3, 4), np.float32), np.ones((9, 4), np.float32), 5)).all()
+    assert nearness(points[:1], points[:1], 5).tolist() == [1]
+
+
+def test_what_is_remembered_keeps_its_weight() -> None:
+    """Of a memory that grows, vectors that stay keep theirs; without neighbours all are 1."""
+    rng = np.random.default_rng(4)
+    before = Memory(rng.normal(0, 1, (12, 3)).astype(np.float32), rng.uniform(0.5, 2, 12).astype(np.float32))
+    new = rng.normal(3, 1, (60, 3)).astype(np.float32)
+    after = remember(new, 40, 5, rng, before)
+    assert after.points.shape == (40, 3)
+    kept = [
+        (one == before.points).all(axis=1).argmax() for one in after.points if (one == before.points).all(axis=1).any()
+    ]
+    assert kept
+    for place in kept:
+        own = (after.points == before.points[place]).all(axis=1)
+        assert after.weights[own].tolist() == [before.weights[place]]
+    assert (remember(new, 40, 0, rng).weights == 1).all()
+    assert (remember(new, 40, 0, rng, Memory(before.points, np.ones(12, np.float32))).weights == 1).all()
