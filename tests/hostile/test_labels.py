@@ -360,7 +360,7 @@ def test_a_turned_picture_takes_masks_as_shown_and_as_stored(tmp_path: Path) -> 
     found = truths(tmp_path / "out")
     assert np.array_equal(found["a.jpg"][1] * 255, shown)
     assert np.array_equal(found["b.jpg"][1] * 255, shown)
-    assert "1 picture is turned by their orientation; their labels were turned with them" in written.notes
+    assert "1 picture is turned by the orientation in the file; labels were turned too" in written.notes
 
 
 def test_what_may_lie_both_ways_is_asked_about(tmp_path: Path) -> None:

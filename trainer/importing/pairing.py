@@ -190,8 +190,8 @@ class PictureFile:
         """Say that the picture is turned, and how its labels were taken: None = it has none."""
         if self.orientation == 1:
             return ()
-        labels = {None: "", True: "; their labels lie on them as shown", False: "; their labels were turned with them"}
-        return (f"turned by their orientation{labels[by_labels]}",)
+        labels = {None: "", True: "; labels lie as shown", False: "; labels were turned too"}
+        return (f"turned by the orientation in the file{labels[by_labels]}",)
 
 
 def read_file(path: Path) -> tuple[PictureFile, UInt8]:

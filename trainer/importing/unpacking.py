@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from edge.errors import DatasetError, StoreError
+from edge.wording import counted
 
 _FILES_AT_MOST = 1_000_000
 _BYTES_AT_MOST = 64_000_000_000
@@ -33,7 +34,7 @@ def unpack(path: Path, folder: Path) -> None:
             size = sum(each.file_size for each in members)
             if len(members) > _FILES_AT_MOST or size > _BYTES_AT_MOST:
                 raise DatasetError(
-                    f"{path}: expected an export, received {len(members)} files of {size} bytes. Unpack it"
+                    f"{path}: expected an export, received {counted(len(members), 'file')} of {size} bytes. Unpack it"
                 )
             if size + _SPARE_BYTES > (free := shutil.disk_usage(folder).free):
                 raise StoreError(

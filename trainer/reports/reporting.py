@@ -589,7 +589,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
             lines.append((name, f"{value:.0f} ({value / 60:.1f} minutes)"))
         else:
             many = isinstance(value, list) and len(value) > _LISTED
-            text = f"{len(value)} values" if many else f"{value:.4g}" if isinstance(value, float) else str(value)
+            text = counted(len(value), "value") if many else f"{value:.4g}" if isinstance(value, float) else str(value)
             lines.append((name, text))
     return lines
 
