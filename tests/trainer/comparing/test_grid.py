@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from tests.brokers import wait_for
 from tests.conftest import ROOT
 from tests.trainer.painted import RECIPE, write_painted
 from trainer.comparing.carrying_out import FAILURE
-from trainer.comparing.comparing import LOCK, GridFailedError, begin, compare
+from trainer.comparing.comparing import LOCK, GridFailedError, after_a_run, begin, compare
 from trainer.comparing.grid import GridSettings, Run, merged, runs_of
 from trainer.comparing.on_ray import RayWish
 from trainer.comparing.one_run import FIGURES
@@ -164,9 +165,13 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
         wait_for(lambda: begun.is_file() or process.poll() is not None, 240)
         assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
+    assert "Interrupted in the run dice; 1 of 2 runs done." in " ".join(stderr.split())
+    assert re.search(r"\[1/2\] both: \d+\.\d min; 1 run left, about \d+ min", stdout)
+    assert (out / "table.md").read_text().startswith("So far: 1 of 2 runs.")
+    assert not (out / "table.json").exists()
     first = (out / "both" / FIGURES).stat().st_mtime_ns
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -181,13 +186,21 @@ def test_a_grid_that_was_killed_goes_on_where_it_was(data: Path, tmp_path: Path)
 
 def test_a_run_that_fails_is_told_and_another_grid_keeps_out(data: Path, tmp_path: Path) -> None:
     """A recipe for a class that the data lack fails alone: the error names it, its folder says why, a table stands."""
-    out = tmp_path / "out"
+    out, told = tmp_path / "out", Console(file=io.StringIO(), width=120)
     with pytest.raises(GridFailedError, match=r"1 of 1 run failed \(bad: "):
-        compare(grid(classes={"bad": {"classes": {"dent": {}}}}), data, out, quiet())
+        compare(grid(classes={"bad": {"classes": {"dent": {}}}}), data, out, told)
+    assert "[1/1] bad: failed after 0." in told.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     assert "exit code 10" in (out / "bad" / FAILURE).read_text()
     assert "| bad | failed |" in (out / "table.md").read_text()
     with pytest.raises(StoreError, match="another grid"):
         compare(grid(classes={"ok": {}}), data, out, quiet())
+
+
+def test_what_is_left_is_told_at_the_pace_of_what_was_done() -> None:
+    """Runs of 4 and 8 minutes leave three that take about 18; the last one leaves nothing to tell."""
+    assert after_a_run([240, 480], 3) == "8.0 min; 3 runs left, about 18 min at this pace"
+    assert after_a_run([240, 6], 1, failed=True).startswith(f"failed after 0.1 min, see {FAILURE} in its folder; 1 run")
+    assert after_a_run([240], 0) == "4.0 min"
 
 
 def test_a_start_that_began_no_run_does_not_claim_the_folder(data: Path, tmp_path: Path) -> None:
