@@ -44,7 +44,14 @@ from trainer.training.batches import Batches
 from trainer.training.checkpointing import CHECKPOINT, TRAINING, check_writable
 from trainer.training.final_training import FOLDER as LAST_PART
 from trainer.training.final_training import first_part, train_finally
-from trainer.training.hardware import available_bytes, describe, import_keras, layer_precision, make_strategy
+from trainer.training.hardware import (
+    available_bytes,
+    describe,
+    import_keras,
+    layer_precision,
+    make_strategy,
+    on_one_processor,
+)
 from trainer.training.starting import BEFORE, PARTS, Start, begin_with, check_start, find_start, write_before
 from trainer.training.training_loop import InterruptedTrainingError, TrainingLoop, announce, progress_bar
 
@@ -317,7 +324,9 @@ class _Trainable:
             self.net = build_for_training(settings.model, settings.channels, len(names), settings.sampling.crop_px)
         if start is not None:
             begin_with(start, self.net, settings.model.family)
-        loss = make_loss(settings.loss, settings.model, names)
+        loss = make_loss(
+            settings.loss, settings.model, names, by_numpy=not settings.xla and on_one_processor(self.strategy)
+        )
         self._stepper = Stepper(settings, self.net, loss, self.strategy)
 
     def loop(

@@ -24,16 +24,18 @@ from trainer.recipe.model_settings import ModelSettings
 __all__ = ["Prediction", "make_loss"]
 
 
-def make_loss(settings: LossSettings, model: ModelSettings, names: Sequence[str]) -> Callable[[Any, Any], Any]:
+def make_loss(
+    settings: LossSettings, model: ModelSettings, names: Sequence[str], *, by_numpy: bool = False
+) -> Callable[[Any, Any], Any]:
     """Return loss(logits [N, h, w, K'], truth ids uint8 [N, h, w]) for the model's head and the classes 1…K.
 
     Logits of any float dtype are taken as float32. On several devices each of them gets the same value for figures
     pooled over the batch. For the rest it gets its own mean over pixels. The mean over devices is the loss of the whole
-    batch.
+    batch. `by_numpy`: what a processor does faster by NumPy is done so, to the same numbers; not under XLA.
     """
     import tensorflow as tf
 
-    terms = [(term.weight, _make_term(term, names)) for term in settings.sum_of(names)]
+    terms = [(term.weight, _make_term(term, names, by_numpy=by_numpy)) for term in settings.sum_of(names)]
 
     def loss(logits: Any, truth: Any) -> Any:
         answer = Prediction.of(logits, truth, len(names), has_background=model.has_background)
@@ -42,7 +44,7 @@ def make_loss(settings: LossSettings, model: ModelSettings, names: Sequence[str]
     return loss
 
 
-def _make_term(term: LossTerm, names: Sequence[str]) -> Callable[[Prediction], Any]:
+def _make_term(term: LossTerm, names: Sequence[str], *, by_numpy: bool) -> Callable[[Prediction], Any]:
     weights = class_weights(term.class_weights, names)
     match term:
         case CrossEntropyTerm():
@@ -78,4 +80,5 @@ def _make_term(term: LossTerm, names: Sequence[str]) -> Callable[[Prediction], A
                 per_picture=term.per_picture,
                 background=term.background,
                 skip_absent=term.absent == "skip",
+                by_numpy=by_numpy,
             )

@@ -93,6 +93,13 @@ def _devices(wanted: str | Sequence[str]) -> list[str]:
     return list(wanted)
 
 
+def on_one_processor(strategy: Any) -> bool:
+    """Tell whether training computes on this machine's processor alone: no GPU, and one device."""
+    import tensorflow as tf
+
+    return strategy.num_replicas_in_sync == 1 and not tf.config.list_physical_devices("GPU")
+
+
 @contextmanager
 def layer_precision(precision: str) -> Iterator[None]:
     """Let layers that are built inside compute in `precision`; those built afterwards in float32 again."""

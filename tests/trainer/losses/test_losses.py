@@ -14,7 +14,7 @@ from edge.errors import SettingsError
 from edge.records import Float32, UInt8
 from edge.yaml_settings import load_yaml
 from trainer.losses import make_loss
-from trainer.losses.lovasz import jaccard_steps
+from trainer.losses.lovasz import falling_order, jaccard_steps
 from trainer.recipe.loss_settings import LossSettings
 from trainer.recipe.model_settings import ModelSettings
 from trainer.recipe.settings import TrainSettings
@@ -291,6 +291,40 @@ def test_lovasz_is_one_minus_iou_where_answers_are_certain(pixels: list[tuple[bo
     union = (truth | answer).sum()
     iou = (truth & answer).sum() / union if union else 1.0
     assert float((errors[order] * steps).sum()) == pytest.approx(1 - iou, abs=1e-6)
+
+
+@given(st.lists(st.sampled_from([0.0, -0.0, 1e-30, 0.25, 0.5, 0.75, 1.0, 2.5]), min_size=1, max_size=40))
+@settings(deadline=None)
+def test_errors_fall_in_the_order_that_tensorflow_sorts_them(errors: list[float]) -> None:
+    """NumPy's order is TensorFlow's, equal errors among it."""
+    values = np.array([[errors, errors[::-1]]], np.float32)
+    expected = tf.argsort(values, axis=-1, direction="DESCENDING").numpy()
+    assert falling_order(values).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("term", [{}, {"per_picture": True}, {"errors": "hinge"}])
+def test_lovasz_is_the_same_to_the_bit_where_numpy_sorts(term: dict[str, Any]) -> None:
+    """Loss and slope have the same bits, compiled into a graph as in a training."""
+    head = "sigmoid" if term.get("errors") == "hinge" else "softmax"
+    model = ModelSettings.model_validate({"head": head})
+    draw = np.random.default_rng(3)
+    logits = tf.constant(draw.normal(size=(2, 24, 24, 3 if head == "softmax" else 2)).astype(np.float32))
+    truth = draw.choice(np.array([0, 1, 2, 255], np.uint8), (2, 24, 24))
+    found = []
+    for by_numpy in (False, True):
+        loss = make_loss(
+            LossSettings.model_validate({"terms": [{"kind": "lovasz", **term}]}), model, NAMES, by_numpy=by_numpy
+        )
+
+        def slope(z: Any, loss: Any = loss) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(z)
+                value = loss(z, truth)
+            return value, tape.gradient(value, z)
+
+        value, gradient = tf.function(slope, autograph=False)(logits)
+        found.append((value.numpy().tobytes(), gradient.numpy().tobytes()))
+    assert found[0] == found[1]
 
 
 def test_lovasz_per_picture_is_the_mean_of_the_pictures() -> None:
