@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.results import page, worst
+from benchmarks.results import folds, page, worst
 from benchmarks.results.phones import replayed, shipped
 from benchmarks.results.running import ROOT, run
 from benchmarks.results.sets import SETS, named
@@ -29,13 +29,17 @@ def main() -> None:
     parser.add_argument("--only", help=f"some of {','.join(names)}; all if left out")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "results", help="folder for what the commands write")
     parser.add_argument("--page", action="store_true", help="run nothing: write the page from docs/results.json")
+    parser.add_argument("--folds", type=Path, help="run nothing: keep what the comparisons by folds in DIR/SET came to")
     options = parser.parse_args()
     failed = []
     try:
-        asked = [] if options.page else options.only.split(",") if options.only else names
+        asked = [] if options.page or options.folds else options.only.split(",") if options.only else names
         wanted = named([name for name in asked if name != SHIPPED])
     except KeyError as unknown:
         parser.error(f"no set {unknown}; there are {', '.join(names)}")
+    if options.folds:
+        before = page.read_kept(page.DOCS).get(folds.KEPT, {})
+        page.keep(page.DOCS, folds.KEPT, before | folds.measured(options.folds))
     for one in wanted:
         ran = run(one, options.data.resolve(), options.out.resolve())
         tables = {}

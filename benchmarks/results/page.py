@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.results import worst
+from benchmarks.results import folds, worst
 from benchmarks.results.running import ROOT, Ran
 from benchmarks.results.sets import SETS, SHIPPED, PictureSet, Target
 from trainer.recipe.settings import TrainSettings, stored_recipe
@@ -122,7 +122,7 @@ def _classes(report: dict[str, Any]) -> list[dict[str, Any]]:
 def keep(docs: Path, name: str, one: dict[str, Any]) -> None:
     """Put a set's figures among those that are kept."""
     kept = read_kept(docs) | {name: one}
-    ordered = {key: kept[key] for key in [*(each.name for each in SETS), "shipped"] if key in kept}
+    ordered = {key: kept[key] for key in [*(each.name for each in SETS), "shipped", folds.KEPT] if key in kept}
     (docs / KEPT).write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 
 
@@ -140,7 +140,7 @@ def write(docs: Path) -> None:
     parts += [_section(one, kept[one.name]) for one in SETS if one.name in kept]
     if "shipped" in kept:
         parts.append(_shipped(kept["shipped"]))
-    parts.append(_tried())
+    parts += [folds.section(kept.get(folds.KEPT, {})), _tried()]
     (docs / "results.md").write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -153,6 +153,7 @@ def missed(kept: dict[str, Any]) -> list[str]:
         for target, figure in zip(one.targets, kept.get(one.name, {}).get("figures", []), strict=False)
         if not target.reached(figure["value"], target.must)
     ]
+    told += folds.missed(kept.get(folds.KEPT, {}))
     if "shipped" in kept:
         told += [
             f"shipped model: {target.title} {target.words(value)}, expected {target.limit(target.must)}"

@@ -8,8 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
 
-from benchmarks.results import page, worst
+from benchmarks.results import folds, page, worst
 from benchmarks.results.running import Ran, digest
 from benchmarks.results.sets import SETS, named
 from tests.trainer.painted import write_painted
@@ -150,3 +151,42 @@ def test_a_set_has_the_date_of_its_training(tmp_path: Path) -> None:
 def test_each_set_has_its_recipe() -> None:
     """A set without a recipe in config/ could not be run."""
     assert all((page.ROOT / one.recipe).is_file() for one in SETS)
+    assert all((page.ROOT / "config" / f"train.{one.name}.yaml").is_file() for one in folds.SETS)
+
+
+def write_run(comparison: Path, seed: int, fold: int, *, missed: float, false: float, epochs: int) -> None:
+    """Write what the page reads of a run: ten defective pictures and ten clean ones of one class."""
+    run = comparison / f"commutators-{seed}-fold{fold}"
+    (run / "bundle").mkdir(parents=True)
+    recipe = yaml.safe_load((page.ROOT / "config" / "train.kolektor.yaml").read_text())
+    recipe |= {"seed": seed, "epochs": epochs}
+    recipe["split"] |= {"folds": 3, "fold": fold, "folds_of": "rest", "seed": 7}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (run / "bundle" / "manifest.json").write_text(json.dumps({"training": {"seconds": 360.0}}))
+    report = {
+        "pictures": 20,
+        "missed_pictures": {"all": missed},
+        "passed_pictures": {"all": missed},
+        "false_pictures": {"all": false},
+        "counts": {"defective": 10, "clean": 10, "shown": {"defect": 10}},
+        "confusion": {"pixels": None},
+    }
+    (run / "figures.json").write_text(json.dumps(report))
+
+
+def test_figures_over_folds_say_by_how_much_they_fall_short(tmp_path: Path) -> None:
+    """Folds of a seed are one set, the worst seed counts, and folds and steps that are lacking are told."""
+    for seed, missed, false in ((7, (0.0, 0.1), (0.0, 0.0)), (8, (0.0, 0.0), (0.2, 0.0))):
+        for fold in range(2):
+            write_run(tmp_path / "kolektor", seed, fold, missed=missed[fold], false=false[fold], epochs=10)
+    measured = folds.measured(tmp_path)
+    assert list(measured) == ["kolektor"]
+    assert [figure["value"] for figure in measured["kolektor"]["figures"]] == pytest.approx([0.95, 0.1])
+    rows = [line for line in folds.section(measured).splitlines() if line.startswith("|")]
+    found, flagged = (next(row for row in rows if of in row) for of in ("| found, worst", "| clean flagged, worst"))
+    assert "| **95.0%** | 5.0% | 90.0% | ≥ 93 % reached so far | ≥ 100 %, short by 5.0 points so far |" in found
+    assert "| **10.0%** | 10.0% | 20.0% | ≤ 6 %, short by 4.0 points so far |" in flagged
+    assert found.endswith("| 2 of 3 folds, 2 seeds, 40 pictures | 600 of 2,340 |")
+    assert any(row.startswith("| Nuclei | IoU | no figure yet |") for row in rows)
+    (told,) = folds.missed(measured)
+    assert told == "kolektor by folds: clean flagged, worst of the runs of one recipe 10.0%, ≤ 6 %, short by 4.0 points"

@@ -88,7 +88,7 @@ def compare(
 
 
 def _one_by_one(comparison: Comparison, lock: int | None, console: Console) -> None:
-    """Carry out here what is not done; after each run say how long the others will take, and write the table so far.
+    """Carry out here what is not done. Each run is followed by how long the others will take, and the table so far.
 
     Raises InterruptedComparisonError.
     """

@@ -44,7 +44,7 @@ def summarised(runs: Sequence[RunFigures], out: Path) -> dict[str, Any]:
     names = [key for key in dict.fromkeys(key for row in rows for key in row) if _is_figure(key)]
     axes = {axis for axis, _ in runs[0].run.labels}
     names = [name for name in names if name not in axes]
-    pooled = _pooled([run.report for run in runs if run.report])
+    pooled = pooled_figures([run.report for run in runs if run.report])
     return {
         "runs": len(runs),
         "failed": [run.run.name for run in runs if run.report is None and not run.stopped],
@@ -85,7 +85,7 @@ def _between(rows: Sequence[Mapping[str, Any]], key: str, *, fixed: str) -> floa
     return float(np.sqrt(np.mean(np.square(spreads)))) if spreads else None
 
 
-def _pooled(reports: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def pooled_figures(reports: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Return figures of all judged pictures as one set. A picture that several seeds judged counts as often."""
     found: dict[str, float | None] = {}
     matrices = [report["confusion"]["pixels"] for report in reports]
