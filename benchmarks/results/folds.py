@@ -27,15 +27,16 @@ _FLAGGED = "0.05"
 _WORDS = """## By folds
 
 Each set is dealt into folds, whole groups at a time. Each fold is held out once, and its run learns from the others.
-The pictures that `split.test` of a recipe holds out are in no fold. For each set the command was
+The pictures that `split.test` of a recipe holds out are in no fold. All runs are judged on them as well. For each set
+the command was
 
     linewatch-train compare config/train.SET.yaml --data DIR/FOLDER --out COMPARISONS/SET --folds K
 
 and then `make results DATA=DIR ARGS="--folds COMPARISONS"`. `±` is the standard deviation of single runs, and the worst
 of them stands beside it. Trainings may be shortened: the table tells how many of the recipe's steps they took.
 
-| set | figure | | ± | worst run | must | aim | runs | steps |
-|---|---|---|---|---|---|---|---|---|"""
+| set | figure | | ± | worst run | held out | must | aim | runs | steps |
+|---|---|---|---|---|---|---|---|---|---|"""
 Runs = Mapping[int, Sequence[Report]]  # each seed's reports, one of each fold that is done
 Of = Callable[[Sequence[Report]], float | None]
 
@@ -215,12 +216,15 @@ def _measured(one: FoldSet, folder: Path) -> dict[str, Any] | None:
 def _figure(one: FoldSet, target: FoldTarget, reports: Runs) -> dict[str, Any]:
     of_seeds = [value for own in reports.values() if (value := target.of(own)) is not None]
     of_runs = [value for own in reports.values() for report in own if (value := target.of([report])) is not None]
+    also = [[report["held_out"]] for own in reports.values() for report in own if report.get("held_out")]
+    held_out = [value for report in also if (value := target.of(report)) is not None]
     worse = min if target.at_least else max
     return {
         "title": target.title,
         "value": None if not of_seeds else worse(of_seeds) if one.worst else float(np.mean(of_seeds)),
         "deviation": float(np.std(of_runs, ddof=1)) if len(of_runs) > 1 else None,
         "worst": worse(of_runs) if of_runs else None,
+        "held_out": float(np.mean(held_out)) if held_out else None,
     }
 
 
@@ -236,7 +240,7 @@ def section(kept: Mapping[str, Any]) -> str:
                 limits = (
                     f"{target.told(limit, limit).removesuffix(' reached')}" for limit in (target.must, target.aim)
                 )
-                lines.append(f"| {title} | {target.title} | no figure yet | | | {' | '.join(limits)} | | |")
+                lines.append(f"| {title} | {target.title} | no figure yet | | | | {' | '.join(limits)} | | |")
                 continue
             lines.append(f"| {title} | {target.title} | {' | '.join(_cells(one, target, own, figure))} |")
     remarks = [textwrap.fill(f"{one.title}: {one.remark}", 120) for one in SETS if one.remark]
@@ -264,6 +268,7 @@ def _cells(one: FoldSet, target: FoldTarget, own: Mapping[str, Any], figure: Map
         f"**{target.words(figure['value'])}**",
         deviation,
         target.words(figure["worst"]),
+        "" if figure["held_out"] is None else target.words(figure["held_out"]),
         target.told(figure["value"], target.must) + so_far,
         target.told(figure["value"], target.aim) + so_far,
         f"{runs}, {own['pictures']} pictures",
