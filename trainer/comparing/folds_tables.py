@@ -45,8 +45,9 @@ def columns(summary: Mapping[Labels, Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def recipe_rows(summary: Mapping[Labels, Mapping[str, Any]]) -> Rows:
-    """Lay out each figure of each recipe, the recipes of one figure below each other."""
-    names = list(dict.fromkeys(name for own in summary.values() for name in own["folds"]))
+    """Lay out each figure that anybody measured, the recipes of one figure below each other."""
+    measured = (name for own in summary.values() for name, spread in own["folds"].items() if spread["mean"] is not None)
+    names = list(dict.fromkeys(measured))
     shown = len(columns(summary))
     return [
         ((name, *labels), _cells(name, own)[:shown])

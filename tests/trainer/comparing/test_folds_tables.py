@@ -22,6 +22,16 @@ def test_what_all_folds_hold_out_has_columns_only_where_there_is_any(held_out: d
     assert len(cells) == len(columns(summary)) == count
 
 
+def test_figures_that_no_recipe_has_are_left_out() -> None:
+    """Labels alone say nothing of areas: their IoU would be rows of dashes. One figure keeps its row."""
+    none = {"pooled": None, "mean": None, "deviation": None, "worst": None, "worst_run": None}
+    rest = {"held_out": {}, "between_folds": {}, "between_seeds": {}}
+    one = {"folds": {"miou": none, "found": SPREAD, "iou stain": none}, **rest}
+    other = {"folds": {"miou": none, "found": none, "iou stain": SPREAD}, **rest}
+    rows = recipe_rows({("a",): one, ("b",): other})
+    assert [labels for labels, _ in rows] == [("found", "a"), ("found", "b"), ("iou stain", "a"), ("iou stain", "b")]
+
+
 def test_it_is_said_how_many_pictures_all_folds_hold_out() -> None:
     """None, one, or several."""
     told = [
