@@ -39,7 +39,8 @@ def blocks(language: str) -> list[str]:
 
 def settings_of(text: str, port: int, **more: Any) -> Settings:
     """Read an example as part of a simulated station whose PLC is on loopback."""
-    simulated = {**SIMULATED, "defective_share": 1.0}
+    # so large that each defect is above the smallest area of the bundle
+    simulated = {**SIMULATED, "width": 320, "height": 240, "defective_share": 1.0}
     given = {
         "camera": {"source": "simulated", "simulated": simulated, "max_age_ms": MAX_AGE_MS},
         "bundle": str(SHIPPED_BUNDLE),

@@ -300,9 +300,10 @@ def _of_good_parts(drawn: Any) -> str:
     """Say what a bundle of good parts learned; `drawn`: of the manifest's training, None where there is no head."""
     if not isinstance(drawn, dict):
         return "It learned from good parts alone: no network was trained, so there are no curves."
+    tiles, auroc = counted(drawn["tiles"], "tile"), drawn["tile_auroc"] or 0
     return (
-        f"It learned from good parts alone, so there are no curves. {drawn['tiles']} tiles of them, with drawn defects "
-        f"or none, taught a head to tell them: AUROC {drawn['tile_auroc'] or 0:.3f}, each judged by what others taught."
+        f"It learned from good parts alone, so there are no curves. {tiles} of them, with drawn defects or none, "
+        f"taught a head to tell them: AUROC {auroc:.3f}, each judged by what others taught."
     )
 
 
