@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edge import __version__
 from edge.bundle import load_bundle
+from edge.errors import LinewatchError
 from trainer.bundling.fit_thresholds import set_thresholds
 
 
@@ -59,7 +60,10 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("--area", type=_an_area, action="append", default=[], metavar="CLASS=PX")
     given = parser.parse_args()
-    carry(given.source, given.target, dict(given.area))
+    try:
+        carry(given.source, given.target, dict(given.area))
+    except (LinewatchError, ValueError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -263,8 +263,8 @@ class _Job:
         return taken, [picture for picture in self._further if picture not in chosen]
 
     def _confirm(self, sight: Sight) -> None:
-        if not sight.doubt or learned_from_good_parts(self._bundle.manifest):
-            return  # it may have been given good parts alone, on which it finds nothing rightly
+        if not sight.doubt or (not sight.total and self._shows_good_parts_alone()):
+            return
         sheet = f" Look at {self._limits.sheet}." if self._limits.sheet else ""
         mend = "Train it again with more pictures or for longer, or fit its thresholds"
         if original_of(self._bundle) is not None:
@@ -277,6 +277,11 @@ class _Job:
         )
         if not self._limits.confirm(doubt):
             raise ConversionError(f"{doubt}. Nothing was written. If it is right all the same, confirm it with --yes")
+
+    def _shows_good_parts_alone(self) -> bool:
+        """Tell whether no picture has a defect by right: the fit had good parts alone, and no others are given."""
+        manifest = self._bundle.manifest
+        return learned_from_good_parts(manifest) and not manifest.training.get("defective") and not self._further
 
     def _compared_with_reference(self, answer: Callable[[UInt8], Float32]) -> dict[str, Any] | None:
         if self._limits.reference is None:

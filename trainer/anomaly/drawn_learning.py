@@ -62,7 +62,8 @@ def gather_drawn(
 ) -> DrawnTiles:
     """Draw into tiles of good pictures, and keep what the encoder sees of them, and of them as they are.
 
-    Patches of other parts are of the same fold, so that none is judged by what it taught.
+    `fold_of`: the fold of each. Patches of other parts are of the same fold, so that none is judged by what it taught.
+    Raises DatasetError for a picture that cannot be read.
     """
     assert recipe.drawn is not None  # noqa: S101 - asked for only then
     area = recipe.tile.height * recipe.tile.width

@@ -165,6 +165,7 @@ def fit_good_parts(
             learned,
             threshold,
             held_out,
+            bad_scores,
             figures | {"seconds": round(time.monotonic() - began_s, 1)},
         ),
         out,

@@ -66,11 +66,6 @@ class Memory:
     weights: Float32
 
 
-def k_centres(points: Float32, count: int, rng: np.random.Generator) -> Float32:
-    """Choose `count` of the points, float32 [N, D], none of which is far from all chosen ones; [count, D] at most."""
-    return points[k_centre_places(points, count, rng)]
-
-
 def remember(
     points: Float32, count: int, neighbours: int, rng: np.random.Generator, before: Memory | None = None
 ) -> Memory:

@@ -28,13 +28,17 @@ KEY = "good_parts"  # of a manifest's `training`
 
 @dataclass(frozen=True)
 class Fitted:
-    """A recipe, the encoder, what it learned, the threshold and the held-out scores that chose it, and figures."""
+    """A recipe, the encoder, what it learned, the threshold and the held-out scores that chose it, and figures.
+
+    `bad_scores`: the largest distance of each defective picture, in their order.
+    """
 
     recipe: GoodPartsRecipe
     encoded: Any
     learned: Learned
     threshold: BudgetThreshold
     held_out: Sequence[float]
+    bad_scores: Sequence[float]
     figures: Mapping[str, Any]
 
 
@@ -55,7 +59,8 @@ def write_good_parts_bundle(
         save_model_alone(model, out / KERAS_MODEL)
         parts = {entry.image: "test" if entry.classes else "train" for entry in entries}
         write_split(out / SPLIT, entries, parts)  # type: ignore[arg-type] # both are parts of a split
-        write_golden(out / GOLDEN, [*good[:1], *bad], depth_bits(recipe.preparing))
+        clearest = sorted(zip(fitted.bad_scores, bad, strict=True), key=lambda one: -one[0])
+        write_golden(out / GOLDEN, [*good[:1], *(entry for _, entry in clearest)], depth_bits(recipe.preparing))
     except OSError as error:
         raise StoreError(
             f"The bundle {out} cannot be written: {error.strerror}. Free some space and fit again"

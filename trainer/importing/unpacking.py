@@ -46,6 +46,7 @@ def unpack(path: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(each) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file)
+    # a compression that Python lacks is a NotImplementedError, a password a RuntimeError
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise DatasetError(f"{path} cannot be unpacked: {error}. Unpack it and give the folder") from error
     except FileExistsError as error:
@@ -63,6 +64,8 @@ def _inside(member: zipfile.ZipInfo, path: Path) -> PurePosixPath:
         except UnicodeError:
             name = member.filename
     inside = PurePosixPath(name.replace("\\", "/"))
+    if not inside.parts:
+        raise DatasetError(f"{path}: expected a name for each file in it, received {name!r}. Pack it anew")
     if inside.is_absolute() or ".." in inside.parts or ":" in inside.parts[0] or "\0" in name:
         raise DatasetError(f"{path}: expected files in it, received {name}, which leads out of it")
     return inside

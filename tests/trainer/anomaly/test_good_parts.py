@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from converters.__main__ import app as convert_app
 from edge.bundle import load_bundle
-from edge.errors import DatasetError, LinewatchError, StoreError
+from edge.errors import ConversionError, DatasetError, LinewatchError, StoreError
 from edge.opencv import cv2
 from trainer.__main__ import app
 from trainer.anomaly.memory import Memory
@@ -224,6 +224,27 @@ def test_a_bundle_of_good_pictures_alone_is_converted(parts: Path, tmp_path: Pat
     assert "can hardly be right" not in told
     invoke(app, "evaluate", tmp_path / "bundle", parts / "other", "--json", tmp_path / "figures.json")
     assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["model"] == "model.onnx"
+
+
+def test_a_bundle_that_finds_none_of_its_defects_is_doubted(parts: Path, tmp_path: Path) -> None:
+    """The fit had defective pictures, and nothing can be seen on them: that has to be confirmed, as for any model."""
+    data = dataset(tmp_path / "data", range(8), range(900, 902))
+    for number in (900, 901):
+        shutil.copy(data / f"good{number - 900}.png", data / f"bad{number}.png")
+    invoke(app, "fit", parts / "recipe.yaml", "--data", data, "--out", tmp_path / "bundle")
+    doubted = CliRunner().invoke(convert_app, [str(tmp_path / "bundle"), "--to", "onnxruntime"])
+    assert isinstance(doubted.exception, ConversionError), doubted.output
+    assert "can hardly be right: it finds no defect on 3 pictures" in str(doubted.exception)
+
+
+def test_the_clearest_defect_of_each_class_becomes_a_golden_frame(parts: Path, tmp_path: Path) -> None:
+    """A faint one before it in the manifest does not take its place. So a right model is not doubted."""
+    data = dataset(tmp_path / "data", range(8), range(500, 506, 2))
+    faint = cv2.imread(str(data / "good0.png"))
+    cv2.imwrite(str(data / "bad500.png"), faint)
+    invoke(app, "fit", parts / "recipe.yaml", "--data", data, "--out", tmp_path / "bundle")
+    shown = cv2.imread(str(tmp_path / "bundle" / "golden" / "1-stain.png"))
+    assert any((shown == cv2.imread(str(data / f"bad{number}.png"))).all() for number in (502, 504))
 
 
 def test_defective_pictures_are_never_learned_from(parts: Path, tmp_path: Path) -> None:

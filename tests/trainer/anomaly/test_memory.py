@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 
 from edge.errors import DatasetError
 from trainer.anomaly.learning import PlaceSums
-from trainer.anomaly.memory import Memory, k_centres, learn_whitening, nearness, remember
+from trainer.anomaly.memory import Memory, k_centre_places, learn_whitening, nearness, remember
 
 
 def test_whitened_features_have_mean_0_and_hardly_differ_in_spread() -> None:
@@ -40,7 +40,7 @@ def test_no_point_is_more_than_twice_as_far_as_the_best_choice_would_leave_it(se
     """Gonzalez's bound, against every choice of centres."""
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(9, 3)).astype(np.float32)
-    chosen = k_centres(points, count, rng)
+    chosen = points[k_centre_places(points, count, rng)]
 
     def farthest(centres: np.ndarray) -> float:
         return float(cdist(points, centres).min(axis=1).max())
@@ -53,8 +53,8 @@ def test_no_point_is_more_than_twice_as_far_as_the_best_choice_would_leave_it(se
 def test_a_memory_never_grows_beyond_its_size() -> None:
     """It has its size, however many points there are, and all of them where there are fewer."""
     rng = np.random.default_rng(0)
-    assert k_centres(rng.normal(size=(500, 4)).astype(np.float32), 16, rng).shape == (16, 4)
-    assert k_centres(rng.normal(size=(5, 4)).astype(np.float32), 16, rng).shape == (5, 4)
+    assert len(k_centre_places(rng.normal(size=(500, 4)).astype(np.float32), 16, rng)) == 16
+    assert len(k_centre_places(rng.normal(size=(5, 4)).astype(np.float32), 16, rng)) == 5
 
 
 def test_places_have_the_mean_and_variance_of_the_other_folds() -> None:

@@ -319,6 +319,7 @@ def test_a_file_s_own_import_is_named(tmp_path: Path) -> None:
     [
         (lambda archive, _: archive.writestr("../../evil.txt", "x"), "which leads out of it"),
         (lambda archive, _: archive.writestr("C:\\evil.txt", "x"), "which leads out of it"),
+        (lambda archive, _: archive.writestr(".", "x"), "a name for each file"),
         (lambda _, path: path.write_bytes(b"PK\3\4 and no more"), "expected a whole zip"),
     ],
 )
